@@ -1,0 +1,2 @@
+export { PortcullisError, asPortcullisError, isPortcullisError, reasonOf, errorToJson, errorFromJson } from './portcullis-error.ts';
+export type { ErrorKind, Failure, SerialisedError } from './portcullis-error.ts';

@@ -1,0 +1,13 @@
+import { Worker } from 'node:worker_threads';
+import type { WorkerOptions } from 'node:worker_threads';
+
+/**
+ * Starts the Worker whose source is `file` (`./x.worker.ts`, relative to the calling module).
+ * Run from source, the file itself is loaded; run from a bundle, `workers/x.worker.js` beside the bundle.
+ * @param moduleUrl the caller's `import.meta.url`
+ */
+export function startWorker(moduleUrl: string, file: `./${string}.worker.ts`, options: WorkerOptions = {}): Worker {
+  const name = file.slice(2, -'.ts'.length);
+  const url = moduleUrl.endsWith('.ts') ? new URL(file, moduleUrl) : new URL(`./workers/${name}.js`, moduleUrl);
+  return new Worker(url, { name, ...options });
+}

@@ -1,0 +1,63 @@
+/** How far a workload's network reaches. Ordered by what is granted: none < user < proxy < admin < host. */
+export type NetworkClass = 'none' | 'user' | 'proxy' | 'admin' | 'host';
+
+export type Architecture = 'x86_64' | 'aarch64';
+
+/** A Linux capability's name without `CAP_`: `NET_ADMIN`. */
+export type Capability = string;
+
+/** An OCI seccomp object (runtime-spec, config-linux.md#seccomp). */
+export interface OciSeccomp {
+  readonly defaultAction: string;
+  readonly defaultErrnoRet?: number;
+  readonly architectures: readonly string[];
+  readonly flags?: readonly string[];
+  readonly syscalls: readonly {
+    readonly names: readonly string[];
+    readonly action: string;
+    readonly errnoRet?: number;
+    readonly args?: readonly { readonly index: number; readonly value: number | bigint; readonly valueTwo?: number | bigint; readonly op: string }[];
+  }[];
+}
+
+/** One device rule of the cgroup's device list (runtime-spec, config-linux.md#allowed-device-list). */
+export interface DeviceRule {
+  readonly allow: boolean;
+  readonly type: 'a' | 'b' | 'c';
+  readonly major?: number;
+  readonly minor?: number;
+  readonly access: string;
+}
+
+/** What the kernel is told; everything the OCI spec needs for confinement. */
+export interface Settings {
+  readonly capabilities: {
+    readonly bounding: readonly Capability[];
+    readonly effective: readonly Capability[];
+    readonly permitted: readonly Capability[];
+    readonly inheritable: readonly Capability[];
+    readonly ambient: readonly Capability[];
+  };
+  /** Undefined: no filter (a profile that grants every system call). */
+  readonly seccomp?: {
+    /** `struct sock_filter[]`, little-endian, ready to load. */
+    readonly bpf: Uint8Array;
+    readonly oci: OciSeccomp;
+  };
+  readonly noNewPrivileges: boolean;
+  readonly maskedPaths: readonly string[];
+  readonly readonlyPaths: readonly string[];
+  readonly devices: readonly DeviceRule[];
+  /** All host devices appear in the container. */
+  readonly hostDevices: boolean;
+  readonly rlimits: readonly { readonly type: string; readonly soft: bigint; readonly hard: bigint }[];
+  /** Namespaces of the host that the container may share. */
+  readonly hostNamespaces: readonly ('network' | 'pid' | 'ipc')[];
+  readonly networkClass: NetworkClass;
+  readonly readonlyRootfs: boolean;
+  readonly writableSys: boolean;
+  /** What the profile demands and this kernel or runtime can not do, each a sentence. */
+  readonly degraded: readonly string[];
+  /** sha256 of the canonical profile and target: equal digests are equal settings. */
+  readonly digest: string;
+}

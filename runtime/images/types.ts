@@ -1,0 +1,84 @@
+import type { Dossier, Platform, Verdict } from '../../trust/index.ts';
+
+/** Credentials of one pull (CRI AuthConfig, decoded). Never logged. */
+export interface PullCredentials {
+  readonly username?: string;
+  readonly password?: string;
+  readonly identityToken?: string;
+  readonly registryToken?: string;
+  readonly serverAddress?: string;
+}
+
+/** The parts of an OCI image configuration that a container needs (image-spec, config.md). */
+export interface ImageConfig {
+  readonly architecture: string;
+  readonly os: string;
+  readonly created?: string;
+  readonly user: string;
+  readonly env: readonly string[];
+  readonly entrypoint: readonly string[];
+  readonly cmd: readonly string[];
+  readonly workingDir: string;
+  readonly volumes: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly stopSignal: string;
+}
+
+/** An image that was admitted, unpacked and recorded. */
+export interface ImageRecord {
+  /** `sha256:…` of the configuration: the CRI image id. */
+  readonly id: string;
+  readonly manifestDigest: string;
+  /** Index digest, or the manifest's when there was none. */
+  readonly digest: string;
+  /** Normalised: `registry.example.com/app:1`. */
+  readonly repoTags: readonly string[];
+  /** Normalised: `registry.example.com/app@sha256:…`. */
+  readonly repoDigests: readonly string[];
+  /** Compressed layers plus configuration, in bytes. */
+  readonly size: number;
+  readonly config: ImageConfig;
+  /** Layer folders' diff ids, lowest first. */
+  readonly layers: readonly string[];
+  readonly pinned: boolean;
+  readonly dossier: Dossier;
+  /** The verdict of the latest pull. */
+  readonly verdictId: string;
+  readonly unverified: boolean;
+}
+
+export interface PullRequest {
+  /** As the caller wrote it: `busybox`, `localhost:5000/app:1`, `repo@sha256:…`. */
+  readonly reference: string;
+  readonly credentials?: PullCredentials;
+  /** The pod's namespace, empty when the caller gave no sandbox. */
+  readonly namespace: string;
+  readonly platform?: Platform;
+  readonly signal?: AbortSignal;
+}
+
+export interface Rootfs {
+  /** Where the merged tree is mounted. */
+  readonly path: string;
+  readonly upper: string;
+}
+
+/** The image room's door for the rest of the runtime: the one choke point for content. */
+export interface ImageStore {
+  pull(request: PullRequest): Promise<{ readonly image: ImageRecord; readonly verdict: Verdict }>;
+  /** Images in order of first pull. */
+  list(): readonly ImageRecord[];
+  /** By id, id prefix of 12 or more hex digits, name, tag or digest; undefined when there is none. */
+  find(nameOrId: string): ImageRecord | undefined;
+  /** An id drops the image with all names; a name drops it as crictl expects (the whole image, as containerd does). Unknown: success. */
+  remove(nameOrId: string): Promise<void>;
+  /** Decides again, offline, from the recorded dossier. Without `userSpecified` every recorded name must be admitted. Logged before it returns. */
+  decideForRun(input: { readonly image: ImageRecord; readonly userSpecified: string; readonly namespace: string }): Promise<Verdict>;
+  /** Makes the writable layer and mounts the overlay. Done already: the same answer. */
+  mountRootfs(containerId: string, image: ImageRecord): Promise<Rootfs>;
+  /** Unmounts and removes the writable layer. Done already: success. */
+  removeRootfs(containerId: string): Promise<void>;
+  /** Removes writable layers and mounts of containers not in `valid`, unclaimed blobs, staging folders and layers. */
+  reconcile(valid: ReadonlySet<string>): Promise<void>;
+  usage(): Promise<{ readonly mountpoint: string; readonly usedBytes: number; readonly inodesUsed: number }>;
+}

@@ -1,0 +1,144 @@
+import type { RegistryRepository } from '../base/distribution/index.ts';
+
+/** A statement of the publisher, of signed entitlements. Profile documents are opaque here: the entitlements room reads them. */
+export interface RequestedEntitlements {
+  readonly profile: unknown;
+  /** Digest of the attestation that carried it. */
+  readonly attestation: string;
+}
+
+export interface Platform {
+  readonly os: string;
+  readonly architecture: string;
+  readonly variant?: string;
+}
+
+/** One artifact found beside an image that may speak for it. Bytes are base64, bounded, and kept exactly as served. */
+export interface EvidenceItem {
+  readonly kind: 'sigstore-bundle' | 'cosign-simple-signing';
+  /** The digest the item was attached to (index or platform manifest). */
+  readonly attachedTo: string;
+  /** Where it was found: `referrers`, `fallback-tag sha256-…`, `tag sha256-….sig`. */
+  readonly foundBy: string;
+  /** The registry host that served it. */
+  readonly servedBy: string;
+  /** Digest of the manifest that holds the item. */
+  readonly manifestDigest: string;
+  /** Digest of the payload or bundle blob, as its descriptor says. */
+  readonly blobDigest: string;
+  readonly mediaType: string;
+  readonly annotations: Readonly<Record<string, string>>;
+  /** The blob's bytes; absent when it could not be had, with `problem`. */
+  readonly bytes?: string;
+  /** Why the item can not count (wrong digest, too large, unreadable); such an item never counts and its reason is shown. */
+  readonly problem?: string;
+}
+
+/** All bounded evidence about one image, stored durably. `decide` sees the world only through it. */
+export interface Dossier {
+  readonly version: 1;
+  /** Normalised reference that was asked for: `docker.io/library/busybox:1`. */
+  readonly reference: string;
+  /** Digest that the tag resolved to, once: an index or a manifest. */
+  readonly digest: string;
+  /** The platform's manifest; equal to `digest` when there was no index. */
+  readonly manifestDigest: string;
+  readonly items: readonly EvidenceItem[];
+  /** Sources that could not be asked; with one of them a missing signature is `undecided`, not `deny`. */
+  readonly unreachable: readonly { readonly source: string; readonly why: string }[];
+  readonly gatheredAt: string;
+  /** sha256 of the canonical JSON of all the above except `gatheredAt`. */
+  readonly id: string;
+}
+
+/** One node of the explanation. `counted` is whether it spoke for admission. */
+export interface Reason {
+  readonly counted: boolean;
+  /** One sentence, complete by itself. */
+  readonly text: string;
+  readonly code?: string;
+  readonly children?: readonly Reason[];
+}
+
+/** A ceiling that a matching rule sets; every one of them bounds the container. */
+export interface CeilingDemand {
+  readonly rule: string;
+  /** Name of a profile, or a built-in ceiling: `privileged`, `baseline`, `restricted`. */
+  readonly ceiling: string;
+  /** `signed`: without a publisher's signed statement nothing runs. */
+  readonly require?: 'signed';
+}
+
+export interface Verdict {
+  readonly outcome: 'admit' | 'deny' | 'undecided';
+  readonly reference: string;
+  /** The index (or single manifest) digest. */
+  readonly digest: string;
+  readonly manifestDigest: string;
+  readonly namespace: string;
+  readonly platform: Platform;
+  readonly policyRevision: string;
+  readonly dossierId: string;
+  readonly reasons: Reason;
+  readonly ceilings: readonly CeilingDemand[];
+  readonly requestedEntitlements?: RequestedEntitlements;
+  /** ISO 8601; checked at each use. Absent: as long as policy and dossier stand. */
+  readonly validUntil?: string;
+  /** True when a rule said `allow: unverified` and nothing was verified. */
+  readonly unverified: boolean;
+  readonly decidedAt: string;
+  /** sha256 of the canonical JSON of all the above except `decidedAt`. */
+  readonly id: string;
+}
+
+export interface DecideInput {
+  readonly dossier: Dossier;
+  readonly reference: string;
+  /** Empty when none is known: rules with `namespaces` then do not match. */
+  readonly namespace: string;
+  readonly platform: Platform;
+  readonly policy: TrustPolicy;
+  readonly now: Date;
+}
+
+export interface GatherInput {
+  /** Normalised reference. */
+  readonly reference: string;
+  readonly digest: string;
+  readonly manifestDigest: string;
+  /** Where to look, in order: mirror, then origin. Each is bound to its repository and credentials. */
+  readonly repositories: readonly RegistryRepository[];
+  readonly policy: TrustPolicy;
+  readonly now: Date;
+  readonly signal?: AbortSignal;
+}
+
+/** A loaded, checked policy. `revision` is the digest of the policy and of every byte it refers to. */
+export interface TrustPolicy {
+  readonly revision: string;
+  readonly default: 'deny';
+  readonly rules: readonly TrustRule[];
+}
+
+export interface TrustRule {
+  /** `FILE:LINE`, where the rule stands. */
+  readonly name: string;
+  readonly images: readonly string[];
+  readonly namespaces?: readonly string[];
+  readonly require?: Requirement;
+  readonly allowUnverified: boolean;
+  readonly ceiling: CeilingDemand;
+}
+
+export type Requirement =
+  | { readonly kind: 'all' | 'any'; readonly of: readonly Requirement[] }
+  | { readonly kind: 'threshold'; readonly count: number; readonly of: readonly Requirement[] }
+  | { readonly kind: 'cosign-key'; readonly key: PolicyKey };
+
+export interface PolicyKey {
+  /** As written in the policy: a path relative to the file. */
+  readonly name: string;
+  /** SPKI, DER, base64. */
+  readonly spki: string;
+  readonly type: 'ecdsa' | 'ed25519' | 'rsa';
+}
