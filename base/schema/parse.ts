@@ -1,0 +1,140 @@
+import { LineCounter, isAlias, isMap, isPair, isScalar, isSeq, parseAllDocuments, visit } from 'yaml';
+import type { Document as YamlDocument, Node } from 'yaml';
+import { flowDepthExceeds } from './flow-depth.ts';
+import type { Document, ParseLimits, PathSegment, Position, Problem } from './types.ts';
+
+/** Aliases may repeat a node; resolved values of more than this many repeats are refused (the "billion laughs"). */
+const maxAliasCount = 100;
+
+/**
+ * Parses YAML 1.2 (hence JSON too), one or several documents. Never throws: what is wrong with the text is a problem, all of them at once,
+ * sorted by position. A document with a problem is left out.
+ */
+export function parseDocuments(
+  text: string,
+  file: string,
+  limits: ParseLimits = {},
+): { readonly documents: readonly Document[]; readonly problems: readonly Problem[] } {
+  const { bytes = 1024 * 1024, depth = 64, documents: documentLimit = 1000 } = limits;
+  const refuse = (message: string, fix: string) => ({
+    documents: [],
+    problems: [{ position: { file, line: 1, column: 1 }, path: '', message, fix }],
+  });
+  if (Buffer.byteLength(text) > bytes) return refuse(`the file is larger than ${bytes} bytes`, 'split it');
+  // The parser recurses: nesting is bounded before it starts, where text alone can tell, and after it where it cannot.
+  if (flowDepthExceeds(text, depth)) return refuse(`nested deeper than ${depth} levels`, 'flatten it');
+
+  const lines = new LineCounter();
+  const at = (offset: number): Position => {
+    const { line, col } = lines.linePos(offset);
+    return { file, line: Math.max(line, 1), column: Math.max(col, 1) };
+  };
+  let parsed: readonly YamlDocument.Parsed[];
+  try {
+    const result = parseAllDocuments(text, {
+      lineCounter: lines,
+      uniqueKeys: true,
+      version: '1.2',
+      prettyErrors: false,
+      stringKeys: false,
+    });
+    parsed = Array.isArray(result) ? result : [];
+  } catch {
+    return refuse('nested too deeply to be read', 'flatten it');
+  }
+  if (parsed.length > documentLimit) return refuse(`the file holds ${parsed.length} documents, more than ${documentLimit}`, 'split it');
+
+  const documents: Document[] = [];
+  const problems: Problem[] = [];
+  for (const yaml of parsed) {
+    const found = [...syntaxProblems(yaml, at), ...valueProblems(yaml, at, depth)];
+    problems.push(...found);
+    if (found.length > 0) continue;
+    // An empty document between two separators holds nothing to judge.
+    if (yaml.contents === null && parsed.length > 1) continue;
+    try {
+      const value: unknown = yaml.toJS({ maxAliasCount });
+      documents.push({ value, file, positionOf: (path, part = 'value') => at(offsetOf(yaml, path, part)) });
+    } catch (error) {
+      problems.push({
+        position: at(yaml.range[0]),
+        path: '',
+        message:
+          error instanceof ReferenceError ? 'aliases repeat too much of the document' : 'the document cannot be read as plain values',
+        fix: 'write the parts out instead of using anchors',
+      });
+    }
+  }
+  return { documents, problems: sortProblems(problems) };
+}
+
+export function sortProblems(problems: readonly Problem[]): Problem[] {
+  return problems.toSorted((a, b) => a.position.line - b.position.line || a.position.column - b.position.column);
+}
+
+function syntaxProblems(yaml: YamlDocument.Parsed, at: (offset: number) => Position): Problem[] {
+  return [...yaml.errors, ...yaml.warnings].map((error) => ({
+    position: at(error.pos[0]),
+    path: '',
+    message: error.code === 'DUPLICATE_KEY' ? 'the key occurs twice in one mapping' : firstLine(error.message),
+    ...(error.code === 'DUPLICATE_KEY' ? { fix: 'remove one of the two' } : {}),
+  }));
+}
+
+function firstLine(message: string): string {
+  const line = message.split('\n')[0] ?? message;
+  return line.charAt(0).toLowerCase() + line.slice(1);
+}
+
+/** What YAML allows and configuration must not hold. */
+function valueProblems(yaml: YamlDocument.Parsed, at: (offset: number) => Position, depth: number): Problem[] {
+  const problems: Problem[] = [];
+  const report = (node: unknown, message: string, fix: string): void => {
+    problems.push({ position: at(startOf(node) ?? 0), path: '', message, fix });
+  };
+  visit(yaml, (key, node, ancestors) => {
+    if ((isMap(node) || isSeq(node)) && ancestors.filter((one) => isMap(one) || isSeq(one)).length >= depth) {
+      report(node, `nested deeper than ${depth} levels`, 'flatten it');
+      return visit.BREAK;
+    }
+    if (key === 'key' && (!isScalar(node) || node.value === null))
+      report(node, 'a key must be a text', 'write a plain word before the colon');
+    if (isScalar(node) && typeof node.value === 'number' && Number.isInteger(node.value) && !Number.isSafeInteger(node.value)) {
+      report(node, 'the number is too large to be kept exactly', 'write it in quotes, if the field takes a text');
+    }
+    return undefined;
+  });
+  return problems;
+}
+
+function startOf(node: unknown): number | undefined {
+  const range: unknown = typeof node === 'object' && node !== null && 'range' in node ? node.range : undefined;
+  return Array.isArray(range) && typeof range[0] === 'number' ? range[0] : undefined;
+}
+
+function offsetOf(yaml: YamlDocument.Parsed, path: readonly PathSegment[], part: 'value' | 'key'): number {
+  let node: unknown = yaml.contents;
+  let offset = startOf(node) ?? yaml.range[0];
+  for (const [index, segment] of path.entries()) {
+    if (isAlias(node)) node = node.resolve(yaml);
+    let next: unknown;
+    let key: unknown;
+    if (isMap(node)) {
+      const pair = node.items.find((item) => isPair(item) && keyText(item.key) === String(segment));
+      next = pair?.value;
+      key = pair?.key;
+    } else if (isSeq(node)) {
+      next = node.items[Number(segment)];
+    }
+    const wanted = part === 'key' && index === path.length - 1 ? (key ?? next) : (next ?? key);
+    const found = startOf(wanted);
+    if (found === undefined) return offset;
+    offset = found;
+    node = next;
+  }
+  return offset;
+}
+
+function keyText(key: unknown): string {
+  return isScalar(key) ? String(key.value) : String((key as Node | null) ?? '');
+}

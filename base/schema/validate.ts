@@ -1,0 +1,106 @@
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import type { ErrorObject, ValidateFunction } from 'ajv';
+import { explain } from './explain.ts';
+import { sortProblems } from './parse.ts';
+import { formatPath, pointerSegments } from './path.ts';
+import type { Document, Problem } from './types.ts';
+
+/** A JSON Schema, draft 2020-12. */
+export type JsonSchema = Readonly<Record<string, unknown>>;
+
+const compiled = new WeakMap<JsonSchema, ValidateFunction>();
+
+function compile(schema: JsonSchema): ValidateFunction {
+  const known = compiled.get(schema);
+  if (known !== undefined) return known;
+  // One instance a schema: two schemas may then carry the same $id.
+  const ajv = new Ajv2020({
+    allErrors: true,
+    verbose: true,
+    strict: true,
+    allowUnionTypes: true,
+    strictRequired: false,
+    validateFormats: false,
+  });
+  const validator = ajv.compile(schema);
+  compiled.set(schema, validator);
+  return validator;
+}
+
+/**
+ * Checks one document; every problem at once, sorted by position; none: `document.value` has the shape the schema says.
+ * The schema object is compiled once and kept, so pass the same object each time. Formats are not checked: use `pattern`.
+ */
+export function validate(document: Document, schema: JsonSchema): Problem[] {
+  const errors = failures(document.value, schema);
+  const problems = errors.map((error): Problem => {
+    const { message, fix, extra } = explain(error);
+    const path = pointerSegments(error.instancePath, document.value);
+    const at = extra === undefined ? path : [...path, extra];
+    return {
+      position: document.positionOf(at, extra === undefined ? 'value' : 'key'),
+      path: formatPath(at),
+      message,
+      ...(fix === undefined ? {} : { fix }),
+    };
+  });
+  return sortProblems(problems);
+}
+
+function failures(value: unknown, schema: JsonSchema): ErrorObject[] {
+  const validator = compile(schema);
+  if (validator(value)) return [];
+  return withoutBranches([...(validator.errors ?? [])], schema);
+}
+
+/**
+ * ajv reports each branch of anyOf and oneOf; a reader wants the branch he meant. Each branch is run again by itself: its count of errors says which
+ * of the reported ones were its own (they stand just before the error of anyOf itself), and the nearest branch speaks.
+ */
+function withoutBranches(errors: ErrorObject[], root: JsonSchema): ErrorObject[] {
+  const kept: ErrorObject[] = [];
+  while (errors.length > 0) {
+    const error = errors.pop() as ErrorObject;
+    if (error.keyword !== 'anyOf' && error.keyword !== 'oneOf') {
+      if (error.keyword !== 'if') kept.unshift(error);
+      continue;
+    }
+    const branches = (Array.isArray(error.schema) ? error.schema : []).map((branch: JsonSchema) => {
+      const schema = branchSchema(branch, root);
+      const validator = compile(schema);
+      return { schema, errors: validator(error.data) ? [] : [...(validator.errors ?? [])] };
+    });
+    let own = branches.reduce((sum, branch) => sum + branch.errors.length, 0);
+    while (own-- > 0 && errors.at(-1)?.instancePath.startsWith(error.instancePath) === true) errors.pop();
+    const failed = branches.filter((branch) => branch.errors.length > 0);
+    const nearest = failed.toSorted((a, b) => distance(a.errors) - distance(b.errors))[0];
+    if (nearest === undefined || failed.length < branches.length || distance(nearest.errors) >= wrongType) kept.unshift(error);
+    else {
+      for (const inner of withoutBranches(nearest.errors, nearest.schema).toReversed()) {
+        kept.unshift({ ...inner, instancePath: error.instancePath + inner.instancePath });
+      }
+    }
+  }
+  return kept;
+}
+
+const branchSchemas = new WeakMap<JsonSchema, JsonSchema>();
+
+function branchSchema(branch: JsonSchema, root: JsonSchema): JsonSchema {
+  const known = branchSchemas.get(branch);
+  if (known !== undefined) return known;
+  const schema: JsonSchema = root['$defs'] === undefined ? branch : { $defs: root['$defs'], ...branch };
+  branchSchemas.set(branch, schema);
+  return schema;
+}
+
+const wrongType = 1000;
+
+/** How far a value is from a branch: another type is farthest, another constant next, an unknown field after it. */
+function distance(errors: readonly ErrorObject[]): number {
+  return errors.reduce((sum, { keyword, instancePath }) => {
+    if (keyword === 'type' && instancePath === '') return sum + wrongType;
+    if (keyword === 'const' || keyword === 'enum') return sum + 100;
+    return sum + (keyword === 'additionalProperties' || keyword === 'unevaluatedProperties' || keyword === 'required' ? 10 : 1);
+  }, 0);
+}

@@ -1,0 +1,44 @@
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import { open, rename, unlink } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { storageFailure } from './failure.ts';
+
+/**
+ * Replaces a file whole or not at all: a temporary file beside it, fsync, rename, fsync of the folder. A reader sees the old bytes or the new.
+ * @param options `mode` 0600 unless told, whatever the umask; `durable: false` leaves out both fsyncs (still atomic for readers, not across a power cut)
+ * @throws PortcullisError STORAGE_DISK_FULL, STORAGE_READ_ONLY, STORAGE_NO_ACCESS, STORAGE_IO; the old file then stands untouched
+ */
+export async function writeFileAtomic(
+  path: string,
+  data: string | Uint8Array,
+  options: { readonly mode?: number; readonly durable?: boolean } = {},
+): Promise<void> {
+  const { mode = 0o600, durable = true } = options;
+  const folder = dirname(path);
+  const temporary = join(folder, `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
+  try {
+    const file = await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, mode);
+    try {
+      await file.writeFile(data);
+      await file.chmod(mode);
+      if (durable) await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+    if (durable) await syncFolder(folder);
+  } catch (error) {
+    await unlink(temporary).catch(() => undefined);
+    throw storageFailure(error, 'write file', path);
+  }
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

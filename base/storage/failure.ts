@@ -1,0 +1,104 @@
+import { PortcullisError, reasonOf } from '../errors/index.ts';
+import type { Failure } from '../errors/index.ts';
+
+export type StorageCode =
+  | 'STORAGE_BAD_MIGRATIONS'
+  | 'STORAGE_BAD_STATEMENT'
+  | 'STORAGE_BUSY'
+  | 'STORAGE_CLOSED'
+  | 'STORAGE_CONFLICT'
+  | 'STORAGE_CONSTRAINT'
+  | 'STORAGE_DAMAGED'
+  | 'STORAGE_DISK_FULL'
+  | 'STORAGE_IO'
+  | 'STORAGE_NEWER_SCHEMA'
+  | 'STORAGE_NO_ACCESS'
+  | 'STORAGE_READ_ONLY'
+  | 'STORAGE_WRITER_LOST';
+
+type Explanation = Pick<Failure<StorageCode>, 'code' | 'kind' | 'fix'>;
+
+const diskFull: Explanation = {
+  code: 'STORAGE_DISK_FULL',
+  kind: 'exhausted',
+  fix: 'free space on that file system and try again; nothing was half-written',
+};
+const readOnly: Explanation = {
+  code: 'STORAGE_READ_ONLY',
+  kind: 'unavailable',
+  fix: 'remount the file system read-write, or choose another folder',
+};
+const noAccess: Explanation = {
+  code: 'STORAGE_NO_ACCESS',
+  kind: 'unavailable',
+  fix: 'check that the folder exists, is a folder, and may be written by this user',
+};
+const io: Explanation = {
+  code: 'STORAGE_IO',
+  kind: 'unavailable',
+  fix: 'check the disk and the kernel log; nothing of this call was kept',
+};
+const damaged: Explanation = {
+  code: 'STORAGE_DAMAGED',
+  kind: 'data-loss',
+  fix: 'move the file (and its -wal and -shm) aside and restore it from a backup, or start anew without it',
+};
+const busy: Explanation = {
+  code: 'STORAGE_BUSY',
+  kind: 'unavailable',
+  fix: 'another process holds the write lock: find it with `fuser`, or try again',
+};
+const constraint: Explanation = {
+  code: 'STORAGE_CONSTRAINT',
+  kind: 'precondition',
+  fix: 'the rows written contradict the schema: read the reason',
+};
+const badStatement: Explanation = {
+  code: 'STORAGE_BAD_STATEMENT',
+  kind: 'internal',
+  fix: 'this is a defect of the program: report it with this message',
+};
+
+/** SQLite's primary result codes (sqlite.org/rescode.html). */
+const byResult: Readonly<Record<number, Explanation>> = {
+  3: noAccess, // SQLITE_PERM
+  5: busy, // SQLITE_BUSY
+  6: busy, // SQLITE_LOCKED
+  8: readOnly, // SQLITE_READONLY
+  10: io, // SQLITE_IOERR
+  11: damaged, // SQLITE_CORRUPT
+  13: diskFull, // SQLITE_FULL
+  14: noAccess, // SQLITE_CANTOPEN
+  19: constraint, // SQLITE_CONSTRAINT
+  26: damaged, // SQLITE_NOTADB
+};
+
+const byErrno: Readonly<Record<string, Explanation>> = { ENOSPC: diskFull, EDQUOT: diskFull, EROFS: readOnly, EIO: io };
+
+const uniqueViolations = [1555, 2067]; // SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE
+
+/** SQLite's extended result code, when `thrown` came from node:sqlite. */
+export function sqliteResult(thrown: unknown): number | undefined {
+  const code = thrown instanceof Error && 'errcode' in thrown ? thrown.errcode : undefined;
+  return typeof code === 'number' ? code : undefined;
+}
+
+/** Turns what node:sqlite or node:fs threw into a coded failure. */
+export function storageFailure(thrown: unknown, attempted: string, path: string): PortcullisError {
+  if (thrown instanceof PortcullisError) return thrown;
+  const result = sqliteResult(thrown);
+  const errno = thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string' ? thrown.code : '';
+  const isFileCall = thrown instanceof Error && 'syscall' in thrown;
+  const explanation =
+    result !== undefined ? (byResult[result & 0xff] ?? badStatement) : (byErrno[errno] ?? (isFileCall ? noAccess : badStatement));
+  const kind = result !== undefined && uniqueViolations.includes(result) ? 'already-exists' : explanation.kind;
+  return new PortcullisError({
+    ...explanation,
+    kind,
+    attempted,
+    on: path,
+    why: reasonOf(thrown),
+    details: result === undefined ? { errno } : { sqlite: result },
+    cause: thrown,
+  });
+}

@@ -1,0 +1,100 @@
+import { chmodSync, closeSync, constants, mkdirSync, openSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { PortcullisError } from '../errors/index.ts';
+import { storageFailure } from './failure.ts';
+import type { WriterData } from './protocol.ts';
+import type { Migration } from './types.ts';
+
+/**
+ * Opens the file for the writer: folder 0700 (when made), file 0600, WAL, synchronous=FULL (an acknowledged commit survives a power cut:
+ * sqlite.org/pragma.html#pragma_synchronous), migrations applied. Blocks: call it in a Worker.
+ */
+export function openFile({ path, migrations, busyTimeoutMs }: WriterData): DatabaseSync {
+  checkMigrations(migrations, path);
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    // SQLite would create 0644; the -wal and -shm files copy the mode of the main file.
+    closeSync(openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600));
+    chmodSync(path, 0o600);
+    const unclean = hasBytes(`${path}-wal`);
+    const db = new DatabaseSync(path, { timeout: busyTimeoutMs, enableForeignKeyConstraints: true });
+    try {
+      db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;');
+      if (unclean) quickCheck(db, path);
+      migrate(db, migrations, path);
+    } catch (error) {
+      db.close();
+      throw error;
+    }
+    return db;
+  } catch (error) {
+    throw storageFailure(error, 'open database', path);
+  }
+}
+
+function hasBytes(path: string): boolean {
+  return (statSync(path, { throwIfNoEntry: false })?.size ?? 0) > 0;
+}
+
+function quickCheck(db: DatabaseSync, path: string): void {
+  const verdict = Object.values(db.prepare('PRAGMA quick_check(1)').get() ?? {})[0];
+  if (verdict === 'ok') return;
+  throw new PortcullisError({
+    code: 'STORAGE_DAMAGED',
+    kind: 'data-loss',
+    attempted: 'open database',
+    on: path,
+    why: `its consistency check says: ${String(verdict)}`,
+    fix: 'move the file (and its -wal and -shm) aside and restore it from a backup, or start anew without it',
+  });
+}
+
+function checkMigrations(migrations: readonly Migration[], path: string): void {
+  const wrong = migrations.find((migration, index) => migration.version !== index + 1);
+  if (wrong === undefined) return;
+  throw new PortcullisError({
+    code: 'STORAGE_BAD_MIGRATIONS',
+    kind: 'internal',
+    attempted: 'open database',
+    on: path,
+    why: `migration ${wrong.version} is out of place: versions must run from 1 without a gap`,
+    fix: 'this is a defect of the program: report it with this message',
+  });
+}
+
+/** Applies what is missing, each step in a transaction of its own with its version, so that a crash leaves a whole number of steps. */
+function migrate(db: DatabaseSync, migrations: readonly Migration[], path: string): void {
+  if (schemaVersion(db) === migrations.length) return;
+  for (;;) {
+    db.exec('BEGIN IMMEDIATE');
+    try {
+      // Read under the lock: another process may have migrated meanwhile.
+      const version = schemaVersion(db);
+      if (version > migrations.length) throw newerSchema(path, version, migrations.length);
+      const next = migrations[version];
+      if (next !== undefined) db.exec(`${next.sql}; PRAGMA user_version = ${next.version};`);
+      db.exec('COMMIT');
+      if (next === undefined) return;
+    } catch (error) {
+      if (db.isTransaction) db.exec('ROLLBACK');
+      throw error;
+    }
+  }
+}
+
+function schemaVersion(db: DatabaseSync): number {
+  return Number(Object.values(db.prepare('PRAGMA user_version').get() ?? {})[0]);
+}
+
+function newerSchema(path: string, found: number, known: number): PortcullisError {
+  return new PortcullisError({
+    code: 'STORAGE_NEWER_SCHEMA',
+    kind: 'precondition',
+    attempted: 'open database',
+    on: path,
+    why: `its schema is version ${found}, this program knows ${known}: a newer release has written it`,
+    fix: 'run that newer release, or restore the backup made before the upgrade',
+    details: { found, known },
+  });
+}

@@ -1,0 +1,109 @@
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import { PortcullisError } from '../errors/index.ts';
+import { storageFailure } from './failure.ts';
+import type { SqlRow, SqlValue, Statement, WriteResult } from './types.ts';
+
+/** Prepared statements kept; the rest are prepared anew. The program's own SQL is far fewer. */
+const preparedLimit = 500;
+
+export type Outcome = { readonly results: readonly WriteResult[] } | { readonly error: PortcullisError };
+
+/** Runs statements on one connection, with prepared statements kept. */
+export interface Connection {
+  read(sql: string, params: readonly SqlValue[], first: boolean): SqlRow[];
+  /** One transaction for all `calls`; each succeeds or is rolled back by itself. Answers in order, all durable. */
+  commitGroup(calls: readonly (readonly Statement[])[]): Outcome[];
+}
+
+export function createConnection(db: DatabaseSync, path: string): Connection {
+  const prepared = new Map<string, StatementSync>();
+  const totalChanges = db.prepare('SELECT total_changes() AS n');
+  const lastChanges = db.prepare('SELECT changes() AS n');
+  const count = (statement: StatementSync): number => Number(statement.get()?.['n']);
+
+  function prepare(sql: string): StatementSync {
+    const known = prepared.get(sql);
+    if (known !== undefined) return known;
+    const statement = db.prepare(sql);
+    statement.setReadBigInts(true);
+    if (prepared.size >= preparedLimit) prepared.clear();
+    prepared.set(sql, statement);
+    return statement;
+  }
+
+  function read(sql: string, params: readonly SqlValue[], first: boolean): SqlRow[] {
+    try {
+      const statement = prepare(sql);
+      if (!first) return statement.all(...params).map(plainRow);
+      const row = statement.get(...params);
+      return row === undefined ? [] : [plainRow(row)];
+    } catch (error) {
+      throw storageFailure(error, 'read from database', path);
+    }
+  }
+
+  function execute({ sql, params = [], expectChanges }: Statement): WriteResult {
+    const statement = prepare(sql);
+    let result: WriteResult;
+    if (statement.columns().length === 0) {
+      result = { changes: Number(statement.run(...params).changes), rows: [] };
+    } else {
+      // all() does not say how many rows changed, and changes() keeps the figure of an older statement after a SELECT.
+      const before = count(totalChanges);
+      const rows = statement.all(...params).map(plainRow);
+      result = { changes: count(totalChanges) === before ? 0 : count(lastChanges), rows };
+    }
+    if (expectChanges !== undefined && result.changes !== expectChanges) throw conflict(path, expectChanges, result.changes);
+    return result;
+  }
+
+  function commitGroup(calls: readonly (readonly Statement[])[]): Outcome[] {
+    const outcomes: Outcome[] = [];
+    try {
+      db.exec('BEGIN IMMEDIATE');
+      for (const call of calls) {
+        db.exec('SAVEPOINT call');
+        try {
+          outcomes.push({ results: call.map(execute) });
+        } catch (error) {
+          // A full disk or an I/O error ends the whole transaction (sqlite.org/lang_transaction.html §3).
+          if (!db.isTransaction) throw error;
+          db.exec('ROLLBACK TO call');
+          outcomes.push({ error: storageFailure(error, 'write to database', path) });
+        }
+        db.exec('RELEASE call');
+      }
+      db.exec('COMMIT');
+      return outcomes;
+    } catch (error) {
+      if (db.isTransaction) db.exec('ROLLBACK');
+      const failure = storageFailure(error, 'write to database', path);
+      // Nothing was kept. One call too large for the disk must not fail its neighbours: each gets a transaction of its own.
+      if (calls.length > 1 && failure.code === 'STORAGE_DISK_FULL') return calls.flatMap((call) => commitGroup([call]));
+      return calls.map(() => ({ error: failure }));
+    }
+  }
+
+  return { read, commitGroup };
+}
+
+function plainRow(row: Record<string, unknown>): SqlRow {
+  const plain: SqlRow = {};
+  for (const [name, value] of Object.entries(row)) {
+    const unsafe = typeof value === 'bigint' && (value > BigInt(Number.MAX_SAFE_INTEGER) || value < BigInt(Number.MIN_SAFE_INTEGER));
+    plain[name] = typeof value === 'bigint' && !unsafe ? Number(value) : (value as SqlValue);
+  }
+  return plain;
+}
+
+function conflict(path: string, expected: number, changed: number): PortcullisError {
+  return new PortcullisError({
+    code: 'STORAGE_CONFLICT',
+    kind: 'precondition',
+    attempted: 'write to database',
+    on: path,
+    why: `a statement changed ${changed} rows where ${expected} were expected: another writer came first`,
+    fix: 'read the present state and decide again',
+    details: { expected, changed },
+  });
+}

@@ -1,0 +1,42 @@
+/** What SQLite stores. Integers are read as `number`, and as `bigint` only outside the safe range. Blobs are read as Uint8Array. */
+export type SqlValue = string | number | bigint | null | Uint8Array;
+export type SqlRow = Record<string, SqlValue>;
+
+export interface Statement {
+  readonly sql: string;
+  readonly params?: readonly SqlValue[];
+  /** The whole call is rolled back with STORAGE_CONFLICT when this statement changed another count of rows. */
+  readonly expectChanges?: number;
+}
+
+export interface WriteResult {
+  /** Rows inserted, updated or deleted by the statement itself. */
+  readonly changes: number;
+  /** Rows of RETURNING, or of a SELECT inside the transaction. */
+  readonly rows: readonly SqlRow[];
+}
+
+/** One step of a schema. Versions run from 1 without a gap; the file's PRAGMA user_version says how many were applied. */
+export interface Migration {
+  readonly version: number;
+  readonly sql: string;
+}
+
+/** An open database. Failures are PortcullisErrors whose codes begin with STORAGE_. */
+export interface Database {
+  /** Sees every write that was asked for before it. */
+  all<Row extends object = SqlRow>(sql: string, params?: readonly SqlValue[]): Promise<Row[]>;
+  get<Row extends object = SqlRow>(sql: string, params?: readonly SqlValue[]): Promise<Row | undefined>;
+  /** One transaction (BEGIN IMMEDIATE), durable when it resolves; rolled back whole when it rejects. Calls of one moment share one fsync. */
+  write(statements: readonly Statement[]): Promise<readonly WriteResult[]>;
+  /** Waits for what is under way, then closes; later calls fail with STORAGE_CLOSED. */
+  close(): Promise<void>;
+}
+
+export interface OpenDatabaseOptions {
+  /** The database file; its folder is made (0700) when absent. */
+  readonly path: string;
+  readonly migrations: readonly Migration[];
+  /** How long to wait for another process's write lock, in milliseconds; 5000 unless told. */
+  readonly busyTimeoutMs?: number;
+}

@@ -1,0 +1,52 @@
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { errorToJson } from '../errors/index.ts';
+import { storageFailure } from './failure.ts';
+import { openFile } from './open-file.ts';
+import type { WriteRequest, WriterAnswer, WriterData, WriterMessage, WriterRequest } from './protocol.ts';
+import { createConnection } from './transaction.ts';
+
+// The one thread that owns a database. While a commit waits for the disk, requests queue; the next round takes all of them at once.
+const port = parentPort;
+if (port === null) throw new Error('writer.worker.ts runs as a Worker only');
+const answer = (message: WriterMessage): void => port.postMessage(message);
+const data = workerData as WriterData;
+
+try {
+  const db = openFile(data);
+  const connection = createConnection(db, data.path);
+
+  const write = (requests: readonly WriteRequest[]): WriterMessage =>
+    connection.commitGroup(requests.map((request) => request.statements)).map((outcome, index) => {
+      const id = requests[index]?.id ?? 0;
+      return 'error' in outcome ? { id, error: errorToJson(outcome.error) } : { id, results: outcome.results };
+    });
+
+  const read = (request: Extract<WriterRequest, { kind: 'read' }>): WriterAnswer => {
+    try {
+      return { id: request.id, rows: connection.read(request.sql, request.params, request.first) };
+    } catch (error) {
+      return { id: request.id, error: errorToJson(storageFailure(error, 'read from database', data.path)) };
+    }
+  };
+
+  port.on('message', (first: readonly WriterRequest[]) => {
+    const requests = [...first];
+    for (let next = receiveMessageOnPort(port); next !== undefined; next = receiveMessageOnPort(port)) {
+      requests.push(...(next.message as readonly WriterRequest[]));
+    }
+    // Writes first: a read then sees all that was asked for before it.
+    const writes = requests.filter((request) => request.kind === 'write');
+    if (writes.length > 0) answer(write(writes));
+    const reads = requests.filter((request) => request.kind === 'read');
+    if (reads.length > 0) answer(reads.map(read));
+    const close = requests.find((request) => request.kind === 'close');
+    if (close === undefined) return;
+    db.close();
+    answer([{ id: close.id, rows: [] }]);
+    port.close();
+  });
+  answer([{ id: 0, rows: [] }]);
+} catch (error) {
+  answer([{ id: 0, error: errorToJson(storageFailure(error, 'open database', data.path)) }]);
+  port.close();
+}
