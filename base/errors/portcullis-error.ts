@@ -74,7 +74,7 @@ export function reasonOf(thrown: unknown): string {
 
 /** `thrown` itself when it already is a {@link PortcullisError}; else wrapped in the given failure with its reason as `why`. */
 export function asPortcullisError(thrown: unknown, failure: Omit<Failure, 'why' | 'cause'>): PortcullisError {
-  if (thrown instanceof PortcullisError) return thrown;
+  if (isPortcullisError(thrown)) return thrown;
   return new PortcullisError({ ...failure, why: reasonOf(thrown), cause: thrown });
 }
 

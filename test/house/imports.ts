@@ -1,0 +1,68 @@
+/**
+ * What each room imports: other rooms, third-party packages, parts of Node. The committed list (`imports.golden`) makes a new
+ * dependency visible in review. `node test/house/imports.ts --update` writes it.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { cruise } from 'dependency-cruiser';
+import type { ICruiseResult } from 'dependency-cruiser';
+
+const rooms = ['base', 'trust', 'entitlements', 'cni-plugins', 'runtime', 'cli'];
+const goldenFile = new URL('imports.golden', import.meta.url);
+
+interface Imports {
+  readonly rooms: Set<string>;
+  readonly npm: Set<string>;
+  readonly node: Set<string>;
+}
+
+/** The room a file stands in; each folder of base is a room of its own. */
+function roomOf(path: string): string {
+  const [first = '', second = ''] = path.split('/');
+  return first === 'base' ? `base/${second}` : first;
+}
+
+function packageOf(path: string): string {
+  const parts = path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length).split('/');
+  return (parts[0]?.startsWith('@') === true ? parts.slice(0, 2) : parts.slice(0, 1)).join('/').replace(/^@types\//, '');
+}
+
+function record(found: Imports, from: string, dependency: { resolved: string; coreModule: boolean; couldNotResolve: boolean }): void {
+  if (dependency.couldNotResolve) return; // a wall of its own says so
+  if (dependency.coreModule) found.node.add(dependency.resolved.replace(/^node:/, ''));
+  else if (dependency.resolved.includes('node_modules/')) found.npm.add(packageOf(dependency.resolved));
+  else if (roomOf(dependency.resolved) !== from) found.rooms.add(roomOf(dependency.resolved));
+}
+
+/** The list as text, computed from the sources (tests and generated declarations left out). */
+export async function importsOfRooms(): Promise<string> {
+  const result = await cruise(rooms, {
+    doNotFollow: { path: 'node_modules' },
+    exclude: { path: '\\.test\\.ts$' },
+    tsPreCompilationDeps: true,
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'node', 'default', 'types'],
+      extensions: ['.ts', '.js', '.json'],
+    },
+  });
+  const found = new Map<string, Imports>();
+  for (const module of (result.output as ICruiseResult).modules) {
+    if (module.source.includes('node_modules/') || !rooms.includes(module.source.split('/')[0] ?? '')) continue;
+    const room = roomOf(module.source);
+    const imports = found.get(room) ?? { rooms: new Set(), npm: new Set(), node: new Set() };
+    found.set(room, imports);
+    for (const dependency of module.dependencies) record(imports, room, dependency);
+  }
+  const line = (title: string, names: Set<string>): string =>
+    names.size === 0 ? '' : `  ${title.padEnd(6)}${[...names].sort().join(' ')}\n`;
+  return [...found.entries()]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([room, imports]) => `${room}\n${line('rooms', imports.rooms)}${line('npm', imports.npm)}${line('node', imports.node)}`)
+    .join('');
+}
+
+export function committedImports(): string {
+  return readFileSync(goldenFile, 'utf8');
+}
+
+if (process.argv[2] === '--update') writeFileSync(goldenFile, await importsOfRooms());

@@ -1,0 +1,58 @@
+import { run } from 'node:test';
+import { relative } from 'node:path';
+import { inspect } from 'node:util';
+
+export interface Counts {
+  readonly passed: number;
+  readonly failed: number;
+  readonly skipped: number;
+}
+
+export interface Suite {
+  readonly title: string;
+  readonly files: readonly string[];
+  /** Test files that run at once, each in a process of its own. */
+  readonly concurrency: number;
+}
+
+/** No test file may take longer, in ms: one that hangs fails instead of holding everything up. */
+const fileLimit = 300_000;
+
+/** Runs test files with node's own runner: one line a file, everything about a failing test, and its output. */
+export async function runTests(out: NodeJS.WritableStream, suite: Suite): Promise<Counts> {
+  if (suite.files.length === 0) return { passed: 0, failed: 0, skipped: 0 };
+  out.write(`\n${suite.title}\n`);
+  const output = new Map<string, string>();
+  let counts: Counts = { passed: 0, failed: 0, skipped: 0 };
+  const stream = run({ files: [...suite.files], concurrency: suite.concurrency, timeout: fileLimit });
+  stream.on('test:stdout', ({ file, message }) => output.set(file, (output.get(file) ?? '') + message));
+  stream.on('test:stderr', ({ file, message }) => output.set(file, (output.get(file) ?? '') + message));
+  stream.on('test:fail', (event) => {
+    if ((event.details.error as Error & { failureType?: string }).failureType === 'subtestsFailed') return; // the subtest itself was shown
+    const cause: unknown = event.details.error.cause;
+    out.write(
+      `  ✖ ${relative('.', event.file ?? '')}:${event.line ?? 0} ${event.name}\n${indent(cause instanceof Error ? (cause.stack ?? cause.message) : inspect(cause))}`,
+    );
+  });
+  stream.on('test:summary', (event) => {
+    const { tests, passed, skipped, todo } = event.counts;
+    const sums = { passed, failed: tests - passed - skipped - todo, skipped: skipped + todo };
+    if (event.file === undefined) {
+      counts = sums;
+      return;
+    }
+    const file = relative('.', event.file);
+    const skippedText = sums.skipped === 0 ? '' : `, ${sums.skipped} skipped`;
+    out.write(
+      `${event.success ? '✔' : '✖'} ${file} (${passed} passed${sums.failed === 0 ? '' : `, ${sums.failed} failed`}${skippedText}, ${(event.duration_ms / 1000).toFixed(1)} s)\n`,
+    );
+    if (!event.success) out.write(indent(output.get(event.file) ?? ''));
+    output.delete(event.file);
+  });
+  for await (const _event of stream);
+  return counts;
+}
+
+function indent(text: string): string {
+  return text === '' ? '' : `${text.trimEnd().replace(/^/gm, '      ')}\n`;
+}

@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+
+const root = join(import.meta.dirname, '../..');
+
+/** Each rule of .dependency-cruiser.cjs with a file that breaks it and nothing else. */
+const violations: { rule: string; file: string; imports: string }[] = [
+  { rule: 'base-knows-no-room', file: 'base/errors/planted.ts', imports: '../../trust/index.ts' },
+  { rule: 'leaves-use-base-only', file: 'trust/planted.ts', imports: '../entitlements/index.ts' },
+  { rule: 'leaves-use-base-only', file: 'entitlements/planted.ts', imports: '../cni-plugins/index.ts' },
+  { rule: 'leaves-use-base-only', file: 'cni-plugins/planted.ts', imports: '../runtime/index.ts' },
+  { rule: 'runtime-is-not-a-client', file: 'runtime/planted.ts', imports: '../cli/inner.ts' },
+  { rule: 'only-by-the-door', file: 'runtime/planted.ts', imports: '../trust/inner.ts' },
+  { rule: 'only-by-the-door', file: 'runtime/images/planted.ts', imports: '../../base/errors/inner.ts' },
+  { rule: 'only-by-the-door', file: 'cli/planted.ts', imports: '../runtime/inner.ts' },
+  { rule: 'only-by-the-door', file: 'base/log/planted.ts', imports: '../errors/inner.ts' },
+  { rule: 'only-by-the-door', file: 'trust/policy/planted.ts', imports: '../../base/errors/inner.ts' },
+  { rule: 'nobody-imports-cli', file: 'bench/planted.ts', imports: '../cli/inner.ts' },
+  { rule: 'no-test-code-in-the-product', file: 'trust/planted.ts', imports: '../test/inner.ts' },
+  { rule: 'no-cycles', file: 'base/errors/inner.ts', imports: './index.ts' },
+  { rule: 'no-unresolvable', file: 'cli/planted.ts', imports: './nowhere.ts' },
+  { rule: 'no-dev-packages-in-the-product', file: 'cli/planted.ts', imports: 'fast-check' },
+];
+
+/** Imports that every rule allows. */
+const allowed: { file: string; imports: string }[] = [
+  { file: 'trust/fine.ts', imports: '../base/errors/index.ts' },
+  { file: 'runtime/fine.ts', imports: '../cni-plugins/index.ts' },
+  { file: 'runtime/images/fine.ts', imports: '../inner.ts' },
+  { file: 'cli/fine.ts', imports: '../runtime/index.ts' },
+  { file: 'base/log/fine.ts', imports: '../errors/index.ts' },
+  { file: 'trust/fine.test.ts', imports: '../test/inner.ts' },
+  { file: 'trust/other.test.ts', imports: 'fast-check' },
+];
+
+const folders = ['base/errors', 'base/log', 'trust/policy', 'entitlements', 'cni-plugins', 'runtime/images', 'cli', 'bench', 'test'];
+
+describe('the walls between the rooms', () => {
+  let house = '';
+
+  before(() => {
+    house = mkdtempSync(join(tmpdir(), 'portcullis-walls-'));
+    for (const name of ['.dependency-cruiser.cjs', 'package.json', 'tsconfig.json']) cpSync(join(root, name), join(house, name));
+    symlinkSync(join(root, 'node_modules'), join(house, 'node_modules'));
+    for (const folder of folders) plant(`${folder}/inner.ts`, 'export const inner = 1;\n');
+    for (const room of ['base/errors', 'base/log', 'trust', 'entitlements', 'cni-plugins', 'runtime', 'test']) {
+      plant(`${room}/inner.ts`, 'export const inner = 1;\n');
+      plant(`${room}/index.ts`, "export { inner } from './inner.ts';\n");
+    }
+  });
+  after(() => rmSync(house, { recursive: true }));
+
+  function plant(file: string, text: string): void {
+    mkdirSync(dirname(join(house, file)), { recursive: true });
+    writeFileSync(join(house, file), text);
+  }
+
+  function rulesBroken(): string[] {
+    const run = spawnSync(
+      join(root, 'node_modules/.bin/node'),
+      [
+        join(root, 'node_modules/.bin/depcruise'),
+        '--config',
+        '.dependency-cruiser.cjs',
+        '--output-type',
+        'json',
+        ...new Set(folders.map((folder) => folder.split('/')[0] ?? '')),
+      ],
+      { cwd: house, encoding: 'utf8', maxBuffer: 2 ** 26 },
+    );
+    const { summary } = JSON.parse(run.stdout) as { summary: { violations: { rule: { name: string } }[] } };
+    return summary.violations.map((violation) => violation.rule.name);
+  }
+
+  it('let through what is allowed', () => {
+    for (const { file, imports } of allowed) plant(file, `import '${imports}';\n`);
+    assert.deepEqual(rulesBroken(), []);
+    for (const { file } of allowed) rmSync(join(house, file));
+  });
+
+  for (const { rule, file, imports } of violations) {
+    it(`${rule}: ${file} may not import ${imports}`, () => {
+      const replaced = file.endsWith('inner.ts');
+      plant(file, `import '${imports}';\nexport const inner = 1;\n`);
+      assert.ok(rulesBroken().includes(rule));
+      if (replaced) plant(file, 'export const inner = 1;\n');
+      else rmSync(join(house, file));
+    });
+  }
+});

@@ -1,0 +1,67 @@
+/**
+ * `npm test`: the gates, then every test, then what needs Go. The last line is the count: `N passed, N failed, N skipped`.
+ * With paths (`npm test -- base/storage test/e2e/pull.test.ts`) only the tests there run, without gates or coverage.
+ */
+import { globSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { runConformance } from './house/conformance.ts';
+import { printCoverage } from './house/coverage.ts';
+import { runGates } from './house/gates.ts';
+import { leftovers } from './house/leftovers.ts';
+import { runTests } from './house/tests.ts';
+import type { Counts } from './house/tests.ts';
+
+const root = join(import.meta.dirname, '..');
+process.chdir(root);
+
+/** Tests of one room stand beside its code and share nothing; those under test/ share the kernel and run one at a time. */
+const besideTheCode = [
+  'base',
+  'trust',
+  'entitlements',
+  'cni-plugins',
+  'runtime',
+  'cli',
+  'packaging',
+  'bench',
+  'test/house',
+  'test/fixtures',
+].map((room) => `${room}/**/*.test.ts`);
+const acrossRooms = ['test/e2e/**/*.test.ts', 'test/interop/**/*.test.ts'];
+
+function filesOf(patterns: readonly string[], paths: readonly string[]): string[] {
+  return globSync([...patterns])
+    .filter((file) => paths.length === 0 || paths.some((path) => file === path || file.startsWith(`${path.replace(/\/$/, '')}/`)))
+    .sort();
+}
+
+function add(...all: readonly Counts[]): Counts {
+  const sum = (of: (counts: Counts) => number): number => all.reduce((total, counts) => total + of(counts), 0);
+  return { passed: sum((c) => c.passed), failed: sum((c) => c.failed), skipped: sum((c) => c.skipped) };
+}
+
+const started = performance.now();
+const paths = process.argv.slice(2);
+const whole = paths.length === 0;
+const out = process.stdout;
+const before = leftovers();
+const gatesFailed = whole ? await runGates(out) : [];
+
+const coverageFolder = mkdtempSync(join(tmpdir(), 'portcullis-coverage-'));
+if (whole) process.env['NODE_V8_COVERAGE'] = coverageFolder;
+const units = await runTests(out, { title: 'tests beside the code', files: filesOf(besideTheCode, paths), concurrency: 2 });
+const crossing = await runTests(out, { title: 'tests across rooms', files: filesOf(acrossRooms, paths), concurrency: 1 });
+delete process.env['NODE_V8_COVERAGE'];
+if (whole) printCoverage(out, coverageFolder);
+rmSync(coverageFolder, { recursive: true, force: true });
+
+const conformance = whole ? runConformance(out) : { passed: 0, failed: 0, skipped: 0 };
+const left = leftovers().filter((thing) => !before.includes(thing));
+for (const thing of left) out.write(`left behind: ${thing}\n`);
+
+const total = add(units, crossing, conformance);
+out.write(`\n${((performance.now() - started) / 1000).toFixed(0)} s`);
+if (gatesFailed.length > 0) out.write(`, gates that failed: ${gatesFailed.join(', ')}`);
+out.write(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`);
+process.exitCode = total.failed > 0 || gatesFailed.length > 0 || left.length > 0 || total.passed === 0 ? 1 : 0;
