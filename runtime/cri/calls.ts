@@ -1,0 +1,152 @@
+import type { handleServerStreamingCall, handleUnaryCall, ServerUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
+import { once } from 'node:events';
+import type { EventEmitter } from 'node:events';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import type { ConnectionBook } from './connections.ts';
+import type { RpcDefinition } from './contract/services.ts';
+import type { CallContext } from './handlers.ts';
+import { largestMessage } from './limits.ts';
+import { asFailure, toStatus } from './status.ts';
+
+/** What every call of one server shares. */
+export interface CallSite {
+  readonly log: Logger;
+  readonly connections: ConnectionBook;
+  /** Aborted when the server gives up on calls under way. */
+  readonly closing: AbortSignal;
+  readonly track: (call: Promise<void>) => void;
+}
+
+type AnyCall = ServerUnaryCall<Buffer, Buffer> | ServerWritableStream<Buffer, Buffer>;
+type UnaryHandler = (request: unknown, context: CallContext) => Promise<object>;
+type StreamHandler = (request: unknown, context: CallContext) => AsyncIterable<object>;
+
+/** RPCs that only look: logged at debug, the rest (who changed what) at info. */
+const readsOnly = /^(Version|Status|RuntimeConfig|List.*|Stream.*|Get.*|ImageFsInfo|.*Status|.*Stats)$/;
+
+/** `handler` is undefined, or the handler that the types of handlers.ts give this RPC. */
+export function serveUnary(site: CallSite, rpc: RpcDefinition, handler: unknown): handleUnaryCall<Buffer, Buffer> {
+  return (call, respond) => {
+    const run = async (context: CallContext): Promise<void> => {
+      if (typeof handler !== 'function') throw unimplemented(rpc);
+      const response = await (handler as UnaryHandler)(decodeRequest(rpc, call.request), context);
+      respond(null, encodeResponse(rpc, response));
+    };
+    site.track(serve(site, rpc, call, run, (status) => respond(status)));
+  };
+}
+
+/** As {@link serveUnary}, for an RPC that answers with a stream. Waits for a slow reader. */
+export function serveStream(site: CallSite, rpc: RpcDefinition, handler: unknown): handleServerStreamingCall<Buffer, Buffer> {
+  return (call) => {
+    const run = async (context: CallContext): Promise<void> => {
+      if (typeof handler !== 'function') throw unimplemented(rpc);
+      for await (const response of (handler as StreamHandler)(decodeRequest(rpc, call.request), context)) {
+        context.signal.throwIfAborted();
+        if (!call.write(encodeResponse(rpc, response))) await once(call, 'drain', { signal: context.signal });
+      }
+      call.end();
+    };
+    site.track(serve(site, rpc, call, run, (status) => call.emit('error', status)));
+  };
+}
+
+function decodeRequest(rpc: RpcDefinition, bytes: Buffer): unknown {
+  try {
+    return rpc.request.decode(bytes);
+  } catch (thrown) {
+    const why = `the request is not a valid message: ${reasonOf(thrown)}`;
+    throw new PortcullisError({
+      code: 'CRI_BAD_REQUEST',
+      kind: 'invalid',
+      attempted: 'read request of',
+      on: rpc.name,
+      why,
+      fix: 'send a CRI v1 message',
+    });
+  }
+}
+
+function encodeResponse(rpc: RpcDefinition, response: object): Buffer {
+  const bytes = rpc.response.encode(response);
+  if (bytes.length <= largestMessage) return bytes;
+  const why = `the response has ${bytes.length} bytes, more than the ${largestMessage} that a client accepts`;
+  throw new PortcullisError({
+    code: 'CRI_RESPONSE_TOO_LARGE',
+    kind: 'exhausted',
+    attempted: 'answer',
+    on: rpc.name,
+    why,
+    fix: 'ask for less, with a filter',
+  });
+}
+
+/** Runs one call to its end; never rejects. */
+async function serve(
+  site: CallSite,
+  rpc: RpcDefinition,
+  call: AnyCall,
+  run: (context: CallContext) => Promise<void>,
+  fail: (status: ReturnType<typeof toStatus>) => void,
+): Promise<void> {
+  const started = performance.now();
+  const connection = call.getPeer();
+  const peer = site.connections.peerOf(connection);
+  const abort = new AbortController();
+  const cancel = (): void => abort.abort(interrupted('CRI_CANCELLED', 'cancelled', rpc, 'the client cancelled the call or went away'));
+  const close = (): void => abort.abort(interrupted('CRI_CLOSING', 'unavailable', rpc, 'the daemon is stopping'));
+  const events: EventEmitter = call;
+  events.once('cancelled', cancel);
+  site.closing.addEventListener('abort', close, { once: true });
+  const deadline = deadlineOf(call);
+  const expire = (): void => abort.abort(interrupted('CRI_DEADLINE', 'deadline', rpc, "the client's deadline has passed"));
+  const timer =
+    deadline === undefined ? undefined : setTimeout(expire, Math.min(Math.max(deadline.getTime() - Date.now(), 0), 0x7fff_ffff));
+  let failure: PortcullisError | undefined;
+  try {
+    if (peer === undefined) cancel();
+    else await run({ signal: abort.signal, peer, ...(deadline === undefined ? {} : { deadline }) });
+  } catch (thrown) {
+    failure = asFailure(abort.signal.aborted && isAbort(thrown) ? abort.signal.reason : thrown, rpc.name);
+    if (failure.code === 'CRI_INTERNAL') site.log.error({ rpc: rpc.name, err: describe(thrown) }, 'a handler failed unexpectedly');
+    fail(toStatus(failure));
+  } finally {
+    clearTimeout(timer);
+    events.off('cancelled', cancel);
+    site.closing.removeEventListener('abort', close);
+    const fields = { rpc: rpc.name, connection, peer, ms: Math.round((performance.now() - started) * 10) / 10 };
+    if (failure !== undefined) site.log.info({ ...fields, code: failure.code, why: failure.message }, 'call failed');
+    else if (readsOnly.test(rpc.name)) site.log.debug(fields, 'call');
+    else site.log.info(fields, 'call');
+  }
+}
+
+function deadlineOf(call: AnyCall): Date | undefined {
+  const deadline = call.getDeadline();
+  const time = typeof deadline === 'number' ? deadline : deadline.getTime();
+  return Number.isFinite(time) ? new Date(time) : undefined;
+}
+
+function isAbort(thrown: unknown): boolean {
+  return thrown instanceof Error && (thrown.name === 'AbortError' || thrown.name === 'TimeoutError');
+}
+
+function describe(thrown: unknown): object {
+  return thrown instanceof Error ? { name: thrown.name, message: thrown.message, stack: thrown.stack } : { message: String(thrown) };
+}
+
+function interrupted(code: string, kind: 'cancelled' | 'deadline' | 'unavailable', rpc: RpcDefinition, why: string): PortcullisError {
+  return new PortcullisError({ code, kind, attempted: 'serve', on: rpc.name, why, fix: 'send the request again' });
+}
+
+function unimplemented(rpc: RpcDefinition): PortcullisError<'CRI_UNIMPLEMENTED'> {
+  return new PortcullisError({
+    code: 'CRI_UNIMPLEMENTED',
+    kind: 'unimplemented',
+    attempted: 'serve',
+    on: rpc.path.slice(1),
+    why: `${rpc.name} is not implemented by this version of Portcullis`,
+    fix: 'use a version that implements it',
+  });
+}

@@ -1,0 +1,159 @@
+import { Client, credentials, Metadata, status as grpcStatus } from '@grpc/grpc-js';
+import type { ServiceError } from '@grpc/grpc-js';
+import { isAbsolute } from 'node:path';
+import { PortcullisError } from '../../base/errors/index.ts';
+import type { ImageService, RuntimeService } from './contract/contract.types.ts';
+import type { Init } from './contract/init.ts';
+import { rpcs } from './contract/services.ts';
+import type { RpcDefinition, ServiceName } from './contract/services.ts';
+import { messageLimits } from './limits.ts';
+import { decodeDetails, detailsKey } from './status-details.ts';
+import { kindOfStatus } from './status.ts';
+
+export interface CallOptions {
+  readonly signal?: AbortSignal;
+  /** Default: no deadline. */
+  readonly timeoutMs?: number;
+}
+
+interface Rpc {
+  readonly request: unknown;
+  readonly response: unknown;
+  readonly stream: boolean;
+}
+type ClientCall<Method extends Rpc> = (
+  request?: Init<Method['request']>,
+  options?: CallOptions,
+) => Method['stream'] extends true ? AsyncIterable<Method['response']> : Promise<Method['response']>;
+export type RuntimeClient = { readonly [Name in keyof RuntimeService]: ClientCall<RuntimeService[Name]> };
+export type ImageClient = { readonly [Name in keyof ImageService]: ClientCall<ImageService[Name]> };
+
+export interface CriClient {
+  readonly runtime: RuntimeClient;
+  readonly image: ImageClient;
+  close(): void;
+}
+
+/**
+ * A client of any CRI v1 endpoint. Connects on the first call.
+ * Calls reject with a `PortcullisError`: the server's own code, kind and details when it is Portcullis,
+ * CRI_UNREACHABLE when nobody answers, else `CRI_<STATUS>` with the server's message.
+ * @param socketPath absolute, without `unix://`
+ */
+export function createCriClient(socketPath: string): CriClient {
+  if (!isAbsolute(socketPath)) {
+    const failure = {
+      code: 'CRI_SOCKET_PATH',
+      kind: 'invalid',
+      attempted: 'connect to',
+      on: socketPath,
+      why: 'the socket path is not absolute',
+      fix: 'give an absolute path',
+    } as const;
+    throw new PortcullisError(failure);
+  }
+  const channel = new Client(`unix:${socketPath}`, credentials.createInsecure(), {
+    ...messageLimits,
+    'grpc.enable_channelz': 0,
+    'grpc.enable_retries': 0,
+    'grpc.service_config_disable_resolution': 1,
+    'grpc.use_local_subchannel_pool': 1,
+    // Neither the path nor the environment may choose the authority: nghttp2 refuses most of what is not a host name.
+    'grpc.default_authority': 'localhost',
+    'grpc.enable_http_proxy': 0,
+  });
+  return {
+    runtime: calls(channel, 'RuntimeService', socketPath) as RuntimeClient,
+    image: calls(channel, 'ImageService', socketPath) as ImageClient,
+    close: () => channel.close(),
+  };
+}
+
+function calls(channel: Client, service: ServiceName, socketPath: string): unknown {
+  return Object.fromEntries(
+    rpcs
+      .filter((rpc) => rpc.service === service)
+      .map((rpc) => [
+        rpc.key,
+        (request: object = {}, options: CallOptions = {}) =>
+          rpc.responseStream ? stream(channel, rpc, request, options, socketPath) : unary(channel, rpc, request, options, socketPath),
+      ]),
+  );
+}
+
+function unary(channel: Client, rpc: RpcDefinition, request: object, options: CallOptions, socketPath: string): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    options.signal?.throwIfAborted();
+    const cancel = (): void => call.cancel();
+    const call = channel.makeUnaryRequest(
+      rpc.path,
+      (value: object) => rpc.request.encode(value),
+      (bytes) => rpc.response.decode(bytes),
+      request,
+      new Metadata(),
+      deadline(options),
+      (error, response) => {
+        options.signal?.removeEventListener('abort', cancel);
+        if (error === null) resolve(response);
+        else reject(toFailure(error, rpc, socketPath));
+      },
+    );
+    options.signal?.addEventListener('abort', cancel, { once: true });
+  });
+}
+
+async function* stream(
+  channel: Client,
+  rpc: RpcDefinition,
+  request: object,
+  options: CallOptions,
+  socketPath: string,
+): AsyncIterable<unknown> {
+  options.signal?.throwIfAborted();
+  const call = channel.makeServerStreamRequest(
+    rpc.path,
+    (value: object) => rpc.request.encode(value),
+    (bytes) => rpc.response.decode(bytes),
+    request,
+    new Metadata(),
+    deadline(options),
+  );
+  const cancel = (): void => call.cancel();
+  options.signal?.addEventListener('abort', cancel, { once: true });
+  try {
+    yield* call;
+  } catch (thrown) {
+    throw toFailure(thrown as ServiceError, rpc, socketPath);
+  } finally {
+    options.signal?.removeEventListener('abort', cancel);
+    call.cancel();
+  }
+}
+
+function deadline(options: CallOptions): { deadline?: number } {
+  return options.timeoutMs === undefined ? {} : { deadline: Date.now() + options.timeoutMs };
+}
+
+function toFailure(error: ServiceError, rpc: RpcDefinition, socketPath: string): PortcullisError {
+  const [details] = error.metadata?.get(detailsKey) ?? [];
+  const told = details instanceof Uint8Array ? decodeDetails(details) : undefined;
+  if (told !== undefined) return told;
+  if (error.code === grpcStatus.UNAVAILABLE) {
+    return new PortcullisError({
+      code: 'CRI_UNREACHABLE',
+      kind: 'unavailable',
+      attempted: `call ${rpc.name} on`,
+      on: socketPath,
+      why: error.details,
+      fix: 'start the daemon, or give its socket with --socket, as a user that may connect',
+    });
+  }
+  return new PortcullisError({
+    code: `CRI_${grpcStatus[error.code] ?? 'UNKNOWN'}`,
+    kind: kindOfStatus(error.code),
+    attempted: `call ${rpc.name} on`,
+    on: socketPath,
+    why: error.details,
+    fix: 'see the log of the runtime behind the socket',
+  });
+}

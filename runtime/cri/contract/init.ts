@@ -1,0 +1,11 @@
+/**
+ * What may be given where a `T` goes on the wire: every field may be left out (proto3: absent is the default value),
+ * and an int64 of nanoseconds may also be a number or a decimal string.
+ */
+export type Init<T> = T extends bigint
+  ? bigint | number | string
+  : T extends string | number | boolean | Uint8Array
+    ? T
+    : T extends readonly (infer Element)[]
+      ? readonly Init<Element>[]
+      : { readonly [Key in keyof T]?: Init<T[Key]> | undefined };

@@ -1,0 +1,66 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import type { ErrorKind, Failure } from '../../base/errors/index.ts';
+import { createCodecs } from './contract/codec.ts';
+import { parseDeclaration } from './contract/declaration.ts';
+import { shorten } from './status.ts';
+
+/** The trailer that carries structured details (gRPC, "Richer error model"). */
+export const detailsKey = 'grpc-status-details-bin';
+
+const errorDomain = 'portcullis.dev';
+const errorInfoType = 'type.googleapis.com/google.rpc.ErrorInfo';
+const longestValue = 2 * 1024;
+const mostDetails = 16;
+
+interface Status {
+  readonly code: number;
+  readonly message: string;
+  readonly details: readonly { readonly typeUrl: string; readonly value: Uint8Array }[];
+}
+interface ErrorInfo {
+  readonly reason: string;
+  readonly domain: string;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+const codec = createCodecs(
+  parseDeclaration({
+    package: 'google.rpc',
+    messages: {
+      Status: { code: '1 int32', message: '2 string', details: '3 repeated Any' },
+      Any: { typeUrl: '1 string', value: '2 bytes' },
+      ErrorInfo: { reason: '1 string', domain: '2 string', metadata: '3 map<string,string>' },
+    },
+  }),
+);
+const statusCodec = codec<Status>('Status');
+const errorInfoCodec = codec<ErrorInfo>('ErrorInfo');
+
+/** `google.rpc.Status` with one ErrorInfo: the reason is the stable code; metadata holds the failure's parts and its details. */
+export function encodeDetails(code: number, message: string, error: PortcullisError): Buffer {
+  const { kind, attempted, on, why, fix, prefix, details } = error.failure;
+  const metadata: Record<string, string> = {};
+  for (const [key, value] of Object.entries(details ?? {}).slice(0, mostDetails)) {
+    if (value !== undefined) metadata[key] = shorten(typeof value === 'string' ? value : JSON.stringify(value), longestValue);
+  }
+  for (const [key, value] of Object.entries({ kind, attempted, on, why, fix, prefix })) {
+    if (value !== undefined) metadata[key] = shorten(value, longestValue);
+  }
+  const info = errorInfoCodec.encode({ reason: error.code, domain: errorDomain, metadata });
+  return statusCodec.encode({ code, message: shorten(message, longestValue), details: [{ typeUrl: errorInfoType, value: info }] });
+}
+
+/** The failure that {@link encodeDetails} wrote, its details as strings; undefined for details of others. */
+export function decodeDetails(bytes: Uint8Array): PortcullisError | undefined {
+  let info: ErrorInfo | undefined;
+  try {
+    const found = statusCodec.decode(bytes).details.find((detail) => detail.typeUrl === errorInfoType);
+    if (found !== undefined) info = errorInfoCodec.decode(found.value);
+  } catch {
+    return undefined;
+  }
+  if (info === undefined || info.domain !== errorDomain) return undefined;
+  const { kind = 'internal', attempted = '', on = '', why = '', fix = '', prefix, ...details } = info.metadata;
+  const failure: Failure = { code: info.reason, kind: kind as ErrorKind, attempted, on, why, fix, details };
+  return new PortcullisError(prefix === undefined ? failure : { ...failure, prefix });
+}

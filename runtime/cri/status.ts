@@ -1,0 +1,68 @@
+import { Metadata, status as grpcStatus } from '@grpc/grpc-js';
+import type { StatusObject } from '@grpc/grpc-js';
+import { PortcullisError } from '../../base/errors/index.ts';
+import type { ErrorKind } from '../../base/errors/index.ts';
+import { detailsKey, encodeDetails } from './status-details.ts';
+
+/** Which gRPC status a kind of failure has on the wire (grpc.io, "Status codes"). `undecided` may be retried, `denied` may not. */
+const statusOfKind: Readonly<Record<ErrorKind, grpcStatus>> = {
+  invalid: grpcStatus.INVALID_ARGUMENT,
+  'not-found': grpcStatus.NOT_FOUND,
+  'already-exists': grpcStatus.ALREADY_EXISTS,
+  denied: grpcStatus.PERMISSION_DENIED,
+  undecided: grpcStatus.UNAVAILABLE,
+  precondition: grpcStatus.FAILED_PRECONDITION,
+  unavailable: grpcStatus.UNAVAILABLE,
+  exhausted: grpcStatus.RESOURCE_EXHAUSTED,
+  deadline: grpcStatus.DEADLINE_EXCEEDED,
+  cancelled: grpcStatus.CANCELLED,
+  unimplemented: grpcStatus.UNIMPLEMENTED,
+  'data-loss': grpcStatus.DATA_LOSS,
+  internal: grpcStatus.INTERNAL,
+};
+
+/**
+ * HTTP/2 peers bound the size of trailers (nghttp2: 64 KiB, of which grpc-message may take three bytes a byte); a status is cut to fit.
+ * The whole reason of a verdict is in the verdict log.
+ */
+const longestMessage = 8 * 1024;
+
+/** The failure as the client gets it: status code, message and `google.rpc.Status` details. */
+export function toStatus(error: PortcullisError): Partial<StatusObject> {
+  const code = statusOfKind[error.kind];
+  const message = shorten(error.message, longestMessage);
+  const metadata = new Metadata();
+  metadata.set(detailsKey, encodeDetails(code, message, error));
+  return { code, details: message, metadata };
+}
+
+/** Any thrown value as a {@link PortcullisError}; what is not one is a fault of ours: CRI_INTERNAL. */
+export function asFailure(thrown: unknown, rpc: string): PortcullisError {
+  if (thrown instanceof PortcullisError) return thrown;
+  return new PortcullisError({
+    code: 'CRI_INTERNAL',
+    kind: 'internal',
+    attempted: 'serve',
+    on: rpc,
+    why: thrown instanceof Error ? thrown.message : String(thrown),
+    fix: 'see the daemon log and report it as a fault of Portcullis',
+    cause: thrown,
+  });
+}
+
+/** Cuts to at most `bytes` of UTF-8, at a character. */
+export function shorten(text: string, bytes: number): string {
+  if (Buffer.byteLength(text) <= bytes) return text;
+  const cut = Buffer.from(text)
+    .subarray(0, bytes - 3)
+    .toString();
+  return `${cut.replace(/\uFFFD+$/u, '')}…`;
+}
+
+/** The kind that a status code of another server most likely means. */
+export function kindOfStatus(code: number): ErrorKind {
+  for (const [kind, status] of Object.entries(statusOfKind)) {
+    if (status === code && kind !== 'undecided') return kind as ErrorKind;
+  }
+  return code === Number(grpcStatus.UNAUTHENTICATED) ? 'denied' : 'internal';
+}
