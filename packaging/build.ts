@@ -1,0 +1,72 @@
+/**
+ * `npm run build`: dist/ with one ES module each for the command, the daemon, every room's library and every Worker, code they
+ * share in chunks beside them, and declarations in dist/types. Native code (koffi) stays outside.
+ */
+import { spawnSync } from 'node:child_process';
+import { globSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { build } from 'esbuild';
+
+const root = join(import.meta.dirname, '..');
+
+const entries = {
+  portcullis: 'cli/main.ts',
+  trust: 'trust/index.ts',
+  entitlements: 'entitlements/index.ts',
+  network: 'cni-plugins/index.ts',
+  runtime: 'runtime/index.ts',
+};
+
+/** CommonJS packages call `require` for Node's own modules. */
+const banner = "import { createRequire as __createRequire } from 'node:module';\nconst require = __createRequire(import.meta.url);";
+
+/** Bundles into `outdir`, which is emptied first. Throws esbuild's failure when a source does not build. */
+export async function bundle(outdir: string): Promise<void> {
+  const workers = globSync('{base,trust,entitlements,cni-plugins,runtime}/**/*.worker.ts', { cwd: root });
+  rmSync(outdir, { recursive: true, force: true });
+  await build({
+    absWorkingDir: root,
+    entryPoints: [
+      ...Object.entries(entries).map(([out, source]) => ({ out, in: source })),
+      ...workers.map((source) => ({ out: basename(source, '.ts'), in: source })),
+    ],
+    outdir,
+    bundle: true,
+    splitting: true,
+    chunkNames: 'chunk-[hash]',
+    format: 'esm',
+    platform: 'node',
+    target: 'node26',
+    external: ['koffi'],
+    banner: { js: banner },
+    loader: { '.json': 'json' },
+    legalComments: 'linked',
+    logLevel: 'warning',
+  });
+  // Chunks and Workers stand in one folder, so that `./workers/NAME.js` is right from each of them (base/process/worker.ts).
+  mkdirSync(join(outdir, 'workers'));
+  for (const worker of workers) {
+    const name = basename(worker, '.ts');
+    writeFileSync(join(outdir, 'workers', `${name}.js`), `import '../${name}.js';\n`);
+  }
+  writeFileSync(join(outdir, 'portcullisd.js'), "process.argv.splice(2, 0, 'daemon');\nawait import('./portcullis.js');\n");
+}
+
+/** Writes the declarations of the four library doors into `outdir`/types. */
+export function declarations(outdir: string): void {
+  const tsc = join(root, 'node_modules/.bin/tsc');
+  const run = spawnSync(
+    process.execPath,
+    [tsc, '--project', join(root, 'packaging/declarations.json'), '--outDir', join(outdir, 'types')],
+    { stdio: 'inherit' },
+  );
+  if (run.status !== 0) throw new Error('the declarations do not build; see what tsc says above');
+}
+
+if (import.meta.main) {
+  const started = performance.now();
+  const outdir = join(root, 'dist');
+  await bundle(outdir);
+  declarations(outdir);
+  process.stdout.write(`dist/ built in ${((performance.now() - started) / 1000).toFixed(1)} s\n`);
+}
