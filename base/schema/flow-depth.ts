@@ -1,8 +1,9 @@
 /**
- * Whether brackets or leading indicators nest deeper than `limit` anywhere in the text. An over-estimate would refuse good files, so quoted text
- * and comments are skipped; an under-estimate is caught after parsing. Linear, without recursion.
+ * Whether brackets, or `- - -` on one line, nest deeper than `limit` anywhere in the text: a bound before a recursive parser sees it.
+ * Linear, without recursion. Brackets in quoted text count too: 64 unclosed ones in one document are no configuration.
  */
 export function flowDepthExceeds(text: string, limit: number): boolean {
+  if (new RegExp(`^(?:[ \\t]*[-?:][ \\t]){${limit + 1}}`, 'm').test(text)) return true;
   let depth = 0;
   for (let index = 0; index < text.length; index++) {
     const char = text[index];

@@ -1,10 +1,12 @@
 import { LineCounter, isAlias, isMap, isPair, isScalar, isSeq, parseAllDocuments, visit } from 'yaml';
-import type { Document as YamlDocument, Node } from 'yaml';
+import type { Document as YamlDocument, YAMLMap } from 'yaml';
 import { flowDepthExceeds } from './flow-depth.ts';
 import type { Document, ParseLimits, PathSegment, Position, Problem } from './types.ts';
 
-/** Aliases may repeat a node; resolved values of more than this many repeats are refused (the "billion laughs"). */
+/** Aliases in a document, and repeats of a node that they lead to (the "billion laughs"). */
 const maxAliasCount = 100;
+/** Problems told of one document; a reader mends the first ones first. */
+const problemLimit = 100;
 
 /**
  * Parses YAML 1.2 (hence JSON too), one or several documents. Never throws: what is wrong with the text is a problem, all of them at once,
@@ -33,7 +35,7 @@ export function parseDocuments(
   try {
     const result = parseAllDocuments(text, {
       lineCounter: lines,
-      uniqueKeys: true,
+      uniqueKeys: false,
       version: '1.2',
       prettyErrors: false,
       stringKeys: false,
@@ -73,11 +75,10 @@ export function sortProblems(problems: readonly Problem[]): Problem[] {
 }
 
 function syntaxProblems(yaml: YamlDocument.Parsed, at: (offset: number) => Position): Problem[] {
-  return [...yaml.errors, ...yaml.warnings].map((error) => ({
+  return [...yaml.errors, ...yaml.warnings].slice(0, problemLimit).map((error) => ({
     position: at(error.pos[0]),
     path: '',
-    message: error.code === 'DUPLICATE_KEY' ? 'the key occurs twice in one mapping' : firstLine(error.message),
-    ...(error.code === 'DUPLICATE_KEY' ? { fix: 'remove one of the two' } : {}),
+    message: firstLine(error.message),
   }));
 }
 
@@ -92,10 +93,25 @@ function valueProblems(yaml: YamlDocument.Parsed, at: (offset: number) => Positi
   const report = (node: unknown, message: string, fix: string): void => {
     problems.push({ position: at(startOf(node) ?? 0), path: '', message, fix });
   };
+  let aliases = 0;
   visit(yaml, (key, node, ancestors) => {
+    if (problems.length >= problemLimit) return visit.BREAK;
     if ((isMap(node) || isSeq(node)) && ancestors.filter((one) => isMap(one) || isSeq(one)).length >= depth) {
       report(node, `nested deeper than ${depth} levels`, 'flatten it');
       return visit.BREAK;
+    }
+    // The parser's own check compares every key with every other.
+    if (isMap(node))
+      for (const twice of repeatedKeys(node))
+        report(twice, `the key \`${keyText(twice)}\` occurs twice in one mapping`, 'remove one of the two');
+    if (isAlias(node)) {
+      if (++aliases > maxAliasCount) {
+        report(node, `more than ${maxAliasCount} aliases`, 'write the parts out');
+        return visit.BREAK;
+      }
+      const target = node.resolve(yaml);
+      if (target === undefined) report(node, `the alias *${node.source} has no anchor before it`, 'write the part out');
+      else if (ancestors.includes(target)) report(node, `the alias *${node.source} stands inside its own anchor`, 'write the part out');
     }
     if (key === 'key' && (!isScalar(node) || node.value === null))
       report(node, 'a key must be a text', 'write a plain word before the colon');
@@ -105,6 +121,17 @@ function valueProblems(yaml: YamlDocument.Parsed, at: (offset: number) => Positi
     return undefined;
   });
   return problems;
+}
+
+function repeatedKeys(map: YAMLMap): unknown[] {
+  const seen = new Set<string>();
+  const twice: unknown[] = [];
+  for (const { key } of map.items) {
+    const text = keyText(key);
+    if (seen.has(text)) twice.push(key);
+    seen.add(text);
+  }
+  return twice.slice(0, problemLimit);
 }
 
 function startOf(node: unknown): number | undefined {
@@ -136,5 +163,5 @@ function offsetOf(yaml: YamlDocument.Parsed, path: readonly PathSegment[], part:
 }
 
 function keyText(key: unknown): string {
-  return isScalar(key) ? String(key.value) : String((key as Node | null) ?? '');
+  return isScalar(key) ? String(key.value) : '';
 }

@@ -8,6 +8,8 @@ import type { Document, Problem } from './types.ts';
 /** A JSON Schema, draft 2020-12. */
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
+/** Problems told of one document; finding the place of each walks the document. */
+const problemLimit = 100;
 const compiled = new WeakMap<JsonSchema, ValidateFunction>();
 
 function compile(schema: JsonSchema): ValidateFunction {
@@ -33,7 +35,7 @@ function compile(schema: JsonSchema): ValidateFunction {
  */
 export function validate(document: Document, schema: JsonSchema): Problem[] {
   const errors = failures(document.value, schema);
-  const problems = errors.map((error): Problem => {
+  const problems = errors.slice(0, problemLimit).map((error): Problem => {
     const { message, fix, extra } = explain(error);
     const path = pointerSegments(error.instancePath, document.value);
     const at = extra === undefined ? path : [...path, extra];
@@ -96,11 +98,12 @@ function branchSchema(branch: JsonSchema, root: JsonSchema): JsonSchema {
 
 const wrongType = 1000;
 
-/** How far a value is from a branch: another type is farthest, another constant next, an unknown field after it. */
+/** How far a value is from a branch, by what is wrong with the value itself; faults further inside count only between equals. */
 function distance(errors: readonly ErrorObject[]): number {
   return errors.reduce((sum, { keyword, instancePath }) => {
-    if (keyword === 'type' && instancePath === '') return sum + wrongType;
-    if (keyword === 'const' || keyword === 'enum') return sum + 100;
-    return sum + (keyword === 'additionalProperties' || keyword === 'unevaluatedProperties' || keyword === 'required' ? 10 : 1);
+    const depth = instancePath.split('/').length - 1;
+    if (keyword === 'type' && depth === 0) return sum + wrongType;
+    if ((keyword === 'const' || keyword === 'enum') && depth === 1) return sum + 100;
+    return sum + (depth === 0 ? 1 : 0.001);
   }, 0);
 }
