@@ -1,0 +1,187 @@
+import { dirname, basename, resolve } from 'node:path';
+import { checked, cString, kernelError, uninterrupted } from './errno.ts';
+import { glibc } from './libc.ts';
+import { closeFd, openFile } from './files.ts';
+import {
+  AT_EMPTY_PATH,
+  AT_NO_AUTOMOUNT,
+  AT_SYMLINK_NOFOLLOW,
+  O_CLOEXEC,
+  O_DIRECTORY,
+  O_NOFOLLOW,
+  O_PATH,
+  O_RDONLY,
+  RESOLVE_NO_MAGICLINKS,
+  RESOLVE_NO_SYMLINKS,
+  RESOLVE_NO_XDEV,
+} from './constants.ts';
+
+const c = {
+  openat2: glibc('syscall', 'int64', ['long', 'int', 'void *', 'void *', 'size_t']),
+  getdents64: glibc('getdents64', 'int64', ['int', 'void *', 'size_t']),
+  lseek: glibc('lseek', 'int64', ['int', 'int64', 'int']),
+  statx: glibc('statx', 'int', ['int', 'void *', 'int', 'uint', 'void *']),
+};
+
+const SYS_openat2 = 437;
+const STATX_BASIC_STATS = 0x7ff;
+const STATX_ATTR_MOUNT_ROOT = 0x2000n;
+const EMPTY = Buffer.from('\0');
+const PARENT = Buffer.from('..\0');
+/** Descriptors that a descent holds at most; levels above are closed and found again by `..`. */
+const OPEN_LEVELS = 32;
+
+export const DT_DIR = 4;
+
+/** A name in a folder. Names are bytes, not text: any byte but NUL and slash may stand in one. */
+export interface Entry {
+  /** With its closing NUL, as the system calls take it. */
+  readonly name: Buffer;
+  /** DT_* of getdents64(2); 0 where the file system does not tell. */
+  readonly type: number;
+  /** Position behind this entry. */
+  readonly next: bigint;
+}
+
+export interface EntryStat {
+  readonly inode: bigint;
+  readonly device: string;
+  readonly links: number;
+  /** Units of 512 bytes. */
+  readonly blocks: bigint;
+  readonly mountRoot: boolean;
+}
+
+interface Level {
+  readonly name: Buffer;
+  readonly identity: EntryStat;
+  fd: number | undefined;
+  pending: Entry[];
+  position: bigint;
+}
+
+/**
+ * A walk down a tree by descriptors only: no path is ever looked up again, no symbolic link followed, no mount crossed, and
+ * neither the depth (beyond PATH_MAX) nor the number of names costs more than a bounded number of descriptors and buffers.
+ */
+export interface Descent {
+  /** Levels below the start; 0: nothing is entered. */
+  readonly depth: number;
+  /** Descriptor of the folder where the descent stands. */
+  readonly fd: number;
+  /** Goes into a folder of the current one. ENOTDIR, ELOOP: not a folder. EXDEV: something is mounted there. */
+  enter(name: Buffer): void;
+  /** The next entry of the current folder, or undefined at its end. */
+  next(): Entry | undefined;
+  /** Goes back up; returns the name of the folder that was left. ESTALE when the tree was moved meanwhile. */
+  leave(): Buffer;
+  close(): void;
+}
+
+/** Stands in the parent of `path`, and tells the name to enter first. ENOENT: the parent is absent. */
+export function startDescent(path: string): { descent: Descent; name: Buffer } {
+  const absolute = resolve(cString(path, 'open'));
+  if (absolute === '/') throw kernelError('EINVAL', 'open', path, 'the root of all files is never walked');
+  const start = openFile(dirname(absolute), O_PATH | O_DIRECTORY);
+  const levels: Level[] = [];
+  const buffer = Buffer.alloc(32768);
+
+  const current = (): number => levels.at(-1)?.fd ?? start;
+
+  const descent: Descent = {
+    get depth() {
+      return levels.length;
+    },
+    get fd() {
+      return current();
+    },
+    enter(name) {
+      const fd = openFolder(current(), name, path);
+      try {
+        levels.push({ name, identity: statEntry(fd, EMPTY), fd, pending: [], position: 0n });
+      } catch (error) {
+        closeFd(fd);
+        throw error;
+      }
+      const far = levels[levels.length - 1 - OPEN_LEVELS];
+      if (far?.fd !== undefined) {
+        closeFd(far.fd);
+        far.fd = undefined;
+        far.pending = [];
+      }
+    },
+    next() {
+      const level = levels.at(-1);
+      if (level?.fd === undefined) return undefined;
+      if (level.pending.length === 0) level.pending = readEntries(level.fd, buffer, path).reverse();
+      const entry = level.pending.pop();
+      if (entry !== undefined) level.position = entry.next;
+      return entry;
+    },
+    leave() {
+      const left = levels.at(-1);
+      const above = levels.at(-2);
+      if (left?.fd === undefined) throw kernelError('EINVAL', 'leave', path, 'nothing was entered');
+      if (above !== undefined && above.fd === undefined) {
+        above.fd = openFolder(left.fd, PARENT, path);
+        const found = statEntry(above.fd, EMPTY);
+        if (found.inode !== above.identity.inode || found.device !== above.identity.device) {
+          throw kernelError('ESTALE', 'walk', path, 'the tree was moved while it was walked');
+        }
+        checked(c.lseek(above.fd, above.position, 0), 'lseek', path);
+      }
+      closeFd(left.fd);
+      levels.pop();
+      return left.name;
+    },
+    close() {
+      closeFd(start);
+      for (const level of levels) if (level.fd !== undefined) closeFd(level.fd);
+      levels.length = 0;
+    },
+  };
+  return { descent, name: Buffer.from(`${basename(absolute)}\0`) };
+}
+
+function openFolder(fd: number, name: Buffer, path: string): number {
+  const how = Buffer.alloc(24);
+  how.writeBigUInt64LE(BigInt(O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), 0);
+  how.writeBigUInt64LE(BigInt(RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS), 16);
+  return uninterrupted(() => c.openat2(SYS_openat2, fd, name, how, how.length), 'openat2', subject(path, name));
+}
+
+/** What an entry is; an empty name asks for the descriptor itself. A link is not followed. */
+export function statEntry(fd: number, name: Buffer): EntryStat {
+  const stat = Buffer.alloc(256);
+  const flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH;
+  checked(c.statx(fd, name, flags, STATX_BASIC_STATS, stat), 'statx', subject('', name));
+  // struct statx: attributes u64 at 8, nlink u32 at 16, ino u64 at 32, blocks u64 at 48, dev_major and dev_minor u32 at 136 and 140
+  return {
+    inode: stat.readBigUInt64LE(32),
+    device: `${stat.readUInt32LE(136)}:${stat.readUInt32LE(140)}`,
+    links: stat.readUInt32LE(16),
+    blocks: stat.readBigUInt64LE(48),
+    mountRoot: (stat.readBigUInt64LE(8) & STATX_ATTR_MOUNT_ROOT) !== 0n,
+  };
+}
+
+/** One buffer full of names. struct linux_dirent64: ino u64, off i64 at 8, reclen u16 at 16, type u8 at 18, name at 19. */
+function readEntries(fd: number, buffer: Buffer, path: string): Entry[] {
+  for (;;) {
+    const length = uninterrupted(() => c.getdents64(fd, buffer, buffer.length), 'getdents64', path);
+    if (length === 0) return [];
+    const entries: Entry[] = [];
+    for (let at = 0; at < length; at += buffer.readUInt16LE(at + 16)) {
+      const end = buffer.indexOf(0, at + 19);
+      const name = Buffer.from(buffer.subarray(at + 19, end + 1));
+      if (name[0] === 0x2e && (name.length === 2 || (name.length === 3 && name[1] === 0x2e))) continue;
+      entries.push({ name, type: buffer.readUInt8(at + 18), next: buffer.readBigInt64LE(at + 8) });
+    }
+    if (entries.length > 0) return entries;
+  }
+}
+
+/** Path and name for an error message. */
+export function subject(path: string, name: Buffer): string {
+  return `${path} (${JSON.stringify(name.toString('utf8', 0, Math.max(0, name.length - 1)))})`;
+}

@@ -1,0 +1,114 @@
+import { constants } from 'node:os';
+import { getSystemErrorMessage } from 'node:util';
+import { PortcullisError } from '../errors/index.ts';
+import type { ErrorKind } from '../errors/index.ts';
+import { lastErrno } from './libc.ts';
+
+/** Code of every failure of a system call: `KERNEL_` and the errno's name. */
+export type KernelCode = `KERNEL_${string}`;
+
+// Two names of one number: the one that manual pages use wins. Missing from Node's table: EUCLEAN (a damaged or non-empty structure), ESHUTDOWN.
+const names = new Map<number, string>([
+  [108, 'ESHUTDOWN'],
+  [117, 'EUCLEAN'],
+]);
+for (const [name, number] of Object.entries(constants.errno)) names.set(number, name);
+names.set(constants.errno.EAGAIN, 'EAGAIN');
+names.set(constants.errno.EOPNOTSUPP, 'EOPNOTSUPP');
+
+/** The name of an errno (`ENOENT`), or `ERRNO_n` for a number without a name. */
+export function errnoName(number: number): string {
+  return names.get(number) ?? `ERRNO_${number}`;
+}
+
+const kinds: Readonly<Record<string, ErrorKind>> = {
+  ENOENT: 'not-found',
+  ESRCH: 'not-found',
+  ENODATA: 'not-found',
+  EEXIST: 'already-exists',
+  EINVAL: 'invalid',
+  ENAMETOOLONG: 'invalid',
+  ENOSPC: 'exhausted',
+  EDQUOT: 'exhausted',
+  EMFILE: 'exhausted',
+  ENFILE: 'exhausted',
+  ENOMEM: 'exhausted',
+  ENOBUFS: 'exhausted',
+  EAGAIN: 'unavailable',
+  EBUSY: 'unavailable',
+  ECONNREFUSED: 'unavailable',
+  ETIMEDOUT: 'deadline',
+  EPERM: 'precondition',
+  EACCES: 'precondition',
+  ENOSYS: 'precondition',
+  EOPNOTSUPP: 'precondition',
+  EROFS: 'precondition',
+  EXDEV: 'precondition',
+  ELOOP: 'precondition',
+  ENOTDIR: 'precondition',
+  ENOTEMPTY: 'precondition',
+  EIO: 'data-loss',
+  EUCLEAN: 'data-loss',
+};
+
+const fixes: Readonly<Record<string, string>> = {
+  ENOENT: 'check that every part of the path exists',
+  EEXIST: 'remove the old one first',
+  EPERM: 'run as root with the capability that this call needs',
+  EACCES: 'run as root with the capability that this call needs',
+  ENOSYS: 'use a kernel that has this system call; `portcullis doctor` lists the features',
+  EOPNOTSUPP: 'use a file system and a kernel with this feature; `portcullis doctor` lists them',
+  ENOSPC: 'free space or inodes on the file system, or raise the kernel limit',
+  EDQUOT: 'raise the quota',
+  EMFILE: 'raise the limit of open files of this process',
+  ENFILE: 'raise fs.file-max',
+  ENOMEM: 'free memory or raise the memory limit',
+  EBUSY: 'stop what still uses it, then try again',
+  EROFS: 'use a writable file system',
+  EXDEV: 'unmount what is mounted beneath, or stay within one file system',
+  EIO: 'check the disk and the kernel log',
+  ELOOP: 'remove the symbolic link from the path',
+};
+
+/** The failure of system call `call` on `on`, by its errno. `why` and `fix` replace the errno's own words where more is known. */
+export function kernelError(errno: string | number, call: string, on: string, why?: string, fix?: string): PortcullisError<KernelCode> {
+  const name = typeof errno === 'number' ? errnoName(errno) : errno;
+  const number = typeof errno === 'number' ? errno : constants.errno[errno as keyof typeof constants.errno];
+  const text = number === undefined ? name : getSystemErrorMessage(-number);
+  return new PortcullisError({
+    code: `KERNEL_${name}`,
+    kind: kinds[name] ?? 'internal',
+    attempted: call,
+    on,
+    why: why ?? `${text} (${name})`,
+    fix: fix ?? fixes[name] ?? 'see the manual page of the system call and the kernel log',
+    details: { errno: name, call },
+  });
+}
+
+/** `result` unless it is -1, the sign of a failed call: then the error of errno is thrown. */
+export function checked(result: number, call: string, on: string): number {
+  if (result === -1) throw kernelError(lastErrno(), call, on);
+  return result;
+}
+
+/** Like {@link checked}, for a call that a signal may interrupt: it is made again after EINTR. */
+export function uninterrupted(attempt: () => number, call: string, on: string): number {
+  for (;;) {
+    const result = attempt();
+    if (result !== -1) return result;
+    const errno = lastErrno();
+    if (errno !== constants.errno.EINTR) throw kernelError(errno, call, on);
+  }
+}
+
+/** `text` as a C string; a NUL inside would silently cut it short, so it is refused. */
+export function cString(text: string, call: string): string {
+  if (text.includes('\0')) throw kernelError('EINVAL', call, JSON.stringify(text), 'the text holds a NUL byte');
+  return text;
+}
+
+/** Whether `thrown` is the kernel error of one of these errno names. */
+export function isErrno(thrown: unknown, ...errnos: string[]): boolean {
+  return thrown instanceof PortcullisError && errnos.some((name) => thrown.code === `KERNEL_${name}`);
+}

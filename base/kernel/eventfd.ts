@@ -1,0 +1,35 @@
+import { checked, isErrno, uninterrupted } from './errno.ts';
+import { glibc } from './libc.ts';
+import { writeFd } from './files.ts';
+
+const c = {
+  eventfd: glibc('eventfd', 'int', ['uint', 'int']),
+  read: glibc('read', 'int64', ['int', 'void *', 'size_t']),
+};
+
+const EFD_CLOEXEC = 0o2000000;
+const EFD_NONBLOCK = 0o4000;
+
+/** eventfd(2), non-blocking: a counter that is readable while it is not 0; any thread may signal it. */
+export function createEventFd(): number {
+  return checked(c.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), 'eventfd', '');
+}
+
+/** Adds one, which wakes whoever waits for it. */
+export function signalEventFd(fd: number): void {
+  const one = Buffer.alloc(8);
+  one.writeBigUInt64LE(1n, 0);
+  writeFd(fd, one);
+}
+
+/** Takes the counter back to 0 and returns what it was. */
+export function drainEventFd(fd: number): bigint {
+  const counter = Buffer.alloc(8);
+  try {
+    uninterrupted(() => c.read(fd, counter, counter.length), 'read', `eventfd ${fd}`);
+  } catch (error) {
+    if (isErrno(error, 'EAGAIN')) return 0n;
+    throw error;
+  }
+  return counter.readBigUInt64LE(0);
+}

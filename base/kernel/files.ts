@@ -1,0 +1,135 @@
+import { constants } from 'node:fs';
+import { checked, cString, isErrno, uninterrupted } from './errno.ts';
+import { glibc } from './libc.ts';
+import { AT_FDCWD, AT_SYMLINK_NOFOLLOW, O_CLOEXEC, O_DIRECTORY, O_PATH, O_RDONLY, RESOLVE_IN_ROOT, S_IFIFO } from './constants.ts';
+
+const c = {
+  open: glibc('open', 'int', ['str', 'int', 'uint']),
+  close: glibc('close', 'int', ['int']),
+  write: glibc('write', 'int64', ['int', 'void *', 'size_t']),
+  syscall: glibc('syscall', 'int64', ['long', 'int', 'str', 'void *', 'size_t']),
+  mknod: glibc('mknod', 'int', ['str', 'uint', 'uint64']),
+  utimensat: glibc('utimensat', 'int', ['int', 'str', 'void *', 'int']),
+  syncfs: glibc('syncfs', 'int', ['int']),
+  fsync: glibc('fsync', 'int', ['int']),
+};
+
+const SYS_openat2 = 437; // the same number on every architecture
+const STRUCT_OPEN_HOW_SIZE = 24;
+
+/** open(2), always O_CLOEXEC. Returns a file descriptor that the caller closes with {@link closeFd}. */
+export function openFile(path: string, flags: number, mode = 0): number {
+  const name = cString(path, 'open');
+  return uninterrupted(() => c.open(name, flags | O_CLOEXEC, mode), 'open', path);
+}
+
+/** close(2). On Linux the descriptor is gone even when an error is reported, so it is never closed twice. */
+export function closeFd(fd: number): void {
+  checked(c.close(fd), 'close', `fd ${fd}`);
+}
+
+/** Writes all of `data` (one write(2) unless the kernel takes less). */
+export function writeFd(fd: number, data: Uint8Array): void {
+  let rest = data;
+  while (rest.length > 0) {
+    const part = rest;
+    rest = rest.subarray(uninterrupted(() => c.write(fd, part, part.length), 'write', `fd ${fd}`));
+  }
+}
+
+export interface OpenInRoot {
+  /** O_* of open(2); O_CLOEXEC is added. */
+  readonly flags: number;
+  /** Mode of a file that O_CREAT makes; not allowed (EINVAL) without it. */
+  readonly mode?: number;
+  /** RESOLVE_*; default RESOLVE_IN_ROOT: absolute links and `..` stay inside the root. */
+  readonly resolve?: number;
+}
+
+/**
+ * Opens `path` below `root` (a folder's path, or a descriptor of it) with openat2(2). With the default resolve flag no
+ * symbolic link, `..` or absolute path leaves the root. A race with a rename (EAGAIN) is tried again, 100 times at most.
+ */
+export function openInRoot(root: string | number, path: string, options: OpenInRoot): number {
+  if (typeof root === 'string') {
+    const fd = openFile(root, O_PATH | O_DIRECTORY);
+    try {
+      return openInRoot(fd, path, options);
+    } finally {
+      closeFd(fd);
+    }
+  }
+  const name = cString(path, 'openat2');
+  const how = Buffer.alloc(STRUCT_OPEN_HOW_SIZE);
+  how.writeBigUInt64LE(BigInt(options.flags | O_CLOEXEC), 0);
+  how.writeBigUInt64LE(BigInt(options.mode ?? 0), 8);
+  how.writeBigUInt64LE(BigInt(options.resolve ?? RESOLVE_IN_ROOT), 16);
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return uninterrupted(() => c.syscall(SYS_openat2, root, name, how, how.length), 'openat2', path);
+    } catch (error) {
+      if (attempt === 100 || !isErrno(error, 'EAGAIN')) throw error;
+    }
+  }
+}
+
+/** Device number as glibc's makedev(3) packs it. */
+function deviceNumber(major: number, minor: number): bigint {
+  const high = BigInt(major);
+  const low = BigInt(minor);
+  return ((high & 0xfffff000n) << 32n) | ((high & 0xfffn) << 8n) | ((low & 0xffffff00n) << 12n) | (low & 0xffn);
+}
+
+/** mknod(2). `mode` holds type and permission bits (`S_IFCHR | 0o600`); the process's umask applies. */
+export function mknod(path: string, mode: number, major: number, minor: number): void {
+  checked(c.mknod(cString(path, 'mknod'), mode, deviceNumber(major, minor)), 'mknod', path);
+}
+
+/** A named pipe; the process's umask applies. */
+export function mkfifo(path: string, mode: number): void {
+  checked(c.mknod(cString(path, 'mkfifo'), S_IFIFO | mode, 0), 'mkfifo', path);
+}
+
+const NANOSECONDS = 1_000_000_000n;
+
+export interface Times {
+  /** Nanoseconds since the epoch; may be negative. */
+  readonly mtimeNs: bigint;
+  /** Default: the same as `mtimeNs`. */
+  readonly atimeNs?: bigint;
+  /** Whether a symbolic link is followed; default false. */
+  readonly follow?: boolean;
+}
+
+/** Sets access and modification time with nanosecond precision: utimensat(2). */
+export function setTimes(path: string, times: Times): void {
+  const timespecs = Buffer.alloc(32);
+  const values = [times.atimeNs ?? times.mtimeNs, times.mtimeNs];
+  values.forEach((ns, index) => {
+    const fraction = ((ns % NANOSECONDS) + NANOSECONDS) % NANOSECONDS;
+    timespecs.writeBigInt64LE((ns - fraction) / NANOSECONDS, index * 16);
+    timespecs.writeBigInt64LE(fraction, index * 16 + 8);
+  });
+  const flags = times.follow === true ? 0 : AT_SYMLINK_NOFOLLOW;
+  checked(c.utimensat(AT_FDCWD, cString(path, 'utimensat'), timespecs, flags), 'utimensat', path);
+}
+
+/** Writes everything of the file system that holds `path` to its disk. Blocks: call it in a Worker. */
+export function syncfs(path: string): void {
+  withOpen(path, O_RDONLY | constants.O_NONBLOCK, (fd) => checked(c.syncfs(fd), 'syncfs', path));
+}
+
+/** Makes created, renamed and removed names of a folder durable. Blocks: call it in a Worker. */
+export function fsyncDir(path: string): void {
+  withOpen(path, O_RDONLY | O_DIRECTORY, (fd) => checked(c.fsync(fd), 'fsync', path));
+}
+
+/** Runs `body` with `path` opened, and closes it in every case. */
+export function withOpen<T>(path: string, flags: number, body: (fd: number) => T): T {
+  const fd = openFile(path, flags);
+  try {
+    return body(fd);
+  } finally {
+    closeFd(fd);
+  }
+}

@@ -1,0 +1,27 @@
+import { setImmediate } from 'node:timers/promises';
+import { diskUsage } from './disk-usage.ts';
+import { syncfs } from './files.ts';
+import { removeTree } from './remove-tree.ts';
+import { serveCalls } from './worker-calls.ts';
+
+/** How long one walk runs before the others of this Worker have their turn. */
+const SLICE_MS = 5;
+
+async function inSlices<T>(steps: Generator<void, T, void>): Promise<T> {
+  let end = performance.now() + SLICE_MS;
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+    if (performance.now() < end) continue;
+    await setImmediate();
+    end = performance.now() + SLICE_MS;
+  }
+}
+
+const calls = {
+  syncfs,
+  removeTree: (path: string) => inSlices(removeTree(path)),
+  diskUsage: (path: string) => inSlices(diskUsage(path)),
+};
+export type FileCalls = typeof calls;
+serveCalls(calls);

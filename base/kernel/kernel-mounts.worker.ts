@@ -1,0 +1,7 @@
+import { bindMount, mount, setPropagation, umount } from './mount.ts';
+import { mountOverlay } from './overlay.ts';
+import { serveCalls } from './worker-calls.ts';
+
+const calls = { mount, umount, bindMount, setPropagation, mountOverlay };
+export type MountCalls = typeof calls;
+serveCalls(calls);

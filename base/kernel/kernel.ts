@@ -1,0 +1,66 @@
+import { startWorker } from '../process/index.ts';
+import { connectCalls, workerGone } from './worker-calls.ts';
+import type { Caller } from './worker-calls.ts';
+import type { MountCalls } from './kernel-mounts.worker.ts';
+import type { NamespaceCalls } from './kernel-namespaces.worker.ts';
+import type { FileCalls } from './kernel-files.worker.ts';
+import type { BindOptions, Propagation } from './mount.ts';
+import type { Overlay } from './overlay.ts';
+import type { PinnedNamespaces } from './pins.ts';
+import type { DiskUsage } from './disk-usage.ts';
+
+/** The kernel's blocking calls, for the main thread. Each throws `KERNEL_<errno>`; each takes its turn in one of three Workers. */
+export interface Kernel {
+  mount(source: string, target: string, fstype: string, flags: number, data?: string): Promise<void>;
+  umount(target: string, flags?: number): Promise<void>;
+  bindMount(source: string, target: string, options?: BindOptions): Promise<void>;
+  mountOverlay(overlay: Overlay): Promise<void>;
+  setPropagation(target: string, propagation: Propagation): Promise<void>;
+  syncfs(path: string): Promise<void>;
+  /** Removes a tree by descriptors, following no link and crossing no mount (EXDEV, EBUSY); absent is a success. */
+  removeTree(path: string): Promise<void>;
+  /** Blocks and inodes of a tree on its own file system. */
+  diskUsage(path: string): Promise<DiskUsage>;
+  /** Makes net, ipc and uts namespaces, brings `lo` up, sets sysctls and host name, pins each at `<dir>/<type>`. EEXIST where a pin is. */
+  pinNamespaces(input: PinnedNamespaces): Promise<void>;
+  /** Sets sysctls and host name of pinned namespaces. */
+  configureNamespaces(input: PinnedNamespaces): Promise<void>;
+  /** Lets pinned namespaces go and removes the folder; absent is a success. */
+  unpinNamespaces(dir: string): Promise<void>;
+  /** Waits for calls under way and ends the Workers. Without it they do not keep the process alive. */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts one Worker for mounts and one for namespace windows; a third, for what may take seconds (removal, syncfs, usage), at
+ * its first call. So a slow delete never delays a pin or a mount.
+ */
+export async function startKernelWorker(): Promise<Kernel> {
+  const [mounts, namespaces] = await Promise.all([
+    connectCalls<MountCalls>(startWorker(import.meta.url, './kernel-mounts.worker.ts')),
+    connectCalls<NamespaceCalls>(startWorker(import.meta.url, './kernel-namespaces.worker.ts')),
+  ]);
+  let closed = false;
+  let started: Promise<Caller<FileCalls>> | undefined;
+  const files = (): Promise<Caller<FileCalls>> => {
+    if (closed && started === undefined) return Promise.reject(workerGone('it was closed'));
+    return (started ??= connectCalls<FileCalls>(startWorker(import.meta.url, './kernel-files.worker.ts')));
+  };
+  return {
+    mount: (...values) => mounts.call('mount', ...values),
+    umount: async (...values) => void (await mounts.call('umount', ...values)),
+    bindMount: (...values) => mounts.call('bindMount', ...values),
+    mountOverlay: (overlay) => mounts.call('mountOverlay', overlay),
+    setPropagation: (...values) => mounts.call('setPropagation', ...values),
+    syncfs: async (path) => (await files()).call('syncfs', path),
+    removeTree: async (path) => (await files()).call('removeTree', path),
+    diskUsage: async (path) => (await files()).call('diskUsage', path),
+    pinNamespaces: (input) => namespaces.call('pinNamespaces', input),
+    configureNamespaces: (input) => namespaces.call('configureNamespaces', input),
+    unpinNamespaces: (dir) => namespaces.call('unpinNamespaces', dir),
+    async close() {
+      closed = true;
+      await Promise.all([mounts.close(), namespaces.close(), started?.then((caller) => caller.close())]);
+    },
+  };
+}

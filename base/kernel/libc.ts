@@ -1,0 +1,29 @@
+import koffi from 'koffi';
+
+/** C types that the calls of this room use. `str` arguments must pass {@link cString} first; `void *` takes a Buffer or null. */
+type CType = 'int' | 'uint' | 'long' | 'ulong' | 'int64' | 'uint64' | 'size_t' | 'str' | 'void *';
+type CValue = number | bigint | string | Uint8Array | null;
+
+let library: ReturnType<typeof koffi.load> | undefined;
+
+/**
+ * Binds one function of glibc at its first call. Each thread that loads this module binds its own: no named koffi type is
+ * ever defined, because type names are shared by all threads of a process; structures are plain byte buffers instead.
+ * glibc's variadic functions (ioctl, prctl, open, syscall) are bound with fixed arguments: on x86-64 and arm64 Linux
+ * integers and pointers travel the same way.
+ */
+export function glibc(name: string, result: CType, parameters: CType[]): (...values: CValue[]) => number {
+  let bound: ((...values: CValue[]) => number) | undefined;
+  return (...values) => {
+    if (bound === undefined) {
+      library ??= koffi.load('libc.so.6');
+      bound = library.func(name, result, parameters) as (...values: CValue[]) => number;
+    }
+    return bound(...values);
+  };
+}
+
+/** errno of this thread. Read it directly after the call that failed: any other call may overwrite it. */
+export function lastErrno(): number {
+  return koffi.errno();
+}

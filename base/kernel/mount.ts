@@ -1,0 +1,128 @@
+import { checked, cString, isErrno, kernelError } from './errno.ts';
+import { glibc, lastErrno } from './libc.ts';
+import { closeFd } from './files.ts';
+import {
+  AT_EMPTY_PATH,
+  AT_FDCWD,
+  AT_NO_AUTOMOUNT,
+  AT_RECURSIVE,
+  AT_SYMLINK_NOFOLLOW,
+  MS_PRIVATE,
+  MS_REC,
+  MS_SHARED,
+  MS_SLAVE,
+  MS_UNBINDABLE,
+  O_CLOEXEC,
+} from './constants.ts';
+
+const c = {
+  mount: glibc('mount', 'int', ['str', 'str', 'str', 'ulong', 'str']),
+  umount2: glibc('umount2', 'int', ['str', 'int']),
+  openTree: glibc('open_tree', 'int', ['int', 'str', 'uint']),
+  mountSetattr: glibc('mount_setattr', 'int', ['int', 'str', 'uint', 'void *', 'size_t']),
+  moveMount: glibc('move_mount', 'int', ['int', 'str', 'int', 'str', 'uint']),
+  statx: glibc('statx', 'int', ['int', 'str', 'int', 'uint', 'void *']),
+};
+
+/** How mounts beneath spread: mount_namespaces(7). The `r` forms reach every mount below as well. */
+export type Propagation = 'private' | 'rprivate' | 'shared' | 'rshared' | 'slave' | 'rslave' | 'unbindable' | 'runbindable';
+
+const propagationFlags: Readonly<Record<Propagation, number>> = {
+  private: MS_PRIVATE,
+  rprivate: MS_PRIVATE | MS_REC,
+  shared: MS_SHARED,
+  rshared: MS_SHARED | MS_REC,
+  slave: MS_SLAVE,
+  rslave: MS_SLAVE | MS_REC,
+  unbindable: MS_UNBINDABLE,
+  runbindable: MS_UNBINDABLE | MS_REC,
+};
+
+/** mount(2). `data` is the file system's own option string: at most one page, or the kernel cuts it off. */
+export function mount(source: string, target: string, fstype: string, flags: number, data?: string): void {
+  if (data !== undefined && Buffer.byteLength(data) >= 4096) {
+    throw kernelError('E2BIG', 'mount', target, 'the option string is longer than the page that the kernel reads');
+  }
+  const result = c.mount(
+    cString(source, 'mount'),
+    cString(target, 'mount'),
+    cString(fstype, 'mount'),
+    flags,
+    data === undefined ? null : cString(data, 'mount'),
+  );
+  checked(result, 'mount', target);
+}
+
+/** umount2(2). `flags`: MNT_DETACH, UMOUNT_NOFOLLOW … EINVAL means that nothing is mounted there. */
+export function umount(target: string, flags = 0): void {
+  checked(c.umount2(cString(target, 'umount'), flags), 'umount', target);
+}
+
+export function setPropagation(target: string, propagation: Propagation): void {
+  checked(c.mount('none', cString(target, 'mount'), null, propagationFlags[propagation], null), 'mount', target);
+}
+
+const OPEN_TREE_CLONE = 1;
+const MOUNT_ATTR_RDONLY = 1n;
+const MOVE_MOUNT_F_EMPTY_PATH = 4;
+
+export interface BindOptions {
+  /** Also what is mounted below the source (`rbind`). */
+  readonly recursive?: boolean;
+  /** Read-only from its first moment on; with `recursive` every mount below too (`rro`). */
+  readonly readonly?: boolean;
+  readonly propagation?: Propagation;
+}
+
+/**
+ * Binds `source` (a symbolic link is followed) on `target` (a link at its end is not). The mount is prepared detached with
+ * open_tree(2) and mount_setattr(2), so a read-only bind is never writable, not even for a moment, and keeps nosuid, nodev
+ * and noexec of its source. Needs kernel 5.12.
+ */
+export function bindMount(source: string, target: string, options: BindOptions = {}): void {
+  const recursive = options.recursive === true ? AT_RECURSIVE : 0;
+  const tree = c.openTree(AT_FDCWD, cString(source, 'open_tree'), OPEN_TREE_CLONE | O_CLOEXEC | recursive);
+  if (tree === -1) throw kernelError(lastErrno(), 'open_tree', source);
+  try {
+    if (options.readonly === true) {
+      // struct mount_attr: attr_set, attr_clr, propagation, userns_fd
+      const attributes = Buffer.alloc(32);
+      attributes.writeBigUInt64LE(MOUNT_ATTR_RDONLY, 0);
+      checked(c.mountSetattr(tree, '', AT_EMPTY_PATH | recursive, attributes, attributes.length), 'mount_setattr', target);
+    }
+    attach(tree, target);
+  } finally {
+    closeFd(tree);
+  }
+  if (options.propagation !== undefined) {
+    // After the attachment: a mount that lands on a shared parent becomes shared by that.
+    try {
+      setPropagation(target, options.propagation);
+    } catch (error) {
+      c.umount2(target, 2);
+      throw error;
+    }
+  }
+}
+
+/** Attaches a detached mount (of fsmount or open_tree) at `target`. A symbolic link at the end of `target` is not followed. */
+export function attach(mountFd: number, target: string): void {
+  checked(c.moveMount(mountFd, '', AT_FDCWD, cString(target, 'move_mount'), MOVE_MOUNT_F_EMPTY_PATH), 'move_mount', target);
+}
+
+const STATX_ATTR_MOUNT_ROOT = 0x2000n;
+
+/** Whether something is mounted exactly at `path` (a link is not followed). False where nothing exists. Needs kernel 5.8. */
+export function isMountpoint(path: string): boolean {
+  const stat = Buffer.alloc(256);
+  try {
+    checked(c.statx(AT_FDCWD, cString(path, 'statx'), AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, 0, stat), 'statx', path);
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR')) return false;
+    throw error;
+  }
+  // struct statx: stx_attributes at 8, stx_attributes_mask at 56
+  if ((stat.readBigUInt64LE(56) & STATX_ATTR_MOUNT_ROOT) === 0n)
+    throw kernelError('EOPNOTSUPP', 'statx', path, 'the kernel does not tell mount roots');
+  return (stat.readBigUInt64LE(8) & STATX_ATTR_MOUNT_ROOT) !== 0n;
+}

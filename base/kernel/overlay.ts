@@ -1,0 +1,131 @@
+import { checked, cString, isErrno, kernelError } from './errno.ts';
+import { glibc, lastErrno } from './libc.ts';
+import { closeFd, openFile } from './files.ts';
+import { attach, bindMount, mount } from './mount.ts';
+import { MS_RDONLY, O_DIRECTORY, O_PATH } from './constants.ts';
+
+const c = {
+  fsopen: glibc('fsopen', 'int', ['str', 'uint']),
+  fsconfig: glibc('fsconfig', 'int', ['int', 'uint', 'str', 'str', 'int']),
+  fsmount: glibc('fsmount', 'int', ['int', 'uint', 'uint']),
+  read: glibc('read', 'int64', ['int', 'void *', 'size_t']),
+};
+
+const FSOPEN_CLOEXEC = 1;
+const FSCONFIG_SET_STRING = 1;
+const FSCONFIG_CMD_CREATE = 6;
+const FSMOUNT_CLOEXEC = 1;
+const MOUNT_ATTR_RDONLY = 1;
+/** fsconfig(2) takes strings of 255 bytes; a longer path goes by the descriptor of its folder. */
+const FSCONFIG_STRING_LIMIT = 255;
+/** mount(2) reads one page, with its closing NUL. */
+const MOUNT_DATA_LIMIT = 4095;
+
+export interface Overlay {
+  /** Read-only folders, the top-most first; the kernel takes 500. */
+  readonly lower: readonly string[];
+  /** Writable layer; without it the mount is read-only. `work` lies on the same file system. */
+  readonly upper?: string;
+  readonly work?: string;
+  readonly target: string;
+}
+
+/**
+ * Mounts an overlay with fsopen(2) and one `lowerdir+` a layer, so that neither the number of layers nor the length of their
+ * paths meets the page limit of mount(2). A kernel without `lowerdir+` (before 6.8) gets one option string. A single lower
+ * without upper, which overlayfs refuses, becomes a read-only bind. Never `volatile`: such a mount does not survive a crash.
+ */
+export function mountOverlay(overlay: Overlay): void {
+  const { lower, upper, work, target } = overlay;
+  const [first] = lower;
+  if (first === undefined) throw kernelError('EINVAL', 'mount overlay', target, 'an overlay needs at least one lower folder');
+  if ((upper === undefined) !== (work === undefined)) {
+    throw kernelError('EINVAL', 'mount overlay', target, 'upper and work go together');
+  }
+  if (upper === undefined && lower.length === 1) return bindMount(first, target, { readonly: true });
+  const held: number[] = [];
+  try {
+    if (!mountByLayers(overlay, held)) mountByOptions(overlay, held);
+  } finally {
+    held.forEach(closeFd);
+  }
+}
+
+/** The layer's path if `fits`, else a short one by way of a descriptor that stays open until the mount stands. */
+function layerName(path: string, fits: boolean, held: number[]): string {
+  if (fits) return cString(path, 'mount overlay');
+  const fd = openFile(path, O_PATH | O_DIRECTORY);
+  held.push(fd);
+  return `/proc/self/fd/${fd}`;
+}
+
+function mountByLayers({ lower, upper, work, target }: Overlay, held: number[]): boolean {
+  const context = checked(c.fsopen('overlay', FSOPEN_CLOEXEC), 'fsopen', 'overlay');
+  try {
+    const set = (key: string, path: string, value: string): void => {
+      if (c.fsconfig(context, FSCONFIG_SET_STRING, key, value, 0) === -1) throw configurationError(context, path);
+    };
+    const short = (path: string): string => layerName(path, Buffer.byteLength(path) <= FSCONFIG_STRING_LIMIT, held);
+    set('source', 'overlay', 'overlay');
+    for (const [index, path] of lower.entries()) {
+      try {
+        set('lowerdir+', path, short(path));
+      } catch (error) {
+        if (index === 0 && isErrno(error, 'EINVAL') && !supportsLayerOption()) return false;
+        throw error;
+      }
+    }
+    if (upper !== undefined && work !== undefined) {
+      set('upperdir', upper, short(upper));
+      set('workdir', work, short(work));
+    }
+    if (c.fsconfig(context, FSCONFIG_CMD_CREATE, null, null, 0) === -1) throw configurationError(context, target);
+    const mounted = c.fsmount(context, FSMOUNT_CLOEXEC, upper === undefined ? MOUNT_ATTR_RDONLY : 0);
+    if (mounted === -1) throw configurationError(context, target);
+    try {
+      attach(mounted, target);
+    } finally {
+      closeFd(mounted);
+    }
+    return true;
+  } finally {
+    closeFd(context);
+  }
+}
+
+/** Whether overlayfs knows `lowerdir+`: asked of a context of its own, with a folder that always exists. */
+function supportsLayerOption(): boolean {
+  const context = checked(c.fsopen('overlay', FSOPEN_CLOEXEC), 'fsopen', 'overlay');
+  try {
+    return c.fsconfig(context, FSCONFIG_SET_STRING, 'lowerdir+', '/', 0) !== -1;
+  } finally {
+    closeFd(context);
+  }
+}
+
+/** Backslash, colon and comma separate in an option string. Source: overlayfs documentation, "Multiple lower layers". */
+function escaped(path: string): string {
+  return path.replace(/[\\:,]/g, '\\$&');
+}
+
+function mountByOptions({ lower, upper, work, target }: Overlay, held: number[]): void {
+  const options = (fits: boolean): string => {
+    const name = (path: string): string => escaped(layerName(path, fits, held));
+    const writable = upper === undefined || work === undefined ? '' : `,upperdir=${name(upper)},workdir=${name(work)}`;
+    return `lowerdir=${lower.map(name).join(':')}${writable}`;
+  };
+  const plain = options(true);
+  const data = Buffer.byteLength(plain) <= MOUNT_DATA_LIMIT ? plain : options(false);
+  mount('overlay', target, 'overlay', upper === undefined ? MS_RDONLY : 0, data);
+}
+
+/** The error of a failed fsconfig or fsmount, with what the kernel wrote into the context's log ("e overlay: too many …"). */
+function configurationError(context: number, on: string): Error {
+  const errno = lastErrno();
+  const lines: string[] = [];
+  const message = Buffer.alloc(1024);
+  for (let length = c.read(context, message, message.length); length > 0; length = c.read(context, message, message.length)) {
+    lines.push(message.toString('utf8', 2, length).trim());
+  }
+  return kernelError(errno, 'mount overlay', on, lines.length === 0 ? undefined : lines.join('; '));
+}

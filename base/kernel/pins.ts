@@ -1,0 +1,114 @@
+import { mkdirSync, rmdirSync, unlinkSync } from 'node:fs';
+import { isErrno, kernelError } from './errno.ts';
+import { closeFd, openFile } from './files.ts';
+import { mount, umount } from './mount.ts';
+import { inNamespaces, inNewNamespaces, namespaceFlags, sethostname } from './namespaces.ts';
+import type { NamespaceFds, NamespaceType } from './namespaces.ts';
+import { raiseLoopback } from './loopback.ts';
+import { checkSysctls, writeSysctls } from './sysctl.ts';
+import { MNT_DETACH, MS_BIND, O_CREAT, O_EXCL, O_NOFOLLOW, O_RDONLY, UMOUNT_NOFOLLOW } from './constants.ts';
+
+/** Namespaces held by bind mounts at `<dir>/<type>`, so that they live without a process. */
+export interface PinnedNamespaces {
+  /** A folder of this pod alone; made (0700) if absent, removed by unpin. */
+  readonly dir: string;
+  readonly types: readonly NamespaceType[];
+  /** Only with the type `uts`. */
+  readonly hostname?: string;
+  /** Sysctls of these namespaces by name; any other name is refused, because it would change the host. */
+  readonly sysctls: Readonly<Record<string, string>>;
+}
+
+const pinTypes = Object.keys(namespaceFlags) as NamespaceType[];
+
+/**
+ * Makes the namespaces, brings `lo` up, sets host name and sysctls, pins each. On failure nothing is left. EEXIST where a pin
+ * (or its leftover file) is. The pins' parent keeps its propagation; the targets are plain files. Runs in a Worker.
+ */
+export function pinNamespaces(input: PinnedNamespaces): void {
+  check(input);
+  mkdirSync(input.dir, { recursive: true, mode: 0o700 });
+  const made: string[] = [];
+  try {
+    for (const type of input.types) {
+      const path = `${input.dir}/${type}`;
+      closeFd(openFile(path, O_RDONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600));
+      made.push(path);
+    }
+    inNewNamespaces(input.types, () => {
+      configure(input);
+      for (const type of input.types) mount(`/proc/thread-self/ns/${type}`, `${input.dir}/${type}`, 'none', MS_BIND);
+    });
+  } catch (error) {
+    undo(made, input.dir);
+    throw error;
+  }
+}
+
+/** Enters pinned namespaces and sets host name and sysctls: what a pod from the pool still needs. Runs in a Worker. */
+export function configureNamespaces(input: PinnedNamespaces): void {
+  check(input);
+  const fds: { -readonly [Type in keyof NamespaceFds]: number } = {};
+  try {
+    for (const type of input.types) fds[type] = openFile(`${input.dir}/${type}`, O_RDONLY | O_NOFOLLOW);
+    inNamespaces(fds, () => configure(input));
+  } finally {
+    Object.values(fds).forEach(closeFd);
+  }
+}
+
+/** Lets the namespaces of `dir` go and removes the folder; what is absent is a success. Runs in a Worker. */
+export function unpinNamespaces(dir: string): void {
+  for (const type of pinTypes) removePin(`${dir}/${type}`);
+  try {
+    rmdirSync(dir);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? 'EIO';
+    if (code !== 'ENOENT') throw kernelError(code, 'rmdir', dir);
+  }
+}
+
+function check({ dir, types, hostname, sysctls }: PinnedNamespaces): void {
+  if (types.length === 0 || types.some((type) => !pinTypes.includes(type)) || new Set(types).size !== types.length) {
+    throw kernelError('EINVAL', 'pin namespaces', dir, `the types must be some of ${pinTypes.join(', ')}, each once`);
+  }
+  if (hostname !== undefined && !types.includes('uts')) {
+    throw kernelError('EINVAL', 'pin namespaces', dir, 'a host name needs a uts namespace; without it the host would be renamed');
+  }
+  checkSysctls(sysctls, types);
+}
+
+function configure({ types, hostname, sysctls }: PinnedNamespaces): void {
+  if (types.includes('net')) raiseLoopback();
+  if (hostname !== undefined) sethostname(hostname);
+  writeSysctls(sysctls);
+}
+
+/** Unmounts all that lies on a pin and removes its file. */
+function removePin(path: string): void {
+  for (;;) {
+    try {
+      umount(path, MNT_DETACH | UMOUNT_NOFOLLOW);
+    } catch (error) {
+      if (isErrno(error, 'ENOENT', 'ENOTDIR')) return;
+      if (isErrno(error, 'EINVAL')) break;
+      throw error;
+    }
+  }
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? 'EIO';
+    if (code !== 'ENOENT') throw kernelError(code, 'unlink', path);
+  }
+}
+
+/** Takes a failed pin back as far as it goes: the error that is under way tells more than one of this. */
+function undo(paths: readonly string[], dir: string): void {
+  try {
+    paths.forEach(removePin);
+    rmdirSync(dir);
+  } catch {
+    // The folder holds something that is not ours, such as an older pin.
+  }
+}

@@ -1,0 +1,14 @@
+import { release } from 'node:os';
+
+export interface KernelRelease {
+  readonly major: number;
+  readonly minor: number;
+  /** As uname(2) tells it: `6.18.44-amd64`. */
+  readonly release: string;
+}
+
+export function kernelRelease(): KernelRelease {
+  const text = release();
+  const match = /^(\d+)\.(\d+)/.exec(text);
+  return { major: Number(match?.[1] ?? 0), minor: Number(match?.[2] ?? 0), release: text };
+}

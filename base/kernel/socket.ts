@@ -1,0 +1,87 @@
+import { checked, cString, kernelError, uninterrupted } from './errno.ts';
+import { glibc } from './libc.ts';
+import { AF_NETLINK, AF_UNIX, MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC, SO_PEERCRED, SOL_SOCKET } from './constants.ts';
+
+const c = {
+  socket: glibc('socket', 'int', ['int', 'int', 'int']),
+  bind: glibc('bind', 'int', ['int', 'void *', 'uint']),
+  connect: glibc('connect', 'int', ['int', 'void *', 'uint']),
+  send: glibc('send', 'int64', ['int', 'void *', 'size_t', 'int']),
+  recv: glibc('recv', 'int64', ['int', 'void *', 'size_t', 'int']),
+  shutdown: glibc('shutdown', 'int', ['int', 'int']),
+  setsockopt: glibc('setsockopt', 'int', ['int', 'int', 'int', 'void *', 'uint']),
+  getsockopt: glibc('getsockopt', 'int', ['int', 'int', 'int', 'void *', 'void *']),
+  poll: glibc('poll', 'int', ['void *', 'ulong', 'int']),
+};
+
+/** socket(2), always SOCK_CLOEXEC; add SOCK_NONBLOCK to `type` for any socket that the main thread uses. */
+export function socket(domain: number, type: number, protocol: number): number {
+  return checked(c.socket(domain, type | SOCK_CLOEXEC, protocol), 'socket', `domain ${domain}, protocol ${protocol}`);
+}
+
+/** Binds a netlink socket to a port id of the kernel's choice. `groups`: bits of the old multicast groups (1 to 32). */
+export function bindNetlink(fd: number, groups = 0): void {
+  const address = Buffer.alloc(12); // struct sockaddr_nl: family u16, pad u16, pid u32, groups u32
+  address.writeUInt16LE(AF_NETLINK, 0);
+  address.writeUInt32LE(groups >>> 0, 8);
+  checked(c.bind(fd, address, address.length), 'bind', `netlink fd ${fd}`);
+}
+
+/** Connects to a unix socket; the path takes 107 bytes at most (ENAMETOOLONG). */
+export function connectUnix(fd: number, path: string): void {
+  const name = Buffer.from(cString(path, 'connect'), 'utf8');
+  if (name.length > 107) throw kernelError('ENAMETOOLONG', 'connect', path, 'a unix socket path holds 107 bytes at most');
+  const address = Buffer.alloc(2 + name.length + 1); // struct sockaddr_un
+  address.writeUInt16LE(AF_UNIX, 0);
+  name.copy(address, 2);
+  uninterrupted(() => c.connect(fd, address, address.length), 'connect', path);
+}
+
+/** send(2); MSG_NOSIGNAL is added. Returns the bytes taken. A full socket is EAGAIN when it is non-blocking. */
+export function send(fd: number, data: Uint8Array, flags = 0): number {
+  return uninterrupted(() => c.send(fd, data, data.length, flags | MSG_NOSIGNAL), 'send', `fd ${fd}`);
+}
+
+/** recv(2) into `buffer`. Returns the bytes; 0 is the end; more than the buffer holds only with MSG_TRUNC. Nothing there: EAGAIN. */
+export function recv(fd: number, buffer: Uint8Array, flags = 0): number {
+  return uninterrupted(() => c.recv(fd, buffer, buffer.length, flags), 'recv', `fd ${fd}`);
+}
+
+/** shutdown(2); by default no more will be sent, which a conmon takes as the end of the container's input. */
+export function shutdown(fd: number, how = SHUT_WR): void {
+  checked(c.shutdown(fd, how), 'shutdown', `fd ${fd}`);
+}
+
+/** Sets a socket option that is a C int. */
+export function setSockOpt(fd: number, level: number, option: number, value: number): void {
+  const int = Buffer.alloc(4);
+  int.writeInt32LE(value, 0);
+  checked(c.setsockopt(fd, level, option, int, int.length), 'setsockopt', `fd ${fd}, level ${level}, option ${option}`);
+}
+
+export interface PeerCredentials {
+  readonly pid: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** Who connected to this unix socket, as the kernel recorded it at connect time: SO_PEERCRED of unix(7). */
+export function peerCredentials(fd: number): PeerCredentials {
+  const ucred = Buffer.alloc(12);
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(ucred.length, 0);
+  checked(c.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ucred, length), 'getsockopt', `fd ${fd}`);
+  return { pid: ucred.readInt32LE(0), uid: ucred.readUInt32LE(4), gid: ucred.readUInt32LE(8) };
+}
+
+const POLLIN = 1;
+
+/** Whether `fd` is readable (or at its end) within `timeoutMs`; -1 waits for ever. On the main thread only with 0. */
+export function pollIn(fd: number, timeoutMs: number): boolean {
+  const pollfd = Buffer.alloc(8); // struct pollfd: fd i32, events i16, revents i16
+  pollfd.writeInt32LE(fd, 0);
+  pollfd.writeInt16LE(POLLIN, 4);
+  const deadline = performance.now() + timeoutMs;
+  const left = (): number => (timeoutMs < 0 ? -1 : Math.max(0, Math.ceil(deadline - performance.now())));
+  return uninterrupted(() => c.poll(pollfd, 1, left()), 'poll', `fd ${fd}`) > 0;
+}

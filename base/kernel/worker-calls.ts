@@ -1,0 +1,123 @@
+import { parentPort } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
+import { PortcullisError, asPortcullisError, errorFromJson, errorToJson } from '../errors/index.ts';
+import type { SerialisedError } from '../errors/index.ts';
+
+interface Request {
+  readonly id: number;
+  readonly call: string;
+  readonly values: readonly unknown[];
+}
+type Reply = { readonly id: number; readonly value: unknown } | { readonly id: number; readonly error: SerialisedError };
+
+/** The functions that a Worker offers, by name. */
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- the parameters are checked by the caller's copy of the type
+export type Offer = Readonly<Record<string, (...values: any[]) => unknown>>;
+
+/** Worker side: answers calls until the port closes. `close` runs when the other side says so. Says ready at once. */
+export function serveCalls(offer: Offer, close: () => void = () => undefined): void {
+  const port = parentPort;
+  if (port === null) throw new TypeError('this module runs in a Worker');
+  const answer = async ({ id, call, values }: Request): Promise<void> => {
+    let reply: Reply;
+    try {
+      const handler = offer[call];
+      if (handler === undefined) throw new TypeError(`no call ${call}`);
+      reply = { id, value: await handler(...values) };
+    } catch (error) {
+      reply = { id, error: errorToJson(asPortcullisError(error, unexpected(call))) };
+    }
+    port.postMessage(reply);
+  };
+  port.on('message', (message: Request | 'close') => {
+    if (message !== 'close') return void answer(message);
+    close();
+    port.close();
+  });
+  port.postMessage('ready');
+}
+
+function unexpected(call: string): Omit<ConstructorParameters<typeof PortcullisError>[0], 'why' | 'cause'> {
+  return { code: 'KERNEL_UNEXPECTED', kind: 'internal', attempted: call, on: '', fix: 'report this with the log of the daemon' };
+}
+
+/** A Worker as its owner sees it: calls by name. */
+export interface Caller<Calls extends Offer> {
+  call<Name extends keyof Calls & string>(name: Name, ...values: Parameters<Calls[Name]>): Promise<Awaited<ReturnType<Calls[Name]>>>;
+  /** Refuses new calls, waits for those under way, ends the Worker. */
+  close(): Promise<void>;
+}
+
+/** Owner side: resolves when the Worker is ready. The Worker keeps the process alive only while a call is under way. */
+export async function connectCalls<Calls extends Offer>(worker: Worker): Promise<Caller<Calls>> {
+  const pending = new Map<number, { call: string; resolve: (value: never) => void; reject: (reason: unknown) => void }>();
+  const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
+  let lost: PortcullisError | undefined;
+  let sequence = 0;
+  let idle: (() => void) | undefined;
+
+  const settled = (): void => {
+    if (pending.size > 0) return;
+    worker.unref();
+    idle?.();
+  };
+  const lose = (why: string, cause?: unknown): void => {
+    lost ??= workerGone(why, cause);
+    for (const { reject } of pending.values()) reject(lost);
+    pending.clear();
+    idle?.();
+  };
+
+  const ready = new Promise<void>((resolve, reject) => {
+    worker.on('message', (message: Reply | 'ready') => {
+      if (message === 'ready') return resolve();
+      const waiting = pending.get(message.id);
+      pending.delete(message.id);
+      if ('error' in message) waiting?.reject(errorFromJson(message.error));
+      else waiting?.resolve(message.value as never);
+      settled();
+    });
+    worker.once('error', (error) => {
+      lose(`the Worker failed: ${error instanceof Error ? error.message : String(error)}`, error);
+      reject(lost);
+    });
+    worker.once('exit', () => {
+      lose('the Worker has ended');
+      reject(lost);
+    });
+  });
+  await ready;
+  worker.unref();
+
+  return {
+    call(name, ...values) {
+      if (lost !== undefined) return Promise.reject(lost);
+      const id = ++sequence;
+      return new Promise((resolve, reject) => {
+        worker.postMessage({ id, call: name, values } satisfies Request);
+        pending.set(id, { call: name, resolve, reject });
+        worker.ref();
+      });
+    },
+    async close() {
+      lost ??= workerGone('it was closed');
+      if (pending.size > 0) await new Promise<void>((resolve) => (idle = resolve));
+      worker.ref();
+      worker.postMessage('close');
+      await exited;
+    },
+  };
+}
+
+/** The failure of a call to a Worker that is closed or lost. */
+export function workerGone(why: string, cause?: unknown): PortcullisError {
+  return new PortcullisError({
+    code: 'KERNEL_WORKER_GONE',
+    kind: 'unavailable',
+    attempted: 'call the kernel',
+    on: '',
+    why,
+    fix: 'restart the daemon',
+    ...(cause === undefined ? {} : { cause }),
+  });
+}
