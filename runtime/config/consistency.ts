@@ -1,0 +1,26 @@
+import type { DaemonConfig } from './types.ts';
+
+/** What a schema cannot say: how parts of a configuration must fit each other. One sentence a problem. */
+export function checkConsistency(config: DaemonConfig): string[] {
+  const problems: string[] = [];
+  if (!Object.hasOwn(config.runtimes, config.defaultRuntime)) {
+    const known = Object.keys(config.runtimes).join(', ');
+    problems.push(
+      `defaultRuntime: ${config.defaultRuntime} is not among the runtimes (${known}); name one of them or add it with --runtime ${config.defaultRuntime}=PATH`,
+    );
+  }
+  if (config.root === '/' || config.state === '/') problems.push('root and state: / cannot be either; give each a folder of its own');
+  if (within(config.root, config.state) || within(config.state, config.root)) {
+    problems.push(`root and state: ${config.root} and ${config.state} overlap; give each a folder of its own`);
+  }
+  if (Buffer.byteLength(config.socket) > 107)
+    problems.push(`socket: ${config.socket} is longer than the 107 bytes that a unix socket's path may have`);
+  for (const [host, mirror] of Object.entries(config.registries.mirrors)) {
+    if (!URL.canParse(mirror.url)) problems.push(`registries.mirrors.${host}.url: ${mirror.url} is not a URL`);
+  }
+  return problems;
+}
+
+function within(path: string, folder: string): boolean {
+  return path === folder || path.startsWith(folder.endsWith('/') ? folder : `${folder}/`);
+}

@@ -1,0 +1,23 @@
+import type { ConfigSchema } from './schema.ts';
+
+/**
+ * `given` with the schema's defaults where it says nothing, in the schema's order. A map (an object without fixed properties)
+ * is taken as given, each entry with its own defaults: naming one runtime does not bring the default ones back.
+ */
+export function withDefaults(schema: ConfigSchema, given: unknown): Record<string, unknown> {
+  const from = (given ?? {}) as Readonly<Record<string, unknown>>;
+  const result: Record<string, unknown> = {};
+  for (const [key, property] of Object.entries(schema.properties ?? {})) {
+    if (key === '$schema') continue;
+    const value = from[key] ?? structuredClone(property.default);
+    if (property.properties !== undefined) result[key] = withDefaults(property, value);
+    else if (property.type === 'object') result[key] = entriesWithDefaults(property, value as Readonly<Record<string, unknown>>);
+    else result[key] = value;
+  }
+  return result;
+}
+
+function entriesWithDefaults(schema: ConfigSchema, map: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const entry = schema.additionalProperties as ConfigSchema;
+  return Object.fromEntries(Object.entries(map).map(([key, value]) => [key, withDefaults(entry, value)]));
+}

@@ -1,0 +1,130 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { loadDaemonConfig } from './load.ts';
+import type { LoadConfigInput } from './load.ts';
+import { formatDaemonConfig } from './print.ts';
+
+let folder: string;
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'portcullis-config-'));
+});
+after(() => rm(folder, { recursive: true }));
+
+async function written(text: string): Promise<string> {
+  const file = join(folder, 'config.yaml');
+  await writeFile(file, text);
+  return file;
+}
+
+async function problemsOf(input: LoadConfigInput): Promise<string[]> {
+  try {
+    await loadDaemonConfig(input);
+  } catch (thrown) {
+    assert.ok(isPortcullisError(thrown));
+    assert.equal(thrown.code, 'CONFIG_INVALID');
+    return thrown.failure.details?.problems as string[];
+  }
+  return [];
+}
+
+test('without a file the defaults stand', async () => {
+  const config = await loadDaemonConfig({ file: await written('# nothing\n') });
+  assert.equal(config.socket, '/run/portcullis/portcullis.sock');
+  assert.deepEqual(config.policy, ['/etc/portcullis/policy']);
+  assert.deepEqual(Object.keys(config.runtimes), ['crun', 'runc']);
+  assert.deepEqual(config.peers, { uids: [], gids: [] });
+  assert.equal(config.strict, false);
+  assert.equal('$schema' in config, false);
+});
+
+test('flags win over the file and the file over the defaults', async () => {
+  const file = await written(
+    'socket: /a/file.sock\nroot: /a/root\nregistries: { insecure: [one:5000], mirrors: { docker.io: { url: "https://m" } } }\n',
+  );
+  const flags = {
+    '--socket': ['/a/flag.sock'],
+    '--policy': ['p.yaml', '/q'],
+    '--insecure-registry': ['two'],
+    '--registry-mirror': ['k8s.io=http://127.0.0.1:5000'],
+    '--runtime': ['gvisor=/opt/runsc'],
+  };
+  const config = await loadDaemonConfig({ file, flags, workingFolder: '/work' });
+  assert.equal(config.socket, '/a/flag.sock');
+  assert.equal(config.root, '/a/root');
+  assert.deepEqual(config.policy, ['/work/p.yaml', '/q']);
+  assert.deepEqual(config.registries.insecure, ['one:5000', 'two']);
+  assert.deepEqual(config.registries.mirrors['docker.io'], { url: 'https://m', origin: true });
+  assert.deepEqual(config.registries.mirrors['k8s.io'], { url: 'http://127.0.0.1:5000', origin: false });
+  assert.deepEqual(Object.keys(config.runtimes), ['crun', 'runc', 'gvisor']);
+});
+
+test('relative paths of a file are relative to its folder', async () => {
+  const config = await loadDaemonConfig({
+    file: await written('policy: [policy]\nroot: ./r\nruntimes: { crun: { path: bin/crun } }\ncni: { binDirs: [x] }\n'),
+  });
+  assert.deepEqual(config.policy, [join(folder, 'policy')]);
+  assert.equal(config.root, join(folder, 'r'));
+  assert.deepEqual(config.runtimes, { crun: { path: join(folder, 'bin/crun') } });
+  assert.deepEqual(config.cni, { confDir: '/etc/cni/net.d', binDirs: [join(folder, 'x')] });
+});
+
+test('what is printed loads to the same', async () => {
+  const first = await loadDaemonConfig({
+    file: await written('strict: true\nnamespacePool: 0\nregistries: { mirrors: { "a:1": { url: "http://b" } } }\n'),
+  });
+  const second = await loadDaemonConfig({ file: await written(formatDaemonConfig(first)) });
+  assert.deepEqual(second, first);
+});
+
+test('all problems of a file are named with their places', async () => {
+  const file = await written('sockets: /x\nnamespacePool: 900\nregistries:\n  mirrors:\n    "bad host": { url: ftp://x }\nruntimes: {}\n');
+  const problems = await problemsOf({ file });
+  for (const place of [`${file}:1:1: sockets`, `${file}:2:16: namespacePool`, `${file}:5:5`, `${file}:5:`, `${file}:6:`]) {
+    assert.ok(
+      problems.some((problem) => problem.startsWith(place)),
+      `${place} in\n${problems.join('\n')}`,
+    );
+  }
+  assert.match(problems.join('\n'), /did you mean .?socket/);
+});
+
+const wrong: readonly {
+  readonly name: string;
+  readonly text?: string;
+  readonly flags?: Record<string, string[]>;
+  readonly says: RegExp;
+}[] = [
+  { name: 'a syntax error', text: 'a: [\n', says: /config\.yaml:\d+:\d+/ },
+  { name: 'a list instead of a map', text: '- a\n', says: /config\.yaml:1:1/ },
+  { name: 'two documents', text: 'strict: true\n---\nstrict: false\n', says: /config\.yaml:3:1: a second document/ },
+  { name: 'a duplicate key', text: 'strict: true\nstrict: false\n', says: /config\.yaml:2:1/ },
+  { name: 'an unknown default runtime', text: 'defaultRuntime: kata\n', says: /kata is not among the runtimes \(crun, runc\)/ },
+  { name: 'overlapping root and state', text: 'root: /a\nstate: /a/b\n', says: /overlap/ },
+  { name: 'a socket path that does not fit', text: `socket: /${'x'.repeat(107)}\n`, says: /107 bytes/ },
+  {
+    name: 'a mirror without URL',
+    flags: { '--registry-mirror': ['docker.io'] },
+    says: /--registry-mirror docker\.io: not of the form HOST=URL/,
+  },
+  { name: 'a mirror with credentials in its URL', flags: { '--registry-mirror': ['a=http://u:p@b'] }, says: /registries\.mirrors/ },
+  { name: 'a prototype as mirror', flags: { '--registry-mirror': ['__proto__=http://b'] }, says: /is not a name/ },
+  { name: 'a wrong log level', flags: { '--log-level': ['loud'] }, says: /logLevel/ },
+  { name: 'a flag given twice', flags: { '--socket': ['/a', '/b'] }, says: /--socket: given 2 times/ },
+  { name: 'an empty flag', flags: { '--root': [''] }, says: /--root: its value is empty/ },
+];
+for (const row of wrong) {
+  test(`refused: ${row.name}`, async () => {
+    const problems = await problemsOf({ file: await written(row.text ?? ''), flags: row.flags ?? {} });
+    assert.match(problems.join('\n'), row.says);
+  });
+}
+
+test('a named file must exist, and flags are checked all the same', async () => {
+  const problems = await problemsOf({ file: join(folder, 'absent.yaml'), flags: { '--runtime': ['x'] } });
+  assert.equal(problems.length, 2, problems.join('\n'));
+  assert.match(problems[0] ?? '', /absent\.yaml: cannot be read: ENOENT/);
+});

@@ -1,0 +1,22 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { configurationReference } from './generate-reference.ts';
+import { configFlags } from './flags.ts';
+import { configSchema } from './schema.ts';
+
+test('docs/configuration.md is current', () => {
+  const written = readFileSync(new URL('../../docs/configuration.md', import.meta.url), 'utf8');
+  assert.equal(written, configurationReference(), 'run `node runtime/config/generate-reference.ts`');
+});
+
+test('every flag sets an option that exists', () => {
+  for (const flag of configFlags) {
+    let schema = configSchema;
+    for (const key of flag.sets.split('.')) {
+      const next = schema.properties?.[key];
+      assert.ok(next, `${flag.name} sets ${flag.sets}`);
+      schema = next;
+    }
+  }
+});

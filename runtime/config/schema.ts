@@ -1,0 +1,149 @@
+import type { JsonSchema } from '../../base/schema/index.ts';
+
+/** The part of JSON Schema that the configuration uses; `default` is the effective value when neither file nor flag gives one. */
+export interface ConfigSchema extends JsonSchema {
+  readonly type: 'object' | 'array' | 'string' | 'integer' | 'boolean';
+  readonly description: string;
+  readonly default?: unknown;
+  readonly properties?: Readonly<Record<string, ConfigSchema>>;
+}
+
+export const defaultConfigFile = '/etc/portcullis/config.yaml';
+
+const path = { type: 'string', minLength: 1, maxLength: 4096 } as const;
+const host = '^(\\[[0-9A-Fa-f:]+\\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)(:[0-9]{1,5})?$';
+const ids = { type: 'array', items: { type: 'integer', minimum: 0, maximum: 4_294_967_294 }, uniqueItems: true, default: [] } as const;
+
+/** The schema of `config.yaml` (JSON Schema, draft 2020-12). Paths in the file are relative to its folder. */
+export const configSchema: ConfigSchema = {
+  type: 'object',
+  description: 'Configuration of the Portcullis daemon.',
+  additionalProperties: false,
+  properties: {
+    $schema: { type: 'string', description: 'Where an editor finds this schema; not read by the daemon.' },
+    socket: {
+      ...path,
+      description: 'The unix socket of the CRI endpoint, mode 0660, owned by root.',
+      default: '/run/portcullis/portcullis.sock',
+    },
+    peers: {
+      type: 'object',
+      description:
+        'Who may connect to the socket beside root. Every connection is checked and logged with the credentials that the kernel vouches for.',
+      additionalProperties: false,
+      properties: {
+        uids: { ...ids, description: 'User ids.' },
+        gids: { ...ids, description: 'Primary group ids. The socket file belongs to the first of them.' },
+      },
+    },
+    root: {
+      ...path,
+      description: 'Folder of lasting state: images, evidence, database, verdict log. Mode 0700.',
+      default: '/var/lib/portcullis',
+    },
+    state: {
+      ...path,
+      description: 'Folder of state that ends with the boot: pinned namespaces, bundles, mounts.',
+      default: '/run/portcullis',
+    },
+    policy: {
+      type: 'array',
+      description: 'Files, and folders of files, with trust policies and entitlement profiles. Without a policy everything new is denied.',
+      items: path,
+      uniqueItems: true,
+      default: ['/etc/portcullis/policy'],
+    },
+    cni: {
+      type: 'object',
+      description: 'Where network configurations and plugins are found.',
+      additionalProperties: false,
+      properties: {
+        confDir: { ...path, description: 'Folder of CNI configurations; the first by name is used.', default: '/etc/cni/net.d' },
+        binDirs: {
+          type: 'array',
+          description: 'Folders of CNI plugins, in order of search.',
+          items: path,
+          minItems: 1,
+          uniqueItems: true,
+          default: ['/opt/cni/bin', '/usr/lib/cni'],
+        },
+      },
+    },
+    registries: {
+      type: 'object',
+      description: 'How registries are reached. Neither a mirror nor a redirect changes the name that a policy matches.',
+      additionalProperties: false,
+      properties: {
+        mirrors: {
+          type: 'object',
+          description: 'Mirrors by registry host, such as `registry.k8s.io`.',
+          propertyNames: { pattern: host },
+          additionalProperties: {
+            type: 'object',
+            additionalProperties: false,
+            required: ['url'],
+            properties: {
+              url: {
+                type: 'string',
+                pattern: '^https?://[^\\s?#@]+$',
+                description: 'Where the mirror is; with `http://` it may be asked in plain HTTP.',
+              },
+              origin: { type: 'boolean', description: 'Whether the registry itself is asked for what the mirror lacks.', default: true },
+            },
+          },
+          default: {},
+        },
+        insecure: {
+          type: 'array',
+          description: 'Registry hosts that may be asked in plain HTTP. Loopback addresses and mirrors with `http://` always may.',
+          items: { type: 'string', pattern: host },
+          uniqueItems: true,
+          default: [],
+        },
+      },
+    },
+    runtimes: {
+      type: 'object',
+      description: 'OCI runtimes by handler name. A pod names a handler by its RuntimeClass.',
+      minProperties: 1,
+      propertyNames: { pattern: '^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$' },
+      additionalProperties: {
+        type: 'object',
+        additionalProperties: false,
+        required: ['path'],
+        properties: { path: { ...path, description: 'The program.' } },
+      },
+      default: { crun: { path: '/usr/bin/crun' }, runc: { path: '/usr/sbin/runc' } },
+    },
+    defaultRuntime: {
+      type: 'string',
+      minLength: 1,
+      description: 'The handler of a pod that names none: a key of `runtimes`.',
+      default: 'crun',
+    },
+    cgroupDriver: {
+      type: 'string',
+      enum: ['cgroupfs'],
+      description: 'How cgroups are made; a kubelet asks and follows.',
+      default: 'cgroupfs',
+    },
+    namespacePool: {
+      type: 'integer',
+      minimum: 0,
+      maximum: 64,
+      description: 'How many sets of pinned namespaces are kept ready for the next pods; 0 makes each when it is asked for.',
+      default: 4,
+    },
+    strict: {
+      type: 'boolean',
+      description: 'Refuse OCI runtimes with known open vulnerabilities instead of running them behind checks.',
+      default: false,
+    },
+    logLevel: {
+      type: 'string',
+      enum: ['debug', 'info', 'warn', 'error', 'silent'],
+      description: 'What is written to standard error, as one JSON object a line.',
+      default: 'info',
+    },
+  },
+};

@@ -1,0 +1,39 @@
+import type { LogLevel } from '../../base/log/index.ts';
+
+/** A mirror of one registry host. */
+export interface MirrorConfig {
+  /** `https://HOST[:PORT][/PREFIX]`, or `http://…`: a mirror written so may be asked in plain HTTP. */
+  readonly url: string;
+  /** False: the origin is never contacted, not even when the mirror lacks something. */
+  readonly origin: boolean;
+}
+
+/** The effective configuration of the daemon: file, flags and defaults merged, all paths absolute. */
+export interface DaemonConfig {
+  readonly socket: string;
+  /** Who may connect beside uid 0; the socket file belongs to the first gid. */
+  readonly peers: { readonly uids: readonly number[]; readonly gids: readonly number[] };
+  /** Lasting state: images, evidence, database. */
+  readonly root: string;
+  /** State that ends with the boot: pinned namespaces, bundles, mounts. */
+  readonly state: string;
+  /** Files and folders with trust policies and profiles. Empty: everything new is denied. */
+  readonly policy: readonly string[];
+  readonly cni: { readonly confDir: string; readonly binDirs: readonly string[] };
+  readonly registries: {
+    /** By registry host. */
+    readonly mirrors: Readonly<Record<string, MirrorConfig>>;
+    /** Hosts that may be asked in plain HTTP; loopback always may. */
+    readonly insecure: readonly string[];
+  };
+  /** OCI runtimes by handler name. */
+  readonly runtimes: Readonly<Record<string, { readonly path: string }>>;
+  /** The handler of a pod that names none. */
+  readonly defaultRuntime: string;
+  readonly cgroupDriver: 'cgroupfs';
+  /** How many sets of pinned namespaces are kept ready for the next pods. */
+  readonly namespacePool: number;
+  /** Refuses parts with known open vulnerabilities instead of running them behind checks. */
+  readonly strict: boolean;
+  readonly logLevel: LogLevel;
+}
