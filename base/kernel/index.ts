@@ -18,6 +18,7 @@ export type { PidfdInfo } from './pidfd.ts';
 export { bindNetlink, connectUnix, peerCredentials, pollIn, recv, send, setSockOpt, shutdown, socket } from './socket.ts';
 export type { PeerCredentials } from './socket.ts';
 export { createEventFd, drainEventFd, signalEventFd } from './eventfd.ts';
+export { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLONESHOT, createEpoll, epollAdd, epollRearm, epollRemove, epollWait } from './epoll.ts';
 export { boundingCapabilities, capabilityNames, effectiveCapabilities } from './capabilities.ts';
 export { kernelRelease } from './release.ts';
 export type { KernelRelease } from './release.ts';

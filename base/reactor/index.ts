@@ -1,0 +1,2 @@
+export { startReactor } from './reactor.ts';
+export type { Reactor } from './reactor.ts';

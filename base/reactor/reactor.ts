@@ -1,0 +1,117 @@
+import { once } from 'node:events';
+import { startWorker } from '../process/index.ts';
+import {
+  EPOLLIN,
+  EPOLLONESHOT,
+  closeFd,
+  createEpoll,
+  createEventFd,
+  epollAdd,
+  epollRearm,
+  epollRemove,
+  signalEventFd,
+} from '../kernel/index.ts';
+
+/** Tells when descriptors become readable, without a poll and without a thread of libuv's pool. */
+export interface Reactor {
+  /**
+   * Calls back once, when the process behind `pidfd` has ended (at once if it has). Returns unsubscribe. The descriptor stays
+   * the caller's: unsubscribe first, then close it.
+   */
+  onExit(pidfd: number, callback: () => void): () => void;
+  /**
+   * Calls back whenever `fd` is readable, at its end or in error, and again as long as it is: the callback reads until EAGAIN or
+   * unsubscribes. Never two callbacks at once. Returns unsubscribe. A descriptor has one subscriber (KERNEL_EEXIST).
+   */
+  onReadable(fd: number, callback: () => void): () => void;
+  /** Ends the Worker; nothing is called back any more. Without it the Worker does not keep the process alive. */
+  close(): Promise<void>;
+}
+
+export interface ReactorData {
+  readonly epoll: number;
+}
+
+/** Id of the eventfd that ends the Worker. */
+export const WAKE = 0;
+
+interface Subscription {
+  readonly id: number;
+  readonly fd: number;
+  readonly repeated: boolean;
+  readonly callback: () => void;
+}
+
+/**
+ * Starts the one Worker that waits in epoll. Subscriptions go straight into the kernel from the calling thread, so that no
+ * message to the blocked Worker is needed; each event disarms its descriptor (EPOLLONESHOT) until the callback has run here.
+ */
+export async function startReactor(): Promise<Reactor> {
+  const epoll = createEpoll();
+  const wake = createEventFd();
+  epollAdd(epoll, wake, EPOLLIN, WAKE);
+  const subscriptions = new Map<number, Subscription>();
+  const byFd = new Map<number, number>();
+  let sequence = WAKE;
+
+  const worker = startWorker(import.meta.url, './reactor.worker.ts', { workerData: { epoll } satisfies ReactorData });
+  // At its end Node joins every Worker: one that sleeps in the kernel must be woken before.
+  const wakeUp = (): void => signalEventFd(wake);
+  process.on('exit', wakeUp);
+  await once(worker, 'message');
+
+  const forget = (subscription: Subscription): boolean => {
+    if (byFd.get(subscription.fd) === subscription.id) byFd.delete(subscription.fd);
+    return subscriptions.delete(subscription.id);
+  };
+
+  const subscribe = (fd: number, repeated: boolean, callback: () => void): (() => void) => {
+    const subscription = { id: ++sequence, fd, repeated, callback };
+    epollAdd(epoll, fd, EPOLLIN | EPOLLONESHOT, subscription.id);
+    // The number is free in the kernel, so who had it before closed it without a word.
+    const stale = subscriptions.get(byFd.get(fd) ?? WAKE);
+    if (stale !== undefined) forget(stale);
+    subscriptions.set(subscription.id, subscription);
+    byFd.set(fd, subscription.id);
+    return () => {
+      if (forget(subscription)) epollRemove(epoll, fd);
+    };
+  };
+
+  const deliver = (id: number): void => {
+    const subscription = subscriptions.get(id);
+    if (subscription === undefined) return;
+    const { fd, repeated, callback } = subscription;
+    if (!repeated && forget(subscription)) epollRemove(epoll, fd);
+    try {
+      callback();
+    } catch (error) {
+      // As of any event: uncaught; but the other events of this batch are delivered first.
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
+    if (subscriptions.has(id) && !epollRearm(epoll, fd, EPOLLIN | EPOLLONESHOT, id)) forget(subscription);
+  };
+  worker.on('message', (ids: number[]) => ids.forEach(deliver));
+  // After the listener: adding one holds the process again.
+  worker.unref();
+
+  let closing: Promise<void> | undefined;
+  const close = async (): Promise<void> => {
+    subscriptions.clear();
+    byFd.clear();
+    process.off('exit', wakeUp);
+    worker.ref();
+    const exited = once(worker, 'exit');
+    wakeUp();
+    await exited;
+    closeFd(epoll);
+    closeFd(wake);
+  };
+  return {
+    onExit: (pidfd, callback) => subscribe(pidfd, false, callback),
+    onReadable: (fd, callback) => subscribe(fd, true, callback),
+    close: () => (closing ??= close()),
+  };
+}
