@@ -30,6 +30,8 @@ export interface EvidenceItem {
   readonly annotations: Readonly<Record<string, string>>;
   /** The blob's bytes; absent when it could not be had, with `problem`. */
   readonly bytes?: string;
+  /** Base64 of the manifest that the item is attached to; only where the signature is over the manifest itself (a message signature). */
+  readonly subjectBytes?: string;
   /** Why the item can not count (wrong digest, too large, unreadable); such an item never counts and its reason is shown. */
   readonly problem?: string;
 }

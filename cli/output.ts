@@ -1,0 +1,45 @@
+import { Option } from 'commander';
+import type { Command } from 'commander';
+import { asPortcullisError, errorToJson } from '../base/errors/index.ts';
+import type { PortcullisError } from '../base/errors/index.ts';
+
+export type OutputFormat = 'text' | 'json';
+
+/** What a command exits with (design: the command). */
+export const exitCodes = { yes: 0, no: 1, usage: 2, undecided: 3, failed: 4 } as const;
+
+/** Adds `--output text|json`, which every command has. */
+export function withOutput(command: Command): Command {
+  return command.addOption(new Option('--output <format>', 'how to print the result').choices(['text', 'json']).default('text'));
+}
+
+/** Prints a result on standard output: the value as JSON, or its text, which ends with a newline. */
+export function print(format: OutputFormat, value: unknown, text: string): void {
+  process.stdout.write(format === 'json' ? `${JSON.stringify(value, null, 2)}\n` : text);
+}
+
+/**
+ * Runs a command's action, which returns its exit code. A failure is printed on standard error and sets the exit code that
+ * `codeOf` says, else 2 for wrong input and 4 for anything else.
+ */
+export async function run(
+  format: OutputFormat,
+  action: () => Promise<number>,
+  codeOf: (error: PortcullisError) => number | undefined = () => undefined,
+): Promise<void> {
+  try {
+    process.exitCode = await action();
+  } catch (thrown) {
+    const error = asPortcullisError(thrown, {
+      code: 'CLI_FAILED',
+      kind: 'internal',
+      attempted: 'run the command',
+      on: '',
+      fix: 'report this',
+    });
+    process.stderr.write(
+      format === 'json' ? `${JSON.stringify({ error: errorToJson(error) }, null, 2)}\n` : `portcullis: ${error.message}\n`,
+    );
+    process.exitCode = codeOf(error) ?? (error.kind === 'invalid' ? exitCodes.usage : exitCodes.failed);
+  }
+}

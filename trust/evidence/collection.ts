@@ -1,0 +1,70 @@
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { EvidenceItem } from '../types.ts';
+import type { GatherLimits } from './limits.ts';
+
+/** What one gathering has found so far, within its limits. */
+export interface Collection {
+  readonly limits: GatherLimits;
+  /** Ends when the caller aborts or the time is up. */
+  readonly signal: AbortSignal;
+  /** Takes one of the places for items; false when none is left, which is then recorded once for the source. */
+  take(source: string): boolean;
+  add(item: EvidenceItem): void;
+  /** Records a source that could not be asked. */
+  failed(source: string, error: unknown): void;
+  /** In an order that does not depend on which answer came first. */
+  items(): EvidenceItem[];
+  unreachable(): { readonly source: string; readonly why: string }[];
+  close(): void;
+}
+
+export function createCollection(limits: GatherLimits, outer: AbortSignal | undefined): Collection {
+  const items: EvidenceItem[] = [];
+  const unreachable = new Map<string, string>();
+  const timeout = new AbortController();
+  const timer = setTimeout(
+    () => timeout.abort(new Error(`the time for gathering evidence (${limits.milliseconds} ms) is up`)),
+    limits.milliseconds,
+  );
+  let taken = 0;
+  return {
+    limits,
+    signal: outer === undefined ? timeout.signal : AbortSignal.any([outer, timeout.signal]),
+    take(source) {
+      if (taken >= limits.items) {
+        unreachable.set(source, `it holds more evidence than the ${limits.items} items that are read for an image`);
+        return false;
+      }
+      taken += 1;
+      return true;
+    },
+    add: (item) => void items.push(item),
+    failed(source, error) {
+      unreachable.set(source, timeout.signal.aborted ? reasonOf(timeout.signal.reason) : reasonOf(error));
+    },
+    items: () => items.toSorted((a, b) => compare(sortKey(a), sortKey(b))),
+    unreachable: () => [...unreachable].map(([source, why]) => ({ source, why })).sort((a, b) => compare(a.source, b.source)),
+    close: () => clearTimeout(timer),
+  };
+}
+
+function sortKey(item: EvidenceItem): string {
+  return [item.attachedTo, item.kind, item.manifestDigest, item.blobDigest, item.servedBy, JSON.stringify(item.annotations)].join('\n');
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** The registry answered that there is no such thing: an answer, not a failure. */
+export function isNotFound(error: unknown): boolean {
+  return isPortcullisError(error) && error.code === 'DISTRIBUTION_NOT_FOUND';
+}
+
+/**
+ * Whether the registry answered, and what it answered can never count: such an item is recorded with its problem.
+ * Everything else (no answer, no permission, no time) is an unreachable source, with which a verdict is `undecided`.
+ */
+export function isBadContent(error: unknown): boolean {
+  return isPortcullisError(error) && (error.kind === 'data-loss' || error.kind === 'invalid' || error.kind === 'not-found');
+}

@@ -1,0 +1,25 @@
+/** Media type of a sigstore bundle, version 0.3, and the older spelling of the same (sigstore/protobuf-specs). */
+export const bundleMediaType = 'application/vnd.dev.sigstore.bundle.v0.3+json';
+export const bundleMediaTypes: readonly string[] = [bundleMediaType, 'application/vnd.dev.sigstore.bundle+json;version=0.3'];
+
+/** Predicate type of the statement that cosign v3 signs for an image. */
+export const cosignPredicateType = 'https://sigstore.dev/cosign/sign/v1';
+export const bundleContentAnnotation = 'dev.sigstore.bundle.content';
+export const predicateTypeAnnotation = 'dev.sigstore.bundle.predicateType';
+
+/** Layer of cosign's older form, under the tag `sha256-<hex>.sig` (cosign, specs/SIGNATURE_SPEC.md). */
+export const simpleSigningMediaType = 'application/vnd.dev.cosign.simplesigning.v1+json';
+export const signatureAnnotation = 'dev.cosignproject.cosign/signature';
+export const simpleSigningType = 'cosign container image signature';
+
+export const inTotoPayloadType = 'application/vnd.in-toto+json';
+export const statementType = 'https://in-toto.io/Statement/v1';
+
+export const ociManifestType = 'application/vnd.oci.image.manifest.v1+json';
+export const ociConfigType = 'application/vnd.oci.image.config.v1+json';
+export const emptyType = 'application/vnd.oci.empty.v1+json';
+
+/** `sha256:abc` → `sha256-abc.sig`, where cosign's older form stands. */
+export function signatureTag(digest: string): string {
+  return `${digest.replace(':', '-')}.sig`;
+}

@@ -1,0 +1,43 @@
+export { loadPolicy, policyOfKey } from './policy/load.ts';
+export type { LoadedPolicy, OtherDocument } from './policy/load.ts';
+export { mayAdmit } from './policy/matching.ts';
+export { explainPolicy } from './policy/explain.ts';
+export type { PolicyExplanation } from './policy/explain.ts';
+export { trustPolicySchema } from './policy/schema.ts';
+export { starterPolicy } from './policy/starter.ts';
+export { gather } from './evidence/gather.ts';
+export type { GatherLimits } from './evidence/limits.ts';
+export { sealDossier } from './evidence/dossier.ts';
+export { signImage } from './evidence/sign-image.ts';
+export type { SignImageInput, SignatureFormat, SignedImage } from './evidence/sign-image.ts';
+export { decide } from './verdict/decide.ts';
+export { decideUnseen } from './verdict/decide-unseen.ts';
+export { explainReason, explainVerdict } from './verdict/explain.ts';
+export { verdictLogMigrationSql, verdictLogStatement } from './verdict/verdict-log.ts';
+export { parsePublicKey } from './keys/public-key.ts';
+export { generateKeyPair, loadSigningKey } from './keys/private-key.ts';
+export type { SigningKey } from './keys/private-key.ts';
+export { processPassphrase } from './keys/passphrase.ts';
+export type { PassphraseSource } from './keys/passphrase.ts';
+export { openRegistries } from './registry-access.ts';
+export type { RegistryAccess, RegistryAccessOptions } from './registry-access.ts';
+export { hostPlatform } from './resolve-image.ts';
+export { verifyImage } from './verify-image.ts';
+export type { VerifyImageInput } from './verify-image.ts';
+export { signReference } from './sign-reference.ts';
+export type { SignReferenceInput } from './sign-reference.ts';
+export type {
+  CeilingDemand,
+  DecideInput,
+  Dossier,
+  EvidenceItem,
+  GatherInput,
+  Platform,
+  PolicyKey,
+  Reason,
+  RequestedEntitlements,
+  Requirement,
+  TrustPolicy,
+  TrustRule,
+  Verdict,
+} from './types.ts';

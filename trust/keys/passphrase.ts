@@ -1,0 +1,80 @@
+import { readFile } from 'node:fs/promises';
+import { createInterface } from 'node:readline';
+import { Writable } from 'node:stream';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+
+/** Where a passphrase comes from when it is needed. Never the command line: any process may read that. */
+export interface PassphraseSource {
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** A file whose first line is the passphrase. */
+  readonly file?: string;
+  /** Asks a person; absent where there is no terminal. */
+  readonly prompt?: (question: string) => Promise<string>;
+}
+
+/**
+ * The passphrase: of the file, else of PORTCULLIS_PASSPHRASE or COSIGN_PASSWORD (an empty one counts), else as asked for.
+ * @throws PortcullisError `TRUST_PASSPHRASE_MISSING`, `TRUST_PASSPHRASE_UNREADABLE`
+ */
+export async function readPassphrase(source: PassphraseSource, question: string): Promise<string> {
+  if (source.file !== undefined) {
+    try {
+      return (await readFile(source.file, 'utf8')).split(/\r?\n/, 1)[0] ?? '';
+    } catch (error) {
+      throw new PortcullisError({
+        code: 'TRUST_PASSPHRASE_UNREADABLE',
+        kind: 'invalid',
+        attempted: 'read passphrase file',
+        on: source.file,
+        why: reasonOf(error),
+        fix: 'name a readable file whose first line is the passphrase',
+      });
+    }
+  }
+  const given = source.environment['PORTCULLIS_PASSPHRASE'] ?? source.environment['COSIGN_PASSWORD'];
+  if (given !== undefined) return given;
+  if (source.prompt !== undefined) return source.prompt(question);
+  throw new PortcullisError({
+    code: 'TRUST_PASSPHRASE_MISSING',
+    kind: 'invalid',
+    attempted: 'read passphrase',
+    on: '',
+    why: 'the key is encrypted, and there is no terminal to ask at',
+    fix: 'set PORTCULLIS_PASSPHRASE or COSIGN_PASSWORD, or name a file with --passphrase-file',
+  });
+}
+
+/** A source for a command: the process's environment, `file` when given, and the terminal, without echo. */
+export function processPassphrase(file?: string): PassphraseSource {
+  return {
+    environment: process.env,
+    ...(file === undefined ? {} : { file }),
+    ...(process.stdin.isTTY && process.stderr.isTTY ? { prompt: promptWithoutEcho } : {}),
+  };
+}
+
+function promptWithoutEcho(question: string): Promise<string> {
+  process.stderr.write(question);
+  const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
+  const lines = createInterface({ input: process.stdin, output: silent, terminal: true });
+  return new Promise((resolve, reject) => {
+    lines.once('line', (line) => {
+      resolve(line);
+      lines.close();
+    });
+    lines.once('SIGINT', () => lines.close());
+    lines.once('close', () => {
+      process.stderr.write('\n');
+      reject(
+        new PortcullisError({
+          code: 'TRUST_PASSPHRASE_MISSING',
+          kind: 'cancelled',
+          attempted: 'read passphrase',
+          on: '',
+          why: 'the question was not answered',
+          fix: 'type the passphrase, or set PORTCULLIS_PASSPHRASE',
+        }),
+      );
+    });
+  });
+}

@@ -1,0 +1,122 @@
+import { createPrivateKey, createPublicKey, generateKeyPair as generate, sign } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+import { open, stat } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { PolicyKey } from '../types.ts';
+import { cosignPemTypes, decryptCosignKey, encryptCosignKey } from './cosign-key-file.ts';
+import { readPassphrase } from './passphrase.ts';
+import type { PassphraseSource } from './passphrase.ts';
+import { readPem, writePem } from './pem.ts';
+import { policyKey } from './public-key.ts';
+
+/** A private key that is ready to sign, and its public half. The key itself never leaves the process. */
+export interface SigningKey {
+  readonly public: PolicyKey;
+  readonly private: KeyObject;
+}
+
+const plainPemTypes: readonly string[] = ['PRIVATE KEY', 'EC PRIVATE KEY', 'RSA PRIVATE KEY'];
+const maximumKeyBytes = 64 * 1024;
+
+/**
+ * Reads a private key: cosign's encrypted file, or plain PEM (PKCS #8, SEC1, PKCS #1). The passphrase is asked for only when needed.
+ * @throws PortcullisError `TRUST_KEY_UNREADABLE`, and those of {@link readPassphrase}
+ */
+export async function loadSigningKey(file: string, passphrase: PassphraseSource): Promise<SigningKey> {
+  const failure = { code: 'TRUST_KEY_UNREADABLE', kind: 'invalid', attempted: 'read private key', on: file } as const;
+  const fail = (why: string, fix = 'name a private key file: cosign.key, or PEM'): PortcullisError =>
+    new PortcullisError({ ...failure, why, fix });
+  let text: string;
+  const handle = await open(file).catch((error: unknown) => {
+    throw fail(reasonOf(error));
+  });
+  try {
+    const facts = await handle.stat();
+    if (!facts.isFile() || facts.size > maximumKeyBytes) throw fail('it is not a key file');
+    text = await handle.readFile('utf8');
+  } finally {
+    await handle.close();
+  }
+  const block = readPem(text);
+  if ('problem' in block) throw fail(block.problem);
+  const encrypted = (cosignPemTypes as readonly string[]).includes(block.type);
+  if (!encrypted && !plainPemTypes.includes(block.type)) {
+    throw fail(
+      `its PEM block is "${block.type}"`,
+      block.type === 'PUBLIC KEY' ? 'name the private key: cosign.key, not cosign.pub' : 'import it: cosign import-key-pair',
+    );
+  }
+  try {
+    const key = encrypted
+      ? createPrivateKey({
+          key: await decryptCosignKey(block.content, await readPassphrase(passphrase, `Passphrase of ${file}: `)),
+          format: 'der',
+          type: 'pkcs8',
+        })
+      : createPrivateKey(text);
+    return signingKey(file, key);
+  } catch (error) {
+    if (error instanceof PortcullisError) throw error;
+    throw fail(
+      encrypted ? reasonOf(error) : 'its PEM block is not a readable private key',
+      encrypted ? 'give the right passphrase' : 'name another key',
+    );
+  }
+}
+
+function signingKey(file: string, key: KeyObject): SigningKey {
+  const publicKey = policyKey(file, createPublicKey(key));
+  if ('problem' in publicKey) throw new Error(publicKey.problem);
+  return { public: publicKey, private: key };
+}
+
+/**
+ * The signature that `cosign verify --key` expects by default: ECDSA (DER) and RSA (PKCS #1 v1.5) over SHA-256 whatever the
+ * curve, Ed25519 pure. Measured with cosign v3.1.3, whose own `sign` takes other digests for P-384, P-521 and Ed25519.
+ */
+export function signMessage(key: SigningKey, message: Uint8Array): Buffer {
+  return sign(key.public.type === 'ed25519' ? null : 'sha256', message, key.private);
+}
+
+/**
+ * Makes an ECDSA P-256 key pair as `cosign generate-key-pair` does: PREFIX.key (encrypted, mode 0600) and PREFIX.pub.
+ * Files that exist are left as they are.
+ * @throws PortcullisError `TRUST_KEY_EXISTS`, `TRUST_KEY_NOT_WRITTEN`, and those of {@link readPassphrase}
+ */
+export async function generateKeyPair(
+  prefix: string,
+  passphrase: PassphraseSource,
+): Promise<{ readonly privateFile: string; readonly publicFile: string }> {
+  const privateFile = `${prefix}.key`;
+  const publicFile = `${prefix}.pub`;
+  for (const file of [privateFile, publicFile]) {
+    if ((await stat(file).catch(() => undefined)) !== undefined)
+      throw notWritten('TRUST_KEY_EXISTS', file, 'the file exists', 'choose another prefix, or remove it');
+  }
+  const words = await readPassphrase(passphrase, `New passphrase for ${privateFile}: `);
+  const pair = await promisify(generate)('ec', { namedCurve: 'P-256' });
+  const content = await encryptCosignKey(pair.privateKey.export({ type: 'pkcs8', format: 'der' }), words);
+  await writeNew(privateFile, writePem(cosignPemTypes[0], content), 0o600);
+  await writeNew(publicFile, pair.publicKey.export({ type: 'spki', format: 'pem' }).toString(), 0o644);
+  return { privateFile, publicFile };
+}
+
+async function writeNew(file: string, text: string, mode: number): Promise<void> {
+  try {
+    // wx: never through a link that someone else put there, never over a key.
+    const handle = await open(file, 'wx', mode);
+    try {
+      await handle.writeFile(text);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    throw notWritten('TRUST_KEY_NOT_WRITTEN', file, reasonOf(error), 'choose a prefix in a writable folder');
+  }
+}
+
+function notWritten(code: string, file: string, why: string, fix: string): PortcullisError {
+  return new PortcullisError({ code, kind: 'invalid', attempted: 'write key', on: file, why, fix });
+}

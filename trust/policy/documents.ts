@@ -1,0 +1,64 @@
+import { createHash } from 'node:crypto';
+import { readFile, readdir, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { reasonOf } from '../../base/errors/index.ts';
+import { parseDocuments } from '../../base/schema/index.ts';
+import type { Document, Problem } from '../../base/schema/index.ts';
+
+/** What was read: documents in order of file and place, a digest of every byte, and what was wrong. */
+export interface ReadFiles {
+  readonly documents: readonly Document[];
+  readonly problems: readonly Problem[];
+  readonly digests: readonly { readonly name: string; readonly digest: string }[];
+  readonly files: readonly string[];
+}
+
+const maximumFileBytes = 1024 * 1024;
+
+/** Reads YAML and JSON files; of a folder, those that end in .yaml, .yml or .json and do not begin with a dot, by name. */
+export async function readPolicyFiles(paths: readonly string[]): Promise<ReadFiles> {
+  const problems: Problem[] = [];
+  const documents: Document[] = [];
+  const digests: { name: string; digest: string }[] = [];
+  const files = (await Promise.all(paths.map((path) => filesAt(path, problems)))).flat();
+  for (const file of new Set(files)) {
+    let bytes: Buffer;
+    try {
+      bytes = await readBounded(file, maximumFileBytes);
+    } catch (error) {
+      problems.push(problemAt(file, `can not be read: ${reasonOf(error)}`, 'name a readable policy file'));
+      continue;
+    }
+    digests.push({ name: basename(file), digest: createHash('sha256').update(bytes).digest('hex') });
+    const parsed = parseDocuments(bytes.toString('utf8'), file);
+    documents.push(...parsed.documents);
+    problems.push(...parsed.problems);
+  }
+  return { documents, problems, digests, files: [...new Set(files)] };
+}
+
+async function filesAt(path: string, problems: Problem[]): Promise<string[]> {
+  try {
+    if (!(await stat(path)).isDirectory()) return [path];
+    const names = (await readdir(path)).filter((name) => /^[^.].*\.(ya?ml|json)$/.test(name)).sort();
+    if (names.length === 0)
+      problems.push(problemAt(path, 'the folder holds no .yaml, .yml or .json file', 'put a policy into it: portcullis policy init'));
+    return names.map((name) => join(path, name));
+  } catch (error) {
+    problems.push(problemAt(path, `can not be read: ${reasonOf(error)}`, 'name a readable policy file or folder'));
+    return [];
+  }
+}
+
+/** @throws Error when the file is no ordinary file, too large or unreadable */
+export async function readBounded(file: string, limit: number): Promise<Buffer> {
+  const facts = await stat(file);
+  // A FIFO would wait for ever, a device has no end.
+  if (!facts.isFile()) throw new Error('it is not a file');
+  if (facts.size > limit) throw new Error(`it is larger than ${limit} bytes`);
+  return readFile(file);
+}
+
+function problemAt(file: string, message: string, fix: string): Problem {
+  return { position: { file, line: 1, column: 1 }, path: '', message, fix };
+}

@@ -1,0 +1,117 @@
+import { formatReference, parseReference } from '../../base/distribution/index.ts';
+import type { Reason, TrustPolicy, TrustRule } from '../types.ts';
+import { globMatches, parseImagePattern, patternMatches } from './image-pattern.ts';
+import type { ImagePattern } from './image-pattern.ts';
+
+/** A reference, read and normalised: what rules are matched against. */
+export interface NormalisedReference {
+  readonly text: string;
+  readonly registry: string;
+  readonly repository: string;
+  readonly digest?: string;
+}
+
+/** @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE` */
+export function normaliseReference(text: string): NormalisedReference {
+  const { registry, repository, tag, digest } = parseReference(text);
+  return {
+    text: formatReference({ registry, repository, ...(tag === undefined ? {} : { tag }), ...(digest === undefined ? {} : { digest }) }),
+    registry,
+    repository,
+    ...(digest === undefined ? {} : { digest }),
+  };
+}
+
+/** The rules that speak for an image in a namespace, and why each of the others does not. */
+export interface Matching {
+  /** Rules that demand evidence; each must admit. */
+  readonly requiring: readonly TrustRule[];
+  /** `allow: unverified` rules; they count only when `requiring` is empty. */
+  readonly unverified: readonly TrustRule[];
+  readonly others: readonly Reason[];
+}
+
+/** Precedence, first part: which rules match. A rule with `namespaces` never matches an unknown (empty) namespace. */
+export function matchRules(policy: TrustPolicy, reference: NormalisedReference, namespace: string): Matching {
+  const requiring: TrustRule[] = [];
+  const unverified: TrustRule[] = [];
+  const others: Reason[] = [];
+  for (const rule of policy.rules) {
+    const mismatch = whyNot(rule, reference, namespace);
+    if (mismatch !== undefined)
+      others.push({ counted: false, text: `rule ${rule.name} does not match: ${mismatch}`, code: 'TRUST_RULE_OTHER' });
+    else if (rule.allowUnverified) unverified.push(rule);
+    else requiring.push(rule);
+  }
+  return { requiring, unverified, others };
+}
+
+/** Whether the rule's image patterns hold the reference, whatever the namespace. */
+export function ruleNamesImage(rule: TrustRule, reference: NormalisedReference): boolean {
+  return rule.images.some((pattern) => patternMatches(compiled(pattern), reference.registry, reference.repository));
+}
+
+function whyNot(rule: TrustRule, reference: NormalisedReference, namespace: string): string | undefined {
+  if (!ruleNamesImage(rule, reference))
+    return `its images ${rule.images.join(', ')} do not hold ${reference.registry}/${reference.repository}`;
+  if (rule.namespaces === undefined) return undefined;
+  if (namespace === '') return `it is for the namespaces ${rule.namespaces.join(', ')}, and the namespace is not known`;
+  if (rule.namespaces.some((pattern) => globMatches(pattern, namespace))) return undefined;
+  return `it is for the namespaces ${rule.namespaces.join(', ')}, not for "${namespace}"`;
+}
+
+const patterns = new Map<string, ImagePattern>();
+
+function compiled(text: string): ImagePattern {
+  let pattern = patterns.get(text);
+  if (pattern === undefined) {
+    // Bounded: only patterns of loaded policies come here, and a long-lived daemon reloads few of them.
+    if (patterns.size > 10_000) patterns.clear();
+    pattern = parseImagePattern(text);
+    patterns.set(text, pattern);
+  }
+  return pattern;
+}
+
+/**
+ * Whether any evidence at all could admit the reference in the namespace. Asked before anything is fetched: design, security 5.
+ * @returns undefined when some evidence could, else the reason for the refusal
+ */
+export function mayAdmit(policy: TrustPolicy, reference: string, namespace: string): Reason | undefined {
+  const normalised = normaliseReference(reference);
+  const matching = matchRules(policy, normalised, namespace);
+  const speaking = matching.requiring.length > 0 ? matching.requiring : matching.unverified;
+  if (speaking.length === 0) return noRule(normalised, namespace, matching);
+  const closed = speaking.filter((rule) => rule.ceiling.require === 'signed').map(signedEntitlementsMissing);
+  return closed.length === 0
+    ? undefined
+    : {
+        counted: false,
+        text: `no evidence can admit ${normalised.text}${inNamespace(namespace)}`,
+        code: 'TRUST_NEVER_ADMITS',
+        children: closed,
+      };
+}
+
+/** `default: deny`: no rule matches. */
+export function noRule(reference: NormalisedReference, namespace: string, matching: Matching): Reason {
+  return {
+    counted: false,
+    text: `no rule of the policy matches ${reference.text}${inNamespace(namespace)}, and what no rule matches is denied`,
+    code: 'TRUST_NO_RULE',
+    children: matching.others,
+  };
+}
+
+/** Why a rule with `entitlements.require: signed` does not admit: attested entitlements are not read by this version. */
+export function signedEntitlementsMissing(rule: TrustRule): Reason {
+  return {
+    counted: false,
+    text: `rule ${rule.name} demands entitlements signed by the publisher (entitlements.require: signed), and this version reads none`,
+    code: 'TRUST_ENTITLEMENTS_UNSIGNED',
+  };
+}
+
+export function inNamespace(namespace: string): string {
+  return namespace === '' ? ' (namespace not known)' : ` in the namespace "${namespace}"`;
+}

@@ -1,0 +1,95 @@
+/** Where editors find the schema of a policy document. */
+export const trustPolicySchemaId = 'https://portcullis.dev/schemas/v1alpha1/trust-policy.json';
+export const apiVersion = 'portcullis.dev/v1alpha1';
+
+const nonEmptyText = { type: 'string', minLength: 1, maxLength: 512 } as const;
+const planned = (what: string) => ({ description: `${what} Not supported by this version: a policy that uses it is refused.` });
+
+/** JSON Schema (draft 2020-12) of a `kind: TrustPolicy` document, for editors and for `loadPolicy`. */
+export const trustPolicySchema = {
+  $schema: 'https://json-schema.org/draft/2020-12/schema',
+  $id: trustPolicySchemaId,
+  title: 'Portcullis TrustPolicy',
+  description:
+    'Which images may run, and what must be proven of them first. Every matching rule must admit; what no rule matches is denied.',
+  type: 'object',
+  additionalProperties: false,
+  required: ['apiVersion', 'kind', 'rules'],
+  properties: {
+    $schema: { type: 'string' },
+    apiVersion: { const: apiVersion },
+    kind: { const: 'TrustPolicy' },
+    metadata: { type: 'object', additionalProperties: false, properties: { name: nonEmptyText } },
+    default: { const: 'deny', description: 'What holds when no rule matches. There is no other choice.' },
+    rules: { type: 'array', maxItems: 10_000, items: { $ref: '#/$defs/rule' } },
+  },
+  $defs: {
+    rule: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['images'],
+      properties: {
+        images: {
+          type: 'array',
+          minItems: 1,
+          maxItems: 1000,
+          items: {
+            ...nonEmptyText,
+            description: 'registry.example.com/pay/**: * is one path segment, ** any; localhost:*/dev/** is any port.',
+          },
+        },
+        namespaces: {
+          type: 'array',
+          minItems: 1,
+          maxItems: 1000,
+          items: {
+            ...nonEmptyText,
+            pattern: '^[a-z0-9*]([a-z0-9*-]*[a-z0-9*])?$',
+            description: 'write a Kubernetes namespace, "*" for any characters',
+          },
+        },
+        require: { $ref: '#/$defs/requirement' },
+        allow: { enum: ['unverified'], description: 'Admits without any proof, where no other rule matches.' },
+        onStale: planned('What holds when a trust service can not be asked.'),
+        entitlements: {
+          type: 'object',
+          additionalProperties: false,
+          properties: {
+            ceiling: { ...nonEmptyText, description: 'A profile, or privileged, baseline or restricted; baseline unless told.' },
+            require: { enum: ['signed'], description: 'The publisher must have signed what the image needs.' },
+          },
+        },
+      },
+    },
+    requirement: {
+      type: 'object',
+      additionalProperties: false,
+      minProperties: 1,
+      maxProperties: 1,
+      properties: {
+        all: { $ref: '#/$defs/requirements' },
+        any: { $ref: '#/$defs/requirements' },
+        threshold: {
+          type: 'object',
+          additionalProperties: false,
+          required: ['count', 'of'],
+          properties: { count: { type: 'integer', minimum: 1 }, of: { $ref: '#/$defs/requirements' } },
+        },
+        cosign: {
+          type: 'object',
+          additionalProperties: false,
+          required: ['key'],
+          properties: {
+            key: { ...nonEmptyText, description: 'A PEM public key file, relative to this policy.' },
+            log: planned('Demands an entry in a transparency log.'),
+          },
+        },
+        tuf: planned('Signed targets of a TUF or Notary service.'),
+        sigstore: planned('A keyless sigstore signature.'),
+        notation: planned('A Notary Project signature.'),
+        attestation: planned('A signed attestation.'),
+      },
+    },
+    requirements: { type: 'array', minItems: 1, maxItems: 100, items: { $ref: '#/$defs/requirement' } },
+  },
+} as const;

@@ -1,0 +1,49 @@
+import { parseReference } from '../base/distribution/index.ts';
+import { PortcullisError } from '../base/errors/index.ts';
+import { signImage } from './evidence/sign-image.ts';
+import type { SignatureFormat, SignedImage } from './evidence/sign-image.ts';
+import type { SigningKey } from './keys/private-key.ts';
+import type { RegistryAccess } from './registry-access.ts';
+import { resolveAll } from './resolve-image.ts';
+
+export interface SignReferenceInput {
+  readonly reference: string;
+  readonly key: SigningKey;
+  readonly format: SignatureFormat;
+  /** Signs each manifest of an index too. */
+  readonly recursive: boolean;
+  readonly registry: RegistryAccess;
+  readonly now: Date;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Resolves a reference once and signs its digest, at the origin or, where that is replaced, its mirror.
+ * @throws PortcullisError of base/distribution
+ */
+export async function signReference(input: SignReferenceInput): Promise<readonly SignedImage[]> {
+  const { reference, registry, format, key, now, recursive } = input;
+  const parsed = parseReference(reference);
+  // Pushes go to the last of the places that are asked: the origin, unless a mirror stands for it.
+  const repository = registry.repositories(parsed).at(-1);
+  if (repository === undefined) {
+    throw new PortcullisError({
+      code: 'TRUST_NO_REGISTRY',
+      kind: 'invalid',
+      attempted: 'sign image',
+      on: reference,
+      why: 'no registry serves it',
+      fix: 'check --registry-mirror',
+    });
+  }
+  const signal = input.signal === undefined ? {} : { signal: input.signal };
+  const tagOrDigest = parsed.digest ?? parsed.tag ?? 'latest';
+  const digests = recursive
+    ? await resolveAll(repository, tagOrDigest, input.signal)
+    : [(await repository.resolve(tagOrDigest, input.signal)).digest];
+  const identity = `${parsed.registry}/${parsed.repository}`;
+  const signed: SignedImage[] = [];
+  // One after the other: signatures of one image may share a fallback tag, which is read, changed and written back.
+  for (const digest of digests) signed.push(await signImage({ repository, digest, key, format, identity, now, ...signal }));
+  return signed;
+}

@@ -1,0 +1,85 @@
+/** Signed payloads are a few hundred bytes; this many levels are more than any of them has. */
+const maximumDepth = 32;
+
+/**
+ * Parses JSON so that no two readers can see different things in it: UTF-8 must be valid, no object may hold a key twice,
+ * and nesting is bounded. JSON.parse alone silently takes the last of two equal keys.
+ * @throws Error with a sentence that says what is wrong
+ */
+export function parseStrictJson(bytes: Uint8Array): unknown {
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw new Error('it is not UTF-8');
+  }
+  refuseDeepOrDouble(text);
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Error('it is not JSON');
+  }
+}
+
+/**
+ * One pass over the text: JSON.parse decides grammar afterwards, so this only has to find strings and braces rightly
+ * in texts that are JSON; for any other text its findings do not matter.
+ */
+function refuseDeepOrDouble(text: string): void {
+  // For each open bracket: the keys seen so far, or undefined in an array.
+  const open: (Set<string> | undefined)[] = [];
+  let index = 0;
+  while (index < text.length) {
+    const character = text[index];
+    if (character === '"') {
+      const end = endOfString(text, index);
+      const keys = open.at(-1);
+      if (keys !== undefined && followedByColon(text, end)) addKey(keys, text.slice(index, end));
+      index = end;
+      continue;
+    }
+    if (character === '{') open.push(new Set());
+    else if (character === '[') open.push(undefined);
+    else if (character === '}' || character === ']') open.pop();
+    if (open.length > maximumDepth) throw new Error(`it is nested deeper than ${maximumDepth} levels`);
+    index += 1;
+  }
+}
+
+/** The index after the closing quote, or the text's length. */
+function endOfString(text: string, start: number): number {
+  for (let index = start + 1; index < text.length; index += 1) {
+    if (text[index] === '\\') index += 1;
+    else if (text[index] === '"') return index + 1;
+  }
+  return text.length;
+}
+
+function followedByColon(text: string, index: number): boolean {
+  while (index < text.length && ' \t\n\r'.includes(text[index] as string)) index += 1;
+  return text[index] === ':';
+}
+
+function addKey(keys: Set<string>, literal: string): void {
+  let key: string;
+  try {
+    // "a" and "\u0061" are the same key.
+    key = JSON.parse(literal) as string;
+  } catch {
+    throw new Error('it is not JSON');
+  }
+  if (keys.has(key)) throw new Error(`it holds the key ${JSON.stringify(key)} twice`);
+  keys.add(key);
+}
+
+/** Standard base64 with padding, in its one canonical form (RFC 4648 section 3.5), or undefined. */
+export function decodeBase64(text: unknown): Buffer | undefined {
+  if (typeof text !== 'string') return undefined;
+  const bytes = Buffer.from(text, 'base64');
+  return bytes.toString('base64') === text ? bytes : undefined;
+}
+
+/** `value` as a record, or undefined for anything else. */
+export function recordOf(value: unknown): Readonly<Record<string, unknown>> | undefined {
+  return value !== null && typeof value === 'object' && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
+}

@@ -1,0 +1,40 @@
+import { sha256Digest } from '../canonical-json.ts';
+import { simpleSigningMediaType } from '../evidence/cosign-names.ts';
+import type { EvidenceItem, PolicyKey, Reason } from '../types.ts';
+import { checkBundle } from './cosign-bundle.ts';
+import { checkSimpleSigning } from './simple-signing.ts';
+import { malformed } from './signature-finding.ts';
+import type { SignatureFinding, Subject } from './signature-finding.ts';
+import { decodeBase64 } from '../strict-json.ts';
+
+/** Whether an item of the dossier is the key's signature of this image, with the reason. Never throws. */
+export function checkItem(item: EvidenceItem, key: PolicyKey, subject: Subject): Reason {
+  const finding = usable(item) ?? check(item, key, subject);
+  return { counted: finding.counted, text: `${describeItem(item, subject)}: ${finding.says}`, code: finding.code };
+}
+
+function check(item: EvidenceItem, key: PolicyKey, subject: Subject): SignatureFinding {
+  const bytes = decodeBase64(item.bytes);
+  if (bytes === undefined) return malformed('its bytes are missing');
+  // The dossier may have been stored for long: bytes are believed by digest, not by where they come from.
+  if (sha256Digest(bytes) !== item.blobDigest) {
+    return {
+      counted: false,
+      code: 'TRUST_EVIDENCE_ALTERED',
+      says: `its bytes have the digest ${sha256Digest(bytes)}, not ${item.blobDigest}`,
+    };
+  }
+  return item.mediaType === simpleSigningMediaType ? checkSimpleSigning(item, bytes, key, subject) : checkBundle(item, bytes, key, subject);
+}
+
+function usable(item: EvidenceItem): SignatureFinding | undefined {
+  if (item.problem !== undefined) return { counted: false, code: 'TRUST_EVIDENCE_UNUSABLE', says: item.problem };
+  return undefined;
+}
+
+function describeItem(item: EvidenceItem, subject: Subject): string {
+  const form = item.kind === 'sigstore-bundle' ? 'sigstore bundle' : 'cosign signature';
+  const place = item.attachedTo === subject.digest && subject.digest !== subject.manifestDigest ? 'the index' : 'the manifest';
+  const name = item.blobDigest === '' ? item.manifestDigest : item.blobDigest;
+  return `${form} ${name || '(unknown)'} beside ${place}, found by ${item.foundBy} at ${item.servedBy}`;
+}

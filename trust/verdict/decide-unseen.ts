@@ -1,0 +1,24 @@
+import { sealDossier } from '../evidence/dossier.ts';
+import { mayAdmit, normaliseReference } from '../policy/matching.ts';
+import type { DecideInput, Verdict } from '../types.ts';
+import { decide } from './decide.ts';
+
+/**
+ * The verdict on a reference that no evidence could admit, before anything of it is fetched (its digest is empty unless the
+ * reference names one); undefined when evidence could admit it.
+ * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE`
+ */
+export function decideUnseen(input: Omit<DecideInput, 'dossier'>): Verdict | undefined {
+  if (mayAdmit(input.policy, input.reference, input.namespace) === undefined) return undefined;
+  const reference = normaliseReference(input.reference);
+  const digest = reference.digest ?? '';
+  const dossier = sealDossier({
+    reference: reference.text,
+    digest,
+    manifestDigest: digest,
+    items: [],
+    unreachable: [],
+    gatheredAt: input.now.toISOString(),
+  });
+  return decide({ ...input, dossier });
+}

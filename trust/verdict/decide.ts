@@ -1,0 +1,123 @@
+import { canonicalDigest } from '../canonical-json.ts';
+import { dossierId } from '../evidence/dossier.ts';
+import { reasonOf } from '../../base/errors/index.ts';
+import { inNamespace, matchRules, noRule, normaliseReference, signedEntitlementsMissing } from '../policy/matching.ts';
+import type { NormalisedReference } from '../policy/matching.ts';
+import type { DecideInput, Reason, TrustRule, Verdict } from '../types.ts';
+import { evaluateRequirement } from './requirement.ts';
+import type { Answer, Evaluation } from './requirement.ts';
+
+interface Decision {
+  readonly answer: Answer;
+  readonly reason: Reason;
+  readonly rules: readonly TrustRule[];
+  readonly unverified: boolean;
+}
+
+/**
+ * The verdict on one image for one namespace: pure, synchronous, and the same for the same input, byte for byte.
+ * Every matching rule must admit; `allow: unverified` counts only when nothing else matches; what no rule matches is denied
+ * (design section 4). Never throws: what can not be read is denied.
+ */
+export function decide(input: DecideInput): Verdict {
+  const reference = readReference(input.reference);
+  const { answer, reason, rules, unverified } =
+    typeof reference === 'string' ? no('TRUST_BAD_REFERENCE', reference) : judge(input, reference);
+  const outcome = answer === 'yes' ? 'admit' : answer === 'no' ? 'deny' : 'undecided';
+  const name = typeof reference === 'string' ? input.reference : reference.text;
+  const word = { admit: 'admitted', deny: 'denied', undecided: 'undecided, which is a no' }[outcome];
+  const verdict = {
+    outcome,
+    reference: name,
+    digest: input.dossier.digest,
+    manifestDigest: input.dossier.manifestDigest,
+    namespace: input.namespace,
+    platform: input.platform,
+    policyRevision: input.policy.revision,
+    dossierId: input.dossier.id,
+    reasons: {
+      counted: answer === 'yes',
+      text: `${name}${input.dossier.digest === '' ? '' : ` (${input.dossier.digest})`}${inNamespace(input.namespace)} is ${word}`,
+      code: { admit: 'TRUST_ADMITTED', deny: 'TRUST_DENIED', undecided: 'TRUST_UNDECIDED' }[outcome],
+      children: [reason],
+    },
+    ceilings: answer === 'yes' ? rules.map((rule) => rule.ceiling) : [],
+    unverified: answer === 'yes' && unverified,
+  } as const;
+  return { ...verdict, decidedAt: input.now.toISOString(), id: canonicalDigest(verdict) };
+}
+
+function judge(input: DecideInput, reference: NormalisedReference): Decision {
+  const { dossier, namespace, policy } = input;
+  if (dossierId(dossier) !== dossier.id)
+    return no('TRUST_DOSSIER_ALTERED', 'the stored evidence was altered: it does not have the digest it is recorded under');
+  if (reference.digest !== undefined && reference.digest !== dossier.digest && reference.digest !== dossier.manifestDigest) {
+    return no('TRUST_REFERENCE_DIGEST', `the reference asks for ${reference.digest}, and the image is ${dossier.digest}`);
+  }
+  const matching = matchRules(policy, reference, namespace);
+  if (matching.requiring.length > 0) {
+    const rules = matching.requiring.map((rule) => evaluateRule(rule, input));
+    return { ...every(rules), rules: matching.requiring, unverified: false };
+  }
+  if (matching.unverified.length > 0) {
+    const rules = matching.unverified.map(allowUnverified);
+    return { ...every(rules), rules: matching.unverified, unverified: true };
+  }
+  return { answer: 'no', reason: noRule(reference, namespace, matching), rules: [], unverified: false };
+}
+
+function evaluateRule(rule: TrustRule, input: DecideInput): Evaluation {
+  // The type allows a rule without a requirement; such a rule proves nothing, so it admits nothing.
+  const requirement: Evaluation =
+    rule.require === undefined
+      ? { answer: 'no', reason: { counted: false, text: 'it demands nothing and allows nothing', code: 'TRUST_RULE_EMPTY' } }
+      : evaluateRequirement(rule.require, input.dossier);
+  const parts = rule.ceiling.require === 'signed' ? [requirement, unsignedEntitlements(rule)] : [requirement];
+  const { answer } = every(parts);
+  const word = answer === 'yes' ? 'is satisfied' : answer === 'no' ? 'is not satisfied' : 'can not be decided';
+  return {
+    answer,
+    reason: {
+      counted: answer === 'yes',
+      text: `rule ${rule.name} (${rule.images.join(', ')}) ${word}`,
+      code: answer === 'yes' ? 'TRUST_RULE_SATISFIED' : answer === 'no' ? 'TRUST_RULE_UNSATISFIED' : 'TRUST_RULE_UNDECIDED',
+      children: parts.map((part) => part.reason),
+    },
+  };
+}
+
+function allowUnverified(rule: TrustRule): Evaluation {
+  if (rule.ceiling.require === 'signed') return unsignedEntitlements(rule);
+  const text = `rule ${rule.name} (${rule.images.join(', ')}) allows unverified images: nothing was proven`;
+  return { answer: 'yes', reason: { counted: true, text, code: 'TRUST_UNVERIFIED_ALLOWED' } };
+}
+
+function unsignedEntitlements(rule: TrustRule): Evaluation {
+  return { answer: 'no', reason: signedEntitlementsMissing(rule) };
+}
+
+/** Every one must admit: one no is a no, even where another can not be decided. */
+function every(parts: readonly Evaluation[]): Evaluation {
+  const answer: Answer = parts.some((part) => part.answer === 'no')
+    ? 'no'
+    : parts.some((part) => part.answer === 'unknown')
+      ? 'unknown'
+      : 'yes';
+  const single = parts[0];
+  if (single !== undefined && parts.length === 1) return single;
+  const yes = parts.filter((part) => part.answer === 'yes').length;
+  const text = `${parts.length} rules match and each must admit: ${yes} ${yes === 1 ? 'does' : 'do'}`;
+  return { answer, reason: { counted: answer === 'yes', text, children: parts.map((part) => part.reason) } };
+}
+
+function no(code: string, text: string): Decision {
+  return { answer: 'no', reason: { counted: false, text, code }, rules: [], unverified: false };
+}
+
+function readReference(text: string): NormalisedReference | string {
+  try {
+    return normaliseReference(text);
+  } catch (error) {
+    return `the reference can not be read: ${reasonOf(error)}`;
+  }
+}

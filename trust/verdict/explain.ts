@@ -1,0 +1,26 @@
+import type { Reason, Verdict } from '../types.ts';
+
+/** The verdict for people: its outcome and the tree of reasons, `+` for what spoke for admission and `-` for what did not. Ends with a newline. */
+export function explainVerdict(verdict: Verdict): string {
+  const facts = [
+    `verdict ${verdict.id}`,
+    `policy  ${verdict.policyRevision}`,
+    ...(verdict.manifestDigest === verdict.digest
+      ? []
+      : [`platform ${verdict.platform.os}/${verdict.platform.architecture}: ${verdict.manifestDigest}`]),
+    ...(verdict.unverified ? ['UNVERIFIED: a rule allows this image without any proof'] : []),
+    ...verdict.ceilings.map(({ rule, ceiling }) => `ceiling ${ceiling} (rule ${rule})`),
+  ];
+  return `${explainReason(verdict.reasons)}${facts.map((fact) => `  ${fact}\n`).join('')}`;
+}
+
+/** A tree of reasons, one line a node, indented by two blanks a level. Ends with a newline. */
+export function explainReason(reason: Reason, depth = 0): string {
+  const line = `${'  '.repeat(depth)}${reason.counted ? '+' : '-'} ${printable(reason.text)}\n`;
+  return line + (reason.children ?? []).map((child) => explainReason(child, depth + 1)).join('');
+}
+
+/** Texts hold names that registries chose: no control character of theirs reaches a terminal. */
+function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '?');
+}

@@ -1,0 +1,37 @@
+import { parseReference } from '../base/distribution/index.ts';
+import { gather } from './evidence/gather.ts';
+import type { RegistryAccess } from './registry-access.ts';
+import { hostPlatform, resolveImage } from './resolve-image.ts';
+import type { Dossier, Platform, TrustPolicy, Verdict } from './types.ts';
+import { decide } from './verdict/decide.ts';
+import { decideUnseen } from './verdict/decide-unseen.ts';
+
+export interface VerifyImageInput {
+  readonly reference: string;
+  /** Empty when there is none: rules with `namespaces` then do not match. */
+  readonly namespace: string;
+  readonly policy: TrustPolicy;
+  readonly registry: RegistryAccess;
+  /** This machine's unless given. */
+  readonly platform?: Platform;
+  readonly now: Date;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Resolves a reference, gathers its evidence and decides. A reference that no rule can admit is refused without asking any
+ * registry; there is then no dossier.
+ * @throws PortcullisError of base/distribution when the image itself can not be resolved
+ */
+export async function verifyImage(input: VerifyImageInput): Promise<{ readonly verdict: Verdict; readonly dossier?: Dossier }> {
+  const { reference, namespace, policy, now } = input;
+  const platform = input.platform ?? hostPlatform();
+  const unseen = decideUnseen({ reference, namespace, platform, policy, now });
+  if (unseen !== undefined) return { verdict: unseen };
+  const signal = input.signal === undefined ? {} : { signal: input.signal };
+  const parsed = parseReference(reference);
+  const repositories = input.registry.repositories(parsed);
+  const { digest, manifestDigest } = await resolveImage(repositories, parsed.digest ?? parsed.tag ?? 'latest', platform, input.signal);
+  const dossier = await gather({ reference, digest, manifestDigest, repositories, policy, now, ...signal });
+  return { verdict: decide({ dossier, reference, namespace, platform, policy, now }), dossier };
+}
