@@ -1,0 +1,74 @@
+import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { ErrorKind } from '../../base/errors/index.ts';
+
+/** Stable codes of this room. */
+export type ImageErrorCode =
+  | 'IMAGES_BAD_CONFIG'
+  | 'IMAGES_BAD_INDEX'
+  | 'IMAGES_BAD_MANIFEST'
+  | 'IMAGES_CANCELLED'
+  | 'IMAGES_DENIED'
+  | 'IMAGES_DIFF_ID_MISMATCH'
+  | 'IMAGES_DISK_FULL'
+  | 'IMAGES_LAYER_BAD_LINK'
+  | 'IMAGES_LAYER_BAD_NAME'
+  | 'IMAGES_LAYER_CORRUPT'
+  | 'IMAGES_LAYER_TOO_LARGE'
+  | 'IMAGES_LAYER_TRUNCATED'
+  | 'IMAGES_LAYER_UNSUPPORTED'
+  | 'IMAGES_LAYER_UNWRITABLE'
+  | 'IMAGES_NAME_NOT_RECORDED'
+  | 'IMAGES_NO_PLATFORM'
+  | 'IMAGES_NO_POLICY'
+  | 'IMAGES_NO_REPOSITORY'
+  | 'IMAGES_NOT_FOUND'
+  | 'IMAGES_PULL_FAILED'
+  | 'IMAGES_ROOTFS_FAILED'
+  | 'IMAGES_STORE_CLOSED'
+  | 'IMAGES_STORE_FAILED'
+  | 'IMAGES_TOO_LARGE'
+  | 'IMAGES_UNDECIDED'
+  | 'IMAGES_UNSAFE_ROOTFS';
+
+export interface ImageFailure {
+  readonly code: ImageErrorCode;
+  readonly kind: ErrorKind;
+  readonly attempted: string;
+  readonly on: string;
+  readonly why: string;
+  readonly fix: string;
+  readonly prefix?: string;
+  readonly details?: Readonly<Record<string, unknown>>;
+  readonly cause?: unknown;
+}
+
+export function imageError(failure: ImageFailure): PortcullisError {
+  return new PortcullisError(failure);
+}
+
+/** `thrown` when it already is ours; ENOSPC and EDQUOT become IMAGES_DISK_FULL; the rest the given failure with its reason. */
+export function wrapImageError(thrown: unknown, failure: Omit<ImageFailure, 'why' | 'cause'>): PortcullisError {
+  if (isPortcullisError(thrown)) return thrown;
+  const errno = errnoOf(thrown);
+  if (errno === 'ENOSPC' || errno === 'EDQUOT') {
+    return imageError({
+      ...failure,
+      code: 'IMAGES_DISK_FULL',
+      kind: 'exhausted',
+      why: `the disk of the image store is full (${errno})`,
+      fix: 'free space or remove images, then pull again',
+      cause: thrown,
+    });
+  }
+  return imageError({ ...failure, why: reasonOf(thrown), cause: thrown });
+}
+
+/** The errno name of a file system failure of Node or of base/kernel: `ENOENT`. */
+export function errnoOf(thrown: unknown): string | undefined {
+  if (isPortcullisError(thrown)) {
+    const errno = thrown.failure.details?.['errno'];
+    return typeof errno === 'string' ? errno : undefined;
+  }
+  if (thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string') return thrown.code;
+  return undefined;
+}

@@ -1,0 +1,67 @@
+import { createHash } from 'node:crypto';
+import { closeSync, constants, fstatSync, futimesSync, lstatSync, openSync, readSync, readlinkSync, symlinkSync, writeSync } from 'node:fs';
+import { getXattr, listXattr } from '../../../base/kernel/index.ts';
+import { asBytes, createFile, makeNode, nativePath, setAttributes, setLinkAttributes } from './layer-files.ts';
+import { layerError } from './layer-error.ts';
+import { printable } from './layer-tree.ts';
+import type { Node } from './layer-tree.ts';
+import type { LowerFolder } from './lower-layers.ts';
+import { isKeptXattr } from './pax.ts';
+
+const chunkBytes = 1024 * 1024;
+
+/** Copies a file, symlink or device of a lower layer to `path`, with owner, mode, times and kept attributes. */
+export function copyUp(from: LowerFolder, path: string | Buffer, scratch: string): Node {
+  const source = nativePath(from.layer, from.path);
+  const stats = lstatSync(source);
+  const attributes = { mode: stats.mode & 0o7777, uid: stats.uid, gid: stats.gid, mtime: stats.mtimeMs / 1000 };
+  if (stats.isSymbolicLink()) {
+    const target = readlinkSync(source, 'latin1');
+    symlinkSync(asBytes(target), path);
+    setLinkAttributes(path, attributes);
+    return { kind: 'symlink', target };
+  }
+  if (!stats.isFile()) {
+    // Device numbers as makedev(3) of glibc packs them; a lower layer holds no folder and no socket here.
+    const node = { mode: stats.mode, major: (stats.rdev >>> 8) & 0xfff, minor: (stats.rdev & 0xff) | ((stats.rdev >>> 12) & 0xfff00) };
+    if (stats.isSocket()) throw layerError('IMAGES_LAYER_BAD_LINK', printable(from.path), 'it is a socket');
+    makeNode(path, scratch, node);
+    setLinkAttributes(path, attributes);
+    return { kind: 'device', ...node };
+  }
+  return copyFile(source, path);
+}
+
+function copyFile(source: string | Buffer, path: string | Buffer): Node {
+  const input = openSync(source, constants.O_RDONLY | constants.O_NOFOLLOW);
+  try {
+    const stats = fstatSync(input);
+    const output = createFile(path);
+    try {
+      const digest = createHash('sha256');
+      const buffer = Buffer.allocUnsafe(Math.min(chunkBytes, Math.max(stats.size, 1)));
+      let size = 0;
+      for (let read = readSync(input, buffer); read > 0; read = readSync(input, buffer)) {
+        digest.update(buffer.subarray(0, read));
+        for (let done = 0; done < read; ) done += writeSync(output, buffer, done, read - done);
+        size += read;
+      }
+      const mode = stats.mode & 0o7777;
+      setAttributes(output, { mode, uid: stats.uid, gid: stats.gid, xattrs: keptXattrs(input) });
+      futimesSync(output, stats.atimeMs / 1000, stats.mtimeMs / 1000);
+      return { kind: 'file', inode: { mode, size, sha256: digest.digest('hex') } };
+    } finally {
+      closeSync(output);
+    }
+  } finally {
+    closeSync(input);
+  }
+}
+
+/** The attributes that an archive could have set. */
+export function keptXattrs(fd: number): ReadonlyMap<string, Uint8Array> | undefined {
+  const path = `/proc/self/fd/${fd}`;
+  const kept = listXattr(path, { follow: true }).filter(isKeptXattr);
+  if (kept.length === 0) return undefined;
+  return new Map(kept.map((name) => [name, getXattr(path, name, { follow: true }) ?? new Uint8Array()]));
+}

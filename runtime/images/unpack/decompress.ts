@@ -1,0 +1,65 @@
+import { closeSync, createReadStream, openSync, readSync } from 'node:fs';
+import { pipeline } from 'node:stream';
+import type { Transform } from 'node:stream';
+import { constants, createGunzip, createZstdDecompress } from 'node:zlib';
+import { layerError } from './layer-error.ts';
+import { errnoOf } from '../failures.ts';
+
+/** 16 KiB, the default, costs twice the time on large layers. */
+const chunkSize = 256 * 1024;
+/** A zstd window of 128 MiB, as the zstd command allows by default: more is memory that an archive may claim. */
+const zstdWindowLog = 27;
+
+/**
+ * The bytes of a layer blob, decompressed: gzip (all members), zstd or plain, told by the first bytes, since media types are
+ * often wrong about it and the diff id decides. Throws IMAGES_LAYER_TRUNCATED and IMAGES_LAYER_CORRUPT.
+ */
+export async function* decompress(path: string): AsyncGenerator<Buffer> {
+  const decoder = decoderOf(magicOf(path));
+  const input = createReadStream(path, { highWaterMark: chunkSize });
+  if (decoder === undefined) {
+    yield* input as AsyncIterable<Buffer>;
+    return;
+  }
+  // The loop below sees the pipeline's failure as the decoder's.
+  pipeline(input, decoder, () => undefined);
+  try {
+    yield* decoder as AsyncIterable<Buffer>;
+  } catch (thrown) {
+    throw decodingError(thrown);
+  } finally {
+    input.destroy();
+    decoder.destroy();
+  }
+}
+
+function decoderOf(magic: Buffer): Transform | undefined {
+  // The readable side holds a few chunks so that inflating (libuv's pool) and writing (this thread) overlap.
+  const options = { chunkSize, readableHighWaterMark: 4 * chunkSize, writableHighWaterMark: 2 * chunkSize };
+  if (magic[0] === 0x1f && magic[1] === 0x8b) return createGunzip(options);
+  if (magic.length === 4 && magic.readUInt32LE(0) === 0xfd2fb528) {
+    return createZstdDecompress({ ...options, params: { [constants.ZSTD_d_windowLogMax]: zstdWindowLog } });
+  }
+  return undefined;
+}
+
+function magicOf(path: string): Buffer {
+  const fd = openSync(path, 'r');
+  try {
+    const bytes = Buffer.alloc(4);
+    return bytes.subarray(0, readSync(fd, bytes, 0, 4, 0));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function decodingError(thrown: unknown): unknown {
+  const code = errnoOf(thrown);
+  if (code === 'Z_BUF_ERROR' || (thrown instanceof Error && thrown.message.includes('unexpected end'))) {
+    return layerError('IMAGES_LAYER_TRUNCATED', 'layer', 'the compressed stream ends early', thrown);
+  }
+  if (code !== undefined && /^(Z|ZSTD|ERR_ZSTD|ERR_ZLIB)_/.test(code)) {
+    return layerError('IMAGES_LAYER_CORRUPT', 'layer', `the compressed stream is damaged (${code})`, thrown);
+  }
+  return thrown;
+}

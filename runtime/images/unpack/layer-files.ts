@@ -1,0 +1,83 @@
+import { closeSync, constants, fchmodSync, fchownSync, lchownSync, lutimesSync, mkdirSync, openSync, renameSync } from 'node:fs';
+import { mknod, setXattr } from '../../../base/kernel/index.ts';
+
+/** The file operations of a layer: every path given here was resolved by the layer's own tree and lies in its staging folder. */
+
+const latestTime = 2 ** 33;
+
+/** The path for Node: a string, or bytes where the byte string `path` is not ASCII. */
+export function nativePath(root: string, path: string): string | Buffer {
+  // eslint-disable-next-line no-control-regex -- ASCII is meant
+  if (/^[\u0000-\u007f]*$/.test(path)) return path === '' ? root : `${root}/${path}`;
+  return Buffer.concat([Buffer.from(`${root}/`), Buffer.from(path, 'latin1')]);
+}
+
+/** A symlink's target for Node. */
+export function asBytes(text: string): Buffer {
+  return Buffer.from(text, 'latin1');
+}
+
+/** Seconds that utimes(2) and ext4 take. */
+export function fileTime(seconds: number): number {
+  return Math.min(Math.max(seconds, 0), latestTime);
+}
+
+/** A new regular file, open for writing; what stands there already is an error. */
+export function createFile(path: string | Buffer): number {
+  return openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
+}
+
+export function makeFolder(path: string | Buffer): void {
+  mkdirSync(path, 0o700);
+}
+
+export interface Attributes {
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly xattrs: ReadonlyMap<string, Uint8Array> | undefined;
+}
+
+/** Owner before mode before capability: each of the former clears the latter. */
+export function setAttributes(fd: number, attributes: Attributes): void {
+  if (attributes.uid !== 0 || attributes.gid !== 0) fchownSync(fd, attributes.uid, attributes.gid);
+  fchmodSync(fd, attributes.mode);
+  // By descriptor: the name itself may not be UTF-8.
+  for (const [name, value] of attributes.xattrs ?? []) setXattr(`/proc/self/fd/${fd}`, name, value, { follow: true });
+}
+
+export function withFolder<T>(path: string | Buffer, body: (fd: number) => T): T {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  try {
+    return body(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+export function setOpaque(path: string | Buffer): void {
+  withFolder(path, (fd) => {
+    setXattr(`/proc/self/fd/${fd}`, 'trusted.overlay.opaque', new Uint8Array([0x79]), { follow: true });
+  });
+}
+
+/** A device, fifo or whiteout. `mode` holds the type bits; `scratch` is a free name beside the layer's root. */
+export function makeNode(
+  path: string | Buffer,
+  scratch: string,
+  node: { readonly mode: number; readonly major: number; readonly minor: number },
+): void {
+  if (typeof path === 'string') {
+    mknod(path, node.mode, node.major, node.minor);
+    return;
+  }
+  mknod(scratch, node.mode, node.major, node.minor);
+  renameSync(scratch, path);
+}
+
+/** Owner and time of what must not be followed: symlinks, devices. */
+export function setLinkAttributes(path: string | Buffer, attributes: { readonly uid: number; readonly gid: number; readonly mtime: number }): void {
+  if (attributes.uid !== 0 || attributes.gid !== 0) lchownSync(path, attributes.uid, attributes.gid);
+  const time = fileTime(attributes.mtime);
+  lutimesSync(path, time, time);
+}

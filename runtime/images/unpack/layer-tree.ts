@@ -1,0 +1,137 @@
+import { layerError } from './layer-error.ts';
+
+/**
+ * The tree of one layer, in memory, as the writer has made it. Because the staging folder starts empty and nobody else
+ * writes there, this tree says truly what every path is: names are resolved here, never by the kernel, so that no
+ * symlink of an archive can lead outside. Names are byte strings (latin1).
+ */
+export type Node = Folder | File | Symlink | Whiteout | Device | PendingLink;
+
+export interface Folder {
+  readonly kind: 'folder';
+  /** From the layer's root, without a leading slash; the root itself is ''. */
+  readonly path: string;
+  readonly parent: Folder | undefined;
+  readonly children: Map<string, Node>;
+  /** False for a folder made only because an entry below it needed it. */
+  explicit: boolean;
+  opaque: boolean;
+  mode: number;
+  uid: number;
+  gid: number;
+  mtime: number;
+  xattrs: ReadonlyMap<string, Uint8Array> | undefined;
+}
+
+/** Hard links share one inode. */
+export interface Inode {
+  readonly mode: number;
+  size: number;
+  sha256: string;
+}
+export interface File {
+  readonly kind: 'file';
+  readonly inode: Inode;
+}
+export interface Symlink {
+  readonly kind: 'symlink';
+  readonly target: string;
+}
+/** Hides the name in the layers below. */
+export interface Whiteout {
+  readonly kind: 'whiteout';
+}
+export interface Device {
+  readonly kind: 'device';
+  /** With type bits. */
+  readonly mode: number;
+  readonly major: number;
+  readonly minor: number;
+}
+/** A hard link to a file that this layer does not hold: known only when the layers below are. */
+export interface PendingLink {
+  readonly kind: 'pending-link';
+  readonly target: string;
+}
+
+/** A name in a folder of the layer; what stands there may still be nothing. */
+export interface Place {
+  readonly folder: Folder;
+  readonly name: string;
+}
+
+const maxSymlinks = 40;
+const maxDepth = 1024;
+
+export function newFolder(parent: Folder | undefined, name: string): Folder {
+  const path = parent === undefined ? '' : join(parent, name);
+  return {
+    kind: 'folder',
+    path,
+    parent,
+    children: new Map(),
+    explicit: false,
+    opaque: false,
+    mode: 0o755,
+    uid: 0,
+    gid: 0,
+    mtime: 0,
+    xattrs: undefined,
+  };
+}
+
+export function join(folder: Folder, name: string): string {
+  return folder.path === '' ? name : `${folder.path}/${name}`;
+}
+
+/** Splits an entry's name; `..` is refused, a leading `/`, `.` and doubled slashes mean nothing. The root is []. */
+export function splitName(name: string): string[] {
+  const parts = name.split('/').filter((part) => part !== '' && part !== '.');
+  if (parts.includes('..')) throw layerError('IMAGES_LAYER_BAD_NAME', printable(name), 'the name climbs with ".."');
+  if (parts.length > maxDepth) throw layerError('IMAGES_LAYER_BAD_NAME', printable(name), `the name has more than ${maxDepth} parts`);
+  return parts;
+}
+
+/**
+ * Where `parts` stands: symlinks in its folders are followed inside the layer's root (absolute ones start there, `..` stops
+ * there), the last part is not. Folders that are missing are made by `make`; without it a missing folder gives undefined.
+ * Throws IMAGES_LAYER_BAD_NAME when a folder on the way is a file, or when symlinks circle.
+ */
+export function resolvePlace(root: Folder, parts: readonly string[], make?: (folder: Folder, name: string) => Folder): Place | undefined {
+  let folder = root;
+  let followed = 0;
+  // The parts still to walk, last first.
+  const rest = [...parts].reverse();
+  for (;;) {
+    const name = rest.pop();
+    if (name === undefined) return undefined;
+    if (name === '' || name === '.') continue;
+    if (name === '..') {
+      folder = folder.parent ?? root;
+      continue;
+    }
+    if (rest.length === 0) return { folder, name };
+    const node = folder.children.get(name);
+    if (node?.kind === 'folder') {
+      folder = node;
+    } else if (node?.kind === 'symlink') {
+      if (++followed > maxSymlinks) throw layerError('IMAGES_LAYER_BAD_NAME', printable(parts.join('/')), 'too many symlinks on the way');
+      if (node.target.startsWith('/')) folder = root;
+      rest.push(...node.target.split('/').reverse());
+      if (rest.length > 4 * maxDepth) throw layerError('IMAGES_LAYER_BAD_NAME', printable(parts.join('/')), 'the name is too deep');
+    } else if (node === undefined || node.kind === 'whiteout') {
+      if (make === undefined) return undefined;
+      folder = make(folder, name);
+    } else {
+      throw layerError('IMAGES_LAYER_BAD_NAME', printable(parts.join('/')), `${printable(join(folder, name))} on the way is not a folder`);
+    }
+  }
+}
+
+/** A byte string for a message: UTF-8 where it is, quoted where it would break a line, bounded. */
+export function printable(name: string): string {
+  const decoded = Buffer.from(name, 'latin1').toString('utf8');
+  // eslint-disable-next-line no-control-regex -- control characters are what must not reach a terminal
+  const clean = /[\u0000-\u001f\u007f-\u009f]/.test(decoded) ? JSON.stringify(decoded) : decoded;
+  return clean.length > 256 ? `${clean.slice(0, 256)}…` : clean;
+}

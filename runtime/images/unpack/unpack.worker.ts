@@ -1,0 +1,82 @@
+import { hash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { parentPort } from 'node:worker_threads';
+import { errorToJson } from '../../../base/errors/index.ts';
+import { imageError, wrapImageError } from '../failures.ts';
+import { verifyFiles } from './file-manifest.ts';
+import type { UnpackAnswer, UnpackCommand } from './protocol.ts';
+import { unpackLayer } from './unpack-layer.ts';
+
+/** Unpacks and checks layers off the main thread. Several jobs may be under way; they take turns at each chunk. */
+const port = parentPort;
+if (port === null) throw new Error('unpack.worker runs as a Worker');
+
+interface Job {
+  cancelled: boolean;
+  lowers: PromiseWithResolvers<readonly string[]>;
+}
+const jobs = new Map<number, Job>();
+
+const answer = (message: UnpackAnswer): void => {
+  port.postMessage(message);
+};
+
+port.on('message', (command: UnpackCommand) => {
+  const job = jobs.get(command.job);
+  switch (command.kind) {
+    case 'cancel':
+      if (job !== undefined) job.cancelled = true;
+      job?.lowers.reject(cancelledError());
+      return;
+    case 'lowers':
+      job?.lowers.resolve(command.lowers);
+      return;
+    case 'unpack':
+    case 'verify':
+      void run(command);
+  }
+});
+
+async function run(command: UnpackCommand & { readonly kind: 'unpack' | 'verify' }): Promise<void> {
+  const job: Job = { cancelled: false, lowers: Promise.withResolvers() };
+  // Rejected by a cancellation that nobody may be waiting for.
+  job.lowers.promise.catch(() => undefined);
+  jobs.set(command.job, job);
+  try {
+    if (command.kind === 'verify') {
+      answer({ kind: 'verified', job: command.job, bad: verify(command) });
+      return;
+    }
+    const askLowers = (): Promise<readonly string[]> => {
+      answer({ kind: 'lowers?', job: command.job });
+      return job.lowers.promise;
+    };
+    const layer = await unpackLayer(command.request, askLowers, () => {
+      if (job.cancelled) throw cancelledError();
+    });
+    answer({ kind: 'unpacked', job: command.job, layer });
+  } catch (thrown) {
+    const on = command.kind === 'unpack' ? command.request.diffId : command.layer;
+    const failure = { code: 'IMAGES_LAYER_UNWRITABLE', kind: 'internal', attempted: 'unpack layer', on, fix: 'see the reason' } as const;
+    answer({ kind: 'failed', job: command.job, error: errorToJson(wrapImageError(thrown, failure)) });
+  } finally {
+    jobs.delete(command.job);
+  }
+}
+
+function verify(command: UnpackCommand & { readonly kind: 'verify' }): string[] {
+  const manifest = readFileSync(`${command.layer}/files.ndjson`, 'utf8');
+  if (hash('sha256', manifest, 'hex') !== command.manifestSha256) return ['files.ndjson'];
+  return verifyFiles(`${command.layer}/fs`, manifest);
+}
+
+function cancelledError(): Error {
+  return imageError({
+    code: 'IMAGES_CANCELLED',
+    kind: 'cancelled',
+    attempted: 'unpack layer',
+    on: '',
+    why: 'the pull was cancelled',
+    fix: 'pull again',
+  });
+}
