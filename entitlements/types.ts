@@ -16,7 +16,12 @@ export interface OciSeccomp {
     readonly names: readonly string[];
     readonly action: string;
     readonly errnoRet?: number;
-    readonly args?: readonly { readonly index: number; readonly value: number | bigint; readonly valueTwo?: number | bigint; readonly op: string }[];
+    readonly args?: readonly {
+      readonly index: number;
+      readonly value: number | bigint;
+      readonly valueTwo?: number | bigint;
+      readonly op: string;
+    }[];
   }[];
 }
 

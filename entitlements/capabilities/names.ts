@@ -1,0 +1,103 @@
+import { entitlementsError } from '../errors.ts';
+import type { Capability } from '../types.ts';
+
+/** Every capability up to Linux 7.0, in the order of their numbers (linux/capability.h, CAP_CHOWN = 0 … CAP_CHECKPOINT_RESTORE = 40). */
+export const CAPABILITIES: readonly Capability[] = [
+  'CHOWN',
+  'DAC_OVERRIDE',
+  'DAC_READ_SEARCH',
+  'FOWNER',
+  'FSETID',
+  'KILL',
+  'SETGID',
+  'SETUID',
+  'SETPCAP',
+  'LINUX_IMMUTABLE',
+  'NET_BIND_SERVICE',
+  'NET_BROADCAST',
+  'NET_ADMIN',
+  'NET_RAW',
+  'IPC_LOCK',
+  'IPC_OWNER',
+  'SYS_MODULE',
+  'SYS_RAWIO',
+  'SYS_CHROOT',
+  'SYS_PTRACE',
+  'SYS_PACCT',
+  'SYS_ADMIN',
+  'SYS_BOOT',
+  'SYS_NICE',
+  'SYS_RESOURCE',
+  'SYS_TIME',
+  'SYS_TTY_CONFIG',
+  'MKNOD',
+  'LEASE',
+  'AUDIT_WRITE',
+  'AUDIT_CONTROL',
+  'SETFCAP',
+  'MAC_OVERRIDE',
+  'MAC_ADMIN',
+  'SYSLOG',
+  'WAKE_ALARM',
+  'BLOCK_SUSPEND',
+  'AUDIT_READ',
+  'PERFMON',
+  'BPF',
+  'CHECKPOINT_RESTORE',
+];
+
+/** docker's and containerd's default set. */
+export const DEFAULT_CAPABILITIES: readonly Capability[] = [
+  'AUDIT_WRITE',
+  'CHOWN',
+  'DAC_OVERRIDE',
+  'FOWNER',
+  'FSETID',
+  'KILL',
+  'MKNOD',
+  'NET_BIND_SERVICE',
+  'NET_RAW',
+  'SETFCAP',
+  'SETGID',
+  'SETPCAP',
+  'SETUID',
+  'SYS_CHROOT',
+];
+
+const KNOWN: ReadonlySet<string> = new Set(CAPABILITIES);
+
+/** The name as this room writes it (`NET_ADMIN`) of `cap_net_admin`, `CAP_NET_ADMIN` or `NET_ADMIN`; undefined when there is no such capability. */
+export function capabilityName(text: string): Capability | undefined {
+  const upper = text.toUpperCase();
+  const name = upper.startsWith('CAP_') ? upper.slice(4) : upper;
+  return KNOWN.has(name) ? name : undefined;
+}
+
+/**
+ * Names from a request, where `ALL` stands for `all`.
+ * @throws ENTITLEMENTS_UNKNOWN_CAPABILITY
+ */
+export function expandCapabilities(names: readonly string[], all: readonly Capability[]): Capability[] {
+  const found = names.flatMap((text) => {
+    if (/^(CAP_)?ALL$/i.test(text)) return [...all];
+    const name = capabilityName(text);
+    if (name === undefined) throw unknown(text);
+    return [name];
+  });
+  return sortedCapabilities(found);
+}
+
+/** Without duplicates, by name. */
+export function sortedCapabilities(names: Iterable<Capability>): Capability[] {
+  return [...new Set(names)].sort();
+}
+
+function unknown(text: string): Error {
+  return entitlementsError('ENTITLEMENTS_UNKNOWN_CAPABILITY', {
+    kind: 'invalid',
+    attempted: 'read capability',
+    on: text,
+    why: 'there is no such capability',
+    fix: 'use a name of capabilities(7), such as NET_BIND_SERVICE',
+  });
+}

@@ -1,0 +1,75 @@
+import { meet } from '../compare/lattice.ts';
+import { NETWORK_CLASSES, networkRank } from '../compare/sets.ts';
+import { entitlementsError } from '../errors.ts';
+import type { Profile } from '../profile/model.ts';
+import type { NetworkClass } from '../types.ts';
+import { demandText, holds } from './demand.ts';
+import type { Demand } from './demand.ts';
+
+/** A ceiling and the name by which a refusal calls it: `baseline`, or a profile of the policy. */
+export interface Ceiling {
+  readonly name: string;
+  readonly profile: Profile;
+}
+
+/**
+ * What a container gets: asked ∩ requested ∩ every ceiling. What it asks without naming it falls away silently; what it names and a
+ * ceiling (or the publisher's signed statement) lacks is refused, all such demands in one error.
+ * @param requested the publisher's signed entitlements; undefined: no bound
+ * @throws ENTITLEMENTS_CEILING_EXCEEDED, ENTITLEMENTS_TOO_COMPLEX
+ */
+export function bound(input: {
+  readonly asked: Profile;
+  readonly explicit: readonly Demand[];
+  readonly requested?: Profile;
+  readonly ceilings: readonly Ceiling[];
+}): { effective: Profile } {
+  const { asked, explicit, requested, ceilings } = input;
+  const bounds = requested === undefined ? ceilings : [...ceilings, { name: "the publisher's signed entitlements", profile: requested }];
+  refuse('create container', explicit, bounds);
+  return { effective: bounds.reduce((granted, ceiling) => meet(granted, ceiling.profile), asked) };
+}
+
+/** What a pod asks for before it has containers. */
+export interface PodRequest {
+  readonly hostNetwork: boolean;
+  readonly hostPid: boolean;
+  readonly hostIpc: boolean;
+  readonly privileged: boolean;
+  /** Names of the sysctls it sets. */
+  readonly sysctls: readonly string[];
+}
+
+/**
+ * The same check for a pod sandbox.
+ * @returns the highest network class that every ceiling holds: what the pod's link may be raised to
+ * @throws ENTITLEMENTS_CEILING_EXCEEDED
+ */
+export function boundPod(pod: PodRequest, ceilings: readonly Ceiling[]): { networkClass: NetworkClass } {
+  const demands: Demand[] = [];
+  if (pod.privileged) demands.push({ kind: 'privileged' });
+  if (pod.hostIpc) demands.push({ kind: 'host-namespace', name: 'ipc' });
+  if (pod.hostNetwork) demands.push({ kind: 'host-namespace', name: 'network' });
+  if (pod.hostPid) demands.push({ kind: 'host-namespace', name: 'pid' });
+  demands.push(...pod.sysctls.map((name): Demand => ({ kind: 'sysctl', name })));
+  refuse('run pod sandbox', demands, ceilings);
+  const lowest = Math.min(...ceilings.map(({ profile }) => networkRank(profile.network)), NETWORK_CLASSES.length - 1);
+  return { networkClass: NETWORK_CLASSES[lowest] ?? 'none' };
+}
+
+function refuse(attempted: string, demands: readonly Demand[], ceilings: readonly Ceiling[]): void {
+  const refused = ceilings.flatMap((ceiling) =>
+    demands.filter((demand) => !holds(ceiling.profile, demand)).map((demand) => ({ demand: demandText(demand), ceiling: ceiling.name })),
+  );
+  if (refused.length === 0) return;
+  const byCeiling = new Map<string, string[]>();
+  for (const { demand, ceiling } of refused) byCeiling.set(ceiling, [...(byCeiling.get(ceiling) ?? []), demand]);
+  throw entitlementsError('ENTITLEMENTS_CEILING_EXCEEDED', {
+    kind: 'denied',
+    attempted,
+    on: '',
+    why: [...byCeiling].map(([ceiling, names]) => `the ceiling ${ceiling} does not hold ${names.join(', ')}`).join('; '),
+    fix: 'take the demand out of the security context, or let the policy rule that admits this image name a ceiling that holds it',
+    details: { refused },
+  });
+}

@@ -1,0 +1,66 @@
+import type { HostNamespace, Profile } from '../profile/model.ts';
+import type { Capability } from '../types.ts';
+
+/** Something a pod or container names itself. */
+export type Demand =
+  | { readonly kind: 'privileged' }
+  | { readonly kind: 'capability'; readonly name: Capability }
+  | { readonly kind: 'ambient-capability'; readonly name: Capability }
+  | { readonly kind: 'host-namespace'; readonly name: HostNamespace }
+  | { readonly kind: 'unmasked-proc' }
+  | { readonly kind: 'sysctl'; readonly name: string };
+
+/** The demand in a reader's words. */
+export function demandText(demand: Demand): string {
+  switch (demand.kind) {
+    case 'privileged':
+      return 'privileged mode';
+    case 'capability':
+      return `the capability ${demand.name}`;
+    case 'ambient-capability':
+      return `the ambient capability ${demand.name}`;
+    case 'host-namespace':
+      return `the host's ${demand.name} namespace`;
+    case 'unmasked-proc':
+      return 'an unmasked /proc';
+    case 'sysctl':
+      return `the sysctl ${demand.name}`;
+  }
+}
+
+/**
+ * Sysctls that one pod can set without reaching others (https://kubernetes.io/docs/tasks/administer-cluster/sysctl-cluster/, "Safe
+ * and unsafe sysctls").
+ */
+const SAFE_SYSCTLS: ReadonlySet<string> = new Set([
+  'kernel.shm_rmid_forced',
+  'net.ipv4.ip_local_port_range',
+  'net.ipv4.tcp_syncookies',
+  'net.ipv4.ping_group_range',
+  'net.ipv4.ip_unprivileged_port_start',
+  'net.ipv4.ip_local_reserved_ports',
+  'net.ipv4.tcp_keepalive_time',
+  'net.ipv4.tcp_fin_timeout',
+  'net.ipv4.tcp_keepalive_intvl',
+  'net.ipv4.tcp_keepalive_probes',
+  'net.ipv4.tcp_rmem',
+  'net.ipv4.tcp_wmem',
+]);
+
+/** True when the ceiling has room for the demand. */
+export function holds(ceiling: Profile, demand: Demand): boolean {
+  switch (demand.kind) {
+    case 'privileged':
+      return ceiling.hostDevices && !ceiling.syscalls.filtered && ceiling.writableSys && ceiling.paths.masked.length === 0;
+    case 'capability':
+      return ceiling.capabilities.includes(demand.name);
+    case 'ambient-capability':
+      return ceiling.ambient.includes(demand.name);
+    case 'host-namespace':
+      return ceiling.hostNamespaces.includes(demand.name);
+    case 'unmasked-proc':
+      return ceiling.paths.masked.length === 0 && ceiling.paths.readonly.length === 0;
+    case 'sysctl':
+      return ceiling.sysctls === 'any' || SAFE_SYSCTLS.has(demand.name.replaceAll('/', '.'));
+  }
+}

@@ -1,0 +1,52 @@
+import { meetPolicies, joinPolicies } from '../seccomp/policy.ts';
+import { deviceGrants, meetDevices } from '../profile/devices.ts';
+import type { Profile } from '../profile/model.ts';
+import { joinPaths, meetPaths } from '../profile/paths.ts';
+import { common, either, joinLimits, meetLimits, networkRank } from './sets.ts';
+
+/**
+ * The greatest profile that grants no more than either: what both grant, restricted by what either restricts. Exact in every
+ * dimension, system call arguments included.
+ * @throws ENTITLEMENTS_TOO_COMPLEX when one system call would need more than 4096 conditions
+ */
+export function meet(a: Profile, b: Profile): Profile {
+  if (a === b) return a;
+  return {
+    capabilities: common(a.capabilities, b.capabilities),
+    ambient: common(a.ambient, b.ambient),
+    syscalls: meetPolicies(a.syscalls, b.syscalls),
+    noNewPrivileges: a.noNewPrivileges || b.noNewPrivileges,
+    paths: meetPaths(a.paths, b.paths),
+    devices: meetDevices(a.devices, b.devices),
+    hostDevices: a.hostDevices && b.hostDevices,
+    hostNamespaces: common(a.hostNamespaces, b.hostNamespaces),
+    network: networkRank(a.network) <= networkRank(b.network) ? a.network : b.network,
+    limits: meetLimits(a.limits, b.limits),
+    sysctls: a.sysctls === 'any' ? b.sysctls : 'safe',
+    writableSys: a.writableSys && b.writableSys,
+    readonlyRootfs: a.readonlyRootfs || b.readonlyRootfs,
+  };
+}
+
+/**
+ * The least profile that grants no less than either: what one of them grants, restricted by what both restrict. Exact, as {@link meet}.
+ * @throws ENTITLEMENTS_TOO_COMPLEX
+ */
+export function join(a: Profile, b: Profile): Profile {
+  if (a === b) return a;
+  return {
+    capabilities: either(a.capabilities, b.capabilities),
+    ambient: either(a.ambient, b.ambient),
+    syscalls: joinPolicies(a.syscalls, b.syscalls),
+    noNewPrivileges: a.noNewPrivileges && b.noNewPrivileges,
+    paths: joinPaths(a.paths, b.paths),
+    devices: deviceGrants([...a.devices, ...b.devices]),
+    hostDevices: a.hostDevices || b.hostDevices,
+    hostNamespaces: either(a.hostNamespaces, b.hostNamespaces),
+    network: networkRank(a.network) >= networkRank(b.network) ? a.network : b.network,
+    limits: joinLimits(a.limits, b.limits),
+    sysctls: a.sysctls === 'any' ? 'any' : b.sysctls,
+    writableSys: a.writableSys || b.writableSys,
+    readonlyRootfs: a.readonlyRootfs && b.readonlyRootfs,
+  };
+}

@@ -1,0 +1,106 @@
+import { capabilitySets } from '../capabilities/sets.ts';
+import { LIMIT_NAMES } from '../compare/sets.ts';
+import { entitlementsError } from '../errors.ts';
+import { deviceRules } from '../profile/devices.ts';
+import type { Profile } from '../profile/model.ts';
+import { generateBpf } from '../seccomp/bpf-generator.ts';
+import { isConstant } from '../seccomp/decision.ts';
+import { exportOci } from '../seccomp/oci-export.ts';
+import { decisionFor, joinPolicies } from '../seccomp/policy.ts';
+import type { FilteredPolicy } from '../seccomp/policy.ts';
+import { syscallNumbers } from '../seccomp/syscalls.ts';
+import type { Architecture, Capability, Settings } from '../types.ts';
+import { basePolicy, baseSyscalls } from './base-set.ts';
+import { settingsDigest } from './digest.ts';
+import type { KernelFeatures } from './kernel.ts';
+
+/** Where a profile is to hold. */
+export interface Target {
+  readonly architecture: Architecture;
+  /** The OCI runtime's name: `crun` and `runc` have measured base sets, any other gets both. */
+  readonly runtime: string;
+  readonly kernel: KernelFeatures;
+  /** The daemon's own bounding set; undefined: all. What it lacks is not set, and is said. */
+  readonly heldCapabilities?: readonly Capability[];
+}
+
+/** Compiled settings by digest; a node runs few distinct profiles. */
+const cache = new Map<string, Settings>();
+const CACHE_SIZE = 256;
+
+/**
+ * What the kernel is to be told so that a container gets exactly this profile, and the runtime's base set. Deterministic; answers
+ * from memory when the same profile was compiled for the same target before. Do not change the result.
+ * @throws ENTITLEMENTS_UNSUPPORTED when the profile needs a filter and the kernel has no seccomp; ENTITLEMENTS_TOO_COMPLEX
+ */
+export function compile(profile: Profile, target: Target): Settings {
+  const digest = settingsDigest(profile, target);
+  const found = cache.get(digest);
+  if (found !== undefined) return found;
+  const settings = compiled(profile, target, digest);
+  if (cache.size >= CACHE_SIZE) cache.clear();
+  cache.set(digest, settings);
+  return settings;
+}
+
+function compiled(profile: Profile, target: Target, digest: string): Settings {
+  const degraded: string[] = [];
+  const seccomp = profile.syscalls.filtered ? compiledFilter(profile.syscalls, target, degraded) : undefined;
+  if (seccomp !== undefined && !target.kernel.apparmor) {
+    degraded.push('this kernel has no AppArmor: file, mount and signal rules of the default AppArmor profile are not enforced');
+  }
+  const held = target.heldCapabilities;
+  const missing = profile.capabilities.filter((name) => held !== undefined && !held.includes(name));
+  if (missing.length > 0) degraded.push(`the daemon does not hold ${missing.join(', ')} and can not hand on what it lacks`);
+  return {
+    capabilities: capabilitySets(profile.capabilities, profile.ambient, held),
+    ...(seccomp === undefined ? {} : { seccomp }),
+    noNewPrivileges: profile.noNewPrivileges,
+    maskedPaths: expanded(profile.paths.masked, target),
+    readonlyPaths: expanded(profile.paths.readonly, target),
+    devices: deviceRules(profile.devices),
+    hostDevices: profile.hostDevices,
+    rlimits: LIMIT_NAMES.flatMap((name) => {
+      const limit = profile.limits[name];
+      return limit === undefined ? [] : [{ type: `RLIMIT_${name}`, soft: limit.soft, hard: limit.hard }];
+    }),
+    hostNamespaces: profile.hostNamespaces,
+    networkClass: profile.network,
+    readonlyRootfs: profile.readonlyRootfs,
+    writableSys: profile.writableSys,
+    degraded,
+    digest,
+  };
+}
+
+function compiledFilter(policy: FilteredPolicy, target: Target, degraded: string[]): NonNullable<Settings['seccomp']> {
+  if (!target.kernel.seccomp) {
+    throw entitlementsError('ENTITLEMENTS_UNSUPPORTED', {
+      kind: 'precondition',
+      attempted: 'compile profile',
+      on: '',
+      why: 'the profile filters system calls and this kernel has no seccomp filters',
+      fix: 'run a kernel with CONFIG_SECCOMP_FILTER, or use a profile that is unfiltered',
+    });
+  }
+  const numbers = syscallNumbers(target.architecture);
+  const added = baseSyscalls(target.runtime).filter((name) => {
+    const own = decisionFor(policy, name);
+    return numbers.has(name) && !(isConstant(own) && own.otherwise === 'allow');
+  });
+  const withBase = joinPolicies(policy, basePolicy(target.runtime));
+  const filter = withBase.filtered ? withBase : policy;
+  if (added.length > 0)
+    degraded.push(`${target.runtime} needs these system calls to start a container, so they stay allowed: ${added.join(', ')}`);
+  if (policy.fallback === 'allow' || policy.fallback === 'log') {
+    const unknown = [...policy.rules.keys()].filter((name) => !numbers.has(name));
+    if (unknown.length > 0)
+      degraded.push(`these names are no system calls on ${target.architecture}, their rules say nothing: ${unknown.join(', ')}`);
+  }
+  return { bpf: generateBpf(filter, target.architecture), oci: exportOci(filter, target.architecture) };
+}
+
+/** Paths with a `*` as the kernel's existing ones. */
+function expanded(paths: readonly string[], target: Target): string[] {
+  return paths.flatMap((path) => (path.includes('*') ? (target.kernel.expanded[path] ?? []) : [path]));
+}

@@ -1,0 +1,29 @@
+import { globSync, readFileSync } from 'node:fs';
+
+/** What of this kernel decides how a profile can be enforced. */
+export interface KernelFeatures {
+  readonly seccomp: boolean;
+  readonly apparmor: boolean;
+  /** Existing paths for each masked path that has a `*`. */
+  readonly expanded: Readonly<Record<string, readonly string[]>>;
+}
+
+const THERMAL = '/sys/devices/system/cpu/cpu*/thermal_throttle';
+
+/** Reads the features of the running kernel from /proc and /sys. Cheap; does not change while the machine runs. */
+export function detectKernel(): KernelFeatures {
+  return {
+    seccomp: read('/proc/sys/kernel/seccomp/actions_avail').includes('errno'),
+    apparmor: read('/sys/module/apparmor/parameters/enabled').startsWith('Y'),
+    expanded: { [THERMAL]: globSync(THERMAL).sort() },
+  };
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    // Absent where the kernel lacks the feature.
+    return '';
+  }
+}

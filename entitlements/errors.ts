@@ -1,0 +1,18 @@
+import { PortcullisError } from '../base/errors/index.ts';
+import type { Failure } from '../base/errors/index.ts';
+
+/** The stable codes of this room. */
+export type EntitlementsCode =
+  | 'ENTITLEMENTS_BAD_PROFILE'
+  | 'ENTITLEMENTS_BAD_SECCOMP'
+  | 'ENTITLEMENTS_CEILING_EXCEEDED'
+  | 'ENTITLEMENTS_DUPLICATE_PROFILE'
+  | 'ENTITLEMENTS_TOO_COMPLEX'
+  | 'ENTITLEMENTS_UNKNOWN_CAPABILITY'
+  | 'ENTITLEMENTS_UNKNOWN_PROFILE'
+  | 'ENTITLEMENTS_UNREADABLE'
+  | 'ENTITLEMENTS_UNSUPPORTED';
+
+export function entitlementsError(code: EntitlementsCode, failure: Omit<Failure, 'code'>): PortcullisError<EntitlementsCode> {
+  return new PortcullisError<EntitlementsCode>({ code, ...failure });
+}

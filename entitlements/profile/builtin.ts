@@ -1,0 +1,112 @@
+import { CAPABILITIES, DEFAULT_CAPABILITIES, sortedCapabilities } from '../capabilities/names.ts';
+import { defaultPolicy } from '../seccomp/default-policy.ts';
+import { UNFILTERED } from '../seccomp/policy.ts';
+import type { Capability } from '../types.ts';
+import { parseDeviceGrants } from './devices.ts';
+import type { Profile } from './model.ts';
+import { pathRestrictions } from './paths.ts';
+
+/** containerd's masked paths and docker's two more: kernel memory, keys, timers, sensors, interrupt timing (a side channel). */
+export const MASKED_PATHS: readonly string[] = [
+  '/proc/acpi',
+  '/proc/asound',
+  '/proc/interrupts',
+  '/proc/kcore',
+  '/proc/keys',
+  '/proc/latency_stats',
+  '/proc/sched_debug',
+  '/proc/scsi',
+  '/proc/timer_list',
+  '/proc/timer_stats',
+  '/sys/devices/system/cpu/cpu*/thermal_throttle',
+  '/sys/devices/virtual/powercap',
+  '/sys/firmware',
+];
+
+export const READONLY_PATHS: readonly string[] = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
+
+/** null, zero, full, random, urandom, tty, console, ptmx, pts; and making any node, which opens nothing. */
+export const DEFAULT_DEVICES: readonly string[] = [
+  'c *:* m',
+  'b *:* m',
+  'c 1:3 rwm',
+  'c 1:5 rwm',
+  'c 1:7 rwm',
+  'c 1:8 rwm',
+  'c 1:9 rwm',
+  'c 5:0 rwm',
+  'c 5:1 rwm',
+  'c 5:2 rwm',
+  'c 136:* rwm',
+];
+
+/** Everything: the top of the lattice, and the Pod Security level `privileged`. */
+const PRIVILEGED: Profile = {
+  capabilities: sortedCapabilities(CAPABILITIES),
+  ambient: sortedCapabilities(CAPABILITIES),
+  syscalls: UNFILTERED,
+  noNewPrivileges: false,
+  paths: pathRestrictions([], []),
+  devices: parseDeviceGrants(['b *:* rwm', 'c *:* rwm']),
+  hostDevices: true,
+  hostNamespaces: ['ipc', 'network', 'pid'],
+  network: 'host',
+  limits: {},
+  sysctls: 'any',
+  writableSys: true,
+  readonlyRootfs: false,
+};
+
+function confinedTo(capabilities: readonly Capability[]): Profile {
+  return {
+    capabilities: sortedCapabilities(capabilities),
+    ambient: [],
+    syscalls: defaultPolicy(capabilities),
+    noNewPrivileges: false,
+    paths: pathRestrictions(MASKED_PATHS, READONLY_PATHS),
+    devices: parseDeviceGrants(DEFAULT_DEVICES),
+    hostDevices: false,
+    hostNamespaces: [],
+    network: 'user',
+    limits: {},
+    sysctls: 'safe',
+    writableSys: false,
+    readonlyRootfs: false,
+  };
+}
+
+/** Pod Security Standards, baseline: "Adding additional capabilities beyond those listed below must be disallowed": docker's 14 without NET_RAW. */
+const BASELINE_CAPABILITIES = DEFAULT_CAPABILITIES.filter((name) => name !== 'NET_RAW');
+
+const BUILTIN: ReadonlyMap<string, Profile> = new Map([
+  ['default', confinedTo(DEFAULT_CAPABILITIES)],
+  ['privileged', PRIVILEGED],
+  // A ceiling bounds what survives an exec by its capabilities alone: baseline has no rule on ambient ones.
+  ['baseline', { ...confinedTo(BASELINE_CAPABILITIES), ambient: BASELINE_CAPABILITIES }],
+  ['restricted', { ...confinedTo(['NET_BIND_SERVICE']), ambient: ['NET_BIND_SERVICE'], noNewPrivileges: true }],
+]);
+
+/**
+ * The profiles that need no document: `default` (what docker and containerd give) and the Pod Security Standards' levels as
+ * ceilings: `privileged`, `baseline`, `restricted` (https://kubernetes.io/docs/concepts/security/pod-security-standards/).
+ * What those levels say of volumes, host ports and user ids is the admission's business, not the kernel's, and is not part of them here.
+ */
+export function builtinProfile(name: string): Profile | undefined {
+  return BUILTIN.get(name);
+}
+
+export function builtinNames(): string[] {
+  return [...BUILTIN.keys()];
+}
+
+/** The profile of a container that names none. */
+export function defaultProfile(): Profile {
+  return confined;
+}
+
+/** The top of the lattice. */
+export function topProfile(): Profile {
+  return PRIVILEGED;
+}
+
+const confined: Profile = BUILTIN.get('default') ?? confinedTo(DEFAULT_CAPABILITIES);

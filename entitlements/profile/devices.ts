@@ -1,0 +1,88 @@
+import type { DeviceRule } from '../types.ts';
+import type { DeviceGrant } from './model.ts';
+
+/** True when every access of `inner` is one of `outer`. */
+export function grantWithin(inner: DeviceGrant, outer: DeviceGrant): boolean {
+  return (
+    inner.access === outer.access &&
+    inner.type === outer.type &&
+    (outer.major === undefined || outer.major === inner.major) &&
+    (outer.minor === undefined || outer.minor === inner.minor)
+  );
+}
+
+/** Grants in their simplest form: none within another, sorted. */
+export function deviceGrants(grants: readonly DeviceGrant[]): DeviceGrant[] {
+  const distinct = [...new Map(grants.map((grant) => [key(grant), grant])).values()];
+  return distinct
+    .filter((grant) => !distinct.some((other) => other !== grant && grantWithin(grant, other)))
+    .sort((a, b) => (key(a) < key(b) ? -1 : 1));
+}
+
+/** Access in both. */
+export function meetDevices(a: readonly DeviceGrant[], b: readonly DeviceGrant[]): DeviceGrant[] {
+  return deviceGrants(a.flatMap((one) => b.flatMap((other) => meetGrants(one, other) ?? [])));
+}
+
+function meetGrants(a: DeviceGrant, b: DeviceGrant): DeviceGrant | undefined {
+  if (a.access !== b.access || a.type !== b.type) return undefined;
+  const major = meetNumbers(a.major, b.major);
+  const minor = meetNumbers(a.minor, b.minor);
+  if (major === 'none' || minor === 'none') return undefined;
+  return { access: a.access, type: a.type, ...(major === undefined ? {} : { major }), ...(minor === undefined ? {} : { minor }) };
+}
+
+function meetNumbers(a: number | undefined, b: number | undefined): number | undefined | 'none' {
+  if (a === undefined) return b;
+  return b === undefined || a === b ? a : 'none';
+}
+
+/** An access of `inner` that `outer` does not give. */
+export function deviceExcess(outer: readonly DeviceGrant[], inner: readonly DeviceGrant[]): DeviceGrant | undefined {
+  return inner.find((grant) => !outer.some((other) => grantWithin(grant, other)));
+}
+
+/** The grants as rules of the device cgroup: deny all, then what is allowed; or allow all when nothing is left out. */
+export function deviceRules(grants: readonly DeviceGrant[]): DeviceRule[] {
+  const everything = (['b', 'c'] as const).every((type) =>
+    (['r', 'w', 'm'] as const).every((access) => grants.some((grant) => grantWithin({ type, access }, grant))),
+  );
+  if (everything) return [{ allow: true, type: 'a', access: 'rwm' }];
+  const bySet = new Map<string, DeviceGrant[]>();
+  for (const grant of grants) {
+    const set = `${grant.type} ${grant.major ?? '*'}:${grant.minor ?? '*'}`;
+    bySet.set(set, [...(bySet.get(set) ?? []), grant]);
+  }
+  const allowed = [...bySet.values()].flatMap((group): DeviceRule[] => {
+    const first = group[0];
+    if (first === undefined) return [];
+    const access = (['r', 'w', 'm'] as const).filter((letter) => group.some((grant) => grant.access === letter)).join('');
+    const { type, major, minor } = first;
+    return [{ allow: true, type, ...(major === undefined ? {} : { major }), ...(minor === undefined ? {} : { minor }), access }];
+  });
+  return [{ allow: false, type: 'a', access: 'rwm' }, ...allowed];
+}
+
+/** Grants from a compact notation: `c 1:3 rwm`, `b *:* m`. */
+export function parseDeviceGrants(lines: readonly string[]): DeviceGrant[] {
+  return deviceGrants(
+    lines.flatMap((line) => {
+      const found = /^([bc]) (\d+|\*):(\d+|\*) ([rwm]+)$/.exec(line);
+      if (found === null) throw new Error(`not a device grant: ${line}`);
+      const [, type, major, minor, access] = found;
+      return [...(access ?? '')].map((letter): DeviceGrant => ({
+        access: letter as DeviceGrant['access'],
+        type: type as DeviceGrant['type'],
+        ...(major === '*' ? {} : { major: Number(major) }),
+        ...(minor === '*' ? {} : { minor: Number(minor) }),
+      }));
+    }),
+  );
+}
+
+function key(grant: DeviceGrant): string {
+  return `${grant.type} ${grant.major ?? '*'}:${grant.minor ?? '*'} ${grant.access}`;
+}
+
+/** A grant as text: `c 1:3 r`. */
+export const formatDevice = key;

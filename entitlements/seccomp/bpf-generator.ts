@@ -1,0 +1,202 @@
+import { entitlementsError } from '../errors.ts';
+import type { Architecture } from '../types.ts';
+import { maxOf } from './argument-test.ts';
+import type { ArgumentTest } from './argument-test.ts';
+import { assemble, encode, JMP_JEQ_K, JMP_JGE_K, JMP_JGT_K, MAX_INSTRUCTIONS } from './bpf-assembler.ts';
+import type { Line } from './bpf-assembler.ts';
+import { always, decisionKey, isConstant } from './decision.ts';
+import type { Decision } from './decision.ts';
+import { beyondTables, returnValue } from './outcome.ts';
+import type { Outcome } from './outcome.ts';
+import { decisionFor } from './policy.ts';
+import type { FilteredPolicy } from './policy.ts';
+import { AUDIT_ARCH, syscallNumbers } from './syscalls.ts';
+
+/** Offsets in `struct seccomp_data` (linux/seccomp.h): nr, arch, instruction pointer, six 64-bit arguments. */
+const NR = 0;
+const ARCH = 4;
+const ARGS = 16;
+
+/** __X32_SYSCALL_BIT (asm/unistd.h): numbers from here on are x32 calls on x86_64. */
+const X32_BIT = 0x40000000;
+
+/** Numbers [from, next entry's from) are answered by one decision. */
+interface Interval {
+  readonly from: number;
+  readonly decision: Decision;
+}
+
+/**
+ * The policy as a classic BPF program for one architecture: the architecture first, then a binary search over the intervals of
+ * equally answered numbers, then the arguments of the few calls that have conditions.
+ * Calls of another architecture, and x32 calls, kill the thread, as libseccomp's do.
+ * @throws ENTITLEMENTS_TOO_COMPLEX when the program exceeds the kernel's 4096 instructions
+ */
+export function generateBpf(policy: FilteredPolicy, architecture: Architecture): Uint8Array {
+  const generator = newGenerator();
+  const { lines } = generator;
+  const bad = generator.leaf(always('kill-thread'));
+  lines.push({ op: 'load', offset: ARCH });
+  lines.push({ op: 'if', code: JMP_JEQ_K, k: AUDIT_ARCH[architecture], yes: 'native', no: bad });
+  lines.push({ op: 'label', label: 'native' }, { op: 'load', offset: NR });
+  generator.search(intervalsOf(policy, architecture));
+  generator.finish();
+  const program = assemble(lines);
+  if (program.length > MAX_INSTRUCTIONS) throw tooLong(program.length);
+  return encode(program);
+}
+
+/** Neighbouring numbers with equal decisions share an interval; the last interval reaches 2³²−1. */
+export function intervalsOf(policy: FilteredPolicy, architecture: Architecture): Interval[] {
+  const byNumber = new Map<number, Decision>();
+  let last = -1;
+  for (const [name, number] of syscallNumbers(architecture)) {
+    byNumber.set(number, decisionFor(policy, name));
+    last = Math.max(last, number);
+  }
+  const fallback = always(policy.fallback);
+  const intervals: Interval[] = [];
+  let previous: string | undefined;
+  const add = (from: number, decision: Decision): void => {
+    const key = decisionKey(decision);
+    if (key !== previous) intervals.push({ from, decision });
+    previous = key;
+  };
+  for (let number = 0; number <= last; number++) add(number, byNumber.get(number) ?? fallback);
+  add(last + 1, always(beyondTables(policy.fallback)));
+  if (architecture === 'x86_64') add(X32_BIT, always('kill-thread'));
+  return intervals;
+}
+
+interface Generator {
+  readonly lines: Line[];
+  leaf(decision: Decision): string;
+  search(intervals: readonly Interval[]): void;
+  finish(): void;
+}
+
+function newGenerator(): Generator {
+  const lines: Line[] = [];
+  const leaves = new Map<string, { label: string; decision: Decision }>();
+  let labels = 0;
+  const fresh = (): string => `l${labels++}`;
+
+  const leaf = (decision: Decision): string => {
+    const key = decisionKey(decision);
+    let found = leaves.get(key);
+    if (found === undefined) {
+      found = { label: isConstant(decision) ? `return ${decision.otherwise}` : fresh(), decision };
+      leaves.set(key, found);
+    }
+    return found.label;
+  };
+
+  const search = (intervals: readonly Interval[]): void => {
+    const middle = intervals.length >> 1;
+    const at = intervals[middle];
+    if (at === undefined) return;
+    if (intervals.length === 1) {
+      lines.push({ op: 'go', to: leaf(at.decision) });
+      return;
+    }
+    const halves = [intervals.slice(middle), intervals.slice(0, middle)].map((half) => {
+      const single = half.length === 1 ? half[0] : undefined;
+      return { half, single, label: single === undefined ? fresh() : leaf(single.decision) };
+    });
+    const [high, low] = halves;
+    if (high === undefined || low === undefined) return;
+    lines.push({ op: 'if', code: JMP_JGE_K, k: at.from, yes: high.label, no: low.label });
+    for (const side of [low, high]) {
+      if (side.single !== undefined) continue;
+      lines.push({ op: 'label', label: side.label });
+      search(side.half);
+    }
+  };
+
+  const finish = (): void => {
+    const outcomes = new Set<Outcome>();
+    for (const { label, decision } of leaves.values()) {
+      outcomes.add(decision.otherwise);
+      for (const piece of decision.pieces) outcomes.add(piece.outcome);
+      if (isConstant(decision)) continue;
+      lines.push({ op: 'label', label });
+      for (const piece of decision.pieces) {
+        const no = fresh();
+        for (const test of piece.when) argumentLines(test, no, fresh, lines);
+        lines.push({ op: 'go', to: `return ${piece.outcome}` }, { op: 'label', label: no });
+      }
+      lines.push({ op: 'go', to: `return ${decision.otherwise}` });
+    }
+    for (const outcome of outcomes) lines.push({ op: 'label', label: `return ${outcome}` }, { op: 'return', k: returnValue(outcome) });
+  };
+
+  return { lines, leaf, search, finish };
+}
+
+/** Falls through when the argument passes, else goes to `no`. */
+function argumentLines(test: ArgumentTest, no: string, fresh: () => string, lines: Line[]): void {
+  const low = ARGS + 8 * test.index;
+  const high = low + 4;
+  const half = (value: bigint, which: 'high' | 'low'): number => Number(which === 'high' ? value >> 32n : value & 0xffffffffn);
+  const need = (code: typeof JMP_JEQ_K | typeof JMP_JGE_K, k: number): void => {
+    const yes = fresh();
+    lines.push({ op: 'if', code, k, yes, no }, { op: 'label', label: yes });
+  };
+  const refuseAbove = (k: number): void => {
+    const yes = fresh();
+    lines.push({ op: 'if', code: JMP_JGT_K, k, yes: no, no: yes }, { op: 'label', label: yes });
+  };
+  if (test.mask !== 0n) {
+    for (const which of test.width === 64 ? (['high', 'low'] as const) : (['low'] as const)) {
+      const mask = half(test.mask, which);
+      if (mask === 0) continue;
+      lines.push({ op: 'load', offset: which === 'high' ? high : low }, { op: 'and', k: mask });
+      need(JMP_JEQ_K, half(test.value, which));
+    }
+  }
+  const maskedLow = test.value;
+  const maskedHigh = (maxOf(test.width) & ~test.mask) | test.value;
+  if (test.low === maskedLow && test.high === maskedHigh) return;
+  if (test.width !== 64) {
+    lines.push({ op: 'load', offset: low });
+    if (test.width === 16) lines.push({ op: 'and', k: 0xffff });
+    if (test.low === test.high) return need(JMP_JEQ_K, Number(test.low));
+    if (test.low > 0n) need(JMP_JGE_K, Number(test.low));
+    if (test.high < maxOf(test.width)) refuseAbove(Number(test.high));
+    return;
+  }
+  if (test.low === test.high) {
+    lines.push({ op: 'load', offset: high });
+    need(JMP_JEQ_K, half(test.low, 'high'));
+    lines.push({ op: 'load', offset: low });
+    return need(JMP_JEQ_K, half(test.low, 'low'));
+  }
+  if (test.low > 0n) {
+    const [equal, above, done] = [fresh(), fresh(), fresh()];
+    lines.push({ op: 'load', offset: high });
+    lines.push({ op: 'if', code: JMP_JGT_K, k: half(test.low, 'high'), yes: done, no: above });
+    lines.push({ op: 'label', label: above }, { op: 'if', code: JMP_JEQ_K, k: half(test.low, 'high'), yes: equal, no });
+    lines.push({ op: 'label', label: equal }, { op: 'load', offset: low });
+    need(JMP_JGE_K, half(test.low, 'low'));
+    lines.push({ op: 'label', label: done });
+  }
+  if (test.high < maxOf(64)) {
+    const [equal, below, done] = [fresh(), fresh(), fresh()];
+    lines.push({ op: 'load', offset: high });
+    lines.push({ op: 'if', code: JMP_JGE_K, k: half(test.high, 'high'), yes: below, no: done });
+    lines.push({ op: 'label', label: below }, { op: 'if', code: JMP_JEQ_K, k: half(test.high, 'high'), yes: equal, no });
+    lines.push({ op: 'label', label: equal }, { op: 'load', offset: low });
+    refuseAbove(half(test.high, 'low'));
+    lines.push({ op: 'label', label: done });
+  }
+}
+
+function tooLong(length: number): Error {
+  return entitlementsError('ENTITLEMENTS_TOO_COMPLEX', {
+    kind: 'exhausted',
+    attempted: 'compile seccomp filter',
+    on: '',
+    why: `it needs ${length} instructions and the kernel takes ${MAX_INSTRUCTIONS}`,
+    fix: 'use fewer or simpler argument conditions',
+  });
+}

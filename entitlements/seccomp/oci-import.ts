@@ -1,0 +1,121 @@
+import { entitlementsError } from '../errors.ts';
+import { argumentTest } from './argument-test.ts';
+import type { ArgumentTest, Width } from './argument-test.ts';
+import { clause, subtract } from './clause.ts';
+import type { Clause } from './clause.ts';
+import { decision } from './decision.ts';
+import type { Decision, Piece } from './decision.ts';
+import { errno, rank } from './outcome.ts';
+import type { Outcome } from './outcome.ts';
+import { filteredPolicy } from './policy.ts';
+import type { SyscallPolicy } from './policy.ts';
+import { readOciSeccomp } from './oci-shape.ts';
+import type { OciArgument, OciRule } from './oci-shape.ts';
+import { argumentWidth } from './syscalls.ts';
+
+/**
+ * An OCI seccomp object (runtime-spec, config-linux.md#seccomp) as a policy of the same meaning, with three differences, each tighter:
+ * - conditions on arguments that the kernel reads in 32 or 16 bits hold for those bits alone;
+ * - where rules of different actions match one call, the most restrictive counts;
+ * - only the native architecture is kept.
+ * Conditions that repeat an argument index within one rule are alternatives, each a rule of its own, as runc has them.
+ * @throws ENTITLEMENTS_BAD_SECCOMP for a malformed object, ENTITLEMENTS_UNSUPPORTED for notify and trace, ENTITLEMENTS_TOO_COMPLEX
+ */
+export function policyFromOci(json: unknown): SyscallPolicy {
+  const oci = readOciSeccomp(json);
+  const fallback = outcomeOf(oci.defaultAction, oci.defaultErrnoRet);
+  const byName = new Map<string, OciRule[]>();
+  for (const rule of oci.syscalls) {
+    for (const name of rule.names) byName.set(name, [...(byName.get(name) ?? []), rule]);
+  }
+  return filteredPolicy(
+    fallback,
+    [...byName].map(([name, rules]) => [name, decisionOf(name, rules, fallback)] as const),
+  );
+}
+
+function decisionOf(name: string, rules: readonly OciRule[], fallback: Outcome): Decision {
+  const regions = new Map<Outcome, Clause[]>();
+  for (const rule of rules) {
+    const outcome = outcomeOf(rule.action, rule.errnoRet);
+    regions.set(outcome, [...(regions.get(outcome) ?? []), ...clausesOf(name, rule.args)]);
+  }
+  // Tightest first: each outcome keeps the calls that no tighter rule matches; what no rule matches gets the fallback.
+  const pieces: Piece[] = [];
+  let taken: Clause[] = [];
+  for (const [outcome, clauses] of [...regions].sort(([a], [b]) => rank(a) - rank(b))) {
+    pieces.push(...subtract(clauses, taken).map((when) => ({ outcome, when })));
+    taken = [...taken, ...clauses];
+  }
+  const lowest = [fallback, ...regions.keys()].reduce((a, b) => (rank(a) <= rank(b) ? a : b));
+  if (lowest !== fallback) pieces.push(...subtract([[]], taken).map((when) => ({ outcome: fallback, when })));
+  return decision(lowest, pieces);
+}
+
+function clausesOf(name: string, args: readonly OciArgument[]): Clause[] {
+  const repeated = new Set(args.map((arg) => arg.index)).size < args.length;
+  if (repeated) return args.flatMap((arg) => testsOf(name, arg).map((test) => clause([test])));
+  return args.reduce<Clause[]>(
+    (clauses, arg) => clauses.flatMap((tests) => testsOf(name, arg).map((test) => clause([...tests, test]))),
+    [[]],
+  );
+}
+
+/** The values that pass a condition, as alternatives; none when no value of the argument's width passes. */
+function testsOf(name: string, arg: OciArgument): ArgumentTest[] {
+  const { index } = arg;
+  const width = argumentWidth(name, index);
+  const value = narrowed(arg.value, width);
+  const test = (set: { low?: bigint; high?: bigint; mask?: bigint; value?: bigint }): ArgumentTest[] => {
+    const found = argumentTest(index, width, set);
+    return found === undefined ? [] : [found];
+  };
+  switch (arg.op) {
+    case 'SCMP_CMP_EQ':
+      return test({ low: value, high: value });
+    case 'SCMP_CMP_NE':
+      return [...(value > 0n ? test({ high: value - 1n }) : []), ...test({ low: value + 1n })];
+    case 'SCMP_CMP_LT':
+      return arg.value > 0n ? test({ high: arg.value - 1n }) : [];
+    case 'SCMP_CMP_LE':
+      return test({ high: arg.value });
+    case 'SCMP_CMP_GE':
+      return test({ low: arg.value });
+    case 'SCMP_CMP_GT':
+      return test({ low: arg.value + 1n });
+    case 'SCMP_CMP_MASKED_EQ':
+      return test({ mask: arg.value, value: arg.valueTwo & arg.value });
+  }
+}
+
+/** A negative int that was written sign-extended to 64 bits, in the bits that the kernel reads. */
+function narrowed(value: bigint, width: Width): bigint {
+  const negative = value >> BigInt(width - 1) === (1n << BigInt(65 - width)) - 1n;
+  return width !== 64 && negative ? BigInt.asUintN(width, value) : value;
+}
+
+function outcomeOf(action: string, errnoRet: number | undefined): Outcome {
+  switch (action) {
+    case 'SCMP_ACT_ALLOW':
+      return 'allow';
+    case 'SCMP_ACT_LOG':
+      return 'log';
+    case 'SCMP_ACT_ERRNO':
+      return errno(errnoRet ?? 1);
+    case 'SCMP_ACT_TRAP':
+      return 'trap';
+    case 'SCMP_ACT_KILL':
+    case 'SCMP_ACT_KILL_THREAD':
+      return 'kill-thread';
+    case 'SCMP_ACT_KILL_PROCESS':
+      return 'kill-process';
+    default:
+      throw entitlementsError('ENTITLEMENTS_UNSUPPORTED', {
+        kind: 'unimplemented',
+        attempted: 'read seccomp profile',
+        on: action,
+        why: 'this action needs a supervisor, and none is attached',
+        fix: 'use SCMP_ACT_ALLOW, LOG, ERRNO, TRAP, KILL_THREAD or KILL_PROCESS',
+      });
+  }
+}

@@ -1,0 +1,76 @@
+import { always, decisionKey, exceeds, isConstant, joinDecisions, meetDecisions } from './decision.ts';
+import type { Decision } from './decision.ts';
+import { looser, tighter } from './outcome.ts';
+import type { Outcome } from './outcome.ts';
+
+/**
+ * Which system calls are answered how. Unfiltered is the top: no filter at all, every call of every architecture.
+ * Filtered: the native architecture's calls by name; a call without a rule gets `fallback`; every other architecture's calls
+ * (x86 and x32 on x86_64, arm on aarch64) are killed.
+ */
+export type SyscallPolicy = { readonly filtered: false } | FilteredPolicy;
+
+export interface FilteredPolicy {
+  readonly filtered: true;
+  readonly fallback: Outcome;
+  readonly rules: ReadonlyMap<string, Decision>;
+}
+
+export const UNFILTERED: SyscallPolicy = { filtered: false };
+
+/** A filtered policy in its simplest form: rules sorted by name, none that repeats the fallback. */
+export function filteredPolicy(fallback: Outcome, rules: Iterable<readonly [string, Decision]>): FilteredPolicy {
+  const useful = [...rules].filter(([, of]) => !isConstant(of) || of.otherwise !== fallback);
+  useful.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
+  return { filtered: true, fallback, rules: new Map(useful) };
+}
+
+export function decisionFor(policy: FilteredPolicy, name: string): Decision {
+  return policy.rules.get(name) ?? always(policy.fallback);
+}
+
+/** The greatest policy that grants no more than either. */
+export function meetPolicies(a: SyscallPolicy, b: SyscallPolicy): SyscallPolicy {
+  if (!a.filtered || a === b) return b;
+  if (!b.filtered) return a;
+  return combine(a, b, tighter(a.fallback, b.fallback), meetDecisions);
+}
+
+/** The least policy that grants no less than either. */
+export function joinPolicies(a: SyscallPolicy, b: SyscallPolicy): SyscallPolicy {
+  if (!a.filtered || a === b) return a;
+  if (!b.filtered) return b;
+  return combine(a, b, looser(a.fallback, b.fallback), joinDecisions);
+}
+
+function combine(a: FilteredPolicy, b: FilteredPolicy, fallback: Outcome, how: (a: Decision, b: Decision) => Decision): FilteredPolicy {
+  const names = new Set([...a.rules.keys(), ...b.rules.keys()]);
+  return filteredPolicy(
+    fallback,
+    [...names].map((name) => [name, how(decisionFor(a, name), decisionFor(b, name))] as const),
+  );
+}
+
+/** A call that `inner` grants more of than `outer`. `name` undefined: any call that neither names; `args` undefined: no filter at all. */
+export interface SyscallExcess {
+  readonly name?: string;
+  readonly args?: readonly bigint[];
+}
+
+/** Where `inner` grants more than `outer`; undefined when nowhere. */
+export function policyExcess(outer: SyscallPolicy, inner: SyscallPolicy): SyscallExcess | undefined {
+  if (!outer.filtered || outer === inner) return undefined;
+  if (!inner.filtered) return {};
+  for (const name of [...new Set([...inner.rules.keys(), ...outer.rules.keys()])].sort()) {
+    const args = exceeds(decisionFor(outer, name), decisionFor(inner, name));
+    if (args !== undefined) return { name, args };
+  }
+  const args = exceeds(always(outer.fallback), always(inner.fallback));
+  return args === undefined ? undefined : { args };
+}
+
+/** Equal texts are equal policies. */
+export function policyText(policy: SyscallPolicy): string {
+  if (!policy.filtered) return 'unfiltered';
+  return [`fallback ${policy.fallback}`, ...[...policy.rules].map(([name, of]) => `${name}: ${decisionKey(of)}`)].join('\n');
+}
