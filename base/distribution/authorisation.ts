@@ -1,0 +1,167 @@
+import { createHmac, randomBytes } from 'node:crypto';
+import { errorWords, readBody } from './body.ts';
+import { parseChallenges } from './challenge.ts';
+import type { Challenge } from './challenge.ts';
+import { distributionError } from './failure.ts';
+import type { Task } from './failure.ts';
+import type { HostRules } from './hosts.ts';
+import { isLoopback } from './hosts.ts';
+import type { HttpAnswer, HttpRequest, Transport } from './transport.ts';
+import type { Credentials } from './types.ts';
+
+const answerLimit = 256 * 1024;
+const cacheLimit = 1000;
+/** Of a token whose answer names no life (distribution, token authentication: 60 s). */
+const defaultLifeSeconds = 60;
+
+/** For whom a header may be used: nothing else shares it. */
+export interface Grant {
+  /** Scheme, host and port of the registry. */
+  readonly origin: string;
+  readonly repository: string;
+  readonly actions: 'pull' | 'pull,push';
+  readonly credentials: Credentials | undefined;
+}
+
+/** Answers registries' challenges, and keeps what they gave by origin, scope and credentials until it expires. */
+export interface Authorisation {
+  /** The header known to work, without asking anyone. */
+  known(grant: Grant): string | undefined;
+  /** The header that answers a 401. @throws PortcullisError DISTRIBUTION_UNAUTHORIZED when it cannot be answered */
+  answer(grant: Grant, refused: HttpAnswer, task: Task): Promise<string>;
+  /** Forgets what a registry no longer accepts. */
+  forget(grant: Grant): void;
+}
+
+interface Kept {
+  readonly header: string;
+  readonly expiresAt: number;
+}
+
+export function createAuthorisation(transport: Transport, rules: HostRules, documentTimeout: number): Authorisation {
+  const salt = randomBytes(32);
+  const kept = new Map<string, Kept>();
+  const underWay = new Map<string, Promise<Kept>>();
+
+  const keyOf = ({ origin, repository, actions, credentials = {} }: Grant): string => {
+    const { username, password, identityToken, registryToken } = credentials;
+    return createHmac('sha256', salt)
+      .update(JSON.stringify([origin, repository, actions, username, password, identityToken, registryToken]))
+      .digest('base64');
+  };
+
+  function known(grant: Grant): string | undefined {
+    if (grant.credentials?.registryToken !== undefined) return bearer(grant.credentials.registryToken);
+    const key = keyOf(grant);
+    const found = kept.get(key);
+    if (found === undefined) return undefined;
+    if (performance.now() < found.expiresAt) return found.header;
+    kept.delete(key);
+    return undefined;
+  }
+
+  async function answer(grant: Grant, refused: HttpAnswer, task: Task): Promise<string> {
+    const challenges = parseChallenges(refused.header('www-authenticate') ?? '');
+    const words = await errorWords(refused);
+    const deny = (why: string) => distributionError('DISTRIBUTION_UNAUTHORIZED', task, `${refused.url.host} ${why}${words}`);
+    const { credentials } = grant;
+    if (credentials?.registryToken !== undefined) throw deny('does not accept the registry token');
+    const bearerChallenge = challenges.find(({ scheme }) => scheme === 'bearer');
+    const basicOffered = challenges.some(({ scheme }) => scheme === 'basic');
+    const key = keyOf(grant);
+    if (bearerChallenge !== undefined) {
+      const pending = underWay.get(key) ?? fetchToken(grant, bearerChallenge, refused.url, task).finally(() => underWay.delete(key));
+      underWay.set(key, pending);
+      return keep(key, await pending);
+    }
+    if (!basicOffered) throw deny('demands authentication in no way known here');
+    if (credentials?.username === undefined || credentials.password === undefined) throw deny('demands a user name and a password');
+    return keep(key, { header: basic(credentials.username, credentials.password), expiresAt: Infinity });
+  }
+
+  function keep(key: string, value: Kept): string {
+    if (kept.size >= cacheLimit) kept.clear();
+    kept.set(key, value);
+    return value.header;
+  }
+
+  /** distribution-spec's token authentication: GET with Basic, or OAuth2's refresh for an identity token. */
+  async function fetchToken(grant: Grant, challenge: Challenge, registry: URL, task: Task): Promise<Kept> {
+    const { username, password, identityToken } = grant.credentials ?? {};
+    const realm = tokenService(challenge.params['realm'], registry, rules, task);
+    const scope = challenge.params['scope'] ?? `repository:${grant.repository}:${grant.actions}`;
+    const service = challenge.params['service'];
+    const fields = new URLSearchParams();
+    if (service !== undefined) fields.set('service', service);
+    let request: Pick<HttpRequest, 'method' | 'url' | 'headers' | 'body'>;
+    if (identityToken === undefined) {
+      for (const one of scope.split(' ')) if (one !== '') fields.append('scope', one);
+      for (const [name, value] of fields) realm.searchParams.append(name, value);
+      const headers = username === undefined || password === undefined ? {} : { authorization: basic(username, password) };
+      request = { method: 'GET', url: realm, headers };
+    } else {
+      fields.set('scope', scope);
+      fields.set('grant_type', 'refresh_token');
+      fields.set('refresh_token', identityToken);
+      fields.set('client_id', 'portcullis');
+      request = {
+        method: 'POST',
+        url: realm,
+        headers: { 'content-type': 'application/x-www-form-urlencoded' },
+        body: Buffer.from(fields.toString()),
+      };
+    }
+    const signal = AbortSignal.timeout(documentTimeout);
+    const on: Task = { attempted: task.attempted, on: task.on };
+    const answered = await transport.send({ ...request, signal, task: on });
+    if (answered.status >= 400 && answered.status < 500 && answered.status !== 429) {
+      throw distributionError(
+        'DISTRIBUTION_UNAUTHORIZED',
+        task,
+        `the token service ${realm.host} answers ${answered.status}${await errorWords(answered)}`,
+      );
+    }
+    const bad = (why: string) => distributionError('DISTRIBUTION_BAD_ANSWER', task, `the token service ${realm.host} ${why}`);
+    const bytes = await readBody(answered, answerLimit, task, signal);
+    if (answered.status !== 200) throw bad(`answers ${answered.status}`);
+    return readToken(bytes, bad);
+  }
+
+  return { known, answer, forget: (grant) => void kept.delete(keyOf(grant)) };
+}
+
+/** Where tokens come from. Credentials go there, so it must be as safe as the registry: https, or plain HTTP where that is allowed and the registry is asked so too. */
+function tokenService(realm: string | undefined, registry: URL, rules: HostRules, task: Task): URL {
+  const url = realm === undefined ? null : URL.parse(realm);
+  const refuse = (why: string) =>
+    distributionError('DISTRIBUTION_UNAUTHORIZED', task, `${registry.host} names a token service ${why}`, {
+      fix: 'ask the registry’s operator',
+    });
+  if (url === null || !['http:', 'https:'].includes(url.protocol)) throw refuse('that is no web address');
+  if (url.username !== '' || url.password !== '') throw refuse('with credentials in its address');
+  if (!rules.mayAsk(url) || (url.protocol === 'http:' && registry.protocol === 'https:')) throw refuse(`in plain HTTP, ${url.host}`);
+  if (isLoopback(url.hostname) && !isLoopback(registry.hostname)) throw refuse(`at a loopback address, ${url.host}`);
+  return url;
+}
+
+function readToken(bytes: Uint8Array, bad: (why: string) => Error): Kept {
+  let fields: { token?: unknown; access_token?: unknown; expires_in?: unknown };
+  try {
+    fields = JSON.parse(Buffer.from(bytes).toString('utf8')) as typeof fields;
+  } catch {
+    throw bad('does not answer in JSON');
+  }
+  const token = fields?.token ?? fields?.access_token;
+  if (typeof token !== 'string' || !/^[\x21-\x7e]+$/.test(token)) throw bad('gives no token');
+  const life = typeof fields.expires_in === 'number' && fields.expires_in > 0 ? fields.expires_in : defaultLifeSeconds;
+  // Renewed a little early; measured from now, by a clock that is never set.
+  return { header: bearer(token), expiresAt: performance.now() + (life - Math.min(10, life / 5)) * 1000 };
+}
+
+function bearer(token: string): string {
+  return `Bearer ${token}`;
+}
+
+function basic(username: string, password: string): string {
+  return `Basic ${Buffer.from(`${username}:${password}`, 'utf8').toString('base64')}`;
+}

@@ -1,0 +1,106 @@
+import { splitDigest, startDigest } from './digest.ts';
+import { distributionError, quoted } from './failure.ts';
+import type { Task } from './failure.ts';
+import { networkFailure } from './network-failure.ts';
+import type { HttpAnswer } from './transport.ts';
+import type { Descriptor } from './types.ts';
+
+/** Content-Length as a number, when the server gave a sane one. */
+export function contentLength(answer: HttpAnswer): number | undefined {
+  const text = answer.header('content-length');
+  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
+}
+
+/** Content-Type without its parameters, in lower case; empty when there is none. */
+export function contentType(answer: HttpAnswer): string {
+  return (answer.header('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
+}
+
+export function isHtml(answer: HttpAnswer): boolean {
+  return ['text/html', 'application/xhtml+xml'].includes(contentType(answer));
+}
+
+/** At most `limit` bytes; a longer body is left unread and its connection ended. */
+export async function readBody(answer: HttpAnswer, limit: number, task: Task, signal?: AbortSignal): Promise<Uint8Array> {
+  const tooLarge = (what: string) =>
+    distributionError('DISTRIBUTION_TOO_LARGE', task, `${answer.url.host} answers ${what} bytes; at most ${limit} are read`, {
+      details: { limit },
+    });
+  const announced = contentLength(answer);
+  if (announced !== undefined && announced > limit) {
+    answer.body.destroy();
+    throw tooLarge(String(announced));
+  }
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  try {
+    for await (const chunk of answer.body as AsyncIterable<Uint8Array>) {
+      size += chunk.length;
+      if (size > limit) throw tooLarge(`more than ${limit}`);
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    throw networkFailure(error, answer.url, task, signal);
+  }
+  return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks, size);
+}
+
+/** The body as it comes, its size and digest checked against the descriptor. */
+export async function* verifiedBody(
+  answer: HttpAnswer,
+  { digest, size }: Pick<Descriptor, 'digest' | 'size'>,
+  task: Task,
+  signal?: AbortSignal,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { algorithm = 'sha256', hex = '' } = splitDigest(digest) ?? {};
+  const hash = startDigest(algorithm);
+  let seen = 0;
+  try {
+    for await (const chunk of answer.body as AsyncIterable<Uint8Array>) {
+      seen += chunk.length;
+      if (seen > size)
+        throw distributionError(
+          'DISTRIBUTION_SIZE_MISMATCH',
+          task,
+          `${answer.url.host} sends more than the ${size} bytes of its descriptor`,
+          { details: { digest, size } },
+        );
+      hash.update(chunk);
+      yield chunk;
+    }
+  } catch (error) {
+    const failure = networkFailure(error, answer.url, task, signal);
+    if (failure.code !== 'DISTRIBUTION_UNREACHABLE') throw failure;
+    throw distributionError('DISTRIBUTION_UNREACHABLE', task, `${failure.failure.why} after ${seen} of ${size} bytes`, {
+      details: { digest, size, seen },
+      cause: error,
+    });
+  }
+  if (seen !== size)
+    throw distributionError('DISTRIBUTION_SIZE_MISMATCH', task, `${answer.url.host} sent ${seen} of the ${size} bytes of its descriptor`, {
+      details: { digest, size, seen },
+    });
+  const actual = hash.digest('hex');
+  if (actual !== hex) throw digestMismatch(task, answer.url.host, digest, `${algorithm}:${actual}`);
+}
+
+export function digestMismatch(task: Task, host: string, expected: string, actual: string) {
+  return distributionError('DISTRIBUTION_DIGEST_MISMATCH', task, `${host} sent content with the digest ${actual}, not ${expected}`, {
+    details: { expected, actual },
+  });
+}
+
+/** The registry's own words (distribution-spec, error codes), for a message; empty when there are none. */
+export async function errorWords(answer: HttpAnswer): Promise<string> {
+  try {
+    const bytes = await readBody(answer, 16 * 1024, { attempted: '', on: '' });
+    const { errors } = JSON.parse(Buffer.from(bytes).toString('utf8')) as { errors?: unknown };
+    const first: unknown = Array.isArray(errors) ? errors[0] : undefined;
+    if (typeof first !== 'object' || first === null) return '';
+    const { code, message } = first as { code?: unknown; message?: unknown };
+    const words = [code, message].filter((word) => typeof word === 'string' && word !== '').join(', ');
+    return words === '' ? '' : ` (${quoted(words)})`;
+  } catch {
+    return '';
+  }
+}

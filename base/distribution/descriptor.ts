@@ -1,0 +1,55 @@
+import { isDigest } from './digest.ts';
+import type { Descriptor, Platform } from './types.ts';
+
+const annotationBytes = 256 * 1024;
+
+/** A plain object, or undefined. */
+export function record(value: unknown): Readonly<Record<string, unknown>> | undefined {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
+}
+
+/** The descriptor (image-spec, descriptor.md), or in words what is wrong with it. */
+export function parseDescriptor(value: unknown): Descriptor | string {
+  const fields = record(value);
+  if (fields === undefined) return 'no descriptor';
+  const { mediaType, digest, size, artifactType, annotations, platform, urls } = fields;
+  if (typeof mediaType !== 'string' || mediaType === '' || mediaType.length > 255) return 'its mediaType is no short text';
+  if (typeof digest !== 'string' || !isDigest(digest)) return 'its digest is no sha256 or sha512 digest';
+  if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) return 'its size is no whole number of bytes';
+  if (artifactType !== undefined && (typeof artifactType !== 'string' || artifactType.length > 255))
+    return 'its artifactType is no short text';
+  const notes = annotations === null || annotations === undefined ? undefined : textMap(annotations);
+  if (notes === 'bad') return 'its annotations are no map of texts, or too large';
+  const where = platform === null || platform === undefined ? undefined : parsePlatform(platform);
+  if (where === 'bad') return 'its platform has no os and architecture';
+  return {
+    mediaType,
+    digest,
+    size,
+    ...(artifactType === undefined || artifactType === '' ? {} : { artifactType }),
+    ...(notes === undefined ? {} : { annotations: notes }),
+    ...(where === undefined ? {} : { platform: where }),
+    ...(Array.isArray(urls) ? { urls: urls.filter((url) => typeof url === 'string') } : {}),
+  };
+}
+
+function textMap(value: unknown): Readonly<Record<string, string>> | 'bad' {
+  const entries = Object.entries(record(value) ?? { '': 0 });
+  let bytes = 0;
+  for (const [name, text] of entries) {
+    if (typeof text !== 'string') return 'bad';
+    bytes += name.length + text.length;
+  }
+  return bytes > annotationBytes ? 'bad' : (Object.fromEntries(entries) as Record<string, string>);
+}
+
+function parsePlatform(value: unknown): Platform | 'bad' {
+  const { os, architecture, variant, 'os.version': osVersion } = record(value) ?? {};
+  if (typeof os !== 'string' || typeof architecture !== 'string') return 'bad';
+  return {
+    os,
+    architecture,
+    ...(typeof variant === 'string' && variant !== '' ? { variant } : {}),
+    ...(typeof osVersion === 'string' && osVersion !== '' ? { osVersion } : {}),
+  };
+}

@@ -1,0 +1,27 @@
+import { createHash, hash } from 'node:crypto';
+import type { Hash } from 'node:crypto';
+
+/** Registered algorithms (image-spec, descriptor.md#digests) and the length of their hex. */
+const hexLength = { sha256: 64, sha512: 128 } as const;
+export type DigestAlgorithm = keyof typeof hexLength;
+
+/** `sha256:<64 hex>` or `sha512:<128 hex>`, split; undefined when it is neither. */
+export function splitDigest(digest: string): { readonly algorithm: DigestAlgorithm; readonly hex: string } | undefined {
+  const match = /^(sha256|sha512):([0-9a-f]+)$/.exec(digest);
+  const algorithm = match?.[1] as DigestAlgorithm | undefined;
+  const hex = match?.[2];
+  if (algorithm === undefined || hex === undefined || hex.length !== hexLength[algorithm]) return undefined;
+  return { algorithm, hex };
+}
+
+export function isDigest(text: string): boolean {
+  return splitDigest(text) !== undefined;
+}
+
+export function digestOf(bytes: Uint8Array | string, algorithm: DigestAlgorithm = 'sha256'): string {
+  return `${algorithm}:${hash(algorithm, bytes, 'hex')}`;
+}
+
+export function startDigest(algorithm: DigestAlgorithm): Hash {
+  return createHash(algorithm);
+}

@@ -1,0 +1,72 @@
+import { PortcullisError } from '../errors/index.ts';
+import type { Failure } from '../errors/index.ts';
+
+export type DistributionCode =
+  | 'DISTRIBUTION_BAD_ANSWER'
+  | 'DISTRIBUTION_BAD_DIGEST'
+  | 'DISTRIBUTION_BAD_MANIFEST'
+  | 'DISTRIBUTION_BAD_MIRROR'
+  | 'DISTRIBUTION_BAD_REDIRECT'
+  | 'DISTRIBUTION_BAD_REFERENCE'
+  | 'DISTRIBUTION_CANCELLED'
+  | 'DISTRIBUTION_DIGEST_MISMATCH'
+  | 'DISTRIBUTION_NOT_FOUND'
+  | 'DISTRIBUTION_REFUSED'
+  | 'DISTRIBUTION_SIZE_MISMATCH'
+  | 'DISTRIBUTION_TOO_LARGE'
+  | 'DISTRIBUTION_UNAUTHORIZED'
+  | 'DISTRIBUTION_UNREACHABLE';
+
+/** What is under way, for every message: `fetch manifest` of `127.0.0.1:5000/app:1`. */
+export interface Task {
+  readonly attempted: string;
+  readonly on: string;
+}
+
+type Rest = Omit<Failure<DistributionCode>, 'code' | 'kind' | 'attempted' | 'on' | 'why' | 'fix' | 'prefix'>;
+
+const catalogue: Readonly<Record<DistributionCode, Pick<Failure, 'kind' | 'fix' | 'prefix'>>> = {
+  DISTRIBUTION_BAD_ANSWER: {
+    kind: 'unavailable',
+    fix: 'check that this host and port are a container registry, and what stands before it',
+    prefix: 'RegistryUnavailable',
+  },
+  DISTRIBUTION_BAD_DIGEST: { kind: 'invalid', fix: 'give a digest such as sha256: with 64 lower-case hex digits' },
+  DISTRIBUTION_BAD_MANIFEST: { kind: 'invalid', fix: 'push the image again with a current tool' },
+  DISTRIBUTION_BAD_MIRROR: { kind: 'invalid', fix: 'give the mirror as http://HOST[:PORT][/PREFIX] or https://…' },
+  DISTRIBUTION_BAD_REDIRECT: { kind: 'denied', fix: 'ask the registry’s operator: it sends clients to a place that is not allowed' },
+  DISTRIBUTION_BAD_REFERENCE: { kind: 'invalid', fix: 'write it as [HOST[:PORT]/]NAME[:TAG][@DIGEST]' },
+  DISTRIBUTION_CANCELLED: { kind: 'cancelled', fix: 'ask again when it is wanted' },
+  DISTRIBUTION_DIGEST_MISMATCH: {
+    kind: 'data-loss',
+    fix: 'the content was changed or damaged on its way: check the registry and what stands before it',
+  },
+  DISTRIBUTION_NOT_FOUND: { kind: 'not-found', fix: 'check the name, the tag and the registry' },
+  DISTRIBUTION_REFUSED: { kind: 'precondition', fix: 'read the registry’s reason' },
+  DISTRIBUTION_SIZE_MISMATCH: {
+    kind: 'data-loss',
+    fix: 'the content was changed or cut on its way: check the registry and what stands before it',
+  },
+  DISTRIBUTION_TOO_LARGE: { kind: 'invalid', fix: 'such content is refused: push it in a smaller form' },
+  DISTRIBUTION_UNAUTHORIZED: { kind: 'denied', fix: 'give credentials that may do this, or log in again' },
+  DISTRIBUTION_UNREACHABLE: {
+    kind: 'unavailable',
+    fix: 'check that the registry runs and can be reached from here, then try again',
+    prefix: 'RegistryUnavailable',
+  },
+};
+
+export function distributionError(
+  code: DistributionCode,
+  task: Task,
+  why: string,
+  more: Rest & { readonly fix?: string } = {},
+): PortcullisError<DistributionCode> {
+  return new PortcullisError({ code, ...catalogue[code], ...task, why, ...more });
+}
+
+/** A text from a server, fit for a message: printable, at most `limit` characters. */
+export function quoted(text: string, limit = 200): string {
+  const clean = text.replaceAll(/[^\x20-\x7e]+/g, ' ').trim();
+  return clean.length > limit ? `${clean.slice(0, limit)}…` : clean;
+}

@@ -1,0 +1,21 @@
+export { createRegistryClient } from './client.ts';
+export { formatReference, parseReference } from './reference.ts';
+export type { Reference } from './reference.ts';
+export { digestOf, isDigest, splitDigest } from './digest.ts';
+export type { DigestAlgorithm } from './digest.ts';
+export { manifestByteLimit, mediaTypes, parseManifest } from './manifest.ts';
+export type { ImageIndex, ImageManifest, Manifest } from './manifest.ts';
+export { parseDescriptor } from './descriptor.ts';
+export { fallbackTag } from './referrers.ts';
+export type { DistributionCode } from './failure.ts';
+export type {
+  Credentials,
+  Descriptor,
+  FetchedManifest,
+  Mirror,
+  Platform,
+  Referrers,
+  RegistryClient,
+  RegistryClientOptions,
+  RegistryRepository,
+} from './types.ts';

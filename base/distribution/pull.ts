@@ -1,0 +1,160 @@
+import { contentLength, contentType, digestMismatch, isHtml, readBody, verifiedBody } from './body.ts';
+import { digestOf, splitDigest } from './digest.ts';
+import { distributionError } from './failure.ts';
+import type { Task } from './failure.ts';
+import { manifestByteLimit, mediaTypes, parseManifest } from './manifest.ts';
+import type { Session } from './session.ts';
+import { discard } from './transport.ts';
+import type { HttpAnswer } from './transport.ts';
+import type { Descriptor, FetchedManifest, RegistryRepository } from './types.ts';
+
+const accept = Object.values(mediaTypes).join(', ');
+const manifestTypes: readonly string[] = Object.values(mediaTypes);
+/** Types that say nothing; the mediaType field decides then. */
+const vagueTypes = ['', 'application/json', 'application/octet-stream', 'text/plain'];
+const tagForm = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
+
+/** Reading: distribution-spec §"Pull". */
+export function createPull(
+  session: Session,
+  documentTimeout: number,
+): Pick<RegistryRepository, 'resolve' | 'manifest' | 'blob' | 'blobBytes'> {
+  const nameOf = (wanted: string): string => `${session.host}/${session.repository}${wanted.includes(':') ? '@' : ':'}${wanted}`;
+  const bounded = (signal: AbortSignal | undefined): AbortSignal => {
+    const limit = AbortSignal.timeout(documentTimeout);
+    return signal === undefined ? limit : AbortSignal.any([signal, limit]);
+  };
+
+  async function resolve(wanted: string, signal?: AbortSignal): Promise<Descriptor> {
+    const task: Task = { attempted: 'resolve', on: nameOf(wanted) };
+    checkName(wanted, task);
+    const answer = await session.request({
+      method: 'HEAD',
+      path: `manifests/${wanted}`,
+      headers: { accept },
+      signal: bounded(signal),
+      task,
+    });
+    await discard(answer);
+    const digest = answer.header('docker-content-digest') ?? '';
+    const size = contentLength(answer);
+    const mediaType = contentType(answer);
+    if (answer.status === 200 && splitDigest(digest) !== undefined && size !== undefined && manifestTypes.includes(mediaType)) {
+      if (splitDigest(wanted) !== undefined && wanted !== digest) throw digestMismatch(task, session.host, wanted, digest);
+      return { mediaType, digest, size };
+    }
+    if (answer.status === 404) return session.unexpected(answer, task);
+    // Some registries refuse HEAD, or leave the headers out.
+    const fetched = await manifest(wanted, signal);
+    return { mediaType: fetched.mediaType, digest: fetched.digest, size: fetched.bytes.length };
+  }
+
+  async function manifest(
+    wanted: string | Pick<Descriptor, 'digest' | 'size' | 'mediaType'>,
+    signal?: AbortSignal,
+  ): Promise<FetchedManifest> {
+    const name = typeof wanted === 'string' ? wanted : wanted.digest;
+    const task: Task = { attempted: 'fetch manifest', on: nameOf(name) };
+    checkName(name, task);
+    if (typeof wanted !== 'string' && wanted.size > manifestByteLimit) {
+      throw distributionError(
+        'DISTRIBUTION_TOO_LARGE',
+        task,
+        `its descriptor says ${wanted.size} bytes; at most ${manifestByteLimit} are read`,
+      );
+    }
+    const limit = bounded(signal);
+    const answer = await session.request({ method: 'GET', path: `manifests/${name}`, headers: { accept }, signal: limit, task });
+    if (answer.status !== 200) return session.unexpected(answer, task);
+    refuseHtml(answer, task);
+    const bytes = await readBody(answer, manifestByteLimit, task, limit);
+    if (typeof wanted !== 'string' && bytes.length !== wanted.size) {
+      throw distributionError(
+        'DISTRIBUTION_SIZE_MISMATCH',
+        task,
+        `${session.host} sent ${bytes.length} bytes, its descriptor says ${wanted.size}`,
+        {
+          details: { digest: name, size: wanted.size, seen: bytes.length },
+        },
+      );
+    }
+    const expected = splitDigest(name);
+    const digest = digestOf(bytes, expected?.algorithm);
+    if (expected !== undefined && digest !== name) throw digestMismatch(task, session.host, name, digest);
+    const mediaType = manifestType(answer, bytes, task);
+    if (typeof wanted !== 'string' && wanted.mediaType !== mediaType) {
+      throw distributionError(
+        'DISTRIBUTION_BAD_MANIFEST',
+        task,
+        `its descriptor says "${wanted.mediaType}", ${session.host} says "${mediaType}"`,
+      );
+    }
+    return { bytes, mediaType, digest, content: parseManifest(bytes, mediaType, task) };
+  }
+
+  async function blob(descriptor: Pick<Descriptor, 'digest' | 'size'>, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
+    const task: Task = { attempted: 'fetch blob', on: nameOf(descriptor.digest) };
+    if (splitDigest(descriptor.digest) === undefined) throw distributionError('DISTRIBUTION_BAD_DIGEST', task, 'that is no digest');
+    const answer = await session.request({ method: 'GET', path: `blobs/${descriptor.digest}`, signal, task });
+    if (answer.status !== 200) return session.unexpected(answer, task);
+    refuseHtml(answer, task);
+    const announced = contentLength(answer);
+    if (announced !== undefined && announced !== descriptor.size) {
+      answer.body.destroy();
+      throw distributionError(
+        'DISTRIBUTION_SIZE_MISMATCH',
+        task,
+        `${answer.url.host} announces ${announced} bytes, its descriptor says ${descriptor.size}`,
+        {
+          details: { ...descriptor },
+        },
+      );
+    }
+    return verifiedBody(answer, descriptor, task, signal);
+  }
+
+  async function blobBytes(descriptor: Pick<Descriptor, 'digest' | 'size'>, limit: number, signal?: AbortSignal): Promise<Uint8Array> {
+    if (descriptor.size > limit) {
+      const task: Task = { attempted: 'fetch blob', on: nameOf(descriptor.digest) };
+      throw distributionError('DISTRIBUTION_TOO_LARGE', task, `its descriptor says ${descriptor.size} bytes; at most ${limit} are read`);
+    }
+    const bytes = Buffer.alloc(descriptor.size);
+    let filled = 0;
+    for await (const chunk of await blob(descriptor, bounded(signal))) {
+      bytes.set(chunk, filled);
+      filled += chunk.length;
+    }
+    return bytes;
+  }
+
+  return { resolve, manifest, blob, blobBytes };
+}
+
+/** Names go into a path: only tags and digests do. */
+function checkName(name: string, task: Task): void {
+  if (splitDigest(name) !== undefined || tagForm.test(name)) return;
+  throw distributionError('DISTRIBUTION_BAD_REFERENCE', task, 'that is neither a tag nor a digest');
+}
+
+function refuseHtml(answer: HttpAnswer, task: Task): void {
+  if (!isHtml(answer)) return;
+  answer.body.destroy();
+  throw distributionError('DISTRIBUTION_BAD_ANSWER', task, `${answer.url.host} answers with a web page (${contentType(answer)})`);
+}
+
+function manifestType(answer: HttpAnswer, bytes: Uint8Array, task: Task): string {
+  const type = contentType(answer);
+  if (!vagueTypes.includes(type)) return type;
+  const said = /"mediaType"/.test(Buffer.from(bytes).toString('latin1')) ? mediaTypeField(bytes) : undefined;
+  if (said !== undefined && manifestTypes.includes(said)) return said;
+  throw distributionError('DISTRIBUTION_BAD_ANSWER', task, `${answer.url.host} answers with Content-Type "${type}", which is no manifest`);
+}
+
+function mediaTypeField(bytes: Uint8Array): string | undefined {
+  try {
+    const { mediaType } = JSON.parse(Buffer.from(bytes).toString('utf8')) as { mediaType?: unknown };
+    return typeof mediaType === 'string' ? mediaType : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,81 @@
+import { splitDigest } from './digest.ts';
+import { distributionError } from './failure.ts';
+
+/** A normalised name of an image. */
+export interface Reference {
+  /** Lower case: `docker.io`, `localhost:5000`, `[::1]:5000`. */
+  readonly registry: string;
+  /** `library/busybox`. */
+  readonly repository: string;
+  readonly tag?: string;
+  readonly digest?: string;
+}
+
+// distribution/reference, the grammar in its package comment.
+const domainPart = '(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])';
+const domain = new RegExp(`^(?:${domainPart}(?:\\.${domainPart})*|\\[[a-fA-F0-9:]+\\])(?::[0-9]{1,5})?$`);
+const pathPart = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/;
+const tagForm = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
+const repositoryLimit = 255;
+const textLimit = 1024;
+
+/**
+ * Reads a name as docker does: `docker.io` and `library/` when left out, `latest` when neither tag nor digest is given.
+ * @throws PortcullisError DISTRIBUTION_BAD_REFERENCE
+ */
+export function parseReference(text: string): Reference {
+  const refuse = (why: string): never => {
+    throw distributionError(
+      'DISTRIBUTION_BAD_REFERENCE',
+      { attempted: 'read image reference', on: JSON.stringify(text.slice(0, 300)) },
+      why,
+    );
+  };
+  if (text === '') refuse('it is empty');
+  if (text.length > textLimit) refuse(`it is longer than ${textLimit} characters`);
+  if (/^[0-9a-f]{64}$/.test(text)) refuse('64 hex digits are an image id, not a name');
+
+  const at = text.indexOf('@');
+  const digest = at < 0 ? undefined : text.slice(at + 1);
+  if (digest !== undefined && splitDigest(digest) === undefined) refuse('after @ stands no sha256 or sha512 digest');
+  const named = at < 0 ? text : text.slice(0, at);
+
+  const colon = named.lastIndexOf(':');
+  const hasTag = colon > named.lastIndexOf('/');
+  const tag = hasTag ? named.slice(colon + 1) : undefined;
+  if (tag !== undefined && !tagForm.test(tag)) refuse('the tag after : may hold letters, digits, _ . - and 128 characters');
+  const name = hasTag ? named.slice(0, colon) : named;
+
+  const { registry, repository } = splitName(name);
+  if (!domain.test(registry)) refuse('the registry before the first / is no host name');
+  if (repository === '') refuse('the name of the image is missing');
+  if (repository.length > repositoryLimit) refuse(`the repository is longer than ${repositoryLimit} characters`);
+  if (!repository.split('/').every((part) => pathPart.test(part))) {
+    refuse(repository === repository.toLowerCase() ? 'a part of the name is malformed' : 'the repository must be lower case');
+  }
+  const effectiveTag = tag ?? (digest === undefined ? 'latest' : undefined);
+  return {
+    registry,
+    repository,
+    ...(effectiveTag === undefined ? {} : { tag: effectiveTag }),
+    ...(digest === undefined ? {} : { digest }),
+  };
+}
+
+/** `busybox` → docker.io, library/busybox. The first part is a host when it has a dot, a colon or capitals, or is localhost. */
+function splitName(name: string): { readonly registry: string; readonly repository: string } {
+  const slash = name.indexOf('/');
+  const first = slash < 0 ? '' : name.slice(0, slash);
+  const isHost = /[.:]/.test(first) || first === 'localhost' || first !== first.toLowerCase();
+  const written = isHost ? first.toLowerCase() : 'docker.io';
+  const rest = isHost ? name.slice(slash + 1) : name;
+  const registry = written === 'index.docker.io' ? 'docker.io' : written;
+  return { registry, repository: registry === 'docker.io' && !rest.includes('/') && rest !== '' ? `library/${rest}` : rest };
+}
+
+/** The normalised text: `docker.io/library/busybox:1`. Reading it gives the same reference. */
+export function formatReference(reference: Reference): string {
+  const tag = reference.tag === undefined ? '' : `:${reference.tag}`;
+  const digest = reference.digest === undefined ? '' : `@${reference.digest}`;
+  return `${reference.registry}/${reference.repository}${tag}${digest}`;
+}

@@ -1,0 +1,111 @@
+import { contentType, readBody } from './body.ts';
+import { parseDescriptor, record } from './descriptor.ts';
+import { splitDigest } from './digest.ts';
+import { distributionError } from './failure.ts';
+import type { Task } from './failure.ts';
+import { isPortcullisError } from '../errors/index.ts';
+import { manifestByteLimit, mediaTypes } from './manifest.ts';
+import type { Session } from './session.ts';
+import { discard } from './transport.ts';
+import type { HttpAnswer } from './transport.ts';
+import type { Descriptor, Referrers, RegistryRepository } from './types.ts';
+
+const descriptorLimit = 1000;
+const pageLimit = 20;
+/** What registries without the API answer to its path. */
+const withoutApi = [400, 404, 405, 501];
+
+/** The tag under which registries without the API keep the list (distribution-spec, "Referrers Tag Schema"). */
+export function fallbackTag(digest: string): string {
+  return digest.replace(':', '-').slice(0, 128);
+}
+
+/** Listing referrers: distribution-spec §"Listing Referrers". */
+export function createReferrers(
+  session: Session,
+  manifest: RegistryRepository['manifest'],
+  documentTimeout: number,
+): RegistryRepository['referrers'] {
+  return async (digest, options = {}) => {
+    const { artifactType, limit = descriptorLimit } = options;
+    const task: Task = { attempted: 'list referrers of', on: `${session.host}/${session.repository}@${digest}` };
+    if (splitDigest(digest) === undefined) throw distributionError('DISTRIBUTION_BAD_DIGEST', task, 'that is no digest');
+    const timeout = AbortSignal.timeout(documentTimeout);
+    const signal = options.signal === undefined ? timeout : AbortSignal.any([options.signal, timeout]);
+
+    const found: Descriptor[] = [];
+    const take = (descriptors: readonly Descriptor[]): boolean => {
+      for (const descriptor of descriptors) {
+        if (artifactType !== undefined && descriptor.artifactType !== artifactType) continue;
+        if (found.length >= limit) return false;
+        found.push(descriptor);
+      }
+      return true;
+    };
+
+    const query = artifactType === undefined ? '' : `?artifactType=${encodeURIComponent(artifactType)}`;
+    let path: string | URL | undefined = `referrers/${digest}${query}`;
+    for (let page = 0; path !== undefined; page++) {
+      if (page >= pageLimit) return { via: 'referrers', descriptors: found, complete: false };
+      const answer: HttpAnswer = await session.request({ method: 'GET', path, headers: { accept: mediaTypes.ociIndex }, signal, task });
+      if (page === 0 && withoutApi.includes(answer.status)) {
+        await discard(answer);
+        const descriptors = await fallback(digest, manifest, signal);
+        return { via: 'fallback-tag', complete: take(descriptors), descriptors: found };
+      }
+      if (answer.status !== 200) return session.unexpected(answer, task);
+      const type = contentType(answer);
+      if (type !== mediaTypes.ociIndex && type !== 'application/json') {
+        answer.body.destroy();
+        throw distributionError(
+          'DISTRIBUTION_BAD_ANSWER',
+          task,
+          `${session.host} answers with Content-Type "${type}", which is no list of referrers`,
+        );
+      }
+      const next = nextPage(answer, task);
+      if (!take(readPage(await readBody(answer, manifestByteLimit, task, signal), session.host, task))) {
+        return { via: 'referrers', descriptors: found, complete: false };
+      }
+      path = next;
+    }
+    return { via: 'referrers', descriptors: found, complete: true } satisfies Referrers;
+  };
+}
+
+async function fallback(digest: string, manifest: RegistryRepository['manifest'], signal: AbortSignal): Promise<readonly Descriptor[]> {
+  try {
+    const { content } = await manifest(fallbackTag(digest), signal);
+    // The tag may be taken by an image: that is no list.
+    return content.kind === 'index' ? content.manifests : [];
+  } catch (error) {
+    if (isPortcullisError(error) && error.code === 'DISTRIBUTION_NOT_FOUND') return [];
+    throw error;
+  }
+}
+
+/** Entries that are no descriptors are left out: they can speak for nothing. */
+function readPage(bytes: Uint8Array, host: string, task: Task): Descriptor[] {
+  let manifests: unknown;
+  try {
+    manifests = record(JSON.parse(Buffer.from(bytes).toString('utf8')))?.['manifests'];
+  } catch {
+    manifests = undefined;
+  }
+  if (manifests === null) return [];
+  if (!Array.isArray(manifests))
+    throw distributionError('DISTRIBUTION_BAD_ANSWER', task, `${host} answers with JSON that is no list of referrers`);
+  return manifests.map(parseDescriptor).filter((descriptor) => typeof descriptor !== 'string');
+}
+
+/** Link: <…>; rel="next" (RFC 8288), of the same origin only. */
+function nextPage(answer: HttpAnswer, task: Task): URL | undefined {
+  const match = /<([^>]{1,4096})>[^,]*;\s*rel="?next"?/i.exec(answer.header('link') ?? '');
+  if (match?.[1] === undefined) return undefined;
+  const next = URL.parse(match[1], answer.url.href);
+  if (next === null || next.origin !== answer.url.origin) {
+    answer.body.destroy();
+    throw distributionError('DISTRIBUTION_BAD_ANSWER', task, `${answer.url.host} names a next page at another place`);
+  }
+  return next;
+}

@@ -1,0 +1,78 @@
+import type { Authorisation, Grant } from './authorisation.ts';
+import { errorWords } from './body.ts';
+import { distributionError } from './failure.ts';
+import type { Task } from './failure.ts';
+import { discard } from './transport.ts';
+import type { HttpAnswer, HttpRequest, Transport } from './transport.ts';
+import type { Credentials } from './types.ts';
+
+/** Requests to one repository at one place, with authorisation. */
+export interface Session {
+  readonly host: string;
+  readonly repository: string;
+  /** `path` follows `/v2/<repository>/`; or a whole URL, which gets credentials only at this very origin. */
+  request(input: SessionRequest): Promise<HttpAnswer>;
+  /** The coded failure for an answer nobody wanted. */
+  unexpected(answer: HttpAnswer, task: Task): Promise<never>;
+}
+
+export interface SessionRequest {
+  readonly method: HttpRequest['method'];
+  readonly path: string | URL;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: Uint8Array;
+  readonly signal?: AbortSignal | undefined;
+  readonly task: Task;
+}
+
+export function createSession(
+  place: { readonly origin: string; readonly host: string; readonly repository: string; readonly credentials: Credentials | undefined },
+  transport: Transport,
+  authorisation: Authorisation,
+): Session {
+  const { origin, host, repository, credentials } = place;
+
+  async function request({ method, path, headers = {}, body, signal, task }: SessionRequest): Promise<HttpAnswer> {
+    const url = path instanceof URL ? path : new URL(`/v2/${repository}/${path}`, origin);
+    const writes = method !== 'GET' && method !== 'HEAD';
+    const grant: Grant = { origin, repository, actions: writes ? 'pull,push' : 'pull', credentials };
+    const mine = url.origin === origin;
+    const send = (authorization: string | undefined) =>
+      transport.send({
+        method,
+        url,
+        headers: authorization === undefined || !mine ? headers : { ...headers, authorization },
+        ...(body === undefined ? {} : { body }),
+        signal,
+        task,
+      });
+    const first = await send(authorisation.known(grant));
+    // Only the registry itself may ask for credentials, not a place it redirected to.
+    if (first.status !== 401 || !mine || first.url.origin !== origin) return first;
+    authorisation.forget(grant);
+    const second = await send(await authorisation.answer(grant, first, task));
+    if (second.status === 401) authorisation.forget(grant);
+    return second;
+  }
+
+  async function unexpected(answer: HttpAnswer, task: Task): Promise<never> {
+    const { status, url } = answer;
+    const said = `${url.host} answers ${status}${await errorWords(answer)}`;
+    await discard(answer);
+    const details = { host: url.host, status };
+    if (status === 401 || status === 403) throw distributionError('DISTRIBUTION_UNAUTHORIZED', task, said, { details });
+    if (status === 404) throw distributionError('DISTRIBUTION_NOT_FOUND', task, said, { details });
+    if (status === 429) {
+      const after = answer.header('retry-after');
+      throw distributionError('DISTRIBUTION_UNREACHABLE', task, `${said}: too many requests`, {
+        details: after === undefined ? details : { ...details, retryAfter: after.slice(0, 40) },
+        fix: 'wait and try again, log in for a higher limit, or use a mirror',
+      });
+    }
+    if (status >= 500) throw distributionError('DISTRIBUTION_UNREACHABLE', task, said, { details });
+    if (status >= 400) throw distributionError('DISTRIBUTION_REFUSED', task, said, { details });
+    throw distributionError('DISTRIBUTION_BAD_ANSWER', task, said, { details });
+  }
+
+  return { host, repository, request, unexpected };
+}

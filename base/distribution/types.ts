@@ -1,0 +1,118 @@
+import type { Reference } from './reference.ts';
+import type { Manifest } from './manifest.ts';
+
+export interface Platform {
+  readonly os: string;
+  readonly architecture: string;
+  readonly variant?: string;
+  readonly osVersion?: string;
+}
+
+/** image-spec, descriptor.md. Checked when parsed: the digest has a known algorithm, the size is a safe integer ≥ 0. */
+export interface Descriptor {
+  readonly mediaType: string;
+  readonly digest: string;
+  readonly size: number;
+  readonly artifactType?: string;
+  readonly annotations?: Readonly<Record<string, string>>;
+  readonly platform?: Platform;
+  /** Foreign places of a layer. Never fetched (CVE-2020-15157). */
+  readonly urls?: readonly string[];
+}
+
+/** Never logged, never in an error. Which are used: `registryToken`, else `identityToken`, else `username` with `password`. */
+export interface Credentials {
+  readonly username?: string;
+  readonly password?: string;
+  /** An OAuth2 refresh token, exchanged at the registry's token service. */
+  readonly identityToken?: string;
+  /** A bearer token for the registry itself. */
+  readonly registryToken?: string;
+}
+
+export interface Mirror {
+  /** `http://127.0.0.1:5000` or `https://mirror.example.com/prefix`: a path stands before the repository's name. */
+  readonly url: string;
+  /** false: the origin is never asked. */
+  readonly origin: boolean;
+  /** The mirror's own; the origin's credentials are never sent to it. */
+  readonly credentials?: Credentials;
+}
+
+export interface RegistryClientOptions {
+  /** By registry host as written in normalised references: `docker.io`, `registry.k8s.io`, `localhost:5000`. */
+  readonly mirrors?: ReadonlyMap<string, Mirror>;
+  /** Hosts (`registry.lan` or `registry.lan:5000`) that may be spoken to in plain HTTP, beside loopback ones. */
+  readonly insecureHosts?: readonly string[];
+  /** Milliseconds: to connect 5000, until an answer begins 30000, between two pieces of a body 30000, for one bounded document 60000. */
+  readonly timeouts?: { readonly connect?: number; readonly headers?: number; readonly idle?: number; readonly document?: number };
+  /** For 429 and 503: tries in all (3), and the longest wait before one of them in milliseconds (10000). */
+  readonly retry?: { readonly attempts?: number; readonly maxDelayMs?: number };
+  readonly userAgent?: string;
+}
+
+/** One client a process: it keeps connections and tokens. Usable from any thread. */
+export interface RegistryClient {
+  /**
+   * Where to ask for this repository, in order: the mirror, then the origin (left out when the mirror says `origin: false`).
+   * @param credentials bound to the reference's registry
+   * @throws PortcullisError DISTRIBUTION_BAD_MIRROR
+   */
+  repositories(reference: Pick<Reference, 'registry' | 'repository'>, credentials?: Credentials): readonly RegistryRepository[];
+  /** Ends every connection; what is under way fails. */
+  close(): Promise<void>;
+}
+
+export interface FetchedManifest {
+  /** Exactly as served; `digest` is of these bytes. */
+  readonly bytes: Uint8Array;
+  readonly mediaType: string;
+  readonly digest: string;
+  readonly content: Manifest;
+}
+
+export interface Referrers {
+  /** `referrers`: the API; `fallback-tag`: the tag `sha256-<hex>` of registries without it. */
+  readonly via: 'referrers' | 'fallback-tag';
+  readonly descriptors: readonly Descriptor[];
+  /** false: there were more than the limit allows, and the rest was not read. */
+  readonly complete: boolean;
+}
+
+/** One repository at one place. All failures are PortcullisErrors whose codes begin with DISTRIBUTION_; each names the host. */
+export interface RegistryRepository {
+  /** `127.0.0.1:5000`; of a mirror, the mirror's. */
+  readonly host: string;
+  /** As this place calls it (a mirror may have a prefix). */
+  readonly repository: string;
+  /** The descriptor behind a tag or digest: HEAD, falling back to GET. The bytes are checked only when fetched. */
+  resolve(tagOrDigest: string, signal?: AbortSignal): Promise<Descriptor>;
+  /**
+   * At most 4 MiB. Given a digest or a descriptor, digest, size and media type are checked against it. Refused: HTML, schema 1, a mediaType field other
+   * than Content-Type, an index with layers or a manifest with manifests (CVE-2021-41190).
+   */
+  manifest(wanted: string | Pick<Descriptor, 'digest' | 'size' | 'mediaType'>, signal?: AbortSignal): Promise<FetchedManifest>;
+  /** The bytes as they come; fails as soon as there are too many, and at the end when digest or size differ. Must be iterated, or `signal` aborted. */
+  blob(descriptor: Pick<Descriptor, 'digest' | 'size'>, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
+  /** Refuses a descriptor of more than `limit` bytes before asking. */
+  blobBytes(descriptor: Pick<Descriptor, 'digest' | 'size'>, limit: number, signal?: AbortSignal): Promise<Uint8Array>;
+  /** Artifacts whose subject is `digest`. No such list: empty. `limit`: 1000 unless told. Filtered by `artifactType` here, whatever the registry did. */
+  referrers(
+    digest: string,
+    options?: { readonly artifactType?: string; readonly limit?: number; readonly signal?: AbortSignal },
+  ): Promise<Referrers>;
+  /** Uploads unless the registry has it. */
+  pushBlob(bytes: Uint8Array, options?: { readonly mediaType?: string; readonly signal?: AbortSignal }): Promise<Descriptor>;
+  /** By tag, else by digest. `subject` is what the registry said in OCI-Subject. */
+  pushManifest(
+    bytes: Uint8Array,
+    mediaType: string,
+    options?: { readonly tag?: string; readonly signal?: AbortSignal },
+  ): Promise<{ readonly digest: string; readonly subject?: string }>;
+  /** Pushes a manifest with a `subject`; where the registry has no referrers API, adds it to the fallback tag's index and reads it back. */
+  pushReferrer(
+    bytes: Uint8Array,
+    mediaType: string,
+    options?: { readonly signal?: AbortSignal },
+  ): Promise<{ readonly digest: string; readonly via: Referrers['via'] }>;
+}
