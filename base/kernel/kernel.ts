@@ -1,6 +1,6 @@
 import { startWorker } from '../process/index.ts';
-import { connectCalls, workerGone } from './worker-calls.ts';
-import type { Caller } from './worker-calls.ts';
+import { onDemand } from './on-demand.ts';
+import { connectCalls } from './worker-calls.ts';
 import type { MountCalls } from './kernel-mounts.worker.ts';
 import type { NamespaceCalls } from './kernel-namespaces.worker.ts';
 import type { FileCalls } from './kernel-files.worker.ts';
@@ -31,6 +31,9 @@ export interface Kernel {
   close(): Promise<void>;
 }
 
+/** How long the Worker for slow calls outlives its last one: a Worker holds some 10 MB. */
+const FILES_IDLE_MS = 30_000;
+
 /**
  * Starts one Worker for mounts and one for namespace windows; a third, for what may take seconds (removal, syncfs, usage), at
  * its first call. So a slow delete never delays a pin or a mount.
@@ -40,27 +43,19 @@ export async function startKernelWorker(): Promise<Kernel> {
     connectCalls<MountCalls>(startWorker(import.meta.url, './kernel-mounts.worker.ts')),
     connectCalls<NamespaceCalls>(startWorker(import.meta.url, './kernel-namespaces.worker.ts')),
   ]);
-  let closed = false;
-  let started: Promise<Caller<FileCalls>> | undefined;
-  const files = (): Promise<Caller<FileCalls>> => {
-    if (closed && started === undefined) return Promise.reject(workerGone('it was closed'));
-    return (started ??= connectCalls<FileCalls>(startWorker(import.meta.url, './kernel-files.worker.ts')));
-  };
+  const files = onDemand(FILES_IDLE_MS, () => connectCalls<FileCalls>(startWorker(import.meta.url, './kernel-files.worker.ts')));
   return {
     mount: (...values) => mounts.call('mount', ...values),
-    umount: async (...values) => void (await mounts.call('umount', ...values)),
+    umount: (...values) => mounts.call('umount', ...values),
     bindMount: (...values) => mounts.call('bindMount', ...values),
     mountOverlay: (overlay) => mounts.call('mountOverlay', overlay),
     setPropagation: (...values) => mounts.call('setPropagation', ...values),
-    syncfs: async (path) => (await files()).call('syncfs', path),
-    removeTree: async (path) => (await files()).call('removeTree', path),
-    diskUsage: async (path) => (await files()).call('diskUsage', path),
+    syncfs: (path) => files.use((caller) => caller.call('syncfs', path)),
+    removeTree: (path) => files.use((caller) => caller.call('removeTree', path)),
+    diskUsage: (path) => files.use((caller) => caller.call('diskUsage', path)),
     pinNamespaces: (input) => namespaces.call('pinNamespaces', input),
     configureNamespaces: (input) => namespaces.call('configureNamespaces', input),
     unpinNamespaces: (dir) => namespaces.call('unpinNamespaces', dir),
-    async close() {
-      closed = true;
-      await Promise.all([mounts.close(), namespaces.close(), started?.then((caller) => caller.close())]);
-    },
+    close: async () => void (await Promise.all([mounts.close(), namespaces.close(), files.close()])),
   };
 }

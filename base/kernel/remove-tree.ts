@@ -7,7 +7,7 @@ import { AT_REMOVEDIR } from './constants.ts';
 
 const c = { unlinkat: glibc('unlinkat', 'int', ['int', 'void *', 'int']) };
 
-const { ENOENT, EISDIR, ENOTEMPTY, EEXIST, EPERM } = constants.errno;
+const { ENOENT, EISDIR, ENOTEMPTY, EBUSY, EEXIST, EPERM } = constants.errno;
 /** How often one folder is read again because names appear in it while it is emptied. */
 const PASSES = 100;
 
@@ -71,5 +71,6 @@ function removeFolder(descent: Descent, name: Buffer, path: string): boolean {
   const errno = lastErrno();
   if (errno === ENOENT) return true;
   if (errno === ENOTEMPTY || errno === EEXIST) return false;
+  if (errno === EBUSY) throw kernelError(errno, 'unlinkat', subject(path, name), 'something is mounted there', 'unmount it first');
   throw kernelError(errno, 'unlinkat', subject(path, name));
 }

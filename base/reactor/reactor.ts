@@ -20,6 +20,11 @@ export interface Reactor {
    */
   onExit(pidfd: number, callback: () => void): () => void;
   /**
+   * Calls back once, when the process behind `pidfd` has been reaped as well: from then on `pidfdInfo` knows its exit code.
+   * Needs kernel 6.10; an older one calls back at the end of the process only when it is reaped already.
+   */
+  onReaped(pidfd: number, callback: () => void): () => void;
+  /**
    * Calls back whenever `fd` is readable, at its end or in error, and again as long as it is: the callback reads until EAGAIN or
    * unsubscribes. Never two callbacks at once. Returns unsubscribe. A descriptor has one subscriber (KERNEL_EEXIST).
    */
@@ -38,6 +43,8 @@ export const WAKE = 0;
 interface Subscription {
   readonly id: number;
   readonly fd: number;
+  /** EPOLL* events to wait for; EPOLLHUP and EPOLLERR always count. */
+  readonly events: number;
   readonly repeated: boolean;
   readonly callback: () => void;
 }
@@ -65,9 +72,9 @@ export async function startReactor(): Promise<Reactor> {
     return subscriptions.delete(subscription.id);
   };
 
-  const subscribe = (fd: number, repeated: boolean, callback: () => void): (() => void) => {
-    const subscription = { id: ++sequence, fd, repeated, callback };
-    epollAdd(epoll, fd, EPOLLIN | EPOLLONESHOT, subscription.id);
+  const subscribe = (fd: number, events: number, repeated: boolean, callback: () => void): (() => void) => {
+    const subscription: Subscription = { id: ++sequence, fd, events: events | EPOLLONESHOT, repeated, callback };
+    epollAdd(epoll, fd, subscription.events, subscription.id);
     // The number is free in the kernel, so who had it before closed it without a word.
     const stale = subscriptions.get(byFd.get(fd) ?? WAKE);
     if (stale !== undefined) forget(stale);
@@ -81,7 +88,7 @@ export async function startReactor(): Promise<Reactor> {
   const deliver = (id: number): void => {
     const subscription = subscriptions.get(id);
     if (subscription === undefined) return;
-    const { fd, repeated, callback } = subscription;
+    const { fd, events, repeated, callback } = subscription;
     if (!repeated && forget(subscription)) epollRemove(epoll, fd);
     try {
       callback();
@@ -91,7 +98,7 @@ export async function startReactor(): Promise<Reactor> {
         throw error;
       });
     }
-    if (subscriptions.has(id) && !epollRearm(epoll, fd, EPOLLIN | EPOLLONESHOT, id)) forget(subscription);
+    if (subscriptions.has(id) && !epollRearm(epoll, fd, events, id)) forget(subscription);
   };
   worker.on('message', (ids: number[]) => ids.forEach(deliver));
   // After the listener: adding one holds the process again.
@@ -110,8 +117,9 @@ export async function startReactor(): Promise<Reactor> {
     closeFd(wake);
   };
   return {
-    onExit: (pidfd, callback) => subscribe(pidfd, false, callback),
-    onReadable: (fd, callback) => subscribe(fd, true, callback),
+    onExit: (pidfd, callback) => subscribe(pidfd, EPOLLIN, false, callback),
+    onReaped: (pidfd, callback) => subscribe(pidfd, 0, false, callback),
+    onReadable: (fd, callback) => subscribe(fd, EPOLLIN, true, callback),
     close: () => (closing ??= close()),
   };
 }

@@ -1,0 +1,53 @@
+import { workerGone } from './worker-calls.ts';
+
+interface Closable {
+  close(): Promise<void>;
+}
+
+/** Something that is started at its first use and ended when it has been idle. */
+export interface OnDemand<Thing extends Closable> {
+  use<Result>(body: (thing: Thing) => Promise<Result>): Promise<Result>;
+  /** Waits for uses under way and ends the thing; later uses fail. */
+  close(): Promise<void>;
+}
+
+/** Starts a thing by `start` when it is needed; ends it `idleMs` after its last use, or with a use that finds it broken. */
+export function onDemand<Thing extends Closable>(idleMs: number, start: () => Promise<Thing>): OnDemand<Thing> {
+  let thing: Promise<Thing> | undefined;
+  let uses = 0;
+  let timer: NodeJS.Timeout | undefined;
+  let closed = false;
+  const ending = new Set<Promise<void>>();
+
+  const end = (): void => {
+    clearTimeout(timer);
+    const ended = thing?.then((started) => started.close()).catch(() => undefined);
+    thing = undefined;
+    if (ended === undefined) return;
+    ending.add(ended);
+    void ended.then(() => ending.delete(ended));
+  };
+
+  return {
+    async use(body) {
+      if (closed) throw workerGone('it was closed');
+      clearTimeout(timer);
+      uses += 1;
+      const mine = (thing ??= start());
+      try {
+        return await body(await mine);
+      } catch (error) {
+        if ((error as { code?: unknown }).code === 'KERNEL_WORKER_GONE' && thing === mine) end();
+        throw error;
+      } finally {
+        uses -= 1;
+        if (uses === 0 && !closed && thing !== undefined) timer = setTimeout(end, idleMs).unref();
+      }
+    },
+    async close() {
+      closed = true;
+      end();
+      await Promise.all(ending);
+    },
+  };
+}
