@@ -4,7 +4,7 @@ export { mayAdmit } from './policy/matching.ts';
 export { explainPolicy } from './policy/explain.ts';
 export type { PolicyExplanation } from './policy/explain.ts';
 export { trustPolicySchema } from './policy/schema.ts';
-export { starterPolicy } from './policy/starter.ts';
+export { starterPolicy, writeStarterPolicy } from './policy/starter.ts';
 export { gather } from './evidence/gather.ts';
 export type { GatherLimits } from './evidence/limits.ts';
 export { sealDossier } from './evidence/dossier.ts';

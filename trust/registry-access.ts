@@ -8,7 +8,7 @@ import { recordOf } from './strict-json.ts';
 
 /** Registries as a command reaches them: mirrors, plain HTTP where it was allowed, and the user's credentials. */
 export interface RegistryAccess {
-  repositories(reference: Reference): RegistryRepository[];
+  repositories(reference: Reference): readonly RegistryRepository[];
   close(): Promise<void>;
 }
 

@@ -1,6 +1,5 @@
-import type { RegistryRepository } from '../base/distribution/index.ts';
-import { PortcullisError, isPortcullisError, reasonOf } from '../base/errors/index.ts';
-import { parseStrictJson, recordOf } from './strict-json.ts';
+import type { Descriptor, FetchedManifest, RegistryRepository } from '../base/distribution/index.ts';
+import { PortcullisError, isPortcullisError } from '../base/errors/index.ts';
 import type { Platform } from './types.ts';
 
 /** What a reference stands for at this moment. Equal digests when there is no index. */
@@ -18,7 +17,7 @@ export function hostPlatform(): Platform {
 
 /**
  * Resolves a tag or digest once, at the first repository that has it, and picks the platform's manifest of an index.
- * @throws PortcullisError `TRUST_NO_PLATFORM`, `TRUST_BAD_INDEX`, and those of base/distribution
+ * @throws PortcullisError `TRUST_NO_PLATFORM`, and those of base/distribution
  */
 export async function resolveImage(
   repositories: readonly RegistryRepository[],
@@ -26,9 +25,9 @@ export async function resolveImage(
   platform: Platform,
   signal?: AbortSignal,
 ): Promise<ResolvedImage> {
-  const { bytes, digest } = await firstAnswer(repositories, tagOrDigest, signal);
-  const entries = indexEntries(bytes);
-  if (entries === undefined) return { digest, manifestDigest: digest };
+  const { digest, content } = await firstAnswer(repositories, tagOrDigest, signal);
+  if (content.kind !== 'index') return { digest, manifestDigest: digest };
+  const entries = content.manifests;
   const chosen =
     entries.find((entry) => matches(entry, platform)) ??
     entries.find((entry) => matches(entry, { os: platform.os, architecture: platform.architecture }));
@@ -47,18 +46,18 @@ export async function resolveImage(
 
 /**
  * The digest a tag stands for, and those of all manifests when it is an index.
- * @throws PortcullisError `TRUST_BAD_INDEX`, and those of base/distribution
+ * @throws PortcullisError of base/distribution
  */
 export async function resolveAll(repository: RegistryRepository, tagOrDigest: string, signal?: AbortSignal): Promise<readonly string[]> {
-  const { bytes, digest } = await repository.manifest(tagOrDigest, signal);
-  return [...new Set([digest, ...(indexEntries(bytes) ?? []).map((entry) => entry.digest)])];
+  const { digest, content } = await repository.manifest(tagOrDigest, signal);
+  return [...new Set([digest, ...(content.kind === 'index' ? content.manifests : []).map((entry) => entry.digest)])];
 }
 
 async function firstAnswer(
   repositories: readonly RegistryRepository[],
   tagOrDigest: string,
   signal?: AbortSignal,
-): Promise<{ bytes: Uint8Array; digest: string }> {
+): Promise<FetchedManifest> {
   let failure: unknown;
   for (const repository of repositories) {
     try {
@@ -71,52 +70,6 @@ async function firstAnswer(
   throw failure;
 }
 
-interface IndexEntry {
-  readonly digest: string;
-  readonly os: string;
-  readonly architecture: string;
-  readonly variant: string;
-}
-
-function indexEntries(bytes: Uint8Array): readonly IndexEntry[] | undefined {
-  let document: Readonly<Record<string, unknown>> | undefined;
-  try {
-    document = recordOf(parseStrictJson(bytes));
-  } catch (error) {
-    throw badIndex(reasonOf(error));
-  }
-  const manifests = document?.['manifests'];
-  if (manifests === undefined) return undefined;
-  if (!Array.isArray(manifests)) throw badIndex('its list of manifests is not a list');
-  return manifests.map((value: unknown) => {
-    const entry = recordOf(value);
-    const platform = recordOf(entry?.['platform']);
-    const digest = entry?.['digest'];
-    if (typeof digest !== 'string' || !/^sha256:[0-9a-f]{64}$/.test(digest)) throw badIndex('one of its manifests has no sha256 digest');
-    return {
-      digest,
-      os: textOf(platform?.['os']),
-      architecture: textOf(platform?.['architecture']),
-      variant: textOf(platform?.['variant']),
-    };
-  });
-}
-
-function badIndex(why: string): PortcullisError {
-  return new PortcullisError({
-    code: 'TRUST_BAD_INDEX',
-    kind: 'invalid',
-    attempted: 'read image index',
-    on: '',
-    why,
-    fix: 'push the image again',
-  });
-}
-
-function textOf(value: unknown): string {
-  return typeof value === 'string' ? value : '';
-}
-
-function matches(entry: IndexEntry, { os, architecture, variant }: Platform): boolean {
-  return entry.os === os && entry.architecture === architecture && (variant === undefined || entry.variant === variant);
+function matches({ platform }: Descriptor, { os, architecture, variant }: Platform): boolean {
+  return platform?.os === os && platform.architecture === architecture && (variant === undefined || platform.variant === variant);
 }

@@ -10,6 +10,8 @@ export interface Collection {
   /** Takes one of the places for items; false when none is left, which is then recorded once for the source. */
   take(source: string): boolean;
   add(item: EvidenceItem): void;
+  /** Records that a source holds more than is read. */
+  overflow(source: string): void;
   /** Records a source that could not be asked. */
   failed(source: string, error: unknown): void;
   /** In an order that does not depend on which answer came first. */
@@ -27,17 +29,21 @@ export function createCollection(limits: GatherLimits, outer: AbortSignal | unde
     limits.milliseconds,
   );
   let taken = 0;
+  const overflow = (source: string): void => {
+    unreachable.set(source, `it lists more than is read for one image (${limits.items} items, ${limits.listing} entries)`);
+  };
   return {
     limits,
     signal: outer === undefined ? timeout.signal : AbortSignal.any([outer, timeout.signal]),
     take(source) {
       if (taken >= limits.items) {
-        unreachable.set(source, `it holds more evidence than the ${limits.items} items that are read for an image`);
+        overflow(source);
         return false;
       }
       taken += 1;
       return true;
     },
+    overflow,
     add: (item) => void items.push(item),
     failed(source, error) {
       unreachable.set(source, timeout.signal.aborted ? reasonOf(timeout.signal.reason) : reasonOf(error));

@@ -11,8 +11,6 @@ import {
   signatureTag,
   simpleSigningMediaType,
 } from './cosign-names.ts';
-import { parseArtifactManifest } from './artifact-manifest.ts';
-import type { ArtifactLayer } from './artifact-manifest.ts';
 import { isBadContent, isNotFound } from './collection.ts';
 import type { Collection } from './collection.ts';
 
@@ -23,8 +21,12 @@ export async function collectBundles(repository: RegistryRepository, digest: str
   const source = `${repository.host}/${repository.repository}, referrers of ${digest}`;
   try {
     // The filter by type is ours: registries may ignore the question's, and one listing serves every kind.
-    const { via, descriptors } = await repository.referrers(digest, { limit: collection.limits.items + 1, signal: collection.signal });
+    const { via, descriptors, complete } = await repository.referrers(digest, {
+      limit: collection.limits.listing,
+      signal: collection.signal,
+    });
     const foundBy = via === 'referrers' ? 'referrers' : `fallback-tag ${digest.replace(':', '-')}`;
+    if (!complete) collection.overflow(source);
     const chosen = descriptors.filter(mayBeSignatureBundle).filter(() => collection.take(source));
     await inParallel(chosen, collection.limits.parallel, (descriptor) =>
       addBundle(
@@ -48,16 +50,17 @@ function mayBeSignatureBundle(descriptor: Descriptor): boolean {
 
 async function addBundle(repository: RegistryRepository, descriptor: Descriptor, found: Found, collection: Collection): Promise<void> {
   await addOrRecord(found, collection, async () => {
-    const manifest = parseArtifactManifest((await repository.manifest(descriptor.digest, collection.signal)).bytes);
+    const { content: manifest } = await repository.manifest(descriptor, collection.signal);
+    if (manifest.kind !== 'manifest') return;
     const layer = manifest.layers.find(({ mediaType }) => bundleMediaTypes.includes(mediaType));
     // Something else of no stated type: another tool's artifact, not ours to judge.
     if (layer === undefined || (manifest.annotations[predicateTypeAnnotation] ?? cosignPredicateType) !== cosignPredicateType) return;
-    if (manifest.subject !== found.attachedTo) {
+    if (manifest.subject?.digest !== found.attachedTo) {
       collection.add(
         unusable(
           found,
           layer,
-          `its manifest says it belongs to ${manifest.subject ?? 'nothing'}, and it was listed for ${found.attachedTo}`,
+          `its manifest says it belongs to ${manifest.subject?.digest ?? 'nothing'}, and it was listed for ${found.attachedTo}`,
         ),
       );
       return;
@@ -96,7 +99,9 @@ export async function collectSimpleSigning(repository: RegistryRepository, diges
   try {
     const manifest = await repository.manifest(tag, collection.signal);
     const here = { ...found, manifestDigest: manifest.digest };
-    const layers = parseArtifactManifest(manifest.bytes).layers.filter(({ mediaType }) => mediaType === simpleSigningMediaType);
+    const layers = (manifest.content.kind === 'manifest' ? manifest.content.layers : []).filter(
+      ({ mediaType }) => mediaType === simpleSigningMediaType,
+    );
     const chosen = layers.filter(() => collection.take(source));
     await inParallel(chosen, collection.limits.parallel, (layer) =>
       addOrRecord(
@@ -116,7 +121,7 @@ export async function collectSimpleSigning(repository: RegistryRepository, diges
   }
 }
 
-async function addOrRecord(found: Found, collection: Collection, add: () => Promise<void>, layer?: ArtifactLayer): Promise<void> {
+async function addOrRecord(found: Found, collection: Collection, add: () => Promise<void>, layer?: Descriptor): Promise<void> {
   try {
     await add();
   } catch (error) {
@@ -125,13 +130,13 @@ async function addOrRecord(found: Found, collection: Collection, add: () => Prom
   }
 }
 
-function unusable(found: Found, layer: ArtifactLayer | undefined, problem: string): EvidenceItem {
+function unusable(found: Found, layer: Descriptor | undefined, problem: string): EvidenceItem {
   return { ...found, ...(layer === undefined ? { blobDigest: '', mediaType: '', annotations: {} } : layerFacts(layer)), problem };
 }
 
 /** Of a descriptor's annotations only the signature is evidence; anything else a registry adds is left behind. */
-function layerFacts(layer: ArtifactLayer): Pick<EvidenceItem, 'blobDigest' | 'mediaType' | 'annotations'> {
-  const signature = layer.annotations[signatureAnnotation];
+function layerFacts(layer: Descriptor): Pick<EvidenceItem, 'blobDigest' | 'mediaType' | 'annotations'> {
+  const signature = layer.annotations?.[signatureAnnotation];
   return {
     blobDigest: layer.digest,
     mediaType: layer.mediaType,

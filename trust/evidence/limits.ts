@@ -2,6 +2,8 @@
 export interface GatherLimits {
   /** Signature artifacts read, over all sources. */
   readonly items: number;
+  /** Entries read of one listing of referrers, of any kind. */
+  readonly listing: number;
   /** Bytes of one bundle or payload. */
   readonly blobBytes: number;
   /** Bytes of an image manifest kept for a message signature. */
@@ -14,6 +16,7 @@ export interface GatherLimits {
 
 export const defaultLimits: GatherLimits = {
   items: 64,
+  listing: 1000,
   blobBytes: 1024 * 1024,
   subjectBytes: 1024 * 1024,
   milliseconds: 20_000,

@@ -1,11 +1,10 @@
 import type { Descriptor, RegistryRepository } from '../../base/distribution/index.ts';
+import { PortcullisError } from '../../base/errors/index.ts';
 import { sha256Digest } from '../canonical-json.ts';
 import type { SigningKey } from '../keys/private-key.ts';
 import { signMessage } from '../keys/private-key.ts';
 import { verifySignature } from '../keys/verify-signature.ts';
 import { decodeBase64 } from '../strict-json.ts';
-import { parseArtifactManifest } from './artifact-manifest.ts';
-import type { ArtifactLayer } from './artifact-manifest.ts';
 import { isNotFound } from './collection.ts';
 import {
   bundleContentAnnotation,
@@ -47,9 +46,19 @@ export interface SignedImage {
 
 /**
  * Signs one digest and pushes what `cosign verify --key` accepts.
- * @throws PortcullisError of base/distribution
+ * @throws PortcullisError `TRUST_DIGEST_NOT_SHA256`, and those of base/distribution
  */
 export async function signImage(input: SignImageInput): Promise<SignedImage> {
+  if (!input.digest.startsWith('sha256:')) {
+    throw new PortcullisError({
+      code: 'TRUST_DIGEST_NOT_SHA256',
+      kind: 'invalid',
+      attempted: 'sign image',
+      on: input.digest,
+      why: "cosign's signatures name sha256 digests only",
+      fix: 'name the image by tag or sha256 digest',
+    });
+  }
   return input.format === 'bundle' ? pushBundle(input) : pushSimpleSigning(input);
 }
 
@@ -81,7 +90,7 @@ async function pushSimpleSigning({ repository, digest, key, identity, signal }: 
   const own = present?.layers.find((layer) => layer.digest === sha256Digest(payload) && signedBy(layer, payload, key));
   if (present !== undefined && own !== undefined) return { digest, format: 'legacy', manifestDigest: present.manifestDigest, via: tag };
   const { size, digest: blobDigest } = await repository.pushBlob(payload);
-  const layer: ArtifactLayer = {
+  const layer: Descriptor = {
     mediaType: simpleSigningMediaType,
     digest: blobDigest,
     size,
@@ -90,7 +99,7 @@ async function pushSimpleSigning({ repository, digest, key, identity, signal }: 
   const layers = [...(present?.layers ?? []), layer];
   const config = await pushConfig(repository, layers);
   const manifest = { schemaVersion: 2, mediaType: ociManifestType, config, layers };
-  const pushed = await repository.pushManifest(Buffer.from(JSON.stringify(manifest)), ociManifestType, tag);
+  const pushed = await repository.pushManifest(Buffer.from(JSON.stringify(manifest)), ociManifestType, { tag });
   return { digest, format: 'legacy', manifestDigest: pushed.digest, via: tag };
 }
 
@@ -98,25 +107,25 @@ async function presentSignatures(
   repository: RegistryRepository,
   tag: string,
   signal?: AbortSignal,
-): Promise<{ readonly layers: readonly ArtifactLayer[]; readonly manifestDigest: string } | undefined> {
+): Promise<{ readonly layers: readonly Descriptor[]; readonly manifestDigest: string } | undefined> {
   try {
-    const { bytes, digest } = await repository.manifest(tag, signal);
-    return { layers: parseArtifactManifest(bytes).layers, manifestDigest: digest };
+    const { content, digest } = await repository.manifest(tag, signal);
+    return { layers: content.kind === 'manifest' ? content.layers : [], manifestDigest: digest };
   } catch (error) {
     if (isNotFound(error)) return undefined;
     throw error;
   }
 }
 
-function signedBy(layer: ArtifactLayer, payload: Uint8Array, key: SigningKey): boolean {
-  const signature = decodeBase64(layer.annotations[signatureAnnotation]);
+function signedBy(layer: Descriptor, payload: Uint8Array, key: SigningKey): boolean {
+  const signature = decodeBase64(layer.annotations?.[signatureAnnotation]);
   return signature !== undefined && verifySignature(key.public, payload, signature);
 }
 
 /** cosign's older form is an image: its configuration lists the payloads as layers, which stand uncompressed. */
 async function pushConfig(
   repository: RegistryRepository,
-  layers: readonly ArtifactLayer[],
+  layers: readonly Descriptor[],
 ): Promise<Pick<Descriptor, 'mediaType' | 'digest' | 'size'>> {
   const config = {
     architecture: '',

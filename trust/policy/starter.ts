@@ -1,4 +1,8 @@
-import { apiVersion, trustPolicySchemaId } from './schema.ts';
+import { writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { writeFileAtomic } from '../../base/storage/index.ts';
+import { apiVersion, trustPolicySchema, trustPolicySchemaId } from './schema.ts';
 
 /** A commented policy to begin with; it admits nothing but images signed by `cosign.pub`. `schema`: a URL or a path beside the file. */
 export function starterPolicy(schema: string = trustPolicySchemaId): string {
@@ -32,4 +36,27 @@ rules:
   # - images: ["localhost:*/dev/**"]
   #   allow: unverified
 `;
+}
+
+/**
+ * Writes the starter policy to a new file, and the schema beside it (hidden, so that a policy folder does not load it).
+ * @throws PortcullisError `TRUST_POLICY_NOT_WRITTEN`
+ */
+export async function writeStarterPolicy(file: string): Promise<{ readonly file: string; readonly schemaFile: string }> {
+  const schemaName = '.trust-policy.schema.json';
+  const schemaFile = join(dirname(file), schemaName);
+  try {
+    await writeFile(file, starterPolicy(`./${schemaName}`), { flag: 'wx', mode: 0o644 });
+    await writeFileAtomic(schemaFile, `${JSON.stringify(trustPolicySchema, null, 2)}\n`, { mode: 0o644 });
+  } catch (error) {
+    throw new PortcullisError({
+      code: 'TRUST_POLICY_NOT_WRITTEN',
+      kind: 'invalid',
+      attempted: 'write starter policy',
+      on: file,
+      why: reasonOf(error),
+      fix: 'name a new file in a writable folder',
+    });
+  }
+  return { file, schemaFile };
 }

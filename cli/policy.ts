@@ -1,0 +1,89 @@
+import type { Command } from 'commander';
+import { explainPolicy, explainReason, loadPolicy, starterPolicy, writeStarterPolicy } from '../trust/index.ts';
+import type { PolicyExplanation } from '../trust/index.ts';
+import { exitCodes, print, run, withOutput } from './output.ts';
+import type { OutputFormat } from './output.ts';
+
+interface Flags {
+  readonly output: OutputFormat;
+}
+
+interface ExplainFlags extends Flags {
+  readonly policy: readonly string[];
+  readonly namespace: string;
+}
+
+export function register(program: Command): void {
+  const policy = program.command('policy').description('write, check and explain trust policies');
+  withOutput(
+    policy
+      .command('init')
+      .description('print a commented policy to begin with, or write it')
+      .argument('[file]', 'file to write; it must not exist'),
+  )
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ portcullis policy init\n  $ portcullis policy init policy.yaml     also writes the schema beside it, for editors',
+    )
+    .action((file: string | undefined, flags: Flags) => run(flags.output, () => init(file, flags)));
+  withOutput(
+    policy
+      .command('check')
+      .description('check policy files: every problem at once, as file:line:column')
+      .argument('<path...>', 'files or folders'),
+  )
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ portcullis policy check policy.yaml\n  $ portcullis policy check /etc/portcullis/policy.d --output json\n\nExit status: 0 valid, 1 not.',
+    )
+    .action((paths: readonly string[], flags: Flags) =>
+      run(
+        flags.output,
+        () => check(paths, flags),
+        (error) => (error.code === 'TRUST_POLICY_INVALID' ? exitCodes.no : undefined),
+      ),
+    );
+  withOutput(
+    policy
+      .command('explain')
+      .description('say which rules match an image and what they demand; asks no registry')
+      .argument('<image>', 'reference of the image')
+      .requiredOption('--policy <path...>', 'policy files or folders')
+      .option('--namespace <name>', 'Kubernetes namespace; without it, rules for namespaces do not match', ''),
+  )
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ portcullis policy explain busybox:1 --policy policy.yaml --namespace team-a\n\nExit status: 0 some evidence could admit it, 1 none could.',
+    )
+    .action((image: string, flags: ExplainFlags) => run(flags.output, () => explain(image, flags)));
+}
+
+async function init(file: string | undefined, flags: Flags): Promise<number> {
+  if (file === undefined) {
+    const text = starterPolicy();
+    print(flags.output, { policy: text }, text);
+    return exitCodes.yes;
+  }
+  const written = await writeStarterPolicy(file);
+  print(flags.output, written, `wrote ${written.file} (schema for editors: ${written.schemaFile})\n`);
+  return exitCodes.yes;
+}
+
+async function check(paths: readonly string[], flags: Flags): Promise<number> {
+  const { policy, otherDocuments, files } = await loadPolicy({ paths });
+  const count = `${policy.rules.length} rule${policy.rules.length === 1 ? '' : 's'}`;
+  const others = otherDocuments.map(({ kind, name }) => `left to others: ${kind} ${name}\n`).join('');
+  print(
+    flags.output,
+    { valid: true, revision: policy.revision, rules: policy.rules, otherDocuments, files },
+    `valid: ${count}, revision ${policy.revision}\n${others}`,
+  );
+  return exitCodes.yes;
+}
+
+async function explain(image: string, flags: ExplainFlags): Promise<number> {
+  const { policy } = await loadPolicy({ paths: flags.policy });
+  const explanation: PolicyExplanation = explainPolicy(policy, image, flags.namespace);
+  print(flags.output, explanation, explainReason(explanation.reasons));
+  return explanation.outcome === 'denied' ? exitCodes.no : exitCodes.yes;
+}

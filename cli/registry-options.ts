@@ -1,0 +1,17 @@
+import type { Command } from 'commander';
+
+export interface RegistryFlags {
+  readonly registryMirror: readonly string[];
+  readonly insecureRegistry: readonly string[];
+}
+
+/** Adds the options of every command that reaches a registry by itself. */
+export function withRegistries(command: Command): Command {
+  return command
+    .option('--registry-mirror <host=url>', 'ask this URL instead of the host; may be repeated', collect, [])
+    .option('--insecure-registry <host>', 'allow plain HTTP to this host; may be repeated', collect, []);
+}
+
+function collect(value: string, before: readonly string[]): readonly string[] {
+  return [...before, value];
+}

@@ -1,0 +1,61 @@
+import type { Command } from 'commander';
+import { explainVerdict, loadPolicy, openRegistries, policyOfKey, verifyImage } from '../trust/index.ts';
+import type { Verdict } from '../trust/index.ts';
+import { exitCodes, print, run, withOutput } from './output.ts';
+import type { OutputFormat } from './output.ts';
+import { withRegistries } from './registry-options.ts';
+import type { RegistryFlags } from './registry-options.ts';
+
+interface VerifyFlags extends RegistryFlags {
+  readonly policy?: readonly string[];
+  readonly key?: string;
+  readonly namespace: string;
+  readonly output: OutputFormat;
+}
+
+const examples = `
+Examples:
+  $ portcullis verify registry.example.com/team/app:1 --policy policy.yaml
+  $ portcullis verify registry.example.com/team/app:1 --policy policy.yaml --namespace team-a --output json
+  $ portcullis verify 127.0.0.1:5000/app:1 --key cosign.pub
+
+Exit status: 0 admitted, 1 denied, 2 wrong use, 3 undecided (evidence could not be asked for), 4 failed.`;
+
+export function register(program: Command): void {
+  const command = program
+    .command('verify')
+    .description('decide whether an image may run, and say why')
+    .argument('<image>', 'reference of the image')
+    .option('--policy <path...>', 'policy files or folders')
+    .option('--key <file>', 'public key that must have signed the image, instead of a policy')
+    .option('--namespace <name>', 'Kubernetes namespace; without it, rules for namespaces do not match', '')
+    .addHelpText('after', examples);
+  withOutput(withRegistries(command)).action((image: string, flags: VerifyFlags) => {
+    if ((flags.policy === undefined) === (flags.key === undefined))
+      command.error('error: name --policy FILE or --key FILE', { exitCode: exitCodes.usage });
+    // Without the registry there is no evidence: no decision, not a broken command.
+    return run(
+      flags.output,
+      () => verify(image, flags),
+      (error) => (['unavailable', 'denied', 'deadline'].includes(error.kind) ? exitCodes.undecided : undefined),
+    );
+  });
+}
+
+async function verify(reference: string, flags: VerifyFlags): Promise<number> {
+  const policy = flags.key === undefined ? (await loadPolicy({ paths: flags.policy ?? [] })).policy : await policyOfKey(flags.key);
+  const registry = await openRegistries({ mirrors: flags.registryMirror, insecureHosts: flags.insecureRegistry });
+  try {
+    const { verdict } = await verifyImage({ reference, namespace: flags.namespace, policy, registry, now: new Date() });
+    print(flags.output, verdict, explainVerdict(verdict));
+    return outcomeCodes[verdict.outcome];
+  } finally {
+    await registry.close();
+  }
+}
+
+const outcomeCodes: Readonly<Record<Verdict['outcome'], number>> = {
+  admit: exitCodes.yes,
+  deny: exitCodes.no,
+  undecided: exitCodes.undecided,
+};

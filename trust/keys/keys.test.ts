@@ -1,0 +1,141 @@
+import assert from 'node:assert/strict';
+import { constants, generateKeyPairSync, sign } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { decryptCosignKey } from './cosign-key-file.ts';
+import type { PassphraseSource } from './passphrase.ts';
+import { writePem } from './pem.ts';
+import { generateKeyPair, loadSigningKey, signMessage } from './private-key.ts';
+import { describeKey, parsePublicKey, policyKey } from './public-key.ts';
+import { verifySignature } from './verify-signature.ts';
+
+const fixtures = join(import.meta.dirname, '../evidence/fixtures/keys');
+const words = (passphrase: string): PassphraseSource => ({ environment: { COSIGN_PASSWORD: passphrase } });
+const message = Buffer.from('a message');
+let folder = '';
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'trust-keys-'));
+});
+after(() => rm(folder, { recursive: true }));
+
+test("reads cosign's encrypted key file and its plain SEC1 form as the same key", async () => {
+  const encrypted = await loadSigningKey(join(fixtures, 'ecdsa-p256.key'), words('fixture'));
+  const plain = await loadSigningKey(join(fixtures, 'ecdsa-p256.sec1.pem'), { environment: {} });
+  const published = parsePublicKey('p', await readFile(join(fixtures, 'ecdsa-p256.pub'), 'utf8'));
+  assert.equal(encrypted.public.spki, plain.public.spki);
+  assert.equal('spki' in published ? published.spki : '', plain.public.spki);
+});
+
+test('a wrong passphrase is a clear error', async () => {
+  await assert.rejects(
+    loadSigningKey(join(fixtures, 'ecdsa-p256.key'), words('wrong')),
+    /passphrase is wrong or the file is damaged.*TRUST_KEY_UNREADABLE/,
+  );
+});
+
+test('an encrypted key without any passphrase source names the ways to give one', async () => {
+  await assert.rejects(
+    loadSigningKey(join(fixtures, 'ecdsa-p256.key'), { environment: {} }),
+    /PORTCULLIS_PASSPHRASE.*TRUST_PASSPHRASE_MISSING/,
+  );
+});
+
+test('a passphrase file wins over the environment, and only its first line counts', async () => {
+  const file = join(folder, 'words');
+  await writeFile(file, 'fixture\nmore\n');
+  await loadSigningKey(join(fixtures, 'ecdsa-p256.key'), { ...words('wrong'), file });
+});
+
+test('a public key given as the private one is told so', async () => {
+  await assert.rejects(loadSigningKey(join(fixtures, 'ecdsa-p256.pub'), words('')), /name the private key/);
+});
+
+test('scrypt parameters that would eat the memory are refused before they are used', async () => {
+  const bomb = {
+    kdf: { name: 'scrypt', params: { N: 2 ** 30, r: 8, p: 1 }, salt: 'AA==' },
+    cipher: { name: 'nacl/secretbox', nonce: 'AA==' },
+    ciphertext: 'AA==',
+  };
+  await assert.rejects(decryptCosignKey(Buffer.from(JSON.stringify(bomb)), ''), /scrypt parameters/);
+});
+
+test('a generated pair is encrypted, mode 0600, loads again, and is never overwritten', async () => {
+  const prefix = join(folder, 'pair');
+  const { privateFile, publicFile } = await generateKeyPair(prefix, words('open sesame'));
+  assert.equal((await stat(privateFile)).mode & 0o777, 0o600);
+  assert.match(await readFile(privateFile, 'utf8'), /^-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n/);
+  const key = await loadSigningKey(privateFile, words('open sesame'));
+  const published = parsePublicKey('pair.pub', await readFile(publicFile, 'utf8'));
+  assert.ok('spki' in published && verifySignature(published, message, signMessage(key, message)));
+  await assert.rejects(generateKeyPair(prefix, words('x')), (error) => isPortcullisError(error) && error.code === 'TRUST_KEY_EXISTS');
+});
+
+const ec = (namedCurve: string) => generateKeyPairSync('ec', { namedCurve });
+const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
+const rsaPss = generateKeyPairSync('rsa-pss', {
+  modulusLength: 2048,
+  hashAlgorithm: 'sha256',
+  mgf1HashAlgorithm: 'sha256',
+});
+const p384 = ec('secp384r1');
+const p521 = ec('secp521r1');
+const ed25519 = generateKeyPairSync('ed25519');
+const pss = { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST };
+
+const signatures: readonly (readonly [name: string, publicKey: KeyObject, signature: Buffer, counts: boolean])[] = [
+  ['P-384 over SHA-384, as cosign signs', p384.publicKey, sign('sha384', message, p384.privateKey), true],
+  ['P-384 over SHA-256, as cosign verifies', p384.publicKey, sign('sha256', message, p384.privateKey), true],
+  ['P-384 over SHA-1', p384.publicKey, sign('sha1', message, p384.privateKey), false],
+  ['P-521 over SHA-512', p521.publicKey, sign('sha512', message, p521.privateKey), true],
+  ['Ed25519', ed25519.publicKey, sign(null, message, ed25519.privateKey), true],
+  ['RSA PKCS #1 v1.5', rsa.publicKey, sign('sha256', message, rsa.privateKey), true],
+  ['RSA PKCS #1 v1.5 over SHA-1', rsa.publicKey, sign('sha1', message, rsa.privateKey), false],
+  ['RSA PSS', rsa.publicKey, sign('sha256', message, { key: rsa.privateKey, ...pss }), true],
+  ['RSASSA-PSS key', rsaPss.publicKey, sign('sha256', message, rsaPss.privateKey), true],
+  ['an empty signature', p384.publicKey, Buffer.alloc(0), false],
+  ['another key', p384.publicKey, sign('sha384', message, ec('secp384r1').privateKey), false],
+];
+
+for (const [name, publicKey, signature, counts] of signatures) {
+  test(`${name} ${counts ? 'counts' : 'does not count'}`, () => {
+    const key = policyKey('k', publicKey);
+    assert.ok('spki' in key);
+    assert.equal(verifySignature(key, message, signature), counts);
+    assert.equal(verifySignature(key, Buffer.from('another message'), signature), false);
+  });
+}
+
+const unusable: readonly (readonly [name: string, text: string, says: RegExp])[] = [
+  ['a private key', rsa.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), /private key/],
+  [
+    'RSA of 1024 bits',
+    generateKeyPairSync('rsa', { modulusLength: 1024 }).publicKey.export({ type: 'spki', format: 'pem' }).toString(),
+    /1024 bits/,
+  ],
+  ['secp256k1', ec('secp256k1').publicKey.export({ type: 'spki', format: 'pem' }).toString(), /secp256k1/],
+  ['Ed448', generateKeyPairSync('ed448').publicKey.export({ type: 'spki', format: 'pem' }).toString(), /ed448/],
+  ['no PEM', 'hello', /not PEM/],
+  ['a damaged block', writePem('PUBLIC KEY', Buffer.from('hello')), /not a readable public key/],
+  [
+    'two keys',
+    `${rsa.publicKey.export({ type: 'spki', format: 'pem' }).toString()}${p384.publicKey.export({ type: 'spki', format: 'pem' }).toString()}`,
+    /2 PEM blocks/,
+  ],
+];
+
+for (const [name, text, says] of unusable) {
+  test(`refuses ${name} as a policy's key`, () => {
+    const key = parsePublicKey('k', text);
+    assert.match('problem' in key ? key.problem : '', says);
+  });
+}
+
+test('a key is described by name, algorithm and digest', () => {
+  const key = policyKey('ci.pub', p384.publicKey);
+  assert.match('spki' in key ? describeKey(key) : '', /^ci\.pub \(ECDSA P-384, sha256:[0-9a-f]{12}\)$/);
+});

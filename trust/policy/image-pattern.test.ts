@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { globMatches, parseImagePattern, patternMatches } from './image-pattern.ts';
+
+const table: readonly (readonly [pattern: string, registry: string, repository: string, matches: boolean])[] = [
+  ['registry.example.com/pay/**', 'registry.example.com', 'pay/app', true],
+  ['registry.example.com/pay/**', 'registry.example.com', 'pay/a/b/c', true],
+  ['registry.example.com/pay/**', 'registry.example.com', 'pay', false],
+  ['registry.example.com/pay/**', 'registry.example.com', 'payments/app', false],
+  ['registry.example.com/pay/**', 'registry.example.com.evil.org', 'pay/app', false],
+  ['registry.example.com/pay/**', 'evil.org', 'registry.example.com/pay/app', false],
+  ['registry.example.com/pay/*', 'registry.example.com', 'pay/app', true],
+  ['registry.example.com/pay/*', 'registry.example.com', 'pay/a/b', false],
+  ['registry.example.com/*/app', 'registry.example.com', 'pay/app', true],
+  ['registry.example.com/*/app', 'registry.example.com', 'app', false],
+  ['registry.example.com/**/app', 'registry.example.com', 'app', true],
+  ['registry.example.com/**/app', 'registry.example.com', 'a/b/app', true],
+  ['registry.example.com/pay/app', 'registry.example.com', 'pay/app', true],
+  ['registry.example.com/pay/app', 'registry.example.com', 'pay/app2', false],
+  ['registry.example.com/pay-*/app', 'registry.example.com', 'pay-eu/app', true],
+  ['registry.example.com/**', 'registry.example.com:443', 'app', false],
+  ['Registry.Example.com/app', 'registry.example.com', 'app', true],
+  ['localhost:*/dev/**', 'localhost:5000', 'dev/app', true],
+  ['localhost:*/dev/**', 'localhost', 'dev/app', false],
+  ['localhost:5000/dev/**', 'localhost:5001', 'dev/app', false],
+  ['127.0.0.1:*/**', '127.0.0.1:45123', 'a', true],
+  ['*.example.com/**', 'eu.example.com', 'app', true],
+  ['*.example.com/**', 'example.com', 'app', false],
+  ['*/app', 'anything:5000', 'app', true],
+  ['**', 'anything.example', 'a/b', true],
+  ['busybox', 'docker.io', 'library/busybox', true],
+  ['busybox', 'docker.io', 'other/busybox', false],
+  ['grafana/grafana', 'docker.io', 'grafana/grafana', true],
+  ['docker.io/busybox', 'docker.io', 'library/busybox', true],
+  ['index.docker.io/library/*', 'docker.io', 'library/busybox', true],
+  ['docker.io/**', 'docker.io', 'library/busybox', true],
+  ['[::1]:5000/app', '[::1]:5000', 'app', true],
+];
+
+for (const [pattern, registry, repository, matches] of table) {
+  test(`${pattern} ${matches ? 'holds' : 'does not hold'} ${registry}/${repository}`, () => {
+    assert.equal(patternMatches(parseImagePattern(pattern), registry, repository), matches);
+  });
+}
+
+const refused: readonly (readonly [pattern: string, says: RegExp])[] = [
+  ['', /1 to 512 characters/],
+  ['registry.example.com/app:1', /not tags/],
+  ['registry.example.com/app@sha256:00', /not digests/],
+  ['registry.example.com//app', /empty path segment/],
+  ['registry.example.com/a**', /"\*\*" stands for whole path segments/],
+  ['registry.example.com/App', /lower case/],
+  ['registry.example.com/app?', /letters, digits/],
+  ['registry.example.com:x/app', /not a registry/],
+  ['a'.repeat(513), /512/],
+];
+
+for (const [pattern, says] of refused) {
+  test(`refuses the pattern "${pattern.slice(0, 40)}"`, () => assert.throws(() => parseImagePattern(pattern), says));
+}
+
+test('a glob without a star holds only its own text, and a star any continuation', () => {
+  const text = fc.string({ unit: fc.constantFrom('a', 'b', '-'), maxLength: 12 });
+  fc.assert(
+    fc.property(text, text, text, (head, middle, tail) => {
+      assert.equal(globMatches(head, middle), head === middle);
+      assert.equal(globMatches(`${head}*${tail}`, `${head}${middle}${tail}`), true);
+    }),
+  );
+});
+
+test('matching stays linear for patterns made to backtrack', () => {
+  const started = performance.now();
+  assert.equal(globMatches('*a'.repeat(200), `${'a'.repeat(20_000)}b`), false);
+  assert.equal(patternMatches(parseImagePattern(`${'**/'.repeat(100)}x`), 'r.example', 'a/'.repeat(100) + 'b'), false);
+  assert.ok(performance.now() - started < 2000);
+});
