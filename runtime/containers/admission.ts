@@ -1,0 +1,53 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import { explainVerdict } from '../../trust/index.ts';
+import type { Verdict } from '../../trust/index.ts';
+import type { ContainerConfig } from '../cri/contract/contract.types.ts';
+import type { ImageRecord, ImageStore } from '../images/types.ts';
+import type { SandboxRecord } from '../pods/record.ts';
+import type { Admission } from './service.ts';
+
+export interface AdmittedImage {
+  readonly image: ImageRecord;
+  readonly verdict: Verdict;
+}
+
+/**
+ * Finds the image and decides again, offline, for this pod's namespace: a kubelet skips PullImage for an image that is present,
+ * so what was admitted for another namespace or under an older policy proves nothing here (design: decide again at CreateContainer).
+ * @throws PortcullisError RUNTIME_IMAGE_NOT_FOUND, RUNTIME_IMAGE_NOT_ADMITTED
+ */
+export async function admitForRun(images: ImageStore, config: ContainerConfig, sandbox: SandboxRecord): Promise<Admission> {
+  const asked = config.image?.image ?? '';
+  const image = asked === '' ? undefined : images.find(asked);
+  if (image === undefined) {
+    throw new PortcullisError({
+      code: 'RUNTIME_IMAGE_NOT_FOUND',
+      kind: 'not-found',
+      attempted: 'create container from image',
+      on: asked || '(none named)',
+      why: 'no such image is present',
+      fix: 'pull it first',
+    });
+  }
+  const namespace = sandbox.config.metadata?.namespace ?? '';
+  const userSpecified = config.image?.userSpecifiedImage ?? '';
+  const verdict = await images.decideForRun({ image, userSpecified, namespace });
+  if (verdict.outcome !== 'admit') {
+    throw new PortcullisError({
+      code: 'RUNTIME_IMAGE_NOT_ADMITTED',
+      kind: verdict.outcome === 'deny' ? 'denied' : 'undecided',
+      attempted: 'create container from image',
+      on: `${userSpecified || asked} in namespace ${namespace}`,
+      why: explainVerdict(verdict),
+      fix: 'sign the image as the policy demands, or let the policy admit it for this namespace',
+      prefix: 'SignatureValidationFailed',
+      details: { verdictId: verdict.id, digest: verdict.digest, policyRevision: verdict.policyRevision },
+    });
+  }
+  return {
+    imageId: image.id,
+    imageRef: image.repoDigests[0] ?? image.id,
+    verdictId: verdict.id,
+    token: { image, verdict } satisfies AdmittedImage,
+  };
+}

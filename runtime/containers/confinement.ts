@@ -1,0 +1,143 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import { boundingCapabilities } from '../../base/kernel/index.ts';
+import { askedFromSecurityContext, bound, compile } from '../../entitlements/index.ts';
+import type { Ceiling, Target, Profile, ProfileSet, Settings } from '../../entitlements/index.ts';
+import type { CeilingDemand } from '../../trust/index.ts';
+import { NamespaceMode, ProfileType } from '../cri/contract/contract.types.ts';
+import type { ContainerConfig } from '../cri/contract/contract.types.ts';
+import type { SandboxRecord } from '../pods/record.ts';
+import { seccompRequest } from './seccomp-request.ts';
+
+export interface Confinement {
+  /**
+   * What the kernel will be told: asked ∩ requested ∩ every ceiling of the rules that admitted the image.
+   * @throws PortcullisError ENTITLEMENTS_CEILING_EXCEEDED and others of that room; RUNTIME_UNKNOWN_PROFILE, RUNTIME_UNSUPPORTED
+   */
+  confine(input: {
+    readonly config: ContainerConfig;
+    readonly sandbox: SandboxRecord;
+    readonly ceilings: readonly CeilingDemand[];
+    readonly runtime: string;
+  }): Promise<Settings>;
+}
+
+const profileAnnotation = 'portcullis.dev/profile';
+
+/** Compiled settings are kept by profile and target, since most containers of a node share a few. */
+export function createConfinement(parts: {
+  readonly profiles: () => ProfileSet;
+  readonly target: (runtime: string) => Target;
+}): Confinement {
+  const own = boundingCapabilities();
+  return {
+    confine: async ({ config, sandbox, ceilings, runtime }) => {
+      const security = config.linux?.securityContext;
+      const options = security?.namespaceOptions;
+      const pod = sandbox.config.linux?.securityContext?.namespaceOptions;
+      refuseUnsupported(config);
+      const profiles = parts.profiles();
+      const profile = namedProfile(profiles, config, sandbox);
+      const seccomp = await seccompRequest(security);
+      const { asked, explicit } = askedFromSecurityContext({
+        privileged: security?.privileged ?? false,
+        addCapabilities: security?.capabilities?.addCapabilities ?? [],
+        dropCapabilities: security?.capabilities?.dropCapabilities ?? [],
+        addAmbient: security?.capabilities?.addAmbientCapabilities ?? [],
+        noNewPrivs: security?.noNewPrivs ?? false,
+        ...(seccomp !== undefined && { seccomp }),
+        // Over the wire an empty list and none are one: the profile's own paths stand.
+        ...(security !== undefined && security.maskedPaths.length > 0 && { maskedPaths: security.maskedPaths }),
+        ...(security !== undefined && security.readonlyPaths.length > 0 && { readonlyPaths: security.readonlyPaths }),
+        readonlyRootfs: security?.readonlyRootfs ?? false,
+        hostNetwork: pod?.network === NamespaceMode.NODE,
+        hostPid: options?.pid === NamespaceMode.NODE,
+        hostIpc: pod?.ipc === NamespaceMode.NODE,
+        boundingCapabilities: own,
+        ...(profile !== undefined && { profile }),
+      });
+      const bounds = ceilings.map((demand) => ceilingOf(profiles, demand));
+      if (config.devices.length > 0) refuseDevices(config, bounds);
+      const { effective } = bound({ asked, explicit, ceilings: bounds });
+      return compile(effective, parts.target(runtime));
+    },
+  };
+}
+
+function namedProfile(profiles: ProfileSet, config: ContainerConfig, sandbox: SandboxRecord): Profile | undefined {
+  const { annotations } = sandbox.config;
+  const container = config.metadata?.name ?? '';
+  const key = Object.hasOwn(annotations, `${profileAnnotation}.${container}`) ? `${profileAnnotation}.${container}` : profileAnnotation;
+  const name = Object.hasOwn(annotations, key) ? annotations[key] : undefined;
+  if (name === undefined) return undefined;
+  const profile = profiles.resolve(name);
+  if (profile === undefined) throw unknownProfile(name, `the pod's annotation ${key} names it`, profiles);
+  return profile;
+}
+
+function ceilingOf(profiles: ProfileSet, demand: CeilingDemand): Ceiling {
+  const profile = profiles.resolve(demand.ceiling);
+  if (profile === undefined) throw unknownProfile(demand.ceiling, `the policy rule ${demand.rule} names it as ceiling`, profiles);
+  return { name: demand.ceiling, profile };
+}
+
+function unknownProfile(name: string, why: string, profiles: ProfileSet): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_UNKNOWN_PROFILE',
+    kind: 'denied',
+    attempted: 'find entitlement profile',
+    on: name,
+    why: `${why}, and there is no such profile`,
+    fix: `define it in a document of kind EntitlementProfile among the policy files, or use one of: ${profiles.names().join(', ')}`,
+  });
+}
+
+function refuseDevices(config: ContainerConfig, ceilings: readonly Ceiling[]): void {
+  const lacking = ceilings.filter((ceiling) => !ceiling.profile.hostDevices).map((ceiling) => ceiling.name);
+  if (lacking.length === 0) return;
+  throw new PortcullisError({
+    code: 'RUNTIME_DEVICE_NOT_GRANTED',
+    kind: 'denied',
+    attempted: 'add host device',
+    on: config.devices.map((device) => device.hostPath).join(', '),
+    why: `the ceiling ${lacking.join(', ')} does not hold devices of the host`,
+    fix: 'take the device out of the container, or let the policy rule that admits this image name a ceiling that holds it',
+  });
+}
+
+/** What this version can not enforce is refused by name, never passed over. */
+function refuseUnsupported(config: ContainerConfig): void {
+  const security = config.linux?.securityContext;
+  const options = security?.namespaceOptions;
+  const asked: [boolean, string][] = [
+    // Without the message nothing is asked: a container then has a PID namespace of its own.
+    [options !== undefined && options.pid === NamespaceMode.POD, 'a PID namespace shared by the pod (namespace_options.pid: POD)'],
+    [options?.pid === NamespaceMode.TARGET, "another container's PID namespace (namespace_options.pid: TARGET)"],
+    [options?.usernsOptions?.mode === NamespaceMode.POD, 'a user namespace'],
+    [isAppArmor(security?.apparmor?.profileType, security?.apparmorProfile ?? ''), 'an AppArmor profile'],
+    [
+      [
+        security?.selinuxOptions?.type,
+        security?.selinuxOptions?.level,
+        security?.selinuxOptions?.user,
+        security?.selinuxOptions?.role,
+      ].some((part) => (part ?? '') !== ''),
+      'an SELinux label',
+    ],
+    [config.CDIDevices.length > 0, 'CDI devices'],
+  ];
+  const what = asked.filter(([is]) => is).map(([, name]) => name);
+  if (what.length === 0) return;
+  throw new PortcullisError({
+    code: 'RUNTIME_UNSUPPORTED',
+    kind: 'unimplemented',
+    attempted: 'create container with',
+    on: what.join(', '),
+    why: 'this version can not enforce it',
+    fix: 'take it out of the container configuration',
+  });
+}
+
+function isAppArmor(type: ProfileType | undefined, deprecated: string): boolean {
+  if (type !== undefined) return type !== ProfileType.Unconfined;
+  return deprecated !== '' && deprecated !== 'unconfined';
+}

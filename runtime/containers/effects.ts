@@ -1,0 +1,238 @@
+import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { PortcullisError } from '../../base/errors/index.ts';
+import type { Kernel } from '../../base/kernel/index.ts';
+import { closeFd, pidfdOpen, pidfdSendSignal } from '../../base/kernel/index.ts';
+import { processIdentity, sameProcess } from '../../base/process/index.ts';
+import type { ProcessIdentity } from '../../base/process/index.ts';
+import type { NetworkEngine } from '../../cni-plugins/index.ts';
+import { NamespaceMode } from '../cri/contract/contract.types.ts';
+import type { ImageStore } from '../images/types.ts';
+import { createMonitored } from '../monitor/conmon.ts';
+import type { MonitorFolders } from '../monitor/conmon.ts';
+import type { ExitWatch } from '../monitor/exits.ts';
+import type { CgroupMounts } from '../oci/cgroups.ts';
+import { cgroupProcesses, emptyCgroup, removeCgroupTree } from '../oci/cgroups.ts';
+import { execSync } from '../oci/exec.ts';
+import { toOciResources } from '../oci/resources.ts';
+import type { RuntimeHandler } from '../oci/runtime-handler.ts';
+import type { OciSpec } from '../oci/spec.types.ts';
+import type { SandboxRecord } from '../pods/record.ts';
+import { digest, newId, now } from '../state/identity.ts';
+import { writeBundle } from './bundle.ts';
+import type { Confinement } from './confinement.ts';
+import { admitForRun } from './admission.ts';
+import type { AdmittedImage } from './admission.ts';
+import { linkClassFor } from './link-class.ts';
+import { containerLogPath } from './log-path.ts';
+import type { ContainerRecord } from './record.ts';
+import type { ContainerEffects } from './service.ts';
+import { signalNumber } from './stop-signal.ts';
+
+export interface EffectParts {
+  readonly stateDir: string;
+  readonly conmon: string;
+  readonly folders: MonitorFolders;
+  readonly kernel: Kernel;
+  readonly network: NetworkEngine;
+  readonly images: ImageStore;
+  readonly confinement: Confinement;
+  /** By name; the empty name is the default handler. */
+  readonly handlers: ReadonlyMap<string, RuntimeHandler>;
+  readonly exits: ExitWatch;
+  readonly cgroups: CgroupMounts;
+  readonly sandbox: (id: string) => SandboxRecord | undefined;
+  readonly oomScoreFloor: number;
+}
+
+/** Folder of one container: bundle, pid files, attach socket. */
+export function bundleIn(stateDir: string, id: string): string {
+  return join(stateDir, 'containers', id);
+}
+
+/** The real effects. */
+export function createContainerEffects(parts: EffectParts): ContainerEffects {
+  const { stateDir, handlers, exits, cgroups, images, network } = parts;
+  const bundle = (id: string): string => bundleIn(stateDir, id);
+  const handlerOf = (record: ContainerRecord): RuntimeHandler => {
+    const handler = handlers.get(record.runtimeHandler);
+    if (handler !== undefined) return handler;
+    throw new PortcullisError({
+      code: 'RUNTIME_UNKNOWN_HANDLER',
+      kind: 'precondition',
+      attempted: 'use runtime handler',
+      on: record.runtimeHandler,
+      why: 'it is no longer configured',
+      fix: 'put it back under "runtimes" in the configuration',
+    });
+  };
+  const cgroupOf = (record: ContainerRecord): string =>
+    join(parts.sandbox(record.sandboxId)?.cgroupParent ?? `/portcullis/${record.sandboxId}`, record.id);
+
+  return {
+    admit: (config, sandbox) => admitForRun(images, config, sandbox),
+    prepare: (record, sandbox, admission) =>
+      writeBundle({
+        ...parts,
+        record,
+        sandbox,
+        admitted: admission.token as AdmittedImage,
+        handler: handlerOf(record),
+        bundle: bundle(record.id),
+        cgroup: cgroupOf(record),
+      }),
+    create: async (record) => {
+      if (record.logPath !== '') await mkdir(dirname(record.logPath), { recursive: true, mode: 0o755 });
+      const { config } = record;
+      return createMonitored({
+        conmon: parts.conmon,
+        handler: handlerOf(record),
+        id: record.id,
+        bundle: bundle(record.id),
+        folders: parts.folders,
+        logPath: record.logPath,
+        terminal: config.tty,
+        stdin: config.stdin,
+      });
+    },
+    raiseNetwork: async (sandbox, containers) => {
+      if (sandbox.attachment !== undefined) await network.setClass(sandbox.id, linkClassFor(containers));
+    },
+    start: (record) => handlerOf(record).start(record.id),
+    isStarted: async (record) => (await handlerOf(record).observe(record.id)) === 'running',
+    kill: (record, signal) => signalProcess(record.init, signalNumber(signal)),
+    killLeftovers: async (record) => {
+      // With a PID namespace of its own the kernel has killed them with the first process.
+      if (record.config.linux?.securityContext?.namespaceOptions?.pid === NamespaceMode.NODE) await emptyCgroup(cgroups, cgroupOf(record));
+    },
+    destroy: async (record) => {
+      await killMonitorOf(record);
+      const handler = handlers.get(record.runtimeHandler);
+      await handler?.delete(record.id);
+      if ((await cgroupProcesses(cgroups, cgroupOf(record))).length > 0) await emptyCgroup(cgroups, cgroupOf(record));
+      await removeCgroupTree(cgroups, cgroupOf(record));
+      await Promise.all([
+        images.removeRootfs(record.id),
+        rm(bundle(record.id), { recursive: true, force: true }),
+        rm(join(parts.folders.attach, record.id.slice(0, 16)), { force: true }),
+        exits.forget(record.id),
+      ]);
+    },
+    watch: (record, tell) => {
+      if (record.init === undefined || record.monitor === undefined) return () => undefined;
+      return exits.watchContainer(record.id, { init: record.init, monitor: record.monitor }, tell);
+    },
+    forgetExit: (id) => exits.forget(id),
+    recordedExit: (id) => exits.recorded(id),
+    wasOutOfMemory: (record) =>
+      stat(join(bundle(record.id), 'oom')).then(
+        () => true,
+        () => false,
+      ),
+    exec: async (record, command, timeoutMs, signal) => {
+      const spec = JSON.parse(await readFile(join(bundle(record.id), 'config.json'), 'utf8')) as OciSpec;
+      return execSync({
+        handler: handlerOf(record),
+        id: record.id,
+        process: { ...spec.process, terminal: false, args: command },
+        dir: bundle(record.id),
+        timeoutMs,
+        ...(signal !== undefined && { signal }),
+      });
+    },
+    update: (record, resources) => handlerOf(record).update(record.id, toOciResources(resources)),
+    reopenLog: (record) => reopenLog(record, bundle(record.id)),
+    isAlive: (record) => record.init !== undefined && sameProcess(record.init),
+    logPath: (config, sandbox) => containerLogPath(sandbox.config.logDirectory, config.logPath),
+    digest,
+    newId,
+    now,
+    clock: {
+      now: () => performance.now(),
+      sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms).unref()),
+    },
+  };
+}
+
+/** By pidfd, so that a reused pid is never hit. A process that is gone needs no signal. */
+function signalProcess(identity: ProcessIdentity | undefined, signal: number): void {
+  if (identity === undefined || !sameProcess(identity)) return;
+  let pidfd: number;
+  try {
+    pidfd = pidfdOpen(identity.pid);
+  } catch {
+    return;
+  }
+  try {
+    if (processIdentity(identity.pid)?.startTime === identity.startTime) pidfdSendSignal(pidfd, signal);
+  } catch {
+    // It ended between the two calls.
+  } finally {
+    closeFd(pidfd);
+  }
+}
+
+/**
+ * Ends the monitor of a container that is to go, also one whose start was never recorded: a daemon that was killed while it
+ * started conmon finds it by the id among its arguments. The runtime's `create` dies with it (conmon sets its death signal).
+ */
+async function killMonitorOf(record: ContainerRecord): Promise<void> {
+  signalProcess(record.init, 9);
+  if (record.monitor !== undefined) {
+    // Its last act is the exit file, which `destroy` removes: wait until it is gone.
+    for (let attempt = 0; attempt < 100 && sameProcess(record.monitor); attempt += 1) {
+      if (attempt === 40) signalProcess(record.monitor, 9);
+      await pause(5);
+    }
+    return;
+  }
+  for (let attempt = 0; attempt < 5; attempt += 1) {
+    for (const identity of processesWithArgument(record.id)) signalProcess(identity, 9);
+    await pause(20);
+  }
+}
+
+function processesWithArgument(argument: string): ProcessIdentity[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
+    .flatMap((name) => {
+      try {
+        return readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0').includes(argument) ? [processIdentity(Number(name))] : [];
+      } catch {
+        return [];
+      }
+    })
+    .filter((identity) => identity !== undefined);
+}
+
+/** conmon 2.1 reads one line at a time from its control FIFO, and answers a reopen by a new file under the same name. */
+async function reopenLog(record: ContainerRecord, bundle: string): Promise<void> {
+  if (record.logPath === '') return;
+  const before = await inodeOf(record.logPath);
+  await writeFile(join(bundle, 'ctl'), '2 0 0\n', { flag: 'r+' });
+  for (let attempt = 0; attempt < 200; attempt += 1) {
+    const after = await inodeOf(record.logPath);
+    if (after !== undefined && after !== before) return;
+    await pause(5);
+  }
+  throw new PortcullisError({
+    code: 'RUNTIME_LOG_NOT_REOPENED',
+    kind: 'internal',
+    attempted: 'reopen the log of container',
+    on: record.id.slice(0, 13),
+    why: 'its monitor made no new file within 1 s',
+    fix: 'see whether the monitor lives (portcullis ps) and the disk has room',
+  });
+}
+
+async function inodeOf(path: string): Promise<bigint | undefined> {
+  return stat(path, { bigint: true }).then(
+    (facts) => facts.ino,
+    () => undefined,
+  );
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

@@ -1,0 +1,48 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import type { SandboxRecord } from '../pods/record.ts';
+import type { ContainerRecord } from './record.ts';
+
+export function containerNotFound(id: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_CONTAINER_NOT_FOUND',
+    kind: 'not-found',
+    attempted: 'find container',
+    on: id,
+    why: 'there is no such container',
+    fix: 'list containers and use one of their ids',
+  });
+}
+
+export function nameTaken(standing: ContainerRecord): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_CONTAINER_NAME_TAKEN',
+    kind: 'already-exists',
+    attempted: 'create container',
+    on: standing.name,
+    why: `container ${standing.id.slice(0, 13)} has this name (${standing.phase})`,
+    fix: 'remove that container, or ask with another metadata.attempt',
+    details: { containerId: standing.id },
+  });
+}
+
+export function notReady(sandbox: SandboxRecord): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_SANDBOX_NOT_READY',
+    kind: 'precondition',
+    attempted: 'use pod sandbox',
+    on: sandbox.id.slice(0, 13),
+    why: `it is ${sandbox.phase}`,
+    fix: 'run a new sandbox',
+  });
+}
+
+export function wrongPhase(record: ContainerRecord, attempted: string, fix: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_CONTAINER_WRONG_STATE',
+    kind: 'precondition',
+    attempted: `${attempted} container`,
+    on: record.id.slice(0, 13),
+    why: `it is ${record.phase}`,
+    fix,
+  });
+}

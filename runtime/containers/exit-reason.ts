@@ -1,0 +1,14 @@
+import type { Exit } from '../monitor/exits.ts';
+
+/** How an exit is told: CamelCase reason and a sentence (cri-api ContainerStatus). Pure. */
+export function exitReason(exit: Exit, outOfMemory: boolean): { reason: string; message: string } {
+  if (!exit.fromMonitor) {
+    return {
+      reason: 'MonitorLost',
+      message: `the container's monitor died before its process; exit code ${exit.code} ${exit.code === 255 ? 'stands for one that nobody saw' : 'was learned from the kernel'}`,
+    };
+  }
+  if (outOfMemory && exit.code !== 0)
+    return { reason: 'OOMKilled', message: 'the kernel killed a process of the container for want of memory' };
+  return exit.code === 0 ? { reason: 'Completed', message: '' } : { reason: 'Error', message: '' };
+}

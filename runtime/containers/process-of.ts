@@ -1,0 +1,82 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import type { ContainerConfig } from '../cri/contract/contract.types.ts';
+import type { ImageConfig } from '../images/types.ts';
+
+/**
+ * The argument vector: `command` replaces the image's Entrypoint and Cmd, `args` replaces its Cmd (Kubernetes; image-spec config.md).
+ * @throws PortcullisError RUNTIME_NO_COMMAND when nothing names a program
+ */
+export function argumentsOf(config: ContainerConfig, image: ImageConfig): string[] {
+  const command = config.command ?? [];
+  const args = config.args ?? [];
+  const head = command.length > 0 ? command : image.entrypoint;
+  const tail = command.length > 0 || args.length > 0 ? args : image.cmd;
+  const all = [...head, ...tail];
+  if (all.length === 0) {
+    throw invalid(
+      'RUNTIME_NO_COMMAND',
+      'neither the container nor the image names a program to run',
+      'set `command`, or build the image with an entrypoint',
+    );
+  }
+  return all;
+}
+
+const environmentName = /^[^=\0\n]+$/;
+
+/**
+ * Image variables, then the container's, later ones replacing earlier ones of the same name; a PATH and HOSTNAME when nobody set them.
+ * @throws PortcullisError RUNTIME_BAD_ENVIRONMENT
+ */
+export function environmentOf(config: ContainerConfig, image: ImageConfig, hostname: string): string[] {
+  const values = new Map<string, string>([
+    ['PATH', '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'],
+    ['HOSTNAME', hostname],
+  ]);
+  if (config.tty) values.set('TERM', 'xterm');
+  for (const entry of image.env) {
+    const split = entry.indexOf('=');
+    if (split > 0) values.set(entry.slice(0, split), entry.slice(split + 1));
+  }
+  for (const { key, value } of config.envs ?? []) {
+    const text = utf8(value);
+    if (!environmentName.test(key) || text === undefined || text.includes('\0')) {
+      throw invalid(
+        'RUNTIME_BAD_ENVIRONMENT',
+        `the variable name ${JSON.stringify(key)} or its value holds a character that can not be passed on`,
+        'use a name without "=", NUL or line feed, and a value in UTF-8',
+      );
+    }
+    values.set(key, text);
+  }
+  return [...values].map(([key, value]) => `${key}=${value}`);
+}
+
+/**
+ * The working folder. A path under /proc is refused: it is how a leaked descriptor becomes a way out (CVE-2024-21626).
+ * @throws PortcullisError RUNTIME_BAD_WORKING_DIR
+ */
+export function workingDirOf(config: ContainerConfig, image: ImageConfig): string {
+  const asked = config.workingDir || image.workingDir || '/';
+  const parts = asked.split('/').filter((part) => part !== '' && part !== '.');
+  if (!asked.startsWith('/') || parts.includes('..') || asked.includes('\0') || parts[0] === 'proc') {
+    throw invalid(
+      'RUNTIME_BAD_WORKING_DIR',
+      `the working folder ${JSON.stringify(asked)} is not an absolute, clean path outside /proc`,
+      'give an absolute path without ".."',
+    );
+  }
+  return '/' + parts.join('/');
+}
+
+function utf8(value: Uint8Array): string | undefined {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(value);
+  } catch {
+    return undefined;
+  }
+}
+
+function invalid(code: string, why: string, fix: string): PortcullisError {
+  return new PortcullisError({ code, kind: 'invalid', attempted: 'create container', on: '', why, fix });
+}

@@ -1,0 +1,35 @@
+import type { Logger } from '../../base/log/index.ts';
+import type { Exit } from '../monitor/exits.ts';
+import type { Records } from '../state/records.ts';
+import type { ContainerRecord } from './record.ts';
+import type { ContainerEffects } from './service.ts';
+
+/**
+ * Goes on from what a crash left: takes back half-made containers, finishes removals, adopts what lives, records what ended meanwhile.
+ * Exit codes come from the monitor's file on disk; without one a lost process is told as Unknown, 255.
+ */
+export async function recoverContainers(parts: {
+  readonly records: Records<ContainerRecord>;
+  readonly effects: ContainerEffects;
+  readonly log: Logger;
+  readonly watch: (record: ContainerRecord) => void;
+  readonly takeBack: (record: ContainerRecord) => Promise<void>;
+  readonly recordExit: (id: string, exit: Exit) => Promise<void>;
+}): Promise<void> {
+  const { records, effects } = parts;
+  await Promise.all(
+    records.list().map(async (record) => {
+      if (record.phase === 'creating' || record.phase === 'removing') return parts.takeBack(record);
+      if (record.phase === 'exited') return effects.forgetExit(record.id);
+      const exit = await effects.recordedExit(record.id);
+      const started = record.phase === 'starting' && exit === undefined && effects.isAlive(record) && (await effects.isStarted(record));
+      // A start whose answer nobody got: with an exit on file the process did start.
+      const now: ContainerRecord = started ? { ...record, phase: 'running', startedAt: effects.now() } : record;
+      if (started) await records.put(now);
+      if (exit !== undefined) return parts.recordExit(record.id, exit);
+      if (effects.isAlive(now)) return parts.watch(now);
+      parts.log.warn({ container: record.id }, 'a container is gone and its exit code with it');
+      await parts.recordExit(record.id, { code: 255, finishedAt: effects.now(), fromMonitor: false });
+    }),
+  );
+}

@@ -1,0 +1,318 @@
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import type { ContainerConfig, LinuxContainerResources } from '../cri/contract/contract.types.ts';
+import type { Exit } from '../monitor/exits.ts';
+import type { ExecResult } from '../oci/exec.ts';
+import type { SandboxRecord } from '../pods/record.ts';
+import type { ContainersOfSandbox } from '../pods/service.ts';
+import type { KeyedLock } from '../state/keyed-lock.ts';
+import type { Records } from '../state/records.ts';
+import { containerNotFound, nameTaken, notReady, wrongPhase } from './errors.ts';
+import { exitReason } from './exit-reason.ts';
+import { nextContainerPhase } from './lifecycle.ts';
+import type { ContainerRecord } from './record.ts';
+import { recoverContainers } from './recovery.ts';
+import { createStopper } from './stopper.ts';
+
+/** What the admission of an image for one container says. */
+export interface Admission {
+  readonly imageId: string;
+  readonly imageRef: string;
+  readonly verdictId: string;
+  /** Opaque to the service: handed back to {@link ContainerEffects.prepare}. */
+  readonly token: unknown;
+}
+
+/** What the confinement and the image made of a request. */
+export type Prepared = Pick<ContainerRecord, 'settingsDigest' | 'networkClass' | 'noNewPrivileges' | 'user' | 'stopSignal'>;
+
+/** What a container's life does to the world. Each act that finds itself done succeeds. */
+export interface ContainerEffects {
+  /** Decides again, offline, for this pod's namespace. Throws when the answer is no. */
+  admit(config: ContainerConfig, sandbox: SandboxRecord): Promise<Admission>;
+  /** Checks the request against its ceilings, mounts the root file system, writes the bundle. */
+  prepare(record: ContainerRecord, sandbox: SandboxRecord, admission: Admission): Promise<Prepared>;
+  create(record: ContainerRecord): Promise<Required<Pick<ContainerRecord, 'init' | 'monitor'>>>;
+  /** Raises the pod's link to what its started containers need. */
+  raiseNetwork(sandbox: SandboxRecord, containers: readonly ContainerRecord[]): Promise<void>;
+  start(record: ContainerRecord): Promise<void>;
+  /** Whether the process has passed from created to running, as the runtime knows it. */
+  isStarted(record: ContainerRecord): Promise<boolean>;
+  kill(record: ContainerRecord, signal: string): void;
+  /** Kills what outlives the first process (a container that shares a PID namespace). */
+  killLeftovers(record: ContainerRecord): Promise<void>;
+  /** Ends monitor and processes, removes bundle, cgroup, writable layer, runtime state and exit file. */
+  destroy(record: ContainerRecord): Promise<void>;
+  watch(record: ContainerRecord, tell: (exit: Exit) => void): () => void;
+  forgetExit(id: string): Promise<void>;
+  wasOutOfMemory(record: ContainerRecord): Promise<boolean>;
+  exec(record: ContainerRecord, command: readonly string[], timeoutMs: number, signal?: AbortSignal): Promise<ExecResult>;
+  update(record: ContainerRecord, resources: LinuxContainerResources): Promise<void>;
+  reopenLog(record: ContainerRecord): Promise<void>;
+  isAlive(record: ContainerRecord): boolean;
+  recordedExit(id: string): Promise<Exit | undefined>;
+  logPath(config: ContainerConfig, sandbox: SandboxRecord): string;
+  digest(value: unknown): string;
+  newId(): string;
+  /** Nanoseconds since 1970, decimal. */
+  now(): string;
+  /** Milliseconds of a clock that only goes forward, and a timer on it. */
+  readonly clock: { now(): number; sleep(ms: number): Promise<void> };
+}
+
+export interface ContainerService extends ContainersOfSandbox {
+  create(sandboxId: string, config: ContainerConfig | undefined): Promise<ContainerRecord>;
+  start(idOrPrefix: string): Promise<void>;
+  /** @param timeoutSeconds how long the process may take after its stop signal; 0 kills at once. Unknown or exited: success. */
+  stop(idOrPrefix: string, timeoutSeconds: number): Promise<void>;
+  /** Unknown: success. */
+  remove(idOrPrefix: string): Promise<void>;
+  /** @throws PortcullisError RUNTIME_CONTAINER_NOT_FOUND */
+  require(idOrPrefix: string): ContainerRecord;
+  list(): readonly ContainerRecord[];
+  exec(idOrPrefix: string, command: readonly string[], timeoutSeconds: number, signal?: AbortSignal): Promise<ExecResult>;
+  update(idOrPrefix: string, resources: LinuxContainerResources | undefined): Promise<void>;
+  reopenLog(idOrPrefix: string): Promise<void>;
+  recover(): Promise<void>;
+  /** Stops watching; running containers go on. */
+  close(): void;
+}
+
+export function createContainerService(parts: {
+  readonly records: Records<ContainerRecord>;
+  /** @throws when the sandbox is unknown */
+  readonly requireSandbox: (id: string) => SandboxRecord;
+  readonly lock: KeyedLock;
+  readonly effects: ContainerEffects;
+  readonly log: Logger;
+}): ContainerService {
+  const { records, lock, effects, log, requireSandbox } = parts;
+  const watches = new Map<string, () => void>();
+  const exitWaiters = new Map<string, (() => void)[]>();
+
+  const settleExit = (id: string): void => {
+    for (const wake of exitWaiters.get(id) ?? []) wake();
+    exitWaiters.delete(id);
+  };
+  const exited = (id: string): Promise<void> =>
+    new Promise((resolve) => {
+      const record = records.get(id);
+      if (record === undefined || record.phase === 'exited' || record.phase === 'removing') resolve();
+      else exitWaiters.set(id, [...(exitWaiters.get(id) ?? []), resolve]);
+    });
+
+  const recordExit = (id: string, exit: Exit): Promise<void> =>
+    lock(`container ${id}`, async () => {
+      const record = records.get(id);
+      if (record === undefined || record.phase === 'removing' || record.phase === 'exited') return settleExit(id);
+      await effects.killLeftovers(record);
+      const told = exitReason(exit, await effects.wasOutOfMemory(record));
+      const startedAt = record.startedAt === '0' && record.phase !== 'created' ? record.createdAt : record.startedAt;
+      await records.put({
+        ...record,
+        phase: nextContainerPhase(record.phase, 'exited'),
+        startedAt,
+        finishedAt: exit.finishedAt,
+        exitCode: exit.code,
+        ...told,
+      });
+      // Only now: until the record is durable the file on disk is the truth.
+      await effects.forgetExit(id);
+      settleExit(id);
+    });
+  const watch = (record: ContainerRecord): void => {
+    watches.get(record.id)?.();
+    const stop = effects.watch(record, (exit) => {
+      watches.delete(record.id);
+      recordExit(record.id, exit).catch((cause: unknown) =>
+        log.error({ container: record.id, cause: reasonOf(cause) }, 'an exit could not be recorded; the next start records it'),
+      );
+    });
+    watches.set(record.id, stop);
+  };
+  const unwatch = (id: string): void => {
+    watches.get(id)?.();
+    watches.delete(id);
+  };
+  const stopper = createStopper({ effects, exited, current: (id) => records.get(id) });
+
+  const createLocked = async (sandbox: SandboxRecord, config: ContainerConfig): Promise<ContainerRecord> => {
+    if (sandbox.phase !== 'ready') throw notReady(sandbox);
+    const pod = sandbox.config.metadata;
+    const name = `k8s_${config.metadata?.name ?? ''}_${pod?.name ?? ''}_${pod?.namespace ?? ''}_${pod?.uid ?? ''}_${config.metadata?.attempt ?? 0}`;
+    const requestDigest = effects.digest({ sandbox: sandbox.id, config });
+    const standing = records.byName(name);
+    if (standing !== undefined) {
+      if (standing.phase === 'created' && standing.requestDigest === requestDigest) return standing;
+      throw nameTaken(standing);
+    }
+    const admission = await effects.admit(config, sandbox);
+    const intent: ContainerRecord = {
+      id: effects.newId(),
+      name,
+      sandboxId: sandbox.id,
+      phase: 'creating',
+      config,
+      requestDigest,
+      runtimeHandler: sandbox.runtimeHandler,
+      imageId: admission.imageId,
+      imageRef: admission.imageRef,
+      verdictId: admission.verdictId,
+      settingsDigest: '',
+      networkClass: 'none',
+      noNewPrivileges: false,
+      logPath: effects.logPath(config, sandbox),
+      stopSignal: 'SIGTERM',
+      user: { uid: 0, gid: 0, additionalGids: [] },
+      createdAt: effects.now(),
+      startedAt: '0',
+      finishedAt: '0',
+      exitCode: 0,
+      reason: '',
+      message: '',
+      startAnswered: false,
+    };
+    await records.put(intent);
+    try {
+      const prepared = { ...intent, ...(await effects.prepare(intent, sandbox, admission)) };
+      const processes = await effects.create(prepared);
+      const created: ContainerRecord = { ...prepared, ...processes, phase: nextContainerPhase('creating', 'monitor-holds-it') };
+      await records.put(created);
+      watch(created);
+      return created;
+    } catch (cause) {
+      await takeBack(intent).catch((second: unknown) =>
+        log.warn({ container: intent.id, cause: reasonOf(second) }, 'a half-made container is left for the next start to remove'),
+      );
+      throw cause;
+    }
+  };
+
+  const takeBack = async (record: ContainerRecord): Promise<void> => {
+    unwatch(record.id);
+    await effects.destroy(record);
+    await records.delete(record.id);
+    settleExit(record.id);
+  };
+
+  const startLocked = async (id: string): Promise<void> => {
+    const record = requireContainer(id);
+    // A start that took effect and was never answered (the daemon died in between): the retry is that same start.
+    if (record.phase === 'running') return record.startAnswered ? undefined : records.put({ ...record, startAnswered: true });
+    if (record.phase === 'exited' && record.startedAt !== '0' && !record.startAnswered)
+      return records.put({ ...record, startAnswered: true });
+    if (record.phase !== 'created' && record.phase !== 'starting') throw wrongPhase(record, 'start', 'create it again');
+    const sandbox = requireSandbox(record.sandboxId);
+    if (sandbox.phase !== 'ready') throw notReady(sandbox);
+    const starting: ContainerRecord = { ...record, phase: 'starting' };
+    await Promise.all([
+      records.put(starting),
+      effects.raiseNetwork(sandbox, [...containersOf(sandbox.id).filter((one) => one.id !== id), starting]),
+    ]);
+    try {
+      await effects.start(starting);
+    } catch (cause) {
+      effects.kill(starting, 'SIGKILL');
+      await records.put({
+        ...starting,
+        phase: 'exited',
+        finishedAt: effects.now(),
+        exitCode: 128,
+        reason: 'StartError',
+        message: reasonOf(cause),
+        startAnswered: true,
+      });
+      settleExit(id);
+      throw cause;
+    }
+    await records.put({ ...starting, phase: nextContainerPhase('starting', 'started'), startedAt: effects.now(), startAnswered: true });
+  };
+
+  const removeLocked = async (id: string): Promise<void> => {
+    const record = records.get(id);
+    if (record === undefined) return;
+    if (record.phase !== 'removing') await records.put({ ...record, phase: nextContainerPhase(record.phase, 'remove-asked') });
+    await takeBack(record);
+  };
+
+  const requireContainer = (idOrPrefix: string): ContainerRecord => {
+    const record = records.find(idOrPrefix);
+    if (record === undefined || record.phase === 'creating') throw containerNotFound(idOrPrefix);
+    return record;
+  };
+  const containersOf = (sandboxId: string): ContainerRecord[] => records.list().filter((record) => record.sandboxId === sandboxId);
+
+  return {
+    create: (sandboxId, config) => {
+      const sandbox = requireSandbox(sandboxId);
+      if (config?.metadata === undefined || config.metadata.name === '') {
+        throw new PortcullisError({
+          code: 'RUNTIME_BAD_CONTAINER',
+          kind: 'invalid',
+          attempted: 'create container',
+          on: `in sandbox ${sandbox.id.slice(0, 13)}`,
+          why: 'the request holds no container configuration with metadata.name',
+          fix: 'send `config.metadata.name`',
+        });
+      }
+      return lock(`sandbox ${sandbox.id}`, () => createLocked(requireSandbox(sandbox.id), config));
+    },
+    start: async (idOrPrefix) => {
+      const { id } = requireContainer(idOrPrefix);
+      await lock(`container ${id}`, () => startLocked(id));
+    },
+    stop: async (idOrPrefix, timeoutSeconds) => {
+      const record = records.find(idOrPrefix);
+      if (record !== undefined) await stopper.stop(record.id, Math.max(0, timeoutSeconds) * 1_000);
+    },
+    remove: async (idOrPrefix) => {
+      const record = records.find(idOrPrefix);
+      if (record !== undefined) await lock(`container ${record.id}`, () => removeLocked(record.id));
+    },
+    stopAllOf: async (sandboxId) => {
+      await Promise.all(containersOf(sandboxId).map((record) => stopper.stop(record.id, 0)));
+    },
+    removeAllOf: async (sandboxId) => {
+      await Promise.all(containersOf(sandboxId).map((record) => lock(`container ${record.id}`, () => removeLocked(record.id))));
+    },
+    require: requireContainer,
+    list: () => records.list().filter((record) => record.phase !== 'creating' && record.phase !== 'removing'),
+    exec: (idOrPrefix, command, timeoutSeconds, signal) => {
+      const record = requireContainer(idOrPrefix);
+      if (record.phase !== 'running') throw wrongPhase(record, 'run a command in', 'start it first');
+      return effects.exec(record, command, timeoutSeconds * 1_000, signal);
+    },
+    update: async (idOrPrefix, resources) => {
+      const { id } = requireContainer(idOrPrefix);
+      if (resources === undefined) return;
+      await lock(`container ${id}`, async () => {
+        const record = requireContainer(id);
+        if (record.phase === 'exited') throw wrongPhase(record, 'update', 'create it again with these resources');
+        await effects.update(record, resources);
+        const linux = {
+          ...record.config.linux,
+          resources: { ...record.config.linux?.resources, ...nonDefault(resources) } as LinuxContainerResources,
+        };
+        await records.put({ ...record, config: { ...record.config, linux } });
+      });
+    },
+    reopenLog: async (idOrPrefix) => {
+      const record = requireContainer(idOrPrefix);
+      if (record.phase !== 'running') throw wrongPhase(record, 'reopen the log of', 'only a running container writes one');
+      await lock(`log ${record.id}`, () => effects.reopenLog(record));
+    },
+    recover: () => recoverContainers({ records, effects, log, watch, takeBack, recordExit }),
+    close: () => {
+      for (const id of [...watches.keys()]) unwatch(id);
+    },
+  };
+}
+
+/** The fields that a request sets: zero and empty mean "leave as it is" (cri-api UpdateContainerResources). */
+function nonDefault(resources: LinuxContainerResources): Partial<LinuxContainerResources> {
+  const set = Object.entries(resources).filter(([, value]) => {
+    if (value === 0 || value === '' || value === undefined) return false;
+    return typeof value !== 'object' || Object.keys(value as object).length > 0;
+  });
+  return Object.fromEntries(set) as Partial<LinuxContainerResources>;
+}

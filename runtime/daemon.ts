@@ -1,0 +1,246 @@
+import { access, chmod, mkdir, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createRegistryClient } from '../base/distribution/index.ts';
+import { PortcullisError, reasonOf } from '../base/errors/index.ts';
+import { isMountpoint, startKernelWorker } from '../base/kernel/index.ts';
+import { createLogger } from '../base/log/index.ts';
+import type { Logger } from '../base/log/index.ts';
+import { startReactor } from '../base/reactor/index.ts';
+import { openDatabase } from '../base/storage/index.ts';
+import { createNetworkEngine } from '../cni-plugins/index.ts';
+import { detectKernel } from '../entitlements/index.ts';
+import { hostPlatform } from '../trust/index.ts';
+import type { DaemonConfig } from './config/types.ts';
+import { bundleIn, createContainerEffects } from './containers/effects.ts';
+import { createConfinement } from './containers/confinement.ts';
+import type { ContainerRecord } from './containers/record.ts';
+import { createContainerService } from './containers/service.ts';
+import { createCriServer } from './cri/server.ts';
+import { createImageStore } from './images/image-store.ts';
+import { openExitWatch } from './monitor/exits.ts';
+import { readCgroupMounts, removeCgroups } from './oci/cgroups.ts';
+import { enterMountNamespace, leaveMountNamespace } from './oci/mount-namespace.ts';
+import { oomScoreFloor } from './oci/oom-score.ts';
+import { openRuntimeHandler } from './oci/runtime-handler.ts';
+import type { RuntimeHandler } from './oci/runtime-handler.ts';
+import { openPolicy } from './policy-watch.ts';
+import { createSandboxEffects, podDirIn } from './pods/effects.ts';
+import { removePodFiles } from './pods/files.ts';
+import { openNamespacePool } from './pods/namespace-pool.ts';
+import type { SandboxRecord } from './pods/record.ts';
+import { createSandboxService } from './pods/service.ts';
+import { createImageHandlers } from './services/image-handlers.ts';
+import { createReport } from './services/report.ts';
+import { createRuntimeHandlers } from './services/runtime-handlers.ts';
+import { claimFolder } from './state/instance-lock.ts';
+import { keyedLock } from './state/keyed-lock.ts';
+import { openRecords } from './state/records.ts';
+import { stateMigrations } from './state/schema.ts';
+import { runtimeVersion } from './version.ts';
+
+export interface Daemon {
+  /** Ends the service; containers go on. What only the daemon needs (pool, idle bridge) is removed. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts everything, reconciles with what an earlier run left, then listens. The one composition root.
+ * @throws PortcullisError when a part can not be had at all; a broken policy or network only shows in Status
+ */
+export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
+  enterMountNamespace([config.root, config.state]);
+  const log = createLogger({ level: config.logLevel });
+  const folders = {
+    pods: join(config.state, 'pods'),
+    containers: join(config.state, 'containers'),
+    oci: join(config.state, 'oci'),
+    attach: join(config.state, 'a'),
+  };
+  for (const folder of [config.root, config.state, ...Object.values(folders)]) await mkdir(folder, { recursive: true, mode: 0o700 });
+  // Containers of any user reach their files below it by path; nothing in it can be listed.
+  await Promise.all([config.state, folders.pods].map((folder) => chmod(folder, 0o711)));
+  const release = await claimFolder(join(config.root, 'daemon.json'));
+
+  const [kernel, reactor, database, handlers, policy] = await Promise.all([
+    startKernelWorker(),
+    startReactor(),
+    openDatabase({ path: join(config.root, 'state.db'), migrations: stateMigrations }),
+    openHandlers(config, folders.oci, log),
+    openPolicy(config.policy, log),
+  ]);
+  const network = await createNetworkEngine({
+    databasePath: join(config.root, 'network.db'),
+    confDir: config.cni.confDir,
+    log: log.child({ room: 'network' }),
+  });
+  const registries = createRegistryClient({
+    mirrors: new Map(Object.entries(config.registries.mirrors)),
+    insecureHosts: config.registries.insecure,
+  });
+  const [sandboxRecords, containerRecords] = await Promise.all([
+    openRecords<SandboxRecord>(database, 'sandbox'),
+    openRecords<ContainerRecord>(database, 'container'),
+  ]);
+  const images = await createImageStore({
+    root: config.root,
+    database,
+    kernel,
+    registryClient: registries,
+    policy: policy.current,
+    platform: hostPlatform(),
+    log: log.child({ room: 'images' }),
+    now: () => new Date(),
+    inUse: () => new Set(containerRecords.list().map((record) => record.imageId)),
+  });
+  const cgroups = readCgroupMounts();
+  const exits = await openExitWatch({ folder: join(config.root, 'exits'), reactor });
+  const pool = await openNamespacePool({ dir: join(config.state, 'ns'), size: config.namespacePool, kernel, log });
+  const lock = keyedLock();
+  const features = detectKernel();
+
+  const containers = createContainerService({
+    records: containerRecords,
+    requireSandbox: (id) => sandboxes.require(id),
+    lock,
+    log,
+    effects: createContainerEffects({
+      stateDir: config.state,
+      conmon: await findProgram('conmon'),
+      folders: { exits: join(config.root, 'exits'), attach: folders.attach },
+      kernel,
+      network,
+      images,
+      confinement: createConfinement({
+        profiles: policy.profiles,
+        target: (runtime) => ({ architecture: process.arch === 'arm64' ? 'aarch64' : 'x86_64', runtime, kernel: features }),
+      }),
+      handlers,
+      exits,
+      cgroups,
+      sandbox: (id) => sandboxRecords.get(id),
+      oomScoreFloor: oomScoreFloor(),
+    }),
+  });
+  const sandboxes = createSandboxService({
+    records: sandboxRecords,
+    lock,
+    log,
+    containers,
+    effects: createSandboxEffects({ stateDir: config.state, kernel, network, pool, cgroups, handlers, sandboxes: sandboxRecords.list }),
+  });
+
+  // Containers first: a sandbox that is taken back stops those it still has.
+  await containers.recover();
+  await sandboxes.recover((dir) => isMountpoint(join(dir, 'ipc')) || isMountpoint(join(dir, 'net')));
+  await Promise.all([
+    images.reconcile(new Set(containerRecords.list().map((record) => record.id))),
+    network.gc(
+      new Set(
+        sandboxRecords
+          .list()
+          .filter((record) => record.phase !== 'stopped')
+          .map((record) => record.id),
+      ),
+    ),
+    pool.reconcile(new Set(sandboxRecords.list().flatMap((record) => record.namespacesDir ?? []))),
+    sweep(folders.pods, new Set(sandboxRecords.list().map((record) => record.id)), (id) =>
+      removePodFiles(podDirIn(config.state, id), kernel),
+    ),
+    sweep(folders.containers, new Set(containerRecords.list().map((record) => record.id)), (id) =>
+      kernel.removeTree(bundleIn(config.state, id)),
+    ),
+    ...[...new Set(handlers.values())].map((handler) =>
+      sweep(handler.stateDir, new Set(containerRecords.list().map((record) => record.id)), (id) => handler.delete(id)),
+    ),
+  ]);
+
+  const server = await createCriServer({
+    socketPath: config.socket,
+    peers: config.peers,
+    log: log.child({ room: 'cri' }),
+    runtimeService: createRuntimeHandlers({
+      version: runtimeVersion,
+      sandboxes,
+      containers,
+      report: createReport({
+        network,
+        policy,
+        handlers: [...new Set(handlers.values())],
+        defaultRuntime: config.defaultRuntime,
+        details: () => ({
+          root: config.root,
+          state: config.state,
+          cniConfDir: config.cni.confDir,
+          cgroups,
+          kernel: features,
+          namespacePool: pool.size,
+        }),
+      }),
+    }),
+    imageService: createImageHandlers(images),
+  });
+  const reload = (): void => void policy.reload();
+  process.on('SIGHUP', reload);
+  log.info({ socket: config.socket, pid: process.pid, handlers: [...handlers.keys()].filter((name) => name !== '') }, 'serving CRI v1');
+
+  return {
+    stop: async () => {
+      process.off('SIGHUP', reload);
+      await server.close();
+      containers.close();
+      exits.close();
+      await pool.close();
+      await network.close({ removeAll: true });
+      await images.close();
+      if (sandboxRecords.list().length === 0) await removeCgroups(cgroups, ['/portcullis']);
+      await Promise.all([registries.close(), database.close(), reactor.close(), kernel.close()]);
+      await release();
+      await leaveMountNamespace();
+      log.info({}, 'stopped');
+    },
+  };
+}
+
+/** Every configured handler that answers, by name, and the default one under the empty name as well. */
+async function openHandlers(config: DaemonConfig, stateDir: string, log: Logger): Promise<ReadonlyMap<string, RuntimeHandler>> {
+  const handlers = new Map<string, RuntimeHandler>();
+  for (const [name, { path }] of Object.entries(config.runtimes)) {
+    const own = join(stateDir, name);
+    await mkdir(own, { recursive: true, mode: 0o700 });
+    try {
+      handlers.set(name, await openRuntimeHandler({ name, path, stateDir: own }));
+    } catch (cause) {
+      if (name === config.defaultRuntime) throw cause;
+      log.warn({ handler: name, path, cause: reasonOf(cause) }, 'this runtime handler can not be used');
+    }
+  }
+  const byDefault = handlers.get(config.defaultRuntime);
+  if (byDefault !== undefined) handlers.set('', byDefault);
+  return handlers;
+}
+
+async function sweep(folder: string, known: ReadonlySet<string>, remove: (id: string) => Promise<void>): Promise<void> {
+  const names = await readdir(folder);
+  await Promise.all(names.filter((name) => /^[0-9a-f]{64}$/.test(name) && !known.has(name)).map((name) => remove(name)));
+}
+
+async function findProgram(name: string): Promise<string> {
+  for (const folder of ['/usr/bin', '/usr/libexec/podman', '/usr/local/bin', '/usr/sbin']) {
+    const path = join(folder, name);
+    if (
+      await access(path).then(
+        () => true,
+        () => false,
+      )
+    )
+      return path;
+  }
+  throw new PortcullisError({
+    code: 'RUNTIME_MONITOR_MISSING',
+    kind: 'precondition',
+    attempted: 'find',
+    on: name,
+    why: 'it is in none of the usual folders',
+    fix: 'install it (`portcullis doctor --fix`)',
+  });
+}

@@ -1,0 +1,11 @@
+export { startDaemon } from './daemon.ts';
+export type { Daemon } from './daemon.ts';
+export { runtimeVersion } from './version.ts';
+export { createCriClient } from './cri/client.ts';
+export type { CriClient } from './cri/client.ts';
+export { followContainerLog } from './cri/log-file.ts';
+export { loadDaemonConfig } from './config/load.ts';
+export { formatDaemonConfig } from './config/print.ts';
+export { configFlags } from './config/flags.ts';
+export type { DaemonConfig } from './config/types.ts';
+export type { ImageRecord, PullRequest } from './images/types.ts';

@@ -1,0 +1,124 @@
+import { spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { processIdentity } from '../../base/process/index.ts';
+import type { ProcessIdentity } from '../../base/process/index.ts';
+import type { RuntimeHandler } from '../oci/runtime-handler.ts';
+
+export interface MonitorFolders {
+  /** Exit codes are kept here, on disk: one file a container, named by its id. */
+  readonly exits: string;
+  /** Short path: attach sockets are reached through it, and a socket path has 107 bytes. */
+  readonly attach: string;
+}
+
+export interface MonitoredContainer {
+  readonly init: ProcessIdentity;
+  readonly monitor: ProcessIdentity;
+}
+
+const createTimeoutMs = 120_000;
+
+/**
+ * Starts conmon, which runs the runtime's `create` and stays. Resolves when the first process exists and waits for its start.
+ * @throws PortcullisError RUNTIME_CREATE_FAILED with what the runtime said, RUNTIME_MONITOR_FAILED
+ */
+export async function createMonitored(input: {
+  readonly conmon: string;
+  readonly handler: RuntimeHandler;
+  readonly id: string;
+  readonly bundle: string;
+  readonly folders: MonitorFolders;
+  /** Absolute; empty keeps no log. */
+  readonly logPath: string;
+  readonly terminal: boolean;
+  readonly stdin: boolean;
+}): Promise<MonitoredContainer> {
+  const { handler, id, bundle, folders } = input;
+  const [monitorPidFile, initPidFile] = [join(bundle, 'monitor.pid'), join(bundle, 'init.pid')];
+  const args = [
+    ...['--cid', id, '--cuuid', id.slice(0, 16), '--name', id.slice(0, 16), '--bundle', bundle],
+    ...['--runtime', handler.path, ...handler.globalArgs.flatMap((arg) => ['--runtime-arg', arg])],
+    ...[
+      '--exit-dir',
+      folders.exits,
+      '--socket-dir-path',
+      folders.attach,
+      '--conmon-pidfile',
+      monitorPidFile,
+      '--container-pidfile',
+      initPidFile,
+    ],
+    // Its own rotation throws the old log away: a kubelet rotates, and asks for a reopen.
+    ...['--log-path', input.logPath === '' ? 'none' : `k8s-file:${input.logPath}`, '--log-level', 'error'],
+    ...(input.terminal ? ['--terminal'] : []),
+    ...(input.stdin ? ['--stdin'] : []),
+  ];
+  // cwd: conmon leaves its `oom` mark in its working folder. Standard streams must be nobody's pipe: conmon outlives us.
+  const child = spawn(input.conmon, args, {
+    cwd: bundle,
+    stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
+    env: { PATH: process.env['PATH'], _OCI_SYNCPIPE: '3' },
+  });
+  const report = await reportOf(child.stdio[3] as Duplex, child, id);
+  if (report.pid <= 0) throw createFailed(id, handler.path, report.message);
+  const init = processIdentity(report.pid);
+  const monitor = processIdentity(Number(await readFile(monitorPidFile, 'utf8')));
+  if (init === undefined) throw createFailed(id, handler.path, 'its first process ended before it was started');
+  if (monitor === undefined) throw monitorFailed(id, 'conmon ended at once', 'see the system log; check conmon with `portcullis doctor`');
+  return { init, monitor };
+}
+
+/** conmon writes one line of JSON: the pid, or -1 with the runtime's own words. */
+function reportOf(pipe: Duplex, child: ReturnType<typeof spawn>, id: string): Promise<{ pid: number; message: string }> {
+  return new Promise((resolve, reject) => {
+    let text = '';
+    const settle = (act: () => void): void => {
+      clearTimeout(timer);
+      pipe.destroy();
+      act();
+    };
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL');
+      settle(() =>
+        reject(monitorFailed(id, `no answer in ${createTimeoutMs / 1000} s`, 'see whether the machine is overloaded, then retry')),
+      );
+    }, createTimeoutMs);
+    child.once('error', (cause) => settle(() => reject(monitorFailed(id, cause.message, 'install conmon (`portcullis doctor --fix`)'))));
+    pipe.setEncoding('utf8');
+    pipe.on('data', (chunk: string) => {
+      text += chunk;
+      if (!text.includes('\n')) return;
+      const line = JSON.parse(text.slice(0, text.indexOf('\n'))) as { pid?: number; data?: number; message?: string };
+      settle(() => resolve({ pid: line.pid ?? line.data ?? -1, message: line.message ?? '' }));
+    });
+    pipe.once('error', (cause) => settle(() => reject(monitorFailed(id, cause.message, 'retry'))));
+    pipe.once('end', () =>
+      settle(() => reject(monitorFailed(id, 'conmon ended without a word', 'see the system log; check conmon with `portcullis doctor`'))),
+    );
+  });
+}
+
+function createFailed(id: string, runtime: string, said: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_CREATE_FAILED',
+    kind: 'internal',
+    attempted: 'create container',
+    on: id.slice(0, 13),
+    why: `${runtime} said: ${said.trim().slice(0, 2_000)}`,
+    fix: 'correct what the runtime names',
+  });
+}
+
+function monitorFailed(id: string, why: string, fix: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_MONITOR_FAILED',
+    kind: 'internal',
+    attempted: 'start the monitor of container',
+    on: id.slice(0, 13),
+    why,
+    fix,
+  });
+}

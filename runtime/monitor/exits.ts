@@ -1,0 +1,113 @@
+import { watch } from 'node:fs';
+import { mkdir, readFile, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { closeFd, pidfdInfo, pidfdOpen } from '../../base/kernel/index.ts';
+import { processIdentity, sameProcess } from '../../base/process/index.ts';
+import type { ProcessIdentity } from '../../base/process/index.ts';
+import type { Reactor } from '../../base/reactor/index.ts';
+
+export interface Exit {
+  readonly code: number;
+  /** Nanoseconds since 1970, decimal. */
+  readonly finishedAt: string;
+  /** False when the monitor died and the code was learned elsewhere, or not at all (255). */
+  readonly fromMonitor: boolean;
+}
+
+export interface ExitWatch {
+  /** Tells the exit once, also one that happened before. The returned function stops the watch. */
+  watchContainer(
+    id: string,
+    processes: { readonly init: ProcessIdentity; readonly monitor: ProcessIdentity },
+    tell: (exit: Exit) => void,
+  ): () => void;
+  /** The exit that the monitor left on disk, if any. */
+  recorded(id: string): Promise<Exit | undefined>;
+  /** Drops the file: only after the exit is in the durable record. */
+  forget(id: string): Promise<void>;
+  close(): void;
+}
+
+/** After the first process is gone, how long its monitor may take to drain its output and write the code. */
+const monitorGraceMs = 5_000;
+
+/**
+ * Watches a folder of exit files (written by conmon: temporary file and rename) and the processes themselves, by pidfd,
+ * so that the death of a monitor is noticed too.
+ */
+export async function openExitWatch(input: { readonly folder: string; readonly reactor: Reactor }): Promise<ExitWatch> {
+  const { folder, reactor } = input;
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const waiting = new Map<string, () => void>();
+  const watcher = watch(folder, (_event, name) => {
+    if (name !== null) waiting.get(name)?.();
+  });
+  const recorded = async (id: string): Promise<Exit | undefined> => {
+    const file = join(folder, id);
+    try {
+      const [text, facts] = await Promise.all([readFile(file, 'utf8'), stat(file, { bigint: true })]);
+      const code = Number(text.trim());
+      return Number.isSafeInteger(code) && text.trim() !== ''
+        ? { code, finishedAt: facts.mtimeNs.toString(), fromMonitor: true }
+        : undefined;
+    } catch {
+      return undefined;
+    }
+  };
+  return {
+    recorded,
+    watchContainer: (id, processes, tell) => {
+      let done = false;
+      const cleanups: (() => void)[] = [];
+      const finish = (): void => {
+        done = true;
+        waiting.delete(id);
+        for (const cleanup of cleanups) cleanup();
+      };
+      const conclude = (exit: Exit): void => {
+        if (done) return;
+        finish();
+        tell(exit);
+      };
+      const look = async (): Promise<boolean> => {
+        const exit = await recorded(id);
+        if (exit !== undefined) conclude(exit);
+        return exit !== undefined;
+      };
+      waiting.set(id, () => void look());
+      const pidfd = openPidfd(processes.init);
+      const afterInit = async (): Promise<void> => {
+        const deadline = Date.now() + monitorGraceMs;
+        while (!done && !(await look()) && sameProcess(processes.monitor) && Date.now() < deadline)
+          await new Promise((resolve) => setTimeout(resolve, 50).unref());
+        if (done || (await look())) return;
+        const info = pidfd === undefined ? undefined : pidfdInfo(pidfd);
+        conclude({ code: info?.exitCode ?? 255, finishedAt: (BigInt(Date.now()) * 1_000_000n).toString(), fromMonitor: false });
+      };
+      if (pidfd === undefined) void afterInit();
+      else
+        cleanups.push(
+          reactor.onExit(pidfd, () => void afterInit()),
+          () => setImmediate(closeFd, pidfd),
+        );
+      void look();
+      return finish;
+    },
+    forget: (id) => rm(join(folder, id), { force: true }),
+    close: () => watcher.close(),
+  };
+}
+
+/** A pidfd of that very process: looked at again after opening, since the pid may have been reused before. */
+function openPidfd(identity: ProcessIdentity): number | undefined {
+  if (!sameProcess(identity)) return undefined;
+  let pidfd: number;
+  try {
+    pidfd = pidfdOpen(identity.pid);
+  } catch {
+    return undefined;
+  }
+  if (processIdentity(identity.pid)?.startTime === identity.startTime) return pidfd;
+  closeFd(pidfd);
+  return undefined;
+}

@@ -1,0 +1,148 @@
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { processIdentity, sameProcess } from '../../base/process/index.ts';
+import type { RuntimeHandler } from './runtime-handler.ts';
+import type { OciProcess } from './spec.types.ts';
+
+export interface ExecResult {
+  readonly exitCode: number;
+  readonly stdout: Buffer;
+  readonly stderr: Buffer;
+}
+
+/** Bytes kept of each stream; what comes after is read and dropped, so that the process does not stall. */
+const outputLimit = 16 * 1024 * 1024;
+/** How long grandchildren that hold the pipes may keep an answer back after the command's own exit. */
+const drainMs = 1_000;
+let serial = 0;
+
+/**
+ * Runs a command in a running container and waits for it, with the container's own confinement.
+ * @param input.timeoutMs 0: no limit
+ * @param input.dir a private folder for the process description
+ * @throws PortcullisError RUNTIME_EXEC_TIMEOUT (kind deadline), RUNTIME_EXEC_FAILED when the runtime could not start it
+ */
+export async function execSync(input: {
+  readonly handler: RuntimeHandler;
+  readonly id: string;
+  readonly process: OciProcess;
+  readonly dir: string;
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal;
+}): Promise<ExecResult> {
+  serial += 1;
+  const base = join(input.dir, `exec-${process.pid}-${serial}`);
+  const [specFile, pidFile] = [`${base}.json`, `${base}.pid`];
+  await writeFile(specFile, JSON.stringify(input.process), { mode: 0o600 });
+  try {
+    return await run({ ...input, specFile, pidFile });
+  } finally {
+    await Promise.all([rm(specFile, { force: true }), rm(pidFile, { force: true })]);
+  }
+}
+
+function run(input: Parameters<typeof execSync>[0] & { readonly specFile: string; readonly pidFile: string }): Promise<ExecResult> {
+  const { handler, id, specFile, pidFile, timeoutMs } = input;
+  return new Promise((resolve, reject) => {
+    const child = spawn(handler.path, [...handler.globalArgs, 'exec', '--process', specFile, '--pid-file', pidFile, id], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const stdout = collect(child.stdout);
+    const stderr = collect(child.stderr);
+    let ending: 'timeout' | 'cancelled' | undefined;
+    const end = (why: 'timeout' | 'cancelled'): void => {
+      ending = why;
+      killGroup(pidFile);
+      child.kill('SIGKILL');
+    };
+    const timer = timeoutMs > 0 ? setTimeout(end, timeoutMs, 'timeout') : undefined;
+    const cancel = (): void => end('cancelled');
+    input.signal?.addEventListener('abort', cancel, { once: true });
+    const settle = (code: number | null, signal: NodeJS.Signals | null): void => {
+      clearTimeout(timer);
+      input.signal?.removeEventListener('abort', cancel);
+      child.stdout.destroy();
+      child.stderr.destroy();
+      if (ending !== undefined) reject(execEnded(ending, id, timeoutMs));
+      else resolve({ exitCode: code ?? (signal === 'SIGKILL' ? 137 : 255), stdout: stdout(), stderr: stderr() });
+    };
+    child.once('error', (cause) => {
+      clearTimeout(timer);
+      reject(
+        new PortcullisError({
+          code: 'RUNTIME_EXEC_FAILED',
+          kind: 'internal',
+          attempted: 'run a command in container',
+          on: id.slice(0, 13),
+          why: cause.message,
+          fix: 'check the runtime with `portcullis doctor`',
+          cause,
+        }),
+      );
+    });
+    child.once('exit', (code, signal) => {
+      const late = setTimeout(settle, drainMs, code, signal);
+      child.once('close', () => {
+        clearTimeout(late);
+        settle(code, signal);
+      });
+    });
+  });
+}
+
+function collect(stream: Readable): () => Buffer {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  stream.on('data', (chunk: Buffer) => {
+    const room = outputLimit - size;
+    if (room <= 0) return;
+    chunks.push(chunk.length > room ? chunk.subarray(0, room) : chunk);
+    size += Math.min(chunk.length, room);
+  });
+  return () => Buffer.concat(chunks);
+}
+
+/** The command leads a process group of its own (the runtime calls setsid). */
+function killGroup(pidFile: string): void {
+  let pid: number;
+  try {
+    pid = Number(readFileSync(pidFile, 'utf8'));
+  } catch {
+    return;
+  }
+  const identity = Number.isSafeInteger(pid) && pid > 1 ? processIdentity(pid) : undefined;
+  if (identity === undefined || !sameProcess(identity)) return;
+  for (const target of [-pid, pid]) {
+    try {
+      process.kill(target, 'SIGKILL');
+    } catch {
+      // Gone already, or no group of its own.
+    }
+  }
+}
+
+function execEnded(why: 'timeout' | 'cancelled', id: string, timeoutMs: number): PortcullisError {
+  return new PortcullisError(
+    why === 'timeout'
+      ? {
+          code: 'RUNTIME_EXEC_TIMEOUT',
+          kind: 'deadline',
+          attempted: 'run a command in container',
+          on: id.slice(0, 13),
+          why: `command timed out: it had not ended after ${timeoutMs / 1000} s and was killed`,
+          fix: 'give it more time, or see why it hangs',
+        }
+      : {
+          code: 'RUNTIME_EXEC_CANCELLED',
+          kind: 'cancelled',
+          attempted: 'run a command in container',
+          on: id.slice(0, 13),
+          why: 'the caller gave up; the command was killed',
+          fix: 'call again',
+        },
+  );
+}

@@ -1,0 +1,106 @@
+import { writeFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { runCommand } from './command.ts';
+import type { OciResources } from './spec.types.ts';
+
+/** What a runtime's `state` command says; `absent` when it knows no such container. */
+export type ObservedStatus = 'absent' | 'creating' | 'created' | 'running' | 'stopped' | 'paused';
+
+/** One OCI runtime, by its command line (runtime-spec runtime.md, and what crun and runc share beyond it). */
+export interface RuntimeHandler {
+  readonly name: string;
+  readonly path: string;
+  /** What program it is, by its `--version`: our ready-made filter is for crun. */
+  readonly kind: 'crun' | 'runc' | 'other';
+  readonly version: string;
+  /** Arguments that come before every command. */
+  readonly globalArgs: readonly string[];
+  /** Folder of the runtime's own state: one folder a container. */
+  readonly stateDir: string;
+  start(id: string): Promise<void>;
+  observe(id: string): Promise<ObservedStatus>;
+  /** Removes what the runtime keeps of a container, killing what still runs in it. Absent: success. */
+  delete(id: string): Promise<void>;
+  update(id: string, resources: OciResources): Promise<void>;
+}
+
+/**
+ * @param stateDir folder for this handler's own state, one a handler
+ * @throws PortcullisError RUNTIME_HANDLER_UNUSABLE when the program does not answer `--version`
+ */
+export async function openRuntimeHandler(input: {
+  readonly name: string;
+  readonly path: string;
+  readonly stateDir: string;
+}): Promise<RuntimeHandler> {
+  const { name, path, stateDir } = input;
+  const version = await runCommand(path, ['--version']).catch((cause: unknown) => {
+    throw unusable(name, path, String(cause));
+  });
+  if (version.exitCode !== 0) throw unusable(name, path, version.stderr.trim());
+  const firstLine = version.stdout.split('\n')[0] ?? '';
+  const kind = firstLine.startsWith('crun') ? 'crun' : firstLine.startsWith('runc') ? 'runc' : 'other';
+  const globalArgs = ['--root', stateDir];
+  const call = async (command: string, id: string, args: readonly string[]): Promise<void> => {
+    const result = await runCommand(path, [...globalArgs, command, ...args, id]);
+    if (result.exitCode !== 0) throw runtimeFailed(path, command, id, result.stderr);
+  };
+  return {
+    name,
+    path,
+    kind,
+    version: /version (\S+)/.exec(firstLine)?.[1] ?? '0',
+    globalArgs,
+    stateDir,
+    start: (id) => call('start', id, []),
+    observe: async (id) => {
+      const result = await runCommand(path, [...globalArgs, 'state', id]);
+      if (result.exitCode !== 0) return 'absent';
+      return (JSON.parse(result.stdout) as { status: ObservedStatus }).status;
+    },
+    delete: async (id) => {
+      // A plain delete first: runc >= 1.2 sleeps 100 ms in a forced one.
+      const plain = await runCommand(path, [...globalArgs, 'delete', id]);
+      if (plain.exitCode === 0 || isUnknown(plain.stderr)) return;
+      const forced = await runCommand(path, [...globalArgs, 'delete', '--force', id]);
+      if (forced.exitCode !== 0 && !isUnknown(forced.stderr)) throw runtimeFailed(path, 'delete', id, forced.stderr);
+    },
+    update: async (id, resources) => {
+      // A file and not standard input: a child's stdin is a socket pair here, and /dev/stdin can not be opened on one.
+      const file = join(stateDir, `.update-${id}-${process.hrtime.bigint()}.json`);
+      await writeFile(file, JSON.stringify(resources), { mode: 0o600 });
+      try {
+        await call('update', id, ['--resources', file]);
+      } finally {
+        await rm(file, { force: true });
+      }
+    },
+  };
+}
+
+function isUnknown(stderr: string): boolean {
+  return /does not exist|No such file or directory|container not found/i.test(stderr);
+}
+
+function runtimeFailed(path: string, command: string, id: string, stderr: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_OCI_FAILED',
+    kind: 'internal',
+    attempted: `run ${path} ${command} for container`,
+    on: id.slice(0, 13),
+    why: stderr.trim().slice(0, 2_000) || 'it failed without a word',
+    fix: 'see the reason; `portcullis doctor` checks the runtime',
+  });
+}
+
+function unusable(name: string, path: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_HANDLER_UNUSABLE',
+    kind: 'precondition',
+    attempted: 'open runtime handler',
+    on: `${name} (${path})`,
+    why,
+    fix: 'install the runtime (`portcullis doctor --fix`) or correct its path in the configuration',
+  });
+}

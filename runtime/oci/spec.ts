@@ -1,0 +1,114 @@
+import type { Settings } from '../../entitlements/index.ts';
+import type { LinuxContainerResources, Mount } from '../cri/contract/contract.types.ts';
+import { containerMounts, rootfsPropagation } from './mounts.ts';
+import type { PodFiles } from './mounts.ts';
+import { toOciResources } from './resources.ts';
+import type { OciDevice, OciSpec } from './spec.types.ts';
+
+/** Everything a spec is made of; all decisions were taken before. */
+export interface SpecInput {
+  readonly rootfs: string;
+  readonly args: readonly string[];
+  readonly env: readonly string[];
+  readonly cwd: string;
+  readonly user: { readonly uid: number; readonly gid: number; readonly additionalGids: readonly number[] };
+  readonly terminal: boolean;
+  readonly settings: Settings;
+  /** `crun` takes our filter ready-made; any other runtime compiles the OCI form. */
+  readonly runtime: string;
+  readonly mounts: readonly Mount[];
+  readonly devices: readonly OciDevice[];
+  readonly resources: LinuxContainerResources | undefined;
+  readonly cgroupsPath: string;
+  readonly podFiles: PodFiles;
+  /** Paths of the pod's pinned namespaces; an absent one is the host's. */
+  readonly namespaces: { readonly network?: string; readonly ipc?: string; readonly uts?: string };
+  readonly hostPid: boolean;
+  /** The lowest oom_score_adj that this daemon may set: without CAP_SYS_RESOURCE its own. */
+  readonly oomScoreFloor: number;
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+const seccompBpfAnnotation = 'run.oci.seccomp_bpf_data';
+
+/** The OCI configuration of one container. Pure. Source: runtime-spec 1.0.2, config.md and config-linux.md. */
+export function generateSpec(input: SpecInput): OciSpec {
+  const { settings } = input;
+  const capabilities = prefixed(settings.capabilities);
+  const readyMade = input.runtime === 'crun' && settings.seccomp !== undefined;
+  const resources = toOciResources(input.resources);
+  const propagation = rootfsPropagation(input.mounts);
+  return {
+    ociVersion: '1.0.2',
+    process: {
+      terminal: input.terminal,
+      user: input.user,
+      args: input.args,
+      env: input.env,
+      cwd: input.cwd,
+      capabilities,
+      rlimits: settings.rlimits.map((limit) => ({ type: limit.type, soft: Number(limit.soft), hard: Number(limit.hard) })),
+      noNewPrivileges: settings.noNewPrivileges,
+      ...(input.resources?.oomScoreAdj !== undefined && { oomScoreAdj: Math.max(input.resources.oomScoreAdj, input.oomScoreFloor) }),
+    },
+    root: { path: input.rootfs, readonly: settings.readonlyRootfs },
+    mounts: containerMounts({
+      asked: input.mounts,
+      podFiles: input.podFiles,
+      readonlyRootfs: settings.readonlyRootfs,
+      writableSys: settings.writableSys,
+      hostNetwork: input.namespaces.network === undefined,
+    }),
+    annotations: {
+      ...input.annotations,
+      ...(readyMade && settings.seccomp && { [seccompBpfAnnotation]: Buffer.from(settings.seccomp.bpf).toString('base64') }),
+    },
+    linux: {
+      namespaces: [
+        { type: 'mount' },
+        ...(input.hostPid ? [] : [{ type: 'pid' }]),
+        ...joined('network', input.namespaces.network),
+        ...joined('ipc', input.namespaces.ipc),
+        ...joined('uts', input.namespaces.uts),
+      ],
+      cgroupsPath: input.cgroupsPath,
+      resources: { ...resources, devices: deviceRules(settings, input.devices) },
+      devices: input.devices,
+      // crun takes the annotation; the OCI form stands beside it, equal in meaning, for whoever reads the spec.
+      ...(settings.seccomp !== undefined && { seccomp: settings.seccomp.oci }),
+      maskedPaths: settings.maskedPaths,
+      readonlyPaths: settings.readonlyPaths,
+      ...(propagation !== undefined && { rootfsPropagation: propagation }),
+    },
+  };
+}
+
+/** JSON of a spec; seccomp values may exceed 2^53 and are written as exact integers. */
+export function serialiseSpec(spec: OciSpec): string {
+  return JSON.stringify(spec, (_key, value: unknown) => (typeof value === 'bigint' ? exactInteger(value) : value));
+}
+
+function prefixed(sets: Settings['capabilities']): OciSpec['process']['capabilities'] {
+  const add = (names: readonly string[]): string[] => names.map((name) => `CAP_${name}`);
+  return {
+    bounding: add(sets.bounding),
+    effective: add(sets.effective),
+    permitted: add(sets.permitted),
+    inheritable: add(sets.inheritable),
+    ambient: add(sets.ambient),
+  };
+}
+
+function joined(type: string, path: string | undefined): { type: string; path: string }[] {
+  return path === undefined ? [] : [{ type, path }];
+}
+
+function deviceRules(settings: Settings, devices: readonly OciDevice[]): NonNullable<OciSpec['linux']['resources']['devices']> {
+  const own = devices.map(({ type, major, minor }) => ({ allow: true, type, major, minor, access: 'rwm' }));
+  return [...settings.devices, ...own];
+}
+
+/** JSON.rawJSON is in the engine and not yet in TypeScript's library. */
+function exactInteger(value: bigint): unknown {
+  return (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(value.toString());
+}

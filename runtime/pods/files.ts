@@ -1,0 +1,64 @@
+import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Kernel } from '../../base/kernel/index.ts';
+import { MNT_DETACH, MS_NODEV, MS_NOEXEC, MS_NOSUID } from '../../base/kernel/index.ts';
+import type { DNSConfig } from '../cri/contract/contract.types.ts';
+import type { PodFiles } from '../oci/mounts.ts';
+
+/** Where the files of one pod are, below the state folder. */
+export function podFilesIn(podDir: string): PodFiles {
+  return {
+    shm: join(podDir, 'shm'),
+    resolvConf: join(podDir, 'resolv.conf'),
+    hostname: join(podDir, 'hostname'),
+    hosts: join(podDir, 'hosts'),
+  };
+}
+
+/** Makes the pod's folder: /dev/shm of 64 MiB (the host's for a pod that shares its IPC), resolv.conf, hostname, hosts. */
+export async function makePodFiles(input: {
+  readonly podDir: string;
+  readonly hostIpc: boolean;
+  readonly hostNetwork: boolean;
+  readonly hostname: string;
+  readonly dns: DNSConfig | undefined;
+  readonly kernel: Kernel;
+}): Promise<void> {
+  const files = podFilesIn(input.podDir);
+  await mkdir(files.shm, { recursive: true, mode: 0o700 });
+  // Containers run as any user and look into these.
+  await chmod(input.podDir, 0o711);
+  await Promise.all([
+    input.hostIpc
+      ? input.kernel.bindMount('/dev/shm', files.shm, { recursive: true })
+      : input.kernel.mount('shm', files.shm, 'tmpfs', MS_NOSUID | MS_NODEV | MS_NOEXEC, 'mode=1777,size=67108864'),
+    resolvConf(input.dns).then((text) => writeFile(files.resolvConf, text, { mode: 0o644 })),
+    writeFile(files.hostname, `${input.hostname}\n`, { mode: 0o644 }),
+    readFile('/etc/hosts', 'utf8')
+      .catch(() => '127.0.0.1 localhost\n')
+      .then((text) =>
+        writeFile(files.hosts, input.hostNetwork ? text : `127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n`, {
+          mode: 0o644,
+        }),
+      ),
+  ]);
+}
+
+/** Absent: success. */
+export async function removePodFiles(podDir: string, kernel: Kernel): Promise<void> {
+  await kernel.umount(podFilesIn(podDir).shm, MNT_DETACH).catch(() => undefined);
+  await rm(podDir, { recursive: true, force: true });
+}
+
+/** Lines of resolv.conf(5); a pod without DNS configuration has the host's. */
+async function resolvConf(dns: DNSConfig | undefined): Promise<string> {
+  if (dns === undefined || (dns.servers.length === 0 && dns.searches.length === 0 && dns.options.length === 0)) {
+    return readFile('/etc/resolv.conf', 'utf8').catch(() => '');
+  }
+  const lines = [
+    ...(dns.searches.length > 0 ? [`search ${dns.searches.join(' ')}`] : []),
+    ...dns.servers.map((server) => `nameserver ${server}`),
+    ...(dns.options.length > 0 ? [`options ${dns.options.join(' ')}`] : []),
+  ];
+  return lines.map((line) => `${line}\n`).join('');
+}

@@ -1,0 +1,96 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Kernel } from '../../base/kernel/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { defaultSysctls } from './validate.ts';
+
+export type PodNamespace = 'net' | 'ipc' | 'uts';
+
+/** Namespaces made ahead of need. A set is a folder with one pin a namespace; whoever claims it writes the folder's path into its record. */
+export interface NamespacePool {
+  /** A fresh set with host name and sysctls applied. */
+  claim(input: { readonly hostname: string; readonly sysctls: Readonly<Record<string, string>> }): Promise<string>;
+  /** Unpins a set. Done already: success. */
+  release(dir: string): Promise<void>;
+  /** The folder of a set not yet made, for a pod that shares some namespaces of the host. */
+  make(
+    types: readonly PodNamespace[],
+    input: { readonly hostname: string; readonly sysctls: Readonly<Record<string, string>> },
+  ): Promise<string>;
+  /** Unpins every set whose folder is not in `claimed`, then fills the pool. */
+  reconcile(claimed: ReadonlySet<string>): Promise<void>;
+  readonly size: number;
+  /** Unpins the sets that nobody claimed. */
+  close(): Promise<void>;
+}
+
+const every: readonly PodNamespace[] = ['net', 'ipc', 'uts'];
+
+/** @param input.size how many sets are kept ready; 0 makes each when it is asked for */
+export async function openNamespacePool(input: {
+  readonly dir: string;
+  readonly size: number;
+  readonly kernel: Kernel;
+  readonly log: Logger;
+}): Promise<NamespacePool> {
+  const { dir, kernel } = input;
+  await mkdir(dir, { recursive: true, mode: 0o700 });
+  const ready: string[] = [];
+  let filling: Promise<void> | undefined;
+  let closed = false;
+
+  const pin = async (
+    types: readonly PodNamespace[],
+    options: { hostname?: string; sysctls: Readonly<Record<string, string>> },
+  ): Promise<string> => {
+    const set = join(dir, randomBytes(8).toString('hex'));
+    await kernel.pinNamespaces({
+      dir: set,
+      types: [...types],
+      ...(options.hostname !== undefined && { hostname: options.hostname }),
+      sysctls: { ...options.sysctls },
+    });
+    return set;
+  };
+  const fill = (): void => {
+    filling ??= (async () => {
+      while (!closed && ready.length < input.size) ready.push(await pin(every, { sysctls: defaultSysctls }));
+    })()
+      .catch((cause: unknown) => input.log.warn({ cause: String(cause) }, 'the namespace pool could not be filled'))
+      .finally(() => (filling = undefined));
+  };
+  return {
+    claim: async ({ hostname, sysctls }) => {
+      const set = ready.shift();
+      fill();
+      if (set === undefined) return pin(every, { hostname, sysctls });
+      await kernel.configureNamespaces({ dir: set, types: [...every], hostname, sysctls: beyondDefaults(sysctls) });
+      return set;
+    },
+    make: (types, options) => pin(types, options),
+    release: (set) => kernel.unpinNamespaces(set),
+    reconcile: async (claimed) => {
+      const found = await readdir(dir);
+      await Promise.all(
+        found
+          .map((name) => join(dir, name))
+          .filter((set) => !claimed.has(set) && !ready.includes(set))
+          .map((set) => kernel.unpinNamespaces(set)),
+      );
+      fill();
+    },
+    get size() {
+      return ready.length;
+    },
+    close: async () => {
+      closed = true;
+      await filling;
+      await Promise.all(ready.splice(0).map((set) => kernel.unpinNamespaces(set)));
+    },
+  };
+}
+
+function beyondDefaults(sysctls: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(sysctls).filter(([key, value]) => defaultSysctls[key] !== value));
+}

@@ -1,0 +1,38 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import type { PortMapping as Forward } from '../../cni-plugins/index.ts';
+import type { PortMapping } from '../cri/contract/contract.types.ts';
+
+const protocols = ['tcp', 'udp', 'sctp'] as const;
+
+/**
+ * The host ports of a pod; a mapping without one only documents a port (cri-api PortMapping).
+ * @throws PortcullisError RUNTIME_BAD_PORT
+ */
+export function toPortMappings(asked: readonly PortMapping[]): Forward[] {
+  return asked
+    .filter((mapping) => mapping.hostPort !== 0)
+    .map((mapping) => {
+      const protocol = protocols[mapping.protocol];
+      const legal = protocol !== undefined && isPort(mapping.hostPort) && isPort(mapping.containerPort);
+      if (!legal) {
+        throw new PortcullisError({
+          code: 'RUNTIME_BAD_PORT',
+          kind: 'invalid',
+          attempted: 'map host port',
+          on: `${mapping.hostPort} to ${mapping.containerPort}`,
+          why: 'a port is not between 1 and 65535, or the protocol is unknown',
+          fix: 'correct port_mappings',
+        });
+      }
+      return {
+        protocol,
+        hostPort: mapping.hostPort,
+        containerPort: mapping.containerPort,
+        ...(mapping.hostIp !== '' && { hostIp: mapping.hostIp }),
+      };
+    });
+}
+
+function isPort(value: number): boolean {
+  return Number.isInteger(value) && value >= 1 && value <= 65_535;
+}

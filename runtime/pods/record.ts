@@ -1,0 +1,24 @@
+import type { Attachment } from '../../cni-plugins/index.ts';
+import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
+import type { Keyed } from '../state/records.ts';
+
+/** creating → ready → stopping → stopped → (gone). A crash leaves one of these, and the next start goes on from it. */
+export type SandboxPhase = 'creating' | 'ready' | 'stopping' | 'stopped';
+
+export interface SandboxRecord extends Keyed {
+  readonly phase: SandboxPhase;
+  readonly config: PodSandboxConfig;
+  /** sha256 of the request, to tell a retry from another pod of the same name. */
+  readonly requestDigest: string;
+  /** The handler that was asked for; empty is the default one. */
+  readonly runtimeHandler: string;
+  /** The folder of pinned namespaces, absent when the pod shares all of the host's. */
+  readonly namespacesDir?: string;
+  readonly attachment?: Attachment;
+  /** Cgroup that holds the pod's containers, from the root of the hierarchy. */
+  readonly cgroupParent: string;
+  /** Cgroups that did not exist before this pod: they go with it, deepest last. */
+  readonly ownedCgroups: readonly string[];
+  /** Nanoseconds since 1970, decimal. */
+  readonly createdAt: string;
+}

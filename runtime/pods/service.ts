@@ -1,0 +1,228 @@
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import type { Attachment, AttachRequest } from '../../cni-plugins/index.ts';
+import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
+import type { KeyedLock } from '../state/keyed-lock.ts';
+import type { Records } from '../state/records.ts';
+import { nextSandboxPhase } from './lifecycle.ts';
+import { toPortMappings } from './port-mappings.ts';
+import type { SandboxRecord } from './record.ts';
+import { planSandbox } from './validate.ts';
+import type { SandboxPlan } from './validate.ts';
+
+/** What a sandbox's life does to the world. Each act that finds itself done succeeds. */
+export interface SandboxEffects {
+  readonly namespaces: {
+    claim(plan: SandboxPlan): Promise<string | undefined>;
+    release(dir: string): Promise<void>;
+  };
+  readonly network: {
+    attach(request: AttachRequest): Promise<Attachment>;
+    detach(id: string): Promise<void>;
+  };
+  readonly files: {
+    make(record: SandboxRecord, plan: SandboxPlan): Promise<void>;
+    remove(id: string): Promise<void>;
+  };
+  readonly cgroups: {
+    /** Those of `path` and its parents that do not exist, or exist only because of pods of ours. */
+    owned(path: string): readonly string[];
+    remove(paths: readonly string[]): Promise<void>;
+  };
+  /** Refuses an unknown handler. */
+  requireHandler(name: string): void;
+  digest(value: unknown): string;
+  newId(): string;
+  /** Nanoseconds since 1970, decimal. */
+  now(): string;
+}
+
+/** The pod's containers, as the sandbox needs them. */
+export interface ContainersOfSandbox {
+  /** Kills every container of the sandbox; none runs when it resolves. */
+  stopAllOf(sandboxId: string): Promise<void>;
+  removeAllOf(sandboxId: string): Promise<void>;
+}
+
+export interface SandboxService {
+  run(config: PodSandboxConfig | undefined, runtimeHandler: string): Promise<SandboxRecord>;
+  /** Unknown or stopped: success. */
+  stop(idOrPrefix: string): Promise<void>;
+  /** Unknown: success. */
+  remove(idOrPrefix: string): Promise<void>;
+  /** @throws PortcullisError RUNTIME_SANDBOX_NOT_FOUND */
+  require(idOrPrefix: string): SandboxRecord;
+  /** Every sandbox that a caller may see, in order of creation. */
+  list(): readonly SandboxRecord[];
+  /** After a crash: takes back what was half made, finishes what was half stopped. `alive` says whether a set of pins still stands. */
+  recover(alive: (namespacesDir: string) => boolean): Promise<void>;
+}
+
+export function createSandboxService(parts: {
+  readonly records: Records<SandboxRecord>;
+  readonly lock: KeyedLock;
+  readonly effects: SandboxEffects;
+  readonly containers: ContainersOfSandbox;
+  readonly log: Logger;
+}): SandboxService {
+  const { records, lock, effects, containers, log } = parts;
+
+  const establish = async (
+    config: PodSandboxConfig,
+    plan: SandboxPlan,
+    runtimeHandler: string,
+    requestDigest: string,
+  ): Promise<SandboxRecord> => {
+    const id = effects.newId();
+    const cgroupParent = config.linux?.cgroupParent || `/portcullis/${id}`;
+    const namespacesDir = await effects.namespaces.claim(plan);
+    const intent: SandboxRecord = {
+      id,
+      name: plan.name,
+      phase: 'creating',
+      config,
+      requestDigest,
+      runtimeHandler,
+      ...(namespacesDir !== undefined && { namespacesDir }),
+      cgroupParent,
+      ownedCgroups: effects.cgroups.owned(cgroupParent),
+      createdAt: effects.now(),
+    };
+    await records.put(intent);
+    try {
+      const [attachment] = await allSettledOrThrow([
+        plan.hostNetwork ? undefined : effects.network.attach(attachRequest(intent)),
+        effects.files.make(intent, plan),
+      ]);
+      const ready: SandboxRecord = {
+        ...intent,
+        phase: nextSandboxPhase(intent.phase, 'established'),
+        ...(attachment !== undefined && { attachment }),
+      };
+      await records.put(ready);
+      return ready;
+    } catch (cause) {
+      await takeBack(intent).catch((second: unknown) =>
+        log.warn({ sandbox: id, cause: reasonOf(second) }, 'a half-made sandbox is left for the next start to remove'),
+      );
+      throw cause;
+    }
+  };
+
+  const releaseAll = async (record: SandboxRecord): Promise<void> => {
+    if (!isHostNetwork(record)) await effects.network.detach(record.id);
+    await Promise.all([
+      record.namespacesDir === undefined ? undefined : effects.namespaces.release(record.namespacesDir),
+      effects.files.remove(record.id),
+    ]);
+  };
+  const takeBack = async (record: SandboxRecord): Promise<void> => {
+    await releaseAll(record);
+    await effects.cgroups.remove(record.ownedCgroups);
+    await records.delete(record.id);
+  };
+
+  const stopLocked = async (id: string): Promise<void> => {
+    const record = records.get(id);
+    if (record === undefined || record.phase === 'stopped') return;
+    const stopping: SandboxRecord = { ...record, phase: nextSandboxPhase(record.phase, 'stop-asked') };
+    if (record.phase !== 'stopping') await records.put(stopping);
+    await containers.stopAllOf(id);
+    await releaseAll(stopping);
+    await effects.cgroups.remove(stopping.ownedCgroups);
+    await records.put({ ...stopping, phase: nextSandboxPhase('stopping', 'resources-released') });
+  };
+  const removeLocked = async (id: string): Promise<void> => {
+    const record = records.get(id);
+    if (record === undefined) return;
+    await stopLocked(id);
+    await containers.removeAllOf(id);
+    await effects.cgroups.remove(record.ownedCgroups);
+    await records.delete(id);
+  };
+
+  return {
+    run: async (config, runtimeHandler) => {
+      const plan = planSandbox(config);
+      if (config === undefined) throw new TypeError('unreachable: planSandbox refuses it');
+      effects.requireHandler(runtimeHandler);
+      const requestDigest = effects.digest({ config, runtimeHandler });
+      return lock(`name ${plan.name}`, async () => {
+        const standing = records.byName(plan.name);
+        if (standing === undefined) return establish(config, plan, runtimeHandler, requestDigest);
+        if (standing.phase === 'ready' && standing.requestDigest === requestDigest) return standing;
+        throw nameTaken(standing);
+      });
+    },
+    stop: async (idOrPrefix) => {
+      const record = records.find(idOrPrefix);
+      if (record !== undefined) await lock(`sandbox ${record.id}`, () => stopLocked(record.id));
+    },
+    remove: async (idOrPrefix) => {
+      const record = records.find(idOrPrefix);
+      if (record !== undefined) await lock(`sandbox ${record.id}`, () => removeLocked(record.id));
+    },
+    require: (idOrPrefix) => {
+      const record = records.find(idOrPrefix);
+      if (record === undefined || record.phase === 'creating') throw sandboxNotFound(idOrPrefix);
+      return record;
+    },
+    list: () => records.list().filter((record) => record.phase !== 'creating'),
+    recover: async (alive) => {
+      for (const record of records.list()) {
+        const lost = record.phase === 'ready' && record.namespacesDir !== undefined && !alive(record.namespacesDir);
+        if (lost) log.warn({ sandbox: record.id }, 'the namespaces of a sandbox are gone, as after a reboot: it is stopped');
+        if (record.phase === 'creating') await takeBack(record);
+        else if (record.phase === 'stopping' || lost) await stopLocked(record.id);
+      }
+    },
+  };
+}
+
+export function isHostNetwork(record: SandboxRecord): boolean {
+  return planSandbox(record.config).hostNetwork;
+}
+
+function attachRequest(record: SandboxRecord): AttachRequest {
+  const { metadata, portMappings } = record.config;
+  return {
+    id: record.id,
+    netns: `${record.namespacesDir}/net`,
+    pod: { name: metadata?.name ?? '', namespace: metadata?.namespace ?? '', uid: metadata?.uid ?? '' },
+    portMappings: toPortMappings(portMappings),
+  };
+}
+
+/** Like Promise.all, but waits for every part before it fails, so that nothing is still being made while it is taken back. */
+async function allSettledOrThrow<A, B>(parts: readonly [Promise<A> | undefined, Promise<B>]): Promise<[A | undefined, B]> {
+  const [first, second] = await Promise.allSettled(parts);
+  if (first.status === 'rejected') throw first.reason;
+  if (second.status === 'rejected') throw second.reason;
+  return [first.value, second.value];
+}
+
+function nameTaken(standing: SandboxRecord): PortcullisError {
+  const stopped = standing.phase !== 'ready';
+  return new PortcullisError({
+    code: 'RUNTIME_SANDBOX_NAME_TAKEN',
+    kind: 'already-exists',
+    attempted: 'run pod sandbox',
+    on: standing.name,
+    why: stopped
+      ? `sandbox ${standing.id.slice(0, 13)} has this name and is not running`
+      : `sandbox ${standing.id.slice(0, 13)} has this name and was asked for with another configuration`,
+    fix: 'remove that sandbox, or ask with another metadata.attempt',
+    details: { sandboxId: standing.id },
+  });
+}
+
+function sandboxNotFound(id: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_SANDBOX_NOT_FOUND',
+    kind: 'not-found',
+    attempted: 'find pod sandbox',
+    on: id,
+    why: 'there is no such sandbox',
+    fix: 'list sandboxes and use one of their ids',
+  });
+}

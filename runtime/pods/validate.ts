@@ -1,0 +1,116 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import { NamespaceMode } from '../cri/contract/contract.types.ts';
+import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
+
+/** Sysctls that belong to a namespace of the pod; any other would change the host (Kubernetes: safe and namespaced sysctls). */
+const ipcSysctl = /^(kernel\.(shm\w+|msg\w+|sem)|fs\.mqueue\.\w+)$/;
+const netSysctl = /^net\.[a-zA-Z0-9_.:/-]+$/;
+const sysctlValue = /^[ -~\t]*$/;
+
+/** Set in every network namespace of ours: low ports and ping need no privilege inside a pod. */
+export const defaultSysctls: Readonly<Record<string, string>> = {
+  'net.ipv4.ip_unprivileged_port_start': '0',
+  'net.ipv4.ping_group_range': '0 2147483647',
+};
+
+export interface SandboxPlan {
+  readonly name: string;
+  readonly hostNetwork: boolean;
+  readonly hostIpc: boolean;
+  readonly hostPid: boolean;
+  readonly privileged: boolean;
+  readonly hostname: string;
+  readonly sysctls: Readonly<Record<string, string>>;
+}
+
+/**
+ * What a pod asks for, checked. Pure.
+ * Sources: cri-api PodSandboxConfig; CVE-2022-0811 (values), CVE-2022-4318 (control characters).
+ * @throws PortcullisError RUNTIME_BAD_SANDBOX | RUNTIME_BAD_SYSCTL | RUNTIME_UNSUPPORTED
+ */
+export function planSandbox(config: PodSandboxConfig | undefined): SandboxPlan {
+  const metadata = config?.metadata;
+  if (config === undefined || metadata === undefined)
+    throw bad('', 'the request holds no sandbox configuration with metadata', 'send `config.metadata`');
+  for (const [field, value] of [
+    ['name', metadata.name],
+    ['namespace', metadata.namespace],
+    ['uid', metadata.uid],
+  ] as const) {
+    if (value === '' || !/^[A-Za-z0-9_.:@-]{1,253}$/.test(value)) {
+      throw bad(
+        `metadata.${field}`,
+        `${JSON.stringify(value)} is empty or holds characters other than letters, digits and _ . : @ -`,
+        'give a Kubernetes name',
+      );
+    }
+  }
+  const on = `${metadata.namespace}/${metadata.name}`;
+  if (config.logDirectory !== '' && (!config.logDirectory.startsWith('/') || config.logDirectory.split('/').includes('..'))) {
+    throw bad(on, `log_directory ${JSON.stringify(config.logDirectory)} is not absolute and clean`, 'give an absolute path without ".."');
+  }
+  if (!/^[A-Za-z0-9_.-]{0,253}$/.test(config.hostname))
+    throw bad(on, `hostname ${JSON.stringify(config.hostname)} holds characters that a host name can not have`, 'correct it');
+  const security = config.linux?.securityContext;
+  const options = security?.namespaceOptions;
+  if (options?.usernsOptions?.mode === NamespaceMode.POD)
+    throw unsupported(on, 'a user namespace of its own', 'leave userns_options out or set its mode to NODE');
+  for (const line of [...(config.dnsConfig?.servers ?? []), ...(config.dnsConfig?.searches ?? []), ...(config.dnsConfig?.options ?? [])]) {
+    if (!/^[!-~]*$/.test(line))
+      throw bad(on, `the DNS entry ${JSON.stringify(line)} holds blanks or control characters`, 'correct dns_config');
+  }
+  const hostNetwork = options?.network === NamespaceMode.NODE;
+  const hostIpc = options?.ipc === NamespaceMode.NODE;
+  return {
+    name: `k8s_${metadata.name}_${metadata.namespace}_${metadata.uid}_${metadata.attempt}`,
+    hostNetwork,
+    hostIpc,
+    hostPid: options?.pid === NamespaceMode.NODE,
+    privileged: security?.privileged ?? false,
+    hostname: (config.hostname || metadata.name).slice(0, 63),
+    sysctls: checkedSysctls(on, config.linux?.sysctls ?? {}, { hostNetwork, hostIpc }),
+  };
+}
+
+function checkedSysctls(
+  on: string,
+  asked: Readonly<Record<string, string>>,
+  host: { readonly hostNetwork: boolean; readonly hostIpc: boolean },
+): Record<string, string> {
+  const all: Record<string, string> = host.hostNetwork ? {} : { ...defaultSysctls };
+  for (const [key, value] of Object.entries(asked)) {
+    const dotted = key.replaceAll('/', '.');
+    const known = netSysctl.test(dotted) && !dotted.split('.').includes('') ? !host.hostNetwork : ipcSysctl.test(dotted) && !host.hostIpc;
+    if (!known) throw badSysctl(on, key, 'it does not belong to a namespace that this pod has for itself');
+    if (!sysctlValue.test(value) || value.includes('+') || value.includes('='))
+      throw badSysctl(on, key, `its value ${JSON.stringify(value)} holds characters that no sysctl needs`);
+    all[dotted] = value;
+  }
+  return all;
+}
+
+function bad(on: string, why: string, fix: string): PortcullisError {
+  return new PortcullisError({ code: 'RUNTIME_BAD_SANDBOX', kind: 'invalid', attempted: 'run pod sandbox', on, why, fix });
+}
+
+function badSysctl(on: string, key: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_BAD_SYSCTL',
+    kind: 'invalid',
+    attempted: `set sysctl ${key} of pod`,
+    on,
+    why,
+    fix: 'use a sysctl of the net, ipc or mqueue namespaces with a plain value',
+  });
+}
+
+function unsupported(on: string, what: string, fix: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_UNSUPPORTED',
+    kind: 'unimplemented',
+    attempted: 'run pod sandbox',
+    on,
+    why: `${what} is not supported by this version`,
+    fix,
+  });
+}

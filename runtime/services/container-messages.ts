@@ -1,0 +1,95 @@
+import type { Init } from '../cri/contract/init.ts';
+import { ContainerState } from '../cri/contract/contract.types.ts';
+import type { Container, ContainerStatus } from '../cri/contract/contract.types.ts';
+import { Signal } from '../cri/contract/contract.types.ts';
+import type { ContainerRecord } from '../containers/record.ts';
+import { signalNumber } from '../containers/stop-signal.ts';
+
+/** cri-api ContainerState: a start that is under way has not happened yet. */
+export function containerState(record: ContainerRecord): ContainerState {
+  switch (record.phase) {
+    case 'created':
+    case 'creating':
+    case 'starting':
+      return ContainerState.CONTAINER_CREATED;
+    case 'running':
+      return ContainerState.CONTAINER_RUNNING;
+    case 'exited':
+    case 'removing':
+      return ContainerState.CONTAINER_EXITED;
+  }
+}
+
+/** The entry of a list (cri-api Container). */
+export function containerItem(record: ContainerRecord) {
+  const { metadata, labels, annotations, image } = record.config;
+  return {
+    id: record.id,
+    podSandboxId: record.sandboxId,
+    metadata,
+    image: { ...image, image: image?.image ?? record.imageId },
+    imageRef: record.imageRef,
+    imageId: record.imageId,
+    state: containerState(record),
+    createdAt: record.createdAt,
+    labels,
+    annotations,
+  } satisfies Init<Container>;
+}
+
+/** cri-api ContainerStatus. */
+export function containerStatus(record: ContainerRecord): Init<ContainerStatus> {
+  const { config } = record;
+  return {
+    ...containerItem(record),
+    image: { ...config.image, image: config.image?.userSpecifiedImage || config.image?.image || record.imageId },
+    startedAt: record.startedAt,
+    finishedAt: record.finishedAt,
+    exitCode: record.exitCode,
+    reason: record.reason,
+    message: record.message,
+    mounts: config.mounts,
+    logPath: record.logPath,
+    ...(config.linux?.resources !== undefined && { resources: { linux: config.linux.resources } }),
+    user: { linux: { uid: record.user.uid, gid: record.user.gid, supplementalGroups: record.user.additionalGids } },
+    stopSignal: stopSignal(record),
+  };
+}
+
+function stopSignal(record: ContainerRecord): Signal {
+  const named = (Signal as Readonly<Record<string, Signal>>)[`SIGNAL_${record.stopSignal}`];
+  if (named !== undefined) return named;
+  const number = signalNumber(record.stopSignal);
+  return (
+    Object.entries(Signal).find(([name]) => name !== 'SIGNAL_SIGNAL_RUNTIME_DEFAULT' && safeNumber(name) === number)?.[1] ??
+    Signal.SIGNAL_RUNTIME_DEFAULT
+  );
+}
+
+function safeNumber(name: string): number | undefined {
+  try {
+    return signalNumber(name.replace('SIGNAL_', ''));
+  } catch {
+    return undefined;
+  }
+}
+
+/** What `crictl inspect` shows below the status: decision, confinement, processes. */
+export function containerInfo(record: ContainerRecord): Record<string, string> {
+  const { id, sandboxId, phase, init, monitor, verdictId, settingsDigest, networkClass, runtimeHandler, noNewPrivileges } = record;
+  return {
+    info: JSON.stringify({
+      id,
+      sandboxId,
+      phase,
+      pid: init?.pid ?? 0,
+      monitorPid: monitor?.pid ?? 0,
+      verdictId,
+      settingsDigest,
+      networkClass,
+      noNewPrivileges,
+      runtimeHandler,
+      config: record.config,
+    }),
+  };
+}

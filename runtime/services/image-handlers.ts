@@ -1,0 +1,65 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import { formatReference, parseReference } from '../../base/distribution/index.ts';
+import { selectImages } from '../cri/filters.ts';
+import type { ImageServiceHandlers } from '../cri/handlers.ts';
+import type { ImageStore } from '../images/types.ts';
+import { imageInfo, imageMessage, pullCredentials } from './image-messages.ts';
+
+type Answered = 'listImages' | 'imageStatus' | 'pullImage' | 'removeImage' | 'imageFsInfo';
+
+/** The five unary ImageService calls. Semantics: cri-api 0.37 ImageService. */
+export function createImageHandlers(images: ImageStore): Pick<ImageServiceHandlers, Answered> {
+  return {
+    listImages: ({ filter }) => {
+      return Promise.resolve({ images: selectImages(images.list(), filter, normalise).map(imageMessage) });
+    },
+    imageStatus: ({ image, verbose }) => {
+      const found = images.find(named(image?.image, 'look up image'));
+      return Promise.resolve(found === undefined ? {} : { image: imageMessage(found), ...(verbose && { info: imageInfo(found) }) });
+    },
+    pullImage: async ({ image, auth, sandboxConfig }, { signal }) => {
+      const credentials = pullCredentials(auth);
+      const pulled = await images.pull({
+        reference: named(image?.image, 'pull image'),
+        namespace: sandboxConfig?.metadata?.namespace ?? '',
+        ...(credentials !== undefined && { credentials }),
+        signal,
+      });
+      return { imageRef: pulled.image.id };
+    },
+    removeImage: async ({ image }) => {
+      await images.remove(named(image?.image, 'remove image'));
+      return {};
+    },
+    imageFsInfo: async () => {
+      const usage = await images.usage();
+      const filesystem = {
+        timestamp: BigInt(Date.now()) * 1_000_000n,
+        fsId: { mountpoint: usage.mountpoint },
+        usedBytes: { value: usage.usedBytes },
+        inodesUsed: { value: usage.inodesUsed },
+      };
+      return { imageFilesystems: [filesystem], containerFilesystems: [filesystem] };
+    },
+  };
+}
+
+function normalise(name: string): string | undefined {
+  try {
+    return formatReference(parseReference(name));
+  } catch {
+    return undefined;
+  }
+}
+
+function named(image: string | undefined, attempted: string): string {
+  if (image !== undefined && image !== '') return image;
+  throw new PortcullisError({
+    code: 'RUNTIME_BAD_REQUEST',
+    kind: 'invalid',
+    attempted,
+    on: 'image.image',
+    why: 'it is empty',
+    fix: 'name an image',
+  });
+}

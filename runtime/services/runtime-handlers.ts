@@ -1,0 +1,107 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import type { ContainerService } from '../containers/service.ts';
+import { CgroupDriver } from '../cri/contract/contract.types.ts';
+import { selectContainers, selectPodSandboxes } from '../cri/filters.ts';
+import type { RuntimeServiceHandlers } from '../cri/handlers.ts';
+import type { SandboxService } from '../pods/service.ts';
+import { containerInfo, containerItem, containerStatus } from './container-messages.ts';
+import type { RuntimeReport } from './report.ts';
+import { sandboxInfo, sandboxItem, sandboxStatus } from './sandbox-messages.ts';
+
+/** The CRI version that this contract is (kubelet compares it with its own). */
+const runtimeApiVersion = 'v1';
+
+type Answered =
+  | 'version'
+  | 'status'
+  | 'runtimeConfig'
+  | 'runPodSandbox'
+  | 'stopPodSandbox'
+  | 'removePodSandbox'
+  | 'podSandboxStatus'
+  | 'listPodSandbox'
+  | 'createContainer'
+  | 'startContainer'
+  | 'stopContainer'
+  | 'removeContainer'
+  | 'listContainers'
+  | 'containerStatus'
+  | 'updateContainerResources'
+  | 'reopenContainerLog'
+  | 'execSync';
+
+/** The RuntimeService calls that this version answers; the server refuses every other one by name. Semantics: cri-api 0.37 RuntimeService. */
+export function createRuntimeHandlers(parts: {
+  readonly version: string;
+  readonly sandboxes: SandboxService;
+  readonly containers: ContainerService;
+  readonly report: RuntimeReport;
+}): Pick<RuntimeServiceHandlers, Answered> {
+  const { sandboxes, containers, report } = parts;
+  return {
+    version: () => Promise.resolve({ version: '0.1.0', runtimeName: 'portcullis', runtimeVersion: parts.version, runtimeApiVersion }),
+    status: ({ verbose }) => report.status(verbose),
+    runtimeConfig: () => Promise.resolve({ linux: { cgroupDriver: CgroupDriver.CGROUPFS } }),
+    runPodSandbox: async ({ config, runtimeHandler }) => ({ podSandboxId: (await sandboxes.run(config, runtimeHandler)).id }),
+    stopPodSandbox: async ({ podSandboxId }) => {
+      await sandboxes.stop(given(podSandboxId, 'pod_sandbox_id'));
+      return {};
+    },
+    removePodSandbox: async ({ podSandboxId }) => {
+      await sandboxes.remove(given(podSandboxId, 'pod_sandbox_id'));
+      return {};
+    },
+    podSandboxStatus: ({ podSandboxId, verbose }) => {
+      const record = sandboxes.require(podSandboxId);
+      return Promise.resolve({ status: sandboxStatus(record), ...(verbose && { info: sandboxInfo(record) }) });
+    },
+    listPodSandbox: ({ filter }) => Promise.resolve({ items: selectPodSandboxes(sandboxes.list().map(sandboxItem), filter) }),
+    createContainer: async ({ podSandboxId, config }) => ({ containerId: (await containers.create(podSandboxId, config)).id }),
+    startContainer: async ({ containerId }) => {
+      await containers.start(containerId);
+      return {};
+    },
+    stopContainer: async ({ containerId, timeout }) => {
+      await containers.stop(given(containerId, 'container_id'), timeout);
+      return {};
+    },
+    removeContainer: async ({ containerId }) => {
+      await containers.remove(given(containerId, 'container_id'));
+      return {};
+    },
+    listContainers: ({ filter }) => Promise.resolve({ containers: selectContainers(containers.list().map(containerItem), filter) }),
+    containerStatus: ({ containerId, verbose }) => {
+      const record = containers.require(containerId);
+      return Promise.resolve({ status: containerStatus(record), ...(verbose && { info: containerInfo(record) }) });
+    },
+    updateContainerResources: async ({ containerId, linux }) => {
+      await containers.update(containerId, linux);
+      return {};
+    },
+    reopenContainerLog: async ({ containerId }) => {
+      await containers.reopenLog(containerId);
+      return {};
+    },
+    execSync: async ({ containerId, cmd, timeout }, { signal }) => {
+      if (cmd.length === 0) throw missing('cmd', 'it is empty');
+      return containers.exec(containerId, cmd, timeout, signal);
+    },
+  };
+}
+
+/** An id that must be said: an empty one matches nothing, and success would hide the caller's mistake. */
+function given(value: string, field: string): string {
+  if (value === '') throw missing(field, 'it is empty');
+  return value;
+}
+
+function missing(field: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_BAD_REQUEST',
+    kind: 'invalid',
+    attempted: 'read request field',
+    on: field,
+    why,
+    fix: `send ${field}`,
+  });
+}

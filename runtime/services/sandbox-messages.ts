@@ -1,0 +1,49 @@
+import type { Init } from '../cri/contract/init.ts';
+import { PodSandboxState } from '../cri/contract/contract.types.ts';
+import type { PodSandbox, PodSandboxStatus } from '../cri/contract/contract.types.ts';
+import type { SandboxRecord } from '../pods/record.ts';
+
+/** A sandbox that is stopping already counts as not ready: nothing new may be put into it. */
+export function sandboxState(record: SandboxRecord): PodSandboxState {
+  return record.phase === 'ready' ? PodSandboxState.SANDBOX_READY : PodSandboxState.SANDBOX_NOTREADY;
+}
+
+/** The entry of a list (cri-api PodSandbox). */
+export function sandboxItem(record: SandboxRecord) {
+  const { metadata, labels, annotations } = record.config;
+  return {
+    id: record.id,
+    metadata,
+    state: sandboxState(record),
+    createdAt: record.createdAt,
+    labels,
+    annotations,
+    runtimeHandler: record.runtimeHandler,
+  } satisfies Init<PodSandbox>;
+}
+
+/** cri-api PodSandboxStatus. A pod on the host's network has no address of its own. */
+export function sandboxStatus(record: SandboxRecord): Init<PodSandboxStatus> {
+  const addresses = record.phase === 'ready' ? (record.attachment?.ips ?? []).map((ip) => ip.address.split('/')[0] ?? '') : [];
+  return {
+    ...sandboxItem(record),
+    network: { ip: addresses[0] ?? '', additionalIps: addresses.slice(1).map((ip) => ({ ip })) },
+    linux: { namespaces: { options: record.config.linux?.securityContext?.namespaceOptions ?? {} } },
+  };
+}
+
+/** What `crictl inspectp` shows below the status. */
+export function sandboxInfo(record: SandboxRecord): Record<string, string> {
+  const { id, phase, runtimeHandler, namespacesDir, attachment, cgroupParent } = record;
+  return {
+    info: JSON.stringify({
+      id,
+      phase,
+      runtimeHandler,
+      namespaces: namespacesDir,
+      network: attachment,
+      cgroupParent,
+      config: record.config,
+    }),
+  };
+}

@@ -1,0 +1,75 @@
+import type { Database, Statement } from '../../base/storage/index.ts';
+
+/** What every kept record has. `name` is unique among the living records of one kind. */
+export interface Keyed {
+  readonly id: string;
+  readonly name: string;
+}
+
+/** Records of one kind: every read is answered from memory, every change is on disk before it is seen. */
+export interface Records<T extends Keyed> {
+  get(id: string): T | undefined;
+  byName(name: string): T | undefined;
+  /** By id or by an unambiguous id prefix. */
+  find(idOrPrefix: string): T | undefined;
+  /** In order of creation. */
+  list(): readonly T[];
+  /** Inserts or replaces; durable when it resolves. `also` is written in the same transaction. */
+  put(record: T, also?: readonly Statement[]): Promise<void>;
+  /** Absent: success. */
+  delete(id: string): Promise<void>;
+}
+
+/** Tables of this folder; one migration of the daemon's database. */
+export const recordsSchema = `
+CREATE TABLE sandbox (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, record TEXT NOT NULL) STRICT;
+CREATE TABLE container (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, record TEXT NOT NULL) STRICT;
+`;
+
+/**
+ * Loads a table written by an earlier run and keeps it.
+ * Writes to one record are put in order by the caller (see {@link keyedLock}).
+ */
+export async function openRecords<T extends Keyed>(database: Database, table: 'sandbox' | 'container'): Promise<Records<T>> {
+  const byId = new Map<string, T>();
+  const idByName = new Map<string, string>();
+  for (const row of await database.all<{ record: string }>(`SELECT record FROM ${table} ORDER BY rowid`)) {
+    const record = JSON.parse(row.record, revive) as T;
+    byId.set(record.id, record);
+    idByName.set(record.name, record.id);
+  }
+  return {
+    get: (id) => byId.get(id),
+    byName: (name) => byId.get(idByName.get(name) ?? ''),
+    find: (idOrPrefix) => byId.get(idOrPrefix) ?? uniqueByPrefix(byId, idOrPrefix),
+    list: () => [...byId.values()],
+    put: async (record, also = []) => {
+      const sql = `INSERT INTO ${table} (id, name, record) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record`;
+      await database.write([{ sql, params: [record.id, record.name, JSON.stringify(record, replace)] }, ...also]);
+      byId.set(record.id, record);
+      idByName.set(record.name, record.id);
+    },
+    delete: async (id) => {
+      await database.write([{ sql: `DELETE FROM ${table} WHERE id = ?`, params: [id] }]);
+      const record = byId.get(id);
+      byId.delete(id);
+      if (record !== undefined && idByName.get(record.name) === id) idByName.delete(record.name);
+    },
+  };
+}
+
+function uniqueByPrefix<T>(byId: ReadonlyMap<string, T>, prefix: string): T | undefined {
+  if (prefix === '') return undefined;
+  const hits = [...byId].filter(([id]) => id.startsWith(prefix));
+  return hits.length === 1 ? hits[0]?.[1] : undefined;
+}
+
+/** Bytes (an environment value may be any) are kept as base64. */
+function replace(_key: string, value: unknown): unknown {
+  return value instanceof Uint8Array ? { $base64: Buffer.from(value).toString('base64') } : value;
+}
+
+function revive(_key: string, value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || !('$base64' in value) || typeof value.$base64 !== 'string') return value;
+  return Uint8Array.from(Buffer.from(value.$base64, 'base64'));
+}
