@@ -2,6 +2,7 @@ import { createHmac, randomBytes } from 'node:crypto';
 import { errorWords, readBody } from './body.ts';
 import { parseChallenges } from './challenge.ts';
 import type { Challenge } from './challenge.ts';
+import { record } from './descriptor.ts';
 import { distributionError } from './failure.ts';
 import type { Task } from './failure.ts';
 import type { HostRules } from './hosts.ts';
@@ -52,12 +53,8 @@ export function createAuthorisation(transport: Transport, rules: HostRules, docu
 
   function known(grant: Grant): string | undefined {
     if (grant.credentials?.registryToken !== undefined) return bearer(grant.credentials.registryToken);
-    const key = keyOf(grant);
-    const found = kept.get(key);
-    if (found === undefined) return undefined;
-    if (performance.now() < found.expiresAt) return found.header;
-    kept.delete(key);
-    return undefined;
+    const found = kept.get(keyOf(grant)) ?? kept.get(keyOf(wholeRegistry(grant)));
+    return found !== undefined && performance.now() < found.expiresAt ? found.header : undefined;
   }
 
   async function answer(grant: Grant, refused: HttpAnswer, task: Task): Promise<string> {
@@ -76,7 +73,7 @@ export function createAuthorisation(transport: Transport, rules: HostRules, docu
     }
     if (!basicOffered) throw deny('demands authentication in no way known here');
     if (credentials?.username === undefined || credentials.password === undefined) throw deny('demands a user name and a password');
-    return keep(key, { header: basic(credentials.username, credentials.password), expiresAt: Infinity });
+    return keep(keyOf(wholeRegistry(grant)), { header: basic(credentials.username, credentials.password), expiresAt: Infinity });
   }
 
   function keep(key: string, value: Kept): string {
@@ -112,8 +109,7 @@ export function createAuthorisation(transport: Transport, rules: HostRules, docu
       };
     }
     const signal = AbortSignal.timeout(documentTimeout);
-    const on: Task = { attempted: task.attempted, on: task.on };
-    const answered = await transport.send({ ...request, signal, task: on });
+    const answered = await transport.send({ ...request, signal, task });
     if (answered.status >= 400 && answered.status < 500 && answered.status !== 429) {
       throw distributionError(
         'DISTRIBUTION_UNAUTHORIZED',
@@ -127,7 +123,17 @@ export function createAuthorisation(transport: Transport, rules: HostRules, docu
     return readToken(bytes, bad);
   }
 
-  return { known, answer, forget: (grant) => void kept.delete(keyOf(grant)) };
+  function forget(grant: Grant): void {
+    kept.delete(keyOf(grant));
+    kept.delete(keyOf(wholeRegistry(grant)));
+  }
+
+  return { known, answer, forget };
+}
+
+/** A password is asked for once a registry, not once a repository. */
+function wholeRegistry(grant: Grant): Grant {
+  return { ...grant, repository: '', actions: 'pull' };
 }
 
 /** Where tokens come from. Credentials go there, so it must be as safe as the registry: https, or plain HTTP where that is allowed and the registry is asked so too. */
@@ -145,15 +151,16 @@ function tokenService(realm: string | undefined, registry: URL, rules: HostRules
 }
 
 function readToken(bytes: Uint8Array, bad: (why: string) => Error): Kept {
-  let fields: { token?: unknown; access_token?: unknown; expires_in?: unknown };
+  let fields: Readonly<Record<string, unknown>>;
   try {
-    fields = JSON.parse(Buffer.from(bytes).toString('utf8')) as typeof fields;
+    fields = record(JSON.parse(Buffer.from(bytes).toString('utf8'))) ?? {};
   } catch {
     throw bad('does not answer in JSON');
   }
-  const token = fields?.token ?? fields?.access_token;
+  const token = fields['token'] ?? fields['access_token'];
   if (typeof token !== 'string' || !/^[\x21-\x7e]+$/.test(token)) throw bad('gives no token');
-  const life = typeof fields.expires_in === 'number' && fields.expires_in > 0 ? fields.expires_in : defaultLifeSeconds;
+  const { expires_in: expiresIn } = fields;
+  const life = typeof expiresIn === 'number' && expiresIn > 0 ? expiresIn : defaultLifeSeconds;
   // Renewed a little early; measured from now, by a clock that is never set.
   return { header: bearer(token), expiresAt: performance.now() + (life - Math.min(10, life / 5)) * 1000 };
 }

@@ -54,7 +54,7 @@ export function parseManifest(bytes: Uint8Array, mediaType: string, task: Task):
     refuse('its bytes are no JSON in UTF-8');
   }
   const fields = record(json) ?? refuse('it is no JSON object');
-  if (fields['schemaVersion'] !== 2) refuse(`its schemaVersion is ${JSON.stringify(fields['schemaVersion'])?.slice(0, 40)}, not 2`);
+  if (fields['schemaVersion'] !== 2) refuse('its schemaVersion is not 2');
   if (fields['mediaType'] !== undefined && fields['mediaType'] !== mediaType) {
     refuse(`its mediaType field says ${JSON.stringify(fields['mediaType']).slice(0, 100)}, the registry says "${mediaType}"`);
   }
@@ -63,7 +63,8 @@ export function parseManifest(bytes: Uint8Array, mediaType: string, task: Task):
     return typeof parsed === 'string' ? refuse(`${name}: ${parsed}`) : parsed;
   };
   const list = (name: 'manifests' | 'layers', limit: number): readonly Descriptor[] => {
-    const value = fields[name];
+    // Go writes an empty list as null.
+    const value = fields[name] === null ? [] : fields[name];
     if (!Array.isArray(value)) return refuse(`its field ${name} is no list`);
     if (value.length > limit) throw distributionError('DISTRIBUTION_TOO_LARGE', task, `${value.length} ${name}; at most ${limit} are read`);
     return value.map((item, index) => descriptor(item, `${name}[${index}]`));

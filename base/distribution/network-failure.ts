@@ -1,4 +1,5 @@
-import { PortcullisError, reasonOf } from '../errors/index.ts';
+import { isPortcullisError, reasonOf } from '../errors/index.ts';
+import type { PortcullisError } from '../errors/index.ts';
 import { distributionError } from './failure.ts';
 import type { Task } from './failure.ts';
 
@@ -21,7 +22,7 @@ const reasons: Readonly<Record<string, string>> = {
 
 /** Turns what undici threw into a coded failure that names the host. */
 export function networkFailure(thrown: unknown, url: URL, task: Task, signal?: AbortSignal): PortcullisError {
-  if (thrown instanceof PortcullisError) return thrown;
+  if (isPortcullisError(thrown)) return thrown;
   if (signal?.aborted === true) {
     const late = signal.reason instanceof Error && signal.reason.name === 'TimeoutError';
     if (late) return distributionError('DISTRIBUTION_UNREACHABLE', task, `${url.host} took longer than allowed`, { cause: thrown });

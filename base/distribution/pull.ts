@@ -81,6 +81,10 @@ export function createPull(
     const expected = splitDigest(name);
     const digest = digestOf(bytes, expected?.algorithm);
     if (expected !== undefined && digest !== name) throw digestMismatch(task, session.host, name, digest);
+    const announced = answer.header('docker-content-digest');
+    if (announced?.startsWith('sha256:') === true && expected?.algorithm !== 'sha512' && announced !== digest) {
+      throw digestMismatch(task, session.host, announced, digest);
+    }
     const mediaType = manifestType(answer, bytes, task);
     if (typeof wanted !== 'string' && wanted.mediaType !== mediaType) {
       throw distributionError(

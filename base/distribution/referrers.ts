@@ -15,9 +15,10 @@ const pageLimit = 20;
 /** What registries without the API answer to its path. */
 const withoutApi = [400, 404, 405, 501];
 
-/** The tag under which registries without the API keep the list (distribution-spec, "Referrers Tag Schema"). */
+/** The tag under which registries without the API keep the list: algorithm, and at most 64 digits (distribution-spec, "Referrers Tag Schema"). */
 export function fallbackTag(digest: string): string {
-  return digest.replace(':', '-').slice(0, 128);
+  const { algorithm = '', hex = '' } = splitDigest(digest) ?? {};
+  return `${algorithm}-${hex.slice(0, 64)}`;
 }
 
 /** Listing referrers: distribution-spec §"Listing Referrers". */

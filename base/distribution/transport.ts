@@ -60,6 +60,8 @@ export function createTransport(options: RegistryClientOptions, rules: HostRules
         headers: { 'user-agent': userAgent, ...headers },
         ...(body === undefined ? {} : { body }),
         ...(signal === undefined ? {} : { signal }),
+        // undici would end the connection after each HEAD, and pay a TLS handshake for the next request.
+        reset: false,
       });
       const header = (name: string): string | undefined => {
         const value = answer.headers[name];

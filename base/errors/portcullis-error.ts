@@ -61,13 +61,14 @@ function sentence(failure: Failure): string {
   return `${prefix}${failure.attempted}${subject}: ${failure.why}; ${failure.fix} [${failure.code}]`;
 }
 
+/** Also of an error made by another bundle's copy of this class. */
 export function isPortcullisError(value: unknown): value is PortcullisError {
-  return value instanceof PortcullisError;
+  return value instanceof PortcullisError || (value instanceof Error && value.name === 'PortcullisError' && 'failure' in value);
 }
 
 /** The reason text of any thrown value, without a stack. */
 export function reasonOf(thrown: unknown): string {
-  if (thrown instanceof PortcullisError) return thrown.failure.why;
+  if (isPortcullisError(thrown)) return thrown.failure.why;
   if (thrown instanceof Error) return thrown.message;
   return String(thrown);
 }

@@ -1,7 +1,7 @@
 import { PortcullisError, errorFromJson, reasonOf } from '../errors/index.ts';
 import { startWorker } from '../process/index.ts';
 import type { WriterAnswer, WriterData, WriterMessage, WriterRequest } from './protocol.ts';
-import type { Database, OpenDatabaseOptions, SqlRow, WriteResult } from './types.ts';
+import type { Database, OpenDatabaseOptions, SqlRow, SqlValue, WriteResult } from './types.ts';
 
 interface Waiting {
   readonly resolve: (answer: WriterAnswer) => void;
@@ -35,7 +35,7 @@ export async function openDatabase(options: OpenDatabaseOptions): Promise<Databa
     const id = ++lastId;
     // Calls of one turn travel in one message: fewer thread wake-ups, and one commit.
     if (outbox.length === 0) queueMicrotask(flush);
-    outbox.push({ ...request, id } as WriterRequest);
+    outbox.push({ ...request, id });
     return wait(id);
   }
   function flush(): void {
@@ -67,15 +67,17 @@ export async function openDatabase(options: OpenDatabaseOptions): Promise<Databa
 
   let closing: Promise<void> | undefined;
   return {
-    all: async <Row extends object = SqlRow>(sql: string, params: readonly (string | number | bigint | null | Uint8Array)[] = []) =>
+    all: async <Row extends object = SqlRow>(sql: string, params: readonly SqlValue[] = []) =>
       rowsOf(await ask({ kind: 'read', sql, params, first: false })) as Row[],
-    get: async <Row extends object = SqlRow>(sql: string, params: readonly (string | number | bigint | null | Uint8Array)[] = []) =>
+    get: async <Row extends object = SqlRow>(sql: string, params: readonly SqlValue[] = []) =>
       rowsOf(await ask({ kind: 'read', sql, params, first: true }))[0] as Row | undefined,
     write: async (statements) => resultsOf(await ask({ kind: 'write', statements })),
     close: () => {
-      closing ??= ask({ kind: 'close' }).then(async () => {
-        await worker.terminate();
-      });
+      closing ??= ask({ kind: 'close' })
+        .catch(() => undefined)
+        .then(async () => {
+          await worker.terminate();
+        });
       ended ??= closedDatabase(options.path);
       return closing;
     },

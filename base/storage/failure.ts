@@ -1,4 +1,4 @@
-import { PortcullisError, reasonOf } from '../errors/index.ts';
+import { PortcullisError, isPortcullisError, reasonOf } from '../errors/index.ts';
 import type { Failure } from '../errors/index.ts';
 
 export type StorageCode =
@@ -85,7 +85,7 @@ export function sqliteResult(thrown: unknown): number | undefined {
 
 /** Turns what node:sqlite or node:fs threw into a coded failure. */
 export function storageFailure(thrown: unknown, attempted: string, path: string): PortcullisError {
-  if (thrown instanceof PortcullisError) return thrown;
+  if (isPortcullisError(thrown)) return thrown;
   const result = sqliteResult(thrown);
   const errno = thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string' ? thrown.code : '';
   const isFileCall = thrown instanceof Error && 'syscall' in thrown;
