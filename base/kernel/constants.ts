@@ -50,10 +50,11 @@ export const AT_NO_AUTOMOUNT = 0x800;
 export const AT_EMPTY_PATH = 0x1000;
 export const AT_RECURSIVE = 0x8000;
 
-// File types of mknod(2)
+// File types: inode(7)
 export const S_IFIFO = 0o010000;
 export const S_IFCHR = 0o020000;
 export const S_IFBLK = 0o060000;
+export const S_IFLNK = 0o120000;
 export const S_IFMT = 0o170000;
 
 // Sockets: asm-generic/socket.h, linux/socket.h, linux/netlink.h

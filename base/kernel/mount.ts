@@ -1,6 +1,6 @@
 import { checked, cString, isErrno, kernelError } from './errno.ts';
 import { glibc, lastErrno } from './libc.ts';
-import { closeFd } from './files.ts';
+import { closeFd, openFile } from './files.ts';
 import {
   AT_EMPTY_PATH,
   AT_FDCWD,
@@ -13,6 +13,10 @@ import {
   MS_SLAVE,
   MS_UNBINDABLE,
   O_CLOEXEC,
+  O_NOFOLLOW,
+  O_PATH,
+  S_IFLNK,
+  S_IFMT,
 } from './constants.ts';
 
 const c = {
@@ -105,24 +109,43 @@ export function bindMount(source: string, target: string, options: BindOptions =
   }
 }
 
-/** Attaches a detached mount (of fsmount or open_tree) at `target`. A symbolic link at the end of `target` is not followed. */
+const MOVE_MOUNT_T_EMPTY_PATH = 0x40;
+
+/**
+ * Attaches a detached mount (of fsmount or open_tree) at `target`. A symbolic link at the end of `target` is ELOOP: following it
+ * would mount elsewhere, and the kernel would even mount on the link itself.
+ */
 export function attach(mountFd: number, target: string): void {
-  checked(c.moveMount(mountFd, '', AT_FDCWD, cString(target, 'move_mount'), MOVE_MOUNT_F_EMPTY_PATH), 'move_mount', target);
+  const place = openFile(target, O_PATH | O_NOFOLLOW);
+  try {
+    const mode = statx(place, '', AT_EMPTY_PATH, target).readUInt16LE(28);
+    if ((mode & S_IFMT) === S_IFLNK) throw kernelError('ELOOP', 'move_mount', target, 'the mount point is a symbolic link');
+    checked(c.moveMount(mountFd, '', place, '', MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH), 'move_mount', target);
+  } finally {
+    closeFd(place);
+  }
 }
 
+const STATX_TYPE = 1;
 const STATX_ATTR_MOUNT_ROOT = 0x2000n;
 
 /** Whether something is mounted exactly at `path` (a link is not followed). False where nothing exists. Needs kernel 5.8. */
 export function isMountpoint(path: string): boolean {
-  const stat = Buffer.alloc(256);
+  let stat: Buffer;
   try {
-    checked(c.statx(AT_FDCWD, cString(path, 'statx'), AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, 0, stat), 'statx', path);
+    stat = statx(AT_FDCWD, cString(path, 'statx'), AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, path);
   } catch (error) {
     if (isErrno(error, 'ENOENT', 'ENOTDIR')) return false;
     throw error;
   }
-  // struct statx: stx_attributes at 8, stx_attributes_mask at 56
   if ((stat.readBigUInt64LE(56) & STATX_ATTR_MOUNT_ROOT) === 0n)
     throw kernelError('EOPNOTSUPP', 'statx', path, 'the kernel does not tell mount roots');
   return (stat.readBigUInt64LE(8) & STATX_ATTR_MOUNT_ROOT) !== 0n;
+}
+
+/** struct statx: stx_attributes u64 at 8, stx_mode u16 at 28, stx_attributes_mask u64 at 56. */
+function statx(fd: number, path: string, flags: number, on: string): Buffer {
+  const stat = Buffer.alloc(256);
+  checked(c.statx(fd, path, flags, STATX_TYPE, stat), 'statx', on);
+  return stat;
 }

@@ -65,7 +65,8 @@ function mountByLayers({ lower, upper, work, target }: Overlay, held: number[]):
     const set = (key: string, path: string, value: string): void => {
       if (c.fsconfig(context, FSCONFIG_SET_STRING, key, value, 0) === -1) throw configurationError(context, path);
     };
-    const short = (path: string): string => layerName(path, Buffer.byteLength(path) <= FSCONFIG_STRING_LIMIT, held);
+    // The kernel takes backslashes out of upperdir and workdir, but not out of lowerdir+: such a path goes by its descriptor.
+    const short = (path: string): string => layerName(path, Buffer.byteLength(path) <= FSCONFIG_STRING_LIMIT && !path.includes('\\'), held);
     set('source', 'overlay', 'overlay');
     for (const [index, path] of lower.entries()) {
       try {
@@ -108,7 +109,8 @@ function escaped(path: string): string {
   return path.replace(/[\\:,]/g, '\\$&');
 }
 
-function mountByOptions({ lower, upper, work, target }: Overlay, held: number[]): void {
+/** The mount(2) form, for kernels without `lowerdir+`: paths that do not fit in a page go by descriptors. `held`: those, to be closed after. */
+export function mountByOptions({ lower, upper, work, target }: Overlay, held: number[]): void {
   const options = (fits: boolean): string => {
     const name = (path: string): string => escaped(layerName(path, fits, held));
     const writable = upper === undefined || work === undefined ? '' : `,upperdir=${name(upper)},workdir=${name(work)}`;

@@ -1,0 +1,31 @@
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { MNT_DETACH, umount } from './index.ts';
+
+/** A folder of one test; whatever it left mounted there is unmounted, and the folder removed. */
+export function temporaryFolder(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-kernel-'));
+  t.after(() => {
+    for (const target of mountsBelow(folder).reverse()) umount(target, MNT_DETACH);
+    rmSync(folder, { recursive: true, force: true });
+  });
+  return folder;
+}
+
+/** Mount points at and below a folder, in the order of /proc/self/mountinfo. */
+export function mountsBelow(folder: string): string[] {
+  return mountLines(folder).map((fields) => fields[4] ?? '');
+}
+
+/** The fields of mountinfo's lines for a folder: proc_pid_mountinfo(5). */
+export function mountLines(folder: string): string[][] {
+  const lines = readFileSync('/proc/self/mountinfo', 'utf8').trimEnd().split('\n');
+  return lines.map((line) => line.split(' ')).filter((fields) => fields[4] === folder || fields[4]?.startsWith(`${folder}/`));
+}
+
+/** How many descriptors this process holds open. */
+export function openDescriptors(): number {
+  return readdirSync('/proc/self/fd').length;
+}
