@@ -2,7 +2,6 @@ import { defineConfig } from 'eslint/config';
 import tseslint from 'typescript-eslint';
 
 const noDefaultExport = { selector: 'ExportDefaultDeclaration', message: 'Named exports only: a thing has one name everywhere.' };
-const noNamespaceReexport = { selector: 'ExportAllDeclaration', message: 'A door names what it lets out.' };
 const noConsole = { selector: "MemberExpression[object.name='console']", message: 'Write to a stream that was handed in, or log.' };
 
 export default defineConfig(
@@ -13,7 +12,7 @@ export default defineConfig(
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     linterOptions: { reportUnusedDisableDirectives: 'error' },
     rules: {
-      'no-restricted-syntax': ['error', noDefaultExport, noNamespaceReexport, noConsole],
+      'no-restricted-syntax': ['error', noDefaultExport, noConsole],
       'no-var': 'error',
       'prefer-const': 'error',
       eqeqeq: 'error',
@@ -42,5 +41,5 @@ export default defineConfig(
     },
   },
   { files: ['**/*.test.ts', 'test/**', 'bench/**'], rules: { '@typescript-eslint/no-non-null-assertion': 'off', 'max-lines': 'off' } },
-  { files: ['test/**', 'bench/**', 'packaging/**'], rules: { 'no-restricted-syntax': ['error', noDefaultExport, noNamespaceReexport] } },
+  { files: ['test/**', 'bench/**', 'packaging/**'], rules: { 'no-restricted-syntax': ['error', noDefaultExport] } },
 );

@@ -1,0 +1,47 @@
+import type { Command } from 'commander';
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { kernelFindings } from './doctor/kernel.ts';
+import { machineFindings } from './doctor/machine.ts';
+import { formatFindings, verdictOf } from './doctor/print.ts';
+import { programFindings } from './doctor/programs.ts';
+import { exitCodes, print, run, withOutput } from './output.ts';
+import type { OutputFormat } from './output.ts';
+import { packageRoot } from './package-root.ts';
+
+interface DoctorFlags {
+  readonly fix: boolean;
+  readonly output: OutputFormat;
+}
+
+const examples = `
+Exit code: 0 everything needed is here, 1 something is missing, 4 the repair failed.
+
+Examples:
+  $ portcullis doctor
+  $ portcullis doctor --fix               installs what is missing (Debian 12 and its derivatives, as root)
+  $ portcullis doctor --output json | jq '.chapters[].findings[] | select(.open)'`;
+
+export function register(program: Command): void {
+  withOutput(program.command('doctor'))
+    .description('say what this machine has, what is degraded and why')
+    .option('--fix', 'install what is missing first', false)
+    .addHelpText('after', examples)
+    .action((flags: DoctorFlags) => run(flags.output, () => Promise.resolve(examine(flags))));
+}
+
+function examine({ fix, output }: DoctorFlags): number {
+  const root = packageRoot();
+  // Standard output is the report's alone.
+  if (fix && spawnSync('sh', [join(root, 'packaging/prepare'), 'start'], { stdio: ['ignore', 2, 2] }).status !== 0) return exitCodes.failed;
+  const chapters = [
+    { title: 'Machine', findings: machineFindings() },
+    { title: 'Programs', findings: programFindings(root) },
+    { title: 'Kernel', findings: kernelFindings() },
+  ];
+  const findings = chapters.flatMap((chapter) => chapter.findings);
+  const ready = findings.every((finding) => finding.state !== 'missing');
+  const colour = process.stdout.isTTY && (process.env['NO_COLOR'] ?? '') === '';
+  print(output, { ready, chapters }, `${formatFindings(chapters, colour)}\n${verdictOf(findings)}\n`);
+  return ready ? exitCodes.yes : exitCodes.no;
+}

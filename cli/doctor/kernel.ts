@@ -1,0 +1,197 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { boundingCapabilities, kernelRelease } from '../../base/kernel/index.ts';
+import type { Finding } from './finding.ts';
+import { findProgram } from './programs.ts';
+
+/** Capabilities that the daemon uses itself, and what suffers without each. */
+const usedCapabilities: Readonly<Record<string, string>> = {
+  SYS_ADMIN: 'mounts and namespaces',
+  NET_ADMIN: 'links, addresses and rules',
+  SYS_RESOURCE: 'raised limits, and a lower OOM score than the daemon’s own: such requests are clamped',
+  MKNOD: 'device files of layers',
+  CHOWN: 'owners of unpacked files',
+  DAC_OVERRIDE: 'unpacking into folders of other users',
+};
+
+export function kernelFindings(): readonly Finding[] {
+  return [release(), cgroups(), overlay(), seccomp(), nftables(), capabilities(), appArmor(), landlock(), ipvs(), exitCodes()];
+}
+
+const read = (path: string): string | undefined => {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch {
+    return undefined;
+  }
+};
+
+function atLeast(major: number, minor: number): boolean {
+  const kernel = kernelRelease();
+  return kernel.major > major || (kernel.major === major && kernel.minor >= minor);
+}
+
+function release(): Finding {
+  const found = kernelRelease().release;
+  if (atLeast(5, 8)) return { topic: 'kernel', state: 'fine', found };
+  return {
+    topic: 'kernel',
+    state: 'missing',
+    found,
+    meaning: ['openat2, pidfds and the mount API are used throughout: Linux 5.8 or newer'],
+    fix: 'boot a newer kernel',
+  };
+}
+
+/** cgroup v2: one tree. Hybrid: v1 controllers with an empty v2 tree for tracking. */
+function cgroups(): Finding {
+  const topic = 'cgroups';
+  const v2 = read('/sys/fs/cgroup/cgroup.controllers');
+  if (v2 !== undefined) return { topic, state: 'fine', found: `v2 (${v2.split(' ').join(', ')})` };
+  const mounted = (read('/proc/self/mountinfo') ?? '')
+    .split('\n')
+    .flatMap((line) => / - cgroup \S+ (\S+)/.exec(line)?.[1]?.split(',') ?? []);
+  const controllers = ['cpu', 'cpuset', 'memory', 'pids', 'devices', 'freezer'].filter((name) => mounted.includes(name));
+  if (controllers.length === 0) {
+    return {
+      topic,
+      state: 'missing',
+      found: 'none mounted',
+      meaning: ['limits and device rules are set by cgroups'],
+      fix: 'mount -t cgroup2 none /sys/fs/cgroup',
+    };
+  }
+  const mode = existsSync('/sys/fs/cgroup/unified') ? 'hybrid (v1 with an empty v2 tree)' : 'v1';
+  return {
+    topic,
+    state: 'degraded',
+    found: `${mode}: ${controllers.join(', ')}`,
+    meaning: [
+      'everything works; memory.oom.group, pressure figures and a kill of a whole cgroup need v2, and kubelet 1.35 and newer asks for v2 unless failCgroupV1 is false',
+    ],
+    fix: 'boot with systemd.unified_cgroup_hierarchy=1',
+  };
+}
+
+function overlay(): Finding {
+  const topic = 'overlayfs';
+  if ((read('/proc/filesystems') ?? '').includes('\toverlay') || loadable('overlay')) return { topic, state: 'fine', found: 'there' };
+  return {
+    topic,
+    state: 'missing',
+    found: 'not in this kernel',
+    meaning: ['layers of images are merged by overlayfs'],
+    fix: 'modprobe overlay, or a kernel with CONFIG_OVERLAY_FS',
+  };
+}
+
+function seccomp(): Finding {
+  const topic = 'seccomp';
+  const actions = read('/proc/sys/kernel/seccomp/actions_avail');
+  if (actions !== undefined) return { topic, state: 'fine', found: actions };
+  return {
+    topic,
+    state: 'missing',
+    found: 'not in this kernel',
+    meaning: ['system calls are filtered by seccomp'],
+    fix: 'a kernel with CONFIG_SECCOMP_FILTER',
+  };
+}
+
+function nftables(): Finding {
+  const topic = 'nf_tables';
+  const nft = findProgram('nft');
+  if (nft === undefined) return { topic, state: 'degraded', found: 'not known: nft is not installed', fix: 'portcullis doctor --fix' };
+  if (process.getuid?.() !== 0) return { topic, state: 'degraded', found: 'not known: only root may ask', fix: 'run as root' };
+  const run = spawnSync(nft, ['list', 'tables'], { encoding: 'utf8' });
+  if (run.status === 0) return { topic, state: 'fine', found: 'there' };
+  return {
+    topic,
+    state: 'missing',
+    found: run.stderr.trim(),
+    meaning: ['pods are walled off, masqueraded and given host ports by it'],
+    fix: 'modprobe nf_tables, or a kernel with CONFIG_NF_TABLES',
+  };
+}
+
+function capabilities(): Finding {
+  const topic = 'capabilities';
+  const have = new Set(boundingCapabilities());
+  const lost = Object.keys(usedCapabilities).filter((name) => !have.has(name));
+  if (lost.length === 0) return { topic, state: 'fine', found: `${have.size} in the bounding set` };
+  return {
+    topic,
+    state: lost.some((name) => name !== 'SYS_RESOURCE') ? 'missing' : 'degraded',
+    found: `without ${lost.map((name) => `CAP_${name}`).join(', ')}`,
+    meaning: lost.map((name) => `CAP_${name}: ${usedCapabilities[name] ?? ''}`),
+    fix: 'run it outside this container, or give the container these capabilities',
+  };
+}
+
+function appArmor(): Finding {
+  const topic = 'AppArmor';
+  if (read('/sys/module/apparmor/parameters/enabled') !== 'Y') {
+    return {
+      topic,
+      state: 'degraded',
+      found: 'not in this kernel',
+      meaning: ['file rules of profiles can not be enforced by it; a pod that asks for an AppArmor profile is refused'],
+      fix: 'boot with apparmor=1 security=apparmor',
+    };
+  }
+  const parser = findProgram('apparmor_parser');
+  if (parser !== undefined) return { topic, state: 'fine', found: 'enabled' };
+  return {
+    topic,
+    state: 'degraded',
+    found: 'enabled, without apparmor_parser',
+    meaning: ['profiles can not be loaded'],
+    fix: 'apt-get install apparmor',
+  };
+}
+
+function landlock(): Finding {
+  const topic = 'Landlock';
+  const modules = read('/sys/kernel/security/lsm');
+  if (modules?.split(',').includes('landlock') === true) return { topic, state: 'fine', found: 'enabled' };
+  const meaning = ['file rules have nothing to fall back on where AppArmor is not there'];
+  if (modules !== undefined)
+    return { topic, state: 'degraded', found: `not among the security modules (${modules})`, meaning, fix: 'boot with lsm=landlock,…' };
+  return {
+    topic,
+    state: 'degraded',
+    found: 'not known: /sys/kernel/security is not mounted',
+    meaning,
+    fix: 'mount -t securityfs none /sys/kernel/security',
+  };
+}
+
+function ipvs(): Finding {
+  const topic = 'IPVS';
+  if (existsSync('/proc/net/ip_vs') || loadable('ip_vs')) return { topic, state: 'fine', found: 'there' };
+  return {
+    topic,
+    state: 'degraded',
+    found: 'not in this kernel',
+    meaning: ['services are balanced by nftables instead'],
+    fix: 'a kernel with CONFIG_IP_VS',
+  };
+}
+
+/** PIDFD_INFO_EXIT, Linux 6.15. */
+function exitCodes(): Finding {
+  const topic = 'exit codes by pidfd';
+  if (atLeast(6, 15)) return { topic, state: 'fine', found: 'there' };
+  return {
+    topic,
+    state: 'degraded',
+    found: 'needs Linux 6.15',
+    meaning: ['when a container’s conmon is killed, its exit code is lost: MonitorLost, 255'],
+    fix: 'boot a newer kernel',
+  };
+}
+
+function loadable(module: string): boolean {
+  const modprobe = findProgram('modprobe');
+  return modprobe !== undefined && spawnSync(modprobe, ['--dry-run', '--quiet', module]).status === 0;
+}

@@ -1,0 +1,55 @@
+import { readFileSync, statfsSync } from 'node:fs';
+import type { Finding } from './finding.ts';
+
+/** Bytes that images and containers soon need. */
+const comfortable = 5 * 2 ** 30;
+
+export function machineFindings(): readonly Finding[] {
+  return [distribution(), architecture(), root(), disk()];
+}
+
+function distribution(): Finding {
+  const topic = 'distribution';
+  const release = Object.fromEntries(
+    readFileSync('/etc/os-release', 'utf8')
+      .split('\n')
+      .map((line) => line.split('=') as [string, string?])
+      .map(([key, value]) => [key, value?.replaceAll('"', '') ?? '']),
+  );
+  const found = release['PRETTY_NAME'] ?? 'unknown';
+  if (release['ID'] === 'debian' && Number(release['VERSION_ID']) >= 12) return { topic, state: 'fine', found };
+  return { topic, state: 'degraded', found, meaning: ['tested on Debian 12; `--fix` installs on Debian and its derivatives only'] };
+}
+
+function architecture(): Finding {
+  const topic = 'architecture';
+  if (process.arch === 'x64' || process.arch === 'arm64') return { topic, state: 'fine', found: process.arch };
+  return { topic, state: 'missing', found: process.arch, meaning: ['system call filters are made for x86_64 and aarch64'] };
+}
+
+function root(): Finding {
+  const topic = 'root';
+  if (process.getuid?.() === 0) return { topic, state: 'fine', found: 'yes' };
+  return {
+    topic,
+    state: 'missing',
+    found: `no: uid ${process.getuid?.() ?? '?'}`,
+    meaning: ['the daemon mounts, makes namespaces and sets up networks'],
+    fix: 'run as root',
+  };
+}
+
+function disk(): Finding {
+  const topic = 'disk';
+  const { bavail, bsize } = statfsSync('/var/lib');
+  const free = bavail * bsize;
+  const found = `${(free / 2 ** 30).toFixed(1)} GiB free under /var/lib`;
+  if (free >= comfortable) return { topic, state: 'fine', found };
+  return {
+    topic,
+    state: 'degraded',
+    found,
+    meaning: ['images are kept there, unless --root says otherwise'],
+    fix: 'free some, or set --root',
+  };
+}

@@ -1,0 +1,91 @@
+import { spawnSync } from 'node:child_process';
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { openAdvisories } from './advisories.ts';
+import type { Finding } from './finding.ts';
+
+interface Requirement {
+  readonly packageName: string;
+  /** A command, or the absolute path of a file. */
+  readonly command: string;
+  readonly neededBy: string;
+  readonly why: string;
+  readonly elsewhere: string;
+}
+
+/** Also where packaging/prepare unpacks programs that it does not install. */
+const unpacked = ['/var/cache/portcullis/debian/usr/bin', '/var/cache/portcullis/debian/bin'];
+const systemFolders = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
+
+/** Programs of the operating system, by the table that packaging/prepare installs from, with versions and open flaws. */
+export function programFindings(packageRoot: string): readonly Finding[] {
+  return readFileSync(join(packageRoot, 'packaging/debian-packages'), 'utf8')
+    .split('\n')
+    .filter((line) => line !== '' && !line.startsWith('#'))
+    .map((line) => {
+      const [packageName = '', command = '', neededBy = '', , why = '', elsewhere = ''] = line.split('|');
+      return programFinding({ packageName, command, neededBy, why, elsewhere });
+    });
+}
+
+function programFinding(requirement: Requirement): Finding {
+  const { packageName, command, neededBy, why, elsewhere } = requirement;
+  const path = findProgram(command);
+  if (path === undefined) {
+    const story = neededBy === 'story' ? ' (the quickstart and the tests only)' : '';
+    return {
+      topic: packageName,
+      state: neededBy === 'daemon' ? 'missing' : 'degraded',
+      found: 'not there',
+      meaning: [`${why}${story}`],
+      fix: `portcullis doctor --fix, apt-get install ${packageName}, or ${elsewhere}`,
+    };
+  }
+  if (command.startsWith('/')) return { topic: packageName, state: 'fine', found: path };
+  const version = versionOf(path);
+  const open = openAdvisories(command, version, (fix) => debianPackageIsAtLeast(packageName, path, fix));
+  return {
+    topic: packageName,
+    state: open.length === 0 ? 'fine' : 'degraded',
+    found: version === '' ? path : `${version}  ${path}`,
+    ...(open.length > 0 && {
+      meaning: open.map((advisory) => `${advisory.cve}: ${advisory.what}. ${advisory.guard}`),
+      open: open.map((advisory) => advisory.cve),
+      fix: `a newer ${command} from ${elsewhere}; \`strict: true\` in the configuration refuses this one`,
+    }),
+  };
+}
+
+export function findProgram(command: string): string | undefined {
+  if (command.startsWith('/')) return existsSync(command) ? command : undefined;
+  const folders = [...(process.env['PATH'] ?? '').split(':'), ...systemFolders, ...unpacked];
+  return folders
+    .filter((folder) => folder !== '')
+    .map((folder) => join(folder, command))
+    .find((path) => {
+      try {
+        accessSync(path, constants.X_OK);
+        return true;
+      } catch {
+        return false;
+      }
+    });
+}
+
+/** The first dotted number that the program says of itself; empty when it says none. */
+function versionOf(path: string): string {
+  for (const flag of ['--version', '-V']) {
+    const run = spawnSync(path, [flag], { encoding: 'utf8', timeout: 5000 });
+    const version = /\d+\.\d+(?:\.\d+)*/.exec(`${run.stdout}\n${run.stderr}`)?.[0];
+    if (run.status === 0 && version !== undefined) return version;
+  }
+  return /v(\d+\.\d+\.\d+)/.exec(spawnSync(path, ['--help'], { encoding: 'utf8', timeout: 5000 }).stderr)?.[1] ?? '';
+}
+
+function debianPackageIsAtLeast(packageName: string, path: string, version: string): boolean {
+  // A program that somebody put elsewhere is not the package's.
+  if (!path.startsWith('/usr/bin/') && !path.startsWith('/usr/sbin/')) return false;
+  const installed = spawnSync('dpkg-query', ['-W', '-f', '${Version}', packageName], { encoding: 'utf8' });
+  if (installed.status !== 0) return false;
+  return spawnSync('dpkg', ['--compare-versions', installed.stdout, 'ge', version]).status === 0;
+}

@@ -1,0 +1,78 @@
+import type { Command } from 'commander';
+import { execFileSync } from 'node:child_process';
+import { rmSync } from 'node:fs';
+import { PortcullisError, isPortcullisError } from '../base/errors/index.ts';
+import { exitCodes, run } from './output.ts';
+import { isApart, runApart, whenToldToEnd } from './quickstart/apart.ts';
+import { makeFolders } from './quickstart/setting.ts';
+import { createStory, paperFor } from './quickstart/story.ts';
+import { tell } from './quickstart/tell.ts';
+
+interface QuickstartFlags {
+  readonly keep: boolean;
+}
+
+const examples = `
+It starts a registry and the daemon in folders and namespaces of their own, beside whatever runs on this machine, and removes them.
+Exit code: 0 every step held, 1 one did not.
+
+Examples:
+  $ portcullis quickstart
+  $ portcullis quickstart --keep     leaves the endpoint serving and says how to point crictl at it`;
+
+export function register(program: Command): void {
+  program
+    .command('quickstart')
+    .description('the whole story on an embedded registry')
+    .option('--keep', 'leave the endpoint serving at the end', false)
+    .addHelpText('after', examples)
+    .action((flags: QuickstartFlags) => run('text', () => quickstart(flags)));
+}
+
+async function quickstart({ keep }: QuickstartFlags): Promise<number> {
+  if (process.getuid?.() !== 0) {
+    throw new PortcullisError({
+      code: 'CLI_NOT_ROOT',
+      kind: 'precondition',
+      attempted: 'run the quickstart',
+      on: '',
+      why: 'containers, mounts and networks are made by root',
+      fix: 'run it with sudo',
+    });
+  }
+  return isApart() ? tellApart(keep) : runApart();
+}
+
+/** In namespaces of its own: tells the story, and undoes everything whatever happens. */
+async function tellApart(keep: boolean): Promise<number> {
+  execFileSync('ip', ['link', 'set', 'lo', 'up']);
+  const story = createStory(paperFor(process.stdout, process.env));
+  const folder = makeFolders();
+  const undos: (() => Promise<unknown>)[] = [];
+  let ending: Promise<void> | undefined;
+  const end = (): Promise<void> => (ending ??= undoAll(undos, folder));
+  const told = whenToldToEnd(() => void end().then(() => process.exit(130)));
+
+  story.say('Portcullis: nothing crosses until it is verified.');
+  let held = false;
+  try {
+    await tell(story, folder, (action) => undos.push(action), keep);
+    held = story.close();
+  } catch (thrown) {
+    held = story.close() && false;
+    // The story has shown what a step found; anything else is a defect of the story.
+    if (!isPortcullisError(thrown))
+      process.stderr.write(`${thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)}\n`);
+  }
+  if (keep && held) {
+    told.staying();
+    await new Promise(() => undefined);
+  }
+  await end();
+  return held ? exitCodes.yes : exitCodes.no;
+}
+
+async function undoAll(undos: readonly (() => Promise<unknown>)[], folder: string): Promise<void> {
+  for (const undo of undos.toReversed()) await undo().catch(() => undefined);
+  rmSync(folder, { recursive: true, force: true });
+}

@@ -1,0 +1,80 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, openSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { createCriClient } from '../../runtime/index.ts';
+import { packageRoot } from '../package-root.ts';
+import type { Setting } from './setting.ts';
+
+export type CriClient = ReturnType<typeof createCriClient>;
+
+export interface Daemon {
+  readonly pid: number;
+  readonly cri: CriClient;
+  readonly logFile: string;
+  /** Resident memory, in MiB. */
+  residentMiB(): number;
+  /** SIGTERM, and SIGKILL after 15 s. Resolves with its exit code, null when it had to be killed. */
+  stop(): Promise<number | null>;
+}
+
+/** How long it may take until the socket answers, in ms; sources that run for the first time are compiled first. */
+const patience = 30_000;
+const stopPatience = 15_000;
+
+/** Starts the real daemon, by the same launcher a service manager would use. Throws CLI_DAEMON_SILENT. */
+export async function startDaemon(setting: Setting): Promise<Daemon> {
+  const logFile = join(setting.folder, 'portcullisd.log');
+  const log = openSync(logFile, 'a', 0o600);
+  const flags = {
+    '--socket': setting.socket,
+    '--root': setting.root,
+    '--state': setting.state,
+    '--policy': setting.policyFolder,
+    '--cni-conf-dir': setting.cniFolder,
+  };
+  const child = spawn(join(packageRoot(), 'packaging/bin/portcullisd'), Object.entries(flags).flat(), { stdio: ['ignore', log, log] });
+  closeSync(log);
+  const exited = once(child, 'exit') as Promise<[number | null]>;
+  const cri = createCriClient(setting.socket);
+  const gone = (): boolean => child.exitCode !== null || child.signalCode !== null;
+  await answers(cri, gone, logFile);
+  return {
+    pid: child.pid ?? 0,
+    cri,
+    logFile,
+    residentMiB: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid ?? 0}/status`, 'utf8'))?.[1] ?? 0) / 1024,
+    async stop() {
+      cri.close();
+      if (gone()) return child.exitCode;
+      child.kill('SIGTERM');
+      const timer = setTimeout(() => child.kill('SIGKILL'), stopPatience);
+      const [code] = await exited;
+      clearTimeout(timer);
+      return code;
+    },
+  };
+}
+
+async function answers(cri: CriClient, gone: () => boolean, logFile: string): Promise<void> {
+  const until = performance.now() + patience;
+  while (performance.now() < until && !gone()) {
+    try {
+      const { status } = await cri.runtime.status({}, { timeoutMs: 2000 });
+      if (status?.conditions.every((condition) => condition.status) === true) return;
+    } catch {
+      // not yet there
+    }
+    await pause(20);
+  }
+  throw new PortcullisError({
+    code: 'CLI_DAEMON_SILENT',
+    kind: 'unavailable',
+    attempted: 'start',
+    on: 'portcullisd',
+    why: `it ${gone() ? 'stopped' : `was not ready within ${patience / 1000} s`}; the end of its log:\n${readFileSync(logFile, 'utf8').trim().slice(-2000)}`,
+    fix: 'run `portcullis doctor`',
+  });
+}

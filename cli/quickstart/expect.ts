@@ -1,0 +1,14 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+
+/** Fails the running step unless `condition` holds. `what` says what was expected; `found` what there was instead. */
+export function expect(condition: boolean, what: string, found: string): asserts condition {
+  if (condition) return;
+  throw new PortcullisError({
+    code: 'CLI_QUICKSTART_NOT_HELD',
+    kind: 'internal',
+    attempted: 'check',
+    on: what,
+    why: `expected: ${what}\nfound: ${found}`,
+    fix: 'this is a defect, or something on this machine interferes; run `portcullis doctor` and report its output with these lines',
+  });
+}

@@ -1,0 +1,84 @@
+import { randomUUID } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { CriClient } from './daemon.ts';
+import { webPort } from './image.ts';
+import { podNamespace, profileName } from './setting.ts';
+import type { Setting } from './setting.ts';
+
+/** How long a page or a line may take to appear, in ms. */
+const patience = 5000;
+
+/** CRI NamespaceOption: network and IPC of the pod, processes of the container. */
+const namespaceOptions = { network: 0, pid: 1, ipc: 0 } as const;
+
+/** The pod as a kubelet would ask for it; the same object goes to crictl as JSON. */
+export function podConfig(setting: Setting, name: string) {
+  return {
+    metadata: { name, uid: randomUUID(), namespace: podNamespace, attempt: 0 },
+    hostname: name,
+    logDirectory: join(setting.logs, name),
+    labels: { app: name },
+    annotations: { 'portcullis.dev/profile': profileName },
+    linux: { cgroupParent: setting.cgroupParent, securityContext: { namespaceOptions } },
+  };
+}
+
+export function containerConfig(reference: string, imageRef: string) {
+  return {
+    metadata: { name: 'server', attempt: 0 },
+    image: { image: imageRef, userSpecifiedImage: reference },
+    logPath: 'server/0.log',
+    linux: {
+      resources: { memoryLimitInBytes: 64 * 2 ** 20, cpuShares: 256 },
+      securityContext: { namespaceOptions },
+    },
+  };
+}
+
+/** The first line of the page that the pod serves; asks until it answers. */
+export async function readPage(address: string): Promise<string> {
+  const until = performance.now() + patience;
+  let reason = '';
+  while (performance.now() < until) {
+    try {
+      const answer = await fetch(`http://${address}:${webPort}/`, { headers: { connection: 'close' }, signal: AbortSignal.timeout(1000) });
+      return (await answer.text()).trim();
+    } catch (thrown) {
+      reason = thrown instanceof Error ? (thrown.cause instanceof Error ? thrown.cause.message : thrown.message) : String(thrown);
+      await pause(20);
+    }
+  }
+  return `no answer: ${reason}`;
+}
+
+/** Whether the page answers within half a second. */
+export async function pageAnswers(address: string): Promise<boolean> {
+  return fetch(`http://${address}:${webPort}/`, { headers: { connection: 'close' }, signal: AbortSignal.timeout(500) }).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** The container's log (CRI format), once it holds `text`. */
+export async function readLog(file: string, text: string): Promise<readonly string[]> {
+  const until = performance.now() + patience;
+  let content = '';
+  while (performance.now() < until && !content.includes(text)) {
+    content = existsSync(file) ? readFileSync(file, 'utf8') : '';
+    await pause(10);
+  }
+  return content.trim().split('\n');
+}
+
+export interface Execution {
+  readonly exitCode: number;
+  readonly output: string;
+}
+
+/** Runs a command in the container and returns what it printed, on either stream. */
+export async function execute(cri: CriClient, containerId: string, cmd: readonly string[]): Promise<Execution> {
+  const { exitCode, stdout, stderr } = await cri.runtime.execSync({ containerId, cmd: [...cmd], timeout: 10 });
+  return { exitCode, output: `${Buffer.from(stdout).toString()}${Buffer.from(stderr).toString()}`.trim() };
+}

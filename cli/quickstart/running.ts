@@ -1,0 +1,122 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect } from './expect.ts';
+import { containerConfig, execute, pageAnswers, podConfig, readLog, readPage } from './pod.ts';
+import { tellCrictl } from './crictl.ts';
+import { page } from './scene.ts';
+import type { Scene } from './scene.ts';
+import { filesBelow, kernelTraces } from './traces.ts';
+
+/** The signed image runs as a pod, inside its walls, and goes without leaving anything. */
+export async function tellRun(scene: Scene, imageRef: string): Promise<void> {
+  const { story, setting, daemon, reference } = scene;
+  const { runtime } = daemon.cri;
+  const config = podConfig(setting, 'web');
+
+  story.chapter('It runs, with a profile');
+  const { podSandboxId } = await story.step('RunPodSandbox', () => runtime.runPodSandbox({ config }));
+  const { containerId } = await story.step('CreateContainer: decided again, for this namespace', () =>
+    runtime.createContainer({ podSandboxId, config: containerConfig(reference, imageRef), sandboxConfig: config }),
+  );
+  await story.step('StartContainer', () => runtime.startContainer({ containerId }));
+  const { status } = await runtime.podSandboxStatus({ podSandboxId });
+  const address = status?.network?.ip ?? '';
+  await story.step(
+    'its page answers from the host',
+    async () => {
+      const found = await readPage(address);
+      expect(found === page, page, found);
+      return found;
+    },
+    (found) => `http://${address}:8080/  ${found}`,
+  );
+  await story.step(
+    'its log is read, in the CRI format',
+    async () => {
+      const lines = await readLog(join(config.logDirectory, 'server/0.log'), 'serving on port');
+      expect(/^\S+ stdout F serving on port/.test(lines[0] ?? ''), 'TIME stdout F serving on port …', lines[0] ?? '');
+      return lines;
+    },
+    (lines) => lines.slice(0, 2),
+  );
+  await tellWalls(scene, containerId);
+  await tellCrictl(scene, containerId);
+
+  story.chapter('It goes, and nothing is left');
+  await story.step('StopContainer, RemoveContainer', async () => {
+    await runtime.stopContainer({ containerId, timeout: 2 });
+    await runtime.removeContainer({ containerId });
+  });
+  await story.step('StopPodSandbox, RemovePodSandbox', async () => {
+    await runtime.stopPodSandbox({ podSandboxId });
+    expect(!(await pageAnswers(address)), 'the page is gone', 'it still answers');
+    await runtime.removePodSandbox({ podSandboxId });
+  });
+  await story.step(
+    'only the pool of namespaces is left',
+    () => expectOnlyThePool(scene, [podSandboxId, containerId], address),
+    (pool) => [`${pool} namespaces kept ready for the next pods`, 'no mount, link, address, rule, cgroup, process or file of this pod'],
+  );
+}
+
+async function tellWalls({ story, daemon }: Scene, containerId: string): Promise<void> {
+  const run = (...command: string[]) => execute(daemon.cri, containerId, command);
+  await story.step(
+    'exec works',
+    async () => {
+      const { exitCode, output } = await run('sh', '-c', 'echo "$(hostname), uid $(id -u), $(ls / | wc -w) folders"');
+      expect(exitCode === 0 && output.startsWith('web, uid 0'), 'web, uid 0', output);
+      return output;
+    },
+    (output) => output,
+  );
+  const forbidden = async (command: readonly string[]) => {
+    const { exitCode, output } = await run(...command);
+    expect(exitCode !== 0 && /not permitted|not implemented/i.test(output), 'Operation not permitted', `exit ${exitCode}: ${output}`);
+    return output;
+  };
+  const told = (command: string) => (output: string) => [`# ${command}`, output];
+  await story.step(
+    'a forbidden system call fails inside, for root too',
+    () => forbidden(['unshare', '--user', 'true']),
+    told('unshare --user true'),
+  );
+  await story.step(
+    'a forbidden capability fails inside, for root too',
+    () => forbidden(['ip', 'link', 'set', 'lo', 'down']),
+    told('ip link set lo down'),
+  );
+  await story.step(
+    'the kernel says the same',
+    async () => {
+      const { output } = await run('cat', '/proc/self/status');
+      const field = (name: string): string => new RegExp(`^${name}:\\s*(\\S+)`, 'm').exec(output)?.[1] ?? '';
+      expect(field('Seccomp') === '2', 'Seccomp: 2 (a filter)', field('Seccomp'));
+      const granted = BigInt(`0x${field('CapBnd')}`);
+      const all = BigInt(`0x${/^CapBnd:\s*(\S+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'}`);
+      expect((granted & ~all) === 0n && granted < all, 'fewer capabilities than the host', field('CapBnd'));
+      return `seccomp filter, ${countBits(granted)} of ${countBits(all)} capabilities, no_new_privs ${field('NoNewPrivs')}`;
+    },
+    (told) => told,
+  );
+}
+
+function countBits(set: bigint): number {
+  return set.toString(2).replaceAll('0', '').length;
+}
+
+/** Returns how many pinned namespaces the pool keeps. */
+function expectOnlyThePool({ setting }: Scene, ids: readonly string[], address: string): number {
+  const traces = kernelTraces(setting.folder, setting.cgroupParent);
+  const marks = [...ids, setting.cgroupParent, address];
+  const left = [
+    ...traces.filter(
+      (trace) => marks.some((mark) => trace.includes(mark)) || /^link veth|^process .*conmon|mount .*(overlay|merged|rootfs)/.test(trace),
+    ),
+    ...filesBelow(setting.root)
+      .concat(filesBelow(setting.state))
+      .filter((path) => ids.some((id) => path.includes(id))),
+  ];
+  expect(left.length === 0, 'nothing of the pod is left', left.join('\n'));
+  return traces.filter((trace) => /^mount .*\/(net|ipc|uts)$/.test(trace)).length;
+}

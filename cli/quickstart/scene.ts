@@ -1,0 +1,23 @@
+import type { RegistryRepository } from '../../base/distribution/index.ts';
+import type { Daemon } from './daemon.ts';
+import type { Image } from './image.ts';
+import type { Registry } from './registry.ts';
+import type { Setting } from './setting.ts';
+import type { Story } from './story.ts';
+
+/** What the image's page says. */
+export const page = 'Hello from behind the portcullis.';
+
+/** Everything the chapters share. */
+export interface Scene {
+  readonly story: Story;
+  readonly setting: Setting;
+  readonly registry: Registry;
+  readonly daemon: Daemon;
+  readonly repository: RegistryRepository;
+  /** Traces in the kernel before the daemon started. */
+  readonly untouched: readonly string[];
+  /** `127.0.0.1:5000/shop/web:1`. */
+  readonly reference: string;
+  readonly image: Image;
+}

@@ -1,0 +1,96 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { generateKeyPair, loadSigningKey } from '../../trust/index.ts';
+import type { SigningKey } from '../../trust/index.ts';
+
+/** Where the story takes place: folders of its own, in a namespace of its own. */
+export interface Setting {
+  readonly folder: string;
+  readonly root: string;
+  readonly state: string;
+  readonly logs: string;
+  readonly policyFolder: string;
+  readonly policyFile: string;
+  readonly cniFolder: string;
+  readonly registryFolder: string;
+  readonly socket: string;
+  /** The cgroup below which the pods live: `/portcullis-quickstart-PID`. */
+  readonly cgroupParent: string;
+  readonly key: SigningKey;
+  remove(): void;
+}
+
+/** The namespace, as Kubernetes calls one, of the story's pods. */
+export const podNamespace = 'shop';
+export const profileName = 'web';
+const subnet = '10.209.0.0/24';
+
+/** The policy and the profile, as a user writes them. */
+export function policyText(registryHost: string): string {
+  return `apiVersion: portcullis.dev/v1alpha1
+kind: TrustPolicy
+default: deny
+rules:
+  - images: ["${registryHost}/shop/**"]
+    namespaces: ["${podNamespace}"]
+    require:
+      cosign: { key: shop.pub }
+    entitlements: { ceiling: ${profileName} }
+---
+apiVersion: portcullis.dev/v1alpha1
+kind: EntitlementProfile
+metadata: { name: ${profileName} }
+entitlements: [network.user, host.devices.none, host.processes.none, security.confined]
+`;
+}
+
+export function makeFolders(): string {
+  return mkdtempSync(join(tmpdir(), 'portcullis-quickstart-'));
+}
+
+/** Writes everything that the daemon reads, and makes the key. Brings loopback up: the network namespace is new. */
+export async function makeSetting(folder: string, registryHost: string): Promise<Setting> {
+  const inside = (name: string): string => join(folder, name);
+  const setting = {
+    folder,
+    root: inside('root'),
+    state: inside('state'),
+    logs: inside('logs'),
+    policyFolder: inside('policy'),
+    policyFile: inside('policy/shop.yaml'),
+    cniFolder: inside('cni'),
+    registryFolder: inside('registry'),
+    socket: inside('portcullis.sock'),
+    cgroupParent: `/portcullis-quickstart-${process.pid}`,
+  };
+  for (const path of [setting.policyFolder, setting.cniFolder, setting.logs, inside('keys')])
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  // The passphrase of a key that lives as long as the story; an empty one keeps the file in cosign's format.
+  const keys = await generateKeyPair(inside('keys/shop'), { environment: { PORTCULLIS_PASSPHRASE: '' } });
+  execFileSync('cp', [keys.publicFile, join(setting.policyFolder, 'shop.pub')]);
+  writeFileSync(setting.policyFile, policyText(registryHost));
+  writeFileSync(join(setting.cniFolder, '10-quickstart.conflist'), JSON.stringify(conflist, null, 2));
+  return {
+    ...setting,
+    key: await loadSigningKey(keys.privateFile, { environment: { PORTCULLIS_PASSPHRASE: '' } }),
+    remove: () => rmSync(folder, { recursive: true, force: true }),
+  };
+}
+
+/** An ordinary CNI configuration, as any node has one. */
+const conflist = {
+  cniVersion: '1.0.0',
+  name: 'quickstart',
+  plugins: [
+    {
+      type: 'bridge',
+      bridge: 'quickstart0',
+      isGateway: true,
+      ipMasq: true,
+      ipam: { type: 'host-local', ranges: [[{ subnet }]], routes: [{ dst: '0.0.0.0/0' }] },
+    },
+    { type: 'portmap', capabilities: { portMappings: true } },
+  ],
+};

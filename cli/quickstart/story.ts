@@ -1,0 +1,97 @@
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+
+/** The story as it is told: chapters of steps, each with what it found and how long it took. */
+export interface Story {
+  chapter(title: string): void;
+  /**
+   * Runs one step and prints its title, a check mark, its time, and what `tell` says about its result, a line each.
+   * A step that throws is shown with the reason and thrown on.
+   */
+  step<T>(title: string, body: () => Promise<T> | T, tell?: (value: T) => string | readonly string[]): Promise<T>;
+  /** Lines between steps, as they are. */
+  say(...lines: readonly string[]): void;
+  /** The closing line. True when every step held. */
+  close(): boolean;
+}
+
+export interface Paper {
+  readonly write: (text: string) => void;
+  /** A terminal: a step that runs is shown before it is done, and colours are used. */
+  readonly live: boolean;
+  readonly colour: boolean;
+  readonly unicode: boolean;
+  readonly width: number;
+}
+
+/** How to write to this stream: colours on a terminal unless NO_COLOR is set; plain marks where the locale has no UTF-8. */
+export function paperFor(stream: NodeJS.WriteStream, env: NodeJS.ProcessEnv): Paper {
+  const locale = env['LC_ALL'] ?? env['LC_CTYPE'] ?? env['LANG'] ?? '';
+  const live = stream.isTTY && env['TERM'] !== 'dumb';
+  return {
+    write: (text) => void stream.write(text),
+    live,
+    colour: live && (env['NO_COLOR'] ?? '') === '',
+    unicode: !stream.isTTY || /utf-?8/i.test(locale),
+    width: Math.min(stream.isTTY ? stream.columns : 100, 100),
+  };
+}
+
+export function createStory(paper: Paper, clock: () => number = () => performance.now()): Story {
+  const paint = (code: number, text: string): string => (paper.colour ? `\u001b[${code}m${text}\u001b[0m` : text);
+  const [good, bad, running] = paper.unicode ? ['✓', '✗', '…'] : ['ok', 'NO', '..'];
+  const began = clock();
+  let held = 0;
+  let broken = 0;
+
+  const line = (mark: string, title: string, time: string): string => {
+    const gap = Math.max(1, paper.width - 4 - mark.length - title.length - time.length);
+    return `  ${mark} ${title}${' '.repeat(gap)}${time}`.trimEnd();
+  };
+  const show = (mark: string, code: number, title: string, ms: number | undefined): void => {
+    const time = ms === undefined ? '' : duration(ms);
+    const text = line(mark, title, time).replace(mark, paint(code, mark));
+    paper.write(`${paper.live ? '\r\u001b[2K' : ''}${time === '' ? text : text.slice(0, -time.length) + paint(2, time)}`);
+  };
+  const details = (lines: string | readonly string[]): void => {
+    for (const text of typeof lines === 'string' ? [lines] : lines) paper.write(`${paint(2, `      ${text}`)}\n`);
+  };
+
+  return {
+    chapter: (title) => paper.write(`\n${paint(1, title)}\n`),
+    say: (...lines) => paper.write(lines.map((text) => `${text}\n`).join('')),
+    async step(title, body, tell) {
+      if (paper.live) show(running, 33, title, undefined);
+      const started = clock();
+      try {
+        const value = await body();
+        held += 1;
+        show(good, 32, title, clock() - started);
+        paper.write('\n');
+        if (tell !== undefined) details(tell(value));
+        return value;
+      } catch (thrown) {
+        broken += 1;
+        show(bad, 31, title, clock() - started);
+        paper.write('\n');
+        details(
+          isPortcullisError(thrown)
+            ? [thrown.failure.why, thrown.failure.fix, `[${thrown.code}]`].flatMap((text) => text.split('\n'))
+            : reasonOf(thrown),
+        );
+        throw thrown;
+      }
+    },
+    close() {
+      const whole = broken === 0;
+      const seconds = ((clock() - began) / 1000).toFixed(1);
+      const verdict = whole ? `${good} all ${held} steps held` : `${bad} ${broken} of ${held + broken} steps did not hold`;
+      paper.write(`\n${paint(whole ? 32 : 31, verdict)} in ${seconds} s\n`);
+      return whole;
+    },
+  };
+}
+
+function duration(ms: number): string {
+  if (ms < 10) return `${ms.toFixed(1)} ms`;
+  return ms < 1000 ? `${ms.toFixed(0)} ms` : `${(ms / 1000).toFixed(1)} s`;
+}
