@@ -1,3 +1,4 @@
+import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { Exit } from '../monitor/exits.ts';
 import type { Records } from '../state/records.ts';
@@ -16,20 +17,25 @@ export async function recoverContainers(parts: {
   readonly takeBack: (record: ContainerRecord) => Promise<void>;
   readonly recordExit: (id: string, exit: Exit) => Promise<void>;
 }): Promise<void> {
-  const { records, effects } = parts;
+  const { records, effects, log } = parts;
+  const bringInOrder = async (record: ContainerRecord): Promise<void> => {
+    if (record.phase === 'creating' || record.phase === 'removing') return parts.takeBack(record);
+    if (record.phase === 'exited') return effects.forgetExit(record.id);
+    const exit = await effects.recordedExit(record.id);
+    const started = record.phase === 'starting' && exit === undefined && effects.isAlive(record) && (await effects.isStarted(record));
+    // A start whose answer nobody got.
+    const now: ContainerRecord = started ? { ...record, phase: 'running', startedAt: effects.now() } : record;
+    if (started) await records.put(now);
+    if (exit !== undefined) return parts.recordExit(record.id, exit);
+    if (effects.isAlive(now)) return parts.watch(now);
+    log.warn({ container: record.id }, 'a container is gone and its exit code with it');
+    await parts.recordExit(record.id, { code: 255, finishedAt: effects.now(), fromMonitor: false });
+  };
   await Promise.all(
-    records.list().map(async (record) => {
-      if (record.phase === 'creating' || record.phase === 'removing') return parts.takeBack(record);
-      if (record.phase === 'exited') return effects.forgetExit(record.id);
-      const exit = await effects.recordedExit(record.id);
-      const started = record.phase === 'starting' && exit === undefined && effects.isAlive(record) && (await effects.isStarted(record));
-      // A start whose answer nobody got: with an exit on file the process did start.
-      const now: ContainerRecord = started ? { ...record, phase: 'running', startedAt: effects.now() } : record;
-      if (started) await records.put(now);
-      if (exit !== undefined) return parts.recordExit(record.id, exit);
-      if (effects.isAlive(now)) return parts.watch(now);
-      parts.log.warn({ container: record.id }, 'a container is gone and its exit code with it');
-      await parts.recordExit(record.id, { code: 255, finishedAt: effects.now(), fromMonitor: false });
-    }),
+    records.list().map((record) =>
+      bringInOrder(record).catch((cause: unknown) =>
+        log.error({ container: record.id, cause: reasonOf(cause) }, 'this container could not be brought in order; its next request, or the next start, tries again'),
+      ),
+    ),
   );
 }

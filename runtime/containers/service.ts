@@ -6,6 +6,7 @@ import type { ExecResult } from '../oci/exec.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import type { ContainersOfSandbox } from '../pods/service.ts';
 import type { KeyedLock } from '../state/keyed-lock.ts';
+import { settleAll } from '../state/settle.ts';
 import type { Records } from '../state/records.ts';
 import { containerNotFound, nameTaken, notReady, wrongPhase } from './errors.ts';
 import { exitReason } from './exit-reason.ts';
@@ -141,6 +142,9 @@ export function createContainerService(parts: {
     const pod = sandbox.config.metadata;
     const name = `k8s_${config.metadata?.name ?? ''}_${pod?.name ?? ''}_${pod?.namespace ?? ''}_${pod?.uid ?? ''}_${config.metadata?.attempt ?? 0}`;
     const requestDigest = effects.digest({ sandbox: sandbox.id, config });
+    // Under this lock nobody is creating it: what is half made was left by an attempt that could not clean up.
+    const abandoned = records.byName(name);
+    if (abandoned?.phase === 'creating') await takeBack(abandoned);
     const standing = records.byName(name);
     if (standing !== undefined) {
       if (standing.phase === 'created' && standing.requestDigest === requestDigest) return standing;
@@ -205,7 +209,7 @@ export function createContainerService(parts: {
     const sandbox = requireSandbox(record.sandboxId);
     if (sandbox.phase !== 'ready') throw notReady(sandbox);
     const starting: ContainerRecord = { ...record, phase: 'starting' };
-    await Promise.all([
+    await settleAll([
       records.put(starting),
       effects.raiseNetwork(sandbox, [...containersOf(sandbox.id).filter((one) => one.id !== id), starting]),
     ]);

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Kernel } from '../../base/kernel/index.ts';
 import { MNT_DETACH, MS_NODEV, MS_NOEXEC, MS_NOSUID } from '../../base/kernel/index.ts';
 import type { DNSConfig } from '../cri/contract/contract.types.ts';
+import { settleAll } from '../state/settle.ts';
 import type { PodFiles } from '../oci/mounts.ts';
 
 /** Where the files of one pod are, below the state folder. */
@@ -28,7 +29,7 @@ export async function makePodFiles(input: {
   await mkdir(files.shm, { recursive: true, mode: 0o700 });
   // Containers run as any user and look into these.
   await chmod(input.podDir, 0o711);
-  await Promise.all([
+  await settleAll([
     input.hostIpc
       ? input.kernel.bindMount('/dev/shm', files.shm, { recursive: true })
       : input.kernel.mount('shm', files.shm, 'tmpfs', MS_NOSUID | MS_NODEV | MS_NOEXEC, 'mode=1777,size=67108864'),

@@ -3,6 +3,7 @@ import type { Logger } from '../../base/log/index.ts';
 import type { Attachment, AttachRequest } from '../../cni-plugins/index.ts';
 import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
 import type { KeyedLock } from '../state/keyed-lock.ts';
+import { settleAll } from '../state/settle.ts';
 import type { Records } from '../state/records.ts';
 import { nextSandboxPhase } from './lifecycle.ts';
 import { toPortMappings } from './port-mappings.ts';
@@ -90,7 +91,7 @@ export function createSandboxService(parts: {
     };
     await records.put(intent);
     try {
-      const [attachment] = await allSettledOrThrow([
+      const [attachment] = await settleAll([
         plan.hostNetwork ? undefined : effects.network.attach(attachRequest(intent)),
         effects.files.make(intent, plan),
       ]);
@@ -111,7 +112,7 @@ export function createSandboxService(parts: {
 
   const releaseAll = async (record: SandboxRecord): Promise<void> => {
     if (!isHostNetwork(record)) await effects.network.detach(record.id);
-    await Promise.all([
+    await settleAll([
       record.namespacesDir === undefined ? undefined : effects.namespaces.release(record.namespacesDir),
       effects.files.remove(record.id),
     ]);
@@ -148,6 +149,9 @@ export function createSandboxService(parts: {
       effects.requireHandler(runtimeHandler);
       const requestDigest = effects.digest({ config, runtimeHandler });
       return lock(`name ${plan.name}`, async () => {
+        // Under this lock nobody is creating it: what is half made was left by an attempt that could not clean up.
+        const abandoned = records.byName(plan.name);
+        if (abandoned?.phase === 'creating') await takeBack(abandoned);
         const standing = records.byName(plan.name);
         if (standing === undefined) return establish(config, plan, runtimeHandler, requestDigest);
         if (standing.phase === 'ready' && standing.requestDigest === requestDigest) return standing;
@@ -172,8 +176,12 @@ export function createSandboxService(parts: {
       for (const record of records.list()) {
         const lost = record.phase === 'ready' && record.namespacesDir !== undefined && !alive(record.namespacesDir);
         if (lost) log.warn({ sandbox: record.id }, 'the namespaces of a sandbox are gone, as after a reboot: it is stopped');
-        if (record.phase === 'creating') await takeBack(record);
-        else if (record.phase === 'stopping' || lost) await stopLocked(record.id);
+        try {
+          if (record.phase === 'creating') await takeBack(record);
+          else if (record.phase === 'stopping' || lost) await stopLocked(record.id);
+        } catch (cause) {
+          log.error({ sandbox: record.id, cause: reasonOf(cause) }, 'this sandbox could not be brought in order; its next request, or the next start, tries again');
+        }
       }
     },
   };
@@ -191,14 +199,6 @@ function attachRequest(record: SandboxRecord): AttachRequest {
     pod: { name: metadata?.name ?? '', namespace: metadata?.namespace ?? '', uid: metadata?.uid ?? '' },
     portMappings: toPortMappings(portMappings),
   };
-}
-
-/** Like Promise.all, but waits for every part before it fails, so that nothing is still being made while it is taken back. */
-async function allSettledOrThrow<A, B>(parts: readonly [Promise<A> | undefined, Promise<B>]): Promise<[A | undefined, B]> {
-  const [first, second] = await Promise.allSettled(parts);
-  if (first.status === 'rejected') throw first.reason;
-  if (second.status === 'rejected') throw second.reason;
-  return [first.value, second.value];
 }
 
 function nameTaken(standing: SandboxRecord): PortcullisError {
