@@ -1,0 +1,159 @@
+import type { Worker } from 'node:worker_threads';
+import { PortcullisError, errorFromJson, reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { startWorker } from '../../base/process/index.ts';
+import type { Attachment, NetworkEngine } from '../types.ts';
+import type { Answer, Call, FromWorker, ToWorker, WorkerSettings } from './protocol.ts';
+
+export interface NetworkEngineOptions {
+  /** The network's own SQLite database; its folder is made (0700). */
+  readonly databasePath: string;
+  /** CNI configuration, read afresh whenever it changes. It may be missing or empty: then nothing attaches. */
+  readonly confDir: string;
+  readonly log: Logger;
+}
+
+interface Thread {
+  call(call: Call): Promise<Answer>;
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts the engine in the network namespace of this process and brings the kernel to the recorded state: what a killed
+ * process left half made is removed, attachments that stand are kept. Resolves when that is done.
+ * @throws NETWORK_KERNEL_<ERRNO> · NETWORK_NEWER_SCHEMA
+ */
+export async function createNetworkEngine(options: NetworkEngineOptions): Promise<NetworkEngine> {
+  const attachments = new Map<string, Attachment>();
+  const log = options.log.child({ room: 'network' });
+  let thread: Thread | undefined;
+  let closed = false;
+
+  const learn = (answer: Answer): Answer => {
+    if (answer.all !== undefined) {
+      attachments.clear();
+      for (const attachment of answer.all) attachments.set(attachment.id, attachment);
+    }
+    for (const attachment of answer.changed ?? []) attachments.set(attachment.id, attachment);
+    if (answer.removed !== undefined) attachments.delete(answer.removed);
+    return answer;
+  };
+
+  /** A Worker that was lost is started again by the next call; it reconciles before it answers. */
+  const current = (): Thread => {
+    if (closed) throw lost('the engine is closed', 'start a new one');
+    if (thread !== undefined) return thread;
+    const started = startThread({ databasePath: options.databasePath, confDir: options.confDir }, log, () => {
+      if (thread === started) thread = undefined;
+    });
+    thread = started;
+    return started;
+  };
+  const ask = async (call: Call): Promise<Answer> => learn(await current().call(call));
+
+  try {
+    await ask({ do: 'start' });
+  } catch (thrown) {
+    await thread?.stop();
+    throw thrown;
+  }
+
+  return {
+    async attach(request) {
+      const { changed } = await ask({ do: 'attach', request });
+      const attachment = changed?.[0];
+      if (attachment === undefined) throw lost('the answer holds no attachment', 'report this with the daemon log');
+      return attachment;
+    },
+    async detach(id) {
+      attachments.delete(id);
+      await ask({ do: 'detach', id });
+    },
+    async setClass(id, linkClass) {
+      await ask({ do: 'set-class', id, class: linkClass });
+    },
+    get: (id) => attachments.get(id),
+    list: () => [...attachments.values()],
+    async gc(valid) {
+      await ask({ do: 'gc', valid: new Set(valid) });
+    },
+    async status() {
+      try {
+        const { status } = await ask({ do: 'status' });
+        if (status !== undefined) return status;
+        throw lost('the answer holds no status', 'report this with the daemon log');
+      } catch (thrown) {
+        return {
+          ready: false,
+          reason: 'NetworkEngineFailed',
+          message: thrown instanceof Error ? thrown.message : String(thrown),
+          networks: [],
+        };
+      }
+    },
+    async close({ removeAll }) {
+      if (closed) return;
+      const last = current();
+      closed = true;
+      try {
+        await last.call({ do: 'close', removeAll });
+      } finally {
+        await last.stop();
+      }
+    },
+  };
+}
+
+function startThread(settings: WorkerSettings, log: Logger, ended: () => void): Thread {
+  const worker: Worker = startWorker(import.meta.url, './network.worker.ts', { workerData: settings });
+  const waiting = new Map<number, { resolve(answer: Answer): void; reject(error: Error): void }>();
+  let sequence = 0;
+  let idle = true;
+
+  // The Worker keeps the process alive only while somebody waits for its answer.
+  const balance = (): void => {
+    if (idle === (waiting.size === 0)) return;
+    idle = !idle;
+    if (idle) worker.unref();
+    else worker.ref();
+  };
+  worker.unref();
+
+  const end = (why: string): void => {
+    ended();
+    for (const { reject } of waiting.values()) reject(lost(why, 'try again; see the daemon log'));
+    waiting.clear();
+  };
+  worker.on('message', (message: FromWorker) => {
+    if ('level' in message) return log[message.level](message.fields, message.message);
+    const caller = waiting.get(message.sequence);
+    waiting.delete(message.sequence);
+    balance();
+    if ('answer' in message) caller?.resolve(message.answer);
+    else caller?.reject(errorFromJson(message.error));
+  });
+  worker.on('error', (error) => {
+    log.error({ why: reasonOf(error) }, 'the network thread failed');
+    end(reasonOf(error));
+  });
+  worker.on('exit', () => end('the network thread ended'));
+
+  return {
+    call(call) {
+      sequence += 1;
+      const message: ToWorker = { sequence, call };
+      return new Promise((resolve, reject) => {
+        waiting.set(message.sequence, { resolve, reject });
+        balance();
+        worker.postMessage(message);
+      });
+    },
+    async stop() {
+      await worker.terminate();
+    },
+  };
+}
+
+function lost(why: string, fix: string): PortcullisError {
+  return new PortcullisError({ code: 'NETWORK_ENGINE_LOST', kind: 'unavailable', attempted: 'use the network engine', on: '', why, fix });
+}

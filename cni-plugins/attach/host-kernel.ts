@@ -1,0 +1,260 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { NETLINK_NETFILTER, NETLINK_ROUTE, inNamespaces } from '../../base/kernel/index.ts';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { ipBytes, parseIp, parsePrefix, networkOf } from '../spec/address.ts';
+import { forgetConnections } from '../netlink/conntrack.ts';
+import { isRefusal } from '../netlink/kernel-failure.ts';
+import * as links from '../netlink/links.ts';
+import type { Link } from '../netlink/links.ts';
+import { transact } from '../netlink/nftables.ts';
+import { openNetlink } from '../netlink/socket.ts';
+import type { NetlinkSocket, Request } from '../netlink/socket.ts';
+import { linkGroups, macBytes } from './record.ts';
+import type { AttachmentRecord, AttachmentSpec } from './record.ts';
+import { linkLocalOf, protocolNumber } from './ruleset.ts';
+
+/** The effects: what the engine does to the kernel, in the network namespace of this thread. Synchronous, for the network's Worker. */
+export interface HostKernel {
+  links(): readonly Link[];
+  link(name: string): Link | undefined;
+  /** MTU of the link that the default route leaves by; 1500 without one. */
+  defaultMtu(): number;
+  ensureBridge(spec: AttachmentSpec): number;
+  /** Makes the pair, configures the pod's end, brings both up. @param netnsFd the pod's network namespace */
+  connect(spec: AttachmentSpec, netnsFd: number): void;
+  /** Puts a link that stands back on its bridge. */
+  rejoin(spec: AttachmentSpec): void;
+  /** Returns when the bridge forwards for the link. */
+  awaitForwarding(spec: AttachmentSpec): void;
+  /** At once: down, off its bridge, marked as doomed. A link that is gone is fine. */
+  isolate(hostInterface: string): void;
+  /** Deletes what `isolate` has marked, all at once; takes tens of milliseconds. */
+  deleteDoomed(): void;
+  deleteLink(name: string): void;
+  rules(requests: readonly Request[]): void;
+  /** Forgets connections to the record's host ports; with `keepOwn`, only those that another pod answers. */
+  forgetHostPorts(record: AttachmentRecord, keepOwn: boolean): void;
+  close(): void;
+}
+
+/** In a fresh namespace the first link after `lo` gets this index. It is asked for, so that it need not be looked up. */
+const expectedIndex = 2;
+const forwarding = 3;
+const forwardingDeadlineMs = 2000;
+
+export function openHostKernel(): HostKernel {
+  const hasIpv6 = existsSync('/proc/sys/net/ipv6');
+  const route = openNetlink(NETLINK_ROUTE);
+  const filter = openNetlink(NETLINK_NETFILTER);
+  const quiet = (link: links.LinkName): Request[] => (hasIpv6 ? [links.setNoOwnIpv6(link)] : []);
+  const bridges = new Map<string, number>();
+
+  const link = (name: string): Link | undefined => {
+    try {
+      const answer = route.ask(links.getLink({ name }))[0];
+      return answer === undefined ? undefined : links.readLink(answer);
+    } catch (thrown) {
+      if (isRefusal(thrown, 'ENODEV')) return undefined;
+      throw thrown;
+    }
+  };
+
+  const createBridge = (spec: AttachmentSpec): Link => {
+    try {
+      route.run([links.createBridge({ name: spec.bridge.name, mac: macBytes(spec.bridge.mac), group: linkGroups.bridge })]);
+    } catch (thrown) {
+      if (!isRefusal(thrown, 'EEXIST')) throw thrown;
+    }
+    const made = link(spec.bridge.name);
+    if (made === undefined) throw notABridge(spec.bridge.name, 'it vanished while it was made');
+    return made;
+  };
+
+  const ensureBridge = (spec: AttachmentSpec): number => {
+    const { name, addresses, promiscuous } = spec.bridge;
+    const bridge = link(name) ?? createBridge(spec);
+    if (bridge.kind !== 'bridge') throw notABridge(name, `it is a link of kind ${bridge.kind === '' ? 'hardware' : bridge.kind}`);
+    const known = `${bridge.index} ${addresses.join(' ')}`;
+    if (bridge.up && bridges.get(known) === bridge.index) return bridge.index;
+    const own = { index: bridge.index };
+    route.run([
+      ...addresses.flatMap((address) => {
+        const prefix = parsePrefix(address);
+        return prefix === undefined ? [] : [links.addAddress(bridge.index, ipBytes(prefix.address), prefix.length)];
+      }),
+      ...(promiscuous ? [links.setPromiscuous(own)] : []),
+      links.setUp(own),
+      ...(spec.portMappings.length > 0 || addresses.length > 0 ? [links.setRouteLocalnet(own)] : []),
+    ]);
+    if (addresses.length > 0) enableForwarding(addresses);
+    bridges.set(known, bridge.index);
+    return bridge.index;
+  };
+
+  const createPair = (spec: AttachmentSpec, netnsFd: number, master: number): number | undefined => {
+    const pair = (index?: number): Request =>
+      links.createVeth({
+        name: spec.hostInterface,
+        group: linkGroups.pod,
+        mtu: spec.mtu,
+        master,
+        peer: { name: spec.interface, netnsFd, mac: macBytes(spec.mac), ...(index === undefined ? {} : { index }) },
+      });
+    const own = { name: spec.hostInterface };
+    const after = [...quiet(own), links.setUp(own), ...(spec.bridge.hairpin ? [links.setHairpin(own)] : [])];
+    try {
+      route.run([pair(expectedIndex), ...after]);
+      return expectedIndex;
+    } catch (thrown) {
+      // Something else has the index in that namespace.
+      if (!isRefusal(thrown, 'EBUSY')) throw thrown;
+      route.run([pair(), ...after]);
+      return undefined;
+    }
+  };
+
+  const configurePod = (pod: NetlinkSocket, spec: AttachmentSpec, known: number | undefined): void => {
+    const index = known ?? links.readLink(pod.ask(links.getLink({ name: spec.interface }))[0] ?? impossible(spec.interface)).index;
+    const addresses = spec.addresses.flatMap(({ ip, prefixLength }) => {
+      const address = parseIp(ip);
+      return address === undefined ? [] : [links.addAddress(index, ipBytes(address), prefixLength)];
+    });
+    const linkLocal = spec.addresses.some(({ ip }) => ip.includes(':')) ? [links.addAddress(index, linkLocalOf(spec.mac), 64)] : [];
+    const routes = spec.routes.flatMap(({ dst, gw }) => {
+      const prefix = parsePrefix(dst);
+      const gateway = gw === undefined ? undefined : parseIp(gw);
+      if (prefix === undefined) return [];
+      const destination = ipBytes(networkOf(prefix));
+      return [
+        links.addRoute({
+          index,
+          destination,
+          prefixLength: prefix.length,
+          ...(gateway === undefined ? {} : { gateway: ipBytes(gateway) }),
+        }),
+      ];
+    });
+    pod.run([
+      links.setUp({ index: links.loopbackIndex }),
+      ...quiet({ index }),
+      links.setUp({ index }),
+      ...addresses,
+      ...linkLocal,
+      ...routes,
+    ]);
+  };
+
+  return {
+    links: () => route.dump(links.listLinks).map(links.readLink),
+    link,
+    defaultMtu() {
+      try {
+        // Any address that only a default route leads to: TEST-NET-1 of RFC 5737.
+        const answer = route.ask(links.lookUpRoute(Buffer.of(192, 0, 2, 1)))[0];
+        const leaving = answer === undefined ? undefined : route.ask(links.getLink({ index: links.readRouteLink(answer) }))[0];
+        return leaving === undefined ? 1500 : links.readLink(leaving).mtu;
+      } catch (thrown) {
+        if (isRefusal(thrown, 'ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL')) return 1500;
+        throw thrown;
+      }
+    },
+    ensureBridge,
+    connect(spec, netnsFd) {
+      const master = ensureBridge(spec);
+      const pod = inNamespaces({ net: netnsFd }, () => openNetlink(NETLINK_ROUTE));
+      try {
+        configurePod(pod, spec, createPair(spec, netnsFd, master));
+      } finally {
+        pod.close();
+      }
+    },
+    rejoin(spec) {
+      const own = { name: spec.hostInterface };
+      route.run([links.setMaster(own, ensureBridge(spec)), links.setUp(own), ...(spec.bridge.hairpin ? [links.setHairpin(own)] : [])]);
+    },
+    awaitForwarding(spec) {
+      const deadline = performance.now() + forwardingDeadlineMs;
+      while (link(spec.hostInterface)?.portState !== forwarding) {
+        if (performance.now() > deadline) throw notForwarding(spec);
+        sleep(0.1);
+      }
+    },
+    isolate(hostInterface) {
+      const own = { name: hostInterface };
+      route
+        .send([links.setDown(own), links.setMaster(own, 0), links.setGroup(own, linkGroups.doomed)].map(acknowledged))
+        .forEach(({ error }) => {
+          if (!isRefusal(error, 'ENODEV')) throw error;
+        });
+    },
+    deleteDoomed() {
+      tolerating(['ENODEV'], () => route.run([links.deleteGroup(linkGroups.doomed)]));
+    },
+    deleteLink(name) {
+      tolerating(['ENODEV'], () => route.run([links.deleteLink({ name })]));
+    },
+    rules: (requests) => transact(filter, requests),
+    forgetHostPorts(record, keepOwn) {
+      for (const { ip } of record.spec.addresses) {
+        const pod = parseIp(ip);
+        if (pod === undefined) continue;
+        for (const { protocol, hostPort } of record.spec.portMappings) {
+          forgetConnections(filter, pod.family === 4 ? 2 : 10, protocolNumber(protocol), hostPort, keepOwn ? ipBytes(pod) : undefined);
+        }
+      }
+    },
+    close() {
+      route.close();
+      filter.close();
+    },
+  };
+}
+
+const NLM_F_ACK = 4;
+const acknowledged = (request: Request): Request => ({ ...request, flags: request.flags | NLM_F_ACK });
+
+function tolerating(errnos: readonly string[], body: () => void): void {
+  try {
+    body();
+  } catch (thrown) {
+    if (!isRefusal(thrown, ...errnos)) throw thrown;
+  }
+}
+
+const sleepCell = new Int32Array(new SharedArrayBuffer(4));
+const sleep = (ms: number): void => void Atomics.wait(sleepCell, 0, 0, ms);
+
+/** A gateway forwards. Written only when it is off: a container's /proc/sys may be read-only and already right. */
+function enableForwarding(addresses: readonly string[]): void {
+  const files = [
+    ...(addresses.some((address) => !address.includes(':')) ? ['/proc/sys/net/ipv4/ip_forward'] : []),
+    ...(addresses.some((address) => address.includes(':')) ? ['/proc/sys/net/ipv6/conf/all/forwarding'] : []),
+  ];
+  for (const file of files) if (readFileSync(file, 'utf8').trim() !== '1') writeFileSync(file, '1');
+}
+
+function notABridge(name: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_BRIDGE_UNUSABLE',
+    kind: 'precondition',
+    attempted: 'use the bridge',
+    on: name,
+    why,
+    fix: "rename that link, or give another name as 'bridge' in the conflist",
+  });
+}
+
+function notForwarding(spec: AttachmentSpec): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_LINK_NOT_UP',
+    kind: 'deadline',
+    attempted: 'wait for the link',
+    on: spec.hostInterface,
+    why: `the bridge ${spec.bridge.name} did not forward for it within ${forwardingDeadlineMs} ms`,
+    fix: 'check that spanning tree is off on the bridge and that the pod still exists',
+  });
+}
+
+function impossible(name: string): never {
+  throw new Error(`the kernel made ${name} and does not know it`);
+}

@@ -1,0 +1,71 @@
+import { lastOf, networkOf } from '../spec/address.ts';
+import type { IpAddress } from '../spec/address.ts';
+import type { AddressRange, RangeSet } from '../spec/network-config.ts';
+
+/** Which address is leased next: round robin over the ranges of a set, as `host-local` does. Pure. */
+
+export interface Choice {
+  readonly address: IpAddress;
+  readonly range: AddressRange;
+}
+
+/**
+ * The first free address after `last`, going round.
+ * @param last the address leased last from this set
+ * @param leased leased addresses from `low` to `high`, both included, in ascending order
+ * @returns undefined when every address is leased or reserved
+ */
+export function chooseAddress(
+  set: RangeSet,
+  last: bigint | undefined,
+  leased: (low: bigint, high: bigint) => Iterable<bigint>,
+): Choice | undefined {
+  const reserved = reservedOf(set);
+  for (const { range, low, high } of segments(set, last)) {
+    const value = firstFree(low, high, leased(low, high), reserved);
+    if (value !== undefined) return { address: { family: range.start.family, value }, range };
+  }
+  return undefined;
+}
+
+/** Gateways, and the first and last address of each subnet, are never leased. */
+function reservedOf(set: RangeSet): ReadonlySet<bigint> {
+  return new Set(
+    set.flatMap((range) => [
+      range.gateway.value,
+      networkOf(range.subnet).value,
+      ...(range.start.family === 4 ? [lastOf(range.subnet).value] : []),
+    ]),
+  );
+}
+
+interface Segment {
+  readonly range: AddressRange;
+  readonly low: bigint;
+  readonly high: bigint;
+}
+
+/** The set's addresses as runs, starting after `last` and ending with it. */
+function segments(set: RangeSet, last: bigint | undefined): Segment[] {
+  const whole = set.map((range) => ({ range, low: range.start.value, high: range.end.value }));
+  const at = whole.findIndex(({ low, high }) => last !== undefined && last >= low && last <= high);
+  const current = whole[at];
+  if (current === undefined || last === undefined) return whole;
+  const before = { ...current, high: last };
+  const after = { ...current, low: last + 1n };
+  return [...(after.low <= after.high ? [after] : []), ...whole.slice(at + 1), ...whole.slice(0, at), before];
+}
+
+function firstFree(low: bigint, high: bigint, leased: Iterable<bigint>, reserved: ReadonlySet<bigint>): bigint | undefined {
+  let candidate = low;
+  const pass = (): void => {
+    while (reserved.has(candidate)) candidate += 1n;
+  };
+  pass();
+  for (const taken of leased) {
+    if (taken > candidate) break;
+    if (taken === candidate) candidate += 1n;
+    pass();
+  }
+  return candidate <= high ? candidate : undefined;
+}

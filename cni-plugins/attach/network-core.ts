@@ -1,0 +1,260 @@
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { isRefusal } from '../netlink/kernel-failure.ts';
+import type { Request } from '../netlink/socket.ts';
+import { planReconciliation, unusedBridges } from '../reconcile/plan.ts';
+import type { Operation } from '../reconcile/plan.ts';
+import { confFolderStamp, loadNetwork } from '../spec/conf-folder.ts';
+import type { LoadedNetwork } from '../spec/conf-folder.ts';
+import type { AttachRequest, LinkClass, NetworkStatus, PortMapping } from '../types.ts';
+import type { HostKernel } from './host-kernel.ts';
+import { namespaceStands, withNetns } from './netns.ts';
+import { hostInterfaceOf, linkGroups } from './record.ts';
+import type { AttachmentRecord } from './record.ts';
+import { checkedMappings, specOf } from './request.ts';
+import { addPod, changeClass, outlineOf, rebuild, removePod, removeTables } from './ruleset.ts';
+import type { NetworkStore } from './store.ts';
+
+/** The engine's acts, synchronous, one at a time: intent in the store, then the kernel, then the record. */
+export interface NetworkCore {
+  /** Brings the kernel to what the records say. */
+  reconcile(): void;
+  attach(request: AttachRequest): AttachmentRecord;
+  detach(id: string): void;
+  setClass(id: string, linkClass: LinkClass): AttachmentRecord;
+  gc(valid: ReadonlySet<string>): void;
+  status(): NetworkStatus;
+  /** Those that stand. */
+  records(): readonly AttachmentRecord[];
+  /** Frees what the kernel has let go of. `force`: makes it let go now. Returns how many are still held. */
+  reap(force: boolean): number;
+  /** Bridges and tables, when nothing is attached. */
+  removeAll(): void;
+}
+
+export interface CoreParts {
+  readonly store: NetworkStore;
+  readonly kernel: HostKernel;
+  readonly confDir: string;
+  readonly log: Pick<Logger, 'info' | 'warn'>;
+}
+
+export function createNetworkCore({ store, kernel, confDir, log }: CoreParts): NetworkCore {
+  /** Subnets that the standing tables know; undefined: no tables. */
+  let outline: ReadonlySet<string> | undefined;
+  let loaded: { readonly stamp: string; readonly network: LoadedNetwork } | undefined;
+  const going = new Set<string>();
+
+  const currentNetwork = (): LoadedNetwork => {
+    const stamp = confFolderStamp(confDir);
+    if (loaded?.stamp !== stamp) {
+      loaded = undefined;
+      const network = loadNetwork(confDir);
+      for (const problem of network.skipped) log.warn({ problem }, 'a CNI configuration file was passed over');
+      loaded = { stamp, network };
+    }
+    return loaded.network;
+  };
+
+  const rebuildRules = (): void => {
+    const live = store.records().filter(({ state }) => state !== 'detaching');
+    kernel.rules(rebuild(live));
+    outline = new Set(outlineOf(live));
+  };
+
+  /** Changes elements; when the tables are not what they should be, someone else touched them: they are made anew. */
+  const changeRules = (record: AttachmentRecord, requests: readonly Request[]): void => {
+    if (outline === undefined || !outlineOf([record]).every((entry) => outline?.has(entry))) return rebuildRules();
+    try {
+      kernel.rules(requests);
+    } catch (thrown) {
+      if (!isRefusal(thrown, 'ENOENT', 'EEXIST')) throw thrown;
+      log.warn({ id: record.id, why: reasonOf(thrown) }, 'the network rules were changed by another program; they are made anew');
+      rebuildRules();
+    }
+  };
+
+  const release = (record: AttachmentRecord): void => {
+    store.setState(record.id, 'detaching');
+    going.add(record.id);
+    kernel.isolate(record.spec.hostInterface);
+    if (outline !== undefined && record.state !== 'detaching') changeRules(record, removePod(record));
+    kernel.forgetHostPorts(record, false);
+  };
+
+  const reap = (force: boolean): number => {
+    const gone = (): void => {
+      for (const id of going) {
+        const record = store.record(id);
+        if (record !== undefined && kernel.link(record.spec.hostInterface) !== undefined) continue;
+        store.remove(id);
+        going.delete(id);
+      }
+    };
+    gone();
+    if (!force || going.size === 0) return going.size;
+    kernel.deleteDoomed();
+    for (const id of going) {
+      const name = store.record(id)?.spec.hostInterface;
+      if (name !== undefined) kernel.deleteLink(name);
+    }
+    gone();
+    return going.size;
+  };
+
+  const make = (record: AttachmentRecord): void => {
+    withNetns(record.spec.netns, (fd) => kernel.connect(record.spec, fd));
+    if (record.spec.portMappings.length > 0) kernel.forgetHostPorts(record, true);
+    kernel.awaitForwarding(record.spec);
+  };
+
+  const mappingsFor = (request: AttachRequest, network: LoadedNetwork['network']): PortMapping[] => {
+    const mappings = checkedMappings(request);
+    if (network.portMap !== undefined || mappings.length === 0) return mappings;
+    log.warn(
+      { id: request.id, network: network.name },
+      'host ports are ignored: the conflist has no portmap plugin with the capability portMappings',
+    );
+    return [];
+  };
+
+  const attach = (request: AttachRequest): AttachmentRecord => {
+    const standing = store.record(request.id);
+    if (standing?.state === 'ready') return standing;
+    if (standing !== undefined) {
+      release(standing);
+      reap(true);
+    }
+    const { network } = currentNetwork();
+    const portMappings = mappingsFor(request, network);
+    const mtu = network.bridge.mtu ?? kernel.defaultMtu();
+    return withNetns(request.netns, () => {
+      const hostInterface = hostInterfaceOf(request.id);
+      const { record } = store.claim({
+        id: request.id,
+        hostInterface,
+        network,
+        portMappings,
+        specOf: (choices) => specOf(request, network, portMappings, choices, mtu),
+      });
+      try {
+        // The rules know the link before it exists: from its first packet on it is denied by name.
+        changeRules(record, addPod(record));
+        make(record);
+        store.setState(record.id, 'ready');
+      } catch (thrown) {
+        undo(record);
+        throw thrown;
+      }
+      return { ...record, state: 'ready' };
+    });
+  };
+
+  const undo = (record: AttachmentRecord): void => {
+    try {
+      release(record);
+      reap(true);
+    } catch (thrown) {
+      log.warn({ id: record.id, why: reasonOf(thrown) }, 'a failed attachment could not be removed at once; it is tried again');
+    }
+  };
+
+  const detach = (id: string): void => {
+    const record = store.record(id);
+    if (record !== undefined) release(record);
+  };
+
+  const setClass = (id: string, linkClass: LinkClass): AttachmentRecord => {
+    const record = store.record(id);
+    if (record?.state !== 'ready') throw unknown(id);
+    if (record.class === linkClass) return record;
+    const changed: AttachmentRecord = { ...record, class: linkClass };
+    store.setClass(id, linkClass);
+    try {
+      changeRules(changed, changeClass(record, linkClass));
+    } catch (thrown) {
+      // What was not done must not be done by the next start either.
+      store.setClass(id, 'deny');
+      throw thrown;
+    }
+    return changed;
+  };
+
+  const perform = (operation: Operation): void => {
+    const record = 'id' in operation ? store.record(operation.id) : undefined;
+    if (operation.do === 'delete-link' || operation.do === 'delete-bridge') kernel.deleteLink(operation.name);
+    else if (record === undefined) return;
+    else if (operation.do === 'release') release(record);
+    else if (operation.do === 'rejoin') kernel.rejoin(record.spec);
+    else remake(record);
+  };
+
+  const remake = (record: AttachmentRecord): void => {
+    try {
+      make(record);
+    } catch (thrown) {
+      log.warn({ id: record.id, why: reasonOf(thrown) }, 'the link of an attachment is lost and could not be made again');
+      undo(record);
+    }
+  };
+
+  return {
+    reconcile() {
+      const operations = planReconciliation(store.records(), { links: kernel.links(), namespaceStands });
+      const releases = new Set(operations.flatMap((operation) => (operation.do === 'release' ? [operation.id] : [])));
+      // The rules first: whatever is made or kept after them is bound by them.
+      if (store.records().some(({ id }) => !releases.has(id))) rebuildRules();
+      else kernel.rules(removeTables());
+      operations.forEach(perform);
+      if (operations.length > 0) log.info({ operations }, 'the network was brought to its recorded state');
+      reap(true);
+    },
+    attach,
+    detach,
+    setClass,
+    gc(valid) {
+      for (const record of store.records()) if (!valid.has(record.id)) release(record);
+      const claimed = new Set(store.records().map(({ spec }) => spec.hostInterface));
+      for (const link of kernel.links()) if (link.group === linkGroups.pod && !claimed.has(link.name)) kernel.deleteLink(link.name);
+      reap(true);
+    },
+    status: () => statusOf(currentNetwork),
+    records: () => store.records().filter(({ state }) => state === 'ready'),
+    reap,
+    removeAll() {
+      reap(true);
+      if (store.records().length > 0) return;
+      kernel.rules(removeTables());
+      outline = undefined;
+      for (const operation of unusedBridges(kernel.links())) perform(operation);
+    },
+  };
+}
+
+function statusOf(currentNetwork: () => LoadedNetwork): NetworkStatus {
+  try {
+    const { network, skipped } = currentNetwork();
+    const passedOver = skipped.length === 0 ? '' : `; passed over: ${skipped.join('; ')}`;
+    return {
+      ready: true,
+      reason: 'NetworkReady',
+      message: `network ${network.name} of ${network.file}${passedOver}`,
+      networks: [network.name],
+    };
+  } catch (thrown) {
+    const code = thrown instanceof PortcullisError ? thrown.code : 'NETWORK_NOT_READY';
+    const reason = code.toLowerCase().replace(/(?:^|_)([a-z])/gu, (_match: string, letter: string) => letter.toUpperCase());
+    return { ready: false, reason, message: thrown instanceof Error ? thrown.message : String(thrown), networks: [] };
+  }
+}
+
+function unknown(id: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_NOT_ATTACHED',
+    kind: 'not-found',
+    attempted: 'set the link class of sandbox',
+    on: id,
+    why: 'it is not attached',
+    fix: 'attach it first',
+  });
+}

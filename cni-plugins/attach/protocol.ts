@@ -1,0 +1,37 @@
+import type { LogLevel } from '../../base/log/index.ts';
+import type { SerialisedError } from '../../base/errors/index.ts';
+import type { Attachment, AttachRequest, LinkClass, NetworkStatus } from '../types.ts';
+
+/** What passes between the engine and its Worker. */
+export interface WorkerSettings {
+  readonly databasePath: string;
+  readonly confDir: string;
+}
+
+export type Call =
+  | { readonly do: 'start' }
+  | { readonly do: 'attach'; readonly request: AttachRequest }
+  | { readonly do: 'detach'; readonly id: string }
+  | { readonly do: 'set-class'; readonly id: string; readonly class: LinkClass }
+  | { readonly do: 'gc'; readonly valid: ReadonlySet<string> }
+  | { readonly do: 'status' }
+  | { readonly do: 'close'; readonly removeAll: boolean };
+
+export interface Answer {
+  /** Attachments that this call changed. */
+  readonly changed?: readonly Attachment[];
+  /** Every attachment that stands, where the call may have changed many. */
+  readonly all?: readonly Attachment[];
+  readonly removed?: string;
+  readonly status?: NetworkStatus;
+}
+
+export interface ToWorker {
+  readonly sequence: number;
+  readonly call: Call;
+}
+
+export type FromWorker =
+  | { readonly sequence: number; readonly answer: Answer }
+  | { readonly sequence: number; readonly error: SerialisedError }
+  | { readonly level: Exclude<LogLevel, 'silent'>; readonly fields: object; readonly message: string };

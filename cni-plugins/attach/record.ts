@@ -1,0 +1,84 @@
+import { createHash } from 'node:crypto';
+import type { Attachment, LinkClass, PortMapping } from '../types.ts';
+
+/**
+ * `attaching`: intent is durable, the kernel may hold any part of it, nobody was told. `ready`: it stands.
+ * `detaching`: it is going; its address stays leased until the kernel has let go of the link.
+ */
+export type AttachmentState = 'attaching' | 'ready' | 'detaching';
+
+/** One attachment as the database holds it. */
+export interface AttachmentRecord {
+  readonly id: string;
+  readonly state: AttachmentState;
+  readonly class: LinkClass;
+  readonly spec: AttachmentSpec;
+}
+
+/** Everything that is needed to make the attachment in the kernel, or to make it again; it never changes. */
+export interface AttachmentSpec {
+  readonly network: string;
+  readonly pod: { readonly name: string; readonly namespace: string; readonly uid: string };
+  readonly netns: string;
+  readonly hostInterface: string;
+  readonly interface: string;
+  readonly mac: string;
+  readonly mtu: number;
+  readonly bridge: {
+    readonly name: string;
+    readonly mac: string;
+    /** Addresses of the bridge itself, as CIDR; none when it is no gateway. */
+    readonly addresses: readonly string[];
+    readonly hairpin: boolean;
+    readonly promiscuous: boolean;
+  };
+  /** IPv4 first. */
+  readonly addresses: readonly { readonly ip: string; readonly prefixLength: number; readonly gateway: string }[];
+  readonly routes: readonly { readonly dst: string; readonly gw?: string }[];
+  readonly portMappings: readonly PortMapping[];
+  /** Masquerade connections to a host port that come from the host itself or from a pod. */
+  readonly snat: boolean;
+  /** Masquerade what leaves for other networks. */
+  readonly masquerade: boolean;
+  /** CIDR each. */
+  readonly subnets: readonly string[];
+}
+
+/** Links of ours carry one of these groups (`ip link` shows them) from birth: `pc` in ASCII, then what they are. */
+export const linkGroups = { pod: 0x70630001, bridge: 0x70630002, doomed: 0x70630003 } as const;
+
+export const hostInterfacePrefix = 'pc';
+
+/** The name of the host's end: at most 15 characters, the same for the same id. */
+export function hostInterfaceOf(id: string): string {
+  const hex = /^[0-9a-f]{64}$/u.test(id) ? id : createHash('sha256').update(id).digest('hex');
+  return `${hostInterfacePrefix}${hex.slice(0, 12)}`;
+}
+
+/**
+ * A locally administered MAC made of the address, so that an address that is leased again has the MAC that its neighbours know.
+ * @param address 4 or 16 bytes
+ */
+export function macOf(address: Uint8Array): string {
+  const tail = address.length === 4 ? Buffer.from(address) : createHash('sha256').update(address).digest().subarray(0, 4);
+  return `0a:58:${tail.toString('hex').replace(/..(?=.)/gu, '$&:')}`;
+}
+
+export function macBytes(mac: string): Buffer {
+  return Buffer.from(mac.replaceAll(':', ''), 'hex');
+}
+
+/** What the callers of the engine see. */
+export function attachmentOf(record: AttachmentRecord): Attachment {
+  const { spec } = record;
+  return {
+    id: record.id,
+    network: spec.network,
+    interface: { name: spec.interface, mac: spec.mac, sandbox: spec.netns, mtu: spec.mtu },
+    hostInterface: spec.hostInterface,
+    ips: spec.addresses.map(({ ip, prefixLength, gateway }) => ({ address: `${ip}/${prefixLength}`, gateway })),
+    routes: spec.routes,
+    class: record.class,
+    portMappings: spec.portMappings,
+  };
+}

@@ -1,0 +1,82 @@
+import { attribute, attributesOf, be16, nested, u32, u8 } from './wire.ts';
+import type { NetlinkSocket, Request } from './socket.ts';
+import type { Received } from './wire.ts';
+
+/** Connection tracking over ctnetlink. Source: linux/netfilter/nfnetlink_conntrack.h. */
+
+const NFNL_SUBSYS_CTNETLINK = 1;
+const IPCTNL_MSG_CT_GET = 1;
+const IPCTNL_MSG_CT_DELETE = 2;
+const CTA_TUPLE_ORIG = 1;
+const CTA_TUPLE_REPLY = 2;
+const CTA_ID = 12;
+const CTA_FILTER = 25;
+const CTA_FILTER_ORIG_FLAGS = 1;
+const CTA_FILTER_REPLY_FLAGS = 2;
+const CTA_TUPLE_IP = 1;
+const CTA_TUPLE_PROTO = 2;
+const CTA_IP_V4_SRC = 1;
+const CTA_IP_V6_SRC = 3;
+const CTA_PROTO_NUM = 1;
+const CTA_PROTO_DST_PORT = 3;
+/** CTA_FILTER_F_CTA_PROTO_NUM and CTA_FILTER_F_CTA_PROTO_DST_PORT of the kernel's net/netfilter/nf_internals.h (since 5.8). */
+const filterByProtocolAndPort = (1 << 3) | (1 << 5);
+
+const request = (what: string, family: number, message: number, ...attributes: readonly Uint8Array[]): Request => ({
+  what,
+  on: 'conntrack',
+  type: (NFNL_SUBSYS_CTNETLINK << 8) | message,
+  flags: 0,
+  body: Buffer.concat([Buffer.of(family, 0, 0, 0), ...attributes]),
+});
+
+/** A connection as far as host ports are concerned. */
+interface Connection {
+  readonly protocol: number;
+  /** The port it was first sent to. */
+  readonly port: number;
+  /** Who answers: the pod, when the destination was translated. */
+  readonly answeredBy: Buffer;
+  readonly key: readonly Uint8Array[];
+}
+
+function readConnection(message: Received): Connection | undefined {
+  const attributes = attributesOf(message.body, 4);
+  const original = attributes.get(CTA_TUPLE_ORIG);
+  const reply = attributes.get(CTA_TUPLE_REPLY);
+  const id = attributes.get(CTA_ID);
+  if (original === undefined || reply === undefined || id === undefined) return undefined;
+  const proto = attributesOf(attributesOf(original).get(CTA_TUPLE_PROTO) ?? Buffer.alloc(0));
+  const address = attributesOf(attributesOf(reply).get(CTA_TUPLE_IP) ?? Buffer.alloc(0));
+  const answeredBy = address.get(CTA_IP_V4_SRC) ?? address.get(CTA_IP_V6_SRC);
+  const port = proto.get(CTA_PROTO_DST_PORT);
+  const protocol = proto.get(CTA_PROTO_NUM);
+  if (answeredBy === undefined || port === undefined || protocol === undefined) return undefined;
+  return {
+    protocol: protocol.readUInt8(0),
+    port: port.readUInt16BE(0),
+    answeredBy,
+    key: [attribute(CTA_TUPLE_ORIG | 0x8000, original), attribute(CTA_ID, id)],
+  };
+}
+
+/**
+ * Forgets the connections to a host port, so that the next packet is translated anew: without this a UDP sender that never
+ * pauses goes on to the port's former holder.
+ * @param unless connections that this address (4 or 16 bytes) answers stay
+ * @param family 2 or 10
+ */
+export function forgetConnections(socket: NetlinkSocket, family: 2 | 10, protocol: number, port: number, unless?: Uint8Array): number {
+  const filter = [
+    nested(CTA_TUPLE_ORIG, nested(CTA_TUPLE_PROTO, attribute(CTA_PROTO_NUM, u8(protocol)), attribute(CTA_PROTO_DST_PORT, be16(port)))),
+    nested(CTA_FILTER, attribute(CTA_FILTER_ORIG_FLAGS, u32(filterByProtocolAndPort)), attribute(CTA_FILTER_REPLY_FLAGS, u32(0))),
+  ];
+  const found = socket
+    .dump(request('list connections', family, IPCTNL_MSG_CT_GET, ...filter))
+    .map(readConnection)
+    .filter((connection) => connection?.protocol === protocol && connection.port === port)
+    .filter((connection) => connection !== undefined && (unless === undefined || !connection.answeredBy.equals(unless)));
+  // A connection that ended meanwhile is refused with ENOENT: that is as good.
+  socket.send(found.map((connection) => request('forget a connection', family, IPCTNL_MSG_CT_DELETE, ...(connection?.key ?? []))));
+  return found.length;
+}

@@ -1,0 +1,136 @@
+import { attribute, be32, nested, text, u8 } from './wire.ts';
+import { verdictData } from './nftables.ts';
+import type { Verdict } from './nftables.ts';
+
+/**
+ * The expressions of nf_tables rules. Source: linux/netfilter/nf_tables.h.
+ * Registers are 32 bits wide: `register(0)` is the first; a value of n bytes takes n/4 of them, rounded up, one after the other.
+ */
+
+const NFT_REG32_00 = 8;
+export const register = (index: number): number => NFT_REG32_00 + index;
+
+function expression(name: string, ...attributes: readonly Uint8Array[]): Buffer {
+  return nested(1, attribute(1, text(name)), nested(2, ...attributes));
+}
+
+const metaKeys = { iifname: 6, oifname: 7, l4proto: 16, iifgroup: 21, oifgroup: 22 } as const;
+
+export function meta(key: keyof typeof metaKeys, to: number): Buffer {
+  return expression('meta', attribute(1, be32(to)), attribute(2, be32(metaKeys[key])));
+}
+
+const payloadBases = { link: 0, network: 1, transport: 2 } as const;
+
+/** Bytes of the packet, from a header on. */
+export function payload(base: keyof typeof payloadBases, offset: number, length: number, to: number): Buffer {
+  return expression(
+    'payload',
+    attribute(1, be32(to)),
+    attribute(2, be32(payloadBases[base])),
+    attribute(3, be32(offset)),
+    attribute(4, be32(length)),
+  );
+}
+
+export function equals(from: number, value: Uint8Array): Buffer {
+  return expression('cmp', attribute(1, be32(from)), attribute(2, be32(0)), nested(3, attribute(1, value)));
+}
+
+export function differs(from: number, value: Uint8Array): Buffer {
+  return expression('cmp', attribute(1, be32(from)), attribute(2, be32(1)), nested(3, attribute(1, value)));
+}
+
+/** Keeps only the bits of `mask`. */
+export function masked(from: number, mask: Uint8Array, to = from): Buffer {
+  const zero = new Uint8Array(mask.length);
+  return expression(
+    'bitwise',
+    attribute(1, be32(from)),
+    attribute(2, be32(to)),
+    attribute(3, be32(mask.length)),
+    nested(4, attribute(1, mask)),
+    nested(5, attribute(1, zero)),
+  );
+}
+
+/** The rule goes on only when the key is in the set. */
+export function inSet(set: string, from: number): Buffer {
+  return expression('lookup', attribute(1, text(set)), attribute(2, be32(from)));
+}
+
+const NFT_LOOKUP_F_INV = 1;
+
+export function notInSet(set: string, from: number): Buffer {
+  return expression('lookup', attribute(1, text(set)), attribute(2, be32(from)), attribute(5, be32(NFT_LOOKUP_F_INV)));
+}
+
+/** The map's value for the key; the rule ends when there is none. */
+export function mapped(map: string, from: number, to: number): Buffer {
+  return expression('lookup', attribute(1, text(map)), attribute(2, be32(from)), attribute(3, be32(to)));
+}
+
+const NFT_REG_VERDICT = 0;
+
+/** The verdict of the map for the key; goes on with the next rule when there is none. */
+export function verdictOf(map: string, from: number): Buffer {
+  return mapped(map, from, NFT_REG_VERDICT);
+}
+
+export function verdict(value: Verdict): Buffer {
+  return expression('immediate', attribute(1, be32(NFT_REG_VERDICT)), nested(2, verdictData(value)));
+}
+
+const NFT_FIB_RESULT_ADDRTYPE = 3;
+const NFTA_FIB_F_DADDR = 2;
+const RTN_LOCAL = 2;
+
+/** The destination is an address of this host. */
+export function destinationIsLocal(scratch: number): readonly Buffer[] {
+  const local = Buffer.alloc(4);
+  local.writeUInt32LE(RTN_LOCAL);
+  return [
+    expression('fib', attribute(1, be32(scratch)), attribute(2, be32(NFT_FIB_RESULT_ADDRTYPE)), attribute(3, be32(NFTA_FIB_F_DADDR))),
+    equals(scratch, local),
+  ];
+}
+
+const NFT_CT_STATUS = 2;
+const NFT_CT_PROTO_DST = 12;
+const IPS_DST_NAT = 1 << 5;
+
+/** The destination of the connection was translated. */
+export function destinationTranslated(scratch: number): readonly Buffer[] {
+  const bit = Buffer.alloc(4);
+  bit.writeUInt32LE(IPS_DST_NAT);
+  return [
+    expression('ct', attribute(1, be32(scratch)), attribute(2, be32(NFT_CT_STATUS))),
+    masked(scratch, bit),
+    differs(scratch, Buffer.alloc(4)),
+  ];
+}
+
+/** The port that the connection was first sent to. */
+export function originalPort(to: number): Buffer {
+  return expression('ct', attribute(1, be32(to)), attribute(2, be32(NFT_CT_PROTO_DST)), attribute(3, u8(0)));
+}
+
+const NFT_NAT_DNAT = 1;
+
+export function translateDestination(family: 'ip' | 'ip6', address: number, port: number): Buffer {
+  return expression(
+    'nat',
+    attribute(1, be32(NFT_NAT_DNAT)),
+    attribute(2, be32(family === 'ip' ? 2 : 10)),
+    attribute(3, be32(address)),
+    attribute(5, be32(port)),
+  );
+}
+
+export function masquerade(): Buffer {
+  return expression('masq');
+}
+
+export function counter(): Buffer {
+  return expression('counter');
+}

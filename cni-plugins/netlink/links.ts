@@ -1,0 +1,367 @@
+import { attribute, attributesOf, nested, text, textOf, u32, u8, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from './wire.ts';
+import type { Received } from './wire.ts';
+import type { Request } from './socket.ts';
+
+/** rtnetlink: links, addresses and routes. Source: rtnetlink(7), linux/if_link.h, linux/if_addr.h, linux/rtnetlink.h. */
+
+const RTM_NEWLINK = 16;
+const RTM_DELLINK = 17;
+const RTM_GETLINK = 18;
+const RTM_NEWADDR = 20;
+const RTM_GETADDR = 22;
+const RTM_NEWROUTE = 24;
+const RTM_GETROUTE = 26;
+
+const IFLA_ADDRESS = 1;
+const IFLA_IFNAME = 3;
+const IFLA_MTU = 4;
+const IFLA_MASTER = 10;
+const IFLA_LINKINFO = 18;
+const IFLA_AF_SPEC = 26;
+const IFLA_GROUP = 27;
+const IFLA_NET_NS_FD = 28;
+const IFLA_INFO_KIND = 1;
+const IFLA_INFO_DATA = 2;
+const IFLA_INFO_SLAVE_KIND = 4;
+const IFLA_INFO_SLAVE_DATA = 5;
+const VETH_INFO_PEER = 1;
+const IFLA_BRPORT_STATE = 1;
+const IFLA_BRPORT_MODE = 4;
+const IFLA_INET_CONF = 1;
+const IPV4_DEVCONF_ROUTE_LOCALNET = 26;
+const IFLA_INET6_ADDR_GEN_MODE = 8;
+const IN6_ADDR_GEN_MODE_NONE = 1;
+const IFA_ADDRESS = 1;
+const IFA_LOCAL = 2;
+const IFA_FLAGS = 8;
+const IFA_F_NODAD = 0x02;
+const RTA_DST = 1;
+const RTA_OIF = 4;
+const RTA_GATEWAY = 5;
+const RT_TABLE_MAIN = 254;
+const RTPROT_BOOT = 3;
+const RT_SCOPE_UNIVERSE = 0;
+const RT_SCOPE_LINK = 253;
+const RTN_UNICAST = 1;
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+const IFF_UP = 0x1;
+const IFF_PROMISC = 0x100;
+
+export const loopbackIndex = 1;
+
+/** struct ifinfomsg */
+function linkHeader(options: { index?: number; flags?: number; change?: number } = {}): Buffer {
+  const bytes = Buffer.alloc(16);
+  bytes.writeInt32LE(options.index ?? 0, 4);
+  bytes.writeUInt32LE(options.flags ?? 0, 8);
+  bytes.writeUInt32LE(options.change ?? 0, 12);
+  return bytes;
+}
+
+/** Which link a message means: by index, or by name in the same batch that makes it. */
+export type LinkName = { readonly index: number } | { readonly name: string };
+
+function target(link: LinkName, options: { flags?: number; change?: number } = {}): Buffer[] {
+  return 'index' in link ? [linkHeader({ ...options, index: link.index })] : [linkHeader(options), attribute(IFLA_IFNAME, text(link.name))];
+}
+
+const nameOf = (link: LinkName): string => ('index' in link ? `#${link.index}` : link.name);
+
+export interface BridgeLink {
+  readonly name: string;
+  readonly mac: Uint8Array;
+  readonly group: number;
+  readonly mtu?: number;
+}
+
+export function createBridge(bridge: BridgeLink): Request {
+  return {
+    what: 'create the bridge',
+    on: bridge.name,
+    type: RTM_NEWLINK,
+    flags: NLM_F_CREATE | NLM_F_EXCL,
+    body: Buffer.concat([
+      linkHeader(),
+      attribute(IFLA_IFNAME, text(bridge.name)),
+      attribute(IFLA_ADDRESS, bridge.mac),
+      attribute(IFLA_GROUP, u32(bridge.group)),
+      ...(bridge.mtu === undefined ? [] : [attribute(IFLA_MTU, u32(bridge.mtu))]),
+      nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, text('bridge'))),
+    ]),
+  };
+}
+
+export interface VethPair {
+  readonly name: string;
+  readonly group: number;
+  readonly mtu: number;
+  /** Index of the bridge. */
+  readonly master: number;
+  readonly peer: {
+    readonly name: string;
+    readonly netnsFd: number;
+    readonly mac: Uint8Array;
+    /** Asked for, so that no look-up is needed. */ readonly index?: number;
+  };
+}
+
+/** Both ends are born down: a peer that is up at birth is refused (ENOTCONN). The peer is born in its own namespace. */
+export function createVeth(pair: VethPair): Request {
+  const peer = Buffer.concat([
+    linkHeader(pair.peer.index === undefined ? {} : { index: pair.peer.index }),
+    attribute(IFLA_IFNAME, text(pair.peer.name)),
+    attribute(IFLA_ADDRESS, pair.peer.mac),
+    attribute(IFLA_MTU, u32(pair.mtu)),
+    attribute(IFLA_NET_NS_FD, u32(pair.peer.netnsFd)),
+  ]);
+  return {
+    what: 'create the link',
+    on: pair.name,
+    type: RTM_NEWLINK,
+    flags: NLM_F_CREATE | NLM_F_EXCL,
+    body: Buffer.concat([
+      linkHeader(),
+      attribute(IFLA_IFNAME, text(pair.name)),
+      attribute(IFLA_MTU, u32(pair.mtu)),
+      attribute(IFLA_GROUP, u32(pair.group)),
+      attribute(IFLA_MASTER, u32(pair.master)),
+      nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, text('veth')), nested(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, peer))),
+    ]),
+  };
+}
+
+export function setUp(link: LinkName): Request {
+  return {
+    what: 'bring up the link',
+    on: nameOf(link),
+    type: RTM_NEWLINK,
+    flags: 0,
+    body: Buffer.concat(target(link, { flags: IFF_UP, change: IFF_UP })),
+  };
+}
+
+export function setDown(link: LinkName): Request {
+  return {
+    what: 'take down the link',
+    on: nameOf(link),
+    type: RTM_NEWLINK,
+    flags: 0,
+    body: Buffer.concat(target(link, { change: IFF_UP })),
+  };
+}
+
+export function setPromiscuous(link: LinkName): Request {
+  return {
+    what: 'set promiscuous mode of the link',
+    on: nameOf(link),
+    type: RTM_NEWLINK,
+    flags: 0,
+    body: Buffer.concat(target(link, { flags: IFF_PROMISC, change: IFF_PROMISC })),
+  };
+}
+
+/** @param master index of the bridge, 0 to leave it */
+export function setMaster(link: LinkName, master: number): Request {
+  return {
+    what: master === 0 ? 'take the link from its bridge' : 'put the link on its bridge',
+    on: nameOf(link),
+    type: RTM_NEWLINK,
+    flags: 0,
+    body: Buffer.concat([...target(link), attribute(IFLA_MASTER, u32(master))]),
+  };
+}
+
+/** A bridge port may send a frame back where it came from. */
+export function setHairpin(link: LinkName): Request {
+  return {
+    what: 'set hairpin mode of the link',
+    on: nameOf(link),
+    type: RTM_NEWLINK,
+    flags: 0,
+    body: Buffer.concat([
+      ...target(link),
+      nested(
+        IFLA_LINKINFO,
+        attribute(IFLA_INFO_SLAVE_KIND, text('bridge')),
+        nested(IFLA_INFO_SLAVE_DATA, attribute(IFLA_BRPORT_MODE, u8(1))),
+      ),
+    ]),
+  };
+}
+
+/** Lets 127.0.0.0/8 be routed over the link: needed for host ports on 127.0.0.1. Pods are kept from it by the rules. */
+export function setRouteLocalnet(link: LinkName): Request {
+  return {
+    what: 'let the loopback network be routed over the link',
+    on: nameOf(link),
+    type: RTM_NEWLINK,
+    flags: 0,
+    body: Buffer.concat([
+      ...target(link),
+      nested(IFLA_AF_SPEC, nested(AF_INET, nested(IFLA_INET_CONF, attribute(IPV4_DEVCONF_ROUTE_LOCALNET, u32(1))))),
+    ]),
+  };
+}
+
+/** The link's IPv6 makes no address of its own, so it sends nothing of its own either. Refused at a link's creation. */
+export function setNoOwnIpv6(link: LinkName): Request {
+  return {
+    what: 'keep IPv6 of the link from making addresses',
+    on: nameOf(link),
+    type: RTM_NEWLINK,
+    flags: 0,
+    body: Buffer.concat([
+      ...target(link),
+      nested(IFLA_AF_SPEC, nested(AF_INET6, attribute(IFLA_INET6_ADDR_GEN_MODE, u8(IN6_ADDR_GEN_MODE_NONE)))),
+    ]),
+  };
+}
+
+export function deleteLink(link: LinkName): Request {
+  return { what: 'delete the link', on: nameOf(link), type: RTM_DELLINK, flags: 0, body: Buffer.concat(target(link)) };
+}
+
+/** Deletes every link of a group at once: two RCU grace periods for all instead of for each. */
+export function deleteGroup(group: number): Request {
+  return {
+    what: 'delete the links of group',
+    on: String(group),
+    type: RTM_DELLINK,
+    flags: 0,
+    body: Buffer.concat([linkHeader(), attribute(IFLA_GROUP, u32(group))]),
+  };
+}
+
+export function setGroup(link: LinkName, group: number): Request {
+  return {
+    what: 'set the group of the link',
+    on: nameOf(link),
+    type: RTM_NEWLINK,
+    flags: 0,
+    body: Buffer.concat([...target(link), attribute(IFLA_GROUP, u32(group))]),
+  };
+}
+
+export function getLink(link: LinkName): Request {
+  return { what: 'look up the link', on: nameOf(link), type: RTM_GETLINK, flags: 0, body: Buffer.concat(target(link)) };
+}
+
+export const listLinks: Request = { what: 'list links', on: '', type: RTM_GETLINK, flags: 0, body: linkHeader() };
+
+/** A link as the kernel describes it. */
+export interface Link {
+  readonly index: number;
+  readonly name: string;
+  readonly up: boolean;
+  readonly mtu: number;
+  readonly mac: string;
+  readonly group: number;
+  readonly master: number;
+  readonly kind: string;
+  /** Of a bridge port: 3 is forwarding (linux/if_bridge.h). */
+  readonly portState?: number;
+}
+
+export function readLink(message: Received): Link {
+  const attributes = attributesOf(message.body, 16);
+  const number = (type: number): number => attributes.get(type)?.readUInt32LE(0) ?? 0;
+  const info = attributesOf(attributes.get(IFLA_LINKINFO) ?? Buffer.alloc(0));
+  const port = attributesOf(info.get(IFLA_INFO_SLAVE_DATA) ?? Buffer.alloc(0));
+  const state = textOf(info.get(IFLA_INFO_SLAVE_KIND)) === 'bridge' ? port.get(IFLA_BRPORT_STATE)?.readUInt8(0) : undefined;
+  return {
+    index: message.body.readInt32LE(4),
+    name: textOf(attributes.get(IFLA_IFNAME)),
+    up: (message.body.readUInt32LE(8) & IFF_UP) !== 0,
+    mtu: number(IFLA_MTU),
+    mac: (attributes.get(IFLA_ADDRESS) ?? Buffer.alloc(0)).toString('hex').replace(/..(?=.)/g, '$&:'),
+    group: number(IFLA_GROUP),
+    master: number(IFLA_MASTER),
+    kind: textOf(info.get(IFLA_INFO_KIND)),
+    ...(state === undefined ? {} : { portState: state }),
+  };
+}
+
+const familyOf = (address: Uint8Array): number => (address.length === 4 ? AF_INET : AF_INET6);
+
+/** @param address 4 or 16 bytes. An IPv6 address is usable at once: no duplicate address detection, the addresses are ours. */
+export function addAddress(index: number, address: Uint8Array, prefixLength: number): Request {
+  const header = Buffer.alloc(8); // struct ifaddrmsg
+  header.writeUInt8(familyOf(address), 0);
+  header.writeUInt8(prefixLength, 1);
+  header.writeUInt32LE(index, 4);
+  const flags = address.length === 16 ? [attribute(IFA_FLAGS, u32(IFA_F_NODAD))] : [];
+  return {
+    what: 'add an address to the link',
+    on: `#${index}`,
+    type: RTM_NEWADDR,
+    flags: NLM_F_CREATE | NLM_F_REPLACE,
+    body: Buffer.concat([header, attribute(IFA_LOCAL, address), attribute(IFA_ADDRESS, address), ...flags]),
+  };
+}
+
+export const listAddresses: Request = { what: 'list addresses', on: '', type: RTM_GETADDR, flags: 0, body: Buffer.alloc(8) };
+
+export interface LinkAddress {
+  readonly index: number;
+  readonly address: Buffer;
+  readonly prefixLength: number;
+}
+
+export function readAddress(message: Received): LinkAddress {
+  const attributes = attributesOf(message.body, 8);
+  return {
+    index: message.body.readUInt32LE(4),
+    address: attributes.get(IFA_LOCAL) ?? attributes.get(IFA_ADDRESS) ?? Buffer.alloc(0),
+    prefixLength: message.body.readUInt8(1),
+  };
+}
+
+export interface LinkRoute {
+  readonly index: number;
+  readonly destination: Uint8Array;
+  readonly prefixLength: number;
+  readonly gateway?: Uint8Array;
+}
+
+export function addRoute(route: LinkRoute): Request {
+  const header = Buffer.alloc(12); // struct rtmsg
+  header.writeUInt8(familyOf(route.destination), 0);
+  header.writeUInt8(route.prefixLength, 1);
+  header.writeUInt8(RT_TABLE_MAIN, 4);
+  header.writeUInt8(RTPROT_BOOT, 5);
+  header.writeUInt8(route.gateway === undefined ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE, 6);
+  header.writeUInt8(RTN_UNICAST, 7);
+  return {
+    what: 'add a route',
+    on: `#${route.index}`,
+    type: RTM_NEWROUTE,
+    flags: NLM_F_CREATE | NLM_F_REPLACE,
+    body: Buffer.concat([
+      header,
+      ...(route.prefixLength === 0 ? [] : [attribute(RTA_DST, route.destination)]),
+      ...(route.gateway === undefined ? [] : [attribute(RTA_GATEWAY, route.gateway)]),
+      attribute(RTA_OIF, u32(route.index)),
+    ]),
+  };
+}
+
+/** Which way a packet to `destination` would leave. */
+export function lookUpRoute(destination: Uint8Array): Request {
+  const header = Buffer.alloc(12);
+  header.writeUInt8(familyOf(destination), 0);
+  header.writeUInt8(destination.length * 8, 1);
+  return {
+    what: 'look up the route',
+    on: [...destination].join('.'),
+    type: RTM_GETROUTE,
+    flags: 0,
+    body: Buffer.concat([header, attribute(RTA_DST, destination)]),
+  };
+}
+
+/** Index of the link that the route leaves by. */
+export function readRouteLink(message: Received): number {
+  return attributesOf(message.body, 12).get(RTA_OIF)?.readUInt32LE(0) ?? 0;
+}

@@ -1,0 +1,244 @@
+import { attribute, be16, be32, nested, text, u8, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE } from './wire.ts';
+import type { NetlinkSocket, Request } from './socket.ts';
+
+/** nf_tables over nfnetlink: tables, chains, sets, elements, rules. Source: linux/netfilter/nf_tables.h. Expressions: expressions.ts. */
+
+const NFNL_SUBSYS_NFTABLES = 10;
+const NFNL_MSG_BATCH_BEGIN = 0x10;
+const NFNL_MSG_BATCH_END = 0x11;
+
+const NFT_MSG_NEWTABLE = 0;
+const NFT_MSG_DELTABLE = 2;
+const NFT_MSG_NEWCHAIN = 3;
+const NFT_MSG_NEWRULE = 6;
+const NFT_MSG_NEWSET = 9;
+const NFT_MSG_NEWSETELEM = 12;
+const NFT_MSG_DELSETELEM = 14;
+
+export type Family = 'ip' | 'ip6' | 'bridge';
+const familyNumbers: Readonly<Record<Family, number>> = { ip: 2, bridge: 7, ip6: 10 };
+
+/** Where a verdict leads. */
+export type Verdict = 'accept' | 'drop' | { readonly goto: string } | { readonly jump: string };
+const NF_DROP = 0;
+const NF_ACCEPT = 1;
+const NFT_JUMP = -3;
+const NFT_GOTO = -4;
+
+export interface Table {
+  readonly family: Family;
+  readonly name: string;
+}
+
+/** A base chain has a hook; a chain without one is only jumped to. Policy is accept. */
+export interface Chain {
+  readonly name: string;
+  readonly hook?: { readonly type: 'filter' | 'nat'; readonly number: number; readonly priority: number };
+}
+
+/** Data types as nft names them when it lists a set (nftables' own numbers, src/datatype.h), with their width in bytes. */
+const dataTypes = {
+  ipv4_addr: { number: 7, width: 4 },
+  ipv6_addr: { number: 8, width: 16 },
+  ether_addr: { number: 9, width: 6 },
+  inet_proto: { number: 12, width: 1 },
+  inet_service: { number: 13, width: 2 },
+  ifname: { number: 41, width: 16 },
+} as const;
+export type DataType = keyof typeof dataTypes;
+
+export interface NamedSet {
+  readonly name: string;
+  /** More than one: a concatenation, each part padded to four bytes. */
+  readonly key: readonly DataType[];
+  /** Makes it a map. */
+  readonly data?: readonly DataType[] | 'verdict';
+  readonly interval?: boolean;
+}
+
+export interface Element {
+  readonly key: Uint8Array;
+  readonly value?: Uint8Array | Verdict;
+  /** In an interval set: the key is the first one after the interval. */
+  readonly end?: boolean;
+}
+
+const padded = (width: number): number => (width + 3) & ~3;
+
+function layout(types: readonly DataType[]): { type: number; length: number } {
+  const only = types[0];
+  if (types.length === 1 && only !== undefined) return { type: dataTypes[only].number, length: dataTypes[only].width };
+  return {
+    type: types.reduce((number, type) => (number << 6) | dataTypes[type].number, 0),
+    length: types.reduce((sum, type) => sum + padded(dataTypes[type].width), 0),
+  };
+}
+
+/** Parts of a concatenated key or value, each padded to four bytes. */
+export function concatenated(...parts: readonly Uint8Array[]): Buffer {
+  const bytes = Buffer.alloc(parts.reduce((sum, part) => sum + padded(part.length), 0));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += padded(part.length);
+  }
+  return bytes;
+}
+
+/** An interface name as a key: 16 bytes. */
+export function interfaceKey(name: string): Buffer {
+  const bytes = Buffer.alloc(16);
+  bytes.write(name, 0, 15, 'latin1');
+  return bytes;
+}
+
+function request(what: string, table: Table, on: string, message: number, flags: number, ...attributes: readonly Uint8Array[]): Request {
+  const header = Buffer.of(familyNumbers[table.family], 0, 0, 0); // struct nfgenmsg
+  return {
+    what,
+    on: `${table.family} ${table.name} ${on}`.trim(),
+    type: (NFNL_SUBSYS_NFTABLES << 8) | message,
+    flags,
+    body: Buffer.concat([header, ...attributes]),
+  };
+}
+
+/** Success as well when it is there. */
+export function addTable(table: Table): Request {
+  return request('add the table', table, '', NFT_MSG_NEWTABLE, NLM_F_CREATE, attribute(1, text(table.name)));
+}
+
+/** With everything in it. */
+export function deleteTable(table: Table): Request {
+  return request('delete the table', table, '', NFT_MSG_DELTABLE, 0, attribute(1, text(table.name)));
+}
+
+export function addChain(table: Table, chain: Chain): Request {
+  const hook =
+    chain.hook === undefined
+      ? []
+      : [
+          attribute(7, text(chain.hook.type)),
+          attribute(5, be32(NF_ACCEPT)),
+          nested(4, attribute(1, be32(chain.hook.number)), attribute(2, be32(chain.hook.priority))),
+        ];
+  return request(
+    'add the chain',
+    table,
+    chain.name,
+    NFT_MSG_NEWCHAIN,
+    NLM_F_CREATE,
+    attribute(1, text(table.name)),
+    attribute(3, text(chain.name)),
+    ...hook,
+  );
+}
+
+const NFT_SET_INTERVAL = 0x4;
+const NFT_SET_MAP = 0x8;
+const NFT_DATA_VERDICT = 0xffffff00;
+
+/** @param id unique in the batch; the kernel asks for one, rules refer to sets by name */
+export function addSet(table: Table, set: NamedSet, id: number): Request {
+  const key = layout(set.key);
+  const data = set.data === undefined ? undefined : set.data === 'verdict' ? { type: NFT_DATA_VERDICT, length: 0 } : layout(set.data);
+  // User data for nft's listing: the byte order of the key (TLV 0: 1 host, 2 network).
+  const byteOrder = Buffer.from([0, 4, set.key[0] === 'ifname' && set.key.length === 1 ? 1 : 2, 0, 0, 0]);
+  return request(
+    'add the set',
+    table,
+    set.name,
+    NFT_MSG_NEWSET,
+    NLM_F_CREATE,
+    attribute(1, text(table.name)),
+    attribute(2, text(set.name)),
+    attribute(3, be32((set.interval === true ? NFT_SET_INTERVAL : 0) | (data === undefined ? 0 : NFT_SET_MAP))),
+    attribute(4, be32(key.type)),
+    attribute(5, be32(key.length)),
+    ...(data === undefined ? [] : [attribute(6, be32(data.type)), attribute(7, be32(data.length))]),
+    attribute(10, be32(id)),
+    attribute(13, byteOrder),
+  );
+}
+
+/** NFTA_DATA_VERDICT of a verdict. */
+export function verdictData(verdict: Verdict): Buffer {
+  if (verdict === 'accept' || verdict === 'drop') return nested(2, attribute(1, be32(verdict === 'accept' ? NF_ACCEPT : NF_DROP)));
+  return 'goto' in verdict
+    ? nested(2, attribute(1, be32(NFT_GOTO)), attribute(2, text(verdict.goto)))
+    : nested(2, attribute(1, be32(NFT_JUMP)), attribute(2, text(verdict.jump)));
+}
+
+function element(entry: Element): Buffer {
+  const value =
+    entry.value === undefined ? [] : [nested(2, entry.value instanceof Uint8Array ? attribute(1, entry.value) : verdictData(entry.value))];
+  return nested(1, nested(1, attribute(1, entry.key)), ...value, ...(entry.end === true ? [attribute(3, be32(1))] : []));
+}
+
+/** The list of elements is one attribute, whose length is 16 bits. */
+const elementBytesPerMessage = 48 * 1024;
+
+function elementRequests(what: string, message: number, table: Table, set: string, entries: readonly Element[]): Request[] {
+  const requests: Request[] = [];
+  let chunk: Buffer[] = [];
+  let size = 0;
+  const flush = (): void => {
+    if (chunk.length === 0) return;
+    const flags = message === NFT_MSG_NEWSETELEM ? NLM_F_CREATE : 0;
+    requests.push(request(what, table, set, message, flags, attribute(1, text(table.name)), attribute(2, text(set)), nested(3, ...chunk)));
+    chunk = [];
+    size = 0;
+  };
+  for (const entry of entries) {
+    const bytes = element(entry);
+    if (size + bytes.length > elementBytesPerMessage) flush();
+    chunk.push(bytes);
+    size += bytes.length;
+  }
+  flush();
+  return requests;
+}
+
+/** An element that is there with another value is refused (EEXIST). */
+export function addElements(table: Table, set: string, entries: readonly Element[]): Request[] {
+  return elementRequests('add elements to the set', NFT_MSG_NEWSETELEM, table, set, entries);
+}
+
+/** An element that is not there is refused (ENOENT). */
+export function deleteElements(table: Table, set: string, entries: readonly Element[]): Request[] {
+  return elementRequests('delete elements of the set', NFT_MSG_DELSETELEM, table, set, entries);
+}
+
+/** @param expressions encoded by expressions.ts */
+export function addRule(table: Table, chain: string, expressions: readonly Uint8Array[]): Request {
+  return request(
+    'add a rule to the chain',
+    table,
+    chain,
+    NFT_MSG_NEWRULE,
+    NLM_F_CREATE | NLM_F_APPEND,
+    attribute(1, text(table.name)),
+    attribute(2, text(chain)),
+    nested(4, ...expressions),
+  );
+}
+
+/** All or nothing: one transaction. Throws the first refusal. */
+export function transact(socket: NetlinkSocket, requests: readonly Request[]): void {
+  if (requests.length === 0) return;
+  const mark = (what: string, type: number): Request => ({
+    what,
+    on: 'nf_tables',
+    type,
+    flags: 0,
+    body: Buffer.concat([u8(0), u8(0), be16(NFNL_SUBSYS_NFTABLES)]),
+  });
+  // One acknowledgement, of the last request, is enough: refusals are told of each.
+  const last = requests.length - 1;
+  const refusal = socket.send([
+    mark('begin a transaction', NFNL_MSG_BATCH_BEGIN),
+    ...requests.map((entry, index) => (index === last ? { ...entry, flags: entry.flags | NLM_F_ACK } : entry)),
+    mark('end a transaction', NFNL_MSG_BATCH_END),
+  ])[0];
+  if (refusal !== undefined) throw refusal.error;
+}

@@ -1,0 +1,164 @@
+import {
+  AF_NETLINK,
+  MSG_DONTWAIT,
+  MSG_TRUNC,
+  NETLINK_CAP_ACK,
+  NETLINK_EXT_ACK,
+  SOCK_NONBLOCK,
+  SOCK_RAW,
+  SOL_NETLINK,
+  SOL_SOCKET,
+  bindNetlink,
+  closeFd,
+  recv,
+  send,
+  setSockOpt,
+  socket,
+} from '../../base/kernel/index.ts';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { kernelRefused } from './kernel-failure.ts';
+import type { Attempt } from './kernel-failure.ts';
+import {
+  NLMSG_DONE,
+  NLMSG_ERROR,
+  NLM_F_ACK,
+  NLM_F_DUMP,
+  NLM_F_DUMP_INTR,
+  NLM_F_REQUEST,
+  acknowledgementOf,
+  decodeMessages,
+  encodeMessages,
+} from './wire.ts';
+import type { Message, Received } from './wire.ts';
+
+/** A message and what it is for. */
+export interface Request extends Message, Attempt {}
+
+/** A refused request of a batch. */
+export interface Refusal {
+  readonly index: number;
+  readonly error: PortcullisError;
+}
+
+/**
+ * A synchronous netlink socket, for a Worker. The kernel handles a request inside sendmsg and queues every answer before it
+ * returns, so nothing here waits. It acts in the network namespace in which it was opened, wherever it is used later.
+ */
+export interface NetlinkSocket {
+  /** Sends all in one sendmsg. The kernel goes on after a refused one, except in an nf_tables batch. */
+  send(requests: readonly Request[]): readonly Refusal[];
+  /** As `send`, and throws the first refusal. */
+  run(requests: readonly Request[]): void;
+  /** One request with its answers. Throws when it is refused. */
+  ask(request: Request): readonly Received[];
+  /** All of a kind, read again when the kernel says that the list changed underneath. */
+  dump(request: Request): readonly Received[];
+  close(): void;
+}
+
+const SO_SNDBUFFORCE = 32;
+const SO_RCVBUFFORCE = 33;
+const bufferBytes = 16 * 1024 * 1024;
+const receiveBytes = 128 * 1024;
+const dumpAttempts = 8;
+
+/** @param protocol NETLINK_ROUTE or NETLINK_NETFILTER */
+export function openNetlink(protocol: number): NetlinkSocket {
+  const fd = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, protocol);
+  const buffer = Buffer.allocUnsafeSlow(receiveBytes);
+  let sequence = 1;
+  try {
+    bindNetlink(fd);
+    setSockOpt(fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
+    setSockOpt(fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
+    // A rebuild of all rules is one sendmsg; both are limits, not memory taken.
+    setSockOpt(fd, SOL_SOCKET, SO_SNDBUFFORCE, bufferBytes);
+    setSockOpt(fd, SOL_SOCKET, SO_RCVBUFFORCE, bufferBytes);
+  } catch (thrown) {
+    closeFd(fd);
+    throw thrown;
+  }
+
+  const receive = (): Received[] => {
+    let length: number;
+    try {
+      length = recv(fd, buffer, MSG_DONTWAIT | MSG_TRUNC);
+    } catch (thrown) {
+      if (thrown instanceof PortcullisError && thrown.code === 'KERNEL_EAGAIN') return [];
+      throw thrown;
+    }
+    if (length > buffer.length) throw answerTooLong(length);
+    // A copy: the buffer is used again while the caller still reads.
+    return decodeMessages(Buffer.from(buffer.subarray(0, length)));
+  };
+
+  const exchange = (requests: readonly Request[]): { answers: Received[]; refusals: Refusal[] } => {
+    if (requests.length === 0) return { answers: [], refusals: [] };
+    const first = sequence;
+    sequence = (sequence + requests.length) >>> 0 || 1;
+    send(fd, encodeMessages(requests, first));
+    const answers: Received[] = [];
+    const refusals: Refusal[] = [];
+    for (let batch = receive(); batch.length > 0; batch = receive()) {
+      for (const message of batch) {
+        const index = message.sequence - first;
+        const request = requests[index];
+        if (request === undefined) continue; // an answer to an earlier exchange that ended by an exception
+        if (message.type !== NLMSG_ERROR) answers.push(message);
+        else {
+          const { errno, text } = acknowledgementOf(message);
+          if (errno !== 0) refusals.push({ index, error: kernelRefused(request, errno, text) });
+        }
+      }
+    }
+    return { answers, refusals };
+  };
+
+  const ask = (request: Request): Received[] => {
+    const { answers, refusals } = exchange([{ ...request, flags: request.flags | NLM_F_REQUEST }]);
+    if (refusals[0] !== undefined) throw refusals[0].error;
+    return answers;
+  };
+
+  const dumpOnce = (request: Request): Received[] | undefined => {
+    const found: Received[] = [];
+    for (const message of ask({ ...request, flags: request.flags | NLM_F_DUMP })) {
+      if ((message.flags & NLM_F_DUMP_INTR) !== 0) return undefined;
+      if (message.type !== NLMSG_DONE) {
+        found.push(message);
+        continue;
+      }
+      const { errno, text } = acknowledgementOf(message);
+      if (errno !== 0) throw kernelRefused(request, errno, text);
+    }
+    return found;
+  };
+
+  return {
+    send: (requests) => exchange(requests.map((request) => ({ ...request, flags: request.flags | NLM_F_REQUEST }))).refusals,
+    run(requests) {
+      const refusal = exchange(requests.map((request) => ({ ...request, flags: request.flags | NLM_F_REQUEST | NLM_F_ACK }))).refusals[0];
+      if (refusal !== undefined) throw refusal.error;
+    },
+    ask,
+    dump(request) {
+      for (let attempt = 0; attempt < dumpAttempts; attempt += 1) {
+        const found = dumpOnce(request);
+        if (found !== undefined) return found;
+      }
+      throw kernelRefused(request, 11, 'the list changed at every reading');
+    },
+    close: () => closeFd(fd),
+  };
+}
+
+function answerTooLong(length: number): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_ANSWER_TOO_LONG',
+    kind: 'internal',
+    attempted: 'read a netlink answer',
+    on: `${length} bytes`,
+    why: `it is longer than ${receiveBytes} bytes`,
+    fix: 'report this with the kernel version',
+  });
+}

@@ -1,0 +1,168 @@
+/**
+ * The netlink wire format: messages of aligned attributes. Pure: bytes in, bytes out.
+ * Source: linux/netlink.h, netlink(7). Integers are in the byte order of the machine (both supported ones are little-endian),
+ * except where nfnetlink wants network order (`be16`, `be32`).
+ */
+
+// Message flags
+export const NLM_F_REQUEST = 0x1;
+export const NLM_F_ACK = 0x4;
+export const NLM_F_DUMP_INTR = 0x10;
+export const NLM_F_DUMP = 0x300;
+export const NLM_F_REPLACE = 0x100;
+export const NLM_F_EXCL = 0x200;
+export const NLM_F_CREATE = 0x400;
+export const NLM_F_APPEND = 0x800;
+const NLM_F_CAPPED = 0x100;
+const NLM_F_ACK_TLVS = 0x200;
+
+// Control message types
+export const NLMSG_ERROR = 2;
+export const NLMSG_DONE = 3;
+
+const NLA_F_NESTED = 0x8000;
+const NLA_TYPE_MASK = 0x3fff;
+const headerLength = 16;
+
+/** One message to send. `body` holds the family's own header and the attributes. */
+export interface Message {
+  readonly type: number;
+  readonly flags: number;
+  readonly body: Uint8Array;
+}
+
+/** One message as received. */
+export interface Received extends Message {
+  readonly sequence: number;
+  readonly body: Buffer;
+}
+
+/** What an NLMSG_ERROR or NLMSG_DONE says: 0 is success. */
+export interface Acknowledgement {
+  readonly errno: number;
+  /** The kernel's own words (NETLINK_EXT_ACK), where it has any. */
+  readonly text?: string;
+}
+
+const aligned = (length: number): number => (length + 3) & ~3;
+
+export function u8(value: number): Buffer {
+  return Buffer.of(value);
+}
+
+export function u16(value: number): Buffer {
+  const bytes = Buffer.allocUnsafe(2);
+  bytes.writeUInt16LE(value);
+  return bytes;
+}
+
+export function u32(value: number): Buffer {
+  const bytes = Buffer.allocUnsafe(4);
+  bytes.writeUInt32LE(value >>> 0);
+  return bytes;
+}
+
+export function be16(value: number): Buffer {
+  const bytes = Buffer.allocUnsafe(2);
+  bytes.writeUInt16BE(value);
+  return bytes;
+}
+
+/** Takes negative values too: nf_tables priorities and verdicts are signed. */
+export function be32(value: number): Buffer {
+  const bytes = Buffer.allocUnsafe(4);
+  bytes.writeUInt32BE(value >>> 0);
+  return bytes;
+}
+
+/** A string as netlink wants it: ended by NUL. */
+export function text(value: string): Buffer {
+  return Buffer.from(`${value}\0`, 'latin1');
+}
+
+/** One attribute, padded to four bytes. */
+export function attribute(type: number, value: Uint8Array): Buffer {
+  const length = 4 + value.length;
+  const bytes = Buffer.alloc(aligned(length));
+  bytes.writeUInt16LE(length, 0);
+  bytes.writeUInt16LE(type, 2);
+  bytes.set(value, 4);
+  return bytes;
+}
+
+/** An attribute that holds attributes. */
+export function nested(type: number, ...children: readonly Uint8Array[]): Buffer {
+  return attribute(type | NLA_F_NESTED, Buffer.concat(children));
+}
+
+/** Messages one after the other, numbered from `firstSequence`, for one sendmsg. */
+export function encodeMessages(messages: readonly Message[], firstSequence: number): Buffer {
+  const total = messages.reduce((sum, message) => sum + aligned(headerLength + message.body.length), 0);
+  const bytes = Buffer.alloc(total);
+  let at = 0;
+  messages.forEach((message, index) => {
+    bytes.writeUInt32LE(headerLength + message.body.length, at);
+    bytes.writeUInt16LE(message.type, at + 4);
+    bytes.writeUInt16LE(message.flags, at + 6);
+    bytes.writeUInt32LE((firstSequence + index) >>> 0, at + 8);
+    bytes.set(message.body, at + headerLength);
+    at += aligned(headerLength + message.body.length);
+  });
+  return bytes;
+}
+
+/** The messages of one datagram. A cut-off or impossible length ends the reading: the kernel sends none. */
+export function decodeMessages(bytes: Buffer): Received[] {
+  const messages: Received[] = [];
+  let at = 0;
+  while (at + headerLength <= bytes.length) {
+    const length = bytes.readUInt32LE(at);
+    if (length < headerLength || at + length > bytes.length) break;
+    messages.push({
+      type: bytes.readUInt16LE(at + 4),
+      flags: bytes.readUInt16LE(at + 6),
+      sequence: bytes.readUInt32LE(at + 8),
+      body: bytes.subarray(at + headerLength, at + length),
+    });
+    at += aligned(length);
+  }
+  return messages;
+}
+
+/** The attributes from `offset` on, by type; of a type that comes twice the last one counts. */
+export function attributesOf(bytes: Buffer, offset = 0): Map<number, Buffer> {
+  const found = new Map<number, Buffer>();
+  let at = offset;
+  while (at + 4 <= bytes.length) {
+    const length = bytes.readUInt16LE(at);
+    if (length < 4 || at + length > bytes.length) break;
+    found.set(bytes.readUInt16LE(at + 2) & NLA_TYPE_MASK, bytes.subarray(at + 4, at + length));
+    at += aligned(length);
+  }
+  return found;
+}
+
+/** A string attribute without its NUL. */
+export function textOf(value: Buffer | undefined): string {
+  if (value === undefined) return '';
+  const end = value.indexOf(0);
+  return value.toString('latin1', 0, end === -1 ? value.length : end);
+}
+
+const NLMSGERR_ATTR_MSG = 1;
+
+/** Reads an NLMSG_ERROR (or NLMSG_DONE, whose body starts with an errno as well). */
+export function acknowledgementOf(message: Received): Acknowledgement {
+  if (message.body.length < 4) return { errno: 0 };
+  const errno = -message.body.readInt32LE(0);
+  if ((message.flags & NLM_F_ACK_TLVS) === 0) return { errno };
+  // struct nlmsgerr: the errno, the header of the refused message and, unless capped, its payload.
+  const echoed =
+    message.type === NLMSG_DONE
+      ? 0
+      : (message.flags & NLM_F_CAPPED) === 0 && message.body.length >= 8
+        ? message.body.readUInt32LE(4)
+        : headerLength;
+  const words = textOf(attributesOf(message.body, 4 + aligned(echoed)).get(NLMSGERR_ATTR_MSG));
+  return words === '' ? { errno } : { errno, text: words };
+}

@@ -1,0 +1,79 @@
+import { isIPv4, isIPv6 } from 'node:net';
+
+/** IP addresses and prefixes as numbers. Pure. */
+
+export type IpFamily = 4 | 6;
+
+export interface IpAddress {
+  readonly family: IpFamily;
+  readonly value: bigint;
+}
+
+export interface IpPrefix {
+  /** With the host bits kept. */
+  readonly address: IpAddress;
+  readonly length: number;
+}
+
+export const bitsOf = (family: IpFamily): number => (family === 4 ? 32 : 128);
+
+/** Undefined when it is not an address. No zone (`%eth0`), no IPv4 inside IPv6. */
+export function parseIp(text: string): IpAddress | undefined {
+  if (isIPv4(text)) return { family: 4, value: text.split('.').reduce((sum, part) => (sum << 8n) | BigInt(part), 0n) };
+  if (!isIPv6(text) || text.includes('.') || text.includes('%')) return undefined;
+  const [head = '', tail] = text.split('::');
+  const groups = (part: string): string[] => (part === '' ? [] : part.split(':'));
+  const left = groups(head);
+  const right = tail === undefined ? [] : groups(tail);
+  const all = [...left, ...Array.from({ length: 8 - left.length - right.length }, () => '0'), ...right];
+  return { family: 6, value: all.reduce((sum, group) => (sum << 16n) | BigInt(`0x${group}`), 0n) };
+}
+
+export function parsePrefix(text: string): IpPrefix | undefined {
+  const match = /^([^/]+)\/(\d{1,3})$/u.exec(text);
+  const address = parseIp(match?.[1] ?? '');
+  const length = Number(match?.[2]);
+  if (address === undefined || length > bitsOf(address.family)) return undefined;
+  return { address, length };
+}
+
+/** IPv6 in the canonical form of RFC 5952. */
+export function formatIp(address: IpAddress): string {
+  const bytes = ipBytes(address);
+  if (address.family === 4) return bytes.join('.');
+  const groups = Array.from({ length: 8 }, (_, index) => bytes.readUInt16BE(index * 2).toString(16)).join(':');
+  const runs = [...groups.matchAll(/(?:^|:)0(?::0)+(?=:|$)/gu)].toSorted(
+    (a, b) => b[0].replaceAll(':', '').length - a[0].replaceAll(':', '').length,
+  );
+  const longest = runs[0];
+  if (longest === undefined) return groups;
+  const before = groups.slice(0, longest.index);
+  const after = groups.slice(longest.index + longest[0].length).replace(/^:/u, '');
+  return `${before}::${after}`;
+}
+
+/** 4 or 16 bytes in network order. */
+export function ipBytes(address: IpAddress): Buffer {
+  const width = bitsOf(address.family) / 8;
+  return Buffer.from(address.value.toString(16).padStart(width * 2, '0'), 'hex');
+}
+
+export function ipFromBytes(bytes: Uint8Array): IpAddress {
+  return { family: bytes.length === 4 ? 4 : 6, value: BigInt(`0x${Buffer.from(bytes).toString('hex')}`) };
+}
+
+/** First address of the prefix. */
+export function networkOf(prefix: IpPrefix): IpAddress {
+  const host = BigInt(bitsOf(prefix.address.family) - prefix.length);
+  return { family: prefix.address.family, value: (prefix.address.value >> host) << host };
+}
+
+/** Last address of the prefix: for IPv4 the broadcast address. */
+export function lastOf(prefix: IpPrefix): IpAddress {
+  const host = BigInt(bitsOf(prefix.address.family) - prefix.length);
+  return { family: prefix.address.family, value: networkOf(prefix).value | ((1n << host) - 1n) };
+}
+
+export function contains(prefix: IpPrefix, address: IpAddress): boolean {
+  return address.family === prefix.address.family && address.value >= networkOf(prefix).value && address.value <= lastOf(prefix).value;
+}

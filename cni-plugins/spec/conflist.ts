@@ -1,0 +1,112 @@
+import { fieldsOf } from './fields.ts';
+import type { Fields, Problems } from './fields.ts';
+import { readJson } from './json-text.ts';
+import type { BridgeConfig, NetworkConfig } from './network-config.ts';
+import { readRangeSets, readRoutes } from './ranges.ts';
+
+/**
+ * Reads a CNI network configuration list (`.conflist`), or a single plugin's configuration (`.conf`, `.json`) as a list of one.
+ * Source: CNI specification 1.1, section 1; libcni's conf.go for what it refuses; the bridge, host-local and portmap plugins' fields. Pure.
+ */
+export type ReadConflist =
+  /** libcni would load it, and this engine can run it. */
+  | { readonly outcome: 'ok'; readonly network: NetworkConfig }
+  /** libcni would not load it: the next file is tried. */
+  | { readonly outcome: 'malformed'; readonly problems: Problems }
+  /** libcni would load it; its plugins would refuse it. */
+  | { readonly outcome: 'invalid'; readonly name: string; readonly problems: Problems }
+  | { readonly outcome: 'unsupported'; readonly name: string; readonly problems: Problems };
+
+const supportedPlugins = ['bridge', 'portmap', 'loopback'];
+const supportedVersions = /^(?:0\.[1-4]\.\d+|1\.[01]\.\d+)$/u;
+const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/u;
+const interfaceName = /^(?!\.{1,2}$)[^\s/:]{1,15}$/u;
+
+export function readConflist(text: string, file: string): ReadConflist {
+  const source = readJson(text);
+  if ('message' in source) return { outcome: 'malformed', problems: [`${file}:${source.line}:${source.column}: ${source.message}`] };
+  const problems: Problems = [];
+  const root = fieldsOf(source.value, [], file, source, problems);
+  const plugins = root === undefined ? [] : file.endsWith('.conflist') ? root.objects('plugins') : [root];
+  const name = root?.text('name') ?? '';
+  if (root !== undefined) checkForm(root, plugins, name);
+  if (root === undefined || problems.length > 0) return { outcome: 'malformed', problems };
+
+  const version = root.text('cniVersion') ?? '0.1.0';
+  if (!supportedVersions.test(version))
+    root.problem('cniVersion', `CNI version ${JSON.stringify(version)} is not supported: 0.1.0 to 1.1.0 are`);
+  for (const plugin of plugins) {
+    const type = plugin.text('type') ?? '';
+    if (!supportedPlugins.includes(type))
+      plugin.problem('type', `plugin type ${JSON.stringify(type)} is not supported: ${supportedPlugins.join(', ')} are`);
+  }
+  const bridges = plugins.filter((plugin) => plugin.text('type') === 'bridge');
+  if (problems.length === 0 && bridges.length !== 1)
+    root.problem('plugins', `exactly one bridge plugin is supported, found ${bridges.length}`);
+  const plugin = bridges[0];
+  const ipam = plugin?.object('ipam');
+  const ipamType = ipam?.text('type') ?? '';
+  if (plugin !== undefined && ipamType !== 'host-local') {
+    (ipam ?? plugin).problem(
+      ipam === undefined ? '' : 'type',
+      `address plugin ${JSON.stringify(ipamType)} is not supported: host-local is`,
+    );
+  }
+  for (const entry of bridges) refuseUnsupportedFields(entry);
+  if (problems.length > 0 || plugin === undefined || ipam === undefined) return { outcome: 'unsupported', name, problems };
+
+  const bridge = readBridge(plugin);
+  const rangeSets = readRangeSets(ipam);
+  const routes = readRoutes(ipam);
+  const portMap = readPortMap(plugins.find((entry) => entry.text('type') === 'portmap'));
+  if (problems.length > 0) return { outcome: 'invalid', name, problems };
+  return {
+    outcome: 'ok',
+    network: { name, cniVersion: version, file, bridge, rangeSets, routes, ...(portMap === undefined ? {} : { portMap }) },
+  };
+}
+
+/** What libcni itself asks of a file before it calls any plugin. */
+function checkForm(root: Fields, plugins: readonly Fields[], name: string): void {
+  if (name === '') root.problem('name', "'name' is missing");
+  else if (!namePattern.test(name))
+    root.problem('name', `${JSON.stringify(name)} is not a network name: letters, digits, '_', '.', '-', the first a letter or digit`);
+  if (plugins.length === 0) root.problem('plugins', "'plugins' is missing or empty");
+  for (const plugin of plugins) if ((plugin.text('type') ?? '') === '') plugin.problem('type', "'type' is missing");
+}
+
+/** Fields of the bridge plugin that change what a link does, and that this engine does not have: refused, never ignored. */
+function refuseUnsupportedFields(plugin: Fields): void {
+  if ((plugin.whole('vlan') ?? 0) !== 0) plugin.problem('vlan', 'VLANs are not supported');
+  if (plugin.has('vlanTrunk')) plugin.problem('vlanTrunk', 'VLANs are not supported');
+  if (plugin.flag('disableContainerInterface', false))
+    plugin.problem('disableContainerInterface', 'disableContainerInterface is not supported');
+  if (plugin.flag('portIsolation', false)) plugin.problem('portIsolation', 'portIsolation is not supported');
+}
+
+function readBridge(plugin: Fields): BridgeConfig {
+  const name = plugin.text('bridge') ?? 'cni0';
+  if (!interfaceName.test(name)) plugin.problem('bridge', `${JSON.stringify(name)} is not an interface name`);
+  const mtu = plugin.whole('mtu') ?? 0;
+  if (mtu !== 0 && (mtu < 68 || mtu > 65535)) plugin.problem('mtu', `${mtu} is not an MTU: 68 to 65535, or 0`);
+  const isDefaultGateway = plugin.flag('isDefaultGateway', false);
+  const hairpin = plugin.flag('hairpinMode', false);
+  const promiscuous = plugin.flag('promiscMode', false);
+  // As upstream: both together would deliver every frame twice.
+  if (hairpin && promiscuous) plugin.problem('promiscMode', 'hairpinMode and promiscMode exclude each other');
+  return {
+    name,
+    isGateway: isDefaultGateway || plugin.flag('isGateway', false),
+    isDefaultGateway,
+    ipMasq: plugin.flag('ipMasq', false),
+    hairpin,
+    promiscuous,
+    ...(mtu === 0 ? {} : { mtu }),
+  };
+}
+
+/** As libcni: port mappings reach the plugin only when it declares the capability. */
+function readPortMap(plugin: Fields | undefined): { snat: boolean } | undefined {
+  if (plugin?.object('capabilities')?.flag('portMappings', false) !== true) return undefined;
+  return { snat: plugin.flag('snat', true) };
+}

@@ -1,0 +1,71 @@
+import type { JsonText } from './json-text.ts';
+
+/** A JSON object under check: typed reading that notes every problem with its place and goes on. */
+export interface Fields {
+  has(name: string): boolean;
+  text(name: string): string | undefined;
+  flag(name: string, fallback: boolean): boolean;
+  whole(name: string): number | undefined;
+  object(name: string): Fields | undefined;
+  objects(name: string): Fields[];
+  /** A list of lists of objects. */
+  lists(name: string): Fields[][];
+  /** Notes a problem at a field, or at the object itself (`''`). */
+  problem(name: string, message: string): void;
+  hasProblems(): boolean;
+}
+
+/** `file:line:column: message` each. */
+export type Problems = string[];
+
+type Path = readonly (string | number)[];
+
+export function fieldsOf(value: unknown, path: Path, file: string, source: JsonText, problems: Problems): Fields | undefined {
+  const note = (at: Path, message: string): void => {
+    const { line, column } = source.positionOf(at);
+    problems.push(`${file}:${line}:${column}: ${message}`);
+  };
+  const labelOf = (at: Path): string =>
+    at.map((part, index) => (typeof part === 'number' ? `[${part}]` : index === 0 ? part : `.${part}`)).join('') || 'the document';
+  const isRecord = (candidate: unknown): candidate is Record<string, unknown> =>
+    typeof candidate === 'object' && candidate !== null && !Array.isArray(candidate);
+  if (!isRecord(value)) {
+    note(path, `${labelOf(path)} must be an object`);
+    return undefined;
+  }
+  const child = (name: string): unknown => value[name] ?? undefined;
+  const at = (name: string): Path => (name === '' ? path : [...path, name]);
+  const list = (name: string): unknown[] => {
+    const found = child(name);
+    if (found === undefined) return [];
+    if (Array.isArray(found)) return found as unknown[];
+    note(at(name), `${labelOf(at(name))} must be a list`);
+    return [];
+  };
+  const typed = <T>(name: string, matches: (candidate: unknown) => candidate is T, what: string): T | undefined => {
+    const found = child(name);
+    if (found === undefined || matches(found)) return found;
+    note(at(name), `${labelOf(at(name))} must be ${what}`);
+    return undefined;
+  };
+  const nested = (entry: unknown, where: Path): Fields | undefined => fieldsOf(entry, where, file, source, problems);
+  return {
+    has: (name) => child(name) !== undefined,
+    text: (name) => typed(name, (found) => typeof found === 'string', 'a string'),
+    flag: (name, fallback) => typed(name, (found) => typeof found === 'boolean', 'true or false') ?? fallback,
+    whole: (name) => typed(name, (found): found is number => Number.isSafeInteger(found), 'a whole number'),
+    object: (name) => (child(name) === undefined ? undefined : nested(child(name), at(name))),
+    objects: (name) => list(name).flatMap((entry, index) => nested(entry, [...at(name), index]) ?? []),
+    lists: (name) =>
+      list(name).map((entry, index) => {
+        const where = [...at(name), index];
+        if (!Array.isArray(entry)) {
+          note(where, `${labelOf(where)} must be a list`);
+          return [];
+        }
+        return entry.flatMap((item: unknown, inner) => nested(item, [...where, inner]) ?? []);
+      }),
+    problem: (name, message) => note(at(name), message),
+    hasProblems: () => problems.length > 0,
+  };
+}

@@ -1,0 +1,125 @@
+/** JSON with positions: where each value stands, so that an error can name line and column. Pure. */
+
+export interface JsonText {
+  readonly value: unknown;
+  /** 1-based line and column of the value at a path (`plugins`, 0, `ipam`), or of the nearest value around it. */
+  positionOf(path: readonly (string | number)[]): TextPosition;
+}
+
+export interface TextPosition {
+  readonly line: number;
+  readonly column: number;
+}
+
+export interface JsonFault extends TextPosition {
+  readonly message: string;
+}
+
+const maxDepth = 64;
+
+/** Reads strict JSON (RFC 8259). Of a name that comes twice the last one counts, as in Go. */
+export function readJson(text: string): JsonText | JsonFault {
+  const offsets = new Map<string, number>();
+  let at = 0;
+
+  const fail = (message: string, offset = at): never => {
+    throw new Fault(message, offset);
+  };
+  const blank = (): void => {
+    while (at < text.length && ' \t\r\n'.includes(text.charAt(at))) at += 1;
+  };
+  const token = (pattern: RegExp, what: string): string => {
+    pattern.lastIndex = at;
+    const match = pattern.exec(text);
+    if (match === null)
+      return fail(
+        at >= text.length ? `the text ends where ${what} is expected` : `${what} expected, found ${JSON.stringify(text.charAt(at))}`,
+      );
+    at += match[0].length;
+    return match[0];
+  };
+  const string = (): string => {
+    const start = at;
+    const raw = token(/"(?:[^"\\\u0000-\u001f]|\\.)*"/suy, 'a string');
+    try {
+      return JSON.parse(raw) as string;
+    } catch {
+      return fail('the string holds a bad escape', start);
+    }
+  };
+  const object = (path: string, depth: number): Record<string, unknown> => {
+    const members: Record<string, unknown> = Object.create(null) as Record<string, unknown>;
+    at += 1;
+    blank();
+    if (text.charAt(at) === '}') {
+      at += 1;
+      return members;
+    }
+    for (;;) {
+      blank();
+      const name = string();
+      blank();
+      token(/:/uy, "':'");
+      members[name] = value(`${path}/${name}`, depth + 1);
+      blank();
+      if (token(/[,}]/uy, "',' or '}'") === '}') return members;
+    }
+  };
+  const array = (path: string, depth: number): unknown[] => {
+    const items: unknown[] = [];
+    at += 1;
+    blank();
+    if (text.charAt(at) === ']') {
+      at += 1;
+      return items;
+    }
+    for (;;) {
+      items.push(value(`${path}/${items.length}`, depth + 1));
+      blank();
+      if (token(/[,\]]/uy, "',' or ']'") === ']') return items;
+    }
+  };
+  const value = (path: string, depth: number): unknown => {
+    blank();
+    if (depth > maxDepth) fail(`nested deeper than ${maxDepth}`);
+    offsets.set(path, at);
+    const first = text.charAt(at);
+    if (first === '{') return object(path, depth);
+    if (first === '[') return array(path, depth);
+    if (first === '"') return string();
+    const word = token(/true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/uy, 'a value');
+    return JSON.parse(word) as unknown;
+  };
+
+  try {
+    const parsed = value('', 0);
+    blank();
+    if (at < text.length) fail('something follows after the value');
+    return {
+      value: parsed,
+      positionOf(path) {
+        for (let length = path.length; length > 0; length -= 1) {
+          const offset = offsets.get(`/${path.slice(0, length).join('/')}`);
+          if (offset !== undefined) return lineAndColumn(text, offset);
+        }
+        return lineAndColumn(text, offsets.get('') ?? 0);
+      },
+    };
+  } catch (thrown) {
+    if (thrown instanceof Fault) return { ...lineAndColumn(text, thrown.offset), message: thrown.message };
+    throw thrown;
+  }
+}
+
+class Fault extends Error {
+  readonly offset: number;
+  constructor(message: string, offset: number) {
+    super(message);
+    this.offset = offset;
+  }
+}
+
+function lineAndColumn(text: string, offset: number): TextPosition {
+  const before = text.slice(0, offset);
+  return { line: before.split('\n').length, column: offset - before.lastIndexOf('\n') };
+}

@@ -1,0 +1,42 @@
+import type { IpAddress, IpPrefix } from './address.ts';
+
+/** A network as a conflist describes it, checked: nothing in it can be wrong any more. */
+export interface NetworkConfig {
+  readonly name: string;
+  readonly cniVersion: string;
+  readonly file: string;
+  readonly bridge: BridgeConfig;
+  /** One address is taken of each set. */
+  readonly rangeSets: readonly RangeSet[];
+  readonly routes: readonly RouteConfig[];
+  /** Absent: no portmap plugin, or one without the capability. */
+  readonly portMap?: { readonly snat: boolean };
+}
+
+export interface BridgeConfig {
+  readonly name: string;
+  readonly isGateway: boolean;
+  readonly isDefaultGateway: boolean;
+  readonly ipMasq: boolean;
+  readonly hairpin: boolean;
+  readonly promiscuous: boolean;
+  /** Absent: worked out from the default route's link. */
+  readonly mtu?: number;
+}
+
+/** Ranges of one family that one address is taken from. */
+export type RangeSet = readonly AddressRange[];
+
+export interface AddressRange {
+  readonly subnet: IpPrefix;
+  /** First and last address that may be leased. */
+  readonly start: IpAddress;
+  readonly end: IpAddress;
+  readonly gateway: IpAddress;
+}
+
+export interface RouteConfig {
+  readonly destination: IpPrefix;
+  /** Absent: the gateway of the pod's address. */
+  readonly gateway?: IpAddress;
+}
