@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { closeFd, isMountpoint, mountOverlay, umount } from './index.ts';
 import { mountByOptions } from './overlay.ts';
-import { openDescriptors, temporaryFolder } from './temporary.fixture.ts';
+import { openDescriptors, temporaryFolder, temporaryMemory } from './temporary.fixture.ts';
 
 /** Layers named by their number, each with a file of its own and one, `top`, that the top-most decides. */
 function makeLayers(folder: string, count: number, prefix = 'layer'): string[] {
@@ -47,7 +47,7 @@ for (const [name, mountAs] of [
   ['one option string', (overlay: Parameters<typeof mountOverlay>[0]) => mountByOptions(overlay, [])],
 ] as const) {
   test(`130 layers with paths of 300 bytes (${name})`, (t) => {
-    const folder = temporaryFolder(t);
+    const folder = temporaryMemory(t);
     const lower = makeLayers(folder, 130, `${'d'.repeat(150)}/${'e'.repeat(150)}/`);
     const writable = makeWritable(folder);
     const held: number[] = [];

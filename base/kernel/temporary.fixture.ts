@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { MNT_DETACH, umount } from './index.ts';
+import { MNT_DETACH, mount, umount } from './index.ts';
 
 /** A folder of one test; whatever it left mounted there is unmounted, and the folder removed. */
 export function temporaryFolder(t: TestContext): string {
@@ -11,6 +11,13 @@ export function temporaryFolder(t: TestContext): string {
     for (const target of mountsBelow(folder).reverse()) umount(target, MNT_DETACH);
     rmSync(folder, { recursive: true, force: true });
   });
+  return folder;
+}
+
+/** Like {@link temporaryFolder}, in memory: for trees whose making would wait for a disk. */
+export function temporaryMemory(t: TestContext): string {
+  const folder = temporaryFolder(t);
+  mount('tmpfs', folder, 'tmpfs', 0);
   return folder;
 }
 

@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { isMountpoint, startKernelWorker } from './index.ts';
+import { PortcullisError } from '../errors/index.ts';
+import { temporaryFolder, temporaryMemory } from './temporary.fixture.ts';
+
+test('the calls do what the synchronous ones do', async (t) => {
+  const folder = temporaryFolder(t);
+  for (const name of ['lower', 'upper', 'work', 'target', 'bound']) mkdirSync(`${folder}/${name}`);
+  const kernel = await startKernelWorker();
+  await kernel.mountOverlay({ lower: [`${folder}/lower`], upper: `${folder}/upper`, work: `${folder}/work`, target: `${folder}/target` });
+  writeFileSync(`${folder}/target/file`, '');
+  await kernel.bindMount(`${folder}/target`, `${folder}/bound`, { readonly: true });
+  assert.ok(existsSync(`${folder}/bound/file`));
+  await kernel.setPropagation(`${folder}/bound`, 'private');
+  await kernel.umount(`${folder}/bound`);
+  await kernel.umount(`${folder}/target`);
+  await kernel.mount('tmpfs', `${folder}/target`, 'tmpfs', 0, 'size=64k');
+  assert.ok(isMountpoint(`${folder}/target`));
+  await kernel.umount(`${folder}/target`);
+  await kernel.syncfs(folder);
+  assert.ok((await kernel.diskUsage(folder)).inodes >= 7);
+  await kernel.removeTree(folder);
+  assert.equal(existsSync(folder), false);
+  await kernel.close();
+});
+
+test('a failure crosses the Worker whole', async () => {
+  const kernel = await startKernelWorker();
+  const failure = await kernel.umount('/nowhere').then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  assert.ok(failure instanceof PortcullisError);
+  assert.equal(failure.code, 'KERNEL_ENOENT');
+  assert.equal(failure.kind, 'not-found');
+  assert.equal(failure.failure.on, '/nowhere');
+  await kernel.close();
+});
+
+test('a mount does not wait for a removal', async (t) => {
+  const folder = temporaryMemory(t);
+  mkdirSync(`${folder}/target`);
+  for (let index = 0; index < 4000; index++) {
+    if (index % 200 === 0) mkdirSync(`${folder}/tree/${index / 200}`, { recursive: true });
+    writeFileSync(`${folder}/tree/${Math.floor(index / 200)}/${index}`, '');
+  }
+  const kernel = await startKernelWorker();
+  const done: string[] = [];
+  const removal = kernel.removeTree(`${folder}/tree`).then(() => done.push('removal'));
+  // In the Worker of the removal too, others have their turn.
+  const usage = kernel.diskUsage(`${folder}/target`).then(() => done.push('usage'));
+  await kernel.mount('tmpfs', `${folder}/target`, 'tmpfs', 0);
+  done.push('mount');
+  await Promise.all([removal, usage]);
+  assert.equal(done[0], 'mount');
+  await kernel.close();
+});
+
+test('close waits for calls under way and refuses new ones', async (t) => {
+  const folder = temporaryMemory(t);
+  mkdirSync(`${folder}/tree`);
+  for (let index = 0; index < 1000; index++) writeFileSync(`${folder}/tree/${index}`, '');
+  const kernel = await startKernelWorker();
+  const removal = kernel.removeTree(`${folder}/tree`);
+  await kernel.diskUsage(folder);
+  await kernel.close();
+  await removal;
+  assert.equal(existsSync(`${folder}/tree`), false);
+  for (const call of [kernel.umount(folder), kernel.syncfs(folder), kernel.unpinNamespaces(folder)]) {
+    await assert.rejects(call, { code: 'KERNEL_WORKER_GONE' });
+  }
+  await kernel.close();
+});
+
+test('a process that wants to end is not held, and one that waits for a call is', () => {
+  const module = JSON.stringify(new URL('./index.ts', import.meta.url).href);
+  const program = `
+    import { startKernelWorker } from ${module};
+    const kernel = await startKernelWorker();
+    await kernel.syncfs('/proc');
+    console.log('synced', await kernel.umount('/nowhere').catch((error) => error.code));`;
+  const result = spawnSync(process.execPath, ['-e', program], { encoding: 'utf8', timeout: 20_000 });
+  assert.deepEqual([result.stdout, result.status, result.signal], ['synced KERNEL_ENOENT\n', 0, null]);
+});

@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
+import { onDemand } from './on-demand.ts';
+import { workerGone } from './worker-calls.ts';
+
+function counted(): { started: number; ended: number; start: () => Promise<{ close(): Promise<void> }> } {
+  const count = { started: 0, ended: 0, start: () => Promise.resolve(thing()) };
+  const thing = (): { close(): Promise<void> } => {
+    count.started += 1;
+    return {
+      close: () => {
+        count.ended += 1;
+        return Promise.resolve();
+      },
+    };
+  };
+  return count;
+}
+
+test('started once, ended when idle, started again', async () => {
+  const count = counted();
+  const thing = onDemand(20, count.start);
+  assert.equal(count.started, 0);
+  await Promise.all([thing.use(() => setTimeout(60)), thing.use(() => setTimeout(5))]);
+  assert.deepEqual([count.started, count.ended], [1, 0]);
+  await setTimeout(60);
+  assert.deepEqual([count.started, count.ended], [1, 1]);
+  await thing.use(() => Promise.resolve());
+  assert.equal(count.started, 2);
+  await thing.close();
+  assert.equal(count.ended, 2);
+  await assert.rejects(
+    thing.use(() => Promise.resolve()),
+    { code: 'KERNEL_WORKER_GONE' },
+  );
+});
+
+test('a broken one is replaced at the next use; a failed use keeps it', async () => {
+  const count = counted();
+  const thing = onDemand(1000, count.start);
+  await assert.rejects(thing.use(() => Promise.reject(new Error('of the use'))));
+  await thing.use(() => Promise.resolve());
+  assert.equal(count.started, 1);
+  await assert.rejects(thing.use(() => Promise.reject(workerGone('it broke'))));
+  await thing.use(() => Promise.resolve());
+  assert.equal(count.started, 2);
+  await thing.close();
+});
