@@ -29,8 +29,7 @@ export async function loadDaemonConfig(input: LoadConfigInput = {}): Promise<Dae
   const written = await readDocument(file, input.file !== undefined, problems);
   const complete = withDefaults(configSchema, absolutePaths(written, dirname(file)));
   const flagged = applyFlags(complete, input.flags ?? {}, (path) => resolve(workingFolder, path));
-  problems.push(...flagged.problems);
-  if (problems.length === 0) problems.push(...checkFlagged(flagged.value));
+  problems.push(...flagged.problems, ...checkFlagged(flagged.value));
   const config = flagged.value as unknown as DaemonConfig;
   if (problems.length === 0) problems.push(...checkConsistency(config));
   if (problems.length > 0) {
@@ -39,7 +38,7 @@ export async function loadDaemonConfig(input: LoadConfigInput = {}): Promise<Dae
       kind: 'invalid',
       attempted: 'load configuration',
       on: file,
-      why: problems.join('\n'),
+      why: problems.length === 1 ? String(problems[0]) : `${problems.length} problems:\n  ${problems.join('\n  ')}\n`,
       fix: 'correct each; docs/configuration.md lists every option',
       details: { problems },
     });

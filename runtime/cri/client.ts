@@ -144,7 +144,8 @@ function toFailure(error: ServiceError, rpc: RpcDefinition, socketPath: string):
       kind: 'unavailable',
       attempted: `call ${rpc.name} on`,
       on: socketPath,
-      why: error.details,
+      // grpc-js: "No connection established. Last error: Error: connect ENOENT … Resolution note: …"
+      why: /Error: (.+?)\.? Resolution note/.exec(error.details)?.[1] ?? error.details,
       fix: 'start the daemon, or give its socket with --socket, as a user that may connect',
     });
   }

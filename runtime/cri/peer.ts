@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { peerCredentials } from './peer-credentials.ts';
+import { peerCredentials } from '../../base/kernel/index.ts';
 
 /** SO_PEERCRED of a unix connection: who connected, as the kernel saw it then (unix(7)). */
 export interface PeerCredentials {

@@ -1,6 +1,7 @@
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import type { handleServerStreamingCall, handleUnaryCall, UntypedServiceImplementation } from '@grpc/grpc-js';
 import type { Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from '../../base/log/index.ts';
 import { serveStream, serveUnary } from './calls.ts';
 import type { CallSite } from './calls.ts';
@@ -79,8 +80,9 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
   const close = async (graceMs: number): Promise<void> => {
     listener.close();
     injector.drain(graceMs);
-    const grace = AbortSignal.timeout(graceMs);
-    await Promise.race([Promise.allSettled(underWay), new Promise((resolve) => grace.addEventListener('abort', resolve, { once: true }))]);
+    const ended = new AbortController();
+    const calls = Promise.allSettled(underWay).then(() => ended.abort());
+    await Promise.race([calls, sleep(graceMs, undefined, { signal: ended.signal }).catch(() => undefined)]);
     closing.abort();
     server.forceShutdown();
     connections.destroyAll();

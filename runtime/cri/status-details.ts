@@ -2,7 +2,7 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import type { ErrorKind, Failure } from '../../base/errors/index.ts';
 import { createCodecs } from './contract/codec.ts';
 import { parseDeclaration } from './contract/declaration.ts';
-import { shorten } from './status.ts';
+import { shorten } from './shorten.ts';
 
 /** The trailer that carries structured details (gRPC, "Richer error model"). */
 export const detailsKey = 'grpc-status-details-bin';

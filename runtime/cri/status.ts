@@ -2,6 +2,7 @@ import { Metadata, status as grpcStatus } from '@grpc/grpc-js';
 import type { StatusObject } from '@grpc/grpc-js';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { ErrorKind } from '../../base/errors/index.ts';
+import { shorten } from './shorten.ts';
 import { detailsKey, encodeDetails } from './status-details.ts';
 
 /** Which gRPC status a kind of failure has on the wire (grpc.io, "Status codes"). `undecided` may be retried, `denied` may not. */
@@ -48,15 +49,6 @@ export function asFailure(thrown: unknown, rpc: string): PortcullisError {
     fix: 'see the daemon log and report it as a fault of Portcullis',
     cause: thrown,
   });
-}
-
-/** Cuts to at most `bytes` of UTF-8, at a character. */
-export function shorten(text: string, bytes: number): string {
-  if (Buffer.byteLength(text) <= bytes) return text;
-  const cut = Buffer.from(text)
-    .subarray(0, bytes - 3)
-    .toString();
-  return `${cut.replace(/\uFFFD+$/u, '')}…`;
 }
 
 /** The kind that a status code of another server most likely means. */

@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { dirname } from 'node:path';
@@ -31,7 +31,7 @@ export async function listenUnix(
   }
   await clearStale(path);
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: options.group === 0 ? 0o700 : 0o711 });
+    makeFolder(dirname(path), options.group === 0 ? 0o700 : 0o711);
     const server = createServer(options.onConnection);
     await bind(server, path);
     chownSync(path, 0, options.group);
@@ -48,6 +48,13 @@ export async function listenUnix(
       thrown,
     );
   }
+}
+
+/** Makes a folder and what is missing above it. Not mkdir's `recursive`, which never returns below /proc, where mkdir says ENOENT for ever. */
+function makeFolder(path: string, mode: number): void {
+  if (existsSync(path)) return;
+  makeFolder(dirname(path), mode);
+  mkdirSync(path, { mode });
 }
 
 function bind(server: Server, path: string): Promise<void> {

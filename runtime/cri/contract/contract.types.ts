@@ -1,21 +1,44 @@
 // Generated from contract.json by generate-types.ts. Do not edit.
 
-export const Protocol = { TCP: 0, UDP: 1, SCTP: 2 } as const;
+export const Protocol = {
+  TCP: 0,
+  UDP: 1,
+  SCTP: 2,
+} as const;
 export type Protocol = (typeof Protocol)[keyof typeof Protocol];
 
-export const MountPropagation = { PROPAGATION_PRIVATE: 0, PROPAGATION_HOST_TO_CONTAINER: 1, PROPAGATION_BIDIRECTIONAL: 2 } as const;
+export const MountPropagation = {
+  PROPAGATION_PRIVATE: 0,
+  PROPAGATION_HOST_TO_CONTAINER: 1,
+  PROPAGATION_BIDIRECTIONAL: 2,
+} as const;
 export type MountPropagation = (typeof MountPropagation)[keyof typeof MountPropagation];
 
-export const NamespaceMode = { POD: 0, CONTAINER: 1, NODE: 2, TARGET: 3 } as const;
+export const NamespaceMode = {
+  POD: 0,
+  CONTAINER: 1,
+  NODE: 2,
+  TARGET: 3,
+} as const;
 export type NamespaceMode = (typeof NamespaceMode)[keyof typeof NamespaceMode];
 
-export const SupplementalGroupsPolicy = { Merge: 0, Strict: 1 } as const;
+export const SupplementalGroupsPolicy = {
+  Merge: 0,
+  Strict: 1,
+} as const;
 export type SupplementalGroupsPolicy = (typeof SupplementalGroupsPolicy)[keyof typeof SupplementalGroupsPolicy];
 
-export const ProfileType = { RuntimeDefault: 0, Unconfined: 1, Localhost: 2 } as const;
+export const ProfileType = {
+  RuntimeDefault: 0,
+  Unconfined: 1,
+  Localhost: 2,
+} as const;
 export type ProfileType = (typeof ProfileType)[keyof typeof ProfileType];
 
-export const PodSandboxState = { SANDBOX_READY: 0, SANDBOX_NOTREADY: 1 } as const;
+export const PodSandboxState = {
+  SANDBOX_READY: 0,
+  SANDBOX_NOTREADY: 1,
+} as const;
 export type PodSandboxState = (typeof PodSandboxState)[keyof typeof PodSandboxState];
 
 export const Signal = {
@@ -88,7 +111,12 @@ export const Signal = {
 } as const;
 export type Signal = (typeof Signal)[keyof typeof Signal];
 
-export const ContainerState = { CONTAINER_CREATED: 0, CONTAINER_RUNNING: 1, CONTAINER_EXITED: 2, CONTAINER_UNKNOWN: 3 } as const;
+export const ContainerState = {
+  CONTAINER_CREATED: 0,
+  CONTAINER_RUNNING: 1,
+  CONTAINER_EXITED: 2,
+  CONTAINER_UNKNOWN: 3,
+} as const;
 export type ContainerState = (typeof ContainerState)[keyof typeof ContainerState];
 
 export const ContainerEventType = {
@@ -99,10 +127,16 @@ export const ContainerEventType = {
 } as const;
 export type ContainerEventType = (typeof ContainerEventType)[keyof typeof ContainerEventType];
 
-export const MetricType = { COUNTER: 0, GAUGE: 1 } as const;
+export const MetricType = {
+  COUNTER: 0,
+  GAUGE: 1,
+} as const;
 export type MetricType = (typeof MetricType)[keyof typeof MetricType];
 
-export const CgroupDriver = { SYSTEMD: 0, CGROUPFS: 1 } as const;
+export const CgroupDriver = {
+  SYSTEMD: 0,
+  CGROUPFS: 1,
+} as const;
 export type CgroupDriver = (typeof CgroupDriver)[keyof typeof CgroupDriver];
 
 export interface VersionRequest {

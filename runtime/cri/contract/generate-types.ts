@@ -1,5 +1,4 @@
 import { readFileSync, writeFileSync } from 'node:fs';
-import { format, resolveConfig } from 'prettier';
 import { methodKey, parseDeclaration } from './declaration.ts';
 import type { Contract, Declaration, FieldType, ScalarType } from './declaration.ts';
 
@@ -18,32 +17,35 @@ const typescript: Readonly<Record<ScalarType, string>> = {
 };
 
 /** The text of `contract.types.ts` for a contract. */
-export async function generateTypes(contract: Contract): Promise<string> {
-  const blocks = [
-    '// Generated from contract.json by generate-types.ts. Do not edit.',
-    ...[...contract.enums].map(([name, values]) => {
-      const members = Object.entries(values).map(([key, value]) => `${key}: ${value}`);
-      return `export const ${name} = { ${members.join(', ')} } as const;\nexport type ${name} = (typeof ${name})[keyof typeof ${name}];`;
-    }),
-    ...[...contract.messages].map(([name, fields]) => {
-      if (fields.length === 0) return `export type ${name} = Readonly<Record<never, never>>;`;
-      const lines = fields.map((field) => {
-        const type = typeText(field.type);
-        if (field.repeated) return `readonly ${field.name}: readonly ${type}[];`;
-        return `readonly ${field.name}${field.type.kind === 'message' ? '?' : ''}: ${type};`;
-      });
-      return `export interface ${name} {\n${lines.join('\n')}\n}`;
-    }),
-    ...[...contract.services].map(([name, methods]) => {
-      const lines = methods.map(
+export function generateTypes(contract: Contract): string {
+  const enums = [...contract.enums].map(([name, values]) => {
+    const members = Object.entries(values).map(([key, value]) => `  ${key}: ${value},`);
+    return `export const ${name} = {\n${members.join('\n')}\n} as const;\nexport type ${name} = (typeof ${name})[keyof typeof ${name}];`;
+  });
+  const messages = [...contract.messages].map(([name, fields]) => {
+    if (fields.length === 0) return `export type ${name} = Readonly<Record<never, never>>;`;
+    return record(
+      name,
+      fields.map((field) => {
+        if (field.repeated) return `readonly ${field.name}: readonly ${typeText(field.type)}[];`;
+        return `readonly ${field.name}${field.type.kind === 'message' ? '?' : ''}: ${typeText(field.type)};`;
+      }),
+    );
+  });
+  const services = [...contract.services].map(([name, methods]) => {
+    return record(
+      name,
+      methods.map(
         (method) =>
           `${methodKey(method.name)}: { request: ${method.request}; response: ${method.response}; stream: ${method.responseStream} };`,
-      );
-      return `export interface ${name} {\n${lines.join('\n')}\n}`;
-    }),
-  ];
-  const file = new URL('./contract.types.ts', import.meta.url).pathname;
-  return format(blocks.join('\n\n'), { ...(await resolveConfig(file)), filepath: file });
+      ),
+    );
+  });
+  return `${['// Generated from contract.json by generate-types.ts. Do not edit.', ...enums, ...messages, ...services].join('\n\n')}\n`;
+}
+
+function record(name: string, lines: readonly string[]): string {
+  return `export interface ${name} {\n${lines.map((line) => `  ${line}`).join('\n')}\n}`;
 }
 
 function typeText(type: FieldType): string {
@@ -59,5 +61,5 @@ function typeText(type: FieldType): string {
 
 if (import.meta.main) {
   const declaration = JSON.parse(readFileSync(new URL('./contract.json', import.meta.url), 'utf8')) as Declaration;
-  writeFileSync(new URL('./contract.types.ts', import.meta.url), await generateTypes(parseDeclaration(declaration)));
+  writeFileSync(new URL('./contract.types.ts', import.meta.url), generateTypes(parseDeclaration(declaration)));
 }

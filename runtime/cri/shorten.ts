@@ -1,0 +1,8 @@
+/** Cuts to at most `bytes` of UTF-8, at a character. */
+export function shorten(text: string, bytes: number): string {
+  if (Buffer.byteLength(text) <= bytes) return text;
+  const cut = Buffer.from(text)
+    .subarray(0, bytes - 3)
+    .toString();
+  return `${cut.replace(/\uFFFD+$/u, '')}…`;
+}
