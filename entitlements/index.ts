@@ -9,6 +9,7 @@ export type { Containment, Witness } from './compare/contains.ts';
 export { join, meet } from './compare/lattice.ts';
 export { compile } from './compile/compile.ts';
 export type { Target } from './compile/compile.ts';
+export { describeSettings, settingsToJson } from './compile/describe.ts';
 export { detectKernel } from './compile/kernel.ts';
 export type { KernelFeatures } from './compile/kernel.ts';
 export { settingsDigest } from './compile/digest.ts';

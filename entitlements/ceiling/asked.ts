@@ -1,13 +1,15 @@
 import { capabilityName, expandCapabilities, sortedCapabilities } from '../capabilities/names.ts';
-import { common, either } from '../compare/sets.ts';
+import { common } from '../compare/sets.ts';
+import { entitlementsError } from '../errors.ts';
 import { defaultProfile, topProfile } from '../profile/builtin.ts';
-import type { HostNamespace, Profile } from '../profile/model.ts';
-import { pathRestrictions } from '../profile/paths.ts';
+import type { HostNamespace, PathRestrictions, Profile } from '../profile/model.ts';
+import { meetPaths, pathRestrictions } from '../profile/paths.ts';
 import { defaultPolicy, policyOfCapability } from '../seccomp/default-policy.ts';
 import { policyFromOci } from '../seccomp/oci-import.ts';
-import { joinPolicies, UNFILTERED } from '../seccomp/policy.ts';
+import { joinPolicies, meetPolicies, UNFILTERED } from '../seccomp/policy.ts';
 import type { SyscallPolicy } from '../seccomp/policy.ts';
-import type { Capability } from '../types.ts';
+import type { Capability, NetworkClass } from '../types.ts';
+import { demandText, holds } from './demand.ts';
 import type { Demand } from './demand.ts';
 
 /** What a container's security context says: CRI's LinuxContainerSecurityContext in plain values. */
@@ -44,12 +46,13 @@ export interface Asked {
  *
  * - add and drop work on the profile's capabilities; "drop ALL, add X" gives X.
  * - The default filter follows the capabilities, as docker's and containerd's does; a named profile keeps its own filter, joined by
- *   what added capabilities stand for. Of a named profile `Unconfined` takes nothing away.
+ *   what added capabilities stand for. `Unconfined` takes nothing away from a named profile, and a Localhost filter is met with it.
  * - `Unconfined`, or no seccomp field, without a named profile is no filter as CRI has it, but not a demand: a stock kubelet says
  *   it of every pod. Under any ceiling but `privileged` the meet puts the ceiling's filter in its place.
  * - Privileged: all the daemon's capabilities, no filter, nothing masked, all devices.
  *
- * @throws ENTITLEMENTS_UNKNOWN_CAPABILITY, ENTITLEMENTS_BAD_SECCOMP, ENTITLEMENTS_UNSUPPORTED
+ * @throws ENTITLEMENTS_UNKNOWN_CAPABILITY, ENTITLEMENTS_BAD_SECCOMP, ENTITLEMENTS_UNSUPPORTED; ENTITLEMENTS_CEILING_EXCEEDED when the
+ *   context asks for privileged mode, a namespace of the host or an unmasked /proc and the profile that the pod names does not hold it
  */
 export function askedFromSecurityContext(request: SecurityContextRequest): Asked {
   const own = request.boundingCapabilities.flatMap((name) => capabilityName(name) ?? []);
@@ -57,6 +60,7 @@ export function askedFromSecurityContext(request: SecurityContextRequest): Asked
   const explicit: Demand[] = namespaces.map((name) => ({ kind: 'host-namespace', name }));
   if (request.privileged) {
     explicit.push({ kind: 'privileged' });
+    refuseContradiction(request.profile, explicit);
     return { asked: privileged(request, own, namespaces), explicit };
   }
   const base = request.profile ?? defaultProfile();
@@ -67,16 +71,17 @@ export function askedFromSecurityContext(request: SecurityContextRequest): Asked
   explicit.push(...demanded.map((name): Demand => ({ kind: 'capability', name })));
   explicit.push(...ambient.map((name): Demand => ({ kind: 'ambient-capability', name })));
   if (unmasks(request.maskedPaths) || unmasks(request.readonlyPaths)) explicit.push({ kind: 'unmasked-proc' });
+  refuseContradiction(request.profile, explicit);
   return {
     asked: {
       ...base,
       capabilities,
-      ambient: either(common(base.ambient, capabilities), ambient),
+      ambient: sortedCapabilities(ambient),
       syscalls: askedSyscalls(request, capabilities, demanded),
       noNewPrivileges: base.noNewPrivileges || request.noNewPrivs,
-      paths: pathRestrictions(request.maskedPaths ?? base.paths.masked, request.readonlyPaths ?? base.paths.readonly),
-      hostNamespaces: either(base.hostNamespaces, namespaces),
-      network: request.hostNetwork ? 'host' : base.network,
+      paths: askedPaths(request, base),
+      hostNamespaces: namespaces,
+      network: askedNetwork(request, base, capabilities),
       readonlyRootfs: base.readonlyRootfs || request.readonlyRootfs,
     },
     explicit,
@@ -119,9 +124,42 @@ function privileged(request: SecurityContextRequest, own: readonly Capability[],
 }
 
 function askedSyscalls(request: SecurityContextRequest, capabilities: readonly Capability[], added: readonly Capability[]): SyscallPolicy {
-  if (request.seccomp?.type === 'Localhost') return policyFromOci(request.seccomp.json);
-  if (request.profile !== undefined) return added.map(policyOfCapability).reduce(joinPolicies, request.profile.syscalls);
+  const own = request.profile === undefined ? undefined : added.map(policyOfCapability).reduce(joinPolicies, request.profile.syscalls);
+  if (request.seccomp?.type === 'Localhost') {
+    const local = policyFromOci(request.seccomp.json);
+    return own === undefined ? local : meetPolicies(local, own);
+  }
+  if (own !== undefined) return own;
   return request.seccomp?.type === 'RuntimeDefault' ? defaultPolicy(capabilities) : UNFILTERED;
+}
+
+function askedPaths(request: SecurityContextRequest, base: Profile): PathRestrictions {
+  const wanted = pathRestrictions(request.maskedPaths ?? base.paths.masked, request.readonlyPaths ?? base.paths.readonly);
+  return request.profile === undefined ? wanted : meetPaths(wanted, base.paths);
+}
+
+/** A pod with a network of its own never has the class of the host's. */
+function askedNetwork(request: SecurityContextRequest, base: Profile, capabilities: readonly Capability[]): NetworkClass {
+  if (request.hostNetwork) return 'host';
+  if (base.network !== 'host') return base.network;
+  return capabilities.includes('NET_ADMIN') ? 'admin' : 'user';
+}
+
+/** A pod that names a profile and in the same breath asks past it says two things; neither is guessed. Capabilities may be added to a profile. */
+function refuseContradiction(profile: Profile | undefined, explicit: readonly Demand[]): void {
+  const refused = explicit.filter(
+    (demand) => demand.kind !== 'capability' && demand.kind !== 'ambient-capability' && profile !== undefined && !holds(profile, demand),
+  );
+  if (refused.length === 0) return;
+  const names = refused.map(demandText).join(', ');
+  throw entitlementsError('ENTITLEMENTS_CEILING_EXCEEDED', {
+    kind: 'denied',
+    attempted: 'create container',
+    on: '',
+    why: `the profile that the pod names does not hold ${names}, which its security context asks for`,
+    fix: 'take the demand out of the security context, or name a profile that holds it',
+    details: { refused: refused.map((demand) => ({ demand: demandText(demand), ceiling: 'the named profile' })) },
+  });
 }
 
 function hostNamespaces(request: SecurityContextRequest): HostNamespace[] {

@@ -1,0 +1,87 @@
+import type { DeviceRule, OciSeccomp, Settings } from '../types.ts';
+import { formatClause } from '../seccomp/clause.ts';
+import { isConstant } from '../seccomp/decision.ts';
+import type { Profile } from '../profile/model.ts';
+
+/** The compiled settings in plain words, a line a subject, for `portcullis entitlements compile --output text`. */
+export function describeSettings(name: string, profile: Profile, settings: Settings): string {
+  const lines: [string, string][] = [
+    ['profile', name],
+    ['capabilities', listed(settings.capabilities.bounding)],
+    ['ambient', listed(settings.capabilities.ambient)],
+    ...describeSyscalls(profile, settings),
+    [
+      'privileges',
+      settings.noNewPrivileges ? 'no program gains any by exec (no_new_privs)' : 'set-user-id programs and file capabilities count',
+    ],
+    ['network', `class ${settings.networkClass}`],
+    ['host namespaces', listed(settings.hostNamespaces)],
+    [
+      'devices',
+      settings.hostDevices
+        ? "all of the host's"
+        : settings.devices
+            .filter((rule) => rule.allow)
+            .map(device)
+            .join(', '),
+    ],
+    ['masked paths', listed(settings.maskedPaths)],
+    ['read-only paths', listed(settings.readonlyPaths)],
+    ['root file system', settings.readonlyRootfs ? 'read-only' : 'writable'],
+    ['/sys', settings.writableSys ? 'writable' : 'read-only'],
+    ['limits', listed(settings.rlimits.map(({ type, soft, hard }) => `${type} ${soft}/${hard}`))],
+    ...settings.degraded.map((sentence): [string, string] => ['degraded', sentence]),
+    ['digest', settings.digest],
+  ];
+  const width = Math.max(...lines.map(([label]) => label.length));
+  return lines.map(([label, text]) => `${label.padEnd(width)}  ${text}\n`).join('');
+}
+
+function describeSyscalls(profile: Profile, settings: Settings): [string, string][] {
+  const { syscalls } = profile;
+  if (!syscalls.filtered || settings.seccomp === undefined) return [['system calls', 'no filter']];
+  const rules = [...syscalls.rules];
+  const allowed = rules.filter(([, rule]) => isConstant(rule) && rule.otherwise === 'allow').map(([name]) => name);
+  const conditional = rules.filter(([, rule]) => !isConstant(rule));
+  const others = rules.filter(([, rule]) => isConstant(rule) && rule.otherwise !== 'allow');
+  return [
+    ['system calls', `${allowed.length} allowed, ${conditional.length} by their arguments, any other answers ${syscalls.fallback}`],
+    ...conditional.flatMap(([name, rule]) =>
+      rule.pieces.map((piece): [string, string] => ['', `${name}: ${piece.outcome} if ${formatClause(piece.when)}`]),
+    ),
+    ...others.map(([name, rule]): [string, string] => ['', `${name}: ${rule.otherwise}`]),
+    ['filter', `${settings.seccomp.bpf.length / 8} BPF instructions; ${settings.seccomp.oci.syscalls.length} OCI rules`],
+  ];
+}
+
+function device({ type, major, minor, access }: DeviceRule): string {
+  return `${type} ${major ?? '*'}:${minor ?? '*'} ${access}`;
+}
+
+function listed(items: readonly string[]): string {
+  return items.length === 0 ? 'none' : items.join(', ');
+}
+
+/** The settings as plain JSON values: the program as base64, 64-bit numbers that JSON's readers would round as texts. */
+export function settingsToJson(settings: Settings): unknown {
+  const { seccomp, rlimits, ...rest } = settings;
+  return {
+    ...rest,
+    rlimits: rlimits.map(({ type, soft, hard }) => ({ type, soft: plain(soft), hard: plain(hard) })),
+    ...(seccomp === undefined ? {} : { seccomp: { bpf: Buffer.from(seccomp.bpf).toString('base64'), oci: ociToJson(seccomp.oci) } }),
+  };
+}
+
+function ociToJson(oci: OciSeccomp): unknown {
+  return {
+    ...oci,
+    syscalls: oci.syscalls.map(({ args, ...rule }) => ({
+      ...rule,
+      ...(args === undefined ? {} : { args: args.map((arg) => ({ ...arg, value: plain(arg.value), valueTwo: plain(arg.valueTwo ?? 0) })) }),
+    })),
+  };
+}
+
+function plain(value: number | bigint): number | string {
+  return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value.toString();
+}
