@@ -1,0 +1,226 @@
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+
+const repository = join(import.meta.dirname, '..');
+const nobody = 65_534;
+
+/** A clone before its first `npm start`, with an npm of the test's own: no test here asks a registry or installs a package. */
+describe('packaging/prepare', () => {
+  let clone = '';
+  let npmLog = '';
+
+  before(() => {
+    clone = mkdtempSync(join(tmpdir(), 'portcullis-prepare-'));
+    chmodSync(clone, 0o755);
+    npmLog = join(clone, 'npm.log');
+    cpSync(join(repository, 'packaging'), join(clone, 'packaging'), { recursive: true });
+    writeFileSync(join(clone, 'package-lock.json'), '{ "packages": { "": {} } }');
+    mkdirSync(join(clone, 'cache/debian/usr/bin'), { recursive: true });
+    mkdirSync(join(clone, 'cache/debian/bin'), { recursive: true });
+    program('cache/debian/usr/bin/docker-registry', 'exit 0');
+    writeFileSync(join(clone, 'fedora'), 'ID=fedora\nVERSION_ID=44\nPRETTY_NAME="Fedora Linux 44"\n');
+    writeFileSync(join(clone, 'bullseye'), 'ID=debian\nVERSION_ID="11"\nPRETTY_NAME="Debian GNU/Linux 11 (bullseye)"\n');
+  });
+  after(() => rmSync(clone, { recursive: true }));
+
+  function program(path: string, body: string): void {
+    mkdirSync(join(clone, path, '..'), { recursive: true });
+    writeFileSync(join(clone, path), `#!/bin/sh\n${body}\n`, { mode: 0o755 });
+  }
+  /** An npm that writes down its calls, and runs `ci` as its installation. */
+  function npm(ci: string, version = '9.2.0'): void {
+    rmSync(npmLog, { force: true });
+    program('bin/npm', `echo "$*" >>${npmLog}\ncase $1 in --version) echo ${version} ;; ci) ${ci} ;; esac`);
+  }
+  const layOutTree = (): string => {
+    const folder = `node_modules/node-linux-${process.arch}/bin`;
+    return `mkdir -p ${folder} node_modules/.bin; ln -s ${process.execPath} ${folder}/node`;
+  };
+  function environment(more: Record<string, string> = {}): NodeJS.ProcessEnv {
+    return { PATH: `${join(clone, 'bin')}:/usr/sbin:/usr/bin:/sbin:/bin`, PORTCULLIS_CACHE: join(clone, 'cache'), ...more };
+  }
+  function prepare(more: Record<string, string> = {}, uid = 0): { status: number | null; text: string; seconds: number } {
+    const started = performance.now();
+    const run = spawnSync('dash', [join(clone, 'packaging/prepare'), 'test'], { cwd: '/', env: environment(more), encoding: 'utf8', uid });
+    return { status: run.status, text: run.stdout + run.stderr, seconds: (performance.now() - started) / 1000 };
+  }
+  const untouched = (): void => {
+    assert.equal(existsSync(join(clone, 'node_modules')), false);
+    assert.deepEqual(readdirSync(join(clone, 'cache')), ['debian']);
+  };
+
+  it('another user than root: one message that names root and each missing thing, and nothing is touched', () => {
+    npm('exit 1');
+    const { status, text } = prepare({}, nobody);
+    assert.equal(status, 2);
+    assert.match(text, /Nothing was installed/);
+    assert.match(text, /missing {2}root .*sudo npm test/);
+    assert.match(text, /missing {2}npm packages .*npm ci/);
+    untouched();
+  });
+
+  for (const { release, name } of [
+    { release: 'fedora', name: 'Fedora Linux 44' },
+    { release: 'bullseye', name: 'Debian GNU/Linux 11 (bullseye)' },
+  ]) {
+    it(`${name}: one message that says where to get each missing thing, and nothing is touched`, () => {
+      npm('exit 1');
+      rmSync(join(clone, 'cache/debian/usr/bin/docker-registry'));
+      const { status, text } = prepare({ PORTCULLIS_OS_RELEASE: join(clone, release) });
+      program('cache/debian/usr/bin/docker-registry', 'exit 0');
+      assert.equal(status, 2);
+      assert.ok(text.includes(`this is ${name}`), text);
+      assert.match(text, /missing {2}docker-registry .*github\.com\/distribution\/distribution/);
+      assert.match(text, /missing {2}npm packages/);
+      untouched();
+    });
+  }
+
+  it('an npm that can not read the lock file is named', () => {
+    npm('exit 1', '6.14.4');
+    const { status, text } = prepare();
+    assert.equal(status, 2);
+    assert.match(text, /npm 7 or newer .*npm 6\.14\.4/);
+    untouched();
+  });
+
+  it('a failing npm: its own words, what to do, and no mark that the tree stands', () => {
+    npm('mkdir -p node_modules; echo "npm ERR! network" >&2; exit 1');
+    const { status, text } = prepare();
+    assert.equal(status, 1);
+    assert.match(text, /npm ERR! network/);
+    assert.equal(existsSync(join(clone, 'node_modules/.portcullis-stamp')), false);
+    rmSync(join(clone, 'node_modules'), { recursive: true });
+    untouched();
+  });
+
+  it('interrupted: cleans up after itself, and the next run begins again', async () => {
+    npm('mkdir -p node_modules; sleep 30');
+    const child = spawn('dash', [join(clone, 'packaging/prepare')], { env: environment(), stdio: 'ignore', detached: true });
+    while (!existsSync(join(clone, 'node_modules'))) await pause(10);
+    process.kill(-(child.pid ?? 0), 'SIGINT');
+    const [code] = (await once(child, 'exit')) as [number | null];
+    assert.equal(code, 130);
+    assert.equal(existsSync(join(clone, 'node_modules/.portcullis-stamp')), false);
+    rmSync(join(clone, 'node_modules'), { recursive: true });
+    untouched();
+  });
+
+  it('installs what is missing once, by the lock file and without install scripts', () => {
+    npm(layOutTree());
+    const { status, text } = prepare();
+    assert.equal(status, 0, text);
+    assert.match(text, /npm packages {5}\S/);
+    assert.match(readFileSync(npmLog, 'utf8'), /^ci .*--ignore-scripts/m);
+  });
+
+  it('then finds nothing missing, says nothing and takes no time', () => {
+    npm('exit 1');
+    const { status, text, seconds } = prepare({ PORTCULLIS_OS_RELEASE: join(clone, 'fedora') });
+    assert.deepEqual({ status, text }, { status: 0, text: '' });
+    assert.ok(seconds < 0.3, `${seconds} s`);
+    assert.equal(existsSync(npmLog), false);
+  });
+
+  it('a lock file that changed: installs again', () => {
+    writeFileSync(join(clone, 'package-lock.json'), '{ "packages": { "": {}, "node_modules/new": { "version": "1.0.0" } } }');
+    npm(`rm -rf node_modules; ${layOutTree()}`);
+    assert.equal(prepare().status, 0);
+    assert.match(readFileSync(npmLog, 'utf8'), /^ci /m);
+  });
+
+  it('a lock file that changed together with the tree: installs nothing', () => {
+    const packages = {
+      '': {},
+      'node_modules/new': { version: '2.0.0' },
+      'node_modules/other': { version: '1.0.0', optional: true, os: ['win32'] },
+    };
+    writeFileSync(join(clone, 'package-lock.json'), JSON.stringify({ packages }));
+    writeFileSync(join(clone, 'node_modules/.package-lock.json'), '{ "packages": { "node_modules/new": { "version": "2.0.0" } } }');
+    npm('exit 1');
+    assert.deepEqual([prepare().status, existsSync(npmLog)], [0, false]);
+  });
+});
+
+describe('the launchers', () => {
+  let folder = '';
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'portcullis-launchers-'));
+  });
+  after(() => rmSync(folder, { recursive: true }));
+  const show =
+    'process.stdout.write(JSON.stringify({ argv: process.argv.slice(2), flags: process.execArgv, arena: process.env.MALLOC_ARENA_MAX, main: process.argv[1] }))';
+
+  function launch(command: string, args: string[]): { argv: string[]; flags: string[]; arena?: string; main: string } {
+    const run = spawnSync(command, args, {
+      cwd: '/',
+      encoding: 'utf8',
+      env: { PATH: '/usr/bin:/bin', NODE_COMPILE_CACHE: join(folder, 'compiled') },
+    });
+    assert.equal(run.status, 0, run.stderr);
+    return JSON.parse(run.stdout) as ReturnType<typeof launch>;
+  }
+  /** A package in `at`, its Node in `modules`. */
+  function install(at: string, modules: string): string {
+    mkdirSync(join(at, 'dist'), { recursive: true });
+    cpSync(join(repository, 'packaging/bin'), join(at, 'packaging/bin'), { recursive: true });
+    writeFileSync(join(at, 'dist/portcullis.js'), show);
+    mkdirSync(join(modules, `node-linux-${process.arch}/bin`), { recursive: true });
+    symlinkSync(process.execPath, join(modules, `node-linux-${process.arch}/bin/node`));
+    return join(at, 'packaging/bin/portcullis');
+  }
+
+  it('run from another folder, through symbolic links', () => {
+    const command = install(join(folder, 'plain'), join(folder, 'plain/node_modules'));
+    symlinkSync(command, join(folder, 'link'));
+    symlinkSync('link', join(folder, 'relative'));
+    assert.deepEqual(launch(join(folder, 'relative'), ['verify', 'a b']).argv, ['verify', 'a b']);
+  });
+
+  it('find a Node that npm hoisted', () => {
+    const command = install(join(folder, 'app/node_modules/portcullis'), join(folder, 'app/node_modules'));
+    assert.deepEqual(launch(command, ['ps']).argv, ['ps']);
+  });
+
+  it('give the daemon its memory settings', () => {
+    const command = install(join(folder, 'daemon'), join(folder, 'daemon/node_modules'));
+    const started = launch(`${command}d`, ['--socket', '/s']);
+    assert.deepEqual(started.argv, ['daemon', '--socket', '/s']);
+    assert.deepEqual(started.flags, ['--max-semi-space-size=2', '--optimize-for-size']);
+    assert.equal(started.arena, '1');
+  });
+
+  it('say it when there is no Node', () => {
+    const command = install(join(folder, 'bare'), join(folder, 'elsewhere'));
+    const run = spawnSync(command, [], { encoding: 'utf8' });
+    assert.equal(run.status, 4);
+    assert.match(run.stderr, /CLI_NODE_MISSING/);
+  });
+
+  it('run the sources of a checkout while they are newer than the bundle', () => {
+    const at = join(folder, 'checkout');
+    const command = install(at, join(at, 'node_modules'));
+    for (const room of ['base', 'trust', 'entitlements', 'cni-plugins', 'runtime', 'cli']) mkdirSync(join(at, room));
+    writeFileSync(join(at, 'cli/main.ts'), show);
+    assert.equal(launch(command, []).main, join(at, 'cli/main.ts'));
+    writeFileSync(join(at, 'dist/portcullis.js'), show);
+    assert.equal(launch(command, []).main, join(at, 'dist/portcullis.js'));
+  });
+});
