@@ -73,7 +73,7 @@ const fixes: Readonly<Record<string, string>> = {
 /** The failure of system call `call` on `on`, by its errno. `why` and `fix` replace the errno's own words where more is known. */
 export function kernelError(errno: string | number, call: string, on: string, why?: string, fix?: string): PortcullisError<KernelCode> {
   const name = typeof errno === 'number' ? errnoName(errno) : errno;
-  const number = typeof errno === 'number' ? errno : constants.errno[errno as keyof typeof constants.errno];
+  const number = typeof errno === 'number' ? errno : (constants.errno as Partial<Record<string, number>>)[errno];
   const text = number === undefined ? name : getSystemErrorMessage(-number);
   return new PortcullisError({
     code: `KERNEL_${name}`,

@@ -56,6 +56,8 @@ export async function startKernelWorker(): Promise<Kernel> {
     pinNamespaces: (input) => namespaces.call('pinNamespaces', input),
     configureNamespaces: (input) => namespaces.call('configureNamespaces', input),
     unpinNamespaces: (dir) => namespaces.call('unpinNamespaces', dir),
-    close: async () => void (await Promise.all([mounts.close(), namespaces.close(), files.close()])),
+    async close() {
+      await Promise.all([mounts.close(), namespaces.close(), files.close()]);
+    },
   };
 }

@@ -6,6 +6,7 @@ import { hostname } from 'node:os';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { CLONE_NEWNET, MSG_DONTWAIT, closeFd, inNamespaces, recv, send, sethostname, setns, startKernelWorker, unshare } from './index.ts';
+import type { WindowAnswer } from './window.fixture.ts';
 import { temporaryFolder } from './temporary.fixture.ts';
 
 /** The network namespaces of all threads of this process. */
@@ -56,13 +57,7 @@ test('windows of two Workers at once: inside, back outside, and sockets that sta
     const workers = [1, 2].map(() => new Worker(url, { workerData: { pins } }));
     const answers = await Promise.all(workers.map((worker) => once(worker, 'message')));
     for (const [answer] of answers) {
-      const { before, inside, after, netlink, codes } = answer as {
-        before: string;
-        inside: string;
-        after: string;
-        netlink: number;
-        codes: object;
-      };
+      const { before, inside, after, netlink, codes } = answer as WindowAnswer;
       assert.equal(before, readlinkSync('/proc/self/ns/net'));
       assert.equal(after, before);
       assert.notEqual(inside, before);

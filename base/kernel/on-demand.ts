@@ -14,8 +14,8 @@ export interface OnDemand<Thing extends Closable> {
 /** Starts a thing by `start` when it is needed; ends it `idleMs` after its last use, or with a use that finds it broken. */
 export function onDemand<Thing extends Closable>(idleMs: number, start: () => Promise<Thing>): OnDemand<Thing> {
   let thing: Promise<Thing> | undefined;
-  let uses = 0;
   let timer: NodeJS.Timeout | undefined;
+  let uses = 0;
   let closed = false;
   const ending = new Set<Promise<void>>();
 
@@ -41,7 +41,7 @@ export function onDemand<Thing extends Closable>(idleMs: number, start: () => Pr
         throw error;
       } finally {
         uses -= 1;
-        if (uses === 0 && !closed && thing !== undefined) timer = setTimeout(end, idleMs).unref();
+        if (uses === 0) timer = setTimeout(end, idleMs).unref();
       }
     },
     async close() {

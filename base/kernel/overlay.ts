@@ -42,7 +42,10 @@ export function mountOverlay(overlay: Overlay): void {
   if ((upper === undefined) !== (work === undefined)) {
     throw kernelError('EINVAL', 'mount overlay', target, 'upper and work go together');
   }
-  if (upper === undefined && lower.length === 1) return bindMount(first, target, { readonly: true });
+  if (upper === undefined && lower.length === 1) {
+    bindMount(first, target, { readonly: true });
+    return;
+  }
   const held: number[] = [];
   try {
     if (!mountByLayers(overlay, held)) mountByOptions(overlay, held);

@@ -50,6 +50,8 @@ const codes = {
   nested: codeOf(() => inNamespaces({ net }, () => inNamespaces({ uts }, own))),
   wrongType: codeOf(() => inNamespaces({ net: uts }, own)),
 };
-parentPort?.postMessage({ before, inside, after: own(), netlink, codes });
+const answer = { before, inside, after: own(), netlink, codes };
+export type WindowAnswer = typeof answer;
+parentPort?.postMessage(answer);
 closeFd(net);
 closeFd(uts);

@@ -1,6 +1,6 @@
 import { parentPort } from 'node:worker_threads';
 import type { Worker } from 'node:worker_threads';
-import { PortcullisError, asPortcullisError, errorFromJson, errorToJson } from '../errors/index.ts';
+import { PortcullisError, asPortcullisError, errorFromJson, errorToJson, reasonOf } from '../errors/index.ts';
 import type { SerialisedError } from '../errors/index.ts';
 
 interface Request {
@@ -61,16 +61,20 @@ export async function connectCalls<Calls extends Offer>(worker: Worker): Promise
     worker.unref();
     idle?.();
   };
-  const lose = (why: string, cause?: unknown): void => {
-    lost ??= workerGone(why, cause);
-    for (const { reject } of pending.values()) reject(lost);
+  const lose = (why: string, cause?: unknown): PortcullisError => {
+    const error = (lost ??= workerGone(why, cause));
+    for (const { reject } of pending.values()) reject(error);
     pending.clear();
     idle?.();
+    return error;
   };
 
   const ready = new Promise<void>((resolve, reject) => {
     worker.on('message', (message: Reply | 'ready') => {
-      if (message === 'ready') return resolve();
+      if (message === 'ready') {
+        resolve();
+        return;
+      }
       const waiting = pending.get(message.id);
       pending.delete(message.id);
       if ('error' in message) waiting?.reject(errorFromJson(message.error));
@@ -78,12 +82,10 @@ export async function connectCalls<Calls extends Offer>(worker: Worker): Promise
       settled();
     });
     worker.once('error', (error) => {
-      lose(`the Worker failed: ${error instanceof Error ? error.message : String(error)}`, error);
-      reject(lost);
+      reject(lose(`the Worker failed: ${reasonOf(error)}`, error));
     });
     worker.once('exit', () => {
-      lose('the Worker has ended');
-      reject(lost);
+      reject(lose('the Worker has ended'));
     });
   });
   await ready;
