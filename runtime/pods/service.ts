@@ -180,7 +180,10 @@ export function createSandboxService(parts: {
           if (record.phase === 'creating') await takeBack(record);
           else if (record.phase === 'stopping' || lost) await stopLocked(record.id);
         } catch (cause) {
-          log.error({ sandbox: record.id, cause: reasonOf(cause) }, 'this sandbox could not be brought in order; its next request, or the next start, tries again');
+          log.error(
+            { sandbox: record.id, cause: reasonOf(cause) },
+            'this sandbox could not be brought in order; its next request, or the next start, tries again',
+          );
         }
       }
     },

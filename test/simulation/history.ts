@@ -43,7 +43,13 @@ async function boot(world: World, scheduler: Scheduler, odds: { crash: number; f
     log,
     effects: containerEffects(world, life, scheduler),
   });
-  const sandboxes = createSandboxService({ records: sandboxRecords, lock, log, containers, effects: sandboxEffects(world, life, scheduler) });
+  const sandboxes = createSandboxService({
+    records: sandboxRecords,
+    lock,
+    log,
+    containers,
+    effects: sandboxEffects(world, life, scheduler),
+  });
   const recovered = (async () => {
     await containers.recover();
     await sandboxes.recover((dir) => world.namespaces.has(dir));
@@ -70,11 +76,21 @@ async function bootUntilUp(world: World, scheduler: Scheduler, odds: { crash: nu
 }
 
 function podConfig(index: number): PodSandboxConfig {
-  return { metadata: { name: `p${index}`, namespace: 'ns', uid: `u${index}`, attempt: 0 }, hostname: '', logDirectory: '', portMappings: [], labels: {}, annotations: {} } as PodSandboxConfig;
+  return {
+    metadata: { name: `p${index}`, namespace: 'ns', uid: `u${index}`, attempt: 0 },
+    hostname: '',
+    logDirectory: '',
+    portMappings: [],
+    labels: {},
+    annotations: {},
+  } as PodSandboxConfig;
 }
 
 function containerConfig(name: string, image: string): ContainerConfig {
-  return { metadata: { name, attempt: 0 }, image: { image, annotations: {}, userSpecifiedImage: '', runtimeHandler: '', imageRef: '' } } as unknown as ContainerConfig;
+  return {
+    metadata: { name, attempt: 0 },
+    image: { image, annotations: {}, userSpecifiedImage: '', runtimeHandler: '', imageRef: '' },
+  } as unknown as ContainerConfig;
 }
 
 export interface HistoryResult {
@@ -122,7 +138,8 @@ export async function playHistory(seed: number): Promise<HistoryResult> {
       const record = node.containers.require(id);
       const process = world.processes.get(id);
       if (started) assert.ok(['running', 'exited'].includes(record.phase), `started container ${id} is ${record.phase}`);
-      if (record.phase === 'exited' && record.reason !== 'StartError') assert.equal(record.exitCode, process?.exit?.code, `exit code of ${id}`);
+      if (record.phase === 'exited' && record.reason !== 'StartError')
+        assert.equal(record.exitCode, process?.exit?.code, `exit code of ${id}`);
     }
     for (const image of world.everRan.values()) assert.equal(image, 'signed');
   };
@@ -131,7 +148,8 @@ export async function playHistory(seed: number): Promise<HistoryResult> {
     async () => {
       const index = Math.floor(random() * 4);
       const { id } = await call((n) => n.sandboxes.run(podConfig(index), '')).catch((cause: unknown) => {
-        if (isPortcullisError(cause) && cause.code === 'RUNTIME_SANDBOX_NAME_TAKEN' && pods.get(index)?.stopped === true) return { id: pods.get(index)?.id ?? '' };
+        if (isPortcullisError(cause) && cause.code === 'RUNTIME_SANDBOX_NAME_TAKEN' && pods.get(index)?.stopped === true)
+          return { id: pods.get(index)?.id ?? '' };
         throw cause;
       });
       if (pods.has(index)) assert.equal(id, pods.get(index)?.id, 'a repeated request answers the same id');
@@ -149,7 +167,10 @@ export async function playHistory(seed: number): Promise<HistoryResult> {
     async () => {
       const pod = pick([...pods.values()].filter((one) => !one.stopped));
       if (pod === undefined) return;
-      await assert.rejects(call((n) => n.containers.create(pod.id, containerConfig('evil', 'unsigned'))), { code: 'DENIED' });
+      await assert.rejects(
+        call((n) => n.containers.create(pod.id, containerConfig('evil', 'unsigned'))),
+        { code: 'DENIED' },
+      );
     },
     async () => {
       const entry = pick([...containers].filter(([, one]) => !one.started && pods.get(one.pod)?.stopped === false));
@@ -183,7 +204,8 @@ export async function playHistory(seed: number): Promise<HistoryResult> {
       const id = pods.get(index)?.id ?? '';
       await call((n) => n.sandboxes.stop(id));
       pods.set(index, { id, stopped: true });
-      for (const container of containers.values()) if (container.pod === index) assert.equal(node.containers.require(container.id).phase, 'exited');
+      for (const container of containers.values())
+        if (container.pod === index) assert.equal(node.containers.require(container.id).phase, 'exited');
     },
     async () => {
       const index = pick([...pods.keys()]);

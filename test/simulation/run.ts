@@ -18,4 +18,6 @@ for (let seed = first; seed < first + count; seed += 1) {
     process.exit(1);
   }
 }
-console.log(`${count} histories, ${steps} requests, ${crashes} crashes, no invariant broken, ${((performance.now() - begin) / 1000).toFixed(1)} s (seeds ${first} to ${first + count - 1})`);
+console.log(
+  `${count} histories, ${steps} requests, ${crashes} crashes, no invariant broken, ${((performance.now() - begin) / 1000).toFixed(1)} s (seeds ${first} to ${first + count - 1})`,
+);

@@ -72,7 +72,11 @@ export interface Incarnation {
   act<T>(name: string, body: () => T, canFail?: boolean): Promise<T>;
 }
 
-export function createIncarnation(scheduler: Scheduler, odds: { readonly crash: number; readonly fail: number }, onCrash: () => void): Incarnation {
+export function createIncarnation(
+  scheduler: Scheduler,
+  odds: { readonly crash: number; readonly fail: number },
+  onCrash: () => void,
+): Incarnation {
   let alive = true;
   const maybeDie = (): boolean => {
     if (alive && scheduler.random() < odds.crash) {
@@ -166,7 +170,8 @@ export function containerEffects(world: World, life: Incarnation, scheduler: Sch
     admit: (config) =>
       life.act('admit', () => {
         const image = config.image?.image ?? '';
-        if (image !== 'signed') throw new PortcullisError({ code: 'DENIED', kind: 'denied', attempted: 'admit', on: image, why: 'unsigned', fix: 'sign it' });
+        if (image !== 'signed')
+          throw new PortcullisError({ code: 'DENIED', kind: 'denied', attempted: 'admit', on: image, why: 'unsigned', fix: 'sign it' });
         return { imageId: image, imageRef: image, verdictId: 'v', token: undefined };
       }),
     prepare: (record) =>

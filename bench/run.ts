@@ -1,0 +1,104 @@
+/**
+ * `npm run bench`: critest's own benchmarks on this daemon and on containerd, alternately in one run, and the ratios of their medians.
+ * Needs `test/peers/get crictl critest images containerd runc`. Timings never fail anything.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpus, loadavg, release, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { peers, repository } from '../test/conformance/endpoint.ts';
+import { percentile, readSamples, summed } from './samples.ts';
+import type { Samples } from './samples.ts';
+
+const { values } = parseArgs({
+  options: { rounds: { type: 'string', default: '2' }, only: { type: 'string' }, parameters: { type: 'string' } },
+});
+const missing = ['critest', 'critimages', 'containerd', 'runc'].filter((name) => !existsSync(join(peers, 'bin', name)));
+if (missing.length > 0) {
+  console.error(`bench: ${missing.join(', ')} missing; build with: test/peers/get crictl critest images containerd runc`);
+  process.exit(4);
+}
+const parameters = values.parameters ?? join(repository, 'test/peers/bench-params.yaml');
+const folder = mkdtempSync(join(tmpdir(), 'pc-bench-'));
+run(process.execPath, ['packaging/build.ts']);
+
+const critest = (reports: string): string[] => [
+  ...['-benchmark', '-ginkgo.focus', 'benchmark', '-benchmarking-params-file', parameters],
+  ...['-benchmarking-output-dir', reports, '-report-dir', reports, '-ginkgo.no-color'],
+];
+for (let round = 1; round <= Number(values.rounds); round += 1) {
+  for (const runtime of ['portcullis', 'containerd'].filter((name) => values.only === undefined || values.only === name)) {
+    const reports = join(folder, runtime, String(round));
+    mkdirSync(reports, { recursive: true });
+    console.log(`round ${round}: ${runtime} (load ${loadavg()[0]?.toFixed(1) ?? '?'})`);
+    if (runtime === 'portcullis')
+      run('unshare', ['-m', '-n', process.execPath, join(import.meta.dirname, 'inside.ts'), ...critest(reports)]);
+    else runContainerd(reports);
+  }
+}
+
+const ours = collect('portcullis');
+const theirs = collect('containerd');
+console.log(`\n${cpus().length} processors, kernel ${release()}; medians in ms (95th percentile), ratio of the medians\n`);
+console.log('| operation | portcullis | containerd | ratio |\n|---|---|---|---|');
+for (const [name, parts] of rows(ours)) {
+  const [a, b] = [ours, theirs].map((samples) => summed(samples, parts));
+  if (a === undefined || b === undefined || a.length === 0) continue;
+  const ratio = b.length === 0 ? '–' : (percentile(a, 0.5) / percentile(b, 0.5)).toFixed(2);
+  console.log(`| ${name} | ${format(a)} | ${b.length === 0 ? '–' : format(b)} | ${ratio} |`);
+}
+rmSync(folder, { recursive: true, force: true });
+
+function rows(samples: Samples): [string, string[]][] {
+  const single = [...samples.keys()].map((name): [string, string[]] => [name, [name]]);
+  return [
+    ...single,
+    ['CreateContainer + StartContainer', ['CreateContainer', 'StartContainer']],
+    ['StopPodSandbox + RemovePodSandbox', ['StopPodSandbox', 'RemovePodSandbox']],
+  ];
+}
+
+function format(values: readonly number[]): string {
+  return `${percentile(values, 0.5).toFixed(1)} (${percentile(values, 0.95).toFixed(1)})`;
+}
+
+function collect(runtime: string): Samples {
+  const all = new Map<string, number[]>();
+  for (let round = 1; round <= Number(values.rounds); round += 1) {
+    const reports = join(folder, runtime, String(round));
+    if (!existsSync(reports)) continue;
+    for (const [name, samples] of readSamples(reports)) all.set(name, [...(all.get(name) ?? []), ...samples]);
+  }
+  return all;
+}
+
+function runContainerd(reports: string): void {
+  const script = join(repository, 'test/peers/run-containerd');
+  const environment = { ...process.env, PEERS: peers, D: join(folder, 'containerd-state') };
+  run('bash', [script, 'start'], environment);
+  const endpoint = `unix://${environment.D}/containerd.sock`;
+  run(
+    'bash',
+    [script, 'exec', join(peers, 'bin/critest'), '-runtime-endpoint', endpoint, '-image-endpoint', endpoint, ...critest(reports)],
+    environment,
+  );
+  run('bash', [script, 'stop'], environment);
+}
+
+function run(command: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env): void {
+  const result = spawnSync(command, args, {
+    cwd: repository,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env,
+    encoding: 'utf8',
+    maxBuffer: 2 ** 28,
+  });
+  if (result.status === 0) {
+    for (const line of result.stdout.split('\n').filter((one) => one.startsWith('::'))) console.log(line.slice(2));
+    return;
+  }
+  console.error(
+    `${result.stdout.slice(-4_000)}${result.stderr.slice(-4_000)}\nbench: ${command} ${args.slice(0, 3).join(' ')} … failed (${String(result.status ?? result.signal)})`,
+  );
+}

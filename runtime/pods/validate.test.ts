@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
+import { toPortMappings } from './port-mappings.ts';
+import { planSandbox } from './validate.ts';
+
+function pod(part: Partial<PodSandboxConfig> = {}, linux: object = {}): PodSandboxConfig {
+  const base = {
+    metadata: { name: 'web', namespace: 'shop', uid: 'u-1', attempt: 2 },
+    hostname: '',
+    logDirectory: '',
+    portMappings: [],
+    labels: {},
+    annotations: {},
+  };
+  return { ...base, linux: { cgroupParent: '', sysctls: {}, ...linux }, ...part } as PodSandboxConfig;
+}
+
+test('a plain pod: its name, its host name, the default sysctls', () => {
+  const plan = planSandbox(pod());
+  assert.equal(plan.name, 'k8s_web_shop_u-1_2');
+  assert.equal(plan.hostname, 'web');
+  assert.equal(plan.sysctls['net.ipv4.ip_unprivileged_port_start'], '0');
+});
+
+for (const [name, config] of [
+  ['no metadata', { ...pod(), metadata: undefined }],
+  ['an empty uid', pod({ metadata: { name: 'a', namespace: 'b', uid: '', attempt: 0 } })],
+  ['a uid with a slash', pod({ metadata: { name: 'a', namespace: 'b', uid: '../x', attempt: 0 } })],
+  ['a relative log folder', pod({ logDirectory: 'logs' })],
+  ['a log folder with ..', pod({ logDirectory: '/var/../etc' })],
+  ['a host name with a line feed', pod({ hostname: 'a\nb' })],
+  ['a DNS server with a line feed', pod({ dnsConfig: { servers: ['1.1.1.1\nsearch evil'], searches: [], options: [] } })],
+] as const) {
+  test(`refused: ${name}`, () => assert.throws(() => planSandbox(config as PodSandboxConfig), { code: 'RUNTIME_BAD_SANDBOX' }));
+}
+
+for (const [name, sysctls, options] of [
+  ['a sysctl of the host', { 'kernel.core_pattern': '|/bin/x' }, {}],
+  ['a value with + (CVE-2022-0811)', { 'kernel.shm_rmid_forced': '1+kernel.core_pattern=|/x' }, {}],
+  ['a net sysctl on the host’s network', { 'net.core.somaxconn': '1' }, { network: 2 }],
+  ['an ipc sysctl in the host’s IPC', { 'kernel.msgmax': '1' }, { ipc: 2 }],
+  ['a path that climbs', { 'net.ipv4/../../kernel.core_pattern': '1' }, {}],
+] as const) {
+  test(`refused: ${name}`, () => {
+    assert.throws(() => planSandbox(pod({}, { sysctls, securityContext: { namespaceOptions: options } })), { code: 'RUNTIME_BAD_SYSCTL' });
+  });
+}
+
+test('sysctls of namespaces that the pod has for itself are taken', () => {
+  const plan = planSandbox(
+    pod({}, { sysctls: { 'net.core.somaxconn': '1024', 'kernel.shm_rmid_forced': '1', 'fs.mqueue.msg_max': '100' } }),
+  );
+  assert.equal(plan.sysctls['net.core.somaxconn'], '1024');
+});
+
+test('a user namespace is refused by name', () => {
+  assert.throws(() => planSandbox(pod({}, { securityContext: { namespaceOptions: { usernsOptions: { mode: 0, uids: [], gids: [] } } } })), {
+    code: 'RUNTIME_UNSUPPORTED',
+  });
+});
+
+test('port mappings: only those with a host port, and only legal ones', () => {
+  assert.deepEqual(toPortMappings([{ protocol: 0, containerPort: 80, hostPort: 0, hostIp: '' }]), []);
+  assert.deepEqual(toPortMappings([{ protocol: 1, containerPort: 53, hostPort: 5353, hostIp: '127.0.0.1' }]), [
+    { protocol: 'udp', containerPort: 53, hostPort: 5353, hostIp: '127.0.0.1' },
+  ]);
+  assert.throws(() => toPortMappings([{ protocol: 0, containerPort: 80, hostPort: 70_000, hostIp: '' }]), { code: 'RUNTIME_BAD_PORT' });
+});

@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { openDatabase } from '../../base/storage/index.ts';
+import { now } from './identity.ts';
+import { keyedLock } from './keyed-lock.ts';
+import { openRecords, recordsSchema } from './records.ts';
+import type { Keyed } from './records.ts';
+import { settleAll } from './settle.ts';
+
+interface Thing extends Keyed {
+  readonly bytes: Uint8Array;
+}
+
+test('records come back from disk as they were, in order of creation', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'records-'));
+  const open = () => openDatabase({ path: join(folder, 'db'), migrations: [{ version: 1, sql: recordsSchema }] });
+  try {
+    const first = await open();
+    const records = await openRecords<Thing>(first, 'sandbox');
+    await records.put({ id: 'bb1', name: 'b', bytes: Uint8Array.from([0, 255]) });
+    await records.put({ id: 'aa1', name: 'a', bytes: Uint8Array.from([]) });
+    await records.put({ id: 'bb1', name: 'b', bytes: Uint8Array.from([1, 2]) });
+    await records.delete('aa1');
+    await records.delete('aa1');
+    await first.close();
+    const second = await open();
+    const again = await openRecords<Thing>(second, 'sandbox');
+    assert.deepEqual(again.list(), [{ id: 'bb1', name: 'b', bytes: Uint8Array.from([1, 2]) }]);
+    assert.equal(again.find('bb')?.id, 'bb1');
+    assert.equal(again.find(''), undefined);
+    assert.equal(again.byName('a'), undefined);
+    await second.close();
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('one key is one queue; another key does not wait; a failure does not block the next', async () => {
+  const lock = keyedLock();
+  const seen: string[] = [];
+  let release: () => void = () => undefined;
+  const held = new Promise<void>((resolve) => (release = resolve));
+  const first = lock('a', async () => {
+    await held;
+    seen.push('first');
+    throw new Error('first');
+  });
+  const second = lock('a', () => Promise.resolve(void seen.push('second')));
+  await lock('b', () => Promise.resolve(void seen.push('other')));
+  release();
+  await assert.rejects(first, /first/);
+  await second;
+  assert.deepEqual(seen, ['other', 'first', 'second']);
+});
+
+test('settleAll waits for the slow part before it fails', async () => {
+  let done = false;
+  const slow = new Promise<void>((resolve) => setTimeout(resolve, 20)).then(() => void (done = true));
+  await assert.rejects(settleAll([Promise.reject(new Error('fast')), slow]), /fast/);
+  assert.equal(done, true);
+});
+
+test('the clock never gives one instant twice', () => {
+  const times = Array.from({ length: 1000 }, now);
+  assert.equal(new Set(times).size, 1000);
+});

@@ -1,0 +1,62 @@
+/** Runs in namespaces of its own (see run.ts): images, daemon, critest, summary. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { peers, prepareNamespaces, serveSignedImages, startDaemon } from './endpoint.ts';
+import { formatSummary, summarise } from './report.ts';
+
+const { values } = parseArgs({
+  options: { focus: { type: 'string' }, 'keep-logs': { type: 'string' }, runtime: { type: 'string' } },
+});
+/** Longer than any healthy run: then the suite hangs, which is a failure. */
+const limitMs = 15 * 60_000;
+const expected = JSON.parse(readFileSync(join(import.meta.dirname, 'expected.json'), 'utf8')) as { readonly passed: number };
+
+prepareNamespaces();
+const folder = mkdtempSync(join(tmpdir(), 'pc-conf-'));
+const reports = values['keep-logs'] ?? join(folder, 'report');
+mkdirSync(reports, { recursive: true });
+const images = await serveSignedImages(folder);
+const daemon = await startDaemon(folder, images.policyFile, values.runtime === undefined ? [] : ['--default-runtime', values.runtime]);
+console.log(`${images.images} images, each signed; daemon ${daemon.pid} answers on its socket`);
+
+const endpoint = `unix://${daemon.socket}`;
+const jsonReport = join(reports, 'critest.json');
+const output = openSync(join(reports, 'critest.log'), 'w');
+const critest = spawn(
+  join(peers, 'bin/critest'),
+  [
+    ...['-runtime-endpoint', endpoint, '-image-endpoint', endpoint, '-report-dir', reports],
+    // The digest in that spec is of an image that nobody can build again; digest pulls have tests of our own.
+    ...['-ginkgo.skip', 'public image with digest', '-ginkgo.json-report', jsonReport, '-ginkgo.flake-attempts', '2', '-ginkgo.no-color'],
+    ...(values.focus === undefined ? [] : ['-ginkgo.focus', values.focus]),
+  ],
+  { stdio: ['ignore', output, output], env: { ...process.env, PATH: `${join(peers, 'bin')}:${process.env['PATH'] ?? ''}` } },
+);
+const timer = setTimeout(() => critest.kill('SIGKILL'), limitMs);
+const [code, signal] = (await once(critest, 'exit')) as [number | null, NodeJS.Signals | null];
+clearTimeout(timer);
+
+let ok = signal === null;
+if (signal !== null) console.log(`critest hung and was ended after ${limitMs / 60_000} minutes`);
+else {
+  const focus = values.focus === undefined ? undefined : new RegExp(values.focus);
+  const summary = summarise(
+    JSON.parse(readFileSync(jsonReport, 'utf8')),
+    (name) => !name.includes('public image with digest') && (focus === undefined || focus.test(name.replaceAll(' › ', ' '))),
+  );
+  console.log(formatSummary(summary));
+  ok = focus === undefined ? summary.passed >= expected.passed : summary.failed === 0;
+  console.log(
+    `${summary.passed} passed, ${summary.failed} failed, ${summary.skipped} skipped; at least ${expected.passed} must pass (critest exit ${String(code)})`,
+  );
+}
+await daemon.stop();
+await images.stop();
+if (!ok) console.log(readFileSync(join(folder, 'daemon.log'), 'utf8').split('\n').slice(-60).join('\n'));
+if (values['keep-logs'] !== undefined) console.log(`logs: ${values['keep-logs']} and ${folder}`);
+else rmSync(folder, { recursive: true, force: true });
+process.exit(ok ? 0 : 1);
