@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, globSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { pathToFileURL } from 'node:url';
+import { layOut } from './package.ts';
+
+const repository = join(import.meta.dirname, '..');
+
+describe('the package', () => {
+  let folder = '';
+  before(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'portcullis-package-'));
+    await layOut(join(folder, 'package'), { types: false });
+    // What npm would install beside it: all that its manifest still asks for.
+    symlinkSync(join(repository, 'node_modules'), join(folder, 'node_modules'));
+    symlinkSync(join(folder, 'package/packaging/bin/portcullis'), join(folder, 'portcullis'));
+  });
+  after(() => rmSync(folder, { recursive: true }));
+
+  function portcullis(...args: string[]): { status: number | null; text: string } {
+    const run = spawnSync(join(folder, 'portcullis'), args, { cwd: '/', encoding: 'utf8' });
+    return { status: run.status, text: run.stdout + run.stderr };
+  }
+
+  it('runs from any folder', () => {
+    assert.match(portcullis('--version').text, /^\d+\.\d+\.\d+\n$/);
+  });
+
+  for (const command of ['quickstart', 'doctor', 'daemon', 'sign', 'verify', 'policy']) {
+    it(`${command} --help says how, with an example`, () => {
+      const { status, text } = portcullis(command, '--help');
+      assert.equal(status, 0, text);
+      assert.match(text, new RegExp(`Usage: portcullis ${command}`));
+    });
+  }
+
+  it('a wrong command is refused with exit code 2', () => {
+    assert.equal(portcullis('conquer').status, 2);
+  });
+
+  it('calls the kernel, and finds its own table of packages', () => {
+    const { status, text } = portcullis('doctor', '--output', 'json');
+    assert.ok(status === 0 || status === 1, text);
+    assert.ok('ready' in (JSON.parse(text) as object));
+  });
+
+  it('holds every Worker', () => {
+    const workers = globSync('{base,trust,entitlements,cni-plugins,runtime}/**/*.worker.ts', { cwd: repository }).map((file) =>
+      basename(file, '.ts'),
+    );
+    assert.ok(workers.length > 0);
+    assert.equal(new Set(workers).size, workers.length, 'two Workers have one name');
+    assert.deepEqual(readdirSync(join(folder, 'package/dist/workers')).sort(), workers.map((name) => `${name}.js`).sort());
+  });
+
+  for (const library of ['trust', 'entitlements', 'network', 'runtime']) {
+    it(`portcullis/${library} can be imported`, () => {
+      const url = pathToFileURL(join(folder, `package/dist/${library}.js`)).href;
+      const run = spawnSync(
+        process.execPath,
+        ['--input-type=module', '--eval', `const room = await import('${url}'); process.exit(Object.keys(room).length > 0 ? 0 : 1)`],
+        { encoding: 'utf8' },
+      );
+      assert.equal(run.status, 0, run.stderr);
+    });
+  }
+
+  it('has everything its manifest names', () => {
+    for (const path of ['packaging/bin/portcullisd', 'packaging/prepare', 'LICENSE', 'docs/architecture.md'])
+      assert.ok(existsSync(join(folder, 'package', path)), path);
+  });
+});
