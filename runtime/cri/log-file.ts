@@ -7,7 +7,7 @@ import { asPortcullisError } from '../../base/errors/index.ts';
 import { parseLogLine } from './log-line.ts';
 import type { LogEntry } from './log-line.ts';
 
-export interface ReadLogOptions {
+export interface FollowLogOptions {
   /** Only the last so many lines of the container. Default: all. */
   readonly tail?: number;
   /** Goes on until the container has ended, through rotations. */
@@ -25,7 +25,7 @@ const longestLine = 1024 * 1024;
 const recheckMs = 1000;
 
 /** Reads a container's log. Throws CRI_LOG_UNREADABLE. */
-export async function* readContainerLog(path: string, options: ReadLogOptions = {}): AsyncGenerator<LogEntry> {
+export async function* followContainerLog(path: string, options: FollowLogOptions = {}): AsyncGenerator<LogEntry> {
   let file = await openLog(path);
   try {
     let position = options.tail === undefined ? 0 : await tailPosition(file, options.tail);

@@ -1,0 +1,26 @@
+import type { Command } from 'commander';
+
+/** A command's module is loaded only when that command runs: the list below is all that help needs. */
+interface Entry {
+  readonly name: string;
+  readonly summary: string;
+  readonly load: () => Promise<{ register(program: Command): void }>;
+}
+
+export const commands: readonly Entry[] = [
+  { name: 'quickstart', summary: 'the whole story on an embedded registry', load: () => import('./quickstart.ts') },
+  { name: 'doctor', summary: 'say what this machine has, what is degraded and why', load: () => import('./doctor.ts') },
+  { name: 'daemon', summary: 'serve the CRI endpoint (portcullisd)', load: () => import('./daemon.ts') },
+  { name: 'policy', summary: 'write, check and explain trust policies', load: () => import('./policy.ts') },
+  { name: 'sign', summary: 'sign an image with a key, as cosign does, or make such a key', load: () => import('./sign.ts') },
+  { name: 'verify', summary: 'decide whether an image may run, and say why', load: () => import('./verify.ts') },
+  {
+    name: 'entitlements',
+    summary: 'check and compile entitlement profiles: what a workload may do',
+    load: () => import('./entitlements.ts'),
+  },
+  { name: 'pods', summary: 'list pods', load: () => import('./pods.ts') },
+  { name: 'ps', summary: 'list containers', load: () => import('./ps.ts') },
+  { name: 'logs', summary: "print a container's log", load: () => import('./logs.ts') },
+  { name: 'exec', summary: 'run a command in a container; exits with the exit code of the command', load: () => import('./exec.ts') },
+];

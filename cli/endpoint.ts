@@ -1,0 +1,29 @@
+import { Option } from 'commander';
+import type { Command } from 'commander';
+import { resolve } from 'node:path';
+import type { PortcullisError } from '../base/errors/index.ts';
+import { createCriClient } from '../runtime/index.ts';
+import type { CriClient } from '../runtime/index.ts';
+import { exitCodes } from './output.ts';
+
+/** Adds `--socket`, which every command has that talks to a running daemon. */
+export function withSocket(command: Command): Command {
+  const option = new Option('--socket <path>', 'unix socket of the running daemon');
+  return command.addOption(option.env('PORTCULLIS_SOCKET').default('/run/portcullis/portcullis.sock'));
+}
+
+/** Runs `body` with a client of the daemon behind `socket`, a path with or without `unix://`. */
+export async function withClient<T>(socket: string, body: (client: CriClient) => Promise<T>): Promise<T> {
+  const client = createCriClient(resolve(socket.replace(/^unix:(\/\/)?/, '')));
+  try {
+    return await body(client);
+  } finally {
+    client.close();
+  }
+}
+
+/** What a daemon's failure exits with, where it is not 2 or 4: a no, or no decision. */
+export function exitCodeOf(error: PortcullisError): number | undefined {
+  if (error.kind === 'denied') return exitCodes.no;
+  return error.kind === 'undecided' ? exitCodes.undecided : undefined;
+}

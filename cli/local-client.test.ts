@@ -1,0 +1,158 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { PortcullisError } from '../base/errors/index.ts';
+import { createLogger } from '../base/log/index.ts';
+import { ContainerState, createCriServer, PodSandboxState } from '../runtime/index.ts';
+
+// pods, ps, logs and exec as processes of their own, against a server with canned answers on a real socket.
+
+let folder: string;
+let server: Awaited<ReturnType<typeof createCriServer>>;
+const now = BigInt(Date.now()) * 1_000_000n;
+const minute = 60_000_000_000n;
+
+const pods = [
+  {
+    id: 'a'.repeat(64),
+    metadata: { name: 'web', namespace: 'pay', uid: 'u1', attempt: 0 },
+    state: PodSandboxState.SANDBOX_READY,
+    createdAt: now - 3n * minute,
+  },
+  {
+    id: 'b'.repeat(64),
+    metadata: { name: 'old', namespace: 'pay', uid: 'u2', attempt: 1 },
+    state: PodSandboxState.SANDBOX_NOTREADY,
+    createdAt: now - 90n * minute,
+  },
+];
+const containers = [
+  { id: `c1${'0'.repeat(62)}`, name: 'app', pod: 0, state: ContainerState.CONTAINER_RUNNING },
+  { id: `c2${'0'.repeat(62)}`, name: 'side', pod: 0, state: ContainerState.CONTAINER_RUNNING },
+  { id: `d3${'0'.repeat(62)}`, name: 'app', pod: 1, state: ContainerState.CONTAINER_EXITED },
+].map(({ id, name, pod, state }) => ({
+  id,
+  podSandboxId: pods[pod]?.id ?? '',
+  metadata: { name, attempt: 0 },
+  image: { userSpecifiedImage: 'localhost:5000/app:1' },
+  imageRef: 'sha256:0123',
+  state,
+  createdAt: now - minute,
+}));
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'portcullis-cli-'));
+  const log = join(folder, '0.log');
+  const time = '2026-11-20T08:00:00.000000000Z';
+  await writeFile(log, `${time} stdout F one\n${time} stderr F two\n${time} stdout P th\n${time} stdout F ree\n`);
+  server = await createCriServer({
+    socketPath: join(folder, 'cri.sock'),
+    log: createLogger({ level: 'silent' }),
+    imageService: {},
+    runtimeService: {
+      listPodSandbox: ({ filter }) =>
+        Promise.resolve({ items: pods.filter((pod) => filter?.state === undefined || pod.state === filter.state.state) }),
+      listContainers: ({ filter }) =>
+        Promise.resolve({
+          containers: containers.filter((container) => filter?.state === undefined || container.state === filter.state.state),
+        }),
+      containerStatus: ({ containerId }) =>
+        Promise.resolve({
+          status: { id: containerId, logPath: containerId.startsWith('c2') ? '' : log, state: ContainerState.CONTAINER_EXITED },
+        }),
+      execSync: ({ cmd, containerId }) => {
+        if (cmd[0] === 'denied') {
+          throw new PortcullisError({ code: 'X_DENIED', kind: 'denied', attempted: 'exec', on: containerId, why: 'no', fix: 'none' });
+        }
+        if (cmd[0] === 'undecided')
+          throw new PortcullisError({ code: 'X_UNDECIDED', kind: 'undecided', attempted: 'exec', on: 'x', why: 'unknown', fix: 'wait' });
+        return Promise.resolve({ stdout: Buffer.from(cmd.join(' ')), stderr: Buffer.from(containerId.slice(0, 2)), exitCode: 7 });
+      },
+    },
+  });
+});
+after(async () => {
+  await server.close({ graceMs: 100 });
+  await rm(folder, { recursive: true });
+});
+
+interface Outcome {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function portcullis(...args: string[]): Promise<Outcome> {
+  const env = { ...process.env, PORTCULLIS_SOCKET: join(folder, 'cri.sock') };
+  return new Promise((resolve) => {
+    execFile(process.execPath, [`${import.meta.dirname}/main.ts`, ...args], { env }, (error, stdout, stderr) => {
+      resolve({ code: typeof error?.code === 'number' ? error.code : 0, stdout, stderr });
+    });
+  });
+}
+
+test('pods: ready ones, newest first; -a: all', async () => {
+  const { stdout, code } = await portcullis('pods');
+  assert.deepEqual([code, stdout.split('\n').length], [0, 3]);
+  assert.match(stdout, /^POD +AGE +STATE +NAME +NAMESPACE +ATTEMPT +RUNTIME\na{13} +3m +ready +web +pay +0 +\(default\)\n$/);
+  assert.match((await portcullis('pods', '-a')).stdout, /\nb{13} +1h +not ready +old +pay +1 /);
+});
+
+test('pods as JSON', async () => {
+  const listed = JSON.parse((await portcullis('pods', '-a', '--output', 'json')).stdout) as Record<string, unknown>[];
+  assert.deepEqual(
+    listed.map(({ name, namespace, state }) => [name, namespace, state]),
+    [
+      ['web', 'pay', 'ready'],
+      ['old', 'pay', 'not ready'],
+    ],
+  );
+});
+
+test('ps: running containers with their pod; -a: all', async () => {
+  const { stdout } = await portcullis('ps');
+  assert.match(stdout, /\nc100000000000 +localhost:5000\/app:1 +1m +running +app +0 +a{13} +pay\/web\n/);
+  assert.doesNotMatch(stdout, /exited/);
+  const listed = JSON.parse((await portcullis('ps', '-a', '--output', 'json')).stdout) as Record<string, unknown>[];
+  assert.deepEqual(listed.map(({ state }) => state).sort(), ['exited', 'running', 'running']);
+});
+
+test('logs: each stream where it belongs, partial lines joined', async () => {
+  assert.deepEqual(await portcullis('logs', 'd3'), { code: 0, stdout: 'one\nthree\n', stderr: 'two\n' });
+  assert.equal((await portcullis('logs', '--tail', '1', 'app')).stdout, 'three\n');
+  assert.equal((await portcullis('logs', '-f', '-t', '--tail', '1', 'app')).stdout, '2026-11-20T08:00:00.000000000Z three\n');
+  const entries = (await portcullis('logs', '--output', 'json', 'app')).stdout.trim().split('\n');
+  assert.deepEqual(JSON.parse(entries[2] ?? ''), {
+    time: '2026-11-20T08:00:00.000000000Z',
+    stream: 'stdout',
+    partial: true,
+    content: 'th',
+  });
+});
+
+test('exec: output, flags of the command left alone, its exit code', async () => {
+  assert.deepEqual(await portcullis('exec', 'c1', 'ls', '-l', '--output', 'x'), { code: 7, stdout: 'ls -l --output x', stderr: 'c1' });
+  assert.deepEqual(JSON.parse((await portcullis('exec', '--output', 'json', 'side', 'id')).stdout), {
+    exitCode: 7,
+    stdout: 'id',
+    stderr: 'c2',
+  });
+});
+
+const failures: readonly { readonly args: readonly string[]; readonly code: number; readonly says: RegExp }[] = [
+  { args: ['exec', 'nothing', 'ls'], code: 4, says: /no container has this id or name.*\[CRI_NO_SUCH_CONTAINER\]/ },
+  { args: ['logs', 'c'], code: 4, says: /several ids begin so/ },
+  { args: ['logs', 'side'], code: 4, says: /\[CLI_NO_LOG\]/ },
+  { args: ['exec', 'app', 'denied'], code: 1, says: /\[X_DENIED\]/ },
+  { args: ['exec', 'app', 'undecided'], code: 3, says: /\[X_UNDECIDED\]/ },
+];
+for (const { args, code, says } of failures) {
+  test(`portcullis ${args.join(' ')}: exits ${code}`, async () => {
+    const outcome = await portcullis(...args);
+    assert.match(outcome.stderr, says);
+    assert.equal(outcome.code, code);
+  });
+}

@@ -1,0 +1,82 @@
+import { InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
+import { once } from 'node:events';
+import { PortcullisError } from '../base/errors/index.ts';
+import { ContainerState, entryBytes, findContainer, followContainerLog } from '../runtime/index.ts';
+import { exitCodeOf, withClient, withSocket } from './endpoint.ts';
+import { run, withOutput } from './output.ts';
+import type { OutputFormat } from './output.ts';
+
+interface Options {
+  follow?: boolean;
+  tail?: number;
+  timestamps?: boolean;
+  socket: string;
+  output: OutputFormat;
+}
+
+/** `portcullis logs`: what a container wrote. */
+export function register(program: Command): void {
+  withSocket(withOutput(program.command('logs')))
+    .description("print a container's log")
+    .argument('<container>', 'its id, the beginning of its id, or its name')
+    .option('-f, --follow', 'go on until the container ends')
+    .option('--tail <lines>', 'only the last lines', lineCount)
+    .option('-t, --timestamps', 'with the time of each line')
+    .addHelpText('after', '\nExamples:\n  portcullis logs web\n  portcullis logs -f --tail 20 3f2a9c\n')
+    .action((container: string, options: Options) => run(options.output, () => printLog(container, options), exitCodeOf));
+}
+
+function lineCount(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a whole number.');
+  return Number(text);
+}
+
+function printLog(container: string, options: Options): Promise<number> {
+  return withClient(options.socket, async (client) => {
+    const { id } = await findContainer(client, container);
+    const statusOf = async () => (await client.runtime.containerStatus({ containerId: id })).status;
+    const path = (await statusOf())?.logPath ?? '';
+    if (path === '') {
+      const why = 'the container was created without a log path';
+      throw new PortcullisError({
+        code: 'CLI_NO_LOG',
+        kind: 'not-found',
+        attempted: 'read log of',
+        on: container,
+        why,
+        fix: 'give its pod a log_directory and it a log_path',
+      });
+    }
+    const isRunning = async (): Promise<boolean> => {
+      const state = await statusOf().then(
+        (status) => status?.state,
+        () => undefined, // removed, or the daemon is gone: what is written is all there will be
+      );
+      return state === ContainerState.CONTAINER_RUNNING || state === ContainerState.CONTAINER_CREATED;
+    };
+    const follow = options.follow === true;
+    let lineStarts = true;
+    for await (const entry of followContainerLog(path, {
+      follow,
+      isRunning,
+      ...(options.tail === undefined ? {} : { tail: options.tail }),
+    })) {
+      const { time, stream, partial, content } = entry;
+      if (options.output === 'json')
+        await write(process.stdout, `${JSON.stringify({ time, stream, partial, content: content.toString() })}\n`);
+      else {
+        const out = stream === 'stderr' ? process.stderr : process.stdout;
+        if (options.timestamps === true && lineStarts) await write(out, `${time} `);
+        await write(out, entryBytes(entry));
+        lineStarts = !partial;
+      }
+    }
+    return 0;
+  });
+}
+
+/** Waits for a slow reader, so that a long log is not collected in memory. */
+async function write(stream: NodeJS.WriteStream, data: string | Buffer): Promise<void> {
+  if (!stream.write(data)) await once(stream, 'drain');
+}

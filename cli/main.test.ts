@@ -1,0 +1,70 @@
+import { Command } from 'commander';
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { test } from 'node:test';
+import { commands } from './commands.ts';
+
+interface Outcome {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function portcullis(...args: string[]): Promise<Outcome> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [`${import.meta.dirname}/main.ts`, ...args], (error, stdout, stderr) => {
+      resolve({ code: typeof error?.code === 'number' ? error.code : 0, stdout, stderr });
+    });
+  });
+}
+
+for (const { name, summary, load } of commands) {
+  test(`portcullis ${name}: its module registers it as help says, with --output and examples`, async () => {
+    const program = new Command().enablePositionalOptions();
+    (await load()).register(program);
+    const command = program.commands.find((candidate) => candidate.name() === name);
+    assert.ok(command);
+    assert.equal(command.description(), summary);
+    const leaves = command.commands.length === 0 ? [command] : command.commands.filter((leaf) => leaf.name() !== 'help');
+    for (const leaf of leaves) {
+      assert.ok(
+        leaf.options.some((option) => option.long === '--output'),
+        `${leaf.name()} --output`,
+      );
+    }
+  });
+}
+
+test('--help names every command without loading one', async () => {
+  const { code, stdout } = await portcullis('--help');
+  assert.equal(code, 0);
+  for (const { name } of commands) assert.match(stdout, new RegExp(`^  ${name} `, 'm'));
+});
+
+const uses: readonly { readonly args: readonly string[]; readonly code: number; readonly says: RegExp }[] = [
+  { args: [], code: 2, says: /Usage: portcullis/ },
+  { args: ['--version'], code: 0, says: /^\d+\.\d+\.\d+\n$/ },
+  { args: ['nope'], code: 2, says: /unknown command 'nope'/ },
+  { args: ['pod'], code: 2, says: /Did you mean pods/ },
+  { args: ['ps', '--nope'], code: 2, says: /unknown option '--nope'/ },
+  { args: ['logs'], code: 2, says: /missing required argument 'container'/ },
+  { args: ['logs', '--tail', 'x', 'c'], code: 2, says: /whole number/ },
+  { args: ['ps', '--output', 'xml'], code: 2, says: /Allowed choices are text, json/ },
+  { args: ['help', 'exec'], code: 0, says: /Usage: portcullis exec/ },
+  { args: ['exec', '--help'], code: 0, says: /Usage: portcullis exec/ },
+  { args: ['pods', '--socket', '/nonexistent/x.sock'], code: 4, says: /ENOENT .*\[CRI_UNREACHABLE\]/ },
+  {
+    args: ['daemon', '--config', '/nonexistent/c.yaml', '--log-level', 'loud'],
+    code: 2,
+    says: /2 problems:[^]*c\.yaml: cannot be read[^]*logLevel[^]*\[CONFIG_INVALID\]/,
+  },
+  { args: ['daemon', '--print-config', '--socket', '/run/x.sock'], code: 0, says: /^socket: \/run\/x\.sock$/m },
+  { args: ['daemon', '--print-config', '--output', 'json'], code: 0, says: /"defaultRuntime": "crun"/ },
+];
+for (const { args, code, says } of uses) {
+  test(`portcullis ${args.join(' ')}: exits ${code}`, async () => {
+    const outcome = await portcullis(...args);
+    assert.match(outcome.stdout + outcome.stderr, says);
+    assert.equal(outcome.code, code);
+  });
+}

@@ -1,0 +1,51 @@
+import type { Command } from 'commander';
+import { PodSandboxState } from '../runtime/index.ts';
+import type { PodSandbox } from '../runtime/index.ts';
+import { exitCodeOf, withClient, withSocket } from './endpoint.ts';
+import { print, run, withOutput } from './output.ts';
+import type { OutputFormat } from './output.ts';
+import { age, isoTime, shortId, table } from './table.ts';
+
+/** `portcullis pods`: the pods of the running daemon. */
+export function register(program: Command): void {
+  withSocket(withOutput(program.command('pods')))
+    .description('list pods')
+    .option('-a, --all', 'also pods that were stopped')
+    .addHelpText('after', '\nExamples:\n  portcullis pods\n  portcullis pods -a --output json\n')
+    .action((options: { all?: boolean; socket: string; output: OutputFormat }) =>
+      run(
+        options.output,
+        () =>
+          withClient(options.socket, async (client) => {
+            const filter = options.all === true ? {} : { state: { state: PodSandboxState.SANDBOX_READY } };
+            const { items } = await client.runtime.listPodSandbox({ filter });
+            const pods = items.toSorted((a, b) => (a.createdAt < b.createdAt ? 1 : -1));
+            print(options.output, pods.map(asJson), asTable(pods));
+            return 0;
+          }),
+        exitCodeOf,
+      ),
+    );
+}
+
+function stateOf(pod: PodSandbox): string {
+  return pod.state === PodSandboxState.SANDBOX_READY ? 'ready' : 'not ready';
+}
+
+function asTable(pods: readonly PodSandbox[]): string {
+  const rows = pods.map((pod) => [
+    shortId(pod.id),
+    age(pod.createdAt, new Date()),
+    stateOf(pod),
+    pod.metadata?.name ?? '',
+    pod.metadata?.namespace ?? '',
+    String(pod.metadata?.attempt ?? 0),
+    pod.runtimeHandler === '' ? '(default)' : pod.runtimeHandler,
+  ]);
+  return table(['POD', 'AGE', 'STATE', 'NAME', 'NAMESPACE', 'ATTEMPT', 'RUNTIME'], rows);
+}
+
+function asJson(pod: PodSandbox): object {
+  const { id, metadata, runtimeHandler, labels, annotations } = pod;
+  return { id, ...metadata, state: stateOf(pod), createdAt: isoTime(pod.createdAt), runtimeHandler, labels, annotations };
+}

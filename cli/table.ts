@@ -1,0 +1,25 @@
+/** Rows as aligned columns, two blanks between; ends with a newline. */
+export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
+  const all = [header, ...rows];
+  const widths = header.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
+  const line = (row: readonly string[]): string => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ');
+  return all.map((row) => `${line(row).trimEnd()}\n`).join('');
+}
+
+/** How long ago a time was, in its greatest unit: `45s`, `3m`, `5h`, `12d`. */
+export function age(createdAt: bigint, now: Date): string {
+  const seconds = Math.max(0, Math.floor(now.getTime() / 1000 - Number(createdAt / 1_000_000_000n)));
+  if (seconds < 60) return `${seconds}s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)}m`;
+  return seconds < 86_400 ? `${Math.floor(seconds / 3600)}h` : `${Math.floor(seconds / 86_400)}d`;
+}
+
+/** Nanoseconds since 1970 as ISO 8601 in UTC, to the millisecond; empty when there was no such moment. */
+export function isoTime(nanoseconds: bigint): string {
+  return nanoseconds === 0n ? '' : new Date(Number(nanoseconds / 1_000_000n)).toISOString();
+}
+
+/** Enough of an id to be given back. */
+export function shortId(id: string): string {
+  return id.replace(/^sha256:/, '').slice(0, 13);
+}
