@@ -3,6 +3,7 @@ import { explainPolicy, explainReason, loadPolicy, starterPolicy, writeStarterPo
 import type { PolicyExplanation } from '../trust/index.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
+import { collect } from './registry-options.ts';
 
 interface Flags {
   readonly output: OutputFormat;
@@ -48,7 +49,7 @@ export function register(program: Command): void {
       .command('explain')
       .description('say which rules match an image and what they demand; asks no registry')
       .argument('<image>', 'reference of the image')
-      .requiredOption('--policy <path...>', 'policy files or folders')
+      .requiredOption('--policy <path>', 'policy file or folder; may be repeated', collect)
       .option('--namespace <name>', 'Kubernetes namespace; without it, rules for namespaces do not match', ''),
   )
     .addHelpText(

@@ -12,6 +12,7 @@ export function withRegistries(command: Command): Command {
     .option('--insecure-registry <host>', 'allow plain HTTP to this host; may be repeated', collect, []);
 }
 
-function collect(value: string, before: readonly string[]): readonly string[] {
+/** Makes an option repeatable. */
+export function collect(value: string, before: readonly string[] = []): readonly string[] {
   return [...before, value];
 }

@@ -3,7 +3,7 @@ import { explainVerdict, loadPolicy, openRegistries, policyOfKey, verifyImage } 
 import type { Verdict } from '../trust/index.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
-import { withRegistries } from './registry-options.ts';
+import { collect, withRegistries } from './registry-options.ts';
 import type { RegistryFlags } from './registry-options.ts';
 
 interface VerifyFlags extends RegistryFlags {
@@ -26,7 +26,7 @@ export function register(program: Command): void {
     .command('verify')
     .description('decide whether an image may run, and say why')
     .argument('<image>', 'reference of the image')
-    .option('--policy <path...>', 'policy files or folders')
+    .option('--policy <path>', 'policy file or folder; may be repeated', collect)
     .option('--key <file>', 'public key that must have signed the image, instead of a policy')
     .option('--namespace <name>', 'Kubernetes namespace; without it, rules for namespaces do not match', '')
     .addHelpText('after', examples);

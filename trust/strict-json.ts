@@ -46,11 +46,15 @@ function refuseDeepOrDouble(text: string): void {
   }
 }
 
-/** The index after the closing quote, or the text's length. */
+/** The index after the closing quote, or the text's length. Long strings are leapt over, not walked. */
 function endOfString(text: string, start: number): number {
-  for (let index = start + 1; index < text.length; index += 1) {
-    if (text[index] === '\\') index += 1;
-    else if (text[index] === '"') return index + 1;
+  let quote = text.indexOf('"', start + 1);
+  while (quote >= 0) {
+    let before = quote - 1;
+    while (text[before] === '\\' && before > start) before -= 1;
+    // An even number of backslashes escapes only one another.
+    if ((quote - before) % 2 === 1) return quote + 1;
+    quote = text.indexOf('"', quote + 1);
   }
   return text.length;
 }

@@ -9,6 +9,8 @@ export interface Collection {
   readonly signal: AbortSignal;
   /** Takes one of the places for items; false when none is left, which is then recorded once for the source. */
   take(source: string): boolean;
+  /** Takes that much of the bytes kept in all; false when so much is not left, which is then recorded. */
+  reserve(bytes: number, source: string): boolean;
   add(item: EvidenceItem): void;
   /** Records that a source holds more than is read. */
   overflow(source: string): void;
@@ -29,8 +31,12 @@ export function createCollection(limits: GatherLimits, outer: AbortSignal | unde
     limits.milliseconds,
   );
   let taken = 0;
+  let bytesLeft = limits.totalBytes;
   const overflow = (source: string): void => {
-    unreachable.set(source, `it lists more than is read for one image (${limits.items} items, ${limits.listing} entries)`);
+    unreachable.set(
+      source,
+      `it lists more than is read for one image (${limits.items} items, ${limits.listing} entries, ${limits.totalBytes} bytes)`,
+    );
   };
   return {
     limits,
@@ -41,6 +47,14 @@ export function createCollection(limits: GatherLimits, outer: AbortSignal | unde
         return false;
       }
       taken += 1;
+      return true;
+    },
+    reserve(bytes, source) {
+      if (bytes > bytesLeft) {
+        overflow(source);
+        return false;
+      }
+      bytesLeft -= bytes;
       return true;
     },
     overflow,

@@ -65,6 +65,7 @@ async function addBundle(repository: RegistryRepository, descriptor: Descriptor,
       );
       return;
     }
+    if (layer.size <= collection.limits.blobBytes && !collection.reserve(layer.size, sourceOf(found))) return;
     const bytes = await repository.blobBytes(layer, collection.limits.blobBytes, collection.signal);
     const subjectBytes = isMessageSignature(bytes) ? await subjectOf(repository, found, collection) : undefined;
     collection.add({ ...found, ...layerFacts(layer), bytes: base64(bytes), ...(subjectBytes === undefined ? {} : { subjectBytes }) });
@@ -74,7 +75,8 @@ async function addBundle(repository: RegistryRepository, descriptor: Descriptor,
 /** A message signature is over the manifest's own bytes, which `decide` must then have. */
 async function subjectOf(repository: RegistryRepository, found: Found, collection: Collection): Promise<string | undefined> {
   const { bytes } = await repository.manifest(found.attachedTo, collection.signal);
-  return bytes.byteLength <= collection.limits.subjectBytes ? base64(bytes) : undefined;
+  const kept = bytes.byteLength <= collection.limits.subjectBytes && collection.reserve(bytes.byteLength, sourceOf(found));
+  return kept ? base64(bytes) : undefined;
 }
 
 function isMessageSignature(bundle: Uint8Array): boolean {
@@ -108,6 +110,7 @@ export async function collectSimpleSigning(repository: RegistryRepository, diges
         { ...here },
         collection,
         async () => {
+          if (layer.size <= collection.limits.blobBytes && !collection.reserve(layer.size, source)) return;
           const bytes = await repository.blobBytes(layer, collection.limits.blobBytes, collection.signal);
           collection.add({ ...here, ...layerFacts(layer), bytes: base64(bytes) });
         },
@@ -126,8 +129,12 @@ async function addOrRecord(found: Found, collection: Collection, add: () => Prom
     await add();
   } catch (error) {
     if (isBadContent(error)) collection.add(unusable(found, layer, `it could not be read: ${reasonOf(error)}`));
-    else collection.failed(`${found.servedBy}, ${found.foundBy}, ${layer?.digest ?? found.manifestDigest}`, error);
+    else collection.failed(`${sourceOf(found)}, ${layer?.digest ?? found.manifestDigest}`, error);
   }
+}
+
+function sourceOf(found: Found): string {
+  return `${found.servedBy}, ${found.foundBy}`;
 }
 
 function unusable(found: Found, layer: Descriptor | undefined, problem: string): EvidenceItem {

@@ -270,6 +270,12 @@ test('a signature larger than the limit is recorded with its problem', async (t)
   assert.match(dossier.items[0]?.problem ?? '', /at most 100 are read/);
 });
 
+test('evidence beyond the bytes kept in all is not read, and a no is then undecided', async (t) => {
+  const { host } = await serve(t);
+  const dossier = await gatherFixture(host, 'legacy/ecdsa-p256', p256, { limits: { ...defaultLimits, totalBytes: 100 } });
+  assert.deepEqual([dossier.items.length, verdictOf(dossier, p256).outcome], [0, 'undecided']);
+});
+
 test('the origin is asked only when the mirror does not have enough', async (t) => {
   const content = fixtureContent();
   content.set('empty', part(content, 'unsigned'));

@@ -75,6 +75,13 @@ test('a generated pair is encrypted, mode 0600, loads again, and is never overwr
   await assert.rejects(generateKeyPair(prefix, words('x')), (error) => isPortcullisError(error) && error.code === 'TRUST_KEY_EXISTS');
 });
 
+test('a new passphrase that a person types is asked for twice', async () => {
+  const typing = (...words: string[]): PassphraseSource => ({ environment: {}, prompt: () => Promise.resolve(words.shift() ?? '') });
+  await generateKeyPair(join(folder, 'typed'), typing('one', 'one'));
+  await loadSigningKey(join(folder, 'typed.key'), typing('one'));
+  await assert.rejects(generateKeyPair(join(folder, 'mistyped'), typing('one', 'two')), /TRUST_PASSPHRASE_DIFFERS/);
+});
+
 const ec = (namedCurve: string) => generateKeyPairSync('ec', { namedCurve });
 const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
 const rsaPss = generateKeyPairSync('rsa-pss', {

@@ -44,6 +44,28 @@ export async function readPassphrase(source: PassphraseSource, question: string)
   });
 }
 
+/**
+ * A passphrase for a new key: as {@link readPassphrase}, but one that a person types is asked for twice.
+ * @throws PortcullisError `TRUST_PASSPHRASE_DIFFERS`, and those of readPassphrase
+ */
+export async function readNewPassphrase(source: PassphraseSource, question: string): Promise<string> {
+  const { prompt } = source;
+  if (prompt === undefined) return readPassphrase(source, question);
+  const twice = async (first: string): Promise<string> => {
+    const words = await prompt(first);
+    if (words === (await prompt('Again: '))) return words;
+    throw new PortcullisError({
+      code: 'TRUST_PASSPHRASE_DIFFERS',
+      kind: 'invalid',
+      attempted: 'read passphrase',
+      on: '',
+      why: 'the two entries differ',
+      fix: 'type the same passphrase twice',
+    });
+  };
+  return readPassphrase({ ...source, prompt: twice }, question);
+}
+
 /** A source for a command: the process's environment, `file` when given, and the terminal, without echo. */
 export function processPassphrase(file?: string): PassphraseSource {
   return {

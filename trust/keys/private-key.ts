@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { PolicyKey } from '../types.ts';
 import { cosignPemTypes, decryptCosignKey, encryptCosignKey } from './cosign-key-file.ts';
-import { readPassphrase } from './passphrase.ts';
+import { readNewPassphrase, readPassphrase } from './passphrase.ts';
 import type { PassphraseSource } from './passphrase.ts';
 import { readPem, writePem } from './pem.ts';
 import { policyKey } from './public-key.ts';
@@ -94,7 +94,7 @@ export async function generateKeyPair(
     if ((await stat(file).catch(() => undefined)) !== undefined)
       throw notWritten('TRUST_KEY_EXISTS', file, 'the file exists', 'choose another prefix, or remove it');
   }
-  const words = await readPassphrase(passphrase, `New passphrase for ${privateFile}: `);
+  const words = await readNewPassphrase(passphrase, `New passphrase for ${privateFile}: `);
   const pair = await promisify(generate)('ec', { namedCurve: 'P-256' });
   const content = await encryptCosignKey(pair.privateKey.export({ type: 'pkcs8', format: 'der' }), words);
   await writeNew(privateFile, writePem(cosignPemTypes[0], content), 0o600);

@@ -46,9 +46,10 @@ function evaluateKey(requirement: Requirement & { kind: 'cosign-key' }, evidence
   }));
   const found = checked.filter((reason) => reason.counted).length;
   const answer: Answer = found > 0 ? 'yes' : missing.length > 0 ? 'unknown' : 'no';
-  const seen = `${checked.length} signature${checked.length === 1 ? '' : 's'} seen`;
   const outcome =
-    answer === 'yes' ? `${found} of ${seen} counts` : checked.length > 0 ? `${seen}, none counts` : 'no signature was found for this image';
+    checked.length === 0
+      ? 'no signature was found for this image'
+      : `${found} of ${checked.length} signature${checked.length === 1 ? '' : 's'} found count${found === 1 ? 's' : ''}`;
   const text = `a cosign signature by the key ${describeKey(key)}: ${outcome}`;
   return { answer, reason: { counted: answer === 'yes', text, code: codeOf(answer), children: [...checked, ...missing] } };
 }

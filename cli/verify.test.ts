@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { copyFile, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { createRegistryClient } from '../base/distribution/index.ts';
+import { findRegistry, startRegistry } from '../test/fixtures/registry.ts';
+import type { TestRegistry } from '../test/fixtures/registry.ts';
+
+const skip = findRegistry() === undefined ? 'no docker-registry' : false;
+const manifestType = 'application/vnd.oci.image.manifest.v1+json';
+let registry: TestRegistry;
+let folder = '';
+let image = '';
+
+function portcullis(...args: readonly string[]): { status: number | null; stdout: string; stderr: string } {
+  const environment = { PATH: process.env['PATH'], HOME: folder, COSIGN_PASSWORD: 'words' };
+  return spawnSync(process.execPath, [join(import.meta.dirname, 'main.ts'), ...args], { cwd: folder, env: environment, encoding: 'utf8' });
+}
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'cli-trust-'));
+  if (skip !== false) return;
+  registry = await startRegistry();
+  image = `${registry.host}/app:1`;
+  const client = createRegistryClient();
+  const [repository] = client.repositories({ registry: registry.host, repository: 'app' });
+  assert.ok(repository);
+  const config = await repository.pushBlob(Buffer.from('{"architecture":"amd64","os":"linux"}'));
+  const manifest = {
+    schemaVersion: 2,
+    mediaType: manifestType,
+    config: { ...config, mediaType: 'application/vnd.oci.image.config.v1+json' },
+    layers: [],
+  };
+  await repository.pushManifest(Buffer.from(JSON.stringify(manifest)), manifestType, { tag: '1' });
+  await client.close();
+});
+after(async () => {
+  if (skip === false) await registry.close();
+  await rm(folder, { recursive: true });
+});
+
+test('a key is made, an image is denied, signed and admitted', { skip }, async () => {
+  assert.equal(portcullis('sign', '--generate-key', 'cosign').status, 0);
+  assert.equal((await stat(join(folder, 'cosign.key'))).mode & 0o777, 0o600);
+  const denied = portcullis('verify', image, '--key', 'cosign.pub');
+  assert.equal(denied.status, 1);
+  assert.match(denied.stdout, /no signature was found for this image/);
+  for (const format of ['bundle', 'legacy']) assert.equal(portcullis('sign', image, '--key', 'cosign.key', '--format', format).status, 0);
+  const admitted = portcullis('verify', image, '--key', 'cosign.pub', '--output', 'json');
+  assert.equal(admitted.status, 0);
+  assert.equal((JSON.parse(admitted.stdout) as { outcome: string }).outcome, 'admit');
+});
+
+test('a policy decides by name and namespace; a registry that is down is undecided', { skip }, async () => {
+  await copyFile(join(import.meta.dirname, '../trust/evidence/fixtures/keys/ecdsa-p256.pub'), join(folder, 'other.pub'));
+  const rule = (images: string, key: string, more = ''): string =>
+    `  - images: ["${images}"]\n    require: { cosign: { key: ${key} } }\n${more}`;
+  await writeFile(
+    join(folder, 'policy.yaml'),
+    `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n${rule('127.0.0.1:*/app', 'cosign.pub', '    namespaces: ["team-*"]\n')}${rule('127.0.0.1:9/**', 'other.pub')}`,
+  );
+  const verify = (...args: string[]): number | null => portcullis('verify', ...args, '--policy', 'policy.yaml').status;
+  assert.equal(verify(image, '--namespace', 'team-a'), 0);
+  assert.equal(verify(image, '--namespace', 'web'), 1);
+  assert.equal(verify(image), 1);
+  assert.equal(verify('127.0.0.1:9/down:1'), 3);
+  assert.equal(verify(`${registry.host}/elsewhere:1`), 1);
+  assert.equal(portcullis('policy', 'explain', image, '--policy', 'policy.yaml', '--namespace', 'team-a').status, 0);
+  assert.equal(portcullis('policy', 'explain', image, '--policy', 'policy.yaml').status, 1);
+});
+
+test('wrong use exits with 2 and says what is missing', () => {
+  for (const [args, says] of [
+    [['verify', 'x'], /--policy FILE or --key FILE/],
+    [['verify', 'x', '--policy', 'nowhere.yaml'], /nowhere\.yaml:1:1/],
+    [['verify', 'UPPER CASE', '--key', 'nowhere.pub'], /TRUST_KEY_UNREADABLE/],
+    [['sign', 'x'], /--key FILE, or --generate-key PREFIX/],
+    [['sign', 'x', '--key', 'nowhere.key'], /TRUST_KEY_UNREADABLE/],
+    [['sign', 'x', '--key', 'k', '--format', 'gpg'], /bundle, legacy/],
+  ] as const) {
+    const { status, stderr } = portcullis(...args);
+    assert.equal(status, 2, args.join(' '));
+    assert.match(stderr, says);
+  }
+});
+
+test('a starter policy is printed or written, and checked with every problem at its place', async () => {
+  assert.match(portcullis('policy', 'init').stdout, /kind: TrustPolicy/);
+  assert.equal(portcullis('policy', 'init', 'starter.yaml').status, 0);
+  await writeFile(
+    join(folder, 'starter.yaml'),
+    (await readFile(join(folder, 'starter.yaml'), 'utf8')).replace('images:', 'imagess:').replace('cosign.pub', 'gone.pub'),
+  );
+  const { status, stderr } = portcullis('policy', 'check', 'starter.yaml');
+  assert.equal(status, 1);
+  assert.match(stderr, /starter\.yaml:11:5: .*unknown field `imagess`; did you mean `images`\?/);
+  assert.match(stderr, /starter\.yaml:\d+:\d+: .*gone\.pub can not be used: there is no such file/);
+});

@@ -1,0 +1,216 @@
+import assert from 'node:assert/strict';
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import type { Problem } from '../../base/schema/index.ts';
+import type { TrustPolicy } from '../types.ts';
+import { loadPolicy, policyOfKey } from './load.ts';
+import { starterPolicy, writeStarterPolicy } from './starter.ts';
+
+const keys = join(import.meta.dirname, '../evidence/fixtures/keys');
+let folder = '';
+let count = 0;
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'trust-policy-'));
+});
+after(() => rm(folder, { recursive: true }));
+
+/** Writes files into a folder of their own, with two keys beside them. */
+async function place(files: Readonly<Record<string, string>>): Promise<string> {
+  const home = join(folder, String((count += 1)));
+  await mkdir(home, { recursive: true });
+  await copyFile(join(keys, 'ecdsa-p256.pub'), join(home, 'one.pub'));
+  await copyFile(join(keys, 'rsa-2048.pub'), join(home, 'two.pub'));
+  for (const [name, text] of Object.entries(files)) {
+    await mkdir(dirname(join(home, name)), { recursive: true });
+    await writeFile(join(home, name), text);
+  }
+  return home;
+}
+
+const head = 'apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\ndefault: deny\n';
+const plain = `${head}rules:\n  - images: ["r.example/**"]\n    require: { cosign: { key: one.pub } }\n`;
+
+async function load(text: string): Promise<TrustPolicy> {
+  return (await loadPolicy({ paths: [join(await place({ 'policy.yaml': text }), 'policy.yaml')] })).policy;
+}
+
+async function problemsOf(text: string, others: Readonly<Record<string, string>> = {}): Promise<readonly string[]> {
+  const home = await place({ 'policy.yaml': text, ...others });
+  try {
+    await loadPolicy({ paths: [join(home, 'policy.yaml')] });
+  } catch (error) {
+    assert.ok(isPortcullisError(error) && error.code === 'TRUST_POLICY_INVALID', String(error));
+    const problems = error.failure.details?.['problems'] as readonly Problem[];
+    return problems.map(
+      ({ position, message, fix }) => `${position.line}:${position.column} ${message}${fix === undefined ? '' : `; ${fix}`}`,
+    );
+  }
+  return [];
+}
+
+test('a rule says its place, its key and the ceiling baseline unless told', async () => {
+  const policy = await load(plain);
+  const [rule] = policy.rules;
+  assert.equal(rule?.name, 'policy.yaml:5');
+  assert.deepEqual(rule?.ceiling, { rule: 'policy.yaml:5', ceiling: 'baseline' });
+  assert.equal(rule?.require?.kind === 'cosign-key' ? rule.require.key.name : '', 'one.pub');
+  assert.equal(rule?.allowUnverified, false);
+});
+
+test('all, any and threshold nest; namespaces, allow and entitlements are read', async () => {
+  const policy = await load(
+    `${head}rules:
+  - images: [a.example/x, "b.example/**"]
+    namespaces: ["pay-*"]
+    require: { all: [ { any: [ { cosign: { key: one.pub } }, { cosign: { key: two.pub } } ] }, { threshold: { count: 2, of: [ { cosign: { key: one.pub } }, { cosign: { key: two.pub } } ] } } ] }
+    entitlements: { ceiling: web, require: signed }
+  - images: ["localhost:*/dev/**"]
+    allow: unverified
+`,
+  );
+  const [first, second] = policy.rules;
+  assert.deepEqual(first?.namespaces, ['pay-*']);
+  assert.deepEqual(first?.ceiling, { rule: 'policy.yaml:5', ceiling: 'web', require: 'signed' });
+  assert.ok(first?.require?.kind === 'all' && first.require.of[1]?.kind === 'threshold' && first.require.of[1].count === 2);
+  assert.equal(second?.allowUnverified, true);
+  assert.equal(second?.require, undefined);
+});
+
+test('several files and documents are one policy; other kinds are left to their room, and named', async () => {
+  const home = await place({
+    'p/10-a.yaml': plain.replace('one.pub', '../one.pub'),
+    'p/20-b.yaml': `${plain.replace('one.pub', '../two.pub')}---\napiVersion: portcullis.dev/v1alpha1\nkind: EntitlementProfile\nmetadata: { name: web }\n`,
+    'p/.hidden.yaml': 'not: a policy',
+    'p/readme.txt': 'not a policy',
+  });
+  const { policy, otherDocuments, files } = await loadPolicy({ paths: [join(home, 'p')] });
+  assert.deepEqual(
+    policy.rules.map(({ name }) => name),
+    ['10-a.yaml:5', '20-b.yaml:5'],
+  );
+  assert.deepEqual(
+    otherDocuments.map(({ kind, name, line }) => [kind, name, line]),
+    [['EntitlementProfile', 'web', 8]],
+  );
+  assert.deepEqual(
+    files.map((file) => file.slice(home.length + 1)),
+    ['p/10-a.yaml', 'p/20-b.yaml', 'one.pub', 'two.pub'],
+  );
+});
+
+test('JSON is a policy too', async () => {
+  const json = { apiVersion: 'portcullis.dev/v1alpha1', kind: 'TrustPolicy', rules: [{ images: ['**'], allow: 'unverified' }] };
+  const home = await place({ 'policy.json': JSON.stringify(json) });
+  assert.equal((await loadPolicy({ paths: [home] })).policy.rules.length, 1);
+});
+
+test('the revision follows every byte of policy and keys, and nothing else', async () => {
+  const first = await load(plain);
+  assert.equal((await load(plain)).revision, first.revision);
+  assert.notEqual((await load(`${plain}# a comment\n`)).revision, first.revision);
+  const home = await place({ 'policy.yaml': plain });
+  await copyFile(join(keys, 'ecdsa-p384.pub'), join(home, 'one.pub'));
+  assert.notEqual((await loadPolicy({ paths: [home] })).policy.revision, first.revision);
+});
+
+const table: readonly (readonly [name: string, text: string, expected: readonly RegExp[]])[] = [
+  [
+    'an unknown field',
+    plain.replace('images', 'imagess'),
+    [/^5:5 .*`images` is missing/, /^5:5 unknown field `imagess`; did you mean `images`/],
+  ],
+  [
+    'a missing key file',
+    plain.replace('one.pub', 'gone.pub'),
+    [/^6:\d+ the key file gone\.pub can not be used: there is no such file; name a PEM public key/],
+  ],
+  ['a private key as key', plain.replace('one.pub', 'secret.pem'), [/^6:\d+ .*private key; a policy names public keys/]],
+  ['a folder as key', plain.replace('one.pub', '.'), [/^6:\d+ .*not a file/]],
+  ['a bad pattern', plain.replace('r.example/**', 'r.example/app:1'), [/^5:14 .*not tags/]],
+  ['a bad namespace', plain.replace('require', 'namespaces: ["Pay!"]\n    require'), [/^6:\d+ .*Kubernetes namespace/]],
+  ['tuf', plain.replace('cosign: { key: one.pub }', 'tuf: { service: x }'), [/^6:16 `tuf` is not supported by this version; use/]],
+  [
+    'sigstore under any',
+    plain.replace('cosign: { key: one.pub }', 'any: [ { cosign: { key: one.pub } }, { sigstore: { issuer: x } } ]'),
+    [/`sigstore` is not supported by this version/],
+  ],
+  [
+    'notation and attestation',
+    plain.replace('cosign: { key: one.pub }', 'all: [ { notation: {} }, { attestation: {} } ]'),
+    [/`notation` is not supported/, /`attestation` is not supported/],
+  ],
+  ['a transparency log', plain.replace('key: one.pub', 'key: one.pub, log: rekor'), [/^6:\d+ `log` is not supported by this version/]],
+  ['onStale', `${plain}    onStale: deny\n`, [/^7:5 `onStale` is not supported/]],
+  [
+    'two requirements in one',
+    plain.replace('cosign: { key: one.pub }', 'cosign: { key: one.pub }, any: [ { cosign: { key: two.pub } } ]'),
+    [/must have at most 1 field/],
+  ],
+  ['an empty requirement', plain.replace('{ cosign: { key: one.pub } }', '{}'), [/must have at least 1 field/]],
+  ['neither require nor allow', `${head}rules:\n  - images: [a.example/x]\n`, [/^5:5 the rule says neither/]],
+  ['both require and allow', `${plain}    allow: unverified\n`, [/^7:5 a rule either requires or allows/]],
+  ['another allow', `${head}rules:\n  - images: [a.example/x]\n    allow: everything\n`, [/^6:12 "everything" is not known here/]],
+  [
+    'a threshold that can not be reached',
+    plain.replace('cosign: { key: one.pub }', 'threshold: { count: 2, of: [ { cosign: { key: one.pub } } ] }'),
+    [/2 of 1 requirements can never be satisfied/],
+  ],
+  [
+    'one key twice in a threshold',
+    plain.replace(
+      'cosign: { key: one.pub }',
+      'threshold: { count: 2, of: [ { cosign: { key: one.pub } }, { cosign: { key: same.pub } } ] }',
+    ),
+    [/the key same\.pub is the same key as one\.pub/],
+  ],
+  ['default: allow', plain.replace('default: deny', 'default: allow'), [/^3:10 must be "deny"/]],
+  ['a misspelt kind', plain.replace('TrustPolicy', 'TrustPolcy'), [/^2:7 must be "TrustPolicy"/]],
+  ['another version', plain.replace('v1alpha1', 'v9'), [/^1:13 must be "portcullis.dev\/v1alpha1"/]],
+  ['a syntax error', `${head}rules: [\n`, [/^\d+:\d+ /]],
+  ['a key twice', `${plain}default: deny\n`, [/^7:1 the key .*occurs twice/]],
+  ['an empty file', '', [/^1:1 /]],
+  ['only other documents', 'kind: EntitlementProfile\n', [/^1:1 no document of kind TrustPolicy/]],
+  [
+    'several at once, in order of place',
+    plain.replace('r.example/**', 'R/@').replace('one.pub', 'gone.pub').replace('default: deny', 'defalt: deny'),
+    [/^3:1 unknown field `defalt`/, /^5:14 /, /^6:\d+ the key file gone/],
+  ],
+];
+
+for (const [name, text, expected] of table) {
+  test(`refuses ${name}, at its place`, async () => {
+    const problems = await problemsOf(text, { 'secret.pem': '-----BEGIN PRIVATE KEY-----\n', 'same.pub': await publicKeyText() });
+    assert.equal(problems.length, expected.length, problems.join('\n'));
+    for (const [index, pattern] of expected.entries()) assert.match(problems[index] ?? '', pattern);
+  });
+}
+
+test('a policy that can not be read names the file', async () => {
+  await assert.rejects(loadPolicy({ paths: [join(folder, 'nowhere')] }), /nowhere:1:1: can not be read.*TRUST_POLICY_INVALID/s);
+  await mkdir(join(folder, 'empty'));
+  await assert.rejects(loadPolicy({ paths: [join(folder, 'empty')] }), /holds no \.yaml/);
+});
+
+test('the starter policy is valid once its key is there, and its schema is no part of the folder', async () => {
+  const home = await place({});
+  await rm(join(home, 'one.pub'));
+  await copyFile(join(keys, 'ecdsa-p256.pub'), join(home, 'cosign.pub'));
+  await writeStarterPolicy(join(home, 'policy.yaml'));
+  assert.equal((await loadPolicy({ paths: [home] })).policy.rules.length, 1);
+  assert.match(starterPolicy(), /^# yaml-language-server: \$schema=https:/);
+  await assert.rejects(writeStarterPolicy(join(home, 'policy.yaml')), /TRUST_POLICY_NOT_WRITTEN/);
+});
+
+test('a single key is a policy of its own', async () => {
+  const policy = await policyOfKey(join(keys, 'ecdsa-p256.pub'));
+  assert.deepEqual(policy.rules[0]?.images, ['**']);
+  await assert.rejects(policyOfKey(join(keys, 'ecdsa-p256.key')), /private key.*TRUST_KEY_UNREADABLE/);
+});
+
+async function publicKeyText(): Promise<string> {
+  return readFile(join(keys, 'ecdsa-p256.pub'), 'utf8');
+}
