@@ -43,7 +43,7 @@ function copyFile(source: string | Buffer, path: string | Buffer): Node {
       let size = 0;
       for (let read = readSync(input, buffer); read > 0; read = readSync(input, buffer)) {
         digest.update(buffer.subarray(0, read));
-        for (let done = 0; done < read; ) done += writeSync(output, buffer, done, read - done);
+        for (let done = 0; done < read;) done += writeSync(output, buffer, done, read - done);
         size += read;
       }
       const mode = stats.mode & 0o7777;

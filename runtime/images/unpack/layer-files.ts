@@ -76,7 +76,10 @@ export function makeNode(
 }
 
 /** Owner and time of what must not be followed: symlinks, devices. */
-export function setLinkAttributes(path: string | Buffer, attributes: { readonly uid: number; readonly gid: number; readonly mtime: number }): void {
+export function setLinkAttributes(
+  path: string | Buffer,
+  attributes: { readonly uid: number; readonly gid: number; readonly mtime: number },
+): void {
   if (attributes.uid !== 0 || attributes.gid !== 0) lchownSync(path, attributes.uid, attributes.gid);
   const time = fileTime(attributes.mtime);
   lutimesSync(path, time, time);

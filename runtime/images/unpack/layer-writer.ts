@@ -1,7 +1,18 @@
 import { createHash, hash } from 'node:crypto';
 import type { Hash } from 'node:crypto';
 import { chmodSync, closeSync, futimesSync, linkSync, rmSync, symlinkSync, unlinkSync, writeSync } from 'node:fs';
-import { asBytes, createFile, fileTime, makeFolder, makeNode, nativePath, setAttributes, setLinkAttributes, setOpaque, withFolder } from './layer-files.ts';
+import {
+  asBytes,
+  createFile,
+  fileTime,
+  makeFolder,
+  makeNode,
+  nativePath,
+  setAttributes,
+  setLinkAttributes,
+  setOpaque,
+  withFolder,
+} from './layer-files.ts';
 import { layerError } from './layer-error.ts';
 import { join, newFolder, printable, resolvePlace, splitName } from './layer-tree.ts';
 import type { File, Folder, Inode, Node, PendingLink, Place } from './layer-tree.ts';
@@ -44,10 +55,13 @@ export function createLayerWriter(folder: string, scratch: string, limits: Image
   const at = (place: Place): string | Buffer => nativePath(folder, join(place.folder, place.name));
 
   function begin(entry: TarEntry): void {
-    if (++entries > limits.maxEntries) throw layerError('IMAGES_LAYER_TOO_LARGE', printable(entry.name), `the layer has more than ${limits.maxEntries} entries`);
+    if (++entries > limits.maxEntries)
+      throw layerError('IMAGES_LAYER_TOO_LARGE', printable(entry.name), `the layer has more than ${limits.maxEntries} entries`);
     bytes += entry.size;
-    if (bytes > limits.maxLayerBytes) throw layerError('IMAGES_LAYER_TOO_LARGE', printable(entry.name), `the layer unpacks to more than ${limits.maxLayerBytes} bytes`);
-    if (entry.uid > maxId || entry.gid > maxId) throw layerError('IMAGES_LAYER_UNSUPPORTED', printable(entry.name), 'its owner is out of range');
+    if (bytes > limits.maxLayerBytes)
+      throw layerError('IMAGES_LAYER_TOO_LARGE', printable(entry.name), `the layer unpacks to more than ${limits.maxLayerBytes} bytes`);
+    if (entry.uid > maxId || entry.gid > maxId)
+      throw layerError('IMAGES_LAYER_UNSUPPORTED', printable(entry.name), 'its owner is out of range');
     try {
       write(entry);
     } catch (thrown) {
@@ -149,7 +163,8 @@ export function createLayerWriter(folder: string, scratch: string, limits: Image
     // Other marks of AUFS itself carry no file.
     if (place.name.startsWith('.wh..wh.')) return;
     const target = place.name.slice('.wh.'.length);
-    if (target === '' || target === '.' || target === '..') throw layerError('IMAGES_LAYER_BAD_NAME', printable(name), 'the whiteout names nothing');
+    if (target === '' || target === '.' || target === '..')
+      throw layerError('IMAGES_LAYER_BAD_NAME', printable(name), 'the whiteout names nothing');
     const existing = place.folder.children.get(target);
     if (existing?.kind === 'folder') makeOpaque(existing);
     if (existing !== undefined) return;
@@ -167,7 +182,7 @@ export function createLayerWriter(folder: string, scratch: string, limits: Image
   function data(chunk: Buffer): void {
     if (open === undefined) return;
     try {
-      for (let done = 0; done < chunk.length; ) done += writeSync(open.fd, chunk, done, chunk.length - done);
+      for (let done = 0; done < chunk.length;) done += writeSync(open.fd, chunk, done, chunk.length - done);
     } catch (thrown) {
       throw unwritable(thrown, open.entry.name);
     }

@@ -53,5 +53,8 @@ function statOf(at: LowerFolder): Stats | undefined {
 
 /** By descriptor: the name itself may not be UTF-8. */
 function isOpaque(at: LowerFolder): boolean {
-  return withFolder(nativePath(at.layer, at.path), (fd) => getXattr(`/proc/self/fd/${fd}`, 'trusted.overlay.opaque', { follow: true })?.[0] === 0x79);
+  return withFolder(
+    nativePath(at.layer, at.path),
+    (fd) => getXattr(`/proc/self/fd/${fd}`, 'trusted.overlay.opaque', { follow: true })?.[0] === 0x79,
+  );
 }

@@ -86,6 +86,7 @@ function integer(key: string, value: Buffer): number {
 
 function seconds(value: Buffer): number {
   const digits = value.toString('latin1');
-  if (!/^-?[0-9]{1,12}(\.[0-9]{0,20})?$/.test(digits)) throw layerError('IMAGES_LAYER_CORRUPT', 'pax header', 'the record mtime is not a time');
+  if (!/^-?[0-9]{1,12}(\.[0-9]{0,20})?$/.test(digits))
+    throw layerError('IMAGES_LAYER_CORRUPT', 'pax header', 'the record mtime is not a time');
   return Number(digits);
 }

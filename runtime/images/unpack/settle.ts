@@ -25,7 +25,7 @@ export function hasOpenQuestions(root: Folder): boolean {
 }
 
 /** The hard links whose target the layer does not hold. */
-export function pendingLinks(root: Folder): { readonly place: Place; readonly link: PendingLink }[] {
+function pendingLinks(root: Folder): { readonly place: Place; readonly link: PendingLink }[] {
   const found: { place: Place; link: PendingLink }[] = [];
   someNode(root, (link, place) => {
     if (link.kind === 'pending-link') found.push({ place, link });
@@ -105,7 +105,11 @@ function moveChildren(writer: LayerWriter, layer: string, from: Folder, to: Fold
   for (const [name, node] of [...from.children]) {
     const there = to.children.get(name);
     if (there !== undefined && !(there.kind === 'folder' && node.kind === 'folder')) {
-      throw layerError('IMAGES_LAYER_BAD_NAME', printable(join(from, name)), 'two entries of the layer lead to one name through a symlink below');
+      throw layerError(
+        'IMAGES_LAYER_BAD_NAME',
+        printable(join(from, name)),
+        'two entries of the layer lead to one name through a symlink below',
+      );
     }
     if (node.kind === 'folder') {
       // Folders know their path: they are made anew and their content is moved.

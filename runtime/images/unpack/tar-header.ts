@@ -117,7 +117,8 @@ function number(buffer: Buffer, start: number, length: number, field: string, si
     value = value * 8 + digit;
   }
   for (; at < end; at++) {
-    if (buffer[at] !== 32 && buffer[at] !== 0) throw layerError('IMAGES_LAYER_CORRUPT', 'header', `the field ${field} is not an octal number`);
+    if (buffer[at] !== 32 && buffer[at] !== 0)
+      throw layerError('IMAGES_LAYER_CORRUPT', 'header', `the field ${field} is not an octal number`);
   }
   return value;
 }

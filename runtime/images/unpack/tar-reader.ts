@@ -65,7 +65,8 @@ export function createTarReader(sink: TarSink): TarReader {
     // Two blocks of zeros end an archive. Tar programs disagree about a single one: what follows it must not be read by some and skipped by others.
     if (zeroBlocks > 0) throw layerError('IMAGES_LAYER_CORRUPT', found.name, 'an entry follows a block of zeros');
     if (found.type === 'pax' || found.type === 'pax-global' || found.type === 'gnu-long-name' || found.type === 'gnu-long-link') {
-      if (found.size > maxMetadataBytes) throw layerError('IMAGES_LAYER_TOO_LARGE', found.name, `an extended header has ${found.size} bytes`);
+      if (found.size > maxMetadataBytes)
+        throw layerError('IMAGES_LAYER_TOO_LARGE', found.name, `an extended header has ${found.size} bytes`);
       metadata = { type: found.type, bytes: Buffer.alloc(found.size), filled: 0 };
       startBody(found.size, 'metadata');
       if (remaining === 0) endMetadata();
@@ -166,8 +167,10 @@ export function createTarReader(sink: TarSink): TarReader {
   }
 
   function finish(): void {
-    const inside = state === 'body' || state === 'metadata' || (state === 'header' && partialLength > 0) || (state === 'padding' && padding > 0);
-    if (inside) throw layerError('IMAGES_LAYER_TRUNCATED', current === '' ? 'layer' : current, 'the archive ends in the middle of an entry');
+    const inside =
+      state === 'body' || state === 'metadata' || (state === 'header' && partialLength > 0) || (state === 'padding' && padding > 0);
+    if (inside)
+      throw layerError('IMAGES_LAYER_TRUNCATED', current === '' ? 'layer' : current, 'the archive ends in the middle of an entry');
     if (longName !== undefined || longLink !== undefined || Object.keys(pax).length > 0) {
       throw layerError('IMAGES_LAYER_TRUNCATED', 'layer', 'the archive ends after an extended header');
     }

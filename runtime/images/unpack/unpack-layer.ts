@@ -6,7 +6,7 @@ import { decompress } from './decompress.ts';
 import { fileManifest } from './file-manifest.ts';
 import { createLayerWriter } from './layer-writer.ts';
 import { layerError } from './layer-error.ts';
-import { hasOpenQuestions, pendingLinks, settle } from './settle.ts';
+import { hasOpenQuestions, settle } from './settle.ts';
 import { createTarReader } from './tar-reader.ts';
 
 export interface UnpackRequest {
@@ -22,7 +22,7 @@ export interface UnpackRequest {
 }
 
 export interface UnpackedLayer {
-  /** True when the content depends on the layers below: then it must be stored by chain id. */
+  /** True when the archive leaves to the layers below what it means: then it must be stored by chain id. */
   readonly dependent: boolean;
   /** sha256, hex, of `files.ndjson`. */
   readonly manifestSha256: string;
@@ -35,7 +35,11 @@ export interface UnpackedLayer {
  * @param askLowers roots of the layers below, top-most first; asked only by a layer that depends on them
  * @param cancelled asked between chunks; throwing ends the work
  */
-export async function unpackLayer(request: UnpackRequest, askLowers: () => Promise<readonly string[]>, cancelled: () => void): Promise<UnpackedLayer> {
+export async function unpackLayer(
+  request: UnpackRequest,
+  askLowers: () => Promise<readonly string[]>,
+  cancelled: () => void,
+): Promise<UnpackedLayer> {
   const root = `${request.staging}/fs`;
   const scratch = `${request.staging}/node`;
   mkdirSync(root, { recursive: true, mode: 0o700 });
@@ -54,9 +58,8 @@ export async function unpackLayer(request: UnpackRequest, askLowers: () => Promi
   }
   reader.finish();
   checkDiffId(request.diffId, `sha256:${digest.digest('hex')}`);
-  const dependent = !request.lowest && hasOpenQuestions(writer.root);
-  if (dependent) settle(writer, root, scratch, await askLowers());
-  else if (pendingLinks(writer.root).length > 0) settle(writer, root, scratch, []);
+  const dependent = hasOpenQuestions(writer.root);
+  if (dependent) settle(writer, root, scratch, request.lowest ? [] : await askLowers());
   cancelled();
   writer.finish();
   const manifest = fileManifest(writer.root);

@@ -3,7 +3,7 @@ import type { Worker } from 'node:worker_threads';
 import { errorFromJson } from '../../../base/errors/index.ts';
 import { startWorker } from '../../../base/process/index.ts';
 import { imageError } from '../failures.ts';
-import type { UnpackAnswer, UnpackCommand } from './protocol.ts';
+import type { Publication, UnpackAnswer, UnpackCommand } from './protocol.ts';
 import type { UnpackRequest, UnpackedLayer } from './unpack-layer.ts';
 
 /** Unpack Workers: started when there is work, stopped when there has been none for a while. */
@@ -12,8 +12,10 @@ export interface UnpackPool {
   warm(): void;
   /** @param lowers roots of the layers below, top-most first, once they are unpacked; called only for a layer that needs them */
   unpack(request: UnpackRequest, lowers: () => Promise<readonly string[]>, signal?: AbortSignal): Promise<UnpackedLayer>;
+  publish(publication: Publication): Promise<void>;
   /** Names of files that differ from the layer's manifest; empty when the layer is whole. */
   verify(layer: string, manifestSha256: string): Promise<readonly string[]>;
+  busy(): boolean;
   close(): Promise<void>;
 }
 
@@ -151,11 +153,16 @@ export function createUnpackPool(size = Math.min(4, availableParallelism())): Un
       if (answer.kind !== 'unpacked') throw lost(new Error(`unexpected answer ${answer.kind}`));
       return answer.layer;
     },
+    async publish(publication) {
+      const answer = await run({ kind: 'publish', job: nextJob++, publication }, noLowers);
+      if (answer.kind !== 'published') throw lost(new Error(`unexpected answer ${answer.kind}`));
+    },
     async verify(layer, manifestSha256) {
-      const answer = await run({ kind: 'verify', job: nextJob++, layer, manifestSha256 }, () => Promise.resolve([]));
+      const answer = await run({ kind: 'verify', job: nextJob++, layer, manifestSha256 }, noLowers);
       if (answer.kind !== 'verified') throw lost(new Error(`unexpected answer ${answer.kind}`));
       return answer.bad;
     },
+    busy: () => queue.length > 0 || [...members].some((member) => member.jobs.size > 0),
     async close() {
       closed = true;
       if (idle !== undefined) clearTimeout(idle);
@@ -165,6 +172,8 @@ export function createUnpackPool(size = Math.min(4, availableParallelism())): Un
     },
   };
 }
+
+const noLowers = (): Promise<readonly string[]> => Promise.resolve([]);
 
 function load(member: Member): number {
   let count = 0;

@@ -1,10 +1,11 @@
 import { hash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { linkSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { errorToJson } from '../../../base/errors/index.ts';
+import { fsyncDir, syncfs } from '../../../base/kernel/index.ts';
 import { imageError, wrapImageError } from '../failures.ts';
 import { verifyFiles } from './file-manifest.ts';
-import type { UnpackAnswer, UnpackCommand } from './protocol.ts';
+import type { Publication, UnpackAnswer, UnpackCommand } from './protocol.ts';
 import { unpackLayer } from './unpack-layer.ts';
 
 /** Unpacks and checks layers off the main thread. Several jobs may be under way; they take turns at each chunk. */
@@ -32,12 +33,13 @@ port.on('message', (command: UnpackCommand) => {
       job?.lowers.resolve(command.lowers);
       return;
     case 'unpack':
+    case 'publish':
     case 'verify':
       void run(command);
   }
 });
 
-async function run(command: UnpackCommand & { readonly kind: 'unpack' | 'verify' }): Promise<void> {
+async function run(command: UnpackCommand & { readonly kind: 'unpack' | 'publish' | 'verify' }): Promise<void> {
   const job: Job = { cancelled: false, lowers: Promise.withResolvers() };
   // Rejected by a cancellation that nobody may be waiting for.
   job.lowers.promise.catch(() => undefined);
@@ -45,6 +47,11 @@ async function run(command: UnpackCommand & { readonly kind: 'unpack' | 'verify'
   try {
     if (command.kind === 'verify') {
       answer({ kind: 'verified', job: command.job, bad: verify(command) });
+      return;
+    }
+    if (command.kind === 'publish') {
+      publish(command.publication);
+      answer({ kind: 'published', job: command.job });
       return;
     }
     const askLowers = (): Promise<readonly string[]> => {
@@ -56,12 +63,33 @@ async function run(command: UnpackCommand & { readonly kind: 'unpack' | 'verify'
     });
     answer({ kind: 'unpacked', job: command.job, layer });
   } catch (thrown) {
-    const on = command.kind === 'unpack' ? command.request.diffId : command.layer;
-    const failure = { code: 'IMAGES_LAYER_UNWRITABLE', kind: 'internal', attempted: 'unpack layer', on, fix: 'see the reason' } as const;
+    const on = command.kind === 'unpack' ? command.request.diffId : command.kind === 'verify' ? command.layer : command.publication.root;
+    const failure = {
+      code: 'IMAGES_STORE_FAILED',
+      kind: 'internal',
+      attempted: `${command.kind} layer`,
+      on,
+      fix: 'see the reason',
+    } as const;
     answer({ kind: 'failed', job: command.job, error: errorToJson(wrapImageError(thrown, failure)) });
   } finally {
     jobs.delete(command.job);
   }
+}
+
+/** One syncfs for everything of an image: an fsync a file costs fifty times as much. */
+function publish({ root, moves, folders }: Publication): void {
+  syncfs(root);
+  for (const { kind, from, to } of moves) {
+    if (kind === 'rename') {
+      renameSync(from, to);
+    } else {
+      // What may stand there is of no record.
+      rmSync(to, { force: true });
+      linkSync(from, to);
+    }
+  }
+  for (const folder of folders) fsyncDir(folder);
 }
 
 function verify(command: UnpackCommand & { readonly kind: 'verify' }): string[] {

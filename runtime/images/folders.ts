@@ -1,0 +1,56 @@
+import { chmod, mkdir } from 'node:fs/promises';
+
+/** Where the image store keeps what; every folder is 0700. */
+export interface StoreFolders {
+  readonly root: string;
+  /** Blobs of pulls under way: not admitted, not usable. */
+  readonly ingest: string;
+  /** Layers being unpacked. */
+  readonly staging: string;
+  /** Compressed layers of recorded images, by digest; layers are repaired from them. */
+  readonly blobs: string;
+  /** Unpacked layers: `<hex>/fs` and `<hex>/files.ndjson`. */
+  readonly layers: string;
+  /** Containers: `<id>/{upper,work,merged,layers.json}`. */
+  readonly rootfs: string;
+  /** What is being deleted. */
+  readonly trash: string;
+  /** The lower folder of an image without layers. */
+  readonly empty: string;
+}
+
+export function storeFolders(root: string): StoreFolders {
+  return {
+    root,
+    ingest: `${root}/ingest`,
+    staging: `${root}/staging`,
+    blobs: `${root}/blobs/sha256`,
+    layers: `${root}/layers`,
+    rootfs: `${root}/rootfs`,
+    trash: `${root}/trash`,
+    empty: `${root}/empty`,
+  };
+}
+
+export async function makeStoreFolders(folders: StoreFolders): Promise<void> {
+  for (const folder of [
+    folders.root,
+    `${folders.root}/blobs`,
+    folders.ingest,
+    folders.staging,
+    folders.blobs,
+    folders.layers,
+    folders.rootfs,
+    folders.trash,
+  ]) {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await chmod(folder, 0o700);
+  }
+  await mkdir(folders.empty, { recursive: true, mode: 0o755 });
+  await chmod(folders.empty, 0o755);
+}
+
+/** The folder name of a digest: its hex digits. */
+export function hexOf(digest: string): string {
+  return digest.slice(digest.indexOf(':') + 1);
+}

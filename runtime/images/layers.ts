@@ -1,0 +1,231 @@
+import { hash, randomUUID } from 'node:crypto';
+import { open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { errnoOf } from './failures.ts';
+import { hexOf } from './folders.ts';
+import type { StoreFolders } from './folders.ts';
+import type { ImageLimits } from './limits.ts';
+import type { LayerRow } from './records.ts';
+import { orAborted } from './serial.ts';
+import type { Trash } from './trash.ts';
+import type { Move } from './unpack/protocol.ts';
+import type { UnpackPool } from './unpack/unpack-pool.ts';
+
+/** One layer of one image: what it is, and what lies below it. */
+export interface LayerPosition {
+  readonly diffId: string;
+  /** Identifies the layer with everything below it (image-spec, config.md, "Layer ChainID"). */
+  readonly chainId: string;
+}
+
+/** One pull's hold on one unpacked layer: while it lasts, the folder stays. */
+export interface LayerClaim {
+  row(): LayerRow;
+  pendingMove(): Move | undefined;
+  published(): void;
+  release(): Promise<void>;
+  /** The layer's root, by a path that stays true while the folder moves; close the handle after use. */
+  openRoot(): Promise<FileHandle>;
+}
+
+export interface LayerShelf {
+  /** A layer that is recorded already, held; undefined when it must be unpacked. */
+  claimRecorded(position: LayerPosition): LayerClaim | undefined;
+  /**
+   * Unpacks a layer into staging, or joins a pull that is at it.
+   * @param lowers holds on the layers below, top-most first; asked for only by a layer that depends on them
+   */
+  unpack(
+    position: LayerPosition,
+    blob: { readonly path: string; readonly digest: string; readonly size: number },
+    lowers: readonly Promise<LayerClaim>[],
+    signal: AbortSignal,
+  ): Promise<LayerClaim>;
+  isClaimed(folder: string): boolean;
+}
+
+interface Shelved {
+  path: string;
+  row: LayerRow | undefined;
+  state: 'unpacking' | 'staged' | 'published';
+  claims: number;
+  readonly abort: AbortController;
+  ready: Promise<void>;
+}
+
+export function chainIds(diffIds: readonly string[]): LayerPosition[] {
+  let chain = '';
+  return diffIds.map((diffId) => {
+    chain = chain === '' ? diffId : `sha256:${hash('sha256', `${chain} ${diffId}`, 'hex')}`;
+    return { diffId, chainId: chain };
+  });
+}
+
+/**
+ * @param recorded the row of a recorded layer folder
+ * @param isOwned whether an image or a container uses the folder
+ */
+export function createLayerShelf(options: {
+  readonly folders: StoreFolders;
+  readonly pool: UnpackPool;
+  readonly trash: Trash;
+  readonly limits: ImageLimits;
+  readonly recorded: (folder: string) => LayerRow | undefined;
+  readonly isOwned: (folder: string) => boolean;
+}): LayerShelf {
+  const { folders, pool, trash, limits, recorded, isOwned } = options;
+  /** Layers being unpacked or staged, by chain id; recorded ones in use, by folder. */
+  const staged = new Map<string, Shelved>();
+  const held = new Map<string, Shelved>();
+
+  function begin(
+    position: LayerPosition,
+    blob: { readonly path: string; readonly digest: string; readonly size: number },
+    lowers: readonly Promise<LayerClaim>[],
+  ): Shelved {
+    const layer: Shelved = {
+      path: `${folders.staging}/${hexOf(position.chainId)}.${randomUUID()}`,
+      row: undefined,
+      state: 'unpacking',
+      claims: 0,
+      abort: new AbortController(),
+      ready: Promise.resolve(),
+    };
+    const { diffId, chainId } = position;
+    const request = { blob: blob.path, staging: layer.path, diffId, lowest: diffId === chainId, limits };
+    const handles: FileHandle[] = [];
+    const roots = async (): Promise<readonly string[]> => {
+      for (const lower of lowers) handles.push(await (await lower).openRoot());
+      // A Worker shares the process's descriptors: such a path stays true while another pull publishes the folder.
+      return handles.map((handle) => `/proc/self/fd/${handle.fd}`);
+    };
+    layer.ready = pool
+      .unpack(request, roots, layer.abort.signal)
+      .then(
+        (unpacked) => {
+          layer.row = {
+            folder: hexOf(unpacked.dependent ? chainId : diffId),
+            diffId,
+            dependent: unpacked.dependent,
+            blobDigest: blob.digest,
+            blobSize: blob.size,
+            manifestSha256: unpacked.manifestSha256,
+            bytes: unpacked.bytes,
+            inodes: unpacked.inodes,
+          };
+          layer.state = 'staged';
+        },
+        async (thrown: unknown) => {
+          if (staged.get(chainId) === layer) staged.delete(chainId);
+          await trash.discard(layer.path);
+          throw thrown;
+        },
+      )
+      .finally(() => Promise.all(handles.map((handle) => handle.close())));
+    layer.ready.catch(() => undefined);
+    staged.set(chainId, layer);
+    return layer;
+  }
+
+  async function release(layer: Shelved, chainId: string): Promise<void> {
+    layer.claims--;
+    if (layer.claims > 0) return;
+    if (staged.get(chainId) === layer) staged.delete(chainId);
+    const folder = layer.row?.folder;
+    if (folder !== undefined && held.get(folder) === layer) held.delete(folder);
+    if (layer.state === 'published' && folder !== undefined && isOwned(folder)) return;
+    layer.abort.abort(new Error('no pull needs the layer any more'));
+    await layer.ready.catch(() => undefined);
+    // A published layer that has a row is dropped with its row, by whoever sweeps.
+    if (layer.state !== 'published' || (folder !== undefined && recorded(folder) === undefined)) await trash.discard(layer.path);
+  }
+
+  function hold(row: LayerRow): Shelved {
+    let layer = held.get(row.folder);
+    if (layer === undefined) {
+      layer = {
+        path: `${folders.layers}/${row.folder}`,
+        row,
+        state: 'published',
+        claims: 0,
+        abort: new AbortController(),
+        ready: Promise.resolve(),
+      };
+      held.set(row.folder, layer);
+    }
+    layer.claims++;
+    return layer;
+  }
+
+  function claimOf(layer: Shelved, chainId: string): LayerClaim {
+    let holding = true;
+    /** Two pulls may unpack one independent layer above different ones: the first to publish gives it its place, the other holds that one too. */
+    let twin: Shelved | undefined;
+    const row = (): LayerRow => {
+      if (layer.row === undefined) throw new Error('the layer is not unpacked');
+      return layer.row;
+    };
+    return {
+      row,
+      pendingMove() {
+        if (layer.state === 'published' || twin !== undefined) return undefined;
+        const { folder } = row();
+        const existing = held.get(folder)?.row ?? recorded(folder);
+        if (existing === undefined) return { kind: 'rename', from: layer.path, to: `${folders.layers}/${folder}` };
+        twin = hold(existing);
+        return undefined;
+      },
+      published() {
+        if (layer.state === 'published' || twin !== undefined) return;
+        const { folder } = row();
+        layer.state = 'published';
+        layer.path = `${folders.layers}/${folder}`;
+        held.set(folder, layer);
+      },
+      async release() {
+        if (!holding) return;
+        holding = false;
+        await release(layer, chainId);
+        if (twin !== undefined) await release(twin, chainId);
+      },
+      async openRoot() {
+        for (let attempt = 1; ; attempt++) {
+          try {
+            return await open(`${layer.path}/fs`, 'r');
+          } catch (thrown) {
+            // Just being published: the path is about to change.
+            if (errnoOf(thrown) !== 'ENOENT' || attempt === 20) throw thrown;
+            await new Promise((resolve) => setTimeout(resolve, 1));
+          }
+        }
+      },
+    };
+  }
+
+  return {
+    claimRecorded({ diffId, chainId }) {
+      for (const folder of new Set([hexOf(diffId), hexOf(chainId)])) {
+        const row = recorded(folder);
+        if (row === undefined || row.diffId !== diffId || (row.dependent && folder !== hexOf(chainId))) continue;
+        return claimOf(hold(row), chainId);
+      }
+      return undefined;
+    },
+    async unpack(position, blob, lowers, signal) {
+      for (;;) {
+        signal.throwIfAborted();
+        const known = staged.get(position.chainId);
+        const layer = known ?? begin(position, blob, lowers);
+        layer.claims++;
+        try {
+          await orAborted(layer.ready, signal);
+          return claimOf(layer, position.chainId);
+        } catch (thrown) {
+          await release(layer, position.chainId);
+          if (signal.aborted || known === undefined) throw thrown;
+        }
+      }
+    },
+    isClaimed: (folder) => held.has(folder),
+  };
+}

@@ -1,0 +1,96 @@
+import type { Platform } from '../../../trust/index.ts';
+import { imageError } from '../failures.ts';
+import type { ImageConfig } from '../types.ts';
+import { isObject, malformed, parseObject } from './json.ts';
+import type { JsonObject } from './json.ts';
+
+export interface ParsedConfig {
+  readonly config: ImageConfig;
+  /** Digests of the uncompressed layer archives, lowest first. */
+  readonly diffIds: readonly string[];
+}
+
+const diffIdPattern = /^sha256:[0-9a-f]{64}$/;
+
+/**
+ * Reads an image configuration (image-spec, config.md) and checks it against its manifest's count of layers.
+ * Throws IMAGES_BAD_CONFIG, and IMAGES_NO_PLATFORM when it is built for another platform.
+ */
+export function parseImageConfig(bytes: Uint8Array, digest: string, layerCount: number, platform: Platform): ParsedConfig {
+  const document = parseObject(bytes, 'IMAGES_BAD_CONFIG', digest);
+  const os = text(document, 'os', digest);
+  const architecture = text(document, 'architecture', digest);
+  if ((os !== '' && os !== platform.os) || (architecture !== '' && architecture !== platform.architecture)) {
+    throw imageError({
+      code: 'IMAGES_NO_PLATFORM',
+      kind: 'not-found',
+      attempted: 'use image configuration',
+      on: digest,
+      why: `the image is built for ${os}/${architecture}, not for ${platform.os}/${platform.architecture}`,
+      fix: 'build the image for this platform',
+    });
+  }
+  const inner = document['config'] ?? {};
+  if (!isObject(inner)) throw malformed('IMAGES_BAD_CONFIG', digest, 'its field config is not an object');
+  const created = text(document, 'created', digest);
+  return {
+    config: {
+      architecture,
+      os,
+      ...(created === '' ? {} : { created }),
+      user: text(inner, 'User', digest),
+      env: texts(inner, 'Env', digest),
+      entrypoint: texts(inner, 'Entrypoint', digest),
+      cmd: texts(inner, 'Cmd', digest),
+      workingDir: text(inner, 'WorkingDir', digest),
+      volumes: Object.keys(members(inner, 'Volumes', digest)),
+      labels: labels(inner, digest),
+      stopSignal: text(inner, 'StopSignal', digest),
+    },
+    diffIds: diffIds(document, digest, layerCount),
+  };
+}
+
+function diffIds(document: JsonObject, digest: string, layerCount: number): readonly string[] {
+  const rootfs = document['rootfs'];
+  const listed: unknown = isObject(rootfs) && rootfs['type'] === 'layers' ? (rootfs['diff_ids'] ?? []) : undefined;
+  if (!Array.isArray(listed)) throw malformed('IMAGES_BAD_CONFIG', digest, 'it has no rootfs of type layers');
+  const ids = listed.map((id: unknown) => {
+    if (typeof id !== 'string' || !diffIdPattern.test(id))
+      throw malformed('IMAGES_BAD_CONFIG', digest, 'a diff id is not sha256 and 64 hex digits');
+    return id;
+  });
+  if (ids.length !== layerCount)
+    throw malformed('IMAGES_BAD_CONFIG', digest, `it names ${ids.length} layers, and the manifest ${layerCount}`);
+  return ids;
+}
+
+/** A missing field and null are the empty value, as Go's encoding reads them. */
+function text(object: JsonObject, field: string, digest: string): string {
+  const value = object[field] ?? '';
+  if (typeof value !== 'string') throw malformed('IMAGES_BAD_CONFIG', digest, `its field ${field} is not a text`);
+  return value;
+}
+
+function texts(object: JsonObject, field: string, digest: string): readonly string[] {
+  const value: unknown = object[field] ?? [];
+  if (!Array.isArray(value)) throw malformed('IMAGES_BAD_CONFIG', digest, `its field ${field} is not a list`);
+  return value.map((item: unknown) => {
+    if (typeof item !== 'string') throw malformed('IMAGES_BAD_CONFIG', digest, `its field ${field} holds something that is not a text`);
+    return item;
+  });
+}
+
+function members(object: JsonObject, field: string, digest: string): JsonObject {
+  const value = object[field] ?? {};
+  if (!isObject(value)) throw malformed('IMAGES_BAD_CONFIG', digest, `its field ${field} is not an object`);
+  return value;
+}
+
+function labels(inner: JsonObject, digest: string): Readonly<Record<string, string>> {
+  const entries = Object.entries(members(inner, 'Labels', digest)).map(([key, value]): [string, string] => {
+    if (typeof value !== 'string') throw malformed('IMAGES_BAD_CONFIG', digest, 'a label is not a text');
+    return [key, value];
+  });
+  return Object.fromEntries(entries);
+}

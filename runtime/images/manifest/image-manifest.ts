@@ -1,0 +1,65 @@
+import { imageError } from '../failures.ts';
+import type { ImageLimits } from '../limits.ts';
+import { malformed, parseDescriptor, parseObject } from './json.ts';
+import type { BlobDescriptor } from './json.ts';
+import { configTypes, isForeignLayer, layerTypes } from './media-types.ts';
+
+export interface ImageManifest {
+  readonly config: BlobDescriptor;
+  /** Lowest first. */
+  readonly layers: readonly BlobDescriptor[];
+}
+
+/**
+ * Reads an image manifest (image-spec, manifest.md; Docker schema 2). A document that could be read as an index as well is
+ * refused (CVE-2021-41190), foreign layers are refused (CVE-2020-15157). Throws IMAGES_BAD_MANIFEST, IMAGES_TOO_LARGE.
+ */
+export function parseManifest(bytes: Uint8Array, digest: string, limits: ImageLimits): ImageManifest {
+  const manifest = parseObject(bytes, 'IMAGES_BAD_MANIFEST', digest);
+  if ('manifests' in manifest || 'fsLayers' in manifest)
+    throw malformed('IMAGES_BAD_MANIFEST', digest, 'it has the fields of another document type as well');
+  if (manifest['schemaVersion'] !== 2 || !Array.isArray(manifest['layers']))
+    throw malformed('IMAGES_BAD_MANIFEST', digest, 'it has no list of layers');
+  const config = parseDescriptor(manifest['config'], 'IMAGES_BAD_MANIFEST', digest, 'the configuration');
+  if (!configTypes.has(config.mediaType))
+    throw malformed('IMAGES_BAD_MANIFEST', digest, `it is no image but an artifact: its configuration is ${printable(config.mediaType)}`);
+  if (config.size > limits.maxConfigBytes)
+    throw tooLarge(digest, `its configuration has ${config.size} bytes; the limit is ${limits.maxConfigBytes}`);
+  const listed: readonly unknown[] = manifest['layers'];
+  if (listed.length > limits.maxLayers) throw tooLarge(digest, `it has ${listed.length} layers; the limit is ${limits.maxLayers}`);
+  const layers = listed.map((entry, index) => parseLayer(entry, digest, `layer ${index + 1}`, limits));
+  const total = layers.reduce((sum, layer) => sum + layer.size, 0);
+  if (total > limits.maxImageBytes) throw tooLarge(digest, `its layers have ${total} bytes together; the limit is ${limits.maxImageBytes}`);
+  return { config: plain(config), layers };
+}
+
+function parseLayer(entry: unknown, digest: string, what: string, limits: ImageLimits): BlobDescriptor {
+  const layer = parseDescriptor(entry, 'IMAGES_BAD_MANIFEST', digest, what);
+  const urls = layer.raw['urls'];
+  if (isForeignLayer(layer.mediaType) || (Array.isArray(urls) && urls.length > 0)) {
+    throw malformed('IMAGES_BAD_MANIFEST', digest, `${what} is a foreign layer, to be fetched from an address of its author's choice`);
+  }
+  if (!layerTypes.has(layer.mediaType))
+    throw malformed('IMAGES_BAD_MANIFEST', digest, `${what} has the media type ${printable(layer.mediaType)}, which is no layer`);
+  if (layer.size > limits.maxBlobBytes) throw tooLarge(digest, `${what} has ${layer.size} bytes; the limit is ${limits.maxBlobBytes}`);
+  return plain(layer);
+}
+
+function plain({ mediaType, digest, size }: BlobDescriptor): BlobDescriptor {
+  return { mediaType, digest, size };
+}
+
+function printable(text: string): string {
+  return JSON.stringify(text.slice(0, 128));
+}
+
+function tooLarge(on: string, why: string): Error {
+  return imageError({
+    code: 'IMAGES_TOO_LARGE',
+    kind: 'exhausted',
+    attempted: 'read image manifest',
+    on,
+    why,
+    fix: 'build a smaller image',
+  });
+}

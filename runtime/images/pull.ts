@@ -1,0 +1,307 @@
+import type { PortcullisError } from '../../base/errors/index.ts';
+import type { RegistryClient, RegistryRepository } from '../../base/distribution/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { gather, verdictLogStatement } from '../../trust/index.ts';
+import type { Dossier, Platform, TrustPolicy, Verdict } from '../../trust/index.ts';
+import type { BlobClaim, BlobShelf, BlobSource } from './blobs.ts';
+import { refusal } from './decisions.ts';
+import type { Decisions } from './decisions.ts';
+import { wrapImageError } from './failures.ts';
+import type { StoreFolders } from './folders.ts';
+import { chainIds } from './layers.ts';
+import type { LayerClaim, LayerPosition, LayerShelf } from './layers.ts';
+import type { ImageLimits } from './limits.ts';
+import { parseImageConfig } from './manifest/image-config.ts';
+import type { ParsedConfig } from './manifest/image-config.ts';
+import type { BlobDescriptor } from './manifest/json.ts';
+import { credentialsFor, digestName, parseImageName } from './names.ts';
+import type { ImageName } from './names.ts';
+import type { ImageDocument, ImageRecords, NameRow, StoredImage } from './records.ts';
+import { firstAnswer, resolveImage } from './resolve.ts';
+import type { ResolvedImage } from './resolve.ts';
+import { forEachLimited } from './serial.ts';
+import type { Serial } from './serial.ts';
+import type { PullRequest } from './types.ts';
+import type { UnpackPool } from './unpack/unpack-pool.ts';
+
+export interface PullParts {
+  readonly folders: StoreFolders;
+  readonly limits: ImageLimits;
+  readonly platform: Platform;
+  readonly records: ImageRecords;
+  readonly blobs: BlobShelf;
+  readonly layers: LayerShelf;
+  readonly pool: UnpackPool;
+  readonly decisions: Decisions;
+  readonly registryClient: Pick<RegistryClient, 'repositories'>;
+  readonly log: Logger;
+  readonly now: () => Date;
+  /** One publication at a time: two pulls may share what they publish. */
+  readonly publishing: Serial;
+}
+
+/** What a pull holds; everything is let go at its end, and what no record owns is removed with it. */
+interface Holdings {
+  readonly blobs: Map<string, BlobClaim>;
+  readonly layers: LayerClaim[];
+}
+
+interface Admitted {
+  readonly name: ImageName;
+  readonly resolved: ResolvedImage;
+  readonly dossier: Dossier;
+  readonly verdict: Verdict;
+  readonly configBytes: Uint8Array;
+  readonly parsed: ParsedConfig;
+}
+
+/**
+ * Resolves, decides, and only then unpacks. Evidence and blobs are fetched side by side; a verdict other than admit ends the
+ * fetches and leaves nothing but itself and its evidence.
+ */
+export async function pullImage(
+  parts: PullParts,
+  request: PullRequest,
+): Promise<{ readonly image: StoredImage; readonly verdict: Verdict }> {
+  const name = parseImageName(request.reference);
+  const policy = parts.decisions.policy('pull image', name.text);
+  const platform = request.platform ?? parts.platform;
+  const early = parts.decisions.unseen(policy, { reference: name.text, namespace: request.namespace, platform });
+  if (early !== undefined) {
+    await parts.records.append([verdictLogStatement(early)]);
+    throw refusal(early, 'pull image');
+  }
+  const stop = new AbortController();
+  const signal = request.signal === undefined ? stop.signal : AbortSignal.any([request.signal, stop.signal]);
+  const holdings: Holdings = { blobs: new Map(), layers: [] };
+  // The Worker starts while the registry is asked.
+  parts.pool.warm();
+  try {
+    const admitted = await fetchAndDecide(parts, request, name, policy, holdings, signal, stop);
+    const image = await unpackAndRecord(parts, admitted, holdings, signal);
+    return { image, verdict: admitted.verdict };
+  } catch (thrown) {
+    stop.abort(thrown);
+    throw request.signal?.aborted === true ? cancelled(name, request.signal) : pullFailure(thrown, name);
+  } finally {
+    await letGo(parts, holdings);
+  }
+}
+
+async function fetchAndDecide(
+  parts: PullParts,
+  request: PullRequest,
+  name: ImageName,
+  policy: TrustPolicy,
+  holdings: Holdings,
+  signal: AbortSignal,
+  stop: AbortController,
+): Promise<Admitted> {
+  const places = parts.registryClient.repositories(name.reference, credentialsFor(name, request.credentials));
+  const platform = request.platform ?? parts.platform;
+  const resolved = await resolveImage(places, name.wanted, name.text, platform, parts.limits, signal);
+  const absent = resolved.manifest.layers.filter((layer) => !parts.records.hasBlob(layer.digest));
+  // The first to fail ends the others, and all have ended before this function does: nothing runs on behind a failed pull.
+  const failures: unknown[] = [];
+  const end = (thrown: unknown): never => {
+    failures.push(thrown);
+    stop.abort(thrown);
+    throw thrown;
+  };
+  const decided = decideFresh(parts, { name, namespace: request.namespace, platform, policy, resolved }, signal).catch(end);
+  const config = fetchConfig(parts, resolved, platform, signal).catch(end);
+  const blobs = fetchBlobs(parts, absent, resolved.places, holdings, signal).catch(end);
+  await Promise.allSettled([decided, config, blobs]);
+  if (failures.length > 0) throw failures[0];
+  return { name, resolved, ...(await decided), ...(await config) };
+}
+
+async function decideFresh(
+  parts: PullParts,
+  asked: {
+    readonly name: ImageName;
+    readonly namespace: string;
+    readonly platform: Platform;
+    readonly policy: TrustPolicy;
+    readonly resolved: ResolvedImage;
+  },
+  signal: AbortSignal,
+): Promise<{ readonly dossier: Dossier; readonly verdict: Verdict }> {
+  const { name, namespace, platform, policy, resolved } = asked;
+  const { digest, manifestDigest, places } = resolved;
+  const dossier = await gather({ reference: name.text, digest, manifestDigest, repositories: places, policy, now: parts.now(), signal });
+  // The policy in force now decides: it may have been reloaded since the pull began.
+  const current = parts.decisions.policy('pull image', name.text);
+  const verdict = parts.decisions.decide(current, { dossier, reference: name.text, namespace, platform });
+  if (verdict.outcome === 'admit') return { dossier, verdict };
+  await parts.records.keepDossier(dossier, [verdictLogStatement(verdict)]);
+  throw refusal(verdict, 'pull image');
+}
+
+async function fetchConfig(
+  parts: PullParts,
+  { manifest, places }: ResolvedImage,
+  platform: Platform,
+  signal: AbortSignal,
+): Promise<{ readonly configBytes: Uint8Array; readonly parsed: ParsedConfig }> {
+  const { config, layers } = manifest;
+  const { value } = await firstAnswer(places, config.digest, signal, (place) =>
+    place.blobBytes(config, parts.limits.maxConfigBytes, signal),
+  );
+  return { configBytes: value, parsed: parseImageConfig(value, config.digest, layers.length, platform) };
+}
+
+/** Into ingest, whatever is not here yet. */
+async function fetchBlobs(
+  parts: PullParts,
+  descriptors: readonly BlobDescriptor[],
+  places: readonly RegistryRepository[],
+  holdings: Holdings,
+  signal: AbortSignal,
+): Promise<void> {
+  // A manifest may list one blob twice.
+  const wanted = new Map(
+    descriptors.filter(({ digest }) => !holdings.blobs.has(digest)).map((descriptor) => [descriptor.digest, descriptor]),
+  );
+  await forEachLimited([...wanted.values()], parts.limits.parallelBlobs, async (descriptor) => {
+    const sources = places.map(
+      (place): BlobSource =>
+        (ended) =>
+          place.blob(descriptor, ended),
+    );
+    holdings.blobs.set(descriptor.digest, await parts.blobs.claim(descriptor, sources, signal));
+  });
+}
+
+/** Only with an admitting verdict in hand. */
+async function unpackAndRecord(parts: PullParts, admitted: Admitted, holdings: Holdings, signal: AbortSignal): Promise<StoredImage> {
+  const { name, resolved, dossier, verdict, configBytes, parsed } = admitted;
+  const { config, layers } = resolved.manifest;
+  const positions = chainIds(parsed.diffIds);
+  await unpackLayers(parts, positions, resolved, holdings, signal);
+  signal.throwIfAborted();
+  await parts.publishing(() => publish(parts, holdings));
+  // From here on nothing is cancelled: the record follows.
+  const rows = holdings.layers.map((layer) => layer.row());
+  const evidence = {
+    digest: resolved.digest,
+    manifestDigest: resolved.manifestDigest,
+    dossier,
+    verdictId: verdict.id,
+    unverified: verdict.unverified,
+  };
+  const image = await parts.records.admit(
+    {
+      image: {
+        id: config.digest,
+        manifestDigest: resolved.manifestDigest,
+        digest: resolved.digest,
+        size: layers.reduce((sum, layer) => sum + layer.size, config.size),
+        config: parsed.config,
+        layers: rows.map(({ diffId, folder }) => ({ diffId, folder })),
+      },
+      names: namesOf(name, resolved.digest).map((each) => ({ ...each, ...evidence })),
+      layers: rows,
+      documents: [
+        ...resolved.documents,
+        { digest: config.digest, mediaType: config.mediaType, bytes: configBytes } satisfies ImageDocument,
+      ],
+    },
+    [verdictLogStatement(verdict)],
+  );
+  parts.decisions.logged(verdict);
+  parts.log.info(
+    { image: image.id, reference: name.text, digest: resolved.digest, verdict: verdict.id, unverified: verdict.unverified },
+    'image pulled',
+  );
+  return image;
+}
+
+function namesOf(name: ImageName, digest: string): Pick<NameRow, 'name' | 'asked'>[] {
+  const byDigest = digestName(name, digest);
+  return name.text === byDigest
+    ? [{ name: byDigest, asked: true }]
+    : [
+        { name: name.text, asked: true },
+        { name: byDigest, asked: false },
+      ];
+}
+
+/** Lowest first; a layer that depends on those below gets their holds. */
+async function unpackLayers(
+  parts: PullParts,
+  positions: readonly LayerPosition[],
+  resolved: ResolvedImage,
+  holdings: Holdings,
+  signal: AbortSignal,
+): Promise<void> {
+  const { manifest, places } = resolved;
+  const pending: Promise<LayerClaim>[] = [];
+  for (const [index, position] of positions.entries()) {
+    const descriptor = manifest.layers[index];
+    if (descriptor === undefined) throw new Error('there are more diff ids than layers');
+    const recorded = parts.layers.claimRecorded(position);
+    const below = [...pending].reverse();
+    pending.push(
+      recorded === undefined ? unpackOne(parts, position, descriptor, places, below, holdings, signal) : Promise.resolve(recorded),
+    );
+  }
+  const settled = await Promise.allSettled(pending);
+  // Holds first, so that a failure releases them.
+  for (const result of settled) if (result.status === 'fulfilled') holdings.layers.push(result.value);
+  const failure = settled.find((result) => result.status === 'rejected');
+  if (failure !== undefined) throw failure.reason;
+}
+
+async function unpackOne(
+  parts: PullParts,
+  position: LayerPosition,
+  descriptor: BlobDescriptor,
+  places: readonly RegistryRepository[],
+  below: readonly Promise<LayerClaim>[],
+  holdings: Holdings,
+  signal: AbortSignal,
+): Promise<LayerClaim> {
+  // A blob that another layer's record owns was not fetched; its layer may still be needed in another form.
+  await fetchBlobs(parts, [descriptor], places, holdings, signal);
+  const blob = holdings.blobs.get(descriptor.digest);
+  if (blob === undefined) throw new Error('the blob was not fetched');
+  return parts.layers.unpack(position, { path: blob.path, digest: blob.digest, size: blob.size }, below, signal);
+}
+
+async function publish(parts: PullParts, holdings: Holdings): Promise<void> {
+  const claims = [...holdings.blobs.values(), ...holdings.layers];
+  const moves = claims.flatMap((claim) => claim.pendingMove() ?? []);
+  if (moves.length === 0) return;
+  const { root, blobs, layers } = parts.folders;
+  await parts.pool.publish({ root, moves, folders: [blobs, layers] });
+  for (const claim of claims) claim.published();
+}
+
+async function letGo(parts: PullParts, holdings: Holdings): Promise<void> {
+  const releases = await Promise.allSettled([...holdings.layers, ...holdings.blobs.values()].map((claim) => claim.release()));
+  for (const result of releases) {
+    if (result.status === 'rejected')
+      parts.log.warn({ error: String(result.reason) }, 'content of a pull could not be removed; the next start removes it');
+  }
+}
+
+function cancelled(name: ImageName, signal: AbortSignal): PortcullisError {
+  return wrapImageError(signal.reason, {
+    code: 'IMAGES_CANCELLED',
+    kind: 'cancelled',
+    attempted: 'pull image',
+    on: name.text,
+    fix: 'pull again',
+  });
+}
+
+function pullFailure(thrown: unknown, name: ImageName): PortcullisError {
+  return wrapImageError(thrown, {
+    code: 'IMAGES_PULL_FAILED',
+    kind: 'internal',
+    attempted: 'pull image',
+    on: name.text,
+    fix: 'pull again; if it repeats, see the log of the daemon',
+  });
+}

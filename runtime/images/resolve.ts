@@ -1,0 +1,92 @@
+import { isPortcullisError } from '../../base/errors/index.ts';
+import type { FetchedManifest, RegistryRepository } from '../../base/distribution/index.ts';
+import type { Platform } from '../../trust/index.ts';
+import { imageError } from './failures.ts';
+import type { ImageLimits } from './limits.ts';
+import { chooseManifest } from './manifest/image-index.ts';
+import { parseManifest } from './manifest/image-manifest.ts';
+import type { ImageManifest } from './manifest/image-manifest.ts';
+import { malformed } from './manifest/json.ts';
+import { indexTypes, manifestTypes } from './manifest/media-types.ts';
+import type { ImageDocument } from './records.ts';
+
+/** What a reference stood for at the one moment it was resolved; from here on only digests are asked for. */
+export interface ResolvedImage {
+  /** Of the index, or of the manifest when there is none. */
+  readonly digest: string;
+  readonly manifestDigest: string;
+  readonly manifest: ImageManifest;
+  /** As served: index and manifest. */
+  readonly documents: readonly ImageDocument[];
+  /** All places, the one that answered first. */
+  readonly places: readonly RegistryRepository[];
+}
+
+/** Mirror then origin, each asked once. Throws what the registry client throws, IMAGES_NO_REPOSITORY, IMAGES_BAD_*, IMAGES_NO_PLATFORM. */
+export async function resolveImage(
+  places: readonly RegistryRepository[],
+  wanted: string,
+  on: string,
+  platform: Platform,
+  limits: ImageLimits,
+  signal: AbortSignal,
+): Promise<ResolvedImage> {
+  const { value: top, place } = await firstAnswer(places, on, signal, (repository) => repository.manifest(wanted, signal));
+  const ordered = [place, ...places.filter((other) => other !== place)];
+  if (manifestTypes.has(top.mediaType)) {
+    return {
+      digest: top.digest,
+      manifestDigest: top.digest,
+      manifest: parseManifest(top.bytes, top.digest, limits),
+      documents: [documentOf(top)],
+      places: ordered,
+    };
+  }
+  if (!indexTypes.has(top.mediaType))
+    throw malformed('IMAGES_BAD_MANIFEST', top.digest, `its media type ${JSON.stringify(top.mediaType.slice(0, 128))} is not supported`);
+  const chosen = chooseManifest(top.bytes, top.digest, platform, limits);
+  const { value: own } = await firstAnswer(ordered, on, signal, (repository) => repository.manifest(chosen, signal));
+  if (!manifestTypes.has(own.mediaType))
+    throw malformed('IMAGES_BAD_MANIFEST', own.digest, 'the index calls it a manifest, and it is none');
+  return {
+    digest: top.digest,
+    manifestDigest: own.digest,
+    manifest: parseManifest(own.bytes, own.digest, limits),
+    documents: [documentOf(top), documentOf(own)],
+    places: ordered,
+  };
+}
+
+function documentOf({ digest, mediaType, bytes }: FetchedManifest): ImageDocument {
+  return { digest, mediaType, bytes };
+}
+
+/** The first place that answers; when none does, the failure that says most ("not found" at a mirror is ordinary). */
+export async function firstAnswer<T>(
+  places: readonly RegistryRepository[],
+  on: string,
+  signal: AbortSignal,
+  ask: (place: RegistryRepository) => Promise<T>,
+): Promise<{ readonly value: T; readonly place: RegistryRepository }> {
+  let failure: unknown;
+  for (const place of places) {
+    try {
+      return { value: await ask(place), place };
+    } catch (thrown) {
+      signal.throwIfAborted();
+      if (failure === undefined || (isPortcullisError(failure) && failure.kind === 'not-found')) failure = thrown;
+    }
+  }
+  throw (
+    failure ??
+    imageError({
+      code: 'IMAGES_NO_REPOSITORY',
+      kind: 'unavailable',
+      attempted: 'pull image',
+      on,
+      why: 'its registry has no mirror and its origin must not be contacted',
+      fix: 'configure a mirror, or allow the origin',
+      prefix: 'RegistryUnavailable',
+    })
+  );
+}

@@ -1,0 +1,154 @@
+import { chmod, chown, lstat, mkdir, readFile, readdir, stat, writeFile } from 'node:fs/promises';
+import { MNT_DETACH, isMountpoint } from '../../base/kernel/index.ts';
+import type { Kernel } from '../../base/kernel/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { errnoOf, imageError, wrapImageError } from './failures.ts';
+import type { StoreFolders } from './folders.ts';
+import { createSerial } from './serial.ts';
+import type { Serial } from './serial.ts';
+import type { Trash } from './trash.ts';
+import type { Rootfs } from './types.ts';
+
+/** Writable layers and overlay mounts of containers. */
+export interface RootfsShelf {
+  /** @param layers layer folders, lowest first */
+  mount(containerId: string, imageId: string, layers: readonly string[]): Promise<Rootfs>;
+  remove(containerId: string): Promise<void>;
+  /** Layer folders that a container's overlay stands on. */
+  uses(folder: string): boolean;
+  /** Containers that have a writable layer on disk, from this run or an earlier one. */
+  known(): readonly string[];
+}
+
+interface Held {
+  /** Lowest first. */
+  readonly layers: readonly string[];
+}
+
+/** Names that a runtime writes to or mounts on: a symlink there leads outside the container (CVE-2026-41579, CVE-2026-47766, CVE-2024-5154). */
+const plainFolders = ['dev', 'proc', 'sys', 'etc'];
+const idPattern = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
+
+/** Reads what earlier runs left: `<id>/layers.json` says which layers a container stands on. */
+export async function openRootfsShelf(folders: StoreFolders, kernel: Kernel, trash: Trash, log: Logger): Promise<RootfsShelf> {
+  const held = new Map<string, Held>();
+  const turns = new Map<string, Serial>();
+  for (const id of await readdir(folders.rootfs)) held.set(id, await readHeld(`${folders.rootfs}/${id}`, log));
+
+  const inTurn = <T>(id: string, body: () => Promise<T>): Promise<T> => {
+    const turn = turns.get(id) ?? createSerial();
+    turns.set(id, turn);
+    return turn(body);
+  };
+
+  async function mount(id: string, imageId: string, layers: readonly string[]): Promise<Rootfs> {
+    const folder = folderOf(folders, id);
+    const rootfs: Rootfs = { path: `${folder}/merged`, upper: `${folder}/upper` };
+    if (isMountpoint(rootfs.path)) return rootfs;
+    const lower = layers.map((layer) => `${folders.layers}/${layer}/fs`).reverse();
+    const top = lower[0];
+    await Promise.all(['upper', 'work', 'merged'].map((name) => mkdir(`${folder}/${name}`, { recursive: true, mode: 0o700 })));
+    const root = await stat(top ?? folders.empty);
+    // Not synced: after a power cut the container is gone as well.
+    await Promise.all([
+      writeFile(`${folder}/layers.json`, JSON.stringify({ imageId, layers }), { mode: 0o600 }),
+      chown(rootfs.upper, root.uid, root.gid).then(() => chmod(rootfs.upper, root.mode & 0o7777)),
+    ]);
+    await kernel.mountOverlay({
+      lower: top === undefined ? [folders.empty] : lower,
+      upper: rootfs.upper,
+      work: `${folder}/work`,
+      target: rootfs.path,
+    });
+    await refuseUnsafe(rootfs.path, id);
+    return rootfs;
+  }
+
+  async function remove(id: string): Promise<void> {
+    const folder = folderOf(folders, id);
+    try {
+      if (isMountpoint(`${folder}/merged`)) await kernel.umount(`${folder}/merged`, MNT_DETACH);
+    } catch (thrown) {
+      if (errnoOf(thrown) !== 'ENOENT' && errnoOf(thrown) !== 'EINVAL') throw thrown;
+    }
+    await trash.discard(folder);
+    held.delete(id);
+  }
+
+  return {
+    mount(id, imageId, layers) {
+      // Before anything is awaited: the image may be removed at any moment, and its layers must stay.
+      if (!held.has(id)) held.set(id, { layers });
+      return inTurn(id, async () => {
+        try {
+          return await mount(id, imageId, layers);
+        } catch (thrown) {
+          await remove(id).catch((error: unknown) => {
+            log.warn({ container: id, error: String(error) }, 'a root file system that failed could not be removed');
+          });
+          throw wrapImageError(thrown, {
+            code: 'IMAGES_ROOTFS_FAILED',
+            kind: 'internal',
+            attempted: 'mount root file system of container',
+            on: id,
+            fix: 'see the reason; portcullis doctor checks overlayfs',
+          });
+        }
+      });
+    },
+    remove: (id) =>
+      inTurn(id, async () => {
+        await remove(id);
+        turns.delete(id);
+      }),
+    uses(folder) {
+      for (const { layers } of held.values()) if (layers.includes(folder)) return true;
+      return false;
+    },
+    known: () => [...held.keys()],
+  };
+}
+
+function folderOf(folders: StoreFolders, id: string): string {
+  if (idPattern.test(id)) return `${folders.rootfs}/${id}`;
+  throw imageError({
+    code: 'IMAGES_ROOTFS_FAILED',
+    kind: 'invalid',
+    attempted: 'use root file system of container',
+    on: JSON.stringify(id.slice(0, 128)),
+    why: 'that is no container id',
+    fix: 'use letters, digits, dot, dash and underscore',
+  });
+}
+
+async function readHeld(folder: string, log: Logger): Promise<Held> {
+  try {
+    const value: unknown = JSON.parse(await readFile(`${folder}/layers.json`, 'utf8'));
+    if (typeof value === 'object' && value !== null && 'layers' in value && Array.isArray(value.layers)) {
+      return { layers: value.layers.filter((layer: unknown) => typeof layer === 'string') };
+    }
+  } catch (error) {
+    log.debug({ folder, error: String(error) }, 'a container has no list of layers');
+  }
+  return { layers: [] };
+}
+
+/** The merged view decides: a layer may replace a plain folder of another by a symlink. Nothing runs in it yet, so it cannot change. */
+async function refuseUnsafe(root: string, id: string): Promise<void> {
+  for (const name of plainFolders) {
+    const found = await lstat(`${root}/${name}`).catch((thrown: unknown) => {
+      if (errnoOf(thrown) === 'ENOENT') return undefined;
+      throw thrown;
+    });
+    if (found === undefined || found.isDirectory()) continue;
+    throw imageError({
+      code: 'IMAGES_UNSAFE_ROOTFS',
+      kind: 'precondition',
+      attempted: 'use image as root file system of container',
+      on: id,
+      why: `/${name} of the image is ${found.isSymbolicLink() ? 'a symlink' : 'no folder'}; a runtime that mounts there could write to the host`,
+      fix: `build the image with a plain folder /${name}, or without it`,
+      details: { path: `/${name}` },
+    });
+  }
+}

@@ -1,0 +1,49 @@
+/** Runs bodies one after another, in the order of the calls; a failure does not stop the next. */
+export type Serial = <T>(body: () => Promise<T>) => Promise<T>;
+
+export function createSerial(): Serial {
+  let tail: Promise<unknown> = Promise.resolve();
+  return (body) => {
+    const turn = tail.then(body);
+    tail = turn.catch(() => undefined);
+    return turn;
+  };
+}
+
+/** `promise`, or the signal's reason as soon as it is aborted; `promise` itself runs on. */
+export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  // Nobody may be left to see it fail.
+  promise.catch(() => undefined);
+  signal.throwIfAborted();
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const listener = (): void => {
+    reject(signal.reason);
+  };
+  signal.addEventListener('abort', listener, { once: true });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener('abort', listener);
+  }
+}
+
+/** Runs `body` for every item, at most `limit` at a time; the first failure is thrown when all under way have ended. */
+export async function forEachLimited<T>(items: readonly T[], limit: number, body: (item: T) => Promise<void>): Promise<void> {
+  const queue = items.values();
+  let failed = false;
+  const lane = async (): Promise<void> => {
+    for (const item of queue) {
+      if (failed) return;
+      try {
+        await body(item);
+      } catch (thrown) {
+        failed = true;
+        throw thrown;
+      }
+    }
+  };
+  const lanes = await Promise.allSettled(Array.from({ length: Math.min(limit, items.length) }, lane));
+  const failure = lanes.find((result) => result.status === 'rejected');
+  if (failure !== undefined) throw failure.reason;
+}

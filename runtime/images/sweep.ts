@@ -1,0 +1,37 @@
+import { access } from 'node:fs/promises';
+import type { BlobShelf } from './blobs.ts';
+import type { StoreFolders } from './folders.ts';
+import type { LayerShelf } from './layers.ts';
+import type { ImageRecords } from './records.ts';
+import type { RootfsShelf } from './rootfs.ts';
+import type { Trash } from './trash.ts';
+
+export interface SweepParts {
+  readonly folders: StoreFolders;
+  readonly records: ImageRecords;
+  readonly layers: LayerShelf;
+  readonly blobs: BlobShelf;
+  readonly rootfs: RootfsShelf;
+  readonly trash: Trash;
+}
+
+/** Drops the layers that no image, container or pull needs, and their blobs. The row goes first: a folder without one is never used. */
+export async function sweepLayers(parts: SweepParts): Promise<void> {
+  const { records, layers, blobs, rootfs, trash, folders } = parts;
+  const orphans = [...records.layers()].filter(
+    ({ folder }) => !records.isLayerOwned(folder) && !rootfs.uses(folder) && !layers.isClaimed(folder),
+  );
+  if (orphans.length === 0) return;
+  await records.removeLayers(orphans.map(({ folder }) => folder));
+  for (const { folder, blobDigest } of orphans) {
+    await trash.discard(`${folders.layers}/${folder}`);
+    await blobs.dropUnowned(blobDigest);
+  }
+}
+
+export async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
