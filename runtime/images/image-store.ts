@@ -28,7 +28,7 @@ import { createUnpackPool } from './unpack/unpack-pool.ts';
 export interface ImageStoreOptions {
   /** A folder of the store's own, 0700. All of it lies on one file system. */
   readonly root: string;
-  /** Opened with {@link imageSchema} and trust's verdict log among its migrations. */
+  /** Opened with {@link imageMigrations} and trust's verdict log among its migrations. */
   readonly database: Database;
   readonly kernel: Kernel;
   readonly registryClient: Pick<RegistryClient, 'repositories'>;

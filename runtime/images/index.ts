@@ -1,6 +1,6 @@
 export { createImageStore } from './image-store.ts';
 export type { ImageStoreOptions, OpenImageStore } from './image-store.ts';
-export { imageSchema } from './schema.ts';
+export { imageMigrations } from './schema.ts';
 export { defaultLimits } from './limits.ts';
 export type { ImageLimits } from './limits.ts';
 export type { ImageErrorCode } from './failures.ts';

@@ -1,8 +1,9 @@
 /**
- * Tables of this room; part of the schema of the daemon's database, beside trust's verdict log.
+ * Tables of this room; steps of the schema of the daemon's database, beside trust's verdict log.
  * A dossier row outlives its image: a verdict of the log names it and can be replayed.
  */
-export const imageSchema = `
+export const imageMigrations: readonly string[] = [
+  `
 CREATE TABLE dossier (id TEXT PRIMARY KEY, json TEXT NOT NULL) STRICT;
 CREATE TABLE image (
   id TEXT PRIMARY KEY,
@@ -41,4 +42,5 @@ CREATE TABLE image_document (
   bytes BLOB NOT NULL,
   PRIMARY KEY (image_id, digest)
 ) STRICT;
-`;
+`,
+];
