@@ -8,7 +8,6 @@ import { makeSimpleSigningPayload } from '../evidence/cosign-write.ts';
 import {
   bundle,
   bundleOf,
-  by,
   decided,
   digest,
   foreign,
