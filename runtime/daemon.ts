@@ -16,7 +16,7 @@ import { createConfinement } from './containers/confinement.ts';
 import type { ContainerRecord } from './containers/record.ts';
 import { createContainerService } from './containers/service.ts';
 import { createCriServer } from './cri/server.ts';
-import { createImageStore } from './images/image-store.ts';
+import { createImageStore } from './images/index.ts';
 import { openExitWatch } from './monitor/exits.ts';
 import { readCgroupMounts, removeCgroups } from './oci/cgroups.ts';
 import { enterMountNamespace, leaveMountNamespace } from './oci/mount-namespace.ts';
@@ -82,7 +82,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     openRecords<ContainerRecord>(database, 'container'),
   ]);
   const images = await createImageStore({
-    root: config.root,
+    root: join(config.root, 'images'),
     database,
     kernel,
     registryClient: registries,
@@ -90,7 +90,6 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     platform: hostPlatform(),
     log: log.child({ room: 'images' }),
     now: () => new Date(),
-    inUse: () => new Set(containerRecords.list().map((record) => record.imageId)),
   });
   const cgroups = readCgroupMounts();
   const exits = await openExitWatch({ folder: join(config.root, 'exits'), reactor });

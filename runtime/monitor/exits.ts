@@ -81,8 +81,15 @@ export async function openExitWatch(input: { readonly folder: string; readonly r
         while (!done && !(await look()) && sameProcess(processes.monitor) && Date.now() < deadline)
           await new Promise((resolve) => setTimeout(resolve, 50).unref());
         if (done || (await look())) return;
-        const info = pidfd === undefined ? undefined : pidfdInfo(pidfd);
-        conclude({ code: info?.exitCode ?? 255, finishedAt: (BigInt(Date.now()) * 1_000_000n).toString(), fromMonitor: false });
+        // The kernel tells the code once somebody has reaped the process; init does so within moments.
+        let code = exitCodeOf(pidfd);
+        for (let attempt = 0; code === undefined && pidfd !== undefined && attempt < 20; attempt += 1) {
+          await new Promise((resolve) => setTimeout(resolve, 25).unref());
+          // The descriptor is closed with the watch.
+          if (done) return;
+          code = exitCodeOf(pidfd);
+        }
+        conclude({ code: code ?? 255, finishedAt: (BigInt(Date.now()) * 1_000_000n).toString(), fromMonitor: false });
       };
       if (pidfd === undefined) void afterInit();
       else
@@ -96,6 +103,10 @@ export async function openExitWatch(input: { readonly folder: string; readonly r
     forget: (id) => rm(join(folder, id), { force: true }),
     close: () => watcher.close(),
   };
+}
+
+function exitCodeOf(pidfd: number | undefined): number | undefined {
+  return pidfd === undefined ? undefined : pidfdInfo(pidfd)?.exitCode;
 }
 
 /** A pidfd of that very process: looked at again after opening, since the pid may have been reused before. */

@@ -1,7 +1,10 @@
 import type { Migration } from '../../base/storage/index.ts';
 import { verdictLogMigrationSql } from '../../trust/index.ts';
-import { imageSchema } from '../images/schema.ts';
+import { imageMigrations } from '../images/index.ts';
 import { recordsSchema } from './records.ts';
 
 /** One database holds sandboxes, containers, images and verdicts, so that an admission and what it allows are one transaction. */
-export const stateMigrations: readonly Migration[] = [{ version: 1, sql: `${recordsSchema}\n${verdictLogMigrationSql}\n${imageSchema}` }];
+export const stateMigrations: readonly Migration[] = [recordsSchema, verdictLogMigrationSql, ...imageMigrations].map((sql, index) => ({
+  version: index + 1,
+  sql,
+}));
