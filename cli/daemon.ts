@@ -1,6 +1,5 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { once } from 'node:events';
 import { configFlags, formatDaemonConfig, loadDaemonConfig, startDaemon } from '../runtime/index.ts';
 import type { DaemonConfig } from '../runtime/index.ts';
 import { print, run, withOutput } from './output.ts';
@@ -16,7 +15,7 @@ export function register(program: Command): void {
     .option('--print-config', 'print the effective configuration and exit');
   for (const flag of configFlags) {
     const option = new Option(`${flag.name} <${flag.value}>`, flag.repeatable ? `${flag.help} (repeatable)` : flag.help);
-    command.addOption(option.argParser((value: string, before: readonly string[] = []) => [...before, value]));
+    command.addOption(option.argParser((value: string, before: readonly string[] | undefined) => [...(before ?? []), value]));
   }
   command
     .addHelpText(
@@ -45,7 +44,9 @@ function optionKey(name: string): string {
 }
 
 async function untilStopped(config: DaemonConfig): Promise<void> {
-  const stop = Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')]);
+  const stop = new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve);
+  });
   const daemon = await startDaemon(config);
   await stop;
   // A second signal while stopping ends the process at once.

@@ -33,7 +33,8 @@ export function register(program: Command): void {
     );
 }
 
-const states: Readonly<Record<ContainerState, string>> = {
+/** Of what another runtime may one day say, too: protobuf's enums are open. */
+const states: Readonly<Record<number, string>> = {
   [ContainerState.CONTAINER_CREATED]: 'created',
   [ContainerState.CONTAINER_RUNNING]: 'running',
   [ContainerState.CONTAINER_EXITED]: 'exited',

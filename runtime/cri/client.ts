@@ -135,7 +135,7 @@ function deadline(options: CallOptions): { deadline?: number } {
 }
 
 function toFailure(error: ServiceError, rpc: RpcDefinition, socketPath: string): PortcullisError {
-  const [details] = error.metadata?.get(detailsKey) ?? [];
+  const [details] = error.metadata.get(detailsKey);
   const told = details instanceof Uint8Array ? decodeDetails(details) : undefined;
   if (told !== undefined) return told;
   if (error.code === grpcStatus.UNAVAILABLE) {
@@ -150,7 +150,7 @@ function toFailure(error: ServiceError, rpc: RpcDefinition, socketPath: string):
     });
   }
   return new PortcullisError({
-    code: `CRI_${grpcStatus[error.code] ?? 'UNKNOWN'}`,
+    code: `CRI_${grpcStatus[error.code]}`,
     kind: kindOfStatus(error.code),
     attempted: `call ${rpc.name} on`,
     on: socketPath,

@@ -1,6 +1,6 @@
 import { Metadata, status as grpcStatus } from '@grpc/grpc-js';
 import type { StatusObject } from '@grpc/grpc-js';
-import { PortcullisError } from '../../base/errors/index.ts';
+import { isPortcullisError, PortcullisError } from '../../base/errors/index.ts';
 import type { ErrorKind } from '../../base/errors/index.ts';
 import { shorten } from './shorten.ts';
 import { detailsKey, encodeDetails } from './status-details.ts';
@@ -39,7 +39,7 @@ export function toStatus(error: PortcullisError): Partial<StatusObject> {
 
 /** Any thrown value as a {@link PortcullisError}; what is not one is a fault of ours: CRI_INTERNAL. */
 export function asFailure(thrown: unknown, rpc: string): PortcullisError {
-  if (thrown instanceof PortcullisError) return thrown;
+  if (isPortcullisError(thrown)) return thrown;
   return new PortcullisError({
     code: 'CRI_INTERNAL',
     kind: 'internal',
@@ -54,7 +54,7 @@ export function asFailure(thrown: unknown, rpc: string): PortcullisError {
 /** The kind that a status code of another server most likely means. */
 export function kindOfStatus(code: number): ErrorKind {
   for (const [kind, status] of Object.entries(statusOfKind)) {
-    if (status === code && kind !== 'undecided') return kind as ErrorKind;
+    if (Number(status) === code && kind !== 'undecided') return kind as ErrorKind;
   }
   return code === Number(grpcStatus.UNAUTHENTICATED) ? 'denied' : 'internal';
 }

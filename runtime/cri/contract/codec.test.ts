@@ -42,7 +42,8 @@ function comparable(name: string, value: Record<string, unknown>): Record<string
     const convert = (item: unknown): unknown => {
       if (item === undefined) return null;
       if (field.type.kind === 'message') return comparable(field.type.name, item as Record<string, unknown>);
-      return field.type.kind === 'scalar' && /64|nano/.test(field.type.scalar) ? String(item) : item;
+      const wide = field.type.kind === 'scalar' && /64|nano/.test(field.type.scalar);
+      return wide && (typeof item === 'number' || typeof item === 'bigint') ? item.toString() : item;
     };
     const item = value[field.name];
     result[field.name] = field.repeated ? (item as unknown[]).map(convert) : convert(item);
@@ -181,7 +182,7 @@ const unfit: readonly { readonly name: string; readonly value: object; readonly 
 for (const { name, value, at } of unfit) {
   test(`refused to encode: ${name}`, () => {
     assert.throws(
-      () => criCodec('Container').encode(value as never),
+      () => criCodec('Container').encode(value),
       (error) => isPortcullisError(error) && error.code === 'CRI_BAD_FIELD' && error.failure.on === at,
     );
   });
@@ -189,7 +190,7 @@ for (const { name, value, at } of unfit) {
 
 test('no bytes crash or hang the decoder: they decode or throw', () => {
   const codec = criCodec('CreateContainerRequest');
-  const valid = codec.encode({ config: { labels: { a: 'b' }, linux: { resources: { cpuQuota: 5 } } }, podSandboxId: 'p' } as never);
+  const valid = codec.encode({ config: { labels: { a: 'b' }, linux: { resources: { cpuQuota: 5 } } }, podSandboxId: 'p' });
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), fc.nat(valid.length), (noise, at) => {
       for (const bytes of [noise, Buffer.concat([valid.subarray(0, at), noise]), valid.subarray(0, at)]) {

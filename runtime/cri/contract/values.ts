@@ -146,7 +146,7 @@ function bits(value: number | bigint, max: bigint): Int64 {
   const exact = BigInt(value) > max ? max : BigInt(value);
   const halves = { low: Number(BigInt.asIntN(32, exact)), high: Number(BigInt.asIntN(32, exact >> 32n)), unsigned: max === maxUint64 };
   // The writer reads only the two halves of a Long.
-  return halves as unknown as Int64;
+  return halves;
 }
 
 type DecodedInt64 = number | { readonly low: number; readonly high: number; readonly unsigned: boolean };
