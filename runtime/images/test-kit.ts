@@ -1,0 +1,179 @@
+import { createHash, generateKeyPairSync } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { gzipSync } from 'node:zlib';
+import { pack } from 'tar-stream';
+import type { Header } from 'tar-stream';
+import { createRegistryClient, formatReference } from '../../base/distribution/index.ts';
+import type { RegistryClient, RegistryRepository } from '../../base/distribution/index.ts';
+import { startKernelWorker } from '../../base/kernel/index.ts';
+import type { Kernel } from '../../base/kernel/index.ts';
+import { createLogger } from '../../base/log/index.ts';
+import { openDatabase } from '../../base/storage/index.ts';
+import type { Database } from '../../base/storage/index.ts';
+import { loadPolicy, loadSigningKey, signImage, verdictLogMigrationSql } from '../../trust/index.ts';
+import type { SigningKey, TrustPolicy } from '../../trust/index.ts';
+import { createImageStore } from './image-store.ts';
+import type { OpenImageStore } from './image-store.ts';
+import type { ImageLimits } from './limits.ts';
+import { imageMigrations } from './schema.ts';
+
+/** What tests of this room share: layers, images in a real registry, stores on the real kernel. Not part of the product. */
+
+export type Entry = Partial<Header> & { readonly name: string; readonly body?: string | Uint8Array };
+
+export async function tarOf(entries: readonly Entry[]): Promise<Buffer> {
+  const archive = pack();
+  const chunks: Buffer[] = [];
+  const ended = (async () => {
+    for await (const chunk of archive as AsyncIterable<Buffer>) chunks.push(chunk);
+  })();
+  for (const { body, ...header } of entries) {
+    const bytes = Buffer.from(body ?? '');
+    archive.entry({ mode: header.type === 'directory' ? 0o755 : 0o644, mtime: new Date(1_000_000_000_000), ...header }, bytes);
+  }
+  archive.finalize();
+  await ended;
+  return Buffer.concat(chunks);
+}
+
+export function sha256(bytes: Uint8Array): string {
+  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+}
+
+export interface LayerSource {
+  readonly tar: Uint8Array;
+  /** As pushed: gzip of the archive unless given. */
+  readonly blob?: Uint8Array;
+  readonly mediaType?: string;
+}
+
+export const ociManifest = 'application/vnd.oci.image.manifest.v1+json';
+export const ociIndex = 'application/vnd.oci.image.index.v1+json';
+const ociConfig = 'application/vnd.oci.image.config.v1+json';
+const ociLayer = 'application/vnd.oci.image.layer.v1.tar+gzip';
+
+/** Pushes an image; its manifest's digest. `manifest` and `config` change the documents before they are pushed. */
+export async function pushImage(
+  repository: RegistryRepository,
+  image: {
+    readonly layers: readonly LayerSource[];
+    readonly tag?: string;
+    readonly label?: string;
+    readonly config?: Readonly<Record<string, unknown>>;
+    readonly manifest?: Readonly<Record<string, unknown>>;
+  },
+): Promise<{ readonly digest: string; readonly id: string; readonly size: number }> {
+  const descriptors = [];
+  for (const { tar, blob = gzipSync(tar, { level: 1 }), mediaType = ociLayer } of image.layers) {
+    descriptors.push({ ...(await repository.pushBlob(blob)), mediaType });
+  }
+  const config = Buffer.from(
+    JSON.stringify({
+      os: 'linux',
+      architecture: 'amd64',
+      config: { Cmd: ['/bin/sh'], Env: ['PATH=/bin'], Labels: { test: image.label ?? '' } },
+      rootfs: { type: 'layers', diff_ids: image.layers.map(({ tar }) => sha256(tar)) },
+      ...image.config,
+    }),
+  );
+  const pushed = await repository.pushBlob(config);
+  const manifest = Buffer.from(
+    JSON.stringify({
+      schemaVersion: 2,
+      mediaType: ociManifest,
+      config: { ...pushed, mediaType: ociConfig },
+      layers: descriptors,
+      ...image.manifest,
+    }),
+  );
+  const { digest } = await repository.pushManifest(manifest, ociManifest, image.tag === undefined ? {} : { tag: image.tag });
+  return { digest, id: pushed.digest, size: config.length };
+}
+
+export interface Kit {
+  readonly folder: string;
+  readonly root: string;
+  readonly client: RegistryClient;
+  readonly kernel: Kernel;
+  readonly database: Database;
+  readonly store: OpenImageStore;
+  readonly key: SigningKey;
+  repository(name: string): RegistryRepository;
+  reference(name: string, tag?: string): string;
+  sign(name: string, digest: string): Promise<void>;
+  /** Replaces the policy in force; the rules as YAML, `k.pub` being the kit's key. */
+  usePolicy(rules: string | undefined): Promise<void>;
+  /** Closes the store and opens it again on the same files. */
+  reopen(): Promise<Kit>;
+  close(): Promise<void>;
+}
+
+/** A store in a folder of its own against the registry at `host`; everything below `HOST/signed/` needs the kit's key, `HOST/open/` nothing. */
+export async function openKit(
+  host: string,
+  options: { readonly folder?: string; readonly limits?: Partial<ImageLimits> } = {},
+): Promise<Kit> {
+  const folder = options.folder ?? mkdtempSync('/var/tmp/portcullis-images-');
+  const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  writeFileSync(`${folder}/k.key`, pair.privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+  writeFileSync(`${folder}/k.pub`, pair.publicKey.export({ type: 'spki', format: 'pem' }));
+  const key = await loadSigningKey(`${folder}/k.key`, { environment: {} });
+  const client = createRegistryClient({});
+  const kernel = await startKernelWorker();
+  const migrations = [verdictLogMigrationSql, ...imageMigrations].map((sql, index) => ({ version: index + 1, sql }));
+  const database = await openDatabase({ path: `${folder}/state.db`, migrations });
+  let policy: TrustPolicy | undefined;
+  const usePolicy = async (rules: string | undefined): Promise<void> => {
+    if (rules === undefined) {
+      policy = undefined;
+      return;
+    }
+    writeFileSync(`${folder}/policy.yaml`, `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\ndefault: deny\nrules:\n${rules}`);
+    ({ policy } = await loadPolicy({ paths: [`${folder}/policy.yaml`] }));
+  };
+  await usePolicy(
+    `  - images: ["${host}/signed/**"]\n    require: { cosign: { key: k.pub } }\n  - images: ["${host}/open/**"]\n    allow: unverified\n`,
+  );
+  const root = `${folder}/images`;
+  const store = await createImageStore({
+    root,
+    database,
+    kernel,
+    registryClient: client,
+    policy: () => policy,
+    log: createLogger({ level: 'silent' }),
+    ...(options.limits === undefined ? {} : { limits: options.limits }),
+  });
+  const repository = (name: string): RegistryRepository => {
+    const [first] = client.repositories({ registry: host, repository: name });
+    if (first === undefined) throw new Error('no repository');
+    return first;
+  };
+  const end = async (): Promise<void> => {
+    await store.close();
+    await database.close();
+    await kernel.close();
+    await client.close();
+  };
+  return {
+    folder,
+    root,
+    client,
+    kernel,
+    database,
+    store,
+    key,
+    repository,
+    reference: (name, tag = '1') => formatReference({ registry: host, repository: name, tag }),
+    sign: async (name, digest) => void (await signImage({ repository: repository(name), digest, key, format: 'bundle', now: new Date() })),
+    usePolicy,
+    async reopen() {
+      await end();
+      return openKit(host, { ...options, folder });
+    },
+    async close() {
+      await end();
+      rmSync(folder, { recursive: true });
+    },
+  };
+}
