@@ -110,7 +110,7 @@ async function serve(
   } catch (thrown) {
     failure = asFailure(abort.signal.aborted && isAbort(thrown) ? abort.signal.reason : thrown, rpc.name);
     if (failure.code === 'CRI_INTERNAL') site.log.error({ rpc: rpc.name, err: describe(thrown) }, 'a handler failed unexpectedly');
-    fail(toStatus(failure));
+    fail(toStatus(failure, rpc.name));
   } finally {
     clearTimeout(timer);
     events.off('cancelled', cancel);

@@ -25,6 +25,7 @@ let folder: string;
 let socketPath: string;
 let logged: Record<string, unknown>[] = [];
 const log = createLogger({ level: 'debug', stream: { write: (line) => void logged.push(JSON.parse(line) as Record<string, unknown>) } });
+let pulls: Error;
 let server: CriServer;
 let client: CriClient;
 let handlers: { -readonly [Name in keyof RuntimeServiceHandlers]?: RuntimeServiceHandlers[Name] } = {};
@@ -37,7 +38,7 @@ before(async () => {
   server = await createCriServer({
     socketPath,
     log,
-    imageService: {},
+    imageService: { pullImage: () => Promise.reject(pulls) },
     runtimeService: {
       version,
       execSync: (request, context) => handlers.execSync?.(request, context) ?? Promise.reject(new Error('no handler')),
@@ -91,9 +92,9 @@ test('a call reaches its handler with the peer that the kernel vouches for', asy
 });
 
 test('each RPC without a handler answers UNIMPLEMENTED by its name', async () => {
-  const implemented = ['Version', 'ExecSync', 'GetContainerEvents'];
+  const implemented = ['Version', 'ExecSync', 'GetContainerEvents', 'PullImage'];
   const rest = rpcs.filter((rpc) => !implemented.includes(rpc.name));
-  assert.equal(rest.length, 40);
+  assert.equal(rest.length, 39);
   for (const rpc of rest) {
     const error = await rawCall(rpc.path);
     assert.equal(error.code, grpcStatus.UNIMPLEMENTED, rpc.name);
@@ -136,6 +137,18 @@ for (const [kind, code] of kinds) {
   });
 }
 
+test('PullImage: a prefix that a kubelet knows comes as UNKNOWN, the only status that it takes the message from', async () => {
+  const failure = { code: 'TRUST_X', kind: 'denied', attempted: 'pull', on: 'a:1', why: 'unsigned', fix: 'sign it' } as const;
+  const pull = '/runtime.v1.ImageService/PullImage';
+  pulls = new PortcullisError({ ...failure, prefix: 'SignatureValidationFailed' });
+  const raw = await rawCall(pull);
+  assert.equal(raw.code, grpcStatus.UNKNOWN);
+  assert.match(raw.details, /^SignatureValidationFailed: pull a:1: /);
+  assert.equal((await failureOf(client.image.pullImage())).kind, 'denied');
+  pulls = new PortcullisError(failure);
+  assert.equal((await rawCall(pull)).code, grpcStatus.PERMISSION_DENIED);
+});
+
 test('what a handler throws by accident is INTERNAL with a stable code, logged with its stack, and ends nothing', async () => {
   handlers.version = () => {
     throw new TypeError('oops');
@@ -157,7 +170,17 @@ test('what a handler throws by accident is INTERNAL with a stable code, logged w
 test('a failure too long for a trailer arrives, shortened', async () => {
   const why = 'ü'.repeat(100_000);
   handlers.version = () =>
-    Promise.reject(new PortcullisError({ code: 'X_LONG', kind: 'denied', attempted: 'a', on: 'b', why, fix: 'c', details: { why2: why } }));
+    Promise.reject(
+      new PortcullisError({
+        code: 'X_LONG',
+        kind: 'denied',
+        attempted: 'a',
+        on: 'b',
+        why,
+        fix: 'c',
+        details: Object.fromEntries(Array.from({ length: 50 }, (_, index) => [`d${index}`, why])),
+      }),
+    );
   const error = await failureOf(client.runtime.version());
   assert.equal(error.code, 'X_LONG');
   assert.match(error.failure.why, /^ü{500,}…$/);

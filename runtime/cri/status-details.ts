@@ -10,7 +10,8 @@ export const detailsKey = 'grpc-status-details-bin';
 const errorDomain = 'portcullis.dev';
 const errorInfoType = 'type.googleapis.com/google.rpc.ErrorInfo';
 const longestValue = 2 * 1024;
-const mostDetails = 16;
+/** With the message, three bytes a byte in its header, all must fit into the 64 KiB that nghttp2 allows. */
+const largestMetadata = 16 * 1024;
 
 interface Status {
   readonly code: number;
@@ -36,18 +37,24 @@ const codec = createCodecs(
 const statusCodec = codec<Status>('Status');
 const errorInfoCodec = codec<ErrorInfo>('ErrorInfo');
 
-/** `google.rpc.Status` with one ErrorInfo: the reason is the stable code; metadata holds the failure's parts and its details. */
+/**
+ * `google.rpc.Status` with one ErrorInfo: the reason is the stable code; metadata holds the failure's parts and its details.
+ * Clients in Go show this message instead of grpc-message, and ignore it all when `code` is not the status code.
+ */
 export function encodeDetails(code: number, message: string, error: PortcullisError): Buffer {
   const { kind, attempted, on, why, fix, prefix, details } = error.failure;
   const metadata: Record<string, string> = {};
-  for (const [key, value] of Object.entries(details ?? {}).slice(0, mostDetails)) {
-    if (value !== undefined) metadata[key] = shorten(typeof value === 'string' ? value : JSON.stringify(value), longestValue);
-  }
-  for (const [key, value] of Object.entries({ kind, attempted, on, why, fix, prefix })) {
-    if (value !== undefined) metadata[key] = shorten(value, longestValue);
-  }
+  let room = largestMetadata;
+  const put = (key: string, value: unknown): void => {
+    if (value === undefined || Object.hasOwn(metadata, key)) return;
+    const text = shorten(typeof value === 'string' ? value : JSON.stringify(value), longestValue);
+    room -= Buffer.byteLength(key) + Buffer.byteLength(text);
+    if (room >= 0) metadata[key] = text;
+  };
+  for (const [key, value] of Object.entries({ kind, prefix, attempted, on, why, fix })) put(key, value);
+  for (const [key, value] of Object.entries(details ?? {})) put(key, value);
   const info = errorInfoCodec.encode({ reason: error.code, domain: errorDomain, metadata });
-  return statusCodec.encode({ code, message: shorten(message, longestValue), details: [{ typeUrl: errorInfoType, value: info }] });
+  return statusCodec.encode({ code, message, details: [{ typeUrl: errorInfoType, value: info }] });
 }
 
 /** The failure that {@link encodeDetails} wrote, its details as strings; undefined for details of others. */

@@ -28,9 +28,16 @@ const statusOfKind: Readonly<Record<ErrorKind, grpcStatus>> = {
  */
 const longestMessage = 8 * 1024;
 
-/** The failure as the client gets it: status code, message and `google.rpc.Status` details. */
-export function toStatus(error: PortcullisError): Partial<StatusObject> {
-  const code = statusOfKind[error.kind];
+/**
+ * The failure of one RPC as the client gets it: status code, message and `google.rpc.Status` details.
+ *
+ * A kubelet knows `SignatureValidationFailed` and `RegistryUnavailable` by the beginning of PullImage's message, but it takes the
+ * message out of the status only when its code is UNKNOWN (cri-client, remote_image.go; kubelet, image_manager.go, evalCRIPullErr).
+ * The true kind is in the details then.
+ */
+export function toStatus(error: PortcullisError, rpc: string): Partial<StatusObject> {
+  const forKubelet = rpc === 'PullImage' && error.failure.prefix !== undefined;
+  const code = forKubelet ? grpcStatus.UNKNOWN : statusOfKind[error.kind];
   const message = shorten(error.message, longestMessage);
   const metadata = new Metadata();
   metadata.set(detailsKey, encodeDetails(code, message, error));
