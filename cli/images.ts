@@ -1,0 +1,153 @@
+import { text as readAll } from 'node:stream/consumers';
+import type { Command } from 'commander';
+import { PortcullisError } from '../base/errors/index.ts';
+import type { CriClient } from '../runtime/index.ts';
+import { exitCodeOf, withClient, withSocket } from './endpoint.ts';
+import { print, run, withOutput } from './output.ts';
+import type { OutputFormat } from './output.ts';
+import { shortId, table } from './table.ts';
+
+type Image = Awaited<ReturnType<CriClient['image']['listImages']>>['images'][number];
+
+interface Options {
+  readonly socket: string;
+  readonly output: OutputFormat;
+}
+interface PullOptions extends Options {
+  readonly namespace: string;
+  readonly username?: string;
+}
+
+/** `portcullis images`: the images of the running daemon. */
+export function register(program: Command): void {
+  const images = program.command('images').description('list, pull, inspect and remove images');
+  images.addHelpText('after', '\nExamples:\n  portcullis images ls\n  portcullis images pull registry.example.com/app:1 --namespace pay\n');
+
+  withSocket(withOutput(images.command('ls')))
+    .description('list images')
+    .addHelpText('after', '\nExamples:\n  portcullis images ls\n  portcullis images ls --output json\n')
+    .action((options: Options) => perform(options, (client) => list(client, options.output)));
+
+  withSocket(withOutput(images.command('pull')))
+    .description('verify an image and pull it; exits 1 when the policy refuses it, 3 when it could not be decided')
+    .argument('<image>', 'name, with a tag or a digest')
+    .option('-n, --namespace <namespace>', 'namespace to decide for', 'default')
+    .option('-u, --username <name>', 'user at the registry; the password is read from standard input')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  portcullis images pull registry.example.com/app:1\n  portcullis images pull -u robot registry.example.com/app:1 < password\n',
+    )
+    .action((image: string, options: PullOptions) => perform(options, (client) => pull(client, image, options)));
+
+  withSocket(withOutput(images.command('rm')))
+    .description('remove images, each with all its names')
+    .argument('<image...>', 'name, digest, id or the beginning of one')
+    .addHelpText('after', '\nExamples:\n  portcullis images rm registry.example.com/app:1\n')
+    .action((names: string[], options: Options) => perform(options, (client) => remove(client, names, options.output)));
+
+  withSocket(withOutput(images.command('inspect')))
+    .description('show what is recorded about an image: configuration, digests, verdict, evidence')
+    .argument('<image>', 'name, digest, id or the beginning of one')
+    .addHelpText('after', '\nExamples:\n  portcullis images inspect registry.example.com/app:1 --output json\n')
+    .action((image: string, options: Options) => perform(options, (client) => inspect(client, image, options.output)));
+}
+
+function perform(options: Options, body: (client: CriClient) => Promise<number>): Promise<void> {
+  return run(options.output, () => withClient(options.socket, body), exitCodeOf);
+}
+
+async function list(client: CriClient, output: OutputFormat): Promise<number> {
+  const { images } = await client.image.listImages({});
+  print(output, images.map(asJson), asTable(images));
+  return 0;
+}
+
+async function pull(client: CriClient, image: string, { namespace, username, output }: PullOptions): Promise<number> {
+  const auth = username === undefined ? {} : { auth: { username, password: (await readAll(process.stdin)).replace(/\r?\n$/, '') } };
+  const { imageRef } = await client.image.pullImage({ image: { image }, sandboxConfig: { metadata: { namespace } }, ...auth });
+  const { info } = await client.image.imageStatus({ image: { image: imageRef }, verbose: true });
+  const { verdictId, digest, unverified } = factsOf(info);
+  const lines = [`pulled  ${image}`, `id      ${imageRef}`, `digest  ${digest}`, `verdict ${verdictId}`];
+  if (unverified) lines.push('UNVERIFIED: a rule allows this image without any proof');
+  print(output, { image, id: imageRef, digest, verdictId, unverified }, `${lines.join('\n')}\n`);
+  return 0;
+}
+
+async function remove(client: CriClient, names: readonly string[], output: OutputFormat): Promise<number> {
+  const removed: string[] = [];
+  for (const name of names) {
+    const image = await find(client, name, 'remove image');
+    await client.image.removeImage({ image: { image: image.id } });
+    removed.push(image.id);
+  }
+  print(output, removed, removed.map((id) => `${id}\n`).join(''));
+  return 0;
+}
+
+async function inspect(client: CriClient, name: string, output: OutputFormat): Promise<number> {
+  const { image, info } = await client.image.imageStatus({ image: { image: name }, verbose: true });
+  if (image === undefined) throw unknown(name, 'inspect image');
+  const details: unknown = JSON.parse(info['info'] ?? '{}');
+  const { verdictId, digest, unverified } = factsOf(info);
+  const rows = [
+    ['id', image.id],
+    ...image.repoTags.map((tag) => ['name', tag]),
+    ...image.repoDigests.map((each) => ['digest', each]),
+    ['index', digest],
+    ['size', size(image.size)],
+    ['verdict', verdictId],
+    ...(unverified ? [['UNVERIFIED', 'a rule allows this image without any proof']] : []),
+  ];
+  print(output, { ...asJson(image), details }, rows.map(([key = '', value = '']) => `${key.padEnd(10)}  ${value}\n`).join(''));
+  return 0;
+}
+
+async function find(client: CriClient, name: string, attempted: string): Promise<Image> {
+  const { image } = await client.image.imageStatus({ image: { image: name } });
+  if (image === undefined) throw unknown(name, attempted);
+  return image;
+}
+
+function unknown(name: string, attempted: string): PortcullisError {
+  return new PortcullisError({
+    code: 'CLI_NO_SUCH_IMAGE',
+    kind: 'not-found',
+    attempted,
+    on: name,
+    why: 'the daemon has no such image',
+    fix: 'portcullis images ls shows those it has',
+  });
+}
+
+interface Facts {
+  readonly verdictId: string;
+  readonly digest: string;
+  readonly unverified: boolean;
+}
+
+/** The daemon's verbose answer; empty texts from another runtime. */
+function factsOf(info: Readonly<Record<string, string>>): Facts {
+  const value: unknown = JSON.parse(info['info'] ?? '{}');
+  const field = (name: string): unknown =>
+    typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
+  return { verdictId: String(field('verdictId') ?? ''), digest: String(field('digest') ?? ''), unverified: field('unverified') === true };
+}
+
+function asTable(images: readonly Image[]): string {
+  const rows = images.flatMap((image) => {
+    const names = image.repoTags.length > 0 ? image.repoTags : image.repoDigests;
+    const mark = image.spec?.annotations['portcullis.dev/unverified'] === 'true' ? 'no' : 'yes';
+    return names.map((name) => [name, shortId(image.id), size(image.size), mark]);
+  });
+  return table(['IMAGE', 'ID', 'SIZE', 'VERIFIED'], rows);
+}
+
+function asJson({ id, repoTags, repoDigests, size: bytes, pinned, spec }: Image): object {
+  return { id, repoTags, repoDigests, size: bytes, pinned, verified: spec?.annotations['portcullis.dev/unverified'] !== 'true' };
+}
+
+function size(bytes: number): string {
+  if (bytes < 1000) return `${bytes} B`;
+  if (bytes < 1e6) return `${(bytes / 1e3).toFixed(1)} kB`;
+  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(2)} GB`;
+}
