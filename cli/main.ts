@@ -15,6 +15,12 @@ const program = new Command('portcullis')
     '\nExamples:\n  portcullis quickstart            the whole story, on this machine\n  portcullis daemon --help         how to serve a kubelet\n',
   );
 
+// A reader that has seen enough, such as `head`, is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit();
+});
+
 // `help sign` and `sign --help` are the same.
 const words = process.argv.slice(2).filter((word) => !word.startsWith('-'));
 const wanted = words[0] === 'help' ? words[1] : words[0];
