@@ -102,9 +102,10 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
     start: (record) => handlerOf(record).start(record.id),
     isStarted: async (record) => (await handlerOf(record).observe(record.id)) === 'running',
     kill: (record, signal) => signalProcess(record.init, signalNumber(signal)),
+    heeds: (record, signal) => sharesHostPids(record) || catches(record.init, signalNumber(signal)),
     killLeftovers: async (record) => {
       // With a PID namespace of its own the kernel has killed them with the first process.
-      if (record.config.linux?.securityContext?.namespaceOptions?.pid === NamespaceMode.NODE) await emptyCgroup(cgroups, cgroupOf(record));
+      if (sharesHostPids(record)) await emptyCgroup(cgroups, cgroupOf(record));
     },
     destroy: async (record) => {
       await killMonitorOf(record);
@@ -153,6 +154,21 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
       sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms).unref()),
     },
   };
+}
+
+function sharesHostPids(record: ContainerRecord): boolean {
+  return record.config.linux?.securityContext?.namespaceOptions?.pid === NamespaceMode.NODE;
+}
+
+/** Whether the process has a handler for a signal (proc_pid_status(5), SigCgt); SIGKILL and SIGSTOP need none. */
+function catches(identity: ProcessIdentity | undefined, signal: number): boolean {
+  if (signal === 9 || signal === 19) return true;
+  try {
+    const caught = /^SigCgt:\s*([0-9a-f]+)$/m.exec(readFileSync(`/proc/${identity?.pid ?? 0}/status`, 'utf8'))?.[1];
+    return caught !== undefined && ((BigInt(`0x${caught}`) >> BigInt(signal - 1)) & 1n) === 1n;
+  } catch {
+    return false;
+  }
 }
 
 /** By pidfd, so that a reused pid is never hit. A process that is gone needs no signal. */

@@ -40,6 +40,8 @@ export interface ContainerEffects {
   /** Whether the process has passed from created to running, as the runtime knows it. */
   isStarted(record: ContainerRecord): Promise<boolean>;
   kill(record: ContainerRecord, signal: string): void;
+  /** Whether the first process would be reached by this signal now. */
+  heeds(record: ContainerRecord, signal: string): boolean;
   /** Kills what outlives the first process (a container that shares a PID namespace). */
   killLeftovers(record: ContainerRecord): Promise<void>;
   /** Ends monitor and processes, removes bundle, cgroup, writable layer, runtime state and exit file. */

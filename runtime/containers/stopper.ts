@@ -16,7 +16,7 @@ const killPatienceMs = 60_000;
  * A second stop with a shorter time shortens the first one's; a longer one changes nothing.
  */
 export function createStopper(parts: {
-  readonly effects: Pick<ContainerEffects, 'kill' | 'clock'>;
+  readonly effects: Pick<ContainerEffects, 'kill' | 'heeds' | 'clock'>;
   readonly exited: (id: string) => Promise<void>;
   readonly current: (id: string) => ContainerRecord | undefined;
 }): { stop(id: string, timeoutMs: number): Promise<void> } {
@@ -27,6 +27,18 @@ export function createStopper(parts: {
   const signal = (id: string, name: string): void => {
     const record = current(id);
     if (record !== undefined) effects.kill(record, name);
+  };
+  /**
+   * The kernel drops a signal to the first process of a PID namespace that has no handler for it, as one that has just been
+   * started has not yet. So the stop signal waits for its handler: the process gets it once, and early stops are not lost.
+   */
+  const ask = async (record: ContainerRecord, session: Session, isGone: () => boolean): Promise<void> => {
+    let pause = 5;
+    while (!isGone() && clock.now() < session.deadline) {
+      if (effects.heeds(record, record.stopSignal)) return signal(record.id, record.stopSignal);
+      await clock.sleep(pause);
+      pause = Math.min(pause * 2, 100);
+    }
   };
   const open = (id: string, deadline: number): Session => {
     const session: Session = { deadline, changed: () => undefined, moved: Promise.resolve() };
@@ -51,7 +63,7 @@ export function createStopper(parts: {
         standing.deadline = deadline;
         standing.changed();
       }
-      if (standing === undefined && deadline > clock.now()) signal(id, record.stopSignal);
+      if (standing === undefined && deadline > clock.now()) void ask(record, session, () => gone);
       try {
         while (!gone && clock.now() < session.deadline)
           await Promise.race([exited, clock.sleep(session.deadline - clock.now()), session.moved]);

@@ -56,8 +56,9 @@ function run(input: Parameters<typeof execSync>[0] & { readonly specFile: string
     let ending: 'timeout' | 'cancelled' | undefined;
     const end = (why: 'timeout' | 'cancelled'): void => {
       ending = why;
-      killGroup(pidFile);
-      child.kill('SIGKILL');
+      // The runtime's own process must live on to reap the command, else a zombie stays in the container for good.
+      const found = killGroup(pidFile);
+      setTimeout(() => child.kill('SIGKILL'), found ? drainMs : 0).unref();
     };
     const timer = timeoutMs > 0 ? setTimeout(end, timeoutMs, 'timeout') : undefined;
     const cancel = (): void => end('cancelled');
@@ -106,16 +107,16 @@ function collect(stream: Readable): () => Buffer {
   return () => Buffer.concat(chunks);
 }
 
-/** The command leads a process group of its own (the runtime calls setsid). */
-function killGroup(pidFile: string): void {
+/** Kills the command, which leads a process group of its own (the runtime calls setsid). Whether it was there. */
+function killGroup(pidFile: string): boolean {
   let pid: number;
   try {
     pid = Number(readFileSync(pidFile, 'utf8'));
   } catch {
-    return;
+    return false;
   }
   const identity = Number.isSafeInteger(pid) && pid > 1 ? processIdentity(pid) : undefined;
-  if (identity === undefined || !sameProcess(identity)) return;
+  if (identity === undefined || !sameProcess(identity)) return false;
   for (const target of [-pid, pid]) {
     try {
       process.kill(target, 'SIGKILL');
@@ -123,6 +124,7 @@ function killGroup(pidFile: string): void {
       // Gone already, or no group of its own.
     }
   }
+  return true;
 }
 
 function execEnded(why: 'timeout' | 'cancelled', id: string, timeoutMs: number): PortcullisError {

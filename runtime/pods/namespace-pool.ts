@@ -48,7 +48,7 @@ export async function openNamespacePool(input: {
     await kernel.pinNamespaces({
       dir: set,
       types: [...types],
-      ...(options.hostname !== undefined && { hostname: options.hostname }),
+      ...(options.hostname !== undefined && types.includes('uts') && { hostname: options.hostname }),
       sysctls: { ...options.sysctls },
     });
     return set;

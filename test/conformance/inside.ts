@@ -5,6 +5,7 @@ import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { createCriClient } from '../../runtime/index.ts';
 import { peers, prepareNamespaces, serveSignedImages, startDaemon } from './endpoint.ts';
 import { formatSummary, summarise } from './report.ts';
 
@@ -54,8 +55,17 @@ else {
     `${summary.passed} passed, ${summary.failed} failed, ${summary.skipped} skipped; at least ${expected.passed} must pass (critest exit ${String(code)})`,
   );
 }
+// Whatever a failed spec left goes as a kubelet would remove it; then nothing of the daemon may be left in the kernel.
+const client = createCriClient(daemon.socket);
+for (const { id } of (await client.runtime.listPodSandbox({})).items) await client.runtime.removePodSandbox({ podSandboxId: id });
+client.close();
 await daemon.stop();
 await images.stop();
+const left = readFileSync('/proc/self/mountinfo', 'utf8')
+  .split('\n')
+  .filter((line) => line.includes(folder));
+for (const line of left) console.log(`left behind: ${line}`);
+ok &&= left.length === 0;
 if (!ok) console.log(readFileSync(join(folder, 'daemon.log'), 'utf8').split('\n').slice(-60).join('\n'));
 if (values['keep-logs'] !== undefined) console.log(`logs: ${values['keep-logs']} and ${folder}`);
 else rmSync(folder, { recursive: true, force: true });

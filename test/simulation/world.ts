@@ -204,6 +204,7 @@ export function containerEffects(world: World, life: Incarnation, scheduler: Sch
       if (signal === 'SIGKILL') endProcess(world, record.id, 137);
       else if (process.state === 'running' && !process.ignoresTerm) endProcess(world, record.id, 143);
     },
+    heeds: (record) => world.processes.get(record.id)?.ignoresTerm === false,
     killLeftovers: () => Promise.resolve(),
     destroy: (record) =>
       life.act('destroy', () => {
