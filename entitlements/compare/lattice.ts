@@ -7,7 +7,7 @@ import { common, either, joinLimits, meetLimits, networkRank } from './sets.ts';
 /**
  * The greatest profile that grants no more than either: what both grant, restricted by what either restricts. Exact in every
  * dimension, system call arguments included.
- * @throws ENTITLEMENTS_TOO_COMPLEX when one system call would need more than 4096 conditions
+ * @throws ENTITLEMENTS_TOO_COMPLEX when one system call would need more than 1024 conditions
  */
 export function meet(a: Profile, b: Profile): Profile {
   if (a === b) return a;

@@ -4,13 +4,13 @@ import { entitlementsError } from '../errors.ts';
 import { deviceRules } from '../profile/devices.ts';
 import type { Profile } from '../profile/model.ts';
 import { generateBpf } from '../seccomp/bpf-generator.ts';
-import { isConstant } from '../seccomp/decision.ts';
+import { exceeds } from '../seccomp/decision.ts';
 import { exportOci } from '../seccomp/oci-export.ts';
 import { decisionFor, joinPolicies } from '../seccomp/policy.ts';
 import type { FilteredPolicy } from '../seccomp/policy.ts';
 import { syscallNumbers } from '../seccomp/syscalls.ts';
 import type { Architecture, Capability, Settings } from '../types.ts';
-import { basePolicy, baseSyscalls } from './base-set.ts';
+import { basePolicy } from './base-set.ts';
 import { settingsDigest } from './digest.ts';
 import type { KernelFeatures } from './kernel.ts';
 
@@ -84,14 +84,14 @@ function compiledFilter(policy: FilteredPolicy, target: Target, degraded: string
     });
   }
   const numbers = syscallNumbers(target.architecture);
-  const added = baseSyscalls(target.runtime).filter((name) => {
-    const own = decisionFor(policy, name);
-    return numbers.has(name) && !(isConstant(own) && own.otherwise === 'allow');
-  });
-  const withBase = joinPolicies(policy, basePolicy(target.runtime));
+  const base = basePolicy(target.runtime);
+  const added = [...base.rules].filter(([name, needed]) => numbers.has(name) && exceeds(decisionFor(policy, name), needed) !== undefined);
+  const withBase = joinPolicies(policy, base);
   const filter = withBase.filtered ? withBase : policy;
-  if (added.length > 0)
-    degraded.push(`${target.runtime} needs these system calls to start a container, so they stay allowed: ${added.join(', ')}`);
+  if (added.length > 0) {
+    const names = added.map(([name]) => name).join(', ');
+    degraded.push(`${target.runtime} needs these system calls to start a container, so they stay allowed: ${names}`);
+  }
   if (policy.fallback === 'allow' || policy.fallback === 'log') {
     const unknown = [...policy.rules.keys()].filter((name) => !numbers.has(name));
     if (unknown.length > 0)

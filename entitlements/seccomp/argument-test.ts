@@ -84,7 +84,9 @@ export function intersectTests(a: ArgumentTest, b: ArgumentTest): ArgumentTest |
 
 /** The values that fail the test, as disjoint tests: below, above, and inside the interval with a first mask bit that differs. */
 export function complementTest(test: ArgumentTest): ArgumentTest[] {
-  const { index, width, low, high } = test;
+  const { index, width } = test;
+  // Bounds that the mask implies say nothing: without them the pieces stay plain masks.
+  const { low, high } = boundsFollowFromMask(test) ? { low: 0n, high: maxOf(width) } : test;
   const found: (ArgumentTest | undefined)[] = [];
   if (low > 0n) found.push(argumentTest(index, width, { high: low - 1n }));
   if (high < maxOf(width)) found.push(argumentTest(index, width, { low: high + 1n }));
@@ -113,7 +115,8 @@ export function formatTest(test: ArgumentTest): string {
   return parts.join(' and ');
 }
 
-function boundsFollowFromMask(test: ArgumentTest): boolean {
+/** True when the interval says no more than the mask does. */
+export function boundsFollowFromMask(test: ArgumentTest): boolean {
   return test.low === test.value && test.high === ((maxOf(test.width) & ~test.mask) | test.value);
 }
 

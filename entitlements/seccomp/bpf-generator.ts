@@ -1,6 +1,6 @@
 import { entitlementsError } from '../errors.ts';
 import type { Architecture } from '../types.ts';
-import { maxOf } from './argument-test.ts';
+import { boundsFollowFromMask, maxOf } from './argument-test.ts';
 import type { ArgumentTest } from './argument-test.ts';
 import { assemble, encode, JMP_JEQ_K, JMP_JGE_K, JMP_JGT_K, MAX_INSTRUCTIONS } from './bpf-assembler.ts';
 import type { Line } from './bpf-assembler.ts';
@@ -154,9 +154,7 @@ function argumentLines(test: ArgumentTest, no: string, fresh: () => string, line
       need(JMP_JEQ_K, half(test.value, which));
     }
   }
-  const maskedLow = test.value;
-  const maskedHigh = (maxOf(test.width) & ~test.mask) | test.value;
-  if (test.low === maskedLow && test.high === maskedHigh) return;
+  if (boundsFollowFromMask(test)) return;
   if (test.width !== 64) {
     lines.push({ op: 'load', offset: low });
     if (test.width === 16) lines.push({ op: 'and', k: 0xffff });

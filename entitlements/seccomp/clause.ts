@@ -9,7 +9,7 @@ export type Clause = readonly ArgumentTest[];
 export type Arguments = readonly bigint[];
 
 /** More clauses than this for one system call is refused, not approximated. */
-const MAX_CLAUSES = 4096;
+const MAX_CLAUSES = 1024;
 
 export function clause(tests: readonly ArgumentTest[]): Clause {
   return tests.filter((test) => !isAny(test)).sort((a, b) => a.index - b.index);
@@ -59,7 +59,7 @@ export function subtractClause(from: Clause, remove: Clause): Clause[] {
 
 /**
  * The calls of `from` in none of `remove`, exactly, as clauses.
- * @throws ENTITLEMENTS_TOO_COMPLEX above 4096 clauses
+ * @throws ENTITLEMENTS_TOO_COMPLEX above 1024 clauses
  */
 export function subtract(from: readonly Clause[], remove: readonly Clause[]): Clause[] {
   let left = [...from];
@@ -70,7 +70,33 @@ export function subtract(from: readonly Clause[], remove: readonly Clause[]): Cl
   return left;
 }
 
-/** @throws ENTITLEMENTS_TOO_COMPLEX above 4096 clauses */
+/** Steps that the search for one remaining call may take before it is given up. */
+const MAX_STEPS = 50_000;
+
+/**
+ * Some calls of `from` in none of `remove`, as a clause; undefined when there are none. Depth first, so that a difference is found
+ * without working out all of them.
+ * @throws ENTITLEMENTS_TOO_COMPLEX after 50,000 steps
+ */
+export function remaining(from: Clause, remove: readonly Clause[]): Clause | undefined {
+  let steps = 0;
+  const search = (piece: Clause, at: number): Clause | undefined => {
+    for (let next = at; next < remove.length; next++) {
+      if (++steps > MAX_STEPS) throw tooComplex();
+      const part = remove[next];
+      if (part === undefined || intersectClauses(piece, part) === undefined) continue;
+      for (const rest of subtractClause(piece, part)) {
+        const found = search(rest, next + 1);
+        if (found !== undefined) return found;
+      }
+      return undefined;
+    }
+    return piece;
+  };
+  return search(from, 0);
+}
+
+/** @throws ENTITLEMENTS_TOO_COMPLEX above 1024 clauses */
 export function limitClauses(count: number): void {
   if (count > MAX_CLAUSES) throw tooComplex();
 }
@@ -80,7 +106,7 @@ function tooComplex(): Error {
     kind: 'exhausted',
     attempted: 'combine system call conditions',
     on: '',
-    why: `one system call needs more than ${MAX_CLAUSES} conditions`,
+    why: 'the conditions on one system call divide into too many cases',
     fix: 'use fewer or simpler argument conditions',
   });
 }

@@ -1,4 +1,4 @@
-import { clauseKey, clauseWithin, intersectClauses, limitClauses, matches, subtract, witnessOf } from './clause.ts';
+import { clauseKey, clauseWithin, intersectClauses, limitClauses, matches, remaining, witnessOf } from './clause.ts';
 import type { Arguments, Clause } from './clause.ts';
 import { looser, rank, tighter } from './outcome.ts';
 import type { Outcome } from './outcome.ts';
@@ -94,7 +94,7 @@ export function exceeds(outer: Decision, inner: Decision): bigint[] | undefined 
     const wanted = rank(piece.outcome);
     if (rank(outer.otherwise) >= wanted) continue;
     const granted = outer.pieces.filter((candidate) => rank(candidate.outcome) >= wanted).map((candidate) => candidate.when);
-    const left = subtract([piece.when], granted)[0];
+    const left = remaining(piece.when, granted);
     if (left !== undefined) return witnessOf(left);
   }
   return undefined;

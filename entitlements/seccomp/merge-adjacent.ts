@@ -2,14 +2,21 @@ import { clause, clauseKey, clauseWithin } from './clause.ts';
 import type { Clause } from './clause.ts';
 import { argumentTest } from './argument-test.ts';
 
+/** Larger sets keep what stands within another clause: it costs instructions, and looking for it would cost the square of their number. */
+const MAX_COMPARED = 128;
+
 /** The same set of calls in fewer clauses: contained ones dropped, touching intervals of one argument joined. The result is sorted. */
 export function mergeAdjacent(clauses: readonly Clause[]): Clause[] {
   let current = distinct(clauses);
   if (current.length > 1) {
     for (const index of [0, 1, 2, 3, 4, 5]) current = mergeBy(current, index);
-    current = current.filter((when, at) => !current.some((other, otherAt) => otherAt !== at && clauseWithin(when, other)));
+    if (current.length <= MAX_COMPARED)
+      current = current.filter((when) => !current.some((other) => other !== when && clauseWithin(when, other)));
   }
-  return current.sort((a, b) => compareText(clauseKey(a), clauseKey(b)));
+  return current
+    .map((when) => ({ when, key: clauseKey(when) }))
+    .sort((a, b) => compareText(a.key, b.key))
+    .map(({ when }) => when);
 }
 
 function distinct(clauses: readonly Clause[]): Clause[] {

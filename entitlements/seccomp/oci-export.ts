@@ -1,5 +1,5 @@
 import type { Architecture, OciSeccomp } from '../types.ts';
-import { intersectTests, isAny, maxOf } from './argument-test.ts';
+import { boundsFollowFromMask, intersectTests, isAny, maxOf } from './argument-test.ts';
 import type { ArgumentTest } from './argument-test.ts';
 import { limitClauses, subtract } from './clause.ts';
 import type { Clause } from './clause.ts';
@@ -20,7 +20,7 @@ const SCMP_ARCH: Readonly<Record<Architecture, string>> = { x86_64: 'SCMP_ARCH_X
  * SCMP_CMP_MASKED_EQ, at most one an argument and rule: runc makes alternatives of conditions that repeat an index, and libseccomp
  * 2.5.4 merges 64-bit order comparisons wrongly (GHSA-4q85-33p6-j5g6). A range becomes the masks of its aligned blocks.
  * Rules of different outcomes never overlap. Calls newer than the tables get ENOSYS from runc itself.
- * @throws ENTITLEMENTS_TOO_COMPLEX when one call needs more than 4096 rules
+ * @throws ENTITLEMENTS_TOO_COMPLEX when one call needs more than 1024 rules
  */
 export function exportOci(policy: FilteredPolicy, architecture: Architecture): OciSeccomp {
   const numbers = syscallNumbers(architecture);
@@ -71,8 +71,7 @@ function maskedBlocks(test: ArgumentTest): RuleArgument[] {
   const add = (mask: bigint, value: bigint): void => {
     found.push({ index: test.index, op: 'SCMP_CMP_MASKED_EQ', value: plain(mask), valueTwo: plain(value) });
   };
-  const maskOnly = { ...test, low: test.value, high: (all & ~test.mask) | test.value };
-  if (test.mask !== 0n && test.low === maskOnly.low && test.high === maskOnly.high) {
+  if (test.mask !== 0n && boundsFollowFromMask(test)) {
     add(test.mask, test.value);
     return found;
   }
