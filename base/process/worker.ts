@@ -9,5 +9,7 @@ import type { WorkerOptions } from 'node:worker_threads';
 export function startWorker(moduleUrl: string, file: `./${string}.worker.ts`, options: WorkerOptions = {}): Worker {
   const name = file.slice(2, -'.ts'.length);
   const url = moduleUrl.endsWith('.ts') ? new URL(file, moduleUrl) : new URL(`./workers/${name}.js`, moduleUrl);
-  return new Worker(url, { name, ...options });
+  // `--input-type`, which Workers inherit, belongs to a program given by `-e` and fails every Worker that is a file.
+  const ofEval = process.execArgv.some((argument) => argument.startsWith('--input-type'));
+  return new Worker(url, { name, ...(ofEval ? { execArgv: [] } : {}), ...options });
 }

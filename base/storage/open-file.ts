@@ -13,7 +13,7 @@ import type { Migration } from './types.ts';
 export function openFile({ path, migrations, busyTimeoutMs }: WriterData): DatabaseSync {
   checkMigrations(migrations, path);
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    makeFolder(dirname(path));
     // SQLite would create 0644; the -wal and -shm files copy the mode of the main file.
     closeSync(openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600));
     chmodSync(path, 0o600);
@@ -30,6 +30,17 @@ export function openFile({ path, migrations, busyTimeoutMs }: WriterData): Datab
     return db;
   } catch (error) {
     throw storageFailure(error, 'open database', path);
+  }
+}
+
+/** Node's own recursive mkdir says ENOENT for a read-only file system. */
+function makeFolder(folder: string): void {
+  if (statSync(folder, { throwIfNoEntry: false }) !== undefined) return;
+  if (dirname(folder) !== folder) makeFolder(dirname(folder));
+  try {
+    mkdirSync(folder, { mode: 0o700 });
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
   }
 }
 

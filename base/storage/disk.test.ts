@@ -1,0 +1,168 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import {
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+  closeSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { promisify } from 'node:util';
+import { openDatabase, writeFileAtomic } from './index.ts';
+
+const run = promisify(execFile);
+const migrations = [{ version: 1, sql: 'CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT) STRICT' }];
+let folder: string;
+before(() => {
+  folder = mkdtempSync(join(tmpdir(), 'portcullis-disk-'));
+});
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Runs a program with a tmpfs of 512 KiB at `disk`, in a mount namespace that ends with it. What it prints as JSON comes back. */
+async function withSmallDisk(body: string): Promise<unknown> {
+  const disk = mkdtempSync(join(folder, 'small-'));
+  const program = `
+    import { execFileSync } from 'node:child_process';
+    import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+    import { openDatabase, writeFileAtomic } from ${JSON.stringify(import.meta.resolve('./index.ts'))};
+    const disk = ${JSON.stringify(disk)};
+    const migrations = ${JSON.stringify(migrations)};
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=512k', 'none', disk]);
+    const codeOf = (promise: Promise<unknown>) => promise.then(() => 'ok', (error) => error.code);
+    const insert = (id: number, bytes: number) => [{ sql: 'INSERT INTO item VALUES (?, ?)', params: [id, 'x'.repeat(bytes)] }];
+    ${body}`;
+  const { stdout } = await run(
+    'unshare',
+    ['-m', '--propagation', 'private', process.execPath, '--input-type=module-typescript', '-e', program],
+    {
+      timeout: 20_000,
+    },
+  );
+  return JSON.parse(stdout);
+}
+
+describe('a full disk', () => {
+  it('fails the call that does not fit, not its neighbours, and takes writes again when there is room', async () => {
+    const seen = await withSmallDisk(`
+      const db = await openDatabase({ path: disk + '/state.db', migrations });
+      const first = await codeOf(db.write(insert(1, 10)));
+      const group = await Promise.all([codeOf(db.write(insert(2, 10))), codeOf(db.write(insert(3, 2_000_000))), codeOf(db.write(insert(4, 10)))]);
+      const after = await codeOf(db.write(insert(5, 10)));
+      const ids = (await db.all('SELECT id FROM item ORDER BY id')).map((row) => row.id);
+      await db.close();
+      process.stdout.write(JSON.stringify({ first, group, after, ids }));`);
+    assert.deepEqual(seen, { first: 'ok', group: ['ok', 'STORAGE_DISK_FULL', 'ok'], after: 'ok', ids: [1, 2, 4, 5] });
+  });
+
+  it('fails opening, and a file written atomically keeps its old bytes', async () => {
+    const seen = await withSmallDisk(`
+      await writeFileAtomic(disk + '/small', 'old');
+      const large = await codeOf(writeFileAtomic(disk + '/small', 'x'.repeat(1_000_000)));
+      const kept = readFileSync(disk + '/small', 'utf8');
+      const files = readdirSync(disk);
+      try { writeFileSync(disk + '/filler', 'x'.repeat(1_000_000)); } catch {}
+      const open = await codeOf(openDatabase({ path: disk + '/state.db', migrations }));
+      process.stdout.write(JSON.stringify({ large, kept, files, open }));`);
+    assert.deepEqual(seen, { large: 'STORAGE_DISK_FULL', kept: 'old', files: ['small'], open: 'STORAGE_DISK_FULL' });
+  });
+});
+
+describe('a read-only file system', () => {
+  it('is said, for a database and for a file', async () => {
+    const seen = await withSmallDisk(`
+      const db = await openDatabase({ path: disk + '/state.db', migrations });
+      await db.close();
+      execFileSync('mount', ['-o', 'remount,ro', disk]);
+      process.stdout.write(JSON.stringify({
+        open: await codeOf(openDatabase({ path: disk + '/state.db', migrations })),
+        create: await codeOf(openDatabase({ path: disk + '/sub/other.db', migrations })),
+        file: await codeOf(writeFileAtomic(disk + '/file', 'x')),
+      }));`);
+    assert.deepEqual(seen, { open: 'STORAGE_READ_ONLY', create: 'STORAGE_READ_ONLY', file: 'STORAGE_READ_ONLY' });
+  });
+});
+
+describe('a damaged file', () => {
+  it('that is no database is refused, and left as it is', async () => {
+    const path = join(folder, 'text.db');
+    writeFileSync(path, 'this is no database, whatever its name says; '.repeat(50));
+    await assert.rejects(openDatabase({ path, migrations }), {
+      code: 'STORAGE_DAMAGED',
+      kind: 'data-loss',
+      message: /move the file .* aside/,
+    });
+    assert.match(readFileSync(path, 'utf8'), /^this is no database/);
+  });
+
+  it('is found when a page is read', async () => {
+    const path = join(folder, 'page.db');
+    const db = await openDatabase({ path, migrations });
+    await db.write(Array.from({ length: 500 }, (_, id) => ({ sql: 'INSERT INTO item VALUES (?, ?)', params: [id, 'x'.repeat(100)] })));
+    await db.close();
+    const file = openSync(path, 'r+');
+    for (let page = 2; page < 10; page++) writeSync(file, Buffer.alloc(4096, 0xab), 0, 4096, page * 4096);
+    closeSync(file);
+    const damaged = await openDatabase({ path, migrations });
+    await assert.rejects(damaged.all('SELECT * FROM item'), { code: 'STORAGE_DAMAGED', kind: 'data-loss' });
+    await damaged.close();
+  });
+
+  it('that was cut short is refused', async () => {
+    const path = join(folder, 'short.db');
+    const db = await openDatabase({ path, migrations });
+    await db.close();
+    truncateSync(path, 4096);
+    const outcome = openDatabase({ path, migrations }).then((opened) => opened.all('SELECT * FROM item').finally(() => opened.close()));
+    await assert.rejects(outcome, { code: 'STORAGE_DAMAGED' });
+  });
+});
+
+describe('a path that cannot be used', () => {
+  it('is named with what to check', async () => {
+    writeFileSync(join(folder, 'plain'), '');
+    await assert.rejects(openDatabase({ path: join(folder, 'plain', 'state.db'), migrations }), { code: 'STORAGE_NO_ACCESS' });
+    mkdirSync(join(folder, 'dir.db'));
+    await assert.rejects(openDatabase({ path: join(folder, 'dir.db'), migrations }), { code: 'STORAGE_NO_ACCESS' });
+    await assert.rejects(writeFileAtomic(join(folder, 'absent', 'file'), 'x'), { code: 'STORAGE_NO_ACCESS', message: /absent\/file/ });
+  });
+});
+
+describe('a file written atomically', () => {
+  it('is replaced whole, with the mode asked for, and leaves nothing beside it', async () => {
+    const inside = join(folder, 'atomic');
+    mkdirSync(inside);
+    const path = join(inside, 'file');
+    const before = process.umask(0o077);
+    try {
+      await writeFileAtomic(path, 'one', { mode: 0o644 });
+      assert.equal(statSync(path).mode & 0o777, 0o644);
+      await writeFileAtomic(path, new Uint8Array([50]));
+      assert.equal(statSync(path).mode & 0o777, 0o600);
+    } finally {
+      process.umask(before);
+    }
+    assert.equal(readFileSync(path, 'utf8'), '2');
+    await Promise.all(Array.from({ length: 20 }, (_, n) => writeFileAtomic(path, String(n).repeat(10_000), { durable: false })));
+    assert.match(readFileSync(path, 'utf8'), /^(\d\d?)\1{9999}$/);
+    assert.deepEqual(readdirSync(inside), ['file']);
+  });
+
+  it('replaces a symbolic link, not what it points to', async () => {
+    const target = join(folder, 'target');
+    writeFileSync(target, 'theirs');
+    symlinkSync(target, join(folder, 'link'));
+    await writeFileAtomic(join(folder, 'link'), 'ours');
+    assert.equal(readFileSync(target, 'utf8'), 'theirs');
+    assert.equal(readFileSync(join(folder, 'link'), 'utf8'), 'ours');
+  });
+});
