@@ -3,15 +3,17 @@ import { NETLINK_NETFILTER, NETLINK_ROUTE, inNamespaces } from '../../base/kerne
 import { PortcullisError } from '../../base/errors/index.ts';
 import { ipBytes, parseIp, parsePrefix, networkOf } from '../spec/address.ts';
 import { forgetConnections } from '../netlink/conntrack.ts';
+import type { StalePort } from '../netlink/conntrack.ts';
 import { isRefusal } from '../netlink/kernel-failure.ts';
 import * as links from '../netlink/links.ts';
 import type { Link } from '../netlink/links.ts';
+import * as routes from '../netlink/routes.ts';
 import { transact } from '../netlink/nftables.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import type { NetlinkSocket, Request } from '../netlink/socket.ts';
 import { linkGroups, macBytes } from './record.ts';
-import type { AttachmentRecord, AttachmentSpec } from './record.ts';
-import { linkLocalOf, protocolNumber } from './ruleset.ts';
+import type { AttachmentSpec } from './record.ts';
+import { linkLocalOf } from './ruleset.ts';
 
 /** The effects: what the engine does to the kernel, in the network namespace of this thread. Synchronous, for the network's Worker. */
 export interface HostKernel {
@@ -32,14 +34,12 @@ export interface HostKernel {
   deleteDoomed(): void;
   deleteLink(name: string): void;
   rules(requests: readonly Request[]): void;
-  /** Forgets connections to the record's host ports; with `keepOwn`, only those that another pod answers. */
-  forgetHostPorts(record: AttachmentRecord, keepOwn: boolean): void;
+  forget(stale: readonly StalePort[]): void;
   close(): void;
 }
 
-/** In a fresh namespace the first link after `lo` gets this index. It is asked for, so that it need not be looked up. */
-const expectedIndex = 2;
 const forwarding = 3;
+const ethernetMtu = 1500;
 const forwardingDeadlineMs = 2000;
 
 export function openHostKernel(): HostKernel {
@@ -80,7 +80,7 @@ export function openHostKernel(): HostKernel {
     route.run([
       ...addresses.flatMap((address) => {
         const prefix = parsePrefix(address);
-        return prefix === undefined ? [] : [links.addAddress(bridge.index, ipBytes(prefix.address), prefix.length)];
+        return prefix === undefined ? [] : [routes.addAddress(bridge.index, ipBytes(prefix.address), prefix.length)];
       }),
       ...(promiscuous ? [links.setPromiscuous(own)] : []),
       links.setUp(own),
@@ -91,42 +91,31 @@ export function openHostKernel(): HostKernel {
     return bridge.index;
   };
 
-  const createPair = (spec: AttachmentSpec, netnsFd: number, master: number): number | undefined => {
-    const pair = (index?: number): Request =>
-      links.createVeth({
-        name: spec.hostInterface,
-        group: linkGroups.pod,
-        mtu: spec.mtu,
-        master,
-        peer: { name: spec.interface, netnsFd, mac: macBytes(spec.mac), ...(index === undefined ? {} : { index }) },
-      });
+  const createPair = (spec: AttachmentSpec, netnsFd: number, master: number): void => {
     const own = { name: spec.hostInterface };
-    const after = [...quiet(own), links.setUp(own), ...(spec.bridge.hairpin ? [links.setHairpin(own)] : [])];
-    try {
-      route.run([pair(expectedIndex), ...after]);
-      return expectedIndex;
-    } catch (thrown) {
-      // Something else has the index in that namespace.
-      if (!isRefusal(thrown, 'EBUSY')) throw thrown;
-      route.run([pair(), ...after]);
-      return undefined;
-    }
+    const peer = { name: spec.interface, netnsFd, mac: macBytes(spec.mac) };
+    route.run([
+      links.createVeth({ name: spec.hostInterface, group: linkGroups.pod, mtu: spec.mtu, master, peer }),
+      ...quiet(own),
+      links.setUp(own),
+      ...(spec.bridge.hairpin ? [links.setHairpin(own)] : []),
+    ]);
   };
 
-  const configurePod = (pod: NetlinkSocket, spec: AttachmentSpec, known: number | undefined): void => {
-    const index = known ?? links.readLink(pod.ask(links.getLink({ name: spec.interface }))[0] ?? impossible(spec.interface)).index;
+  const configurePod = (pod: NetlinkSocket, spec: AttachmentSpec): void => {
+    const index = links.readLink(pod.ask(links.getLink({ name: spec.interface }))[0] ?? impossible(spec.interface)).index;
     const addresses = spec.addresses.flatMap(({ ip, prefixLength }) => {
       const address = parseIp(ip);
-      return address === undefined ? [] : [links.addAddress(index, ipBytes(address), prefixLength)];
+      return address === undefined ? [] : [routes.addAddress(index, ipBytes(address), prefixLength)];
     });
-    const linkLocal = spec.addresses.some(({ ip }) => ip.includes(':')) ? [links.addAddress(index, linkLocalOf(spec.mac), 64)] : [];
-    const routes = spec.routes.flatMap(({ dst, gw }) => {
+    const linkLocal = spec.addresses.some(({ ip }) => ip.includes(':')) ? [routes.addAddress(index, linkLocalOf(spec.mac), 64)] : [];
+    const podRoutes = spec.routes.flatMap(({ dst, gw }) => {
       const prefix = parsePrefix(dst);
       const gateway = gw === undefined ? undefined : parseIp(gw);
       if (prefix === undefined) return [];
       const destination = ipBytes(networkOf(prefix));
       return [
-        links.addRoute({
+        routes.addRoute({
           index,
           destination,
           prefixLength: prefix.length,
@@ -140,7 +129,7 @@ export function openHostKernel(): HostKernel {
       links.setUp({ index }),
       ...addresses,
       ...linkLocal,
-      ...routes,
+      ...podRoutes,
     ]);
   };
 
@@ -150,11 +139,13 @@ export function openHostKernel(): HostKernel {
     defaultMtu() {
       try {
         // Any address that only a default route leads to: TEST-NET-1 of RFC 5737.
-        const answer = route.ask(links.lookUpRoute(Buffer.of(192, 0, 2, 1)))[0];
-        const leaving = answer === undefined ? undefined : route.ask(links.getLink({ index: links.readRouteLink(answer) }))[0];
-        return leaving === undefined ? 1500 : links.readLink(leaving).mtu;
+        const answer = route.ask(routes.lookUpRoute(Buffer.of(192, 0, 2, 1)))[0];
+        const index = answer === undefined ? 0 : routes.readRouteLink(answer);
+        if (index === 0 || index === links.loopbackIndex) return ethernetMtu;
+        const leaving = route.ask(links.getLink({ index }))[0];
+        return leaving === undefined ? ethernetMtu : links.readLink(leaving).mtu;
       } catch (thrown) {
-        if (isRefusal(thrown, 'ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL')) return 1500;
+        if (isRefusal(thrown, 'ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL')) return ethernetMtu;
         throw thrown;
       }
     },
@@ -163,7 +154,8 @@ export function openHostKernel(): HostKernel {
       const master = ensureBridge(spec);
       const pod = inNamespaces({ net: netnsFd }, () => openNetlink(NETLINK_ROUTE));
       try {
-        configurePod(pod, spec, createPair(spec, netnsFd, master));
+        createPair(spec, netnsFd, master);
+        configurePod(pod, spec);
       } finally {
         pod.close();
       }
@@ -194,15 +186,7 @@ export function openHostKernel(): HostKernel {
       tolerating(['ENODEV'], () => route.run([links.deleteLink({ name })]));
     },
     rules: (requests) => transact(filter, requests),
-    forgetHostPorts(record, keepOwn) {
-      for (const { ip } of record.spec.addresses) {
-        const pod = parseIp(ip);
-        if (pod === undefined) continue;
-        for (const { protocol, hostPort } of record.spec.portMappings) {
-          forgetConnections(filter, pod.family === 4 ? 2 : 10, protocolNumber(protocol), hostPort, keepOwn ? ipBytes(pod) : undefined);
-        }
-      }
-    },
+    forget: (stale) => forgetConnections(filter, stale),
     close() {
       route.close();
       filter.close();

@@ -1,6 +1,7 @@
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { isRefusal } from '../netlink/kernel-failure.ts';
+import type { StalePort } from '../netlink/conntrack.ts';
 import type { Request } from '../netlink/socket.ts';
 import { planReconciliation, unusedBridges } from '../reconcile/plan.ts';
 import type { Operation } from '../reconcile/plan.ts';
@@ -12,7 +13,7 @@ import { namespaceStands, withNetns } from './netns.ts';
 import { hostInterfaceOf, linkGroups } from './record.ts';
 import type { AttachmentRecord } from './record.ts';
 import { checkedMappings, specOf } from './request.ts';
-import { addPod, changeClass, outlineOf, rebuild, removePod, removeTables } from './ruleset.ts';
+import { addPod, changeClass, outlineOf, rebuild, removePod, removeTables, stalePorts } from './ruleset.ts';
 import type { NetworkStore } from './store.ts';
 
 /** The engine's acts, synchronous, one at a time: intent in the store, then the kernel, then the record. */
@@ -44,6 +45,8 @@ export function createNetworkCore({ store, kernel, confDir, log }: CoreParts): N
   let outline: ReadonlySet<string> | undefined;
   let loaded: { readonly stamp: string; readonly network: LoadedNetwork } | undefined;
   const going = new Set<string>();
+  /** Connections to forget, soon but not while somebody waits: before a released port can be taken again. */
+  let stale: StalePort[] = [];
 
   const currentNetwork = (): LoadedNetwork => {
     const stamp = confFolderStamp(confDir);
@@ -79,10 +82,13 @@ export function createNetworkCore({ store, kernel, confDir, log }: CoreParts): N
     going.add(record.id);
     kernel.isolate(record.spec.hostInterface);
     if (outline !== undefined && record.state !== 'detaching') changeRules(record, removePod(record));
-    kernel.forgetHostPorts(record, false);
+    stale.push(...stalePorts(record, false));
   };
 
   const reap = (force: boolean): number => {
+    const ports = stale;
+    stale = [];
+    kernel.forget(ports);
     const gone = (): void => {
       for (const id of going) {
         const record = store.record(id);
@@ -103,8 +109,17 @@ export function createNetworkCore({ store, kernel, confDir, log }: CoreParts): N
   };
 
   const make = (record: AttachmentRecord): void => {
-    withNetns(record.spec.netns, (fd) => kernel.connect(record.spec, fd));
-    if (record.spec.portMappings.length > 0) kernel.forgetHostPorts(record, true);
+    withNetns(record.spec.netns, (fd) => {
+      try {
+        kernel.connect(record.spec, fd);
+      } catch (thrown) {
+        // The namespace was attached before, and its former link is still going.
+        if (!isRefusal(thrown, 'EEXIST') || going.size === 0) throw thrown;
+        reap(true);
+        kernel.connect(record.spec, fd);
+      }
+    });
+    stale.push(...stalePorts(record, true));
     kernel.awaitForwarding(record.spec);
   };
 
@@ -206,6 +221,7 @@ export function createNetworkCore({ store, kernel, confDir, log }: CoreParts): N
       if (store.records().some(({ id }) => !releases.has(id))) rebuildRules();
       else kernel.rules(removeTables());
       operations.forEach(perform);
+      for (const record of store.records()) if (record.state === 'ready') stale.push(...stalePorts(record, true));
       if (operations.length > 0) log.info({ operations }, 'the network was brought to its recorded state');
       reap(true);
     },

@@ -1,4 +1,4 @@
-import { attribute, attributesOf, be16, nested, u32, u8 } from './wire.ts';
+import { attribute, attributesOf, nested, u32, u8 } from './wire.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
 import type { Received } from './wire.ts';
 
@@ -19,8 +19,8 @@ const CTA_IP_V4_SRC = 1;
 const CTA_IP_V6_SRC = 3;
 const CTA_PROTO_NUM = 1;
 const CTA_PROTO_DST_PORT = 3;
-/** CTA_FILTER_F_CTA_PROTO_NUM and CTA_FILTER_F_CTA_PROTO_DST_PORT of the kernel's net/netfilter/nf_internals.h (since 5.8). */
-const filterByProtocolAndPort = (1 << 3) | (1 << 5);
+/** CTA_FILTER_F_CTA_PROTO_NUM of the kernel's net/netfilter/nf_internals.h (since 5.8). */
+const filterByProtocol = 1 << 3;
 
 const request = (what: string, family: number, message: number, ...attributes: readonly Uint8Array[]): Request => ({
   what,
@@ -60,23 +60,40 @@ function readConnection(message: Received): Connection | undefined {
   };
 }
 
+/** Connections of one protocol to a port of the host that are not to go on as they do. */
+export interface StalePort {
+  readonly family: 2 | 10;
+  readonly protocol: number;
+  readonly port: number;
+  /** Connections that this address (4 or 16 bytes) answers stay. */
+  readonly unless?: Uint8Array;
+}
+
 /**
- * Forgets the connections to a host port, so that the next packet is translated anew: without this a UDP sender that never
- * pauses goes on to the port's former holder.
- * @param unless connections that this address (4 or 16 bytes) answers stay
- * @param family 2 or 10
+ * Forgets connections, so that their next packet is translated anew: without this a UDP sender that never pauses goes on to a
+ * port's former holder. The kernel walks its whole table for the list (10 ms), once for all ports of a family and protocol.
  */
-export function forgetConnections(socket: NetlinkSocket, family: 2 | 10, protocol: number, port: number, unless?: Uint8Array): number {
+export function forgetConnections(socket: NetlinkSocket, stale: readonly StalePort[]): void {
+  const groups = new Map<string, StalePort[]>();
+  for (const port of stale) groups.set(`${port.family} ${port.protocol}`, [...(groups.get(`${port.family} ${port.protocol}`) ?? []), port]);
+  for (const ports of groups.values()) forgetGroup(socket, ports);
+}
+
+function forgetGroup(socket: NetlinkSocket, stale: readonly StalePort[]): void {
+  const first = stale[0];
+  if (first === undefined) return;
   const filter = [
-    nested(CTA_TUPLE_ORIG, nested(CTA_TUPLE_PROTO, attribute(CTA_PROTO_NUM, u8(protocol)), attribute(CTA_PROTO_DST_PORT, be16(port)))),
-    nested(CTA_FILTER, attribute(CTA_FILTER_ORIG_FLAGS, u32(filterByProtocolAndPort)), attribute(CTA_FILTER_REPLY_FLAGS, u32(0))),
+    nested(CTA_TUPLE_ORIG, nested(CTA_TUPLE_PROTO, attribute(CTA_PROTO_NUM, u8(first.protocol)))),
+    nested(CTA_FILTER, attribute(CTA_FILTER_ORIG_FLAGS, u32(filterByProtocol)), attribute(CTA_FILTER_REPLY_FLAGS, u32(0))),
   ];
+  const isStale = (connection: Connection): boolean =>
+    stale.some(
+      ({ protocol, port, unless }) =>
+        connection.protocol === protocol && connection.port === port && (unless === undefined || !connection.answeredBy.equals(unless)),
+    );
   const found = socket
-    .dump(request('list connections', family, IPCTNL_MSG_CT_GET, ...filter))
-    .map(readConnection)
-    .filter((connection) => connection?.protocol === protocol && connection.port === port)
-    .filter((connection) => connection !== undefined && (unless === undefined || !connection.answeredBy.equals(unless)));
+    .dump(request('list connections', first.family, IPCTNL_MSG_CT_GET, ...filter))
+    .flatMap((message) => readConnection(message) ?? []);
   // A connection that ended meanwhile is refused with ENOENT: that is as good.
-  socket.send(found.map((connection) => request('forget a connection', family, IPCTNL_MSG_CT_DELETE, ...(connection?.key ?? []))));
-  return found.length;
+  socket.send(found.filter(isStale).map(({ key }) => request('forget a connection', first.family, IPCTNL_MSG_CT_DELETE, ...key)));
 }

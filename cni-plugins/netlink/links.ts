@@ -1,16 +1,12 @@
-import { attribute, attributesOf, nested, text, textOf, u32, u8, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from './wire.ts';
+import { attribute, attributesOf, nested, text, textOf, u32, u8, NLM_F_CREATE, NLM_F_EXCL } from './wire.ts';
 import type { Received } from './wire.ts';
 import type { Request } from './socket.ts';
 
-/** rtnetlink: links, addresses and routes. Source: rtnetlink(7), linux/if_link.h, linux/if_addr.h, linux/rtnetlink.h. */
+/** rtnetlink: links. Source: rtnetlink(7), linux/if_link.h, linux/if_bridge.h. */
 
 const RTM_NEWLINK = 16;
 const RTM_DELLINK = 17;
 const RTM_GETLINK = 18;
-const RTM_NEWADDR = 20;
-const RTM_GETADDR = 22;
-const RTM_NEWROUTE = 24;
-const RTM_GETROUTE = 26;
 
 const IFLA_ADDRESS = 1;
 const IFLA_IFNAME = 3;
@@ -31,18 +27,6 @@ const IFLA_INET_CONF = 1;
 const IPV4_DEVCONF_ROUTE_LOCALNET = 26;
 const IFLA_INET6_ADDR_GEN_MODE = 8;
 const IN6_ADDR_GEN_MODE_NONE = 1;
-const IFA_ADDRESS = 1;
-const IFA_LOCAL = 2;
-const IFA_FLAGS = 8;
-const IFA_F_NODAD = 0x02;
-const RTA_DST = 1;
-const RTA_OIF = 4;
-const RTA_GATEWAY = 5;
-const RT_TABLE_MAIN = 254;
-const RTPROT_BOOT = 3;
-const RT_SCOPE_UNIVERSE = 0;
-const RT_SCOPE_LINK = 253;
-const RTN_UNICAST = 1;
 
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -99,18 +83,13 @@ export interface VethPair {
   readonly mtu: number;
   /** Index of the bridge. */
   readonly master: number;
-  readonly peer: {
-    readonly name: string;
-    readonly netnsFd: number;
-    readonly mac: Uint8Array;
-    /** Asked for, so that no look-up is needed. */ readonly index?: number;
-  };
+  readonly peer: { readonly name: string; readonly netnsFd: number; readonly mac: Uint8Array };
 }
 
 /** Both ends are born down: a peer that is up at birth is refused (ENOTCONN). The peer is born in its own namespace. */
 export function createVeth(pair: VethPair): Request {
   const peer = Buffer.concat([
-    linkHeader(pair.peer.index === undefined ? {} : { index: pair.peer.index }),
+    linkHeader(),
     attribute(IFLA_IFNAME, text(pair.peer.name)),
     attribute(IFLA_ADDRESS, pair.peer.mac),
     attribute(IFLA_MTU, u32(pair.mtu)),
@@ -281,87 +260,4 @@ export function readLink(message: Received): Link {
     kind: textOf(info.get(IFLA_INFO_KIND)),
     ...(state === undefined ? {} : { portState: state }),
   };
-}
-
-const familyOf = (address: Uint8Array): number => (address.length === 4 ? AF_INET : AF_INET6);
-
-/** @param address 4 or 16 bytes. An IPv6 address is usable at once: no duplicate address detection, the addresses are ours. */
-export function addAddress(index: number, address: Uint8Array, prefixLength: number): Request {
-  const header = Buffer.alloc(8); // struct ifaddrmsg
-  header.writeUInt8(familyOf(address), 0);
-  header.writeUInt8(prefixLength, 1);
-  header.writeUInt32LE(index, 4);
-  const flags = address.length === 16 ? [attribute(IFA_FLAGS, u32(IFA_F_NODAD))] : [];
-  return {
-    what: 'add an address to the link',
-    on: `#${index}`,
-    type: RTM_NEWADDR,
-    flags: NLM_F_CREATE | NLM_F_REPLACE,
-    body: Buffer.concat([header, attribute(IFA_LOCAL, address), attribute(IFA_ADDRESS, address), ...flags]),
-  };
-}
-
-export const listAddresses: Request = { what: 'list addresses', on: '', type: RTM_GETADDR, flags: 0, body: Buffer.alloc(8) };
-
-export interface LinkAddress {
-  readonly index: number;
-  readonly address: Buffer;
-  readonly prefixLength: number;
-}
-
-export function readAddress(message: Received): LinkAddress {
-  const attributes = attributesOf(message.body, 8);
-  return {
-    index: message.body.readUInt32LE(4),
-    address: attributes.get(IFA_LOCAL) ?? attributes.get(IFA_ADDRESS) ?? Buffer.alloc(0),
-    prefixLength: message.body.readUInt8(1),
-  };
-}
-
-export interface LinkRoute {
-  readonly index: number;
-  readonly destination: Uint8Array;
-  readonly prefixLength: number;
-  readonly gateway?: Uint8Array;
-}
-
-export function addRoute(route: LinkRoute): Request {
-  const header = Buffer.alloc(12); // struct rtmsg
-  header.writeUInt8(familyOf(route.destination), 0);
-  header.writeUInt8(route.prefixLength, 1);
-  header.writeUInt8(RT_TABLE_MAIN, 4);
-  header.writeUInt8(RTPROT_BOOT, 5);
-  header.writeUInt8(route.gateway === undefined ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE, 6);
-  header.writeUInt8(RTN_UNICAST, 7);
-  return {
-    what: 'add a route',
-    on: `#${route.index}`,
-    type: RTM_NEWROUTE,
-    flags: NLM_F_CREATE | NLM_F_REPLACE,
-    body: Buffer.concat([
-      header,
-      ...(route.prefixLength === 0 ? [] : [attribute(RTA_DST, route.destination)]),
-      ...(route.gateway === undefined ? [] : [attribute(RTA_GATEWAY, route.gateway)]),
-      attribute(RTA_OIF, u32(route.index)),
-    ]),
-  };
-}
-
-/** Which way a packet to `destination` would leave. */
-export function lookUpRoute(destination: Uint8Array): Request {
-  const header = Buffer.alloc(12);
-  header.writeUInt8(familyOf(destination), 0);
-  header.writeUInt8(destination.length * 8, 1);
-  return {
-    what: 'look up the route',
-    on: [...destination].join('.'),
-    type: RTM_GETROUTE,
-    flags: 0,
-    body: Buffer.concat([header, attribute(RTA_DST, destination)]),
-  };
-}
-
-/** Index of the link that the route leaves by. */
-export function readRouteLink(message: Received): number {
-  return attributesOf(message.body, 12).get(RTA_OIF)?.readUInt32LE(0) ?? 0;
 }

@@ -1,0 +1,125 @@
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { strict as assert } from 'node:assert';
+import { test } from 'node:test';
+import { createLogger } from '../../base/log/index.ts';
+import type { AttachRequest, NetworkEngine } from '../types.ts';
+import { createNetworkEngine } from './engine.ts';
+
+/** What the tests on the real kernel share: a network and mount namespace of their own, pods to attach, programs in them. */
+
+const marker = 'PORTCULLIS_TEST_NETNS';
+
+/**
+ * Runs the test file again inside namespaces of its own, as one test of the outer run. True inside.
+ * @param file the caller's `import.meta.filename`
+ */
+export function inPrivateNetns(file: string): boolean {
+  if (process.env[marker] === file) return true;
+  test(`in a network namespace of its own: ${file.split('/').at(-1)}`, () => {
+    const { NODE_TEST_CONTEXT: _outer, ...environment } = process.env;
+    const run = spawnSync('unshare', ['--net', '--mount', '--propagation', 'private', process.execPath, '--test-force-exit', file], {
+      env: { ...environment, [marker]: file },
+      encoding: 'utf8',
+      timeout: 60_000,
+    });
+    assert.equal(run.status, 0, `${run.stdout}${run.stderr}`);
+  });
+  return false;
+}
+
+/** The output of a shell command, or undefined when it failed. */
+export function tried(command: string): string | undefined {
+  const run = spawnSync('sh', ['-c', command], { encoding: 'utf8' });
+  return run.status === 0 ? run.stdout : undefined;
+}
+
+export const shell = (command: string): string => execFileSync('sh', ['-c', command], { encoding: 'utf8' });
+
+export interface Pod {
+  readonly request: AttachRequest;
+  /** Runs a shell command in the pod's network namespace; undefined when it failed. */
+  run(command: string): string | undefined;
+}
+
+export interface Fixture {
+  readonly folder: string;
+  readonly confDir: string;
+  readonly databasePath: string;
+  engine(): Promise<NetworkEngine>;
+  pod(name: string, more?: Partial<AttachRequest>): Pod;
+  /** Starts a program that runs until the fixture ends. */
+  start(command: string, ...args: string[]): ChildProcess;
+  /** What the kernel holds that an attachment could leave behind. */
+  kernelState(): string;
+  end(): void;
+}
+
+export const conflist = (more: Record<string, unknown> = {}): object => ({
+  cniVersion: '1.0.0',
+  name: 'pods',
+  plugins: [
+    {
+      type: 'bridge',
+      bridge: 'cni0',
+      isDefaultGateway: true,
+      ipMasq: true,
+      ipam: { type: 'host-local', ranges: [[{ subnet: '10.88.0.0/24' }], [{ subnet: 'fd00:88::/64' }]] },
+      ...more,
+    },
+    { type: 'portmap', capabilities: { portMappings: true } },
+    { type: 'loopback' },
+  ],
+});
+
+export function createFixture(configuration: object = conflist()): Fixture {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-network-'));
+  const confDir = join(folder, 'conf');
+  const namespaces = join(folder, 'netns');
+  mkdirSync(confDir);
+  mkdirSync(namespaces);
+  writeFileSync(join(confDir, '10-pods.conflist'), JSON.stringify(configuration));
+  shell('ip link set lo up');
+  const children: ChildProcess[] = [];
+  const databasePath = join(folder, 'state', 'network.db');
+  return {
+    folder,
+    confDir,
+    databasePath,
+    engine: () => createNetworkEngine({ databasePath, confDir, log: createLogger({ level: 'error' }) }),
+    pod(name, more = {}) {
+      const netns = join(namespaces, name);
+      shell(`touch ${netns} && unshare --net=${netns} true`);
+      const request = { id: name.padEnd(64, '0'), netns, pod: { name, namespace: 'default', uid: name }, portMappings: [], ...more };
+      return { request, run: (command) => tried(`nsenter --net=${netns} ${command}`) };
+    },
+    start(command, ...args) {
+      const child = spawn(command, args, { stdio: 'ignore' });
+      children.push(child);
+      return child;
+    },
+    kernelState() {
+      const rules = shell('nft list ruleset').replaceAll(/packets \d+ bytes \d+/gu, '');
+      const links = shell('ip -o link; ip -o address; ip route').replaceAll(/^\d+: /gmu, '');
+      return `${links}${rules}`;
+    },
+    end() {
+      for (const child of children) child.kill('SIGKILL');
+      tried(`umount ${namespaces}/*`);
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Repeats until it is defined. */
+export async function eventually<T>(attempt: () => T | undefined, withinMs = 3000): Promise<T> {
+  for (const deadline = Date.now() + withinMs; ;) {
+    const result = attempt();
+    if (result !== undefined) return result;
+    if (Date.now() > deadline) assert.fail('it did not come to pass in time');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

@@ -1,0 +1,89 @@
+import { NLM_F_CREATE, NLM_F_REPLACE, attribute, attributesOf, u32 } from './wire.ts';
+import type { Received } from './wire.ts';
+import type { Request } from './socket.ts';
+
+/** rtnetlink: addresses and routes. Source: rtnetlink(7), linux/if_addr.h, linux/rtnetlink.h. */
+
+const RTM_NEWADDR = 20;
+const RTM_NEWROUTE = 24;
+const RTM_GETROUTE = 26;
+const IFA_ADDRESS = 1;
+const IFA_LOCAL = 2;
+const IFA_FLAGS = 8;
+const IFA_F_NODAD = 0x02;
+const RTA_DST = 1;
+const RTA_OIF = 4;
+const RTA_GATEWAY = 5;
+const RT_TABLE_MAIN = 254;
+const RTPROT_BOOT = 3;
+const RT_SCOPE_UNIVERSE = 0;
+const RT_SCOPE_LINK = 253;
+const RTN_UNICAST = 1;
+const AF_INET = 2;
+const AF_INET6 = 10;
+
+const familyOf = (address: Uint8Array): number => (address.length === 4 ? AF_INET : AF_INET6);
+
+/** @param address 4 or 16 bytes. An IPv6 address is usable at once: no duplicate address detection, the addresses are ours. */
+export function addAddress(index: number, address: Uint8Array, prefixLength: number): Request {
+  const header = Buffer.alloc(8); // struct ifaddrmsg
+  header.writeUInt8(familyOf(address), 0);
+  header.writeUInt8(prefixLength, 1);
+  header.writeUInt32LE(index, 4);
+  const flags = address.length === 16 ? [attribute(IFA_FLAGS, u32(IFA_F_NODAD))] : [];
+  return {
+    what: 'add an address to the link',
+    on: `#${index}`,
+    type: RTM_NEWADDR,
+    flags: NLM_F_CREATE | NLM_F_REPLACE,
+    body: Buffer.concat([header, attribute(IFA_LOCAL, address), attribute(IFA_ADDRESS, address), ...flags]),
+  };
+}
+
+export interface LinkRoute {
+  readonly index: number;
+  readonly destination: Uint8Array;
+  readonly prefixLength: number;
+  readonly gateway?: Uint8Array;
+}
+
+export function addRoute(route: LinkRoute): Request {
+  const header = Buffer.alloc(12); // struct rtmsg
+  header.writeUInt8(familyOf(route.destination), 0);
+  header.writeUInt8(route.prefixLength, 1);
+  header.writeUInt8(RT_TABLE_MAIN, 4);
+  header.writeUInt8(RTPROT_BOOT, 5);
+  header.writeUInt8(route.gateway === undefined ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE, 6);
+  header.writeUInt8(RTN_UNICAST, 7);
+  return {
+    what: 'add a route',
+    on: `#${route.index}`,
+    type: RTM_NEWROUTE,
+    flags: NLM_F_CREATE | NLM_F_REPLACE,
+    body: Buffer.concat([
+      header,
+      ...(route.prefixLength === 0 ? [] : [attribute(RTA_DST, route.destination)]),
+      ...(route.gateway === undefined ? [] : [attribute(RTA_GATEWAY, route.gateway)]),
+      attribute(RTA_OIF, u32(route.index)),
+    ]),
+  };
+}
+
+/** Which way a packet to `destination` would leave. */
+export function lookUpRoute(destination: Uint8Array): Request {
+  const header = Buffer.alloc(12);
+  header.writeUInt8(familyOf(destination), 0);
+  header.writeUInt8(destination.length * 8, 1);
+  return {
+    what: 'look up the route',
+    on: [...destination].join('.'),
+    type: RTM_GETROUTE,
+    flags: 0,
+    body: Buffer.concat([header, attribute(RTA_DST, destination)]),
+  };
+}
+
+/** Index of the link that the route leaves by. */
+export function readRouteLink(message: Received): number {
+  return attributesOf(message.body, 12).get(RTA_OIF)?.readUInt32LE(0) ?? 0;
+}

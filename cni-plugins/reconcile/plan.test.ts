@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { linkGroups } from '../attach/record.ts';
+import type { AttachmentRecord, AttachmentState } from '../attach/record.ts';
+import type { Link } from '../netlink/links.ts';
+import { planReconciliation } from './plan.ts';
+
+const link = (name: string, more: Partial<Link> = {}): Link => ({
+  index: 9,
+  name,
+  up: true,
+  mtu: 1500,
+  mac: '',
+  group: linkGroups.pod,
+  master: 3,
+  kind: 'veth',
+  ...more,
+});
+const bridge = link('cni0', { index: 3, group: linkGroups.bridge, master: 0, kind: 'bridge' });
+
+function record(state: AttachmentState): AttachmentRecord {
+  const spec: AttachmentRecord['spec'] = {
+    network: 'n',
+    pod: { name: 'p', namespace: 'd', uid: 'u' },
+    netns: '/pinned',
+    hostInterface: 'pcaaaaaaaaaaaa',
+    interface: 'eth0',
+    mac: '0a:58:0a:01:00:02',
+    mtu: 1500,
+    bridge: { name: 'cni0', mac: '0a:58:0a:01:00:01', addresses: [], hairpin: false, promiscuous: false },
+    addresses: [],
+    routes: [],
+    portMappings: [],
+    snat: false,
+    masquerade: false,
+    subnets: [],
+  };
+  return { id: 'a', state, class: 'deny', spec };
+}
+
+const own = link('pcaaaaaaaaaaaa');
+const rows: [what: string, records: AttachmentRecord[], links: Link[], namespace: boolean, plan: string[]][] = [
+  ['nothing anywhere', [], [], true, []],
+  ['all as it should be', [record('ready')], [bridge, own], true, []],
+  ['half attached', [record('attaching')], [bridge, own], true, ['release a', 'delete-bridge cni0']],
+  ['half attached, link not made yet', [record('attaching')], [], true, ['release a']],
+  [
+    'half detached',
+    [record('detaching')],
+    [bridge, { ...own, group: linkGroups.doomed, master: 0 }],
+    true,
+    ['release a', 'delete-bridge cni0'],
+  ],
+  ['link lost, namespace stands', [record('ready')], [bridge], true, ['remake a']],
+  ['link lost, namespace gone (a reboot)', [record('ready')], [], false, ['release a']],
+  ['off its bridge', [record('ready')], [bridge, { ...own, master: 0 }], true, ['rejoin a']],
+  ['down', [record('ready')], [bridge, { ...own, up: false }], true, ['rejoin a']],
+  ['bridge lost', [record('ready')], [{ ...own, master: 0 }], true, ['rejoin a']],
+  ['a link that nobody claims', [record('ready')], [bridge, own, link('pcbbbbbbbbbbbb')], true, ['delete-link pcbbbbbbbbbbbb']],
+  [
+    "somebody else's links",
+    [],
+    [link('pcap0', { group: 0 }), link('eth0', { group: linkGroups.pod }), link('cni0', { group: 0, kind: 'bridge' })],
+    true,
+    [],
+  ],
+  ["a bridge of ours with somebody else's link on it", [], [bridge, link('tap0', { group: 0 })], true, []],
+];
+for (const [what, records, links, namespace, plan] of rows) {
+  test(what, () => {
+    const operations = planReconciliation(records, { links, namespaceStands: () => namespace });
+    assert.deepEqual(
+      operations.map((operation) => `${operation.do} ${'id' in operation ? operation.id : operation.name}`),
+      plan,
+    );
+  });
+}

@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { isIPv6 } from 'node:net';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { formatIp, ipBytes, ipFromBytes, parseIp, parsePrefix } from './address.ts';
+
+test('an address survives text and bytes', () => {
+  fc.assert(
+    fc.property(
+      fc.oneof(
+        fc.ipV4(),
+        fc.ipV6().filter((text) => !text.includes('.')),
+      ),
+      (text) => {
+        const address = parseIp(text) ?? assert.fail(text);
+        assert.deepEqual(parseIp(formatIp(address)), address);
+        assert.deepEqual(ipFromBytes(ipBytes(address)), address);
+        if (address.family === 6) assert.ok(isIPv6(formatIp(address)));
+      },
+    ),
+  );
+});
+
+// RFC 5952, section 4.
+for (const [given, canonical] of [
+  ['2001:0db8::0001', '2001:db8::1'],
+  ['2001:db8:0:0:0:0:2:1', '2001:db8::2:1'],
+  ['2001:db8:0:1:1:1:1:1', '2001:db8:0:1:1:1:1:1'],
+  ['2001:0:0:1:0:0:0:1', '2001:0:0:1::1'],
+  ['2001:db8:0:0:1:0:0:1', '2001:db8::1:0:0:1'],
+  ['::', '::'],
+  ['::1', '::1'],
+  ['fd00::', 'fd00::'],
+] as const) {
+  test(`${given} is written ${canonical}`, () => assert.equal(formatIp(parseIp(given) ?? assert.fail()), canonical));
+}
+
+test('what is no address or prefix is refused', () => {
+  for (const text of ['', '1.2.3', '1.2.3.4.5', '256.1.1.1', '01.2.3.4', 'fe80::1%eth0', '::ffff:1.2.3.4', 'g::', '1::2::3'])
+    assert.equal(parseIp(text), undefined, text);
+  for (const text of ['1.2.3.4', '1.2.3.4/33', '::/129', '1.2.3.4/', '/8', '1.2.3.4/-1']) assert.equal(parsePrefix(text), undefined, text);
+});

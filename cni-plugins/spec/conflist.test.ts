@@ -1,0 +1,153 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { formatIp } from './address.ts';
+import { loadNetwork } from './conf-folder.ts';
+import { readConflist } from './conflist.ts';
+
+const ipam = { type: 'host-local', subnet: '10.1.0.0/16' };
+const listOf = (...plugins: object[]): string => JSON.stringify({ cniVersion: '1.0.0', name: 'net', plugins });
+const bridge = (more: object = {}): object => ({ type: 'bridge', ipam, ...more });
+
+test('fields and defaults of bridge, host-local and portmap, as upstream', () => {
+  const text = listOf(
+    bridge({
+      bridge: 'br9',
+      isDefaultGateway: true,
+      ipMasq: true,
+      hairpinMode: true,
+      mtu: 1400,
+      ipam: {
+        ...ipam,
+        rangeStart: '10.1.0.10',
+        rangeEnd: '10.1.0.20',
+        gateway: '10.1.0.5',
+        routes: [{ dst: '10.2.0.0/16', gw: '10.1.0.6' }, { dst: '10.3.0.0/16' }],
+      },
+    }),
+    { type: 'portmap', capabilities: { portMappings: true }, snat: false },
+    { type: 'loopback' },
+  );
+  const read = readConflist(text, 'a.conflist');
+  assert.equal(read.outcome, 'ok');
+  assert.deepEqual(read.network.bridge, {
+    name: 'br9',
+    isGateway: true,
+    isDefaultGateway: true,
+    ipMasq: true,
+    hairpin: true,
+    promiscuous: false,
+    mtu: 1400,
+  });
+  assert.deepEqual(
+    read.network.rangeSets.map((set) => set.map(({ start, end, gateway }) => [start, end, gateway].map(formatIp))),
+    [[['10.1.0.10', '10.1.0.20', '10.1.0.5']]],
+  );
+  assert.deepEqual(
+    read.network.routes.map(({ gateway }) => gateway && formatIp(gateway)),
+    ['10.1.0.6', undefined],
+  );
+  assert.deepEqual(read.network.portMap, { snat: false });
+
+  const plain = readConflist(
+    listOf({
+      type: 'bridge',
+      ipam: { type: 'host-local', ranges: [[{ subnet: '10.1.0.0/24' }, { subnet: '10.2.0.0/24' }], [{ subnet: 'fd00::/64' }]] },
+    }),
+    'a.conflist',
+  );
+  assert.equal(plain.outcome, 'ok');
+  assert.deepEqual(plain.network.bridge, {
+    name: 'cni0',
+    isGateway: false,
+    isDefaultGateway: false,
+    ipMasq: false,
+    hairpin: false,
+    promiscuous: false,
+  });
+  assert.deepEqual(
+    plain.network.rangeSets.map((set) => set.map(({ start, end }) => `${formatIp(start)} ${formatIp(end)}`)),
+    [['10.1.0.1 10.1.0.254', '10.2.0.1 10.2.0.254'], ['fd00::1 fd00::ffff:ffff:ffff:ffff']],
+  );
+  assert.equal(plain.network.portMap, undefined);
+});
+
+const broken: [what: string, text: string, outcome: string, problem: RegExp][] = [
+  ['empty', '', 'malformed', /^f\.conflist:1:1: the text ends/u],
+  ['cut off', '{"name": "n",\n "plugins": [', 'malformed', /:2:14: the text ends where a value is expected/u],
+  ['trailing comma', '{"name": "n",}', 'malformed', /:1:14: a string expected, found "\}"/u],
+  ['a comment', '{\n  // no\n}', 'malformed', /:2:3: a string expected/u],
+  ['more after the end', '{} {}', 'malformed', /:1:4: something follows/u],
+  ['nested without end', '['.repeat(100_000), 'malformed', /nested deeper than 64/u],
+  ['a list', '[]', 'malformed', /:1:1: the document must be an object/u],
+  ['no name', '{"plugins": [{"type": "bridge"}]}', 'malformed', /'name' is missing/u],
+  ['a bad name', '{"name": "a/b", "plugins": [{"type": "bridge"}]}', 'malformed', /:1:10: "a\/b" is not a network name/u],
+  ['no plugins', '{"name": "n"}', 'malformed', /'plugins' is missing/u],
+  ['a plugin without type', '{"name": "n", "plugins": [{}]}', 'malformed', /:1:27: 'type' is missing/u],
+  ['an unknown plugin', listOf(bridge(), { type: 'macvlan' }), 'unsupported', /"macvlan" is not supported/u],
+  ['an unknown address plugin', listOf(bridge({ ipam: { type: 'dhcp' } })), 'unsupported', /"dhcp" is not supported/u],
+  ['no bridge', listOf({ type: 'loopback' }), 'unsupported', /exactly one bridge/u],
+  ['a VLAN', listOf(bridge({ vlan: 5 })), 'unsupported', /VLANs are not supported/u],
+  ['a newer version', JSON.stringify({ cniVersion: '2.0.0', name: 'n', plugins: [bridge()] }), 'unsupported', /CNI version "2.0.0"/u],
+  [
+    'a bad subnet',
+    '{"name": "n", "plugins": [\n{"type": "bridge", "ipam": {"type": "host-local",\n "subnet": "10.0.0.0/33"}}]}',
+    'invalid',
+    /f\.conflist:3:12: "10.0.0.0\/33" is not a subnet/u,
+  ],
+  ['host bits', listOf(bridge({ ipam: { ...ipam, subnet: '10.0.0.1/24' } })), 'invalid', /the subnet is 10\.0\.0\.0\/24/u],
+  ['too small', listOf(bridge({ ipam: { ...ipam, subnet: '10.0.0.0/31' } })), 'invalid', /too small/u],
+  ['a range outside', listOf(bridge({ ipam: { ...ipam, rangeStart: '10.9.0.1' } })), 'invalid', /10\.9\.0\.1 is not in/u],
+  [
+    'a range backwards',
+    listOf(bridge({ ipam: { ...ipam, rangeStart: '10.1.0.9', rangeEnd: '10.1.0.8' } })),
+    'invalid',
+    /is after rangeEnd/u,
+  ],
+  ['overlap', listOf(bridge({ ipam: { ...ipam, ranges: [[{ subnet: '10.1.2.0/24' }]] } })), 'invalid', /overlap/u],
+  [
+    'mixed families',
+    listOf(bridge({ ipam: { type: 'host-local', ranges: [[{ subnet: '10.1.2.0/24' }, { subnet: 'fd00::/64' }]] } })),
+    'invalid',
+    /mixes IPv4 and IPv6/u,
+  ],
+  ['no addresses', listOf(bridge({ ipam: { type: 'host-local' } })), 'invalid', /no addresses/u],
+  ['a bad route', listOf(bridge({ ipam: { ...ipam, routes: [{ dst: 'default' }] } })), 'invalid', /"default" is not a prefix/u],
+  ['a bad type of field', listOf(bridge({ ipMasq: 'yes' })), 'invalid', /plugins\[0\]\.ipMasq must be true or false/u],
+  ['a bad bridge name', listOf(bridge({ bridge: 'much-too-long-a-name' })), 'invalid', /is not an interface name/u],
+];
+for (const [what, text, outcome, problem] of broken) {
+  test(`${what} is ${outcome}`, () => {
+    const read = readConflist(text, 'f.conflist');
+    assert.equal(read.outcome, outcome);
+    if (read.outcome !== 'ok') assert.match(read.problems.join('\n'), problem);
+  });
+}
+
+test('the first loadable file in lexicographic order counts; what libcni could not load is passed over', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-conf-'));
+  const code = (): string => {
+    try {
+      return loadNetwork(folder).network.name;
+    } catch (thrown) {
+      return isPortcullisError(thrown) ? thrown.code : String(thrown);
+    }
+  };
+  const put = (name: string, text: string): void => writeFileSync(join(folder, name), text);
+  assert.equal(code(), 'NETWORK_NO_CONFLIST');
+  put('00-readme.txt', 'not a configuration');
+  assert.equal(code(), 'NETWORK_NO_CONFLIST');
+  put('10-broken.conflist', '{');
+  assert.equal(code(), 'NETWORK_CONFLIST_INVALID');
+  put('30-single.conf', JSON.stringify({ name: 'single', type: 'bridge', ipam }));
+  assert.equal(code(), 'single');
+  put('20-list.conflist', listOf(bridge()));
+  assert.equal(code(), 'net');
+  assert.match(loadNetwork(folder).skipped.join(), /10-broken\.conflist:1:2: /u);
+  put('15-other.conflist', listOf({ type: 'calico' }));
+  assert.equal(code(), 'NETWORK_PLUGIN_UNSUPPORTED');
+  rmSync(folder, { recursive: true });
+});
