@@ -68,13 +68,15 @@ export function decodeHeader(buffer: Buffer, offset: number): TarHeader | undefi
   const name = prefixOf(buffer, offset) + shortName;
   let type = types[flag];
   if (type === undefined) throw layerError('IMAGES_LAYER_UNSUPPORTED', name, `tar entry type ${JSON.stringify(flag)} is not supported`);
-  if (type === 'file' && flag !== '7' && name.endsWith('/')) type = 'directory';
+  const size = withBody.has(type) ? number(buffer, offset + 124, 12, 'size') : 0;
+  // As old archives wrote folders.
+  if (type === 'file' && size === 0 && name.endsWith('/')) type = 'directory';
   const device = type === 'character-device' || type === 'block-device';
   return {
     name,
     linkName: text(buffer, offset + 157, 100),
     type,
-    size: withBody.has(type) ? number(buffer, offset + 124, 12, 'size') : 0,
+    size,
     mode: number(buffer, offset + 100, 8, 'mode') & 0o7777,
     uid: number(buffer, offset + 108, 8, 'uid'),
     gid: number(buffer, offset + 116, 8, 'gid'),
