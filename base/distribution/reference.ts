@@ -62,11 +62,14 @@ export function parseReference(text: string): Reference {
   };
 }
 
-/** `busybox` → docker.io, library/busybox. The first part is a host when it has a dot, a colon or capitals, or is localhost. */
+/**
+ * `busybox` → docker.io, library/busybox. The first part is a host when it has a dot or a colon, or is localhost. Capitals alone do not make one, as they
+ * do for docker: `HOST/app` would become `host/app`, which is another image.
+ */
 function splitName(name: string): { readonly registry: string; readonly repository: string } {
   const slash = name.indexOf('/');
   const first = slash < 0 ? '' : name.slice(0, slash);
-  const isHost = /[.:]/.test(first) || first === 'localhost' || first !== first.toLowerCase();
+  const isHost = /[.:]/.test(first) || first.toLowerCase() === 'localhost';
   const written = isHost ? first.toLowerCase() : 'docker.io';
   const rest = isHost ? name.slice(slash + 1) : name;
   const registry = written === 'index.docker.io' ? 'docker.io' : written;
