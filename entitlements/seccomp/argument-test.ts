@@ -56,11 +56,10 @@ export function argumentTest(
   if (low === undefined || low > wantedHigh) return undefined;
   const high = largestMatch(wantedHigh, mask, value, width);
   if (high === undefined) return undefined;
-  if (low === high) return { index, width, low, high, mask: 0n, value: 0n };
-  // A mask of leading bits is an interval and is said as one.
-  const free = all ^ mask;
-  if (mask !== 0n && (free & (free + 1n)) === 0n) return { index, width, low, high, mask: 0n, value: 0n };
-  return { index, width, low, high, mask, value };
+  // Above the first bit in which low and high differ all values agree: masks say nothing there, and leading masks become intervals.
+  const varying = (1n << BigInt((low ^ high).toString(2).length)) - 1n;
+  const kept = low === high ? 0n : mask & varying;
+  return { index, width, low, high, mask: kept, value: value & kept };
 }
 
 export function isAny(test: ArgumentTest): boolean {

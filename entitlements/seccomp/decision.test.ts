@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { argumentTest } from './argument-test.ts';
+import type { ArgumentTest } from './argument-test.ts';
 import { clause, matches, subtract } from './clause.ts';
 import { decide, decision, exceeds, joinDecisions, meetDecisions } from './decision.ts';
 import type { Decision } from './decision.ts';
@@ -91,6 +92,15 @@ describe('decisions', () => {
       ),
       { numRuns: 300 },
     );
+  });
+
+  it('keep one of two clauses that say the same in different words', () => {
+    const [plain, masked] = [
+      { index: 1, width: 64, low: 0n, high: 1n, mask: 0n, value: 0n },
+      { index: 1, width: 64, low: 0n, high: 1n, mask: 0x10000n, value: 0n },
+    ].map((test) => decision('trap', [{ outcome: 'allow', when: [test as ArgumentTest] }]));
+    assert.ok(plain !== undefined && masked !== undefined);
+    assert.equal(decide(joinDecisions(plain, masked), [0n, 1n]), 'allow');
   });
 
   it('keep exact ranges: write arg0 > 2 met with arg0 < 100 is 3…99', () => {

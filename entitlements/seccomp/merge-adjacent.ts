@@ -10,13 +10,19 @@ export function mergeAdjacent(clauses: readonly Clause[]): Clause[] {
   let current = distinct(clauses);
   if (current.length > 1) {
     for (const index of [0, 1, 2, 3, 4, 5]) current = mergeBy(current, index);
-    if (current.length <= MAX_COMPARED)
-      current = current.filter((when) => !current.some((other) => other !== when && clauseWithin(when, other)));
+    if (current.length <= MAX_COMPARED) current = withoutContained(current);
   }
   return current
     .map((when) => ({ when, key: clauseKey(when) }))
     .sort((a, b) => compareText(a.key, b.key))
     .map(({ when }) => when);
+}
+
+/** One at a time: of two clauses that say the same in different words one stays. */
+function withoutContained(clauses: readonly Clause[]): Clause[] {
+  const kept = new Set(clauses);
+  for (const when of clauses) if ([...kept].some((other) => other !== when && clauseWithin(when, other))) kept.delete(when);
+  return [...kept];
 }
 
 function distinct(clauses: readonly Clause[]): Clause[] {
