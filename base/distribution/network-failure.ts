@@ -30,8 +30,10 @@ export function networkFailure(thrown: unknown, url: URL, task: Task, signal?: A
   }
   const error = thrown instanceof AggregateError && thrown.errors[0] instanceof Error ? thrown.errors[0] : thrown;
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  if (code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW') {
-    return distributionError('DISTRIBUTION_BAD_ANSWER', task, `${url.host} does not speak HTTP as it should (${code})`, { cause: thrown });
+  if (code === 'UND_ERR_HEADERS_OVERFLOW' || (error instanceof Error && error.name === 'HTTPParserError')) {
+    return distributionError('DISTRIBUTION_BAD_ANSWER', task, `${url.host} does not speak HTTP as it should (${reasonOf(error)})`, {
+      cause: thrown,
+    });
   }
   const why = reasons[code] ?? reasonOf(error);
   const fix =

@@ -63,6 +63,8 @@ export function createTransport(options: RegistryClientOptions, rules: HostRules
         // undici would end the connection after each HEAD, and pay a TLS handshake for the next request.
         reset: false,
       });
+      // A body that is given up emits an error to nobody, which would end the process; whoever reads the body gets it all the same.
+      answer.body.on('error', () => undefined);
       const header = (name: string): string | undefined => {
         const value = answer.headers[name];
         return Array.isArray(value) ? value[0] : value;

@@ -1,0 +1,380 @@
+import assert from 'node:assert/strict';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { once } from 'node:events';
+import { afterEach, describe, it } from 'node:test';
+import { serveHttp } from '../../test/fixtures/registry.ts';
+import type { TestServer } from '../../test/fixtures/registry.ts';
+import { createRegistryClient, digestOf, mediaTypes, parseReference } from './index.ts';
+import type { Descriptor, RegistryClient, RegistryClientOptions, RegistryRepository } from './index.ts';
+
+const blobBytes = Buffer.from('layer '.repeat(100_000));
+const blob: Descriptor = { mediaType: 'application/x', digest: digestOf(blobBytes), size: blobBytes.length };
+const manifestBytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociManifest, config: blob, layers: [blob] }));
+const manifestDigest = digestOf(manifestBytes);
+
+const opened: { close(): Promise<void> }[] = [];
+afterEach(async () => {
+  for (const one of opened.splice(0).toReversed()) await one.close();
+});
+
+/** A client, and the repository `app` of a server that answers as told. */
+async function against(
+  handler: (request: IncomingMessage, response: ServerResponse) => void,
+  options: RegistryClientOptions = {},
+): Promise<{ repository: RegistryRepository; server: TestServer; client: RegistryClient }> {
+  const server = await serveHttp(handler);
+  const client = createRegistryClient(options);
+  opened.push(server, client);
+  const [repository] = client.repositories(parseReference(`${server.host}/app`));
+  assert.ok(repository !== undefined);
+  return { repository, server, client };
+}
+
+function answerManifest(response: ServerResponse, bytes: Uint8Array = manifestBytes, type: string = mediaTypes.ociManifest): void {
+  response.writeHead(200, { 'content-type': type, 'content-length': bytes.length }).end(bytes);
+}
+
+async function drain(stream: AsyncIterable<Uint8Array>): Promise<number> {
+  let size = 0;
+  for await (const chunk of stream) size += chunk.length;
+  return size;
+}
+
+describe('a registry that is down', () => {
+  const unreachable = { code: 'DISTRIBUTION_UNREACHABLE', kind: 'unavailable', message: /^RegistryUnavailable: / };
+
+  it('is said at once, with its host', async () => {
+    const { repository, server } = await against(() => undefined);
+    await server.close();
+    opened.shift();
+    await assert.rejects(repository.resolve('1'), { ...unreachable, message: new RegExp(`${server.host}: nothing listens there`) });
+    await assert.rejects(repository.blob(blob), unreachable);
+  });
+
+  it('behind a proxy that answers 502 or 503 is said after a bounded patience', async () => {
+    const { repository, server } = await against((_request, response) => void response.writeHead(503, { 'retry-after': '0' }).end('down'));
+    await assert.rejects(repository.manifest('1'), { ...unreachable, message: /answers 503/ });
+    assert.equal(server.requests.length, 3);
+  });
+
+  it('that accepts and never answers, or stops in the middle, is given up', async () => {
+    const { repository } = await against(
+      (request, response) => {
+        if (request.url?.includes('blobs') === true)
+          response.writeHead(200, { 'content-length': blob.size }).write(blobBytes.subarray(0, 10));
+      },
+      { timeouts: { headers: 200, idle: 200, document: 400 } },
+    );
+    await assert.rejects(repository.resolve('1'), unreachable);
+    await assert.rejects(repository.blobBytes(blob, blob.size), { ...unreachable, message: /after 10 of 600000 bytes/ });
+  });
+
+  it('that speaks something else is said to do so', async () => {
+    const tcp = createServer((socket) => {
+      socket.on('error', () => undefined);
+      socket.end('SSH-2.0-OpenSSH_9.2\r\n');
+    });
+    tcp.listen(0, '127.0.0.1');
+    await once(tcp, 'listening');
+    const client = createRegistryClient();
+    opened.push(client, { close: async () => void tcp.close() });
+    const [repository] = client.repositories(parseReference(`127.0.0.1:${(tcp.address() as AddressInfo).port}/app`));
+    await assert.rejects(repository?.manifest('1') ?? Promise.resolve(), {
+      code: 'DISTRIBUTION_BAD_ANSWER',
+      message: /does not speak HTTP/,
+    });
+  });
+});
+
+describe('a busy registry', () => {
+  it('is asked again after the time it names', async () => {
+    let asked = 0;
+    const { repository, server } = await against((_request, response) => {
+      if (++asked === 1) response.writeHead(429, { 'retry-after': '1' }).end();
+      else answerManifest(response);
+    });
+    const started = performance.now();
+    assert.equal((await repository.manifest('1')).digest, manifestDigest);
+    assert.ok(performance.now() - started > 950);
+    assert.equal(server.requests.length, 2);
+  });
+
+  it('that asks for more patience than allowed is left alone, and its wish told', async () => {
+    const { repository, server } = await against((_request, response) => void response.writeHead(429, { 'retry-after': '3600' }).end());
+    await assert
+      .rejects(repository.manifest('1'), {
+        code: 'DISTRIBUTION_UNREACHABLE',
+        message: /too many requests/,
+        failure: (failure: { details?: unknown }) => {
+          assert.partialDeepStrictEqual(failure.details, { status: 429, retryAfter: '3600' });
+          return true;
+        },
+      } as unknown as Error)
+      .catch(async () => {
+        const failure = await repository.manifest('1').catch((error: { failure: { details: unknown } }) => error.failure);
+        assert.partialDeepStrictEqual((failure as { details: unknown }).details, { status: 429, retryAfter: '3600' });
+      });
+    assert.ok(server.requests.length <= 2);
+  });
+
+  it('that asks for patience is not waited for once the caller gave up', async () => {
+    const { repository } = await against((_request, response) => void response.writeHead(429, { 'retry-after': '9' }).end());
+    await assert.rejects(repository.manifest('1', AbortSignal.timeout(100)), {
+      code: 'DISTRIBUTION_UNREACHABLE',
+      message: /longer than allowed/,
+    });
+  });
+});
+
+describe('an answer that is no manifest', () => {
+  it('a web page with status 200 is named', async () => {
+    const { repository } = await against(
+      (_request, response) => void response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end('<html>'),
+    );
+    const badAnswer = { code: 'DISTRIBUTION_BAD_ANSWER', kind: 'unavailable', message: /RegistryUnavailable: .*web page/ };
+    await assert.rejects(repository.resolve('1'), badAnswer);
+    await assert.rejects(repository.manifest('1'), badAnswer);
+    await assert.rejects(repository.blob(blob), badAnswer);
+    await assert.rejects(repository.referrers(manifestDigest), { code: 'DISTRIBUTION_BAD_ANSWER' });
+  });
+
+  it('of 1 GiB is not read: neither when its length is told nor when it is not', async () => {
+    let sent = 0;
+    const { repository } = await against((request, response) => {
+      response.on('error', () => undefined);
+      const told = request.url?.endsWith('/told') === true;
+      response.writeHead(200, { 'content-type': mediaTypes.ociManifest, ...(told ? { 'content-length': 2 ** 30 } : {}) });
+      const chunk = Buffer.alloc(1 << 20, ' ');
+      const more = (): void => {
+        while (sent < 2 ** 30 && !response.destroyed) {
+          sent += chunk.length;
+          if (!response.write(chunk)) return void response.once('drain', more);
+        }
+      };
+      more();
+    });
+    const tooLarge = { code: 'DISTRIBUTION_TOO_LARGE', kind: 'invalid', message: /at most 4194304 are read/ };
+    await assert.rejects(repository.manifest('untold'), tooLarge);
+    assert.ok(sent < 64 * 2 ** 20, `${sent} bytes were sent`);
+    sent = 0;
+    await assert.rejects(repository.manifest('told'), tooLarge);
+    assert.ok(sent < 64 * 2 ** 20, `${sent} bytes were sent`);
+  });
+
+  it('with other bytes than its digest, or than the digest header, is refused', async () => {
+    const { repository } = await against((_request, response) => {
+      response
+        .writeHead(200, { 'content-type': mediaTypes.ociManifest, 'docker-content-digest': manifestDigest })
+        .end(`${manifestBytes.toString()} `);
+    });
+    const mismatch = { code: 'DISTRIBUTION_DIGEST_MISMATCH', kind: 'data-loss', message: new RegExp(`not ${manifestDigest}`) };
+    await assert.rejects(repository.manifest(manifestDigest), mismatch);
+    await assert.rejects(repository.manifest('1'), mismatch);
+    await assert.rejects(repository.resolve(digestOf('other')), /DISTRIBUTION_DIGEST_MISMATCH/);
+  });
+
+  it('an index that a descriptor calls a manifest, and both in one, are refused (CVE-2021-41190)', async () => {
+    const both = Buffer.from(JSON.stringify({ schemaVersion: 2, config: blob, layers: [blob], manifests: [] }));
+    let type: string = mediaTypes.ociIndex;
+    const { repository } = await against((_request, response) => answerManifest(response, both, type));
+    for (type of [mediaTypes.ociIndex, mediaTypes.ociManifest]) {
+      await assert.rejects(repository.manifest('1'), { code: 'DISTRIBUTION_BAD_MANIFEST', message: /also has the field/ });
+    }
+    await assert.rejects(repository.manifest({ digest: digestOf(both), size: both.length, mediaType: mediaTypes.ociIndex }), {
+      code: 'DISTRIBUTION_BAD_MANIFEST',
+    });
+    type = 'text/plain';
+    await assert.rejects(repository.manifest('1'), { code: 'DISTRIBUTION_BAD_ANSWER', message: /Content-Type "text\/plain"/ });
+  });
+
+  it('with a vague Content-Type is read by its mediaType field', async () => {
+    const { repository } = await against((_request, response) => answerManifest(response, manifestBytes, 'application/json'));
+    assert.deepEqual(await repository.resolve('1'), {
+      mediaType: mediaTypes.ociManifest,
+      digest: manifestDigest,
+      size: manifestBytes.length,
+    });
+  });
+});
+
+describe('resolving', () => {
+  it('falls back to GET where HEAD is refused or says too little', async () => {
+    for (const status of [200, 405, 501]) {
+      const { repository, server } = await against((request, response) => {
+        if (request.method === 'HEAD') response.writeHead(status).end();
+        else answerManifest(response);
+      });
+      assert.equal((await repository.resolve('1')).digest, manifestDigest);
+      assert.deepEqual(
+        server.requests.map((one) => one.method),
+        ['HEAD', 'GET'],
+      );
+    }
+  });
+
+  it('keeps one connection for many requests', async () => {
+    const ports = new Set<number | undefined>();
+    const { repository } = await against((request, response) => {
+      ports.add(request.socket.remotePort);
+      response.setHeader('docker-content-digest', manifestDigest);
+      if (request.method === 'HEAD')
+        response.writeHead(200, { 'content-type': mediaTypes.ociManifest, 'content-length': manifestBytes.length }).end();
+      else answerManifest(response);
+    });
+    for (let n = 0; n < 10; n++) {
+      await repository.resolve('1');
+      await repository.manifest(manifestDigest);
+    }
+    assert.equal(ports.size, 1);
+  });
+});
+
+describe('a layer', () => {
+  const serving = (answer: (response: ServerResponse) => void, options?: RegistryClientOptions) =>
+    against((_request, response) => answer(response), options);
+
+  it('that is cut while its length promised more is noticed, with how far it came', async () => {
+    const { repository } = await serving((response) => {
+      response.writeHead(200, { 'content-length': blob.size });
+      response.write(blobBytes.subarray(0, 1000), () => response.destroy());
+    });
+    await assert.rejects(repository.blob(blob).then(drain), {
+      code: 'DISTRIBUTION_UNREACHABLE',
+      kind: 'unavailable',
+      message: new RegExp(`${blob.digest}: 127.* after 1000 of ${blob.size} bytes`),
+    });
+  });
+
+  it('that is cut without a promise, or longer, or other bytes, is refused', async () => {
+    const cases: readonly (readonly [bytes: Uint8Array, code: string])[] = [
+      [blobBytes.subarray(0, 1000), 'DISTRIBUTION_SIZE_MISMATCH'],
+      [Buffer.concat([blobBytes, blobBytes]), 'DISTRIBUTION_SIZE_MISMATCH'],
+      [Buffer.alloc(blob.size, 'x'), 'DISTRIBUTION_DIGEST_MISMATCH'],
+    ];
+    for (const [bytes, code] of cases) {
+      const { repository } = await serving((response) => {
+        response.writeHead(200, { 'transfer-encoding': 'chunked' }).end(bytes);
+      });
+      await assert.rejects(repository.blob(blob).then(drain), { code, kind: 'data-loss', message: new RegExp(blob.digest) }, code);
+    }
+  });
+
+  it('never yields more bytes than its descriptor says', async () => {
+    const { repository } = await serving(
+      (response) => void response.writeHead(200, { 'transfer-encoding': 'chunked' }).end(Buffer.concat([blobBytes, blobBytes])),
+    );
+    let seen = 0;
+    await assert.rejects(async () => {
+      for await (const chunk of await repository.blob(blob)) seen += chunk.length;
+    });
+    assert.ok(seen <= blob.size);
+  });
+
+  it('whose Content-Length differs from its descriptor is refused before it is read', async () => {
+    const { repository } = await serving((response) => void response.writeHead(200, { 'content-length': blob.size + 1 }).write('x'));
+    await assert.rejects(repository.blob(blob), { code: 'DISTRIBUTION_SIZE_MISMATCH' });
+  });
+
+  it('of no bytes is a layer too', async () => {
+    const { repository } = await serving((response) => void response.writeHead(200, { 'content-length': 0 }).end());
+    assert.equal((await repository.blobBytes({ digest: digestOf(''), size: 0 }, 10)).length, 0);
+  });
+
+  it('comes over a broken kept connection by asking anew', async () => {
+    let asked = 0;
+    const { repository } = await serving((response) => {
+      if (++asked === 2) response.destroy();
+      else response.writeHead(200, { 'content-length': blob.size }).end(blobBytes);
+    });
+    assert.equal(await drain(await repository.blob(blob)), blob.size);
+    assert.equal(await drain(await repository.blob(blob)), blob.size);
+  });
+});
+
+describe('headers', () => {
+  it('of many kilobytes are refused', async () => {
+    const { repository } = await against((_request, response) => {
+      for (let n = 0; n < 100; n++) response.setHeader(`x-${n}`, 'y'.repeat(1000));
+      answerManifest(response);
+    });
+    await assert.rejects(repository.manifest('1'), { code: 'DISTRIBUTION_BAD_ANSWER' });
+  });
+});
+
+describe('referrers', () => {
+  const entry = (n: number, artifactType = 'application/x') => ({
+    mediaType: mediaTypes.ociManifest,
+    digest: digestOf(String(n)),
+    size: n,
+    artifactType,
+  });
+  const page = (response: ServerResponse, manifests: readonly unknown[] | null, link?: string): void => {
+    response.writeHead(200, { 'content-type': mediaTypes.ociIndex, ...(link === undefined ? {} : { link }) });
+    response.end(JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests }));
+  };
+
+  it('come page by page, filtered here when the registry does not', async () => {
+    const { repository, server } = await against((request, response) => {
+      const second = request.url?.includes('last=2') === true;
+      page(
+        response,
+        second ? [entry(3), entry(4, 'other')] : [entry(1), entry(2, 'other'), { digest: 'nonsense' }],
+        second ? undefined : '<?last=2>; rel="next"',
+      );
+    });
+    const all = await repository.referrers(manifestDigest);
+    assert.deepEqual(all, { via: 'referrers', complete: true, descriptors: [entry(1), entry(2, 'other'), entry(3), entry(4, 'other')] });
+    assert.deepEqual((await repository.referrers(manifestDigest, { artifactType: 'application/x' })).descriptors, [entry(1), entry(3)]);
+    assert.match(server.requests[2]?.path ?? '', /\?artifactType=application%2Fx$/);
+  });
+
+  it('without end are cut and said to be incomplete', async () => {
+    const { repository, server } = await against((_request, response) =>
+      page(response, [entry(1)], '</v2/app/referrers/x?again>; rel=next'),
+    );
+    const found = await repository.referrers(manifestDigest);
+    assert.equal(found.complete, false);
+    assert.equal(server.requests.length, 20);
+    const many = await against((_request, response) =>
+      page(
+        response,
+        Array.from({ length: 1500 }, (_, n) => entry(n)),
+      ),
+    );
+    const cut = await many.repository.referrers(manifestDigest);
+    assert.deepEqual([cut.descriptors.length, cut.complete], [1000, false]);
+  });
+
+  it('whose next page is at another host are refused, and none is asked there', async () => {
+    const elsewhere = await against((_request, response) => page(response, []));
+    const { repository } = await against((_request, response) => page(response, [], `<${elsewhere.server.url}/next>; rel="next"`));
+    await assert.rejects(repository.referrers(manifestDigest), { code: 'DISTRIBUTION_BAD_ANSWER', message: /another place/ });
+    assert.deepEqual(elsewhere.server.requests, []);
+  });
+
+  it('of a registry with the API are pushed without a fallback tag', async () => {
+    const { repository, server } = await against((request, response) => {
+      request.resume().on('end', () => response.writeHead(201, { 'oci-subject': manifestDigest }).end());
+    });
+    const subject = { mediaType: mediaTypes.ociManifest, digest: manifestDigest, size: manifestBytes.length };
+    const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, config: blob, layers: [], subject }));
+    assert.deepEqual(await repository.pushReferrer(bytes, mediaTypes.ociManifest), { digest: digestOf(bytes), via: 'referrers' });
+    assert.equal(server.requests.length, 1);
+  });
+
+  it('pushed to a fallback tag that an image has taken are refused, and the image is left', async () => {
+    const { repository, server } = await against((request, response) => {
+      if (request.method === 'GET') answerManifest(response);
+      else request.resume().on('end', () => response.writeHead(201).end());
+    });
+    const subject = { mediaType: mediaTypes.ociManifest, digest: manifestDigest, size: manifestBytes.length };
+    const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, config: blob, layers: [], subject }));
+    await assert.rejects(repository.pushReferrer(bytes, mediaTypes.ociManifest), {
+      code: 'DISTRIBUTION_REFUSED',
+      message: /taken by an image/,
+    });
+    assert.ok(!server.requests.some((one) => one.method === 'PUT' && one.path.includes('sha256-')));
+  });
+});
