@@ -19,6 +19,10 @@ if (missing.length > 0) {
   console.error(`bench: ${missing.join(', ')} missing; build with: test/peers/get crictl critest images containerd runc`);
   process.exit(4);
 }
+if (!existsSync('/usr/lib/cni/bridge')) {
+  console.error('bench: containerd needs the CNI plugins: apt-get install --no-install-recommends containernetworking-plugins');
+  process.exit(4);
+}
 const parameters = values.parameters ?? join(repository, 'test/peers/bench-params.yaml');
 const folder = mkdtempSync(join(tmpdir(), 'pc-bench-'));
 run(process.execPath, ['packaging/build.ts']);
@@ -55,7 +59,7 @@ function rows(samples: Samples): [string, string[]][] {
   return [
     ...single,
     ['CreateContainer + StartContainer', ['CreateContainer', 'StartContainer']],
-    ['StopPodSandbox + RemovePodSandbox', ['StopPodSandbox', 'RemovePodSandbox']],
+    ['StopPod + RemovePod', ['StopPod', 'RemovePod']],
   ];
 }
 
