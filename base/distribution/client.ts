@@ -2,7 +2,7 @@ import { createAuthorisation } from './authorisation.ts';
 import { createHostRules } from './hosts.ts';
 import type { Endpoint } from './hosts.ts';
 import { createPull } from './pull.ts';
-import { createPush } from './push.ts';
+import { createPush, createTurns } from './push.ts';
 import { createReferrers } from './referrers.ts';
 import { createSession } from './session.ts';
 import { createTransport } from './transport.ts';
@@ -18,6 +18,8 @@ export function createRegistryClient(options: RegistryClientOptions = {}): Regis
   const documentTimeout = options.timeouts?.document ?? 60_000;
   const authorisation = createAuthorisation(transport, rules, documentTimeout);
 
+  const takeTurns = createTurns();
+
   function repositoryAt(endpoint: Endpoint, name: string, credentials: Credentials | undefined): RegistryRepository {
     const repository = `${endpoint.prefix}${name}`;
     const session = createSession({ origin: endpoint.origin, host: endpoint.host, repository, credentials }, transport, authorisation);
@@ -27,7 +29,7 @@ export function createRegistryClient(options: RegistryClientOptions = {}): Regis
       repository,
       ...pull,
       referrers: createReferrers(session, pull.manifest, documentTimeout),
-      ...createPush(session, pull),
+      ...createPush(session, pull, takeTurns),
     };
   }
 

