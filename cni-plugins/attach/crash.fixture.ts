@@ -7,6 +7,7 @@ import { createNetworkEngine } from './engine.ts';
  */
 const [databasePath = '', confDir = '', round = '', ...namespaces] = process.argv.slice(2);
 const engine = await createNetworkEngine({ databasePath, confDir, log: createLogger({ level: 'error' }) });
+await engine.gc(new Set());
 process.stdout.write('started\n');
 
 async function live(netns: string, slot: number): Promise<never> {

@@ -18,10 +18,11 @@ if (inPrivateNetns(import.meta.filename)) {
       const child = spawn(process.execPath, [program, fixture.databasePath, fixture.confDir, String(round), ...namespaces], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
+      const exit = once(child, 'exit');
       await once(child.stdout, 'data');
       await new Promise((resolve) => setTimeout(resolve, Math.random() * 80));
       child.kill('SIGKILL');
-      await once(child, 'exit');
+      assert.deepEqual(await exit, [null, 'SIGKILL'], 'the program failed by itself');
       for (const state of statesIn(fixture.databasePath)) counts[state] += 1;
       // Every other round the next program takes over what the killed one left.
       if (round % 2 === 0) continue;

@@ -14,7 +14,7 @@ import { hostInterfaceOf, linkGroups } from './record.ts';
 import type { AttachmentRecord } from './record.ts';
 import { checkedMappings, specOf } from './request.ts';
 import { addPod, changeClass, outlineOf, rebuild, removePod, removeTables, stalePorts } from './ruleset.ts';
-import type { NetworkStore } from './store.ts';
+import type { Claim, NetworkStore } from './store.ts';
 
 /** The engine's acts, synchronous, one at a time: intent in the store, then the kernel, then the record. */
 export interface NetworkCore {
@@ -82,6 +82,7 @@ export function createNetworkCore({ store, kernel, confDir, log }: CoreParts): N
     going.add(record.id);
     kernel.isolate(record.spec.hostInterface);
     if (outline !== undefined && record.state !== 'detaching') changeRules(record, removePod(record));
+    if (record.spec.portMappings.length > 0) store.freeHostPorts(record.id);
     stale.push(...stalePorts(record, false));
   };
 
@@ -133,6 +134,17 @@ export function createNetworkCore({ store, kernel, confDir, log }: CoreParts): N
     return [];
   };
 
+  const claim = (wanted: Claim): AttachmentRecord => {
+    try {
+      return store.claim(wanted).record;
+    } catch (thrown) {
+      // The last free addresses may be those of links that are still going.
+      if (!(thrown instanceof PortcullisError) || thrown.code !== 'NETWORK_ADDRESSES_EXHAUSTED' || going.size === 0) throw thrown;
+      reap(true);
+      return store.claim(wanted).record;
+    }
+  };
+
   const attach = (request: AttachRequest): AttachmentRecord => {
     const standing = store.record(request.id);
     if (standing?.state === 'ready') return standing;
@@ -145,7 +157,7 @@ export function createNetworkCore({ store, kernel, confDir, log }: CoreParts): N
     const mtu = network.bridge.mtu ?? kernel.defaultMtu();
     return withNetns(request.netns, () => {
       const hostInterface = hostInterfaceOf(request.id);
-      const { record } = store.claim({
+      const record = claim({
         id: request.id,
         hostInterface,
         network,

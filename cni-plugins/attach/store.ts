@@ -26,6 +26,8 @@ export interface NetworkStore {
   claim(claim: Claim): { readonly record: AttachmentRecord; readonly created: boolean };
   setState(id: string, state: AttachmentState): void;
   setClass(id: string, linkClass: LinkClass): void;
+  /** The ports of a detached pod may be taken at once, unlike its addresses: no rule leads to it any more. */
+  freeHostPorts(id: string): void;
   /** Frees the addresses and host ports as well. */
   remove(id: string): void;
   record(id: string): AttachmentRecord | undefined;
@@ -119,6 +121,8 @@ export function openNetworkStore(path: string): NetworkStore {
   );
   const insertPort = db.prepare('INSERT INTO host_port (protocol, port, host_ip, attachment) VALUES (?, ?, ?, ?)');
 
+  const deletePorts = db.prepare('DELETE FROM host_port WHERE attachment = ?');
+
   const record = (id: string): AttachmentRecord | undefined => {
     const row = selectOne.get(id) as Row | undefined;
     return row === undefined ? undefined : recordOf(row);
@@ -162,6 +166,7 @@ export function openNetworkStore(path: string): NetworkStore {
       }),
     setState: (id, state) => void updateState.run(state, id),
     setClass: (id, linkClass) => void updateClass.run(linkClass, id),
+    freeHostPorts: (id) => void deletePorts.run(id),
     remove: (id) => void deleteOne.run(id),
     record,
     records: () => (selectAll.all() as unknown as Row[]).map(recordOf),
