@@ -156,7 +156,7 @@ function refuseContradiction(profile: Profile | undefined, explicit: readonly De
     kind: 'denied',
     attempted: 'create container',
     on: '',
-    why: `the profile that the pod names does not hold ${names}, which its security context asks for`,
+    why: `the profile that the pod names lacks ${names}, which its security context asks for`,
     fix: 'take the demand out of the security context, or name a profile that holds it',
     details: { refused: refused.map((demand) => ({ demand: demandText(demand), ceiling: 'the named profile' })) },
   });

@@ -12,6 +12,8 @@ export interface Ceiling {
   readonly profile: Profile;
 }
 
+const PUBLISHER = "the publisher's signed statement";
+
 /**
  * What a container gets: asked ∩ requested ∩ every ceiling. What it asks without naming it falls away silently; what it names and a
  * ceiling (or the publisher's signed statement) lacks is refused, all such demands in one error.
@@ -25,7 +27,7 @@ export function bound(input: {
   readonly ceilings: readonly Ceiling[];
 }): { effective: Profile } {
   const { asked, explicit, requested, ceilings } = input;
-  const bounds = requested === undefined ? ceilings : [...ceilings, { name: "the publisher's signed entitlements", profile: requested }];
+  const bounds = requested === undefined ? ceilings : [...ceilings, { name: PUBLISHER, profile: requested }];
   refuse('create container', explicit, bounds);
   return { effective: bounds.reduce((granted, ceiling) => meet(granted, ceiling.profile), asked) };
 }
@@ -59,7 +61,9 @@ export function boundPod(pod: PodRequest, ceilings: readonly Ceiling[]): { netwo
 
 function refuse(attempted: string, demands: readonly Demand[], ceilings: readonly Ceiling[]): void {
   const refused = ceilings.flatMap((ceiling) =>
-    demands.filter((demand) => !holds(ceiling.profile, demand)).map((demand) => ({ demand: demandText(demand), ceiling: ceiling.name })),
+    demands
+      .filter((demand) => !holds(ceiling.profile, demand))
+      .map((demand) => ({ demand: demandText(demand), ceiling: ceiling.name === PUBLISHER ? PUBLISHER : `the ceiling ${ceiling.name}` })),
   );
   if (refused.length === 0) return;
   const byCeiling = new Map<string, string[]>();
@@ -68,7 +72,7 @@ function refuse(attempted: string, demands: readonly Demand[], ceilings: readonl
     kind: 'denied',
     attempted,
     on: '',
-    why: [...byCeiling].map(([ceiling, names]) => `the ceiling ${ceiling} does not hold ${names.join(', ')}`).join('; '),
+    why: [...byCeiling].map(([ceiling, names]) => `${ceiling} lacks ${names.join(', ')}`).join('; '),
     fix: 'take the demand out of the security context, or let the policy rule that admits this image name a ceiling that holds it',
     details: { refused },
   });

@@ -83,11 +83,13 @@ describe('decisions', () => {
         fc.array(arbitraryClause('write'), { maxLength: 3 }),
         fc.array(arbitraryArguments, { maxLength: 20 }),
         (remove, samples) => {
-          const left = subtract([[]], remove);
-          for (const args of samples) {
-            const hit = remove.some((when) => matches(when, args));
-            assert.equal(left.filter((when) => matches(when, args)).length, hit ? 0 : 1);
-          }
+          unlessTooComplex(() => {
+            const left = subtract([[]], remove);
+            for (const args of samples) {
+              const hit = remove.some((when) => matches(when, args));
+              assert.equal(left.filter((when) => matches(when, args)).length, hit ? 0 : 1);
+            }
+          });
         },
       ),
       { numRuns: 300 },

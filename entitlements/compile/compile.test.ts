@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { builtinProfile } from '../profile/builtin.ts';
+import type { Profile } from '../profile/model.ts';
+import { filteredPolicy } from '../seccomp/policy.ts';
+import { compile } from './compile.ts';
+import type { Target } from './compile.ts';
+import { describeSettings, settingsToJson } from './describe.ts';
+import { settingsDigest } from './digest.ts';
+import { detectKernel } from './kernel.ts';
+
+const THERMAL = '/sys/devices/system/cpu/cpu*/thermal_throttle';
+const target: Target = {
+  architecture: 'x86_64',
+  runtime: 'crun',
+  kernel: { seccomp: true, apparmor: true, expanded: { [THERMAL]: ['/sys/devices/system/cpu/cpu0/thermal_throttle'] } },
+};
+
+function builtin(name: string): Profile {
+  const profile = builtinProfile(name);
+  assert.ok(profile);
+  return profile;
+}
+
+describe('compile', () => {
+  it('tells the kernel the default profile', () => {
+    const settings = compile(builtin('default'), target);
+    assert.equal(settings.capabilities.bounding.length, 14);
+    assert.deepEqual(settings.capabilities.inheritable, []);
+    assert.ok(settings.seccomp !== undefined && settings.seccomp.bpf.length % 8 === 0);
+    assert.equal(settings.maskedPaths.length, 13);
+    assert.ok(settings.maskedPaths.includes('/sys/devices/system/cpu/cpu0/thermal_throttle'));
+    assert.equal(settings.readonlyPaths.length, 5);
+    assert.deepEqual(settings.devices[0], { allow: false, type: 'a', access: 'rwm' });
+    assert.ok(settings.devices.some(({ allow, type, major, minor }) => allow && type === 'c' && major === 1 && minor === 3));
+    assert.deepEqual(
+      [
+        settings.noNewPrivileges,
+        settings.hostDevices,
+        settings.networkClass,
+        settings.hostNamespaces,
+        settings.writableSys,
+        settings.degraded,
+      ],
+      [false, false, 'user', [], false, []],
+    );
+  });
+
+  it('tells it nothing to forbid for privileged', () => {
+    const settings = compile(builtin('privileged'), target);
+    assert.equal(settings.seccomp, undefined);
+    assert.deepEqual(
+      [settings.maskedPaths, settings.readonlyPaths, settings.devices],
+      [[], [], [{ allow: true, type: 'a', access: 'rwm' }]],
+    );
+    assert.ok(settings.hostDevices && settings.writableSys);
+  });
+
+  it('is deterministic, and knows what it compiled before', () => {
+    const [first, second] = [compile({ ...builtin('baseline') }, target), compile({ ...builtin('baseline') }, { ...target })];
+    assert.equal(first, second);
+    assert.equal(first.digest, settingsDigest(builtin('baseline'), target));
+    const others = [
+      compile(builtin('baseline'), { ...target, runtime: 'runc' }),
+      compile(builtin('baseline'), { ...target, architecture: 'aarch64' }),
+      compile(builtin('default'), target),
+    ];
+    assert.equal(new Set([first, ...others].map((settings) => settings.digest)).size, 4);
+  });
+
+  it('says what is degraded: no AppArmor, capabilities that the daemon lacks, calls that the runtime needs', () => {
+    const narrow = { ...builtin('default'), syscalls: filteredPolicy('errno 1', []) };
+    const { degraded, capabilities } = compile(narrow, {
+      ...target,
+      kernel: { ...target.kernel, apparmor: false },
+      heldCapabilities: ['CHOWN'],
+    });
+    assert.deepEqual(capabilities.bounding, ['CHOWN']);
+    assert.match(degraded.join('\n'), /crun needs these system calls .*execve/);
+    assert.match(degraded.join('\n'), /no AppArmor/);
+    assert.match(degraded.join('\n'), /does not hold .*SETUID/);
+  });
+
+  it('refuses to drop a filter that the kernel can not load', () => {
+    assert.throws(() => compile(builtin('default'), { ...target, kernel: { ...target.kernel, seccomp: false } }), {
+      code: 'ENTITLEMENTS_UNSUPPORTED',
+    });
+  });
+
+  it('costs at most 15 ms for a profile it has not seen', () => {
+    compile(builtin('default'), { ...target, runtime: 'warm' });
+    const times = Array.from({ length: 5 }, (_, at) => {
+      const start = performance.now();
+      compile(builtin('default'), { ...target, heldCapabilities: ['CHOWN', `UNUSED_${at}`] });
+      return performance.now() - start;
+    });
+    assert.ok(Math.min(...times) <= 15, times.join(' '));
+  });
+
+  it('describes itself in words and as JSON', () => {
+    const settings = compile(builtin('default'), target);
+    const text = describeSettings('default', builtin('default'), settings);
+    for (const expected of [/socket: allow if arg0 in 0…37/, /capabilities +AUDIT_WRITE/, /class user/, new RegExp(settings.digest)])
+      assert.match(text, expected);
+    const json = JSON.parse(JSON.stringify(settingsToJson(settings))) as { seccomp: { bpf: string } };
+    assert.deepEqual(new Uint8Array(Buffer.from(json.seccomp.bpf, 'base64')), settings.seccomp?.bpf);
+  });
+
+  it('reads the running kernel’s features', () => {
+    const kernel = detectKernel();
+    assert.equal(typeof kernel.apparmor, 'boolean');
+    assert.ok(THERMAL in kernel.expanded);
+  });
+});

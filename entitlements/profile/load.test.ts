@@ -1,0 +1,144 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { after, describe, it } from 'node:test';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { decide } from '../seccomp/decision.ts';
+import { decisionFor } from '../seccomp/policy.ts';
+import { loadProfiles } from './load.ts';
+import type { Profile } from './model.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'entitlement-profiles-'));
+after(() => rmSync(folder, { recursive: true }));
+
+const WEB = fileURLToPath(new URL('fixtures/web.yaml', import.meta.url));
+const HEAD = 'apiVersion: portcullis.dev/v1alpha1\nkind: EntitlementProfile\n';
+
+function file(name: string, text: string): string {
+  const path = join(folder, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+/** The profile `p` of a document with these further lines. */
+async function profileOf(lines: string): Promise<Profile> {
+  const profile = (await loadProfiles({ paths: [file('one.yaml', `${HEAD}metadata: { name: p }\n${lines}`)] })).resolve('p');
+  assert.ok(profile);
+  return profile;
+}
+
+/** The problems as `line:column message`. */
+async function problemsOf(text: string): Promise<string[]> {
+  try {
+    await loadProfiles({ paths: [file('bad.yaml', text)] });
+  } catch (error) {
+    assert.ok(isPortcullisError(error) && error.code === 'ENTITLEMENTS_BAD_PROFILE', String(error));
+    const { problems } = error.failure.details as { problems: { position: { line: number; column: number }; message: string }[] };
+    return problems.map(({ position, message }) => `${position.line}:${position.column} ${message}`);
+  }
+  return [];
+}
+
+function answer(profile: Profile, call: string, ...args: bigint[]): string {
+  return profile.syscalls.filtered ? decide(decisionFor(profile.syscalls, call), args) : 'unfiltered';
+}
+
+describe('loading profiles', () => {
+  it('has the built-in ones without any file', async () => {
+    const profiles = await loadProfiles({ paths: [] });
+    assert.deepEqual(profiles.names(), ['default', 'privileged', 'baseline', 'restricted']);
+    assert.equal(profiles.resolve('nope'), undefined);
+  });
+
+  it('reads the web profile of the quickstart', async () => {
+    const web = (await loadProfiles({ paths: [WEB] })).resolve('web');
+    assert.ok(web);
+    assert.deepEqual(
+      [web.capabilities, web.network, web.noNewPrivileges, web.limits.MEMLOCK],
+      [[], 'user', true, { soft: 65536n, hard: 65536n }],
+    );
+    for (const call of ['unshare', 'mount', 'keyctl', 'ptrace', 'personality', 'chroot']) assert.equal(answer(web, call), 'errno 1', call);
+    for (const call of ['execve', 'accept4', 'listen', 'chown', 'arch_prctl']) assert.equal(answer(web, call), 'allow', call);
+  });
+
+  it('skips documents of other kinds, in folders too', async () => {
+    file('a-policy.yaml', 'kind: TrustPolicy\nnonsense: [true]\n---\n' + HEAD + 'metadata: { name: second }\n');
+    const profiles = await loadProfiles({ paths: [join(folder, 'a-policy.yaml'), WEB] });
+    assert.deepEqual(profiles.names().slice(4), ['second', 'web']);
+  });
+
+  it('changes capabilities and system calls after the entitlements', async () => {
+    const profile = await profileOf(
+      'entitlements: [network.user]\ncapabilities: { add: [CAP_NET_BIND_SERVICE, sys_ptrace], drop: [MKNOD] }\nsyscalls: { add: [io_uring_setup], drop: [chmod] }\n',
+    );
+    assert.ok(
+      profile.capabilities.includes('NET_BIND_SERVICE') &&
+        !profile.capabilities.includes('MKNOD') &&
+        !profile.capabilities.includes('NET_RAW'),
+    );
+    assert.deepEqual(
+      ['io_uring_setup', 'chmod', 'kcmp', 'mount'].map((call) => answer(profile, call)),
+      ['allow', 'errno 1', 'allow', 'errno 1'],
+    );
+    assert.deepEqual((await profileOf('capabilities: { drop: [ALL], add: [KILL] }\n')).capabilities, ['KILL']);
+  });
+
+  it('reads limits', async () => {
+    const { limits } = await profileOf('resources: { memlock: 2Mi, nofile: 1024, core: 0 }\n');
+    assert.deepEqual(limits, {
+      MEMLOCK: { soft: 2097152n, hard: 2097152n },
+      NOFILE: { soft: 1024n, hard: 1024n },
+      CORE: { soft: 0n, hard: 0n },
+    });
+  });
+
+  it('tells every problem at its place', async () => {
+    const text = `${HEAD}metadata: { name: default }
+entitlements: [network.none, network.admin, api.access=engine:all:allow, host.devices.view]
+files: { read: [/app/**] }
+network: { egress: [] }
+capabilities:
+  add: [BOGUS, ALL, KILL]
+  drop: [KILL]
+syscalls:
+  add: [frobnicate]
+`;
+    const problems = await problemsOf(text);
+    const expected = [
+      /^3:19 `default` is a built-in profile/,
+      /^4:30 network\.admin conflicts with network\.none on the network class/,
+      /^4:45 api\.access=engine:all:allow is not supported/,
+      /^4:74 host\.devices\.view is not supported/,
+      /^5:1 files rules are not supported by this version/,
+      /^6:1 network rules are not supported by this version/,
+      /^8:9 there is no capability `BOGUS`/,
+      /^8:16 ALL can only be dropped/,
+      /^9:10 `KILL` is under add as well/,
+      /^11:9 there is no system call `frobnicate`/,
+    ];
+    assert.equal(problems.length, expected.length, problems.join('\n'));
+    expected.forEach((pattern, at) => assert.match(problems[at] ?? '', pattern));
+  });
+
+  it('refuses unknown fields and names, with the nearest known one', async () => {
+    const problems = await problemsOf(`${HEAD}metadata: { name: Bad_Name }\nentitlement: [network.user]\nentitlements: [network.usr]\n`);
+    assert.equal(problems.length, 3, problems.join('\n'));
+    assert.match(problems.join('\n'), /unknown field `entitlement`/);
+    assert.match(problems.join('\n'), /network\.usr/);
+  });
+
+  it('refuses a name that is taken', async () => {
+    const one = `${HEAD}metadata: { name: twice }\n`;
+    assert.match((await problemsOf(`${one}---\n${one}`)).join('\n'), /^7:19 the profile `twice` stands at .*bad\.yaml:3 already/);
+  });
+
+  it('says which file can not be read', async () => {
+    await assert.rejects(loadProfiles({ paths: [join(folder, 'absent.yaml')] }), {
+      code: 'ENTITLEMENTS_BAD_PROFILE',
+      message: /absent\.yaml:1:1: can not be read/,
+    });
+    await assert.rejects(loadProfiles({ paths: ['/dev/null'] }), { code: 'ENTITLEMENTS_BAD_PROFILE', message: /not a file/ });
+  });
+});
