@@ -7,6 +7,7 @@ import { distributionError } from './failure.ts';
 import type { Task } from './failure.ts';
 import type { HostRules } from './hosts.ts';
 import { isLoopback } from './hosts.ts';
+import { discard } from './transport.ts';
 import type { HttpAnswer, HttpRequest, Transport } from './transport.ts';
 import type { Credentials } from './types.ts';
 
@@ -28,8 +29,11 @@ export interface Grant {
 export interface Authorisation {
   /** The header known to work, without asking anyone. */
   known(grant: Grant): string | undefined;
-  /** The header that answers a 401. @throws PortcullisError DISTRIBUTION_UNAUTHORIZED when it cannot be answered */
-  answer(grant: Grant, refused: HttpAnswer, task: Task): Promise<string>;
+  /**
+   * The header that answers a 401. @throws PortcullisError DISTRIBUTION_UNAUTHORIZED when it cannot be answered
+   * @param used the header that was refused
+   */
+  answer(grant: Grant, refused: HttpAnswer, task: Task, used: string | undefined): Promise<string>;
   /** Forgets what a registry no longer accepts. */
   forget(grant: Grant): void;
 }
@@ -57,7 +61,14 @@ export function createAuthorisation(transport: Transport, rules: HostRules, docu
     return found !== undefined && performance.now() < found.expiresAt ? found.header : undefined;
   }
 
-  async function answer(grant: Grant, refused: HttpAnswer, task: Task): Promise<string> {
+  async function answer(grant: Grant, refused: HttpAnswer, task: Task, used: string | undefined): Promise<string> {
+    const newer = known(grant);
+    if (newer !== undefined && newer !== used) {
+      // Another request was answered while this one was on its way.
+      await discard(refused);
+      return newer;
+    }
+    forget(grant);
     const challenges = parseChallenges(refused.header('www-authenticate') ?? '');
     const words = await errorWords(refused);
     const deny = (why: string) => distributionError('DISTRIBUTION_UNAUTHORIZED', task, `${refused.url.host} ${why}${words}`);

@@ -46,11 +46,11 @@ export function createSession(
         signal,
         task,
       });
-    const first = await send(authorisation.known(grant));
+    const used = authorisation.known(grant);
+    const first = await send(used);
     // Only the registry itself may ask for credentials, not a place it redirected to.
     if (first.status !== 401 || !mine || first.url.origin !== origin) return first;
-    authorisation.forget(grant);
-    const second = await send(await authorisation.answer(grant, first, task));
+    const second = await send(await authorisation.answer(grant, first, task, used));
     if (second.status === 401) authorisation.forget(grant);
     return second;
   }

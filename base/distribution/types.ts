@@ -96,7 +96,9 @@ export interface RegistryRepository {
   blob(descriptor: Pick<Descriptor, 'digest' | 'size'>, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
   /** Refuses a descriptor of more than `limit` bytes before asking. */
   blobBytes(descriptor: Pick<Descriptor, 'digest' | 'size'>, limit: number, signal?: AbortSignal): Promise<Uint8Array>;
-  /** Artifacts whose subject is `digest`. No such list: empty. `limit`: 1000 unless told. Filtered by `artifactType` here, whatever the registry did. */
+  /** Artifacts whose subject is `digest`. No such list: empty. `limit`: 1000 unless told. Filtered by `artifactType` here, whatever the registry did;
+   * some registries put the configuration's media type there instead of the manifest's artifactType, so list unfiltered what must not be missed.
+   */
   referrers(
     digest: string,
     options?: { readonly artifactType?: string; readonly limit?: number; readonly signal?: AbortSignal },

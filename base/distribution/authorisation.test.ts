@@ -1,0 +1,365 @@
+import assert from 'node:assert/strict';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { afterEach, describe, it } from 'node:test';
+import { serveHttp } from '../../test/fixtures/registry.ts';
+import type { TestServer } from '../../test/fixtures/registry.ts';
+import { createRegistryClient, digestOf, mediaTypes, parseReference } from './index.ts';
+import type { Credentials, RegistryClient, RegistryRepository } from './index.ts';
+
+const blob = { mediaType: 'application/x', digest: digestOf('x'), size: 1 };
+const manifest = JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociManifest, config: blob, layers: [] });
+const user: Credentials = { username: 'ann', password: 'pass:word' };
+const basic = `Basic ${Buffer.from('ann:pass:word').toString('base64')}`;
+
+const opened: { close(): Promise<void> }[] = [];
+afterEach(async () => {
+  for (const one of opened.splice(0).toReversed()) await one.close();
+});
+
+async function serve(handler: (request: IncomingMessage, response: ServerResponse) => void): Promise<TestServer> {
+  const server = await serveHttp(handler);
+  opened.push(server);
+  return server;
+}
+
+/** A registry that wants the tokens of `service`, and takes those in `accepted`. */
+function tokenRegistry(service: () => string, accepted: ReadonlySet<string>): (request: IncomingMessage, response: ServerResponse) => void {
+  return (request, response) => {
+    if (accepted.has(request.headers.authorization ?? '')) {
+      response.writeHead(200, { 'content-type': mediaTypes.ociManifest }).end(manifest);
+    } else {
+      const [, name] = /^\/v2\/(.*)\/manifests\//.exec(request.url ?? '') ?? [];
+      response
+        .writeHead(401, {
+          'www-authenticate': `Bearer realm="${service()}/token",service="reg & co",scope="repository:${name ?? ''}:pull"`,
+        })
+        .end();
+    }
+  };
+}
+
+function clientOf(): RegistryClient {
+  const client = createRegistryClient();
+  opened.push(client);
+  return client;
+}
+
+function repositoryOf(client: RegistryClient, server: TestServer, name: string, credentials?: Credentials): RegistryRepository {
+  const [repository] = client.repositories(parseReference(`${server.host}/${name}`), credentials);
+  assert.ok(repository !== undefined);
+  return repository;
+}
+
+describe('a registry that wants tokens', () => {
+  /** Gives token-1, token-2, … for GET, and says how long each lives. */
+  async function setUp(life: number | undefined = 300): Promise<{ registry: TestServer; tokens: TestServer; accepted: Set<string> }> {
+    const accepted = new Set<string>();
+    let given = 0;
+    const tokens = await serve((request, response) => {
+      request.resume().on('end', () => {
+        const token = `token-${++given}`;
+        accepted.add(`Bearer ${token}`);
+        response
+          .writeHead(200, { 'content-type': 'application/json' })
+          .end(JSON.stringify({ token, ...(life === undefined ? {} : { expires_in: life }) }));
+      });
+    });
+    const registry = await serve(tokenRegistry(() => tokens.url, accepted));
+    return { registry, tokens, accepted };
+  }
+
+  it('gets one fetched with the password, which the registry itself never sees', async () => {
+    const { registry, tokens } = await setUp();
+    const repository = repositoryOf(clientOf(), registry, 'team/app', user);
+    await repository.manifest('1');
+    await repository.manifest('1');
+    assert.deepEqual(tokens.requests, [
+      { method: 'GET', path: '/token?service=reg+%26+co&scope=repository%3Ateam%2Fapp%3Apull', authorization: basic },
+    ]);
+    assert.deepEqual(
+      registry.requests.map((one) => one.authorization),
+      [undefined, 'Bearer token-1', 'Bearer token-1'],
+    );
+  });
+
+  it('gets an anonymous one when there is no password', async () => {
+    const { registry, tokens } = await setUp();
+    await repositoryOf(clientOf(), registry, 'app').manifest('1');
+    assert.equal(tokens.requests[0]?.authorization, undefined);
+  });
+
+  it('gets one for all requests of a moment, one for each repository and each user', async () => {
+    const { registry, tokens } = await setUp();
+    const client = clientOf();
+    const repository = repositoryOf(client, registry, 'app', user);
+    await Promise.all(Array.from({ length: 5 }, () => repository.manifest('1')));
+    assert.equal(tokens.requests.length, 1);
+    await repositoryOf(client, registry, 'app', user).manifest('1');
+    assert.equal(tokens.requests.length, 1);
+    await repositoryOf(client, registry, 'other', user).manifest('1');
+    await repositoryOf(client, registry, 'app', { ...user, password: 'another' }).manifest('1');
+    await repositoryOf(client, registry, 'app').manifest('1');
+    assert.equal(tokens.requests.length, 4, 'a token is never shared between repositories or users');
+  });
+
+  it('gets a new one when the old has expired, or is refused early', async () => {
+    const short = await setUp(0.2);
+    const repository = repositoryOf(clientOf(), short.registry, 'app', user);
+    await repository.manifest('1');
+    await new Promise((resolve) => setTimeout(resolve, 220));
+    await repository.manifest('1');
+    assert.equal(short.tokens.requests.length, 2);
+
+    const { registry, tokens, accepted } = await setUp();
+    const other = repositoryOf(clientOf(), registry, 'app', user);
+    await other.manifest('1');
+    accepted.clear();
+    await other.manifest('1');
+    assert.equal(tokens.requests.length, 2);
+  });
+
+  it('gets an identity token exchanged by OAuth2, in the body only', async () => {
+    let body = '';
+    const tokens = await serve((request, response) => {
+      request.on('data', (chunk: Buffer) => (body += chunk.toString()));
+      request.on('end', () => response.writeHead(200).end(JSON.stringify({ access_token: 'exchanged' })));
+    });
+    const registry = await serve(tokenRegistry(() => tokens.url, new Set(['Bearer exchanged'])));
+    await repositoryOf(clientOf(), registry, 'app', { identityToken: 'refresh/me' }).manifest('1');
+    assert.deepEqual(tokens.requests, [{ method: 'POST', path: '/token', authorization: undefined }]);
+    assert.deepEqual(Object.fromEntries(new URLSearchParams(body)), {
+      service: 'reg & co',
+      scope: 'repository:app:pull',
+      grant_type: 'refresh_token',
+      refresh_token: 'refresh/me',
+      client_id: 'portcullis',
+    });
+  });
+
+  it('gets a registry token as it is, at once', async () => {
+    const registry = await serve(tokenRegistry(() => 'http://127.0.0.1:1', new Set(['Bearer given'])));
+    await repositoryOf(clientOf(), registry, 'app', { registryToken: 'given' }).manifest('1');
+    assert.deepEqual(
+      registry.requests.map((one) => one.authorization),
+      ['Bearer given'],
+    );
+    await assert.rejects(repositoryOf(clientOf(), registry, 'app', { registryToken: 'wrong' }).manifest('1'), {
+      code: 'DISTRIBUTION_UNAUTHORIZED',
+    });
+  });
+
+  it('that still refuses is believed after one round', async () => {
+    const { tokens } = await setUp();
+    const registry = await serve(tokenRegistry(() => tokens.url, new Set()));
+    await assert.rejects(repositoryOf(clientOf(), registry, 'app', user).manifest('1'), {
+      code: 'DISTRIBUTION_UNAUTHORIZED',
+      kind: 'denied',
+    });
+    assert.equal(registry.requests.length, 2);
+  });
+
+  const badServices: readonly (readonly [name: string, answer: (response: ServerResponse) => void, code: string])[] = [
+    [
+      'says no',
+      (response) => void response.writeHead(401).end('{"errors":[{"code":"DENIED","message":"go away"}]}'),
+      'DISTRIBUTION_UNAUTHORIZED',
+    ],
+    ['answers HTML', (response) => void response.writeHead(200).end('<html>'), 'DISTRIBUTION_BAD_ANSWER'],
+    ['answers null', (response) => void response.writeHead(200).end('null'), 'DISTRIBUTION_BAD_ANSWER'],
+    [
+      'gives a token that would split a header',
+      (response) => void response.writeHead(200).end('{"token":"a\\r\\nx: y"}'),
+      'DISTRIBUTION_BAD_ANSWER',
+    ],
+    ['redirects nowhere', (response) => void response.writeHead(302).end(), 'DISTRIBUTION_BAD_REDIRECT'],
+    ['is broken', (response) => void response.writeHead(500).end(), 'DISTRIBUTION_BAD_ANSWER'],
+    ['sends megabytes', (response) => void response.writeHead(200).end(Buffer.alloc(1 << 20, 'x')), 'DISTRIBUTION_TOO_LARGE'],
+  ];
+  for (const [name, answer, code] of badServices) {
+    it(`whose token service ${name} is told apart, without the password`, async () => {
+      const tokens = await serve((_request, response) => answer(response));
+      const registry = await serve(tokenRegistry(() => tokens.url, new Set()));
+      await assert.rejects(repositoryOf(clientOf(), registry, 'app', user).manifest('1'), (error: Error & { code?: string }) => {
+        assert.equal(error.code, code, error.message);
+        assert.ok(!JSON.stringify([error.message, error.stack, error]).includes('pass:word'));
+        return true;
+      });
+    });
+  }
+
+  it('whose token service would get the password in plain HTTP elsewhere is refused', async () => {
+    for (const [realm, why] of [
+      ['http://tokens.example.com', /plain HTTP/],
+      ['ftp://127.0.0.1', /no web address/],
+      ['http://a:b@127.0.0.1', /credentials in its address/],
+    ] as const) {
+      const registry = await serve(tokenRegistry(() => realm, new Set()));
+      await assert.rejects(repositoryOf(clientOf(), registry, 'app', user).manifest('1'), {
+        code: 'DISTRIBUTION_UNAUTHORIZED',
+        message: why,
+      });
+    }
+  });
+
+  it('that demands something unknown is told so', async () => {
+    for (const header of ['Negotiate', undefined]) {
+      const registry = await serve(
+        (_request, response) => void response.writeHead(401, header === undefined ? {} : { 'www-authenticate': header }).end(),
+      );
+      await assert.rejects(repositoryOf(clientOf(), registry, 'app', user).manifest('1'), {
+        code: 'DISTRIBUTION_UNAUTHORIZED',
+        message: /in no way known here/,
+      });
+    }
+  });
+});
+
+describe('a password', () => {
+  it('is asked for once a registry', async () => {
+    const registry = await serve((request, response) => {
+      if (request.headers.authorization === basic) response.writeHead(200, { 'content-type': mediaTypes.ociManifest }).end(manifest);
+      else response.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end();
+    });
+    const client = clientOf();
+    await repositoryOf(client, registry, 'one', user).manifest('1');
+    await repositoryOf(client, registry, 'two', user).manifest('1');
+    assert.deepEqual(
+      registry.requests.map((one) => one.authorization),
+      [undefined, basic, basic],
+    );
+  });
+
+  it('is not sent to a registry that does not ask', async () => {
+    const registry = await serve(
+      (_request, response) => void response.writeHead(200, { 'content-type': mediaTypes.ociManifest }).end(manifest),
+    );
+    await repositoryOf(clientOf(), registry, 'app', user).manifest('1');
+    assert.deepEqual(
+      registry.requests.map((one) => one.authorization),
+      [undefined],
+    );
+  });
+});
+
+describe('a redirect', () => {
+  it('to another host carries no authorization, and a demand from there is not answered', async () => {
+    let status = 200;
+    const storage = await serve(
+      (_request, response) => void response.writeHead(status, { 'www-authenticate': 'Basic realm="x"', 'content-length': 1 }).end('x'),
+    );
+    const registry = await serve((request, response) => {
+      if (request.headers.authorization === undefined) response.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end();
+      else response.writeHead(307, { location: `${storage.url}/data?signed=1` }).end();
+    });
+    const repository = repositoryOf(clientOf(), registry, 'app', user);
+    assert.equal(Buffer.from(await repository.blobBytes(blob, 10)).toString(), 'x');
+    status = 401;
+    await assert.rejects(repository.blobBytes(blob, 10), {
+      code: 'DISTRIBUTION_UNAUTHORIZED',
+      message: new RegExp(`${storage.host} answers 401`),
+    });
+    assert.deepEqual(storage.requests, [
+      { method: 'GET', path: '/data?signed=1', authorization: undefined },
+      { method: 'GET', path: '/data?signed=1', authorization: undefined },
+    ]);
+  });
+
+  it('within the host keeps it', async () => {
+    const registry = await serve((request, response) => {
+      if (request.headers.authorization === undefined) response.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end();
+      else if (request.url === '/moved') response.writeHead(200, { 'content-length': 1 }).end('x');
+      else response.writeHead(302, { location: '/moved' }).end();
+    });
+    await repositoryOf(clientOf(), registry, 'app', user).blobBytes(blob, 10);
+    assert.equal(registry.requests.at(-1)?.authorization, basic);
+  });
+
+  it('without end, to plain HTTP elsewhere, or to no web address is refused', async () => {
+    let location = '/again';
+    const registry = await serve((_request, response) => void response.writeHead(302, { location }).end());
+    const repository = repositoryOf(clientOf(), registry, 'app');
+    await assert.rejects(repository.blob(blob), { code: 'DISTRIBUTION_BAD_REDIRECT', message: /more than 5/ });
+    assert.equal(registry.requests.length, 6);
+    location = 'file:///etc/passwd';
+    await assert.rejects(repository.blob(blob), { code: 'DISTRIBUTION_BAD_REDIRECT', message: /no web address/ });
+    location = 'http://storage.example.com/x';
+    await assert.rejects(repository.blob(blob), { code: 'DISTRIBUTION_UNREACHABLE', message: /plain HTTP/ });
+  });
+
+  it('of an upload is not followed, nor is its content taken elsewhere', async () => {
+    const elsewhere = await serve((_request, response) => void response.writeHead(201).end());
+    const registry = await serve((request, response) => {
+      request.resume();
+      response.writeHead(request.method === 'POST' ? 202 : 404, { location: `${elsewhere.url}/upload` }).end();
+    });
+    await assert.rejects(repositoryOf(clientOf(), registry, 'app', user).pushBlob(Buffer.from('x')), {
+      code: 'DISTRIBUTION_BAD_ANSWER',
+      message: /no place of its own/,
+    });
+    assert.deepEqual(elsewhere.requests, []);
+  });
+});
+
+describe('mirrors', () => {
+  const answering = (response: ServerResponse): void =>
+    void response.writeHead(200, { 'content-type': mediaTypes.ociManifest }).end(manifest);
+
+  it('come before the origin, under their prefix, with credentials of their own', async () => {
+    const mirror = await serve((request, response) => {
+      if (request.headers.authorization === basic) answering(response);
+      else response.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end();
+    });
+    const reference = parseReference('busybox:1');
+    const theirs = { username: 'origin', password: 'secret' };
+    for (const credentials of [undefined, user]) {
+      const client = createRegistryClient({
+        mirrors: new Map([
+          ['docker.io', { url: `${mirror.url}/hub/`, origin: true, ...(credentials === undefined ? {} : { credentials }) }],
+        ]),
+      });
+      opened.push(client);
+      const places = client.repositories(reference, theirs);
+      assert.deepEqual(
+        places.map(({ host, repository }) => [host, repository]),
+        [
+          [mirror.host, 'hub/library/busybox'],
+          ['registry-1.docker.io', 'library/busybox'],
+        ],
+      );
+      const asked = places[0]?.manifest('1');
+      if (credentials === undefined) await assert.rejects(asked ?? Promise.resolve(), { code: 'DISTRIBUTION_UNAUTHORIZED' });
+      else assert.equal((await asked)?.mediaType, mediaTypes.ociManifest);
+    }
+    assert.ok(mirror.requests.every((one) => one.path === '/v2/hub/library/busybox/manifests/1'));
+    assert.ok(!mirror.requests.some((one) => one.authorization?.includes(Buffer.from('origin:secret').toString('base64')) === true));
+  });
+
+  it('stand alone when they say origin: false', async () => {
+    const mirror = await serve((_request, response) => answering(response));
+    const client = createRegistryClient({ mirrors: new Map([['registry.k8s.io', { url: mirror.url, origin: false }]]) });
+    opened.push(client);
+    const places = client.repositories(parseReference('registry.k8s.io/pause:3.10'));
+    assert.deepEqual(
+      places.map((place) => place.host),
+      [mirror.host],
+    );
+    assert.equal((await places[0]?.manifest('3.10'))?.mediaType, mediaTypes.ociManifest);
+    assert.deepEqual(
+      client.repositories(parseReference('quay.io/a/b')).map((place) => place.host),
+      ['quay.io'],
+    );
+  });
+
+  it('given wrongly are refused without showing what was given', () => {
+    for (const url of ['', 'mirror:5000', 'ftp://m', 'http://user:hidden@m', 'http://m/?x=hidden']) {
+      assert.throws(
+        () => createRegistryClient({ mirrors: new Map([['r.io', { url, origin: false }]]) }),
+        (error: Error & { code?: string }) => {
+          assert.equal(error.code, 'DISTRIBUTION_BAD_MIRROR');
+          assert.ok(!error.message.includes('hidden'));
+          return true;
+        },
+      );
+    }
+  });
+});

@@ -1,0 +1,33 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { createHostRules, isLoopback } from './hosts.ts';
+
+describe('plain HTTP', () => {
+  const rules = createHostRules(['lan.example', 'other.example:5000']);
+  const table: readonly (readonly [registry: string, origin: string])[] = [
+    ['docker.io', 'https://registry-1.docker.io'],
+    ['quay.io', 'https://quay.io'],
+    ['quay.io:5000', 'https://quay.io:5000'],
+    ['localhost:5000', 'http://localhost:5000'],
+    ['127.0.0.1:5000', 'http://127.0.0.1:5000'],
+    ['127.8.9.1', 'http://127.8.9.1'],
+    ['[::1]:5000', 'http://[::1]:5000'],
+    ['localhost:443', 'https://localhost:443'],
+    ['lan.example', 'http://lan.example'],
+    ['lan.example:8080', 'http://lan.example:8080'],
+    ['other.example:5000', 'http://other.example:5000'],
+    ['other.example:5001', 'https://other.example:5001'],
+    ['127.0.0.1.example.com', 'https://127.0.0.1.example.com'],
+    ['localhost.example.com', 'https://localhost.example.com'],
+    ['10.0.0.1:5000', 'https://10.0.0.1:5000'],
+  ];
+  for (const [registry, origin] of table)
+    it(`${registry} is asked at ${origin}`, () => assert.equal(rules.origin(registry).origin, origin));
+
+  it('is for loopback names only as URLs write them', () => {
+    for (const text of ['localhost', 'a.localhost', '127.0.0.1', '127.1', '2130706433', '[::1]', '[0:0::1]'])
+      assert.ok(isLoopback(new URL(`http://${text}`).hostname), text);
+    for (const text of ['127.0.0.1.nip.io', '0.0.0.0', '128.0.0.1', '[::]', 'local-host'])
+      assert.ok(!isLoopback(new URL(`http://${text}`).hostname), text);
+  });
+});
