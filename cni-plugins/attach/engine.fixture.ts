@@ -85,6 +85,14 @@ export function createFixture(configuration: object = conflist()): Fixture {
   shell('ip link set lo up');
   const children: ChildProcess[] = [];
   const databasePath = join(folder, 'state', 'network.db');
+  const end = (): void => {
+    process.off('exit', end);
+    for (const child of children) child.kill('SIGKILL');
+    tried(`umount ${namespaces}/*`);
+    rmSync(folder, { recursive: true, force: true });
+  };
+  // A failed test must leave nothing behind either.
+  process.on('exit', end);
   return {
     folder,
     confDir,
@@ -106,11 +114,7 @@ export function createFixture(configuration: object = conflist()): Fixture {
       const links = shell('ip -o link; ip -o address; ip route').replaceAll(/^\d+: /gmu, '');
       return `${links}${rules}`;
     },
-    end() {
-      for (const child of children) child.kill('SIGKILL');
-      tried(`umount ${namespaces}/*`);
-      rmSync(folder, { recursive: true, force: true });
-    },
+    end,
   };
 }
 

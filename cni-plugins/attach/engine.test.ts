@@ -204,7 +204,7 @@ if (inPrivateNetns(import.meta.filename)) {
     await assert.rejects(engine.attach({ ...pod.request, netns: '/nowhere' }), coded('NETWORK_NETNS_MISSING'));
     await assert.rejects(engine.attach({ ...pod.request, netns: '/proc/self/ns/net' }), coded('NETWORK_NETNS_INVALID'));
     await assert.rejects(engine.attach({ ...pod.request, netns: '/etc/passwd' }), coded('NETWORK_NETNS_INVALID'));
-    await assert.rejects(engine.attach({ ...pod.request, netns: '/proc/self/ns/ipc' }), coded('KERNEL_EINVAL'));
+    await assert.rejects(engine.attach({ ...pod.request, netns: '/proc/self/ns/ipc' }), coded('NETWORK_NETNS_INVALID'));
     await assert.rejects(
       engine.attach({ ...pod.request, portMappings: [{ protocol: 'tcp', containerPort: 80, hostPort: 70000 }] }),
       coded('NETWORK_BAD_PORT_MAPPING'),
@@ -226,6 +226,10 @@ if (inPrivateNetns(import.meta.filename)) {
   test('rules that another program removed are made anew', async () => {
     const pod = fixture.pod('flushed');
     await engine.attach(pod.request);
+    const rules = fixture.kernelState();
+    shell('nft flush ruleset');
+    assert.equal((await engine.status()).ready, true);
+    assert.equal(fixture.kernelState(), rules);
     shell('nft flush ruleset');
     await engine.setClass(pod.request.id, 'user');
     assert.match(shell('nft list table bridge portcullis'), /pcflushed|pc[0-9a-f]{12}/u);

@@ -8,7 +8,8 @@ import { isRefusal } from '../netlink/kernel-failure.ts';
 import * as links from '../netlink/links.ts';
 import type { Link } from '../netlink/links.ts';
 import * as routes from '../netlink/routes.ts';
-import { transact } from '../netlink/nftables.ts';
+import { getTable, transact } from '../netlink/nftables.ts';
+import type { Table } from '../netlink/nftables.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import type { NetlinkSocket, Request } from '../netlink/socket.ts';
 import { linkGroups, macBytes } from './record.ts';
@@ -34,6 +35,7 @@ export interface HostKernel {
   deleteDoomed(): void;
   deleteLink(name: string): void;
   rules(requests: readonly Request[]): void;
+  hasTable(table: Table): boolean;
   forget(stale: readonly StalePort[]): void;
   close(): void;
 }
@@ -186,6 +188,14 @@ export function openHostKernel(): HostKernel {
       tolerating(['ENODEV'], () => route.run([links.deleteLink({ name })]));
     },
     rules: (requests) => transact(filter, requests),
+    hasTable(table) {
+      try {
+        return filter.ask(getTable(table)).length > 0;
+      } catch (thrown) {
+        if (isRefusal(thrown, 'ENOENT')) return false;
+        throw thrown;
+      }
+    },
     forget: (stale) => forgetConnections(filter, stale),
     close() {
       route.close();

@@ -1,5 +1,5 @@
 import { fstatSync, statSync } from 'node:fs';
-import { O_RDONLY, closeFd, openFile } from '../../base/kernel/index.ts';
+import { O_RDONLY, closeFd, inNamespaces, openFile } from '../../base/kernel/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 
 /** Pinned network namespaces, told apart by the inode that nsfs gives each. */
@@ -31,9 +31,19 @@ export function withNetns<T>(path: string, body: (fd: number) => T): T {
     const given = fstatSync(fd);
     if (given.dev !== own.dev) throw failure('NETWORK_NETNS_INVALID', 'invalid', path, 'it is no namespace: nothing is pinned there');
     if (given.ino === own.ino) throw failure('NETWORK_NETNS_INVALID', 'invalid', path, "it is the daemon's own namespace");
+    enter(path, fd);
     return body(fd);
   } finally {
     closeFd(fd);
+  }
+}
+
+/** Only a network namespace can be entered as one; nsfs holds the other kinds as well. */
+function enter(path: string, fd: number): void {
+  try {
+    inNamespaces({ net: fd }, () => undefined);
+  } catch (thrown) {
+    throw failure('NETWORK_NETNS_INVALID', 'invalid', path, `it cannot be entered: ${reasonOf(thrown)}`);
   }
 }
 

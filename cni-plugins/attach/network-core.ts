@@ -1,4 +1,4 @@
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { isRefusal } from '../netlink/kernel-failure.ts';
 import type { StalePort } from '../netlink/conntrack.ts';
@@ -14,6 +14,7 @@ import { hostInterfaceOf, linkGroups } from './record.ts';
 import type { AttachmentRecord } from './record.ts';
 import { checkedMappings, specOf } from './request.ts';
 import { addPod, changeClass, outlineOf, rebuild, removePod, removeTables, stalePorts } from './ruleset.ts';
+import { ip6Table, tables } from './rules.ts';
 import type { Claim, NetworkStore } from './store.ts';
 
 /** The engine's acts, synchronous, one at a time: intent in the store, then the kernel, then the record. */
@@ -24,6 +25,7 @@ export interface NetworkCore {
   detach(id: string): void;
   setClass(id: string, linkClass: LinkClass): AttachmentRecord;
   gc(valid: ReadonlySet<string>): void;
+  /** Also brings back rules that were removed (`nft flush ruleset`): without them nothing would be denied. */
   status(): NetworkStatus;
   /** Those that stand. */
   records(): readonly AttachmentRecord[];
@@ -139,7 +141,7 @@ export function createNetworkCore({ store, kernel, confDir, log }: CoreParts): N
       return store.claim(wanted).record;
     } catch (thrown) {
       // The last free addresses may be those of links that are still going.
-      if (!(thrown instanceof PortcullisError) || thrown.code !== 'NETWORK_ADDRESSES_EXHAUSTED' || going.size === 0) throw thrown;
+      if (!isPortcullisError(thrown) || thrown.code !== 'NETWORK_ADDRESSES_EXHAUSTED' || going.size === 0) throw thrown;
       reap(true);
       return store.claim(wanted).record;
     }
@@ -194,13 +196,12 @@ export function createNetworkCore({ store, kernel, confDir, log }: CoreParts): N
   const setClass = (id: string, linkClass: LinkClass): AttachmentRecord => {
     const record = store.record(id);
     if (record?.state !== 'ready') throw unknown(id);
-    if (record.class === linkClass) return record;
     const changed: AttachmentRecord = { ...record, class: linkClass };
     store.setClass(id, linkClass);
     try {
       changeRules(changed, changeClass(record, linkClass));
     } catch (thrown) {
-      // What was not done must not be done by the next start either.
+      // What was not done must not be done by the next start either; the next call tries again.
       store.setClass(id, 'deny');
       throw thrown;
     }
@@ -246,7 +247,13 @@ export function createNetworkCore({ store, kernel, confDir, log }: CoreParts): N
       for (const link of kernel.links()) if (link.group === linkGroups.pod && !claimed.has(link.name)) kernel.deleteLink(link.name);
       reap(true);
     },
-    status: () => statusOf(currentNetwork),
+    status() {
+      if (outline !== undefined && !tables.every((table) => table === ip6Table || kernel.hasTable(table))) {
+        log.warn({}, 'the network rules were removed by another program; they are made anew');
+        rebuildRules();
+      }
+      return statusOf(currentNetwork);
+    },
     records: () => store.records().filter(({ state }) => state === 'ready'),
     reap,
     removeAll() {
@@ -270,7 +277,7 @@ function statusOf(currentNetwork: () => LoadedNetwork): NetworkStatus {
       networks: [network.name],
     };
   } catch (thrown) {
-    const code = thrown instanceof PortcullisError ? thrown.code : 'NETWORK_NOT_READY';
+    const code = isPortcullisError(thrown) ? thrown.code : 'NETWORK_NOT_READY';
     const reason = code.toLowerCase().replace(/(?:^|_)([a-z])/gu, (_match: string, letter: string) => letter.toUpperCase());
     return { ready: false, reason, message: thrown instanceof Error ? thrown.message : String(thrown), networks: [] };
   }

@@ -24,15 +24,20 @@ let parts: { readonly core: NetworkCore; close(): void } | undefined;
 function open(): NetworkCore {
   if (parts !== undefined) return parts.core;
   const store = openNetworkStore(settings.databasePath);
-  const kernel = openHostKernel();
-  const core = createNetworkCore({ store, kernel, confDir: settings.confDir, log });
-  const close = (): void => {
-    kernel.close();
+  try {
+    const kernel = openHostKernel();
+    const core = createNetworkCore({ store, kernel, confDir: settings.confDir, log });
+    const close = (): void => {
+      kernel.close();
+      store.close();
+    };
+    core.reconcile();
+    parts = { core, close };
+    return core;
+  } catch (thrown) {
     store.close();
-  };
-  parts = { core, close };
-  core.reconcile();
-  return core;
+    throw thrown;
+  }
 }
 
 // The kernel destroys a link by itself soon after its namespace has gone: it is only watched. One that stays longer than this

@@ -8,6 +8,7 @@ const NFNL_MSG_BATCH_BEGIN = 0x10;
 const NFNL_MSG_BATCH_END = 0x11;
 
 const NFT_MSG_NEWTABLE = 0;
+const NFT_MSG_GETTABLE = 1;
 const NFT_MSG_DELTABLE = 2;
 const NFT_MSG_NEWCHAIN = 3;
 const NFT_MSG_NEWRULE = 6;
@@ -106,6 +107,11 @@ function request(what: string, table: Table, on: string, message: number, flags:
 /** Success as well when it is there. */
 export function addTable(table: Table): Request {
   return request('add the table', table, '', NFT_MSG_NEWTABLE, NLM_F_CREATE, attribute(1, text(table.name)));
+}
+
+/** Refused (ENOENT) when it is not there. */
+export function getTable(table: Table): Request {
+  return request('look up the table', table, '', NFT_MSG_GETTABLE, 0, attribute(1, text(table.name)));
 }
 
 /** With everything in it. */
