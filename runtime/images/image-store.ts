@@ -81,6 +81,12 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
   const sweeping = createSerial();
   const sweep = (): Promise<void> => sweeping(() => sweepLayers(parts));
   let unclean = marker.unclean;
+  let closed: Promise<void> | undefined;
+  const close = async (): Promise<void> => {
+    await pool.close();
+    await trash.settled();
+    await marker.stopped();
+  };
 
   return {
     async pull(request) {
@@ -126,11 +132,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
       for (const size of blobSizes.values()) usedBytes += size;
       return Promise.resolve({ mountpoint: root, usedBytes, inodesUsed: inodesUsed + blobSizes.size });
     },
-    async close() {
-      await pool.close();
-      await trash.settled();
-      await marker.stopped();
-    },
+    close: () => (closed ??= close()),
   };
 }
 

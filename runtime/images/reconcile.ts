@@ -83,7 +83,7 @@ function lowersOf(images: readonly StoredImage[], row: LayerRow): readonly strin
 
 /** Images that need the layer go with it; a kubelet pulls them again. */
 async function loseLayer(parts: ReconcileParts, row: LayerRow, why: string): Promise<void> {
-  const { records, log } = parts;
+  const { records, log, trash, folders } = parts;
   for (const image of records.list()) {
     if (!image.layers.some((layer) => layer.folder === row.folder)) continue;
     log.error(
@@ -93,4 +93,5 @@ async function loseLayer(parts: ReconcileParts, row: LayerRow, why: string): Pro
     await records.removeImage(image.id);
   }
   await records.removeLayers([row.folder]);
+  await trash.discard(`${folders.layers}/${row.folder}`);
 }

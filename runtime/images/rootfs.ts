@@ -76,7 +76,8 @@ export async function openRootfsShelf(folders: StoreFolders, kernel: Kernel, tra
   }
 
   return {
-    mount(id, imageId, layers) {
+    async mount(id, imageId, layers) {
+      folderOf(folders, id);
       // Before anything is awaited: the image may be removed at any moment, and its layers must stay.
       if (!held.has(id)) held.set(id, { layers });
       return inTurn(id, async () => {

@@ -1,5 +1,5 @@
-import { createHash, generateKeyPairSync } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash, generateKeyPairSync, randomUUID } from 'node:crypto';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
 import { pack } from 'tar-stream';
 import type { Header } from 'tar-stream';
@@ -71,7 +71,7 @@ export async function pushImage(
     JSON.stringify({
       os: 'linux',
       architecture: 'amd64',
-      config: { Cmd: ['/bin/sh'], Env: ['PATH=/bin'], Labels: { test: image.label ?? '' } },
+      config: { Cmd: ['/bin/sh'], Env: ['PATH=/bin'], Labels: { test: image.label ?? randomUUID() } },
       rootfs: { type: 'layers', diff_ids: image.layers.map(({ tar }) => sha256(tar)) },
       ...image.config,
     }),
@@ -105,7 +105,8 @@ export interface Kit {
   usePolicy(rules: string | undefined): Promise<void>;
   /** Closes the store and opens it again on the same files. */
   reopen(): Promise<Kit>;
-  close(): Promise<void>;
+  /** `keep`: the folder stays. */
+  close(options?: { readonly keep?: boolean }): Promise<void>;
 }
 
 /** A store in a folder of its own against the registry at `host`; everything below `HOST/signed/` needs the kit's key, `HOST/open/` nothing. */
@@ -114,9 +115,11 @@ export async function openKit(
   options: { readonly folder?: string; readonly limits?: Partial<ImageLimits> } = {},
 ): Promise<Kit> {
   const folder = options.folder ?? mkdtempSync('/var/tmp/portcullis-images-');
-  const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  writeFileSync(`${folder}/k.key`, pair.privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
-  writeFileSync(`${folder}/k.pub`, pair.publicKey.export({ type: 'spki', format: 'pem' }));
+  if (!existsSync(`${folder}/k.key`)) {
+    const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    writeFileSync(`${folder}/k.key`, pair.privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+    writeFileSync(`${folder}/k.pub`, pair.publicKey.export({ type: 'spki', format: 'pem' }));
+  }
   const key = await loadSigningKey(`${folder}/k.key`, { environment: {} });
   const client = createRegistryClient({});
   const kernel = await startKernelWorker();
@@ -171,9 +174,9 @@ export async function openKit(
       await end();
       return openKit(host, { ...options, folder });
     },
-    async close() {
+    async close(closing = {}) {
       await end();
-      rmSync(folder, { recursive: true });
+      if (closing.keep !== true) rmSync(folder, { recursive: true });
     },
   };
 }
