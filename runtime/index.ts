@@ -1,5 +1,8 @@
-export { startDaemon } from './daemon.ts';
+import type { DaemonConfig } from './config/types.ts';
+import type { Daemon } from './daemon.ts';
+
 export type { Daemon } from './daemon.ts';
+export { createCriServer } from './cri/server.ts';
 export { runtimeVersion } from './version.ts';
 export { createCriClient } from './cri/client.ts';
 export type { CriClient } from './cri/client.ts';
@@ -14,3 +17,11 @@ export { findContainer } from './cri/lookup.ts';
 export { entryBytes } from './cri/log-line.ts';
 export { ContainerState, PodSandboxState } from './cri/contract/contract.types.ts';
 export type { Container, PodSandbox } from './cri/contract/contract.types.ts';
+
+/**
+ * Starts the daemon: see `daemon.ts`. Loaded only then, so that a command that merely asks a running daemon starts fast.
+ * @throws PortcullisError when a part can not be had at all
+ */
+export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
+  return (await import('./daemon.ts')).startDaemon(config);
+}

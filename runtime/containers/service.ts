@@ -178,9 +178,10 @@ export function createContainerService(parts: {
       message: '',
       startAnswered: false,
     };
-    await records.put(intent);
     try {
-      const prepared = { ...intent, ...(await effects.prepare(intent, sandbox, admission)) };
+      // Side by side: what prepare makes is found and removed by the next start without a record, processes are not.
+      const [made] = await settleAll([effects.prepare(intent, sandbox, admission), records.put(intent)]);
+      const prepared = { ...intent, ...made };
       const processes = await effects.create(prepared);
       const created: ContainerRecord = { ...prepared, ...processes, phase: nextContainerPhase('creating', 'monitor-holds-it') };
       await records.put(created);

@@ -35,9 +35,10 @@ async function boot(world: World, scheduler: Scheduler, odds: { crash: number; f
     tell(new Died());
   });
   const sandboxRecords = simulatedRecords<SandboxRecord>(world.disk.sandbox, life);
+  const containerRecords = simulatedRecords<ContainerRecord>(world.disk.container, life);
   const lock = keyedLock();
   const containers = createContainerService({
-    records: simulatedRecords<ContainerRecord>(world.disk.container, life),
+    records: containerRecords,
     requireSandbox: (id) => sandboxes.require(id),
     lock,
     log,
@@ -57,6 +58,7 @@ async function boot(world: World, scheduler: Scheduler, odds: { crash: number; f
     const claimed = new Set(sandboxRecords.list().map((record) => record.namespacesDir));
     for (const dir of world.namespaces) if (!claimed.has(dir)) world.namespaces.delete(dir);
     for (const set of [world.links, world.podFiles]) for (const id of set) if (sandboxRecords.get(id) === undefined) set.delete(id);
+    for (const set of [world.bundles, world.rootfs]) for (const id of set) if (containerRecords.get(id) === undefined) set.delete(id);
   })();
   await scheduler.runUntil(Promise.race([recovered, died]));
   return { sandboxes, containers, died };
