@@ -51,7 +51,11 @@ async function tellApart(keep: boolean): Promise<number> {
   const undos: (() => Promise<unknown>)[] = [];
   let ending: Promise<void> | undefined;
   const end = (): Promise<void> => (ending ??= undoAll(undos, folder));
-  const told = whenToldToEnd(() => void end().then(() => process.exit(130)));
+  const leave = (code: number) => void end().then(() => process.exit(code));
+  const told = whenToldToEnd(() => leave(130));
+  // Whoever read the story is gone, or something broke outside of any step: clean up all the same.
+  process.stdout.on('error', () => leave(exitCodes.failed));
+  process.on('uncaughtException', () => leave(exitCodes.failed));
 
   story.say('Portcullis: nothing crosses until it is verified.');
   let held = false;
@@ -69,6 +73,7 @@ async function tellApart(keep: boolean): Promise<number> {
     await new Promise(() => undefined);
   }
   await end();
+  told.deaf();
   return held ? exitCodes.yes : exitCodes.no;
 }
 

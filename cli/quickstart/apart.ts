@@ -35,7 +35,7 @@ export async function runApart(): Promise<number> {
 }
 
 /** Called apart: `onEnd` runs when the starting process is gone, or when a signal asks to end. */
-export function whenToldToEnd(onEnd: () => void): { readonly staying: () => void } {
+export function whenToldToEnd(onEnd: () => void): { readonly staying: () => void; readonly deaf: () => void } {
   let stays = false;
   process.stdin.resume().on('end', () => {
     if (!stays) onEnd();
@@ -47,6 +47,8 @@ export function whenToldToEnd(onEnd: () => void): { readonly staying: () => void
       stays = true;
       letGoOfTerminal();
     },
+    // A standard input that is listened to keeps the process alive.
+    deaf: () => void process.stdin.destroy(),
   };
 }
 

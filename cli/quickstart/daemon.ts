@@ -13,6 +13,8 @@ export type CriClient = ReturnType<typeof createCriClient>;
 export interface Daemon {
   readonly pid: number;
   readonly cri: CriClient;
+  /** Whether it has ended. */
+  gone(): boolean;
   readonly logFile: string;
   /** Resident memory, in MiB. */
   residentMiB(): number;
@@ -44,11 +46,12 @@ export async function startDaemon(setting: Setting): Promise<Daemon> {
   return {
     pid: child.pid ?? 0,
     cri,
+    gone,
     logFile,
     residentMiB: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid ?? 0}/status`, 'utf8'))?.[1] ?? 0) / 1024,
     async stop() {
-      cri.close();
       if (gone()) return child.exitCode;
+      cri.close();
       child.kill('SIGTERM');
       const timer = setTimeout(() => child.kill('SIGKILL'), stopPatience);
       const [code] = await exited;

@@ -24,6 +24,9 @@ const layerMediaType = 'application/vnd.oci.image.layer.v1.tar+gzip';
 /** The port that the page is served on, in the pod. */
 export const webPort = 8080;
 
+/** The shell is process 1, to which a signal comes only when it is trapped. */
+const serve = `trap 'exit 0' TERM; echo "serving on port ${webPort}"; httpd -f -vv -p ${webPort} -h /www & wait`;
+
 /** A static busybox: Debian's busybox-static, or the one that packaging/prepare unpacked. */
 const busyboxPaths = ['/var/cache/portcullis/debian/bin/busybox', '/bin/busybox'];
 
@@ -38,7 +41,7 @@ export async function buildWebImage(page: string): Promise<Image> {
     created: '2026-01-01T00:00:00Z',
     config: {
       Env: ['PATH=/bin'],
-      Entrypoint: ['/bin/sh', '-c', `echo "serving on port ${webPort}"; exec httpd -f -vv -p ${webPort} -h /www`],
+      Entrypoint: ['/bin/sh', '-c', serve],
       WorkingDir: '/',
     },
     rootfs: { type: 'layers', diff_ids: [diffId] },

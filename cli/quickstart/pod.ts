@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { CriClient } from './daemon.ts';
@@ -53,12 +55,18 @@ export async function readPage(address: string): Promise<string> {
   return `no answer: ${reason}`;
 }
 
-/** Whether the page answers within half a second. */
-export async function pageAnswers(address: string): Promise<boolean> {
-  return fetch(`http://${address}:${webPort}/`, { headers: { connection: 'close' }, signal: AbortSignal.timeout(500) }).then(
-    () => true,
-    () => false,
-  );
+/** Whether somebody accepts a connection at the pod's port within 0.2 s. */
+export async function portAnswers(address: string): Promise<boolean> {
+  const socket = connect({ host: address, port: webPort });
+  // A socket that is destroyed keeps nothing alive, as a fetch that is aborted while it connects would for ten seconds.
+  try {
+    await once(socket, 'connect', { signal: AbortSignal.timeout(200) });
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
+  }
 }
 
 /** The container's log (CRI format), once it holds `text`. */

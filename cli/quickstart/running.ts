@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from './expect.ts';
-import { containerConfig, execute, pageAnswers, podConfig, readLog, readPage } from './pod.ts';
+import { containerConfig, execute, portAnswers, podConfig, readLog, readPage } from './pod.ts';
 import { tellCrictl } from './crictl.ts';
 import { page } from './scene.ts';
 import type { Scene } from './scene.ts';
@@ -44,13 +44,15 @@ export async function tellRun(scene: Scene, imageRef: string): Promise<void> {
 
   story.chapter('It goes, and nothing is left');
   await story.step('StopContainer, RemoveContainer', async () => {
-    await runtime.stopContainer({ containerId, timeout: 2 });
+    await runtime.stopContainer({ containerId, timeout: 10 });
     await runtime.removeContainer({ containerId });
   });
   await story.step('StopPodSandbox, RemovePodSandbox', async () => {
     await runtime.stopPodSandbox({ podSandboxId });
-    expect(!(await pageAnswers(address)), 'the page is gone', 'it still answers');
     await runtime.removePodSandbox({ podSandboxId });
+  });
+  await story.step('its port answers no more', async () => {
+    expect(!(await portAnswers(address)), 'no answer', 'it still answers');
   });
   await story.step(
     'only the pool of namespaces is left',

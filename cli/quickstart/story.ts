@@ -53,7 +53,8 @@ export function createStory(paper: Paper, clock: () => number = () => performanc
     paper.write(`${paper.live ? '\r\u001b[2K' : ''}${time === '' ? text : text.slice(0, -time.length) + paint(2, time)}`);
   };
   const details = (lines: string | readonly string[]): void => {
-    for (const text of typeof lines === 'string' ? [lines] : lines) paper.write(`${paint(2, `      ${text}`)}\n`);
+    const told = (typeof lines === 'string' ? [lines] : lines).flatMap((text) => wrap(shortenDigests(text), paper.width - 6));
+    for (const text of told) paper.write(`${paint(2, `      ${text}`)}\n`);
   };
 
   return {
@@ -89,6 +90,26 @@ export function createStory(paper: Paper, clock: () => number = () => performanc
       return whole;
     },
   };
+}
+
+/** `sha256:` and its first twelve digits: enough to compare by eye. */
+function shortenDigests(text: string): string {
+  return text.replace(/\b(sha256[:-][0-9a-f]{12})[0-9a-f]{52}\b/g, '$1…');
+}
+
+/** Lines of at most `width` characters where there is a blank to break at, each continued two blanks deeper than it began. */
+export function wrap(text: string, width: number): string[] {
+  const indent = ' '.repeat(text.length - text.trimStart().length);
+  const lines: string[] = [];
+  let line = indent;
+  for (const word of text.trimStart().split(' ')) {
+    const begun = line.trim() !== '';
+    if (begun && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = `${indent}    ${word}`;
+    } else line += begun ? ` ${word}` : word;
+  }
+  return [...lines, line];
 }
 
 function duration(ms: number): string {

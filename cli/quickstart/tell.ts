@@ -12,6 +12,7 @@ import { makeSetting, podNamespace, policyText } from './setting.ts';
 import { page } from './scene.ts';
 import type { Scene } from './scene.ts';
 import type { Story } from './story.ts';
+import { removePods, sweep } from './sweep.ts';
 import { filesBelow, filesThatHold, kernelTraces } from './traces.ts';
 import { expect } from './expect.ts';
 
@@ -38,7 +39,9 @@ export async function tell(story: Story, folder: string, undo: Undo, keep: boole
     () => startDaemon(setting),
     (started) => [`unix://${setting.socket}`, `${started.residentMiB().toFixed(0)} MiB resident`],
   );
+  undo(() => sweep(setting));
   undo(() => daemon.stop());
+  undo(async () => daemon.gone() || removePods(daemon.cri));
 
   const registries = await openRegistries({ mirrors: [], insecureHosts: [] });
   undo(() => registries.close());
@@ -99,13 +102,11 @@ async function tellUnsigned(scene: Scene): Promise<void> {
         filesBelow(setting.root).filter((path) => path.includes(image.layerDigest.slice(7))),
       );
       expect(holders.length === 0, 'no file holds a part of the image', holders.join(', '));
-      const verdictId = refusal.failure.details?.['verdictId'] ?? refusal.failure.details?.['verdict'];
-      if (typeof verdictId === 'string') {
-        expect(filesThatHold([setting.root], [verdictId]).length > 0, `verdict ${verdictId} is recorded`, 'it is nowhere');
-      }
-      return folders.flatMap(filesBelow).length;
+      const verdictId = String(refusal.failure.details?.['verdictId']);
+      expect(filesThatHold([setting.root], [verdictId]).length > 0, `verdict ${verdictId} is recorded`, 'it is nowhere');
+      return { count: folders.flatMap(filesBelow).length, verdictId };
     },
-    (count) => `searched ${count} files`,
+    ({ count, verdictId }) => `searched ${count} files; verdict ${shortDigest(verdictId)} stays, with its evidence`,
   );
 }
 

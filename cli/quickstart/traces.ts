@@ -1,10 +1,17 @@
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { cgroupsBelow } from './sweep.ts';
 
 /** Everything in the kernel that a runtime can leave behind, a line each, as seen from our namespaces. */
 export function kernelTraces(folder: string, cgroupParent: string): readonly string[] {
-  return [...mounts(folder), ...links(), ...rules(), ...cgroups(cgroupParent), ...processes(folder)].sort();
+  return [
+    ...mounts(folder),
+    ...links(),
+    ...rules(),
+    ...cgroupsBelow(cgroupParent).map((path) => `cgroup ${path}`),
+    ...processes(folder),
+  ].sort();
 }
 
 /** What `after` has that `before` had not. */
@@ -12,12 +19,16 @@ export function newTraces(before: readonly string[], after: readonly string[]): 
   return after.filter((trace) => !before.includes(trace));
 }
 
+/** In our mount namespace and in those of the processes that name our folder: the daemon has one of its own. */
 function mounts(folder: string): string[] {
-  return readFileSync('/proc/self/mountinfo', 'utf8')
-    .split('\n')
+  const places = ['self', ...readdirSync('/proc').filter((name) => /^\d+$/.test(name) && command(name).includes(folder))];
+  const tables = new Map(places.map((place) => [link(`/proc/${place}/ns/mnt`), place]));
+  return [...tables.values()]
+    .flatMap((place) => read(`/proc/${place}/mountinfo`).split('\n'))
     .map((line) => line.split(' ')[4] ?? '')
     .filter((path) => path.startsWith(folder))
-    .map((path) => `mount ${path}`);
+    .map((path) => `mount ${path}`)
+    .filter((trace, index, all) => all.indexOf(trace) === index);
 }
 
 function links(): string[] {
@@ -35,28 +46,33 @@ function rules(): string[] {
     .map((line) => `nft ${line}`);
 }
 
-function cgroups(parent: string): string[] {
-  const find = ['/sys/fs/cgroup', '-type', 'd', '-path', `*${parent}*`];
-  return execFileSync('find', find, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
-    .split('\n')
-    .filter((path) => path !== '')
-    .map((path) => `cgroup ${path}`);
-}
-
 /** Processes that name our folder or live in our mount namespace, except ourselves and what we started on purpose. */
 function processes(folder: string): string[] {
-  const ours = readlinkSync('/proc/self/ns/mnt');
+  const ours = link('/proc/self/ns/mnt');
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
-    .flatMap((pid) => {
-      try {
-        const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim();
-        const apart = readlinkSync(`/proc/${pid}/ns/mnt`) === ours || command.includes(folder);
-        return apart && command !== '' ? [`process ${command}`] : [];
-      } catch {
-        return []; // it ended while we looked
-      }
-    });
+    .filter((pid) => link(`/proc/${pid}/ns/mnt`) === ours || command(pid).includes(folder))
+    .map((pid) => `process ${command(pid)}`)
+    .filter((trace) => trace !== 'process ');
+}
+
+// A process may end while we look: nothing is then said of it.
+const command = (pid: string): string => read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').trim();
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+function link(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return '';
+  }
 }
 
 /** Files under `folders` whose path or content holds one of the needles. */

@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { createStory, wrap } from './story.ts';
+import type { Paper } from './story.ts';
+
+function told(paper: Partial<Paper> = {}) {
+  let text = '';
+  let now = 0;
+  const story = createStory(
+    { write: (part) => void (text += part), live: false, colour: false, unicode: true, width: 60, ...paper },
+    () => (now += 5),
+  );
+  return { story, text: () => text };
+}
+
+describe('the story', () => {
+  it('shows a step with its mark, its time at the right margin, and what it found below', async () => {
+    const { story, text } = told();
+    const value = await story.step(
+      'push an image',
+      () => 7,
+      (found) => [`${found} layers`, 'one manifest'],
+    );
+    assert.equal(value, 7);
+    assert.equal(text(), `  ✓ push an image${' '.repeat(36)}5.0 ms\n      7 layers\n      one manifest\n`);
+    assert.equal(story.close(), true);
+    assert.match(text(), /✓ all 1 steps held in 0\.0 s/);
+  });
+
+  it('shows why a step does not hold and what to do, throws it on, and ends badly', async () => {
+    const { story, text } = told();
+    const failure = new PortcullisError({ code: 'X_Y', kind: 'internal', attempted: 'do', on: 'it', why: 'it is raining', fix: 'wait' });
+    await assert.rejects(
+      story.step('go out', () => {
+        throw failure;
+      }),
+      failure,
+    );
+    assert.match(text(), /✗ go out +5\.0 ms\n {6}it is raining\n {6}wait\n {6}\[X_Y\]\n/);
+    assert.equal(story.close(), false);
+    assert.match(text(), /✗ 1 of 1 steps did not hold/);
+  });
+
+  it('shortens digests', async () => {
+    const { story, text } = told();
+    await story.step(
+      'look',
+      () => undefined,
+      () => `sha256:${'0123456789abcdef'.repeat(4)}`,
+    );
+    assert.match(text(), /sha256:0123456789ab…\n/);
+  });
+
+  it('shows a running step on a terminal, and paints nothing without colour', async () => {
+    const { story, text } = told({ live: true });
+    await story.step('work', () => undefined);
+    assert.ok(text().startsWith('\r\u001b[2K  … work\r\u001b[2K  ✓ work'));
+    assert.ok(!text().includes('\u001b[3'));
+  });
+
+  it('keeps to ASCII where the locale has nothing else', async () => {
+    const { story, text } = told({ unicode: false });
+    await story.step('work', () => undefined);
+    assert.match(text(), /^ {2}ok work/);
+  });
+
+  it('breaks long lines at blanks, and continues them deeper', () => {
+    assert.deepEqual(wrap('  - one two three four', 12), ['  - one two', '      three', '      four']);
+    assert.deepEqual(wrap('unbreakable-and-long', 5), ['unbreakable-and-long']);
+    assert.deepEqual(wrap('', 5), ['']);
+  });
+});

@@ -1,0 +1,57 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync, readdirSync, rmdirSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { CriClient } from './daemon.ts';
+import type { Setting } from './setting.ts';
+
+/** Removes every pod that the daemon has, as far as it answers. */
+export async function removePods({ runtime }: CriClient): Promise<void> {
+  const { items } = await runtime.listPodSandbox({}, { timeoutMs: 5000 });
+  for (const { id: podSandboxId } of items) {
+    await runtime.stopPodSandbox({ podSandboxId }, { timeoutMs: 10_000 });
+    await runtime.removePodSandbox({ podSandboxId }, { timeoutMs: 10_000 });
+  }
+}
+
+/** The last resort, when the daemon is gone: kills what lives in our cgroup or names our folder, and removes the cgroup. */
+export async function sweep({ folder, cgroupParent }: Pick<Setting, 'folder' | 'cgroupParent'>): Promise<void> {
+  const groups = cgroupsBelow(cgroupParent);
+  const inGroups = groups.flatMap((group) => read(`${group}/cgroup.procs`).split('\n'));
+  const naming = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && read(`/proc/${name}/cmdline`).includes(folder));
+  const doomed = [...inGroups, ...naming].map(Number).filter((pid) => pid > 1 && pid !== process.pid);
+  for (const pid of doomed) {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {
+      // it is gone
+    }
+  }
+  if (doomed.length > 0) await pause(200);
+  for (const group of groups) {
+    try {
+      rmdirSync(group);
+    } catch {
+      // it has processes still, or is gone
+    }
+  }
+}
+
+/** The folders of a cgroup in every hierarchy, deepest first. */
+export function cgroupsBelow(parent: string): string[] {
+  const find = ['/sys/fs/cgroup', '-depth', '-type', 'd', '(', '-path', `*${parent}`, '-o', '-path', `*${parent}/*`, ')'];
+  try {
+    return execFileSync('find', find, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+      .split('\n')
+      .filter((path) => path !== '');
+  } catch {
+    return [];
+  }
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
