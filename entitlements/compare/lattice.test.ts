@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { builtinProfile, topProfile } from '../profile/builtin.ts';
 import { deviceGrants, grantWithin, meetDevices } from '../profile/devices.ts';
@@ -8,7 +8,7 @@ import type { Profile } from '../profile/model.ts';
 import { isUnder, joinPaths, meetPaths } from '../profile/paths.ts';
 import type { PathRestrictions } from '../profile/model.ts';
 import { contains } from './contains.ts';
-import { arbitraryProfile } from './fixtures/arbitrary-profile.ts';
+import { arbitraryProfiles } from './fixtures/arbitrary-profile.ts';
 import { join, meet } from './lattice.ts';
 
 /** a grants no more than b. */
@@ -28,6 +28,8 @@ function unlessTooComplex(body: () => void): void {
     if (!isPortcullisError(error) || error.code !== 'ENTITLEMENTS_TOO_COMPLEX') throw error;
   }
 }
+
+const arbitraryProfile = arbitraryProfiles(fc);
 
 describe('profiles as a lattice', () => {
   it('have exact greatest lower and least upper bounds', () => {

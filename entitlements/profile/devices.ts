@@ -70,7 +70,7 @@ export function parseDeviceGrants(lines: readonly string[]): DeviceGrant[] {
       const found = /^([bc]) (\d+|\*):(\d+|\*) ([rwm]+)$/.exec(line);
       if (found === null) throw new Error(`not a device grant: ${line}`);
       const [, type, major, minor, access] = found;
-      return [...(access ?? '')].map((letter): DeviceGrant => ({
+      return Array.from(access ?? '').map((letter): DeviceGrant => ({
         access: letter as DeviceGrant['access'],
         type: type as DeviceGrant['type'],
         ...(major === '*' ? {} : { major: Number(major) }),

@@ -10,6 +10,9 @@ export const RET_K = 0x06;
 /** BPF_MAXINSNS (linux/bpf_common.h): the kernel refuses longer programs. */
 export const MAX_INSTRUCTIONS = 4096;
 
+/** What an 8-bit jt or jf reaches. */
+const FARTHEST = 255;
+
 /** `struct sock_filter`: jt and jf count instructions to skip. */
 export interface Instruction {
   readonly code: number;
@@ -47,24 +50,32 @@ export function assemble(lines: readonly Line[]): Instruction[] {
   for (const line of lines) if (line.op === 'if') shapes.set(line, { yesFar: false, noFar: false });
   for (;;) {
     const { starts, labels } = layOut(lines, shapes);
-    let changed = false;
-    lines.forEach((line, at) => {
-      if (line.op !== 'if') return;
-      const shape = shapes.get(line);
-      if (shape === undefined) return;
-      const next = (starts[at] ?? 0) + 1;
-      for (const [side, label] of [
-        ['yesFar', line.yes],
-        ['noFar', line.no],
-      ] as const) {
-        if (!shape[side] && position(labels, label) - next > 255) {
-          shape[side] = true;
-          changed = true;
-        }
-      }
-    });
-    if (!changed) return emit(lines, shapes, starts, labels);
+    if (!widen(lines, shapes, starts, labels)) return emit(lines, shapes, starts, labels);
   }
+}
+
+/** Marks the conditional jumps that do not reach; true when there were any. */
+function widen(
+  lines: readonly Line[],
+  shapes: ReadonlyMap<Line, Shape>,
+  starts: readonly number[],
+  labels: ReadonlyMap<string, number>,
+): boolean {
+  let changed = false;
+  for (const [at, line] of lines.entries()) {
+    const shape = shapes.get(line);
+    if (line.op !== 'if' || shape === undefined) continue;
+    const next = (starts[at] ?? 0) + 1;
+    for (const [side, label] of [
+      ['yesFar', line.yes],
+      ['noFar', line.no],
+    ] as const) {
+      if (shape[side] || position(labels, label) - next <= FARTHEST) continue;
+      shape[side] = true;
+      changed = true;
+    }
+  }
+  return changed;
 }
 
 function size(line: Line, shapes: ReadonlyMap<Line, Shape>): number {

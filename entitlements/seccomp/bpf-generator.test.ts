@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import type { Architecture } from '../types.ts';
 import { assemble, decode, JMP_JEQ_K } from './bpf-assembler.ts';
 import type { Instruction, Line } from './bpf-assembler.ts';
@@ -14,7 +14,7 @@ import type { Outcome } from './outcome.ts';
 import { decisionFor } from './policy.ts';
 import type { FilteredPolicy } from './policy.ts';
 import { AUDIT_ARCH, syscallNumbers } from './syscalls.ts';
-import { arbitraryArguments, arbitraryPolicy, boundaryArguments, CALLS } from './fixtures/arbitrary-policy.ts';
+import { arbitraries, boundaryArguments, CALLS } from './fixtures/arbitrary-policy.ts';
 
 const ARCHITECTURES: readonly Architecture[] = ['x86_64', 'aarch64'];
 
@@ -42,10 +42,12 @@ function defaultFilter(): FilteredPolicy {
   return policy;
 }
 
+const random = arbitraries(fc);
+
 describe('the BPF generator', () => {
   it('makes programs that answer as the policy does: random policies, random and boundary arguments, every number', () => {
     fc.assert(
-      fc.property(arbitraryPolicy, fc.array(arbitraryArguments, { minLength: 5, maxLength: 10 }), (policy, samples) => {
+      fc.property(random.policy, fc.array(random.args, { minLength: 5, maxLength: 10 }), (policy, samples) => {
         for (const architecture of ARCHITECTURES) {
           const program = decode(generateBpf(policy, architecture));
           const numbers = syscallNumbers(architecture);

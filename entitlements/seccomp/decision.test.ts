@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { argumentTest } from './argument-test.ts';
 import type { ArgumentTest } from './argument-test.ts';
@@ -8,7 +8,7 @@ import { clause, matches, subtract } from './clause.ts';
 import { decide, decision, exceeds, joinDecisions, meetDecisions } from './decision.ts';
 import type { Decision } from './decision.ts';
 import { rank, tighter, looser } from './outcome.ts';
-import { arbitraryArguments, arbitraryClause, arbitraryDecision, boundaryArguments } from './fixtures/arbitrary-policy.ts';
+import { arbitraries, boundaryArguments } from './fixtures/arbitrary-policy.ts';
 
 /** a grants no more than b. */
 function within(a: Decision, b: Decision): boolean {
@@ -28,14 +28,15 @@ function unlessTooComplex(body: () => void): void {
   }
 }
 
-const write = arbitraryDecision('write');
-const socket = arbitraryDecision('socket');
+const random = arbitraries(fc);
+const write = random.decision('write');
+const socket = random.decision('socket');
 
 describe('decisions', () => {
   it('meet and join pointwise, on every argument', () => {
     for (const arbitrary of [write, socket]) {
       fc.assert(
-        fc.property(arbitrary, arbitrary, fc.array(arbitraryArguments, { maxLength: 10 }), (a, b, samples) => {
+        fc.property(arbitrary, arbitrary, fc.array(random.args, { maxLength: 10 }), (a, b, samples) => {
           const [met, joined] = [meetDecisions(a, b), joinDecisions(a, b)];
           for (const args of [...samples, ...boundaryArguments(a), ...boundaryArguments(b)]) {
             assert.equal(decide(met, args), tighter(decide(a, args), decide(b, args)));
@@ -79,19 +80,15 @@ describe('decisions', () => {
 
   it('subtract clauses into disjoint ones', () => {
     fc.assert(
-      fc.property(
-        fc.array(arbitraryClause('write'), { maxLength: 3 }),
-        fc.array(arbitraryArguments, { maxLength: 20 }),
-        (remove, samples) => {
-          unlessTooComplex(() => {
-            const left = subtract([[]], remove);
-            for (const args of samples) {
-              const hit = remove.some((when) => matches(when, args));
-              assert.equal(left.filter((when) => matches(when, args)).length, hit ? 0 : 1);
-            }
-          });
-        },
-      ),
+      fc.property(fc.array(random.clause('write'), { maxLength: 3 }), fc.array(random.args, { maxLength: 20 }), (remove, samples) => {
+        unlessTooComplex(() => {
+          const left = subtract([[]], remove);
+          for (const args of samples) {
+            const hit = remove.some((when) => matches(when, args));
+            assert.equal(left.filter((when) => matches(when, args)).length, hit ? 0 : 1);
+          }
+        });
+      }),
       { numRuns: 300 },
     );
   });
