@@ -13,7 +13,20 @@ export interface Logger {
 }
 
 /** Field names whose values are never written, at any depth up to two. */
-const secretFields = ['password', 'passphrase', 'auth', 'authorization', 'identityToken', 'identity_token', 'registryToken', 'registry_token', 'privateKey', 'token', 'credentials'];
+const secretFields = [
+  'password',
+  'passphrase',
+  'auth',
+  'authorization',
+  'Authorization',
+  'identityToken',
+  'identity_token',
+  'registryToken',
+  'registry_token',
+  'privateKey',
+  'token',
+  'credentials',
+];
 
 /** Writes to standard error unless `stream` is given. Times are ISO 8601 in UTC. */
 export function createLogger(options: { readonly level: LogLevel; readonly stream?: DestinationStream }): Logger {

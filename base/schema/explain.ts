@@ -43,7 +43,7 @@ export function explain(error: ErrorObject): { readonly message: string; readonl
     case 'maxProperties':
       return { message: `must have at most ${text('limit')} field${params['limit'] === 1 ? '' : 's'}` };
     case 'uniqueItems':
-      return { message: `items ${text('j')} and ${text('i')} are the same`, fix: 'remove one of the two' };
+      return { message: `items ${text('i')} and ${text('j')} are the same`, fix: 'remove one of the two' };
     case 'minimum':
     case 'maximum':
     case 'exclusiveMinimum':

@@ -52,8 +52,7 @@ export function parseDocuments(
     const found = [...syntaxProblems(yaml, at), ...valueProblems(yaml, at, depth)];
     problems.push(...found);
     if (found.length > 0) continue;
-    // An empty document between two separators holds nothing to judge.
-    if (yaml.contents === null && parsed.length > 1) continue;
+    if (isEmpty(yaml)) continue;
     try {
       const value: unknown = yaml.toJS({ maxAliasCount });
       documents.push({ value, file, positionOf: (path, part = 'value') => at(offsetOf(yaml, path, part)) });
@@ -121,6 +120,13 @@ function valueProblems(yaml: YamlDocument.Parsed, at: (offset: number) => Positi
     return undefined;
   });
   return problems;
+}
+
+/** Nothing between two separators, or comments only: no document to judge. A written `null` is one. */
+function isEmpty({ contents }: YamlDocument.Parsed): boolean {
+  if (!isScalar(contents)) return contents === null;
+  const [start, end] = contents.range;
+  return contents.value === null && start === end;
 }
 
 function repeatedKeys(map: YAMLMap): unknown[] {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { it } from 'node:test';
@@ -11,17 +11,18 @@ import { openDatabase } from './index.ts';
 const rounds = 8;
 const migrations = [{ version: 1, sql: 'CREATE TABLE item (id TEXT PRIMARY KEY, half INTEGER) STRICT' }];
 
-/** Writes pairs of rows, several calls a turn, and prints each id once its write was acknowledged. */
-const program = (path: string, round: number): string => `
-  import { writeSync } from 'node:fs';
+/** Writes pairs of rows, several calls a turn, and notes each id in a file once its write was acknowledged. */
+const program = (path: string, notes: string, round: number): string => `
+  import { openSync, writeSync } from 'node:fs';
   import { openDatabase } from ${JSON.stringify(import.meta.resolve('./index.ts'))};
   const db = await openDatabase({ path: ${JSON.stringify(path)}, migrations: ${JSON.stringify(migrations)} });
+  const notes = openSync(${JSON.stringify(notes)}, 'a');
   const insert = (id: string, half: number) => ({ sql: 'INSERT INTO item VALUES (?, ?)', params: [id + half, half] });
   for (let n = 0; ; n++) {
     await Promise.all(Array.from({ length: 1 + n % 4 }, async (_, k) => {
       const id = '${round}-' + n + '-' + k + '-';
       await db.write([insert(id, 1), insert(id, 2)]);
-      writeSync(1, id + '\\n');
+      writeSync(notes, id + '\\n');
     }));
   }`;
 
@@ -31,19 +32,21 @@ it(`nothing acknowledged is lost, nothing is half-written, when the process is k
   try {
     const acknowledged: string[] = [];
     for (let round = 0; round < rounds; round++) {
-      const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', program(path, round)], {
-        stdio: ['ignore', 'pipe', 'inherit'],
+      const notes = join(folder, `notes-${round}`);
+      writeFileSync(notes, '');
+      const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', program(path, notes, round)], {
+        stdio: ['ignore', 'ignore', 'inherit'],
       });
-      let printed = '';
-      child.stdout.setEncoding('utf8').on('data', (text: string) => (printed += text));
       const closed = once(child, 'close');
-      await Promise.race([once(child.stdout, 'data'), closed]);
-      assert.equal(child.exitCode, null, 'the writer ended by itself');
+      while (statSync(notes).size === 0) {
+        assert.equal(child.exitCode, null, 'the writer ended by itself');
+        await sleep(5);
+      }
       await sleep(Math.random() * 60);
       child.kill('SIGKILL');
       await closed;
       // A line cut short was not acknowledged in full.
-      acknowledged.push(...printed.split('\n').slice(0, -1));
+      acknowledged.push(...readFileSync(notes, 'utf8').split('\n').slice(0, -1));
     }
     const db = await openDatabase({ path, migrations });
     const ids = new Set((await db.all<{ id: string }>('SELECT id FROM item')).map((row) => row.id));

@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { PortcullisError, asPortcullisError, errorFromJson, errorToJson, isPortcullisError, reasonOf } from './index.ts';
+import type { Failure } from './index.ts';
+
+const failure: Failure = {
+  code: 'STORAGE_BUSY',
+  kind: 'unavailable',
+  attempted: 'write to database',
+  on: '/var/lib/state.db',
+  why: 'database is locked',
+  fix: 'try again',
+};
+
+describe('a failure', () => {
+  it('is one sentence: attempted, on, why, fix, code', () => {
+    assert.equal(new PortcullisError(failure).message, 'write to database /var/lib/state.db: database is locked; try again [STORAGE_BUSY]');
+    assert.equal(
+      new PortcullisError({ ...failure, on: '', prefix: 'RegistryUnavailable' }).message,
+      'RegistryUnavailable: write to database: database is locked; try again [STORAGE_BUSY]',
+    );
+  });
+
+  it('keeps its code, kind and cause', () => {
+    const cause = new Error('EIO');
+    const error = new PortcullisError({ ...failure, cause });
+    assert.deepEqual([error.code, error.kind, error.name, error.cause], ['STORAGE_BUSY', 'unavailable', 'PortcullisError', cause]);
+    assert.ok(!('cause' in new PortcullisError(failure)));
+  });
+
+  it('crosses a Worker or a wire without its cause', () => {
+    const error = new PortcullisError({ ...failure, prefix: 'P', details: { rule: 'a:1' }, cause: new Error('inner') });
+    const crossed = errorFromJson(structuredClone(errorToJson(error)));
+    assert.ok(isPortcullisError(crossed));
+    assert.equal(crossed.message, error.message);
+    assert.deepEqual(crossed.failure, { ...failure, prefix: 'P', details: { rule: 'a:1' } });
+    assert.equal(crossed.cause, undefined);
+  });
+
+  it('is known again when another bundle made it', async () => {
+    // A query makes the loader evaluate the module a second time, as a second bundle would.
+    const source = './portcullis-error.ts?second';
+    const other = (await import(source)) as { PortcullisError: typeof PortcullisError };
+    const theirs = new other.PortcullisError(failure);
+    assert.ok(!(theirs instanceof PortcullisError));
+    assert.ok(isPortcullisError(theirs));
+    assert.equal(asPortcullisError(theirs, failure), theirs);
+  });
+});
+
+describe('anything thrown', () => {
+  it('has a reason', () => {
+    for (const [thrown, reason] of [
+      [new PortcullisError(failure), 'database is locked'],
+      [new TypeError('no'), 'no'],
+      ['text', 'text'],
+      [undefined, 'undefined'],
+      [null, 'null'],
+    ] as const) {
+      assert.equal(reasonOf(thrown), reason);
+      assert.equal(isPortcullisError(thrown), thrown instanceof PortcullisError);
+    }
+  });
+
+  it('becomes a failure of the given kind, unless it is one', () => {
+    const { why: _why, ...rest } = failure;
+    const inner = new Error('disk on fire');
+    const wrapped = asPortcullisError(inner, rest);
+    assert.deepEqual([wrapped.failure.why, wrapped.cause, wrapped.code], ['disk on fire', inner, 'STORAGE_BUSY']);
+    assert.equal(asPortcullisError(wrapped, { ...rest, code: 'OTHER' }), wrapped);
+  });
+});

@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { PortcullisError } from '../errors/index.ts';
+import { createLogger } from './index.ts';
+import type { LogLevel, Logger } from './index.ts';
+
+function logged(write: (logger: Logger) => void, level: LogLevel = 'debug'): Record<string, unknown>[] {
+  const lines: string[] = [];
+  write(createLogger({ level, stream: { write: (line: string) => void lines.push(line) } }));
+  return lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+}
+
+describe('a log', () => {
+  it('is one JSON object a line, with an ISO time and no host or pid', () => {
+    const [line, ...rest] = logged((logger) => logger.info({ pod: 'web' }, 'started\nup'));
+    assert.deepEqual(rest, []);
+    assert.deepEqual(Object.keys(line ?? {}), ['level', 'time', 'pod', 'msg']);
+    assert.match(String(line?.['time']), /^\d{4}-\d\d-\d\dT[\d:.]+Z$/);
+    assert.equal(line?.['msg'], 'started\nup');
+  });
+
+  it('leaves out what is below its level', () => {
+    const all = (logger: Logger): void => {
+      logger.debug({}, 'd');
+      logger.info({}, 'i');
+      logger.warn({}, 'w');
+      logger.error({}, 'e');
+    };
+    assert.deepEqual(
+      logged(all, 'warn').map((line) => line['msg']),
+      ['w', 'e'],
+    );
+    assert.deepEqual(logged(all, 'silent'), []);
+  });
+
+  it('carries a child’s bindings', () => {
+    const [line] = logged((logger) => logger.child({ sandbox: 'abc' }).info({ step: 1 }, 'x'));
+    assert.partialDeepStrictEqual(line, { sandbox: 'abc', step: 1 });
+  });
+
+  it('never writes a secret, in a field, below it, or in a child', () => {
+    const secret = 'hunter2';
+    const lines = logged((logger) => {
+      for (const name of [
+        'password',
+        'auth',
+        'authorization',
+        'Authorization',
+        'identityToken',
+        'registry_token',
+        'token',
+        'privateKey',
+        'passphrase',
+        'credentials',
+      ]) {
+        logger.info({ [name]: secret, request: { [name]: secret, headers: { [name]: secret } } }, 'x');
+        logger.child({ [name]: secret }).info({}, 'x');
+      }
+      logger.info({ credentials: { username: 'u', password: secret } }, 'x');
+    });
+    assert.ok(lines.length > 10);
+    assert.ok(!JSON.stringify(lines).includes(secret), JSON.stringify(lines.find((line) => JSON.stringify(line).includes(secret))));
+  });
+
+  it('shows a failure by its parts', () => {
+    const failure = {
+      code: 'A_B',
+      kind: 'internal',
+      attempted: 'try',
+      on: 'x',
+      why: 'no',
+      fix: 'wait',
+      details: { rule: 1 },
+      cause: new Error('inner'),
+    } as const;
+    const [line] = logged((logger) => logger.error({ err: new PortcullisError(failure) }, 'failed'));
+    assert.partialDeepStrictEqual(line, { err: { code: 'A_B', kind: 'internal', failure: { details: { rule: 1 } } } });
+  });
+});
