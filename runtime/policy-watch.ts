@@ -1,4 +1,4 @@
-import { reasonOf } from '../base/errors/index.ts';
+import { isPortcullisError, reasonOf } from '../base/errors/index.ts';
 import type { Logger } from '../base/log/index.ts';
 import { loadProfiles } from '../entitlements/index.ts';
 import type { ProfileSet } from '../entitlements/index.ts';
@@ -32,7 +32,8 @@ export async function openPolicy(paths: readonly string[], log: Logger): Promise
       for (const rule of loaded.rules.filter((one) => one.allowUnverified))
         log.warn({ rule: rule.name, images: rule.images }, 'this rule admits unverified images');
     } catch (cause) {
-      problem = reasonOf(cause);
+      // With its code: Status is all that a kubelet shows.
+      problem = isPortcullisError(cause) ? cause.message : reasonOf(cause);
       log.error(
         { problem, revision: policy?.revision ?? null },
         policy === undefined ? 'no valid policy: everything new is denied' : 'the policy was not reloaded: the old revision stays in force',
