@@ -29,6 +29,7 @@ for (const [name, config] of [
   ['a uid with a slash', pod({ metadata: { name: 'a', namespace: 'b', uid: '../x', attempt: 0 } })],
   ['a relative log folder', pod({ logDirectory: 'logs' })],
   ['a log folder with ..', pod({ logDirectory: '/var/../etc' })],
+  ['a cgroup parent with ..', pod({}, { cgroupParent: '/pods/../../etc' })],
   ['a host name with a line feed', pod({ hostname: 'a\nb' })],
   ['a DNS server with a line feed', pod({ dnsConfig: { servers: ['1.1.1.1\nsearch evil'], searches: [], options: [] } })],
 ] as const) {

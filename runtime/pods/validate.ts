@@ -49,6 +49,10 @@ export function planSandbox(config: PodSandboxConfig | undefined): SandboxPlan {
   if (config.logDirectory !== '' && (!config.logDirectory.startsWith('/') || config.logDirectory.split('/').includes('..'))) {
     throw bad(on, `log_directory ${JSON.stringify(config.logDirectory)} is not absolute and clean`, 'give an absolute path without ".."');
   }
+  const cgroupParent = config.linux?.cgroupParent ?? '';
+  // Joined to the folder of every cgroup hierarchy, below which we make and remove folders.
+  if (cgroupParent.split('/').includes('..') || cgroupParent.includes('\0'))
+    throw bad(on, `linux.cgroup_parent ${JSON.stringify(cgroupParent)} climbs out of where it stands`, 'give a path without ".."');
   if (!/^[A-Za-z0-9_.-]{0,253}$/.test(config.hostname))
     throw bad(on, `hostname ${JSON.stringify(config.hostname)} holds characters that a host name can not have`, 'correct it');
   const security = config.linux?.securityContext;
