@@ -1,0 +1,318 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, afterEach, before, describe, it } from 'node:test';
+import { mediaTypes } from '../../base/distribution/index.ts';
+import { uniqueLayer } from '../fixtures/image.ts';
+import type { PushedImage } from '../fixtures/image.ts';
+import { expectServing } from '../fixtures/pod.ts';
+import { cutOff } from '../fixtures/proxy.ts';
+import { serveHttp } from '../fixtures/registry.ts';
+import type { TestServer } from '../fixtures/registry.ts';
+import { failureOf, filesThatHold, openStage, policyOf, registryName } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+type Handler = (request: IncomingMessage, response: ServerResponse) => void;
+
+/** Registries that are down, broken or mean. Each pull fails with its code, and the daemon goes on. */
+describe('hostile registries', () => {
+  let stage: Stage;
+  let server: TestServer;
+  let deafPort = 0;
+  let serving = '';
+  const deaf = createServer((socket) => socket.on('error', () => undefined).resume());
+  let handle: Handler = (_request, response) => response.writeHead(404).end();
+  before(async () => {
+    server = await serveHttp((request, response) => handle(request, response));
+    await new Promise<void>((resolve) => deaf.listen(0, '127.0.0.1', resolve));
+    deafPort = (deaf.address() as AddressInfo).port;
+    stage = await openStage({
+      policy: policyOf(
+        `  - images: ["${registryName}/**", "mean.test/**", "down.test/**", "deaf.test/**"]\n    require: { cosign: { key: k.pub } }\n    entitlements: { ceiling: privileged }\n`,
+      ),
+      mirrors: { 'mean.test': server.url, 'down.test': 'http://127.0.0.1:1', 'deaf.test': `http://127.0.0.1:${deafPort}` },
+    });
+    const { reference } = await stage.publish('serving/a:1');
+    serving = await stage.pull(reference);
+  });
+  after(async () => {
+    await stage.close();
+    await server.close();
+    deaf.close();
+  });
+  afterEach(async () => {
+    assert.ok(stage.daemon.isAlive(), stage.daemon.log().slice(-2000));
+    assert.doesNotMatch(stage.daemon.log(), /uncaught|unhandled/i);
+    assert.deepEqual((await stage.daemon.cri.image.listImages({})).images.length, 1);
+    assert.deepEqual(readdirSync(join(stage.folders.root, 'images/ingest')), [], 'nothing is left in ingest');
+  });
+
+  it('one that is down', async () => {
+    const { code, kind, failure, message } = await failureOf(stage.pull('down.test/a:1'));
+    assert.equal(code, 'DISTRIBUTION_UNREACHABLE');
+    assert.equal(kind, 'unavailable');
+    assert.equal(failure.prefix, 'RegistryUnavailable');
+    assert.match(message, /127\.0\.0\.1:1: nothing listens there/);
+  });
+
+  it('one whose name is none', async () => {
+    const { code, failure } = await failureOf(stage.pull(`${registryName}/../a:1`));
+    assert.equal(code, 'DISTRIBUTION_BAD_REFERENCE');
+    assert.equal(failure.kind, 'invalid');
+  });
+
+  it('one that never answers: the caller’s deadline ends the pull', async () => {
+    const call = stage.daemon.cri.image.pullImage({ image: { image: 'deaf.test/a:1' } }, { timeoutMs: 500 });
+    assert.equal((await failureOf(call)).kind, 'deadline');
+  });
+
+  const html: Handler = (_request, response) =>
+    response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end(`<html>${'log in '.repeat(10_000)}</html>`);
+
+  /** By what they answer to everything. */
+  const answers: { what: string; handler: Handler; code: string; kind: string; why: RegExp }[] = [
+    { what: 'answers a web page', handler: html, code: 'DISTRIBUTION_BAD_ANSWER', kind: 'unavailable', why: /web page/ },
+    {
+      what: 'answers 500',
+      handler: (_request, response) => response.writeHead(500).end('oops'),
+      code: 'DISTRIBUTION_UNREACHABLE',
+      kind: 'unavailable',
+      why: /500/,
+    },
+    {
+      what: 'knows no such image',
+      handler: (_request, response) =>
+        response.writeHead(404, { 'content-type': 'application/json' }).end('{"errors":[{"code":"MANIFEST_UNKNOWN"}]}'),
+      code: 'DISTRIBUTION_NOT_FOUND',
+      kind: 'not-found',
+      why: /MANIFEST_UNKNOWN/,
+    },
+    {
+      what: 'refuses everybody',
+      handler: (_request, response) =>
+        response.writeHead(403, { 'content-type': 'application/json' }).end('{"errors":[{"code":"DENIED"}]}'),
+      code: 'DISTRIBUTION_UNAUTHORIZED',
+      kind: 'denied',
+      why: /DENIED/,
+    },
+    {
+      what: 'breaks off before it answers',
+      handler: (request) => request.socket.destroy(),
+      code: 'DISTRIBUTION_UNREACHABLE',
+      kind: 'unavailable',
+      why: /broke the connection off/,
+    },
+    {
+      what: 'does not speak HTTP',
+      handler: (request) => request.socket.end('SSH-2.0-OpenSSH_9.2\r\n'),
+      code: 'DISTRIBUTION_BAD_ANSWER',
+      kind: 'unavailable',
+      why: /HTTP/,
+    },
+    {
+      what: 'redirects in a circle',
+      handler: (request, response) => response.writeHead(307, { location: request.url ?? '/' }).end(),
+      code: 'DISTRIBUTION_BAD_REDIRECT',
+      kind: 'denied',
+      why: /redirects/,
+    },
+    {
+      what: 'answers a manifest that is no JSON',
+      handler: (_request, response) => response.writeHead(200, { 'content-type': mediaTypes.ociManifest }).end('{"schemaVersion": 2,'),
+      code: 'DISTRIBUTION_BAD_MANIFEST',
+      kind: 'invalid',
+      why: /JSON/,
+    },
+    {
+      what: 'announces a manifest of 1 GiB',
+      handler(_request, response) {
+        response.writeHead(200, { 'content-type': mediaTypes.ociManifest, 'content-length': String(2 ** 30) });
+        pour(response, 2 ** 30);
+      },
+      code: 'DISTRIBUTION_TOO_LARGE',
+      kind: 'invalid',
+      why: /1073741824 bytes; at most/,
+    },
+    {
+      what: 'pours a manifest of 1 GiB without saying so',
+      handler(_request, response) {
+        response.writeHead(200, { 'content-type': mediaTypes.ociManifest });
+        pour(response, 2 ** 30);
+      },
+      code: 'DISTRIBUTION_TOO_LARGE',
+      kind: 'invalid',
+      why: /more than \d+ bytes/,
+    },
+    {
+      what: 'sends headers without end',
+      handler: (request) => void request.socket.write(`HTTP/1.1 200 OK\r\n${'X-Filler: yes\r\n'.repeat(10_000)}`),
+      code: 'DISTRIBUTION_BAD_ANSWER',
+      kind: 'unavailable',
+      why: /HTTP/,
+    },
+  ];
+  for (const { what, handler, code, kind, why } of answers) {
+    it(`one that ${what}`, async () => {
+      handle = handler;
+      const failure = await failureOf(stage.pull('mean.test/a:1'));
+      assert.equal(failure.code, code, failure.message);
+      assert.equal(failure.kind, kind);
+      assert.match(failure.message, why);
+      assert.match(failure.message, /mean\.test|127\.0\.0\.1/);
+    });
+  }
+
+  /** By what they do to one part of an image that is otherwise honestly served and signed. */
+  const parts: {
+    what: string;
+    part: (image: PushedImage) => RegExp;
+    answer: (response: ServerResponse, body: Buffer) => void;
+    code: string;
+    why: RegExp;
+  }[] = [
+    {
+      what: 'a layer cut off on the way',
+      part: layerPath,
+      answer: (response, body) => cutOff(response, body, 5000),
+      code: 'DISTRIBUTION_UNREACHABLE',
+      why: /after \d+ of \d+ bytes/,
+    },
+    {
+      what: 'a layer that is shorter than its descriptor says',
+      part: layerPath,
+      answer: (response, body) => response.writeHead(200).end(body.subarray(0, 5000)),
+      code: 'DISTRIBUTION_SIZE_MISMATCH',
+      why: /5000/,
+    },
+    {
+      what: 'a layer that never ends',
+      part: layerPath,
+      answer(response) {
+        response.writeHead(200);
+        pour(response, 2 ** 30);
+      },
+      code: 'DISTRIBUTION_SIZE_MISMATCH',
+      why: /more than the \d+ bytes/,
+    },
+    { what: 'a web page for a layer', part: layerPath, answer: sendHtml, code: 'DISTRIBUTION_BAD_ANSWER', why: /web page/ },
+    {
+      what: 'a web page for the configuration',
+      part: (image) => new RegExp(image.configDigest),
+      answer: sendHtml,
+      code: 'DISTRIBUTION_BAD_ANSWER',
+      why: /web page/,
+    },
+    {
+      what: 'no layer at all',
+      part: layerPath,
+      answer: (response) => response.writeHead(404).end(),
+      code: 'DISTRIBUTION_NOT_FOUND',
+      why: /blob/,
+    },
+    {
+      what: 'a web page for the referrers',
+      part: () => /\/referrers\//,
+      answer: sendHtml,
+      code: 'IMAGES_UNDECIDED',
+      why: /web page|text\/html/,
+    },
+    {
+      what: 'an error for the referrers',
+      part: () => /\/referrers\//,
+      answer: (response) => response.writeHead(500).end(),
+      code: 'IMAGES_UNDECIDED',
+      why: /500/,
+    },
+    {
+      what: 'no referrers and no fallback tag',
+      part: () => /\/referrers\/|\/manifests\/sha256-/,
+      answer: (response) => response.writeHead(404).end(),
+      code: 'IMAGES_DENIED',
+      why: /no signature/i,
+    },
+  ];
+  for (const [index, { what, part, answer, code, why }] of parts.entries()) {
+    it(`one that serves ${what}`, async () => {
+      const name = `part/a${index}`;
+      const { image } = await stage.publish(`${name}:1`, { layers: [await uniqueLayer()] });
+      const hits = part(image);
+      handle = (request, response) => {
+        if (hits.test(request.url ?? '')) return answer(response, Buffer.from(image.layers.at(-1) ?? assert.fail()));
+        response.writeHead(307, { location: `${stage.registry.url}${request.url ?? ''}` }).end();
+      };
+      const failure = await failureOf(stage.pull(`mean.test/${name}:1`));
+      assert.equal(failure.code, code, failure.message);
+      assert.match(failure.message, why);
+      const needles = [(image.layers.at(-1) ?? assert.fail()).subarray(2000, 2064), image.config];
+      assert.deepEqual(filesThatHold([stage.folders.root], needles), []);
+      // Nothing is lost: the same image from where it is served well.
+      const id = await stage.pull(`${registryName}/${name}:1`);
+      await stage.daemon.cri.image.removeImage({ image: { image: id } });
+    });
+  }
+
+  it('one whose manifest names a wrong size', async () => {
+    const [layer] = [await uniqueLayer()];
+    const { reference } = await stage.publish('size/a:1', { layers: [layer], manifest: {} });
+    const { image } = await stage.publish('size/b:1', { layers: [layer] }, { sign: false });
+    const manifest = JSON.parse(Buffer.from(image.manifest).toString()) as { layers: { size: number }[] };
+    const wrong = { ...manifest, layers: manifest.layers.map((one, index) => (index === 1 ? { ...one, size: one.size + 1 } : one)) };
+    // A real registry refuses no such manifest.
+    const { digest } = await stage
+      .repository('size/b')
+      .pushManifest(Buffer.from(JSON.stringify(wrong)), mediaTypes.ociManifest, { tag: '1' });
+    await stage.sign('size/b', digest);
+    const failure = await failureOf(stage.pull(`${registryName}/size/b:1`));
+    assert.equal(failure.code, 'DISTRIBUTION_SIZE_MISMATCH');
+    assert.match(failure.message, new RegExp(`${layer.blob.length + 1}`));
+    await stage.daemon.cri.image.removeImage({ image: { image: await stage.pull(reference) } });
+  });
+
+  it('and a normal pod still runs', () => expectServing(stage, serving));
+
+  it('fifty refused pulls cost neither descriptors nor memory', { timeout: 60_000 }, async () => {
+    const { reference } = await stage.publish('many/a:1', { layers: [await uniqueLayer()] }, { sign: false });
+    handle = html;
+    const once = async (): Promise<void> => {
+      assert.equal((await failureOf(stage.pull(reference))).code, 'IMAGES_DENIED');
+      assert.equal((await failureOf(stage.pull('mean.test/a:1'))).code, 'DISTRIBUTION_BAD_ANSWER');
+    };
+    for (let round = 0; round < 10; round += 1) await once();
+    const before = stage.daemon.usage();
+    for (let round = 0; round < 50; round += 1) await once();
+    const now = stage.daemon.usage();
+    assert.ok(now.descriptors <= before.descriptors + 5, `${before.descriptors} → ${now.descriptors} descriptors`);
+    assert.ok(now.residentMiB <= before.residentMiB + 25, `${before.residentMiB.toFixed(0)} → ${now.residentMiB.toFixed(0)} MiB`);
+  });
+});
+
+function layerPath(image: PushedImage): RegExp {
+  const digest = (JSON.parse(Buffer.from(image.manifest).toString()) as { layers: { digest: string }[] }).layers.at(-1)?.digest;
+  return new RegExp(digest ?? assert.fail());
+}
+
+function sendHtml(response: ServerResponse): void {
+  response.writeHead(200, { 'content-type': 'text/html' }).end(`<html>${'x'.repeat(100_000)}</html>`);
+}
+
+/** Writes as fast as it is read, until `total` or the end of the connection. */
+function pour(response: ServerResponse, total: number): void {
+  const chunk = Buffer.alloc(65_536, 0x20);
+  let sent = 0;
+  const more = (): void => {
+    while (sent < total && !response.destroyed) {
+      sent += chunk.length;
+      if (!response.write(chunk)) {
+        response.once('drain', more);
+        return;
+      }
+    }
+    response.end();
+  };
+  response.on('error', () => undefined);
+  more();
+}

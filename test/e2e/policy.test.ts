@@ -1,0 +1,144 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { createContainer, expectServing, removePod, runPod } from '../fixtures/pod.ts';
+import { failureOf, openStage, plainPolicy } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+interface Condition {
+  readonly status: boolean;
+  readonly reason: string;
+  readonly message: string;
+}
+
+async function policyCondition(stage: Stage): Promise<Condition> {
+  const { status } = await stage.daemon.cri.runtime.status({});
+  return status?.conditions.find(({ type }) => type === 'PolicyReady') ?? assert.fail('no PolicyReady');
+}
+
+/** Policies that can not be had, each with what Status says of it. */
+const broken: { what: string; spoil: (folder: string) => void; message: RegExp }[] = [
+  {
+    what: 'a policy with an unknown field',
+    spoil: (folder) =>
+      writeFileSync(join(folder, 'policy.yaml'), plainPolicy.replace('    require:', '    requires: { x: 1 }\n    require:')),
+    message: /policy\.yaml:6:\d+.*requires/,
+  },
+  {
+    what: 'a policy with a syntax error',
+    spoil: (folder) => writeFileSync(join(folder, 'policy.yaml'), `${plainPolicy}   - : [\n`),
+    message: /policy\.yaml:\d+:\d+/,
+  },
+  {
+    what: 'a policy whose key file is missing',
+    spoil: (folder) => rmSync(join(folder, 'k.pub')),
+    message: /policy\.yaml:6:\d+.*k\.pub/,
+  },
+  {
+    what: 'a key file that holds no key',
+    spoil: (folder) => writeFileSync(join(folder, 'k.pub'), 'no key'),
+    message: /policy\.yaml:6:\d+.*k\.pub/,
+  },
+  {
+    what: 'a policy that can not be read',
+    spoil(folder) {
+      rmSync(join(folder, 'policy.yaml'));
+      mkdirSync(join(folder, 'policy.yaml'));
+    },
+    message: /policy\.yaml/,
+  },
+  {
+    what: 'a profile that can not be had',
+    spoil: (folder) =>
+      writeFileSync(
+        join(folder, 'profile.yaml'),
+        'apiVersion: portcullis.dev/v1alpha1\nkind: EntitlementProfile\nmetadata: { name: p }\nentitlements: [network.everything]\n',
+      ),
+    message: /profile\.yaml:4:\d+.*network\.everything/,
+  },
+];
+
+describe('a daemon that starts without a valid policy', () => {
+  let stage: Stage;
+  let reference = '';
+  before(async () => {
+    stage = await openStage({ policy: plainPolicy.replace('require', 'requires') });
+    ({ reference } = await stage.publish('app/a:1'));
+  });
+  after(() => stage.close());
+
+  it('serves, says so, and denies everything new', async () => {
+    const condition = await policyCondition(stage);
+    assert.equal(condition.status, false);
+    assert.equal(condition.reason, 'NoValidPolicy');
+    assert.match(condition.message, /policy\.yaml:6:5/);
+    const { status } = await stage.daemon.cri.runtime.status({});
+    assert.ok(status?.conditions.filter(({ type }) => type !== 'PolicyReady').every((one) => one.status));
+    const { code, kind, failure } = await failureOf(stage.pull(reference));
+    assert.equal(code, 'IMAGES_NO_POLICY');
+    assert.equal(kind, 'denied');
+    assert.equal(failure.prefix, 'SignatureValidationFailed');
+    assert.deepEqual((await stage.daemon.cri.image.listImages({})).images, []);
+  });
+
+  it('works after the policy is corrected and SIGHUP sent', async () => {
+    stage.writePolicy(plainPolicy);
+    await stage.daemon.reload();
+    assert.deepEqual(await policyCondition(stage), { type: 'PolicyReady', status: true, reason: '', message: '' });
+    await expectServing(stage, await stage.pull(reference));
+  });
+
+  for (const { what, spoil, message } of broken) {
+    it(`keeps the old revision when it is sent ${what}`, async () => {
+      const { policy } = stage.folders;
+      const kept = `${policy}.kept`;
+      renameSync(policy, kept);
+      mkdirSync(policy);
+      for (const name of ['k.pub', 'policy.yaml']) writeFileSync(join(policy, name), readFileSync(join(kept, name)));
+      spoil(policy);
+      await stage.daemon.reload();
+      const condition = await policyCondition(stage);
+      assert.equal(condition.status, false);
+      assert.equal(condition.reason, 'ReloadFailed');
+      assert.match(condition.message, message);
+      assert.match(condition.message, / \[(TRUST|ENTITLEMENTS)_\w+\]$/);
+      // What was admitted still is, by the old revision.
+      await expectServing(stage, await stage.pull(reference));
+      rmSync(policy, { recursive: true });
+      renameSync(kept, policy);
+      await stage.daemon.reload();
+      assert.equal((await policyCondition(stage)).status, true);
+    });
+  }
+
+  it('narrows at once: what the new policy denies is denied, running pods go on', async () => {
+    const image = await stage.pull(reference);
+    const pod = await runPod(stage, 'narrow');
+    const id = await createContainer(stage, pod, { image, reference, command: ['sleep', '600'] });
+    stage.writePolicy(plainPolicy.replace('good.test/**', 'other.test/**'));
+    await stage.daemon.reload();
+    await stage.daemon.cri.runtime.startContainer({ containerId: id });
+    assert.equal((await failureOf(createContainer(stage, pod, { image, reference, name: 'second' }))).code, 'IMAGES_DENIED');
+    assert.equal((await failureOf(stage.pull(reference))).code, 'IMAGES_DENIED');
+    stage.writePolicy(plainPolicy);
+    await stage.daemon.reload();
+    await removePod(stage, pod);
+  });
+});
+
+describe('a daemon whose policy is nowhere', () => {
+  it('serves and denies', async () => {
+    const stage = await openStage({ flags: ['--policy', '/nonexistent/policy'] });
+    try {
+      const condition = await policyCondition(stage);
+      assert.equal(condition.status, false);
+      assert.match(condition.message, /\/nonexistent\/policy/);
+      const { reference } = await stage.publish('app/a:1');
+      assert.equal((await failureOf(stage.pull(reference))).code, 'IMAGES_NO_POLICY');
+    } finally {
+      await stage.close();
+    }
+  });
+});
