@@ -60,8 +60,9 @@ async function tellApart(keep: boolean): Promise<number> {
   story.say('Portcullis: nothing crosses until it is verified.');
   let held = false;
   try {
-    await tell(story, folder, (action) => undos.push(action), keep);
+    const lookAt = await tell(story, folder, (action) => undos.push(action), keep);
     held = story.close();
+    if (keep) story.say('', ...lookAt.map((line) => `  ${line}`));
   } catch (thrown) {
     held = story.close() && false;
     // The story has shown what a step found; anything else is a defect of the story.

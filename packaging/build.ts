@@ -3,7 +3,7 @@
  * share in chunks beside them, and declarations in dist/types. Native code (koffi) stays outside.
  */
 import { spawnSync } from 'node:child_process';
-import { globSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { globSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { build } from 'esbuild';
 
@@ -20,8 +20,10 @@ const entries = {
 /** CommonJS packages call `require` for Node's own modules. */
 const banner = "import { createRequire as __createRequire } from 'node:module';\nconst require = __createRequire(import.meta.url);";
 
-/** Bundles into `outdir`, which is emptied first. Throws esbuild's failure when a source does not build. */
-export async function bundle(outdir: string): Promise<void> {
+/** Bundles into `outdir`, which is replaced as a whole. Throws esbuild's failure when a source does not build. */
+export async function bundle(folder: string): Promise<void> {
+  // A command that runs from the old bundle still loads its chunks while this one is made.
+  const outdir = `${folder}.new`;
   const workers = globSync('{base,trust,entitlements,cni-plugins,runtime}/**/*.worker.ts', { cwd: root });
   rmSync(outdir, { recursive: true, force: true });
   await build({
@@ -50,6 +52,8 @@ export async function bundle(outdir: string): Promise<void> {
     writeFileSync(join(outdir, 'workers', `${name}.js`), `import '../${name}.js';\n`);
   }
   writeFileSync(join(outdir, 'portcullisd.js'), "process.argv.splice(2, 0, 'daemon');\nawait import('./portcullis.js');\n");
+  rmSync(folder, { recursive: true, force: true });
+  renameSync(outdir, folder);
 }
 
 /** Writes the declarations of the four library doors into `outdir`/types. */
@@ -67,6 +71,6 @@ if (import.meta.main) {
   const started = performance.now();
   const outdir = join(root, 'dist');
   await bundle(outdir);
-  declarations(outdir);
+  if (!process.argv.includes('--bundle-only')) declarations(outdir);
   process.stdout.write(`dist/ built in ${((performance.now() - started) / 1000).toFixed(1)} s\n`);
 }

@@ -3,13 +3,8 @@ import { containerConfig, podConfig, readPage } from './pod.ts';
 import type { Scene } from './scene.ts';
 import { kernelTraces, newTraces } from './traces.ts';
 
-/** Without --keep: the daemon stops and leaves nothing. With it: the pod runs again, and the endpoint stays. */
-export async function tellEnd(scene: Scene, keep: boolean): Promise<void> {
-  if (keep) await tellKept(scene);
-  else await tellStopped(scene);
-}
-
-async function tellStopped({ story, setting, daemon, untouched, image }: Scene): Promise<void> {
+/** The daemon stops and leaves nothing. */
+export async function tellStopped({ story, setting, daemon, untouched, image }: Scene): Promise<void> {
   await story.step('RemoveImage', async () => {
     await daemon.cri.image.removeImage({ image: { image: image.manifestDigest } });
     const { images } = await daemon.cri.image.listImages({});
@@ -27,7 +22,8 @@ async function tellStopped({ story, setting, daemon, untouched, image }: Scene):
   );
 }
 
-async function tellKept({ story, setting, daemon, reference }: Scene): Promise<void> {
+/** With --keep: the pod runs again, and the endpoint stays. Returns how to look at it. */
+export async function tellKept({ story, setting, daemon, reference }: Scene): Promise<readonly string[]> {
   story.chapter('It stays, for you to look at');
   const config = podConfig(setting, 'web');
   const { runtime } = daemon.cri;
@@ -37,7 +33,7 @@ async function tellKept({ story, setting, daemon, reference }: Scene): Promise<v
       const { podSandboxId } = await runtime.runPodSandbox({ config });
       const { containerId } = await runtime.createContainer({
         podSandboxId,
-        config: containerConfig(reference, reference),
+        config: containerConfig(reference, reference, config),
         sandboxConfig: config,
       });
       await runtime.startContainer({ containerId });
@@ -48,14 +44,11 @@ async function tellKept({ story, setting, daemon, reference }: Scene): Promise<v
     },
     (address) => `http://${address}:8080/`,
   );
-  story.say(
-    '',
-    `  export CONTAINER_RUNTIME_ENDPOINT=unix://${setting.socket}`,
-    '  crictl pods; crictl ps; crictl images',
-    `  crictl pull ${reference.replace(/:1$/, ':forged')}        refused`,
-    '',
-    `  portcullis ps --socket ${setting.socket}`,
-    `  nsenter --target ${process.pid} --net sh                    its network`,
-    `  kill ${process.pid}                                         stops it and removes everything`,
-  );
+  return [
+    `export CONTAINER_RUNTIME_ENDPOINT=unix://${setting.socket}`,
+    'crictl pods; crictl ps; crictl images',
+    `crictl pull ${reference.replace(/:1$/, ':forged')}     is refused`,
+    `nsenter --target ${process.pid} --net     enters its network; portcullis ps --socket ${setting.socket}`,
+    `kill ${process.pid}     stops it and removes everything`,
+  ];
 }

@@ -17,19 +17,28 @@ const namespaceOptions = { network: 0, pid: 1, ipc: 0 } as const;
 
 /** The pod as a kubelet would ask for it; the same object goes to crictl as JSON. */
 export function podConfig(setting: Setting, name: string) {
+  const uid = randomUUID();
   return {
-    metadata: { name, uid: randomUUID(), namespace: podNamespace, attempt: 0 },
+    metadata: { name, uid, namespace: podNamespace, attempt: 0 },
     hostname: name,
     logDirectory: join(setting.logs, name),
-    labels: { app: name },
+    labels: podLabels(name, uid),
     annotations: { 'portcullis.dev/profile': profileName },
     linux: { cgroupParent: setting.cgroupParent, securityContext: { namespaceOptions } },
   };
 }
 
-export function containerConfig(reference: string, imageRef: string) {
+export type PodConfig = ReturnType<typeof podConfig>;
+
+/** The labels by which crictl and a kubelet know pods and containers again. */
+function podLabels(name: string, uid: string): Record<string, string> {
+  return { 'io.kubernetes.pod.name': name, 'io.kubernetes.pod.namespace': podNamespace, 'io.kubernetes.pod.uid': uid };
+}
+
+export function containerConfig(reference: string, imageRef: string, pod: PodConfig) {
   return {
     metadata: { name: 'server', attempt: 0 },
+    labels: { ...podLabels(pod.metadata.name, pod.metadata.uid), 'io.kubernetes.container.name': 'server' },
     image: { image: imageRef, userSpecifiedImage: reference },
     logPath: 'server/0.log',
     linux: {

@@ -16,7 +16,7 @@ export async function tellRun(scene: Scene, imageRef: string): Promise<void> {
   story.chapter('It runs, with a profile');
   const { podSandboxId } = await story.step('RunPodSandbox', () => runtime.runPodSandbox({ config }));
   const { containerId } = await story.step('CreateContainer: decided again, for this namespace', () =>
-    runtime.createContainer({ podSandboxId, config: containerConfig(reference, imageRef), sandboxConfig: config }),
+    runtime.createContainer({ podSandboxId, config: containerConfig(reference, imageRef, config), sandboxConfig: config }),
   );
   await story.step('StartContainer', () => runtime.startContainer({ containerId }));
   const { status } = await runtime.podSandboxStatus({ podSandboxId });

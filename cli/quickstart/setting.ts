@@ -34,7 +34,6 @@ kind: TrustPolicy
 default: deny
 rules:
   - images: ["${registryHost}/shop/**"]
-    namespaces: ["${podNamespace}"]
     require:
       cosign: { key: shop.pub }
     entitlements: { ceiling: ${profileName} }

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { parseReference } from '../../base/distribution/index.ts';
 import { openRegistries, signReference } from '../../trust/index.ts';
 import { startDaemon } from './daemon.ts';
-import { tellEnd } from './ending.ts';
+import { tellKept, tellStopped } from './ending.ts';
 import { buildWebImage } from './image.ts';
 import { expectRefusal, shortDigest, tellRefusal } from './refusal.ts';
 import { pushImage, transplantSignature } from './push.ts';
@@ -19,8 +19,8 @@ import { expect } from './expect.ts';
 /** What must be undone when the story ends, wherever it ends; last first. */
 export type Undo = (action: () => Promise<unknown>) => void;
 
-/** Tells the whole story. Throws at the first step that does not hold. */
-export async function tell(story: Story, folder: string, undo: Undo, keep: boolean): Promise<Scene> {
+/** Tells the whole story, and returns how to look at what stays (`keep`). Throws at the first step that does not hold. */
+export async function tell(story: Story, folder: string, undo: Undo, keep: boolean): Promise<readonly string[]> {
   story.chapter('A world of its own');
   const registry = await story.step(
     'a real registry, on loopback, in a network namespace of its own',
@@ -78,8 +78,9 @@ export async function tell(story: Story, folder: string, undo: Undo, keep: boole
   await tellTransplanted(scene);
 
   await tellRun(scene, imageRef);
-  await tellEnd(scene, keep);
-  return scene;
+  if (keep) return tellKept(scene);
+  await tellStopped(scene);
+  return [];
 }
 
 function pull({ daemon, setting }: Scene, reference: string) {
