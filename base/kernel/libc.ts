@@ -1,8 +1,11 @@
 import koffi from 'koffi';
 
-/** C types that the calls of this room use. `str` arguments must pass {@link cString} first; `void *` takes a Buffer or null. */
-type CType = 'int' | 'uint' | 'long' | 'ulong' | 'int64' | 'uint64' | 'size_t' | 'str' | 'void *';
-type CValue = number | bigint | string | Uint8Array | null;
+/**
+ * C types that the calls of this room use. `str` arguments must pass {@link cString} first; `void *` takes a Buffer or null;
+ * `str *` is a list of strings that ends with null, as argv does.
+ */
+type CType = 'int' | 'uint' | 'long' | 'ulong' | 'int64' | 'uint64' | 'size_t' | 'str' | 'str *' | 'void *';
+type CValue = number | bigint | string | Uint8Array | readonly (string | null)[] | null;
 
 let library: ReturnType<typeof koffi.load> | undefined;
 

@@ -1,0 +1,101 @@
+import { cString, checked, kernelError, uninterrupted } from './errno.ts';
+import { glibc } from './libc.ts';
+
+const c = {
+  posixSpawn: glibc('posix_spawn', 'int', ['void *', 'str', 'void *', 'void *', 'str *', 'str *']),
+  actionsInit: glibc('posix_spawn_file_actions_init', 'int', ['void *']),
+  actionsDestroy: glibc('posix_spawn_file_actions_destroy', 'int', ['void *']),
+  addDup2: glibc('posix_spawn_file_actions_adddup2', 'int', ['void *', 'int', 'int']),
+  addOpen: glibc('posix_spawn_file_actions_addopen', 'int', ['void *', 'int', 'str', 'int', 'uint']),
+  addCloseFrom: glibc('posix_spawn_file_actions_addclosefrom_np', 'int', ['void *', 'int']),
+  addChdir: glibc('posix_spawn_file_actions_addchdir_np', 'int', ['void *', 'str']),
+  attrInit: glibc('posix_spawnattr_init', 'int', ['void *']),
+  attrDestroy: glibc('posix_spawnattr_destroy', 'int', ['void *']),
+  attrFlags: glibc('posix_spawnattr_setflags', 'int', ['void *', 'int']),
+  attrMask: glibc('posix_spawnattr_setsigmask', 'int', ['void *', 'void *']),
+  attrDefault: glibc('posix_spawnattr_setsigdefault', 'int', ['void *', 'void *']),
+  waitpid: glibc('waitpid', 'int', ['int', 'void *', 'int']),
+  pipe2: glibc('pipe2', 'int', ['void *', 'int']),
+};
+
+// Room for glibc's opaque structures (80 and 336 bytes on 64-bit Linux: spawn.h) and for sigset_t (128 bytes).
+const actionsSize = 128;
+const attributesSize = 512;
+const signalSetSize = 128;
+const POSIX_SPAWN_SETSIGDEF = 0x04;
+const POSIX_SPAWN_SETSIGMASK = 0x08;
+const O_RDWR = 2;
+const O_CLOEXEC = 0o2000000;
+const WNOHANG = 1;
+
+export interface SpawnedProcess {
+  /** Absolute: no search along PATH. */
+  readonly path: string;
+  /** argv, the program's own name first. */
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly cwd?: string;
+  /** What the child finds at 0, 1, 2 …: a descriptor of ours, or `null` for /dev/null. It inherits nothing else. */
+  readonly descriptors: readonly (number | null)[];
+}
+
+/**
+ * posix_spawn(3): starts a program without copying this process's page tables (fork of a large process blocks its thread for
+ * milliseconds). The child has default signal dispositions and an empty signal mask. The caller must reap it: {@link reapProcess}.
+ * @returns the pid
+ * @throws KERNEL_<ERRNO>, of the exec as well
+ */
+export function spawnProcess(process: SpawnedProcess): number {
+  const actions = Buffer.alloc(actionsSize);
+  const attributes = Buffer.alloc(attributesSize);
+  const ok = (result: number, call: string): void => {
+    if (result !== 0) throw kernelError(result, call, process.path);
+  };
+  ok(c.actionsInit(actions), 'posix_spawn_file_actions_init');
+  ok(c.attrInit(attributes), 'posix_spawnattr_init');
+  try {
+    if (process.cwd !== undefined) ok(c.addChdir(actions, cString(process.cwd, 'posix_spawn')), 'posix_spawn_file_actions_addchdir_np');
+    for (const [target, source] of process.descriptors.entries()) {
+      if (source === null) ok(c.addOpen(actions, target, '/dev/null', O_RDWR, 0), 'posix_spawn_file_actions_addopen');
+      // Also right when the numbers are equal: glibc then takes the close-on-exec mark away.
+      else ok(c.addDup2(actions, source, target), 'posix_spawn_file_actions_adddup2');
+    }
+    // Ours are close-on-exec; what a library or the starter of this process left open is not.
+    ok(c.addCloseFrom(actions, process.descriptors.length), 'posix_spawn_file_actions_addclosefrom_np');
+    const everySignal = Buffer.alloc(signalSetSize, 0xff);
+    ok(c.attrMask(attributes, Buffer.alloc(signalSetSize)), 'posix_spawnattr_setsigmask');
+    ok(c.attrDefault(attributes, everySignal), 'posix_spawnattr_setsigdefault');
+    ok(c.attrFlags(attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK), 'posix_spawnattr_setflags');
+    const environment = Object.entries(process.env).flatMap(([key, value]) => (value === undefined ? [] : [cString(`${key}=${value}`, 'posix_spawn')]));
+    const pid = Buffer.alloc(4);
+    ok(c.posixSpawn(pid, cString(process.path, 'posix_spawn'), actions, attributes, [...process.argv.map((argument) => cString(argument, 'posix_spawn')), null], [...environment, null]), 'posix_spawn');
+    return pid.readInt32LE(0);
+  } finally {
+    c.actionsDestroy(actions);
+    c.attrDestroy(attributes);
+  }
+}
+
+/** How a process ended: its exit code, or the signal that killed it. */
+export type ProcessEnd = { readonly code: number } | { readonly signal: number };
+
+/**
+ * waitpid(2), without waiting: the end of a child of this process, once; undefined while it lives.
+ * @throws KERNEL_ECHILD when it is no child of ours, or was reaped before
+ */
+export function reapProcess(pid: number): ProcessEnd | undefined {
+  const status = Buffer.alloc(4);
+  const reaped = uninterrupted(() => c.waitpid(pid, status, WNOHANG), 'waitpid', String(pid));
+  if (reaped === 0) return undefined;
+  const value = status.readInt32LE(0);
+  // Encoding: sys/wait.h.
+  const signal = value & 0x7f;
+  return signal === 0 ? { code: (value >> 8) & 0xff } : { signal };
+}
+
+/** pipe2(2), both ends close-on-exec. */
+export function openPipe(): { readonly read: number; readonly write: number } {
+  const ends = Buffer.alloc(8);
+  checked(c.pipe2(ends, O_CLOEXEC), 'pipe2', '');
+  return { read: ends.readInt32LE(0), write: ends.readInt32LE(4) };
+}

@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict';
+import { Socket } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { after, before, test } from 'node:test';
+import { closeFd, openPipe } from '../kernel/index.ts';
+import { startChild, startReactor } from './index.ts';
+import type { Reactor } from './index.ts';
+
+let reactor: Reactor;
+before(async () => (reactor = await startReactor()));
+after(() => reactor.close());
+
+// An idle reactor holds no process: the test does.
+const hold = setInterval(() => undefined, 1_000);
+after(() => clearInterval(hold));
+
+function shell(script: string, descriptors: (number | null)[] = [null, null, null], cwd?: string): ReturnType<typeof startChild> {
+  return startChild(reactor, { path: '/bin/sh', argv: ['sh', '-c', script], env: { PATH: '/usr/bin:/bin', GREETING: 'hello' }, descriptors, ...(cwd !== undefined && { cwd }) });
+}
+
+test('exit codes and signals are told, and the child is reaped', async () => {
+  assert.equal(await shell('exit 7').exited, 7);
+  const sleeper = shell('exec sleep 60');
+  sleeper.kill(9);
+  assert.equal(await sleeper.exited, 137);
+  sleeper.kill(9);
+  assert.throws(() => process.kill(sleeper.pid, 0), { code: 'ESRCH' });
+});
+
+test('a child gets the descriptors that were named, the environment and the folder, and nothing else', async () => {
+  const pipe = openPipe();
+  const spare = openPipe();
+  const child = shell('echo "$GREETING $(pwd)"; exec readlink /proc/self/fd/3', [null, pipe.write, null, pipe.write], '/usr');
+  closeFd(pipe.write);
+  const output = await text(new Socket({ fd: pipe.read, readable: true, writable: false }));
+  assert.equal(await child.exited, 0);
+  assert.match(output, /^hello \/usr\npipe:/);
+  const listing = openPipe();
+  const list = startChild(reactor, { path: '/bin/ls', argv: ['ls', '/proc/self/fd'], env: {}, descriptors: [null, listing.write, null] });
+  closeFd(listing.write);
+  // The last one is the folder that ls reads.
+  assert.equal(await text(new Socket({ fd: listing.read, readable: true, writable: false })), '0\n1\n2\n3\n');
+  assert.equal(await list.exited, 0);
+  closeFd(spare.read);
+  closeFd(spare.write);
+});
+
+test('signals are at their defaults and none is blocked, whatever this process does with them', async () => {
+  const pipe = openPipe();
+  const child = startChild(reactor, { path: '/bin/cat', argv: ['cat', '/proc/self/status'], env: {}, descriptors: [null, pipe.write, null] });
+  closeFd(pipe.write);
+  const status = await text(new Socket({ fd: pipe.read, readable: true, writable: false }));
+  assert.equal(await child.exited, 0);
+  assert.match(status, /^SigBlk:\s+0+$/m);
+  assert.match(status, /^SigIgn:\s+0+$/m);
+});
+
+test('a program that can not be started is an error of the call', () => {
+  assert.throws(() => startChild(reactor, { path: '/nonexistent', argv: ['x'], env: {}, descriptors: [] }), { code: 'KERNEL_ENOENT' });
+  assert.throws(() => startChild(reactor, { path: '/etc/passwd', argv: ['x'], env: {}, descriptors: [] }), { code: 'KERNEL_EACCES' });
+});
+
+test('many at once', async () => {
+  const codes = await Promise.all(Array.from({ length: 50 }, (_, index) => shell(`exit ${index}`).exited));
+  assert.deepEqual(codes, Array.from({ length: 50 }, (_, index) => index));
+});
