@@ -6,6 +6,7 @@ import { isMountpoint, startKernelWorker } from '../base/kernel/index.ts';
 import { createLogger } from '../base/log/index.ts';
 import type { Logger } from '../base/log/index.ts';
 import { startReactor } from '../base/reactor/index.ts';
+import type { Reactor } from '../base/reactor/index.ts';
 import { openDatabase } from '../base/storage/index.ts';
 import { createNetworkEngine } from '../cni-plugins/index.ts';
 import { detectKernel } from '../entitlements/index.ts';
@@ -61,11 +62,11 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
   await Promise.all([config.state, folders.pods].map((folder) => chmod(folder, 0o711)));
   const release = await claimFolder(join(config.root, 'daemon.json'));
 
-  const [kernel, reactor, database, handlers, policy] = await Promise.all([
+  const reactor = await startReactor();
+  const [kernel, database, handlers, policy] = await Promise.all([
     startKernelWorker(),
-    startReactor(),
     openDatabase({ path: join(config.root, 'state.db'), migrations: stateMigrations }),
-    openHandlers(config, folders.oci, log),
+    openHandlers(config, reactor, folders.oci, log),
     openPolicy(config.policy, log),
   ]);
   const network = await createNetworkEngine({
@@ -103,6 +104,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     lock,
     log,
     effects: createContainerEffects({
+      reactor,
       stateDir: config.state,
       conmon: await findProgram('conmon'),
       folders: { exits: join(config.root, 'exits'), attach: folders.attach },
@@ -191,23 +193,31 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       await pool.close();
       await network.close({ removeAll: true });
       await images.close();
-      if (sandboxRecords.list().length === 0) await removeCgroups(cgroups, ['/portcullis']);
-      await Promise.all([registries.close(), database.close(), reactor.close(), kernel.close()]);
+      const idle = sandboxRecords.list().length === 0;
+      if (idle) await removeCgroups(cgroups, ['/portcullis']);
+      await Promise.all([registries.close(), database.close(), kernel.close()]);
       await release();
-      await leaveMountNamespace();
+      // The namespaces and root file systems of pods that go on are mounted below.
+      if (idle) await leaveMountNamespace(reactor);
+      await reactor.close();
       log.info({}, 'stopped');
     },
   };
 }
 
 /** Every configured handler that answers, by name, and the default one under the empty name as well. */
-async function openHandlers(config: DaemonConfig, stateDir: string, log: Logger): Promise<ReadonlyMap<string, RuntimeHandler>> {
+async function openHandlers(
+  config: DaemonConfig,
+  reactor: Reactor,
+  stateDir: string,
+  log: Logger,
+): Promise<ReadonlyMap<string, RuntimeHandler>> {
   const handlers = new Map<string, RuntimeHandler>();
   for (const [name, { path }] of Object.entries(config.runtimes)) {
     const own = join(stateDir, name);
     await mkdir(own, { recursive: true, mode: 0o700 });
     try {
-      handlers.set(name, await openRuntimeHandler({ name, path, stateDir: own }));
+      handlers.set(name, await openRuntimeHandler({ reactor, name, path, stateDir: own }));
     } catch (cause) {
       if (name === config.defaultRuntime) throw cause;
       log.warn({ handler: name, path, cause: reasonOf(cause) }, 'this runtime handler can not be used');

@@ -6,6 +6,7 @@ import type { Kernel } from '../../base/kernel/index.ts';
 import { closeFd, pidfdOpen, pidfdSendSignal } from '../../base/kernel/index.ts';
 import { processIdentity, sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
+import type { Reactor } from '../../base/reactor/index.ts';
 import type { NetworkEngine } from '../../cni-plugins/index.ts';
 import { NamespaceMode } from '../cri/contract/contract.types.ts';
 import type { ImageStore } from '../images/types.ts';
@@ -31,6 +32,7 @@ import type { ContainerEffects } from './service.ts';
 import { signalNumber } from './stop-signal.ts';
 
 export interface EffectParts {
+  readonly reactor: Reactor;
   readonly stateDir: string;
   readonly conmon: string;
   readonly folders: MonitorFolders;
@@ -86,6 +88,7 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
       if (record.logPath !== '') await mkdir(dirname(record.logPath), { recursive: true, mode: 0o755 });
       const { config } = record;
       return createMonitored({
+        reactor: parts.reactor,
         conmon: parts.conmon,
         handler: handlerOf(record),
         id: record.id,
@@ -134,6 +137,7 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
     exec: async (record, command, timeoutMs, signal) => {
       const spec = JSON.parse(await readFile(join(bundle(record.id), 'config.json'), 'utf8')) as OciSpec;
       return execSync({
+        reactor: parts.reactor,
         handler: handlerOf(record),
         id: record.id,
         process: { ...spec.process, terminal: false, args: command },

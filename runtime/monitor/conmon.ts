@@ -1,8 +1,10 @@
-import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Duplex } from 'node:stream';
-import { PortcullisError } from '../../base/errors/index.ts';
+import { Socket } from 'node:net';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { closeFd, openPipe } from '../../base/kernel/index.ts';
+import { startChild } from '../../base/reactor/index.ts';
+import type { Child, Reactor } from '../../base/reactor/index.ts';
 import { processIdentity } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
@@ -20,12 +22,15 @@ export interface MonitoredContainer {
 }
 
 const createTimeoutMs = 120_000;
+const SIGKILL = 9;
 
 /**
  * Starts conmon, which runs the runtime's `create` and stays. Resolves when the first process exists and waits for its start.
  * @throws PortcullisError RUNTIME_CREATE_FAILED with what the runtime said, RUNTIME_MONITOR_FAILED
  */
 export async function createMonitored(input: {
+  readonly reactor: Reactor;
+  /** Absolute path. */
   readonly conmon: string;
   readonly handler: RuntimeHandler;
   readonly id: string;
@@ -56,13 +61,7 @@ export async function createMonitored(input: {
     ...(input.terminal ? ['--terminal'] : []),
     ...(input.stdin ? ['--stdin'] : []),
   ];
-  // cwd: conmon leaves its `oom` mark in its working folder. Standard streams must be nobody's pipe: conmon outlives us.
-  const child = spawn(input.conmon, args, {
-    cwd: bundle,
-    stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
-    env: { PATH: process.env['PATH'], _OCI_SYNCPIPE: '3' },
-  });
-  const report = await reportOf(child.stdio[3] as Duplex, child, id);
+  const report = await startAndHear(input.reactor, input.conmon, args, bundle, id);
   if (report.pid <= 0) throw createFailed(id, handler.path, report.message);
   const init = processIdentity(report.pid);
   const monitor = processIdentity(Number(await readFile(monitorPidFile, 'utf8')));
@@ -71,34 +70,50 @@ export async function createMonitored(input: {
   return { init, monitor };
 }
 
-/** conmon writes one line of JSON: the pid, or -1 with the runtime's own words. */
-function reportOf(pipe: Duplex, child: ReturnType<typeof spawn>, id: string): Promise<{ pid: number; message: string }> {
-  return new Promise((resolve, reject) => {
-    let text = '';
-    const settle = (act: () => void): void => {
-      clearTimeout(timer);
-      pipe.destroy();
-      act();
-    };
-    const timer = setTimeout(() => {
-      child.kill('SIGKILL');
-      settle(() =>
-        reject(monitorFailed(id, `no answer in ${createTimeoutMs / 1000} s`, 'see whether the machine is overloaded, then retry')),
-      );
+/** conmon writes one line of JSON to descriptor 3: the pid, or -1 with the runtime's own words. */
+async function startAndHear(
+  reactor: Reactor,
+  conmon: string,
+  args: readonly string[],
+  bundle: string,
+  id: string,
+): Promise<{ readonly pid: number; readonly message: string }> {
+  const pipe = openPipe();
+  const socket = new Socket({ fd: pipe.read, readable: true, writable: false });
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    let child: Child;
+    try {
+      // cwd: conmon leaves its `oom` mark in its working folder. Standard streams must be nobody's pipe: conmon outlives us.
+      child = startChild(reactor, {
+        path: conmon,
+        argv: ['conmon', ...args],
+        env: { PATH: process.env['PATH'], _OCI_SYNCPIPE: '3' },
+        cwd: bundle,
+        descriptors: [null, null, null, pipe.write],
+      });
+    } catch (cause) {
+      throw monitorFailed(id, reasonOf(cause), 'install conmon (`portcullis doctor --fix`)');
+    } finally {
+      closeFd(pipe.write);
+    }
+    timer = setTimeout(() => {
+      child.kill(SIGKILL);
+      socket.destroy(monitorFailed(id, `no answer in ${createTimeoutMs / 1000} s`, 'see whether the machine is overloaded, then retry'));
     }, createTimeoutMs);
-    child.once('error', (cause) => settle(() => reject(monitorFailed(id, cause.message, 'install conmon (`portcullis doctor --fix`)'))));
-    pipe.setEncoding('utf8');
-    pipe.on('data', (chunk: string) => {
-      text += chunk;
-      if (!text.includes('\n')) return;
+    let text = '';
+    socket.setEncoding('utf8');
+    for await (const chunk of socket) {
+      text += chunk as string;
+      if (!text.includes('\n')) continue;
       const line = JSON.parse(text.slice(0, text.indexOf('\n'))) as { pid?: number; data?: number; message?: string };
-      settle(() => resolve({ pid: line.pid ?? line.data ?? -1, message: line.message ?? '' }));
-    });
-    pipe.once('error', (cause) => settle(() => reject(monitorFailed(id, cause.message, 'retry'))));
-    pipe.once('end', () =>
-      settle(() => reject(monitorFailed(id, 'conmon ended without a word', 'see the system log; check conmon with `portcullis doctor`'))),
-    );
-  });
+      return { pid: line.pid ?? line.data ?? -1, message: line.message ?? '' };
+    }
+    throw monitorFailed(id, 'conmon ended without a word', 'see the system log; check conmon with `portcullis doctor`');
+  } finally {
+    clearTimeout(timer);
+    socket.destroy();
+  }
 }
 
 function createFailed(id: string, runtime: string, said: string): PortcullisError {

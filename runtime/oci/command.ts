@@ -1,5 +1,8 @@
-import { spawn } from 'node:child_process';
-import { PortcullisError } from '../../base/errors/index.ts';
+import { basename } from 'node:path';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { startChild } from '../../base/reactor/index.ts';
+import type { Child, Reactor } from '../../base/reactor/index.ts';
+import { openOutput } from './output.ts';
 
 export interface CommandResult {
   readonly exitCode: number;
@@ -7,59 +10,59 @@ export interface CommandResult {
   readonly stderr: string;
 }
 
+const SIGKILL = 9;
+const outputLimit = 64 * 1024;
+/** What a command wrote before its end is in the pipe already; what its children write later is nobody's. */
+const drainMs = 5;
+
 /**
  * Runs a short program to its end. Waits for its exit and not for the end of its output: a runtime's children may hold the pipes for ever.
+ * @param program an absolute path
  * @param options.timeoutMs then SIGKILL, and RUNTIME_COMMAND_TIMEOUT
  * @throws PortcullisError RUNTIME_COMMAND_NOT_STARTED | RUNTIME_COMMAND_TIMEOUT
  */
-export function runCommand(
+export async function runCommand(
+  reactor: Reactor,
   program: string,
   args: readonly string[],
-  options: { readonly timeoutMs?: number; readonly cwd?: string } = {},
+  options: { readonly timeoutMs?: number } = {},
 ): Promise<CommandResult> {
   const timeoutMs = options.timeoutMs ?? 30_000;
-  return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], ...(options.cwd !== undefined && { cwd: options.cwd }) });
-    const output = { stdout: '', stderr: '' };
-    for (const stream of ['stdout', 'stderr'] as const) {
-      child[stream].setEncoding('utf8');
-      child[stream].on('data', (text: string) => {
-        if (output[stream].length < 65_536) output[stream] += text;
-      });
-    }
-    let timedOut = false;
-    const timer = setTimeout(() => {
+  const [stdout, stderr] = [openOutput(outputLimit), openOutput(outputLimit)];
+  let timedOut = false;
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    const child = start(reactor, program, args, [null, stdout.write, stderr.write]);
+    stdout.closeWrite();
+    stderr.closeWrite();
+    timer = setTimeout(() => {
       timedOut = true;
-      child.kill('SIGKILL');
+      child.kill(SIGKILL);
     }, timeoutMs);
-    child.once('error', (cause) => {
-      clearTimeout(timer);
-      reject(failed('RUNTIME_COMMAND_NOT_STARTED', program, args, cause.message, 'check that the program is installed and executable'));
-    });
-    child.once('exit', (code, signal) => {
-      clearTimeout(timer);
-      // What was written before the exit is in the pipe already: one turn reads it.
-      setImmediate(() => {
-        child.stdout.destroy();
-        child.stderr.destroy();
-        if (timedOut)
-          reject(
-            failed(
-              'RUNTIME_COMMAND_TIMEOUT',
-              program,
-              args,
-              `no answer in ${timeoutMs} ms`,
-              'see whether the machine is overloaded, then retry',
-            ),
-          );
-        else resolve({ exitCode: code ?? 128 + signalNumber(signal), ...output });
-      });
-    });
-  });
+    const exitCode = await child.exited;
+    await Promise.all([stdout.ended(drainMs), stderr.ended(drainMs)]);
+    if (timedOut)
+      throw failed(
+        'RUNTIME_COMMAND_TIMEOUT',
+        program,
+        args,
+        `no answer in ${timeoutMs} ms`,
+        'see whether the machine is overloaded, then retry',
+      );
+    return { exitCode, stdout: stdout.bytes().toString('utf8'), stderr: stderr.bytes().toString('utf8') };
+  } finally {
+    clearTimeout(timer);
+    stdout.close();
+    stderr.close();
+  }
 }
 
-function signalNumber(signal: NodeJS.Signals | null): number {
-  return signal === 'SIGKILL' ? 9 : signal === 'SIGTERM' ? 15 : 1;
+function start(reactor: Reactor, program: string, args: readonly string[], descriptors: readonly (number | null)[]): Child {
+  try {
+    return startChild(reactor, { path: program, argv: [basename(program), ...args], env: process.env, descriptors });
+  } catch (cause) {
+    throw failed('RUNTIME_COMMAND_NOT_STARTED', program, args, reasonOf(cause), 'check that the program is installed and executable');
+  }
 }
 
 function failed(code: string, program: string, args: readonly string[], why: string, fix: string): PortcullisError {

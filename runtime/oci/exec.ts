@@ -1,10 +1,11 @@
-import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Readable } from 'node:stream';
-import { PortcullisError } from '../../base/errors/index.ts';
+import { PortcullisError, asPortcullisError } from '../../base/errors/index.ts';
 import { processIdentity, sameProcess } from '../../base/process/index.ts';
+import { startChild } from '../../base/reactor/index.ts';
+import type { Reactor } from '../../base/reactor/index.ts';
+import { openOutput } from './output.ts';
 import type { RuntimeHandler } from './runtime-handler.ts';
 import type { OciProcess } from './spec.types.ts';
 
@@ -18,6 +19,7 @@ export interface ExecResult {
 const outputLimit = 16 * 1024 * 1024;
 /** How long grandchildren that hold the pipes may keep an answer back after the command's own exit. */
 const drainMs = 1_000;
+const SIGKILL = 9;
 let serial = 0;
 
 /**
@@ -27,6 +29,7 @@ let serial = 0;
  * @throws PortcullisError RUNTIME_EXEC_TIMEOUT (kind deadline), RUNTIME_EXEC_FAILED when the runtime could not start it
  */
 export async function execSync(input: {
+  readonly reactor: Reactor;
   readonly handler: RuntimeHandler;
   readonly id: string;
   readonly process: OciProcess;
@@ -45,66 +48,49 @@ export async function execSync(input: {
   }
 }
 
-function run(input: Parameters<typeof execSync>[0] & { readonly specFile: string; readonly pidFile: string }): Promise<ExecResult> {
-  const { handler, id, specFile, pidFile, timeoutMs } = input;
-  return new Promise((resolve, reject) => {
-    const child = spawn(handler.path, [...handler.globalArgs, 'exec', '--process', specFile, '--pid-file', pidFile, id], {
-      stdio: ['ignore', 'pipe', 'pipe'],
+async function run(input: Parameters<typeof execSync>[0] & { readonly specFile: string; readonly pidFile: string }): Promise<ExecResult> {
+  const { reactor, handler, id, specFile, pidFile, timeoutMs, signal } = input;
+  const [stdout, stderr] = [openOutput(outputLimit), openOutput(outputLimit)];
+  let ending: 'timeout' | 'cancelled' | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  let cancel: (() => void) | undefined;
+  try {
+    const args = [...handler.globalArgs, 'exec', '--process', specFile, '--pid-file', pidFile, id];
+    const child = startChild(reactor, {
+      path: handler.path,
+      argv: [handler.name, ...args],
+      env: process.env,
+      descriptors: [null, stdout.write, stderr.write],
     });
-    const stdout = collect(child.stdout);
-    const stderr = collect(child.stderr);
-    let ending: 'timeout' | 'cancelled' | undefined;
+    stdout.closeWrite();
+    stderr.closeWrite();
     const end = (why: 'timeout' | 'cancelled'): void => {
-      ending = why;
+      ending ??= why;
       // The runtime's own process must live on to reap the command, else a zombie stays in the container for good.
       const found = killGroup(pidFile);
-      setTimeout(() => child.kill('SIGKILL'), found ? drainMs : 0).unref();
+      setTimeout(() => child.kill(SIGKILL), found ? drainMs : 0).unref();
     };
-    const timer = timeoutMs > 0 ? setTimeout(end, timeoutMs, 'timeout') : undefined;
-    const cancel = (): void => end('cancelled');
-    input.signal?.addEventListener('abort', cancel, { once: true });
-    const settle = (code: number | null, signal: NodeJS.Signals | null): void => {
-      clearTimeout(timer);
-      input.signal?.removeEventListener('abort', cancel);
-      child.stdout.destroy();
-      child.stderr.destroy();
-      if (ending !== undefined) reject(execEnded(ending, id, timeoutMs));
-      else resolve({ exitCode: code ?? (signal === 'SIGKILL' ? 137 : 255), stdout: stdout(), stderr: stderr() });
-    };
-    child.once('error', (cause) => {
-      clearTimeout(timer);
-      reject(
-        new PortcullisError({
-          code: 'RUNTIME_EXEC_FAILED',
-          kind: 'internal',
-          attempted: 'run a command in container',
-          on: id.slice(0, 13),
-          why: cause.message,
-          fix: 'check the runtime with `portcullis doctor`',
-          cause,
-        }),
-      );
+    cancel = () => end('cancelled');
+    signal?.addEventListener('abort', cancel, { once: true });
+    if (timeoutMs > 0) timer = setTimeout(end, timeoutMs, 'timeout');
+    const exitCode = await child.exited;
+    await Promise.all([stdout.ended(drainMs), stderr.ended(drainMs)]);
+    if (ending !== undefined) throw execEnded(ending, id, timeoutMs);
+    return { exitCode, stdout: stdout.bytes(), stderr: stderr.bytes() };
+  } catch (cause) {
+    throw asPortcullisError(cause, {
+      code: 'RUNTIME_EXEC_FAILED',
+      kind: 'internal',
+      attempted: 'run a command in container',
+      on: id.slice(0, 13),
+      fix: 'check the runtime with `portcullis doctor`',
     });
-    child.once('exit', (code, signal) => {
-      const late = setTimeout(settle, drainMs, code, signal);
-      child.once('close', () => {
-        clearTimeout(late);
-        settle(code, signal);
-      });
-    });
-  });
-}
-
-function collect(stream: Readable): () => Buffer {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  stream.on('data', (chunk: Buffer) => {
-    const room = outputLimit - size;
-    if (room <= 0) return;
-    chunks.push(chunk.length > room ? chunk.subarray(0, room) : chunk);
-    size += Math.min(chunk.length, room);
-  });
-  return () => Buffer.concat(chunks);
+  } finally {
+    clearTimeout(timer);
+    if (cancel !== undefined) signal?.removeEventListener('abort', cancel);
+    stdout.close();
+    stderr.close();
+  }
 }
 
 /** Kills the command, which leads a process group of its own (the runtime calls setsid). Whether it was there. */

@@ -1,14 +1,20 @@
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { MS_BIND, mount, setPropagation } from '../../base/kernel/index.ts';
+import { currentBootId } from '../../base/process/index.ts';
+import type { Reactor } from '../../base/reactor/index.ts';
 import { runCommand } from './command.ts';
 import { readCgroupMounts } from './cgroups.ts';
 
 const marker = 'PORTCULLIS_OUTER_MOUNTS';
+/** In a folder that was made a mount of its own: where and in which boot. It outlives a killed daemon, so that the next one takes the mount over. */
+const ownMountFile = 'own-mount.json';
 
 interface OuterNamespace {
   /** How a tool reaches the namespace that the daemon was started in. */
   readonly path: string;
-  /** Folders that were made mounts of their own there. */
+  /** Folders that were made mounts of their own there, by this run or by one that was killed. */
   readonly own: readonly string[];
 }
 
@@ -20,14 +26,7 @@ interface OuterNamespace {
  */
 export function enterMountNamespace(folders: readonly string[]): void {
   if (process.env[marker] !== undefined || !readCgroupMounts().hybrid || !existsSync('/sys/fs/cgroup/unified')) return;
-  const own: string[] = [];
-  for (const folder of folders) {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-    if (isShared(folder)) continue;
-    mount(folder, folder, '', MS_BIND);
-    setPropagation(folder, 'shared');
-    own.push(folder);
-  }
+  const own = folders.filter(shareFolder);
   // Node marks what it inherits close-on-exec, so that descriptor 9 stays with the daemon and reaches no child.
   const inner = 'mount --make-rprivate /sys/fs/cgroup && umount /sys/fs/cgroup/unified; exec "$@"';
   const script = `exec 9</proc/self/ns/mnt; exec unshare -m --propagation unchanged /bin/sh -c '${inner}' sh "$@"`;
@@ -36,21 +35,61 @@ export function enterMountNamespace(folders: readonly string[]): void {
   process.execve?.('/bin/sh', ['sh', '-c', script, 'sh', ...self], { ...process.env, [marker]: JSON.stringify(place) });
 }
 
-/** Takes back, at a clean stop, what {@link enterMountNamespace} mounted in the outer namespace. */
-export async function leaveMountNamespace(): Promise<void> {
+/**
+ * Takes back, at a clean stop, what {@link enterMountNamespace} mounted in the outer namespace. Only when nothing is mounted below any
+ * more that must stay: the pins and root file systems of pods that go on would be gone with it.
+ */
+export async function leaveMountNamespace(reactor: Reactor): Promise<void> {
   const text = process.env[marker];
   if (text === undefined) return;
   const { path, own } = JSON.parse(text) as OuterNamespace;
-  for (const folder of own) await runCommand('nsenter', [`--mount=${path}`, 'umount', '-l', folder]).catch(() => undefined);
+  for (const folder of own) {
+    await runCommand(reactor, '/usr/bin/nsenter', [`--mount=${path}`, 'umount', '-l', folder]).catch(() => undefined);
+    await rm(join(folder, ownMountFile), { force: true });
+  }
 }
 
-/** Whether the mount that holds `folder` passes new mounts on to its peers (mount_namespaces(7)). */
-function isShared(folder: string): boolean {
+/** What is noted before a folder is mounted on itself. A mount ends with its namespace, and with the boot. */
+interface OwnMount {
+  readonly namespace: string;
+  readonly bootId: string;
+  /** Id of the mount that held the folder before: while it still does, ours was not made. */
+  readonly over: string;
+}
+
+/** Makes the mount that holds `folder` a shared one. Whether that is a mount of ours: the intent is on disk before it is made. */
+function shareFolder(folder: string): boolean {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const [holder, noted] = [holderOf(folder), readNote(folder)];
+  const here = { namespace: readlinkSync('/proc/self/ns/mnt'), bootId: currentBootId() };
+  const isOurs =
+    holder.target === folder && noted?.namespace === here.namespace && noted.bootId === here.bootId && noted.over !== holder.id;
+  if (holder.shared) return isOurs;
+  if (!isOurs) {
+    const note: OwnMount = { ...here, over: holder.id };
+    writeFileSync(join(folder, ownMountFile), JSON.stringify(note), { mode: 0o600 });
+    mount(folder, folder, '', MS_BIND);
+  }
+  // Ours and not shared: a daemon was killed between the two steps.
+  setPropagation(folder, 'shared');
+  return true;
+}
+
+function readNote(folder: string): OwnMount | undefined {
+  try {
+    return JSON.parse(readFileSync(join(folder, ownMountFile), 'utf8')) as OwnMount;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The mount that holds `folder`, and whether it passes new mounts on to its peers (proc_pid_mountinfo(5), mount_namespaces(7)). */
+function holderOf(folder: string): { readonly id: string; readonly target: string; readonly shared: boolean } {
   const holder = readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
     .map((line) => line.split(' '))
     .filter((fields) => fields[4] === '/' || folder === fields[4] || folder.startsWith(`${fields[4] ?? ''}/`))
     // The longest mount point holds it; of several on one point the last one.
     .reduce((best, fields) => ((fields[4]?.length ?? 0) >= (best[4]?.length ?? 0) ? fields : best), [] as string[]);
-  return holder.slice(6).some((field) => field.startsWith('shared:'));
+  return { id: holder[0] ?? '', target: holder[4] ?? '/', shared: holder.slice(6).some((field) => field.startsWith('shared:')) };
 }

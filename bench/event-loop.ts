@@ -1,0 +1,66 @@
+/** `npm run bench:event-loop`: delay of the daemon's main thread while a 64 MiB image is pulled and 20 pods start at once. */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { prepareNamespaces, repository, serveSignedImages, startDaemon } from '../test/conformance/endpoint.ts';
+import { createCriClient } from '../runtime/index.ts';
+
+if (process.env['PORTCULLIS_PROBE_FILE'] === undefined) {
+  spawnSync(process.execPath, ['packaging/build.ts'], { cwd: repository, stdio: ['ignore', 'ignore', 'inherit'] });
+  const folder = mkdtempSync(join(tmpdir(), 'pc-loop-'));
+  const env = { ...process.env, PORTCULLIS_PROBE_FILE: join(folder, 'figures.json'), PROBE_FOLDER: folder };
+  const run = spawnSync('unshare', ['-m', '-n', process.execPath, import.meta.filename], { stdio: 'inherit', env });
+  rmSync(folder, { recursive: true, force: true });
+  process.exit(run.status ?? 1);
+}
+
+prepareNamespaces();
+const folder = process.env['PROBE_FOLDER'] ?? '';
+const figures = process.env['PORTCULLIS_PROBE_FILE'];
+const images = await serveSignedImages(folder);
+process.env['NODE_OPTIONS'] = `--import ${join(import.meta.dirname, 'event-loop-probe.mjs')}`;
+const daemon = await startDaemon(folder, images.policyFile);
+const cri = createCriClient(daemon.socket);
+const tiny = 'registry.k8s.io/e2e-test-images/busybox:1.29-2';
+
+async function measured(): Promise<string> {
+  rmSync(figures, { force: true });
+  process.kill(daemon.pid, 'SIGUSR2');
+  while (!existsSync(figures)) await pause(5);
+  await pause(20);
+  const { p50, p99, p999, max, samples } = JSON.parse(readFileSync(figures, 'utf8')) as Record<string, number>;
+  return `p50 ${p50?.toFixed(2)} p99 ${p99?.toFixed(2)} p99.9 ${p999?.toFixed(2)} max ${max?.toFixed(2)} ms (${samples} samples)`;
+}
+
+async function pod(index: number): Promise<void> {
+  const config = { metadata: { name: `pod-${index}`, namespace: 'bench', uid: `uid-${index}`, attempt: 0 } };
+  const { podSandboxId } = await cri.runtime.runPodSandbox({ config });
+  const { containerId } = await cri.runtime.createContainer({
+    podSandboxId,
+    config: { metadata: { name: 'main', attempt: 0 }, image: { image: tiny }, command: ['sleep', '600'] },
+    sandboxConfig: config,
+  });
+  await cri.runtime.startContainer({ containerId });
+}
+
+await cri.image.pullImage({ image: { image: tiny } });
+await measured();
+const begin = performance.now();
+let pulling = true;
+const pull = cri.image.pullImage({ image: { image: 'registry.k8s.io/perf/big:1' } }, { timeoutMs: 120_000 }).then(() => {
+  pulling = false;
+  return performance.now() - begin;
+});
+await Promise.all(Array.from({ length: 20 }, (_, index) => pod(index)));
+const podsMs = performance.now() - begin;
+const overlap = pulling ? 'the pull went on' : 'the pull had ended';
+const pullMs = await pull;
+console.log(`64 MiB pulled in ${pullMs.toFixed(0)} ms, 20 pods up in ${podsMs.toFixed(0)} ms (${overlap})`);
+console.log(`main thread: ${await measured()}`);
+for (const { id } of (await cri.runtime.listPodSandbox({})).items) await cri.runtime.removePodSandbox({ podSandboxId: id });
+console.log(`while 20 pods were removed: ${await measured()}`);
+cri.close();
+await daemon.stop();
+await images.stop();
