@@ -25,10 +25,11 @@ const besideTheCode = [
   'cli',
   'packaging',
   'bench',
+  'test/simulation',
   'test/house',
   'test/fixtures',
 ].map((room) => `${room}/**/*.test.ts`);
-const acrossRooms = ['test/e2e/**/*.test.ts', 'test/interop/**/*.test.ts'];
+const acrossRooms = ['test/e2e/**/*.test.ts', 'test/interop/**/*.test.ts', 'test/chaos/**/*.test.ts'];
 
 function filesOf(patterns: readonly string[], paths: readonly string[]): string[] {
   return globSync([...patterns])

@@ -66,9 +66,21 @@ export function spawnProcess(process: SpawnedProcess): number {
     ok(c.attrMask(attributes, Buffer.alloc(signalSetSize)), 'posix_spawnattr_setsigmask');
     ok(c.attrDefault(attributes, everySignal), 'posix_spawnattr_setsigdefault');
     ok(c.attrFlags(attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK), 'posix_spawnattr_setflags');
-    const environment = Object.entries(process.env).flatMap(([key, value]) => (value === undefined ? [] : [cString(`${key}=${value}`, 'posix_spawn')]));
+    const environment = Object.entries(process.env).flatMap(([key, value]) =>
+      value === undefined ? [] : [cString(`${key}=${value}`, 'posix_spawn')],
+    );
     const pid = Buffer.alloc(4);
-    ok(c.posixSpawn(pid, cString(process.path, 'posix_spawn'), actions, attributes, [...process.argv.map((argument) => cString(argument, 'posix_spawn')), null], [...environment, null]), 'posix_spawn');
+    ok(
+      c.posixSpawn(
+        pid,
+        cString(process.path, 'posix_spawn'),
+        actions,
+        attributes,
+        [...process.argv.map((argument) => cString(argument, 'posix_spawn')), null],
+        [...environment, null],
+      ),
+      'posix_spawn',
+    );
     return pid.readInt32LE(0);
   } finally {
     c.actionsDestroy(actions);

@@ -15,7 +15,13 @@ const hold = setInterval(() => undefined, 1_000);
 after(() => clearInterval(hold));
 
 function shell(script: string, descriptors: (number | null)[] = [null, null, null], cwd?: string): ReturnType<typeof startChild> {
-  return startChild(reactor, { path: '/bin/sh', argv: ['sh', '-c', script], env: { PATH: '/usr/bin:/bin', GREETING: 'hello' }, descriptors, ...(cwd !== undefined && { cwd }) });
+  return startChild(reactor, {
+    path: '/bin/sh',
+    argv: ['sh', '-c', script],
+    env: { PATH: '/usr/bin:/bin', GREETING: 'hello' },
+    descriptors,
+    ...(cwd !== undefined && { cwd }),
+  });
 }
 
 test('exit codes and signals are told, and the child is reaped', async () => {
@@ -47,7 +53,12 @@ test('a child gets the descriptors that were named, the environment and the fold
 
 test('signals are at their defaults and none is blocked, whatever this process does with them', async () => {
   const pipe = openPipe();
-  const child = startChild(reactor, { path: '/bin/cat', argv: ['cat', '/proc/self/status'], env: {}, descriptors: [null, pipe.write, null] });
+  const child = startChild(reactor, {
+    path: '/bin/cat',
+    argv: ['cat', '/proc/self/status'],
+    env: {},
+    descriptors: [null, pipe.write, null],
+  });
   closeFd(pipe.write);
   const status = await text(new Socket({ fd: pipe.read, readable: true, writable: false }));
   assert.equal(await child.exited, 0);
@@ -62,5 +73,8 @@ test('a program that can not be started is an error of the call', () => {
 
 test('many at once', async () => {
   const codes = await Promise.all(Array.from({ length: 50 }, (_, index) => shell(`exit ${index}`).exited));
-  assert.deepEqual(codes, Array.from({ length: 50 }, (_, index) => index));
+  assert.deepEqual(
+    codes,
+    Array.from({ length: 50 }, (_, index) => index),
+  );
 });

@@ -15,8 +15,8 @@ export interface ExecResult {
   readonly stderr: Buffer;
 }
 
-/** Bytes kept of each stream; what comes after is read and dropped, so that the process does not stall. */
-const outputLimit = 16 * 1024 * 1024;
+/** Bytes kept of both streams: an answer of more than 16 MiB no client takes. What comes after is read and dropped, so that the process does not stall. */
+const outputLimit = 16 * 1024 * 1024 - 4096;
 /** How long grandchildren that hold the pipes may keep an answer back after the command's own exit. */
 const drainMs = 1_000;
 const SIGKILL = 9;
