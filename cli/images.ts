@@ -128,9 +128,9 @@ interface Facts {
 /** The daemon's verbose answer; empty texts from another runtime. */
 function factsOf(info: Readonly<Record<string, string>>): Facts {
   const value: unknown = JSON.parse(info['info'] ?? '{}');
-  const field = (name: string): unknown =>
-    typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
-  return { verdictId: String(field('verdictId') ?? ''), digest: String(field('digest') ?? ''), unverified: field('unverified') === true };
+  const fields = typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+  const text = (name: string): string => (typeof fields[name] === 'string' ? fields[name] : '');
+  return { verdictId: text('verdictId'), digest: text('digest'), unverified: fields['unverified'] === true };
 }
 
 function asTable(images: readonly Image[]): string {

@@ -1,5 +1,4 @@
-import { open, rm } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { wrapImageError } from './failures.ts';
 import { hexOf } from './folders.ts';
 import type { StoreFolders } from './folders.ts';
@@ -7,8 +6,8 @@ import type { BlobDescriptor } from './manifest/json.ts';
 import { orAborted } from './serial.ts';
 import type { Move } from './unpack/protocol.ts';
 
-/** Opens the stream of a blob; it fails when digest or size differ (base/distribution checks both as it streams). */
-export type BlobSource = (signal: AbortSignal) => Promise<AsyncIterable<Uint8Array>>;
+/** Fetches a blob into a file, from its first byte; fails when digest or size differ (base/distribution checks both as it streams). */
+export type BlobSource = (path: string, signal: AbortSignal) => Promise<void>;
 
 /** One pull's hold on one blob: while it lasts, the file stays. */
 export interface BlobClaim {
@@ -43,8 +42,6 @@ interface Shelved {
   readonly abort: AbortController;
   ready: Promise<void>;
 }
-
-const batchBytes = 1024 * 1024;
 
 /** @param isOwned whether a recorded layer owns the blob */
 export function createBlobShelf(folders: StoreFolders, isOwned: (digest: string) => boolean): BlobShelf {
@@ -149,7 +146,7 @@ async function fetchTo(blob: Shelved, sources: readonly BlobSource[]): Promise<v
   let failure: unknown = new Error('there is no place to fetch it from');
   for (const source of sources) {
     try {
-      await download(blob, source);
+      await source(blob.path, blob.abort.signal);
       return;
     } catch (thrown) {
       failure = thrown;
@@ -163,44 +160,4 @@ async function fetchTo(blob: Shelved, sources: readonly BlobSource[]): Promise<v
     on: blob.descriptor.digest,
     fix: 'pull again; if it repeats, check the disk of the image store',
   });
-}
-
-async function download(blob: Shelved, source: BlobSource): Promise<void> {
-  const stream = await source(blob.abort.signal);
-  const file = await open(blob.path, 'w', 0o600);
-  try {
-    await writeAll(file, stream);
-  } finally {
-    await file.close();
-  }
-}
-
-/** Writes in batches; one write is under way while the next batch is read. */
-async function writeAll(file: FileHandle, stream: AsyncIterable<Uint8Array>): Promise<void> {
-  let batch: Uint8Array[] = [];
-  let bytes = 0;
-  let writing: Promise<unknown> = Promise.resolve();
-  const flush = async (): Promise<void> => {
-    await writing;
-    if (batch.length === 0) return;
-    writing = writeBatch(file, batch, bytes);
-    writing.catch(() => undefined);
-    batch = [];
-    bytes = 0;
-  };
-  for await (const chunk of stream) {
-    batch.push(chunk);
-    bytes += chunk.length;
-    if (bytes >= batchBytes) await flush();
-  }
-  await flush();
-  await writing;
-}
-
-async function writeBatch(file: FileHandle, batch: Uint8Array[], bytes: number): Promise<void> {
-  const { bytesWritten } = await file.writev(batch);
-  if (bytesWritten === bytes) return;
-  // A short write: the disk is nearly full, or a signal came. The rest is written plainly, which fails with the reason.
-  const rest = Buffer.concat(batch).subarray(bytesWritten);
-  await file.writeFile(rest);
 }

@@ -9,7 +9,7 @@ import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
 import { openKit, pushImage, tarOf } from './test-kit.ts';
 
 const skip = findRegistry() === undefined ? 'no docker-registry' : false;
-const moments = Number(process.env['PORTCULLIS_KILLS'] ?? 6);
+const moments = Number(process.env['PORTCULLIS_KILLS'] ?? 5);
 
 /** Opens a store in the folder, says so, and pulls: the process that dies. */
 const child = `
@@ -46,7 +46,7 @@ test(
       await kit.store.remove(image.id);
       for (let moment = 0; moment < moments; moment++) {
         await kit.close({ keep: true });
-        const { acknowledged } = await killed([registry.host, folder, 'open/app'], (moment / (moments - 1)) * 1.2 * whole.took);
+        const { acknowledged } = await killed([registry.host, folder, 'open/app'], (moment / (moments - 1)) * 1.4 * whole.took);
         kit = await openKit(registry.host, { folder });
         await kit.store.reconcile(new Set());
         const found = kit.store.find(image.id) !== undefined;

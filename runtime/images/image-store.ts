@@ -1,4 +1,4 @@
-import type { RegistryClient } from '../../base/distribution/index.ts';
+import type { RegistryClient, RegistryClientOptions } from '../../base/distribution/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { Database } from '../../base/storage/index.ts';
@@ -32,6 +32,8 @@ export interface ImageStoreOptions {
   readonly database: Database;
   readonly kernel: Kernel;
   readonly registryClient: Pick<RegistryClient, 'repositories'>;
+  /** The options that the client was made with. With them, blobs from 4 MiB on are fetched in Workers, so that a large pull never stalls the main thread. */
+  readonly registryOptions?: RegistryClientOptions;
   /** The policy in force; undefined: nothing is admitted. */
   readonly policy: () => TrustPolicy | undefined;
   /** Of this machine unless told. */
@@ -72,6 +74,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
     pool,
     decisions,
     registryClient,
+    registryOptions: options.registryOptions,
     log,
     now,
     publishing: createSerial(),

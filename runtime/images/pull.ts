@@ -1,9 +1,11 @@
 import type { PortcullisError } from '../../base/errors/index.ts';
-import type { RegistryClient, RegistryRepository } from '../../base/distribution/index.ts';
+import type { RegistryClient, RegistryClientOptions } from '../../base/distribution/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { gather, verdictLogStatement } from '../../trust/index.ts';
 import type { Dossier, Platform, TrustPolicy, Verdict } from '../../trust/index.ts';
-import type { BlobClaim, BlobShelf, BlobSource } from './blobs.ts';
+import { blobSources } from './blob-sources.ts';
+import type { BlobOrigin } from './blob-sources.ts';
+import type { BlobClaim, BlobShelf } from './blobs.ts';
 import { refusal } from './decisions.ts';
 import type { Decisions } from './decisions.ts';
 import { wrapImageError } from './failures.ts';
@@ -34,6 +36,8 @@ export interface PullParts {
   readonly pool: UnpackPool;
   readonly decisions: Decisions;
   readonly registryClient: Pick<RegistryClient, 'repositories'>;
+  /** The registry client's own options, for fetches in a Worker. */
+  readonly registryOptions: RegistryClientOptions | undefined;
   readonly log: Logger;
   readonly now: () => Date;
   /** One publication at a time: two pulls may share what they publish. */
@@ -49,6 +53,7 @@ interface Holdings {
 interface Admitted {
   readonly name: ImageName;
   readonly resolved: ResolvedImage;
+  readonly origin: BlobOrigin;
   readonly dossier: Dossier;
   readonly verdict: Verdict;
   readonly configBytes: Uint8Array;
@@ -97,7 +102,8 @@ async function fetchAndDecide(
   signal: AbortSignal,
   stop: AbortController,
 ): Promise<Admitted> {
-  const places = parts.registryClient.repositories(name.reference, credentialsFor(name, request.credentials));
+  const credentials = credentialsFor(name, request.credentials);
+  const places = parts.registryClient.repositories(name.reference, credentials);
   const platform = request.platform ?? parts.platform;
   const resolved = await resolveImage(places, name.wanted, name.text, platform, parts.limits, signal);
   const absent = resolved.manifest.layers.filter((layer) => !parts.records.hasBlob(layer.digest));
@@ -110,10 +116,11 @@ async function fetchAndDecide(
   };
   const decided = decideFresh(parts, { name, namespace: request.namespace, platform, policy, resolved }, signal).catch(end);
   const config = fetchConfig(parts, resolved, platform, signal).catch(end);
-  const blobs = fetchBlobs(parts, absent, resolved.places, holdings, signal).catch(end);
+  const origin: BlobOrigin = { reference: name.reference, credentials, places, ordered: resolved.places };
+  const blobs = fetchBlobs(parts, absent, origin, holdings, signal).catch(end);
   await Promise.allSettled([decided, config, blobs]);
   if (failures.length > 0) throw failures[0];
-  return { name, resolved, ...(await decided), ...(await config) };
+  return { name, resolved, origin, ...(await decided), ...(await config) };
 }
 
 async function decideFresh(
@@ -155,7 +162,7 @@ async function fetchConfig(
 async function fetchBlobs(
   parts: PullParts,
   descriptors: readonly BlobDescriptor[],
-  places: readonly RegistryRepository[],
+  origin: BlobOrigin,
   holdings: Holdings,
   signal: AbortSignal,
 ): Promise<void> {
@@ -164,11 +171,7 @@ async function fetchBlobs(
     descriptors.filter(({ digest }) => !holdings.blobs.has(digest)).map((descriptor) => [descriptor.digest, descriptor]),
   );
   await forEachLimited([...wanted.values()], parts.limits.parallelBlobs, async (descriptor) => {
-    const sources = places.map(
-      (place): BlobSource =>
-        (ended) =>
-          place.blob(descriptor, ended),
-    );
+    const sources = blobSources(origin, descriptor, parts.pool, parts.registryOptions);
     holdings.blobs.set(descriptor.digest, await parts.blobs.claim(descriptor, sources, signal));
   });
 }
@@ -178,7 +181,7 @@ async function unpackAndRecord(parts: PullParts, admitted: Admitted, holdings: H
   const { name, resolved, dossier, verdict, configBytes, parsed } = admitted;
   const { config, layers } = resolved.manifest;
   const positions = chainIds(parsed.diffIds);
-  await unpackLayers(parts, positions, resolved, holdings, signal);
+  await unpackLayers(parts, positions, admitted, holdings, signal);
   signal.throwIfAborted();
   await parts.publishing(() => publish(parts, holdings));
   // From here on nothing is cancelled: the record follows.
@@ -231,11 +234,11 @@ function namesOf(name: ImageName, digest: string): Pick<NameRow, 'name' | 'asked
 async function unpackLayers(
   parts: PullParts,
   positions: readonly LayerPosition[],
-  resolved: ResolvedImage,
+  admitted: Admitted,
   holdings: Holdings,
   signal: AbortSignal,
 ): Promise<void> {
-  const { manifest, places } = resolved;
+  const { manifest } = admitted.resolved;
   const pending: Promise<LayerClaim>[] = [];
   for (const [index, position] of positions.entries()) {
     const descriptor = manifest.layers[index];
@@ -243,7 +246,7 @@ async function unpackLayers(
     const recorded = parts.layers.claimRecorded(position);
     const below = [...pending].reverse();
     pending.push(
-      recorded === undefined ? unpackOne(parts, position, descriptor, places, below, holdings, signal) : Promise.resolve(recorded),
+      recorded === undefined ? unpackOne(parts, position, descriptor, admitted.origin, below, holdings, signal) : Promise.resolve(recorded),
     );
   }
   const settled = await Promise.allSettled(pending);
@@ -257,13 +260,13 @@ async function unpackOne(
   parts: PullParts,
   position: LayerPosition,
   descriptor: BlobDescriptor,
-  places: readonly RegistryRepository[],
+  origin: BlobOrigin,
   below: readonly Promise<LayerClaim>[],
   holdings: Holdings,
   signal: AbortSignal,
 ): Promise<LayerClaim> {
   // A blob that another layer's record owns was not fetched; its layer may still be needed in another form.
-  await fetchBlobs(parts, [descriptor], places, holdings, signal);
+  await fetchBlobs(parts, [descriptor], origin, holdings, signal);
   const blob = holdings.blobs.get(descriptor.digest);
   if (blob === undefined) throw new Error('the blob was not fetched');
   return parts.layers.unpack(position, { path: blob.path, digest: blob.digest, size: blob.size }, below, signal);

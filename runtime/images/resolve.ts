@@ -1,7 +1,7 @@
 import { isPortcullisError } from '../../base/errors/index.ts';
 import type { FetchedManifest, RegistryRepository } from '../../base/distribution/index.ts';
 import type { Platform } from '../../trust/index.ts';
-import { imageError } from './failures.ts';
+import { imageError, wrapImageError } from './failures.ts';
 import type { ImageLimits } from './limits.ts';
 import { chooseManifest } from './manifest/image-index.ts';
 import { parseManifest } from './manifest/image-manifest.ts';
@@ -77,16 +77,16 @@ export async function firstAnswer<T>(
       if (failure === undefined || (isPortcullisError(failure) && failure.kind === 'not-found')) failure = thrown;
     }
   }
-  throw (
-    failure ??
-    imageError({
-      code: 'IMAGES_NO_REPOSITORY',
-      kind: 'unavailable',
-      attempted: 'pull image',
-      on,
-      why: 'its registry has no mirror and its origin must not be contacted',
-      fix: 'configure a mirror, or allow the origin',
-      prefix: 'RegistryUnavailable',
-    })
-  );
+  if (failure !== undefined) {
+    throw wrapImageError(failure, { code: 'IMAGES_PULL_FAILED', kind: 'internal', attempted: 'pull image', on, fix: 'pull again' });
+  }
+  throw imageError({
+    code: 'IMAGES_NO_REPOSITORY',
+    kind: 'unavailable',
+    attempted: 'pull image',
+    on,
+    why: 'its registry has no mirror and its origin must not be contacted',
+    fix: 'configure a mirror, or allow the origin',
+    prefix: 'RegistryUnavailable',
+  });
 }

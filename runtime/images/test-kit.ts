@@ -143,6 +143,7 @@ export async function openKit(
     database,
     kernel,
     registryClient: client,
+    registryOptions: {},
     policy: () => policy,
     log: createLogger({ level: 'silent' }),
     ...(options.limits === undefined ? {} : { limits: options.limits }),

@@ -7,7 +7,6 @@ const latestTime = 2 ** 33;
 
 /** The path for Node: a string, or bytes where the byte string `path` is not ASCII. */
 export function nativePath(root: string, path: string): string | Buffer {
-  // eslint-disable-next-line no-control-regex -- ASCII is meant
   if (/^[\u0000-\u007f]*$/.test(path)) return path === '' ? root : `${root}/${path}`;
   return Buffer.concat([Buffer.from(`${root}/`), Buffer.from(path, 'latin1')]);
 }

@@ -1,4 +1,6 @@
+import type { Credentials, Reference, RegistryClientOptions } from '../../../base/distribution/index.ts';
 import type { SerialisedError } from '../../../base/errors/index.ts';
+import type { BlobDescriptor } from '../manifest/json.ts';
 import type { UnpackRequest, UnpackedLayer } from './unpack-layer.ts';
 
 /** A blob is linked, not renamed: others may be reading it under its first name, which goes with its last claim. */
@@ -17,9 +19,21 @@ export interface Publication {
   readonly folders: readonly string[];
 }
 
+/** A blob that is fetched in the Worker, so that its bytes never pass the main thread. */
+export interface BlobFetch {
+  readonly registry: RegistryClientOptions;
+  readonly reference: Pick<Reference, 'registry' | 'repository'>;
+  readonly credentials: Credentials | undefined;
+  /** Which of the client's repositories of the reference. */
+  readonly place: number;
+  readonly descriptor: Pick<BlobDescriptor, 'digest' | 'size'>;
+  readonly path: string;
+}
+
 /** From the main thread to an unpack Worker. */
 export type UnpackCommand =
   | { readonly kind: 'unpack'; readonly job: number; readonly request: UnpackRequest }
+  | { readonly kind: 'fetch'; readonly job: number; readonly fetch: BlobFetch }
   | { readonly kind: 'lowers'; readonly job: number; readonly lowers: readonly string[] }
   | { readonly kind: 'cancel'; readonly job: number }
   | { readonly kind: 'publish'; readonly job: number; readonly publication: Publication }
@@ -28,6 +42,7 @@ export type UnpackCommand =
 /** And back. */
 export type UnpackAnswer =
   | { readonly kind: 'unpacked'; readonly job: number; readonly layer: UnpackedLayer }
+  | { readonly kind: 'fetched'; readonly job: number }
   | { readonly kind: 'lowers?'; readonly job: number }
   | { readonly kind: 'published'; readonly job: number }
   | { readonly kind: 'verified'; readonly job: number; readonly bad: readonly string[] }

@@ -3,7 +3,7 @@ import type { Worker } from 'node:worker_threads';
 import { errorFromJson } from '../../../base/errors/index.ts';
 import { startWorker } from '../../../base/process/index.ts';
 import { imageError } from '../failures.ts';
-import type { Publication, UnpackAnswer, UnpackCommand } from './protocol.ts';
+import type { BlobFetch, Publication, UnpackAnswer, UnpackCommand } from './protocol.ts';
 import type { UnpackRequest, UnpackedLayer } from './unpack-layer.ts';
 
 /** Unpack Workers: started when there is work, stopped when there has been none for a while. */
@@ -12,6 +12,8 @@ export interface UnpackPool {
   warm(): void;
   /** @param lowers roots of the layers below, top-most first, once they are unpacked; called only for a layer that needs them */
   unpack(request: UnpackRequest, lowers: () => Promise<readonly string[]>, signal?: AbortSignal): Promise<UnpackedLayer>;
+  /** Fails with the registry client's errors. */
+  fetch(fetch: BlobFetch, signal: AbortSignal): Promise<void>;
   publish(publication: Publication): Promise<void>;
   /** Names of files that differ from the layer's manifest; empty when the layer is whole. */
   verify(layer: string, manifestSha256: string): Promise<readonly string[]>;
@@ -152,6 +154,10 @@ export function createUnpackPool(size = Math.min(4, availableParallelism())): Un
       const answer = await run({ kind: 'unpack', job: nextJob++, request }, lowers, signal);
       if (answer.kind !== 'unpacked') throw lost(new Error(`unexpected answer ${answer.kind}`));
       return answer.layer;
+    },
+    async fetch(fetch, signal) {
+      const answer = await run({ kind: 'fetch', job: nextJob++, fetch }, noLowers, signal);
+      if (answer.kind !== 'fetched') throw lost(new Error(`unexpected answer ${answer.kind}`));
     },
     async publish(publication) {
       const answer = await run({ kind: 'publish', job: nextJob++, publication }, noLowers);

@@ -1,11 +1,13 @@
 import { hash } from 'node:crypto';
 import { linkSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
+import type { RegistryClient } from '../../../base/distribution/index.ts';
 import { errorToJson } from '../../../base/errors/index.ts';
 import { fsyncDir, syncfs } from '../../../base/kernel/index.ts';
 import { imageError, wrapImageError } from '../failures.ts';
 import { verifyFiles } from './file-manifest.ts';
-import type { Publication, UnpackAnswer, UnpackCommand } from './protocol.ts';
+import { download } from '../download.ts';
+import type { BlobFetch, Publication, UnpackAnswer, UnpackCommand } from './protocol.ts';
 import { unpackLayer } from './unpack-layer.ts';
 
 /** Unpacks and checks layers off the main thread. Several jobs may be under way; they take turns at each chunk. */
@@ -13,7 +15,7 @@ const port = parentPort;
 if (port === null) throw new Error('unpack.worker runs as a Worker');
 
 interface Job {
-  cancelled: boolean;
+  readonly abort: AbortController;
   lowers: PromiseWithResolvers<readonly string[]>;
 }
 const jobs = new Map<number, Job>();
@@ -26,12 +28,13 @@ port.on('message', (command: UnpackCommand) => {
   const job = jobs.get(command.job);
   switch (command.kind) {
     case 'cancel':
-      if (job !== undefined) job.cancelled = true;
+      job?.abort.abort(cancelledError());
       job?.lowers.reject(cancelledError());
       return;
     case 'lowers':
       job?.lowers.resolve(command.lowers);
       return;
+    case 'fetch':
     case 'unpack':
     case 'publish':
     case 'verify':
@@ -39,14 +42,19 @@ port.on('message', (command: UnpackCommand) => {
   }
 });
 
-async function run(command: UnpackCommand & { readonly kind: 'unpack' | 'publish' | 'verify' }): Promise<void> {
-  const job: Job = { cancelled: false, lowers: Promise.withResolvers() };
+async function run(command: UnpackCommand & { readonly kind: 'fetch' | 'unpack' | 'publish' | 'verify' }): Promise<void> {
+  const job: Job = { abort: new AbortController(), lowers: Promise.withResolvers() };
   // Rejected by a cancellation that nobody may be waiting for.
   job.lowers.promise.catch(() => undefined);
   jobs.set(command.job, job);
   try {
     if (command.kind === 'verify') {
       answer({ kind: 'verified', job: command.job, bad: verify(command) });
+      return;
+    }
+    if (command.kind === 'fetch') {
+      await fetchBlob(command.fetch, job.abort.signal);
+      answer({ kind: 'fetched', job: command.job });
       return;
     }
     if (command.kind === 'publish') {
@@ -59,11 +67,11 @@ async function run(command: UnpackCommand & { readonly kind: 'unpack' | 'publish
       return job.lowers.promise;
     };
     const layer = await unpackLayer(command.request, askLowers, () => {
-      if (job.cancelled) throw cancelledError();
+      job.abort.signal.throwIfAborted();
     });
     answer({ kind: 'unpacked', job: command.job, layer });
   } catch (thrown) {
-    const on = command.kind === 'unpack' ? command.request.diffId : command.kind === 'verify' ? command.layer : command.publication.root;
+    const on = subjectOf(command);
     const failure = {
       code: 'IMAGES_STORE_FAILED',
       kind: 'internal',
@@ -75,6 +83,34 @@ async function run(command: UnpackCommand & { readonly kind: 'unpack' | 'publish
   } finally {
     jobs.delete(command.job);
   }
+}
+
+function subjectOf(command: UnpackCommand & { readonly kind: 'fetch' | 'unpack' | 'publish' | 'verify' }): string {
+  switch (command.kind) {
+    case 'fetch':
+      return command.fetch.descriptor.digest;
+    case 'unpack':
+      return command.request.diffId;
+    case 'verify':
+      return command.layer;
+    case 'publish':
+      return command.publication.root;
+  }
+}
+
+let client: { readonly key: string; readonly registry: RegistryClient } | undefined;
+
+/** Loaded with the first large blob; connections and tokens are kept for the next. */
+async function fetchBlob(fetch: BlobFetch, signal: AbortSignal): Promise<void> {
+  const key = JSON.stringify([[...(fetch.registry.mirrors ?? [])], fetch.registry.insecureHosts]);
+  if (client?.key !== key) {
+    await client?.registry.close();
+    const { createRegistryClient } = await import('../../../base/distribution/index.ts');
+    client = { key, registry: createRegistryClient(fetch.registry) };
+  }
+  const place = client.registry.repositories(fetch.reference, fetch.credentials)[fetch.place];
+  if (place === undefined) throw new Error('there is no such place');
+  await download(await place.blob(fetch.descriptor, signal), fetch.path);
 }
 
 /** One syncfs for everything of an image: an fsync a file costs fifty times as much. */

@@ -1,0 +1,35 @@
+import type { Credentials, Reference, RegistryClientOptions, RegistryRepository } from '../../base/distribution/index.ts';
+import type { BlobSource } from './blobs.ts';
+import { download } from './download.ts';
+import type { BlobDescriptor } from './manifest/json.ts';
+import type { UnpackPool } from './unpack/unpack-pool.ts';
+
+/** Below this size a blob is fetched on the main thread: a Worker of its own client costs more than it spares. */
+const workerBytes = 4 * 1024 * 1024;
+
+export interface BlobOrigin {
+  readonly reference: Pick<Reference, 'registry' | 'repository'>;
+  readonly credentials: Credentials | undefined;
+  /** As the registry client orders them. */
+  readonly places: readonly RegistryRepository[];
+  /** As they are to be asked. */
+  readonly ordered: readonly RegistryRepository[];
+}
+
+/** Where one blob of an image can be had. With `registry`, large ones pass through a Worker and never through the main thread. */
+export function blobSources(
+  origin: BlobOrigin,
+  descriptor: BlobDescriptor,
+  pool: UnpackPool,
+  registry: RegistryClientOptions | undefined,
+): BlobSource[] {
+  const { reference, credentials, places, ordered } = origin;
+  const { digest, size } = descriptor;
+  return ordered.map((repository): BlobSource => {
+    if (registry === undefined || size < workerBytes) {
+      return async (path, signal) => download(await repository.blob(descriptor, signal), path);
+    }
+    const place = places.indexOf(repository);
+    return (path, signal) => pool.fetch({ registry, reference, credentials, place, descriptor: { digest, size }, path }, signal);
+  });
+}
