@@ -1,0 +1,25 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+
+const mark = 'PORTCULLIS_CHAOS_APART';
+
+export function isApart(): boolean {
+  return process.env[mark] === '1';
+}
+
+/**
+ * Runs a program of this folder in a mount and a network namespace of its own, mounts private as unshare(1) leaves them: there the
+ * daemon has to make its folders shared mounts itself. Resolves with its exit code; what it prints goes to `tell`.
+ */
+export async function runApart(file: string, args: readonly string[], tell: (text: string) => void): Promise<number> {
+  const child = spawn('unshare', ['-m', '-n', '--', process.execPath, file, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, [mark]: '1', NODE_TEST_CONTEXT: undefined, NODE_V8_COVERAGE: undefined },
+  });
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', tell);
+  const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, forward);
+  const [code] = (await once(child, 'close')) as [number | null];
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, forward);
+  return code ?? 130;
+}

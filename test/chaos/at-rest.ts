@@ -1,0 +1,123 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { ContainerState, PodSandboxState } from '../../runtime/index.ts';
+import type { CriClient } from '../../runtime/index.ts';
+import { sameProcess, processIdentity } from '../../base/process/index.ts';
+import type { ProcessIdentity } from '../../base/process/index.ts';
+import { newCase } from './acts.ts';
+import { spawnDaemon } from './daemon.ts';
+import { settle } from './kills.ts';
+import type { Scene } from './kills.ts';
+import { containerConfig, ownExitCode, proveRuns, pull, removeEverything, untilItSpeaks } from './pods.ts';
+
+interface Standing {
+  readonly podSandboxId: string;
+  readonly containerId: string;
+  readonly address: string;
+  readonly init: ProcessIdentity;
+  readonly logFile: string;
+}
+
+/**
+ * Pods with running containers; the daemon is killed, then stopped in order, each time with one container ending while nobody
+ * watches. After each start all are listed, the same processes run, logs have no gap, exec works, the exit is told as it was.
+ */
+export async function atRest(scene: Scene, pods: number): Promise<{ readonly failures: readonly string[]; readonly figures: string }> {
+  // One container ends each time, and at least one goes on.
+  const ends = (['stop', 'kill', 'stop', 'kill'] as const).slice(0, pods - 1);
+  const failures: string[] = [];
+  await pull(scene.daemon.cri, scene.stage.reference);
+  const standing: Standing[] = [];
+  for (let index = 0; index < pods; index += 1) standing.push(await stand(scene, index));
+  const listedIn: number[] = [];
+  for (const [round, end] of ends.entries()) {
+    try {
+      listedIn.push(await goAndComeBack(scene, standing, end, standing[round] as Standing));
+    } catch (thrown) {
+      failures.push(`at rest, ${end} ${round}: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
+    }
+  }
+  scene.observer.learnIds();
+  await removeEverything(scene.daemon.cri);
+  const left = await settle(scene.observer, scene.idle);
+  if (left.length > 0) failures.push(`at rest, after removing all:\n  ${left.join('\n  ')}`);
+  return { failures, figures: `at rest ${pods} pods listed ${listedIn.map((ms) => ms.toFixed(0)).join(', ')} ms after the start` };
+}
+
+async function stand({ stage, daemon }: Scene, index: number): Promise<Standing> {
+  const { cri } = daemon;
+  const it = newCase(stage, `rest-${index}`, index % 2 === 0, 31_000 + index);
+  const { podSandboxId } = await cri.runtime.runPodSandbox({ config: it.pod });
+  const { containerId } = await cri.runtime.createContainer({ podSandboxId, config: containerConfig(it.reference), sandboxConfig: it.pod });
+  await cri.runtime.startContainer({ containerId });
+  await untilItSpeaks(cri, containerId);
+  const { info } = await cri.runtime.containerStatus({ containerId, verbose: true });
+  const { pid } = JSON.parse(String(info['info'])) as { readonly pid: number };
+  const init = processIdentity(pid);
+  if (init === undefined) throw new Error(`there is no process ${pid}`);
+  return { podSandboxId, containerId, address: await addressOf(cri, podSandboxId), init, logFile: join(it.pod.logDirectory, 'main/0.log') };
+}
+
+/** Milliseconds from the daemon's spawn until everything is listed. */
+async function goAndComeBack(scene: Scene, standing: Standing[], end: 'kill' | 'stop', ending: Standing): Promise<number> {
+  if (!sameProcess(ending.init)) throw new Error('the container that is to end while nobody watches has ended before');
+  const alreadyEnded = standing.filter(({ init }) => !sameProcess(init));
+  await (end === 'kill' ? scene.daemon.kill() : scene.daemon.stop());
+  const before = Date.now();
+  process.kill(ending.init.pid, 'SIGTERM');
+  while (sameProcess(ending.init)) await pause(5);
+  const after = Date.now();
+  const begin = performance.now();
+  const starting = await spawnDaemon(scene.stage);
+  scene.daemon = { ...starting, startedInMs: 0 };
+  let pods = 0;
+  let containers = 0;
+  let listedMs = 0;
+  while (pods < standing.length || containers < standing.length) {
+    if (performance.now() - begin > 30_000) throw new Error(`after 30 s ${pods} pods and ${containers} containers are listed`);
+    try {
+      pods = (await starting.cri.runtime.listPodSandbox({})).items.length;
+      containers = (await starting.cri.runtime.listContainers({})).containers.length;
+      listedMs = performance.now() - begin;
+    } catch {
+      await pause(2);
+    }
+  }
+  scene.daemon = await starting.answers();
+  const { cri } = scene.daemon;
+  const { items } = await cri.runtime.listPodSandbox({});
+  const lost = items.filter(({ state }) => state !== PodSandboxState.SANDBOX_READY);
+  if (lost.length > 0) throw new Error(`${lost.length} pods are no longer ready`);
+  for (const one of standing) {
+    if (one === ending || alreadyEnded.includes(one)) continue;
+    if (!sameProcess(one.init)) throw new Error(`the container of ${one.logFile} no longer runs`);
+    await proveRuns(cri, one.containerId);
+    if ((await addressOf(cri, one.podSandboxId)) !== one.address) throw new Error(`the address of a pod is no longer ${one.address}`);
+    await expectWholeLog(one.logFile);
+  }
+  const { status } = await cri.runtime.containerStatus({ containerId: ending.containerId });
+  if (status?.state !== ContainerState.CONTAINER_EXITED || status.exitCode !== ownExitCode)
+    throw new Error(
+      `the container that ended is told as state ${status?.state ?? 'unknown'}, code ${status?.exitCode ?? 0} (${status?.reason ?? ''})`,
+    );
+  const finished = Number(status.finishedAt) / 1e6;
+  if (finished < before - 10 || finished > after + 500) throw new Error(`its end is told ${(finished - after).toFixed(0)} ms off`);
+  return listedMs;
+}
+
+async function addressOf(cri: CriClient, podSandboxId: string): Promise<string> {
+  return (await cri.runtime.podSandboxStatus({ podSandboxId })).status?.network?.ip ?? '';
+}
+
+/** Every tick from the first on stands in the log, and it grows. */
+async function expectWholeLog(file: string): Promise<void> {
+  const ticks = (): number[] => [...readFileSync(file, 'utf8').matchAll(/ F tick (\d+)\n/g)].map(([, tick]) => Number(tick));
+  const before = ticks();
+  for (let attempt = 0; ticks().length === before.length; attempt += 1) {
+    if (attempt > 100) throw new Error(`${file} no longer grows`);
+    await pause(20);
+  }
+  const gap = ticks().findIndex((tick, index) => tick !== index);
+  if (gap >= 0) throw new Error(`${file} lacks tick ${gap}`);
+}

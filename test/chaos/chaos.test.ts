@@ -1,0 +1,19 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { findRegistry } from '../fixtures/registry.ts';
+import { runApart } from './apart.ts';
+
+const skip = findRegistry() === undefined ? 'no docker-registry on this machine' : process.getuid?.() === 0 ? false : 'needs root';
+const suite = join(import.meta.dirname, 'run.ts');
+
+for (const [title, args] of [
+  ['killed once during each request, the daemon comes back, the request succeeds, nothing is left', ['--only', 'kills', '--kills', '9']],
+  ['killed and stopped at rest: pods run on, logs have no gap, exits are told as they were', ['--only', 'rest', '--pods', '3']],
+] as const) {
+  test(title, { skip }, async () => {
+    let told = '';
+    const code = await runApart(suite, ['--no-build', '--verbose', ...args], (text) => (told += text));
+    assert.equal(code, 0, told);
+  });
+}

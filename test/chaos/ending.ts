@@ -1,0 +1,23 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import type { RunningDaemon } from './daemon.ts';
+import { difference } from './outside.ts';
+import type { Observer } from './outside.ts';
+
+/** What may stand in the root and state folders of a daemon that was stopped: the folders themselves, databases, the mark of the last run. */
+const plain =
+  /^file (?:d \/(?:root|state)|d \/root\/(?:exits|images(?:\/(?:blobs|blobs\/sha256|empty|ingest|layers|rootfs|staging|trash))?)|d \/state\/(?:a|containers|ns|pods|oci(?:\/[a-z]+)?)|f \/root\/(?:state|network)\.db|f \/root\/images\/last-run\.json)$/;
+
+/** Stops the daemon in order; what the outside shows then that `untouched` did not. */
+export async function stopAndLook(daemon: RunningDaemon, observer: Observer, untouched: readonly string[]): Promise<readonly string[]> {
+  const code = await daemon.stop();
+  const problems = code === 0 ? [] : [`the daemon's stop ended with ${code ?? 'a kill'}`];
+  // The kernel takes links and namespaces down in its own time.
+  for (let attempt = 0; ; attempt += 1) {
+    const left = difference(
+      untouched,
+      observer.look().filter((line) => !plain.test(line) && !line.startsWith('rows ')),
+    );
+    if (left.length === 0 || attempt === 100) return [...problems, ...left];
+    await pause(50);
+  }
+}

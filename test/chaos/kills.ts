@@ -1,0 +1,158 @@
+import { setImmediate as turn, setTimeout as pause } from 'node:timers/promises';
+import { acts, newCase } from './acts.ts';
+import type { Act, Case } from './acts.ts';
+import { endOfLog, spawnDaemon, startDaemon } from './daemon.ts';
+import type { RunningDaemon } from './daemon.ts';
+import { difference } from './outside.ts';
+import type { Observer } from './outside.ts';
+import { removeEverything } from './pods.ts';
+import type { Stage } from './stage.ts';
+
+export interface Scene {
+  readonly stage: Stage;
+  readonly observer: Observer;
+  daemon: RunningDaemon;
+  /** What the outside shows of an idle daemon: one that never had a pod, and one that had (its bridge and its rules stand ready). */
+  idle: readonly (readonly string[])[];
+}
+
+export interface KillsReport {
+  readonly kills: number;
+  /** Kills that came before the answer. */
+  readonly cut: number;
+  /** Second kills, while the daemon recovered from the first. */
+  readonly again: number;
+  readonly failures: readonly string[];
+}
+
+const quietMs = 15_000;
+const poolSize = 4;
+
+/** Looks until the outside shows one of the expected sights; what differs from the nearest after {@link quietMs}. */
+export async function settle(observer: Observer, expected: readonly (readonly string[])[]): Promise<readonly string[]> {
+  const until = performance.now() + quietMs;
+  for (;;) {
+    const seen = observer.look();
+    const [nearest = []] = expected.map((sight) => difference(sight, seen)).sort((a, b) => a.length - b.length);
+    if (nearest.length === 0 || performance.now() > until) return nearest;
+    await pause(50);
+  }
+}
+
+/** The sights of an idle daemon with its full pool, before and after its first pod. */
+export async function learnIdle({ observer, daemon, stage }: Omit<Scene, 'idle'>): Promise<readonly (readonly string[])[]> {
+  const fresh = await steady(observer);
+  const pools = fresh.filter((line) => line === 'file d POOL').length;
+  if (pools !== poolSize) throw new Error(`the pool holds ${pools} sets, not ${poolSize}`);
+  const it = newCase(stage, 'first', true);
+  await acts[0]?.request(daemon.cri, it);
+  await acts[0]?.prove(daemon.cri, it);
+  observer.learnIds();
+  await removeEverything(daemon.cri);
+  return [fresh, await steady(observer)];
+}
+
+/** A sight that has not changed for a while: the pool is full, removals in the background are done. */
+async function steady(observer: Observer): Promise<readonly string[]> {
+  let [before, since] = [observer.look(), performance.now()];
+  while (performance.now() - since < 400) {
+    await pause(50);
+    const now = observer.look();
+    if (difference(before, now).length > 0) [before, since] = [now, performance.now()];
+  }
+  return before;
+}
+
+/** How long each act takes from request to answer, in ms: the median of `rounds`. */
+export async function measureActs({ stage, daemon, observer, idle }: Scene, rounds: number): Promise<ReadonlyMap<Act, number>> {
+  const durations = new Map<Act, number>();
+  for (const act of acts) {
+    const times: number[] = [];
+    for (let round = 0; round < rounds; round += 1) {
+      const it = newCase(stage, `measure-${round}`, round % 2 === 0);
+      await act.prepare(daemon.cri, it);
+      const begin = performance.now();
+      await act.request(daemon.cri, it);
+      times.push(performance.now() - begin);
+      await act.prove(daemon.cri, it);
+      observer.learnIds();
+      await removeEverything(daemon.cri);
+    }
+    durations.set(act, times.sort((a, b) => a - b)[rounds >> 1] ?? 1);
+  }
+  const left = await settle(observer, idle);
+  if (left.length > 0) throw new Error(`without any kill the daemon leaves:\n${left.join('\n')}`);
+  return durations;
+}
+
+/** Kills the daemon `count` times, the acts in turn, each at a uniformly random moment within its measured duration. */
+export async function killDuringActs(
+  scene: Scene,
+  durations: ReadonlyMap<Act, number>,
+  input: { readonly count: number; readonly random: () => number; readonly tell: (line: string) => void },
+): Promise<KillsReport> {
+  const { random, tell } = input;
+  const report = { kills: 0, cut: 0, again: 0, failures: [] as string[] };
+  for (let index = 0; index < input.count; index += 1) {
+    const act = acts[index % acts.length] as Act;
+    const atMs = random() * (durations.get(act) ?? 0);
+    // A quarter of the daemons that come back are killed once more on their way.
+    const againAt = random() < 0.25 ? random() : undefined;
+    const it = newCase(scene.stage, `kill-${index}`, random() < 0.5, random() < 0.5 ? 30_000 + index : undefined);
+    const title = `kill ${index}: ${act.name} at ${atMs.toFixed(1)} of ${(durations.get(act) ?? 0).toFixed(1)} ms${againAt === undefined ? '' : `, and again at ${againAt.toFixed(2)} of its start`}`;
+    report.kills += 1;
+    if (againAt !== undefined) report.again += 1;
+    try {
+      const cut = await killOnce(scene, act, it, atMs, againAt);
+      if (cut) report.cut += 1;
+      const left = await settle(scene.observer, scene.idle);
+      if (left.length > 0) throw new Error(`after removing all:\n  ${left.join('\n  ')}`);
+      tell(`${title}: ${cut ? 'cut short' : 'answered before'}, held`);
+    } catch (thrown) {
+      const failure = `${title}: ${thrown instanceof Error ? thrown.message : String(thrown)}`;
+      report.failures.push(failure);
+      tell(`FAILED ${failure}\n${endOfLog(scene.stage)}`);
+      // What is left becomes part of the sight, so that each failure is told once.
+      await removeEverything(scene.daemon.cri);
+      scene.idle = await learnIdle(scene);
+    }
+  }
+  return report;
+}
+
+/** Whether the kill came before the answer. */
+async function killOnce(scene: Scene, act: Act, it: Case, atMs: number, againAt: number | undefined): Promise<boolean> {
+  const { stage, observer } = scene;
+  const { cri, startedInMs } = scene.daemon;
+  await act.prepare(cri, it);
+  let answered = false;
+  const begin = performance.now();
+  const request = act.request(cri, it).then(
+    () => (answered = true),
+    () => undefined,
+  );
+  await untilMoment(begin + atMs);
+  const cut = !answered;
+  await scene.daemon.kill();
+  await request;
+  observer.learnIds();
+  if (againAt !== undefined) {
+    const starting = await spawnDaemon(stage);
+    await untilMoment(performance.now() + againAt * startedInMs);
+    await starting.kill();
+    observer.learnIds();
+  }
+  scene.daemon = await startDaemon(stage);
+  await act.request(scene.daemon.cri, it);
+  await act.prove(scene.daemon.cri, it);
+  observer.learnIds();
+  await removeEverything(scene.daemon.cri);
+  return cut;
+}
+
+/** Timers count whole milliseconds: the last ones are waited for turn by turn, so that the request goes out meanwhile. */
+async function untilMoment(moment: number): Promise<void> {
+  const left = moment - performance.now();
+  if (left > 4) await pause(left - 3);
+  while (performance.now() < moment) await turn();
+}

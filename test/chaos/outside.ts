@@ -1,0 +1,153 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { namespaceOf, namespaceTypes, processesOfOurs, text } from './processes.ts';
+import type { Seen } from './processes.ts';
+import type { Stage } from './stage.ts';
+
+/** Looks at the daemon from outside: nothing here asks it anything. */
+export interface Observer {
+  /** A line for each thing that a runtime can leave behind. Two sets of the namespace pool read the same. */
+  look(): readonly string[];
+  /** Takes in the ids that stand in the daemon's files now, so that a cgroup of one that nobody was told of is known as ours. */
+  learnIds(): void;
+  /** The last resort of a run that failed: kills every process of ours. */
+  endAll(): void;
+}
+
+/** Verdicts and their evidence remain by design, and the address that was last given is a hint. */
+const lastingTables = ['dossier', 'verdict_log', 'last_lease'];
+
+export function openObserver(stage: Stage): Observer {
+  const ids = new Set<string>();
+  const isOurCgroup = (path: string): boolean => path.startsWith(stage.cgroupParent) || path.split('/').some((part) => ids.has(part));
+  const processes = (): readonly Seen[] => processesOfOurs(stage, isOurCgroup);
+  return {
+    look: () => {
+      const alive = processes();
+      const lines = [
+        ...mounts('self', 'mount'),
+        ...daemonsAmong(alive, stage).flatMap(({ pid }) => mounts(String(pid), 'mount in the daemon')),
+        ...alive.map(({ command }) => `process ${command}`),
+        ...namespaces(alive),
+        ...links(),
+        ...rules(),
+        ...cgroups()
+          .filter((path) => isOurCgroup(path.replace(/^\/sys\/fs\/cgroup\/[^/]+/, '')))
+          .map((path) => `cgroup ${path}`),
+        ...[stage.root, stage.state].flatMap((folder) => files(folder)),
+        ...['state.db', 'network.db'].flatMap((name) => rows(join(stage.root, name), name)),
+      ];
+      return lines
+        .map((line) => line.replaceAll(new RegExp(`${stage.state}/ns/[0-9a-f]{16}`, 'g'), 'POOL').replaceAll(stage.folder, ''))
+        .sort();
+    },
+    learnIds: () => {
+      const sources = ['state.db', 'state.db-wal'].map((name) => text(join(stage.root, name)));
+      for (const source of [...sources, ...files(stage.state)]) for (const [id] of source.matchAll(/[0-9a-f]{64}/g)) ids.add(id);
+    },
+    endAll: () => {
+      for (const { pid } of processes()) {
+        try {
+          process.kill(pid, 'SIGKILL');
+        } catch {
+          // It has just ended.
+        }
+      }
+    },
+  };
+}
+
+/** What stands in only one of two looks; a line that stands there twice and here once is a difference too. */
+export function difference(before: readonly string[], after: readonly string[]): readonly string[] {
+  const count = new Map<string, number>();
+  for (const line of after) count.set(line, (count.get(line) ?? 0) + 1);
+  for (const line of before) count.set(line, (count.get(line) ?? 0) - 1);
+  return [...count].flatMap(([line, surplus]) =>
+    Array<string>(Math.abs(surplus)).fill(`${surplus > 0 ? 'left behind' : 'missing'}: ${line}`),
+  );
+}
+
+function daemonsAmong(alive: readonly Seen[], { socket }: Stage): readonly Seen[] {
+  return alive.filter(({ command }) => command.includes(` daemon --`) && command.includes(socket));
+}
+
+/** mountinfo without the numbers that change: ids, devices, peer groups (proc_pid_mountinfo(5)). */
+function mounts(process: string, title: string): string[] {
+  return text(`/proc/${process}/mountinfo`)
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => {
+      const [before = '', after = ''] = line.split(' - ');
+      const [, , , root = '', target = '', , ...propagation] = before.split(' ');
+      const shared = propagation.map((field) => field.replace(/:\d+$/, '')).join(' ');
+      return `${title} ${target} from ${root.replace(/\[\d+\]/, '')} ${after.split(' ')[0] ?? ''} ${shared}`.trim();
+    });
+}
+
+/** The namespaces that processes of ours hold (those that mounts hold are mounts), and those that links of ours lead to. */
+function namespaces(alive: readonly Seen[]): string[] {
+  const held = namespaceTypes.flatMap((type) => {
+    const own = namespaceOf('self', type);
+    const others = new Set(alive.map((seen) => seen.namespaces.get(type) ?? '').filter((name) => name !== own && name !== ''));
+    return [...others].map(() => `namespace ${type} of a process`);
+  });
+  const linked = JSON.parse(execFileSync('ip', ['-j', 'netns', 'list-id'], { encoding: 'utf8' }).trim() || '[]') as { nsid: number }[];
+  return [...held, ...linked.map(() => 'namespace net behind a link')];
+}
+
+function links(): string[] {
+  const all = JSON.parse(execFileSync('ip', ['-j', 'addr'], { encoding: 'utf8' })) as {
+    readonly ifname: string;
+    readonly master?: string;
+    readonly addr_info: readonly { readonly family: string; readonly local: string; readonly prefixlen: number }[];
+  }[];
+  return all.flatMap(({ ifname, master, addr_info: addresses }) => [
+    `link ${ifname}${master === undefined ? '' : ` on ${master}`}`,
+    ...addresses.filter(({ family }) => family === 'inet').map(({ local, prefixlen }) => `address ${local}/${prefixlen} on ${ifname}`),
+  ]);
+}
+
+/** Tables, chains, rules and the elements of sets, without the counters that change by themselves. */
+function rules(): string[] {
+  return execFileSync('nft', ['--stateless', 'list', 'ruleset'], { encoding: 'utf8' })
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && line !== '}')
+    .map((line) => `nft ${line}`);
+}
+
+function cgroups(): string[] {
+  return find(['/sys/fs/cgroup', '-mindepth', '2', '-type', 'd']);
+}
+
+function files(folder: string): string[] {
+  // SQLite makes and drops the files beside a database as it likes.
+  return find([folder, '-xdev', '-printf', '%y %p\n'])
+    .filter((line) => !/\.db-(wal|shm|journal)$/.test(line))
+    .map((line) => `file ${line}`);
+}
+
+/** Names that vanish while find looks are nothing to it, but for its exit code. */
+function find(args: readonly string[]): string[] {
+  return spawnSync('find', args, { encoding: 'utf8', maxBuffer: 2 ** 26 })
+    .stdout.split('\n')
+    .filter((line) => line !== '');
+}
+
+function rows(path: string, name: string): string[] {
+  if (!existsSync(path)) return [];
+  const database = new DatabaseSync(path, { readOnly: true });
+  try {
+    database.exec('PRAGMA busy_timeout = 5000');
+    return database
+      .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+      .all()
+      .map(({ name: table }) => String(table))
+      .filter((table) => !lastingTables.includes(table))
+      .map((table) => `rows ${name} ${table} ${String(database.prepare(`SELECT count(*) AS rows FROM ${table}`).get()?.['rows'])}`);
+  } finally {
+    database.close();
+  }
+}

@@ -1,0 +1,77 @@
+import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { ContainerState } from '../../runtime/index.ts';
+import type { CriClient } from '../../runtime/index.ts';
+import type { Stage } from './stage.ts';
+
+/** CRI NamespaceOption: network and IPC of the pod, processes of the container. */
+const namespaceOptions = { network: 0, pid: 1, ipc: 0 } as const;
+
+/** What its TERM handler exits with: a code that nothing but the program itself can have given. */
+export const ownExitCode = 7;
+const untilTold = `trap 'exit ${ownExitCode}' TERM; i=0; while :; do echo tick $i; i=$((i+1)); sleep 0.05; done`;
+
+export type PodConfig = ReturnType<typeof podConfig>;
+
+/** A pod as a kubelet would ask for it. @param cgroupParent empty: where the daemon puts it */
+export function podConfig(stage: Stage, name: string, cgroupParent: string, hostPort?: number) {
+  return {
+    metadata: { name, uid: randomUUID(), namespace: 'chaos', attempt: 0 },
+    hostname: name,
+    logDirectory: join(stage.logs, name),
+    linux: { cgroupParent, securityContext: { namespaceOptions } },
+    portMappings: hostPort === undefined ? [] : [{ protocol: 0 as const, containerPort: 8080, hostPort, hostIp: '' }],
+  };
+}
+
+export function containerConfig(reference: string) {
+  return {
+    metadata: { name: 'main', attempt: 0 },
+    image: { image: reference, userSpecifiedImage: reference },
+    command: ['/bin/sh', '-c', untilTold],
+    logPath: 'main/0.log',
+    linux: { resources: { memoryLimitInBytes: 64 * 2 ** 20, cpuShares: 256 }, securityContext: { namespaceOptions } },
+  };
+}
+
+export async function pull(cri: CriClient, reference: string): Promise<void> {
+  await cri.image.pullImage({ image: { image: reference } }, { timeoutMs: 60_000 });
+}
+
+/** Shows that the container really runs: a command in it answers. */
+export async function proveRuns(cri: CriClient, containerId: string): Promise<void> {
+  const { status } = await cri.runtime.containerStatus({ containerId });
+  if (status?.state !== ContainerState.CONTAINER_RUNNING)
+    throw new Error(`the container is in state ${status?.state ?? 'unknown'}, not running`);
+  const { exitCode, stdout, stderr } = await cri.runtime.execSync(
+    { containerId, cmd: ['/bin/echo', 'alive'], timeout: 10 },
+    { timeoutMs: 20_000 },
+  );
+  const said = Buffer.from(stdout).toString().trim();
+  if (exitCode !== 0 || said !== 'alive') throw new Error(`exec answers ${exitCode} ${said} ${Buffer.from(stderr).toString()}`);
+}
+
+/** Waits until the program has set its handler and speaks: it then ends by itself when told. */
+export async function untilItSpeaks(cri: CriClient, containerId: string): Promise<void> {
+  for (let attempt = 0; attempt < 200; attempt += 1) {
+    const { exitCode } = await cri.runtime.execSync({
+      containerId,
+      cmd: ['/bin/sh', '-c', "grep -q '^SigCgt:.*[4-7c-f]...$' /proc/1/status"],
+      timeout: 10,
+    });
+    if (exitCode === 0) return;
+    await pause(10);
+  }
+  throw new Error('the program in the container set no handler within 2 s');
+}
+
+export async function removeEverything(cri: CriClient): Promise<void> {
+  const { items } = await cri.runtime.listPodSandbox({});
+  for (const { id: podSandboxId } of items) {
+    await cri.runtime.stopPodSandbox({ podSandboxId }, { timeoutMs: 60_000 });
+    await cri.runtime.removePodSandbox({ podSandboxId }, { timeoutMs: 60_000 });
+  }
+  const { images } = await cri.image.listImages({});
+  for (const { id: image } of images) await cri.image.removeImage({ image: { image } }, { timeoutMs: 60_000 });
+}

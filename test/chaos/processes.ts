@@ -1,0 +1,55 @@
+import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
+import type { Stage } from './stage.ts';
+
+export interface Seen {
+  readonly pid: number;
+  readonly command: string;
+  /** By type: `net` → `net:[4026531840]`. */
+  readonly namespaces: ReadonlyMap<string, string>;
+}
+
+export const namespaceTypes = ['cgroup', 'ipc', 'mnt', 'net', 'pid', 'user', 'uts'] as const;
+
+/**
+ * Every process that can only come from our daemon: it lives in our network namespace, names our folder, or runs in a cgroup of
+ * ours. The suite itself, its registry and what is not ours on this machine are left out.
+ */
+export function processesOfOurs(stage: Stage, isOurCgroup: (path: string) => boolean): readonly Seen[] {
+  const network = namespaceOf('self', 'net');
+  const known = new Set([process.pid, stage.registryPid]);
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && !known.has(Number(name)))
+    .filter((name) => {
+      const command = text(`/proc/${name}/cmdline`);
+      // A kernel thread, or a process that is ending, has no command line.
+      if (command === '') return false;
+      const cgroups = text(`/proc/${name}/cgroup`).split('\n');
+      return (
+        namespaceOf(name, 'net') === network ||
+        command.includes(stage.folder) ||
+        cgroups.some((line) => isOurCgroup(line.slice(line.indexOf('/'))))
+      );
+    })
+    .map((name) => ({
+      pid: Number(name),
+      command: text(`/proc/${name}/cmdline`).replaceAll('\0', ' ').trim(),
+      namespaces: new Map(namespaceTypes.map((type) => [type, namespaceOf(name, type)])),
+    }));
+}
+
+export function namespaceOf(process: string, type: string): string {
+  try {
+    return readlinkSync(`/proc/${process}/ns/${type}`);
+  } catch {
+    return '';
+  }
+}
+
+/** A process may end while we look: nothing is then said of it. */
+export function text(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}

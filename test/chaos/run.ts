@@ -1,0 +1,85 @@
+/** `npm run test:chaos [-- --kills N] [--seed S] [--only kills|rest]`: kills the daemon at random moments and at rest; see README.md. */
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { isApart, runApart } from './apart.ts';
+import { atRest } from './at-rest.ts';
+import { acts } from './acts.ts';
+import { startDaemon } from './daemon.ts';
+import { stopAndLook } from './ending.ts';
+import { killDuringActs, learnIdle, measureActs } from './kills.ts';
+import type { Scene } from './kills.ts';
+import { openObserver } from './outside.ts';
+import { createRandom } from './random.ts';
+import { setStage } from './stage.ts';
+
+const { values } = parseArgs({
+  options: {
+    kills: { type: 'string', default: '180' },
+    seed: { type: 'string', default: String(Date.now() % 100_000) },
+    pods: { type: 'string', default: '10' },
+    only: { type: 'string' },
+    /** Uses dist/ or the sources as they are. */
+    'no-build': { type: 'boolean', default: false },
+    verbose: { type: 'boolean', default: false },
+  },
+});
+
+if (!isApart()) {
+  if (!values['no-build']) {
+    const root = join(import.meta.dirname, '../..');
+    const build = spawnSync(process.execPath, ['packaging/build.ts'], { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] });
+    if (build.status !== 0) process.exit(build.status ?? 1);
+  }
+  process.exit(await runApart(import.meta.filename, process.argv.slice(2), (text) => process.stdout.write(text)));
+}
+
+const begin = performance.now();
+const stage = await setStage();
+const observer = openObserver(stage);
+const failures: string[] = [];
+const figures: string[] = [];
+let scene: Scene | undefined;
+try {
+  const untouched = observer.look();
+  scene = await open();
+  if (values.only !== 'rest') {
+    const count = Number(values.kills);
+    const durations = await measureActs(scene, count < 3 * acts.length ? 1 : 3);
+    console.log([...durations].map(([act, ms]) => `${act.name} ${ms.toFixed(1)} ms`).join(', '));
+    const report = await killDuringActs(scene, durations, {
+      count,
+      random: createRandom(Number(values.seed)),
+      tell: (line) => {
+        if (values.verbose || line.startsWith('FAILED')) console.log(line);
+      },
+    });
+    failures.push(...report.failures);
+    figures.push(
+      `${report.kills} kills during ${acts.length} requests (${report.cut} before the answer, ${report.again} again while recovering)`,
+    );
+  }
+  if (values.only !== 'kills') {
+    const rest = await atRest(scene, Number(values.pods));
+    failures.push(...rest.failures);
+    figures.push(rest.figures);
+  }
+  const left = await stopAndLook(scene.daemon, observer, untouched);
+  if (left.length > 0) failures.push(`after the stop:\n  ${left.join('\n  ')}`);
+} catch (thrown) {
+  failures.push(thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown));
+} finally {
+  for (const failure of failures) console.log(`✖ ${failure}`);
+  await scene?.daemon.stop();
+  observer.endAll();
+  await stage.close();
+}
+console.log(
+  `${figures.join('; ')}; ${failures.length} failures, seed ${values.seed}, ${((performance.now() - begin) / 1000).toFixed(0)} s`,
+);
+process.exit(failures.length === 0 ? 0 : 1);
+
+async function open(): Promise<Scene> {
+  const parts = { stage, observer, daemon: await startDaemon(stage) };
+  return { ...parts, idle: await learnIdle(parts) };
+}

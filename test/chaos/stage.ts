@@ -1,0 +1,111 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createRegistryClient, parseReference } from '../../base/distribution/index.ts';
+import { buildWebImage } from '../../cli/quickstart/image.ts';
+import { pushImage } from '../../cli/quickstart/push.ts';
+import { generateKeyPair, loadSigningKey, signImage } from '../../trust/index.ts';
+import { startRegistry } from '../fixtures/registry.ts';
+import { namespaceOf } from './processes.ts';
+
+/** Where the suite takes place: folders, a registry with one signed image, a policy that admits it, a pod network. */
+export interface Stage {
+  readonly folder: string;
+  readonly root: string;
+  readonly state: string;
+  readonly socket: string;
+  readonly logs: string;
+  readonly daemonLog: string;
+  readonly daemonArgs: readonly string[];
+  /** A cgroup of the suite's own, below which half of its pods live; the others live where the daemon puts them. */
+  readonly cgroupParent: string;
+  /** `127.0.0.1:PORT/chaos/web:1`. */
+  readonly reference: string;
+  readonly registryPid: number;
+  close(): Promise<void>;
+}
+
+/** Brings loopback up (the namespaces are new) and makes everything that the daemon reads. */
+export async function setStage(): Promise<Stage> {
+  // Whatever lives in the suite's network namespace is taken for the daemon's: it must not be the machine's.
+  if (namespaceOf('self', 'net') === namespaceOf('1', 'net')) throw new Error('the suite runs in namespaces of its own only');
+  execFileSync('ip', ['link', 'set', 'lo', 'up']);
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-chaos-'));
+  const inside = (name: string): string => join(folder, name);
+  const registry = await startRegistry();
+  try {
+    for (const name of ['policy', 'cni', 'keys', 'logs']) mkdirSync(inside(name));
+    const passphrase = { environment: { PORTCULLIS_PASSPHRASE: '' } };
+    const keys = await generateKeyPair(inside('keys/chaos'), passphrase);
+    copyFileSync(keys.publicFile, inside('policy/chaos.pub'));
+    writeFileSync(inside('policy/policy.yaml'), policyText(registry.host));
+    writeFileSync(inside('cni/10-chaos.conflist'), JSON.stringify(conflist));
+    const reference = `${registry.host}/chaos/web:1`;
+    const client = createRegistryClient({});
+    const [repository] = client.repositories(parseReference(reference));
+    if (repository === undefined) throw new Error(`no place to ask for ${reference}`);
+    const image = await buildWebImage('chaos');
+    await pushImage(repository, image, '1');
+    const key = await loadSigningKey(keys.privateFile, passphrase);
+    await signImage({ repository, digest: image.manifestDigest, key, format: 'bundle', now: new Date() });
+    await client.close();
+    const places = { root: inside('root'), state: inside('state'), socket: inside('cri.sock') };
+    return {
+      folder,
+      ...places,
+      logs: inside('logs'),
+      daemonLog: inside('daemon.log'),
+      daemonArgs: Object.entries({ ...places, policy: inside('policy'), 'cni-conf-dir': inside('cni') }).flatMap(([name, value]) => [
+        `--${name}`,
+        value,
+      ]),
+      cgroupParent: `/portcullis-chaos-${process.pid}`,
+      reference,
+      registryPid: registry.pid,
+      close: async () => {
+        await registry.close();
+        removeWithMounts(folder);
+      },
+    };
+  } catch (thrown) {
+    await registry.close();
+    rmSync(folder, { recursive: true, force: true });
+    throw thrown;
+  }
+}
+
+/** Mounts that a failed run left would make the removal fail, or worse, follow them. */
+function removeWithMounts(folder: string): void {
+  const targets = readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[4] ?? '')
+    .filter((target) => target.startsWith(`${folder}/`));
+  for (const target of targets.toReversed()) spawnSync('umount', ['-l', target]);
+  rmSync(folder, { recursive: true, force: true });
+}
+
+function policyText(host: string): string {
+  return `apiVersion: portcullis.dev/v1alpha1
+kind: TrustPolicy
+default: deny
+rules:
+  - images: ["${host}/chaos/**"]
+    require: { cosign: { key: chaos.pub } }
+`;
+}
+
+const conflist = {
+  cniVersion: '1.0.0',
+  name: 'chaos',
+  plugins: [
+    {
+      type: 'bridge',
+      bridge: 'chaos0',
+      isGateway: true,
+      ipMasq: true,
+      ipam: { type: 'host-local', ranges: [[{ subnet: '10.211.0.0/16' }]], routes: [{ dst: '0.0.0.0/0' }] },
+    },
+    { type: 'portmap', capabilities: { portMappings: true } },
+  ],
+};
