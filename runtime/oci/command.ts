@@ -28,7 +28,7 @@ export async function runCommand(
   options: { readonly timeoutMs?: number } = {},
 ): Promise<CommandResult> {
   const timeoutMs = options.timeoutMs ?? 30_000;
-  const [stdout, stderr] = [openOutput(outputLimit), openOutput(outputLimit)];
+  const [stdout, stderr] = [openOutput({ bytes: outputLimit }), openOutput({ bytes: outputLimit })];
   let timedOut = false;
   let timer: NodeJS.Timeout | undefined;
   try {

@@ -50,7 +50,8 @@ export async function execSync(input: {
 
 async function run(input: Parameters<typeof execSync>[0] & { readonly specFile: string; readonly pidFile: string }): Promise<ExecResult> {
   const { reactor, handler, id, specFile, pidFile, timeoutMs, signal } = input;
-  const [stdout, stderr] = [openOutput(outputLimit), openOutput(outputLimit)];
+  const room = { bytes: outputLimit };
+  const [stdout, stderr] = [openOutput(room), openOutput(room)];
   let ending: 'timeout' | 'cancelled' | undefined;
   let timer: NodeJS.Timeout | undefined;
   let cancel: (() => void) | undefined;

@@ -12,18 +12,22 @@ export interface Output {
   close(): void;
 }
 
-/** @param limit bytes kept; what comes after is read and dropped, so that the child does not stall */
-export function openOutput(limit: number): Output {
+/** How many bytes may still be kept; outputs that are answered together share one. */
+export interface OutputRoom {
+  bytes: number;
+}
+
+/** @param room for what is kept; what comes after is read and dropped, so that the child does not stall */
+export function openOutput(room: OutputRoom): Output {
   const pipe = openPipe();
   const socket = new Socket({ fd: pipe.read, readable: true, writable: false });
   const chunks: Buffer[] = [];
-  let size = 0;
   let writeOpen = true;
   socket.on('data', (chunk: Buffer) => {
-    const room = limit - size;
-    if (room <= 0) return;
-    chunks.push(chunk.length > room ? chunk.subarray(0, room) : chunk);
-    size += Math.min(chunk.length, room);
+    if (room.bytes <= 0) return;
+    const kept = chunk.subarray(0, room.bytes);
+    chunks.push(kept);
+    room.bytes -= kept.length;
   });
   // A reader that fails ends like one that is done.
   socket.on('error', () => socket.destroy());
