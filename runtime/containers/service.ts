@@ -115,7 +115,7 @@ export function createContainerService(parts: {
         ...record,
         phase: nextContainerPhase(record.phase, 'exited'),
         startedAt,
-        finishedAt: exit.finishedAt,
+        finishedAt: later(exit.finishedAt, startedAt),
         exitCode: exit.code,
         ...told,
       });
@@ -216,6 +216,8 @@ export function createContainerService(parts: {
       records.put(starting),
       effects.raiseNetwork(sandbox, [...containersOf(sandbox.id).filter((one) => one.id !== id), starting]),
     ]);
+    // Before the act: a short-lived process has ended by the time that it is known to run.
+    const startedAt = effects.now();
     try {
       await effects.start(starting);
     } catch (cause) {
@@ -232,7 +234,7 @@ export function createContainerService(parts: {
       settleExit(id);
       throw cause;
     }
-    await records.put({ ...starting, phase: nextContainerPhase('starting', 'started'), startedAt: effects.now(), startAnswered: true });
+    await records.put({ ...starting, phase: nextContainerPhase('starting', 'started'), startedAt, startAnswered: true });
   };
 
   const removeLocked = async (id: string): Promise<void> => {
@@ -313,6 +315,11 @@ export function createContainerService(parts: {
       for (const id of [...watches.keys()]) unwatch(id);
     },
   };
+}
+
+/** The later of two times: a file's, as that of an exit, is up to a tick of the kernel's clock behind. */
+function later(time: string, other: string): string {
+  return BigInt(time) < BigInt(other) ? other : time;
 }
 
 /** The fields that a request sets: zero and empty mean "leave as it is" (cri-api UpdateContainerResources). */
