@@ -74,10 +74,8 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     confDir: config.cni.confDir,
     log: log.child({ room: 'network' }),
   });
-  const registries = createRegistryClient({
-    mirrors: new Map(Object.entries(config.registries.mirrors)),
-    insecureHosts: config.registries.insecure,
-  });
+  const registryOptions = { mirrors: new Map(Object.entries(config.registries.mirrors)), insecureHosts: config.registries.insecure };
+  const registries = createRegistryClient(registryOptions);
   const [sandboxRecords, containerRecords] = await Promise.all([
     openRecords<SandboxRecord>(database, 'sandbox'),
     openRecords<ContainerRecord>(database, 'container'),
@@ -87,6 +85,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     database,
     kernel,
     registryClient: registries,
+    registryOptions,
     policy: policy.current,
     platform: hostPlatform(),
     log: log.child({ room: 'images' }),

@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { processIdentity } from '../../base/process/index.ts';
+import { startReactor } from '../../base/reactor/index.ts';
+import type { Reactor } from '../../base/reactor/index.ts';
+import { openExitWatch } from './exits.ts';
+import type { Exit, ExitWatch } from './exits.ts';
+
+let reactor: Reactor;
+let exits: ExitWatch;
+let folder: string;
+before(async () => {
+  reactor = await startReactor();
+  folder = mkdtempSync(join(tmpdir(), 'exits-'));
+  exits = await openExitWatch({ folder, reactor });
+});
+after(async () => {
+  exits.close();
+  await reactor.close();
+  rmSync(folder, { recursive: true });
+});
+
+function sleeper(seconds: string) {
+  const child = spawn('sleep', [seconds], { stdio: 'ignore' });
+  const identity = processIdentity(child.pid ?? 0);
+  assert.ok(identity);
+  return { child, identity };
+}
+
+/** As conmon does: a temporary file, then a rename. */
+function writeExit(id: string, code: string): void {
+  writeFileSync(join(folder, `${id}.tmp`), code);
+  renameSync(join(folder, `${id}.tmp`), join(folder, id));
+}
+
+test('an exit is told once, with the code and the time of the file', async () => {
+  const [init, monitor] = [sleeper('30'), sleeper('30')];
+  const told: Exit[] = [];
+  const first = new Promise<Exit>((resolve) =>
+    exits.watchContainer('a1', { init: init.identity, monitor: monitor.identity }, (exit) => {
+      told.push(exit);
+      resolve(exit);
+    }),
+  );
+  writeExit('a1', '42');
+  const exit = await first;
+  assert.equal(exit.code, 42);
+  assert.equal(exit.fromMonitor, true);
+  assert.ok(Math.abs(Number(BigInt(exit.finishedAt) / 1_000_000n) - Date.now()) < 5_000);
+  init.child.kill('SIGKILL');
+  monitor.child.kill('SIGKILL');
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  assert.equal(told.length, 1);
+  assert.equal((await exits.recorded('a1'))?.code, 42);
+  await exits.forget('a1');
+  assert.equal(await exits.recorded('a1'), undefined);
+});
+
+test('an exit that happened before the watch is told as well', async () => {
+  writeExit('b2', '0');
+  const exit = await new Promise<Exit>((resolve) => {
+    const gone = { pid: 2 ** 22, startTime: '1', bootId: 'none' };
+    exits.watchContainer('b2', { init: gone, monitor: gone }, resolve);
+  });
+  assert.equal(exit.code, 0);
+});
+
+test('when the monitor is dead the kernel’s code is taken, and 255 when nobody knows', async () => {
+  const [init, monitor] = [sleeper('30'), sleeper('30')];
+  monitor.child.kill('SIGKILL');
+  await new Promise((resolve) => monitor.child.once('exit', resolve));
+  const known = new Promise<Exit>((resolve) => exits.watchContainer('c3', { init: init.identity, monitor: monitor.identity }, resolve));
+  init.child.kill('SIGTERM');
+  const exit = await known;
+  assert.equal(exit.fromMonitor, false);
+  assert.ok([143, 255].includes(exit.code), `${exit.code}: 143 where the kernel tells it (6.15), else 255`);
+  const gone = { pid: 2 ** 22, startTime: '1', bootId: 'none' };
+  const unknown = await new Promise<Exit>((resolve) => exits.watchContainer('d4', { init: gone, monitor: gone }, resolve));
+  assert.deepEqual([unknown.code, unknown.fromMonitor], [255, false]);
+});

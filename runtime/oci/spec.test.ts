@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Settings } from '../../entitlements/index.ts';
+import type { Mount } from '../cri/contract/contract.types.ts';
+import { containerMounts, rootfsPropagation } from './mounts.ts';
+import { toOciResources } from './resources.ts';
+import { generateSpec, serialiseSpec } from './spec.ts';
+import type { SpecInput } from './spec.ts';
+
+const podFiles = { shm: '/run/p/shm', resolvConf: '/run/p/resolv.conf', hostname: '/run/p/hostname', hosts: '/run/p/hosts' };
+const mount = (part: Partial<Mount>): Mount =>
+  ({
+    containerPath: '/data',
+    hostPath: '/srv',
+    readonly: false,
+    propagation: 0,
+    uidMappings: [],
+    gidMappings: [],
+    recursiveReadOnly: false,
+    ...part,
+  }) as Mount;
+const mounts = (asked: Mount[], part: object = {}) =>
+  containerMounts({ asked, podFiles, readonlyRootfs: false, writableSys: false, hostNetwork: false, ...part });
+
+const settings: Settings = {
+  capabilities: { bounding: ['KILL'], effective: ['KILL'], permitted: ['KILL'], inheritable: [], ambient: [] },
+  seccomp: {
+    bpf: Uint8Array.from([6, 0, 0, 0, 0, 0, 0xff, 0x7f]),
+    oci: {
+      defaultAction: 'SCMP_ACT_ERRNO',
+      architectures: ['SCMP_ARCH_X86_64'],
+      syscalls: [{ names: ['read'], action: 'SCMP_ACT_ALLOW', args: [{ index: 0, value: 0xffffffff_ffffffffn, op: 'SCMP_CMP_EQ' }] }],
+    },
+  },
+  noNewPrivileges: true,
+  maskedPaths: ['/proc/kcore'],
+  readonlyPaths: ['/proc/sys'],
+  devices: [{ allow: false, type: 'a', access: 'rwm' }],
+  hostDevices: false,
+  rlimits: [{ type: 'RLIMIT_NOFILE', soft: 1n, hard: 2n }],
+  hostNamespaces: [],
+  networkClass: 'user',
+  readonlyRootfs: false,
+  writableSys: false,
+  degraded: [],
+  digest: 'd',
+};
+const input: SpecInput = {
+  rootfs: '/r',
+  args: ['/bin/sh'],
+  env: ['A=1'],
+  cwd: '/',
+  user: { uid: 1, gid: 2, additionalGids: [2] },
+  terminal: false,
+  settings,
+  runtime: 'crun',
+  mounts: [],
+  devices: [],
+  resources: undefined,
+  cgroupsPath: '/portcullis/p/c',
+  podFiles,
+  namespaces: { network: '/run/ns/net', ipc: '/run/ns/ipc', uts: '/run/ns/uts' },
+  hostPid: false,
+  oomScoreFloor: -1000,
+  annotations: {},
+};
+
+test('mounts: deep after shallow, and one that is asked for replaces ours', () => {
+  const made = mounts([
+    mount({ containerPath: '/data/a/b' }),
+    mount({ containerPath: '/data//' }),
+    mount({ containerPath: '/etc/hosts', hostPath: '/x' }),
+  ]);
+  const destinations = made.map((one) => one.destination);
+  assert.deepEqual(destinations.slice(-3), ['/data', '/etc/hosts', '/data/a/b']);
+  assert.equal(destinations.filter((one) => one === '/etc/hosts').length, 1);
+});
+
+test('mounts: propagation and read-only become options; the widest propagation decides the root', () => {
+  assert.deepEqual(mounts([mount({ readonly: true, propagation: 1 })]).at(-1)?.options, ['rbind', 'rslave', 'ro']);
+  assert.equal(rootfsPropagation([mount({}), mount({ propagation: 2 })]), 'rshared');
+  assert.equal(rootfsPropagation([mount({})]), undefined);
+});
+
+for (const [name, part, code] of [
+  ['a relative container path', { containerPath: 'data' }, 'RUNTIME_BAD_MOUNT'],
+  ['a container path that climbs', { containerPath: '/data/../../etc' }, 'RUNTIME_BAD_MOUNT'],
+  ['a relative host path', { hostPath: 'srv' }, 'RUNTIME_BAD_MOUNT'],
+  ['an idmapped mount', { uidMappings: [{ hostId: 0, containerId: 0, length: 1 }] }, 'RUNTIME_BAD_MOUNT'],
+  ['an image volume', { image: { image: 'x' } }, 'RUNTIME_BAD_MOUNT'],
+  ['a recursive read-only mount', { recursiveReadOnly: true }, 'RUNTIME_RRO_UNSUPPORTED'],
+] as const) {
+  test(`mounts: ${name} is refused`, () => assert.throws(() => mounts([mount(part as Partial<Mount>)]), { code }));
+}
+
+test('resources: what is zero or empty was not asked for', () => {
+  assert.deepEqual(toOciResources(undefined), {});
+  assert.deepEqual(
+    toOciResources({ cpuShares: 0, cpuQuota: 0, memoryLimitInBytes: 1024, cpusetCpus: '', hugepageLimits: [], unified: {} } as never),
+    { memory: { limit: 1024 } },
+  );
+});
+
+test('the spec: confinement as compiled, namespaces of the pod joined, an own PID namespace', () => {
+  const spec = generateSpec(input);
+  assert.deepEqual(spec.process.capabilities.bounding, ['CAP_KILL']);
+  assert.equal(spec.process.noNewPrivileges, true);
+  assert.deepEqual(
+    spec.linux.namespaces.map((one) => one.type),
+    ['mount', 'pid', 'network', 'ipc', 'uts'],
+  );
+  assert.equal(spec.linux.namespaces.find((one) => one.type === 'network')?.path, '/run/ns/net');
+  assert.deepEqual(spec.linux.maskedPaths, ['/proc/kcore']);
+  assert.equal(spec.hostname, undefined);
+});
+
+test('the spec: crun is handed the filter ready-made, runc the OCI form alone', () => {
+  const annotation = 'run.oci.seccomp_bpf_data';
+  assert.equal(generateSpec(input).annotations[annotation], Buffer.from(settings.seccomp?.bpf ?? []).toString('base64'));
+  const runc = generateSpec({ ...input, runtime: 'runc' });
+  assert.equal(runc.annotations[annotation], undefined);
+  assert.equal(runc.linux.seccomp, settings.seccomp?.oci);
+});
+
+test('the spec: the host’s PID namespace is shared by naming none', () => {
+  assert.equal(
+    generateSpec({ ...input, hostPid: true }).linux.namespaces.some((one) => one.type === 'pid'),
+    false,
+  );
+});
+
+test('the spec: an OOM score below what this daemon may set is raised to it', () => {
+  const resources = { oomScoreAdj: -998, unified: {}, hugepageLimits: [] } as never;
+  assert.equal(generateSpec({ ...input, resources, oomScoreFloor: 0 }).process.oomScoreAdj, 0);
+  assert.equal(generateSpec({ ...input, resources }).process.oomScoreAdj, -998);
+});
+
+test('the spec’s JSON: 64-bit values are exact integers', () => {
+  assert.match(serialiseSpec(generateSpec(input)), /"value":18446744073709551615,/);
+});
