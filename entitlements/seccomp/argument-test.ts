@@ -101,6 +101,10 @@ export function complementTest(test: ArgumentTest): ArgumentTest[] {
 
 /** True when every value passing `inner` passes `outer`. */
 export function testWithin(inner: ArgumentTest, outer: ArgumentTest): boolean {
+  // Low and high are members of the inner set, so these settle nearly every case.
+  if (inner.low < outer.low || inner.high > outer.high) return false;
+  if ((inner.low & outer.mask) !== outer.value || (inner.high & outer.mask) !== outer.value) return false;
+  if (outer.mask === 0n || ((inner.mask & outer.mask) === outer.mask && (inner.value & outer.mask) === outer.value)) return true;
   return complementTest(outer).every((outside) => intersectTests(inner, outside) === undefined);
 }
 

@@ -11,6 +11,9 @@ export type Arguments = readonly bigint[];
 /** More clauses than this for one system call is refused, not approximated. */
 const MAX_CLAUSES = 1024;
 
+/** Comparisons of two clauses that one question may take: a bound on time, about a tenth of a second. */
+const MAX_STEPS = 100_000;
+
 export function clause(tests: readonly ArgumentTest[]): Clause {
   return tests.filter((test) => !isAny(test)).sort((a, b) => a.index - b.index);
 }
@@ -59,24 +62,24 @@ export function subtractClause(from: Clause, remove: Clause): Clause[] {
 
 /**
  * The calls of `from` in none of `remove`, exactly, as clauses.
- * @throws ENTITLEMENTS_TOO_COMPLEX above 1024 clauses
+ * @throws ENTITLEMENTS_TOO_COMPLEX above 1024 clauses or 100,000 steps
  */
 export function subtract(from: readonly Clause[], remove: readonly Clause[]): Clause[] {
   let left = [...from];
+  let steps = 0;
   for (const part of remove) {
+    steps += left.length;
+    if (steps > MAX_STEPS) throw tooComplex();
     left = left.flatMap((piece) => subtractClause(piece, part));
     if (left.length > MAX_CLAUSES) throw tooComplex();
   }
   return left;
 }
 
-/** Steps that the search for one remaining call may take before it is given up. */
-const MAX_STEPS = 50_000;
-
 /**
  * Some calls of `from` in none of `remove`, as a clause; undefined when there are none. Depth first, so that a difference is found
  * without working out all of them.
- * @throws ENTITLEMENTS_TOO_COMPLEX after 50,000 steps
+ * @throws ENTITLEMENTS_TOO_COMPLEX after 100,000 steps
  */
 export function remaining(from: Clause, remove: readonly Clause[]): Clause | undefined {
   let steps = 0;

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { isPortcullisError } from '../../base/errors/index.ts';
 import { decide } from './decision.ts';
 import { policyFromOci } from './oci-import.ts';
 import { parseSeccompJson } from './oci-shape.ts';
@@ -145,5 +146,31 @@ describe('the OCI import', () => {
     const json = parseSeccompJson('{"value": 18446744073709551615, "small": 3}');
     assert.deepEqual(json, { value: 0xffffffffffffffffn, small: 3 });
     assert.throws(() => parseSeccompJson('{'), { code: 'ENTITLEMENTS_BAD_SECCOMP' });
+  });
+
+  it('answers within two seconds, whatever the conditions', () => {
+    // A fixed sequence of 64-bit numbers without structure (splitmix64's multiplier).
+    let state = 1n;
+    const number = (): bigint => (state = (state * 0xbf58476d1ce4e5b9n + 0x94d049bb133111ebn) & 0xffffffffffffffffn);
+    for (const op of ['SCMP_CMP_MASKED_EQ', 'SCMP_CMP_NE', 'SCMP_CMP_GT', 'SCMP_CMP_EQ']) {
+      for (const [defaultAction, action] of [
+        ['SCMP_ACT_ERRNO', 'SCMP_ACT_ALLOW'],
+        ['SCMP_ACT_ALLOW', 'SCMP_ACT_ERRNO'],
+      ]) {
+        const args = [0, 1].map((index) => ({ index, op }));
+        const syscalls = Array.from({ length: 1000 }, () => ({
+          names: ['mmap'],
+          action,
+          args: args.map((arg) => ({ ...arg, value: number(), valueTwo: number() })),
+        }));
+        const start = performance.now();
+        try {
+          policyFromOci({ defaultAction, syscalls });
+        } catch (error) {
+          assert.ok(isPortcullisError(error) && error.code === 'ENTITLEMENTS_TOO_COMPLEX', String(error));
+        }
+        assert.ok(performance.now() - start < 2000, `${op} ${action}`);
+      }
+    }
   });
 });
