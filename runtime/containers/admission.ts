@@ -1,5 +1,4 @@
 import { PortcullisError } from '../../base/errors/index.ts';
-import { explainVerdict } from '../../trust/index.ts';
 import type { Verdict } from '../../trust/index.ts';
 import type { ContainerConfig } from '../cri/contract/contract.types.ts';
 import type { ImageRecord, ImageStore } from '../images/types.ts';
@@ -14,7 +13,7 @@ export interface AdmittedImage {
 /**
  * Finds the image and decides again, offline, for this pod's namespace: a kubelet skips PullImage for an image that is present,
  * so what was admitted for another namespace or under an older policy proves nothing here (design: decide again at CreateContainer).
- * @throws PortcullisError RUNTIME_IMAGE_NOT_FOUND, RUNTIME_IMAGE_NOT_ADMITTED
+ * @throws PortcullisError RUNTIME_IMAGE_NOT_FOUND; IMAGES_DENIED, IMAGES_UNDECIDED and others of the image store when the answer is no
  */
 export async function admitForRun(images: ImageStore, config: ContainerConfig, sandbox: SandboxRecord): Promise<Admission> {
   const asked = config.image?.image ?? '';
@@ -30,20 +29,7 @@ export async function admitForRun(images: ImageStore, config: ContainerConfig, s
     });
   }
   const namespace = sandbox.config.metadata?.namespace ?? '';
-  const userSpecified = config.image?.userSpecifiedImage ?? '';
-  const verdict = await images.decideForRun({ image, userSpecified, namespace });
-  if (verdict.outcome !== 'admit') {
-    throw new PortcullisError({
-      code: 'RUNTIME_IMAGE_NOT_ADMITTED',
-      kind: verdict.outcome === 'deny' ? 'denied' : 'undecided',
-      attempted: 'create container from image',
-      on: `${userSpecified || asked} in namespace ${namespace}`,
-      why: explainVerdict(verdict),
-      fix: 'sign the image as the policy demands, or let the policy admit it for this namespace',
-      prefix: 'SignatureValidationFailed',
-      details: { verdictId: verdict.id, digest: verdict.digest, policyRevision: verdict.policyRevision },
-    });
-  }
+  const verdict = await images.decideForRun({ image, userSpecified: config.image?.userSpecifiedImage ?? '', namespace });
   return {
     imageId: image.id,
     imageRef: image.repoDigests[0] ?? image.id,

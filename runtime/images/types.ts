@@ -72,7 +72,7 @@ export interface ImageStore {
   find(nameOrId: string): ImageRecord | undefined;
   /** An id drops the image with all names; a name drops it as crictl expects (the whole image, as containerd does). Unknown: success. */
   remove(nameOrId: string): Promise<void>;
-  /** Decides again, offline, from the recorded dossier. Without `userSpecified` every recorded name must be admitted. Logged before it returns. */
+  /** Decides again, offline, from the recorded dossier; throws unless the answer is admit. Without `userSpecified` every recorded name must be admitted. Logged before it returns. */
   decideForRun(input: { readonly image: ImageRecord; readonly userSpecified: string; readonly namespace: string }): Promise<Verdict>;
   /** Makes the writable layer and mounts the overlay. Done already: the same answer. */
   mountRootfs(containerId: string, image: ImageRecord): Promise<Rootfs>;
