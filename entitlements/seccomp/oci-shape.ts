@@ -50,6 +50,39 @@ export function readOciSeccomp(json: unknown): OciShape {
   if (syscalls.length > MAX_RULES || names > MAX_NAMES || conditional > MAX_CONDITIONAL) {
     throw bad('syscalls', `more than ${MAX_RULES} rules, ${MAX_NAMES} names or ${MAX_CONDITIONAL} names with conditions`);
   }
+  return {
+    defaultAction: text(top['defaultAction'], 'defaultAction'),
+    ...optional('defaultErrnoRet', top['defaultErrnoRet'], 'defaultErrnoRet'),
+    syscalls,
+  };
+}
+
+function readRule(item: unknown, path: string): OciRule {
+  const rule = record(item, path);
+  // Docker's and containerd's source format has conditions on architecture, kernel and capabilities that OCI has not.
+  for (const key of ['includes', 'excludes']) {
+    const condition = rule[key];
+    if (condition !== undefined && condition !== null && Object.keys(record(condition, `${path}.${key}`)).length > 0) {
+      throw bad(`${path}.${key}`, 'conditional rules are not part of OCI seccomp');
+    }
+  }
+  const names = list(rule['names'], `${path}.names`).map((name, at) => text(name, `${path}.names[${at}]`));
+  if (names.length === 0) throw bad(`${path}.names`, 'it is empty');
+  return {
+    names,
+    action: text(rule['action'], `${path}.action`),
+    ...optional('errnoRet', rule['errnoRet'], `${path}.errnoRet`),
+    args: list(rule['args'], `${path}.args`).map((arg, at) => readArgument(arg, `${path}.args[${at}]`)),
+  };
+}
+
+function readArgument(item: unknown, path: string): OciArgument {
+  const arg = record(item, path);
+  const index = Number(unsigned(arg['index'], `${path}.index`));
+  if (index > 5) throw bad(`${path}.index`, 'a system call has the arguments 0 to 5');
+  const wanted = text(arg['op'], `${path}.op`);
+  const op = OPERATORS.find((known) => known === wanted);
+  if (op === undefined) throw bad(`${path}.op`, `${wanted} is not an operator`);
   return { index, op, value: unsigned(arg['value'] ?? 0, `${path}.value`), valueTwo: unsigned(arg['valueTwo'] ?? 0, `${path}.valueTwo`) };
 }
 
