@@ -6,6 +6,7 @@ import { exitCodes, run } from './output.ts';
 import { isApart, runApart, whenToldToEnd } from './quickstart/apart.ts';
 import { makeFolders } from './quickstart/setting.ts';
 import { createStory, paperFor } from './quickstart/story.ts';
+import { unmountBelow } from './quickstart/sweep.ts';
 import { tell } from './quickstart/tell.ts';
 
 interface QuickstartFlags {
@@ -80,5 +81,6 @@ async function tellApart(keep: boolean): Promise<number> {
 
 async function undoAll(undos: readonly (() => Promise<unknown>)[], folder: string): Promise<void> {
   for (const undo of undos.toReversed()) await undo().catch(() => undefined);
+  unmountBelow(folder);
   rmSync(folder, { recursive: true, force: true });
 }

@@ -19,13 +19,17 @@ const systemFolders = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/b
 
 /** Programs of the operating system, by the table that packaging/prepare installs from, with versions and open flaws. */
 export function programFindings(packageRoot: string): readonly Finding[] {
-  return readFileSync(join(packageRoot, 'packaging/debian-packages'), 'utf8')
-    .split('\n')
-    .filter((line) => line !== '' && !line.startsWith('#'))
-    .map((line) => {
-      const [packageName = '', command = '', neededBy = '', , why = '', elsewhere = ''] = line.split('|');
-      return programFinding({ packageName, command, neededBy, why, elsewhere });
-    });
+  return (
+    readFileSync(join(packageRoot, 'packaging/debian-packages'), 'utf8')
+      .split('\n')
+      .filter((line) => line !== '' && !line.startsWith('#'))
+      // Libraries that Node itself is linked with are here, or this would not run.
+      .filter((line) => !line.includes('|lib:'))
+      .map((line) => {
+        const [packageName = '', command = '', neededBy = '', , why = '', elsewhere = ''] = line.split('|');
+        return programFinding({ packageName, command, neededBy, why, elsewhere });
+      })
+  );
 }
 
 function programFinding(requirement: Requirement): Finding {

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync, readdirSync, rmdirSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { CriClient } from './daemon.ts';
@@ -34,6 +34,15 @@ export async function sweep({ folder, cgroupParent }: Pick<Setting, 'folder' | '
       // it has processes still, or is gone
     }
   }
+}
+
+/** Unmounts, deepest first, what is still mounted in `folder`: its removal must not reach into a mount. */
+export function unmountBelow(folder: string): void {
+  const below = read('/proc/self/mountinfo')
+    .split('\n')
+    .map((line) => line.split(' ')[4] ?? '')
+    .filter((path) => path.startsWith(`${folder}/`));
+  for (const path of below.toReversed()) spawnSync('umount', ['--lazy', path], { stdio: 'ignore' });
 }
 
 /** The folders of a cgroup in every hierarchy, deepest first. */

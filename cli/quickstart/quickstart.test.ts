@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { cgroupsBelow } from './sweep.ts';
+
+const command = join(import.meta.dirname, '../../packaging/bin/portcullis');
+const env = { ...process.env, PORTCULLIS_SOURCE: '1' };
+
+/** Folders and cgroups of any quickstart. */
+function remains(): string[] {
+  return [
+    ...readdirSync(tmpdir()).filter((name) => name.startsWith('portcullis-quickstart-')),
+    ...cgroupsBelow('/portcullis-quickstart-*'),
+  ];
+}
+
+describe('portcullis quickstart', () => {
+  it('tells the whole story, every step holds, and nothing is left', () => {
+    const run = spawnSync(command, ['quickstart'], { encoding: 'utf8', env, timeout: 120_000 });
+    assert.equal(run.status, 0, run.stdout + run.stderr);
+    assert.match(run.stdout, /all \d+ steps held/);
+    assert.equal(run.stderr, '');
+    assert.deepEqual(remains(), []);
+  });
+
+  it('cleans up when it is interrupted in the middle', async () => {
+    const child = spawn(command, ['quickstart'], { env, stdio: ['ignore', 'pipe', 'ignore'] });
+    const exited = once(child, 'exit') as Promise<[number | null]>;
+    for await (const chunk of child.stdout) if (String(chunk).includes('RunPodSandbox')) break;
+    child.kill('SIGINT');
+    const [code] = await exited;
+    assert.notEqual(code, 0);
+    assert.deepEqual(remains(), []);
+  });
+
+  it('--keep leaves the endpoint serving, and says how to end it', async () => {
+    const run = spawnSync(command, ['quickstart', '--keep'], { encoding: 'utf8', env, timeout: 120_000 });
+    assert.equal(run.status, 0, run.stdout + run.stderr);
+    const socket = /CONTAINER_RUNTIME_ENDPOINT=unix:\/\/(\S+)/.exec(run.stdout)?.[1] ?? '';
+    const pid = Number(/^ *kill (\d+)/m.exec(run.stdout)?.[1]);
+    const listed = spawnSync(command, ['ps', '--socket', socket], { encoding: 'utf8', env });
+    process.kill(pid, 'SIGTERM');
+    for (let waited = 0; waited < 200 && remains().length > 0; waited++) await pause(50);
+    assert.match(listed.stdout, /running +server/);
+    assert.deepEqual(remains(), []);
+  });
+});
