@@ -1,0 +1,146 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { connect } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
+import { after, before, describe, it } from 'node:test';
+import { createContainer, execute, podConfig, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import type { Pod } from '../fixtures/pod.ts';
+import { conflist, failureOf, openStage } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+const server = ['httpd', '-f', '-p', '8080', '-h', '/www'];
+
+/** What a TCP client learns: the page's first line, or why there was none. */
+function ask(host: string, port: number): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port });
+    let text = '';
+    const timer = setTimeout(() => socket.destroy(new Error('silence')), 700);
+    socket.on('connect', () => socket.end('GET / HTTP/1.0\r\n\r\n'));
+    socket.on('data', (chunk) => (text += chunk.toString()));
+    socket.on('error', (error) => resolve((error as NodeJS.ErrnoException).code ?? error.message));
+    socket.on('close', () => {
+      clearTimeout(timer);
+      resolve(text.trim().split('\n').at(-1) ?? '');
+    });
+  });
+}
+
+async function answers(host: string, port: number): Promise<string> {
+  let found = '';
+  for (let waited = 0; waited < 5000 && found !== 'a page'; waited += 50) {
+    found = await ask(host, port);
+    if (found !== 'a page') await pause(50);
+  }
+  return found;
+}
+
+describe('the network of pods', () => {
+  let stage: Stage;
+  let image = '';
+  before(async () => {
+    // Thirteen addresses: one that is not given back is soon missed.
+    stage = await openStage({ conflist: conflist.replace('10.211.0.0/24', '10.211.0.0/28') });
+    image = await stage.pull((await stage.publish('app/a:1')).reference);
+  });
+  after(() => stage.close());
+  const addressOf = async (pod: Pod): Promise<string> =>
+    (await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: pod.id })).status?.network?.ip ?? '';
+
+  it('a port answers after StartContainer and never after StopPodSandbox', async () => {
+    const pod = await runPod(stage, 'port');
+    const address = await addressOf(pod);
+    assert.match(address, /^10\.211\.0\.\d+$/);
+    const id = await createContainer(stage, pod, { image, command: server });
+    assert.notEqual(await ask(address, 8080), 'a page', 'not before the start');
+    await stage.daemon.cri.runtime.startContainer({ containerId: id });
+    assert.equal(await answers(address, 8080), 'a page');
+    await stage.daemon.cri.runtime.stopPodSandbox({ podSandboxId: pod.id });
+    for (let attempt = 0; attempt < 3; attempt += 1) assert.notEqual(await ask(address, 8080), 'a page');
+    assert.equal(await addressOf(pod), '');
+    await removePod(stage, pod);
+  });
+
+  it('a host port is reached from loopback and from the host’s address, until the pod stops', async () => {
+    const portMappings = [{ protocol: 0, containerPort: 8080, hostPort: 18080, hostIp: '' } as const];
+    const pod = await runPod(stage, 'host-port', { portMappings });
+    await runContainer(stage, pod, { image, command: server });
+    assert.equal(await answers('127.0.0.1', 18080), 'a page');
+    const second = await failureOf(runPod(stage, 'host-port-too', { portMappings }));
+    assert.equal(second.code, 'NETWORK_HOST_PORT_TAKEN');
+    assert.match(second.message, /18080/);
+    await stage.daemon.cri.runtime.stopPodSandbox({ podSandboxId: pod.id });
+    assert.equal(await ask('127.0.0.1', 18080), 'ECONNREFUSED');
+    const third = await runPod(stage, 'host-port-too', { portMappings });
+    await removePod(stage, third);
+    await removePod(stage, pod);
+  });
+
+  it('pods reach one another and the host; names, hosts and resolv.conf are theirs', async () => {
+    const web = await runPod(stage, 'web');
+    await runContainer(stage, web, { image, command: server });
+    const dnsConfig = { servers: ['10.96.0.10'], searches: ['shop.svc'], options: ['ndots:5'] };
+    const client = await runPod(stage, 'client', { dnsConfig });
+    const id = await runContainer(stage, client, { image });
+    const address = await addressOf(web);
+    assert.equal(await answers(address, 8080), 'a page');
+    const got = await execute(stage, id, 'wget', '-q', '-O', '-', `http://${address}:8080/`);
+    assert.deepEqual(got, { exitCode: 0, stdout: 'a page\n', stderr: '' });
+    assert.equal((await execute(stage, id, 'cat', '/etc/resolv.conf')).stdout, 'search shop.svc\nnameserver 10.96.0.10\noptions ndots:5\n');
+    assert.equal((await execute(stage, id, 'hostname')).stdout, 'client\n');
+    assert.equal((await execute(stage, id, 'ping', '-c', '1', '-W', '2', '10.211.0.1')).exitCode, 0);
+    assert.match((await execute(stage, id, 'ip', 'route')).stdout, /default via 10\.211\.0\.1/);
+    await removePod(stage, web);
+    await removePod(stage, client);
+  });
+
+  it('containers of a pod share its network and its loopback', async () => {
+    const pod = await runPod(stage, 'shared');
+    await runContainer(stage, pod, { name: 'server', image, command: server });
+    const id = await runContainer(stage, pod, { name: 'client', image });
+    let found = '';
+    for (let attempt = 0; attempt < 50 && found === ''; attempt += 1)
+      found = (await execute(stage, id, 'wget', '-q', '-O', '-', 'http://127.0.0.1:8080/')).stdout;
+    assert.equal(found, 'a page\n');
+    await removePod(stage, pod);
+  });
+
+  it('a pod that is asked for with a port that is taken leaves nothing', async () => {
+    const links = (): string => execFileSync('ip', ['-brief', 'link'], { encoding: 'utf8' });
+    const portMappings = [{ protocol: 0, containerPort: 8080, hostPort: 18081, hostIp: '' } as const];
+    const pod = await runPod(stage, 'holder', { portMappings });
+    const before = links();
+    const rules = execFileSync('nft', ['--stateless', 'list', 'ruleset'], { encoding: 'utf8' });
+    const config = podConfig(stage, 'refused', { portMappings });
+    for (let attempt = 0; attempt < 5; attempt += 1) await failureOf(stage.daemon.cri.runtime.runPodSandbox({ config }));
+    assert.equal(links(), before);
+    assert.equal(execFileSync('nft', ['--stateless', 'list', 'ruleset'], { encoding: 'utf8' }), rules);
+    assert.equal((await stage.daemon.cri.runtime.listPodSandbox({})).items.length, 1);
+    await removePod(stage, pod);
+  });
+
+  it('gives addresses back: fifty pods one after another, five at once', async () => {
+    for (let round = 0; round < 50; round += 1) await removePod(stage, await runPod(stage, 'turn'));
+    const together = await Promise.all(['a', 'b', 'c', 'd', 'e'].map((name) => runPod(stage, name)));
+    const addresses = await Promise.all(together.map(addressOf));
+    assert.equal(new Set(addresses).size, 5);
+    await Promise.all(together.map((pod) => removePod(stage, pod)));
+  });
+
+  it('says when no address is left, and has one again as soon as a pod goes', async () => {
+    const pods: Pod[] = [];
+    let failure;
+    while (failure === undefined && pods.length < 16) {
+      const [outcome] = await Promise.allSettled([runPod(stage, `full-${pods.length}`)]);
+      if (outcome.status === 'fulfilled') pods.push(outcome.value);
+      else failure = outcome.reason as { code: string; message: string };
+    }
+    assert.equal(failure?.code, 'NETWORK_ADDRESSES_EXHAUSTED');
+    assert.match(failure.message, /10\.211\.0\.1-10\.211\.0\.14/);
+    assert.ok(pods.length >= 12, String(pods.length));
+    await removePod(stage, pods.pop() ?? assert.fail());
+    pods.push(await runPod(stage, 'fits'));
+    await Promise.all(pods.map((pod) => removePod(stage, pod)));
+  });
+});
