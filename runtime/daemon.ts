@@ -2,11 +2,11 @@ import { access, chmod, mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createRegistryClient } from '../base/distribution/index.ts';
 import { PortcullisError, reasonOf } from '../base/errors/index.ts';
-import { isMountpoint, startKernelWorker } from '../base/kernel/index.ts';
+import { isMountpoint, raiseThreadPriority, startKernelWorker } from '../base/kernel/index.ts';
 import { createLogger } from '../base/log/index.ts';
 import type { Logger } from '../base/log/index.ts';
-import { startReactor } from '../base/reactor/index.ts';
-import type { Reactor } from '../base/reactor/index.ts';
+import { programStarter, startReactor } from '../base/reactor/index.ts';
+import type { StartProgram } from '../base/reactor/index.ts';
 import { openDatabase } from '../base/storage/index.ts';
 import { createNetworkEngine } from '../cni-plugins/index.ts';
 import { detectKernel } from '../entitlements/index.ts';
@@ -51,6 +51,7 @@ export interface Daemon {
 export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
   enterMountNamespace([config.root, config.state]);
   const log = createLogger({ level: config.logLevel });
+  favourMainThread(log);
   const folders = {
     pods: join(config.state, 'pods'),
     containers: join(config.state, 'containers'),
@@ -62,11 +63,11 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
   await Promise.all([config.state, folders.pods].map((folder) => chmod(folder, 0o711)));
   const release = await claimFolder(join(config.root, 'daemon.json'));
 
-  const reactor = await startReactor();
-  const [kernel, database, handlers, policy] = await Promise.all([
-    startKernelWorker(),
+  const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
+  const startProgram = programStarter(reactor, kernel);
+  const [database, handlers, policy] = await Promise.all([
     openDatabase({ path: join(config.root, 'state.db'), migrations: stateMigrations }),
-    openHandlers(config, reactor, folders.oci, log),
+    openHandlers(config, startProgram, folders.oci, log),
     openPolicy(config.policy, log),
   ]);
   const network = await createNetworkEngine({
@@ -103,7 +104,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     lock,
     log,
     effects: createContainerEffects({
-      reactor,
+      startProgram,
       stateDir: config.state,
       conmon: await findProgram('conmon'),
       folders: { exits: join(config.root, 'exits'), attach: folders.attach },
@@ -194,11 +195,11 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       await images.close();
       const idle = sandboxRecords.list().length === 0;
       if (idle) await removeCgroups(cgroups, ['/portcullis']);
-      await Promise.all([registries.close(), database.close(), kernel.close()]);
+      await Promise.all([registries.close(), database.close()]);
       await release();
       // The namespaces and root file systems of pods that go on are mounted below.
-      if (idle) await leaveMountNamespace(reactor);
-      await reactor.close();
+      if (idle) await leaveMountNamespace(startProgram);
+      await Promise.all([reactor.close(), kernel.close()]);
       log.info({}, 'stopped');
     },
   };
@@ -207,7 +208,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
 /** Every configured handler that answers, by name, and the default one under the empty name as well. */
 async function openHandlers(
   config: DaemonConfig,
-  reactor: Reactor,
+  startProgram: StartProgram,
   stateDir: string,
   log: Logger,
 ): Promise<ReadonlyMap<string, RuntimeHandler>> {
@@ -216,7 +217,7 @@ async function openHandlers(
     const own = join(stateDir, name);
     await mkdir(own, { recursive: true, mode: 0o700 });
     try {
-      handlers.set(name, await openRuntimeHandler({ reactor, name, path, stateDir: own }));
+      handlers.set(name, await openRuntimeHandler({ startProgram, name, path, stateDir: own }));
     } catch (cause) {
       if (name === config.defaultRuntime) throw cause;
       log.warn({ handler: name, path, cause: reasonOf(cause) }, 'this runtime handler can not be used');
@@ -225,6 +226,15 @@ async function openHandlers(
   const byDefault = handlers.get(config.defaultRuntime);
   if (byDefault !== undefined) handlers.set('', byDefault);
   return handlers;
+}
+
+/** It only routes, and everything waits for it: it must not queue behind forty starting containers. */
+function favourMainThread(log: Logger): void {
+  try {
+    raiseThreadPriority(-10);
+  } catch (cause) {
+    log.info({ cause: reasonOf(cause) }, 'the main thread keeps its usual priority');
+  }
 }
 
 async function sweep(folder: string, known: ReadonlySet<string>, remove: (id: string) => Promise<void>): Promise<void> {

@@ -17,6 +17,7 @@ export { pidfdInfo, pidfdOpen, pidfdSendSignal } from './pidfd.ts';
 export type { PidfdInfo } from './pidfd.ts';
 export { bindNetlink, connectUnix, peerCredentials, pollIn, recv, send, setSockOpt, shutdown, socket } from './socket.ts';
 export type { PeerCredentials } from './socket.ts';
+export { raiseThreadPriority } from './priority.ts';
 export { openPipe, reapProcess, spawnProcess } from './spawn.ts';
 export type { ProcessEnd, SpawnedProcess } from './spawn.ts';
 export { createEventFd, drainEventFd, signalEventFd } from './eventfd.ts';

@@ -7,6 +7,7 @@ import type { FileCalls } from './kernel-files.worker.ts';
 import type { BindOptions, Propagation } from './mount.ts';
 import type { Overlay } from './overlay.ts';
 import type { PinnedNamespaces } from './pins.ts';
+import type { SpawnedProcess } from './spawn.ts';
 import type { DiskUsage } from './disk-usage.ts';
 
 /** The kernel's blocking calls, for the main thread. Each throws `KERNEL_<errno>`; each takes its turn in one of three Workers. */
@@ -16,6 +17,8 @@ export interface Kernel {
   bindMount(source: string, target: string, options?: BindOptions): Promise<void>;
   mountOverlay(overlay: Overlay): Promise<void>;
   setPropagation(target: string, propagation: Propagation): Promise<void>;
+  /** posix_spawn waits until the kernel has run the program, which takes its turn on a busy machine. The pid is this process's child. */
+  spawnProcess(program: SpawnedProcess): Promise<number>;
   syncfs(path: string): Promise<void>;
   /** Removes a tree by descriptors, following no link and crossing no mount (EXDEV, EBUSY); absent is a success. */
   removeTree(path: string): Promise<void>;
@@ -49,6 +52,7 @@ export async function startKernelWorker(): Promise<Kernel> {
     umount: (...values) => mounts.call('umount', ...values),
     bindMount: (...values) => mounts.call('bindMount', ...values),
     mountOverlay: (overlay) => mounts.call('mountOverlay', overlay),
+    spawnProcess: (program) => mounts.call('spawnProcess', program),
     setPropagation: (...values) => mounts.call('setPropagation', ...values),
     syncfs: (path) => files.use((caller) => caller.call('syncfs', path)),
     removeTree: (path) => files.use((caller) => caller.call('removeTree', path)),

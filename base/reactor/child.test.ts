@@ -2,31 +2,32 @@ import assert from 'node:assert/strict';
 import { Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { after, before, test } from 'node:test';
-import { closeFd, openPipe } from '../kernel/index.ts';
-import { startChild, startReactor } from './index.ts';
-import type { Reactor } from './index.ts';
+import { closeFd, openPipe, startKernelWorker } from '../kernel/index.ts';
+import type { Kernel } from '../kernel/index.ts';
+import { programStarter, startReactor } from './index.ts';
+import type { Child, Reactor, StartProgram } from './index.ts';
 
 let reactor: Reactor;
-before(async () => (reactor = await startReactor()));
-after(() => reactor.close());
+let kernel: Kernel;
+let start: StartProgram;
+before(async () => {
+  [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
+  start = programStarter(reactor, kernel);
+});
+after(() => Promise.all([reactor.close(), kernel.close()]));
 
 // An idle reactor holds no process: the test does.
 const hold = setInterval(() => undefined, 1_000);
 after(() => clearInterval(hold));
 
-function shell(script: string, descriptors: (number | null)[] = [null, null, null], cwd?: string): ReturnType<typeof startChild> {
-  return startChild(reactor, {
-    path: '/bin/sh',
-    argv: ['sh', '-c', script],
-    env: { PATH: '/usr/bin:/bin', GREETING: 'hello' },
-    descriptors,
-    ...(cwd !== undefined && { cwd }),
-  });
+function shell(script: string, descriptors: (number | null)[] = [null, null, null], cwd?: string): Promise<Child> {
+  const env = { PATH: '/usr/bin:/bin', GREETING: 'hello' };
+  return start({ path: '/bin/sh', argv: ['sh', '-c', script], env, descriptors, ...(cwd !== undefined && { cwd }) });
 }
 
 test('exit codes and signals are told, and the child is reaped', async () => {
-  assert.equal(await shell('exit 7').exited, 7);
-  const sleeper = shell('exec sleep 60');
+  assert.equal(await (await shell('exit 7')).exited, 7);
+  const sleeper = await shell('exec sleep 60');
   sleeper.kill(9);
   assert.equal(await sleeper.exited, 137);
   sleeper.kill(9);
@@ -36,13 +37,13 @@ test('exit codes and signals are told, and the child is reaped', async () => {
 test('a child gets the descriptors that were named, the environment and the folder, and nothing else', async () => {
   const pipe = openPipe();
   const spare = openPipe();
-  const child = shell('echo "$GREETING $(pwd)"; exec readlink /proc/self/fd/3', [null, pipe.write, null, pipe.write], '/usr');
+  const child = await shell('echo "$GREETING $(pwd)"; exec readlink /proc/self/fd/3', [null, pipe.write, null, pipe.write], '/usr');
   closeFd(pipe.write);
   const output = await text(new Socket({ fd: pipe.read, readable: true, writable: false }));
   assert.equal(await child.exited, 0);
   assert.match(output, /^hello \/usr\npipe:/);
   const listing = openPipe();
-  const list = startChild(reactor, { path: '/bin/ls', argv: ['ls', '/proc/self/fd'], env: {}, descriptors: [null, listing.write, null] });
+  const list = await start({ path: '/bin/ls', argv: ['ls', '/proc/self/fd'], env: {}, descriptors: [null, listing.write, null] });
   closeFd(listing.write);
   // The last one is the folder that ls reads.
   assert.equal(await text(new Socket({ fd: listing.read, readable: true, writable: false })), '0\n1\n2\n3\n');
@@ -53,7 +54,7 @@ test('a child gets the descriptors that were named, the environment and the fold
 
 test('signals are at their defaults and none is blocked, whatever this process does with them', async () => {
   const pipe = openPipe();
-  const child = startChild(reactor, {
+  const child = await start({
     path: '/bin/cat',
     argv: ['cat', '/proc/self/status'],
     env: {},
@@ -66,13 +67,13 @@ test('signals are at their defaults and none is blocked, whatever this process d
   assert.match(status, /^SigIgn:\s+0+$/m);
 });
 
-test('a program that can not be started is an error of the call', () => {
-  assert.throws(() => startChild(reactor, { path: '/nonexistent', argv: ['x'], env: {}, descriptors: [] }), { code: 'KERNEL_ENOENT' });
-  assert.throws(() => startChild(reactor, { path: '/etc/passwd', argv: ['x'], env: {}, descriptors: [] }), { code: 'KERNEL_EACCES' });
+test('a program that can not be started is an error of the call', async () => {
+  await assert.rejects(start({ path: '/nonexistent', argv: ['x'], env: {}, descriptors: [] }), { code: 'KERNEL_ENOENT' });
+  await assert.rejects(start({ path: '/etc/passwd', argv: ['x'], env: {}, descriptors: [] }), { code: 'KERNEL_EACCES' });
 });
 
 test('many at once', async () => {
-  const codes = await Promise.all(Array.from({ length: 50 }, (_, index) => shell(`exit ${index}`).exited));
+  const codes = await Promise.all(Array.from({ length: 50 }, async (_, index) => (await shell(`exit ${index}`)).exited));
   assert.deepEqual(
     codes,
     Array.from({ length: 50 }, (_, index) => index),

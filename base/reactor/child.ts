@@ -1,5 +1,5 @@
-import { closeFd, pidfdOpen, pidfdSendSignal, reapProcess, spawnProcess } from '../kernel/index.ts';
-import type { SpawnedProcess } from '../kernel/index.ts';
+import { closeFd, pidfdOpen, pidfdSendSignal, reapProcess } from '../kernel/index.ts';
+import type { Kernel, SpawnedProcess } from '../kernel/index.ts';
 import type { Reactor } from './reactor.ts';
 
 /** A child process, held by a pidfd: no signal can reach another that took its pid. */
@@ -11,25 +11,30 @@ export interface Child {
   kill(signal: number): void;
 }
 
-/** Starts a program and reaps it when the reactor tells its end. @throws KERNEL_<ERRNO> when it can not be started */
-export function startChild(reactor: Reactor, program: SpawnedProcess): Child {
-  const pid = spawnProcess(program);
-  // Not reaped yet, so the pid is still its own.
-  const pidfd = pidfdOpen(pid);
-  let gone = false;
-  const exited = new Promise<number>((resolve) => {
-    reactor.onExit(pidfd, () => {
-      const end = reapProcess(pid);
-      gone = true;
-      closeFd(pidfd);
-      resolve(end === undefined ? 255 : 'code' in end ? end.code : 128 + end.signal);
+/** Starts a program. The caller's descriptors may be closed once it resolves. @throws KERNEL_<ERRNO> when it can not be started */
+export type StartProgram = (program: SpawnedProcess) => Promise<Child>;
+
+/** Children are started in the kernel's Worker, and reaped when the reactor tells their end. */
+export function programStarter(reactor: Reactor, kernel: Pick<Kernel, 'spawnProcess'>): StartProgram {
+  return async (program) => {
+    const pid = await kernel.spawnProcess(program);
+    // Not reaped yet, so the pid is still its own.
+    const pidfd = pidfdOpen(pid);
+    let gone = false;
+    const exited = new Promise<number>((resolve) => {
+      reactor.onExit(pidfd, () => {
+        const end = reapProcess(pid);
+        gone = true;
+        closeFd(pidfd);
+        resolve(end === undefined ? 255 : 'code' in end ? end.code : 128 + end.signal);
+      });
     });
-  });
-  return {
-    pid,
-    exited,
-    kill: (signal) => {
-      if (!gone) pidfdSendSignal(pidfd, signal);
-    },
+    return {
+      pid,
+      exited,
+      kill: (signal) => {
+        if (!gone) pidfdSendSignal(pidfd, signal);
+      },
+    };
   };
 }

@@ -1,4 +1,4 @@
 export { startReactor } from './reactor.ts';
 export type { Reactor } from './reactor.ts';
-export { startChild } from './child.ts';
-export type { Child } from './child.ts';
+export { programStarter } from './child.ts';
+export type { Child, StartProgram } from './child.ts';

@@ -1,12 +1,14 @@
 import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { readdirSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
+import pLimit from 'p-limit';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import { closeFd, pidfdOpen, pidfdSendSignal } from '../../base/kernel/index.ts';
 import { processIdentity, sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
-import type { Reactor } from '../../base/reactor/index.ts';
+import type { StartProgram } from '../../base/reactor/index.ts';
 import type { NetworkEngine } from '../../cni-plugins/index.ts';
 import { NamespaceMode } from '../cri/contract/contract.types.ts';
 import type { ImageStore } from '../images/types.ts';
@@ -32,7 +34,7 @@ import type { ContainerEffects } from './service.ts';
 import { signalNumber } from './stop-signal.ts';
 
 export interface EffectParts {
-  readonly reactor: Reactor;
+  readonly startProgram: StartProgram;
   readonly stateDir: string;
   readonly conmon: string;
   readonly folders: MonitorFolders;
@@ -56,6 +58,8 @@ export function bundleIn(stateDir: string, id: string): string {
 /** The real effects. */
 export function createContainerEffects(parts: EffectParts): ContainerEffects {
   const { stateDir, handlers, exits, cgroups, images, network } = parts;
+  // Runtimes that all start at once only get in each other's and the daemon's way: a few a processor keep them all busy.
+  const slots = pLimit(2 * availableParallelism());
   const bundle = (id: string): string => bundleIn(stateDir, id);
   const handlerOf = (record: ContainerRecord): RuntimeHandler => {
     const handler = handlers.get(record.runtimeHandler);
@@ -87,22 +91,24 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
     create: async (record) => {
       if (record.logPath !== '') await mkdir(dirname(record.logPath), { recursive: true, mode: 0o755 });
       const { config } = record;
-      return createMonitored({
-        reactor: parts.reactor,
-        conmon: parts.conmon,
-        handler: handlerOf(record),
-        id: record.id,
-        bundle: bundle(record.id),
-        folders: parts.folders,
-        logPath: record.logPath,
-        terminal: config.tty,
-        stdin: config.stdin,
-      });
+      return slots(() =>
+        createMonitored({
+          startProgram: parts.startProgram,
+          conmon: parts.conmon,
+          handler: handlerOf(record),
+          id: record.id,
+          bundle: bundle(record.id),
+          folders: parts.folders,
+          logPath: record.logPath,
+          terminal: config.tty,
+          stdin: config.stdin,
+        }),
+      );
     },
     raiseNetwork: async (sandbox, containers) => {
       if (sandbox.attachment !== undefined) await network.setClass(sandbox.id, linkClassFor(containers));
     },
-    start: (record) => handlerOf(record).start(record.id),
+    start: (record) => slots(() => handlerOf(record).start(record.id)),
     isStarted: async (record) => (await handlerOf(record).observe(record.id)) === 'running',
     kill: (record, signal) => signalProcess(record.init, signalNumber(signal)),
     heeds: (record, signal) => sharesHostPids(record) || catches(record.init, signalNumber(signal)),
@@ -137,7 +143,7 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
     exec: async (record, command, timeoutMs, signal) => {
       const spec = JSON.parse(await readFile(join(bundle(record.id), 'config.json'), 'utf8')) as OciSpec;
       return execSync({
-        reactor: parts.reactor,
+        startProgram: parts.startProgram,
         handler: handlerOf(record),
         id: record.id,
         process: { ...spec.process, terminal: false, args: command },

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { PortcullisError } from '../../base/errors/index.ts';
+import { parseSeccompJson } from '../../entitlements/index.ts';
 import { ProfileType } from '../cri/contract/contract.types.ts';
 import type { LinuxContainerSecurityContext } from '../cri/contract/contract.types.ts';
 
@@ -47,7 +48,7 @@ async function localhost(path: string): Promise<SeccompRequest> {
   }
   if (text.length > fileLimit) throw badSeccomp(path, `it is larger than ${fileLimit} bytes`, 'give a smaller profile');
   try {
-    return { type: 'Localhost', json: JSON.parse(text) as unknown };
+    return { type: 'Localhost', json: parseSeccompJson(text) };
   } catch (cause) {
     throw badSeccomp(path, `it is not JSON: ${cause instanceof Error ? cause.message : String(cause)}`, 'correct the file');
   }

@@ -3,8 +3,7 @@ import { join } from 'node:path';
 import { Socket } from 'node:net';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { closeFd, openPipe } from '../../base/kernel/index.ts';
-import { startChild } from '../../base/reactor/index.ts';
-import type { Child, Reactor } from '../../base/reactor/index.ts';
+import type { Child, StartProgram } from '../../base/reactor/index.ts';
 import { processIdentity } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
@@ -29,7 +28,7 @@ const SIGKILL = 9;
  * @throws PortcullisError RUNTIME_CREATE_FAILED with what the runtime said, RUNTIME_MONITOR_FAILED
  */
 export async function createMonitored(input: {
-  readonly reactor: Reactor;
+  readonly startProgram: StartProgram;
   /** Absolute path. */
   readonly conmon: string;
   readonly handler: RuntimeHandler;
@@ -61,7 +60,7 @@ export async function createMonitored(input: {
     ...(input.terminal ? ['--terminal'] : []),
     ...(input.stdin ? ['--stdin'] : []),
   ];
-  const report = await startAndHear(input.reactor, input.conmon, args, bundle, id);
+  const report = await startAndHear(input.startProgram, input.conmon, args, bundle, id);
   if (report.pid <= 0) throw createFailed(id, handler.path, report.message);
   const init = processIdentity(report.pid);
   const monitor = processIdentity(Number(await readFile(monitorPidFile, 'utf8')));
@@ -72,7 +71,7 @@ export async function createMonitored(input: {
 
 /** conmon writes one line of JSON to descriptor 3: the pid, or -1 with the runtime's own words. */
 async function startAndHear(
-  reactor: Reactor,
+  startProgram: StartProgram,
   conmon: string,
   args: readonly string[],
   bundle: string,
@@ -85,7 +84,7 @@ async function startAndHear(
     let child: Child;
     try {
       // cwd: conmon leaves its `oom` mark in its working folder. Standard streams must be nobody's pipe: conmon outlives us.
-      child = startChild(reactor, {
+      child = await startProgram({
         path: conmon,
         argv: ['conmon', ...args],
         env: { PATH: process.env['PATH'], _OCI_SYNCPIPE: '3' },

@@ -1,7 +1,6 @@
 import { basename } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { startChild } from '../../base/reactor/index.ts';
-import type { Child, Reactor } from '../../base/reactor/index.ts';
+import type { Child, StartProgram } from '../../base/reactor/index.ts';
 import { openOutput } from './output.ts';
 
 export interface CommandResult {
@@ -22,7 +21,7 @@ const drainMs = 5;
  * @throws PortcullisError RUNTIME_COMMAND_NOT_STARTED | RUNTIME_COMMAND_TIMEOUT
  */
 export async function runCommand(
-  reactor: Reactor,
+  startProgram: StartProgram,
   program: string,
   args: readonly string[],
   options: { readonly timeoutMs?: number } = {},
@@ -32,7 +31,7 @@ export async function runCommand(
   let timedOut = false;
   let timer: NodeJS.Timeout | undefined;
   try {
-    const child = start(reactor, program, args, [null, stdout.write, stderr.write]);
+    const child = await start(startProgram, program, args, [null, stdout.write, stderr.write]);
     stdout.closeWrite();
     stderr.closeWrite();
     timer = setTimeout(() => {
@@ -57,9 +56,14 @@ export async function runCommand(
   }
 }
 
-function start(reactor: Reactor, program: string, args: readonly string[], descriptors: readonly (number | null)[]): Child {
+async function start(
+  startProgram: StartProgram,
+  program: string,
+  args: readonly string[],
+  descriptors: readonly (number | null)[],
+): Promise<Child> {
   try {
-    return startChild(reactor, { path: program, argv: [basename(program), ...args], env: process.env, descriptors });
+    return await startProgram({ path: program, argv: [basename(program), ...args], env: { ...process.env }, descriptors });
   } catch (cause) {
     throw failed('RUNTIME_COMMAND_NOT_STARTED', program, args, reasonOf(cause), 'check that the program is installed and executable');
   }

@@ -3,8 +3,7 @@ import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError, asPortcullisError } from '../../base/errors/index.ts';
 import { processIdentity, sameProcess } from '../../base/process/index.ts';
-import { startChild } from '../../base/reactor/index.ts';
-import type { Reactor } from '../../base/reactor/index.ts';
+import type { StartProgram } from '../../base/reactor/index.ts';
 import { openOutput } from './output.ts';
 import type { RuntimeHandler } from './runtime-handler.ts';
 import type { OciProcess } from './spec.types.ts';
@@ -29,7 +28,7 @@ let serial = 0;
  * @throws PortcullisError RUNTIME_EXEC_TIMEOUT (kind deadline), RUNTIME_EXEC_FAILED when the runtime could not start it
  */
 export async function execSync(input: {
-  readonly reactor: Reactor;
+  readonly startProgram: StartProgram;
   readonly handler: RuntimeHandler;
   readonly id: string;
   readonly process: OciProcess;
@@ -49,7 +48,7 @@ export async function execSync(input: {
 }
 
 async function run(input: Parameters<typeof execSync>[0] & { readonly specFile: string; readonly pidFile: string }): Promise<ExecResult> {
-  const { reactor, handler, id, specFile, pidFile, timeoutMs, signal } = input;
+  const { startProgram, handler, id, specFile, pidFile, timeoutMs, signal } = input;
   const room = { bytes: outputLimit };
   const [stdout, stderr] = [openOutput(room), openOutput(room)];
   let ending: 'timeout' | 'cancelled' | undefined;
@@ -57,10 +56,10 @@ async function run(input: Parameters<typeof execSync>[0] & { readonly specFile: 
   let cancel: (() => void) | undefined;
   try {
     const args = [...handler.globalArgs, 'exec', '--process', specFile, '--pid-file', pidFile, id];
-    const child = startChild(reactor, {
+    const child = await startProgram({
       path: handler.path,
       argv: [handler.name, ...args],
-      env: process.env,
+      env: { ...process.env },
       descriptors: [null, stdout.write, stderr.write],
     });
     stdout.closeWrite();

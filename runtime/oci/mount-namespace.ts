@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MS_BIND, mount, setPropagation } from '../../base/kernel/index.ts';
 import { currentBootId } from '../../base/process/index.ts';
-import type { Reactor } from '../../base/reactor/index.ts';
+import type { StartProgram } from '../../base/reactor/index.ts';
 import { runCommand } from './command.ts';
 import { readCgroupMounts } from './cgroups.ts';
 
@@ -39,12 +39,12 @@ export function enterMountNamespace(folders: readonly string[]): void {
  * Takes back, at a clean stop, what {@link enterMountNamespace} mounted in the outer namespace. Only when nothing is mounted below any
  * more that must stay: the pins and root file systems of pods that go on would be gone with it.
  */
-export async function leaveMountNamespace(reactor: Reactor): Promise<void> {
+export async function leaveMountNamespace(startProgram: StartProgram): Promise<void> {
   const text = process.env[marker];
   if (text === undefined) return;
   const { path, own } = JSON.parse(text) as OuterNamespace;
   for (const folder of own) {
-    await runCommand(reactor, '/usr/bin/nsenter', [`--mount=${path}`, 'umount', '-l', folder]).catch(() => undefined);
+    await runCommand(startProgram, '/usr/bin/nsenter', [`--mount=${path}`, 'umount', '-l', folder]).catch(() => undefined);
     await rm(join(folder, ownMountFile), { force: true });
   }
 }

@@ -1,7 +1,7 @@
 import { writeFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError } from '../../base/errors/index.ts';
-import type { Reactor } from '../../base/reactor/index.ts';
+import type { StartProgram } from '../../base/reactor/index.ts';
 import { runCommand } from './command.ts';
 import type { OciResources } from './spec.types.ts';
 
@@ -31,13 +31,13 @@ export interface RuntimeHandler {
  * @throws PortcullisError RUNTIME_HANDLER_UNUSABLE when the program does not answer `--version`
  */
 export async function openRuntimeHandler(input: {
-  readonly reactor: Reactor;
+  readonly startProgram: StartProgram;
   readonly name: string;
   readonly path: string;
   readonly stateDir: string;
 }): Promise<RuntimeHandler> {
-  const { reactor, name, path, stateDir } = input;
-  const version = await runCommand(reactor, path, ['--version']).catch((cause: unknown) => {
+  const { startProgram, name, path, stateDir } = input;
+  const version = await runCommand(startProgram, path, ['--version']).catch((cause: unknown) => {
     throw unusable(name, path, String(cause));
   });
   if (version.exitCode !== 0) throw unusable(name, path, version.stderr.trim());
@@ -45,7 +45,7 @@ export async function openRuntimeHandler(input: {
   const kind = firstLine.startsWith('crun') ? 'crun' : firstLine.startsWith('runc') ? 'runc' : 'other';
   const globalArgs = ['--root', stateDir];
   const call = async (command: string, id: string, args: readonly string[]): Promise<void> => {
-    const result = await runCommand(reactor, path, [...globalArgs, command, ...args, id]);
+    const result = await runCommand(startProgram, path, [...globalArgs, command, ...args, id]);
     if (result.exitCode !== 0) throw runtimeFailed(path, command, id, result.stderr);
   };
   return {
@@ -57,15 +57,15 @@ export async function openRuntimeHandler(input: {
     stateDir,
     start: (id) => call('start', id, []),
     observe: async (id) => {
-      const result = await runCommand(reactor, path, [...globalArgs, 'state', id]);
+      const result = await runCommand(startProgram, path, [...globalArgs, 'state', id]);
       if (result.exitCode !== 0) return 'absent';
       return (JSON.parse(result.stdout) as { status: ObservedStatus }).status;
     },
     delete: async (id) => {
       // A plain delete first: runc >= 1.2 sleeps 100 ms in a forced one.
-      const plain = await runCommand(reactor, path, [...globalArgs, 'delete', id]);
+      const plain = await runCommand(startProgram, path, [...globalArgs, 'delete', id]);
       if (plain.exitCode === 0 || isUnknown(plain.stderr)) return;
-      const forced = await runCommand(reactor, path, [...globalArgs, 'delete', '--force', id]);
+      const forced = await runCommand(startProgram, path, [...globalArgs, 'delete', '--force', id]);
       if (forced.exitCode !== 0 && !isUnknown(forced.stderr)) throw runtimeFailed(path, 'delete', id, forced.stderr);
     },
     update: async (id, resources) => {
