@@ -1,9 +1,11 @@
-import { writeFile, rm } from 'node:fs/promises';
+import { readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { runCommand } from './command.ts';
 import type { OciResources } from './spec.types.ts';
+
+const updatePrefix = '.update-';
 
 /** What a runtime's `state` command says; `absent` when it knows no such container. */
 export type ObservedStatus = 'absent' | 'creating' | 'created' | 'running' | 'stopped' | 'paused';
@@ -44,6 +46,8 @@ export async function openRuntimeHandler(input: {
   const firstLine = version.stdout.split('\n')[0] ?? '';
   const kind = firstLine.startsWith('crun') ? 'crun' : firstLine.startsWith('runc') ? 'runc' : 'other';
   const globalArgs = ['--root', stateDir];
+  // What an update wrote whose daemon was killed meanwhile.
+  for (const left of await readdir(stateDir)) if (left.startsWith(updatePrefix)) await rm(join(stateDir, left), { force: true });
   const call = async (command: string, id: string, args: readonly string[]): Promise<void> => {
     const result = await runCommand(startProgram, path, [...globalArgs, command, ...args, id]);
     if (result.exitCode !== 0) throw runtimeFailed(path, command, id, result.stderr);
@@ -70,7 +74,7 @@ export async function openRuntimeHandler(input: {
     },
     update: async (id, resources) => {
       // A file and not standard input: a child's stdin is a socket pair here, and /dev/stdin can not be opened on one.
-      const file = join(stateDir, `.update-${id}-${process.hrtime.bigint()}.json`);
+      const file = join(stateDir, `${updatePrefix}${id}-${process.hrtime.bigint()}.json`);
       await writeFile(file, JSON.stringify(resources), { mode: 0o600 });
       try {
         await call('update', id, ['--resources', file]);
