@@ -122,6 +122,17 @@ export const acts: readonly Act[] = [
     },
   },
   {
+    name: 'UpdateContainerResources',
+    prepare: toRunning,
+    request: (cri, it) => cri.runtime.updateContainerResources({ containerId: it.containerId, linux: { cpuShares: 512 } }, patience),
+    prove: async (cri, it) => {
+      const { status } = await cri.runtime.containerStatus({ containerId: it.containerId });
+      const shares = Number(status?.resources?.linux?.cpuShares);
+      if (shares !== 512) throw new Error(`the container is told to have ${shares} CPU shares`);
+      await proveRuns(cri, it.containerId);
+    },
+  },
+  {
     name: 'StopContainer',
     prepare: toRunning,
     request: (cri, it) => cri.runtime.stopContainer({ containerId: it.containerId, timeout: 20 }, patience),

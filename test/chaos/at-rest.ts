@@ -6,13 +6,15 @@ import type { CriClient } from '../../runtime/index.ts';
 import { sameProcess, processIdentity } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import { newCase } from './acts.ts';
-import { spawnDaemon } from './daemon.ts';
+import { startDaemon } from './daemon.ts';
 import { settle } from './kills.ts';
 import type { Scene } from './kills.ts';
 import { containerConfig, ownExitCode, proveRuns, pull, removeEverything, untilItSpeaks } from './pods.ts';
+import type { PodConfig } from './pods.ts';
 
 interface Standing {
   readonly podSandboxId: string;
+  readonly pod: PodConfig;
   readonly containerId: string;
   readonly address: string;
   readonly init: ProcessIdentity;
@@ -30,13 +32,22 @@ export async function atRest(scene: Scene, pods: number): Promise<{ readonly fai
   await pull(scene.daemon.cri, scene.stage.reference);
   const standing: Standing[] = [];
   for (let index = 0; index < pods; index += 1) standing.push(await stand(scene, index));
+  // One more in the first pod, which is started at the very end only.
+  const waiting = await createWaiting(scene, standing[0] as Standing);
   const listedIn: number[] = [];
   for (const [round, end] of ends.entries()) {
     try {
       listedIn.push(await goAndComeBack(scene, standing, end, standing[round] as Standing));
+      await expectWaiting(scene.daemon.cri, waiting);
     } catch (thrown) {
       failures.push(`at rest, ${end} ${round}: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
     }
+  }
+  try {
+    await scene.daemon.cri.runtime.startContainer({ containerId: waiting });
+    await proveRuns(scene.daemon.cri, waiting);
+  } catch (thrown) {
+    failures.push(`at rest, the created container: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
   }
   scene.observer.learnIds();
   await removeEverything(scene.daemon.cri);
@@ -56,7 +67,25 @@ async function stand({ stage, daemon }: Scene, index: number): Promise<Standing>
   const { pid } = JSON.parse(String(info['info'])) as { readonly pid: number };
   const init = processIdentity(pid);
   if (init === undefined) throw new Error(`there is no process ${pid}`);
-  return { podSandboxId, containerId, address: await addressOf(cri, podSandboxId), init, logFile: join(it.pod.logDirectory, 'main/0.log') };
+  return {
+    podSandboxId,
+    pod: it.pod,
+    containerId,
+    address: await addressOf(cri, podSandboxId),
+    init,
+    logFile: join(it.pod.logDirectory, 'main/0.log'),
+  };
+}
+
+async function createWaiting({ stage, daemon }: Scene, { podSandboxId, pod }: Standing): Promise<string> {
+  const config = { ...containerConfig(stage.reference), metadata: { name: 'waiting', attempt: 0 }, logPath: 'waiting/0.log' };
+  return (await daemon.cri.runtime.createContainer({ podSandboxId, config, sandboxConfig: pod })).containerId;
+}
+
+async function expectWaiting(cri: CriClient, containerId: string): Promise<void> {
+  const { status } = await cri.runtime.containerStatus({ containerId });
+  if (status?.state !== ContainerState.CONTAINER_CREATED)
+    throw new Error(`the container that was only created is in state ${status?.state ?? 'unknown'} (${status?.reason ?? ''})`);
 }
 
 /** Milliseconds from the daemon's spawn until everything is listed. */
@@ -69,25 +98,16 @@ async function goAndComeBack(scene: Scene, standing: Standing[], end: 'kill' | '
   while (sameProcess(ending.init)) await pause(5);
   const after = Date.now();
   const begin = performance.now();
-  const starting = await spawnDaemon(scene.stage);
-  scene.daemon = { ...starting, startedInMs: 0 };
-  let pods = 0;
-  let containers = 0;
-  let listedMs = 0;
-  while (pods < standing.length || containers < standing.length) {
-    if (performance.now() - begin > 30_000) throw new Error(`after 30 s ${pods} pods and ${containers} containers are listed`);
-    try {
-      pods = (await starting.cri.runtime.listPodSandbox({})).items.length;
-      containers = (await starting.cri.runtime.listContainers({})).containers.length;
-      listedMs = performance.now() - begin;
-    } catch {
-      await pause(2);
-    }
-  }
-  scene.daemon = await starting.answers();
+  scene.daemon = await startDaemon(scene.stage);
   const { cri } = scene.daemon;
-  const { items } = await cri.runtime.listPodSandbox({});
-  const lost = items.filter(({ state }) => state !== PodSandboxState.SANDBOX_READY);
+  const pods = (await cri.runtime.listPodSandbox({})).items;
+  const { containers } = await cri.runtime.listContainers({});
+  const listedMs = performance.now() - begin;
+  if (pods.length !== standing.length || containers.length !== standing.length + 1)
+    throw new Error(`${pods.length} pods and ${containers.length} containers are listed`);
+  const { images } = await cri.image.listImages({});
+  if (images.length !== 1) throw new Error(`${images.length} images are listed`);
+  const lost = pods.filter(({ state }) => state !== PodSandboxState.SANDBOX_READY);
   if (lost.length > 0) throw new Error(`${lost.length} pods are no longer ready`);
   for (const one of standing) {
     if (one === ending || alreadyEnded.includes(one)) continue;
@@ -96,14 +116,20 @@ async function goAndComeBack(scene: Scene, standing: Standing[], end: 'kill' | '
     if ((await addressOf(cri, one.podSandboxId)) !== one.address) throw new Error(`the address of a pod is no longer ${one.address}`);
     await expectWholeLog(one.logFile);
   }
-  const { status } = await cri.runtime.containerStatus({ containerId: ending.containerId });
+  for (const { containerId } of alreadyEnded) await exitOf(cri, containerId);
+  const finished = await exitOf(cri, ending.containerId);
+  if (finished < before - 10 || finished > after + 500) throw new Error(`its end is told ${(finished - after).toFixed(0)} ms off`);
+  return listedMs;
+}
+
+/** When it ended, in ms since 1970. Throws when it is not told as ended by itself. */
+async function exitOf(cri: CriClient, containerId: string): Promise<number> {
+  const { status } = await cri.runtime.containerStatus({ containerId });
   if (status?.state !== ContainerState.CONTAINER_EXITED || status.exitCode !== ownExitCode)
     throw new Error(
       `the container that ended is told as state ${status?.state ?? 'unknown'}, code ${status?.exitCode ?? 0} (${status?.reason ?? ''})`,
     );
-  const finished = Number(status.finishedAt) / 1e6;
-  if (finished < before - 10 || finished > after + 500) throw new Error(`its end is told ${(finished - after).toFixed(0)} ms off`);
-  return listedMs;
+  return Number(status.finishedAt) / 1e6;
 }
 
 async function addressOf(cri: CriClient, podSandboxId: string): Promise<string> {

@@ -1,65 +1,92 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync, readFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createCriClient } from '../../runtime/index.ts';
 import type { CriClient } from '../../runtime/index.ts';
 import type { Stage } from './stage.ts';
 
-export interface RunningDaemon {
+interface Process {
   readonly pid: number;
-  readonly cri: CriClient;
-  /** From its spawn to its first answer, in ms. */
-  readonly startedInMs: number;
   /** SIGKILL; resolves when the process is gone. */
   kill(): Promise<void>;
   /** SIGTERM; resolves with its exit code, null when it had to be killed. */
   stop(): Promise<number | null>;
 }
 
+export interface StartingDaemon extends Process {
+  /** Resolves when it listens. */
+  listening(): Promise<RunningDaemon>;
+}
+
+export interface RunningDaemon extends Process {
+  readonly cri: CriClient;
+  /** From its spawn until it listens, in ms. */
+  readonly startedInMs: number;
+}
+
 const launcher = join(import.meta.dirname, '../../packaging/bin/portcullisd');
 const patienceMs = 60_000;
 
 /** Starts the daemon by its launcher. Its log is appended to the stage's. */
-export async function spawnDaemon(stage: Stage): Promise<Omit<RunningDaemon, 'startedInMs'> & { answers(): Promise<RunningDaemon> }> {
+export async function spawnDaemon(stage: Stage): Promise<StartingDaemon> {
   const log = openSync(stage.daemonLog, 'a');
   const begin = performance.now();
   const child = spawn(launcher, [...stage.daemonArgs], { stdio: ['ignore', log, log] });
   closeSync(log);
   await once(child, 'spawn');
-  const gone = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
-  const cri = createCriClient(stage.socket);
+  const exited = once(child, 'exit') as Promise<[number | null]>;
+  const isGone = (): boolean => child.exitCode !== null || child.signalCode !== null;
   const end = async (signal: NodeJS.Signals): Promise<number | null> => {
-    cri.close();
+    if (isGone()) return child.exitCode;
     child.kill(signal);
     const timer = setTimeout(() => child.kill('SIGKILL'), patienceMs);
-    const [code] = await gone;
+    const [code] = await exited;
     clearTimeout(timer);
     return code;
   };
-  const running = { pid: child.pid ?? 0, cri, kill: async () => void (await end('SIGKILL')), stop: () => end('SIGTERM') };
+  const own = { pid: child.pid ?? 0, kill: async () => void (await end('SIGKILL')), stop: () => end('SIGTERM') };
   return {
-    ...running,
-    answers: async () => {
-      while (performance.now() - begin < patienceMs) {
-        if (child.exitCode !== null || child.signalCode !== null) break;
-        try {
-          await cri.runtime.version({}, { timeoutMs: 5_000 });
-          return { ...running, startedInMs: performance.now() - begin };
-        } catch {
-          await pause(5);
-        }
+    ...own,
+    listening: async () => {
+      // Only then a client: a gRPC channel that was refused waits for a second before it tries again.
+      while (!(await accepts(stage.socket))) {
+        if (isGone() || performance.now() - begin > patienceMs)
+          throw new Error(`the daemon does not listen; the end of its log:\n${endOfLog(stage)}`);
+        await pause(2);
       }
-      throw new Error(`the daemon does not answer; the end of its log:\n${endOfLog(stage)}`);
+      const startedInMs = performance.now() - begin;
+      const cri = createCriClient(stage.socket);
+      const closing =
+        <T>(act: () => Promise<T>) =>
+        (): Promise<T> => {
+          cri.close();
+          return act();
+        };
+      return { pid: own.pid, kill: closing(own.kill), stop: closing(own.stop), cri, startedInMs };
     },
   };
 }
 
 export async function startDaemon(stage: Stage): Promise<RunningDaemon> {
-  return (await spawnDaemon(stage)).answers();
+  return (await spawnDaemon(stage)).listening();
 }
 
+function accepts(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    const settle = (answer: boolean) => (): void => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.once('connect', settle(true)).once('error', settle(false));
+  });
+}
+
+/** What the daemon last complained of, and its very last words. */
 export function endOfLog(stage: Stage): string {
-  return readFileSync(stage.daemonLog, 'utf8').trim().split('\n').slice(-30).join('\n');
+  const lines = readFileSync(stage.daemonLog, 'utf8').trim().split('\n');
+  return [...lines.filter((line) => !line.includes('"level":30')).slice(-10), ...lines.slice(-5)].join('\n');
 }

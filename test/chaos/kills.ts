@@ -64,9 +64,10 @@ async function steady(observer: Observer): Promise<readonly string[]> {
 }
 
 /** How long each act takes from request to answer, in ms: the median of `rounds`. */
-export async function measureActs({ stage, daemon, observer, idle }: Scene, rounds: number): Promise<ReadonlyMap<Act, number>> {
+export async function measureActs(scene: Scene, chosen: readonly Act[], rounds: number): Promise<ReadonlyMap<Act, number>> {
+  const { stage, daemon, observer, idle } = scene;
   const durations = new Map<Act, number>();
-  for (const act of acts) {
+  for (const act of chosen) {
     const times: number[] = [];
     for (let round = 0; round < rounds; round += 1) {
       const it = newCase(stage, `measure-${round}`, round % 2 === 0);
@@ -93,13 +94,14 @@ export async function killDuringActs(
 ): Promise<KillsReport> {
   const { random, tell } = input;
   const report = { kills: 0, cut: 0, again: 0, failures: [] as string[] };
+  const chosen = [...durations];
   for (let index = 0; index < input.count; index += 1) {
-    const act = acts[index % acts.length] as Act;
-    const atMs = random() * (durations.get(act) ?? 0);
+    const [act, duration] = chosen[index % chosen.length] as [Act, number];
+    const atMs = random() * duration;
     // A quarter of the daemons that come back are killed once more on their way.
     const againAt = random() < 0.25 ? random() : undefined;
     const it = newCase(scene.stage, `kill-${index}`, random() < 0.5, random() < 0.5 ? 30_000 + index : undefined);
-    const title = `kill ${index}: ${act.name} at ${atMs.toFixed(1)} of ${(durations.get(act) ?? 0).toFixed(1)} ms${againAt === undefined ? '' : `, and again at ${againAt.toFixed(2)} of its start`}`;
+    const title = `kill ${index}: ${act.name} at ${atMs.toFixed(1)} of ${duration.toFixed(1)} ms${againAt === undefined ? '' : `, and again at ${againAt.toFixed(2)} of its start`}`;
     report.kills += 1;
     if (againAt !== undefined) report.again += 1;
     try {
@@ -151,7 +153,7 @@ async function killOnce(scene: Scene, act: Act, it: Case, atMs: number, againAt:
 }
 
 /** Timers count whole milliseconds: the last ones are waited for turn by turn, so that the request goes out meanwhile. */
-async function untilMoment(moment: number): Promise<void> {
+export async function untilMoment(moment: number): Promise<void> {
   const left = moment - performance.now();
   if (left > 4) await pause(left - 3);
   while (performance.now() < moment) await turn();

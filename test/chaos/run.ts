@@ -12,13 +12,17 @@ import type { Scene } from './kills.ts';
 import { openObserver } from './outside.ts';
 import { createRandom } from './random.ts';
 import { setStage } from './stage.ts';
+import { killDuringStops } from './stops.ts';
 
 const { values } = parseArgs({
   options: {
-    kills: { type: 'string', default: '180' },
+    kills: { type: 'string', default: '200' },
     seed: { type: 'string', default: String(Date.now() % 100_000) },
     pods: { type: 'string', default: '10' },
     only: { type: 'string' },
+    /** One request by its name, to look into it. */
+    act: { type: 'string' },
+    runtime: { type: 'string', default: 'crun' },
     /** Uses dist/ or the sources as they are. */
     'no-build': { type: 'boolean', default: false },
     verbose: { type: 'boolean', default: false },
@@ -35,7 +39,7 @@ if (!isApart()) {
 }
 
 const begin = performance.now();
-const stage = await setStage();
+const stage = await setStage(values.runtime);
 const observer = openObserver(stage);
 const failures: string[] = [];
 const figures: string[] = [];
@@ -45,18 +49,19 @@ try {
   scene = await open();
   if (values.only !== 'rest') {
     const count = Number(values.kills);
-    const durations = await measureActs(scene, count < 3 * acts.length ? 1 : 3);
+    const chosen = acts.filter(({ name }) => values.act === undefined || name === values.act);
+    const durations = await measureActs(scene, chosen, count < 3 * acts.length ? 1 : 3);
     console.log([...durations].map(([act, ms]) => `${act.name} ${ms.toFixed(1)} ms`).join(', '));
-    const report = await killDuringActs(scene, durations, {
-      count,
-      random: createRandom(Number(values.seed)),
-      tell: (line) => {
-        if (values.verbose || line.startsWith('FAILED')) console.log(line);
-      },
-    });
-    failures.push(...report.failures);
+    const random = createRandom(Number(values.seed));
+    const tell = (line: string): void => {
+      if (values.verbose || line.startsWith('FAILED')) console.log(line);
+    };
+    const report = await killDuringActs(scene, durations, { count, random, tell });
+    const stops = Math.ceil(count / acts.length);
+    failures.push(...report.failures, ...(await killDuringStops(scene, { count: stops, random, tell })));
+    figures.push(`${stops} kills of a daemon that stops`);
     figures.push(
-      `${report.kills} kills during ${acts.length} requests (${report.cut} before the answer, ${report.again} again while recovering)`,
+      `${report.kills} kills during ${chosen.length} requests (${report.cut} before the answer, ${report.again} again while recovering)`,
     );
   }
   if (values.only !== 'kills') {

@@ -26,8 +26,8 @@ export interface Stage {
   close(): Promise<void>;
 }
 
-/** Brings loopback up (the namespaces are new) and makes everything that the daemon reads. */
-export async function setStage(): Promise<Stage> {
+/** Brings loopback up (the namespaces are new) and makes everything that the daemon reads. @param runtime the handler of every pod */
+export async function setStage(runtime: string): Promise<Stage> {
   // Whatever lives in the suite's network namespace is taken for the daemon's: it must not be the machine's.
   if (namespaceOf('self', 'net') === namespaceOf('1', 'net')) throw new Error('the suite runs in namespaces of its own only');
   execFileSync('ip', ['link', 'set', 'lo', 'up']);
@@ -41,6 +41,7 @@ export async function setStage(): Promise<Stage> {
     copyFileSync(keys.publicFile, inside('policy/chaos.pub'));
     writeFileSync(inside('policy/policy.yaml'), policyText(registry.host));
     writeFileSync(inside('cni/10-chaos.conflist'), JSON.stringify(conflist));
+    writeFileSync(inside('config.yaml'), `defaultRuntime: ${runtime}\n`);
     const reference = `${registry.host}/chaos/web:1`;
     const client = createRegistryClient({});
     const [repository] = client.repositories(parseReference(reference));
@@ -56,10 +57,12 @@ export async function setStage(): Promise<Stage> {
       ...places,
       logs: inside('logs'),
       daemonLog: inside('daemon.log'),
-      daemonArgs: Object.entries({ ...places, policy: inside('policy'), 'cni-conf-dir': inside('cni') }).flatMap(([name, value]) => [
-        `--${name}`,
-        value,
-      ]),
+      daemonArgs: Object.entries({
+        ...places,
+        policy: inside('policy'),
+        'cni-conf-dir': inside('cni'),
+        config: inside('config.yaml'),
+      }).flatMap(([name, value]) => [`--${name}`, value]),
       cgroupParent: `/portcullis-chaos-${process.pid}`,
       reference,
       registryPid: registry.pid,

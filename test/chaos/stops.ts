@@ -1,0 +1,58 @@
+import { acts, newCase } from './acts.ts';
+import { endOfLog, startDaemon } from './daemon.ts';
+import { learnIdle, settle, untilMoment } from './kills.ts';
+import type { Scene } from './kills.ts';
+import { proveRuns, removeEverything } from './pods.ts';
+
+/**
+ * Kills the daemon `count` times while it stops in order, every other time with a pod that is to run on. The next one takes over
+ * what the stop had not undone.
+ */
+export async function killDuringStops(
+  scene: Scene,
+  input: { readonly count: number; readonly random: () => number; readonly tell: (line: string) => void },
+): Promise<readonly string[]> {
+  const failures: string[] = [];
+  const stop = await measureStop(scene);
+  for (let index = 0; index < input.count; index += 1) {
+    const [atMs, withPod] = [input.random() * stop, index % 2 === 0];
+    const title = `stop ${index}: killed after ${atMs.toFixed(1)} of ${stop.toFixed(1)} ms, ${withPod ? 'a pod runs' : 'no pod'}`;
+    try {
+      await killOneStop(scene, atMs, withPod, `stop-${index}`);
+      input.tell(`${title}: held`);
+    } catch (thrown) {
+      failures.push(`${title}: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
+      input.tell(`FAILED ${failures.at(-1) ?? ''}\n${endOfLog(scene.stage)}`);
+      await removeEverything(scene.daemon.cri);
+      scene.idle = await learnIdle(scene);
+    }
+  }
+  return failures;
+}
+
+async function measureStop(scene: Scene): Promise<number> {
+  const begin = performance.now();
+  await scene.daemon.stop();
+  const duration = performance.now() - begin;
+  scene.daemon = await startDaemon(scene.stage);
+  return duration;
+}
+
+async function killOneStop(scene: Scene, atMs: number, withPod: boolean, name: string): Promise<void> {
+  const { stage, observer, daemon } = scene;
+  const it = newCase(stage, name, true);
+  const start = acts.find((act) => act.name === 'StartContainer');
+  if (withPod) {
+    await start?.prepare(daemon.cri, it);
+    await start?.request(daemon.cri, it);
+  }
+  observer.learnIds();
+  process.kill(daemon.pid, 'SIGTERM');
+  await untilMoment(performance.now() + atMs);
+  await daemon.kill();
+  scene.daemon = await startDaemon(stage);
+  if (withPod) await proveRuns(scene.daemon.cri, it.containerId);
+  await removeEverything(scene.daemon.cri);
+  const left = await settle(observer, scene.idle);
+  if (left.length > 0) throw new Error(`after removing all:\n  ${left.join('\n  ')}`);
+}
