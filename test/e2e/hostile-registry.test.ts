@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { mediaTypes } from '../../base/distribution/index.ts';
 import { uniqueLayer } from '../fixtures/image.ts';
@@ -270,6 +271,80 @@ describe('hostile registries', () => {
     assert.equal(failure.code, 'DISTRIBUTION_SIZE_MISMATCH');
     assert.match(failure.message, new RegExp(`${layer.blob.length + 1}`));
     await stage.daemon.cri.image.removeImage({ image: { image: await stage.pull(reference) } });
+  });
+
+  it('one whose token service answers a web page, or sends clients elsewhere', async () => {
+    const realms: [string, RegExp][] = [
+      [`${server.url}/token`, /DISTRIBUTION_(BAD_ANSWER|UNAUTHORIZED)/],
+      ['http://127.0.0.1:1/token', /DISTRIBUTION_(UNREACHABLE|UNAUTHORIZED)/],
+      ['file:///etc/shadow', /DISTRIBUTION_(BAD_ANSWER|BAD_REDIRECT|UNAUTHORIZED)/],
+    ];
+    for (const [realm, code] of realms) {
+      handle = (request, response) => {
+        if (request.url?.startsWith('/token') === true) return html(request, response);
+        response.writeHead(401, { 'www-authenticate': `Bearer realm="${realm}",service="s"` }).end();
+      };
+      assert.match((await failureOf(stage.pull('mean.test/a:1'))).code, code, realm);
+    }
+  });
+
+  it('one that breaks off again and again, in every kind of answer', async () => {
+    const { image } = await stage.publish('break/a:1', { layers: [await uniqueLayer()] });
+    const paths = ['/manifests/1', '/referrers/', '.sig', image.configDigest, layerPath(image).source, `/manifests/sha256-`];
+    for (const path of paths) {
+      for (const way of ['before', 'in the head', 'in the body'] as const) {
+        handle = (request, response) => {
+          if (request.url?.includes(path) !== true)
+            return void response.writeHead(307, { location: `${stage.registry.url}${request.url ?? ''}` }).end();
+          if (way === 'before') return void request.socket.destroy();
+          if (way === 'in the head') return void request.socket.end('HTTP/1.1 200 OK\r\nContent-Le');
+          response.writeHead(200, { 'content-type': mediaTypes.ociManifest, 'content-length': '1000' });
+          response.write('{"schemaVersion"', () => request.socket.destroy());
+        };
+        // A signature that was found is enough, whatever else can not be asked.
+        const outcome = await stage.pull('mean.test/break/a:1').catch((thrown: unknown) => (thrown as { code: string }).code);
+        assert.match(outcome, /^(DISTRIBUTION_\w+|IMAGES_UNDECIDED|sha256:.*)$/, `${path}, ${way}`);
+        if (outcome.startsWith('sha256:')) await stage.daemon.cri.image.removeImage({ image: { image: outcome } });
+      }
+    }
+  });
+
+  it('a pull that its caller gives up leaves nothing', async () => {
+    const { image } = await stage.publish('slow/a:1', { layers: [await uniqueLayer()] });
+    const slow = layerPath(image);
+    let asked = false;
+    handle = (request, response) => {
+      if (!slow.test(request.url ?? ''))
+        return void response.writeHead(307, { location: `${stage.registry.url}${request.url ?? ''}` }).end();
+      asked = true;
+      response.writeHead(200).write(Buffer.alloc(20_000));
+    };
+    const giveUp = new AbortController();
+    const call = stage.daemon.cri.image.pullImage({ image: { image: 'mean.test/slow/a:1' } }, { signal: giveUp.signal });
+    while (!asked) await pause(10);
+    await pause(50);
+    giveUp.abort();
+    assert.equal((await failureOf(call)).kind, 'cancelled');
+    await pause(200);
+    assert.deepEqual(readdirSync(join(stage.folders.root, 'images/ingest')), []);
+    // The next asker is not held up by the one who left.
+    const id = await stage.pull(`${registryName}/slow/a:1`);
+    await stage.daemon.cri.image.removeImage({ image: { image: id } });
+  });
+
+  it('ten pulls at once of an image whose layer fails once: each tries for itself', async () => {
+    const { image } = await stage.publish('herd/a:1', { layers: [await uniqueLayer()] });
+    const layer = layerPath(image);
+    let failures = 0;
+    handle = (request, response) => {
+      if (layer.test(request.url ?? '') && failures++ === 0) return void response.writeHead(404).end();
+      response.writeHead(307, { location: `${stage.registry.url}${request.url ?? ''}` }).end();
+    };
+    const outcomes = await Promise.allSettled(Array.from({ length: 10 }, () => stage.pull('mean.test/herd/a:1')));
+    const pulled = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
+    assert.ok(pulled.length >= 9, String(pulled.length));
+    assert.equal(new Set(pulled).size, 1);
+    await stage.daemon.cri.image.removeImage({ image: { image: pulled[0] ?? assert.fail() } });
   });
 
   it('and a normal pod still runs', () => expectServing(stage, serving));

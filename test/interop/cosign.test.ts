@@ -50,10 +50,11 @@ describe('cosign', { skip: cosign.skip }, () => {
   const key = (name: string): string => join(folder, name);
   const atRegistry = (name: string, digest: string): string => `${stage.registry.host}/${name}@${digest}`;
   const exitCode = (program: string, args: readonly string[]): Promise<{ code: number; output: string }> =>
-    run(program, args, { env: environment }).then(
-      ({ stdout, stderr }) => ({ code: 0, output: stdout + stderr }),
-      (thrown: { code: number; stdout: string; stderr: string }) => ({ code: thrown.code, output: thrown.stdout + thrown.stderr }),
-    );
+    new Promise((resolve) => {
+      execFile(program, args, { env: environment }, (error, stdout, stderr) =>
+        resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr }),
+      );
+    });
 
   for (const bundle of [true, false]) {
     const form = bundle ? 'bundle' : 'legacy';

@@ -74,11 +74,7 @@ describe('crictl', { skip: tool.skip }, () => {
   });
 
   it('pull, images, inspecti', async () => {
-    const refused = await crictl('pull', `${reference}-unknown`).then(
-      () => '',
-      (thrown: { stderr: string }) => thrown.stderr,
-    );
-    assert.match(refused, /DISTRIBUTION_NOT_FOUND/);
+    await assert.rejects(crictl('pull', `${reference}-unknown`), /DISTRIBUTION_NOT_FOUND/);
     assert.match(await crictl('pull', '--pod-config', pod, reference), /Image is up to date/);
     const { images } = await json('images');
     assert.deepEqual(
