@@ -9,7 +9,10 @@ if (isMainThread && file !== undefined) {
   delay.enable();
   process.on('SIGUSR2', () => {
     const figure = (share) => delay.percentile(share) / 1e6;
-    writeFileSync(file, JSON.stringify({ p50: figure(50), p99: figure(99), p999: figure(99.9), max: delay.max / 1e6, samples: delay.count }));
+    writeFileSync(
+      file,
+      JSON.stringify({ p50: figure(50), p99: figure(99), p999: figure(99.9), max: delay.max / 1e6, samples: delay.count }),
+    );
     delay.reset();
   });
 }

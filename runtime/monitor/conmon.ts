@@ -106,6 +106,8 @@ async function startAndHear(
       text += chunk as string;
       if (!text.includes('\n')) continue;
       const line = JSON.parse(text.slice(0, text.indexOf('\n'))) as { pid?: number; data?: number; message?: string };
+      // The process that we started writes the pid file of the one that stays, and ends.
+      await child.exited;
       return { pid: line.pid ?? line.data ?? -1, message: line.message ?? '' };
     }
     throw monitorFailed(id, 'conmon ended without a word', 'see the system log; check conmon with `portcullis doctor`');
