@@ -55,7 +55,8 @@ async function tellApart(keep: boolean): Promise<number> {
   const leave = (code: number) => void end().then(() => process.exit(code));
   const told = whenToldToEnd(() => leave(130));
   // Whoever read the story is gone, or something broke outside of any step: clean up all the same.
-  process.stdout.on('error', () => leave(exitCodes.failed));
+  // (The command's own listener would end the process at once.)
+  process.stdout.removeAllListeners('error').on('error', () => leave(exitCodes.failed));
   process.on('uncaughtException', () => leave(exitCodes.failed));
 
   story.say('Portcullis: nothing crosses until it is verified.');
