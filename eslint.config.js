@@ -5,7 +5,18 @@ const noDefaultExport = { selector: 'ExportDefaultDeclaration', message: 'Named 
 const noConsole = { selector: "MemberExpression[object.name='console']", message: 'Write to a stream that was handed in, or log.' };
 
 export default defineConfig(
-  { ignores: ['node_modules/', 'dist/', 'coverage/', '**/*.js', '**/*.cjs', '**/generated/**', 'runtime/cri/contract/contract.types.ts'] },
+  {
+    ignores: [
+      'node_modules/',
+      'dist/',
+      'coverage/',
+      '**/*.js',
+      '**/*.cjs',
+      '**/*.mjs',
+      '**/generated/**',
+      'runtime/cri/contract/contract.types.ts',
+    ],
+  },
   tseslint.configs.strictTypeChecked,
   {
     files: ['**/*.ts'],

@@ -2,7 +2,8 @@ import type { Command } from 'commander';
 import { execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { PortcullisError, isPortcullisError } from '../base/errors/index.ts';
-import { exitCodes, run } from './output.ts';
+import { exitCodes, run, withOutput } from './output.ts';
+import type { OutputFormat } from './output.ts';
 import { isApart, runApart, whenToldToEnd } from './quickstart/apart.ts';
 import { makeFolders } from './quickstart/setting.ts';
 import { createStory, paperFor } from './quickstart/story.ts';
@@ -11,6 +12,7 @@ import { tell } from './quickstart/tell.ts';
 
 interface QuickstartFlags {
   readonly keep: boolean;
+  readonly output: OutputFormat;
 }
 
 const examples = `
@@ -22,15 +24,14 @@ Examples:
   $ portcullis quickstart --keep     leaves the endpoint serving and says how to point crictl at it`;
 
 export function register(program: Command): void {
-  program
-    .command('quickstart')
+  withOutput(program.command('quickstart'))
     .description('the whole story on an embedded registry')
     .option('--keep', 'leave the endpoint serving at the end', false)
     .addHelpText('after', examples)
-    .action((flags: QuickstartFlags) => run('text', () => quickstart(flags)));
+    .action((flags: QuickstartFlags) => run(flags.output, () => quickstart(flags)));
 }
 
-async function quickstart({ keep }: QuickstartFlags): Promise<number> {
+async function quickstart(flags: QuickstartFlags): Promise<number> {
   if (process.getuid?.() !== 0) {
     throw new PortcullisError({
       code: 'CLI_NOT_ROOT',
@@ -41,13 +42,14 @@ async function quickstart({ keep }: QuickstartFlags): Promise<number> {
       fix: 'run it with sudo',
     });
   }
-  return isApart() ? tellApart(keep) : runApart();
+  return isApart() ? tellApart(flags) : runApart();
 }
 
 /** In namespaces of its own: tells the story, and undoes everything whatever happens. */
-async function tellApart(keep: boolean): Promise<number> {
+async function tellApart({ keep, output }: QuickstartFlags): Promise<number> {
   execFileSync('ip', ['link', 'set', 'lo', 'up']);
-  const story = createStory(paperFor(process.stdout, process.env));
+  const paper = paperFor(process.stdout, process.env);
+  const story = createStory(output === 'json' ? { ...paper, write: () => undefined, live: false } : paper);
   const folder = makeFolders();
   const undos: (() => Promise<unknown>)[] = [];
   let ending: Promise<void> | undefined;
@@ -61,8 +63,9 @@ async function tellApart(keep: boolean): Promise<number> {
 
   story.say('Portcullis: nothing crosses until it is verified.');
   let held = false;
+  let lookAt: readonly string[] = [];
   try {
-    const lookAt = await tell(story, folder, (action) => undos.push(action), keep);
+    lookAt = await tell(story, folder, (action) => undos.push(action), keep);
     held = story.close();
     if (keep) story.say('', ...lookAt.map((line) => `  ${line}`));
   } catch (thrown) {
@@ -71,6 +74,7 @@ async function tellApart(keep: boolean): Promise<number> {
     if (!isPortcullisError(thrown))
       process.stderr.write(`${thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)}\n`);
   }
+  if (output === 'json') process.stdout.write(`${JSON.stringify({ held, steps: story.steps, lookAt }, null, 2)}\n`);
   if (keep && held) {
     told.staying();
     await new Promise(() => undefined);

@@ -12,6 +12,17 @@ export interface Story {
   say(...lines: readonly string[]): void;
   /** The closing line. True when every step held. */
   close(): boolean;
+  /** What was told so far, for programs. */
+  readonly steps: readonly Step[];
+}
+
+export interface Step {
+  readonly chapter: string;
+  readonly title: string;
+  readonly held: boolean;
+  readonly ms: number;
+  /** What it found, or why it did not hold. */
+  readonly found: readonly string[];
 }
 
 export interface Paper {
@@ -40,8 +51,8 @@ export function createStory(paper: Paper, clock: () => number = () => performanc
   const paint = (code: number, text: string): string => (paper.colour ? `\u001b[${code}m${text}\u001b[0m` : text);
   const [good, bad, running] = paper.unicode ? ['✓', '✗', '…'] : ['ok', 'NO', '..'];
   const began = clock();
-  let held = 0;
-  let broken = 0;
+  const steps: Step[] = [];
+  let chapterTitle = '';
 
   const line = (mark: string, title: string, time: string): string => {
     const gap = Math.max(1, paper.width - 4 - mark.length - title.length - time.length);
@@ -58,34 +69,41 @@ export function createStory(paper: Paper, clock: () => number = () => performanc
   };
 
   return {
-    chapter: (title) => paper.write(`\n${paint(1, title)}\n`),
+    steps,
+    chapter: (title) => {
+      chapterTitle = title;
+      paper.write(`\n${paint(1, title)}\n`);
+    },
     say: (...lines) => paper.write(lines.map((text) => `${text}\n`).join('')),
     async step(title, body, tell) {
       if (paper.live) show(running, 33, title, undefined);
       const started = clock();
+      const end = (mark: string, code: number, found: string | readonly string[]): void => {
+        const ms = clock() - started;
+        steps.push({ chapter: chapterTitle, title, held: mark === good, ms, found: typeof found === 'string' ? [found] : found });
+        show(mark, code, title, ms);
+        paper.write('\n');
+        details(found);
+      };
       try {
         const value = await body();
-        held += 1;
-        show(good, 32, title, clock() - started);
-        paper.write('\n');
-        if (tell !== undefined) details(tell(value));
+        end(good, 32, tell?.(value) ?? []);
         return value;
       } catch (thrown) {
-        broken += 1;
-        show(bad, 31, title, clock() - started);
-        paper.write('\n');
-        details(
-          isPortcullisError(thrown)
-            ? [thrown.failure.why, thrown.failure.fix, `[${thrown.code}]`].flatMap((text) => text.split('\n'))
-            : reasonOf(thrown),
+        const told = isPortcullisError(thrown) ? [thrown.failure.why, thrown.failure.fix, `[${thrown.code}]`] : [reasonOf(thrown)];
+        end(
+          bad,
+          31,
+          told.flatMap((text) => text.split('\n')),
         );
         throw thrown;
       }
     },
     close() {
-      const whole = broken === 0;
+      const held = steps.filter((step) => step.held).length;
+      const whole = held === steps.length;
       const seconds = ((clock() - began) / 1000).toFixed(1);
-      const verdict = whole ? `${good} all ${held} steps held` : `${bad} ${broken} of ${held + broken} steps did not hold`;
+      const verdict = whole ? `${good} all ${held} steps held` : `${bad} ${steps.length - held} of ${steps.length} steps did not hold`;
       paper.write(`\n${paint(whole ? 32 : 31, verdict)} in ${seconds} s\n`);
       return whole;
     },
