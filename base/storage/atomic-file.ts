@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { open, rename, unlink } from 'node:fs/promises';
+import { open, readdir, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { storageFailure } from './failure.ts';
 
@@ -31,6 +31,17 @@ export async function writeFileAtomic(
   } catch (error) {
     await unlink(temporary).catch(() => undefined);
     throw storageFailure(error, 'write file', path);
+  }
+}
+
+/** Removes what writes of this file left beside it whose process was killed. Only for the one writer of the file, before it writes. */
+export async function dropAbandonedWrites(path: string): Promise<void> {
+  const [folder, prefix] = [dirname(path), `.${basename(path)}.`];
+  const isOurs = (name: string): boolean => name.startsWith(prefix) && /^[0-9a-f]{12}\.tmp$/.test(name.slice(prefix.length));
+  try {
+    for (const name of (await readdir(folder)).filter(isOurs)) await unlink(join(folder, name));
+  } catch (error) {
+    throw storageFailure(error, 'clean up beside file', path);
   }
 }
 

@@ -1,4 +1,4 @@
 export { openDatabase } from './database.ts';
-export { writeFileAtomic } from './atomic-file.ts';
+export { dropAbandonedWrites, writeFileAtomic } from './atomic-file.ts';
 export type { Database, Migration, OpenDatabaseOptions, SqlRow, SqlValue, Statement, WriteResult } from './types.ts';
 export type { StorageCode } from './failure.ts';

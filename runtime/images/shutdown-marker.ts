@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { currentBootId } from '../../base/process/index.ts';
-import { writeFileAtomic } from '../../base/storage/index.ts';
+import { dropAbandonedWrites, writeFileAtomic } from '../../base/storage/index.ts';
 import type { StoreFolders } from './folders.ts';
 
 /** Tells an orderly stop, or a mere crash of the process, from a stop of the whole machine that may have lost writes. */
@@ -14,6 +14,7 @@ export async function openShutdownMarker(folders: StoreFolders): Promise<Shutdow
   const path = `${folders.root}/last-run.json`;
   const write = (clean: boolean): Promise<void> =>
     writeFileAtomic(path, JSON.stringify({ bootId: currentBootId(), clean }), { mode: 0o600, durable: true });
+  await dropAbandonedWrites(path);
   const before = await read(path);
   // Durable before anything is written: a marker left from a clean stop must not vouch for this run.
   await write(false);
