@@ -8,7 +8,10 @@ const skip = findRegistry() === undefined ? 'no docker-registry on this machine'
 const suite = join(import.meta.dirname, 'run.ts');
 
 for (const [title, args] of [
-  ['killed once during each request, the daemon comes back, the request succeeds, nothing is left', ['--only', 'kills', '--kills', '10']],
+  [
+    'killed once during each request, the daemon comes back, the request succeeds, nothing is left',
+    ['--only', 'kills', '--kills', '10', '--shared'],
+  ],
   ['killed and stopped at rest: pods run on, logs have no gap, exits are told as they were', ['--only', 'rest', '--pods', '3']],
 ] as const) {
   test(title, { skip }, async () => {

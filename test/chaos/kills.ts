@@ -114,12 +114,18 @@ export async function killDuringActs(
       const failure = `${title}: ${thrown instanceof Error ? thrown.message : String(thrown)}`;
       report.failures.push(failure);
       tell(`FAILED ${failure}\n${endOfLog(scene.stage)}`);
-      // What is left becomes part of the sight, so that each failure is told once.
-      await removeEverything(scene.daemon.cri);
-      scene.idle = await learnIdle(scene);
+      await beginAnew(scene);
     }
   }
   return report;
+}
+
+/** What is left of a failure becomes part of the sight, so that each failure is told once. */
+export async function beginAnew(scene: Scene): Promise<void> {
+  await removeEverything(scene.daemon.cri);
+  await scene.daemon.stop();
+  scene.daemon = await startDaemon(scene.stage);
+  scene.idle = await learnIdle(scene);
 }
 
 /** Whether the kill came before the answer. */

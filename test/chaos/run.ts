@@ -1,5 +1,5 @@
 /** `npm run test:chaos [-- --kills N] [--seed S] [--only kills|rest]`: kills the daemon at random moments and at rest; see README.md. */
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { isApart, runApart } from './apart.ts';
@@ -23,6 +23,8 @@ const { values } = parseArgs({
     /** One request by its name, to look into it. */
     act: { type: 'string' },
     runtime: { type: 'string', default: 'crun' },
+    /** Makes all mounts shared first, as systemd does on a node; without it the daemon makes its folders shared mounts itself. */
+    shared: { type: 'boolean', default: false },
     /** Uses dist/ or the sources as they are. */
     'no-build': { type: 'boolean', default: false },
     verbose: { type: 'boolean', default: false },
@@ -39,6 +41,7 @@ if (!isApart()) {
 }
 
 const begin = performance.now();
+if (values.shared) execFileSync('mount', ['--make-rshared', '/']);
 const stage = await setStage(values.runtime);
 const observer = openObserver(stage);
 const failures: string[] = [];

@@ -1,6 +1,6 @@
 import { acts, newCase } from './acts.ts';
 import { endOfLog, startDaemon } from './daemon.ts';
-import { learnIdle, settle, untilMoment } from './kills.ts';
+import { beginAnew, settle, untilMoment } from './kills.ts';
 import type { Scene } from './kills.ts';
 import { proveRuns, removeEverything } from './pods.ts';
 
@@ -23,8 +23,7 @@ export async function killDuringStops(
     } catch (thrown) {
       failures.push(`${title}: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
       input.tell(`FAILED ${failures.at(-1) ?? ''}\n${endOfLog(scene.stage)}`);
-      await removeEverything(scene.daemon.cri);
-      scene.idle = await learnIdle(scene);
+      await beginAnew(scene);
     }
   }
   return failures;
