@@ -80,11 +80,11 @@ describe('a daemon that starts again', () => {
     try {
       await runContainer(stage, pod, { image, reference });
       stage.writePolicy(plainPolicy.replace('good.test/**', 'other.test/**'));
-      await stage.restart();
+      await stage.daemon.reload();
       const failure = await failureOf(createContainer(stage, pod, { name: 'second', image, reference }));
       assert.equal(failure.code, 'IMAGES_DENIED');
       stage.writePolicy(plainPolicy);
-      await stage.restart();
+      await stage.daemon.reload();
     } finally {
       process.kill(stage.registry.pid, 'SIGCONT');
     }
