@@ -13,7 +13,8 @@ export function isApart(): boolean {
  */
 export async function runApart(file: string, args: readonly string[], tell: (text: string) => void): Promise<number> {
   const child = spawn('unshare', ['-m', '-n', '--', process.execPath, file, ...args], {
-    stdio: ['ignore', 'pipe', 'pipe'],
+    // Its input ends when this process does, however that happens.
+    stdio: ['pipe', 'pipe', 'pipe'],
     env: { ...process.env, [mark]: '1', NODE_TEST_CONTEXT: undefined, NODE_V8_COVERAGE: undefined },
   });
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', tell);
@@ -22,4 +23,15 @@ export async function runApart(file: string, args: readonly string[], tell: (tex
   const [code] = (await once(child, 'close')) as [number | null];
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, forward);
   return code ?? 130;
+}
+
+/** Called apart: `leave` runs once when the starting process is gone, or when a signal asks to end. */
+export function whenToldToEnd(leave: () => void): void {
+  let told = false;
+  const once = (): void => {
+    if (!told) leave();
+    told = true;
+  };
+  process.stdin.resume().on('end', once).on('error', once);
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, once);
 }

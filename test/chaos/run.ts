@@ -2,7 +2,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { isApart, runApart } from './apart.ts';
+import { isApart, runApart, whenToldToEnd } from './apart.ts';
 import { atRest } from './at-rest.ts';
 import { acts } from './acts.ts';
 import { startDaemon } from './daemon.ts';
@@ -44,6 +44,10 @@ const begin = performance.now();
 if (values.shared) execFileSync('mount', ['--make-rshared', '/']);
 const stage = await setStage(values.runtime);
 const observer = openObserver(stage);
+whenToldToEnd(() => {
+  observer.endAll();
+  void stage.close().finally(() => process.exit(130));
+});
 const failures: string[] = [];
 const figures: string[] = [];
 let scene: Scene | undefined;
