@@ -20,7 +20,7 @@ prepareNamespaces();
 const folder = process.env['PROBE_FOLDER'] ?? '';
 const figures = process.env['PORTCULLIS_PROBE_FILE'];
 const images = await serveSignedImages(folder);
-process.env['NODE_OPTIONS'] = `--import ${join(import.meta.dirname, 'event-loop-probe.mjs')}`;
+process.env['NODE_OPTIONS'] = `--import ${join(import.meta.dirname, 'event-loop-probe.ts')}`;
 const daemon = await startDaemon(folder, images.policyFile);
 // What this machine does to a process that does nothing, at the daemon's own priority: the floor of any figure here.
 const idleFigures = `${figures}.idle`;

@@ -7,8 +7,7 @@ import type { ImageConfig } from '../images/types.ts';
  * @throws PortcullisError RUNTIME_NO_COMMAND when nothing names a program
  */
 export function argumentsOf(config: ContainerConfig, image: ImageConfig): string[] {
-  const command = config.command ?? [];
-  const args = config.args ?? [];
+  const { command, args } = config;
   const head = command.length > 0 ? command : image.entrypoint;
   const tail = command.length > 0 || args.length > 0 ? args : image.cmd;
   const all = [...head, ...tail];
@@ -38,7 +37,7 @@ export function environmentOf(config: ContainerConfig, image: ImageConfig, hostn
     const split = entry.indexOf('=');
     if (split > 0) values.set(entry.slice(0, split), entry.slice(split + 1));
   }
-  for (const { key, value } of config.envs ?? []) {
+  for (const { key, value } of config.envs) {
     const text = utf8(value);
     if (!environmentName.test(key) || text === undefined || text.includes('\0')) {
       throw invalid(

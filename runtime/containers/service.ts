@@ -328,5 +328,5 @@ function nonDefault(resources: LinuxContainerResources): Partial<LinuxContainerR
     if (value === 0 || value === '' || value === undefined) return false;
     return typeof value !== 'object' || Object.keys(value as object).length > 0;
   });
-  return Object.fromEntries(set) as Partial<LinuxContainerResources>;
+  return Object.fromEntries(set);
 }

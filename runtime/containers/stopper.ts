@@ -51,10 +51,11 @@ export function createStopper(parts: {
     stop: async (id, timeoutMs) => {
       const record = current(id);
       if (record === undefined || record.phase === 'exited' || record.phase === 'removing' || record.phase === 'creating') return;
-      let gone = false;
+      let reached = false;
       const exited = parts.exited(id).then(() => {
-        gone = true;
+        reached = true;
       });
+      const isGone = (): boolean => reached;
       // A created container waits in the runtime's own code: nothing in it can heed a signal.
       const deadline = clock.now() + (record.phase === 'running' ? timeoutMs : 0);
       const standing = sessions.get(id);
@@ -63,17 +64,17 @@ export function createStopper(parts: {
         standing.deadline = deadline;
         standing.changed();
       }
-      if (standing === undefined && deadline > clock.now()) void ask(record, session, () => gone);
+      if (standing === undefined && deadline > clock.now()) void ask(record, session, isGone);
       try {
-        while (!gone && clock.now() < session.deadline)
+        while (!isGone() && clock.now() < session.deadline)
           await Promise.race([exited, clock.sleep(session.deadline - clock.now()), session.moved]);
         let pause = 20;
         const patience = clock.now() + killPatienceMs;
-        while (!gone) {
+        while (!isGone()) {
           signal(id, 'SIGKILL');
           await Promise.race([exited, clock.sleep(pause)]);
           pause = Math.min(pause * 2, 2_000);
-          if (!gone && clock.now() > patience) throw stuck(record);
+          if (!isGone() && clock.now() > patience) throw stuck(record);
         }
       } finally {
         if (standing === undefined) sessions.delete(id);

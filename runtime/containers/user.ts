@@ -68,7 +68,6 @@ export function userFrom(input: {
 }
 
 function userEntry(text: string, passwd: readonly PasswdEntry[]): PasswdEntry {
-  // eslint-disable-next-line no-control-regex
   if (/[\u0000-\u001f\u007f]/.test(text))
     throw badUser(JSON.stringify(text), 'the name holds control characters', 'give a plain user name');
   const named = passwd.find((entry) => entry.name === text);

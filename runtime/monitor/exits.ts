@@ -57,15 +57,16 @@ export async function openExitWatch(input: { readonly folder: string; readonly r
   return {
     recorded,
     watchContainer: (id, processes, tell) => {
-      let done = false;
+      let over = false;
+      const isOver = (): boolean => over;
       const cleanups: (() => void)[] = [];
       const finish = (): void => {
-        done = true;
+        over = true;
         waiting.delete(id);
         for (const cleanup of cleanups) cleanup();
       };
       const conclude = (exit: Exit): void => {
-        if (done) return;
+        if (isOver()) return;
         finish();
         tell(exit);
       };
@@ -78,15 +79,15 @@ export async function openExitWatch(input: { readonly folder: string; readonly r
       const pidfd = openPidfd(processes.init);
       const afterInit = async (): Promise<void> => {
         const deadline = Date.now() + monitorGraceMs;
-        while (!done && !(await look()) && sameProcess(processes.monitor) && Date.now() < deadline)
+        while (!isOver() && !(await look()) && sameProcess(processes.monitor) && Date.now() < deadline)
           await new Promise((resolve) => setTimeout(resolve, 50).unref());
-        if (done || (await look())) return;
+        if (isOver() || (await look())) return;
         // The kernel tells the code once somebody has reaped the process; init does so within moments.
         let code = exitCodeOf(pidfd);
         for (let attempt = 0; code === undefined && pidfd !== undefined && attempt < 20; attempt += 1) {
           await new Promise((resolve) => setTimeout(resolve, 25).unref());
           // The descriptor is closed with the watch.
-          if (done) return;
+          if (isOver()) return;
           code = exitCodeOf(pidfd);
         }
         conclude({ code: code ?? 255, finishedAt: (BigInt(Date.now()) * 1_000_000n).toString(), fromMonitor: false });

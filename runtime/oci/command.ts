@@ -28,19 +28,19 @@ export async function runCommand(
 ): Promise<CommandResult> {
   const timeoutMs = options.timeoutMs ?? 30_000;
   const [stdout, stderr] = [openOutput({ bytes: outputLimit }), openOutput({ bytes: outputLimit })];
-  let timedOut = false;
+  const limit = { reached: false };
   let timer: NodeJS.Timeout | undefined;
   try {
     const child = await start(startProgram, program, args, [null, stdout.write, stderr.write]);
     stdout.closeWrite();
     stderr.closeWrite();
     timer = setTimeout(() => {
-      timedOut = true;
+      limit.reached = true;
       child.kill(SIGKILL);
     }, timeoutMs);
     const exitCode = await child.exited;
     await Promise.all([stdout.ended(drainMs), stderr.ended(drainMs)]);
-    if (timedOut)
+    if (limit.reached)
       throw failed(
         'RUNTIME_COMMAND_TIMEOUT',
         program,

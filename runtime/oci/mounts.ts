@@ -3,7 +3,7 @@ import type { Mount } from '../cri/contract/contract.types.ts';
 import type { OciMount } from './spec.types.ts';
 
 /** cri-api MountPropagation. */
-const propagation = ['rprivate', 'rslave', 'rshared'] as const;
+const propagation: readonly (string | undefined)[] = ['rprivate', 'rslave', 'rshared'];
 
 export interface PodFiles {
   /** Folder mounted at /dev/shm. */
@@ -52,20 +52,20 @@ export function containerMounts(input: {
 
 /** The widest propagation that a mount asks for decides how the root is shared with the host (runtime-spec: rootfsPropagation). */
 export function rootfsPropagation(asked: readonly Mount[]): string | undefined {
-  const widest = Math.max(0, ...asked.map((mount) => mount.propagation ?? 0));
+  const widest = Math.max(0, ...asked.map((mount) => mount.propagation));
   return widest === 0 ? undefined : propagation[widest];
 }
 
 function toOciMount(mount: Mount): OciMount {
-  const destination = mount.containerPath ?? '';
-  if (mount.image?.image)
+  const destination = mount.containerPath;
+  if ((mount.image?.image ?? '') !== '')
     throw badMount(destination, 'it is an image volume', 'image volumes are not supported by this version: use another volume');
   if (!destination.startsWith('/') || destination.split('/').includes('..') || destination.includes('\0')) {
     throw badMount(destination, 'the path in the container is not absolute and clean', 'give an absolute path without ".."');
   }
-  if (!(mount.hostPath ?? '').startsWith('/'))
+  if (!mount.hostPath.startsWith('/'))
     throw badMount(destination, `the host path ${JSON.stringify(mount.hostPath)} is not absolute`, 'give an absolute host path');
-  if ((mount.uidMappings?.length ?? 0) > 0 || (mount.gidMappings?.length ?? 0) > 0) {
+  if (mount.uidMappings.length > 0 || mount.gidMappings.length > 0) {
     throw badMount(destination, 'it asks for an idmapped mount', 'idmapped mounts are not supported by this version');
   }
   if (mount.recursiveReadOnly) {
@@ -79,11 +79,13 @@ function toOciMount(mount: Mount): OciMount {
       prefix: 'RROUnsupported',
     });
   }
-  const how = propagation[mount.propagation ?? 0] ?? 'rprivate';
+  const how = propagation[mount.propagation];
+  if (how === undefined)
+    throw badMount(destination, `its propagation ${mount.propagation} is unknown`, 'use one of the CRI’s MountPropagation');
   return {
     destination: clean(destination),
     type: 'bind',
-    source: mount.hostPath ?? '',
+    source: mount.hostPath,
     options: ['rbind', how, mount.readonly ? 'ro' : 'rw'],
   };
 }

@@ -18,15 +18,15 @@ export function toOciResources(asked: LinuxContainerResources | undefined): OciR
     ...(nonZero(asked.memoryLimitInBytes) && { limit: asked.memoryLimitInBytes }),
     ...(nonZero(asked.memorySwapLimitInBytes) && { swap: asked.memorySwapLimitInBytes }),
   };
-  const hugepageLimits = (asked.hugepageLimits ?? []).map((one) => ({ pageSize: one.pageSize ?? '', limit: Number(one.limit ?? 0) }));
+  const hugepageLimits = asked.hugepageLimits.map(({ pageSize, limit }) => ({ pageSize, limit }));
   return {
     ...(Object.keys(cpu).length > 0 && { cpu }),
     ...(Object.keys(memory).length > 0 && { memory }),
     ...(hugepageLimits.length > 0 && { hugepageLimits }),
-    ...(asked.unified && Object.keys(asked.unified).length > 0 && { unified: asked.unified }),
+    ...(Object.keys(asked.unified).length > 0 && { unified: asked.unified }),
   };
 }
 
-function nonZero(value: number | undefined | null): value is number {
-  return value !== undefined && value !== null && value !== 0;
+function nonZero(value: number): boolean {
+  return value !== 0;
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Settings } from '../../entitlements/index.ts';
-import type { Mount } from '../cri/contract/contract.types.ts';
+import type { LinuxContainerResources, Mount } from '../cri/contract/contract.types.ts';
 import { containerMounts, rootfsPropagation } from './mounts.ts';
 import { toOciResources } from './resources.ts';
 import { generateSpec, serialiseSpec } from './spec.ts';
@@ -93,12 +93,25 @@ for (const [name, part, code] of [
   test(`mounts: ${name} is refused`, () => assert.throws(() => mounts([mount(part as Partial<Mount>)]), { code }));
 }
 
+function resources(part: Partial<LinuxContainerResources>): LinuxContainerResources {
+  return {
+    cpuPeriod: 0,
+    cpuQuota: 0,
+    cpuShares: 0,
+    memoryLimitInBytes: 0,
+    oomScoreAdj: 0,
+    cpusetCpus: '',
+    cpusetMems: '',
+    hugepageLimits: [],
+    unified: {},
+    memorySwapLimitInBytes: 0,
+    ...part,
+  };
+}
+
 test('resources: what is zero or empty was not asked for', () => {
   assert.deepEqual(toOciResources(undefined), {});
-  assert.deepEqual(
-    toOciResources({ cpuShares: 0, cpuQuota: 0, memoryLimitInBytes: 1024, cpusetCpus: '', hugepageLimits: [], unified: {} } as never),
-    { memory: { limit: 1024 } },
-  );
+  assert.deepEqual(toOciResources(resources({ memoryLimitInBytes: 1024 })), { memory: { limit: 1024 } });
 });
 
 test('the spec: confinement as compiled, namespaces of the pod joined, an own PID namespace', () => {
@@ -130,9 +143,9 @@ test('the spec: the host’s PID namespace is shared by naming none', () => {
 });
 
 test('the spec: an OOM score below what this daemon may set is raised to it', () => {
-  const resources = { oomScoreAdj: -998, unified: {}, hugepageLimits: [] } as never;
-  assert.equal(generateSpec({ ...input, resources, oomScoreFloor: 0 }).process.oomScoreAdj, 0);
-  assert.equal(generateSpec({ ...input, resources }).process.oomScoreAdj, -998);
+  const asked = resources({ oomScoreAdj: -998 });
+  assert.equal(generateSpec({ ...input, resources: asked, oomScoreFloor: 0 }).process.oomScoreAdj, 0);
+  assert.equal(generateSpec({ ...input, resources: asked }).process.oomScoreAdj, -998);
 });
 
 test('the spec’s JSON: 64-bit values are exact integers', () => {

@@ -35,7 +35,7 @@ const seccompBpfAnnotation = 'run.oci.seccomp_bpf_data';
 export function generateSpec(input: SpecInput): OciSpec {
   const { settings } = input;
   const capabilities = prefixed(settings.capabilities);
-  const readyMade = input.runtime === 'crun' && settings.seccomp !== undefined;
+  const readyMade = input.runtime === 'crun' ? settings.seccomp : undefined;
   const resources = toOciResources(input.resources);
   const propagation = rootfsPropagation(input.mounts);
   return {
@@ -61,7 +61,7 @@ export function generateSpec(input: SpecInput): OciSpec {
     }),
     annotations: {
       ...input.annotations,
-      ...(readyMade && settings.seccomp && { [seccompBpfAnnotation]: Buffer.from(settings.seccomp.bpf).toString('base64') }),
+      ...(readyMade !== undefined && { [seccompBpfAnnotation]: Buffer.from(readyMade.bpf).toString('base64') }),
     },
     linux: {
       namespaces: [

@@ -2,7 +2,7 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import type { PortMapping as Forward } from '../../cni-plugins/index.ts';
 import type { PortMapping } from '../cri/contract/contract.types.ts';
 
-const protocols = ['tcp', 'udp', 'sctp'] as const;
+const protocols: readonly (Forward['protocol'] | undefined)[] = ['tcp', 'udp', 'sctp'];
 
 /**
  * The host ports of a pod; a mapping without one only documents a port (cri-api PortMapping).

@@ -13,7 +13,7 @@ function pod(part: Partial<PodSandboxConfig> = {}, linux: object = {}): PodSandb
     labels: {},
     annotations: {},
   };
-  return { ...base, linux: { cgroupParent: '', sysctls: {}, ...linux }, ...part } as PodSandboxConfig;
+  return { ...base, linux: { cgroupParent: '', sysctls: {}, ...linux }, ...part };
 }
 
 test('a plain pod: its name, its host name, the default sysctls', () => {

@@ -85,7 +85,7 @@ function podConfig(index: number): PodSandboxConfig {
     portMappings: [],
     labels: {},
     annotations: {},
-  } as PodSandboxConfig;
+  };
 }
 
 function containerConfig(name: string, image: string): ContainerConfig {
