@@ -111,7 +111,10 @@ export function createFixture(configuration: object = conflist()): Fixture {
     },
     kernelState() {
       const rules = shell('nft list ruleset').replaceAll(/packets \d+ bytes \d+/gu, '');
-      const links = shell('ip -o link; ip -o address; ip route').replaceAll(/^\d+: /gmu, '');
+      // A bridge notices the end of its last port a moment later: its carrier is not ours to compare.
+      const links = shell('ip -o link; ip -o address; ip route')
+        .replaceAll(/^\d+: /gmu, '')
+        .replaceAll(/NO-CARRIER,|,LOWER_UP| state \w+| linkdown/gu, '');
       return `${links}${rules}`;
     },
     end,
