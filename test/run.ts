@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { runConformance } from './house/conformance.ts';
 import { printCoverage } from './house/coverage.ts';
 import { runGates } from './house/gates.ts';
-import { leftovers } from './house/leftovers.ts';
+import { lasting, leftovers } from './house/leftovers.ts';
 import { runTests } from './house/tests.ts';
 import type { Counts } from './house/tests.ts';
 
@@ -58,7 +58,7 @@ if (whole) printCoverage(out, coverageFolder);
 rmSync(coverageFolder, { recursive: true, force: true });
 
 const conformance = whole ? runConformance(out) : { passed: 0, failed: 0, skipped: 0 };
-const left = leftovers().filter((thing) => !before.includes(thing));
+const left = await lasting(before);
 for (const thing of left) out.write(`left behind: ${thing}\n`);
 
 const total = add(units, crossing, conformance);

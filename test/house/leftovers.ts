@@ -1,5 +1,16 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
+
+/** What is there now and was not `before`, once it had time to go, in ms. */
+export async function lasting(before: readonly string[], patience = 5000): Promise<string[]> {
+  const until = performance.now() + patience;
+  for (;;) {
+    const left = leftovers().filter((thing) => !before.includes(thing));
+    if (left.length === 0 || performance.now() > until) return left;
+    await pause(200);
+  }
+}
 
 /** What tests could leave on this machine: mounts, links, tables and processes that bear our name. */
 export function leftovers(): string[] {
@@ -10,7 +21,10 @@ export function leftovers(): string[] {
     ...mounts.filter((path) => path.includes('portcullis')).map((path) => `mount ${path}`),
     ...lines('ip', ['-brief', 'link']).map((line) => `link ${line.split(/[\s@]/)[0] ?? ''}`),
     ...lines('nft', ['list', 'tables']).map((line) => `nft ${line}`),
-    ...lines('pgrep', ['-a', '-x', 'conmon']).map((line) => `process ${line}`),
+    // One that has ended and is not yet reaped holds nothing.
+    ...lines('pgrep', ['-a', '-x', 'conmon'])
+      .filter((line) => !line.includes('<defunct>'))
+      .map((line) => `process ${line}`),
   ];
 }
 
