@@ -22,7 +22,7 @@ import { openExitWatch } from './monitor/exits.ts';
 import { readCgroupMounts, removeCgroups } from './oci/cgroups.ts';
 import { enterMountNamespace, leaveMountNamespace } from './oci/mount-namespace.ts';
 import { oomScoreFloor } from './oci/oom-score.ts';
-import { openRuntimeHandler } from './oci/runtime-handler.ts';
+import { openRuntimeHandler, refuseVulnerable } from './oci/runtime-handler.ts';
 import type { RuntimeHandler } from './oci/runtime-handler.ts';
 import { openPolicy } from './policy-watch.ts';
 import { createSandboxEffects, podDirIn } from './pods/effects.ts';
@@ -217,7 +217,9 @@ async function openHandlers(
     const own = join(stateDir, name);
     await mkdir(own, { recursive: true, mode: 0o700 });
     try {
-      handlers.set(name, await openRuntimeHandler({ startProgram, name, path, stateDir: own }));
+      const handler = await openRuntimeHandler({ startProgram, name, path, stateDir: own });
+      if (config.strict) refuseVulnerable(handler);
+      handlers.set(name, handler);
     } catch (cause) {
       if (name === config.defaultRuntime) throw cause;
       log.warn({ handler: name, path, cause: reasonOf(cause) }, 'this runtime handler can not be used');

@@ -3,6 +3,7 @@ import type { Daemon } from './daemon.ts';
 
 export type { Daemon } from './daemon.ts';
 export { createCriServer } from './cri/server.ts';
+export { openAdvisories } from './oci/advisories.ts';
 export { runtimeVersion } from './version.ts';
 export { createCriClient } from './cri/client.ts';
 export type { CriClient } from './cri/client.ts';

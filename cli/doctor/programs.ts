@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { openAdvisories } from './advisories.ts';
+import { openAdvisories } from '../../runtime/index.ts';
 import type { Finding } from './finding.ts';
 
 interface Requirement {

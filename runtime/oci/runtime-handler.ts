@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { runCommand } from './command.ts';
+import { openAdvisories } from './advisories.ts';
 import type { OciResources } from './spec.types.ts';
 
 const updatePrefix = '.update-';
@@ -108,5 +109,23 @@ function unusable(name: string, path: string, why: string): PortcullisError {
     on: `${name} (${path})`,
     why,
     fix: 'install the runtime (`portcullis doctor --fix`) or correct its path in the configuration',
+  });
+}
+
+/**
+ * Refuses a runtime with a published flaw that its version has not fixed (a distribution's backport does not count: its number does not show it).
+ * @throws PortcullisError RUNTIME_HANDLER_VULNERABLE
+ */
+export function refuseVulnerable(handler: Pick<RuntimeHandler, 'name' | 'path' | 'kind' | 'version'>): void {
+  const open = openAdvisories(handler.kind, handler.version, () => false).map((advisory) => advisory.cve);
+  if (open.length === 0) return;
+  throw new PortcullisError({
+    code: 'RUNTIME_HANDLER_VULNERABLE',
+    kind: 'precondition',
+    attempted: 'open runtime handler',
+    on: `${handler.name} (${handler.path} ${handler.version})`,
+    why: `the configuration says \`strict: true\`, and ${open.join(', ')} are open in this version`,
+    fix: 'install a version that has them fixed, or run without `strict`: `portcullis doctor` says what guards against each',
+    details: { open },
   });
 }

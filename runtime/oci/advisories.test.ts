@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { compareVersions, openAdvisories } from './advisories.ts';
+import { refuseVulnerable } from './runtime-handler.ts';
 
 const cases: { program: string; version: string; debian: boolean; open: string[] }[] = [
   { program: 'crun', version: '1.8.1', debian: false, open: ['CVE-2026-88264', 'CVE-2026-88265', 'CVE-2026-47766', 'CVE-2025-24965'] },
@@ -32,5 +33,11 @@ describe('open advisories', () => {
   it('versions compare by number', () => {
     assert.ok(compareVersions('1.10', '1.9.9') > 0);
     assert.equal(compareVersions('1.2', '1.2.0'), 0);
+  });
+
+  it('strict refuses a runtime by the numbers of its flaws, and takes one without', () => {
+    const runc = { name: 'runc', path: '/usr/sbin/runc', kind: 'runc' } as const;
+    assert.throws(() => refuseVulnerable({ ...runc, version: '1.1.5' }), { code: 'RUNTIME_HANDLER_VULNERABLE', message: /CVE-2024-21626/ });
+    refuseVulnerable({ ...runc, version: '1.5.2' });
   });
 });
