@@ -79,8 +79,8 @@ async function tellApart({ keep, output }: QuickstartFlags): Promise<number> {
     told.staying();
     await new Promise(() => undefined);
   }
-  await end();
   told.deaf();
+  await end();
   return held ? exitCodes.yes : exitCodes.no;
 }
 
