@@ -22,13 +22,13 @@ export const advisories: Readonly<Record<string, readonly Advisory[]>> = {
       cve: 'CVE-2026-88264',
       fixedIn: [],
       what: '/dev/console created through a symlink where no fresh /dev is mounted',
-      guard: 'a fresh /dev is always mounted',
+      guard: 'the image’s own /dev is always covered by a mount',
     },
     {
       cve: 'CVE-2026-88265',
       fixedIn: [],
       what: '/dev/null reopened through a symlink where no fresh /dev is mounted',
-      guard: 'a fresh /dev is always mounted',
+      guard: 'the image’s own /dev is always covered by a mount',
     },
     { cve: 'CVE-2026-47766', fixedIn: ['1.28'], what: 'a /dev symlink in an image makes device nodes on the host', guard: devCheck },
     {
