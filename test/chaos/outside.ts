@@ -93,12 +93,12 @@ function namespaces(alive: readonly Seen[]): string[] {
     const others = new Set(alive.map((seen) => seen.namespaces.get(type) ?? '').filter((name) => name !== own && name !== ''));
     return [...others].map(() => `namespace ${type} of a process`);
   });
-  const linked = JSON.parse(execFileSync('ip', ['-j', 'netns', 'list-id'], { encoding: 'utf8' }).trim() || '[]') as { nsid: number }[];
+  const linked = JSON.parse(output('ip', ['-j', 'netns', 'list-id']).trim() || '[]') as { nsid: number }[];
   return [...held, ...linked.map(() => 'namespace net behind a link')];
 }
 
 function links(): string[] {
-  const all = JSON.parse(execFileSync('ip', ['-j', 'addr'], { encoding: 'utf8' })) as {
+  const all = JSON.parse(output('ip', ['-j', 'addr'])) as {
     readonly ifname: string;
     readonly master?: string;
     readonly addr_info: readonly { readonly family: string; readonly local: string; readonly prefixlen: number }[];
@@ -111,7 +111,7 @@ function links(): string[] {
 
 /** Tables, chains, rules and the elements of sets, without the counters that change by themselves. */
 function rules(): string[] {
-  return execFileSync('nft', ['--stateless', 'list', 'ruleset'], { encoding: 'utf8' })
+  return output('nft', ['--stateless', 'list', 'ruleset'])
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '' && line !== '}')
@@ -127,6 +127,11 @@ function files(folder: string): string[] {
   return find([folder, '-xdev', '-printf', '%y %p\n'])
     .filter((line) => !/\.db-(wal|shm|journal)$/.test(line))
     .map((line) => `file ${line}`);
+}
+
+/** Without its complaints: ip has one for each link whose other end goes while it looks. */
+function output(program: string, args: readonly string[]): string {
+  return execFileSync(program, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
 }
 
 /** Names that vanish while find looks are nothing to it, but for its exit code. */
