@@ -203,7 +203,7 @@ describe('the launchers', () => {
     const command = install(join(folder, 'daemon'), join(folder, 'daemon/node_modules'));
     const started = launch(`${command}d`, ['--socket', '/s']);
     assert.deepEqual(started.argv, ['daemon', '--socket', '/s']);
-    assert.deepEqual(started.flags, ['--max-semi-space-size=2', '--optimize-for-size']);
+    assert.deepEqual(started.flags, ['--max-semi-space-size=4', '--single-threaded-gc']);
     assert.equal(started.arena, '1');
   });
 

@@ -20,7 +20,7 @@ import { createCriServer } from './cri/server.ts';
 import { createImageStore } from './images/index.ts';
 import { openExitWatch } from './monitor/exits.ts';
 import { readCgroupMounts, removeCgroups } from './oci/cgroups.ts';
-import { enterMountNamespace, leaveMountNamespace } from './oci/mount-namespace.ts';
+import { leaveMountNamespace } from './oci/mount-namespace.ts';
 import { oomScoreFloor } from './oci/oom-score.ts';
 import { openRuntimeHandler, refuseVulnerable } from './oci/runtime-handler.ts';
 import type { RuntimeHandler } from './oci/runtime-handler.ts';
@@ -49,7 +49,6 @@ export interface Daemon {
  * @throws PortcullisError when a part can not be had at all; a broken policy or network only shows in Status
  */
 export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
-  enterMountNamespace([config.root, config.state]);
   const log = createLogger({ level: config.logLevel });
   favourMainThread(log);
   const folders = {

@@ -24,5 +24,7 @@ export type { Container, PodSandbox } from './cri/contract/contract.types.ts';
  * @throws PortcullisError when a part can not be had at all
  */
 export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
+  // First: where it applies, this process begins anew, and would have loaded the rest for nothing.
+  (await import('./oci/mount-namespace.ts')).enterMountNamespace([config.root, config.state]);
   return (await import('./daemon.ts')).startDaemon(config);
 }

@@ -59,7 +59,7 @@ export function bundleIn(stateDir: string, id: string): string {
 export function createContainerEffects(parts: EffectParts): ContainerEffects {
   const { stateDir, handlers, exits, cgroups, images, network } = parts;
   // Runtimes that all start at once only get in each other's and the daemon's way: a few a processor keep them all busy.
-  const slots = pLimit(2 * availableParallelism());
+  const slots = pLimit(availableParallelism());
   const bundle = (id: string): string => bundleIn(stateDir, id);
   const handlerOf = (record: ContainerRecord): RuntimeHandler => {
     const handler = handlers.get(record.runtimeHandler);
