@@ -1,11 +1,10 @@
 /** Runs in namespaces of its own (see run.ts): signed images, daemon, critest with the arguments given. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { peers, prepareNamespaces, serveSignedImages, startDaemon } from '../test/conformance/endpoint.ts';
-import { createCriClient } from '../runtime/index.ts';
 
 prepareNamespaces();
 const folder = mkdtempSync(join(tmpdir(), 'pc-bench-'));
@@ -17,14 +16,14 @@ const critest = spawn(join(peers, 'bin/critest'), ['-runtime-endpoint', endpoint
   env: { ...process.env, PATH: `${join(peers, 'bin')}:${process.env['PATH'] ?? ''}` },
 });
 const [code] = (await once(critest, 'exit')) as [number | null];
-const client = createCriClient(daemon.socket);
-// Verification was on: each image that is present shows the decision that let it in. Lines with :: are passed on by run.ts.
-for (const { id, repoTags } of (await client.image.listImages({})).images) {
-  const { info } = await client.image.imageStatus({ image: { image: id }, verbose: true });
-  const { verdictId } = JSON.parse(info['info'] ?? '{}') as { verdictId?: string };
-  console.log(`::  ${repoTags[0] ?? id}: admitted by verdict ${verdictId ?? 'NONE'}`);
+// Verification was on: each image that was pulled shows the decision that let it in. Lines with :: are passed on by run.ts.
+const admitted = new Map<string, string>();
+for (const line of readFileSync(join(folder, 'daemon.log'), 'utf8').split('\n')) {
+  if (!line.includes('"image pulled"')) continue;
+  const { reference, verdict, unverified } = JSON.parse(line) as { reference: string; verdict: string; unverified: boolean };
+  admitted.set(reference, unverified ? 'UNVERIFIED' : verdict);
 }
-client.close();
+for (const [reference, verdict] of admitted) console.log(`::  ${reference}: admitted by a key rule, verdict ${verdict}`);
 await daemon.stop();
 await images.stop();
 rmSync(folder, { recursive: true, force: true });
