@@ -52,10 +52,10 @@ test('flags win over the file and the file over the defaults', async () => {
     '--registry-mirror': ['k8s.io=http://127.0.0.1:5000'],
     '--runtime': ['gvisor=/opt/runsc'],
   };
-  const config = await loadDaemonConfig({ file, flags, workingFolder: '/work' });
+  const config = await loadDaemonConfig({ file, flags, workingFolder: '/srv/site' });
   assert.equal(config.socket, '/a/flag.sock');
   assert.equal(config.root, '/a/root');
-  assert.deepEqual(config.policy, ['/work/p.yaml', '/q']);
+  assert.deepEqual(config.policy, ['/srv/site/p.yaml', '/q']);
   assert.deepEqual(config.registries.insecure, ['one:5000', 'two']);
   assert.deepEqual(config.registries.mirrors['docker.io'], { url: 'https://m', origin: true });
   assert.deepEqual(config.registries.mirrors['k8s.io'], { url: 'http://127.0.0.1:5000', origin: false });
