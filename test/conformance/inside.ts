@@ -1,7 +1,7 @@
 /** Runs in namespaces of its own (see run.ts): images, daemon, critest, summary. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -16,12 +16,20 @@ const { values } = parseArgs({
 const limitMs = 15 * 60_000;
 const expected = JSON.parse(readFileSync(join(import.meta.dirname, 'expected.json'), 'utf8')) as { readonly passed: number };
 
+/** A handler other than crun is chosen in the configuration. */
+function configuration(runtime: string | undefined): string[] {
+  if (runtime === undefined) return [];
+  const file = join(folder, 'config.yaml');
+  writeFileSync(file, `defaultRuntime: ${runtime}\n`);
+  return ['--config', file];
+}
+
 prepareNamespaces();
 const folder = mkdtempSync(join(tmpdir(), 'pc-conf-'));
 const reports = values['keep-logs'] ?? join(folder, 'report');
 mkdirSync(reports, { recursive: true });
 const images = await serveSignedImages(folder);
-const daemon = await startDaemon(folder, images.policyFile, values.runtime === undefined ? [] : ['--default-runtime', values.runtime]);
+const daemon = await startDaemon(folder, images.policyFile, configuration(values.runtime));
 console.log(`${images.images} images, each signed; daemon ${daemon.pid} answers on its socket`);
 
 const endpoint = `unix://${daemon.socket}`;
