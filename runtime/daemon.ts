@@ -22,6 +22,7 @@ import { openExitWatch } from './monitor/exits.ts';
 import { readCgroupMounts, removeCgroups } from './oci/cgroups.ts';
 import { leaveMountNamespace } from './oci/mount-namespace.ts';
 import { oomScoreFloor } from './oci/oom-score.ts';
+import { dropExecFiles } from './oci/exec.ts';
 import { openRuntimeHandler, refuseVulnerable } from './oci/runtime-handler.ts';
 import type { RuntimeHandler } from './oci/runtime-handler.ts';
 import { openPolicy } from './policy-watch.ts';
@@ -129,6 +130,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     effects: createSandboxEffects({ stateDir: config.state, kernel, network, pool, cgroups, handlers, sandboxes: sandboxRecords.list }),
   });
 
+  await Promise.all(containerRecords.list().map((record) => dropExecFiles(bundleIn(config.state, record.id))));
   // Containers first: a sandbox that is taken back stops those it still has.
   await containers.recover();
   await sandboxes.recover((dir) => isMountpoint(join(dir, 'ipc')) || isMountpoint(join(dir, 'net')));

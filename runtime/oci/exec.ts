@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { rm, writeFile } from 'node:fs/promises';
+import { readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError, asPortcullisError } from '../../base/errors/index.ts';
 import { processIdentity, sameProcess } from '../../base/process/index.ts';
@@ -45,6 +45,12 @@ export async function execSync(input: {
   } finally {
     await Promise.all([rm(specFile, { force: true }), rm(pidFile, { force: true })]);
   }
+}
+
+/** Removes what commands that were under way when a daemon was killed have left in `dir`. */
+export async function dropExecFiles(dir: string): Promise<void> {
+  const names = await readdir(dir).catch(() => []);
+  await Promise.all(names.filter((name) => /^exec-\d+-\d+\.(json|pid)$/.test(name)).map((name) => rm(join(dir, name), { force: true })));
 }
 
 async function run(input: Parameters<typeof execSync>[0] & { readonly specFile: string; readonly pidFile: string }): Promise<ExecResult> {
