@@ -59,8 +59,9 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     attach: join(config.state, 'a'),
   };
   for (const folder of [config.root, config.state, ...Object.values(folders)]) await mkdir(folder, { recursive: true, mode: 0o700 });
-  // Containers of any user reach their files below it by path; nothing in it can be listed.
-  await Promise.all([config.state, folders.pods].map((folder) => chmod(folder, 0o711)));
+  // Other users have business below it only when the configuration lets them reach the socket there.
+  const others = config.peers.uids.length + config.peers.gids.length > 0;
+  await chmod(config.state, others ? 0o711 : 0o700);
   const release = await claimFolder(join(config.root, 'daemon.json'));
 
   const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);

@@ -1,4 +1,4 @@
-import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Kernel } from '../../base/kernel/index.ts';
 import { MNT_DETACH, MS_NODEV, MS_NOEXEC, MS_NOSUID } from '../../base/kernel/index.ts';
@@ -27,8 +27,6 @@ export async function makePodFiles(input: {
 }): Promise<void> {
   const files = podFilesIn(input.podDir);
   await mkdir(files.shm, { recursive: true, mode: 0o700 });
-  // Containers run as any user and look into these.
-  await chmod(input.podDir, 0o711);
   await settleAll([
     input.hostIpc
       ? input.kernel.bindMount('/dev/shm', files.shm, { recursive: true })
