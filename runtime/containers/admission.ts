@@ -3,7 +3,7 @@ import type { Verdict } from '../../trust/index.ts';
 import type { ContainerConfig } from '../cri/contract/contract.types.ts';
 import type { ImageRecord, ImageStore } from '../images/types.ts';
 import type { SandboxRecord } from '../pods/record.ts';
-import type { Admission } from './service.ts';
+import type { Admission } from './container-effects.ts';
 
 export interface AdmittedImage {
   readonly image: ImageRecord;

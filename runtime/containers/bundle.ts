@@ -3,31 +3,34 @@ import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { NamespaceMode } from '../cri/contract/contract.types.ts';
 import { podFilesIn } from '../pods/files.ts';
+import type { ImageStore } from '../images/types.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
 import { generateSpec, serialiseSpec } from '../oci/spec.ts';
 import { podDirIn } from '../pods/effects.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import { planSandbox } from '../pods/validate.ts';
 import type { AdmittedImage } from './admission.ts';
-import type { EffectParts } from './effects.ts';
+import type { Confinement } from './confinement.ts';
 import { allHostDevices, askedDevices } from './host-devices.ts';
 import { argumentsOf, environmentOf, workingDirOf } from './process-of.ts';
 import type { ContainerRecord } from './record.ts';
-import type { Prepared } from './service.ts';
+import type { Prepared } from './container-effects.ts';
 import { signalNumber, stopSignalOf } from './stop-signal.ts';
 import { resolveUser } from './user.ts';
 
 /** The one choke point for specs: confines, mounts the root file system, writes `config.json`. */
-export async function writeBundle(
-  input: Pick<EffectParts, 'stateDir' | 'images' | 'confinement' | 'oomScoreFloor'> & {
-    readonly record: ContainerRecord;
-    readonly sandbox: SandboxRecord;
-    readonly admitted: AdmittedImage;
-    readonly handler: RuntimeHandler;
-    readonly bundle: string;
-    readonly cgroup: string;
-  },
-): Promise<Prepared> {
+export async function writeBundle(input: {
+  readonly stateDir: string;
+  readonly images: Pick<ImageStore, 'mountRootfs'>;
+  readonly confinement: Confinement;
+  readonly oomScoreFloor: number;
+  readonly record: ContainerRecord;
+  readonly sandbox: SandboxRecord;
+  readonly admitted: AdmittedImage;
+  readonly handler: RuntimeHandler;
+  readonly bundle: string;
+  readonly cgroup: string;
+}): Promise<Prepared> {
   const { record, sandbox, admitted, handler, bundle } = input;
   const { config } = record;
   const image = admitted.image.config;

@@ -30,7 +30,7 @@ import type { AdmittedImage } from './admission.ts';
 import { linkClassFor } from './link-class.ts';
 import { containerLogPath } from './log-path.ts';
 import type { ContainerRecord } from './record.ts';
-import type { ContainerEffects } from './service.ts';
+import type { ContainerEffects } from './container-effects.ts';
 import { signalNumber } from './stop-signal.ts';
 
 export interface EffectParts {

@@ -3,7 +3,7 @@ import type { Logger } from '../../base/log/index.ts';
 import type { Exit } from '../monitor/exits.ts';
 import type { Records } from '../state/records.ts';
 import type { ContainerRecord } from './record.ts';
-import type { ContainerEffects } from './service.ts';
+import type { ContainerEffects } from './container-effects.ts';
 
 /**
  * Goes on from what a crash left: takes back half-made containers, finishes removals, adopts what lives, records what ended meanwhile.

@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { ContainerRecord } from './record.ts';
-import type { ContainerEffects } from './service.ts';
+import type { ContainerEffects } from './container-effects.ts';
 
 interface Session {
   deadline: number;

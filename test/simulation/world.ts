@@ -2,7 +2,7 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { Attachment } from '../../cni-plugins/index.ts';
 import type { ContainerRecord } from '../../runtime/containers/record.ts';
-import type { ContainerEffects } from '../../runtime/containers/service.ts';
+import type { ContainerEffects } from '../../runtime/containers/container-effects.ts';
 import type { Exit } from '../../runtime/monitor/exits.ts';
 import type { SandboxEffects } from '../../runtime/pods/service.ts';
 import type { Keyed, Records } from '../../runtime/state/records.ts';

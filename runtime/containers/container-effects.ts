@@ -1,0 +1,53 @@
+import type { ContainerConfig, LinuxContainerResources } from '../cri/contract/contract.types.ts';
+import type { Exit } from '../monitor/exits.ts';
+import type { ExecResult } from '../oci/exec.ts';
+import type { SandboxRecord } from '../pods/record.ts';
+import type { ContainerRecord } from './record.ts';
+
+/** What the admission of an image for one container says. */
+export interface Admission {
+  readonly imageId: string;
+  readonly imageRef: string;
+  readonly verdictId: string;
+  /** Opaque to the service: handed back to {@link ContainerEffects.prepare}. */
+  readonly token: unknown;
+}
+
+/** What the confinement and the image made of a request. */
+export type Prepared = Pick<ContainerRecord, 'settingsDigest' | 'networkClass' | 'noNewPrivileges' | 'user' | 'stopSignal'>;
+
+/** What a container's life does to the world. Each act that finds itself done succeeds. */
+export interface ContainerEffects {
+  /** Decides again, offline, for this pod's namespace. Throws when the answer is no. */
+  admit(config: ContainerConfig, sandbox: SandboxRecord): Promise<Admission>;
+  /** Checks the request against its ceilings, mounts the root file system, writes the bundle. */
+  prepare(record: ContainerRecord, sandbox: SandboxRecord, admission: Admission): Promise<Prepared>;
+  create(record: ContainerRecord): Promise<Required<Pick<ContainerRecord, 'init' | 'monitor'>>>;
+  /** Raises the pod's link to what its started containers need. */
+  raiseNetwork(sandbox: SandboxRecord, containers: readonly ContainerRecord[]): Promise<void>;
+  start(record: ContainerRecord): Promise<void>;
+  /** Whether the process has passed from created to running, as the runtime knows it. */
+  isStarted(record: ContainerRecord): Promise<boolean>;
+  kill(record: ContainerRecord, signal: string): void;
+  /** Whether the first process would be reached by this signal now. */
+  heeds(record: ContainerRecord, signal: string): boolean;
+  /** Kills what outlives the first process (a container that shares a PID namespace). */
+  killLeftovers(record: ContainerRecord): Promise<void>;
+  /** Ends monitor and processes, removes bundle, cgroup, writable layer, runtime state and exit file. */
+  destroy(record: ContainerRecord): Promise<void>;
+  watch(record: ContainerRecord, tell: (exit: Exit) => void): () => void;
+  forgetExit(id: string): Promise<void>;
+  wasOutOfMemory(record: ContainerRecord): Promise<boolean>;
+  exec(record: ContainerRecord, command: readonly string[], timeoutMs: number, signal?: AbortSignal): Promise<ExecResult>;
+  update(record: ContainerRecord, resources: LinuxContainerResources): Promise<void>;
+  reopenLog(record: ContainerRecord): Promise<void>;
+  isAlive(record: ContainerRecord): boolean;
+  recordedExit(id: string): Promise<Exit | undefined>;
+  logPath(config: ContainerConfig, sandbox: SandboxRecord): string;
+  digest(value: unknown): string;
+  newId(): string;
+  /** Nanoseconds since 1970, decimal. */
+  now(): string;
+  /** Milliseconds of a clock that only goes forward, and a timer on it. */
+  readonly clock: { now(): number; sleep(ms: number): Promise<void> };
+}
