@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import { boundingCapabilities } from '../../base/kernel/index.ts';
-import { askedFromSecurityContext, bound, compile } from '../../entitlements/index.ts';
+import { askedFromSecurityContext, bound, boundPod, compile } from '../../entitlements/index.ts';
 import type { Ceiling, Target, Profile, ProfileSet, Settings } from '../../entitlements/index.ts';
 import type { CeilingDemand } from '../../trust/index.ts';
 import { NamespaceMode, ProfileType } from '../cri/contract/contract.types.ts';
@@ -56,8 +56,20 @@ export function createConfinement(parts: {
         ...(profile !== undefined && { profile }),
       });
       const bounds = ceilings.map((demand) => ceilingOf(profiles, demand));
+      if (bounds.length === 0) throw unbounded(config);
       if (config.devices.length > 0) refuseDevices(config, bounds);
       const { effective } = bound({ asked, explicit, ceilings: bounds });
+      // A sandbox has no image and so no ceiling: what the pod itself asked is bounded by its first container, and by each.
+      boundPod(
+        {
+          privileged: sandbox.config.linux?.securityContext?.privileged ?? false,
+          hostNetwork: pod?.network === NamespaceMode.NODE,
+          hostPid: pod?.pid === NamespaceMode.NODE,
+          hostIpc: pod?.ipc === NamespaceMode.NODE,
+          sysctls: Object.keys(sandbox.config.linux?.sysctls ?? {}).map((name) => name.replaceAll('/', '.')),
+        },
+        bounds,
+      );
       return compile(effective, parts.target(runtime));
     },
   };
@@ -88,6 +100,18 @@ function unknownProfile(name: string, why: string, profiles: ProfileSet): Portcu
     on: name,
     why: `${why}, and there is no such profile`,
     fix: `define it in a document of kind EntitlementProfile among the policy files, or use one of: ${profiles.names().join(', ')}`,
+  });
+}
+
+/** Every rule that admits sets a ceiling; a verdict without one is a fault, and a fault must not mean "no bound". */
+function unbounded(config: ContainerConfig): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_NO_CEILING',
+    kind: 'denied',
+    attempted: 'confine container',
+    on: config.metadata?.name ?? '',
+    why: 'the verdict on its image names no ceiling',
+    fix: 'report this with the log of the daemon',
   });
 }
 

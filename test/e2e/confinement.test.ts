@@ -128,7 +128,7 @@ describe('confinement', () => {
   });
 
   /** Asked by name, and more than the ceiling holds. */
-  const excessive: { what: string; pod?: object; security: object; names: RegExp }[] = [
+  const excessive: { what: string; pod?: object; sysctls?: Record<string, string>; security: object; names: RegExp }[] = [
     { what: 'privileged', pod: { privileged: true }, security: { privileged: true }, names: /ceiling baseline lacks .*privileged/ },
     {
       what: 'the host’s network',
@@ -149,10 +149,16 @@ describe('confinement', () => {
       names: /ceiling baseline lacks .*ipc/,
     },
     { what: 'a capability', security: { capabilities: { addCapabilities: ['NET_ADMIN'] } }, names: /ceiling baseline lacks .*NET_ADMIN/ },
+    {
+      what: 'an unsafe sysctl of the pod',
+      sysctls: { 'kernel.msgmax': '16384' },
+      security: {},
+      names: /ceiling baseline lacks .*kernel\.msgmax/,
+    },
   ];
-  for (const { what, pod: podSecurity, security, names } of excessive) {
+  for (const { what, pod: podSecurity, sysctls = {}, security, names } of excessive) {
     it(`${what} is refused under the ceiling baseline, by its name, and granted under privileged`, async () => {
-      const pod = await runPod(stage, 'excessive', { linux: { securityContext: { namespaceOptions, ...podSecurity } } });
+      const pod = await runPod(stage, 'excessive', { linux: { sysctls, securityContext: { namespaceOptions, ...podSecurity } } });
       const { code, kind, message } = await failureOf(createContainer(stage, pod, { image: image['baseline'] ?? '', security }));
       assert.equal(code, 'ENTITLEMENTS_CEILING_EXCEEDED');
       assert.equal(kind, 'denied');
