@@ -107,7 +107,13 @@ export async function openExitWatch(input: { readonly folder: string; readonly r
 }
 
 function exitCodeOf(pidfd: number | undefined): number | undefined {
-  return pidfd === undefined ? undefined : pidfdInfo(pidfd)?.exitCode;
+  if (pidfd === undefined) return undefined;
+  try {
+    return pidfdInfo(pidfd)?.exitCode;
+  } catch {
+    // Some kernels answer ESRCH for a process that was reaped: nobody knows its code then.
+    return undefined;
+  }
 }
 
 /** A pidfd of that very process: looked at again after opening, since the pid may have been reused before. */
