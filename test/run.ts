@@ -9,7 +9,7 @@ import { runConformance } from './house/conformance.ts';
 import { printCoverage } from './house/coverage.ts';
 import { runGates } from './house/gates.ts';
 import { lasting, leftovers } from './house/leftovers.ts';
-import { runTests } from './house/tests.ts';
+import { failures, runTests } from './house/tests.ts';
 import type { Counts } from './house/tests.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -60,6 +60,8 @@ rmSync(coverageFolder, { recursive: true, force: true });
 const conformance = whole ? runConformance(out) : { passed: 0, failed: 0, skipped: 0 };
 const left = await lasting(before);
 for (const thing of left) out.write(`left behind: ${thing}\n`);
+
+for (const failure of failures) out.write(`failed: ${failure}\n`);
 
 const total = add(units, crossing, conformance);
 out.write(`\n${((performance.now() - started) / 1000).toFixed(0)} s`);

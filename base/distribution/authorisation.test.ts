@@ -103,10 +103,10 @@ describe('a registry that wants tokens', () => {
   });
 
   it('gets a new one when the old has expired, or is refused early', async () => {
-    const short = await setUp(0.2);
+    const short = await setUp(2);
     const repository = repositoryOf(clientOf(), short.registry, 'app', user);
     await repository.manifest('1');
-    await new Promise((resolve) => setTimeout(resolve, 220));
+    await new Promise((resolve) => setTimeout(resolve, 2050));
     await repository.manifest('1');
     assert.equal(short.tokens.requests.length, 2);
 

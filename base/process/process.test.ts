@@ -28,12 +28,12 @@ describe('the identity of a process', () => {
 
   it('ends with the process, before its parent has waited for it', async () => {
     // The shell's child is never waited for: a zombie while the shell sleeps.
-    const shell = spawn('sh', ['-c', 'sleep 0.05 & echo $!; exec sleep 2'], { stdio: ['ignore', 'pipe', 'ignore'] });
+    const shell = spawn('sh', ['-c', 'sleep 0.2 & echo $!; exec sleep 20'], { stdio: ['ignore', 'pipe', 'ignore'] });
     const [chunk] = (await once(shell.stdout, 'data')) as [Buffer];
     const pid = Number(chunk.toString());
     const child = processIdentity(pid);
     assert.ok(child !== undefined && sameProcess(child));
-    await sleep(150);
+    for (let waited = 0; waited < 100 && processIdentity(pid) !== undefined; waited++) await sleep(20);
     assert.equal(processIdentity(pid), undefined);
     assert.ok(!sameProcess(child));
     shell.kill('SIGKILL');

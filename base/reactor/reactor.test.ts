@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, readdirSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { closeFd, createEventFd, drainEventFd, kernelRelease, openFile, pidfdInfo, pidfdOpen, signalEventFd } from '../kernel/index.ts';
@@ -143,6 +144,7 @@ test('a callback that throws is an uncaught exception and does not stop the othe
 test('close leaves neither thread nor descriptor, and nothing is told any more', async () => {
   const threads = (): number => readdirSync('/proc/self/task').length;
   const descriptors = (): number => readdirSync('/proc/self/fd').length;
+  await stat('/'); // starts libuv's pool, whose threads would be counted against the reactor
   const state = [threads(), descriptors()];
   const another = await startReactor();
   const fd = createEventFd();
@@ -152,6 +154,8 @@ test('close leaves neither thread nor descriptor, and nothing is told any more',
   await Promise.all([another.close(), another.close()]);
   closeFd(fd);
   assert.equal(wrong, 0);
+  // A joined thread leaves /proc a moment later; the libuv pool may have started meanwhile, but nothing of the reactor may stay.
+  for (let waited = 0; waited < 100 && threads() > (state[0] ?? 0); waited++) await setTimeout(20);
   assert.deepEqual([threads(), descriptors()], state);
 });
 
@@ -181,5 +185,6 @@ test('waiting costs no processor time', async () => {
   reactor.onReadable(createEventFd(), () => undefined);
   const before = ticks();
   await setTimeout(300);
-  assert.ok(ticks() - before <= 5);
+  // A loop that turns would take all 30 ticks; what else this process does, few.
+  assert.ok(ticks() - before <= 15);
 });

@@ -18,6 +18,9 @@ export interface Suite {
 /** No test file may take longer, in ms: one that hangs fails instead of holding everything up. */
 const fileLimit = 300_000;
 
+/** Every test that failed so far, to be named again beside the count: a long log is read from its end. */
+export const failures: string[] = [];
+
 /** Runs test files with node's own runner: one line a file, everything about a failing test, and its output. */
 export async function runTests(out: NodeJS.WritableStream, suite: Suite): Promise<Counts> {
   if (suite.files.length === 0) return { passed: 0, failed: 0, skipped: 0 };
@@ -30,6 +33,7 @@ export async function runTests(out: NodeJS.WritableStream, suite: Suite): Promis
   stream.on('test:fail', (event) => {
     if ((event.details.error as Error & { failureType?: string }).failureType === 'subtestsFailed') return; // the subtest itself was shown
     const cause: unknown = event.details.error.cause;
+    failures.push(`${relative('.', event.file ?? '')}:${event.line ?? 0} ${event.name}`);
     out.write(
       `  ✖ ${relative('.', event.file ?? '')}:${event.line ?? 0} ${event.name}\n${indent(cause instanceof Error ? (cause.stack ?? cause.message) : inspect(cause))}`,
     );
