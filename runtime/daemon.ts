@@ -19,6 +19,7 @@ import { createContainerService } from './containers/service.ts';
 import { createCriServer } from './cri/server.ts';
 import { createImageStore } from './images/index.ts';
 import { openExitWatch } from './monitor/exits.ts';
+import { favourCgroupMoves } from './oci/cgroup-moves.ts';
 import { readCgroupMounts, removeCgroups } from './oci/cgroups.ts';
 import { leaveMountNamespace } from './oci/mount-namespace.ts';
 import { oomScoreFloor } from './oci/oom-score.ts';
@@ -66,6 +67,11 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
 
   const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
   const startProgram = programStarter(reactor, kernel);
+  if (config.cgroupFavorDynmods)
+    void favourCgroupMoves(kernel, config.state).then(
+      (moves) => log.debug({ moves }, 'cgroup moves'),
+      (cause: unknown) => log.debug({ cause: reasonOf(cause) }, 'cgroup moves are left as they are'),
+    );
   const [database, handlers, policy] = await Promise.all([
     openDatabase({ path: join(config.root, 'state.db'), migrations: stateMigrations }),
     openHandlers(config, startProgram, folders.oci, log),

@@ -127,6 +127,12 @@ export const configSchema: ConfigSchema = {
       description: 'How cgroups are made; a kubelet asks and follows.',
       default: 'cgroupfs',
     },
+    cgroupFavorDynmods: {
+      type: 'boolean',
+      description:
+        'Tell the kernel, from Linux 6.18 on and until the next boot, to lock a process by itself while it enters a cgroup, instead of waiting for every processor of the machine (the mount option favordynmods). Older kernels are left as they are.',
+      default: true,
+    },
     namespacePool: {
       type: 'integer',
       minimum: 0,

@@ -30,6 +30,8 @@ export interface DaemonConfig {
   readonly runtimes: Readonly<Record<string, { readonly path: string }>>;
   /** The handler of a pod that names none. */
   readonly defaultRuntime: string;
+  /** Whether the kernel may be told, until the next boot, to lock a process by itself while it enters a cgroup. */
+  readonly cgroupFavorDynmods: boolean;
   readonly cgroupDriver: 'cgroupfs';
   /** How many sets of pinned namespaces are kept ready for the next pods. */
   readonly namespacePool: number;
