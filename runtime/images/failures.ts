@@ -28,7 +28,8 @@ export type ImageErrorCode =
   | 'IMAGES_STORE_FAILED'
   | 'IMAGES_TOO_LARGE'
   | 'IMAGES_UNDECIDED'
-  | 'IMAGES_UNSAFE_ROOTFS';
+  | 'IMAGES_UNSAFE_ROOTFS'
+  | 'IMAGES_VOLUME_FAILED';
 
 export interface ImageFailure {
   readonly code: ImageErrorCode;

@@ -13,6 +13,8 @@ export interface StoreFolders {
   readonly layers: string;
   /** Containers: `<id>/{upper,work,merged,layers.json}`. */
   readonly rootfs: string;
+  /** Images mounted as volumes: `<container>/<n>/{tree,layers.json}`. */
+  readonly volumes: string;
   /** What is being deleted. */
   readonly trash: string;
   /** The lower folder of an image without layers. */
@@ -27,6 +29,7 @@ export function storeFolders(root: string): StoreFolders {
     blobs: `${root}/blobs/sha256`,
     layers: `${root}/layers`,
     rootfs: `${root}/rootfs`,
+    volumes: `${root}/volumes`,
     trash: `${root}/trash`,
     empty: `${root}/empty`,
   };
@@ -41,6 +44,7 @@ export async function makeStoreFolders(folders: StoreFolders): Promise<void> {
     folders.blobs,
     folders.layers,
     folders.rootfs,
+    folders.volumes,
     folders.trash,
   ]) {
     await mkdir(folder, { recursive: true, mode: 0o700 });

@@ -17,6 +17,7 @@ import { pullImage } from './pull.ts';
 import { openImageRecords } from './records.ts';
 import type { ImageRecords, NameRow, StoredImage } from './records.ts';
 import { reconcileStore } from './reconcile.ts';
+import { openVolumeShelf, withVolumes } from './image-volume.ts';
 import { openRootfsShelf } from './rootfs.ts';
 import { createSerial } from './serial.ts';
 import { openShutdownMarker } from './shutdown-marker.ts';
@@ -58,7 +59,8 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
   const now = options.now ?? (() => new Date());
   const [marker, records] = await Promise.all([openShutdownMarker(folders), openImageRecords(database)]);
   const trash = createTrash(folders.trash, kernel, log);
-  const rootfs = await openRootfsShelf(folders, kernel, trash, log);
+  const volumes = await openVolumeShelf(folders, kernel, trash, log);
+  const rootfs = withVolumes(await openRootfsShelf(folders, kernel, trash, log), volumes);
   const pool = createUnpackPool();
   const decisions = createDecisions({ policy: options.policy, now });
   const blobs = createBlobShelf(folders, records.hasBlob);
@@ -111,6 +113,16 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
       if (stored === undefined) throw gone('mount root file system of', image.id);
       return rootfs.mount(
         containerId,
+        image.id,
+        stored.layers.map((layer) => layer.folder),
+      );
+    },
+    async mountVolume(containerId, index, image) {
+      const stored = records.byId(image.id);
+      if (stored === undefined) throw gone('mount as volume', image.id);
+      return volumes.mount(
+        containerId,
+        index,
         image.id,
         stored.layers.map((layer) => layer.folder),
       );

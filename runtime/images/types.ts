@@ -76,7 +76,9 @@ export interface ImageStore {
   decideForRun(input: { readonly image: ImageRecord; readonly userSpecified: string; readonly namespace: string }): Promise<Verdict>;
   /** Makes the writable layer and mounts the overlay. Done already: the same answer. */
   mountRootfs(containerId: string, image: ImageRecord): Promise<Rootfs>;
-  /** Unmounts and removes the writable layer. Done already: success. */
+  /** Mounts the image's tree read-only as the container's `index`-th image volume, and says where. Done already: the same answer. */
+  mountVolume(containerId: string, index: number, image: ImageRecord): Promise<string>;
+  /** Unmounts and removes the writable layer and the image volumes. Done already: success. */
   removeRootfs(containerId: string): Promise<void>;
   /** Removes writable layers and mounts of containers not in `valid`, unclaimed blobs, staging folders and layers. */
   reconcile(valid: ReadonlySet<string>): Promise<void>;

@@ -1,0 +1,115 @@
+import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
+import { MNT_DETACH, isMountpoint } from '../../base/kernel/index.ts';
+import type { Kernel } from '../../base/kernel/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { errnoOf, wrapImageError } from './failures.ts';
+import type { StoreFolders } from './folders.ts';
+import type { RootfsShelf } from './rootfs.ts';
+import { createSerial } from './serial.ts';
+import type { Serial } from './serial.ts';
+import type { Trash } from './trash.ts';
+
+/** Images mounted as volumes: the layers of each as one read-only tree, one mount a container and volume. */
+export interface VolumeShelf {
+  /**
+   * @param index the volume's number within its container
+   * @param layers layer folders, lowest first
+   * @returns where the tree is mounted
+   */
+  mount(containerId: string, index: number, imageId: string, layers: readonly string[]): Promise<string>;
+  /** Unmounts and removes every volume of a container; none: success. */
+  remove(containerId: string): Promise<void>;
+  /** Layer folders that a volume stands on. */
+  uses(folder: string): boolean;
+  /** Containers that have volumes on disk, from this run or an earlier one. */
+  known(): readonly string[];
+}
+
+/** Reads what earlier runs left: `<container>/<index>/layers.json` says which layers a volume stands on. */
+export async function openVolumeShelf(folders: StoreFolders, kernel: Kernel, trash: Trash, log: Logger): Promise<VolumeShelf> {
+  /** By container: the layer folders of all its volumes. */
+  const held = new Map<string, readonly string[]>();
+  const turns = new Map<string, Serial>();
+  for (const id of await readdir(folders.volumes)) held.set(id, await heldBy(`${folders.volumes}/${id}`, log));
+
+  const inTurn = <T>(id: string, body: () => Promise<T>): Promise<T> => {
+    const turn = turns.get(id) ?? createSerial();
+    turns.set(id, turn);
+    return turn(body);
+  };
+
+  return {
+    async mount(id, index, imageId, layers) {
+      // Before anything is awaited: the image may be removed at any moment, and its layers must stay.
+      held.set(id, [...(held.get(id) ?? []), ...layers]);
+      const folder = `${folders.volumes}/${id}/${index}`;
+      const tree = `${folder}/tree`;
+      return inTurn(id, async () => {
+        try {
+          if (isMountpoint(tree)) return tree;
+          await mkdir(tree, { recursive: true, mode: 0o700 });
+          await writeFile(`${folder}/layers.json`, JSON.stringify({ imageId, layers }), { mode: 0o600 });
+          const lower = layers.map((layer) => `${folders.layers}/${layer}/fs`).reverse();
+          await kernel.mountOverlay({ lower: lower.length === 0 ? [folders.empty] : lower, target: tree });
+          return tree;
+        } catch (thrown) {
+          throw wrapImageError(thrown, {
+            code: 'IMAGES_VOLUME_FAILED',
+            kind: 'internal',
+            attempted: 'mount image as volume',
+            on: imageId,
+            fix: 'see the reason; portcullis doctor checks overlayfs',
+          });
+        }
+      });
+    },
+    remove: (id) =>
+      inTurn(id, async () => {
+        if (!held.has(id)) return;
+        const folder = `${folders.volumes}/${id}`;
+        for (const index of await readdir(folder).catch(() => [])) await unmount(kernel, `${folder}/${index}/tree`);
+        await trash.discard(folder);
+        held.delete(id);
+        turns.delete(id);
+      }),
+    uses(folder) {
+      for (const layers of held.values()) if (layers.includes(folder)) return true;
+      return false;
+    },
+    known: () => [...held.keys()],
+  };
+}
+
+/** Containers' root file systems and their volumes, held and let go as one. */
+export function withVolumes(rootfs: RootfsShelf, volumes: VolumeShelf): RootfsShelf {
+  return {
+    mount: (...input) => rootfs.mount(...input),
+    remove: async (id) => {
+      await volumes.remove(id);
+      await rootfs.remove(id);
+    },
+    uses: (folder) => rootfs.uses(folder) || volumes.uses(folder),
+    known: () => [...new Set([...rootfs.known(), ...volumes.known()])],
+  };
+}
+
+async function unmount(kernel: Kernel, tree: string): Promise<void> {
+  try {
+    if (isMountpoint(tree)) await kernel.umount(tree, MNT_DETACH);
+  } catch (thrown) {
+    if (errnoOf(thrown) !== 'ENOENT' && errnoOf(thrown) !== 'EINVAL') throw thrown;
+  }
+}
+
+async function heldBy(folder: string, log: Logger): Promise<string[]> {
+  const all: string[] = [];
+  for (const index of await readdir(folder)) {
+    try {
+      const value = JSON.parse(await readFile(`${folder}/${index}/layers.json`, 'utf8')) as { layers?: unknown };
+      if (Array.isArray(value.layers)) all.push(...value.layers.filter((layer: unknown) => typeof layer === 'string'));
+    } catch (error) {
+      log.debug({ folder, index, error: String(error) }, 'a volume has no list of layers');
+    }
+  }
+  return all;
+}
