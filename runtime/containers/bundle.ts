@@ -5,6 +5,7 @@ import { NamespaceMode } from '../cri/contract/contract.types.ts';
 import { podFilesIn } from '../pods/files.ts';
 import type { ImageStore } from '../images/types.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
+import { withoutIdleHugepageLimits } from '../oci/hugepages.ts';
 import { generateSpec, serialiseSpec } from '../oci/spec.ts';
 import { podDirIn } from '../pods/effects.ts';
 import type { SandboxRecord } from '../pods/record.ts';
@@ -24,6 +25,8 @@ export async function writeBundle(input: {
   readonly images: Pick<ImageStore, 'mountRootfs'>;
   readonly confinement: Confinement;
   readonly oomScoreFloor: number;
+  /** Whether cgroups count huge pages. */
+  readonly hugepages: boolean;
   readonly record: ContainerRecord;
   readonly sandbox: SandboxRecord;
   readonly admitted: AdmittedImage;
@@ -54,7 +57,7 @@ export async function writeBundle(input: {
     runtime: handler.kind,
     mounts: config.mounts,
     devices: settings.hostDevices ? allHostDevices() : askedDevices(config.devices),
-    resources: config.linux?.resources,
+    resources: withoutIdleHugepageLimits(config.linux?.resources, input.hugepages),
     cgroupsPath: input.cgroup,
     podFiles: podFilesIn(podDirIn(input.stateDir, sandbox.id)),
     namespaces: {

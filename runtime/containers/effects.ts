@@ -18,6 +18,7 @@ import type { ExitWatch } from '../monitor/exits.ts';
 import type { CgroupMounts } from '../oci/cgroups.ts';
 import { cgroupProcesses, emptyCgroup, removeCgroupTree } from '../oci/cgroups.ts';
 import { execSync } from '../oci/exec.ts';
+import { countsHugepages, withoutIdleHugepageLimits } from '../oci/hugepages.ts';
 import { toOciResources } from '../oci/resources.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
 import type { OciSpec } from '../oci/spec.types.ts';
@@ -60,6 +61,7 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
   const { stateDir, handlers, exits, cgroups, images, network } = parts;
   // Runtimes that all start at once only get in each other's and the daemon's way: a few a processor keep them all busy.
   const slots = pLimit(availableParallelism());
+  const hugepages = countsHugepages(cgroups);
   const bundle = (id: string): string => bundleIn(stateDir, id);
   const handlerOf = (record: ContainerRecord): RuntimeHandler => {
     const handler = handlers.get(record.runtimeHandler);
@@ -87,6 +89,7 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
         handler: handlerOf(record),
         bundle: bundle(record.id),
         cgroup: cgroupOf(record),
+        hugepages,
       }),
     create: async (record) => {
       if (record.logPath !== '') await mkdir(dirname(record.logPath), { recursive: true, mode: 0o755 });
@@ -152,7 +155,7 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
         ...(signal !== undefined && { signal }),
       });
     },
-    update: (record, resources) => handlerOf(record).update(record.id, toOciResources(resources)),
+    update: (record, resources) => handlerOf(record).update(record.id, toOciResources(withoutIdleHugepageLimits(resources, hugepages))),
     reopenLog: (record) => reopenLog(record, bundle(record.id)),
     isAlive: (record) => record.init !== undefined && sameProcess(record.init),
     logPath: (config, sandbox) => containerLogPath(sandbox.config.logDirectory, config.logPath),
