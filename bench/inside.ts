@@ -1,4 +1,4 @@
-/** Runs in namespaces of its own (see run.ts): signed images, daemon, critest with the arguments given. */
+/** Runs in namespaces of its own: signed images, the daemon, and a program with its arguments, in which SOCKET stands for the daemon's socket. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -10,12 +10,12 @@ prepareNamespaces();
 const folder = mkdtempSync(join(tmpdir(), 'pc-bench-'));
 const images = await serveSignedImages(folder);
 const daemon = await startDaemon(folder, images.policyFile);
-const endpoint = `unix://${daemon.socket}`;
-const critest = spawn(join(peers, 'bin/critest'), ['-runtime-endpoint', endpoint, '-image-endpoint', endpoint, ...process.argv.slice(2)], {
+const [program = '', ...args] = process.argv.slice(2).map((argument) => argument.replace('SOCKET', daemon.socket));
+const child = spawn(program, args, {
   stdio: 'inherit',
   env: { ...process.env, PATH: `${join(peers, 'bin')}:${process.env['PATH'] ?? ''}` },
 });
-const [code] = (await once(critest, 'exit')) as [number | null];
+const [code] = (await once(child, 'exit')) as [number | null];
 // Verification was on: each image that was pulled shows the decision that let it in. Lines with :: are passed on by run.ts.
 const admitted = new Map<string, string>();
 for (const line of readFileSync(join(folder, 'daemon.log'), 'utf8').split('\n')) {

@@ -2,27 +2,19 @@
  * `npm run bench`: critest's own benchmarks on this daemon and on containerd, alternately in one run, and the ratios of their medians.
  * Needs `test/peers/get crictl critest images containerd runc`. Timings never fail anything.
  */
-import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { cpus, loadavg, release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { peers, repository } from '../test/conformance/endpoint.ts';
+import { requirePeers, run, runInside, runPeer } from './runtimes.ts';
 import { percentile, readSamples, summed } from './samples.ts';
 import type { Samples } from './samples.ts';
 
 const { values } = parseArgs({
   options: { rounds: { type: 'string', default: '2' }, only: { type: 'string' }, parameters: { type: 'string' } },
 });
-const missing = ['critest', 'critimages', 'containerd', 'runc'].filter((name) => !existsSync(join(peers, 'bin', name)));
-if (missing.length > 0) {
-  console.error(`bench: ${missing.join(', ')} missing; build with: test/peers/get crictl critest images containerd runc`);
-  process.exit(4);
-}
-if (!existsSync('/usr/lib/cni/bridge')) {
-  console.error('bench: containerd needs the CNI plugins: apt-get install --no-install-recommends containernetworking-plugins');
-  process.exit(4);
-}
+requirePeers(['critest', 'critimages', 'containerd', 'runc']);
 const parameters = values.parameters ?? join(repository, 'test/peers/bench-params.yaml');
 const folder = mkdtempSync(join(tmpdir(), 'pc-bench-'));
 run(process.execPath, ['packaging/build.ts']);
@@ -37,9 +29,8 @@ for (let round = 1; round <= Number(values.rounds); round += 1) {
     const reports = join(folder, runtime, String(round));
     mkdirSync(reports, { recursive: true });
     console.log(`round ${round}: ${runtime} (load ${loadavg()[0]?.toFixed(1) ?? '?'})`);
-    if (runtime === 'portcullis')
-      run('unshare', ['-m', '-n', process.execPath, join(import.meta.dirname, 'inside.ts'), ...critest(reports)]);
-    else runContainerd(reports);
+    if (runtime === 'portcullis') runInside([join(peers, 'bin/critest'), ...endpointsOf('SOCKET'), ...critest(reports)]);
+    else runPeer('containerd', folder, (socket) => [join(peers, 'bin/critest'), ...endpointsOf(socket), ...critest(reports)]);
   }
 }
 
@@ -78,32 +69,6 @@ function collect(runtime: string): Samples {
   return all;
 }
 
-function runContainerd(reports: string): void {
-  const script = join(repository, 'test/peers/run-containerd');
-  const environment = { ...process.env, PEERS: peers, D: join(folder, 'containerd-state') };
-  run('bash', [script, 'start'], environment);
-  const endpoint = `unix://${environment.D}/containerd.sock`;
-  run(
-    'bash',
-    [script, 'exec', join(peers, 'bin/critest'), '-runtime-endpoint', endpoint, '-image-endpoint', endpoint, ...critest(reports)],
-    environment,
-  );
-  run('bash', [script, 'stop'], environment);
-}
-
-function run(command: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env): void {
-  const result = spawnSync(command, args, {
-    cwd: repository,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env,
-    encoding: 'utf8',
-    maxBuffer: 2 ** 28,
-  });
-  if (result.status === 0) {
-    for (const line of result.stdout.split('\n').filter((one) => one.startsWith('::'))) console.log(line.slice(2));
-    return;
-  }
-  console.error(
-    `${result.stdout.slice(-4_000)}${result.stderr.slice(-4_000)}\nbench: ${command} ${args.slice(0, 3).join(' ')} … failed (${String(result.status ?? result.signal)})`,
-  );
+function endpointsOf(socket: string): string[] {
+  return ['-runtime-endpoint', `unix://${socket}`, '-image-endpoint', `unix://${socket}`];
 }

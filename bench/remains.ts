@@ -1,0 +1,49 @@
+import { existsSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** Links of pods in this network namespace. */
+export function veths(): number {
+  return readFileSync('/proc/net/dev', 'utf8')
+    .split('\n')
+    .filter((line) => /^\s*(veth|pc[0-9a-f]{4,})/.test(line)).length;
+}
+
+/** How much the kernel still has of pods: mounts that carry an id of theirs, cgroups below the pod's and processes in them. */
+export function remainsOf(
+  pods: readonly { readonly podSandboxId: string; readonly containerId: string; readonly cgroup: string }[],
+): number {
+  const mounts = readFileSync('/proc/self/mountinfo', 'utf8');
+  return pods.filter(
+    ({ podSandboxId, containerId, cgroup }) => mounts.includes(podSandboxId) || mounts.includes(containerId) || hasCgroups(cgroup),
+  ).length;
+}
+
+function hasCgroups(path: string): boolean {
+  return readdirSync('/sys/fs/cgroup').some((controller) => {
+    const folder = join('/sys/fs/cgroup', controller, path);
+    return existsSync(folder) && readdirSync(folder, { withFileTypes: true }).some((entry) => entry.isDirectory());
+  });
+}
+
+const notTheRuntime = /(critimages|images-serve|pods-driver|run-containerd|run-crio|inside\.ts|nsenter|unshare)/;
+
+/**
+ * Proportional memory (PSS) of the runtime and all its helpers: the processes of this network namespace (daemon, shims, monitors),
+ * and those in the pods' cgroups that no pod asked for (pause). In bytes.
+ */
+export function memoryOfRuntime(cgroupRoot: string): number {
+  const own = readlinkSync('/proc/self/ns/net');
+  let bytes = 0;
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+      const helper = readlinkSync(`/proc/${pid}/ns/net`) === own && !notTheRuntime.test(command) && Number(pid) !== process.pid;
+      const pause = /^\/pause/.test(command) && readFileSync(`/proc/${pid}/cgroup`, 'utf8').includes(cgroupRoot);
+      if (!helper && !pause) continue;
+      bytes += 1024 * Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1] ?? 0);
+    } catch {
+      // It ended meanwhile.
+    }
+  }
+  return bytes;
+}
