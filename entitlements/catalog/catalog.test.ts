@@ -31,12 +31,13 @@ const usable = [...CATALOG.values()].filter((entitlement) => entitlement.refused
 const some = fc.subarray(usable, { maxLength: 6 });
 
 describe('the catalog', () => {
-  it('has libentitlement’s fourteen and two more', () => {
+  it('has libentitlement’s fourteen and three more', () => {
     assert.deepEqual([...CATALOG.keys()].sort(), [
       'api.access',
       'host.devices.admin',
       'host.devices.none',
       'host.devices.view',
+      'host.paths',
       'host.processes.admin',
       'host.processes.none',
       'network.admin',

@@ -61,6 +61,7 @@ export function composeEntitlements(entitlements: readonly Entitlement[], change
     paths: pathRestrictions([...masked, ...excludes.flatMap((part) => part.maskedPaths ?? [])], readonly),
     devices: hostDevices ? topProfile().devices : base.devices,
     hostDevices,
+    hostPaths: grants.some((part) => part.hostPaths === true),
     hostNamespaces: grants.reduce((names, part) => either(names, part.hostNamespaces ?? []), base.hostNamespaces),
     network: entitlements.find((entitlement) => entitlement.network !== undefined)?.network ?? base.network,
     readonlyRootfs: excludes.some((part) => part.rootfsWrites === true),

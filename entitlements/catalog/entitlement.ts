@@ -21,6 +21,8 @@ export interface Grants {
   readonly hostNamespaces?: readonly HostNamespace[];
   /** All devices of the host, readable and writable. */
   readonly hostDevices?: true;
+  /** Paths of the host as volumes. */
+  readonly hostPaths?: true;
   /** Nothing is masked. */
   readonly unmasked?: true;
   /** Nothing is read-only. */

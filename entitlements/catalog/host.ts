@@ -25,6 +25,13 @@ export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
     excludes: {},
   },
   {
+    name: 'host.paths',
+    title: 'Paths of the host mounted as volumes, readable and writable',
+    risk: 'critical',
+    grants: { hostPaths: true },
+    excludes: {},
+  },
+  {
     name: 'host.processes.none',
     title: 'Sees the processes of its own container or pod only',
     risk: 'low',

@@ -47,6 +47,7 @@ const CHECKS: readonly Check[] = [
     return granted('devices', excess === undefined ? undefined : formatDevice(excess), (device) => `the device access ${device}`);
   },
   (outer, inner) => flag('hostDevices', inner.hostDevices && !outer.hostDevices, "the host's device nodes"),
+  (outer, inner) => flag('hostPaths', inner.hostPaths && !outer.hostPaths, "the host's paths as volumes"),
   (outer, inner) =>
     granted('hostNamespaces', lacking(outer.hostNamespaces, inner.hostNamespaces), (name) => `the host's ${name} namespace`),
   (outer, inner) =>

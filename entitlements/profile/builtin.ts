@@ -49,6 +49,7 @@ const PRIVILEGED: Profile = {
   paths: pathRestrictions([], []),
   devices: parseDeviceGrants(['b *:* rwm', 'c *:* rwm']),
   hostDevices: true,
+  hostPaths: true,
   hostNamespaces: ['ipc', 'network', 'pid'],
   network: 'host',
   limits: {},
@@ -66,6 +67,7 @@ function confinedTo(capabilities: readonly Capability[]): Profile {
     paths: pathRestrictions(MASKED_PATHS, READONLY_PATHS),
     devices: parseDeviceGrants(DEFAULT_DEVICES),
     hostDevices: false,
+    hostPaths: false,
     hostNamespaces: [],
     network: 'user',
     limits: {},
@@ -89,7 +91,7 @@ const BUILTIN: ReadonlyMap<string, Profile> = new Map([
 /**
  * The profiles that need no document: `default` (what docker and containerd give) and the Pod Security Standards' levels as
  * ceilings: `privileged`, `baseline`, `restricted` (https://kubernetes.io/docs/concepts/security/pod-security-standards/).
- * What those levels say of volumes, host ports and user ids is the admission's business, not the kernel's, and is not part of them here.
+ * What those levels say of host ports and user ids is the admission's business, not the kernel's, and is not part of them here.
  */
 export function builtinProfile(name: string): Profile | undefined {
   return BUILTIN.get(name);

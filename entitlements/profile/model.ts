@@ -43,6 +43,8 @@ export interface Profile {
   readonly devices: readonly DeviceGrant[];
   /** All devices of the host appear in the container. */
   readonly hostDevices: boolean;
+  /** Paths of the host, beyond what the node's agent keeps for the pod itself, may be mounted as volumes. */
+  readonly hostPaths: boolean;
   readonly hostNamespaces: readonly HostNamespace[];
   readonly network: NetworkClass;
   /** A limit that is absent is not bounded. */

@@ -1,5 +1,6 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { Mount } from '../cri/contract/contract.types.ts';
+import { checkedMountOptions } from './mount-options.ts';
 import type { OciMount } from './spec.types.ts';
 
 /** cri-api MountPropagation. */
@@ -58,8 +59,6 @@ export function rootfsPropagation(asked: readonly Mount[]): string | undefined {
 
 function toOciMount(mount: Mount): OciMount {
   const destination = mount.containerPath;
-  if ((mount.image?.image ?? '') !== '')
-    throw badMount(destination, 'it is an image volume', 'image volumes are not supported by this version: use another volume');
   if (!destination.startsWith('/') || destination.split('/').includes('..') || destination.includes('\0')) {
     throw badMount(destination, 'the path in the container is not absolute and clean', 'give an absolute path without ".."');
   }
@@ -86,7 +85,7 @@ function toOciMount(mount: Mount): OciMount {
     destination: clean(destination),
     type: 'bind',
     source: mount.hostPath,
-    options: ['rbind', how, mount.readonly ? 'ro' : 'rw'],
+    options: ['rbind', how, mount.readonly ? 'ro' : 'rw', ...checkedMountOptions(mount.mountOptions, destination)],
   };
 }
 
