@@ -32,9 +32,12 @@ import { removePodFiles } from './pods/files.ts';
 import { openNamespacePool } from './pods/namespace-pool.ts';
 import type { SandboxRecord } from './pods/record.ts';
 import { createSandboxService } from './pods/service.ts';
+import { createEventHub } from './events/hub.ts';
+import { createEventHandlers, encodeEvent } from './services/event-handlers.ts';
 import { createImageHandlers } from './services/image-handlers.ts';
 import { createReport } from './services/report.ts';
 import { createRuntimeHandlers } from './services/runtime-handlers.ts';
+import { createImageListStream, createRuntimeListStreams } from './services/stream-list-handlers.ts';
 import { claimFolder } from './state/instance-lock.ts';
 import { keyedLock } from './state/keyed-lock.ts';
 import { openRecords } from './state/records.ts';
@@ -163,30 +166,35 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     ),
   ]);
 
+  const events = createEventHub({ sandboxes: sandboxRecords, containers: containerRecords, encode: encodeEvent, log });
   const server = await createCriServer({
     socketPath: config.socket,
     peers: config.peers,
     log: log.child({ room: 'cri' }),
-    runtimeService: createRuntimeHandlers({
-      version: runtimeVersion,
-      sandboxes,
-      containers,
-      report: createReport({
-        network,
-        policy,
-        handlers: [...new Set(handlers.values())],
-        defaultRuntime: config.defaultRuntime,
-        details: () => ({
-          root: config.root,
-          state: config.state,
-          cniConfDir: config.cni.confDir,
-          cgroups,
-          kernel: features,
-          namespacePool: pool.size,
+    runtimeService: {
+      ...createRuntimeHandlers({
+        version: runtimeVersion,
+        sandboxes,
+        containers,
+        report: createReport({
+          network,
+          policy,
+          handlers: [...new Set(handlers.values())],
+          defaultRuntime: config.defaultRuntime,
+          details: () => ({
+            root: config.root,
+            state: config.state,
+            cniConfDir: config.cni.confDir,
+            cgroups,
+            kernel: features,
+            namespacePool: pool.size,
+          }),
         }),
       }),
-    }),
-    imageService: createImageHandlers(images),
+      ...createRuntimeListStreams({ sandboxes, containers }),
+      ...createEventHandlers(events),
+    },
+    imageService: { ...createImageHandlers(images), ...createImageListStream(images) },
   });
   const reload = (): void => void policy.reload();
   process.on('SIGHUP', reload);
@@ -195,6 +203,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
   return {
     stop: async () => {
       process.off('SIGHUP', reload);
+      events.close();
       await server.close();
       containers.close();
       exits.close();

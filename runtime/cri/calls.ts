@@ -1,3 +1,4 @@
+import { Metadata } from '@grpc/grpc-js';
 import type { handleServerStreamingCall, handleUnaryCall, ServerUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
 import { once } from 'node:events';
 import type { EventEmitter } from 'node:events';
@@ -42,7 +43,10 @@ export function serveStream(site: CallSite, rpc: RpcDefinition, handler: unknown
   return (call) => {
     const run = async (context: CallContext): Promise<void> => {
       if (typeof handler !== 'function') throw unimplemented(rpc);
-      for await (const response of (handler as StreamHandler)(decodeRequest(rpc, call.request), context)) {
+      const responses = (handler as StreamHandler)(decodeRequest(rpc, call.request), context);
+      // At once: whoever watches knows by it that nothing from now on is missed.
+      call.sendMetadata(new Metadata());
+      for await (const response of responses) {
         context.signal.throwIfAborted();
         if (!call.write(encodeResponse(rpc, response))) await once(call, 'drain', { signal: context.signal });
       }
@@ -69,7 +73,8 @@ function decodeRequest(rpc: RpcDefinition, bytes: Buffer): unknown {
 }
 
 function encodeResponse(rpc: RpcDefinition, response: object): Buffer {
-  const bytes = rpc.response.encode(response);
+  const bytes =
+    response instanceof Uint8Array ? Buffer.from(response.buffer, response.byteOffset, response.length) : rpc.response.encode(response);
   if (bytes.length <= largestMessage) return bytes;
   const why = `the response has ${bytes.length} bytes, more than the ${largestMessage} that a client accepts`;
   throw new PortcullisError({

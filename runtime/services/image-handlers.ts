@@ -2,7 +2,8 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import { formatReference, parseReference } from '../../base/distribution/index.ts';
 import { selectImages } from '../cri/filters.ts';
 import type { ImageServiceHandlers } from '../cri/handlers.ts';
-import type { ImageStore } from '../images/types.ts';
+import type { ImageFilter } from '../cri/contract/contract.types.ts';
+import type { ImageRecord, ImageStore } from '../images/types.ts';
 import { imageInfo, imageMessage, pullCredentials } from './image-messages.ts';
 
 type Answered = 'listImages' | 'imageStatus' | 'pullImage' | 'removeImage' | 'imageFsInfo';
@@ -11,7 +12,7 @@ type Answered = 'listImages' | 'imageStatus' | 'pullImage' | 'removeImage' | 'im
 export function createImageHandlers(images: ImageStore): Pick<ImageServiceHandlers, Answered> {
   return {
     listImages: ({ filter }) => {
-      return Promise.resolve({ images: selectImages(images.list(), filter, normalise).map(imageMessage) });
+      return Promise.resolve({ images: selectedImages(images, filter).map(imageMessage) });
     },
     imageStatus: ({ image, verbose }) => {
       const found = images.find(named(image?.image, 'look up image'));
@@ -42,6 +43,11 @@ export function createImageHandlers(images: ImageStore): Pick<ImageServiceHandle
       return { imageFilesystems: [filesystem], containerFilesystems: [filesystem] };
     },
   };
+}
+
+/** What ListImages shows. */
+export function selectedImages(images: ImageStore, filter: ImageFilter | undefined): ImageRecord[] {
+  return selectImages(images.list(), filter, normalise);
 }
 
 function normalise(name: string): string | undefined {

@@ -20,6 +20,18 @@ export interface Records<T extends Keyed> {
   delete(id: string): Promise<void>;
 }
 
+/** One durable change of a record: inserted (`before` is absent), replaced, or deleted (`after` is absent). */
+export interface RecordChange<T> {
+  readonly before: T | undefined;
+  readonly after: T | undefined;
+}
+
+/** Records that tell of each change, in order, once it is durable and seen. */
+export interface WatchedRecords<T extends Keyed> extends Records<T> {
+  /** Calls back within the turn in which the change is seen; the callback must not throw. Returns unsubscribe. */
+  onChange(listener: (change: RecordChange<T>) => void): () => void;
+}
+
 /** Tables of this folder; one migration of the daemon's database. */
 export const recordsSchema = `
 CREATE TABLE sandbox (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, record TEXT NOT NULL) STRICT;
@@ -30,7 +42,11 @@ CREATE TABLE container (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, record T
  * Loads a table written by an earlier run and keeps it.
  * Writes to one record are put in order by the caller (see {@link keyedLock}).
  */
-export async function openRecords<T extends Keyed>(database: Database, table: 'sandbox' | 'container'): Promise<Records<T>> {
+export async function openRecords<T extends Keyed>(database: Database, table: 'sandbox' | 'container'): Promise<WatchedRecords<T>> {
+  const listeners = new Set<(change: RecordChange<T>) => void>();
+  const tell = (change: RecordChange<T>): void => {
+    for (const listener of listeners) listener(change);
+  };
   const byId = new Map<string, T>();
   const idByName = new Map<string, string>();
   for (const row of await database.all<{ record: string }>(`SELECT record FROM ${table} ORDER BY rowid`)) {
@@ -46,14 +62,21 @@ export async function openRecords<T extends Keyed>(database: Database, table: 's
     put: async (record, also = []) => {
       const sql = `INSERT INTO ${table} (id, name, record) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record`;
       await database.write([{ sql, params: [record.id, record.name, JSON.stringify(record, replace)] }, ...also]);
+      const before = byId.get(record.id);
       byId.set(record.id, record);
       idByName.set(record.name, record.id);
+      tell({ before, after: record });
     },
     delete: async (id) => {
       await database.write([{ sql: `DELETE FROM ${table} WHERE id = ?`, params: [id] }]);
       const record = byId.get(id);
       byId.delete(id);
       if (record !== undefined && idByName.get(record.name) === id) idByName.delete(record.name);
+      if (record !== undefined) tell({ before: record, after: undefined });
+    },
+    onChange: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
     },
   };
 }

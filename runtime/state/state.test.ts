@@ -38,6 +38,30 @@ test('records come back from disk as they were, in order of creation', async () 
   }
 });
 
+test('a change is told once it is seen, with what was before; what changes nothing is not told', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'records-'));
+  const database = await openDatabase({ path: join(folder, 'db'), migrations: [{ version: 1, sql: recordsSchema }] });
+  try {
+    const records = await openRecords<Thing>(database, 'sandbox');
+    const told: unknown[] = [];
+    const stop = records.onChange(({ before, after }) => told.push([before?.bytes[0], after?.bytes[0], records.get('a')?.bytes[0]]));
+    await records.put({ id: 'a', name: 'a', bytes: Uint8Array.of(1) });
+    await records.put({ id: 'a', name: 'a', bytes: Uint8Array.of(2) });
+    await records.delete('a');
+    await records.delete('a');
+    stop();
+    await records.put({ id: 'a', name: 'a', bytes: Uint8Array.of(3) });
+    assert.deepEqual(told, [
+      [undefined, 1, 1],
+      [1, 2, 2],
+      [2, undefined, undefined],
+    ]);
+  } finally {
+    await database.close();
+    rmSync(folder, { recursive: true });
+  }
+});
+
 test('one key is one queue; another key does not wait; a failure does not block the next', async () => {
   const lock = keyedLock();
   const seen: string[] = [];

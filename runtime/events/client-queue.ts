@@ -1,0 +1,90 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+
+/** How much one client may leave unread. */
+export interface QueueLimits {
+  readonly events: number;
+  readonly bytes: number;
+}
+
+/** The events that wait for one client. Reading ends with a failure: the client's end, the daemon's, or a loss. */
+export interface ClientQueue extends AsyncIterable<Uint8Array> {
+  /** Never waits. @returns how many events this one cost the client, itself included; 0: it is queued */
+  push(event: Uint8Array): number;
+  /** Reading fails from now on; what waits is dropped. */
+  end(reason: unknown): void;
+  readonly length: number;
+}
+
+/**
+ * A queue with bounds. A client that is too slow loses all that waits for it, at once: what it missed it can only learn by
+ * listing, and that tells more than old events. Its next read fails with RUNTIME_EVENTS_LOST, which says how many it missed;
+ * until then nothing is kept for it (docs/decisions/0012).
+ */
+export function createClientQueue(limits: QueueLimits, onEnd: () => void): ClientQueue {
+  let waiting: Uint8Array[] = [];
+  let bytes = 0;
+  let lost = 0;
+  let ended: { readonly reason: unknown } | undefined;
+  let wake: () => void = () => undefined;
+
+  const drop = (): number => {
+    const count = waiting.length;
+    waiting = [];
+    bytes = 0;
+    return count;
+  };
+  async function* read(): AsyncGenerator<Uint8Array> {
+    try {
+      for (;;) {
+        if (ended !== undefined) throw ended.reason;
+        if (lost > 0) throw eventsLost(lost);
+        const event = waiting.shift();
+        if (event === undefined) await new Promise<void>((resolve) => (wake = resolve));
+        else {
+          bytes -= event.length;
+          yield event;
+        }
+      }
+    } finally {
+      onEnd();
+    }
+  }
+  const reader = read();
+  return {
+    push: (event) => {
+      if (ended !== undefined) return 0;
+      if (lost === 0 && waiting.length < limits.events && bytes + event.length <= limits.bytes) {
+        waiting.push(event);
+        bytes += event.length;
+        wake();
+        return 0;
+      }
+      const cost = drop() + 1;
+      lost += cost;
+      wake();
+      return cost;
+    },
+    end: (reason) => {
+      ended ??= { reason };
+      drop();
+      onEnd();
+      wake();
+    },
+    get length() {
+      return waiting.length;
+    },
+    [Symbol.asyncIterator]: () => reader,
+  };
+}
+
+function eventsLost(count: number): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_EVENTS_LOST',
+    kind: 'data-loss',
+    attempted: 'send events to',
+    on: 'this client',
+    why: `it read too slowly and missed ${count} events`,
+    fix: 'list pods and containers to learn what holds now, and ask for events again',
+    details: { lost: String(count) },
+  });
+}

@@ -1,0 +1,141 @@
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import type { ContainerRecord } from '../containers/record.ts';
+import type { ContainerEventType } from '../cri/contract/contract.types.ts';
+import type { SandboxRecord } from '../pods/record.ts';
+import { now } from '../state/identity.ts';
+import type { WatchedRecords } from '../state/records.ts';
+import { createClientQueue } from './client-queue.ts';
+import type { ClientQueue, QueueLimits } from './client-queue.ts';
+import { containerEvents, sandboxEvents } from './transitions.ts';
+
+/** One event, with the pod as it was seen at that moment. */
+export interface LifecycleEvent {
+  /** A container's id, or a sandbox's. */
+  readonly id: string;
+  readonly type: ContainerEventType;
+  /** Nanoseconds since 1970, decimal; later events have later ones. */
+  readonly at: string;
+  readonly sandbox: SandboxRecord | undefined;
+  /** Of that sandbox, those that a list would show. */
+  readonly containers: readonly ContainerRecord[];
+}
+
+export interface EventHub {
+  /**
+   * The encoded events from this call on, until `signal` is aborted. A client that reads too slowly gets RUNTIME_EVENTS_LOST.
+   * @throws PortcullisError RUNTIME_TOO_MANY_WATCHERS
+   */
+  subscribe(signal: AbortSignal): AsyncIterable<Uint8Array>;
+  /** For metrics. */
+  counts(): { readonly clients: number; readonly waiting: number; readonly sent: number; readonly lost: number };
+  /** Ends every stream, so that clients look for the daemon that comes next. */
+  close(): void;
+}
+
+/** Room for the stopping of some hundred pods at once; a kubelet reads as fast as they come. */
+const defaultLimits: QueueLimits = { events: 4096, bytes: 8 * 1024 * 1024 };
+const mostClients = 64;
+
+/**
+ * Tells every durable change of a pod or container to every client. An event is encoded once, and not at all without clients;
+ * each client has a bounded queue of its own, so that none waits for another. Nothing is told again: a client that comes later,
+ * also after a restart of the daemon, lists first (as with containerd and CRI-O).
+ */
+export function createEventHub(parts: {
+  readonly sandboxes: Pick<WatchedRecords<SandboxRecord>, 'get' | 'onChange'>;
+  readonly containers: Pick<WatchedRecords<ContainerRecord>, 'list' | 'onChange'>;
+  readonly encode: (event: LifecycleEvent) => Uint8Array;
+  readonly log: Logger;
+  readonly limits?: QueueLimits;
+}): EventHub {
+  const { sandboxes, containers, encode, log, limits = defaultLimits } = parts;
+  const clients = new Set<ClientQueue>();
+  let sent = 0;
+  let lost = 0;
+
+  const publish = (types: readonly ContainerEventType[], id: string, sandboxId: string, sandbox = sandboxes.get(sandboxId)): void => {
+    if (types.length === 0 || clients.size === 0) return;
+    const shown = containers.list().filter(({ sandboxId: of, phase }) => of === sandboxId && phase !== 'creating' && phase !== 'removing');
+    for (const type of types) {
+      let event: Uint8Array;
+      try {
+        event = encode({ id, type, at: now(), sandbox, containers: shown });
+      } catch (cause) {
+        // A change is durable and must not fail by its telling; clients are told that something is missing.
+        log.error({ id, cause: reasonOf(cause) }, 'an event could not be encoded; every watcher has to list again');
+        for (const client of [...clients]) client.end(unencodable(id));
+        return;
+      }
+      for (const client of clients) {
+        const cost = client.push(event);
+        if (cost > 1) log.warn({ lost: cost }, 'a client reads events too slowly: its stream ends as soon as it reads on');
+        lost += cost;
+        if (cost === 0) sent += 1;
+      }
+    }
+  };
+  const unsubscribe = [
+    sandboxes.onChange((change) => {
+      const record = change.after ?? change.before;
+      if (record !== undefined) publish(sandboxEvents(change), record.id, record.id, record);
+    }),
+    containers.onChange((change) => {
+      const record = change.after ?? change.before;
+      if (record !== undefined) publish(containerEvents(change), record.id, record.sandboxId);
+    }),
+  ];
+
+  return {
+    subscribe: (signal) => {
+      if (clients.size >= mostClients) throw tooMany();
+      const queue = createClientQueue(limits, () => {
+        clients.delete(queue);
+        signal.removeEventListener('abort', cancel);
+      });
+      const cancel = (): void => queue.end(signal.reason);
+      signal.addEventListener('abort', cancel, { once: true });
+      clients.add(queue);
+      if (signal.aborted) cancel();
+      return queue;
+    },
+    counts: () => ({ clients: clients.size, waiting: [...clients].reduce((sum, client) => sum + client.length, 0), sent, lost }),
+    close: () => {
+      for (const stop of unsubscribe) stop();
+      for (const client of [...clients]) client.end(closing());
+    },
+  };
+}
+
+function tooMany(): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_TOO_MANY_WATCHERS',
+    kind: 'exhausted',
+    attempted: 'send',
+    on: 'events',
+    why: `${mostClients} clients get them already`,
+    fix: 'end one of those calls',
+  });
+}
+
+function closing(): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_EVENTS_CLOSED',
+    kind: 'unavailable',
+    attempted: 'send',
+    on: 'events',
+    why: 'the daemon is stopping',
+    fix: 'list again and ask for events once it is back',
+  });
+}
+
+function unencodable(id: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_EVENTS_LOST',
+    kind: 'data-loss',
+    attempted: 'send an event about',
+    on: id.slice(0, 13),
+    why: 'it could not be encoded',
+    fix: 'list pods and containers, ask for events again, and report this with the log of the daemon',
+  });
+}

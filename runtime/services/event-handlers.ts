@@ -1,0 +1,27 @@
+import { criCodec } from '../cri/contract/services.ts';
+import type { ContainerEventResponse } from '../cri/contract/contract.types.ts';
+import type { RuntimeServiceHandlers } from '../cri/handlers.ts';
+import type { EventHub, LifecycleEvent } from '../events/hub.ts';
+import { containerStatus } from './container-messages.ts';
+import { sandboxStatus } from './sandbox-messages.ts';
+
+const codec = criCodec<ContainerEventResponse>('ContainerEventResponse');
+
+/**
+ * cri-api ContainerEventResponse. A kubelet takes the whole pod's state out of each event (evented.go, GeneratePodStatus) and
+ * passes over one without the sandbox's status.
+ */
+export function encodeEvent(event: LifecycleEvent): Uint8Array {
+  return codec.encode({
+    containerId: event.id,
+    containerEventType: event.type,
+    createdAt: event.at,
+    ...(event.sandbox !== undefined && { podSandboxStatus: sandboxStatus(event.sandbox) }),
+    containersStatuses: event.containers.map(containerStatus),
+  });
+}
+
+/** GetContainerEvents. Semantics: cri-api 0.37 RuntimeService. */
+export function createEventHandlers(hub: Pick<EventHub, 'subscribe'>): Pick<RuntimeServiceHandlers, 'getContainerEvents'> {
+  return { getContainerEvents: (_request, { signal }) => hub.subscribe(signal) };
+}
