@@ -1,7 +1,7 @@
 import { closeOwnNamespaces } from './namespaces.ts';
-import { configureNamespaces, pinNamespaces, unpinNamespaces } from './pins.ts';
+import { configureNamespaces, pinNamespaces, pinNamespacesOf, unpinNamespaces } from './pins.ts';
 import { serveCalls } from './worker-calls.ts';
 
-const calls = { pinNamespaces, configureNamespaces, unpinNamespaces };
+const calls = { pinNamespaces, pinNamespacesOf, configureNamespaces, unpinNamespaces };
 export type NamespaceCalls = typeof calls;
 serveCalls(calls, closeOwnNamespaces);

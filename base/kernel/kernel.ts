@@ -15,6 +15,8 @@ export interface Kernel {
   mount(source: string, target: string, fstype: string, flags: number, data?: string): Promise<void>;
   umount(target: string, flags?: number): Promise<void>;
   bindMount(source: string, target: string, options?: BindOptions): Promise<void>;
+  /** Whether a mount could show ids as a user namespace maps them; mounts nothing. KERNEL_EINVAL says why not. */
+  checkIdmap(source: string, userNamespace: string): Promise<void>;
   mountOverlay(overlay: Overlay): Promise<void>;
   setPropagation(target: string, propagation: Propagation): Promise<void>;
   /** posix_spawn waits until the kernel has run the program, which takes its turn on a busy machine. The pid is this process's child. */
@@ -26,6 +28,8 @@ export interface Kernel {
   diskUsage(path: string): Promise<DiskUsage>;
   /** Makes net, ipc and uts namespaces, brings `lo` up, sets sysctls and host name, pins each at `<dir>/<type>`. EEXIST where a pin is. */
   pinNamespaces(input: PinnedNamespaces): Promise<void>;
+  /** Pins the namespaces that a process has, its user namespace among them, and sets them up as {@link pinNamespaces} does. */
+  pinNamespacesOf(pid: number, input: PinnedNamespaces): Promise<void>;
   /** Sets sysctls and host name of pinned namespaces. */
   configureNamespaces(input: PinnedNamespaces): Promise<void>;
   /** Lets pinned namespaces go and removes the folder; absent is a success. */
@@ -51,6 +55,7 @@ export async function startKernelWorker(): Promise<Kernel> {
     mount: (...values) => mounts.call('mount', ...values),
     umount: (...values) => mounts.call('umount', ...values),
     bindMount: (...values) => mounts.call('bindMount', ...values),
+    checkIdmap: (...values) => mounts.call('checkIdmap', ...values),
     mountOverlay: (overlay) => mounts.call('mountOverlay', overlay),
     spawnProcess: (program) => mounts.call('spawnProcess', program),
     setPropagation: (...values) => mounts.call('setPropagation', ...values),
@@ -58,6 +63,7 @@ export async function startKernelWorker(): Promise<Kernel> {
     removeTree: (path) => files.use((caller) => caller.call('removeTree', path)),
     diskUsage: (path) => files.use((caller) => caller.call('diskUsage', path)),
     pinNamespaces: (input) => namespaces.call('pinNamespaces', input),
+    pinNamespacesOf: (...values) => namespaces.call('pinNamespacesOf', ...values),
     configureNamespaces: (input) => namespaces.call('configureNamespaces', input),
     unpinNamespaces: (dir) => namespaces.call('unpinNamespaces', dir),
     async close() {

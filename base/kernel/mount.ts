@@ -15,6 +15,7 @@ import {
   O_CLOEXEC,
   O_NOFOLLOW,
   O_PATH,
+  O_RDONLY,
   S_IFLNK,
   S_IFMT,
 } from './constants.ts';
@@ -68,6 +69,7 @@ export function setPropagation(target: string, propagation: Propagation): void {
 
 const OPEN_TREE_CLONE = 1;
 const MOUNT_ATTR_RDONLY = 1n;
+const MOUNT_ATTR_IDMAP = 0x00100000n;
 const MOVE_MOUNT_F_EMPTY_PATH = 4;
 
 export interface BindOptions {
@@ -76,6 +78,8 @@ export interface BindOptions {
   /** Read-only from its first moment on; with `recursive` every mount below too (`rro`). */
   readonly readonly?: boolean;
   readonly propagation?: Propagation;
+  /** Path of a user namespace: ids on disk are read as ids inside it, and shown as what it maps them to (mount_setattr(2), MOUNT_ATTR_IDMAP). */
+  readonly idmap?: string;
 }
 
 /**
@@ -85,15 +89,10 @@ export interface BindOptions {
  */
 export function bindMount(source: string, target: string, options: BindOptions = {}): void {
   const recursive = options.recursive === true ? AT_RECURSIVE : 0;
-  const tree = c.openTree(AT_FDCWD, cString(source, 'open_tree'), OPEN_TREE_CLONE | O_CLOEXEC | recursive);
-  if (tree === -1) throw kernelError(lastErrno(), 'open_tree', source);
+  const tree = cloneTree(source, recursive);
   try {
-    if (options.readonly === true) {
-      // struct mount_attr: attr_set, attr_clr, propagation, userns_fd
-      const attributes = Buffer.alloc(32);
-      attributes.writeBigUInt64LE(MOUNT_ATTR_RDONLY, 0);
-      checked(c.mountSetattr(tree, '', AT_EMPTY_PATH | recursive, attributes, attributes.length), 'mount_setattr', target);
-    }
+    if (options.readonly === true) setAttributes(tree, MOUNT_ATTR_RDONLY, 0, recursive, target);
+    if (options.idmap !== undefined) idmapTree(tree, options.idmap, recursive, source);
     attach(tree, target);
   } finally {
     closeFd(tree);
@@ -107,6 +106,51 @@ export function bindMount(source: string, target: string, options: BindOptions =
       throw error;
     }
   }
+}
+
+/**
+ * Whether `source` could be bound with ids mapped by a user namespace; nothing is mounted.
+ * @throws KERNEL_EINVAL when its file system can not (or is mapped already), with the reason in words
+ */
+export function checkIdmap(source: string, userNamespace: string): void {
+  const tree = cloneTree(source, 0);
+  try {
+    idmapTree(tree, userNamespace, 0, source);
+  } finally {
+    closeFd(tree);
+  }
+}
+
+function cloneTree(source: string, recursive: number): number {
+  const tree = c.openTree(AT_FDCWD, cString(source, 'open_tree'), OPEN_TREE_CLONE | O_CLOEXEC | recursive);
+  if (tree === -1) throw kernelError(lastErrno(), 'open_tree', source);
+  return tree;
+}
+
+function idmapTree(tree: number, userNamespace: string, recursive: number, on: string): void {
+  const namespace = openFile(userNamespace, O_RDONLY);
+  try {
+    setAttributes(tree, MOUNT_ATTR_IDMAP, namespace, recursive, on);
+  } catch (error) {
+    if (!isErrno(error, 'EINVAL', 'EPERM')) throw error;
+    throw kernelError(
+      'EINVAL',
+      'map the ids of mount',
+      on,
+      'its file system can not show other owners (no idmapped mounts), or it does so already',
+      'keep it on a file system that can, such as ext4, xfs, btrfs or tmpfs, with a kernel that has this for it',
+    );
+  } finally {
+    closeFd(namespace);
+  }
+}
+
+/** struct mount_attr: attr_set u64, attr_clr u64, propagation u64, userns_fd u64. */
+function setAttributes(tree: number, set: bigint, namespace: number, recursive: number, on: string): void {
+  const attributes = Buffer.alloc(32);
+  attributes.writeBigUInt64LE(set, 0);
+  attributes.writeBigUInt64LE(BigInt(namespace), 24);
+  checked(c.mountSetattr(tree, '', AT_EMPTY_PATH | recursive, attributes, attributes.length), 'mount_setattr', on);
 }
 
 const MOVE_MOUNT_T_EMPTY_PATH = 0x40;

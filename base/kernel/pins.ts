@@ -20,25 +20,46 @@ export interface PinnedNamespaces {
 }
 
 const pinTypes = Object.keys(namespaceFlags) as NamespaceType[];
+/** Pinned, and never entered by a thread of ours: the kernel lets no process of several threads into another user namespace. */
+const userPin = 'user';
 
 /**
  * Makes the namespaces, brings `lo` up, sets host name and sysctls, pins each. On failure nothing is left. EEXIST where a pin
  * (or its leftover file) is. The pins' parent keeps its propagation; the targets are plain files. Runs in a Worker.
  */
 export function pinNamespaces(input: PinnedNamespaces): void {
+  withPinFiles(input, input.types, () =>
+    inNewNamespaces(input.types, () => {
+      configure(input);
+      for (const type of input.types) mount(`/proc/thread-self/ns/${type}`, `${input.dir}/${type}`, 'none', MS_BIND);
+    }),
+  );
+}
+
+/**
+ * Like {@link pinNamespaces} with the namespaces that a process has, and its user namespace at `<dir>/user`: that owns the others when
+ * they were made with it (user_namespaces(7)). The process may end afterwards. The caller holds it: a pid of another is never pinned.
+ */
+export function pinNamespacesOf(pid: number, input: PinnedNamespaces): void {
+  const all = [...input.types, userPin];
+  withPinFiles(input, all, () => {
+    for (const type of all) mount(`/proc/${pid}/ns/${type}`, `${input.dir}/${type}`, 'none', MS_BIND);
+    configureNamespaces(input);
+  });
+}
+
+/** Makes the folder and the files that pins are mounted on, before anything is pinned; takes all of it back when `pin` fails. */
+function withPinFiles(input: PinnedNamespaces, names: readonly string[], pin: () => void): void {
   check(input);
   mkdirSync(input.dir, { recursive: true, mode: 0o700 });
   const made: string[] = [];
   try {
-    for (const type of input.types) {
-      const path = `${input.dir}/${type}`;
+    for (const name of names) {
+      const path = `${input.dir}/${name}`;
       closeFd(openFile(path, O_RDONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600));
       made.push(path);
     }
-    inNewNamespaces(input.types, () => {
-      configure(input);
-      for (const type of input.types) mount(`/proc/thread-self/ns/${type}`, `${input.dir}/${type}`, 'none', MS_BIND);
-    });
+    pin();
   } catch (error) {
     undo(made, input.dir);
     throw error;
@@ -59,7 +80,7 @@ export function configureNamespaces(input: PinnedNamespaces): void {
 
 /** Lets the namespaces of `dir` go and removes the folder; what is absent is a success. Runs in a Worker. */
 export function unpinNamespaces(dir: string): void {
-  for (const type of pinTypes) removePin(`${dir}/${type}`);
+  for (const type of [...pinTypes, userPin]) removePin(`${dir}/${type}`);
   try {
     rmdirSync(dir);
   } catch (error) {
