@@ -40,7 +40,7 @@ async function startPod(name: string, record: typeof timed): Promise<Pod> {
   const up = async (): Promise<string> => {
     const { containerId } = await cri.runtime.createContainer({
       podSandboxId,
-      config: { metadata: { name: 'main', attempt: 0 }, image: { image }, command, logPath: 'main.log' },
+      config: { metadata: { name: 'main', attempt: 0 }, image: { image, userSpecifiedImage: image }, command, logPath: 'main.log' },
       sandboxConfig: config,
     });
     await cri.runtime.startContainer({ containerId });
