@@ -23,5 +23,6 @@ export const commands: readonly Entry[] = [
   { name: 'pods', summary: 'list pods', load: () => import('./pods.ts') },
   { name: 'ps', summary: 'list containers', load: () => import('./ps.ts') },
   { name: 'logs', summary: "print a container's log", load: () => import('./logs.ts') },
+  { name: 'events', summary: 'tell what happens to pods and containers, from now on', load: () => import('./events.ts') },
   { name: 'exec', summary: 'run a command in a container; exits with the exit code of the command', load: () => import('./exec.ts') },
 ];

@@ -16,8 +16,8 @@ export type { DaemonConfig } from './config/types.ts';
 export type { ImageRecord, PullRequest } from './images/types.ts';
 export { findContainer } from './cri/lookup.ts';
 export { entryBytes } from './cri/log-line.ts';
-export { ContainerState, PodSandboxState } from './cri/contract/contract.types.ts';
-export type { Container, PodSandbox } from './cri/contract/contract.types.ts';
+export { ContainerEventType, ContainerState, PodSandboxState } from './cri/contract/contract.types.ts';
+export type { Container, ContainerEventResponse as ContainerEvent, PodSandbox } from './cri/contract/contract.types.ts';
 
 /**
  * Starts the daemon: see `daemon.ts`. Loaded only then, so that a command that merely asks a running daemon starts fast.

@@ -1,0 +1,146 @@
+import { InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
+import { once } from 'node:events';
+import { ContainerEventType } from '../runtime/index.ts';
+import type { ContainerEvent, CriClient } from '../runtime/index.ts';
+import { exitCodeOf, withClient, withSocket } from './endpoint.ts';
+import { run, withOutput } from './output.ts';
+import type { OutputFormat } from './output.ts';
+import { isoTime, shortId } from './table.ts';
+
+const filterKeys = ['pod', 'namespace', 'container', 'id', 'type'] as const;
+type FilterKey = (typeof filterKeys)[number];
+type Filters = ReadonlyMap<FilterKey, readonly string[]>;
+
+interface Options {
+  filter?: Filters;
+  socket: string;
+  output: OutputFormat;
+}
+
+/** `portcullis events`: what happens to pods and containers, from now on. */
+export function register(program: Command): void {
+  withSocket(withOutput(program.command('events')))
+    .description('tell what happens to pods and containers, from now on')
+    .option(
+      '--filter <KEY=VALUE>',
+      `only events of this ${filterKeys.join(', ')} (repeatable; one value of each key must hold; an id may be its beginning)`,
+      filter,
+    )
+    .addHelpText(
+      'after',
+      `
+One line an event; with --output json, one object a line. Nothing that happened before is told. A reader that is too slow is
+ended with the number of events it missed.
+
+Examples:
+  portcullis events
+  portcullis events --filter namespace=pay --filter type=stopped
+  portcullis events --filter pod=web --output json | jq .exitCode
+`,
+    )
+    .action((options: Options) => run(options.output, () => tell(options), exitCodeOf));
+}
+
+function filter(text: string, before: Filters = new Map()): Filters {
+  const at = text.indexOf('=');
+  const key = filterKeys.find((one) => one === text.slice(0, at));
+  if (key === undefined || at === text.length - 1)
+    throw new InvalidArgumentError(`It must be one of ${filterKeys.join(', ')}, "=" and a value.`);
+  const value = text.slice(at + 1);
+  if (key === 'type' && !types.some(([, name]) => name === value)) {
+    throw new InvalidArgumentError(`A type is one of ${types.map(([, name]) => name).join(', ')}.`);
+  }
+  return new Map([...before, [key, [...(before.get(key) ?? []), value]]]);
+}
+
+const types: readonly (readonly [number, string])[] = [
+  [ContainerEventType.CONTAINER_CREATED_EVENT, 'created'],
+  [ContainerEventType.CONTAINER_STARTED_EVENT, 'started'],
+  [ContainerEventType.CONTAINER_STOPPED_EVENT, 'stopped'],
+  [ContainerEventType.CONTAINER_DELETED_EVENT, 'deleted'],
+];
+
+/** An event as it is printed. */
+interface Line {
+  readonly time: string;
+  readonly type: string;
+  readonly kind: 'pod' | 'container';
+  readonly id: string;
+  /** Of the container; empty when nobody can say any more. */
+  readonly container: string;
+  readonly pod: string;
+  readonly namespace: string;
+  readonly exitCode?: number;
+  readonly reason?: string;
+}
+
+function tell(options: Options): Promise<number> {
+  return withClient(options.socket, async (client) => {
+    const names = new Map<string, string>();
+    const events = client.runtime.getContainerEvents({});
+    // A container that is gone is in no event: its name is known from before.
+    const listed = learnNames(client, names);
+    if (options.output === 'text') await write(row(['TIME', 'EVENT', 'WHAT', 'ID', 'CONTAINER', 'NAMESPACE/POD', '']));
+    for await (const event of events) {
+      await listed;
+      const line = lineOf(event, names);
+      if (!selects(options.filter, line)) continue;
+      if (options.output === 'json') await write(`${JSON.stringify(line)}\n`);
+      else
+        await write(
+          row([line.time, line.type, line.kind, shortId(line.id), line.container, `${line.namespace}/${line.pod}`, ending(line)]),
+        );
+    }
+    return 0;
+  });
+}
+
+async function learnNames(client: CriClient, names: Map<string, string>): Promise<void> {
+  const { containers } = await client.runtime.listContainers({}).catch(() => ({ containers: [] }));
+  for (const { id, metadata } of containers) names.set(id, metadata?.name ?? '');
+}
+
+function lineOf(event: ContainerEvent, names: Map<string, string>): Line {
+  const { containerId: id, podSandboxStatus: pod } = event;
+  const type = types.find(([number]) => number === event.containerEventType)?.[1] ?? String(event.containerEventType);
+  for (const status of event.containersStatuses) names.set(status.id, status.metadata?.name ?? '');
+  const status = event.containersStatuses.find((one) => one.id === id);
+  const line: Line = {
+    time: isoTime(event.createdAt),
+    type,
+    kind: pod?.id === id ? 'pod' : 'container',
+    id,
+    container: names.get(id) ?? '',
+    pod: pod?.metadata?.name ?? '',
+    namespace: pod?.metadata?.namespace ?? '',
+    ...(type === 'stopped' && status !== undefined && { exitCode: status.exitCode, reason: status.reason }),
+  };
+  if (type === 'deleted') names.delete(id);
+  return line;
+}
+
+function selects(filters: Filters | undefined, line: Line): boolean {
+  return [...(filters ?? [])].every(([key, values]) =>
+    values.some((value) => (key === 'id' ? line.id.startsWith(value) : line[key] === value)),
+  );
+}
+
+function ending({ exitCode, reason }: Line): string {
+  return exitCode === undefined ? '' : `exit code ${exitCode} (${reason ?? ''})`;
+}
+
+/** Widths are fixed: what comes later is not known. */
+const widths = [24, 7, 9, 13, 20, 32, 0];
+
+function row(cells: readonly string[]): string {
+  return `${cells
+    .map((cell, index) => cell.padEnd(widths[index] ?? 0))
+    .join('  ')
+    .trimEnd()}\n`;
+}
+
+/** Waits for a slow reader, so that the daemon, not this process, says what was lost. */
+async function write(text: string): Promise<void> {
+  if (!process.stdout.write(text)) await once(process.stdout, 'drain');
+}
