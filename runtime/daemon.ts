@@ -19,8 +19,11 @@ import { createContainerService } from './containers/service.ts';
 import { createCriServer } from './cri/server.ts';
 import { createImageStore } from './images/index.ts';
 import { openExitWatch } from './monitor/exits.ts';
+import { openMonitorScope } from './monitor/monitor-scope.ts';
 import { favourCgroupMoves } from './oci/cgroup-moves.ts';
-import { readCgroupMounts, removeCgroups } from './oci/cgroups.ts';
+import { cgroupDriver } from './oci/cgroup-place.ts';
+import { removeCgroups } from './oci/cgroup-removal.ts';
+import { readCgroupMounts } from './oci/cgroups.ts';
 import { leaveMountNamespace } from './oci/mount-namespace.ts';
 import { oomScoreFloor } from './oci/oom-score.ts';
 import { dropExecFiles } from './oci/exec.ts';
@@ -103,6 +106,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     now: () => new Date(),
   });
   const cgroups = readCgroupMounts();
+  const driver = cgroupDriver(config.cgroupDriver);
   const exits = await openExitWatch({ folder: join(config.root, 'exits'), reactor });
   const pool = await openNamespacePool({ dir: join(config.state, 'ns'), size: config.namespacePool, kernel, log });
   const lock = keyedLock();
@@ -128,6 +132,8 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       handlers,
       exits,
       cgroups,
+      cgroupDriver: driver,
+      adoptMonitor: openMonitorScope({ startProgram, mounts: cgroups, log }),
       sandbox: (id) => sandboxRecords.get(id),
       oomScoreFloor: oomScoreFloor(),
     }),
@@ -137,7 +143,17 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     lock,
     log,
     containers,
-    effects: createSandboxEffects({ stateDir: config.state, kernel, network, pool, cgroups, handlers, sandboxes: sandboxRecords.list }),
+    effects: createSandboxEffects({
+      startProgram,
+      stateDir: config.state,
+      kernel,
+      network,
+      pool,
+      cgroups,
+      cgroupDriver: driver,
+      handlers,
+      sandboxes: sandboxRecords.list,
+    }),
   });
 
   await Promise.all(containerRecords.list().map((record) => dropExecFiles(bundleIn(config.state, record.id))));
@@ -174,6 +190,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     runtimeService: {
       ...createRuntimeHandlers({
         version: runtimeVersion,
+        cgroupDriver: driver,
         sandboxes,
         containers,
         report: createReport({
@@ -185,7 +202,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
             root: config.root,
             state: config.state,
             cniConfDir: config.cni.confDir,
-            cgroups,
+            cgroups: { ...cgroups, driver },
             kernel: features,
             namespacePool: pool.size,
           }),

@@ -36,6 +36,8 @@ export async function startDaemon(setting: Setting): Promise<Daemon> {
     '--state': setting.state,
     '--policy': setting.policyFolder,
     '--cni-conf-dir': setting.cniFolder,
+    // The story's pods live below a cgroup that it names itself, also where systemd runs.
+    '--cgroup-driver': 'cgroupfs',
   };
   const child = spawn(join(packageRoot(), 'packaging/bin/portcullisd'), Object.entries(flags).flat(), { stdio: ['ignore', log, log] });
   closeSync(log);

@@ -38,6 +38,7 @@ export const configFlags: readonly ConfigFlag[] = [
     help: 'registry host that may be asked in plain HTTP',
   },
   { name: '--runtime', value: 'NAME=PATH', repeatable: true, sets: 'runtimes', help: 'OCI runtime as a handler' },
+  { name: '--cgroup-driver', value: 'DRIVER', repeatable: false, sets: 'cgroupDriver', help: 'auto, cgroupfs or systemd' },
   { name: '--log-level', value: 'LEVEL', repeatable: false, sets: 'logLevel', help: 'debug, info, warn, error or silent' },
 ];
 

@@ -123,9 +123,10 @@ export const configSchema: ConfigSchema = {
     },
     cgroupDriver: {
       type: 'string',
-      enum: ['cgroupfs'],
-      description: 'How cgroups are made; a kubelet asks and follows.',
-      default: 'cgroupfs',
+      enum: ['auto', 'cgroupfs', 'systemd'],
+      description:
+        'Who makes cgroups: the OCI runtime itself, or systemd at its request. `auto` is systemd where systemd is process 1. A kubelet asks and follows.',
+      default: 'auto',
     },
     cgroupFavorDynmods: {
       type: 'boolean',

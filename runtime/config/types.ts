@@ -32,7 +32,8 @@ export interface DaemonConfig {
   readonly defaultRuntime: string;
   /** Whether the kernel may be told, until the next boot, to lock a process by itself while it enters a cgroup. */
   readonly cgroupFavorDynmods: boolean;
-  readonly cgroupDriver: 'cgroupfs';
+  /** `auto`: systemd where systemd is process 1, else cgroupfs. */
+  readonly cgroupDriver: 'auto' | 'cgroupfs' | 'systemd';
   /** How many sets of pinned namespaces are kept ready for the next pods. */
   readonly namespacePool: number;
   /** Refuses parts with known open vulnerabilities instead of running them behind checks. */

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { NamespaceMode } from '../cri/contract/contract.types.ts';
 import { podFilesIn } from '../pods/files.ts';
 import type { ImageStore } from '../images/types.ts';
+import type { ContainerCgroup } from '../oci/cgroup-place.ts';
+import { systemdAnnotations } from '../oci/cgroup-place.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
 import { withoutIdleHugepageLimits } from '../oci/hugepages.ts';
 import { generateSpec, serialiseSpec } from '../oci/spec.ts';
@@ -32,7 +34,7 @@ export async function writeBundle(input: {
   readonly admitted: AdmittedImage;
   readonly handler: RuntimeHandler;
   readonly bundle: string;
-  readonly cgroup: string;
+  readonly cgroup: ContainerCgroup;
 }): Promise<Prepared> {
   const { record, sandbox, admitted, handler, bundle } = input;
   const { config } = record;
@@ -58,7 +60,7 @@ export async function writeBundle(input: {
     mounts: config.mounts,
     devices: settings.hostDevices ? allHostDevices() : askedDevices(config.devices),
     resources: withoutIdleHugepageLimits(config.linux?.resources, input.hugepages),
-    cgroupsPath: input.cgroup,
+    cgroupsPath: input.cgroup.specPath,
     podFiles: podFilesIn(podDirIn(input.stateDir, sandbox.id)),
     namespaces: {
       ...(!plan.hostNetwork && pins !== undefined && { network: join(pins, 'net'), uts: join(pins, 'uts') }),
@@ -67,7 +69,11 @@ export async function writeBundle(input: {
     hostPid: security?.namespaceOptions?.pid === NamespaceMode.NODE,
     oomScoreFloor: input.oomScoreFloor,
     // None of the image's or the pod's reach the runtime: crun and runc act on some.
-    annotations: { 'dev.portcullis.sandbox': sandbox.id, 'dev.portcullis.verdict': record.verdictId },
+    annotations: {
+      'dev.portcullis.sandbox': sandbox.id,
+      'dev.portcullis.verdict': record.verdictId,
+      ...(input.cgroup.systemd && systemdAnnotations),
+    },
   });
   await writeFile(join(bundle, 'config.json'), serialiseSpec(spec), { mode: 0o600 });
   const { uid, gid, additionalGids } = user;

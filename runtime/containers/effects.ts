@@ -1,12 +1,11 @@
 import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import pLimit from 'p-limit';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
-import { closeFd, pidfdOpen, pidfdSendSignal } from '../../base/kernel/index.ts';
-import { processIdentity, sameProcess } from '../../base/process/index.ts';
+import { sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import type { NetworkEngine } from '../../cni-plugins/index.ts';
@@ -15,8 +14,13 @@ import type { ImageStore } from '../images/types.ts';
 import { createMonitored } from '../monitor/conmon.ts';
 import type { MonitorFolders } from '../monitor/conmon.ts';
 import type { ExitWatch } from '../monitor/exits.ts';
+import type { AdoptMonitor } from '../monitor/monitor-scope.ts';
+import type { CgroupDriver, ContainerCgroup } from '../oci/cgroup-place.ts';
+import { processesWithArgument, signalProcess } from '../monitor/processes.ts';
+import { containerCgroup, podCgroup } from '../oci/cgroup-place.ts';
+import { emptyCgroup, removeCgroupTree } from '../oci/cgroup-removal.ts';
 import type { CgroupMounts } from '../oci/cgroups.ts';
-import { cgroupProcesses, emptyCgroup, removeCgroupTree } from '../oci/cgroups.ts';
+import { cgroupProcesses, oomKills } from '../oci/cgroups.ts';
 import { execSync } from '../oci/exec.ts';
 import { countsHugepages, withoutIdleHugepageLimits } from '../oci/hugepages.ts';
 import { toOciResources } from '../oci/resources.ts';
@@ -47,6 +51,8 @@ export interface EffectParts {
   readonly handlers: ReadonlyMap<string, RuntimeHandler>;
   readonly exits: ExitWatch;
   readonly cgroups: CgroupMounts;
+  readonly cgroupDriver: CgroupDriver;
+  readonly adoptMonitor: AdoptMonitor;
   readonly sandbox: (id: string) => SandboxRecord | undefined;
   readonly oomScoreFloor: number;
 }
@@ -75,8 +81,9 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
       fix: 'put it back under "runtimes" in the configuration',
     });
   };
-  const cgroupOf = (record: ContainerRecord): string =>
-    join(parts.sandbox(record.sandboxId)?.cgroupParent ?? `/portcullis/${record.sandboxId}`, record.id);
+  const placeOf = (record: ContainerRecord): ContainerCgroup =>
+    containerCgroup(parts.sandbox(record.sandboxId)?.cgroupParent ?? podCgroup(parts.cgroupDriver, '', record.sandboxId), record.id);
+  const cgroupOf = (record: ContainerRecord): string => placeOf(record).path;
 
   return {
     admit: (config, sandbox) => admitForRun(images, config, sandbox),
@@ -88,13 +95,13 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
         admitted: admission.token as AdmittedImage,
         handler: handlerOf(record),
         bundle: bundle(record.id),
-        cgroup: cgroupOf(record),
+        cgroup: placeOf(record),
         hugepages,
       }),
     create: async (record) => {
       if (record.logPath !== '') await mkdir(dirname(record.logPath), { recursive: true, mode: 0o755 });
       const { config } = record;
-      return slots(() =>
+      const made = await slots(() =>
         createMonitored({
           startProgram: parts.startProgram,
           conmon: parts.conmon,
@@ -105,8 +112,11 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
           logPath: record.logPath,
           terminal: config.tty,
           stdin: config.stdin,
+          systemdCgroup: placeOf(record).systemd,
         }),
       );
+      parts.adoptMonitor(made.monitor.pid);
+      return made;
     },
     raiseNetwork: async (sandbox, containers) => {
       if (sandbox.attachment !== undefined) await network.setClass(sandbox.id, linkClassFor(containers));
@@ -138,10 +148,11 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
     },
     forgetExit: (id) => exits.forget(id),
     recordedExit: (id) => exits.recorded(id),
+    // conmon notes what the kernel tells it; the kernel's own count holds also when conmon looked too late.
     wasOutOfMemory: (record) =>
       stat(join(bundle(record.id), 'oom')).then(
         () => true,
-        () => false,
+        async () => (await oomKills(cgroups, cgroupOf(record))) > 0,
       ),
     exec: async (record, command, timeoutMs, signal) => {
       const spec = JSON.parse(await readFile(join(bundle(record.id), 'config.json'), 'utf8')) as OciSpec;
@@ -184,24 +195,6 @@ function catches(identity: ProcessIdentity | undefined, signal: number): boolean
   }
 }
 
-/** By pidfd, so that a reused pid is never hit. A process that is gone needs no signal. */
-function signalProcess(identity: ProcessIdentity | undefined, signal: number): void {
-  if (identity === undefined || !sameProcess(identity)) return;
-  let pidfd: number;
-  try {
-    pidfd = pidfdOpen(identity.pid);
-  } catch {
-    return;
-  }
-  try {
-    if (processIdentity(identity.pid)?.startTime === identity.startTime) pidfdSendSignal(pidfd, signal);
-  } catch {
-    // It ended between the two calls.
-  } finally {
-    closeFd(pidfd);
-  }
-}
-
 /**
  * Ends the monitor of a container that is to go, also one whose start was never recorded: a daemon that was killed while it
  * started conmon finds it by the id among its arguments. The runtime's `create` dies with it (conmon sets its death signal).
@@ -220,19 +213,6 @@ async function killMonitorOf(record: ContainerRecord): Promise<void> {
     for (const identity of processesWithArgument(record.id)) signalProcess(identity, 9);
     await pause(20);
   }
-}
-
-function processesWithArgument(argument: string): ProcessIdentity[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
-    .flatMap((name) => {
-      try {
-        return readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0').includes(argument) ? [processIdentity(Number(name))] : [];
-      } catch {
-        return [];
-      }
-    })
-    .filter((identity) => identity !== undefined);
 }
 
 /** conmon 2.1 reads one line at a time from its control FIFO, and answers a reopen by a new file under the same name. */

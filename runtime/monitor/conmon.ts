@@ -39,6 +39,8 @@ export async function createMonitored(input: {
   readonly logPath: string;
   readonly terminal: boolean;
   readonly stdin: boolean;
+  /** The runtime's `create` asks systemd for the cgroup; its other commands know that from their own state. */
+  readonly systemdCgroup: boolean;
 }): Promise<MonitoredContainer> {
   const { handler, id, bundle, folders } = input;
   const [monitorPidFile, initPidFile] = [join(bundle, 'monitor.pid'), join(bundle, 'init.pid')];
@@ -59,6 +61,7 @@ export async function createMonitored(input: {
     ...['--log-path', input.logPath === '' ? 'none' : `k8s-file:${input.logPath}`, '--log-level', 'error'],
     ...(input.terminal ? ['--terminal'] : []),
     ...(input.stdin ? ['--stdin'] : []),
+    ...(input.systemdCgroup ? ['--systemd-cgroup'] : []),
   ];
   const report = await startAndHear(input.startProgram, input.conmon, args, bundle, id);
   if (report.pid <= 0) throw createFailed(id, handler.path, report.message);

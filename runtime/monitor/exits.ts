@@ -1,10 +1,11 @@
 import { watch } from 'node:fs';
 import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { closeFd, pidfdInfo, pidfdOpen } from '../../base/kernel/index.ts';
-import { processIdentity, sameProcess } from '../../base/process/index.ts';
+import { closeFd, pidfdInfo } from '../../base/kernel/index.ts';
+import { sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { Reactor } from '../../base/reactor/index.ts';
+import { openProcess } from './processes.ts';
 
 export interface Exit {
   readonly code: number;
@@ -76,7 +77,7 @@ export async function openExitWatch(input: { readonly folder: string; readonly r
         return exit !== undefined;
       };
       waiting.set(id, () => void look());
-      const pidfd = openPidfd(processes.init);
+      const pidfd = openProcess(processes.init);
       const afterInit = async (): Promise<void> => {
         const deadline = Date.now() + monitorGraceMs;
         while (!isOver() && !(await look()) && sameProcess(processes.monitor) && Date.now() < deadline)
@@ -114,18 +115,4 @@ function exitCodeOf(pidfd: number | undefined): number | undefined {
     // Some kernels answer ESRCH for a process that was reaped: nobody knows its code then.
     return undefined;
   }
-}
-
-/** A pidfd of that very process: looked at again after opening, since the pid may have been reused before. */
-function openPidfd(identity: ProcessIdentity): number | undefined {
-  if (!sameProcess(identity)) return undefined;
-  let pidfd: number;
-  try {
-    pidfd = pidfdOpen(identity.pid);
-  } catch {
-    return undefined;
-  }
-  if (processIdentity(identity.pid)?.startTime === identity.startTime) return pidfd;
-  closeFd(pidfd);
-  return undefined;
 }

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { readCgroupMounts } from './cgroups.ts';
+import { oomKills, readCgroupMounts, rootOf } from './cgroups.ts';
 
 const line = (target: string, type: string): string => `30 25 0:26 / ${target} rw,relatime shared:9 - ${type} ${type} rw`;
 
@@ -13,4 +16,27 @@ test('version 1 with version 2 beside it is hybrid, and without it is not', () =
   const roots = ['/sys/fs/cgroup/memory', '/sys/fs/cgroup/pids'];
   assert.deepEqual(readCgroupMounts([...v1, line('/sys/fs/cgroup/unified', 'cgroup2')].join('\n')), { version: 1, hybrid: true, roots });
   assert.deepEqual(readCgroupMounts(v1.join('\n')), { version: 1, hybrid: false, roots });
+});
+
+test('a controller of version 1 is found alone and among others', () => {
+  const roots = ['/sys/fs/cgroup/cpu,cpuacct', '/sys/fs/cgroup/memory'];
+  const mounts = { version: 1, hybrid: false, roots } as const;
+  assert.deepEqual(
+    ['cpuacct', 'memory', 'cpu', 'freezer'].map((controller) => rootOf(mounts, controller)),
+    [roots[0], roots[1], roots[0], undefined],
+  );
+});
+
+test('kills for want of memory are counted as either version says them', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-oom-'));
+  try {
+    mkdirSync(join(folder, 'memory/c'), { recursive: true });
+    writeFileSync(join(folder, 'memory/c/memory.oom_control'), 'oom_kill_disable 0\nunder_oom 0\noom_kill 2\n');
+    writeFileSync(join(folder, 'memory/c/memory.events'), 'low 0\nhigh 0\nmax 41\noom 3\noom_kill 1\noom_group_kill 0\n');
+    const [v1, v2] = [1, 2].map((version) => ({ version: version as 1 | 2, hybrid: false, roots: [join(folder, 'memory')] }));
+    assert.ok(v1 !== undefined && v2 !== undefined);
+    assert.deepEqual([await oomKills(v1, '/c'), await oomKills(v2, '/c'), await oomKills(v2, '/gone')], [2, 1, 0]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });

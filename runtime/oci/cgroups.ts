@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { readFile, readdir, rmdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readFile, readdir } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 
 /** Where the hierarchies are mounted: one a controller in version 1, a single one in version 2. */
 export interface CgroupMounts {
@@ -30,13 +30,6 @@ export function missingCgroups(mounts: CgroupMounts, path: string): string[] {
     .filter((prefix) => !mounts.roots.some((root) => existsSync(join(root, prefix))));
 }
 
-/** Removes empty cgroups, deepest first, in every hierarchy. One that is in use or gone is passed over. */
-export async function removeCgroups(mounts: CgroupMounts, paths: readonly string[]): Promise<void> {
-  for (const path of [...paths].sort((a, b) => b.length - a.length)) {
-    await Promise.all(mounts.roots.map((root) => rmdir(join(root, path)).catch(() => undefined)));
-  }
-}
-
 /** Every process in the cgroup and below it, by pid, from any hierarchy that has it. */
 export async function cgroupProcesses(mounts: CgroupMounts, path: string): Promise<number[]> {
   const pids = new Set<number>();
@@ -51,28 +44,19 @@ export async function cgroupProcesses(mounts: CgroupMounts, path: string): Promi
   return [...pids];
 }
 
-/** Kills everything in a cgroup until it is empty, or 2 s have passed. */
-export async function emptyCgroup(mounts: CgroupMounts, path: string): Promise<void> {
-  for (let attempt = 0; attempt < 40; attempt += 1) {
-    const pids = await cgroupProcesses(mounts, path);
-    if (pids.length === 0) return;
-    for (const pid of pids) {
-      try {
-        process.kill(pid, 'SIGKILL');
-      } catch {
-        // It ended by itself.
-      }
-    }
-    await new Promise((resolve) => setTimeout(resolve, 5 * (attempt + 1)).unref());
-  }
+/**
+ * How many processes of the cgroup, or of one below it, the kernel has killed for want of memory; 0 when it is gone.
+ * Sources: kernel, Documentation/admin-guide/cgroup-v2.rst "memory.events"; cgroup-v1/memory.rst "memory.oom_control" (since 4.13).
+ */
+export async function oomKills(mounts: CgroupMounts, path: string): Promise<number> {
+  const file = mounts.version === 2 ? 'memory.events' : 'memory.oom_control';
+  const root = mounts.version === 2 ? mounts.roots[0] : rootOf(mounts, 'memory');
+  if (root === undefined) return 0;
+  const text = await readFile(join(root, path, file), 'utf8').catch(() => '');
+  return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0);
 }
 
-/** Removes a cgroup with all below it (of a container that is gone). */
-export async function removeCgroupTree(mounts: CgroupMounts, path: string): Promise<void> {
-  const remove = async (folder: string): Promise<void> => {
-    for (const entry of await readdir(folder, { withFileTypes: true }).catch(() => []))
-      if (entry.isDirectory()) await remove(join(folder, entry.name));
-    await rmdir(folder).catch(() => undefined);
-  };
-  await Promise.all(mounts.roots.map((root) => remove(join(root, path))));
+/** Where a controller of version 1 is mounted: alone, or with others as in `cpu,cpuacct`. */
+export function rootOf(mounts: CgroupMounts, controller: string): string | undefined {
+  return mounts.roots.find((root) => basename(root).split(',').includes(controller));
 }

@@ -2,8 +2,13 @@ import { join } from 'node:path';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { NetworkEngine } from '../../cni-plugins/index.ts';
+import type { StartProgram } from '../../base/reactor/index.ts';
+import type { CgroupDriver } from '../oci/cgroup-place.ts';
+import { podCgroup } from '../oci/cgroup-place.ts';
+import { removeCgroups } from '../oci/cgroup-removal.ts';
 import type { CgroupMounts } from '../oci/cgroups.ts';
-import { missingCgroups, removeCgroups } from '../oci/cgroups.ts';
+import { cgroupProcesses, missingCgroups } from '../oci/cgroups.ts';
+import { stopSlices } from '../oci/systemd-slices.ts';
 import { digest, newId, now } from '../state/identity.ts';
 import { makePodFiles, removePodFiles } from './files.ts';
 import type { NamespacePool, PodNamespace } from './namespace-pool.ts';
@@ -17,23 +22,38 @@ export function podDirIn(stateDir: string, id: string): string {
 
 /** The real effects: kernel, network engine, files below `stateDir`. */
 export function createSandboxEffects(parts: {
+  readonly startProgram: StartProgram;
   readonly stateDir: string;
   readonly kernel: Kernel;
   readonly network: NetworkEngine;
   readonly pool: NamespacePool;
   readonly cgroups: CgroupMounts;
+  readonly cgroupDriver: CgroupDriver;
   readonly handlers: ReadonlyMap<string, unknown>;
   readonly sandboxes: () => readonly SandboxRecord[];
+  /** Throws when this handler was not shown to do what a pod with a user namespace needs. */
+  readonly requireUserNamespaces: (runtimeHandler: string) => Promise<void>;
 }): SandboxEffects {
   const { stateDir, kernel, network, pool, cgroups } = parts;
+  /** Slices that hold no process and that no other pod may be about to use: ending one ends all in it. */
+  const unused = async (slices: readonly string[]): Promise<string[]> => {
+    const users = parts.sandboxes().filter((record) => record.phase === 'creating' || record.phase === 'ready');
+    const free = slices.filter((slice) => !users.some(({ cgroupParent }) => `${cgroupParent}/`.startsWith(`${slice}/`)));
+    const populated = await Promise.all(free.map(async (slice) => (await cgroupProcesses(cgroups, slice)).length > 0));
+    return free.filter((_, index) => !populated[index]);
+  };
   return {
     namespaces: {
-      claim: (plan) => {
-        const { hostname, sysctls } = plan;
+      claim: async (plan, runtimeHandler) => {
+        const { hostname, sysctls, userNamespace } = plan;
+        if (userNamespace !== undefined) {
+          await parts.requireUserNamespaces(runtimeHandler);
+          return pool.makeMapped(userNamespace, { hostname, sysctls });
+        }
         if (!plan.hostNetwork && !plan.hostIpc) return pool.claim({ hostname, sysctls });
         // A pod on the host's network has the host's name as well, so no UTS namespace of its own.
         const types: PodNamespace[] = [...(plan.hostNetwork ? [] : (['net', 'uts'] as const)), ...(plan.hostIpc ? [] : (['ipc'] as const))];
-        return types.length === 0 ? Promise.resolve(undefined) : pool.make(types, { hostname, sysctls });
+        return types.length === 0 ? undefined : pool.make(types, { hostname, sysctls });
       },
       release: (dir) => pool.release(dir),
     },
@@ -46,11 +66,13 @@ export function createSandboxEffects(parts: {
           hostNetwork: plan.hostNetwork,
           hostname: plan.hostname,
           dns: record.config.dnsConfig,
+          userNamespace: plan.userNamespace,
           kernel,
         }),
       remove: (id) => removePodFiles(podDirIn(stateDir, id), kernel),
     },
     cgroups: {
+      place: (asked, sandboxId) => podCgroup(parts.cgroupDriver, asked, sandboxId),
       owned: (path) => {
         const known = new Set(parts.sandboxes().flatMap((record) => record.ownedCgroups));
         const prefixes = path.split('/').filter((part) => part !== '');
@@ -60,7 +82,15 @@ export function createSandboxEffects(parts: {
           .map((_, index) => '/' + prefixes.slice(0, index + 1).join('/'))
           .filter((prefix) => missing.has(prefix) || known.has(prefix) || prefix === '/portcullis');
       },
-      remove: (paths) => removeCgroups(cgroups, paths),
+      remove: async (paths) => {
+        // A folder of systemd's goes by systemd alone, which would still count on it.
+        const slices = parts.cgroupDriver === 'systemd' ? paths.filter((path) => path.endsWith('.slice')) : [];
+        await stopSlices(parts.startProgram, await unused(slices));
+        await removeCgroups(
+          cgroups,
+          paths.filter((path) => !slices.includes(path)),
+        );
+      },
     },
     requireHandler: (name) => {
       if (parts.handlers.has(name)) return;

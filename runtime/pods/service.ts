@@ -14,7 +14,7 @@ import type { SandboxPlan } from './validate.ts';
 /** What a sandbox's life does to the world. Each act that finds itself done succeeds. */
 export interface SandboxEffects {
   readonly namespaces: {
-    claim(plan: SandboxPlan): Promise<string | undefined>;
+    claim(plan: SandboxPlan, runtimeHandler: string): Promise<string | undefined>;
     release(dir: string): Promise<void>;
   };
   readonly network: {
@@ -26,6 +26,8 @@ export interface SandboxEffects {
     remove(id: string): Promise<void>;
   };
   readonly cgroups: {
+    /** The pod's cgroup for what was asked as its parent. @throws PortcullisError RUNTIME_BAD_CGROUP_PARENT */
+    place(asked: string, sandboxId: string): string;
     /** Those of `path` and its parents that do not exist, or exist only because of pods of ours. */
     owned(path: string): readonly string[];
     remove(paths: readonly string[]): Promise<void>;
@@ -75,8 +77,8 @@ export function createSandboxService(parts: {
     requestDigest: string,
   ): Promise<SandboxRecord> => {
     const id = effects.newId();
-    const cgroupParent = config.linux?.cgroupParent || `/portcullis/${id}`;
-    const namespacesDir = await effects.namespaces.claim(plan);
+    const cgroupParent = effects.cgroups.place(config.linux?.cgroupParent ?? '', id);
+    const namespacesDir = await effects.namespaces.claim(plan, runtimeHandler);
     const intent: SandboxRecord = {
       id,
       name: plan.name,

@@ -33,6 +33,7 @@ type Answered =
 /** The RuntimeService calls that this version answers; the server refuses every other one by name. Semantics: cri-api 0.37 RuntimeService. */
 export function createRuntimeHandlers(parts: {
   readonly version: string;
+  readonly cgroupDriver: 'cgroupfs' | 'systemd';
   readonly sandboxes: SandboxService;
   readonly containers: ContainerService;
   readonly report: RuntimeReport;
@@ -41,7 +42,8 @@ export function createRuntimeHandlers(parts: {
   return {
     version: () => Promise.resolve({ version: '0.1.0', runtimeName: 'portcullis', runtimeVersion: parts.version, runtimeApiVersion }),
     status: ({ verbose }) => report.status(verbose),
-    runtimeConfig: () => Promise.resolve({ linux: { cgroupDriver: CgroupDriver.CGROUPFS } }),
+    runtimeConfig: () =>
+      Promise.resolve({ linux: { cgroupDriver: parts.cgroupDriver === 'systemd' ? CgroupDriver.SYSTEMD : CgroupDriver.CGROUPFS } }),
     runPodSandbox: async ({ config, runtimeHandler }) => ({ podSandboxId: (await sandboxes.run(config, runtimeHandler)).id }),
     stopPodSandbox: async ({ podSandboxId }) => {
       await sandboxes.stop(given(podSandboxId, 'pod_sandbox_id'));

@@ -61,6 +61,7 @@ export async function setStage(runtime: string): Promise<Stage> {
         ...places,
         policy: inside('policy'),
         'cni-conf-dir': inside('cni'),
+        'cgroup-driver': 'cgroupfs',
         config: inside('config.yaml'),
       }).flatMap(([name, value]) => [`--${name}`, value]),
       cgroupParent: `/portcullis-chaos-${process.pid}`,

@@ -147,7 +147,7 @@ export function sandboxEffects(world: World, life: Incarnation, scheduler: Sched
       make: (record) => life.act('pod files', () => void world.podFiles.add(record.id)),
       remove: (id) => life.act('remove pod files', () => void world.podFiles.delete(id)),
     },
-    cgroups: { owned: () => [], remove: () => Promise.resolve() },
+    cgroups: { place: (_asked, id) => `/portcullis/${id}`, owned: () => [], remove: () => Promise.resolve() },
     requireHandler: () => undefined,
     digest: (value) => JSON.stringify(value),
     newId: () => `s${(serial += 1)}`,

@@ -1,0 +1,73 @@
+import { readFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import type { StartProgram } from '../../base/reactor/index.ts';
+import type { CgroupMounts } from '../oci/cgroups.ts';
+import { runsSystemd } from '../oci/cgroup-place.ts';
+import { runCommand } from '../oci/command.ts';
+
+/** All monitors of the machine share it. It ends by itself with the last of them. */
+const scope = 'portcullis-monitors.scope';
+const slice = 'system.slice';
+const busctl = '/usr/bin/busctl';
+const manager = ['call', 'org.freedesktop.systemd1', '/org/freedesktop/systemd1', 'org.freedesktop.systemd1.Manager'];
+
+/** Takes a monitor out of the daemon's cgroup, in the background. */
+export type AdoptMonitor = (pid: number) => void;
+
+/**
+ * A monitor starts in the daemon's cgroup. Where that is a service of systemd, stopping the service may kill all that is in it, and with
+ * a monitor goes its container's exit code: there each monitor is moved to a scope of their own once its container is created.
+ * Elsewhere nobody ends the daemon by its cgroup, and nothing is done. A move that fails is logged: the monitor then stays where it is,
+ * which a unit with KillMode=process allows.
+ * Source: org.freedesktop.systemd1(5), StartTransientUnit, AttachProcessesToUnit.
+ * @param ownCgroups the text of /proc/self/cgroup
+ */
+export function openMonitorScope(parts: {
+  readonly startProgram: StartProgram;
+  readonly mounts: CgroupMounts;
+  readonly log: Logger;
+  readonly ownCgroups?: string;
+}): AdoptMonitor {
+  const { startProgram, mounts, log } = parts;
+  if (!runsSystemd() || !isService(parts.ownCgroups ?? readFileSync('/proc/self/cgroup', 'utf8'))) return () => undefined;
+  const call = async (...args: string[]): Promise<void> => {
+    const { exitCode, stderr } = await runCommand(startProgram, busctl, [...manager, ...args]);
+    if (exitCode !== 0) throw new Error(stderr.trim());
+  };
+  const attach = (pid: number): Promise<void> =>
+    // Version 2 has one folder, which systemd has handed over; in version 1 systemd itself knows in which hierarchies it counts.
+    mounts.version === 2
+      ? writeFile(join(mounts.roots[0] ?? '', slice, scope, 'cgroup.procs'), String(pid), { flag: 'r+' })
+      : call('AttachProcessesToUnit', 'ssau', scope, '', '1', String(pid));
+  const open = (pid: number): Promise<void> =>
+    call(
+      ...['StartTransientUnit', 'ssa(sv)a(sa(sv))', scope, 'fail'],
+      ...['5', 'PIDs', 'au', '1', String(pid), 'Slice', 's', slice, 'Delegate', 'b', 'true'],
+      ...['CollectMode', 's', 'inactive-or-failed', 'Description', 's', 'Monitors of Portcullis containers', '0'],
+    );
+  const adopt = async (pid: number): Promise<void> => {
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        return await attach(pid).catch(() => open(pid));
+      } catch (cause) {
+        // The scope is just being opened or is just ending.
+        if (attempt === 10) throw cause;
+        await new Promise((resolve) => setTimeout(resolve, 20 * (attempt + 1)).unref());
+      }
+    }
+  };
+  let last: Promise<void> = Promise.resolve();
+  return (pid) => {
+    last = last
+      .then(() => adopt(pid))
+      .catch((cause: unknown) => log.warn({ pid, cause: reasonOf(cause) }, 'a monitor stays in the cgroup of the daemon’s service'));
+  };
+}
+
+/** Whether the cgroup that systemd knows us by is a service, or lies in one (proc_pid_cgroup: `ID:CONTROLLERS:PATH`). */
+export function isService(ownCgroups: string): boolean {
+  return ownCgroups.split('\n').some((line) => /^(0:|\d+:name=systemd):.*\.service(\/|$)/.test(line));
+}

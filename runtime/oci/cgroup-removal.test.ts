@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { emptyCgroup, removeCgroups, removeCgroupTree } from './cgroup-removal.ts';
+import { cgroupProcesses, missingCgroups, readCgroupMounts, rootOf } from './cgroups.ts';
+
+const mounts = readCgroupMounts();
+const own = `/portcullis-removal-${process.pid}`;
+const freezer = mounts.version === 2 ? mounts.roots[0] : rootOf(mounts, 'freezer');
+const skip = freezer === undefined ? 'no hierarchy that freezes here' : false;
+
+/** Starts processes that fork without end, one generation at a time, in a cgroup below ours. */
+async function fill(name: string): Promise<string> {
+  const path = `${own}/${name}`;
+  for (const root of mounts.roots) mkdirSync(join(root, path, 'below'), { recursive: true });
+  const procs = [path, `${path}/below`].map((folder) => join(freezer ?? '', folder, 'cgroup.procs'));
+  for (const file of procs) {
+    const child = spawn('sh', ['-c', `echo 0 > ${file}; echo in; while :; do sleep 60; done & while :; do sleep 0.05; done`], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+      detached: true,
+    });
+    await new Promise((resolve) => child.stdout.once('data', resolve));
+    child.stdout.destroy();
+    child.unref();
+  }
+  return path;
+}
+
+before(() => mounts.roots.forEach((root) => mkdirSync(join(root, own), { recursive: true })));
+after(async () => {
+  await emptyCgroup(mounts, own);
+  await removeCgroupTree(mounts, own);
+  assert.deepEqual(missingCgroups(mounts, own), [own]);
+});
+
+test('everything in a cgroup and below it is killed, and the tree removed', { skip }, async () => {
+  const path = await fill('busy');
+  assert.ok((await cgroupProcesses(mounts, path)).length >= 4);
+  await emptyCgroup(mounts, path);
+  assert.deepEqual(await cgroupProcesses(mounts, path), []);
+  await removeCgroupTree(mounts, path);
+  for (const root of mounts.roots) assert.equal(existsSync(join(root, path)), false);
+});
+
+test('processes that were frozen are killed as well', { skip }, async () => {
+  const path = await fill('frozen');
+  const [name, value] = mounts.version === 2 ? ['cgroup.freeze', '1'] : ['freezer.state', 'FROZEN'];
+  writeFileSync(join(freezer ?? '', path, name), value);
+  await emptyCgroup(mounts, path);
+  assert.deepEqual(await cgroupProcesses(mounts, path), []);
+  await removeCgroupTree(mounts, path);
+});
+
+test('a cgroup in use is not removed, nor one that holds another', { skip }, async () => {
+  const path = await fill('used');
+  await removeCgroups(mounts, [path, own]);
+  assert.ok(existsSync(join(freezer ?? '', path)));
+  assert.notEqual(readFileSync(join(freezer ?? '', path, 'cgroup.procs'), 'utf8'), '');
+  await emptyCgroup(mounts, path);
+  await removeCgroups(mounts, [`${path}/below`, path]);
+  assert.equal(existsSync(join(freezer ?? '', path)), false);
+});

@@ -1,0 +1,66 @@
+import { readdir, rmdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { CgroupMounts } from './cgroups.ts';
+import { cgroupProcesses, rootOf } from './cgroups.ts';
+
+/** Removes empty cgroups, deepest first, in every hierarchy. One that is in use or gone is passed over. */
+export async function removeCgroups(mounts: CgroupMounts, paths: readonly string[]): Promise<void> {
+  for (const path of [...paths].sort((a, b) => b.length - a.length)) {
+    await Promise.all(mounts.roots.map((root) => rmdir(join(root, path)).catch(() => undefined)));
+  }
+}
+
+/** Removes a cgroup with all below it (of a container that is gone). */
+export async function removeCgroupTree(mounts: CgroupMounts, path: string): Promise<void> {
+  const remove = async (folder: string): Promise<void> => {
+    for (const entry of await readdir(folder, { withFileTypes: true }).catch(() => []))
+      if (entry.isDirectory()) await remove(join(folder, entry.name));
+    await rmdir(folder).catch(() => undefined);
+  };
+  await Promise.all(mounts.roots.map((root) => remove(join(root, path))));
+}
+
+/**
+ * Kills everything in a cgroup and below it, frozen or not, until it is empty or 2 s have passed. The kernel kills a whole tree at once where it
+ * can (version 2, Linux 5.14: cgroup.kill); elsewhere the tree is frozen first, so that nothing forks ahead of the signals.
+ * Source: kernel, Documentation/admin-guide/cgroup-v2.rst "cgroup.kill", "cgroup.freeze"; cgroup-v1/freezer-subsystem.rst.
+ */
+export async function emptyCgroup(mounts: CgroupMounts, path: string): Promise<void> {
+  for (let attempt = 0; attempt < 40; attempt += 1) {
+    if ((await cgroupProcesses(mounts, path)).length === 0) return;
+    if (!(await killTree(mounts, path))) await freezeAndSignal(mounts, path);
+    await new Promise((resolve) => setTimeout(resolve, 5 * (attempt + 1)).unref());
+  }
+}
+
+async function killTree(mounts: CgroupMounts, path: string): Promise<boolean> {
+  return mounts.version === 2 && (await write(join(mounts.roots[0] ?? '', path, 'cgroup.kill'), '1'));
+}
+
+async function freezeAndSignal(mounts: CgroupMounts, path: string): Promise<void> {
+  const [file, freeze, thaw] =
+    mounts.version === 2
+      ? [join(mounts.roots[0] ?? '', path, 'cgroup.freeze'), '1', '0']
+      : [join(rootOf(mounts, 'freezer') ?? '', path, 'freezer.state'), 'FROZEN', 'THAWED'];
+  await write(file, freeze);
+  try {
+    for (const pid of await cgroupProcesses(mounts, path)) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // It ended by itself.
+      }
+    }
+  } finally {
+    // A frozen process of version 1 takes its signal when it is let go.
+    await write(file, thaw);
+  }
+}
+
+/** Whether the file was there and took the value. Never makes one. */
+function write(file: string, value: string): Promise<boolean> {
+  return writeFile(file, value, { flag: 'r+' }).then(
+    () => true,
+    () => false,
+  );
+}
