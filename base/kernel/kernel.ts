@@ -34,6 +34,8 @@ export interface Kernel {
   configureNamespaces(input: PinnedNamespaces): Promise<void>;
   /** Lets pinned namespaces go and removes the folder; absent is a success. */
   unpinNamespaces(dir: string): Promise<void>;
+  /** Texts of `/proc/net/<name>` as pinned network namespaces see it, one a pin; undefined where it can not be opened. Give few at once: others wait. */
+  readNetFiles(pins: readonly string[], name: string): Promise<(string | undefined)[]>;
   /** Waits for calls under way and ends the Workers. Without it they do not keep the process alive. */
   close(): Promise<void>;
 }
@@ -66,6 +68,7 @@ export async function startKernelWorker(): Promise<Kernel> {
     pinNamespacesOf: (...values) => namespaces.call('pinNamespacesOf', ...values),
     configureNamespaces: (input) => namespaces.call('configureNamespaces', input),
     unpinNamespaces: (dir) => namespaces.call('unpinNamespaces', dir),
+    readNetFiles: (...values) => namespaces.call('readNetFiles', ...values),
     async close() {
       await Promise.all([mounts.close(), namespaces.close(), files.close()]);
     },
