@@ -12,6 +12,7 @@ import { createNetworkEngine } from '../cni-plugins/index.ts';
 import { detectKernel } from '../entitlements/index.ts';
 import { hostPlatform } from '../trust/index.ts';
 import type { DaemonConfig } from './config/types.ts';
+import { createCdiRegistry } from './containers/cdi/registry.ts';
 import { bundleIn, createContainerEffects } from './containers/effects.ts';
 import { createConfinement } from './containers/confinement.ts';
 import type { ContainerRecord } from './containers/record.ts';
@@ -32,6 +33,7 @@ import type { RuntimeHandler } from './oci/runtime-handler.ts';
 import { openPolicy } from './policy-watch.ts';
 import { createSandboxEffects, podDirIn } from './pods/effects.ts';
 import { removePodFiles } from './pods/files.ts';
+import { createInfraProcesses } from './pods/infra/process.ts';
 import { openNamespacePool } from './pods/namespace-pool.ts';
 import type { SandboxRecord } from './pods/record.ts';
 import { createSandboxService } from './pods/service.ts';
@@ -115,6 +117,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
   const containers = createContainerService({
     records: containerRecords,
     requireSandbox: (id) => sandboxes.require(id),
+    shareProcesses: (record) => sandboxes.shareProcesses(record),
     lock,
     log,
     effects: createContainerEffects({
@@ -135,7 +138,11 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       cgroupDriver: driver,
       adoptMonitor: openMonitorScope({ startProgram, mounts: cgroups, log }),
       sandbox: (id) => sandboxRecords.get(id),
+      container: containerRecords.find,
       oomScoreFloor: oomScoreFloor(),
+      kubeletRoot: config.kubeletRoot,
+      cdi: createCdiRegistry(config.cdi.specDirs),
+      devicesOwnedByUser: config.devices.ownedByUser,
     }),
   });
   const sandboxes = createSandboxService({
@@ -152,6 +159,15 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       cgroups,
       cgroupDriver: driver,
       handlers,
+      infra: createInfraProcesses({
+        stateDir: config.state,
+        startProgram,
+        reactor,
+        handlers,
+        cgroups,
+        oomScoreFloor: oomScoreFloor(),
+        apparmorProfile: () => Promise.resolve(undefined),
+      }),
       sandboxes: sandboxRecords.list,
     }),
   });
@@ -178,7 +194,11 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       kernel.removeTree(bundleIn(config.state, id)),
     ),
     ...[...new Set(handlers.values())].map((handler) =>
-      sweep(handler.stateDir, new Set(containerRecords.list().map((record) => record.id)), (id) => handler.delete(id)),
+      sweep(
+        handler.stateDir,
+        new Set([...containerRecords.list(), ...sandboxRecords.list().filter((record) => record.infra !== undefined)].map(({ id }) => id)),
+        (id) => handler.delete(id),
+      ),
     ),
   ]);
 
@@ -223,6 +243,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       events.close();
       await server.close();
       containers.close();
+      sandboxes.close();
       exits.close();
       await pool.close();
       await network.close({ removeAll: true });

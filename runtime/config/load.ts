@@ -86,11 +86,13 @@ function checkFlagged(value: Record<string, unknown>): string[] {
 function absolutePaths(value: Readonly<Record<string, unknown>>, folder: string): Record<string, unknown> {
   const absolute = (path: unknown): unknown => (typeof path === 'string' && !isAbsolute(path) ? resolve(folder, path) : path);
   const changed = structuredClone(value) as Record<string, unknown>;
-  for (const key of ['socket', 'root', 'state']) if (key in changed) changed[key] = absolute(changed[key]);
+  for (const key of ['socket', 'root', 'state', 'kubeletRoot']) if (key in changed) changed[key] = absolute(changed[key]);
   if (Array.isArray(changed.policy)) changed.policy = changed.policy.map(absolute);
   const cni = changed.cni as { confDir?: unknown; binDirs?: unknown } | undefined;
   if (cni?.confDir !== undefined) cni.confDir = absolute(cni.confDir);
   if (Array.isArray(cni?.binDirs)) cni.binDirs = cni.binDirs.map(absolute);
+  const cdi = changed.cdi as { specDirs?: unknown } | undefined;
+  if (Array.isArray(cdi?.specDirs)) cdi.specDirs = cdi.specDirs.map(absolute);
   for (const handler of Object.values((changed.runtimes ?? {}) as Record<string, { path: unknown }>)) handler.path = absolute(handler.path);
   return changed;
 }

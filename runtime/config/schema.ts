@@ -1,4 +1,5 @@
 import type { JsonSchema } from '../../base/schema/index.ts';
+import { sizePattern } from './bytes.ts';
 
 /** The part of JSON Schema that the configuration uses; `default` is the effective value when neither file nor flag gives one. */
 export interface ConfigSchema extends JsonSchema {
@@ -11,6 +12,7 @@ export interface ConfigSchema extends JsonSchema {
 export const defaultConfigFile = '/etc/portcullis/config.yaml';
 
 const path = { type: 'string', minLength: 1, maxLength: 4096 } as const;
+const size = { type: 'string', pattern: sizePattern } as const;
 const host = '^(\\[[0-9A-Fa-f:]+\\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)(:[0-9]{1,5})?$';
 const ids = { type: 'array', items: { type: 'integer', minimum: 0, maximum: 4_294_967_294 }, uniqueItems: true, default: [] } as const;
 
@@ -140,6 +142,81 @@ export const configSchema: ConfigSchema = {
       maximum: 64,
       description: 'How many sets of pinned namespaces are kept ready for the next pods; 0 makes each when it is asked for.',
       default: 4,
+    },
+    kubeletRoot: {
+      ...path,
+      description:
+        'The folder of the kubelet. What it keeps for a pod below `pods/UID` is that pod’s own; a mount of any other path of the host needs a ceiling that holds `host.paths`.',
+      default: '/var/lib/kubelet',
+    },
+    cdi: {
+      type: 'object',
+      description: 'The Container Device Interface: devices that a driver describes in files.',
+      additionalProperties: false,
+      properties: {
+        specDirs: {
+          type: 'array',
+          description: 'Folders of CDI specs, the most important last. Only files that nobody but root can change count.',
+          items: path,
+          uniqueItems: true,
+          default: ['/etc/cdi', '/var/run/cdi'],
+        },
+      },
+    },
+    devices: {
+      type: 'object',
+      description: 'Devices of the host in containers.',
+      additionalProperties: false,
+      properties: {
+        ownedByUser: {
+          type: 'boolean',
+          description:
+            'Give devices that a container asks for to its run_as_user and run_as_group, instead of leaving the owner of the host.',
+          default: false,
+        },
+      },
+    },
+    shm: {
+      type: 'object',
+      description: 'The /dev/shm that the containers of a pod share.',
+      additionalProperties: false,
+      properties: {
+        size: { ...size, description: 'Its size, such as `64Mi`. What is in it counts as memory of the pod.', default: '64Mi' },
+        limit: { ...size, description: 'What a pod may ask for by the annotation `portcullis.dev/shm-size`.', default: '1Gi' },
+      },
+    },
+    logs: {
+      type: 'object',
+      description: 'Rotation of container logs where no kubelet rotates them.',
+      additionalProperties: false,
+      properties: {
+        maxSize: {
+          ...size,
+          description:
+            'A log that has grown beyond this is set aside and a new one begun; looked at every ten seconds. 0: never, the kubelet does it.',
+          default: '0',
+        },
+        maxFiles: {
+          type: 'integer',
+          minimum: 2,
+          maximum: 1000,
+          description: 'How many files of one container’s log are kept, the current one included. The oldest is removed.',
+          default: 5,
+        },
+      },
+    },
+    writableLayer: {
+      type: 'object',
+      description: 'What containers write into their root file system.',
+      additionalProperties: false,
+      properties: {
+        size: {
+          ...size,
+          description:
+            'How much each container may write, such as `10Gi`; a pod may ask for less by the annotation `portcullis.dev/rootfs-size`. 0: no limit but the pod’s. Needs project quotas on the file system of `root`; without them Status says that the limit does not hold.',
+          default: '0',
+        },
+      },
     },
     strict: {
       type: 'boolean',

@@ -36,6 +36,18 @@ export interface DaemonConfig {
   readonly cgroupDriver: 'auto' | 'cgroupfs' | 'systemd';
   /** How many sets of pinned namespaces are kept ready for the next pods. */
   readonly namespacePool: number;
+  /** What a kubelet keeps for a pod is below `pods/UID` here. */
+  readonly kubeletRoot: string;
+  /** Folders of CDI specs, the most important last. */
+  readonly cdi: { readonly specDirs: readonly string[] };
+  /** Whether asked devices belong to the user that runs. */
+  readonly devices: { readonly ownedByUser: boolean };
+  /** Sizes as written: `64Mi`. `limit` bounds what a pod may ask for. */
+  readonly shm: { readonly size: string; readonly limit: string };
+  /** `maxSize` as written; `0` leaves rotation to the kubelet. */
+  readonly logs: { readonly maxSize: string; readonly maxFiles: number };
+  /** As written; `0` is no limit. */
+  readonly writableLayer: { readonly size: string };
   /** Refuses parts with known open vulnerabilities instead of running them behind checks. */
   readonly strict: boolean;
   readonly logLevel: LogLevel;

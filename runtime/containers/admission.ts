@@ -4,10 +4,14 @@ import type { ContainerConfig } from '../cri/contract/contract.types.ts';
 import type { ImageRecord, ImageStore } from '../images/types.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import type { Admission } from './container-effects.ts';
+import { admitVolumes } from './image-volumes.ts';
+import type { AdmittedVolume } from './image-volumes.ts';
 
 export interface AdmittedImage {
   readonly image: ImageRecord;
   readonly verdict: Verdict;
+  /** Images that are mounted as volumes. */
+  readonly volumes: readonly AdmittedVolume[];
 }
 
 /**
@@ -30,10 +34,11 @@ export async function admitForRun(images: ImageStore, config: ContainerConfig, s
   }
   const namespace = sandbox.config.metadata?.namespace ?? '';
   const verdict = await images.decideForRun({ image, userSpecified: config.image?.userSpecifiedImage ?? '', namespace });
+  const volumes = await admitVolumes(images, config, sandbox);
   return {
     imageId: image.id,
     imageRef: image.repoDigests[0] ?? image.id,
     verdictId: verdict.id,
-    token: { image, verdict } satisfies AdmittedImage,
+    token: { image, verdict, volumes } satisfies AdmittedImage,
   };
 }

@@ -1,7 +1,5 @@
 import { mkdir, writeFile } from 'node:fs/promises';
-import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import { NamespaceMode } from '../cri/contract/contract.types.ts';
 import { podFilesIn } from '../pods/files.ts';
 import type { ImageStore } from '../images/types.ts';
 import type { ContainerCgroup } from '../oci/cgroup-place.ts';
@@ -14,8 +12,15 @@ import type { SandboxRecord } from '../pods/record.ts';
 import { planSandbox } from '../pods/validate.ts';
 import type { AdmittedImage } from './admission.ts';
 import type { Confinement } from './confinement.ts';
-import { allHostDevices, askedDevices } from './host-devices.ts';
+import { withEdits } from './cdi/edits.ts';
+import type { CdiRegistry } from './cdi/registry.ts';
+import { declaredVolumes } from './declared-volumes.ts';
+import { allHostDevices, ownedBy, withAllHostDevices } from './host-devices.ts';
+import { hostRequest } from './host-request.ts';
+import { mountVolumes } from './image-volumes.ts';
+import { checkPropagation, makeMissing } from './mount-sources.ts';
 import { argumentsOf, environmentOf, workingDirOf } from './process-of.ts';
+import type { PidNamespace } from './pid-namespace.ts';
 import type { ContainerRecord } from './record.ts';
 import type { Prepared } from './container-effects.ts';
 import { signalNumber, stopSignalOf } from './stop-signal.ts';
@@ -24,7 +29,10 @@ import { resolveUser } from './user.ts';
 /** The one choke point for specs: confines, mounts the root file system, writes `config.json`. */
 export async function writeBundle(input: {
   readonly stateDir: string;
-  readonly images: Pick<ImageStore, 'mountRootfs'>;
+  readonly images: Pick<ImageStore, 'mountRootfs' | 'mountVolume'>;
+  readonly kubeletRoot: string;
+  readonly cdi: CdiRegistry;
+  readonly devicesOwnedByUser: boolean;
   readonly confinement: Confinement;
   readonly oomScoreFloor: number;
   /** Whether cgroups count huge pages. */
@@ -35,6 +43,7 @@ export async function writeBundle(input: {
   readonly handler: RuntimeHandler;
   readonly bundle: string;
   readonly cgroup: ContainerCgroup;
+  readonly pidNamespace: PidNamespace;
 }): Promise<Prepared> {
   const { record, sandbox, admitted, handler, bundle } = input;
   const { config } = record;
@@ -43,11 +52,27 @@ export async function writeBundle(input: {
   const security = config.linux?.securityContext;
   const stopSignal = stopSignalOf(config.stopSignal, image.stopSignal);
   signalNumber(stopSignal);
-  const settings = await input.confinement.confine({ config, sandbox, ceilings: admitted.verdict.ceilings, runtime: handler.kind });
+  const host = await hostRequest({ config, sandbox, kubeletRoot: input.kubeletRoot, cdi: input.cdi });
+  const settings = await input.confinement.confine({
+    config,
+    sandbox,
+    ceilings: admitted.verdict.ceilings,
+    runtime: handler.kind,
+    access: host.access,
+    sharesHostPids: input.pidNamespace.isHost,
+  });
   const process = { args: argumentsOf(config, image), env: environmentOf(config, image, plan.hostname), cwd: workingDirOf(config, image) };
   const rootfs = await input.images.mountRootfs(record.id, admitted.image);
   const user = resolveUser(rootfs.path, image.user, security);
-  await Promise.all([mkdir(bundle, { recursive: true, mode: 0o700 }), makeHostPaths(config.mounts.map((mount) => mount.hostPath))]);
+  const [volumes] = await Promise.all([
+    mountVolumes(input.images, record.id, admitted.volumes),
+    mkdir(bundle, { recursive: true, mode: 0o700 }),
+    makeMissing(host.sources).then(() => checkPropagation(host.sources)),
+  ]);
+  const mounts = [...host.sources.map(({ mount, path }) => ({ ...mount, hostPath: path })), ...volumes];
+  const declared = declaredVolumes(rootfs.path, image.volumes, new Set(mounts.map((mount) => mount.containerPath)));
+  const asked = input.devicesOwnedByUser ? ownedBy(host.devices, user) : host.devices;
+  const devices = settings.hostDevices ? withAllHostDevices(await allHostDevices(), asked) : asked;
   const pins = sandbox.namespacesDir;
   const spec = generateSpec({
     rootfs: rootfs.path,
@@ -57,16 +82,17 @@ export async function writeBundle(input: {
     terminal: config.tty,
     settings,
     runtime: handler.kind,
-    mounts: config.mounts,
-    devices: settings.hostDevices ? allHostDevices() : askedDevices(config.devices),
+    mounts: [...declared, ...mounts],
+    devices,
     resources: withoutIdleHugepageLimits(config.linux?.resources, input.hugepages),
     cgroupsPath: input.cgroup.specPath,
     podFiles: podFilesIn(podDirIn(input.stateDir, sandbox.id)),
     namespaces: {
       ...(!plan.hostNetwork && pins !== undefined && { network: join(pins, 'net'), uts: join(pins, 'uts') }),
       ...(!plan.hostIpc && pins !== undefined && { ipc: join(pins, 'ipc') }),
+      ...(input.pidNamespace.path !== undefined && { pid: input.pidNamespace.path }),
     },
-    hostPid: security?.namespaceOptions?.pid === NamespaceMode.NODE,
+    hostPid: input.pidNamespace.isHost,
     oomScoreFloor: input.oomScoreFloor,
     // None of the image's or the pod's reach the runtime: crun and runc act on some.
     annotations: {
@@ -75,7 +101,9 @@ export async function writeBundle(input: {
       ...(input.cgroup.systemd && systemdAnnotations),
     },
   });
-  await writeFile(join(bundle, 'config.json'), serialiseSpec(spec), { mode: 0o600 });
+  await writeFile(join(bundle, 'config.json'), serialiseSpec(host.edits === undefined ? spec : withEdits(spec, host.edits)), {
+    mode: 0o600,
+  });
   const { uid, gid, additionalGids } = user;
   return {
     settingsDigest: settings.digest,
@@ -84,12 +112,4 @@ export async function writeBundle(input: {
     user: { uid, gid, additionalGids },
     stopSignal,
   };
-}
-
-/** A host path that is not there is made as a folder, as kubelets and other runtimes expect. */
-async function makeHostPaths(paths: readonly string[]): Promise<void> {
-  for (const path of paths) {
-    if (path.startsWith('/') && statSync(path, { throwIfNoEntry: false }) === undefined)
-      await mkdir(path, { recursive: true, mode: 0o755 });
-  }
 }

@@ -13,26 +13,29 @@ const config = { metadata: { name: 'main', attempt: 0 }, devices: [], CDIDevices
 function sandbox(part: { sysctls?: Record<string, string>; annotations?: Record<string, string> } = {}): SandboxRecord {
   return { config: { annotations: part.annotations ?? {}, linux: { sysctls: part.sysctls ?? {} } } } as unknown as SandboxRecord;
 }
+const access = { devices: [], cdi: [], paths: [], sharedPaths: [] };
 const baseline = [{ rule: 'policy.yaml:1', ceiling: 'baseline' }];
 
 test('a verdict without a ceiling is refused, not taken as "no bound"', async () => {
-  await assert.rejects(confinement.confine({ config, sandbox: sandbox(), ceilings: [], runtime: 'crun' }), { code: 'RUNTIME_NO_CEILING' });
+  await assert.rejects(confinement.confine({ config, sandbox: sandbox(), ceilings: [], runtime: 'crun', access, sharesHostPids: false }), {
+    code: 'RUNTIME_NO_CEILING',
+  });
 });
 
 test('a ceiling or a profile that nobody defines is refused by name', async () => {
   const unknown = [{ rule: 'policy.yaml:1', ceiling: 'nope' }];
-  await assert.rejects(confinement.confine({ config, sandbox: sandbox(), ceilings: unknown, runtime: 'crun' }), {
+  await assert.rejects(confinement.confine({ config, sandbox: sandbox(), ceilings: unknown, runtime: 'crun', access, sharesHostPids: false }), {
     code: 'RUNTIME_UNKNOWN_PROFILE',
   });
   const named = sandbox({ annotations: { 'portcullis.dev/profile.main': 'nope' } });
-  await assert.rejects(confinement.confine({ config, sandbox: named, ceilings: baseline, runtime: 'crun' }), {
+  await assert.rejects(confinement.confine({ config, sandbox: named, ceilings: baseline, runtime: 'crun', access, sharesHostPids: false }), {
     code: 'RUNTIME_UNKNOWN_PROFILE',
   });
 });
 
 test('sysctls of the pod are bounded by the ceiling: safe ones pass, others do not, however they are written', async () => {
   const confine = (name: string) =>
-    confinement.confine({ config, sandbox: sandbox({ sysctls: { [name]: '1' } }), ceilings: baseline, runtime: 'crun' });
+    confinement.confine({ config, sandbox: sandbox({ sysctls: { [name]: '1' } }), ceilings: baseline, runtime: 'crun', access, sharesHostPids: false });
   await confine('net.ipv4.tcp_syncookies');
   await assert.rejects(confine('kernel.msgmax'), { code: 'ENTITLEMENTS_CEILING_EXCEEDED' });
   await assert.rejects(confine('kernel/msgmax'), { code: 'ENTITLEMENTS_CEILING_EXCEEDED' });

@@ -6,6 +6,8 @@ import type { CeilingDemand } from '../../trust/index.ts';
 import { NamespaceMode, ProfileType } from '../cri/contract/contract.types.ts';
 import type { ContainerConfig } from '../cri/contract/contract.types.ts';
 import type { SandboxRecord } from '../pods/record.ts';
+import { boundHostAccess } from './host-access.ts';
+import type { HostAccess } from './host-access.ts';
 import { seccompRequest } from './seccomp-request.ts';
 
 export interface Confinement {
@@ -18,6 +20,10 @@ export interface Confinement {
     readonly sandbox: SandboxRecord;
     readonly ceilings: readonly CeilingDemand[];
     readonly runtime: string;
+    /** What it asks of the host, looked up. */
+    readonly access: HostAccess;
+    /** The PID namespace that it joins is the host's, whatever it is asked through. */
+    readonly sharesHostPids: boolean;
   }): Promise<Settings>;
 }
 
@@ -30,7 +36,7 @@ export function createConfinement(parts: {
 }): Confinement {
   const own = boundingCapabilities();
   return {
-    confine: async ({ config, sandbox, ceilings, runtime }) => {
+    confine: async ({ config, sandbox, ceilings, runtime, access, sharesHostPids }) => {
       const security = config.linux?.securityContext;
       const options = security?.namespaceOptions;
       const pod = sandbox.config.linux?.securityContext?.namespaceOptions;
@@ -50,14 +56,14 @@ export function createConfinement(parts: {
         ...(security !== undefined && security.readonlyPaths.length > 0 && { readonlyPaths: security.readonlyPaths }),
         readonlyRootfs: security?.readonlyRootfs ?? false,
         hostNetwork: pod?.network === NamespaceMode.NODE,
-        hostPid: options?.pid === NamespaceMode.NODE,
+        hostPid: sharesHostPids,
         hostIpc: pod?.ipc === NamespaceMode.NODE,
         boundingCapabilities: own,
         ...(profile !== undefined && { profile }),
       });
       const bounds = ceilings.map((demand) => ceilingOf(profiles, demand));
       if (bounds.length === 0) throw unbounded(config);
-      if (config.devices.length > 0) refuseDevices(config, bounds);
+      boundHostAccess(access, bounds);
       const { effective } = bound({ asked, explicit, ceilings: bounds });
       // A sandbox has no image and so no ceiling: what the pod itself asked is bounded by its first container, and by each.
       boundPod(
@@ -115,27 +121,11 @@ function unbounded(config: ContainerConfig): PortcullisError {
   });
 }
 
-function refuseDevices(config: ContainerConfig, ceilings: readonly Ceiling[]): void {
-  const lacking = ceilings.filter((ceiling) => !ceiling.profile.hostDevices).map((ceiling) => ceiling.name);
-  if (lacking.length === 0) return;
-  throw new PortcullisError({
-    code: 'RUNTIME_DEVICE_NOT_GRANTED',
-    kind: 'denied',
-    attempted: 'add host device',
-    on: config.devices.map((device) => device.hostPath).join(', '),
-    why: `the ceiling ${lacking.join(', ')} does not hold devices of the host`,
-    fix: 'take the device out of the container, or let the policy rule that admits this image name a ceiling that holds it',
-  });
-}
-
 /** What this version can not enforce is refused by name, never passed over. */
 function refuseUnsupported(config: ContainerConfig): void {
   const security = config.linux?.securityContext;
   const options = security?.namespaceOptions;
   const asked: [boolean, string][] = [
-    // Without the message nothing is asked: a container then has a PID namespace of its own.
-    [options !== undefined && options.pid === NamespaceMode.POD, 'a PID namespace shared by the pod (namespace_options.pid: POD)'],
-    [options?.pid === NamespaceMode.TARGET, "another container's PID namespace (namespace_options.pid: TARGET)"],
     [options?.usernsOptions?.mode === NamespaceMode.POD, 'a user namespace'],
     [isAppArmor(security?.apparmor?.profileType, security?.apparmorProfile ?? ''), 'an AppArmor profile'],
     [
@@ -147,7 +137,6 @@ function refuseUnsupported(config: ContainerConfig): void {
       ].some((part) => (part ?? '') !== ''),
       'an SELinux label',
     ],
-    [config.CDIDevices.length > 0, 'CDI devices'],
   ];
   const what = asked.filter(([is]) => is).map(([, name]) => name);
   if (what.length === 0) return;

@@ -9,7 +9,6 @@ import { sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import type { NetworkEngine } from '../../cni-plugins/index.ts';
-import { NamespaceMode } from '../cri/contract/contract.types.ts';
 import type { ImageStore } from '../images/types.ts';
 import { createMonitored } from '../monitor/conmon.ts';
 import type { MonitorFolders } from '../monitor/conmon.ts';
@@ -29,6 +28,7 @@ import type { OciSpec } from '../oci/spec.types.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import { digest, newId, now } from '../state/identity.ts';
 import { writeBundle } from './bundle.ts';
+import type { CdiRegistry } from './cdi/registry.ts';
 import type { Confinement } from './confinement.ts';
 import { admitForRun } from './admission.ts';
 import type { AdmittedImage } from './admission.ts';
@@ -36,6 +36,8 @@ import { linkClassFor } from './link-class.ts';
 import { containerLogPath } from './log-path.ts';
 import type { ContainerRecord } from './record.ts';
 import type { ContainerEffects } from './container-effects.ts';
+import type { PidNamespace } from './pid-namespace.ts';
+import { openPidNamespace, sharesPids } from './pid-namespace.ts';
 import { signalNumber } from './stop-signal.ts';
 
 export interface EffectParts {
@@ -54,7 +56,13 @@ export interface EffectParts {
   readonly cgroupDriver: CgroupDriver;
   readonly adoptMonitor: AdoptMonitor;
   readonly sandbox: (id: string) => SandboxRecord | undefined;
+  /** By id or unambiguous prefix. */
+  readonly container: (idOrPrefix: string) => ContainerRecord | undefined;
   readonly oomScoreFloor: number;
+  readonly kubeletRoot: string;
+  readonly cdi: CdiRegistry;
+  /** Whether asked devices belong to the user that runs. */
+  readonly devicesOwnedByUser: boolean;
 }
 
 /** Folder of one container: bundle, pid files, attach socket. */
@@ -84,20 +92,31 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
   const placeOf = (record: ContainerRecord): ContainerCgroup =>
     containerCgroup(parts.sandbox(record.sandboxId)?.cgroupParent ?? podCgroup(parts.cgroupDriver, '', record.sandboxId), record.id);
   const cgroupOf = (record: ContainerRecord): string => placeOf(record).path;
+  // From the preparation of a container until the runtime has joined them; `destroy` follows whatever fails in between.
+  const openNamespaces = new Map<string, PidNamespace>();
+  const closeNamespace = (id: string): void => {
+    openNamespaces.get(id)?.close();
+    openNamespaces.delete(id);
+  };
 
   return {
     admit: (config, sandbox) => admitForRun(images, config, sandbox),
-    prepare: (record, sandbox, admission) =>
-      writeBundle({
+    prepare: (record, sandbox, admission) => {
+      const handler = handlerOf(record);
+      const pidNamespace = openPidNamespace({ config: record.config, sandbox, handler, find: parts.container });
+      openNamespaces.set(record.id, pidNamespace);
+      return writeBundle({
         ...parts,
         record,
         sandbox,
         admitted: admission.token as AdmittedImage,
-        handler: handlerOf(record),
+        handler,
         bundle: bundle(record.id),
         cgroup: placeOf(record),
         hugepages,
-      }),
+        pidNamespace,
+      });
+    },
     create: async (record) => {
       if (record.logPath !== '') await mkdir(dirname(record.logPath), { recursive: true, mode: 0o755 });
       const { config } = record;
@@ -115,6 +134,7 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
           systemdCgroup: placeOf(record).systemd,
         }),
       );
+      closeNamespace(record.id);
       parts.adoptMonitor(made.monitor.pid);
       return made;
     },
@@ -124,12 +144,13 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
     start: (record) => slots(() => handlerOf(record).start(record.id)),
     isStarted: async (record) => (await handlerOf(record).observe(record.id)) === 'running',
     kill: (record, signal) => signalProcess(record.init, signalNumber(signal)),
-    heeds: (record, signal) => sharesHostPids(record) || catches(record.init, signalNumber(signal)),
+    heeds: (record, signal) => sharesPids(record.config) || catches(record.init, signalNumber(signal)),
     killLeftovers: async (record) => {
       // With a PID namespace of its own the kernel has killed them with the first process.
-      if (sharesHostPids(record)) await emptyCgroup(cgroups, cgroupOf(record));
+      if (sharesPids(record.config)) await emptyCgroup(cgroups, cgroupOf(record));
     },
     destroy: async (record) => {
+      closeNamespace(record.id);
       await killMonitorOf(record);
       const handler = handlers.get(record.runtimeHandler);
       await handler?.delete(record.id);
@@ -178,10 +199,6 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
       sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms).unref()),
     },
   };
-}
-
-function sharesHostPids(record: ContainerRecord): boolean {
-  return record.config.linux?.securityContext?.namespaceOptions?.pid === NamespaceMode.NODE;
 }
 
 /** Whether the process has a handler for a signal (proc_pid_status(5), SigCgt); SIGKILL and SIGSTOP need none. */

@@ -1,22 +1,47 @@
-import { readdirSync, statSync } from 'node:fs';
+import { lstat, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { Device } from '../cri/contract/contract.types.ts';
 import type { OciDevice } from '../oci/spec.types.ts';
 
+/** A device node of the container, and what its processes may do with it. */
+export interface DeviceNode {
+  readonly node: OciDevice;
+  /** Of r, w and m (make a node), as the device cgroup says it; empty: a node that can not be opened. */
+  readonly access: string;
+}
+
+/** More than a host has. */
+const deviceLimit = 4096;
+
 /**
- * The device nodes behind what a container asks for; a folder gives every device in it.
+ * The device nodes behind what a container asks for: a link is followed, a folder gives every device in it.
  * @throws PortcullisError RUNTIME_BAD_DEVICE
  */
-export function askedDevices(asked: readonly Device[]): OciDevice[] {
-  return asked.flatMap((device) => {
-    if (!device.hostPath.startsWith('/') || !device.containerPath.startsWith('/') || !/^[rwm]{0,3}$/.test(device.permissions)) {
-      throw badDevice(device.hostPath, 'its paths are not absolute, or its permissions are not of r, w and m', 'correct the device');
-    }
-    const found = devicesAt(device.hostPath, device.containerPath);
-    if (found.length === 0) throw badDevice(device.hostPath, 'there is no device', 'name a device of the host');
-    return found;
-  });
+export async function askedDevices(asked: readonly Device[]): Promise<DeviceNode[]> {
+  if (asked.length > deviceLimit) throw badDevice('', `${asked.length} devices are asked for`, `ask for ${deviceLimit} at most`);
+  const all: DeviceNode[] = [];
+  for (const { hostPath, containerPath, permissions } of asked) {
+    checkPath(hostPath, 'host path');
+    checkPath(containerPath, 'container path');
+    const access = accessOf(permissions, hostPath);
+    const found = await devicesAt(hostPath, containerPath);
+    if (found.length === 0) throw badDevice(hostPath, 'there is no device', 'name a device of the host');
+    for (const node of found) all.push({ node, access });
+  }
+  return all;
+}
+
+/** Of r, w and m, each once; nothing said means all three, as other runtimes take it. */
+export function accessOf(permissions: string, on: string): string {
+  if (permissions === '') return 'rwm';
+  if (/^[rwm]{1,3}$/.test(permissions) && new Set(permissions).size === permissions.length) return permissions;
+  throw badDevice(on, `its permissions ${JSON.stringify(permissions.slice(0, 64))} are not of r, w and m`, 'correct the device');
+}
+
+function checkPath(path: string, what: string): void {
+  if (path.startsWith('/') && !path.includes('\0') && !path.split('/').includes('..')) return;
+  throw badDevice(path, `its ${what} ${JSON.stringify(path)} is not absolute and clean`, 'give an absolute path without ".."');
 }
 
 /** Folders of /dev that are kernel file systems of their own, or belong to each container. */
@@ -32,35 +57,62 @@ const notDevices = new Set([
 ]);
 
 /** Every device of the host, for a privileged container. */
-export function allHostDevices(): OciDevice[] {
-  return devicesAt('/dev', '/dev');
+export async function allHostDevices(): Promise<DeviceNode[]> {
+  return (await devicesAt('/dev', '/dev')).map((node) => ({ node, access: 'rwm' }));
 }
 
-function devicesAt(hostPath: string, containerPath: string): OciDevice[] {
+/** All devices of the host and, at other paths, those that were asked for. */
+export function withAllHostDevices(all: readonly DeviceNode[], asked: readonly DeviceNode[]): DeviceNode[] {
+  const paths = new Set(all.map(({ node }) => node.path));
+  return [...all, ...asked.filter(({ node }) => !paths.has(node.path))];
+}
+
+/** The devices as the container's user's own. */
+export function ownedBy(devices: readonly DeviceNode[], user: { readonly uid: number; readonly gid: number }): DeviceNode[] {
+  return devices.map(({ node, access }) => ({ node: { ...node, uid: user.uid, gid: user.gid }, access }));
+}
+
+/** Inside a folder links are not followed: they lead to devices of the folder, or out of it. */
+async function devicesAt(hostPath: string, containerPath: string): Promise<OciDevice[]> {
   if (notDevices.has(hostPath)) return [];
+  const node = await deviceNode(hostPath, containerPath);
+  if (node !== 'folder') return node === undefined ? [] : [node];
+  const names = (await readdir(hostPath)).sort();
+  const found = await Promise.all(names.map((name) => inFolder(join(hostPath, name), join(containerPath, name))));
+  return found.flat();
+}
+
+async function inFolder(hostPath: string, containerPath: string): Promise<OciDevice[]> {
+  const link = await lstat(hostPath).then(
+    (facts) => facts.isSymbolicLink(),
+    () => true,
+  );
+  return link ? [] : devicesAt(hostPath, containerPath);
+}
+
+/** The node behind a path, `folder` for a folder, undefined for anything else. */
+export async function deviceNode(hostPath: string, containerPath: string): Promise<OciDevice | 'folder' | undefined> {
   let facts;
   try {
-    facts = statSync(hostPath);
+    facts = await stat(hostPath);
   } catch {
-    return [];
+    return undefined;
   }
-  if (facts.isDirectory()) return readdirSync(hostPath).flatMap((name) => devicesAt(join(hostPath, name), join(containerPath, name)));
-  if (!facts.isCharacterDevice() && !facts.isBlockDevice()) return [];
+  if (facts.isDirectory()) return 'folder';
+  if (!facts.isCharacterDevice() && !facts.isBlockDevice()) return undefined;
   const { rdev } = facts;
-  return [
-    {
-      path: containerPath,
-      type: facts.isBlockDevice() ? 'b' : 'c',
-      // Encoding of dev_t: sys/sysmacros.h.
-      major: ((rdev >>> 8) & 0xfff) | (Math.floor(rdev / 2 ** 32) & 0xfffff000),
-      minor: (rdev & 0xff) | ((rdev >>> 12) & 0xfff00),
-      fileMode: facts.mode & 0o777,
-      uid: facts.uid,
-      gid: facts.gid,
-    },
-  ];
+  return {
+    path: containerPath,
+    type: facts.isBlockDevice() ? 'b' : 'c',
+    // Encoding of dev_t: sys/sysmacros.h.
+    major: ((rdev >>> 8) & 0xfff) | (Math.floor(rdev / 2 ** 32) & 0xfffff000),
+    minor: (rdev & 0xff) | ((rdev >>> 12) & 0xfff00),
+    fileMode: facts.mode & 0o777,
+    uid: facts.uid,
+    gid: facts.gid,
+  };
 }
 
-function badDevice(on: string, why: string, fix: string): PortcullisError {
+export function badDevice(on: string, why: string, fix: string): PortcullisError {
   return new PortcullisError({ code: 'RUNTIME_BAD_DEVICE', kind: 'invalid', attempted: 'add device', on, why, fix });
 }

@@ -17,6 +17,7 @@ const mount = (part: Partial<Mount>): Mount =>
     uidMappings: [],
     gidMappings: [],
     recursiveReadOnly: false,
+    mountOptions: [],
     ...part,
   }) as Mount;
 const mounts = (asked: Mount[], part: object = {}) =>
@@ -78,6 +79,13 @@ test('mounts: deep after shallow, and one that is asked for replaces ours', () =
 
 test('mounts: propagation and read-only become options; the widest propagation decides the root', () => {
   assert.deepEqual(mounts([mount({ readonly: true, propagation: 1 })]).at(-1)?.options, ['rbind', 'rslave', 'ro']);
+  assert.deepEqual(mounts([mount({ mountOptions: ['noexec', 'nodev', 'noexec'] })]).at(-1)?.options, [
+    'rbind',
+    'rprivate',
+    'rw',
+    'noexec',
+    'nodev',
+  ]);
   assert.equal(rootfsPropagation([mount({}), mount({ propagation: 2 })]), 'rshared');
   assert.equal(rootfsPropagation([mount({})]), undefined);
 });
@@ -87,7 +95,9 @@ for (const [name, part, code] of [
   ['a container path that climbs', { containerPath: '/data/../../etc' }, 'RUNTIME_BAD_MOUNT'],
   ['a relative host path', { hostPath: 'srv' }, 'RUNTIME_BAD_MOUNT'],
   ['an idmapped mount', { uidMappings: [{ hostId: 0, containerId: 0, length: 1 }] }, 'RUNTIME_BAD_MOUNT'],
-  ['an image volume', { image: { image: 'x' } }, 'RUNTIME_BAD_MOUNT'],
+  ['an image volume that nobody mounted', { image: { image: 'x' }, hostPath: '' }, 'RUNTIME_BAD_MOUNT'],
+  ['a mount option that gives', { mountOptions: ['noexec', 'exec'] }, 'RUNTIME_BAD_MOUNT'],
+  ['a mount option that is two', { mountOptions: ['noexec,suid'] }, 'RUNTIME_BAD_MOUNT'],
   ['a recursive read-only mount', { recursiveReadOnly: true }, 'RUNTIME_RRO_UNSUPPORTED'],
 ] as const) {
   test(`mounts: ${name} is refused`, () => assert.throws(() => mounts([mount(part as Partial<Mount>)]), { code }));

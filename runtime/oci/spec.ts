@@ -17,12 +17,12 @@ export interface SpecInput {
   /** `crun` takes our filter ready-made; any other runtime compiles the OCI form. */
   readonly runtime: string;
   readonly mounts: readonly Mount[];
-  readonly devices: readonly OciDevice[];
+  readonly devices: readonly { readonly node: OciDevice; readonly access: string }[];
   readonly resources: LinuxContainerResources | undefined;
   readonly cgroupsPath: string;
   readonly podFiles: PodFiles;
   /** Paths of the pod's pinned namespaces; an absent one is the host's. */
-  readonly namespaces: { readonly network?: string; readonly ipc?: string; readonly uts?: string };
+  readonly namespaces: { readonly network?: string; readonly ipc?: string; readonly uts?: string; readonly pid?: string };
   readonly hostPid: boolean;
   /** The lowest oom_score_adj that this daemon may set: without CAP_SYS_RESOURCE its own. */
   readonly oomScoreFloor: number;
@@ -66,14 +66,14 @@ export function generateSpec(input: SpecInput): OciSpec {
     linux: {
       namespaces: [
         { type: 'mount' },
-        ...(input.hostPid ? [] : [{ type: 'pid' }]),
+        ...(input.namespaces.pid === undefined ? (input.hostPid ? [] : [{ type: 'pid' }]) : joined('pid', input.namespaces.pid)),
         ...joined('network', input.namespaces.network),
         ...joined('ipc', input.namespaces.ipc),
         ...joined('uts', input.namespaces.uts),
       ],
       cgroupsPath: input.cgroupsPath,
       resources: { ...resources, devices: deviceRules(settings, input.devices) },
-      devices: input.devices,
+      devices: input.devices.map(({ node }) => node),
       // crun takes the annotation; the OCI form stands beside it, equal in meaning, for whoever reads the spec.
       ...(settings.seccomp !== undefined && { seccomp: settings.seccomp.oci }),
       maskedPaths: settings.maskedPaths,
@@ -103,8 +103,10 @@ function joined(type: string, path: string | undefined): { type: string; path: s
   return path === undefined ? [] : [{ type, path }];
 }
 
-function deviceRules(settings: Settings, devices: readonly OciDevice[]): NonNullable<OciSpec['linux']['resources']['devices']> {
-  const own = devices.map(({ type, major, minor }) => ({ allow: true, type, major, minor, access: 'rwm' }));
+function deviceRules(settings: Settings, devices: SpecInput['devices']): NonNullable<OciSpec['linux']['resources']['devices']> {
+  const own = devices
+    .filter(({ access }) => access !== '')
+    .map(({ node: { type, major, minor }, access }) => ({ allow: true, type, major, minor, access }));
   return [...settings.devices, ...own];
 }
 

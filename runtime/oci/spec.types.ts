@@ -6,7 +6,17 @@ export interface OciSpec {
   readonly hostname?: string;
   readonly mounts: readonly OciMount[];
   readonly annotations: Readonly<Record<string, string>>;
+  /** By name: config.md#posix-platform-hooks. */
+  readonly hooks?: Readonly<Record<string, readonly OciHook[]>>;
   readonly linux: OciLinux;
+}
+
+export interface OciHook {
+  readonly path: string;
+  readonly args?: readonly string[];
+  readonly env?: readonly string[];
+  /** Seconds. */
+  readonly timeout?: number;
 }
 
 export interface OciProcess {
@@ -67,4 +77,5 @@ export interface OciLinux {
   readonly maskedPaths: readonly string[];
   readonly readonlyPaths: readonly string[];
   readonly rootfsPropagation?: string;
+  readonly intelRdt?: Readonly<Record<string, unknown>>;
 }

@@ -1,0 +1,149 @@
+import { realpath } from 'node:fs/promises';
+import { PortcullisError } from '../../../base/errors/index.ts';
+import type { OciDevice, OciHook, OciMount, OciSpec } from '../../oci/spec.types.ts';
+import { deviceNode } from '../host-devices.ts';
+import { writableByOthers } from './spec-file.ts';
+import type { CdiDeviceNode, CdiHook, CdiMount, ContainerEdits } from './spec-schema.ts';
+
+/** Edits with everything looked up on this host. */
+export interface ReadyEdits {
+  readonly env: readonly string[];
+  readonly devices: readonly { readonly node: OciDevice; readonly access: string; readonly ownerGiven: { uid: boolean; gid: boolean } }[];
+  readonly mounts: readonly OciMount[];
+  readonly hooks: readonly CdiHook[];
+  readonly additionalGids: readonly number[];
+  readonly intelRdt?: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Looks up devices and checks programs. A hook runs on the host as root, so only root may be able to change it; `startContainer` hooks run
+ * inside the container, as what the image holds there.
+ * @throws PortcullisError RUNTIME_CDI_UNUSABLE when the host lacks what an edit names
+ */
+export async function readyEdits(all: readonly ContainerEdits[]): Promise<ReadyEdits> {
+  const netDevices = all.flatMap((edits) => edits.netDevices ?? []);
+  if (netDevices.length > 0) {
+    const names = netDevices.map((device) => device.hostInterfaceName).join(', ');
+    throw unusable(
+      names,
+      'no runtime handler moves network devices into a container (netDevices)',
+      'attach the device by a CNI configuration',
+    );
+  }
+  const intelRdt = all.findLast((edits) => edits.intelRdt !== undefined)?.intelRdt;
+  return {
+    env: all.flatMap((edits) => edits.env ?? []),
+    devices: await Promise.all(all.flatMap((edits) => edits.deviceNodes ?? []).map(readyDevice)),
+    mounts: all.flatMap((edits) => edits.mounts ?? []).map(readyMount),
+    hooks: await Promise.all(all.flatMap((edits) => edits.hooks ?? []).map(readyHook)),
+    additionalGids: [...new Set(all.flatMap((edits) => edits.additionalGids ?? []).filter((gid) => gid !== 0))],
+    ...(intelRdt !== undefined && { intelRdt }),
+  };
+}
+
+async function readyDevice(asked: CdiDeviceNode): Promise<ReadyEdits['devices'][number]> {
+  const access = asked.permissions === 'none' ? '' : asked.permissions || 'rwm';
+  const ownerGiven = { uid: asked.uid !== undefined, gid: asked.gid !== undefined };
+  const found = await deviceNode(asked.hostPath ?? asked.path, asked.path);
+  const onHost = typeof found === 'object' ? found : undefined;
+  // A spec that says type and number describes the node whether or not the host has it.
+  const described = asked.type !== undefined && ((asked.major ?? 0) !== 0 || asked.type === 'p');
+  if (!described && onHost === undefined)
+    throw unusable(asked.hostPath ?? asked.path, 'there is no device', 'see whether its driver is loaded');
+  if (asked.type !== undefined && !described && onHost?.type !== asked.type)
+    throw unusable(asked.path, `it is of type ${onHost?.type ?? ''} here, and the spec says ${asked.type}`, 'correct the spec');
+  const node: OciDevice = {
+    path: asked.path,
+    type: asked.type ?? onHost?.type ?? 'c',
+    major: described ? (asked.major ?? 0) : (onHost?.major ?? 0),
+    minor: described ? (asked.minor ?? 0) : (onHost?.minor ?? 0),
+    fileMode: asked.fileMode ?? onHost?.fileMode ?? 0o666,
+    uid: asked.uid ?? 0,
+    gid: asked.gid ?? 0,
+  };
+  return { node, access, ownerGiven };
+}
+
+function readyMount(asked: CdiMount): OciMount {
+  const options = asked.options ?? [];
+  const isBind = options.includes('bind') || options.includes('rbind');
+  const type = isBind || (asked.type ?? '') === '' ? 'bind' : (asked.type ?? 'bind');
+  return {
+    destination: asked.containerPath,
+    source: asked.hostPath,
+    type,
+    options: type === 'bind' && !isBind ? ['rbind', ...options] : options,
+  };
+}
+
+async function readyHook(hook: CdiHook): Promise<CdiHook> {
+  if (hook.hookName === 'startContainer') return hook;
+  const path = await realpath(hook.path).catch((thrown: unknown) => {
+    throw unusable(
+      hook.path,
+      `the hook can not be found (${(thrown as NodeJS.ErrnoException).code ?? ''})`,
+      'install it, or correct the spec',
+    );
+  });
+  const open = await writableByOthers(path);
+  if (open !== undefined)
+    throw unusable(hook.path, `this hook would run on the host, and ${open}`, 'let only root write to it and to the folders above it');
+  return { ...hook, path };
+}
+
+/**
+ * The spec with the edits in it. Pure. What an edit names replaces what stands there: a variable of the same name, a device or mount of
+ * the same path. Source: CDI SPEC.md "OCI Edits" and pkg/cdi container-edits.go.
+ */
+export function withEdits(spec: OciSpec, edits: ReadyEdits): OciSpec {
+  const { user } = spec.process;
+  const devices = edits.devices.map(({ node, ownerGiven }) => ({
+    ...node,
+    uid: ownerGiven.uid ? node.uid : user.uid,
+    gid: ownerGiven.gid ? node.gid : user.gid,
+  }));
+  const paths = new Set(devices.map((device) => device.path));
+  const targets = new Set(edits.mounts.map((mount) => mount.destination));
+  const rules = edits.devices.flatMap(({ node, access }) =>
+    access === '' || node.type === 'p'
+      ? []
+      : [{ allow: true, type: node.type === 'b' ? 'b' : 'c', major: node.major, minor: node.minor, access }],
+  );
+  const { linux } = spec;
+  return {
+    ...spec,
+    process: {
+      ...spec.process,
+      env: withVariables(spec.process.env, edits.env),
+      user: { ...user, additionalGids: [...new Set([...user.additionalGids, ...edits.additionalGids])] },
+    },
+    mounts: [...spec.mounts.filter((mount) => !targets.has(mount.destination)), ...byDepth(edits.mounts)],
+    ...(edits.hooks.length > 0 && { hooks: hooksOf(edits.hooks) }),
+    linux: {
+      ...linux,
+      devices: [...linux.devices.filter((device) => !paths.has(device.path)), ...devices],
+      resources: { ...linux.resources, devices: [...(linux.resources.devices ?? []), ...rules] },
+      ...(edits.intelRdt !== undefined && { intelRdt: edits.intelRdt }),
+    },
+  };
+}
+
+function withVariables(env: readonly string[], added: readonly string[]): string[] {
+  const values = new Map([...env, ...added].map((entry) => [entry.slice(0, entry.indexOf('=')), entry]));
+  return [...values.values()];
+}
+
+function byDepth(mounts: readonly OciMount[]): OciMount[] {
+  const depth = (path: string): number => path.split('/').filter((part) => part !== '').length;
+  return [...mounts].sort((a, b) => depth(a.destination) - depth(b.destination));
+}
+
+function hooksOf(hooks: readonly CdiHook[]): Readonly<Record<string, readonly OciHook[]>> {
+  const all: Record<string, OciHook[]> = {};
+  for (const { hookName, ...hook } of hooks) (all[hookName] ??= []).push(hook);
+  return all;
+}
+
+function unusable(on: string, why: string, fix: string): PortcullisError {
+  return new PortcullisError({ code: 'RUNTIME_CDI_UNUSABLE', kind: 'precondition', attempted: 'add CDI device', on, why, fix });
+}

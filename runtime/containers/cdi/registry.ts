@@ -1,0 +1,91 @@
+import { readdir, realpath, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PortcullisError } from '../../../base/errors/index.ts';
+import type { QualifiedName } from './names.ts';
+import { readSpecFile } from './spec-file.ts';
+import type { CdiSpec, ContainerEdits } from './spec-schema.ts';
+
+/** The devices that CDI specs on this host describe. */
+export interface CdiRegistry {
+  /**
+   * What the devices change, in order: the edits of each spec once, before those of its first device.
+   * @throws PortcullisError RUNTIME_CDI_DEVICE_NOT_FOUND, RUNTIME_CDI_CONFLICT
+   */
+  editsFor(names: readonly QualifiedName[]): Promise<readonly ContainerEdits[]>;
+}
+
+interface Found {
+  readonly spec: CdiSpec;
+  readonly path: string;
+  /** Of the folder: a later one wins over an earlier one. */
+  readonly priority: number;
+}
+
+const fileLimit = 1024;
+
+/** @param folders in order of priority, lowest first (CDI: /etc/cdi, then /var/run/cdi) */
+export function createCdiRegistry(folders: readonly string[]): CdiRegistry {
+  /** By path: what was read of the file that stood there then. */
+  const known = new Map<string, { readonly version: string; readonly read: CdiSpec | string }>();
+
+  const readAll = async (): Promise<{ specs: Found[]; problems: string[] }> => {
+    const specs: Found[] = [];
+    const problems: string[] = [];
+    const seen = new Set<string>();
+    for (const [priority, folder] of folders.entries()) {
+      // A link to the folder is the administrator's: /var/run is one on every system.
+      const real = await realpath(folder).catch(() => undefined);
+      if (real === undefined) continue;
+      const names = (await readdir(real)).filter((name) => /\.(json|yaml)$/.test(name)).sort();
+      if (names.length > fileLimit) problems.push(`${folder}: it holds more than ${fileLimit} specs; the rest is not read`);
+      for (const name of names.slice(0, fileLimit)) {
+        const path = join(real, name);
+        const facts = await stat(path, { bigint: true }).catch(() => undefined);
+        if (facts === undefined) continue;
+        seen.add(path);
+        const version = `${facts.ino} ${facts.size} ${facts.mtimeNs} ${facts.ctimeNs}`;
+        const held = known.get(path);
+        const read = held?.version === version ? held.read : await readSpecFile(path);
+        known.set(path, { version, read });
+        if (typeof read === 'string') problems.push(read);
+        else specs.push({ spec: read, path, priority });
+      }
+    }
+    for (const path of known.keys()) if (!seen.has(path)) known.delete(path);
+    return { specs, problems };
+  };
+
+  return {
+    editsFor: async (names) => {
+      if (names.length === 0) return [];
+      const { specs, problems } = await readAll();
+      const used = new Set<string>();
+      return names.flatMap((name) => {
+        const { spec, path } = find(name, specs, problems);
+        const device = spec.devices.find((one) => one.name === name.device);
+        const common = used.has(path) || spec.containerEdits === undefined ? [] : [spec.containerEdits];
+        used.add(path);
+        return [...common, ...(device === undefined ? [] : [device.containerEdits])];
+      });
+    },
+  };
+}
+
+/** Within one folder two specs that describe the same device contradict each other, and neither counts (CDI, pkg/cdi: cache). */
+function find(name: QualifiedName, specs: readonly Found[], problems: readonly string[]): Found {
+  const matches = specs.filter(({ spec }) => spec.kind === name.kind && spec.devices.some((device) => device.name === name.device));
+  const highest = Math.max(...matches.map(({ priority }) => priority));
+  const [first, second] = matches.filter(({ priority }) => priority === highest);
+  if (first !== undefined && second === undefined) return first;
+  const conflict = first !== undefined && second !== undefined;
+  throw new PortcullisError({
+    code: conflict ? 'RUNTIME_CDI_CONFLICT' : 'RUNTIME_CDI_DEVICE_NOT_FOUND',
+    kind: 'precondition',
+    attempted: 'add CDI device',
+    on: name.text,
+    why: conflict
+      ? `${first.path} and ${second.path} both describe it`
+      : ['no CDI spec describes it', ...problems.slice(0, 4)].join('; not counted: ').slice(0, 2_000),
+    fix: conflict ? 'remove one of the two' : 'see whether its driver wrote a spec into one of the folders under `cdi.specDirs`',
+  });
+}

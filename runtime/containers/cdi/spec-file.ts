@@ -1,0 +1,82 @@
+import { lstat, readFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { formatProblems, parseDocuments, validate } from '../../../base/schema/index.ts';
+import { isDeviceName, isKind } from './names.ts';
+import { cdiSchema } from './spec-schema.ts';
+import type { CdiSpec, ContainerEdits } from './spec-schema.ts';
+
+const sizeLimit = 1024 * 1024;
+
+/**
+ * Reads one spec. It says what runs on the host and what a container sees of it, so only root may have written it.
+ * @returns the spec, or one sentence why it does not count
+ */
+export async function readSpecFile(path: string): Promise<CdiSpec | string> {
+  const open = await writableByOthers(path);
+  if (open !== undefined) return open;
+  const facts = await lstat(path);
+  if (facts.size > sizeLimit) return `${path}: larger than ${sizeLimit} bytes`;
+  return parseSpec(await readFile(path, 'utf8'), path);
+}
+
+/** The spec in a text of JSON or YAML. Pure. */
+export function parseSpec(content: string, path: string): CdiSpec | string {
+  const parsed = parseDocuments(content, path);
+  const [document] = parsed.documents;
+  if (document === undefined || parsed.problems.length > 0) return formatProblems(parsed.problems) || `${path}: it is empty`;
+  if (parsed.documents.length > 1) return `${path}: it holds more than one document`;
+  const problems = validate(document, cdiSchema);
+  if (problems.length > 0) return formatProblems(problems);
+  const spec = document.value as CdiSpec;
+  if (!isKind(spec.kind)) return `${path}: kind ${JSON.stringify(spec.kind)} is not vendor/class`;
+  const names = spec.devices.map(({ name }) => name);
+  const bad = names.find((name) => !isDeviceName(name));
+  if (bad !== undefined) return `${path}: ${JSON.stringify(bad)} is no device name`;
+  const twice = names.find((name, at) => names.indexOf(name) !== at);
+  if (twice !== undefined) return `${path}: the device ${twice} stands there twice`;
+  const needed = neededVersion(spec);
+  const said = spec.cdiVersion.replace('v', '');
+  if (said.localeCompare(needed, 'en', { numeric: true }) < 0) return `${path}: it says version ${said} and uses fields of ${needed}`;
+  return spec;
+}
+
+/** The lowest version of the specification that knows every field in use (CDI, SPEC.md "Released versions"). */
+function neededVersion(spec: CdiSpec): string {
+  const edits = [spec.containerEdits ?? {}, ...spec.devices.map((device) => device.containerEdits)];
+  const some = (uses: (one: ContainerEdits) => boolean): boolean => edits.some(uses);
+  const has = (value: object | undefined): boolean => value !== undefined && Object.keys(value).length > 0;
+  if (
+    some(({ intelRdt, netDevices }) => has(netDevices) || intelRdt?.['schemata'] !== undefined || intelRdt?.['enableMonitoring'] === true)
+  )
+    return '1.1.0';
+  if (some(({ intelRdt, additionalGids }) => intelRdt !== undefined || has(additionalGids))) return '0.7.0';
+  if (has(spec.annotations) || spec.devices.some((device) => has(device.annotations)) || (spec.kind.split('/')[1] ?? '').includes('.'))
+    return '0.6.0';
+  if (
+    spec.devices.some(({ name }) => /^\d/.test(name)) ||
+    some((one) => (one.deviceNodes ?? []).some((node) => node.hostPath !== undefined))
+  )
+    return '0.5.0';
+  return some((one) => (one.mounts ?? []).some((mount) => (mount.type ?? '') !== '')) ? '0.4.0' : '0.3.0';
+}
+
+/**
+ * Whether somebody other than root could change what stands at `path`: the file, a link on the way, or any folder above it.
+ * @returns one sentence, or undefined when only root can
+ */
+export async function writableByOthers(path: string): Promise<string | undefined> {
+  for (let at = path; ; at = dirname(at)) {
+    let facts;
+    try {
+      facts = await lstat(at);
+    } catch (thrown) {
+      return `${at}: ${(thrown as NodeJS.ErrnoException).code ?? String(thrown)}`;
+    }
+    if (facts.isSymbolicLink()) return `${at}: it is a symbolic link`;
+    if (facts.uid !== 0) return `${at}: it belongs to user ${facts.uid}, not to root`;
+    // In a sticky folder only the owner may rename or remove what is there.
+    const sticky = facts.isDirectory() && (facts.mode & 0o1000) !== 0;
+    if ((facts.mode & 0o022) !== 0 && !sticky) return `${at}: users other than root may write to it`;
+    if (at === '/') return undefined;
+  }
+}

@@ -1,0 +1,95 @@
+import { mkdirSync, readlinkSync } from 'node:fs';
+import { posix } from 'node:path';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { O_DIRECTORY, O_PATH, closeFd, isErrno, openInRoot } from '../../base/kernel/index.ts';
+import type { Mount } from '../cri/contract/contract.types.ts';
+import { isWithin } from './mount-sources.ts';
+
+/** More than any image declares; each costs the kernel a mount. */
+const volumeLimit = 256;
+/** Kernel file systems that a container has anyway. */
+const kernelFolders = ['/proc', '/sys', '/dev'];
+
+/**
+ * The paths that an image declares as volumes (image-spec, config.md `Volumes`), each a mount of its own, writable even where the root
+ * file system is read-only. What is mounted is the path itself in the container's writable layer: it holds what the image holds there,
+ * counts towards the layer's size and goes with it. Nothing is copied, so nothing can be copied from elsewhere (CVE-2022-23648), and
+ * the kernel resolves every path inside the root file system.
+ * @param rootfs the merged tree; nothing runs in it yet
+ * @param taken destinations of other mounts, which win
+ * @throws PortcullisError RUNTIME_BAD_IMAGE_VOLUME
+ */
+export function declaredVolumes(rootfs: string, declared: readonly string[], taken: ReadonlySet<string>): Mount[] {
+  if (declared.length > volumeLimit) throw badVolume('', `the image declares ${declared.length}`, `build it with ${volumeLimit} at most`);
+  const clean = [...new Set(declared.map((path) => posix.normalize(`/${path}`).replace(/(?<=.)\/+$/, '')))];
+  return clean
+    .filter((path) => path !== '/' && !taken.has(path) && !kernelFolders.some((folder) => isWithin(path, folder)))
+    .map((path) => ({
+      containerPath: path,
+      hostPath: placeInRoot(rootfs, path),
+      readonly: false,
+      selinuxRelabel: false,
+      propagation: 0,
+      uidMappings: [],
+      gidMappings: [],
+      recursiveReadOnly: false,
+      imageSubPath: '',
+      mountOptions: [],
+    }));
+}
+
+/** Where the path really is, below the root; made when it is missing. */
+function placeInRoot(rootfs: string, path: string): string {
+  try {
+    const found = tryOpen(rootfs, path) ?? madeInRoot(rootfs, path);
+    try {
+      const place = readlinkSync(`/proc/self/fd/${found}`);
+      if (!isWithin(place, rootfs) || place === rootfs)
+        throw badVolume(path, 'it leads out of the root file system, or to it', 'build the image without it');
+      return place;
+    } finally {
+      closeFd(found);
+    }
+  } catch (thrown) {
+    if (thrown instanceof PortcullisError && thrown.code === 'RUNTIME_BAD_IMAGE_VOLUME') throw thrown;
+    throw badVolume(path, reasonOf(thrown), 'build the image with a folder at this path');
+  }
+}
+
+function tryOpen(rootfs: string, path: string): number | undefined {
+  try {
+    return openInRoot(rootfs, path, { flags: O_PATH });
+  } catch (thrown) {
+    if (isErrno(thrown, 'ENOENT')) return undefined;
+    throw thrown;
+  }
+}
+
+function madeInRoot(rootfs: string, path: string): number {
+  const parts = path.split('/').filter((part) => part !== '');
+  for (const [at, name] of parts.entries()) {
+    const known = tryOpen(rootfs, parts.slice(0, at + 1).join('/'));
+    if (known !== undefined) {
+      closeFd(known);
+      continue;
+    }
+    const parent = openInRoot(rootfs, parts.slice(0, at).join('/') || '.', { flags: O_PATH | O_DIRECTORY });
+    try {
+      mkdirSync(`/proc/self/fd/${parent}/${name}`, { mode: 0o755 });
+    } finally {
+      closeFd(parent);
+    }
+  }
+  return openInRoot(rootfs, path, { flags: O_PATH });
+}
+
+function badVolume(on: string, why: string, fix: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_BAD_IMAGE_VOLUME',
+    kind: 'precondition',
+    attempted: 'make volume declared by the image',
+    on,
+    why,
+    fix,
+  });
+}

@@ -1,0 +1,48 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import type { Ceiling } from '../../entitlements/index.ts';
+
+/** What a container asks of the host beyond its own namespaces, resolved; every part is held against the ceilings. */
+export interface HostAccess {
+  /** Devices as asked. */
+  readonly devices: readonly string[];
+  /** CDI devices as asked: their specs may add devices, mounts and programs that run on the host. */
+  readonly cdi: readonly string[];
+  /** Sources of bind mounts that are not the pod's own, links followed. */
+  readonly paths: readonly string[];
+  /** Sources of bind mounts whose mounts would show on the host. */
+  readonly sharedPaths: readonly string[];
+}
+
+/**
+ * Refuses what a ceiling does not hold: devices need host.devices, paths host.paths, and mounts that reach back to the host a ceiling
+ * for privileged containers. Source: Pod Security Standards, baseline: HostPath Volumes are forbidden.
+ * @throws PortcullisError RUNTIME_DEVICE_NOT_GRANTED, RUNTIME_HOST_PATH_NOT_GRANTED
+ */
+export function boundHostAccess(asked: HostAccess, ceilings: readonly Ceiling[]): void {
+  const devices = [...asked.devices, ...asked.cdi];
+  const noDevices = ceilings.filter(({ profile }) => !profile.hostDevices).map(({ name }) => name);
+  if (devices.length > 0 && noDevices.length > 0) {
+    throw refusal('RUNTIME_DEVICE_NOT_GRANTED', 'add host device', devices, noDevices, 'devices of the host (host.devices.admin)');
+  }
+  const noPaths = ceilings.filter(({ profile }) => !profile.hostPaths).map(({ name }) => name);
+  if (asked.paths.length > 0 && noPaths.length > 0)
+    throw refusal('RUNTIME_HOST_PATH_NOT_GRANTED', 'mount host path', asked.paths, noPaths, 'paths of the host (host.paths)');
+  const notPrivileged = ceilings.filter(({ profile }) => profile.syscalls.filtered || !profile.writableSys).map(({ name }) => name);
+  if (asked.sharedPaths.length > 0 && notPrivileged.length > 0) {
+    const what = 'mounts that show on the host (privileged)';
+    throw refusal('RUNTIME_HOST_PATH_NOT_GRANTED', 'mount with bidirectional propagation', asked.sharedPaths, notPrivileged, what);
+  }
+}
+
+function refusal(code: string, attempted: string, things: readonly string[], ceilings: readonly string[], what: string): PortcullisError {
+  const shown = things.slice(0, 8).join(', ');
+  return new PortcullisError({
+    code,
+    kind: 'denied',
+    attempted,
+    on: things.length > 8 ? `${shown} and ${things.length - 8} more` : shown,
+    why: `the ceiling ${ceilings.join(', ')} does not hold ${what}`,
+    fix: 'take it out of the container, or let the policy rule that admits this image name a ceiling that holds it',
+    details: { refused: things.slice(0, 100), ceilings },
+  });
+}

@@ -1,0 +1,62 @@
+import { realpath } from 'node:fs/promises';
+import { MountPropagation } from '../cri/contract/contract.types.ts';
+import type { ContainerConfig } from '../cri/contract/contract.types.ts';
+import type { SandboxRecord } from '../pods/record.ts';
+import { askedCdiDevices } from './cdi/names.ts';
+import { readyEdits } from './cdi/edits.ts';
+import type { ReadyEdits } from './cdi/edits.ts';
+import type { CdiRegistry } from './cdi/registry.ts';
+import type { HostAccess } from './host-access.ts';
+import { askedDevices } from './host-devices.ts';
+import type { DeviceNode } from './host-devices.ts';
+import { isOwnOfPod, resolveSources } from './mount-sources.ts';
+import type { MountSource } from './mount-sources.ts';
+
+/** What a container asks of the host, looked up and nothing changed yet. */
+export interface HostRequest {
+  /** Of every mount that is no image volume. */
+  readonly sources: readonly MountSource[];
+  readonly devices: readonly DeviceNode[];
+  readonly edits: ReadyEdits | undefined;
+  /** The parts that ceilings are held against. */
+  readonly access: HostAccess;
+}
+
+/**
+ * Follows links of mounts and devices, and reads CDI specs.
+ * @throws PortcullisError RUNTIME_BAD_MOUNT, RUNTIME_BAD_DEVICE, RUNTIME_BAD_CDI_DEVICE and others of CDI
+ */
+export async function hostRequest(input: {
+  readonly config: ContainerConfig;
+  readonly sandbox: SandboxRecord;
+  readonly kubeletRoot: string;
+  readonly cdi: CdiRegistry;
+}): Promise<HostRequest> {
+  const { config, sandbox } = input;
+  const cdi = askedCdiDevices(config);
+  const [sources, devices, changes, kubeletRoot] = await Promise.all([
+    resolveSources(config.mounts.filter((mount) => !isImageVolume(mount))),
+    askedDevices(config.devices),
+    input.cdi.editsFor(cdi),
+    realpath(input.kubeletRoot).catch(() => input.kubeletRoot),
+  ]);
+  const uid = sandbox.config.metadata?.uid ?? '';
+  const paths = sources.map(({ path }) => path).filter((path) => !isOwnOfPod(path, kubeletRoot, uid));
+  const shared = sources.filter(({ mount }) => mount.propagation === MountPropagation.PROPAGATION_BIDIRECTIONAL);
+  return {
+    sources,
+    devices,
+    edits: changes.length === 0 ? undefined : await readyEdits(changes),
+    access: {
+      devices: config.devices.map((device) => device.hostPath),
+      cdi: cdi.map(({ text }) => text),
+      paths: [...new Set(paths)],
+      sharedPaths: shared.map(({ path }) => path),
+    },
+  };
+}
+
+/** cri-api Mount.image: what is mounted is an image and no path of the host. */
+export function isImageVolume(mount: ContainerConfig['mounts'][number]): boolean {
+  return mount.image !== undefined;
+}

@@ -1,0 +1,133 @@
+import { mkdir, readFile, realpath } from 'node:fs/promises';
+import { join, normalize } from 'node:path';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { MountPropagation } from '../cri/contract/contract.types.ts';
+import type { Mount } from '../cri/contract/contract.types.ts';
+
+/** A bind mount with its source followed through every symbolic link. */
+export interface MountSource {
+  readonly mount: Mount;
+  /** Where it really is, or would be. */
+  readonly path: string;
+  readonly missing: boolean;
+}
+
+/** More than any pod has; each costs the kernel a mount. */
+const mountLimit = 4096;
+
+/**
+ * Follows the sources of bind mounts, as cri-api demands (Mount.host_path): what is bound, and what a ceiling is held against, is the
+ * destination of a link. Changes nothing.
+ * @throws PortcullisError RUNTIME_BAD_MOUNT
+ */
+export async function resolveSources(mounts: readonly Mount[]): Promise<readonly MountSource[]> {
+  if (mounts.length > mountLimit) throw badMount('', `it asks for ${mounts.length} mounts`, `ask for ${mountLimit} at most`);
+  return Promise.all(
+    mounts.map(async (mount) => {
+      const { hostPath, containerPath } = mount;
+      if (!hostPath.startsWith('/') || hostPath.includes('\0'))
+        throw badMount(containerPath, `the host path ${JSON.stringify(hostPath)} is not absolute`, 'give an absolute host path');
+      return { mount, ...(await resolved(hostPath, containerPath)) };
+    }),
+  );
+}
+
+/** The real path; of one that is missing, the real path of the part that exists and the rest as written. */
+async function resolved(path: string, destination: string): Promise<{ readonly path: string; readonly missing: boolean }> {
+  const parts = path.split('/').filter((part) => part !== '' && part !== '.');
+  for (let have = parts.length; have >= 0; have -= 1) {
+    const rest = parts.slice(have);
+    if (rest.includes('..'))
+      throw badMount(destination, `the host path ${JSON.stringify(path)} climbs out of a folder that is missing`, 'give a clean host path');
+    try {
+      return { path: join(await realpath('/' + parts.slice(0, have).join('/')), ...rest), missing: rest.length > 0 };
+    } catch (thrown) {
+      const { code } = thrown as NodeJS.ErrnoException;
+      if (code !== 'ENOENT' && code !== 'ENOTDIR')
+        throw badMount(destination, `the host path ${JSON.stringify(path)} can not be followed (${code ?? ''})`, 'correct the host path');
+    }
+  }
+  return { path: '/', missing: false };
+}
+
+/** Makes a missing source as a folder, as kubelets and other runtimes expect. */
+export async function makeMissing(sources: readonly MountSource[]): Promise<void> {
+  for (const { path, mount } of sources.filter((source) => source.missing)) {
+    try {
+      await mkdir(path, { recursive: true, mode: 0o755 });
+    } catch (thrown) {
+      const code = (thrown as NodeJS.ErrnoException).code ?? String(thrown);
+      throw badMount(
+        mount.containerPath,
+        `the host path ${path} is missing and can not be made (${code})`,
+        'make it, or correct the host path',
+      );
+    }
+  }
+}
+
+/**
+ * A mount that receives or sends mounts must stand on one that does: otherwise the runtime would make it private without a word.
+ * Source: mount_namespaces(7), optional fields of proc_pid_mountinfo(5).
+ * @throws PortcullisError RUNTIME_BAD_MOUNT
+ */
+export async function checkPropagation(sources: readonly MountSource[], mountinfo?: string): Promise<void> {
+  const spreading = sources.filter(({ mount }) => mount.propagation !== MountPropagation.PROPAGATION_PRIVATE);
+  if (spreading.length === 0) return;
+  const table = mountTable(mountinfo ?? (await readFile('/proc/self/mountinfo', 'utf8')));
+  for (const { mount, path } of spreading) {
+    const below = table.findLast(({ target }) => isWithin(path, target) && table.every((other) => !covers(other.target, target, path)));
+    const both = mount.propagation === MountPropagation.PROPAGATION_BIDIRECTIONAL;
+    if (below === undefined || below.shared || (below.receives && !both)) continue;
+    throw badMount(
+      mount.containerPath,
+      `${path} is mounted on ${below.target}, which is no shared${both ? '' : ' or slave'} mount, so ${both ? 'bidirectional' : 'host-to-container'} propagation is impossible`,
+      `make it shared (mount --make-rshared ${below.target}), or ask for private propagation`,
+    );
+  }
+}
+
+interface MountEntry {
+  readonly target: string;
+  readonly shared: boolean;
+  readonly receives: boolean;
+}
+
+function mountTable(mountinfo: string): MountEntry[] {
+  return mountinfo
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => {
+      const fields = line.split(' ');
+      const optional = fields.slice(6, fields.indexOf('-', 6));
+      return {
+        target: (fields[4] ?? '/').replaceAll(/\\([0-7]{3})/g, (_all, octal: string) => String.fromCharCode(parseInt(octal, 8))),
+        shared: optional.some((field) => field.startsWith('shared:')),
+        receives: optional.some((field) => field.startsWith('master:')),
+      };
+    });
+}
+
+/** Whether a deeper mount than `target` holds the path. */
+function covers(other: string, target: string, path: string): boolean {
+  return other.length > target.length && isWithin(path, other);
+}
+
+/** Whether `path` is the folder or below it; both clean. */
+export function isWithin(path: string, folder: string): boolean {
+  return path === folder || path.startsWith(folder.endsWith('/') ? folder : `${folder}/`);
+}
+
+/**
+ * Whether a source is what the node's agent keeps for this very pod (volumes, secrets, termination messages, /etc/hosts): every other
+ * one is a path of the host. A kubelet hands all of them over by host path: `ROOT/pods/UID/…`.
+ */
+export function isOwnOfPod(path: string, kubeletRoot: string, podUid: string): boolean {
+  // A uid of dots would make the folder of all pods the pod's own.
+  if (podUid === '' || /^\.+$/.test(podUid) || podUid.includes('/')) return false;
+  return isWithin(path, normalize(join(kubeletRoot, 'pods', podUid))) && path !== join(kubeletRoot, 'pods', podUid);
+}
+
+function badMount(on: string, why: string, fix: string): PortcullisError {
+  return new PortcullisError({ code: 'RUNTIME_BAD_MOUNT', kind: 'invalid', attempted: 'mount', on, why, fix });
+}
