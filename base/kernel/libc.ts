@@ -30,3 +30,8 @@ export function glibc(name: string, result: CType, parameters: CType[]): (...val
 export function lastErrno(): number {
   return koffi.errno();
 }
+
+/** Where a Buffer's bytes are, for a structure that points to it. The Buffer must be held until the call is over. */
+export function addressOf(buffer: Uint8Array): bigint {
+  return BigInt(koffi.address(buffer));
+}

@@ -1,0 +1,58 @@
+import { Socket } from 'node:net';
+import type { OnReadOpts } from 'node:net';
+import { closeFd } from './files.ts';
+import { checked } from './errno.ts';
+import { glibc } from './libc.ts';
+import { AF_UNIX, O_CLOEXEC, O_NONBLOCK, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM } from './constants.ts';
+
+const c = {
+  socketpair: glibc('socketpair', 'int', ['int', 'int', 'int', 'void *']),
+  dup3: glibc('dup3', 'int', ['int', 'int', 'int']),
+  fcntl: glibc('fcntl', 'int', ['int', 'int', 'long']),
+};
+
+const F_GETFL = 3;
+const F_SETFL = 4;
+
+export interface Adopted {
+  readonly socket: Socket;
+  /** The socket's own number of it: valid until the socket is destroyed. */
+  readonly fd: number;
+}
+
+/**
+ * A Node socket over a descriptor that Node itself has no type for: a SOCK_SEQPACKET socket, a terminal's master, a pidfd. It
+ * reads, writes, waits and shuts down as any other, without a thread. The descriptor belongs to the socket from now on.
+ *
+ * Node looks at the type of a descriptor only when the socket is made, and polls it only at the next turn of its loop: the
+ * socket is made over one end of a socket pair, and the descriptor takes that end's number.
+ * @param onread for packets: one read of Node's is one read(2), so one packet
+ */
+export function adopt(fd: number, onread?: OnReadOpts): Adopted {
+  const ends = Buffer.alloc(8);
+  checked(c.socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 'socketpair', '');
+  const [mine, other] = [ends.readInt32LE(0), ends.readInt32LE(4)];
+  closeFd(other);
+  const socket = new Socket({ fd: mine, readable: true, writable: true, allowHalfOpen: true, ...(onread !== undefined && { onread }) });
+  try {
+    const flags = checked(c.fcntl(fd, F_GETFL, 0), 'fcntl', `fd ${fd}`);
+    checked(c.fcntl(fd, F_SETFL, flags | O_NONBLOCK), 'fcntl', `fd ${fd}`);
+    checked(c.dup3(fd, mine, O_CLOEXEC), 'dup3', `fd ${fd}`);
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  } finally {
+    closeFd(fd);
+  }
+  return { socket, fd: mine };
+}
+
+/** Calls back once, when the process behind a pidfd has ended (at once if it has). Takes the descriptor. */
+export function onProcessEnd(pidfd: number, callback: () => void): void {
+  const { socket } = adopt(pidfd);
+  // Readable means ended; what a pidfd answers to read(2) is EINVAL.
+  socket.once('error', () => undefined);
+  socket.once('close', () => callback());
+  socket.once('end', () => socket.destroy());
+  socket.resume();
+}
