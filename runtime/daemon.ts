@@ -39,9 +39,13 @@ import type { SandboxRecord } from './pods/record.ts';
 import { createSandboxService } from './pods/service.ts';
 import { createEventHub } from './events/hub.ts';
 import { createEventHandlers, encodeEvent } from './services/event-handlers.ts';
+import { writableLayersOf } from './images/writable-layers.ts';
 import { createImageHandlers } from './services/image-handlers.ts';
 import { createReport } from './services/report.ts';
 import { createRuntimeHandlers } from './services/runtime-handlers.ts';
+import { createStatsHandlers } from './services/stats-handlers.ts';
+import { createStatsLists } from './services/stats-lists.ts';
+import { createStats } from './stats/stats.ts';
 import { createImageListStream, createRuntimeListStreams } from './services/stream-list-handlers.ts';
 import { claimFolder } from './state/instance-lock.ts';
 import { keyedLock } from './state/keyed-lock.ts';
@@ -203,6 +207,14 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
   ]);
 
   const events = createEventHub({ sandboxes: sandboxRecords, containers: containerRecords, encode: encodeEvent, log });
+  const stats = createStats({
+    cgroups,
+    kernel,
+    writableLayers: writableLayersOf(join(config.root, 'images')),
+    containers: containers.list,
+    sandboxes: sandboxes.list,
+  });
+  const statsLists = createStatsLists({ stats, containers, sandboxes });
   const server = await createCriServer({
     socketPath: config.socket,
     peers: config.peers,
@@ -229,9 +241,10 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
         }),
       }),
       ...createRuntimeListStreams({ sandboxes, containers }),
+      ...createStatsHandlers({ stats, lists: statsLists, containers, sandboxes }),
       ...createEventHandlers(events),
     },
-    imageService: { ...createImageHandlers(images), ...createImageListStream(images) },
+    imageService: { ...createImageHandlers(images, stats.containerFilesystem), ...createImageListStream(images) },
   });
   const reload = (): void => void policy.reload();
   process.on('SIGHUP', reload);
@@ -242,6 +255,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       process.off('SIGHUP', reload);
       events.close();
       await server.close();
+      await stats.close();
       containers.close();
       sandboxes.close();
       exits.close();

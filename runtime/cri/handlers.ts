@@ -17,11 +17,11 @@ interface Rpc {
   readonly stream: boolean;
 }
 
-/** A plain async function; a server-streaming RPC is an async iterable of responses, each a message or one that is encoded already. */
+/** A plain async function; a server-streaming RPC is an async iterable of responses. Each is a message, or one that is encoded already. */
 export type Handler<Method extends Rpc> = (
   request: Method['request'],
   context: CallContext,
-) => Method['stream'] extends true ? AsyncIterable<Init<Method['response']> | Uint8Array> : Promise<Init<Method['response']>>;
+) => Method['stream'] extends true ? AsyncIterable<Init<Method['response']> | Uint8Array> : Promise<Init<Method['response']> | Uint8Array>;
 
 export type RuntimeServiceHandlers = { readonly [Name in keyof RuntimeService]: Handler<RuntimeService[Name]> };
 export type ImageServiceHandlers = { readonly [Name in keyof ImageService]: Handler<ImageService[Name]> };

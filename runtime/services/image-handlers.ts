@@ -2,14 +2,19 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import { formatReference, parseReference } from '../../base/distribution/index.ts';
 import { selectImages } from '../cri/filters.ts';
 import type { ImageServiceHandlers } from '../cri/handlers.ts';
-import type { ImageFilter } from '../cri/contract/contract.types.ts';
+import type { FilesystemUsage, ImageFilter } from '../cri/contract/contract.types.ts';
+import type { Init } from '../cri/contract/init.ts';
 import type { ImageRecord, ImageStore } from '../images/types.ts';
 import { imageInfo, imageMessage, pullCredentials } from './image-messages.ts';
 
 type Answered = 'listImages' | 'imageStatus' | 'pullImage' | 'removeImage' | 'imageFsInfo';
 
 /** The five unary ImageService calls. Semantics: cri-api 0.37 ImageService. */
-export function createImageHandlers(images: ImageStore): Pick<ImageServiceHandlers, Answered> {
+export function createImageHandlers(
+  images: ImageStore,
+  /** Of the writable layers, when they lie on another file system than the images. */
+  containerFilesystem: () => Promise<Init<FilesystemUsage> | undefined>,
+): Pick<ImageServiceHandlers, Answered> {
   return {
     listImages: ({ filter }) => {
       return Promise.resolve({ images: selectedImages(images, filter).map(imageMessage) });
@@ -33,14 +38,15 @@ export function createImageHandlers(images: ImageStore): Pick<ImageServiceHandle
       return {};
     },
     imageFsInfo: async () => {
-      const usage = await images.usage();
+      const [usage, containers] = await Promise.all([images.usage(), containerFilesystem()]);
       const filesystem = {
         timestamp: BigInt(Date.now()) * 1_000_000n,
         fsId: { mountpoint: usage.mountpoint },
         usedBytes: { value: usage.usedBytes },
         inodesUsed: { value: usage.inodesUsed },
       };
-      return { imageFilesystems: [filesystem], containerFilesystems: [filesystem] };
+      // One file system for both: the second list stays empty (cri-api ImageFsInfoResponse).
+      return { imageFilesystems: [filesystem], containerFilesystems: containers === undefined ? [] : [containers] };
     },
   };
 }

@@ -1,0 +1,118 @@
+import type { Worker } from 'node:worker_threads';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { startWorker } from '../../base/process/index.ts';
+import type { CgroupMounts } from '../oci/cgroups.ts';
+import type { Answers, CgroupTarget, FromWorker, ToWorker, WorkerSettings } from './cgroup-stats.types.ts';
+
+/** Figures of cgroups, read and sampled in a Worker that lives while there is something to sample. */
+export interface CgroupStats {
+  /** One a target, in their order; undefined where there is no such cgroup. @throws PortcullisError RUNTIME_STATS_LOST */
+  usage(targets: readonly CgroupTarget[]): Promise<Answers['usage']>;
+  /** The same with all that metrics need. */
+  detail(targets: readonly CgroupTarget[]): Promise<Answers['detail']>;
+  close(): Promise<void>;
+}
+
+const sampleEveryMs = 1_000;
+/** A Worker without work is kept this many rounds: a pod often follows another. */
+const idleRounds = 30;
+
+interface Thread {
+  readonly worker: Worker;
+  readonly waiting: Map<number, { readonly resolve: (answer: never) => void; readonly reject: (error: Error) => void }>;
+}
+
+/** @param input.targets what is to be sampled now: the running containers and their pods */
+export function openCgroupStats(input: { readonly mounts: CgroupMounts; readonly targets: () => readonly CgroupTarget[] }): CgroupStats {
+  let thread: Thread | undefined;
+  let sampled: readonly CgroupTarget[] = [];
+  let sequence = 0;
+  let idle = 0;
+  let closed = false;
+
+  const start = (): Thread => {
+    const settings: WorkerSettings = { mounts: input.mounts, sampleEveryMs };
+    const worker = startWorker(import.meta.url, './cgroup-stats.worker.ts', { workerData: settings });
+    const started: Thread = { worker, waiting: new Map() };
+    const lose = (why: string): void => {
+      if (thread === started) thread = undefined;
+      for (const { reject } of started.waiting.values()) reject(lost(why));
+      started.waiting.clear();
+    };
+    worker.on('message', ({ sequence: number, answer }: FromWorker) => {
+      const caller = started.waiting.get(number);
+      started.waiting.delete(number);
+      if (started.waiting.size === 0) worker.unref();
+      caller?.resolve(answer as never);
+    });
+    worker.on('error', (error) => lose(reasonOf(error)));
+    worker.on('exit', () => lose('its thread ended'));
+    worker.unref();
+    sampled = [];
+    return started;
+  };
+
+  /** Tells the Worker whom to sample, when that has changed. */
+  const follow = (): void => {
+    const targets = input.targets();
+    if (targets.length === 0 && (thread === undefined || thread.waiting.size === 0)) {
+      idle += 1;
+      if (idle >= idleRounds) void end();
+    } else idle = 0;
+    if (thread === undefined && targets.length === 0) return;
+    thread ??= start();
+    if (sameTargets(sampled, targets)) return;
+    sampled = targets;
+    thread.worker.postMessage({ do: 'watch', targets } satisfies ToWorker);
+  };
+  const end = async (): Promise<void> => {
+    const ending = thread;
+    thread = undefined;
+    await ending?.worker.terminate();
+  };
+  const timer = setInterval(follow, sampleEveryMs).unref();
+
+  const ask = <Kind extends keyof Answers>(kind: Kind, targets: readonly CgroupTarget[]): Promise<Answers[Kind]> => {
+    if (targets.length === 0) return Promise.resolve([]);
+    if (closed) return Promise.reject(lost('the daemon is stopping'));
+    thread ??= start();
+    follow();
+    const { worker, waiting } = thread;
+    sequence += 1;
+    const message: ToWorker = { do: kind, sequence, targets };
+    return new Promise((resolve, reject) => {
+      waiting.set(message.sequence, { resolve, reject });
+      worker.ref();
+      worker.postMessage(message);
+    });
+  };
+
+  return {
+    usage: (targets) => ask('usage', targets),
+    detail: (targets) => ask('detail', targets),
+    close: async () => {
+      closed = true;
+      clearInterval(timer);
+      await end();
+    },
+  };
+}
+
+function sameTargets(before: readonly CgroupTarget[], now: readonly CgroupTarget[]): boolean {
+  if (before.length !== now.length) return false;
+  return now.every(({ id, cgroup }, index) => {
+    const one = before[index];
+    return one?.id === id && one.cgroup === cgroup;
+  });
+}
+
+function lost(why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_STATS_LOST',
+    kind: 'unavailable',
+    attempted: 'read the figures of cgroups',
+    on: '',
+    why,
+    fix: 'ask again; see the log of the daemon',
+  });
+}

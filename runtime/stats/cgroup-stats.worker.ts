@@ -1,0 +1,122 @@
+import { closeSync, openSync, readSync, readdirSync, readlinkSync } from 'node:fs';
+import { basename } from 'node:path';
+import { parentPort, workerData } from 'node:worker_threads';
+import type { CgroupReader } from './cgroup-files.ts';
+import type { CgroupDetail, CgroupUsage } from './cgroup-reading.ts';
+import type { CgroupTarget, FromWorker, ToWorker, WorkerSettings } from './cgroup-stats.types.ts';
+import { cgroupV1Reader } from './cgroup-v1.ts';
+import { cgroupV2Reader } from './cgroup-v2.ts';
+import { createCpuSamples } from './cpu-samples.ts';
+import { countOfProcesses } from './process-counts.ts';
+
+const { mounts, sampleEveryMs } = workerData as WorkerSettings;
+const port = parentPort;
+if (port === null) throw new TypeError('this module runs in a Worker');
+
+const buffer = Buffer.allocUnsafe(256 * 1024);
+
+/**
+ * Three calls of the kernel a file, at once and into one buffer: a file of cgroupfs is made while it is read, so that waiting for it
+ * in libuv's pool costs four times the processor time and holds up whatever else is queued there.
+ */
+function read(path: string): string | undefined {
+  let fd: number;
+  try {
+    fd = openSync(path, 'r');
+  } catch {
+    return undefined;
+  }
+  try {
+    let length = 0;
+    // A long file comes a page at a time.
+    for (;;) {
+      const got = readSync(fd, buffer, length, buffer.length - length, null);
+      length += got;
+      if (got === 0 || length === buffer.length) return buffer.toString('latin1', 0, length);
+    }
+  } catch {
+    return undefined;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** `2MB` and `1GB` of `hugepages-2048kB` and `hugepages-1048576kB`: as the files of cgroups are called. */
+function hugepageSizes(): string[] {
+  try {
+    return readdirSync('/sys/kernel/mm/hugepages').flatMap((name) => {
+      const kilobytes = Number(/^hugepages-(\d+)kB$/.exec(name)?.[1]);
+      if (Number.isNaN(kilobytes)) return [];
+      if (kilobytes >= 1024 * 1024) return [`${kilobytes / 1024 / 1024}GB`];
+      return [kilobytes >= 1024 ? `${kilobytes / 1024}MB` : `${kilobytes}KB`];
+    });
+  } catch {
+    return [];
+  }
+}
+
+const deviceNames = new Map<string, string>();
+
+/** `/dev/sda` of `8:0`, as sysfs links it (sysfs-block: /sys/dev/block). */
+function deviceName(device: string): string {
+  const known = deviceNames.get(device);
+  if (known !== undefined) return known;
+  let name = device;
+  try {
+    name = `/dev/${basename(readlinkSync(`/sys/dev/block/${device}`))}`;
+  } catch {
+    // It is gone, or was never a device that has a name.
+  }
+  // Devices come and go; a list this long is mostly of those that went.
+  if (deviceNames.size >= 1_000) deviceNames.clear();
+  deviceNames.set(device, name);
+  return name;
+}
+
+const reader: CgroupReader = (mounts.version === 1 ? cgroupV1Reader : cgroupV2Reader)(mounts, read, hugepageSizes());
+const samples = createCpuSamples();
+let watched: readonly CgroupTarget[] = [];
+
+const since1970 = (): bigint => BigInt(Math.round((performance.timeOrigin + performance.now()) * 1000)) * 1000n;
+
+function sample(): void {
+  for (const { id, cgroup } of watched) {
+    const usageNs = reader.cpuTime(cgroup);
+    if (usageNs !== undefined) samples.add(id, { atMs: performance.now(), usageNs });
+  }
+}
+
+/** Adds the time and the rate. Whoever is asked about before the first round is sampled now. */
+function told<Reading extends Omit<CgroupUsage, 'at'>>(id: string, reading: Reading): Reading & { at: bigint } {
+  const at = since1970();
+  if (reading.cpu === undefined) return { ...reading, at };
+  const now = { atMs: performance.now(), usageNs: reading.cpu.usageNs };
+  if (!samples.has(id)) samples.add(id, now);
+  const nanoCores = samples.nanoCores(id, now);
+  return { ...reading, at, cpu: { ...reading.cpu, ...(nanoCores !== undefined && { nanoCores }) } };
+}
+
+function usage({ id, cgroup }: CgroupTarget): CgroupUsage | undefined {
+  const found = reader.usage(cgroup);
+  return found === undefined ? undefined : told(id, found);
+}
+
+function detail({ id, cgroup, pid }: CgroupTarget): CgroupDetail | undefined {
+  const found = reader.detail(cgroup);
+  if (found === undefined) return undefined;
+  const processes = pid === undefined ? undefined : countOfProcesses(reader.processes(cgroup), pid, read);
+  const blockIo = found.blockIo.map((io) => ({ ...io, name: deviceName(io.device) }));
+  return { ...told(id, { ...found, blockIo }), ...(processes !== undefined && { processes }) };
+}
+
+setInterval(sample, sampleEveryMs);
+
+port.on('message', (message: ToWorker) => {
+  if (message.do === 'watch') {
+    watched = message.targets;
+    samples.keep(new Set(watched.map(({ id }) => id)));
+    return;
+  }
+  const answer = message.do === 'usage' ? message.targets.map(usage) : message.targets.map(detail);
+  port.postMessage({ sequence: message.sequence, answer } satisfies FromWorker);
+});
