@@ -52,7 +52,8 @@ function placeInRoot(rootfs: string, path: string): string {
     }
   } catch (thrown) {
     if (thrown instanceof PortcullisError && thrown.code === 'RUNTIME_BAD_IMAGE_VOLUME') throw thrown;
-    throw badVolume(path, reasonOf(thrown), 'build the image with a folder at this path');
+    const why = (thrown as NodeJS.ErrnoException).code === 'EEXIST' ? 'a link on the way leads nowhere in the image' : reasonOf(thrown);
+    throw badVolume(path, why, 'build the image with a folder at this path');
   }
 }
 
