@@ -29,6 +29,8 @@ import { leaveMountNamespace } from './oci/mount-namespace.ts';
 import { oomScoreFloor } from './oci/oom-score.ts';
 import { dropExecFiles } from './oci/exec.ts';
 import { openRuntimeHandler, refuseVulnerable } from './oci/runtime-handler.ts';
+import { openFeatureProbe } from './oci/probe/feature-probe.ts';
+import { probeIds } from './oci/probe/probe.ts';
 import type { RuntimeHandler } from './oci/runtime-handler.ts';
 import { openPolicy } from './policy-watch.ts';
 import { createSandboxEffects, podDirIn } from './pods/effects.ts';
@@ -47,6 +49,7 @@ import { createStatsHandlers } from './services/stats-handlers.ts';
 import { createStatsLists } from './services/stats-lists.ts';
 import { createStats } from './stats/stats.ts';
 import { createImageListStream, createRuntimeListStreams } from './services/stream-list-handlers.ts';
+import { newId } from './state/identity.ts';
 import { claimFolder } from './state/instance-lock.ts';
 import { keyedLock } from './state/keyed-lock.ts';
 import { openRecords } from './state/records.ts';
@@ -108,15 +111,27 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     registryOptions,
     policy: policy.current,
     platform: hostPlatform(),
+    mappedRoots: { folder: join(config.state, 'u'), open: () => chmod(config.state, 0o711) },
     log: log.child({ room: 'images' }),
     now: () => new Date(),
   });
   const cgroups = readCgroupMounts();
   const driver = cgroupDriver(config.cgroupDriver);
   const exits = await openExitWatch({ folder: join(config.root, 'exits'), reactor });
-  const pool = await openNamespacePool({ dir: join(config.state, 'ns'), size: config.namespacePool, kernel, log });
+  const pool = await openNamespacePool({ dir: join(config.state, 'ns'), size: config.namespacePool, kernel, startProgram, log });
   const lock = keyedLock();
   const features = detectKernel();
+  const probe = await openFeatureProbe({
+    startProgram,
+    handlers,
+    bundle: (id) => bundleIn(config.state, id),
+    newId,
+    userNamespace: { make: () => pool.makeMapped(probeIds, { hostname: 'probe', sysctls: {} }), release: pool.release },
+    layers: join(config.root, 'images/layers'),
+    checkLayers: images.checkMapping,
+    file: join(config.root, 'handler-features.json'),
+    log,
+  });
 
   const containers = createContainerService({
     records: containerRecords,
@@ -140,6 +155,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       exits,
       cgroups,
       cgroupDriver: driver,
+      features: probe.of,
       adoptMonitor: openMonitorScope({ startProgram, mounts: cgroups, log }),
       sandbox: (id) => sandboxRecords.get(id),
       container: containerRecords.find,
@@ -173,6 +189,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
         apparmorProfile: () => Promise.resolve(undefined),
       }),
       sandboxes: sandboxRecords.list,
+      requireUserNamespaces: probe.requireUserNamespaces,
     }),
   });
 
@@ -229,6 +246,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
           network,
           policy,
           handlers: [...new Set(handlers.values())],
+          features: probe,
           defaultRuntime: config.defaultRuntime,
           details: () => ({
             root: config.root,
@@ -246,6 +264,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     },
     imageService: { ...createImageHandlers(images, stats.containerFilesystem), ...createImageListStream(images) },
   });
+  probe.begin();
   const reload = (): void => void policy.reload();
   process.on('SIGHUP', reload);
   log.info({ socket: config.socket, pid: process.pid, handlers: [...handlers.keys()].filter((name) => name !== '') }, 'serving CRI v1');
@@ -255,6 +274,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       process.off('SIGHUP', reload);
       events.close();
       await server.close();
+      await probe.close();
       await stats.close();
       containers.close();
       sandboxes.close();

@@ -24,18 +24,31 @@ test('a verdict without a ceiling is refused, not taken as "no bound"', async ()
 
 test('a ceiling or a profile that nobody defines is refused by name', async () => {
   const unknown = [{ rule: 'policy.yaml:1', ceiling: 'nope' }];
-  await assert.rejects(confinement.confine({ config, sandbox: sandbox(), ceilings: unknown, runtime: 'crun', access, sharesHostPids: false }), {
-    code: 'RUNTIME_UNKNOWN_PROFILE',
-  });
+  await assert.rejects(
+    confinement.confine({ config, sandbox: sandbox(), ceilings: unknown, runtime: 'crun', access, sharesHostPids: false }),
+    {
+      code: 'RUNTIME_UNKNOWN_PROFILE',
+    },
+  );
   const named = sandbox({ annotations: { 'portcullis.dev/profile.main': 'nope' } });
-  await assert.rejects(confinement.confine({ config, sandbox: named, ceilings: baseline, runtime: 'crun', access, sharesHostPids: false }), {
-    code: 'RUNTIME_UNKNOWN_PROFILE',
-  });
+  await assert.rejects(
+    confinement.confine({ config, sandbox: named, ceilings: baseline, runtime: 'crun', access, sharesHostPids: false }),
+    {
+      code: 'RUNTIME_UNKNOWN_PROFILE',
+    },
+  );
 });
 
 test('sysctls of the pod are bounded by the ceiling: safe ones pass, others do not, however they are written', async () => {
   const confine = (name: string) =>
-    confinement.confine({ config, sandbox: sandbox({ sysctls: { [name]: '1' } }), ceilings: baseline, runtime: 'crun', access, sharesHostPids: false });
+    confinement.confine({
+      config,
+      sandbox: sandbox({ sysctls: { [name]: '1' } }),
+      ceilings: baseline,
+      runtime: 'crun',
+      access,
+      sharesHostPids: false,
+    });
   await confine('net.ipv4.tcp_syncookies');
   await assert.rejects(confine('kernel.msgmax'), { code: 'ENTITLEMENTS_CEILING_EXCEEDED' });
   await assert.rejects(confine('kernel/msgmax'), { code: 'ENTITLEMENTS_CEILING_EXCEEDED' });

@@ -8,6 +8,7 @@ import type { ContainerConfig } from '../cri/contract/contract.types.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import { boundHostAccess } from './host-access.ts';
 import type { HostAccess } from './host-access.ts';
+import { checkContainerUserNamespace } from '../pods/user-namespace-options.ts';
 import { seccompRequest } from './seccomp-request.ts';
 
 export interface Confinement {
@@ -41,6 +42,7 @@ export function createConfinement(parts: {
       const options = security?.namespaceOptions;
       const pod = sandbox.config.linux?.securityContext?.namespaceOptions;
       refuseUnsupported(config);
+      checkContainerUserNamespace(config.metadata?.name ?? '', pod, options);
       const profiles = parts.profiles();
       const profile = namedProfile(profiles, config, sandbox);
       const seccomp = await seccompRequest(security);
@@ -126,7 +128,6 @@ function refuseUnsupported(config: ContainerConfig): void {
   const security = config.linux?.securityContext;
   const options = security?.namespaceOptions;
   const asked: [boolean, string][] = [
-    [options?.usernsOptions?.mode === NamespaceMode.POD, 'a user namespace'],
     [isAppArmor(security?.apparmor?.profileType, security?.apparmorProfile ?? ''), 'an AppArmor profile'],
     [
       [

@@ -11,6 +11,7 @@ import type { Records } from '../state/records.ts';
 import { containerNotFound, nameTaken, notReady, wrongPhase } from './errors.ts';
 import { exitReason } from './exit-reason.ts';
 import { nextContainerPhase } from './lifecycle.ts';
+import { pidModeOf } from './pid-namespace.ts';
 import type { ContainerRecord } from './record.ts';
 import { recoverContainers } from './recovery.ts';
 import type { ContainerEffects } from './container-effects.ts';
@@ -38,6 +39,8 @@ export function createContainerService(parts: {
   readonly records: Records<ContainerRecord>;
   /** @throws when the sandbox is unknown */
   readonly requireSandbox: (id: string) => SandboxRecord;
+  /** The pod's record with a PID namespace that its containers share; under the sandbox's lock. */
+  readonly shareProcesses: (sandbox: SandboxRecord) => Promise<SandboxRecord>;
   readonly lock: KeyedLock;
   readonly effects: ContainerEffects;
   readonly log: Logger;
@@ -105,7 +108,9 @@ export function createContainerService(parts: {
       if (standing.phase === 'created' && standing.requestDigest === requestDigest) return standing;
       throw nameTaken(standing);
     }
+    const sharesPod = pidModeOf(config, sandbox) === 'pod';
     const admission = await effects.admit(config, sandbox);
+    const place = sharesPod ? await parts.shareProcesses(sandbox) : sandbox;
     const intent: ContainerRecord = {
       id: effects.newId(),
       name,
@@ -133,7 +138,7 @@ export function createContainerService(parts: {
     };
     try {
       // Side by side: what prepare makes is found and removed by the next start without a record, processes are not.
-      const [made] = await settleAll([effects.prepare(intent, sandbox, admission), records.put(intent)]);
+      const [made] = await settleAll([effects.prepare(intent, place, admission), records.put(intent)]);
       const prepared = { ...intent, ...made };
       const processes = await effects.create(prepared);
       const created: ContainerRecord = { ...prepared, ...processes, phase: nextContainerPhase('creating', 'monitor-holds-it') };

@@ -11,6 +11,7 @@ import { cgroupProcesses, missingCgroups } from '../oci/cgroups.ts';
 import { stopSlices } from '../oci/systemd-slices.ts';
 import { digest, newId, now } from '../state/identity.ts';
 import { makePodFiles, removePodFiles } from './files.ts';
+import type { InfraEffects } from './infra/sharing.ts';
 import type { NamespacePool, PodNamespace } from './namespace-pool.ts';
 import type { SandboxRecord } from './record.ts';
 import type { SandboxEffects } from './service.ts';
@@ -30,6 +31,7 @@ export function createSandboxEffects(parts: {
   readonly cgroups: CgroupMounts;
   readonly cgroupDriver: CgroupDriver;
   readonly handlers: ReadonlyMap<string, unknown>;
+  readonly infra: InfraEffects;
   readonly sandboxes: () => readonly SandboxRecord[];
   /** Throws when this handler was not shown to do what a pod with a user namespace needs. */
   readonly requireUserNamespaces: (runtimeHandler: string) => Promise<void>;
@@ -92,6 +94,7 @@ export function createSandboxEffects(parts: {
         );
       },
     },
+    infra: parts.infra,
     requireHandler: (name) => {
       if (parts.handlers.has(name)) return;
       throw new PortcullisError({

@@ -1,10 +1,11 @@
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chown, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Kernel } from '../../base/kernel/index.ts';
 import { MNT_DETACH, MS_NODEV, MS_NOEXEC, MS_NOSUID } from '../../base/kernel/index.ts';
 import type { DNSConfig } from '../cri/contract/contract.types.ts';
 import { settleAll } from '../state/settle.ts';
 import type { PodFiles } from '../oci/mounts.ts';
+import type { UserNamespacePlan } from './user-namespace-options.ts';
 
 /** Where the files of one pod are, below the state folder. */
 export function podFilesIn(podDir: string): PodFiles {
@@ -23,14 +24,18 @@ export async function makePodFiles(input: {
   readonly hostNetwork: boolean;
   readonly hostname: string;
   readonly dns: DNSConfig | undefined;
+  /** The files then belong to the pod's own root. */
+  readonly userNamespace?: UserNamespacePlan | undefined;
   readonly kernel: Kernel;
 }): Promise<void> {
   const files = podFilesIn(input.podDir);
+  const [uid, gid] = [input.userNamespace?.uids.hostId ?? 0, input.userNamespace?.gids.hostId ?? 0];
   await mkdir(files.shm, { recursive: true, mode: 0o700 });
   await settleAll([
     input.hostIpc
-      ? input.kernel.bindMount('/dev/shm', files.shm, { recursive: true })
-      : input.kernel.mount('shm', files.shm, 'tmpfs', MS_NOSUID | MS_NODEV | MS_NOEXEC, 'mode=1777,size=67108864'),
+      ? // A follower: else removing it would unmount, on the host as well, whatever is mounted below /dev/shm.
+        input.kernel.bindMount('/dev/shm', files.shm, { recursive: true, propagation: 'rslave' })
+      : input.kernel.mount('shm', files.shm, 'tmpfs', MS_NOSUID | MS_NODEV | MS_NOEXEC, `mode=1777,size=67108864,uid=${uid},gid=${gid}`),
     resolvConf(input.dns).then((text) => writeFile(files.resolvConf, text, { mode: 0o644 })),
     writeFile(files.hostname, `${input.hostname}\n`, { mode: 0o644 }),
     readFile('/etc/hosts', 'utf8')
@@ -41,6 +46,8 @@ export async function makePodFiles(input: {
         }),
       ),
   ]);
+  if (input.userNamespace !== undefined)
+    await settleAll([files.resolvConf, files.hostname, files.hosts].map((file) => chown(file, uid, gid)));
 }
 
 /** Absent: success. */

@@ -3,6 +3,9 @@ import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
+import type { StartProgram } from '../../base/reactor/index.ts';
+import { pinUserNamespace } from './user-namespace.ts';
+import type { UserNamespacePlan } from './user-namespace-options.ts';
 import { defaultSysctls } from './validate.ts';
 
 export type PodNamespace = 'net' | 'ipc' | 'uts';
@@ -16,6 +19,11 @@ export interface NamespacePool {
   /** The folder of a set not yet made, for a pod that shares some namespaces of the host. */
   make(
     types: readonly PodNamespace[],
+    input: { readonly hostname: string; readonly sysctls: Readonly<Record<string, string>> },
+  ): Promise<string>;
+  /** A set that belongs to a user namespace of these ids, pinned beside it as `user`: never from the pool, since the ids differ by pod. */
+  makeMapped(
+    plan: UserNamespacePlan,
     input: { readonly hostname: string; readonly sysctls: Readonly<Record<string, string>> },
   ): Promise<string>;
   /** Unpins every set whose folder is not in `claimed`, then fills the pool. */
@@ -32,6 +40,7 @@ export async function openNamespacePool(input: {
   readonly dir: string;
   readonly size: number;
   readonly kernel: Kernel;
+  readonly startProgram: StartProgram;
   readonly log: Logger;
 }): Promise<NamespacePool> {
   const { dir, kernel } = input;
@@ -40,11 +49,12 @@ export async function openNamespacePool(input: {
   let filling: Promise<void> | undefined;
   let closed = false;
 
+  const newSet = (): string => join(dir, randomBytes(8).toString('hex'));
   const pin = async (
     types: readonly PodNamespace[],
     options: { hostname?: string; sysctls: Readonly<Record<string, string>> },
   ): Promise<string> => {
-    const set = join(dir, randomBytes(8).toString('hex'));
+    const set = newSet();
     await kernel.pinNamespaces({
       dir: set,
       types: [...types],
@@ -69,6 +79,11 @@ export async function openNamespacePool(input: {
       return set;
     },
     make: (types, options) => pin(types, options),
+    makeMapped: async (plan, { hostname, sysctls }) => {
+      const set = newSet();
+      await pinUserNamespace({ dir: set, plan, hostname, sysctls, kernel, startProgram: input.startProgram });
+      return set;
+    },
     release: (set) => kernel.unpinNamespaces(set),
     reconcile: async (claimed) => {
       const found = await readdir(dir);

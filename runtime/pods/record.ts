@@ -1,3 +1,4 @@
+import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { Attachment } from '../../cni-plugins/index.ts';
 import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
 import type { Keyed } from '../state/records.ts';
@@ -15,6 +16,8 @@ export interface SandboxRecord extends Keyed {
   /** The folder of pinned namespaces, absent when the pod shares all of the host's. */
   readonly namespacesDir?: string;
   readonly attachment?: Attachment;
+  /** The process that holds the PID namespace its containers share; without `process` it is about to be started. Absent: they share none. */
+  readonly infra?: { readonly process?: ProcessIdentity };
   /** Cgroup that holds the pod's containers, from the root of the hierarchy. */
   readonly cgroupParent: string;
   /** Cgroups that did not exist before this pod: they go with it, deepest last. */

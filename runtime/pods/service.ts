@@ -5,6 +5,8 @@ import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
 import type { KeyedLock } from '../state/keyed-lock.ts';
 import { settleAll } from '../state/settle.ts';
 import type { Records } from '../state/records.ts';
+import { createSharing, withoutInfra } from './infra/sharing.ts';
+import type { InfraEffects } from './infra/sharing.ts';
 import { nextSandboxPhase } from './lifecycle.ts';
 import { toPortMappings } from './port-mappings.ts';
 import type { SandboxRecord } from './record.ts';
@@ -32,6 +34,8 @@ export interface SandboxEffects {
     owned(path: string): readonly string[];
     remove(paths: readonly string[]): Promise<void>;
   };
+  /** Processes that hold shared PID namespaces. */
+  readonly infra: InfraEffects;
   /** Refuses an unknown handler. */
   requireHandler(name: string): void;
   digest(value: unknown): string;
@@ -55,10 +59,17 @@ export interface SandboxService {
   remove(idOrPrefix: string): Promise<void>;
   /** @throws PortcullisError RUNTIME_SANDBOX_NOT_FOUND */
   require(idOrPrefix: string): SandboxRecord;
+  /**
+   * The pod's record with a live process that holds a PID namespace for its containers to share; made now if it has none. Call it under the
+   * sandbox's lock.
+   */
+  shareProcesses(record: SandboxRecord): Promise<SandboxRecord>;
   /** Every sandbox that a caller may see, in order of creation. */
   list(): readonly SandboxRecord[];
   /** After a crash: takes back what was half made, finishes what was half stopped. `alive` says whether a set of pins still stands. */
   recover(alive: (namespacesDir: string) => boolean): Promise<void>;
+  /** Stops watching; pods go on. */
+  close(): void;
 }
 
 export function createSandboxService(parts: {
@@ -69,6 +80,26 @@ export function createSandboxService(parts: {
   readonly log: Logger;
 }): SandboxService {
   const { records, lock, effects, containers, log } = parts;
+  const sharing = createSharing({
+    records,
+    effects: effects.infra,
+    log,
+    lost: (id) =>
+      void lock(`sandbox ${id}`, async () => {
+        const record = records.get(id);
+        if (record?.phase !== 'ready' || !sharing.isLost(record)) return;
+        log.warn(
+          { sandbox: id },
+          'the process that held the PID namespace of a pod has ended, and its containers with it: the pod is stopped',
+        );
+        await stopLocked(id);
+      }).catch((cause: unknown) =>
+        log.error(
+          { sandbox: id, cause: reasonOf(cause) },
+          'this sandbox could not be stopped; its next request, or the next start, tries again',
+        ),
+      ),
+  });
 
   const establish = async (
     config: PodSandboxConfig,
@@ -89,20 +120,24 @@ export function createSandboxService(parts: {
       ...(namespacesDir !== undefined && { namespacesDir }),
       cgroupParent,
       ownedCgroups: effects.cgroups.owned(cgroupParent),
+      ...(plan.sharedPids && { infra: {} }),
       createdAt: effects.now(),
     };
     await records.put(intent);
     try {
-      const [attachment] = await settleAll([
+      const [attachment, , infra] = await settleAll([
         plan.hostNetwork ? undefined : effects.network.attach(attachRequest(intent)),
         effects.files.make(intent, plan),
+        plan.sharedPids ? sharing.begin(intent) : undefined,
       ]);
       const ready: SandboxRecord = {
         ...intent,
         phase: nextSandboxPhase(intent.phase, 'established'),
         ...(attachment !== undefined && { attachment }),
+        ...(infra !== undefined && { infra }),
       };
       await records.put(ready);
+      sharing.watch(ready);
       return ready;
     } catch (cause) {
       await takeBack(intent).catch((second: unknown) =>
@@ -113,6 +148,7 @@ export function createSandboxService(parts: {
   };
 
   const releaseAll = async (record: SandboxRecord): Promise<void> => {
+    await sharing.end(record);
     if (!isHostNetwork(record)) await effects.network.detach(record.id);
     await settleAll([
       record.namespacesDir === undefined ? undefined : effects.namespaces.release(record.namespacesDir),
@@ -133,7 +169,7 @@ export function createSandboxService(parts: {
     await containers.stopAllOf(id);
     await releaseAll(stopping);
     await effects.cgroups.remove(stopping.ownedCgroups);
-    await records.put({ ...stopping, phase: nextSandboxPhase('stopping', 'resources-released') });
+    await records.put({ ...withoutInfra(stopping), phase: nextSandboxPhase('stopping', 'resources-released') });
   };
   const removeLocked = async (id: string): Promise<void> => {
     const record = records.get(id);
@@ -173,14 +209,17 @@ export function createSandboxService(parts: {
       if (record === undefined || record.phase === 'creating') throw sandboxNotFound(idOrPrefix);
       return record;
     },
+    shareProcesses: (record) => sharing.share(record),
     list: () => records.list().filter((record) => record.phase !== 'creating'),
     recover: async (alive) => {
       for (const record of records.list()) {
-        const lost = record.phase === 'ready' && record.namespacesDir !== undefined && !alive(record.namespacesDir);
+        const gone = record.namespacesDir !== undefined && !alive(record.namespacesDir);
+        const lost = record.phase === 'ready' && (gone || sharing.isLost(record));
         if (lost) log.warn({ sandbox: record.id }, 'the namespaces of a sandbox are gone, as after a reboot: it is stopped');
         try {
           if (record.phase === 'creating') await takeBack(record);
           else if (record.phase === 'stopping' || lost) await stopLocked(record.id);
+          else if (record.phase === 'ready') await sharing.recover(record);
         } catch (cause) {
           log.error(
             { sandbox: record.id, cause: reasonOf(cause) },
@@ -189,6 +228,7 @@ export function createSandboxService(parts: {
         }
       }
     },
+    close: sharing.close,
   };
 }
 

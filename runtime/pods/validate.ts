@@ -1,6 +1,8 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import { NamespaceMode } from '../cri/contract/contract.types.ts';
 import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
+import { planUserNamespace } from './user-namespace-options.ts';
+import type { UserNamespacePlan } from './user-namespace-options.ts';
 
 /** Sysctls that belong to a namespace of the pod; any other would change the host (Kubernetes: safe and namespaced sysctls). */
 const ipcSysctl = /^(kernel\.(shm\w+|msg\w+|sem)|fs\.mqueue\.\w+)$/;
@@ -18,15 +20,19 @@ export interface SandboxPlan {
   readonly hostNetwork: boolean;
   readonly hostIpc: boolean;
   readonly hostPid: boolean;
+  /** Its containers share a PID namespace (only when the pod says so: without namespace_options each has its own). */
+  readonly sharedPids: boolean;
   readonly privileged: boolean;
   readonly hostname: string;
   readonly sysctls: Readonly<Record<string, string>>;
+  /** Undefined: the host's. */
+  readonly userNamespace: UserNamespacePlan | undefined;
 }
 
 /**
  * What a pod asks for, checked. Pure.
  * Sources: cri-api PodSandboxConfig; CVE-2022-0811 (values), CVE-2022-4318 (control characters).
- * @throws PortcullisError RUNTIME_BAD_SANDBOX | RUNTIME_BAD_SYSCTL | RUNTIME_UNSUPPORTED
+ * @throws PortcullisError RUNTIME_BAD_SANDBOX | RUNTIME_BAD_SYSCTL | RUNTIME_BAD_USER_NAMESPACE
  */
 export function planSandbox(config: PodSandboxConfig | undefined): SandboxPlan {
   const metadata = config?.metadata;
@@ -57,8 +63,6 @@ export function planSandbox(config: PodSandboxConfig | undefined): SandboxPlan {
     throw bad(on, `hostname ${JSON.stringify(config.hostname)} holds characters that a host name can not have`, 'correct it');
   const security = config.linux?.securityContext;
   const options = security?.namespaceOptions;
-  if (options?.usernsOptions?.mode === NamespaceMode.POD)
-    throw unsupported(on, 'a user namespace of its own', 'leave userns_options out or set its mode to NODE');
   for (const line of [...(config.dnsConfig?.servers ?? []), ...(config.dnsConfig?.searches ?? []), ...(config.dnsConfig?.options ?? [])]) {
     if (!/^[!-~]*$/.test(line))
       throw bad(on, `the DNS entry ${JSON.stringify(line)} holds blanks or control characters`, 'correct dns_config');
@@ -70,9 +74,11 @@ export function planSandbox(config: PodSandboxConfig | undefined): SandboxPlan {
     hostNetwork,
     hostIpc,
     hostPid: options?.pid === NamespaceMode.NODE,
+    sharedPids: options?.pid === NamespaceMode.POD,
     privileged: security?.privileged ?? false,
     hostname: (config.hostname || metadata.name).slice(0, 63),
     sysctls: checkedSysctls(on, config.linux?.sysctls ?? {}, { hostNetwork, hostIpc }),
+    userNamespace: planUserNamespace(on, options),
   };
 }
 
@@ -105,16 +111,5 @@ function badSysctl(on: string, key: string, why: string): PortcullisError {
     on,
     why,
     fix: 'use a sysctl of the net, ipc or mqueue namespaces with a plain value',
-  });
-}
-
-function unsupported(on: string, what: string, fix: string): PortcullisError {
-  return new PortcullisError({
-    code: 'RUNTIME_UNSUPPORTED',
-    kind: 'unimplemented',
-    attempted: 'run pod sandbox',
-    on,
-    why: `${what} is not supported by this version`,
-    fix,
   });
 }

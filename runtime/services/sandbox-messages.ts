@@ -34,11 +34,13 @@ export function sandboxStatus(record: SandboxRecord): Init<PodSandboxStatus> {
 
 /** What `crictl inspectp` shows below the status. */
 export function sandboxInfo(record: SandboxRecord): Record<string, string> {
-  const { id, phase, runtimeHandler, namespacesDir, attachment, cgroupParent } = record;
+  const { id, phase, runtimeHandler, namespacesDir, attachment, cgroupParent, infra } = record;
   return {
     info: JSON.stringify({
       id,
       phase,
+      // The process that holds the PID namespace which its containers share; 0: they share none.
+      pid: infra?.process?.pid ?? 0,
       runtimeHandler,
       namespaces: namespacesDir,
       network: attachment,

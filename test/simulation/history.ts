@@ -4,6 +4,7 @@ import { createLogger } from '../../base/log/index.ts';
 import type { ContainerRecord } from '../../runtime/containers/record.ts';
 import { createContainerService } from '../../runtime/containers/service.ts';
 import type { ContainerService } from '../../runtime/containers/service.ts';
+import { NamespaceMode } from '../../runtime/cri/contract/contract.types.ts';
 import type { ContainerConfig, PodSandboxConfig } from '../../runtime/cri/contract/contract.types.ts';
 import type { SandboxRecord } from '../../runtime/pods/record.ts';
 import { createSandboxService } from '../../runtime/pods/service.ts';
@@ -11,7 +12,16 @@ import type { SandboxService } from '../../runtime/pods/service.ts';
 import { keyedLock } from '../../runtime/state/keyed-lock.ts';
 import { createScheduler } from './scheduler.ts';
 import type { Scheduler } from './scheduler.ts';
-import { containerEffects, createIncarnation, emptyWorld, endProcess, leftovers, sandboxEffects, simulatedRecords } from './world.ts';
+import {
+  containerEffects,
+  createIncarnation,
+  emptyWorld,
+  endInfra,
+  endProcess,
+  leftovers,
+  sandboxEffects,
+  simulatedRecords,
+} from './world.ts';
 import type { World } from './world.ts';
 
 interface Node {
@@ -31,7 +41,7 @@ async function boot(world: World, scheduler: Scheduler, odds: { crash: number; f
   died.catch(() => undefined);
   const life = createIncarnation(scheduler, odds, () => {
     scheduler.clear();
-    for (const process of world.processes.values()) process.watcher = undefined;
+    for (const process of [...world.processes.values(), ...world.infra.values()]) process.watcher = undefined;
     tell(new Died());
   });
   const sandboxRecords = simulatedRecords<SandboxRecord>(world.disk.sandbox, life);
@@ -40,6 +50,7 @@ async function boot(world: World, scheduler: Scheduler, odds: { crash: number; f
   const containers = createContainerService({
     records: containerRecords,
     requireSandbox: (id) => sandboxes.require(id),
+    shareProcesses: (record) => sandboxes.shareProcesses(record),
     lock,
     log,
     effects: containerEffects(world, life, scheduler),
@@ -72,10 +83,12 @@ async function bootUntilUp(world: World, scheduler: Scheduler, odds: { crash: nu
     } catch (cause) {
       if (!(cause instanceof Died) && !(isPortcullisError(cause) && cause.code === 'SIMULATED_FAULT')) throw cause;
       scheduler.clear();
-      for (const process of world.processes.values()) process.watcher = undefined;
+      for (const process of [...world.processes.values(), ...world.infra.values()]) process.watcher = undefined;
     }
   }
 }
+
+const sharedPids = { securityContext: { namespaceOptions: { pid: NamespaceMode.POD } } };
 
 function podConfig(index: number): PodSandboxConfig {
   return {
@@ -85,13 +98,16 @@ function podConfig(index: number): PodSandboxConfig {
     portMappings: [],
     labels: {},
     annotations: {},
-  };
+    // The first pod says that its containers share their processes; the second is told so by its containers.
+    ...(index === 1 && { linux: sharedPids }),
+  } as unknown as PodSandboxConfig;
 }
 
-function containerConfig(name: string, image: string): ContainerConfig {
+function containerConfig(name: string, image: string, shares = false): ContainerConfig {
   return {
     metadata: { name, attempt: 0 },
     image: { image, annotations: {}, userSpecifiedImage: '', runtimeHandler: '', imageRef: '' },
+    ...(shares && { linux: sharedPids }),
   } as unknown as ContainerConfig;
 }
 
@@ -163,7 +179,7 @@ export async function playHistory(seed: number): Promise<HistoryResult> {
       const name = `c${Math.floor(random() * 3)}`;
       const key = `${pod[0]}/${name}`;
       if (containers.has(key)) return;
-      const { id } = await call((n) => n.containers.create(pod[1].id, containerConfig(name, 'signed')));
+      const { id } = await call((n) => n.containers.create(pod[1].id, containerConfig(name, 'signed', pod[0] < 2)));
       containers.set(key, { id, pod: pod[0], started: false });
     },
     async () => {
@@ -221,6 +237,18 @@ export async function playHistory(seed: number): Promise<HistoryResult> {
       const running = pick([...world.processes].filter(([, process]) => process.state === 'running'));
       if (running !== undefined) endProcess(world, running[0], Math.floor(random() * 256));
       return Promise.resolve();
+    },
+    async () => {
+      const held = pick([...world.infra].filter(([, infra]) => infra.alive).map(([id]) => id));
+      const pod = [...pods].find(([, { id }]) => id === held);
+      if (held === undefined || pod === undefined) return;
+      endInfra(world, held);
+      for (let turn = 0; turn < 20 && node.sandboxes.require(held).phase === 'ready'; turn += 1) await settle();
+      assert.notEqual(node.sandboxes.require(held).phase, 'ready', 'a pod whose PID namespace has ended is not ready');
+      await call((n) => n.sandboxes.stop(held));
+      pods.set(pod[0], { id: held, stopped: true });
+      for (const container of containers.values())
+        if (container.pod === pod[0]) assert.equal(node.containers.require(container.id).phase, 'exited');
     },
   ];
 

@@ -2,6 +2,7 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { Attachment } from '../../cni-plugins/index.ts';
 import type { ContainerRecord } from '../../runtime/containers/record.ts';
+import { sharesPids } from '../../runtime/containers/pid-namespace.ts';
 import type { ContainerEffects } from '../../runtime/containers/container-effects.ts';
 import type { Exit } from '../../runtime/monitor/exits.ts';
 import type { SandboxEffects } from '../../runtime/pods/service.ts';
@@ -16,6 +17,15 @@ interface Process {
   /** Who is told of the exit; gone with the daemon. */
   watcher: ((exit: Exit) => void) | undefined;
   ignoresTerm: boolean;
+  /** The pod whose shared PID namespace it is in: it ends with that. */
+  readonly sharedBy?: string;
+}
+
+/** The process that holds a pod's shared PID namespace. */
+interface Infra {
+  readonly identity: ProcessIdentity;
+  alive: boolean;
+  watcher: (() => void) | undefined;
 }
 
 /** Everything outside the daemon: what a crash leaves behind. */
@@ -28,6 +38,7 @@ export interface World {
   readonly rootfs: Set<string>;
   readonly exitFiles: Map<string, Exit>;
   readonly processes: Map<string, Process>;
+  readonly infra: Map<string, Infra>;
   /** Containers whose first process ever ran, with the image it was made from. */
   readonly everRan: Map<string, string>;
 }
@@ -42,6 +53,7 @@ export function emptyWorld(): World {
     rootfs: new Set(),
     exitFiles: new Map(),
     processes: new Map(),
+    infra: new Map(),
     everRan: new Map(),
   };
 }
@@ -55,6 +67,7 @@ export function leftovers(world: World): string[] {
     ['bundle', world.bundles],
     ['rootfs', world.rootfs],
     ['exit file', world.exitFiles.keys()],
+    ['infra process', world.infra.keys()],
     ['process', [...world.processes].filter(([, process]) => process.state !== 'dead').map(([id]) => id)],
   ];
   return sets.flatMap(([what, ids]) => [...ids].map((id) => `${what} ${id}`));
@@ -148,6 +161,33 @@ export function sandboxEffects(world: World, life: Incarnation, scheduler: Sched
       remove: (id) => life.act('remove pod files', () => void world.podFiles.delete(id)),
     },
     cgroups: { place: (_asked, id) => `/portcullis/${id}`, owned: () => [], remove: () => Promise.resolve() },
+    infra: {
+      start: ({ id }) =>
+        life.act('start infra', () => {
+          // As an OCI runtime does for an id that it knows.
+          if (world.infra.has(id)) throw new Error(`the infra process of ${id} exists`);
+          const identity: ProcessIdentity = { pid: (serial += 1), startTime: id, bootId: 'b' };
+          world.infra.set(id, { identity, alive: true, watcher: undefined });
+          return identity;
+        }),
+      end: ({ id }) =>
+        life.act('end infra', () => {
+          endInfra(world, id);
+          world.infra.delete(id);
+        }),
+      isAlive: ({ startTime }) => world.infra.get(startTime)?.alive === true,
+      watch: ({ startTime }, tell) => {
+        const infra = world.infra.get(startTime);
+        const watcher = (): void => {
+          if (life.alive()) void scheduler.step().then(() => (life.alive() && infra?.watcher === watcher ? tell() : undefined));
+        };
+        if (infra !== undefined) infra.watcher = watcher;
+        if (infra?.alive === false) watcher();
+        return () => {
+          if (infra?.watcher === watcher) infra.watcher = undefined;
+        };
+      },
+    },
     requireHandler: () => undefined,
     digest: (value) => JSON.stringify(value),
     newId: () => `s${(serial += 1)}`,
@@ -165,6 +205,15 @@ export function endProcess(world: World, id: string, code: number): void {
   process.watcher?.(process.exit);
 }
 
+/** The process that holds a pod's PID namespace ends: the kernel ends every process in it. */
+export function endInfra(world: World, sandboxId: string): void {
+  const infra = world.infra.get(sandboxId);
+  if (infra?.alive !== true) return;
+  infra.alive = false;
+  for (const [id, process] of world.processes) if (process.sharedBy === sandboxId) endProcess(world, id, 137);
+  infra.watcher?.();
+}
+
 export function containerEffects(world: World, life: Incarnation, scheduler: Scheduler): ContainerEffects {
   return {
     admit: (config) =>
@@ -174,8 +223,10 @@ export function containerEffects(world: World, life: Incarnation, scheduler: Sch
           throw new PortcullisError({ code: 'DENIED', kind: 'denied', attempted: 'admit', on: image, why: 'unsigned', fix: 'sign it' });
         return { imageId: image, imageRef: image, verdictId: 'v', token: undefined };
       }),
-    prepare: (record) =>
+    prepare: (record, sandbox) =>
       life.act('prepare', () => {
+        if (sharesPids(record.config) && world.infra.get(sandbox.id)?.identity.pid !== sandbox.infra?.process?.pid)
+          throw new Error(`${record.id} is to join a PID namespace that is not its pod's`);
         world.rootfs.add(record.id);
         world.bundles.add(record.id);
         return { settingsDigest: 'd', networkClass: 'user', noNewPrivileges: true, user: record.user, stopSignal: 'SIGTERM' };
@@ -183,7 +234,13 @@ export function containerEffects(world: World, life: Incarnation, scheduler: Sch
     create: (record) =>
       life.act('create', () => {
         const identity: ProcessIdentity = { pid: (serial += 1), startTime: record.id, bootId: 'b' };
-        world.processes.set(record.id, { state: 'created', identity, watcher: undefined, ignoresTerm: scheduler.random() < 0.3 });
+        world.processes.set(record.id, {
+          state: 'created',
+          identity,
+          watcher: undefined,
+          ignoresTerm: scheduler.random() < 0.3,
+          ...(sharesPids(record.config) && { sharedBy: record.sandboxId }),
+        });
         return { init: identity, monitor: identity };
       }),
     raiseNetwork: () => life.act('raise network', () => undefined),

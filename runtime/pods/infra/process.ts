@@ -1,0 +1,143 @@
+import { mkdir, readFile, rename, rm, writeFile, chmod } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PortcullisError } from '../../../base/errors/index.ts';
+import { processIdentity, sameProcess } from '../../../base/process/index.ts';
+import type { Reactor, StartProgram } from '../../../base/reactor/index.ts';
+import { processesWithArgument, signalProcess, watchProcess } from '../../monitor/processes.ts';
+import { containerCgroup, systemdAnnotations } from '../../oci/cgroup-place.ts';
+import { emptyCgroup, removeCgroupTree } from '../../oci/cgroup-removal.ts';
+import type { CgroupMounts } from '../../oci/cgroups.ts';
+import { runCommand } from '../../oci/command.ts';
+import type { RuntimeHandler } from '../../oci/runtime-handler.ts';
+import type { SandboxRecord } from '../record.ts';
+import { planSandbox } from '../validate.ts';
+import { infraProgram } from './program.ts';
+import type { InfraEffects } from './sharing.ts';
+import { infraSpec, programPath } from './spec.ts';
+
+const SIGKILL = 9;
+
+/**
+ * The processes that hold shared PID namespaces, one for each pod that has one, started by the pod's own OCI runtime without a monitor.
+ * `start` throws RUNTIME_INFRA_FAILED, or RUNTIME_UNSUPPORTED for a handler that can not join namespaces.
+ */
+export function createInfraProcesses(parts: {
+  readonly stateDir: string;
+  readonly startProgram: StartProgram;
+  readonly reactor: Pick<Reactor, 'onExit'>;
+  readonly handlers: ReadonlyMap<string, RuntimeHandler>;
+  readonly cgroups: CgroupMounts;
+  readonly oomScoreFloor: number;
+  /** The profile that confines it, loaded; undefined where the kernel has no AppArmor. */
+  readonly apparmorProfile: () => Promise<string | undefined>;
+}): InfraEffects {
+  const { startProgram, handlers, cgroups } = parts;
+  const root = join(parts.stateDir, 'infra');
+  const folderOf = (record: SandboxRecord): string => join(parts.stateDir, 'pods', record.id, 'infra');
+  return {
+    start: async (record) => {
+      const handler = handlers.get(record.runtimeHandler);
+      if (handler === undefined || handler.kind === 'other') throw unsupported(record, handler);
+      const plan = planSandbox(record.config);
+      const folder = folderOf(record);
+      await Promise.all([provideProgram(root), mkdir(folder, { recursive: true, mode: 0o700 })]);
+      const cgroup = containerCgroup(record.cgroupParent, record.id);
+      const spec = infraSpec({
+        root,
+        namespacesDir: record.namespacesDir,
+        joined: [
+          ...(plan.hostNetwork ? [] : (['network', 'uts'] as const)),
+          ...(plan.hostIpc ? [] : (['ipc'] as const)),
+          ...(plan.userNamespace === undefined ? [] : (['user'] as const)),
+        ],
+        cgroupsPath: cgroup.specPath,
+        annotations: { 'dev.portcullis.sandbox': record.id, ...(cgroup.systemd && systemdAnnotations) },
+        largestId:
+          plan.userNamespace === undefined ? Infinity : Math.min(plan.userNamespace.uids.length, plan.userNamespace.gids.length) - 1,
+        oomScoreFloor: parts.oomScoreFloor,
+        apparmorProfile: await parts.apparmorProfile(),
+      });
+      await writeFile(join(folder, 'config.json'), JSON.stringify(spec), { mode: 0o600 });
+      const pidFile = join(folder, 'pid');
+      const args = [
+        ...(cgroup.systemd ? ['--systemd-cgroup'] : []),
+        'run',
+        '--detach',
+        '--bundle',
+        folder,
+        '--pid-file',
+        pidFile,
+        record.id,
+      ];
+      const said = await runCommand(startProgram, handler.path, [...handler.globalArgs, ...args]);
+      if (said.exitCode !== 0) throw failed(record, `${handler.path} said: ${said.stderr.trim().slice(0, 2_000)}`);
+      const identity = processIdentity(Number(await readFile(pidFile, 'utf8')));
+      if (identity === undefined) throw failed(record, 'it ended at once');
+      return identity;
+    },
+    end: async (record) => {
+      const process = record.infra?.process;
+      if (process === undefined) await endStarters(folderOf(record));
+      else signalProcess(process, SIGKILL);
+      const { path } = containerCgroup(record.cgroupParent, record.id);
+      await emptyCgroup(cgroups, path);
+      await handlers.get(record.runtimeHandler)?.delete(record.id);
+      await removeCgroupTree(cgroups, path);
+      await rm(folderOf(record), { recursive: true, force: true });
+    },
+    isAlive: sameProcess,
+    watch: (process, tell) => watchProcess(parts.reactor, process, tell),
+  };
+}
+
+/**
+ * Writes the program and the folders to mount on, unless they stand there with the right bytes: they are compared each time, which for
+ * some hundred bytes costs less than a digest. Readable and executable by all, since the program runs as nobody; the folder above is root's.
+ */
+async function provideProgram(root: string): Promise<void> {
+  const bytes = infraProgram(process.arch === 'arm64' ? 'arm64' : 'x64');
+  const file = join(root, programPath);
+  const standing = await readFile(file).catch(() => undefined);
+  if (standing !== undefined && bytes.equals(standing)) return;
+  for (const folder of [root, join(root, 'proc'), join(root, 'dev')]) {
+    await mkdir(folder, { recursive: true });
+    await chmod(folder, 0o755);
+  }
+  const draft = `${file}.${process.hrtime.bigint()}`;
+  await writeFile(draft, bytes, { mode: 0o500, flag: 'wx' });
+  await chmod(draft, 0o555);
+  await rename(draft, file);
+}
+
+/** Ends the runtime's own processes that a killed daemon left starting one: they have the bundle's folder among their arguments. */
+async function endStarters(folder: string): Promise<void> {
+  for (let attempt = 0; attempt < 50; attempt += 1) {
+    const found = processesWithArgument(folder);
+    if (found.length === 0) return;
+    for (const identity of found) signalProcess(identity, SIGKILL);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+function unsupported(record: SandboxRecord, handler: RuntimeHandler | undefined): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_UNSUPPORTED',
+    kind: 'unimplemented',
+    attempted: 'share a PID namespace in pod',
+    on: record.name,
+    why:
+      handler === undefined ? 'its runtime handler is no longer configured' : `the runtime handler ${handler.name} can not join namespaces`,
+    fix: 'leave shareProcessNamespace out (namespace_options.pid: CONTAINER), or use a handler that runs crun or runc',
+  });
+}
+
+function failed(record: SandboxRecord, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_INFRA_FAILED',
+    kind: 'internal',
+    attempted: 'start the process that holds the PID namespace of pod',
+    on: record.name,
+    why,
+    fix: 'correct what the runtime names; `portcullis doctor` checks the runtime',
+  });
+}

@@ -1,0 +1,102 @@
+import { reasonOf } from '../../../base/errors/index.ts';
+import type { Logger } from '../../../base/log/index.ts';
+import type { ProcessIdentity } from '../../../base/process/index.ts';
+import type { Records } from '../../state/records.ts';
+import type { SandboxRecord } from '../record.ts';
+
+/** What a shared PID namespace does to the world. Each act that finds itself done succeeds. */
+export interface InfraEffects {
+  /** Starts the process that holds the pod's PID namespace. The intent is in the record before. */
+  start(record: SandboxRecord): Promise<ProcessIdentity>;
+  /** Ends it, or what a killed daemon has made of it, with all that it needed. The kernel ends what still runs in its namespace. */
+  end(record: SandboxRecord): Promise<void>;
+  isAlive(process: ProcessIdentity): boolean;
+  /** Tells its end once, also one that happened before. The returned function stops the watch. */
+  watch(process: ProcessIdentity, tell: () => void): () => void;
+}
+
+/** The steps around a pod's shared PID namespace, in their order; all under the sandbox's lock. */
+export interface Sharing {
+  /** A ready pod's record with a live process. Has it one already: that. */
+  share(record: SandboxRecord): Promise<SandboxRecord>;
+  /** For a pod that is being established, with the intent on record. */
+  begin(record: SandboxRecord): Promise<NonNullable<SandboxRecord['infra']>>;
+  end(record: SandboxRecord): Promise<void>;
+  watch(record: SandboxRecord): void;
+  /** Whether the record's process, once started, has ended. */
+  isLost(record: SandboxRecord): boolean;
+  /** After a crash, for a ready pod: takes back a start that was under way, or goes on watching. */
+  recover(record: SandboxRecord): Promise<void>;
+  close(): void;
+}
+
+export function createSharing(parts: {
+  readonly records: Records<SandboxRecord>;
+  readonly effects: InfraEffects;
+  readonly log: Logger;
+  /** A process has ended that nobody asked to end, and with it every process of its namespace. */
+  readonly lost: (sandboxId: string) => void;
+}): Sharing {
+  const { records, effects, log } = parts;
+  const watches = new Map<string, () => void>();
+  const unwatch = (id: string): void => {
+    watches.get(id)?.();
+    watches.delete(id);
+  };
+  const watch = (record: SandboxRecord): void => {
+    unwatch(record.id);
+    if (record.infra?.process === undefined) return;
+    const stop = effects.watch(record.infra.process, () => {
+      watches.delete(record.id);
+      parts.lost(record.id);
+    });
+    watches.set(record.id, stop);
+  };
+  const end = async (record: SandboxRecord): Promise<void> => {
+    unwatch(record.id);
+    if (record.infra !== undefined) await effects.end(record);
+  };
+  return {
+    share: async (record) => {
+      if (record.infra?.process !== undefined) return record;
+      // Left by an attempt that could not clean up.
+      if (record.infra !== undefined) await effects.end(record);
+      const intent: SandboxRecord = { ...record, infra: {} };
+      await records.put(intent);
+      try {
+        const shared: SandboxRecord = { ...intent, infra: { process: await effects.start(intent) } };
+        await records.put(shared);
+        watch(shared);
+        return shared;
+      } catch (cause) {
+        await effects.end(intent).then(
+          () => records.put(withoutInfra(intent)),
+          (second: unknown) =>
+            log.warn(
+              { sandbox: record.id, cause: reasonOf(second) },
+              'a half-made shared PID namespace is left for the next start to remove',
+            ),
+        );
+        throw cause;
+      }
+    },
+    begin: async (record) => ({ process: await effects.start(record) }),
+    end,
+    watch,
+    isLost: ({ infra }) => infra?.process !== undefined && !effects.isAlive(infra.process),
+    recover: async (record) => {
+      if (record.infra === undefined) return;
+      if (record.infra.process !== undefined) return watch(record);
+      await effects.end(record);
+      await records.put(withoutInfra(record));
+    },
+    close: () => {
+      for (const id of [...watches.keys()]) unwatch(id);
+    },
+  };
+}
+
+/** The record of a pod whose containers share no PID namespace, or no longer. */
+export function withoutInfra({ infra: _ended, ...record }: SandboxRecord): SandboxRecord {
+  return record;
+}

@@ -1,0 +1,96 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import { NamespaceMode } from '../cri/contract/contract.types.ts';
+import type { IDMapping, NamespaceOption } from '../cri/contract/contract.types.ts';
+
+/** The ids of a pod with a user namespace of its own: one range each, which begins at root inside. */
+export interface UserNamespacePlan {
+  readonly uids: IDMapping;
+  readonly gids: IDMapping;
+}
+
+/** Ids are 32 bits, and the last one means "none": user_namespaces(7). */
+const idCount = 2 ** 32 - 1;
+/** sysctl ping_group_range takes no larger id: GID_T_MAX of the kernel's ping.c. */
+const largestPingGroup = 2 ** 31 - 1;
+
+/**
+ * What a pod's `userns_options` ask for; undefined: the host's user namespace (mode NODE, or nothing said). Pure.
+ * Source: cri-api UserNamespace; kubelets give exactly one range of each (Kubernetes KEP-127).
+ * @throws PortcullisError RUNTIME_BAD_USER_NAMESPACE
+ */
+export function planUserNamespace(on: string, options: NamespaceOption | undefined): UserNamespacePlan | undefined {
+  const asked = options?.usernsOptions;
+  if (asked === undefined) return undefined;
+  if (asked.mode === NamespaceMode.NODE) {
+    if (asked.uids.length + asked.gids.length > 0)
+      throw bad(on, 'mode NODE is the host, and has no ranges of ids', 'leave uids and gids out');
+    return undefined;
+  }
+  if (asked.mode !== NamespaceMode.POD)
+    throw bad(
+      on,
+      `its mode is ${asked.mode === NamespaceMode.CONTAINER ? 'CONTAINER' : String(asked.mode)}`,
+      'use mode POD (with one range of uids and one of gids) or NODE',
+    );
+  for (const [what, mode] of [
+    ['network', options?.network],
+    ['pid', options?.pid],
+    ['ipc', options?.ipc],
+  ] as const) {
+    // A namespace that belongs to the host's root can not be used by the root of a pod: no sysfs, no mqueue, no proc.
+    if (mode === NamespaceMode.NODE) throw bad(on, `it asks for the host's ${what} namespace as well`, `leave one of the two out`);
+  }
+  return { uids: checkedRange(on, 'uids', asked.uids), gids: checkedRange(on, 'gids', asked.gids) };
+}
+
+/**
+ * A container is in its pod's user namespace and can not ask for another one; saying nothing is agreement. Pure.
+ * @throws PortcullisError RUNTIME_BAD_USER_NAMESPACE
+ */
+export function checkContainerUserNamespace(on: string, pod: NamespaceOption | undefined, container: NamespaceOption | undefined): void {
+  if (container?.usernsOptions === undefined) return;
+  const theirs = planUserNamespace(on, pod);
+  const own = planUserNamespace(on, container);
+  if (own === undefined && theirs === undefined) return;
+  if (own !== undefined && theirs !== undefined && same(own.uids, theirs.uids) && same(own.gids, theirs.gids)) return;
+  throw bad(
+    on,
+    'the container asks for another user namespace than its pod has',
+    "give the pod's userns_options to each of its containers",
+  );
+}
+
+/** The id on the host of an id inside; one outside the range stands for nobody. */
+export function hostId(range: IDMapping, id: number): number {
+  return id < range.length ? range.hostId + id : range.hostId;
+}
+
+/**
+ * `ping_group_range` is written from the host, whose ids it then means: the range that the pod asked for, narrowed to its own groups. Pure.
+ * The range "1 0" is the kernel's word for nobody.
+ */
+export function hostPingGroups(range: IDMapping, asked: string): string {
+  const [low, high] = asked.trim().split(/\s+/).map(Number);
+  const last = Math.min(high ?? NaN, range.length - 1, largestPingGroup - range.hostId);
+  return low !== undefined && low >= 0 && last >= low ? `${range.hostId + low} ${range.hostId + last}` : '1 0';
+}
+
+function checkedRange(on: string, what: 'uids' | 'gids', ranges: readonly IDMapping[]): IDMapping {
+  const [range] = ranges;
+  if (range === undefined || ranges.length > 1)
+    throw bad(on, `it has ${ranges.length} ranges of ${what}`, `give exactly one range of ${what}`);
+  if (range.containerId !== 0)
+    throw bad(on, `its ${what} begin at ${range.containerId} inside, and root must exist there`, 'let container_id be 0');
+  if (range.length < 1 || range.hostId + range.length > idCount)
+    throw bad(on, `its ${what} are ${range.length} from ${range.hostId} on, which are no ids`, 'give a length of at least 1 below 2^32');
+  if (range.hostId === 0) throw bad(on, `its ${what} begin at the host's root`, 'give a host_id that stands for nobody on the host');
+  return range;
+}
+
+function same(a: IDMapping, b: IDMapping): boolean {
+  return a.hostId === b.hostId && a.containerId === b.containerId && a.length === b.length;
+}
+
+function bad(on: string, why: string, fix: string): PortcullisError {
+  return new PortcullisError({ code: 'RUNTIME_BAD_USER_NAMESPACE', kind: 'invalid', attempted: 'use userns_options of', on, why, fix });
+}
