@@ -1,11 +1,13 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Kernel } from '../../base/kernel/index.ts';
 import { podFilesIn } from '../pods/files.ts';
 import type { ImageStore } from '../images/types.ts';
 import type { ContainerCgroup } from '../oci/cgroup-place.ts';
 import { systemdAnnotations } from '../oci/cgroup-place.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
 import { withoutIdleHugepageLimits } from '../oci/hugepages.ts';
+import type { HandlerFeatures } from '../oci/probe/features.ts';
 import { generateSpec, serialiseSpec } from '../oci/spec.ts';
 import { podDirIn } from '../pods/effects.ts';
 import type { SandboxRecord } from '../pods/record.ts';
@@ -25,6 +27,7 @@ import type { ContainerRecord } from './record.ts';
 import type { Prepared } from './container-effects.ts';
 import { signalNumber, stopSignalOf } from './stop-signal.ts';
 import { resolveUser } from './user.ts';
+import { checkMappable, checkUserIn, joinedUserNamespace, rootOwner } from './user-namespace.ts';
 
 /** The one choke point for specs: confines, mounts the root file system, writes `config.json`. */
 export async function writeBundle(input: {
@@ -44,6 +47,9 @@ export async function writeBundle(input: {
   readonly bundle: string;
   readonly cgroup: ContainerCgroup;
   readonly pidNamespace: PidNamespace;
+  readonly kernel: Pick<Kernel, 'checkIdmap'>;
+  /** What a handler was seen to do. */
+  readonly features: (handler: string) => Promise<HandlerFeatures>;
 }): Promise<Prepared> {
   const { record, sandbox, admitted, handler, bundle } = input;
   const { config } = record;
@@ -62,15 +68,25 @@ export async function writeBundle(input: {
     sharesHostPids: input.pidNamespace.isHost,
   });
   const process = { args: argumentsOf(config, image), env: environmentOf(config, image, plan.hostname), cwd: workingDirOf(config, image) };
-  const rootfs = await input.images.mountRootfs(record.id, admitted.image);
+  const features = await input.features(record.runtimeHandler);
+  const userNamespace = await joinedUserNamespace(plan, sandbox, features);
+  const mapping = userNamespace && { userNamespace: userNamespace.path, uids: userNamespace.uids, gids: userNamespace.gids };
+  const rootfs = await input.images.mountRootfs(record.id, admitted.image, mapping);
   const user = resolveUser(rootfs.path, image.user, security);
+  if (userNamespace !== undefined) checkUserIn(userNamespace, user);
   const [volumes] = await Promise.all([
     mountVolumes(input.images, record.id, admitted.volumes),
     mkdir(bundle, { recursive: true, mode: 0o700 }),
     makeMissing(host.sources).then(() => checkPropagation(host.sources)),
   ]);
   const mounts = [...host.sources.map(({ mount, path }) => ({ ...mount, hostPath: path })), ...volumes];
-  const declared = declaredVolumes(rootfs.path, image.volumes, new Set(mounts.map((mount) => mount.containerPath)));
+  if (userNamespace !== undefined) await checkMappable(input.kernel, mounts, userNamespace.path);
+  const declared = declaredVolumes(
+    rootfs.path,
+    image.volumes,
+    new Set(mounts.map((mount) => mount.containerPath)),
+    rootOwner(userNamespace),
+  );
   const asked = input.devicesOwnedByUser ? ownedBy(host.devices, user) : host.devices;
   const devices = settings.hostDevices ? withAllHostDevices(await allHostDevices(), asked) : asked;
   const pins = sandbox.namespacesDir;
@@ -93,6 +109,8 @@ export async function writeBundle(input: {
       ...(input.pidNamespace.path !== undefined && { pid: input.pidNamespace.path }),
     },
     hostPid: input.pidNamespace.isHost,
+    features,
+    userNamespace,
     oomScoreFloor: input.oomScoreFloor,
     // None of the image's or the pod's reach the runtime: crun and runc act on some.
     annotations: {

@@ -1,4 +1,4 @@
-import { mkdirSync, readlinkSync } from 'node:fs';
+import { lchownSync, mkdirSync, readlinkSync } from 'node:fs';
 import { posix } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { O_DIRECTORY, O_PATH, closeFd, isErrno, openInRoot } from '../../base/kernel/index.ts';
@@ -7,6 +7,11 @@ import { isWithin } from './mount-sources.ts';
 
 /** More than any image declares; each costs the kernel a mount. */
 const volumeLimit = 256;
+interface FolderOwner {
+  readonly uid: number;
+  readonly gid: number;
+}
+const hostRoot: FolderOwner = { uid: 0, gid: 0 };
 /** Kernel file systems that a container has anyway. */
 const kernelFolders = ['/proc', '/sys', '/dev'];
 
@@ -17,16 +22,22 @@ const kernelFolders = ['/proc', '/sys', '/dev'];
  * the kernel resolves every path inside the root file system.
  * @param rootfs the merged tree; nothing runs in it yet
  * @param taken destinations of other mounts, which win
+ * @param owner of folders that are made: the root of the container's user namespace
  * @throws PortcullisError RUNTIME_BAD_IMAGE_VOLUME
  */
-export function declaredVolumes(rootfs: string, declared: readonly string[], taken: ReadonlySet<string>): Mount[] {
+export function declaredVolumes(
+  rootfs: string,
+  declared: readonly string[],
+  taken: ReadonlySet<string>,
+  owner: FolderOwner = hostRoot,
+): Mount[] {
   if (declared.length > volumeLimit) throw badVolume('', `the image declares ${declared.length}`, `build it with ${volumeLimit} at most`);
   const clean = [...new Set(declared.map((path) => posix.normalize(`/${path}`).replace(/(?<=.)\/+$/, '')))];
   return clean
     .filter((path) => path !== '/' && !taken.has(path) && !kernelFolders.some((folder) => isWithin(path, folder)))
     .map((path) => ({
       containerPath: path,
-      hostPath: placeInRoot(rootfs, path),
+      hostPath: placeInRoot(rootfs, path, owner),
       readonly: false,
       selinuxRelabel: false,
       propagation: 0,
@@ -39,9 +50,9 @@ export function declaredVolumes(rootfs: string, declared: readonly string[], tak
 }
 
 /** Where the path really is, below the root; made when it is missing. */
-function placeInRoot(rootfs: string, path: string): string {
+function placeInRoot(rootfs: string, path: string, owner: FolderOwner): string {
   try {
-    const found = tryOpen(rootfs, path) ?? madeInRoot(rootfs, path);
+    const found = tryOpen(rootfs, path) ?? madeInRoot(rootfs, path, owner);
     try {
       const place = readlinkSync(`/proc/self/fd/${found}`);
       if (!isWithin(place, rootfs) || place === rootfs)
@@ -66,7 +77,7 @@ function tryOpen(rootfs: string, path: string): number | undefined {
   }
 }
 
-function madeInRoot(rootfs: string, path: string): number {
+function madeInRoot(rootfs: string, path: string, owner: FolderOwner): number {
   const parts = path.split('/').filter((part) => part !== '');
   for (const [at, name] of parts.entries()) {
     const known = tryOpen(rootfs, parts.slice(0, at + 1).join('/'));
@@ -76,7 +87,9 @@ function madeInRoot(rootfs: string, path: string): number {
     }
     const parent = openInRoot(rootfs, parts.slice(0, at).join('/') || '.', { flags: O_PATH | O_DIRECTORY });
     try {
-      mkdirSync(`/proc/self/fd/${parent}/${name}`, { mode: 0o755 });
+      const made = `/proc/self/fd/${parent}/${name}`;
+      mkdirSync(made, { mode: 0o755 });
+      if (owner !== hostRoot) lchownSync(made, owner.uid, owner.gid);
     } finally {
       closeFd(parent);
     }

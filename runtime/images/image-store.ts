@@ -10,6 +10,8 @@ import type { Decisions } from './decisions.ts';
 import { imageError } from './failures.ts';
 import { makeStoreFolders, storeFolders } from './folders.ts';
 import { createLayerShelf } from './layers.ts';
+import { checkMapping } from './mapped-layers.ts';
+import type { MappedRoots } from './mapped-layers.ts';
 import { defaultLimits } from './limits.ts';
 import type { ImageLimits } from './limits.ts';
 import { tryImageName } from './names.ts';
@@ -40,6 +42,8 @@ export interface ImageStoreOptions {
   /** Of this machine unless told. */
   readonly platform?: Platform;
   readonly limits?: Partial<ImageLimits>;
+  /** Where root file systems of containers with a user namespace are mounted; `<root>/mapped` unless told. */
+  readonly mappedRoots?: MappedRoots;
   readonly log: Logger;
   readonly now?: () => Date;
 }
@@ -58,9 +62,10 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
   const limits: ImageLimits = { ...defaultLimits, ...options.limits };
   const now = options.now ?? (() => new Date());
   const [marker, records] = await Promise.all([openShutdownMarker(folders), openImageRecords(database)]);
+  const mappedRoots = options.mappedRoots ?? { folder: `${root}/mapped`, open: () => Promise.resolve() };
   const trash = createTrash(folders.trash, kernel, log);
   const volumes = await openVolumeShelf(folders, kernel, trash, log);
-  const rootfs = withVolumes(await openRootfsShelf(folders, kernel, trash, log), volumes);
+  const rootfs = withVolumes(await openRootfsShelf(folders, mappedRoots, kernel, trash, log), volumes);
   const pool = createUnpackPool();
   const decisions = createDecisions({ policy: options.policy, now });
   const blobs = createBlobShelf(folders, records.hasBlob);
@@ -108,15 +113,17 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
       log.info({ image: image.id, names: image.names.map(({ name }) => name) }, 'image removed');
     },
     decideForRun: (input) => decideForRun(records, decisions, platform, input),
-    async mountRootfs(containerId, image) {
+    async mountRootfs(containerId, image, mapping) {
       const stored = records.byId(image.id);
       if (stored === undefined) throw gone('mount root file system of', image.id);
       return rootfs.mount(
         containerId,
         image.id,
         stored.layers.map((layer) => layer.folder),
+        mapping,
       );
     },
+    checkMapping: (userNamespace) => checkMapping(kernel, folders, userNamespace),
     async mountVolume(containerId, index, image) {
       const stored = records.byId(image.id);
       if (stored === undefined) throw gone('mount as volume', image.id);

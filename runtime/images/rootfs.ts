@@ -4,6 +4,8 @@ import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { errnoOf, imageError, wrapImageError } from './failures.ts';
 import type { StoreFolders } from './folders.ts';
+import { dropMappedLayers, makeMappedRoot, mappedId, removeMappedRoot, withMappedLayers } from './mapped-layers.ts';
+import type { LayerMapping, MappedRoots } from './mapped-layers.ts';
 import { createSerial } from './serial.ts';
 import type { Serial } from './serial.ts';
 import type { Trash } from './trash.ts';
@@ -11,8 +13,11 @@ import type { Rootfs } from './types.ts';
 
 /** Writable layers and overlay mounts of containers. */
 export interface RootfsShelf {
-  /** @param layers layer folders, lowest first */
-  mount(containerId: string, imageId: string, layers: readonly string[]): Promise<Rootfs>;
+  /**
+   * @param layers layer folders, lowest first
+   * @param mapping of a container that has a user namespace
+   */
+  mount(containerId: string, imageId: string, layers: readonly string[], mapping?: LayerMapping): Promise<Rootfs>;
   remove(containerId: string): Promise<void>;
   /** Layer folders that a container's overlay stands on. */
   uses(folder: string): boolean;
@@ -30,7 +35,13 @@ const plainFolders = ['dev', 'proc', 'sys', 'etc'];
 const idPattern = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
 
 /** Reads what earlier runs left: `<id>/layers.json` says which layers a container stands on. */
-export async function openRootfsShelf(folders: StoreFolders, kernel: Kernel, trash: Trash, log: Logger): Promise<RootfsShelf> {
+export async function openRootfsShelf(
+  folders: StoreFolders,
+  mappedRoots: MappedRoots,
+  kernel: Kernel,
+  trash: Trash,
+  log: Logger,
+): Promise<RootfsShelf> {
   const held = new Map<string, Held>();
   const turns = new Map<string, Serial>();
   for (const id of await readdir(folders.rootfs)) held.set(id, await readHeld(`${folders.rootfs}/${id}`, log));
@@ -41,9 +52,10 @@ export async function openRootfsShelf(folders: StoreFolders, kernel: Kernel, tra
     return turn(body);
   };
 
-  async function mount(id: string, imageId: string, layers: readonly string[]): Promise<Rootfs> {
+  async function mount(id: string, imageId: string, layers: readonly string[], mapping: LayerMapping | undefined): Promise<Rootfs> {
     const folder = folderOf(folders, id);
-    const rootfs: Rootfs = { path: `${folder}/merged`, upper: `${folder}/upper` };
+    const path = mapping === undefined ? `${folder}/merged` : await makeMappedRoot(mappedRoots, id, mapping.gids.hostId);
+    const rootfs: Rootfs = { path, upper: `${folder}/upper` };
     if (isMountpoint(rootfs.path)) return rootfs;
     const lower = layers.map((layer) => `${folders.layers}/${layer}/fs`).reverse();
     const top = lower[0];
@@ -52,20 +64,24 @@ export async function openRootfsShelf(folders: StoreFolders, kernel: Kernel, tra
     // Not synced: after a power cut the container is gone as well.
     await Promise.all([
       writeFile(`${folder}/layers.json`, JSON.stringify({ imageId, layers }), { mode: 0o600 }),
-      chown(rootfs.upper, root.uid, root.gid).then(() => chmod(rootfs.upper, root.mode & 0o7777)),
+      chown(
+        rootfs.upper,
+        mapping === undefined ? root.uid : mappedId(mapping.uids, root.uid),
+        mapping === undefined ? root.gid : mappedId(mapping.gids, root.gid),
+      ).then(() => chmod(rootfs.upper, root.mode & 0o7777)),
     ]);
-    await kernel.mountOverlay({
-      lower: top === undefined ? [folders.empty] : lower,
-      upper: rootfs.upper,
-      work: `${folder}/work`,
-      target: rootfs.path,
-    });
+    const overlay = (below: readonly string[]): Promise<void> =>
+      kernel.mountOverlay({ lower: below, upper: rootfs.upper, work: `${folder}/work`, target: rootfs.path });
+    if (mapping === undefined) await overlay(top === undefined ? [folders.empty] : lower);
+    else await withMappedLayers({ kernel, folders, folder, userNamespace: mapping.userNamespace }, layers, overlay);
     await refuseUnsafe(rootfs.path, id);
     return rootfs;
   }
 
   async function remove(id: string): Promise<void> {
     const folder = folderOf(folders, id);
+    await dropMappedLayers(kernel, folder);
+    await removeMappedRoot(kernel, mappedRoots, id);
     try {
       if (isMountpoint(`${folder}/merged`)) await kernel.umount(`${folder}/merged`, MNT_DETACH);
     } catch (thrown) {
@@ -76,13 +92,13 @@ export async function openRootfsShelf(folders: StoreFolders, kernel: Kernel, tra
   }
 
   return {
-    async mount(id, imageId, layers) {
+    async mount(id, imageId, layers, mapping) {
       folderOf(folders, id);
       // Before anything is awaited: the image may be removed at any moment, and its layers must stay.
       if (!held.has(id)) held.set(id, { layers });
       return inTurn(id, async () => {
         try {
-          return await mount(id, imageId, layers);
+          return await mount(id, imageId, layers, mapping);
         } catch (thrown) {
           await remove(id).catch((error: unknown) => {
             log.warn({ container: id, error: String(error) }, 'a root file system that failed could not be removed');

@@ -1,4 +1,5 @@
 import type { Dossier, Platform, Verdict } from '../../trust/index.ts';
+import type { LayerMapping } from './mapped-layers.ts';
 
 /** Credentials of one pull (CRI AuthConfig, decoded). Never logged. */
 export interface PullCredentials {
@@ -75,7 +76,9 @@ export interface ImageStore {
   /** Decides again, offline, from the recorded dossier; throws unless the answer is admit. Without `userSpecified` every recorded name must be admitted. Logged before it returns. */
   decideForRun(input: { readonly image: ImageRecord; readonly userSpecified: string; readonly namespace: string }): Promise<Verdict>;
   /** Makes the writable layer and mounts the overlay. Done already: the same answer. */
-  mountRootfs(containerId: string, image: ImageRecord): Promise<Rootfs>;
+  mountRootfs(containerId: string, image: ImageRecord, mapping?: LayerMapping): Promise<Rootfs>;
+  /** Whether layers can be shown to a user namespace by a mapping. @throws IMAGES_NOT_MAPPABLE with what is missing */
+  checkMapping(userNamespace: string): Promise<void>;
   /** Mounts the image's tree read-only as the container's `index`-th image volume, and says where. Done already: the same answer. */
   mountVolume(containerId: string, index: number, image: ImageRecord): Promise<string>;
   /** Unmounts and removes the writable layer and the image volumes. Done already: success. */

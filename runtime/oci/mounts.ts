@@ -1,10 +1,21 @@
 import { PortcullisError } from '../../base/errors/index.ts';
-import type { Mount } from '../cri/contract/contract.types.ts';
+import type { IDMapping, Mount } from '../cri/contract/contract.types.ts';
 import { checkedMountOptions } from './mount-options.ts';
+import { accessOption, idMappings, withSubmounts } from './mapped-mounts.ts';
+import type { HandlerFeatures } from './probe/features.ts';
 import type { OciMount } from './spec.types.ts';
 
 /** cri-api MountPropagation. */
 const propagation: readonly (string | undefined)[] = ['rprivate', 'rslave', 'rshared'];
+
+/** The pod's own user namespace, which its containers join. */
+export interface JoinedUserNamespace {
+  readonly path: string;
+  readonly uids: IDMapping;
+  readonly gids: IDMapping;
+  /** The host's mounts, for a runtime that binds without those below. */
+  readonly mountinfo?: string;
+}
 
 export interface PodFiles {
   /** Folder mounted at /dev/shm. */
@@ -26,8 +37,13 @@ export function containerMounts(input: {
   readonly writableSys: boolean;
   /** The pod's network namespace is the host's: sysfs can not be mounted anew by some kernels, so it is bound. */
   readonly hostNetwork: boolean;
+  readonly features: HandlerFeatures;
+  readonly userNamespace: JoinedUserNamespace | undefined;
 }): readonly OciMount[] {
-  const asked = input.asked.map(toOciMount);
+  const requested = input.asked.map((mount) => toOciMount(mount, input.features));
+  const asked = input.userNamespace?.mountinfo === undefined ? requested : withSubmounts(requested, input.userNamespace.mountinfo);
+  // The group of terminals exists in every image as 5 (Debian, Red Hat, Alpine); a smaller namespace has no such id.
+  const terminals = (input.userNamespace?.gids.length ?? Infinity) > 5 ? ['gid=5'] : [];
   const taken = new Set(asked.map((mount) => mount.destination));
   const sysMode = input.writableSys ? 'rw' : 'ro';
   const fileMode = input.readonlyRootfs ? 'ro' : 'rw';
@@ -38,7 +54,7 @@ export function containerMounts(input: {
       destination: '/dev/pts',
       type: 'devpts',
       source: 'devpts',
-      options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'],
+      options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', ...terminals],
     },
     { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'noexec', 'nodev'] },
     { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', sysMode] },
@@ -57,27 +73,13 @@ export function rootfsPropagation(asked: readonly Mount[]): string | undefined {
   return widest === 0 ? undefined : propagation[widest];
 }
 
-function toOciMount(mount: Mount): OciMount {
+function toOciMount(mount: Mount, features: HandlerFeatures): OciMount {
   const destination = mount.containerPath;
   if (!destination.startsWith('/') || destination.split('/').includes('..') || destination.includes('\0')) {
     throw badMount(destination, 'the path in the container is not absolute and clean', 'give an absolute path without ".."');
   }
   if (!mount.hostPath.startsWith('/'))
     throw badMount(destination, `the host path ${JSON.stringify(mount.hostPath)} is not absolute`, 'give an absolute host path');
-  if (mount.uidMappings.length > 0 || mount.gidMappings.length > 0) {
-    throw badMount(destination, 'it asks for an idmapped mount', 'idmapped mounts are not supported by this version');
-  }
-  if (mount.recursiveReadOnly) {
-    throw new PortcullisError({
-      code: 'RUNTIME_RRO_UNSUPPORTED',
-      kind: 'unimplemented',
-      attempted: 'mount',
-      on: destination,
-      why: 'recursive read-only mounts are not supported by this runtime handler',
-      fix: 'ask for a plain read-only mount',
-      prefix: 'RROUnsupported',
-    });
-  }
   const how = propagation[mount.propagation];
   if (how === undefined)
     throw badMount(destination, `its propagation ${mount.propagation} is unknown`, 'use one of the CRI’s MountPropagation');
@@ -85,7 +87,8 @@ function toOciMount(mount: Mount): OciMount {
     destination: clean(destination),
     type: 'bind',
     source: mount.hostPath,
-    options: ['rbind', how, mount.readonly ? 'ro' : 'rw', ...checkedMountOptions(mount.mountOptions, destination)],
+    options: ['rbind', how, accessOption(mount, features), ...checkedMountOptions(mount.mountOptions, destination)],
+    ...idMappings(mount, features),
   };
 }
 

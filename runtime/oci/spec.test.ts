@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import type { Settings } from '../../entitlements/index.ts';
 import type { LinuxContainerResources, Mount } from '../cri/contract/contract.types.ts';
 import { containerMounts, rootfsPropagation } from './mounts.ts';
+import { noFeatures } from './probe/features.ts';
 import { toOciResources } from './resources.ts';
 import { generateSpec, serialiseSpec } from './spec.ts';
 import type { SpecInput } from './spec.ts';
@@ -21,7 +22,16 @@ const mount = (part: Partial<Mount>): Mount =>
     ...part,
   }) as Mount;
 const mounts = (asked: Mount[], part: object = {}) =>
-  containerMounts({ asked, podFiles, readonlyRootfs: false, writableSys: false, hostNetwork: false, ...part });
+  containerMounts({
+    asked,
+    podFiles,
+    readonlyRootfs: false,
+    writableSys: false,
+    hostNetwork: false,
+    features: noFeatures,
+    userNamespace: undefined,
+    ...part,
+  });
 
 const settings: Settings = {
   capabilities: { bounding: ['KILL'], effective: ['KILL'], permitted: ['KILL'], inheritable: [], ambient: [] },
@@ -55,6 +65,8 @@ const input: SpecInput = {
   terminal: false,
   settings,
   runtime: 'crun',
+  features: noFeatures,
+  userNamespace: undefined,
   mounts: [],
   devices: [],
   resources: undefined,

@@ -1,7 +1,9 @@
 import type { Settings } from '../../entitlements/index.ts';
 import type { LinuxContainerResources, Mount } from '../cri/contract/contract.types.ts';
 import { containerMounts, rootfsPropagation } from './mounts.ts';
-import type { PodFiles } from './mounts.ts';
+import { ociMapping } from './mapped-mounts.ts';
+import type { JoinedUserNamespace, PodFiles } from './mounts.ts';
+import type { HandlerFeatures } from './probe/features.ts';
 import { toOciResources } from './resources.ts';
 import type { OciDevice, OciSpec } from './spec.types.ts';
 
@@ -24,6 +26,9 @@ export interface SpecInput {
   /** Paths of the pod's pinned namespaces; an absent one is the host's. */
   readonly namespaces: { readonly network?: string; readonly ipc?: string; readonly uts?: string; readonly pid?: string };
   readonly hostPid: boolean;
+  readonly features: HandlerFeatures;
+  /** Undefined: the host's. */
+  readonly userNamespace: JoinedUserNamespace | undefined;
   /** The lowest oom_score_adj that this daemon may set: without CAP_SYS_RESOURCE its own. */
   readonly oomScoreFloor: number;
   readonly annotations: Readonly<Record<string, string>>;
@@ -58,6 +63,8 @@ export function generateSpec(input: SpecInput): OciSpec {
       readonlyRootfs: settings.readonlyRootfs,
       writableSys: settings.writableSys,
       hostNetwork: input.namespaces.network === undefined,
+      features: input.features,
+      userNamespace: input.userNamespace,
     }),
     annotations: {
       ...input.annotations,
@@ -67,10 +74,12 @@ export function generateSpec(input: SpecInput): OciSpec {
       namespaces: [
         { type: 'mount' },
         ...(input.namespaces.pid === undefined ? (input.hostPid ? [] : [{ type: 'pid' }]) : joined('pid', input.namespaces.pid)),
+        ...joined('user', input.userNamespace?.path),
         ...joined('network', input.namespaces.network),
         ...joined('ipc', input.namespaces.ipc),
         ...joined('uts', input.namespaces.uts),
       ],
+      ...mappingsFor(input),
       cgroupsPath: input.cgroupsPath,
       resources: { ...resources, devices: deviceRules(settings, input.devices) },
       devices: input.devices.map(({ node }) => node),
@@ -97,6 +106,12 @@ function prefixed(sets: Settings['capabilities']): OciSpec['process']['capabilit
     inheritable: add(sets.inheritable),
     ambient: add(sets.ambient),
   };
+}
+
+/** crun gives devices their owners by these; runc reads them from the namespace that it joins, and does not want to be told. */
+function mappingsFor({ runtime, userNamespace }: SpecInput): Pick<OciSpec['linux'], 'uidMappings' | 'gidMappings'> {
+  if (runtime !== 'crun' || userNamespace === undefined) return {};
+  return { uidMappings: [ociMapping(userNamespace.uids)], gidMappings: [ociMapping(userNamespace.gids)] };
 }
 
 function joined(type: string, path: string | undefined): { type: string; path: string }[] {

@@ -1,3 +1,4 @@
+import { chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
@@ -50,6 +51,8 @@ export function createSandboxEffects(parts: {
         const { hostname, sysctls, userNamespace } = plan;
         if (userNamespace !== undefined) {
           await parts.requireUserNamespaces(runtimeHandler);
+          // What runs as the pod's root comes through here to its root file system; it can list and read nothing.
+          await chmod(stateDir, 0o711);
           return pool.makeMapped(userNamespace, { hostname, sysctls });
         }
         if (!plan.hostNetwork && !plan.hostIpc) return pool.claim({ hostname, sysctls });

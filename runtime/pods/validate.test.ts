@@ -55,9 +55,9 @@ test('sysctls of namespaces that the pod has for itself are taken', () => {
   assert.equal(plan.sysctls['net.core.somaxconn'], '1024');
 });
 
-test('a user namespace is refused by name', () => {
+test('a user namespace without ranges of ids is refused', () => {
   assert.throws(() => planSandbox(pod({}, { securityContext: { namespaceOptions: { usernsOptions: { mode: 0, uids: [], gids: [] } } } })), {
-    code: 'RUNTIME_UNSUPPORTED',
+    code: 'RUNTIME_BAD_USER_NAMESPACE',
   });
 });
 

@@ -1,8 +1,11 @@
 import type { NetworkEngine } from '../../cni-plugins/index.ts';
 import type { TrustPolicy } from '../../trust/index.ts';
-import type { StatusResponse } from '../cri/contract/contract.types.ts';
+import type { RuntimeHandler as StatusHandler, StatusResponse } from '../cri/contract/contract.types.ts';
 import type { Init } from '../cri/contract/init.ts';
+import type { FeatureProbe } from '../oci/probe/feature-probe.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
+
+const firstLookMs = 2_000;
 
 /** What the daemon says of itself. */
 export interface RuntimeReport {
@@ -24,10 +27,16 @@ export function createReport(parts: {
   readonly network: Pick<NetworkEngine, 'status'>;
   readonly policy: PolicyState;
   readonly handlers: readonly RuntimeHandler[];
+  readonly features: Pick<FeatureProbe, 'within'>;
   readonly defaultRuntime: string;
   /** Plain JSON shown by `crictl info`. */
   readonly details: () => Readonly<Record<string, unknown>>;
 }): RuntimeReport {
+  /** Only what was seen; the very first start has to look first, and nobody waits long for that. */
+  const handlerFeatures = async (name: string): Promise<Init<StatusHandler>> => {
+    const { recursiveReadOnlyMounts, userNamespaces } = await parts.features.within(name, firstLookMs);
+    return { name, features: { recursiveReadOnlyMounts, userNamespaces } };
+  };
   return {
     status: async (verbose) => {
       const network = await parts.network.status();
@@ -46,8 +55,7 @@ export function createReport(parts: {
             },
           ],
         },
-        // What a handler can do beyond the plain contract is told once a probe has shown it; until then: nothing.
-        runtimeHandlers: ['', ...parts.handlers.map((handler) => handler.name)].map((name) => ({ name, features: {} })),
+        runtimeHandlers: await Promise.all(['', ...parts.handlers.map((handler) => handler.name)].map(handlerFeatures)),
         features: { supplementalGroupsPolicy: true },
         ...(verbose && {
           info: { config: JSON.stringify({ ...parts.details(), policyRevision: policy?.revision, defaultRuntime: parts.defaultRuntime }) },

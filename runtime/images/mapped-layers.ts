@@ -1,0 +1,130 @@
+import { chmod, chown, mkdir, rmdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { reasonOf } from '../../base/errors/index.ts';
+import { MNT_DETACH, isMountpoint, kernelRelease } from '../../base/kernel/index.ts';
+import type { Kernel } from '../../base/kernel/index.ts';
+import { errnoOf, imageError } from './failures.ts';
+import type { StoreFolders } from './folders.ts';
+
+/** How a container with a user namespace sees the ids of its image: layers stay as they are and shared, only this view of them differs. */
+export interface LayerMapping {
+  /** Path of the pinned user namespace. */
+  readonly userNamespace: string;
+  readonly uids: IdRange;
+  readonly gids: IdRange;
+}
+
+/** Ids 0 … length - 1 inside stand for hostId … on the host. */
+interface IdRange {
+  readonly hostId: number;
+  readonly length: number;
+}
+
+/** Where mapped root file systems are mounted: their runtime works as the container's root, which must reach the place from `/`. */
+export interface MappedRoots {
+  readonly folder: string;
+  /** Lets others pass through the folders above; they can list and read nothing there. */
+  open(): Promise<void>;
+}
+
+/** The owner on the host of a file that belongs to `id` in an image. Ids beyond the range are nobody's: root's own stands in. */
+export function mappedId(range: IdRange, id: number): number {
+  return range.hostId + (id < range.length ? id : 0);
+}
+
+/**
+ * Runs `body` while all layers are mounted below one folder with their ids mapped. An overlay made of them keeps its own hold (Linux 5.19 and
+ * later take idmapped layers), so one mount is enough and it goes at once. After a kill, {@link dropMappedLayers} takes it away.
+ * @param folder the container's own
+ * @param layers layer folders, lowest first
+ * @param body is given the mapped roots of the layers, top-most first
+ */
+export async function withMappedLayers(
+  input: { readonly kernel: Kernel; readonly folders: StoreFolders; readonly folder: string; readonly userNamespace: string },
+  layers: readonly string[],
+  body: (lower: readonly string[]) => Promise<void>,
+): Promise<void> {
+  const { kernel, folders, folder, userNamespace } = input;
+  const place = placeIn(folder);
+  await mkdir(place, { recursive: true, mode: 0o700 });
+  await dropMappedLayers(kernel, folder);
+  const source = layers.length === 0 ? folders.empty : folders.layers;
+  await kernel.bindMount(source, place, { idmap: userNamespace, readonly: true });
+  try {
+    await body(layers.length === 0 ? [place] : layers.map((layer) => `${place}/${layer}/fs`).reverse());
+  } finally {
+    await kernel.umount(place, MNT_DETACH);
+  }
+}
+
+/** Absent: success. */
+export async function dropMappedLayers(kernel: Kernel, folder: string): Promise<void> {
+  await unmountAt(kernel, placeIn(folder));
+}
+
+/** Makes the mount point of one container's mapped root; only the container's root group passes. */
+export async function makeMappedRoot(roots: MappedRoots, id: string, gid: number): Promise<string> {
+  await roots.open();
+  await mkdir(roots.folder, { recursive: true, mode: 0o711 });
+  await chmod(roots.folder, 0o711);
+  const path = mappedRootIn(roots, id);
+  await mkdir(path, { recursive: true, mode: 0o700 });
+  await chown(dirname(path), 0, gid);
+  await chmod(dirname(path), 0o710);
+  return path;
+}
+
+/** Unmounts a container's mapped root and removes its mount point; absent: success. */
+export async function removeMappedRoot(kernel: Kernel, roots: MappedRoots, id: string): Promise<void> {
+  const path = mappedRootIn(roots, id);
+  await unmountAt(kernel, path);
+  // Not recursive: should the mount still be there after all, nothing below it may go.
+  for (const folder of [path, dirname(path)]) await rmdir(folder).catch(ignoreAbsent);
+}
+
+function mappedRootIn(roots: MappedRoots, id: string): string {
+  return `${roots.folder}/${id}/merged`;
+}
+
+/** Unmounts what is there; absent: success. */
+async function unmountAt(kernel: Kernel, path: string): Promise<void> {
+  try {
+    if (isMountpoint(path)) await kernel.umount(path, MNT_DETACH);
+  } catch (thrown) {
+    if (errnoOf(thrown) !== 'ENOENT' && errnoOf(thrown) !== 'EINVAL') throw thrown;
+  }
+}
+
+function placeIn(folder: string): string {
+  return `${folder}/lower`;
+}
+
+function ignoreAbsent(thrown: unknown): void {
+  if (errnoOf(thrown) !== 'ENOENT') throw thrown;
+}
+
+/**
+ * Overlays take idmapped layers from Linux 5.19 on (before, such a mount fails with EINVAL), and the layers' file system must be one that can.
+ * @throws IMAGES_NOT_MAPPABLE
+ */
+export async function checkMapping(kernel: Kernel, folders: StoreFolders, userNamespace: string): Promise<void> {
+  const { major, minor, release } = kernelRelease();
+  if (major < 5 || (major === 5 && minor < 19)) throw notMappable(folders, `Linux ${release} has no overlays of idmapped layers`);
+  try {
+    await kernel.checkIdmap(folders.layers, userNamespace);
+  } catch (cause) {
+    throw notMappable(folders, reasonOf(cause), cause);
+  }
+}
+
+function notMappable(folders: StoreFolders, why: string, cause?: unknown): Error {
+  return imageError({
+    code: 'IMAGES_NOT_MAPPABLE',
+    kind: 'precondition',
+    attempted: 'map the ids of image layers in',
+    on: folders.layers,
+    why,
+    fix: 'use Linux 5.19 or later, with the image store on ext4, xfs or btrfs',
+    cause,
+  });
+}

@@ -1,0 +1,79 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import { MountPropagation } from '../cri/contract/contract.types.ts';
+import type { IDMapping, Mount } from '../cri/contract/contract.types.ts';
+import { mountPointsBelow, parseMountinfo } from './mountinfo.ts';
+import type { HandlerFeatures } from './probe/features.ts';
+import type { OciIdMapping, OciMount } from './spec.types.ts';
+
+/** Ranges of one mount: kernels take more, and no kubelet asks for more than one. */
+const rangeLimit = 32;
+
+/**
+ * `ro`, `rw` or `rro`, as asked. Source: cri-api Mount.recursive_read_only.
+ * @throws PortcullisError RUNTIME_BAD_MOUNT; RUNTIME_RRO_UNSUPPORTED with the prefix that kubelets know
+ */
+export function accessOption(mount: Mount, features: Pick<HandlerFeatures, 'recursiveReadOnlyMounts'>): 'ro' | 'rw' | 'rro' {
+  if (!mount.recursiveReadOnly) return mount.readonly ? 'ro' : 'rw';
+  const on = mount.containerPath;
+  if (!mount.readonly) throw badMount(on, 'recursive_read_only is set and readonly is not', 'set both');
+  if (mount.propagation !== MountPropagation.PROPAGATION_PRIVATE)
+    throw badMount(on, 'recursive_read_only is set with a propagation that is not private', 'use private propagation');
+  if (features.recursiveReadOnlyMounts) return 'rro';
+  throw new PortcullisError({
+    code: 'RUNTIME_RRO_UNSUPPORTED',
+    kind: 'unimplemented',
+    attempted: 'mount',
+    on,
+    why: 'this runtime handler was not seen to make a mount recursively read-only',
+    fix: 'ask for a plain read-only mount, or use a handler and a kernel (5.12 and later) that can',
+    prefix: 'RROUnsupported',
+  });
+}
+
+/**
+ * The id mappings of a mount, for the runtime; none: an empty object. Pure.
+ * @throws PortcullisError RUNTIME_BAD_MOUNT; RUNTIME_IDMAP_UNSUPPORTED when the runtime would pass over them
+ */
+export function idMappings(mount: Mount, features: Pick<HandlerFeatures, 'idmappedMounts'>): Pick<OciMount, 'uidMappings' | 'gidMappings'> {
+  const { uidMappings, gidMappings, containerPath } = mount;
+  if (uidMappings.length === 0 && gidMappings.length === 0) return {};
+  if (uidMappings.length === 0 || gidMappings.length === 0)
+    throw badMount(containerPath, 'it maps uids or gids, and not both', 'give uidMappings and gidMappings');
+  const ranges = [...uidMappings, ...gidMappings];
+  if (ranges.length > rangeLimit || ranges.some((range) => range.length < 1))
+    throw badMount(containerPath, 'its id mappings are empty or too many', `give ranges of at least one id, ${rangeLimit} at most`);
+  if (features.idmappedMounts) return { uidMappings: uidMappings.map(ociMapping), gidMappings: gidMappings.map(ociMapping) };
+  throw new PortcullisError({
+    code: 'RUNTIME_IDMAP_UNSUPPORTED',
+    kind: 'precondition',
+    attempted: 'map the ids of mount',
+    on: containerPath,
+    why: 'this runtime handler was not seen to make idmapped mounts: files would keep their owners, without a word',
+    fix: 'use runc 1.2 or crun 1.8 and later on Linux 5.12 and later, or run the pod with `hostUsers: true`',
+  });
+}
+
+export function ociMapping(range: IDMapping): OciIdMapping {
+  return { containerID: range.containerId, hostID: range.hostId, size: range.length };
+}
+
+/**
+ * Each mount, followed by those below its source: for a runtime that leaves them out of `rbind` in a user namespace. A mapping is of the
+ * mount that asked for it, as with `rbind` itself. Pure.
+ * @param mountinfo /proc/self/mountinfo of the host
+ */
+export function withSubmounts(mounts: readonly OciMount[], mountinfo: string): OciMount[] {
+  const lines = parseMountinfo(mountinfo);
+  return mounts.flatMap((mount) => {
+    if (!mount.options.includes('rbind')) return [mount];
+    const { uidMappings: _uids, gidMappings: _gids, ...plain } = mount;
+    const root = mount.source === '/' ? '' : mount.source;
+    const base = mount.destination === '/' ? '' : mount.destination;
+    const below = mountPointsBelow(lines, mount.source).map((target) => target.slice(root.length));
+    return [mount, ...below.map((path) => ({ ...plain, destination: `${base}${path}`, source: `${root}${path}` }))];
+  });
+}
+
+function badMount(on: string, why: string, fix: string): PortcullisError {
+  return new PortcullisError({ code: 'RUNTIME_BAD_MOUNT', kind: 'invalid', attempted: 'mount', on, why, fix });
+}

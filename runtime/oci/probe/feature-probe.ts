@@ -1,0 +1,131 @@
+import { readFile, stat } from 'node:fs/promises';
+import { release } from 'node:os';
+import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import type { Logger } from '../../../base/log/index.ts';
+import { writeFileAtomic } from '../../../base/storage/index.ts';
+import type { RuntimeHandler } from '../runtime-handler.ts';
+import { hasEverything, noFeatures } from './features.ts';
+import type { HandlerFeatures } from './features.ts';
+import { probeRuntime } from './probe.ts';
+import type { ProbeParts } from './probe.ts';
+
+export interface FeatureProbe {
+  /** Begins to look at the handlers that nothing is known of, one after the other. Call once, when what killed daemons left is removed. */
+  begin(): void;
+  /** What a handler was seen to do; waits until it was looked at. */
+  of(handlerName: string): Promise<HandlerFeatures>;
+  /** The same for those who can not wait: after `ms` whatever is known, and that is nothing at the very first start. */
+  within(handlerName: string, ms: number): Promise<HandlerFeatures>;
+  /** @throws PortcullisError RUNTIME_NO_USER_NAMESPACES, before anything is made for a pod */
+  requireUserNamespaces(handlerName: string): Promise<void>;
+  /** Waits for a look that is under way. */
+  close(): Promise<void>;
+}
+
+interface Seen {
+  /** Program and kernel: what it was seen of. */
+  readonly key: string;
+  readonly features: HandlerFeatures;
+}
+
+/**
+ * Looks at each runtime once and keeps what was seen in `file`, by program and kernel, so that a start is not held up. What was not seen is
+ * looked for again at the next start: a setting of the host may have changed.
+ * @param input.handlers by name; the empty name is the default one
+ */
+export async function openFeatureProbe(
+  input: ProbeParts & { readonly handlers: ReadonlyMap<string, RuntimeHandler>; readonly file: string; readonly log: Logger },
+): Promise<FeatureProbe> {
+  const { handlers, file, log } = input;
+  const byPath = new Map([...handlers.values()].map((handler) => [handler.path, handler]));
+  const kept = await readKept(file);
+  const known = new Map<string, HandlerFeatures>();
+  const keys = new Map<string, string>();
+  for (const handler of byPath.values()) {
+    const key = await keyOf(handler, input.layers);
+    keys.set(handler.path, key);
+    const seen = kept[handler.path];
+    if (seen?.key === key) known.set(handler.path, seen.features);
+  }
+  let announce: () => void = () => undefined;
+  const begun = new Promise<void>((resolve) => (announce = resolve));
+  const looks = new Map<string, Promise<HandlerFeatures>>();
+  let last: Promise<unknown> = begun;
+  let closing = false;
+
+  const look = async (handler: RuntimeHandler): Promise<HandlerFeatures> => {
+    if (closing) return known.get(handler.path) ?? noFeatures;
+    const features = await probeRuntime(handler, input);
+    known.set(handler.path, features);
+    log.info({ handler: handler.name, ...features }, 'what this runtime handler was seen to do');
+    const all = Object.fromEntries([...known].map(([path, one]) => [path, { key: keys.get(path) ?? '', features: one }]));
+    await writeFileAtomic(file, `${JSON.stringify(all, undefined, 2)}\n`).catch((cause: unknown) =>
+      log.warn({ cause: reasonOf(cause) }, 'what the runtime handlers can do is not kept, and looked at again at the next start'),
+    );
+    return features;
+  };
+  for (const handler of byPath.values()) {
+    const before = known.get(handler.path);
+    if (before !== undefined && hasEverything(before)) {
+      looks.set(handler.path, Promise.resolve(before));
+      continue;
+    }
+    const turn = last
+      .then(() => look(handler))
+      .catch((cause: unknown) => {
+        log.warn({ handler: handler.name, cause: reasonOf(cause) }, 'this runtime handler could not be examined');
+        return known.get(handler.path) ?? noFeatures;
+      });
+    looks.set(handler.path, turn);
+    last = turn;
+  }
+
+  const pathOf = (name: string): string => handlers.get(name)?.path ?? '';
+  const of = (name: string): Promise<HandlerFeatures> => looks.get(pathOf(name)) ?? Promise.resolve(noFeatures);
+  return {
+    begin: announce,
+    of,
+    within: async (name, ms) => {
+      const cached = known.get(pathOf(name));
+      if (cached !== undefined) return cached;
+      let timer: NodeJS.Timeout | undefined;
+      const patience = new Promise<HandlerFeatures>((resolve) => (timer = setTimeout(resolve, ms, noFeatures)));
+      const answer = await Promise.race([of(name), patience]);
+      clearTimeout(timer);
+      return answer;
+    },
+    requireUserNamespaces: async (name) => {
+      const features = await of(name);
+      if (!features.userNamespaces) throw noUserNamespaces(handlers.get(name)?.name ?? name, features.whyNoUserNamespaces);
+    },
+    close: async () => {
+      closing = true;
+      announce();
+      await last;
+    },
+  };
+}
+
+async function keyOf(handler: RuntimeHandler, layers: string): Promise<string> {
+  const [program, store] = await Promise.all([stat(handler.path), stat(layers)]);
+  return [handler.path, program.size, program.mtimeMs, handler.version, release(), store.dev].join(' ');
+}
+
+async function readKept(file: string): Promise<Readonly<Record<string, Seen | undefined>>> {
+  try {
+    return JSON.parse(await readFile(file, 'utf8')) as Record<string, Seen>;
+  } catch {
+    return {};
+  }
+}
+
+function noUserNamespaces(handler: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_NO_USER_NAMESPACES',
+    kind: 'precondition',
+    attempted: 'give a pod a user namespace with runtime handler',
+    on: handler,
+    why,
+    fix: 'use a handler that has them (runc 1.2 or crun 1.8 and later, Linux 5.19 and later, images on ext4, xfs or btrfs), or run the pod with `hostUsers: true`',
+  });
+}

@@ -1,0 +1,143 @@
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { reasonOf } from '../../../base/errors/index.ts';
+import type { StartProgram } from '../../../base/reactor/index.ts';
+import { runCommand } from '../command.ts';
+import { mountPointsBelow, parseMountinfo } from '../mountinfo.ts';
+import type { MountLine } from '../mountinfo.ts';
+import type { RuntimeHandler } from '../runtime-handler.ts';
+import type { HandlerFeatures } from './features.ts';
+
+export interface ProbeParts {
+  readonly startProgram: StartProgram;
+  /** A folder for the bundle of this container id. Whoever cleans up after killed daemons knows it, and the id. */
+  readonly bundle: (id: string) => string;
+  readonly newId: () => string;
+  /** Pins namespaces that belong to a user namespace with the host's own ids: its root reaches all paths, and runs nothing. */
+  readonly userNamespace: { make(): Promise<string>; release(dir: string): Promise<void> };
+  /** A folder on the file system of the image layers. */
+  readonly layers: string;
+  /** Whether root file systems can be mapped: throws when this kernel or file system can not. */
+  readonly checkLayers: (userNamespace: string) => Promise<void>;
+}
+
+const range = { hostId: 0, containerId: 0, length: 65_536 };
+/** The ids of the probe's user namespace, which maps them to themselves. */
+export const probeIds = { uids: range, gids: range };
+const timeoutMs = 20_000;
+/** Folders that commonly have mounts below, to bind with everything beneath. */
+const mountFolders = ['/dev', '/sys', '/proc', '/run'];
+
+/**
+ * What a runtime really does: containers are created with it and looked at from outside, in the mount table that the kernel keeps of their
+ * first process. None is ever started. What a runtime says of itself (`features`) is not asked: old ones do not know the question.
+ */
+export async function probeRuntime(handler: RuntimeHandler, parts: ProbeParts): Promise<HandlerFeatures> {
+  const own = parseMountinfo(await readFile('/proc/self/mountinfo', 'utf8'));
+  const source = mountFolders.find((folder) => mountPointsBelow(own, folder).length > 0);
+  const [plain, mapped] = await Promise.all([
+    source === undefined
+      ? false
+      : withContainer(handler, parts, { namespaces: [], mounts: [bind(source, ['rro'])] }, (lines) =>
+          everyBelow(lines, (line) => line.options.includes('ro')),
+        ).catch(() => false),
+    probeUserNamespace(handler, parts, source),
+  ]);
+  return { recursiveReadOnlyMounts: plain, ...mapped };
+}
+
+async function probeUserNamespace(
+  handler: RuntimeHandler,
+  parts: ProbeParts,
+  source: string | undefined,
+): Promise<Omit<HandlerFeatures, 'recursiveReadOnlyMounts'>> {
+  const no = { idmappedMounts: false, userNamespaces: false, bindsKeepSubmounts: false };
+  let dir: string | undefined;
+  try {
+    dir = await parts.userNamespace.make();
+    const pins = dir;
+    const ids = [{ containerID: range.containerId, hostID: range.hostId, size: range.length }];
+    const spec = {
+      namespaces: [
+        { type: 'user', path: join(pins, 'user') },
+        { type: 'network', path: join(pins, 'net') },
+        { type: 'ipc', path: join(pins, 'ipc') },
+        { type: 'uts', path: join(pins, 'uts') },
+      ],
+      ...(handler.kind === 'crun' && { ids }),
+      mounts: [
+        { ...bind(parts.layers, ['ro']), destination: '/mapped', uidMappings: ids, gidMappings: ids },
+        ...(source === undefined ? [] : [bind(source, ['rw'])]),
+      ],
+    };
+    const seen = await withContainer(handler, parts, spec, (lines) => ({
+      idmappedMounts: lines.some((line) => line.target === '/mapped' && line.options.includes('idmapped')),
+      bindsKeepSubmounts: everyBelow(lines, () => true),
+    }));
+    if (!seen.idmappedMounts)
+      return { ...no, whyNoUserNamespaces: `${handler.kind} ${handler.version} passes over the id mappings of mounts` };
+    const layers = await parts.checkLayers(join(pins, 'user')).then(() => '', reasonOf);
+    return { ...seen, userNamespaces: layers === '', whyNoUserNamespaces: layers };
+  } catch (cause) {
+    return { ...no, whyNoUserNamespaces: reasonOf(cause) };
+  } finally {
+    if (dir !== undefined) await parts.userNamespace.release(dir);
+  }
+}
+
+interface ProbeSpec {
+  readonly namespaces: readonly { readonly type: string; readonly path: string }[];
+  readonly ids?: readonly unknown[];
+  readonly mounts: readonly object[];
+}
+
+const probed = '/probed';
+
+function bind(source: string, options: readonly string[]): object {
+  return { destination: probed, type: 'bind', source, options: ['rbind', 'rprivate', ...options] };
+}
+
+/** Whether there are mounts below the probed one, and each is so. */
+function everyBelow(lines: readonly MountLine[], is: (line: MountLine) => boolean): boolean {
+  const below = lines.filter((line) => line.target.startsWith(`${probed}/`));
+  return below.length > 0 && below.every(is);
+}
+
+/** Creates a container, shows its mounts, and removes it. It has nothing that could be run. */
+async function withContainer<T>(
+  handler: RuntimeHandler,
+  parts: ProbeParts,
+  spec: ProbeSpec,
+  look: (lines: readonly MountLine[]) => T,
+): Promise<T> {
+  const id = parts.newId();
+  const bundle = parts.bundle(id);
+  const rootfs = join(bundle, 'rootfs');
+  try {
+    await mkdir(rootfs, { recursive: true, mode: 0o700 });
+    await writeFile(join(rootfs, 'none'), '', { mode: 0o700 });
+    await writeFile(join(bundle, 'config.json'), JSON.stringify(configOf(id, rootfs, spec)), { mode: 0o600 });
+    const pidFile = join(bundle, 'pid');
+    const args = [...handler.globalArgs, 'create', '--bundle', bundle, '--pid-file', pidFile, id];
+    const { exitCode, stderr } = await runCommand(parts.startProgram, handler.path, args, { timeoutMs });
+    if (exitCode !== 0) throw new Error(`${handler.path} create: ${stderr.trim().slice(0, 500)}`);
+    return look(parseMountinfo(await readFile(`/proc/${Number(await readFile(pidFile, 'utf8'))}/mountinfo`, 'utf8')));
+  } finally {
+    await handler.delete(id).catch(() => undefined);
+    await rm(bundle, { recursive: true, force: true });
+  }
+}
+
+function configOf(id: string, rootfs: string, spec: ProbeSpec): object {
+  return {
+    ociVersion: '1.0.2',
+    process: { user: { uid: 0, gid: 0 }, args: ['/none'], cwd: '/', env: ['PATH=/'], noNewPrivileges: true },
+    root: { path: rootfs },
+    mounts: [{ destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] }, ...spec.mounts],
+    linux: {
+      namespaces: [{ type: 'mount' }, { type: 'pid' }, ...spec.namespaces],
+      ...(spec.ids !== undefined && { uidMappings: spec.ids, gidMappings: spec.ids }),
+      cgroupsPath: `/portcullis/${id}`,
+    },
+  };
+}
