@@ -6,7 +6,8 @@ import type { ImageStore } from '../images/types.ts';
 import type { ContainerCgroup } from '../oci/cgroup-place.ts';
 import { systemdAnnotations } from '../oci/cgroup-place.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
-import { withoutIdleHugepageLimits } from '../oci/hugepages.ts';
+import { checkedResources } from '../oci/check-resources.ts';
+import type { ResourceSupport } from '../oci/resource-support.ts';
 import type { HandlerFeatures } from '../oci/probe/features.ts';
 import { generateSpec, serialiseSpec } from '../oci/spec.ts';
 import { podDirIn } from '../pods/effects.ts';
@@ -38,8 +39,7 @@ export async function writeBundle(input: {
   readonly devicesOwnedByUser: boolean;
   readonly confinement: Confinement;
   readonly oomScoreFloor: number;
-  /** Whether cgroups count huge pages. */
-  readonly hugepages: boolean;
+  readonly resourceSupport: ResourceSupport;
   readonly record: ContainerRecord;
   readonly sandbox: SandboxRecord;
   readonly admitted: AdmittedImage;
@@ -58,6 +58,8 @@ export async function writeBundle(input: {
   const security = config.linux?.securityContext;
   const stopSignal = stopSignalOf(config.stopSignal, image.stopSignal);
   signalNumber(stopSignal);
+  const asks = config.linux?.resources;
+  const resources = asks === undefined ? undefined : checkedResources(asks, input.resourceSupport);
   const host = await hostRequest({ config, sandbox, kubeletRoot: input.kubeletRoot, cdi: input.cdi });
   const settings = await input.confinement.confine({
     config,
@@ -100,7 +102,7 @@ export async function writeBundle(input: {
     runtime: handler.kind,
     mounts: [...declared, ...mounts],
     devices,
-    resources: withoutIdleHugepageLimits(config.linux?.resources, input.hugepages),
+    resources,
     cgroupsPath: input.cgroup.specPath,
     podFiles: podFilesIn(podDirIn(input.stateDir, sandbox.id)),
     namespaces: {

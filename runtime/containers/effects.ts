@@ -21,9 +21,12 @@ import { emptyCgroup, removeCgroupTree } from '../oci/cgroup-removal.ts';
 import type { CgroupMounts } from '../oci/cgroups.ts';
 import { cgroupProcesses, oomKills } from '../oci/cgroups.ts';
 import { execSync } from '../oci/exec.ts';
-import { countsHugepages, withoutIdleHugepageLimits } from '../oci/hugepages.ts';
-import { toOciResources } from '../oci/resources.ts';
+import type { ExecScopes } from '../oci/exec-scope.ts';
+import { checkedResources } from '../oci/check-resources.ts';
+import { detectResourceSupport } from '../oci/resource-support.ts';
+import { mergedResources, toOciResources, updateFailure } from '../oci/resources.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
+import type { HandlerFeatures } from '../oci/probe/features.ts';
 import type { OciSpec } from '../oci/spec.types.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import { digest, newId, now } from '../state/identity.ts';
@@ -55,10 +58,13 @@ export interface EffectParts {
   readonly cgroups: CgroupMounts;
   readonly cgroupDriver: CgroupDriver;
   readonly adoptMonitor: AdoptMonitor;
+  readonly execScopes: ExecScopes;
   readonly sandbox: (id: string) => SandboxRecord | undefined;
   /** By id or unambiguous prefix. */
   readonly container: (idOrPrefix: string) => ContainerRecord | undefined;
   readonly oomScoreFloor: number;
+  /** What a handler, by name, was seen to do. */
+  readonly features: (handler: string) => Promise<HandlerFeatures>;
   readonly kubeletRoot: string;
   readonly cdi: CdiRegistry;
   /** Whether asked devices belong to the user that runs. */
@@ -75,7 +81,7 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
   const { stateDir, handlers, exits, cgroups, images, network } = parts;
   // Runtimes that all start at once only get in each other's and the daemon's way: a few a processor keep them all busy.
   const slots = pLimit(availableParallelism());
-  const hugepages = countsHugepages(cgroups);
+  const resourceSupport = detectResourceSupport(cgroups);
   const bundle = (id: string): string => bundleIn(stateDir, id);
   const handlerOf = (record: ContainerRecord): RuntimeHandler => {
     const handler = handlers.get(record.runtimeHandler);
@@ -113,7 +119,7 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
         handler,
         bundle: bundle(record.id),
         cgroup: placeOf(record),
-        hugepages,
+        resourceSupport,
         pidNamespace,
       });
     },
@@ -179,15 +185,21 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
       const spec = JSON.parse(await readFile(join(bundle(record.id), 'config.json'), 'utf8')) as OciSpec;
       return execSync({
         startProgram: parts.startProgram,
-        handler: handlerOf(record),
-        id: record.id,
+        scopes: parts.execScopes,
+        target: { id: record.id, handler: handlerOf(record), init: record.init?.pid ?? 0, dir: bundle(record.id) },
         process: { ...spec.process, terminal: false, args: command },
-        dir: bundle(record.id),
         timeoutMs,
         ...(signal !== undefined && { signal }),
       });
     },
-    update: (record, resources) => handlerOf(record).update(record.id, toOciResources(withoutIdleHugepageLimits(resources, hugepages))),
+    update: async (record, resources) => {
+      const wanted = checkedResources(mergedResources(record.config.linux?.resources, resources), resourceSupport);
+      await handlerOf(record)
+        .update(record.id, toOciResources(wanted))
+        .catch((thrown: unknown) => {
+          throw updateFailure(thrown);
+        });
+    },
     reopenLog: (record) => reopenLog(record, bundle(record.id)),
     isAlive: (record) => record.init !== undefined && sameProcess(record.init),
     logPath: (config, sandbox) => containerLogPath(sandbox.config.logDirectory, config.logPath),

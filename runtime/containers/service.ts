@@ -3,6 +3,7 @@ import type { Logger } from '../../base/log/index.ts';
 import type { ContainerConfig, LinuxContainerResources } from '../cri/contract/contract.types.ts';
 import type { Exit } from '../monitor/exits.ts';
 import type { ExecResult } from '../oci/exec.ts';
+import { mergedResources } from '../oci/resources.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import type { ContainersOfSandbox } from '../pods/service.ts';
 import type { KeyedLock } from '../state/keyed-lock.ts';
@@ -256,10 +257,7 @@ export function createContainerService(parts: {
         const record = requireContainer(id);
         if (record.phase === 'exited') throw wrongPhase(record, 'update', 'create it again with these resources');
         await effects.update(record, resources);
-        const linux = {
-          ...record.config.linux,
-          resources: { ...record.config.linux?.resources, ...nonDefault(resources) } as LinuxContainerResources,
-        };
+        const linux = { ...record.config.linux, resources: mergedResources(record.config.linux?.resources, resources) };
         await records.put({ ...record, config: { ...record.config, linux } });
       });
     },
@@ -278,13 +276,4 @@ export function createContainerService(parts: {
 /** The later of two times: a file's, as that of an exit, is up to a tick of the kernel's clock behind. */
 function later(time: string, other: string): string {
   return BigInt(time) < BigInt(other) ? other : time;
-}
-
-/** The fields that a request sets: zero and empty mean "leave as it is" (cri-api UpdateContainerResources). */
-function nonDefault(resources: LinuxContainerResources): Partial<LinuxContainerResources> {
-  const set = Object.entries(resources).filter(([, value]) => {
-    if (value === 0 || value === '' || value === undefined) return false;
-    return typeof value !== 'object' || Object.keys(value as object).length > 0;
-  });
-  return Object.fromEntries(set);
 }

@@ -1,17 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { LinuxContainerResources } from '../cri/contract/contract.types.ts';
-import { countsHugepages, withoutIdleHugepageLimits } from './hugepages.ts';
-
-const none = { pageSize: '2MB', limit: 0 };
-const some = { pageSize: '1GB', limit: 2 ** 30 };
-const asked = { cpuShares: 2, hugepageLimits: [none, some] } as unknown as LinuxContainerResources;
-
-test('what a kubelet sends for every page size falls away where nobody counts them, and only there', () => {
-  assert.deepEqual(withoutIdleHugepageLimits(asked, false), { cpuShares: 2, hugepageLimits: [some] });
-  assert.equal(withoutIdleHugepageLimits(asked, true), asked);
-  assert.equal(withoutIdleHugepageLimits(undefined, false), undefined);
-});
+import { countsHugepages } from './hugepages.ts';
 
 test('version 1 counts huge pages in a hierarchy of their own', () => {
   const roots = ['/sys/fs/cgroup/memory', '/sys/fs/cgroup/hugetlb'];

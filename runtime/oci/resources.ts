@@ -1,5 +1,31 @@
 import type { LinuxContainerResources } from '../cri/contract/contract.types.ts';
+import { PortcullisError, isPortcullisError } from '../../base/errors/index.ts';
 import type { OciResources } from './spec.types.ts';
+
+/**
+ * Resources after an update: zero and empty leave a field as it is (cri-api UpdateContainerResources). The OOM score stays: no runtime
+ * changes that of a process that runs.
+ */
+export function mergedResources(current: LinuxContainerResources | undefined, update: LinuxContainerResources): LinuxContainerResources {
+  const { oomScoreAdj: _kept, ...changeable } = update;
+  const given = Object.entries(changeable).filter(([, value]) => {
+    if (value === 0 || value === '') return false;
+    return typeof value !== 'object' || Object.keys(value).length > 0;
+  });
+  return { ...(current ?? update), ...Object.fromEntries(given) };
+}
+
+/** A limit below what is in use, in words that a caller can act on; any other failure as it is. */
+export function updateFailure(thrown: unknown): unknown {
+  if (!isPortcullisError(thrown) || !/resource busy|EBUSY/i.test(thrown.failure.why)) return thrown;
+  return new PortcullisError({
+    ...thrown.failure,
+    code: 'RUNTIME_LIMIT_IN_USE',
+    kind: 'precondition',
+    fix: 'the container uses more than the new limit: let it free memory, or set a higher limit',
+    cause: thrown,
+  });
+}
 
 /**
  * CRI resources as the OCI specification says them. Zero and empty mean "not asked" (CRI proto: default 0).

@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { LinuxContainerResources } from '../cri/contract/contract.types.ts';
+import { checkedResources } from './check-resources.ts';
+import type { ResourceSupport } from './resource-support.ts';
+import { mergedResources } from './resources.ts';
+
+const v1: ResourceSupport = { version: 1, swap: true, hugepages: true, hugepageSizes: new Set(['2MB', '1GB']) };
+const v2: ResourceSupport = { ...v1, version: 2 };
+const bare: ResourceSupport = { version: 1, swap: false, hugepages: false, hugepageSizes: new Set(['2MB']) };
+
+function resources(part: Partial<LinuxContainerResources> = {}): LinuxContainerResources {
+  return {
+    cpuPeriod: 0,
+    cpuQuota: 0,
+    cpuShares: 0,
+    memoryLimitInBytes: 0,
+    oomScoreAdj: 0,
+    cpusetCpus: '',
+    cpusetMems: '',
+    hugepageLimits: [],
+    unified: {},
+    memorySwapLimitInBytes: 0,
+    ...part,
+  };
+}
+const Mi = 1024 ** 2;
+
+describe('resources', () => {
+  const cases: [string, Partial<LinuxContainerResources>, ResourceSupport, Partial<LinuxContainerResources>][] = [
+    ['nothing asked', {}, v1, {}],
+    ['a memory limit without a word on swap is no swap', { memoryLimitInBytes: 64 * Mi }, v1, { memorySwapLimitInBytes: 64 * Mi }],
+    ['where swap is not counted nothing is said of it', { memoryLimitInBytes: 64 * Mi }, bare, { memorySwapLimitInBytes: 0 }],
+    [
+      'equal limits are no swap: nothing is lost',
+      { memoryLimitInBytes: Mi, memorySwapLimitInBytes: Mi },
+      bare,
+      { memorySwapLimitInBytes: 0 },
+    ],
+    ['swap of version 2 by its own file', { memoryLimitInBytes: Mi, unified: { 'memory.swap.max': '0' } }, v2, {}],
+    ['swap without a memory limit limits nothing', { memorySwapLimitInBytes: Mi }, v1, { memorySwapLimitInBytes: 0 }],
+    ['no limit, as large as an int64', { memoryLimitInBytes: 2 ** 63 }, v1, { memoryLimitInBytes: -1, memorySwapLimitInBytes: -1 }],
+    ['shares within what kernels take', { cpuShares: 1 }, v1, { cpuShares: 2 }],
+    ['shares beyond it', { cpuShares: 10 ** 9 }, v1, { cpuShares: 262_144 }],
+    ['no quota', { cpuQuota: -1, cpuPeriod: 100_000 }, v1, {}],
+    ['huge pages of nothing, uncounted', { hugepageLimits: [{ pageSize: '2MB', limit: 0 }] }, bare, { hugepageLimits: [] }],
+    ['huge pages', { hugepageLimits: [{ pageSize: '2MB', limit: 4 * Mi }] }, v1, {}],
+    [
+      'huge pages of nothing, of a size that the kernel lacks',
+      { hugepageLimits: [{ pageSize: '64KB', limit: 0 }] },
+      v1,
+      { hugepageLimits: [] },
+    ],
+  ];
+  for (const [what, part, support, change] of cases) {
+    it(what, () => assert.deepEqual(checkedResources(resources(part), support), resources({ ...part, ...change })));
+  }
+
+  const refused: [string, Partial<LinuxContainerResources>, ResourceSupport, string][] = [
+    ['a negative memory limit', { memoryLimitInBytes: -2 }, v1, 'RUNTIME_BAD_RESOURCES'],
+    ['swap below memory', { memoryLimitInBytes: 2 * Mi, memorySwapLimitInBytes: Mi }, v1, 'RUNTIME_BAD_RESOURCES'],
+    ['swap where nothing counts it', { memoryLimitInBytes: Mi, memorySwapLimitInBytes: 2 * Mi }, bare, 'RUNTIME_RESOURCES_UNSUPPORTED'],
+    ['a quota below the smallest', { cpuQuota: 5 }, v1, 'RUNTIME_BAD_RESOURCES'],
+    ['a quota below none', { cpuQuota: -7 }, v1, 'RUNTIME_BAD_RESOURCES'],
+    ['a period of no kernel', { cpuPeriod: 5 }, v1, 'RUNTIME_BAD_RESOURCES'],
+    ['a huge period', { cpuPeriod: 2 ** 53 }, v1, 'RUNTIME_BAD_RESOURCES'],
+    ['negative shares', { cpuShares: -1 }, v1, 'RUNTIME_BAD_RESOURCES'],
+    ['an OOM score out of range', { oomScoreAdj: 1001 }, v1, 'RUNTIME_BAD_RESOURCES'],
+    ['processors in words', { cpusetCpus: 'all' }, v1, 'RUNTIME_BAD_RESOURCES'],
+    ['processors with a line feed', { cpusetCpus: '0\n1' }, v1, 'RUNTIME_BAD_RESOURCES'],
+    ['huge pages that nothing counts', { hugepageLimits: [{ pageSize: '2MB', limit: Mi }] }, bare, 'RUNTIME_RESOURCES_UNSUPPORTED'],
+    ['huge pages of a size that there is not', { hugepageLimits: [{ pageSize: '64KB', limit: Mi }] }, v1, 'RUNTIME_RESOURCES_UNSUPPORTED'],
+    ['huge pages of a path', { hugepageLimits: [{ pageSize: '../2MB', limit: 0 }] }, v1, 'RUNTIME_BAD_RESOURCES'],
+    ['unified files in version 1', { unified: { 'memory.high': '1' } }, v1, 'RUNTIME_RESOURCES_UNSUPPORTED'],
+    ['a file that moves processes', { unified: { 'cgroup.procs': '1' } }, v2, 'RUNTIME_BAD_RESOURCES'],
+    ['a file of another folder', { unified: { 'memory./../cgroup.kill': '1' } }, v2, 'RUNTIME_BAD_RESOURCES'],
+  ];
+  for (const [what, part, support, code] of refused)
+    it(`${what}: refused`, () => assert.throws(() => checkedResources(resources(part), support), { code }));
+
+  it('an update changes what it says and nothing else', () => {
+    const current = resources({
+      cpuShares: 512,
+      memoryLimitInBytes: Mi,
+      oomScoreAdj: 100,
+      hugepageLimits: [{ pageSize: '2MB', limit: 0 }],
+    });
+    const update = resources({ memoryLimitInBytes: 2 * Mi, oomScoreAdj: -500 });
+    assert.deepEqual(mergedResources(current, update), { ...current, memoryLimitInBytes: 2 * Mi });
+  });
+});

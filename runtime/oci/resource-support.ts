@@ -1,0 +1,49 @@
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import type { CgroupMounts } from './cgroups.ts';
+import { countsHugepages } from './hugepages.ts';
+
+/** What the cgroups of this host can be told. */
+export interface ResourceSupport {
+  readonly version: 1 | 2;
+  /** Whether memory and swap together can be limited: version 1 only has it when the kernel was started with swap accounting. */
+  readonly swap: boolean;
+  readonly hugepages: boolean;
+  /** Page sizes that the kernel has, as a kubelet writes them: `2MB`. */
+  readonly hugepageSizes: ReadonlySet<string>;
+}
+
+export function detectResourceSupport(mounts: CgroupMounts): ResourceSupport {
+  return { version: mounts.version, swap: limitsSwap(mounts), hugepages: countsHugepages(mounts), hugepageSizes: hugepageSizes() };
+}
+
+function limitsSwap(mounts: CgroupMounts): boolean {
+  if (mounts.version === 1) {
+    const memory = mounts.roots.find((root) => basename(root).split(',').includes('memory'));
+    return memory !== undefined && existsSync(join(memory, 'memory.memsw.limit_in_bytes'));
+  }
+  const [root = '/sys/fs/cgroup'] = mounts.roots;
+  // The root cgroup has no limits: one below it shows whether there are any.
+  try {
+    const own = /^0::(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[1] ?? '/';
+    const below = readdirSync(root, { withFileTypes: true }).flatMap((entry) => (entry.isDirectory() ? [join(root, entry.name)] : []));
+    return [join(root, own), ...below].some((folder) => existsSync(join(folder, 'memory.swap.max')));
+  } catch {
+    return false;
+  }
+}
+
+/** Source: Documentation/admin-guide/mm/hugetlbpage.rst, /sys/kernel/mm/hugepages. */
+function hugepageSizes(): Set<string> {
+  try {
+    const sizes = readdirSync('/sys/kernel/mm/hugepages').map((name) => Number(/^hugepages-(\d+)kB$/.exec(name)?.[1] ?? 0));
+    return new Set(sizes.map(pageSizeName));
+  } catch {
+    return new Set();
+  }
+}
+
+function pageSizeName(kilobytes: number): string {
+  if (kilobytes >= 1024 ** 2) return `${kilobytes / 1024 ** 2}GB`;
+  return kilobytes >= 1024 ? `${kilobytes / 1024}MB` : `${kilobytes}KB`;
+}
