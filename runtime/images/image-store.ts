@@ -123,7 +123,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
         mapping,
       );
     },
-    checkMapping: (userNamespace) => checkMapping(kernel, folders, userNamespace),
+    checkMapping: (userNamespace) => checkMapping(kernel, folders, mappedRoots, userNamespace),
     async mountVolume(containerId, index, image) {
       const stored = records.byId(image.id);
       if (stored === undefined) throw gone('mount as volume', image.id);

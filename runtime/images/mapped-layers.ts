@@ -1,4 +1,4 @@
-import { chmod, chown, mkdir, rmdir } from 'node:fs/promises';
+import { chmod, chown, mkdir, rmdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
 import { MNT_DETACH, isMountpoint, kernelRelease } from '../../base/kernel/index.ts';
@@ -104,16 +104,24 @@ function ignoreAbsent(thrown: unknown): void {
 }
 
 /**
- * Overlays take idmapped layers from Linux 5.19 on (before, such a mount fails with EINVAL), and the layers' file system must be one that can.
+ * Whether root file systems can be shown by a mapping, and be reached. Overlays take idmapped layers from Linux 5.19 on (before, such a mount fails with EINVAL), and the layers' file system must be one that can.
  * @throws IMAGES_NOT_MAPPABLE
  */
-export async function checkMapping(kernel: Kernel, folders: StoreFolders, userNamespace: string): Promise<void> {
+export async function checkMapping(kernel: Kernel, folders: StoreFolders, roots: MappedRoots, userNamespace: string): Promise<void> {
   const { major, minor, release } = kernelRelease();
   if (major < 5 || (major === 5 && minor < 19)) throw notMappable(folders, `Linux ${release} has no overlays of idmapped layers`);
   try {
     await kernel.checkIdmap(folders.layers, userNamespace);
   } catch (cause) {
     throw notMappable(folders, reasonOf(cause), cause);
+  }
+  // The folder above them opens itself; what is above that belongs to the host.
+  for (let path = dirname(dirname(roots.folder)); path !== '/'; path = dirname(path)) {
+    if (((await stat(path)).mode & 0o001) === 0)
+      throw notMappable(
+        folders,
+        `${path} lets nobody pass to ${roots.folder}, where a pod's own root must get: allow it (chmod o+x ${path})`,
+      );
   }
 }
 

@@ -1,7 +1,7 @@
 /** Runs in namespaces of its own (see run.ts): images, daemon, critest, summary. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -26,6 +26,8 @@ function configuration(runtime: string | undefined): string[] {
 
 prepareNamespaces();
 const folder = mkdtempSync(join(tmpdir(), 'pc-conf-'));
+// The root of a pod with a user namespace passes through.
+chmodSync(folder, 0o711);
 const reports = values['keep-logs'] ?? join(folder, 'report');
 mkdirSync(reports, { recursive: true });
 const images = await serveSignedImages(folder);

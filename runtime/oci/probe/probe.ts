@@ -133,7 +133,12 @@ function configOf(id: string, rootfs: string, spec: ProbeSpec): object {
     ociVersion: '1.0.2',
     process: { user: { uid: 0, gid: 0 }, args: ['/none'], cwd: '/', env: ['PATH=/'], noNewPrivileges: true },
     root: { path: rootfs },
-    mounts: [{ destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] }, ...spec.mounts],
+    // crun needs a /dev to make its devices in.
+    mounts: [
+      { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
+      { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'mode=755', 'size=64k'] },
+      ...spec.mounts,
+    ],
     linux: {
       namespaces: [{ type: 'mount' }, { type: 'pid' }, ...spec.namespaces],
       ...(spec.ids !== undefined && { uidMappings: spec.ids, gidMappings: spec.ids }),
