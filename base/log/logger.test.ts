@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { PortcullisError } from '../errors/index.ts';
-import { createLogger } from './index.ts';
+import { createLogger, withLogFields } from './index.ts';
 import type { LogLevel, Logger } from './index.ts';
 
 function logged(write: (logger: Logger) => void, level: LogLevel = 'debug'): Record<string, unknown>[] {
@@ -17,6 +17,26 @@ describe('a log', () => {
     assert.deepEqual(Object.keys(line ?? {}), ['level', 'time', 'pod', 'msg']);
     assert.match(String(line?.['time']), /^\d{4}-\d\d-\d\dT[\d:.]+Z$/);
     assert.equal(line?.['msg'], 'started\nup');
+  });
+
+  it('carries the fields of the scope that it is called in, across awaits, and of no other', async () => {
+    const lines: string[] = [];
+    const logger = createLogger({ level: 'info', stream: { write: (line: string) => void lines.push(line) } });
+    const call = (request: string) =>
+      withLogFields({ request, step: 0 }, async () => {
+        logger.info({ step: 1 }, 'a');
+        await Promise.resolve();
+        withLogFields({ part: 'p' }, () => logger.info({}, 'b'));
+        logger.child({ pod: 'web' }).info({}, 'c');
+      });
+    await Promise.all([call('x'), call('y')]);
+    logger.info({}, 'outside');
+    const parsed = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+    for (const request of ['x', 'y']) {
+      const [a, b, c] = parsed.filter((line) => line['request'] === request);
+      assert.deepEqual([a?.['step'], b?.['part'], b?.['step'], c?.['pod'], c?.['part']], [1, 'p', 0, 'web', undefined]);
+    }
+    assert.equal(parsed.at(-1)?.['request'], undefined);
   });
 
   it('leaves out what is below its level', () => {

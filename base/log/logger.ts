@@ -1,3 +1,4 @@
+import { scopedFields } from './fields.ts';
 import { pino, destination } from 'pino';
 import type { DestinationStream } from 'pino';
 
@@ -28,11 +29,17 @@ const secretFields = [
   'credentials',
 ];
 
-/** Writes to standard error unless `stream` is given. Times are ISO 8601 in UTC. */
+/** Writes to standard error unless `stream` is given. Times are ISO 8601 in UTC. Fields of the scope (see `withLogFields`) come first. */
 export function createLogger(options: { readonly level: LogLevel; readonly stream?: DestinationStream }): Logger {
   const paths = secretFields.flatMap((name) => [name, `*.${name}`, `*.*.${name}`]);
   return pino(
-    { level: options.level, base: null, redact: { paths, censor: '[secret]' }, timestamp: () => `,"time":"${new Date().toISOString()}"` },
+    {
+      level: options.level,
+      base: null,
+      redact: { paths, censor: '[secret]' },
+      timestamp: () => `,"time":"${new Date().toISOString()}"`,
+      mixin: scopedFields,
+    },
     options.stream ?? destination({ dest: 2, sync: false }),
   );
 }

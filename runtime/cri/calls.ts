@@ -3,11 +3,15 @@ import type { handleServerStreamingCall, handleUnaryCall, ServerUnaryCall, Serve
 import { once } from 'node:events';
 import type { EventEmitter } from 'node:events';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { withLogFields } from '../../base/log/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { ConnectionBook } from './connections.ts';
 import type { RpcDefinition } from './contract/services.ts';
 import type { CallContext } from './handlers.ts';
 import { largestMessage } from './limits.ts';
+import { observeAll } from './observe.ts';
+import type { CallObserver, ObservedCall } from './observe.ts';
+import { requestIdHeader, requestIdOf } from './request-id.ts';
 import { asFailure, toStatus } from './status.ts';
 
 /** What every call of one server shares. */
@@ -17,6 +21,8 @@ export interface CallSite {
   /** Aborted when the server gives up on calls under way. */
   readonly closing: AbortSignal;
   readonly track: (call: Promise<void>) => void;
+  /** The first is the outermost. */
+  readonly observers: readonly CallObserver[];
 }
 
 type AnyCall = ServerUnaryCall<Buffer, Buffer> | ServerWritableStream<Buffer, Buffer>;
@@ -29,10 +35,13 @@ const readsOnly = /^(Version|Status|RuntimeConfig|List.*|Stream.*|Get.*|ImageFsI
 /** `handler` is undefined, or the handler that the types of handlers.ts give this RPC. */
 export function serveUnary(site: CallSite, rpc: RpcDefinition, handler: unknown): handleUnaryCall<Buffer, Buffer> {
   return (call, respond) => {
-    const run = async (context: CallContext): Promise<void> => {
+    const run = async (context: CallContext, observed: Required<ObservedCall>): Promise<object> => {
       if (typeof handler !== 'function') throw unimplemented(rpc);
-      const response = await (handler as UnaryHandler)(decodeRequest(rpc, call.request), context);
+      const request = decodeRequest(rpc, call.request);
+      await observed.admit(request);
+      const response = await observed.within(() => (handler as UnaryHandler)(request, context));
       respond(null, encodeResponse(rpc, response));
+      return response;
     };
     site.track(serve(site, rpc, call, run, (status) => respond(status)));
   };
@@ -41,9 +50,8 @@ export function serveUnary(site: CallSite, rpc: RpcDefinition, handler: unknown)
 /** As {@link serveUnary}, for an RPC that answers with a stream. Waits for a slow reader. */
 export function serveStream(site: CallSite, rpc: RpcDefinition, handler: unknown): handleServerStreamingCall<Buffer, Buffer> {
   return (call) => {
-    const run = async (context: CallContext): Promise<void> => {
-      if (typeof handler !== 'function') throw unimplemented(rpc);
-      const responses = (handler as StreamHandler)(decodeRequest(rpc, call.request), context);
+    const stream = async (request: unknown, context: CallContext): Promise<void> => {
+      const responses = (handler as StreamHandler)(request, context);
       // At once: whoever watches knows by it that nothing from now on is missed.
       call.sendMetadata(new Metadata());
       for await (const response of responses) {
@@ -51,6 +59,12 @@ export function serveStream(site: CallSite, rpc: RpcDefinition, handler: unknown
         if (!call.write(encodeResponse(rpc, response))) await once(call, 'drain', { signal: context.signal });
       }
       call.end();
+    };
+    const run = async (context: CallContext, observed: Required<ObservedCall>): Promise<undefined> => {
+      if (typeof handler !== 'function') throw unimplemented(rpc);
+      const request = decodeRequest(rpc, call.request);
+      await observed.admit(request);
+      await observed.within(() => stream(request, context));
     };
     site.track(serve(site, rpc, call, run, (status) => call.emit('error', status)));
   };
@@ -87,14 +101,16 @@ function encodeResponse(rpc: RpcDefinition, response: object): Buffer {
   });
 }
 
+type Run = (context: CallContext, observed: Required<ObservedCall>) => Promise<object | undefined>;
+type Fail = (status: ReturnType<typeof toStatus>) => void;
+
 /** Runs one call to its end; never rejects. */
-async function serve(
-  site: CallSite,
-  rpc: RpcDefinition,
-  call: AnyCall,
-  run: (context: CallContext) => Promise<void>,
-  fail: (status: ReturnType<typeof toStatus>) => void,
-): Promise<void> {
+function serve(site: CallSite, rpc: RpcDefinition, call: AnyCall, run: Run, fail: Fail): Promise<void> {
+  const requestId = requestIdOf(headerOf(call, requestIdHeader));
+  return withLogFields({ request: requestId }, () => serveNamed(site, rpc, call, requestId, run, fail));
+}
+
+async function serveNamed(site: CallSite, rpc: RpcDefinition, call: AnyCall, requestId: string, run: Run, fail: Fail): Promise<void> {
   const started = performance.now();
   const connection = call.getPeer();
   const peer = site.connections.peerOf(connection);
@@ -108,23 +124,42 @@ async function serve(
   const expire = (): void => abort.abort(interrupted('CRI_DEADLINE', 'deadline', rpc, "the client's deadline has passed"));
   const timer =
     deadline === undefined ? undefined : setTimeout(expire, Math.min(Math.max(deadline.getTime() - Date.now(), 0), 0x7fff_ffff));
+  const observed = observeAll(site.observers, {
+    rpc: rpc.name,
+    service: rpc.path.slice(1, rpc.path.lastIndexOf('/')),
+    readsOnly: readsOnly.test(rpc.name),
+    requestId,
+    peer,
+    header: (name) => headerOf(call, name),
+  });
   let failure: PortcullisError | undefined;
+  let response: object | undefined;
+  let code = 0;
   try {
-    if (peer === undefined) cancel();
-    else await run({ signal: abort.signal, peer, ...(deadline === undefined ? {} : { deadline }) });
+    if (peer === undefined) throw interrupted('CRI_CANCELLED', 'cancelled', rpc, 'its connection is gone');
+    response = await run({ signal: abort.signal, peer, requestId, ...(deadline === undefined ? {} : { deadline }) }, observed);
   } catch (thrown) {
     failure = asFailure(abort.signal.aborted && isAbort(thrown) ? abort.signal.reason : thrown, rpc.name);
     if (failure.code === 'CRI_INTERNAL') site.log.error({ rpc: rpc.name, err: describe(thrown) }, 'a handler failed unexpectedly');
-    fail(toStatus(failure, rpc.name));
+    const status = toStatus(failure, rpc.name, requestId);
+    code = status.code ?? 0;
+    fail(status);
   } finally {
     clearTimeout(timer);
     events.off('cancelled', cancel);
     site.closing.removeEventListener('abort', close);
-    const fields = { rpc: rpc.name, connection, peer, ms: Math.round((performance.now() - started) * 10) / 10 };
+    const milliseconds = Math.round((performance.now() - started) * 10) / 10;
+    const fields = { rpc: rpc.name, connection, peer, ms: milliseconds };
     if (failure !== undefined) site.log.info({ ...fields, code: failure.code, why: failure.message }, 'call failed');
     else if (readsOnly.test(rpc.name)) site.log.debug(fields, 'call');
     else site.log.info(fields, 'call');
+    observed.end({ code, milliseconds, ...(failure !== undefined && { failure }), ...(response !== undefined && { response }) });
   }
+}
+
+function headerOf(call: AnyCall, name: string): string | undefined {
+  const [value] = call.metadata.get(name);
+  return typeof value === 'string' ? value : undefined;
 }
 
 function deadlineOf(call: AnyCall): Date | undefined {

@@ -9,6 +9,8 @@ export interface CallContext {
   /** The process on the other end, as the kernel vouches for it at connect time. */
   readonly peer: PeerCredentials;
   readonly deadline?: Date;
+  /** In every log line of the call, its failure's details and the audit log. */
+  readonly requestId: string;
 }
 
 interface Rpc {

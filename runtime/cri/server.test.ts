@@ -17,6 +17,7 @@ import type { CriClient } from './client.ts';
 import { rpcs } from './contract/services.ts';
 import type { RuntimeServiceHandlers } from './handlers.ts';
 import { createCriServer } from './server.ts';
+import { decodeDetails, detailsKey } from './status-details.ts';
 import type { CriServer } from './server.ts';
 
 let folder: string;
@@ -131,9 +132,46 @@ for (const [kind, code] of kinds) {
     assert.equal(raw.code, code);
     assert.equal(raw.details, 'SignatureValidationFailed: pull a:1: unsigned – ünsigned; sign it [TRUST_X]');
     const error = await failureOf(client.runtime.version());
-    assert.deepEqual(error.failure, { ...failure, details: { rule: 'policy.yaml:3', tries: '2' } });
+    const { requestId } = error.failure.details as { requestId: string };
+    assert.match(requestId, /^[0-9a-f]{16}$/);
+    assert.deepEqual(error.failure, { ...failure, details: { rule: 'policy.yaml:3', tries: '2', requestId } });
   });
 }
+
+test('a request has one id, the caller’s own when it is sane, in its context, each of its log lines and its failure', async () => {
+  const raw = new Client(`unix:${socketPath}`, credentials.createInsecure());
+  const same = (bytes: Buffer): Buffer => bytes;
+  for (const [given, taken] of [
+    ['kubelet-7:a.b_c', true],
+    ['', false],
+    ['x'.repeat(65), false],
+    ['two words', false],
+    ['-dash', false],
+  ] as const) {
+    logged = [];
+    let seen = '';
+    handlers.version = async (_request, { requestId }) => {
+      seen = requestId;
+      await sleep(1);
+      log.info({}, 'deep inside');
+      throw new PortcullisError({ code: 'X', kind: 'denied', attempted: 'a', on: 'b', why: 'c', fix: 'd' });
+    };
+    const metadata = new Metadata();
+    if (given !== '') metadata.set('x-request-id', given);
+    const { promise, resolve } = Promise.withResolvers<ServiceError | null>();
+    raw.makeUnaryRequest('/runtime.v1.RuntimeService/Version', same, same, Buffer.alloc(0), metadata, resolve);
+    const details = decodeDetails((await promise)?.metadata.get(detailsKey)[0] as Buffer)?.failure.details;
+    if (taken) assert.equal(seen, given);
+    else assert.match(seen, /^[0-9a-f]{16}$/);
+    assert.equal(details?.requestId, seen);
+    const lines = logged.filter(({ msg }) => msg === 'deep inside' || msg === 'call failed');
+    assert.deepEqual(
+      lines.map(({ request }) => request),
+      [seen, seen],
+    );
+  }
+  raw.close();
+});
 
 test('PullImage: a prefix that a kubelet knows comes as UNKNOWN, the only status that it takes the message from', async () => {
   const failure = { code: 'TRUST_X', kind: 'denied', attempted: 'pull', on: 'a:1', why: 'unsigned', fix: 'sign it' } as const;

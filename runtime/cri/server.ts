@@ -10,6 +10,7 @@ import { rpcs } from './contract/services.ts';
 import { serverDefinition } from './definitions.ts';
 import { messageLimits } from './limits.ts';
 import type { ImageServiceHandlers, RuntimeServiceHandlers } from './handlers.ts';
+import type { CallObserver } from './observe.ts';
 import type { PeerRule } from './peer.ts';
 import { listenUnix } from './unix-listener.ts';
 
@@ -20,6 +21,8 @@ export interface CriServerOptions {
   readonly log: Logger;
   /** Who may connect beside root; the socket file belongs to the first gid. Default: nobody. */
   readonly peers?: PeerRule;
+  /** See every call, the first outermost. Default: none. */
+  readonly observers?: readonly CallObserver[];
 }
 
 export interface CriServer {
@@ -41,6 +44,7 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
     log: options.log,
     connections,
     closing: closing.signal,
+    observers: options.observers ?? [],
     track: (call) => {
       underWay.add(call);
       void call.finally(() => underWay.delete(call));

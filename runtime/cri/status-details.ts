@@ -38,10 +38,10 @@ const statusCodec = codec<Status>('Status');
 const errorInfoCodec = codec<ErrorInfo>('ErrorInfo');
 
 /**
- * `google.rpc.Status` with one ErrorInfo: the reason is the stable code; metadata holds the failure's parts and its details.
+ * `google.rpc.Status` with one ErrorInfo: the reason is the stable code; metadata holds the failure's parts, the id of the request and the details.
  * Clients in Go show this message instead of grpc-message, and ignore it all when `code` is not the status code.
  */
-export function encodeDetails(code: number, message: string, error: PortcullisError): Buffer {
+export function encodeDetails(code: number, message: string, error: PortcullisError, requestId: string): Buffer {
   const { kind, attempted, on, why, fix, prefix, details } = error.failure;
   const metadata: Record<string, string> = {};
   let room = largestMetadata;
@@ -51,7 +51,7 @@ export function encodeDetails(code: number, message: string, error: PortcullisEr
     room -= Buffer.byteLength(key) + Buffer.byteLength(text);
     if (room >= 0) metadata[key] = text;
   };
-  for (const [key, value] of Object.entries({ kind, prefix, attempted, on, why, fix })) put(key, value);
+  for (const [key, value] of Object.entries({ kind, prefix, attempted, on, why, fix, requestId })) put(key, value);
   for (const [key, value] of Object.entries(details ?? {})) put(key, value);
   const info = errorInfoCodec.encode({ reason: error.code, domain: errorDomain, metadata });
   return statusCodec.encode({ code, message, details: [{ typeUrl: errorInfoType, value: info }] });

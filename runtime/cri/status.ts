@@ -35,12 +35,12 @@ const longestMessage = 8 * 1024;
  * message out of the status only when its code is UNKNOWN (cri-client, remote_image.go; kubelet, image_manager.go, evalCRIPullErr).
  * The true kind is in the details then.
  */
-export function toStatus(error: PortcullisError, rpc: string): Partial<StatusObject> {
+export function toStatus(error: PortcullisError, rpc: string, requestId: string): Partial<StatusObject> {
   const forKubelet = rpc === 'PullImage' && error.failure.prefix !== undefined;
   const code = forKubelet ? grpcStatus.UNKNOWN : statusOfKind[error.kind];
   const message = shorten(error.message, longestMessage);
   const metadata = new Metadata();
-  metadata.set(detailsKey, encodeDetails(code, message, error));
+  metadata.set(detailsKey, encodeDetails(code, message, error, requestId));
   return { code, details: message, metadata };
 }
 
