@@ -1,10 +1,12 @@
 import { access, chmod, mkdir, readdir } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { createRegistryClient } from '../base/distribution/index.ts';
 import { PortcullisError, reasonOf } from '../base/errors/index.ts';
 import { isMountpoint, raiseThreadPriority, startKernelWorker } from '../base/kernel/index.ts';
 import { createLogger } from '../base/log/index.ts';
 import type { Logger } from '../base/log/index.ts';
+import { sameProcess } from '../base/process/index.ts';
 import { programStarter, startReactor } from '../base/reactor/index.ts';
 import type { StartProgram } from '../base/reactor/index.ts';
 import { openDatabase } from '../base/storage/index.ts';
@@ -27,13 +29,16 @@ import { removeCgroups } from './oci/cgroup-removal.ts';
 import { readCgroupMounts } from './oci/cgroups.ts';
 import { leaveMountNamespace } from './oci/mount-namespace.ts';
 import { oomScoreFloor } from './oci/oom-score.ts';
-import { dropExecFiles } from './oci/exec.ts';
+import { takesCgroup } from './oci/exec.ts';
+import { endLeftoverExecs } from './oci/exec-files.ts';
+import { closeExecScopes, openExecScopes } from './oci/exec-scope.ts';
 import { openRuntimeHandler, refuseVulnerable } from './oci/runtime-handler.ts';
 import { openFeatureProbe } from './oci/probe/feature-probe.ts';
 import { probeIds } from './oci/probe/probe.ts';
 import type { RuntimeHandler } from './oci/runtime-handler.ts';
 import { openPolicy } from './policy-watch.ts';
 import { createSandboxEffects, podDirIn } from './pods/effects.ts';
+import { createPodResources } from './pods/resources.ts';
 import { removePodFiles } from './pods/files.ts';
 import { createInfraProcesses } from './pods/infra/process.ts';
 import { openNamespacePool } from './pods/namespace-pool.ts';
@@ -43,6 +48,7 @@ import { createEventHub } from './events/hub.ts';
 import { createEventHandlers, encodeEvent } from './services/event-handlers.ts';
 import { writableLayersOf } from './images/writable-layers.ts';
 import { createImageHandlers } from './services/image-handlers.ts';
+import { createResourceHandlers } from './services/resource-handlers.ts';
 import { createReport } from './services/report.ts';
 import { createRuntimeHandlers } from './services/runtime-handlers.ts';
 import { createStatsHandlers } from './services/stats-handlers.ts';
@@ -55,6 +61,9 @@ import { keyedLock } from './state/keyed-lock.ts';
 import { openRecords } from './state/records.ts';
 import { stateMigrations } from './state/schema.ts';
 import { runtimeVersion } from './version.ts';
+
+/** Below the state folder: where root file systems of pods with a user namespace are mounted. */
+const mappedRootsFolder = 'u';
 
 export interface Daemon {
   /** Ends the service; containers go on. What only the daemon needs (pool, idle bridge) is removed. */
@@ -75,8 +84,8 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     attach: join(config.state, 'a'),
   };
   for (const folder of [config.root, config.state, ...Object.values(folders)]) await mkdir(folder, { recursive: true, mode: 0o700 });
-  // Other users have business below it only when the configuration lets them reach the socket there.
-  const others = config.peers.uids.length + config.peers.gids.length > 0;
+  // Other users have business below it only when the configuration lets them reach the socket there, or when they are a pod's root.
+  const others = config.peers.uids.length + config.peers.gids.length > 0 || existsSync(join(config.state, mappedRootsFolder));
   await chmod(config.state, others ? 0o711 : 0o700);
   const release = await claimFolder(join(config.root, 'daemon.json'));
 
@@ -111,11 +120,12 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     registryOptions,
     policy: policy.current,
     platform: hostPlatform(),
-    mappedRoots: { folder: join(config.state, 'u'), open: () => chmod(config.state, 0o711) },
+    mappedRoots: { folder: join(config.state, mappedRootsFolder), open: () => chmod(config.state, 0o711) },
     log: log.child({ room: 'images' }),
     now: () => new Date(),
   });
   const cgroups = readCgroupMounts();
+  const execScopes = await openExecScopes(cgroups, kernel, join(config.state, 'exec'));
   const driver = cgroupDriver(config.cgroupDriver);
   const exits = await openExitWatch({ folder: join(config.root, 'exits'), reactor });
   const pool = await openNamespacePool({ dir: join(config.state, 'ns'), size: config.namespacePool, kernel, startProgram, log });
@@ -156,6 +166,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       cgroups,
       cgroupDriver: driver,
       features: probe.of,
+      execScopes,
       adoptMonitor: openMonitorScope({ startProgram, mounts: cgroups, log }),
       sandbox: (id) => sandboxRecords.get(id),
       container: containerRecords.find,
@@ -193,7 +204,17 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     }),
   });
 
-  await Promise.all(containerRecords.list().map((record) => dropExecFiles(bundleIn(config.state, record.id))));
+  const endLeftovers = ({ id, init, runtimeHandler }: ContainerRecord): Promise<void> => {
+    const handler = handlers.get(runtimeHandler);
+    const live = init !== undefined && sameProcess(init) ? init.pid : undefined;
+    return endLeftoverExecs(execScopes, {
+      id,
+      dir: bundleIn(config.state, id),
+      init: live,
+      takesCgroup: handler !== undefined && takesCgroup(handler),
+    });
+  };
+  await Promise.all(containerRecords.list().map(endLeftovers));
   // Containers first: a sandbox that is taken back stops those it still has.
   await containers.recover();
   await sandboxes.recover((dir) => isMountpoint(join(dir, 'ipc')) || isMountpoint(join(dir, 'net')));
@@ -232,6 +253,12 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     sandboxes: sandboxes.list,
   });
   const statsLists = createStatsLists({ stats, containers, sandboxes });
+  const resourceCalls = createResourceHandlers({
+    resources: createPodResources({ records: sandboxRecords, require: sandboxes.require, lock, cgroups }),
+    sandboxes,
+    containers,
+    log,
+  });
   const server = await createCriServer({
     socketPath: config.socket,
     peers: config.peers,
@@ -255,10 +282,12 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
             cgroups: { ...cgroups, driver },
             kernel: features,
             namespacePool: pool.size,
+            podCidrs: resourceCalls.told.podCidrs(),
           }),
         }),
       }),
       ...createRuntimeListStreams({ sandboxes, containers }),
+      ...resourceCalls.handlers,
       ...createStatsHandlers({ stats, lists: statsLists, containers, sandboxes }),
       ...createEventHandlers(events),
     },
@@ -284,6 +313,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       await images.close();
       const idle = sandboxRecords.list().length === 0;
       if (idle) await removeCgroups(cgroups, ['/portcullis']);
+      await closeExecScopes(execScopes);
       await Promise.all([registries.close(), database.close()]);
       await release();
       // The namespaces and root file systems of pods that go on are mounted below.

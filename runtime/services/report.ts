@@ -3,6 +3,7 @@ import type { TrustPolicy } from '../../trust/index.ts';
 import type { RuntimeHandler as StatusHandler, StatusResponse } from '../cri/contract/contract.types.ts';
 import type { Init } from '../cri/contract/init.ts';
 import type { FeatureProbe } from '../oci/probe/feature-probe.ts';
+import { mountOptionsSupported } from '../oci/mount-options.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
 
 const firstLookMs = 2_000;
@@ -56,7 +57,7 @@ export function createReport(parts: {
           ],
         },
         runtimeHandlers: await Promise.all(['', ...parts.handlers.map((handler) => handler.name)].map(handlerFeatures)),
-        features: { supplementalGroupsPolicy: true },
+        features: { supplementalGroupsPolicy: true, mountOptions: mountOptionsSupported },
         ...(verbose && {
           info: { config: JSON.stringify({ ...parts.details(), policyRevision: policy?.revision, defaultRuntime: parts.defaultRuntime }) },
         }),

@@ -1,0 +1,71 @@
+import { existsSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { LinuxContainerResources } from '../cri/contract/contract.types.ts';
+import type { CgroupMounts } from './cgroups.ts';
+
+/** A file of a cgroup and what is written to it. */
+interface Setting {
+  readonly controller: 'cpu' | 'memory';
+  readonly file: string;
+  readonly value: string;
+}
+
+/**
+ * What the cgroup of a whole pod is told. Pure. Zero is not said; -1 is no limit.
+ * Sources: Documentation/admin-guide/cgroup-v1/memory.rst, scheduler/sched-bwc.rst, cgroup-v2.rst; the weight is runc's conversion.
+ */
+export function podSettings(
+  version: 1 | 2,
+  resources: Pick<LinuxContainerResources, 'cpuShares' | 'cpuQuota' | 'cpuPeriod' | 'memoryLimitInBytes'>,
+): Setting[] {
+  const { cpuShares, cpuQuota, cpuPeriod, memoryLimitInBytes } = resources;
+  const period = cpuPeriod === 0 ? 100_000 : cpuPeriod;
+  const settings: (Setting | false)[] =
+    version === 1
+      ? [
+          cpuShares !== 0 && { controller: 'cpu', file: 'cpu.shares', value: String(cpuShares) },
+          cpuQuota !== 0 && { controller: 'cpu', file: 'cpu.cfs_period_us', value: String(period) },
+          cpuQuota !== 0 && { controller: 'cpu', file: 'cpu.cfs_quota_us', value: String(cpuQuota) },
+          memoryLimitInBytes !== 0 && { controller: 'memory', file: 'memory.limit_in_bytes', value: String(memoryLimitInBytes) },
+        ]
+      : [
+          cpuShares !== 0 && { controller: 'cpu', file: 'cpu.weight', value: String(weight(cpuShares)) },
+          cpuQuota !== 0 && { controller: 'cpu', file: 'cpu.max', value: `${cpuQuota < 0 ? 'max' : cpuQuota} ${period}` },
+          memoryLimitInBytes !== 0 && {
+            controller: 'memory',
+            file: 'memory.max',
+            value: memoryLimitInBytes < 0 ? 'max' : String(memoryLimitInBytes),
+          },
+        ];
+  return settings.filter((setting) => setting !== false);
+}
+
+function weight(shares: number): number {
+  return 1 + Math.floor(((Math.min(Math.max(shares, 2), 262_144) - 2) * 9_999) / 262_142);
+}
+
+/**
+ * Limits a pod's cgroup. One that does not exist has no process yet.
+ * @throws PortcullisError RUNTIME_POD_LIMIT_FAILED
+ */
+export async function limitPodCgroup(mounts: CgroupMounts, path: string, settings: readonly Setting[]): Promise<void> {
+  for (const { controller, file, value } of settings) {
+    const root = mounts.version === 2 ? mounts.roots[0] : mounts.roots.find((one) => basename(one).split(',').includes(controller));
+    if (root === undefined || !existsSync(join(root, path, file))) continue;
+    try {
+      await writeFile(join(root, path, file), value);
+    } catch (thrown) {
+      throw new PortcullisError({
+        code: 'RUNTIME_POD_LIMIT_FAILED',
+        kind: 'precondition',
+        attempted: `set ${file} of the pod's cgroup to`,
+        on: value,
+        why: reasonOf(thrown),
+        fix: 'a limit must not be below what is in use',
+        cause: thrown,
+      });
+    }
+  }
+}

@@ -1,0 +1,68 @@
+import type { LinuxContainerResources } from '../cri/contract/contract.types.ts';
+import { checkedResources } from '../oci/check-resources.ts';
+import type { CgroupMounts } from '../oci/cgroups.ts';
+import { limitPodCgroup, podSettings } from '../oci/pod-limits.ts';
+import { detectResourceSupport } from '../oci/resource-support.ts';
+import type { KeyedLock } from '../state/keyed-lock.ts';
+import type { Records } from '../state/records.ts';
+import type { SandboxRecord } from './record.ts';
+
+/** Resources of whole pods after they were made (cri-api UpdatePodSandboxResources). */
+export interface PodResources {
+  /** @throws PortcullisError RUNTIME_SANDBOX_NOT_FOUND, RUNTIME_BAD_RESOURCES, RUNTIME_POD_LIMIT_FAILED */
+  update(id: string, asked: PodResourceUpdate): Promise<void>;
+}
+
+export interface PodResourceUpdate {
+  readonly overhead: LinuxContainerResources | undefined;
+  /** The sum of the containers'. */
+  readonly resources: LinuxContainerResources | undefined;
+}
+
+/**
+ * The kubelet has changed the pod's cgroup itself by the time it calls, so what is left is to remember the figures. A cgroup that this
+ * daemon made (the caller named no parent) has nobody else: there the limits are set as well.
+ */
+export function createPodResources(parts: {
+  readonly records: Records<SandboxRecord>;
+  readonly require: (id: string) => SandboxRecord;
+  readonly lock: KeyedLock;
+  readonly cgroups: CgroupMounts;
+}): PodResources {
+  const support = detectResourceSupport(parts.cgroups);
+  const checked = (asked: LinuxContainerResources | undefined): LinuxContainerResources | undefined =>
+    asked === undefined ? undefined : checkedResources(asked, support);
+  return {
+    update: async (id, asked) => {
+      const { id: known } = parts.require(id);
+      await parts.lock(`sandbox ${known}`, async () => {
+        const record = parts.require(known);
+        const { overhead, resources } = { overhead: checked(asked.overhead), resources: checked(asked.resources) };
+        if (record.config.linux?.cgroupParent === '' && !record.cgroupParent.endsWith('.slice'))
+          await limitPodCgroup(parts.cgroups, record.cgroupParent, podSettings(parts.cgroups.version, sum(resources, overhead)));
+        const linux = {
+          ...(record.config.linux ?? { cgroupParent: '', sysctls: {} }),
+          ...(asked.overhead !== undefined && { overhead: asked.overhead }),
+          ...(asked.resources !== undefined && { resources: asked.resources }),
+        };
+        await parts.records.put({ ...record, config: { ...record.config, linux } });
+      });
+    },
+  };
+}
+
+type Figures = Pick<LinuxContainerResources, 'cpuShares' | 'cpuQuota' | 'cpuPeriod' | 'memoryLimitInBytes'>;
+
+/** No limit of the containers is no limit of the pod; an overhead alone says nothing of what the containers may use. */
+function sum(resources: LinuxContainerResources | undefined, overhead: LinuxContainerResources | undefined): Figures {
+  const add = (of: (one: LinuxContainerResources) => number): number => {
+    const base = resources === undefined ? 0 : of(resources);
+    return base <= 0 ? base : base + Math.max(0, overhead === undefined ? 0 : of(overhead));
+  };
+  return {
+    cpuShares: add((one) => one.cpuShares),
+    cpuQuota: add((one) => one.cpuQuota),
+    cpuPeriod: resources?.cpuPeriod ?? 0,
+    memoryLimitInBytes: add((one) => one.memoryLimitInBytes),
+  };
+}

@@ -1,0 +1,91 @@
+import { isIP } from 'node:net';
+import { PortcullisError } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import type { ContainerService } from '../containers/service.ts';
+import type { RuntimeServiceHandlers } from '../cri/handlers.ts';
+import type { PodResources } from '../pods/resources.ts';
+import type { SandboxService } from '../pods/service.ts';
+
+type Answered = 'updatePodSandboxResources' | 'updateRuntimeConfig' | 'checkpointContainer' | 'checkpointPod' | 'restorePod';
+
+/** What the node's agent told by UpdateRuntimeConfig, for `crictl info`. */
+export interface ToldConfig {
+  /** CIDRs of the node's pods, empty until it is told. */
+  readonly podCidrs: () => readonly string[];
+}
+
+/** Pod resources, the runtime's configuration, and checkpoints, which this version does not make (cri-api 0.37 RuntimeService). */
+export function createResourceHandlers(parts: {
+  readonly resources: PodResources;
+  readonly sandboxes: Pick<SandboxService, 'require'>;
+  readonly containers: Pick<ContainerService, 'require'>;
+  readonly log: Logger;
+}): { readonly handlers: Pick<RuntimeServiceHandlers, Answered>; readonly told: ToldConfig } {
+  let podCidrs: readonly string[] = [];
+  return {
+    told: { podCidrs: () => podCidrs },
+    handlers: {
+      updatePodSandboxResources: async ({ podSandboxId, overhead, resources }) => {
+        await parts.resources.update(podSandboxId, { overhead, resources });
+        return {};
+      },
+      // Addresses come from the network configuration's own file, as with CRI-O: the range is taken note of and shown.
+      updateRuntimeConfig: ({ runtimeConfig }) => {
+        const told = cidrs(runtimeConfig?.networkConfig?.podCidr ?? '');
+        if (told.length > 0) {
+          podCidrs = told;
+          parts.log.info({ podCidrs }, 'the node was told its pod range; addresses are given by the network configuration');
+        }
+        return Promise.resolve({});
+      },
+      checkpointContainer: ({ containerId }) => {
+        parts.containers.require(containerId);
+        return Promise.reject(noCheckpoints('checkpoint container', containerId));
+      },
+      checkpointPod: ({ podSandboxId }) => {
+        parts.sandboxes.require(podSandboxId);
+        return Promise.reject(noCheckpoints('checkpoint pod', podSandboxId));
+      },
+      restorePod: ({ checkpointPath }) => Promise.reject(noCheckpoints('restore pod', checkpointPath.slice(0, 300))),
+    },
+  };
+}
+
+/** One range or two, one of each family, separated by a comma (kubelet: podCIDR of a dual-stack node). */
+function cidrs(text: string): string[] {
+  const all = text
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '');
+  const bad = all.length > 16 ? `${all.length} ranges` : all.find((part) => !isCidr(part));
+  if (bad === undefined) return all;
+  throw new PortcullisError({
+    code: 'RUNTIME_BAD_POD_CIDR',
+    kind: 'invalid',
+    attempted: 'update runtime configuration with pod_cidr',
+    on: JSON.stringify(bad.slice(0, 300)),
+    why: 'that is no range of addresses',
+    fix: 'write it as 10.1.0.0/24 or fd00:1::/64',
+  });
+}
+
+function isCidr(text: string): boolean {
+  const [address = '', length, ...rest] = text.split('/');
+  const family = isIP(address);
+  return family !== 0 && rest.length === 0 && /^\d{1,3}$/.test(length ?? '') && Number(length) <= (family === 4 ? 32 : 128);
+}
+
+/**
+ * A checkpoint holds all memory of a container, secrets included, and a restored one runs bytes that nobody signed: neither is made
+ * before both are answered for.
+ */
+function noCheckpoints(attempted: string, on: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_NO_CHECKPOINTS',
+    kind: 'precondition',
+    attempted,
+    on,
+    why: 'this version makes and restores no checkpoints: what a restored container runs is not what was signed, and its memory would lie on disk in plain',
+    fix: 'start the workload again from its image',
+  });
+}
