@@ -18,6 +18,11 @@ export function checkConsistency(config: DaemonConfig): string[] {
   for (const [host, mirror] of Object.entries(config.registries.mirrors)) {
     if (!URL.canParse(mirror.url)) problems.push(`registries.mirrors.${host}.url: ${mirror.url} is not a URL`);
   }
+  if (config.audit.required && config.audit.path === '') problems.push('audit.required: there is no audit.path; give one');
+  if (config.tracing.endpoint !== '' && !URL.canParse(config.tracing.endpoint))
+    problems.push(`tracing.endpoint: ${config.tracing.endpoint} is not a URL`);
+  const port = Number(config.metrics.address.split(':').at(-1));
+  if (port > 65_535) problems.push(`metrics.address: ${port} is not a port`);
   return problems;
 }
 

@@ -93,6 +93,8 @@ function absolutePaths(value: Readonly<Record<string, unknown>>, folder: string)
   if (Array.isArray(cni?.binDirs)) cni.binDirs = cni.binDirs.map(absolute);
   const cdi = changed.cdi as { specDirs?: unknown } | undefined;
   if (Array.isArray(cdi?.specDirs)) cdi.specDirs = cdi.specDirs.map(absolute);
+  const audit = changed.audit as { path?: unknown } | undefined;
+  if (audit?.path !== undefined && audit.path !== '') audit.path = absolute(audit.path);
   for (const handler of Object.values((changed.runtimes ?? {}) as Record<string, { path: unknown }>)) handler.path = absolute(handler.path);
   return changed;
 }

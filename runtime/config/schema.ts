@@ -14,6 +14,7 @@ export const defaultConfigFile = '/etc/portcullis/config.yaml';
 const path = { type: 'string', minLength: 1, maxLength: 4096 } as const;
 const size = { type: 'string', pattern: sizePattern } as const;
 const host = '^(\\[[0-9A-Fa-f:]+\\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)(:[0-9]{1,5})?$';
+const address = '^(\\[[0-9A-Fa-f:]+\\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?):[0-9]{1,5}$';
 const ids = { type: 'array', items: { type: 'integer', minimum: 0, maximum: 4_294_967_294 }, uniqueItems: true, default: [] } as const;
 
 /** The schema of `config.yaml` (JSON Schema, draft 2020-12). Paths in the file are relative to its folder. */
@@ -222,6 +223,59 @@ export const configSchema: ConfigSchema = {
       type: 'boolean',
       description: 'Refuse OCI runtimes with known open vulnerabilities instead of running them behind checks.',
       default: false,
+    },
+    metrics: {
+      type: 'object',
+      description: 'Prometheus metrics and health, over plain HTTP without a login: see docs/observability.md.',
+      additionalProperties: false,
+      properties: {
+        address: {
+          type: 'string',
+          pattern: `^$|${address}`,
+          description: 'HOST:PORT that answers `/metrics` and `/healthz`, such as `127.0.0.1:9464`. Empty: none.',
+          default: '',
+        },
+      },
+    },
+    tracing: {
+      type: 'object',
+      description: 'OpenTelemetry traces of calls, joined to those of the caller.',
+      additionalProperties: false,
+      properties: {
+        endpoint: {
+          type: 'string',
+          pattern: '^$|^https?://[^\\s?#@]+$',
+          description: 'Where a collector takes OTLP over HTTP, such as `http://127.0.0.1:4318`; `/v1/traces` is added. Empty: no traces.',
+          default: '',
+        },
+        samplingRatePerMillion: {
+          type: 'integer',
+          minimum: 0,
+          maximum: 1_000_000,
+          description: 'How many of a million calls without a trace of their caller begin one. A caller that has a trace decides itself.',
+          default: 0,
+        },
+      },
+    },
+    audit: {
+      type: 'object',
+      description: 'The log of who asked for what, one JSON object a line: see docs/observability.md.',
+      additionalProperties: false,
+      properties: {
+        path: {
+          type: 'string',
+          maxLength: 4096,
+          description: 'The file, mode 0600; opened again at SIGHUP. Empty: no audit log.',
+          default: '',
+        },
+        reads: { type: 'boolean', description: 'Also calls that only look.', default: false },
+        required: {
+          type: 'boolean',
+          description:
+            'Refuse calls that change something while the log can not be written; each is then logged before it is served as well.',
+          default: false,
+        },
+      },
     },
     logLevel: {
       type: 'string',

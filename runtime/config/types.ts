@@ -50,5 +50,11 @@ export interface DaemonConfig {
   readonly writableLayer: { readonly size: string };
   /** Refuses parts with known open vulnerabilities instead of running them behind checks. */
   readonly strict: boolean;
+  /** `HOST:PORT` of `/metrics` and `/healthz`; empty: none. */
+  readonly metrics: { readonly address: string };
+  /** Base URL of an OTLP/HTTP collector; empty: no traces. */
+  readonly tracing: { readonly endpoint: string; readonly samplingRatePerMillion: number };
+  /** Who asked for what; an empty path: no audit log. */
+  readonly audit: { readonly path: string; readonly reads: boolean; readonly required: boolean };
   readonly logLevel: LogLevel;
 }
