@@ -90,7 +90,8 @@ async function startAndHear(
       child = await startProgram({
         path: conmon,
         argv: ['conmon', ...args],
-        env: { PATH: process.env['PATH'], _OCI_SYNCPIPE: '3' },
+        // Without a locale conmon refuses every argument that is not ASCII, such as a log's path.
+        env: { PATH: process.env['PATH'], LC_ALL: 'C.UTF-8', _OCI_SYNCPIPE: '3' },
         cwd: bundle,
         descriptors: [null, null, null, pipe.write],
       });
@@ -120,10 +121,11 @@ async function startAndHear(
   }
 }
 
+/** Mostly the request's doing: a program that is not in the image, a limit that the kernel does not take. */
 function createFailed(id: string, runtime: string, said: string): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_CREATE_FAILED',
-    kind: 'internal',
+    kind: 'precondition',
     attempted: 'create container',
     on: id.slice(0, 13),
     why: `${runtime} said: ${said.trim().slice(0, 2_000)}`,

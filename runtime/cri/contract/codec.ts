@@ -1,7 +1,7 @@
 import protobuf from 'protobufjs/minimal.js';
 import type { Contract, Field } from './declaration.ts';
 import type { Init } from './init.ts';
-import { valueCodec } from './values.ts';
+import { valueCodec, readString } from './values.ts';
 import type { ReadValue, WriteValue } from './values.ts';
 
 /** Encodes and decodes one message type (protobuf encoding, proto3). */
@@ -180,7 +180,7 @@ function readMapEntry(reader: protobuf.Reader, slot: Slot, map: Message): void {
   let value: unknown = '';
   while (reader.pos < end) {
     const tag = reader.uint32();
-    if (tag === ((1 << 3) | 2)) key = reader.string();
+    if (tag === ((1 << 3) | 2)) key = readString(reader);
     else if (tag >>> 3 === 2 && (tag & 7) === slot.wireType) value = slot.read(reader, undefined);
     else reader.skipType(tag & 7);
   }

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import type protobuf from 'protobufjs/minimal.js';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import type { FieldType, ScalarType } from './declaration.ts';
@@ -34,6 +35,19 @@ const maxUint64 = 2n ** 64n - 1n;
 
 const isZero = (value: unknown): boolean => value === 0;
 
+/**
+ * A string as it was sent. proto3 strings are UTF-8; no field of the contract has a use for NUL, and what passes one on to the kernel
+ * would pass on another string than the one that was checked.
+ * @throws RangeError
+ */
+export function readString(reader: protobuf.Reader): string {
+  const bytes = reader.bytes();
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8');
+  if (text.includes('\0')) throw new RangeError('a string holds a NUL byte');
+  if (text.includes('\uFFFD') && !isUtf8(bytes)) throw new RangeError('a string is not UTF-8');
+  return text;
+}
+
 const scalars: Readonly<Record<ScalarType, ValueCodec>> = {
   string: {
     wireType: 2,
@@ -44,7 +58,7 @@ const scalars: Readonly<Record<ScalarType, ValueCodec>> = {
       if (typeof value !== 'string') throw badField(at, value, 'a string');
       writer.string(value);
     },
-    read: (reader) => reader.string(),
+    read: readString,
   },
   bytes: {
     wireType: 2,
