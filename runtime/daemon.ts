@@ -51,7 +51,7 @@ import { createImageHandlers } from './services/image-handlers.ts';
 import { createResourceHandlers } from './services/resource-handlers.ts';
 import { createReport } from './services/report.ts';
 import { createRuntimeHandlers } from './services/runtime-handlers.ts';
-import { createStatsHandlers } from './services/stats-handlers.ts';
+import { createStatsHandlers, createStatsStreams } from './services/stats-handlers.ts';
 import { createStatsLists } from './services/stats-lists.ts';
 import { createStats } from './stats/stats.ts';
 import { createImageListStream, createRuntimeListStreams } from './services/stream-list-handlers.ts';
@@ -289,6 +289,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       ...createRuntimeListStreams({ sandboxes, containers }),
       ...resourceCalls.handlers,
       ...createStatsHandlers({ stats, lists: statsLists, containers, sandboxes }),
+      ...createStatsStreams(statsLists),
       ...createEventHandlers(events),
     },
     imageService: { ...createImageHandlers(images, stats.containerFilesystem), ...createImageListStream(images) },

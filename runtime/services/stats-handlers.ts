@@ -5,6 +5,9 @@ import type {
   ListContainerStatsResponse,
   ListPodSandboxMetricsResponse,
   ListPodSandboxStatsResponse,
+  StreamContainerStatsResponse,
+  StreamPodSandboxMetricsResponse,
+  StreamPodSandboxStatsResponse,
 } from '../cri/contract/contract.types.ts';
 import type { RuntimeServiceHandlers } from '../cri/handlers.ts';
 import type { SandboxService } from '../pods/service.ts';
@@ -15,9 +18,15 @@ import { inChunks } from './stream-list-handlers.ts';
 type Answered =
   'containerStats' | 'listContainerStats' | 'podSandboxStats' | 'listPodSandboxStats' | 'listMetricDescriptors' | 'listPodSandboxMetrics';
 
+type Streamed = 'streamContainerStats' | 'streamPodSandboxStats' | 'streamPodSandboxMetrics';
+
 const containerList = criCodec<ListContainerStatsResponse>('ListContainerStatsResponse');
 const sandboxList = criCodec<ListPodSandboxStatsResponse>('ListPodSandboxStatsResponse');
 const metricsList = criCodec<ListPodSandboxMetricsResponse>('ListPodSandboxMetricsResponse');
+
+const containerStream = criCodec<StreamContainerStatsResponse>('StreamContainerStatsResponse');
+const sandboxStream = criCodec<StreamPodSandboxStatsResponse>('StreamPodSandboxStatsResponse');
+const metricsStream = criCodec<StreamPodSandboxMetricsResponse>('StreamPodSandboxMetricsResponse');
 
 /** The RuntimeService calls that tell what pods and containers use. Semantics: cri-api 0.37 RuntimeService. */
 export function createStatsHandlers(parts: {
@@ -45,6 +54,21 @@ export function createStatsHandlers(parts: {
     listMetricDescriptors: () => Promise.resolve({ descriptors: stats.descriptors() }),
     listPodSandboxMetrics: async () =>
       whole(inChunks(await lists.podSandboxMetrics(), (items) => metricsList.encode({ podMetrics: items }))),
+  };
+}
+
+/** The streams of ListContainerStats, ListPodSandboxStats and ListPodSandboxMetrics. */
+export function createStatsStreams(lists: StatsLists): Pick<RuntimeServiceHandlers, Streamed> {
+  return {
+    streamContainerStats: async function* ({ filter }) {
+      yield* inChunks(await lists.containerStats(filter), (items) => containerStream.encode({ containerStats: items }));
+    },
+    streamPodSandboxStats: async function* ({ filter }) {
+      yield* inChunks(await lists.podSandboxStats(filter), (items) => sandboxStream.encode({ podSandboxStats: items }));
+    },
+    streamPodSandboxMetrics: async function* () {
+      yield* inChunks(await lists.podSandboxMetrics(), (items) => metricsStream.encode({ podSandboxMetrics: items }));
+    },
   };
 }
 

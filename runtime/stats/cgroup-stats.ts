@@ -17,6 +17,9 @@ const sampleEveryMs = 1_000;
 /** A Worker without work is kept this many rounds: a pod often follows another. */
 const idleRounds = 30;
 
+/** Figures in one message: the main thread unpacks it in one go. */
+const targetsAtOnce = 32;
+
 interface Thread {
   readonly worker: Worker;
   readonly waiting: Map<number, { readonly resolve: (answer: never) => void; readonly reject: (error: Error) => void }>;
@@ -73,7 +76,6 @@ export function openCgroupStats(input: { readonly mounts: CgroupMounts; readonly
   const timer = setInterval(follow, sampleEveryMs).unref();
 
   const ask = <Kind extends keyof Answers>(kind: Kind, targets: readonly CgroupTarget[]): Promise<Answers[Kind]> => {
-    if (targets.length === 0) return Promise.resolve([]);
     if (closed) return Promise.reject(lost('the daemon is stopping'));
     thread ??= start();
     follow();
@@ -86,10 +88,15 @@ export function openCgroupStats(input: { readonly mounts: CgroupMounts; readonly
       worker.postMessage(message);
     });
   };
+  const askAll = async <Kind extends keyof Answers>(kind: Kind, targets: readonly CgroupTarget[]) => {
+    const parts: Promise<Answers[Kind]>[] = [];
+    for (let at = 0; at < targets.length; at += targetsAtOnce) parts.push(ask(kind, targets.slice(at, at + targetsAtOnce)));
+    return (await Promise.all(parts)).flat() as Answers[Kind][number][];
+  };
 
   return {
-    usage: (targets) => ask('usage', targets),
-    detail: (targets) => ask('detail', targets),
+    usage: (targets) => askAll('usage', targets),
+    detail: (targets) => askAll('detail', targets),
     close: async () => {
       closed = true;
       clearInterval(timer);

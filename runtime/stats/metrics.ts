@@ -87,7 +87,7 @@ export function containerMetrics(input: {
     add('container_file_descriptors', reading.processes?.descriptors);
     add('container_sockets', reading.processes?.sockets);
     add('container_ulimits_soft', reading.processes?.openFilesLimit, 'max_open_files');
-    addSpec(add, record);
+    addSpec(add, record, reading);
   });
 }
 
@@ -160,14 +160,15 @@ function addBlockIo(add: Add, { blockIo }: CgroupDetail): void {
 const kernelShares = 1024;
 const kernelPeriod = 100_000;
 
-/** The limits in force: those of the request as updates changed it. */
-function addSpec(add: Add, record: ContainerRecord): void {
+/** The limits in force. CPU as the request (and its updates) said, in version 1's units; memory as the kernel holds it. */
+function addSpec(add: Add, record: ContainerRecord, { memory, swap }: CgroupDetail): void {
   const asked = record.config.linux?.resources;
   add('container_spec_cpu_period', asked?.cpuPeriod || kernelPeriod);
   add('container_spec_cpu_shares', asked?.cpuShares || kernelShares);
   if (asked !== undefined && asked.cpuQuota > 0) add('container_spec_cpu_quota', asked.cpuQuota);
-  add('container_spec_memory_limit_bytes', Math.max(0, asked?.memoryLimitInBytes ?? 0));
+  add('container_spec_memory_limit_bytes', memory?.limitBytes ?? 0);
   const reserved = asked?.unified['memory.min'] ?? '';
   add('container_spec_memory_reservation_limit_bytes', /^\d{1,18}$/.test(reserved) ? Number(reserved) : 0);
-  add('container_spec_memory_swap_limit_bytes', Math.max(0, asked?.memorySwapLimitInBytes ?? 0));
+  const both = memory?.limitBytes === undefined || swap?.limitBytes === undefined ? 0 : memory.limitBytes + swap.limitBytes;
+  add('container_spec_memory_swap_limit_bytes', both);
 }
