@@ -114,7 +114,10 @@ describe('bad input', () => {
       const wrong: string[] = [];
       let serial = 0;
       const judge = ({ code, why }: { code: number; why: string }, what: string): void => {
-        const bad = code === status.INTERNAL || (code === status.UNKNOWN && !isVerdict(rpc.name, why)) || code === status.DEADLINE_EXCEEDED;
+        const bad =
+          code === Number(status.INTERNAL) ||
+          (code === Number(status.UNKNOWN) && !isVerdict(rpc.name, why)) ||
+          code === Number(status.DEADLINE_EXCEEDED);
         if (bad || why.includes('CRI_INTERNAL')) wrong.push(`${what} → ${status[code] ?? code}: ${why.slice(0, 300)}`);
       };
       const request = rpc.request;
