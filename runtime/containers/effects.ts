@@ -186,7 +186,7 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
       return execSync({
         startProgram: parts.startProgram,
         scopes: parts.execScopes,
-        target: { id: record.id, handler: handlerOf(record), init: record.init?.pid ?? 0, dir: bundle(record.id) },
+        target: { id: record.id, handler: handlerOf(record), conmon: parts.conmon, init: record.init?.pid ?? 0, dir: bundle(record.id) },
         process: { ...spec.process, terminal: false, args: command },
         timeoutMs,
         ...(signal !== undefined && { signal }),

@@ -3,16 +3,17 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { dropExecFiles } from './exec.ts';
+import { endLeftoverExecs } from './exec-files.ts';
 
 test('what a killed daemon left of its commands goes, and nothing else', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'bundle-'));
+  const container = { id: 'c', dir: folder, init: undefined, takesCgroup: true };
   try {
-    for (const name of ['exec-12-1.json', 'exec-12-1.pid', 'config.json', 'exec-me.json', 'init.pid'])
+    for (const name of ['exec-12-1.json', 'exec-12-1.pid', 'stream-3-4.log', 'config.json', 'exec-me.json', 'init.pid'])
       writeFileSync(join(folder, name), '');
-    await dropExecFiles(folder);
+    await endLeftoverExecs({ kind: 'none' }, container);
     assert.deepEqual(readdirSync(folder).sort(), ['config.json', 'exec-me.json', 'init.pid']);
-    await dropExecFiles(join(folder, 'none'));
+    await endLeftoverExecs({ kind: 'none' }, { ...container, dir: join(folder, 'none') });
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -1,12 +1,13 @@
-import { readFileSync } from 'node:fs';
-import { readdir, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { PortcullisError, asPortcullisError } from '../../base/errors/index.ts';
-import { processIdentity, sameProcess } from '../../base/process/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
+import { writeExecFiles } from './exec-files.ts';
+import type { ExecFiles } from './exec-files.ts';
+import { openExecScope } from './exec-scope.ts';
+import type { ExecScope, ExecScopes } from './exec-scope.ts';
 import { openOutput } from './output.ts';
-import type { RuntimeHandler } from './runtime-handler.ts';
 import type { OciProcess } from './spec.types.ts';
+import { startCommand, takesCgroup } from './start-command.ts';
+import type { ExecTarget } from './start-command.ts';
 
 export interface ExecResult {
   readonly exitCode: number;
@@ -14,74 +15,76 @@ export interface ExecResult {
   readonly stderr: Buffer;
 }
 
-/** Bytes kept of both streams: an answer of more than 16 MiB no client takes. What comes after is read and dropped, so that the process does not stall. */
+/**
+ * Bytes kept of both streams together, so that the answer always fits: a kubelet takes 16 MiB a message. What comes after is read
+ * and dropped, so that the process does not stall.
+ */
 const outputLimit = 16 * 1024 * 1024 - 4096;
-/** How long grandchildren that hold the pipes may keep an answer back after the command's own exit. */
+/** How long background processes that hold the pipes and go on writing may keep an answer back after the command's own exit. */
 const drainMs = 1_000;
-const SIGKILL = 9;
-let serial = 0;
+/** How long those that hold the pipes and are silent may. */
+const quietMs = 50;
 
 /**
- * Runs a command in a running container and waits for it, with the container's own confinement.
+ * Runs a command in a running container and waits for it, with the container's own confinement. At its timeout, and when the
+ * caller gives up, everything that it started is killed with it, also what has left its session; the container's own processes never are.
+ * Background processes that hold its output do not keep the answer back.
  * @param input.timeoutMs 0: no limit
- * @param input.dir a private folder for the process description
- * @throws PortcullisError RUNTIME_EXEC_TIMEOUT (kind deadline), RUNTIME_EXEC_FAILED when the runtime could not start it
+ * @throws PortcullisError RUNTIME_EXEC_TIMEOUT (kind deadline), RUNTIME_EXEC_CANCELLED, RUNTIME_EXEC_REFUSED when the runtime could not start it
  */
 export async function execSync(input: {
   readonly startProgram: StartProgram;
-  readonly handler: RuntimeHandler;
-  readonly id: string;
+  readonly scopes: ExecScopes;
+  readonly target: ExecTarget;
   readonly process: OciProcess;
-  readonly dir: string;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
 }): Promise<ExecResult> {
-  serial += 1;
-  const base = join(input.dir, `exec-${process.pid}-${serial}`);
-  const [specFile, pidFile] = [`${base}.json`, `${base}.pid`];
-  await writeFile(specFile, JSON.stringify(input.process), { mode: 0o600 });
+  const { target, scopes } = input;
+  const files = await writeExecFiles(target.dir, 'exec', input.process);
+  const scope = await openExecScope(scopes, {
+    container: target.id,
+    name: files.name,
+    init: target.init,
+    takesCgroup: takesCgroup(target.handler),
+  });
   try {
-    return await run({ ...input, specFile, pidFile });
+    return await run({ ...input, files, scope });
   } finally {
-    await Promise.all([rm(specFile, { force: true }), rm(pidFile, { force: true })]);
+    await Promise.all([files.remove(), scope?.close()]);
   }
 }
 
-/** Removes what commands that were under way when a daemon was killed have left in `dir`. */
-export async function dropExecFiles(dir: string): Promise<void> {
-  const names = await readdir(dir).catch(() => []);
-  await Promise.all(names.filter((name) => /^exec-\d+-\d+\.(json|pid)$/.test(name)).map((name) => rm(join(dir, name), { force: true })));
-}
-
-async function run(input: Parameters<typeof execSync>[0] & { readonly specFile: string; readonly pidFile: string }): Promise<ExecResult> {
-  const { startProgram, handler, id, specFile, pidFile, timeoutMs, signal } = input;
+async function run(
+  input: Parameters<typeof execSync>[0] & { readonly files: ExecFiles; readonly scope: ExecScope | undefined },
+): Promise<ExecResult> {
+  const { startProgram, target, files, scope, timeoutMs, signal } = input;
+  const { id } = target;
   const room = { bytes: outputLimit };
   const [stdout, stderr] = [openOutput(room), openOutput(room)];
   let ending: 'timeout' | 'cancelled' | undefined;
   let timer: NodeJS.Timeout | undefined;
   let cancel: (() => void) | undefined;
   try {
-    const args = [...handler.globalArgs, 'exec', '--process', specFile, '--pid-file', pidFile, id];
-    const child = await startProgram({
-      path: handler.path,
-      argv: [handler.name, ...args],
-      env: { ...process.env },
-      descriptors: [null, stdout.write, stderr.write],
-    });
+    const command = await startCommand({ startProgram, target, files, scope, descriptors: [null, stdout.write, stderr.write] });
     stdout.closeWrite();
     stderr.closeWrite();
+    let killed: Promise<void> | undefined;
     const end = (why: 'timeout' | 'cancelled'): void => {
       ending ??= why;
-      // The runtime's own process must live on to reap the command, else a zombie stays in the container for good.
-      const found = killGroup(pidFile);
-      setTimeout(() => child.kill(SIGKILL), found ? drainMs : 0).unref();
+      killed ??= command.kill();
     };
     cancel = () => end('cancelled');
+    if (signal?.aborted === true) cancel();
     signal?.addEventListener('abort', cancel, { once: true });
     if (timeoutMs > 0) timer = setTimeout(end, timeoutMs, 'timeout');
-    const exitCode = await child.exited;
-    await Promise.all([stdout.ended(drainMs), stderr.ended(drainMs)]);
+    const exitCode = await command.exited;
+    clearTimeout(timer);
+    await killed;
     if (ending !== undefined) throw execEnded(ending, id, timeoutMs);
+    if (!files.started()) throw execRefused(id, await files.reason());
+    await Promise.all([stdout.ended(drainMs, quietMs), stderr.ended(drainMs, quietMs)]);
+    if (exitCode === undefined) throw execLost(id);
     return { exitCode, stdout: stdout.bytes(), stderr: stderr.bytes() };
   } catch (cause) {
     throw asPortcullisError(cause, {
@@ -99,24 +102,28 @@ async function run(input: Parameters<typeof execSync>[0] & { readonly specFile: 
   }
 }
 
-/** Kills the command, which leads a process group of its own (the runtime calls setsid). Whether it was there. */
-function killGroup(pidFile: string): boolean {
-  let pid: number;
-  try {
-    pid = Number(readFileSync(pidFile, 'utf8'));
-  } catch {
-    return false;
-  }
-  const identity = Number.isSafeInteger(pid) && pid > 1 ? processIdentity(pid) : undefined;
-  if (identity === undefined || !sameProcess(identity)) return false;
-  for (const target of [-pid, pid]) {
-    try {
-      process.kill(target, 'SIGKILL');
-    } catch {
-      // Gone already, or no group of its own.
-    }
-  }
-  return true;
+/** Its parent was killed before it, by somebody else. */
+export function execLost(id: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_EXEC_LOST',
+    kind: 'internal',
+    attempted: 'run a command in container',
+    on: id.slice(0, 13),
+    why: 'the process that waited for it was killed, and its exit code is lost with it',
+    fix: 'run it again; see the kernel log for who killed conmon',
+  });
+}
+
+/** The runtime's own words for a command that it could not start. */
+export function execRefused(id: string, reason: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_EXEC_REFUSED',
+    kind: 'precondition',
+    attempted: 'run a command in container',
+    on: id.slice(0, 13),
+    why: reason === '' ? 'the runtime could not start it and did not say why' : reason.slice(0, 2_000),
+    fix: 'check the command: the program, its folder and its permissions are those inside the container',
+  });
 }
 
 function execEnded(why: 'timeout' | 'cancelled', id: string, timeoutMs: number): PortcullisError {

@@ -1,4 +1,5 @@
 import { Socket } from 'node:net';
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import { closeFd, openPipe } from '../../base/kernel/index.ts';
 
 /** A pipe that collects what a child writes. */
@@ -6,8 +7,8 @@ export interface Output {
   /** For the child. Ours is closed by `closeWrite` once the child has it. */
   readonly write: number;
   closeWrite(): void;
-  /** Resolves at the end of the stream, or after `ms`. */
-  ended(ms: number): Promise<void>;
+  /** Resolves at the end of the stream, when nothing has come for `quietMs`, or after `ms`. */
+  ended(ms: number, quietMs?: number): Promise<void>;
   bytes(): Buffer;
   close(): void;
 }
@@ -23,7 +24,9 @@ export function openOutput(room: OutputRoom): Output {
   const socket = new Socket({ fd: pipe.read, readable: true, writable: false });
   const chunks: Buffer[] = [];
   let writeOpen = true;
+  let received = 0;
   socket.on('data', (chunk: Buffer) => {
+    received += 1;
     if (room.bytes <= 0) return;
     const kept = chunk.subarray(0, room.bytes);
     chunks.push(kept);
@@ -40,10 +43,13 @@ export function openOutput(room: OutputRoom): Output {
   return {
     write: pipe.write,
     closeWrite,
-    ended: async (ms) => {
-      let timer: NodeJS.Timeout | undefined;
-      await Promise.race([over, new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)))]);
-      clearTimeout(timer);
+    ended: async (ms, quietMs = ms) => {
+      const deadline = performance.now() + ms;
+      const finished = over.then(() => true);
+      for (let before = -1; before !== received && performance.now() < deadline;) {
+        before = received;
+        if (await Promise.race([finished, quiet(Math.min(quietMs, deadline - performance.now()))])) return;
+      }
     },
     bytes: () => Buffer.concat(chunks),
     close: () => {
@@ -51,4 +57,12 @@ export function openOutput(room: OutputRoom): Output {
       socket.destroy();
     },
   };
+}
+
+/** After `ms` and one full turn of the loop: a loop that was held up fires its timers before it reads. */
+async function quiet(ms: number): Promise<false> {
+  await setTimeout(Math.max(0, ms));
+  await setImmediate();
+  await setImmediate();
+  return false;
 }

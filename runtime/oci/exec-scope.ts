@@ -1,0 +1,136 @@
+import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { MNT_DETACH, closeFd, openFile } from '../../base/kernel/index.ts';
+import type { Kernel } from '../../base/kernel/index.ts';
+import type { CgroupMounts } from './cgroups.ts';
+
+/**
+ * Where commands that run in containers get a cgroup of their own, so that all they start can be found, also what has left their
+ * session and whose parent is gone. It bounds nothing: the container's own cgroups go on holding the command.
+ *
+ * `nested`: under version 2, below the container's cgroup; the runtime puts the command there before it runs (`exec --cgroup`).
+ * `beside`: under version 1 the runtime takes the command into the container's cgroup of each hierarchy it sees. It does not see
+ * version 2 (see mount-namespace.ts), which the kernel has without controllers: there the command stays where its runtime was.
+ */
+export type ExecScopes = { readonly kind: 'nested' } | { readonly kind: 'beside'; readonly root: string } | { readonly kind: 'none' };
+
+/** The cgroup of one command. */
+export interface ExecScope {
+  /** For the runtime's `exec`. */
+  readonly args: readonly string[];
+  /** Takes the runtime's process in, at once after its start and so before the command's. */
+  adopt(runtime: number): Promise<void>;
+  /** Kills what is in it but `runtime`, which must live on to reap the command, and what `spare` says yes to. */
+  kill(runtime: number, spare?: (pid: number) => boolean): Promise<void>;
+  /** Hands what is left (and was meant to stay) to the container's own cgroup, and removes this one. */
+  close(): Promise<void>;
+}
+
+const besideRoot = 'portcullis-exec';
+const killMs = 2_000;
+
+/**
+ * @param folder an empty one that may be mounted on for a moment
+ * @returns `none` where the kernel has no version 2: then only a command's process group can be found
+ */
+export async function openExecScopes(cgroups: CgroupMounts, kernel: Pick<Kernel, 'mount' | 'umount'>, folder: string): Promise<ExecScopes> {
+  if (cgroups.version === 2) return { kind: 'nested' };
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await kernel.mount('none', folder, 'cgroup2', 0);
+    try {
+      // Held by a descriptor alone: nothing is left mounted, whatever becomes of the daemon.
+      return { kind: 'beside', root: `/proc/self/fd/${openFile(folder, 0)}` };
+    } finally {
+      await kernel.umount(folder, MNT_DETACH);
+      await rmdir(folder);
+    }
+  } catch {
+    return { kind: 'none' };
+  }
+}
+
+export async function closeExecScopes(scopes: ExecScopes): Promise<void> {
+  if (scopes.kind !== 'beside') return;
+  await rmdir(join(scopes.root, besideRoot)).catch(() => undefined);
+  closeFd(Number(scopes.root.slice(scopes.root.lastIndexOf('/') + 1)));
+}
+
+/**
+ * Makes the cgroup of a command, or opens the one that an earlier daemon made.
+ * @param input.init the container's first process
+ * @param input.takesCgroup whether the runtime knows `exec --cgroup`
+ * @returns undefined where there is none to be had
+ */
+export async function openExecScope(
+  scopes: ExecScopes,
+  input: { readonly container: string; readonly name: string; readonly init: number; readonly takesCgroup: boolean },
+): Promise<ExecScope | undefined> {
+  if (scopes.kind === 'none') return undefined;
+  if (scopes.kind === 'nested' && !input.takesCgroup) return undefined;
+  try {
+    const root = scopes.kind === 'nested' ? '/sys/fs/cgroup' : scopes.root;
+    const home = join(root, await unifiedPath(input.init));
+    const path = scopes.kind === 'nested' ? join(home, input.name) : join(root, besideRoot, `${input.container}-${input.name}`);
+    await mkdir(path, { recursive: true });
+    return scope(path, home, scopes.kind === 'nested' ? ['--cgroup', input.name] : []);
+  } catch {
+    return undefined;
+  }
+}
+
+function scope(path: string, home: string, args: readonly string[]): ExecScope {
+  const processes = async (): Promise<number[]> =>
+    (await readFile(join(path, 'cgroup.procs'), 'utf8').catch(() => ''))
+      .split('\n')
+      .map(Number)
+      .filter((pid) => pid > 0);
+  const freeze = (on: boolean): Promise<void> => writeFile(join(path, 'cgroup.freeze'), on ? '1' : '0').catch(() => undefined);
+  return {
+    args,
+    adopt: async (runtime) => {
+      if (args.length === 0) await writeFile(join(path, 'cgroup.procs'), String(runtime));
+    },
+    kill: async (runtime, spare = () => false) => {
+      const deadline = performance.now() + killMs;
+      // Frozen, nothing in it can start another process behind our back; SIGKILL reaches frozen ones too.
+      await freeze(true);
+      try {
+        for (let waitMs = 1; performance.now() < deadline; waitMs = Math.min(waitMs * 2, 50)) {
+          const doomed = (await processes()).filter((pid) => pid !== runtime && !spare(pid));
+          if (doomed.length === 0) return;
+          for (const pid of doomed) sendKill(pid);
+          await new Promise((resolve) => setTimeout(resolve, waitMs).unref());
+        }
+      } finally {
+        await freeze(false);
+      }
+    },
+    close: async () => {
+      for (let waitMs = 1; waitMs < 1_000; waitMs *= 2) {
+        const removed = await rmdir(path).then(
+          () => true,
+          (error: unknown) => (error as NodeJS.ErrnoException).code === 'ENOENT',
+        );
+        if (removed) return;
+        for (const pid of await processes()) await writeFile(join(home, 'cgroup.procs'), String(pid)).catch(() => undefined);
+        await new Promise((resolve) => setTimeout(resolve, waitMs).unref());
+      }
+    },
+  };
+}
+
+/** Path of a process in the version 2 hierarchy (cgroups(7), /proc/PID/cgroup). */
+async function unifiedPath(pid: number): Promise<string> {
+  const path = /^0::(\/.*)$/m.exec(await readFile(`/proc/${pid}/cgroup`, 'utf8'))?.[1];
+  if (path === undefined) throw new Error('not in version 2');
+  return path;
+}
+
+function sendKill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It ended by itself.
+  }
+}

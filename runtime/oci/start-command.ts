@@ -1,0 +1,137 @@
+import { Socket } from 'node:net';
+import { closeFd, openPipe, writeFd } from '../../base/kernel/index.ts';
+import type { StartProgram } from '../../base/reactor/index.ts';
+import { killGroup, readPid } from './exec-files.ts';
+import type { ExecFiles } from './exec-files.ts';
+import type { ExecScope } from './exec-scope.ts';
+import type { RuntimeHandler } from './runtime-handler.ts';
+
+/** A container in which a command is to run. Plain data. */
+export interface ExecTarget {
+  readonly id: string;
+  readonly handler: Pick<RuntimeHandler, 'name' | 'path' | 'kind' | 'globalArgs'>;
+  /** Absolute path of the monitor. */
+  readonly conmon: string;
+  /** The first process. */
+  readonly init: number;
+  /** A private folder for the files of commands under way. */
+  readonly dir: string;
+}
+
+/** A command that the runtime was told to start. */
+export interface StartedCommand {
+  /** The exit code, or what the runtime itself ended with: `files.started()` tells. Undefined when its parent was killed before it. */
+  readonly exited: Promise<number | undefined>;
+  /** Kills the command and what it started, but what `spare` says yes to; resolves when it is reaped. */
+  kill(spare?: (pid: number) => boolean): Promise<void>;
+}
+
+/** How long its parent may take to reap a command that was killed. */
+const reapMs = 1_000;
+
+/** Whether a runtime knows `exec --cgroup`. */
+export function takesCgroup(handler: Pick<RuntimeHandler, 'kind'>): boolean {
+  return handler.kind !== 'other';
+}
+
+/**
+ * Starts a command with the container's own confinement. crun stays as its parent. Other runtimes copy a command's output while they
+ * wait, for as long as anybody holds it; so they start it detached, and conmon is the parent, with the descriptors passed through.
+ * The caller's descriptors may be closed once it resolves.
+ * @param input.descriptors the command's standard streams; `null` is /dev/null
+ * @param input.consoleSocket where the runtime sends the master of the command's terminal
+ */
+export async function startCommand(input: {
+  readonly startProgram: StartProgram;
+  readonly target: ExecTarget;
+  readonly files: ExecFiles;
+  readonly scope: ExecScope | undefined;
+  readonly descriptors: readonly [number | null, number | null, number | null];
+  readonly consoleSocket?: string;
+}): Promise<StartedCommand> {
+  const { target, files, scope } = input;
+  const console = input.consoleSocket === undefined ? [] : ['--console-socket', input.consoleSocket];
+  const options = [...console, ...(scope?.args ?? [])];
+  const parent = target.handler.kind === 'crun' ? await startDirectly(input, options) : await startMonitored(input, options);
+  let killed: Promise<void> | undefined;
+  const kill = async (spare?: (pid: number) => boolean): Promise<void> => {
+    const command = readPid(files.pid);
+    if (command === undefined) parent.kill();
+    else if (scope === undefined) killGroup(command);
+    await scope?.kill(parent.pid(), spare);
+    const timer = setTimeout(() => parent.kill(), reapMs);
+    await parent.exited;
+    clearTimeout(timer);
+    // What was just about to be started.
+    await scope?.kill(0, spare);
+  };
+  return { exited: parent.exited, kill: (spare) => (killed ??= kill(spare)) };
+}
+
+/** The process that is to reap the command. */
+interface Parent {
+  pid(): number;
+  readonly exited: Promise<number | undefined>;
+  kill(): void;
+}
+
+type Start = Parameters<typeof startCommand>[0];
+const SIGKILL = 9;
+
+async function startDirectly({ startProgram, target, files, scope, descriptors }: Start, options: readonly string[]): Promise<Parent> {
+  const { handler, id } = target;
+  const command = ['exec', '--process', files.spec, '--pid-file', files.pid, ...options, id];
+  const argv = [handler.name, ...handler.globalArgs, '--log', files.log, ...command];
+  const child = await startProgram({ path: handler.path, argv, env: { ...process.env }, descriptors });
+  // The runtime takes some ms to come to the command.
+  await scope?.adopt(child.pid).catch(() => undefined);
+  return { pid: () => child.pid, exited: child.exited, kill: () => child.kill(SIGKILL) };
+}
+
+async function startMonitored(input: Start, options: readonly string[]): Promise<Parent> {
+  const { startProgram, target, files, scope, descriptors } = input;
+  const { handler, id, conmon, dir } = target;
+  const [sync, gate] = [openPipe(), openPipe()];
+  const argv = [
+    ...['conmon', '--exec', '--exec-process-spec', files.spec, '--cid', id, '--cuuid', files.name, '--name', files.name, '--bundle', dir],
+    ...['--runtime', handler.path, ...[...handler.globalArgs, '--log', files.log].flatMap((arg) => ['--runtime-arg', arg])],
+    ...options.flatMap((option) => ['--runtime-opt', option]),
+    ...['--container-pidfile', files.pid, '--conmon-pidfile', files.monitor, '--log-path', 'passthrough', '--log-level', 'error'],
+  ];
+  const env = { PATH: process.env['PATH'], _OCI_SYNCPIPE: '3', _OCI_STARTPIPE: '4' };
+  try {
+    const child = await startProgram({ path: conmon, argv, env, cwd: dir, descriptors: [...descriptors, sync.write, gate.read] });
+    // It waits for one byte before it starts anything.
+    await scope?.adopt(child.pid).catch(() => undefined);
+    writeFd(gate.write, Buffer.alloc(1));
+  } catch (error) {
+    closeFd(sync.read);
+    throw error;
+  } finally {
+    for (const fd of [sync.write, gate.read, gate.write]) closeFd(fd);
+  }
+  const pid = (): number => readPid(files.monitor) ?? 0;
+  return {
+    pid,
+    exited: exitCodeFrom(sync.read),
+    kill: () => {
+      if (pid() !== 0) killGroup(pid());
+    },
+  };
+}
+
+/** conmon writes one line of JSON when the command has ended, and -1 when the runtime could not start it; its end alone says nothing. */
+async function exitCodeFrom(fd: number): Promise<number | undefined> {
+  const socket = new Socket({ fd, readable: true, writable: false });
+  let text = '';
+  try {
+    for await (const chunk of socket.setEncoding('utf8')) {
+      text += chunk as string;
+      const end = text.indexOf('\n');
+      if (end !== -1) return (JSON.parse(text.slice(0, end)) as { exit_code?: number }).exit_code;
+    }
+  } catch {
+    // As if it had ended without a word.
+  }
+  return undefined;
+}
