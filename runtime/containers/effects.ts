@@ -22,9 +22,10 @@ import type { CgroupMounts } from '../oci/cgroups.ts';
 import { cgroupProcesses, oomKills } from '../oci/cgroups.ts';
 import { execSync } from '../oci/exec.ts';
 import type { ExecScopes } from '../oci/exec-scope.ts';
+import { noQuota, writeCgroupSettings } from '../oci/cgroup-settings.ts';
 import { checkedResources } from '../oci/check-resources.ts';
 import { detectResourceSupport } from '../oci/resource-support.ts';
-import { mergedResources, toOciResources, updateFailure } from '../oci/resources.ts';
+import { mergedResources, toOciUpdate, updateFailure } from '../oci/resources.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
 import type { HandlerFeatures } from '../oci/probe/features.ts';
 import type { OciSpec } from '../oci/spec.types.ts';
@@ -194,11 +195,13 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
     },
     update: async (record, resources) => {
       const wanted = checkedResources(mergedResources(record.config.linux?.resources, resources), resourceSupport);
-      await handlerOf(record)
-        .update(record.id, toOciResources(wanted))
-        .catch((thrown: unknown) => {
-          throw updateFailure(thrown);
-        });
+      const handler = handlerOf(record);
+      // crun 1.8 writes -1 as a number without sign, which version 1 refuses.
+      const removesQuota = handler.kind !== 'crun' || cgroups.version === 2;
+      await handler.update(record.id, toOciUpdate(wanted, removesQuota)).catch((thrown: unknown) => {
+        throw updateFailure(thrown);
+      });
+      if (wanted.cpuQuota === -1 && !removesQuota) await writeCgroupSettings(cgroups, cgroupOf(record), noQuota);
     },
     reopenLog: (record) => reopenLog(record, bundle(record.id)),
     isAlive: (record) => record.init !== undefined && sameProcess(record.init),

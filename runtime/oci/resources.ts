@@ -15,6 +15,12 @@ export function mergedResources(current: LinuxContainerResources | undefined, up
   return { ...(current ?? update), ...Object.fromEntries(given) };
 }
 
+/** What an update tells the runtime: as {@link toOciResources}, and that a quota is to go where that can be told. */
+export function toOciUpdate(asked: LinuxContainerResources, runtimeRemovesQuota: boolean): OciResources {
+  const resources = toOciResources(asked);
+  return asked.cpuQuota === -1 && runtimeRemovesQuota ? { ...resources, cpu: { ...resources.cpu, quota: -1 } } : resources;
+}
+
 /** A limit below what is in use, in words that a caller can act on; any other failure as it is. */
 export function updateFailure(thrown: unknown): unknown {
   if (!isPortcullisError(thrown) || !/resource busy|EBUSY/i.test(thrown.failure.why)) return thrown;
@@ -35,7 +41,8 @@ export function toOciResources(asked: LinuxContainerResources | undefined): OciR
   if (asked === undefined) return {};
   const cpu = {
     ...(nonZero(asked.cpuShares) && { shares: asked.cpuShares }),
-    ...(nonZero(asked.cpuQuota) && { quota: asked.cpuQuota }),
+    // No quota is what a new cgroup has, and crun 1.8 can not write it in version 1.
+    ...(asked.cpuQuota > 0 && { quota: asked.cpuQuota }),
     ...(nonZero(asked.cpuPeriod) && { period: asked.cpuPeriod }),
     ...(asked.cpusetCpus ? { cpus: asked.cpusetCpus } : {}),
     ...(asked.cpusetMems ? { mems: asked.cpusetMems } : {}),

@@ -1,7 +1,7 @@
 import type { LinuxContainerResources } from '../cri/contract/contract.types.ts';
 import { checkedResources } from '../oci/check-resources.ts';
 import type { CgroupMounts } from '../oci/cgroups.ts';
-import { limitPodCgroup, podSettings } from '../oci/pod-limits.ts';
+import { writeCgroupSettings, podSettings } from '../oci/cgroup-settings.ts';
 import { detectResourceSupport } from '../oci/resource-support.ts';
 import type { KeyedLock } from '../state/keyed-lock.ts';
 import type { Records } from '../state/records.ts';
@@ -9,7 +9,7 @@ import type { SandboxRecord } from './record.ts';
 
 /** Resources of whole pods after they were made (cri-api UpdatePodSandboxResources). */
 export interface PodResources {
-  /** @throws PortcullisError RUNTIME_SANDBOX_NOT_FOUND, RUNTIME_BAD_RESOURCES, RUNTIME_POD_LIMIT_FAILED */
+  /** @throws PortcullisError RUNTIME_SANDBOX_NOT_FOUND, RUNTIME_BAD_RESOURCES, RUNTIME_CGROUP_LIMIT_FAILED */
   update(id: string, asked: PodResourceUpdate): Promise<void>;
 }
 
@@ -39,7 +39,7 @@ export function createPodResources(parts: {
         const record = parts.require(known);
         const { overhead, resources } = { overhead: checked(asked.overhead), resources: checked(asked.resources) };
         if (record.config.linux?.cgroupParent === '' && !record.cgroupParent.endsWith('.slice'))
-          await limitPodCgroup(parts.cgroups, record.cgroupParent, podSettings(parts.cgroups.version, sum(resources, overhead)));
+          await writeCgroupSettings(parts.cgroups, record.cgroupParent, podSettings(parts.cgroups.version, sum(resources, overhead)));
         const linux = {
           ...(record.config.linux ?? { cgroupParent: '', sysctls: {} }),
           ...(asked.overhead !== undefined && { overhead: asked.overhead }),

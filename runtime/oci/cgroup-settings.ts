@@ -12,6 +12,9 @@ interface Setting {
   readonly value: string;
 }
 
+/** No quota of processor time in version 1. */
+export const noQuota: readonly Setting[] = [{ controller: 'cpu', file: 'cpu.cfs_quota_us', value: '-1' }];
+
 /**
  * What the cgroup of a whole pod is told. Pure. Zero is not said; -1 is no limit.
  * Sources: Documentation/admin-guide/cgroup-v1/memory.rst, scheduler/sched-bwc.rst, cgroup-v2.rst; the weight is runc's conversion.
@@ -47,10 +50,10 @@ function weight(shares: number): number {
 }
 
 /**
- * Limits a pod's cgroup. One that does not exist has no process yet.
- * @throws PortcullisError RUNTIME_POD_LIMIT_FAILED
+ * Writes settings of a cgroup. One that does not exist has no process yet.
+ * @throws PortcullisError RUNTIME_CGROUP_LIMIT_FAILED
  */
-export async function limitPodCgroup(mounts: CgroupMounts, path: string, settings: readonly Setting[]): Promise<void> {
+export async function writeCgroupSettings(mounts: CgroupMounts, path: string, settings: readonly Setting[]): Promise<void> {
   for (const { controller, file, value } of settings) {
     const root = mounts.version === 2 ? mounts.roots[0] : mounts.roots.find((one) => basename(one).split(',').includes(controller));
     if (root === undefined || !existsSync(join(root, path, file))) continue;
@@ -58,9 +61,9 @@ export async function limitPodCgroup(mounts: CgroupMounts, path: string, setting
       await writeFile(join(root, path, file), value);
     } catch (thrown) {
       throw new PortcullisError({
-        code: 'RUNTIME_POD_LIMIT_FAILED',
+        code: 'RUNTIME_CGROUP_LIMIT_FAILED',
         kind: 'precondition',
-        attempted: `set ${file} of the pod's cgroup to`,
+        attempted: `set ${file} of cgroup ${path} to`,
         on: value,
         why: reasonOf(thrown),
         fix: 'a limit must not be below what is in use',

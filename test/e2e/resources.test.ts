@@ -1,0 +1,154 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { createContainer, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import type { ContainerAsk, Pod } from '../fixtures/pod.ts';
+import { failureOf, openStage } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+const Mi = 1024 ** 2;
+const v2 = !existsSync('/sys/fs/cgroup/memory');
+
+/** A file of a cgroup: in version 1 that of its controller. */
+function cgroupFile(path: string, v1Name: string, v2Name: string): string {
+  const file = v2 ? join('/sys/fs/cgroup', path, v2Name) : join('/sys/fs/cgroup', v1Name.split('.')[0] ?? '', path, v1Name);
+  return readFileSync(file, 'utf8').trim();
+}
+
+describe('resources', () => {
+  let stage: Stage;
+  let image = '';
+  let pod: Pod;
+  before(async () => {
+    stage = await openStage();
+    image = await stage.pull((await stage.publish('app/a:1')).reference);
+    pod = await runPod(stage, 'resources');
+  });
+  after(() => stage.close());
+  const at = (id: string): string => join(stage.cgroupParent, id);
+  const memory = (id: string): string => cgroupFile(at(id), 'memory.limit_in_bytes', 'memory.max');
+  const start = (name: string, resources: ContainerAsk['resources'], of: Pod = pod): Promise<string> =>
+    runContainer(stage, of, { name, image, command: ['sleep', '600'], ...(resources !== undefined && { resources }) });
+  const update = (containerId: string, linux: NonNullable<ContainerAsk['resources']>) =>
+    stage.daemon.cri.runtime.updateContainerResources({ containerId, linux });
+
+  for (const handler of ['crun', 'runc']) {
+    it(`are set at the start, changed by an update and reported (${handler})`, async () => {
+      const own = await runPod(stage, `resources-${handler}`, {}, handler);
+      const id = await start(
+        'main',
+        { memoryLimitInBytes: 64 * Mi, cpuShares: 512, cpuQuota: 50_000, cpuPeriod: 100_000, cpusetCpus: '0' },
+        own,
+      );
+      assert.equal(memory(id), String(64 * Mi));
+      assert.equal(
+        cgroupFile(at(id), 'memory.memsw.limit_in_bytes', 'memory.swap.max'),
+        v2 ? '0' : String(64 * Mi),
+        'no swap unless asked',
+      );
+      for (const limit of [256, 32, 512]) {
+        await update(id, { memoryLimitInBytes: limit * Mi });
+        assert.equal(memory(id), String(limit * Mi), 'up and down');
+      }
+      await update(id, { memorySwapLimitInBytes: 1024 * Mi });
+      assert.equal(cgroupFile(at(id), 'memory.memsw.limit_in_bytes', 'memory.swap.max'), String((v2 ? 512 : 1024) * Mi));
+      await update(id, { cpuShares: 2048, cpuQuota: -1 });
+      assert.equal(cgroupFile(at(id), 'cpu.cfs_quota_us', 'cpu.max').replace(/ .*/, ''), v2 ? 'max' : '-1');
+      const { status } = await stage.daemon.cri.runtime.containerStatus({ containerId: id });
+      const { memoryLimitInBytes, memorySwapLimitInBytes, cpuShares, cpuPeriod, cpusetCpus } = status?.resources?.linux ?? {};
+      assert.deepEqual(
+        [memoryLimitInBytes, memorySwapLimitInBytes, cpuShares, cpuPeriod, cpusetCpus],
+        [512 * Mi, 1024 * Mi, 2048, 100_000, '0'],
+      );
+      await removePod(stage, own);
+    });
+  }
+
+  it('outlive the daemon', async () => {
+    const id = await start('lasting', { memoryLimitInBytes: 64 * Mi });
+    await update(id, { memoryLimitInBytes: 96 * Mi });
+    await stage.restart({ kill: true });
+    const { status } = await stage.daemon.cri.runtime.containerStatus({ containerId: id });
+    assert.equal(status?.resources?.linux?.memoryLimitInBytes, 96 * Mi);
+  });
+
+  it('that no kernel takes are refused as bad arguments, and change nothing', async () => {
+    const id = await start('bad', { memoryLimitInBytes: 64 * Mi });
+    for (const resources of [
+      { memoryLimitInBytes: -5 },
+      { cpuQuota: 1 },
+      { cpuPeriod: 2 ** 50 },
+      { cpusetCpus: '0\n1' },
+      { hugepageLimits: [{ pageSize: '../x', limit: 1 }] },
+      { memoryLimitInBytes: 64 * Mi, memorySwapLimitInBytes: Mi },
+      { unified: { 'cgroup.procs': '1' } },
+    ]) {
+      assert.equal((await failureOf(update(id, resources))).kind, 'invalid', JSON.stringify(resources));
+      assert.equal((await failureOf(createContainer(stage, pod, { name: 'other', image, resources }))).kind, 'invalid');
+    }
+    assert.equal(memory(id), String(64 * Mi));
+    const { status } = await stage.daemon.cri.runtime.containerStatus({ containerId: id });
+    assert.equal(status?.resources?.linux?.memoryLimitInBytes, 64 * Mi);
+  });
+
+  it('of a pod are remembered; in a cgroup of our own they are set', async () => {
+    const resources = { memoryLimitInBytes: 256 * Mi, cpuQuota: 40_000, cpuPeriod: 100_000, cpuShares: 100 };
+    const { runtime } = stage.daemon.cri;
+    await runtime.updatePodSandboxResources({ podSandboxId: pod.id, resources, overhead: { memoryLimitInBytes: 16 * Mi } });
+    assert.notEqual(
+      cgroupFile(stage.cgroupParent, 'memory.limit_in_bytes', 'memory.max'),
+      String(272 * Mi),
+      "the caller's own cgroup is the caller's",
+    );
+    await stage.restart();
+    const { info } = await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: pod.id, verbose: true });
+    const known = JSON.parse(info['info'] ?? '{}') as { config: { linux: { resources: object; overhead: object } } };
+    assert.deepEqual(known.config.linux.resources, { ...known.config.linux.resources, ...resources });
+
+    const own = await runPod(stage, 'own-cgroup', { linux: { cgroupParent: '' } });
+    const id = await start('main', undefined, own);
+    await stage.daemon.cri.runtime.updatePodSandboxResources({
+      podSandboxId: own.id,
+      resources,
+      overhead: { memoryLimitInBytes: 16 * Mi },
+    });
+    const path = `/portcullis/${own.id}`;
+    assert.equal(cgroupFile(path, 'memory.limit_in_bytes', 'memory.max'), String(272 * Mi), `with the overhead; ${id}`);
+    assert.equal(cgroupFile(path, 'cpu.cfs_quota_us', 'cpu.max').replace(/ .*/, ''), '40000');
+    await removePod(stage, own);
+    const unknown = await failureOf(stage.daemon.cri.runtime.updatePodSandboxResources({ podSandboxId: 'f'.repeat(64) }));
+    assert.equal(unknown.kind, 'not-found');
+    const bad = await failureOf(stage.daemon.cri.runtime.updatePodSandboxResources({ podSandboxId: pod.id, resources: { cpuShares: -1 } }));
+    assert.equal(bad.kind, 'invalid');
+  });
+
+  it('of the runtime: the pod range is taken note of; nonsense is refused', async () => {
+    const { runtime } = stage.daemon.cri;
+    await runtime.updateRuntimeConfig({ runtimeConfig: { networkConfig: { podCidr: '10.9.0.0/24,fd00:9::/64' } } });
+    await runtime.updateRuntimeConfig({});
+    const { info } = await runtime.status({ verbose: true });
+    assert.deepEqual((JSON.parse(info['config'] ?? '{}') as { podCidrs: string[] }).podCidrs, ['10.9.0.0/24', 'fd00:9::/64']);
+    for (const podCidr of ['10.9.0.0', '10.9.0.0/33', 'x/24', '10.9.0.0/24\n']) {
+      const call = runtime.updateRuntimeConfig({ runtimeConfig: { networkConfig: { podCidr } } });
+      if (podCidr.endsWith('\n')) await call;
+      else assert.equal((await failureOf(call)).kind, 'invalid', podCidr);
+    }
+  });
+
+  it('checkpoints are refused with the reason', async () => {
+    const { runtime } = stage.daemon.cri;
+    const id = await start('kept', undefined);
+    for (const call of [
+      runtime.checkpointContainer({ containerId: id, location: '/tmp/x' }),
+      runtime.checkpointPod({ podSandboxId: pod.id, outputPath: '/tmp/x' }),
+      runtime.restorePod({ checkpointPath: '/tmp/x', config: pod.config }),
+    ]) {
+      const failure = await failureOf(call);
+      assert.equal(failure.kind, 'precondition');
+      assert.match(failure.message, /no checkpoints/);
+    }
+    assert.equal((await failureOf(runtime.checkpointContainer({ containerId: 'f'.repeat(64) }))).kind, 'not-found');
+  });
+});
