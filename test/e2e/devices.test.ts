@@ -1,0 +1,179 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { createContainer, execute, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import type { ContainerAsk, Pod } from '../fixtures/pod.ts';
+import { failureOf, openStage, policyOf, registryName } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+const policy = policyOf(`  - images: ["${registryName}/app/**"]
+    require: { cosign: { key: k.pub } }
+    entitlements: { ceiling: privileged }
+  - images: ["${registryName}/low/**"]
+    require: { cosign: { key: k.pub } }
+`);
+
+describe('devices of the host', () => {
+  // Root's own, all the way up: hooks and specs elsewhere do not count.
+  const host = mkdtempSync('/var/lib/pc-cdi-');
+  const config = join(mkdtempSync(join(tmpdir(), 'pc-devices-')), 'config.yaml');
+  let stage: Stage;
+  let image = '';
+  let low = '';
+  let pod: Pod;
+  before(async () => {
+    for (const folder of ['etc', 'run', 'dev/sub', 'bin']) mkdirSync(join(host, folder), { recursive: true });
+    for (const [name, minor] of [
+      ['dev/zero', 5],
+      ['dev/sub/full', 7],
+    ] as const)
+      execFileSync('mknod', ['-m', '666', join(host, name), 'c', '1', String(minor)]);
+    symlinkSync('zero', join(host, 'dev/link'));
+    writeFileSync(config, `cdi: { specDirs: [${host}/etc, ${host}/run] }\n`);
+    stage = await openStage({ policy, flags: ['--config', config] });
+    image = await stage.pull((await stage.publish('app/a:1')).reference);
+    low = await stage.pull((await stage.publish('low/a:1')).reference);
+    pod = await runPod(stage, 'devices');
+  });
+  after(async () => {
+    await stage.close();
+    rmSync(host, { recursive: true, force: true });
+    rmSync(join(config, '..'), { recursive: true, force: true });
+  });
+  let count = 0;
+  const ask = (more: NonNullable<ContainerAsk['more']>, of = image): ContainerAsk => {
+    count += 1;
+    return { name: `c${count}`, image: of, command: ['sleep', '600'], more };
+  };
+  const device = (hostPath: string, containerPath = '/dev/x', permissions = 'rwm') => ({
+    devices: [{ hostPath, containerPath, permissions }],
+  });
+
+  for (const handler of ['crun', 'runc']) {
+    it(`links are followed, folders give what is in them, and permissions hold (${handler})`, async () => {
+      const own = await runPod(stage, `devices-${handler}`, {}, handler);
+      const id = await runContainer(stage, own, ask(device(join(host, 'dev/link'), '/dev/x', 'r')));
+      assert.equal((await execute(stage, id, 'stat', '-c', '%t:%T', '/dev/x')).stdout, '1:5\n');
+      assert.equal((await execute(stage, id, 'head', '-c', '2', '/dev/x')).stdout, '\0\0');
+      const all = await runContainer(stage, own, ask(device(join(host, 'dev'), '/dev/all')));
+      assert.equal((await execute(stage, all, 'ls', '-R', '/dev/all')).stdout, '/dev/all:\nsub\nzero\n\n/dev/all/sub:\nfull\n');
+      await removePod(stage, own);
+    });
+  }
+
+  const loop = '/dev/loop0';
+  it('a device may be read only when that was asked', { skip: existsSync(loop) ? false : 'no loop device' }, async () => {
+    const id = await runContainer(stage, pod, ask(device(loop, '/dev/x', 'r')));
+    assert.equal((await execute(stage, id, 'sh', '-c', ': < /dev/x')).exitCode, 0);
+    assert.match((await execute(stage, id, 'sh', '-c', ': >> /dev/x')).stderr, /not permitted/);
+  });
+
+  it('what is no device, and what the ceiling does not hold, is refused', async () => {
+    for (const [devices, code] of [
+      [device('/etc/passwd'), 'RUNTIME_BAD_DEVICE'],
+      [device('/nonexistent'), 'RUNTIME_BAD_DEVICE'],
+      [device('dev/null'), 'RUNTIME_BAD_DEVICE'],
+      [device('/dev/null', '/dev/../etc/x'), 'RUNTIME_BAD_DEVICE'],
+      [device('/dev/null', '/dev/x', 'rwx'), 'RUNTIME_BAD_DEVICE'],
+    ] as const)
+      assert.equal((await failureOf(createContainer(stage, pod, ask(devices)))).code, code);
+    const failure = await failureOf(createContainer(stage, pod, ask(device('/dev/null'), low)));
+    assert.equal(failure.code, 'RUNTIME_DEVICE_NOT_GRANTED');
+    assert.equal(failure.kind, 'denied');
+  });
+
+  const write = (file: string, spec: object): void => writeFileSync(join(host, file), JSON.stringify(spec));
+  const vendor = (edits: object, common: object = {}): object => ({
+    cdiVersion: '0.7.0',
+    kind: 'vendor.example/gpu',
+    devices: [{ name: 'one', containerEdits: edits }],
+    containerEdits: common,
+  });
+  const cdi = (name: string): NonNullable<ContainerAsk['more']> => ({ CDIDevices: [{ name }] });
+
+  it('a CDI device brings its variables, nodes, mounts, groups and hooks', async () => {
+    writeFileSync(join(host, 'bin/hook'), `#!/bin/sh\ncat > ${host}/bin/state\necho "$1 $WORD" > ${host}/bin/ran\n`, { mode: 0o755 });
+    writeFileSync(join(host, 'bin/library'), 'library\n');
+    write(
+      'etc/vendor.json',
+      vendor(
+        {
+          env: ['GPU=one', 'PATH=/bin:/gpu'],
+          deviceNodes: [{ path: '/dev/gpu0', hostPath: join(host, 'dev/zero'), permissions: 'rw' }],
+          additionalGids: [4242],
+        },
+        {
+          mounts: [{ hostPath: join(host, 'bin/library'), containerPath: '/usr/lib/gpu', options: ['ro', 'nosuid', 'bind'] }],
+          hooks: [{ hookName: 'createRuntime', path: join(host, 'bin/hook'), args: ['hook', 'argument'], env: ['WORD=word'] }],
+        },
+      ),
+    );
+    for (const more of [cdi('vendor.example/gpu=one'), { annotations: { 'cdi.k8s.io/vendor_1': 'vendor.example/gpu=one' } }]) {
+      const id = await runContainer(stage, pod, ask(more));
+      assert.equal(
+        (await execute(stage, id, 'sh', '-c', 'echo $GPU $PATH; cat /usr/lib/gpu; id -G')).stdout,
+        'one /bin:/gpu\nlibrary\n0 4242\n',
+      );
+      assert.equal((await execute(stage, id, 'stat', '-c', '%t:%T', '/dev/gpu0')).stdout, '1:5\n');
+      assert.equal(readFileSync(join(host, 'bin/ran'), 'utf8'), 'argument word\n');
+      assert.equal((JSON.parse(readFileSync(join(host, 'bin/state'), 'utf8')) as { id: string }).id, id);
+      rmSync(join(host, 'bin/ran'));
+    }
+    assert.equal(
+      (await failureOf(createContainer(stage, pod, ask(cdi('vendor.example/gpu=one'), low)))).code,
+      'RUNTIME_DEVICE_NOT_GRANTED',
+    );
+    assert.ok(!existsSync(join(host, 'bin/ran')), 'nothing runs for a container that is refused');
+  });
+
+  it('the more important folder wins; two specs in one folder contradict each other', async () => {
+    write('run/override.json', vendor({ env: ['GPU=from-run'] }));
+    const id = await runContainer(stage, pod, ask(cdi('vendor.example/gpu=one')));
+    assert.equal((await execute(stage, id, 'sh', '-c', 'echo $GPU')).stdout, 'from-run\n');
+    write('run/second.json', vendor({ env: ['GPU=second'] }));
+    assert.equal((await failureOf(createContainer(stage, pod, ask(cdi('vendor.example/gpu=one'))))).code, 'RUNTIME_CDI_CONFLICT');
+    rmSync(join(host, 'run/override.json'));
+    rmSync(join(host, 'run/second.json'));
+  });
+
+  it('what others could have written does not count, and hooks that others can change do not run', async () => {
+    write('etc/hook.json', {
+      ...vendor({}),
+      kind: 'vendor.example/hook',
+      devices: [{ name: 'one', containerEdits: { hooks: [{ hookName: 'createRuntime', path: join(host, 'bin/hook') }] } }],
+    });
+    chmodSync(join(host, 'bin/hook'), 0o777);
+    const open = await failureOf(createContainer(stage, pod, ask(cdi('vendor.example/hook=one'))));
+    assert.equal(open.code, 'RUNTIME_CDI_UNUSABLE');
+    assert.match(open.message, /users other than root may write/);
+    chmodSync(join(host, 'bin/hook'), 0o755);
+    chmodSync(join(host, 'bin'), 0o777);
+    assert.equal((await failureOf(createContainer(stage, pod, ask(cdi('vendor.example/hook=one'))))).code, 'RUNTIME_CDI_UNUSABLE');
+    chmodSync(join(host, 'bin'), 0o755);
+    chownSync(join(host, 'etc/hook.json'), 1000, 1000);
+    const foreign = await failureOf(createContainer(stage, pod, ask(cdi('vendor.example/hook=one'))));
+    assert.equal(foreign.code, 'RUNTIME_CDI_DEVICE_NOT_FOUND');
+    assert.match(foreign.message, /belongs to user 1000/);
+    rmSync(join(host, 'etc/hook.json'));
+  });
+
+  it('unknown devices, broken specs and names that are none are refused by name', async () => {
+    write('etc/broken.json', { ...vendor({ env: ['A=b'] }), kind: 'vendor.example/broken', surprise: true });
+    write('etc/old.json', { ...vendor({ additionalGids: [1] }), kind: 'vendor.example/old', cdiVersion: '0.6.0' });
+    for (const [name, code, text] of [
+      ['vendor.example/gpu=two', 'RUNTIME_CDI_DEVICE_NOT_FOUND', /no CDI spec describes it/],
+      ['vendor.example/broken=one', 'RUNTIME_CDI_DEVICE_NOT_FOUND', /surprise/],
+      ['vendor.example/old=one', 'RUNTIME_CDI_DEVICE_NOT_FOUND', /uses fields of 0.7.0/],
+      ['../../etc=one', 'RUNTIME_BAD_CDI_DEVICE', /no qualified device name/],
+      ['vendor.example/gpu', 'RUNTIME_BAD_CDI_DEVICE', /no qualified device name/],
+    ] as const) {
+      const failure = await failureOf(createContainer(stage, pod, ask(cdi(name))));
+      assert.equal(failure.code, code, name);
+      assert.match(failure.message, text);
+    }
+  });
+});
