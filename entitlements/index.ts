@@ -1,3 +1,5 @@
+export { appArmorProfile } from './apparmor/profile-text.ts';
+export type { AppArmorProfile } from './apparmor/profile-text.ts';
 export { askedFromSecurityContext } from './ceiling/asked.ts';
 export type { Asked, SecurityContextRequest } from './ceiling/asked.ts';
 export { bound, boundPod } from './ceiling/bound.ts';

@@ -61,6 +61,8 @@ export interface Settings {
   readonly networkClass: NetworkClass;
   readonly readonlyRootfs: boolean;
   readonly writableSys: boolean;
+  /** Undefined: no profile, or a kernel without AppArmor. To be loaded before a process carries its name. */
+  readonly apparmor?: { readonly name: string; readonly text: string };
   /** What the profile demands and this kernel or runtime can not do, each a sentence. */
   readonly degraded: readonly string[];
   /** sha256 of the canonical profile and target: equal digests are equal settings. */

@@ -22,6 +22,8 @@ export interface SecurityContextRequest {
   readonly noNewPrivs: boolean;
   /** Undefined when the context has no seccomp field. `json`: the parsed OCI seccomp object of a Localhost profile. */
   readonly seccomp?: { readonly type: 'RuntimeDefault' | 'Unconfined' | 'Localhost'; readonly json?: unknown };
+  /** Undefined when the context has no AppArmor field: the default profile then (Kubernetes). */
+  readonly apparmor?: 'RuntimeDefault' | 'Unconfined' | 'Localhost';
   /** Undefined: the profile's own. An empty list asks for an unmasked /proc. */
   readonly maskedPaths?: readonly string[];
   readonly readonlyPaths?: readonly string[];
@@ -71,6 +73,8 @@ export function askedFromSecurityContext(request: SecurityContextRequest): Asked
   explicit.push(...demanded.map((name): Demand => ({ kind: 'capability', name })));
   explicit.push(...ambient.map((name): Demand => ({ kind: 'ambient-capability', name })));
   if (unmasks(request.maskedPaths) || unmasks(request.readonlyPaths)) explicit.push({ kind: 'unmasked-proc' });
+  // Not as with seccomp: nobody says it who does not mean it.
+  if (request.apparmor === 'Unconfined') explicit.push({ kind: 'unconfined-apparmor' });
   refuseContradiction(request.profile, explicit);
   return {
     asked: {
@@ -83,6 +87,8 @@ export function askedFromSecurityContext(request: SecurityContextRequest): Asked
       hostNamespaces: namespaces,
       network: askedNetwork(request, base, capabilities),
       readonlyRootfs: base.readonlyRootfs || request.readonlyRootfs,
+      // A profile of the node's own stands in the default one's place; where a named profile or a ceiling demands that, both hold.
+      apparmor: request.apparmor === 'Unconfined' || (request.apparmor === 'Localhost' && request.profile === undefined) ? 'unconfined' : base.apparmor,
     },
     explicit,
   };

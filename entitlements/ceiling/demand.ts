@@ -8,6 +8,7 @@ export type Demand =
   | { readonly kind: 'ambient-capability'; readonly name: Capability }
   | { readonly kind: 'host-namespace'; readonly name: HostNamespace }
   | { readonly kind: 'unmasked-proc' }
+  | { readonly kind: 'unconfined-apparmor' }
   | { readonly kind: 'sysctl'; readonly name: string };
 
 /** The demand in a reader's words. */
@@ -23,6 +24,8 @@ export function demandText(demand: Demand): string {
       return `the host's ${demand.name} namespace`;
     case 'unmasked-proc':
       return 'an unmasked /proc';
+    case 'unconfined-apparmor':
+      return 'no AppArmor profile';
     case 'sysctl':
       return `the sysctl ${demand.name}`;
   }
@@ -60,6 +63,8 @@ export function holds(ceiling: Profile, demand: Demand): boolean {
       return ceiling.hostNamespaces.includes(demand.name);
     case 'unmasked-proc':
       return ceiling.paths.masked.length === 0 && ceiling.paths.readonly.length === 0;
+    case 'unconfined-apparmor':
+      return ceiling.apparmor === 'unconfined';
     case 'sysctl':
       return ceiling.sysctls === 'any' || SAFE_SYSCTLS.has(demand.name.replaceAll('/', '.'));
   }

@@ -58,6 +58,8 @@ const CHECKS: readonly Check[] = [
     ),
   (outer, inner) => granted('limits', limitExcess(outer.limits, inner.limits), (name) => `a higher limit ${name}`),
   (outer, inner) => flag('sysctls', inner.sysctls === 'any' && outer.sysctls === 'safe', 'sysctls that are not safe'),
+  (outer, inner) =>
+    flag('apparmor', inner.apparmor === 'unconfined' && outer.apparmor === 'default', 'what the default AppArmor profile denies'),
   (outer, inner) => flag('writableSys', inner.writableSys && !outer.writableSys, 'writing /sys'),
   (outer, inner) => flag('readonlyRootfs', !inner.readonlyRootfs && outer.readonlyRootfs, 'writing the root file system'),
 ];

@@ -26,6 +26,7 @@ export function meet(a: Profile, b: Profile): Profile {
     sysctls: a.sysctls === 'any' ? b.sysctls : 'safe',
     writableSys: a.writableSys && b.writableSys,
     readonlyRootfs: a.readonlyRootfs || b.readonlyRootfs,
+    apparmor: a.apparmor === 'unconfined' ? b.apparmor : 'default',
   };
 }
 
@@ -50,5 +51,6 @@ export function join(a: Profile, b: Profile): Profile {
     sysctls: a.sysctls === 'any' ? 'any' : b.sysctls,
     writableSys: a.writableSys || b.writableSys,
     readonlyRootfs: a.readonlyRootfs && b.readonlyRootfs,
+    apparmor: a.apparmor === 'unconfined' ? 'unconfined' : b.apparmor,
   };
 }

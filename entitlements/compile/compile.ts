@@ -1,3 +1,4 @@
+import { appArmorProfile } from '../apparmor/profile-text.ts';
 import { capabilitySets } from '../capabilities/sets.ts';
 import { LIMIT_NAMES } from '../compare/sets.ts';
 import { entitlementsError } from '../errors.ts';
@@ -46,8 +47,9 @@ export function compile(profile: Profile, target: Target): Settings {
 function compiled(profile: Profile, target: Target, digest: string): Settings {
   const degraded: string[] = [];
   const seccomp = profile.syscalls.filtered ? compiledFilter(profile.syscalls, target, degraded) : undefined;
-  if (seccomp !== undefined && !target.kernel.apparmor) {
-    degraded.push('this kernel has no AppArmor: file, mount and signal rules of the default AppArmor profile are not enforced');
+  const apparmor = appArmorProfile(profile);
+  if (apparmor !== undefined && !target.kernel.apparmor) {
+    degraded.push('no AppArmor can be used here: file, mount and signal rules of the default AppArmor profile are not enforced');
   }
   const held = target.heldCapabilities;
   const missing = profile.capabilities.filter((name) => held !== undefined && !held.includes(name));
@@ -68,6 +70,7 @@ function compiled(profile: Profile, target: Target, digest: string): Settings {
     networkClass: profile.network,
     readonlyRootfs: profile.readonlyRootfs,
     writableSys: profile.writableSys,
+    ...(apparmor !== undefined && target.kernel.apparmor && { apparmor }),
     degraded,
     digest,
   };

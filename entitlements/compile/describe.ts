@@ -30,6 +30,7 @@ export function describeSettings(name: string, profile: Profile, settings: Setti
     ['root file system', settings.readonlyRootfs ? 'read-only' : 'writable'],
     ['/sys', settings.writableSys ? 'writable' : 'read-only'],
     ['limits', listed(settings.rlimits.map(({ type, soft, hard }) => `${type} ${soft}/${hard}`))],
+    ['AppArmor', settings.apparmor?.name ?? 'no profile'],
     ...settings.degraded.map((sentence): [string, string] => ['degraded', sentence]),
     ['digest', settings.digest],
   ];

@@ -56,6 +56,7 @@ const PRIVILEGED: Profile = {
   sysctls: 'any',
   writableSys: true,
   readonlyRootfs: false,
+  apparmor: 'unconfined',
 };
 
 function confinedTo(capabilities: readonly Capability[]): Profile {
@@ -74,6 +75,7 @@ function confinedTo(capabilities: readonly Capability[]): Profile {
     sysctls: 'safe',
     writableSys: false,
     readonlyRootfs: false,
+    apparmor: 'default',
   };
 }
 

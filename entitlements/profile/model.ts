@@ -54,4 +54,6 @@ export interface Profile {
   /** `/sys` and the cgroup file system may be written. */
   readonly writableSys: boolean;
   readonly readonlyRootfs: boolean;
+  /** AppArmor rules beside the rest: this room's own (files of the kernel, mounts, signals), or none. Nothing where the kernel has no AppArmor. */
+  readonly apparmor: 'default' | 'unconfined';
 }

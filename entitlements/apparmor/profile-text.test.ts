@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import * as fc from 'fast-check';
+import { arbitraryProfiles } from '../compare/fixtures/arbitrary-profile.ts';
+import { builtinProfile, topProfile } from '../profile/builtin.ts';
+import type { Profile } from '../profile/model.ts';
+import { appArmorProfile } from './profile-text.ts';
+
+const ordinary = builtinProfile('default') as Profile;
+const parser = ['/sbin/apparmor_parser', '/usr/sbin/apparmor_parser'].find((path) => existsSync(path));
+
+function textOf(change: Partial<Profile> = {}): string {
+  return appArmorProfile({ ...ordinary, ...change })?.text ?? '';
+}
+
+describe('the AppArmor profile of a container', () => {
+  it('is none where the profile demands none', () => assert.equal(appArmorProfile(topProfile()), undefined));
+
+  it('guards mounts, the kernel’s files and other containers, by default', () => {
+    assert.equal(appArmorProfile(ordinary)?.name, 'portcullis-default');
+    for (const rule of [
+      'deny mount,',
+      'deny /proc/sys/** w,',
+      'deny /proc/kcore rwklx,',
+      'deny network alg,',
+      'deny /sys/kernel/security/** rwklx,',
+    ])
+      assert.ok(textOf().includes(`  ${rule}\n`), rule);
+  });
+
+  for (const [what, change, name, rule] of [
+    ['mounts with SYS_ADMIN', { capabilities: [...ordinary.capabilities, 'SYS_ADMIN'] }, 'mount', 'mount,'],
+    ['a writable /proc/sys', { paths: { masked: ordinary.paths.masked, readonly: [] } }, 'proc', undefined],
+    ['a writable /sys', { writableSys: true }, 'sys', undefined],
+    ['local sockets alone without a network', { network: 'none' }, 'local', 'network unix,'],
+  ] as const) {
+    it(`grants ${what}`, () => {
+      assert.equal(appArmorProfile({ ...ordinary, ...change })?.name, `portcullis-default.${name}`);
+      const text = textOf(change);
+      if (rule === undefined) assert.ok(!text.includes(name === 'proc' ? 'deny /proc/sys/** w' : 'deny /sys/[^f]*/** wklx'));
+      else assert.ok(text.includes(`\n  ${rule}\n`));
+    });
+  }
+
+  it('is the same for the same name, however else profiles differ, and holds nothing of their own texts', () => {
+    const byName = new Map<string, string>();
+    fc.assert(
+      fc.property(arbitraryProfiles(fc), (profile) => {
+        const found = appArmorProfile(profile);
+        if (found === undefined) return;
+        assert.equal(byName.get(found.name) ?? found.text, found.text);
+        byName.set(found.name, found.text);
+        assert.match(found.name, /^portcullis-default(\.[a-z]+)*$/);
+      }),
+    );
+    assert.ok(byName.size <= 32);
+  });
+
+  it('is taken by apparmor_parser, each combination', { skip: parser === undefined && 'apparmor_parser is not installed' }, () => {
+    const folder = mkdtempSync(join(tmpdir(), 'apparmor-'));
+    try {
+      const profiles = [false, true].flatMap((mount) =>
+        [false, true].flatMap((sys) =>
+          [false, true].flatMap((proc) =>
+            (['none', 'user'] as const).map((network) =>
+              appArmorProfile({
+                ...ordinary,
+                network,
+                writableSys: sys,
+                capabilities: mount ? ['SYS_ADMIN'] : [],
+                paths: proc ? { masked: [], readonly: [] } : ordinary.paths,
+              }),
+            ),
+          ),
+        ),
+      );
+      const file = join(folder, 'all');
+      writeFileSync(file, profiles.map((profile) => profile?.text ?? '').join('\n'));
+      const said = spawnSync(parser ?? '', ['--skip-kernel-load', '--skip-cache', '--quiet', file], { encoding: 'utf8' });
+      assert.deepEqual([said.status, said.stderr], [0, '']);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+});
