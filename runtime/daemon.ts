@@ -11,12 +11,15 @@ import { programStarter, startReactor } from '../base/reactor/index.ts';
 import type { StartProgram } from '../base/reactor/index.ts';
 import { openDatabase } from '../base/storage/index.ts';
 import { createNetworkEngine } from '../cni-plugins/index.ts';
-import { detectKernel } from '../entitlements/index.ts';
+import { appArmorProfile, defaultProfile, detectKernel } from '../entitlements/index.ts';
 import { hostPlatform } from '../trust/index.ts';
 import type { DaemonConfig } from './config/types.ts';
 import { createCdiRegistry } from './containers/cdi/registry.ts';
 import { bundleIn, createContainerEffects } from './containers/effects.ts';
+import { openAppArmor } from './containers/apparmor.ts';
+import { openSeLinux } from './containers/selinux.ts';
 import { createConfinement } from './containers/confinement.ts';
+import { createLogRotation } from './containers/log-rotation.ts';
 import type { ContainerRecord } from './containers/record.ts';
 import { createContainerService } from './containers/service.ts';
 import { createCriServer } from './cri/server.ts';
@@ -47,6 +50,10 @@ import { createSandboxService } from './pods/service.ts';
 import { createEventHub } from './events/hub.ts';
 import { createEventHandlers, encodeEvent } from './services/event-handlers.ts';
 import { writableLayersOf } from './images/writable-layers.ts';
+import { countByVerdict, countContainers, countPods, policyFacts } from './observability/facts.ts';
+import { livenessChecks } from './observability/liveness.ts';
+import { openObservability } from './observability/observability.ts';
+import { watchContainers, watchImages } from './observability/watch-runtime.ts';
 import { createImageHandlers } from './services/image-handlers.ts';
 import { createResourceHandlers } from './services/resource-handlers.ts';
 import { createReport } from './services/report.ts';
@@ -112,7 +119,24 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     openRecords<SandboxRecord>(database, 'sandbox'),
     openRecords<ContainerRecord>(database, 'container'),
   ]);
-  const images = await createImageStore({
+  const observability = await openObservability({
+    config,
+    log,
+    facts: {
+      version: runtimeVersion,
+      pods: () => countPods(sandboxRecords.list()),
+      containers: () => countContainers(containerRecords.list()),
+      images: () => countByVerdict(images.list(), ({ unverified }) => unverified),
+      imageBytes: async () => (await images.usage()).usedBytes,
+      namespacePool: () => pool.size,
+      namespacePoolTarget: config.namespacePool,
+      networkReady: async () => (await network.status()).ready,
+      policy: () => policyFacts(policy),
+      events: () => events.counts(),
+    },
+    checks: livenessChecks({ database, reactor, kernel, absent: join(config.state, 'ns', 'none') }),
+  });
+  const store = await createImageStore({
     root: join(config.root, 'images'),
     database,
     kernel,
@@ -123,14 +147,19 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     mappedRoots: { folder: join(config.state, mappedRootsFolder), open: () => chmod(config.state, 0o711) },
     log: log.child({ room: 'images' }),
     now: () => new Date(),
+    onFetched: (bytes) => observability.runtime?.fetched(bytes),
   });
+  const images = observability.runtime === undefined ? store : watchImages(store, observability.runtime);
+  if (observability.runtime !== undefined) watchContainers(containerRecords, observability.runtime);
   const cgroups = readCgroupMounts();
   const execScopes = await openExecScopes(cgroups, kernel, join(config.state, 'exec'));
   const driver = cgroupDriver(config.cgroupDriver);
   const exits = await openExitWatch({ folder: join(config.root, 'exits'), reactor });
   const pool = await openNamespacePool({ dir: join(config.state, 'ns'), size: config.namespacePool, kernel, startProgram, log });
   const lock = keyedLock();
-  const features = detectKernel();
+  const kernelFeatures = detectKernel();
+  const apparmor = await openAppArmor({ enabled: kernelFeatures.apparmor, stateDir: config.state, startProgram });
+  const features = { ...kernelFeatures, apparmor: apparmor.usable };
   const probe = await openFeatureProbe({
     startProgram,
     handlers,
@@ -160,6 +189,8 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       confinement: createConfinement({
         profiles: policy.profiles,
         target: (runtime) => ({ architecture: process.arch === 'arm64' ? 'aarch64' : 'x86_64', runtime, kernel: features }),
+        apparmor,
+        selinux: openSeLinux(startProgram),
       }),
       handlers,
       exits,
@@ -197,7 +228,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
         handlers,
         cgroups,
         oomScoreFloor: oomScoreFloor(),
-        apparmorProfile: () => Promise.resolve(undefined),
+        apparmorProfile: () => apparmor.label(undefined, appArmorProfile(defaultProfile())),
       }),
       sandboxes: sandboxRecords.list,
       requireUserNamespaces: probe.requireUserNamespaces,
@@ -259,9 +290,11 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     containers,
     log,
   });
+  await observability.listen();
   const server = await createCriServer({
     socketPath: config.socket,
     peers: config.peers,
+    observers: observability.calls,
     log: log.child({ room: 'cri' }),
     runtimeService: {
       ...createRuntimeHandlers({
@@ -294,8 +327,12 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     },
     imageService: { ...createImageHandlers(images, stats.containerFilesystem), ...createImageListStream(images) },
   });
+  const rotation = createLogRotation({ ...config.logs, containers: containers.list, reopen: containers.reopenLog, log });
   probe.begin();
-  const reload = (): void => void policy.reload();
+  const reload = (): void => {
+    observability.reopen();
+    void policy.reload();
+  };
   process.on('SIGHUP', reload);
   log.info({ socket: config.socket, pid: process.pid, handlers: [...handlers.keys()].filter((name) => name !== '') }, 'serving CRI v1');
 
@@ -304,8 +341,10 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       process.off('SIGHUP', reload);
       events.close();
       await server.close();
+      await observability.close();
       await probe.close();
       await stats.close();
+      rotation.close();
       containers.close();
       sandboxes.close();
       exits.close();

@@ -43,8 +43,15 @@ interface Shelved {
   ready: Promise<void>;
 }
 
-/** @param isOwned whether a recorded layer owns the blob */
-export function createBlobShelf(folders: StoreFolders, isOwned: (digest: string) => boolean): BlobShelf {
+/**
+ * @param isOwned whether a recorded layer owns the blob
+ * @param onFetched hears the bytes of each blob that has come from a registry
+ */
+export function createBlobShelf(
+  folders: StoreFolders,
+  isOwned: (digest: string) => boolean,
+  onFetched: (bytes: number) => void = () => undefined,
+): BlobShelf {
   const shelf = new Map<string, Shelved>();
   let serial = 0;
   const placeOf = (digest: string): string => `${folders.blobs}/${hexOf(digest)}`;
@@ -61,6 +68,7 @@ export function createBlobShelf(folders: StoreFolders, isOwned: (digest: string)
     blob.ready = fetchTo(blob, sources).then(
       () => {
         blob.state = 'ingested';
+        onFetched(descriptor.size);
       },
       async (thrown: unknown) => {
         if (shelf.get(descriptor.digest) === blob) shelf.delete(descriptor.digest);

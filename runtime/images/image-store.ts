@@ -46,6 +46,8 @@ export interface ImageStoreOptions {
   readonly mappedRoots?: MappedRoots;
   readonly log: Logger;
   readonly now?: () => Date;
+  /** Hears the bytes of each blob that has come from a registry. */
+  readonly onFetched?: (bytes: number) => void;
 }
 
 export interface OpenImageStore extends ImageStore {
@@ -68,7 +70,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
   const rootfs = withVolumes(await openRootfsShelf(folders, mappedRoots, kernel, trash, log), volumes);
   const pool = createUnpackPool();
   const decisions = createDecisions({ policy: options.policy, now });
-  const blobs = createBlobShelf(folders, records.hasBlob);
+  const blobs = createBlobShelf(folders, records.hasBlob, options.onFetched);
   const isOwned = (folder: string): boolean => records.isLayerOwned(folder) || rootfs.uses(folder);
   const layers = createLayerShelf({ folders, pool, trash, limits, recorded: records.layer, isOwned });
   const parts = {
@@ -124,7 +126,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
       );
     },
     checkMapping: (userNamespace) => checkMapping(kernel, folders, mappedRoots, userNamespace),
-    async mountVolume(containerId, index, image) {
+    async mountVolume(containerId, index, image, mapping) {
       const stored = records.byId(image.id);
       if (stored === undefined) throw gone('mount as volume', image.id);
       return volumes.mount(
@@ -132,6 +134,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
         index,
         image.id,
         stored.layers.map((layer) => layer.folder),
+        mapping,
       );
     },
     async removeRootfs(containerId) {

@@ -1,0 +1,102 @@
+import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import type { Logger } from '../../../base/log/index.ts';
+import type { CallObserver, CallOutcome, StartedCall } from '../../cri/observe.ts';
+import { statusName } from '../status-name.ts';
+import { createLineFile } from './line-file.ts';
+import { auditResult, auditSubject } from './subject.ts';
+import type { AuditSubject } from './subject.ts';
+
+export interface Audit {
+  readonly calls: CallObserver;
+  /** Lines that could not be written since the start. */
+  failures(): number;
+  /** After a rotation. */
+  reopen(): void;
+  close(): Promise<void>;
+}
+
+/**
+ * The log of callers: one JSON object a line for each call that changes something (and, with `reads`, each that looks), once its
+ * outcome is known. With `required` a line `"phase":"asked"` goes before such a call as well, and the call is refused when that
+ * line can not be written, so that nothing is done that no line tells of. A line that can not be written is counted and said
+ * in the daemon's log; it never delays or fails a call otherwise.
+ */
+export function openAudit(options: {
+  readonly path: string;
+  readonly reads: boolean;
+  readonly required: boolean;
+  readonly log: Logger;
+  readonly now?: () => Date;
+}): Audit {
+  const { path, reads, required, log, now = () => new Date() } = options;
+  const file = createLineFile(path);
+  let failures = 0;
+  let failing = false;
+
+  const write = async (line: object): Promise<void> => {
+    try {
+      await file.append(JSON.stringify({ time: now().toISOString(), ...line }));
+      if (failing) log.warn({ path, lost: failures }, 'the audit log can be written again; lines in between are lost');
+      failing = false;
+    } catch (cause) {
+      failures += 1;
+      // Once a spell: each call of a full disk would fill it further.
+      if (!failing) log.error({ path, code: 'RUNTIME_AUDIT_UNWRITABLE', cause: reasonOf(cause) }, 'the audit log can not be written');
+      failing = true;
+      throw cause;
+    }
+  };
+  const head = (call: StartedCall): object => ({
+    request: call.requestId,
+    peer: call.peer === undefined ? null : { pid: call.peer.pid, uid: call.peer.uid, gid: call.peer.gid },
+    method: call.rpc,
+  });
+
+  return {
+    calls: {
+      begin: (call) => {
+        if (call.readsOnly && !reads) return { end: () => undefined };
+        let subject: AuditSubject = {};
+        return {
+          admit: async (request) => {
+            subject = auditSubject(request);
+            if (!required || call.readsOnly) return;
+            await write({ ...head(call), phase: 'asked', subject }).catch((cause: unknown) => {
+              throw unwritable(call.rpc, path, cause);
+            });
+          },
+          end: (outcome) => {
+            const line = { ...head(call), phase: 'done', subject: { ...subject, ...auditResult(outcome.response) }, ...told(outcome) };
+            write(line).catch(() => undefined);
+          },
+        };
+      },
+    },
+    failures: () => failures,
+    reopen: file.reopen,
+    close: file.close,
+  };
+}
+
+/** The message of a failure is not written: it may quote what the caller sent. */
+function told({ code, failure, milliseconds }: CallOutcome): object {
+  const verdictId = failure?.failure.details?.verdictId;
+  return {
+    status: statusName(code),
+    ...(failure !== undefined && { code: failure.code }),
+    ...(typeof verdictId === 'string' && { verdictId }),
+    milliseconds,
+  };
+}
+
+function unwritable(rpc: string, path: string, cause: unknown): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_AUDIT_UNWRITABLE',
+    kind: 'unavailable',
+    attempted: 'write to the audit log before',
+    on: rpc,
+    why: `${path}: ${reasonOf(cause)}`,
+    fix: 'make room on the disk or correct audit.path; without audit.required calls are served all the same',
+    cause,
+  });
+}

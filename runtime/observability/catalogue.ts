@@ -1,0 +1,54 @@
+/** One metric, as Prometheus shows it and docs/observability.md lists it. */
+export interface MetricDefinition {
+  readonly name: string;
+  readonly type: 'counter' | 'gauge' | 'histogram';
+  readonly help: string;
+  /** Each has few values: never a name, an id or an image. */
+  readonly labels: readonly string[];
+  readonly buckets?: readonly number[];
+}
+
+const rpcSeconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
+const pullSeconds = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600];
+
+function metric(name: string, type: MetricDefinition['type'], help: string, labels: readonly string[] = [], buckets?: readonly number[]) {
+  return { name: `portcullis_${name}`, type, help, labels, ...(buckets !== undefined && { buckets }) } satisfies MetricDefinition;
+}
+
+/** Every metric there is. */
+export const metricCatalogue = {
+  buildInfo: metric('build_info', 'gauge', 'Always 1; the labels say what runs.', ['version', 'node']),
+  rpcDuration: metric('rpc_duration_seconds', 'histogram', 'How long calls took, streams until their end.', ['method', 'code'], rpcSeconds),
+  rpcsInFlight: metric('rpcs_in_flight', 'gauge', 'Calls that are being served.', ['method']),
+  pods: metric('pods', 'gauge', 'Pod sandboxes that are listed.', ['state']),
+  containers: metric('containers', 'gauge', 'Containers that are listed.', ['state']),
+  containerStarts: metric('container_starts_total', 'counter', 'Containers that were started (ok) or could not be (failed).', ['outcome']),
+  containerExits: metric('container_exits_total', 'counter', 'Containers that ended, by the reason that their status tells.', ['reason']),
+  containerOoms: metric('container_ooms_total', 'counter', 'Containers that ended because the kernel killed a process for want of memory.'),
+  images: metric('images', 'gauge', 'Images that are listed; verified=false: a rule with `allow: unverified` let them in.', ['verified']),
+  imageBytes: metric('image_bytes', 'gauge', 'Disk space of all images, compressed and unpacked.'),
+  pulls: metric('image_pulls_total', 'counter', 'Pulls by outcome: admitted, denied, undecided, cancelled, failed.', ['outcome']),
+  pullDuration: metric('image_pull_duration_seconds', 'histogram', 'How long pulls took.', ['outcome'], pullSeconds),
+  fetchedBytes: metric('image_fetched_bytes_total', 'counter', 'Bytes of image content fetched from registries, whatever was decided.'),
+  verdicts: metric('verdicts_total', 'counter', 'Verdicts on images: admit, deny, undecided; act: pull, run.', ['outcome', 'act']),
+  poolSize: metric('namespace_pool_size', 'gauge', 'Sets of namespaces that are ready for the next pods.'),
+  poolTarget: metric('namespace_pool_target', 'gauge', 'How many sets should be ready.'),
+  networkReady: metric('network_ready', 'gauge', '1 when pods can get a network.'),
+  policyInForce: metric('policy_in_force', 'gauge', '1 when there is a valid policy; without one everything new is denied.'),
+  policyReloadFailed: metric('policy_reload_failed', 'gauge', '1 when the latest load failed; the policy before it stays in force.'),
+  policyInfo: metric('policy_info', 'gauge', 'Always 1; the label is the revision in force.', ['revision']),
+  policyRules: metric('policy_rules', 'gauge', 'Rules in force; verified=false: those with `allow: unverified`.', ['verified']),
+  eventClients: metric('event_clients', 'gauge', 'Clients that get container events.'),
+  eventsWaiting: metric('events_waiting', 'gauge', 'Events that wait for clients to read.'),
+  eventsSent: metric('events_sent_total', 'counter', 'Events queued for clients, one for each client.'),
+  eventsLost: metric('events_lost_total', 'counter', 'Events that slow clients missed; each was told by the end of its stream.'),
+  auditFailures: metric('audit_failures_total', 'counter', 'Lines of the audit log that could not be written.'),
+  loopDelay: metric('event_loop_delay_seconds', 'gauge', 'Delay of the main thread since the last scrape, by quantile.', ['quantile']),
+  cpuSeconds: metric('process_cpu_seconds_total', 'counter', 'Processor time of the daemon, user and system.'),
+  residentBytes: metric('process_resident_memory_bytes', 'gauge', 'Resident memory of the daemon.'),
+  heapBytes: metric('process_heap_bytes', 'gauge', "JavaScript heap of the daemon's main thread in use."),
+  openFds: metric('process_open_fds', 'gauge', 'Open file descriptors of the daemon.'),
+  startTime: metric('process_start_time_seconds', 'gauge', 'When the daemon started, in seconds since 1970.'),
+} as const;
+
+export type MetricKey = keyof typeof metricCatalogue;

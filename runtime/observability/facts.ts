@@ -1,0 +1,61 @@
+import type { ContainerRecord } from '../containers/record.ts';
+import type { PolicyHolder } from '../policy-watch.ts';
+import type { SandboxRecord } from '../pods/record.ts';
+
+/** What a pull came to. */
+export type PullOutcome = 'admitted' | 'denied' | 'undecided' | 'cancelled' | 'failed';
+
+/** Hears what happens beside the calls. */
+export interface RuntimeObserver {
+  started(outcome: 'ok' | 'failed'): void;
+  /** @param reason as the container's status tells it */
+  exited(reason: string): void;
+  pulled(outcome: PullOutcome, seconds: number): void;
+  /** Bytes of a blob that has come from a registry. */
+  fetched(bytes: number): void;
+  decided(outcome: 'admit' | 'deny' | 'undecided', act: 'pull' | 'run'): void;
+}
+
+/** What is true at the moment of a scrape. */
+export interface DaemonFacts {
+  readonly version: string;
+  /** Counts by state; a state without any is 0. */
+  pods(): Readonly<Record<'ready' | 'notready', number>>;
+  containers(): Readonly<Record<'created' | 'running' | 'exited', number>>;
+  images(): Readonly<Record<'true' | 'false', number>>;
+  imageBytes(): Promise<number>;
+  namespacePool(): number;
+  readonly namespacePoolTarget: number;
+  networkReady(): Promise<boolean>;
+  policy(): { readonly revision: string | undefined; readonly failed: boolean; readonly rules: Readonly<Record<'true' | 'false', number>> };
+  events(): { readonly clients: number; readonly waiting: number; readonly sent: number; readonly lost: number };
+  auditFailures(): number;
+}
+
+/** Sandboxes by what a list says of them. Pure. */
+export function countPods(records: readonly SandboxRecord[]): Record<'ready' | 'notready', number> {
+  const ready = records.filter(({ phase }) => phase === 'ready').length;
+  return { ready, notready: records.filter(({ phase }) => phase !== 'creating').length - ready };
+}
+
+/** Containers by what a list says of them. Pure. */
+export function countContainers(records: readonly ContainerRecord[]): Record<'created' | 'running' | 'exited', number> {
+  const count = (...phases: readonly string[]): number => records.filter(({ phase }) => phases.includes(phase)).length;
+  return { created: count('created', 'starting'), running: count('running'), exited: count('exited') };
+}
+
+/** How many of `items` were verified (`true`) and how many not. Pure. */
+export function countByVerdict<Item>(items: readonly Item[], isUnverified: (item: Item) => boolean): Record<'true' | 'false', number> {
+  const unverified = items.filter(isUnverified).length;
+  return { true: items.length - unverified, false: unverified };
+}
+
+/** The policy in force, as metrics tell it. */
+export function policyFacts(policy: Pick<PolicyHolder, 'current' | 'problem'>): ReturnType<DaemonFacts['policy']> {
+  const current = policy.current();
+  return {
+    revision: current?.revision,
+    failed: policy.problem() !== undefined,
+    rules: countByVerdict(current?.rules ?? [], ({ allowUnverified }) => allowUnverified),
+  };
+}

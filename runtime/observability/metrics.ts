@@ -1,0 +1,152 @@
+import { readdir } from 'node:fs/promises';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { CallObserver } from '../cri/observe.ts';
+import { metricCatalogue } from './catalogue.ts';
+import type { MetricDefinition } from './catalogue.ts';
+import type { DaemonFacts, RuntimeObserver } from './facts.ts';
+import { statusName } from './status-name.ts';
+
+export interface Metrics {
+  readonly calls: CallObserver;
+  readonly runtime: RuntimeObserver;
+  /** The text that `/metrics` answers, read afresh. */
+  render(): Promise<{ readonly contentType: string; readonly text: string }>;
+  close(): void;
+}
+
+/** How often the main thread's delay is sampled: more often wakes an idle daemon for nothing. */
+const sampleMs = 20;
+
+/** Exit reasons that a status tells; any other counts as `other`. */
+const exitReasons = new Set(['Completed', 'Error', 'OOMKilled', 'MonitorLost', 'StartError', 'Unknown']);
+
+/**
+ * Counts what happens and reads the rest when asked (docs/observability.md lists each metric). Label values are few whatever
+ * callers send. Loaded only when metrics are configured.
+ */
+export function openMetrics(facts: DaemonFacts): Metrics {
+  const registry = new Registry();
+  const options = ({ name, help, labels }: MetricDefinition) => ({ name, help, labelNames: [...labels], registers: [registry] });
+  const counter = (definition: MetricDefinition): Counter => new Counter(options(definition));
+  const gauge = (definition: MetricDefinition): Gauge => new Gauge(options(definition));
+  const histogram = (definition: MetricDefinition): Histogram =>
+    new Histogram({ ...options(definition), buckets: [...(definition.buckets ?? [])] });
+  const c = metricCatalogue;
+
+  const rpcDuration = histogram(c.rpcDuration);
+  const rpcsInFlight = gauge(c.rpcsInFlight);
+  const starts = counter(c.containerStarts);
+  const exits = counter(c.containerExits);
+  const ooms = counter(c.containerOoms);
+  const pulls = counter(c.pulls);
+  const pullDuration = histogram(c.pullDuration);
+  const fetched = counter(c.fetchedBytes);
+  const verdicts = counter(c.verdicts);
+  for (const outcome of ['ok', 'failed']) starts.inc({ outcome }, 0);
+  for (const outcome of ['admit', 'deny', 'undecided']) for (const act of ['pull', 'run']) verdicts.inc({ outcome, act }, 0);
+
+  const delay = monitorEventLoopDelay({ resolution: sampleMs });
+  delay.enable();
+  const read = readers(registry, gauge, counter, facts, delay);
+
+  return {
+    calls: {
+      begin: ({ rpc }) => {
+        rpcsInFlight.inc({ method: rpc });
+        return {
+          end: ({ code, milliseconds }) => {
+            rpcsInFlight.dec({ method: rpc });
+            rpcDuration.observe({ method: rpc, code: statusName(code) }, milliseconds / 1000);
+          },
+        };
+      },
+    },
+    runtime: {
+      started: (outcome) => starts.inc({ outcome }),
+      exited: (reason) => {
+        exits.inc({ reason: exitReasons.has(reason) ? reason : 'other' });
+        if (reason === 'OOMKilled') ooms.inc();
+      },
+      pulled: (outcome, seconds) => {
+        pulls.inc({ outcome });
+        pullDuration.observe({ outcome }, seconds);
+      },
+      fetched: (bytes) => fetched.inc(bytes),
+      decided: (outcome, act) => verdicts.inc({ outcome, act }),
+    },
+    render: async () => {
+      await read();
+      return { contentType: registry.contentType, text: await registry.metrics() };
+    },
+    close: () => {
+      delay.disable();
+      registry.clear();
+    },
+  };
+}
+
+/** Sets every metric that is read at a scrape. */
+function readers(
+  registry: Registry,
+  gauge: (definition: MetricDefinition) => Gauge,
+  counter: (definition: MetricDefinition) => Counter,
+  facts: DaemonFacts,
+  delay: ReturnType<typeof monitorEventLoopDelay>,
+): () => Promise<void> {
+  const c = metricCatalogue;
+  const sets = Object.values(c)
+    .filter(({ name }) => registry.getSingleMetric(name) === undefined)
+    .map((definition) => [definition.name, definition.type === 'counter' ? counter(definition) : gauge(definition)] as const);
+  const byName = new Map<string, Counter | Gauge>(sets);
+  const set = (definition: MetricDefinition, value: number, labels: Record<string, string> = {}): void => {
+    const metric = byName.get(definition.name);
+    if (metric instanceof Gauge) metric.set(labels, value);
+    else if (metric !== undefined) metric.inc(labels, value);
+  };
+  const each = (definition: MetricDefinition, label: string, counts: Readonly<Record<string, number>>): void => {
+    for (const [value, count] of Object.entries(counts)) set(definition, count, { [label]: value });
+  };
+  return async () => {
+    const [network, usage, descriptors] = await Promise.all([
+      facts.networkReady().catch(() => false),
+      facts.imageBytes().catch(() => 0),
+      readdir('/proc/self/fd').then(
+        (names) => names.length,
+        () => 0,
+      ),
+    ]);
+    // Totals are told anew each time, and a revision that is no longer in force not at all.
+    for (const metric of byName.values()) metric.reset();
+    const events = facts.events();
+    const policy = facts.policy();
+    const { rss, heapUsed } = process.memoryUsage();
+    const { user, system } = process.cpuUsage();
+    set(c.buildInfo, 1, { version: facts.version, node: process.versions.node });
+    each(c.pods, 'state', facts.pods());
+    each(c.containers, 'state', facts.containers());
+    each(c.images, 'verified', facts.images());
+    set(c.imageBytes, usage);
+    set(c.poolSize, facts.namespacePool());
+    set(c.poolTarget, facts.namespacePoolTarget);
+    set(c.networkReady, Number(network));
+    set(c.policyInForce, Number(policy.revision !== undefined));
+    set(c.policyReloadFailed, Number(policy.failed));
+    if (policy.revision !== undefined) set(c.policyInfo, 1, { revision: policy.revision });
+    each(c.policyRules, 'verified', policy.rules);
+    set(c.eventClients, events.clients);
+    set(c.eventsWaiting, events.waiting);
+    set(c.eventsSent, events.sent);
+    set(c.eventsLost, events.lost);
+    set(c.auditFailures, facts.auditFailures());
+    // A sample is the time between two ticks of a timer: what goes beyond its interval is the delay.
+    const late = (quantile: number): number => Math.max(0, delay.percentile(quantile * 100) / 1e9 - sampleMs / 1000);
+    for (const quantile of [0.5, 0.9, 0.99, 0.999, 1]) set(c.loopDelay, late(quantile), { quantile: String(quantile) });
+    delay.reset();
+    set(c.cpuSeconds, (user + system) / 1e6);
+    set(c.residentBytes, rss);
+    set(c.heapBytes, heapUsed);
+    set(c.openFds, descriptors);
+    set(c.startTime, performance.timeOrigin / 1000);
+  };
+}

@@ -1,0 +1,52 @@
+import type { Logger } from '../../base/log/index.ts';
+import type { DaemonConfig } from '../config/types.ts';
+import type { CallObserver } from '../cri/observe.ts';
+import { openAudit } from './audit/audit.ts';
+import type { DaemonFacts, RuntimeObserver } from './facts.ts';
+import { createHealth } from './health.ts';
+import type { HealthCheck } from './health.ts';
+
+export interface Observability {
+  /** For the CRI server, the first outermost. */
+  readonly calls: readonly CallObserver[];
+  /** Undefined when nobody counts. */
+  readonly runtime: RuntimeObserver | undefined;
+  /** Serves `/metrics` and `/healthz`, when an address is configured. @throws PortcullisError RUNTIME_METRICS_LISTEN */
+  listen(): Promise<void>;
+  /** At SIGHUP: the audit log may have been rotated. */
+  reopen(): void;
+  close(): Promise<void>;
+}
+
+/** The parts that are configured; what is not is not even loaded. */
+export async function openObservability(parts: {
+  readonly config: Pick<DaemonConfig, 'metrics' | 'tracing' | 'audit'>;
+  readonly log: Logger;
+  /** Asked from {@link Observability.listen} on. */
+  readonly facts: Omit<DaemonFacts, 'auditFailures'>;
+  readonly checks: readonly HealthCheck[];
+}): Promise<Observability> {
+  const { config, log, facts } = parts;
+  const { metrics: http, tracing: traces, audit: auditing } = config;
+  const audit = auditing.path === '' ? undefined : openAudit({ ...auditing, log: log.child({ room: 'audit' }) });
+  const tracing = traces.endpoint === '' ? undefined : (await import('./tracing.ts')).openTracing({ ...traces, version: facts.version });
+  const metrics =
+    http.address === '' ? undefined : (await import('./metrics.ts')).openMetrics({ ...facts, auditFailures: () => audit?.failures() ?? 0 });
+  let listener: { close(): Promise<void> } | undefined;
+  return {
+    calls: [tracing?.calls, metrics?.calls, audit?.calls].filter((observer) => observer !== undefined),
+    runtime: metrics?.runtime,
+    listen: async () => {
+      if (metrics === undefined) return;
+      const { listenHttp } = await import('./http.ts');
+      listener = await listenHttp(http.address, { metrics, health: createHealth(parts.checks) });
+      log.info({ address: http.address }, 'serving /metrics and /healthz');
+    },
+    reopen: () => audit?.reopen(),
+    close: async () => {
+      await listener?.close();
+      metrics?.close();
+      await Promise.all([tracing?.close(), audit?.close()]);
+    },
+  };
+}

@@ -1,0 +1,59 @@
+import { isPortcullisError } from '../../base/errors/index.ts';
+import type { ContainerRecord } from '../containers/record.ts';
+import type { ImageStore } from '../images/types.ts';
+import type { RecordChange, WatchedRecords } from '../state/records.ts';
+import type { PullOutcome, RuntimeObserver } from './facts.ts';
+
+/** Tells starts and ends of containers, from their durable records. Returns unsubscribe. */
+export function watchContainers(containers: Pick<WatchedRecords<ContainerRecord>, 'onChange'>, observer: RuntimeObserver): () => void {
+  return containers.onChange(({ before, after }: RecordChange<ContainerRecord>) => {
+    if (before === undefined || after === undefined) return;
+    if (before.startedAt === '0' && after.startedAt !== '0') observer.started('ok');
+    if (before.phase === 'exited' || after.phase !== 'exited') return;
+    if (after.reason === 'StartError') observer.started('failed');
+    observer.exited(after.reason);
+  });
+}
+
+/** The store, telling what pulls and decisions come to. */
+export function watchImages<Store extends ImageStore>(images: Store, observer: RuntimeObserver): Store {
+  return {
+    ...images,
+    pull: async (request) => {
+      const started = performance.now();
+      const tell = (outcome: PullOutcome): void => observer.pulled(outcome, (performance.now() - started) / 1000);
+      try {
+        const pulled = await images.pull(request);
+        tell('admitted');
+        observer.decided('admit', 'pull');
+        return pulled;
+      } catch (thrown) {
+        const refused = refusalOf(thrown);
+        tell(refused === undefined ? failureOf(thrown) : refused === 'deny' ? 'denied' : 'undecided');
+        if (refused !== undefined) observer.decided(refused, 'pull');
+        throw thrown;
+      }
+    },
+    decideForRun: async (input) => {
+      try {
+        const verdict = await images.decideForRun(input);
+        observer.decided('admit', 'run');
+        return verdict;
+      } catch (thrown) {
+        const refused = refusalOf(thrown);
+        if (refused !== undefined) observer.decided(refused, 'run');
+        throw thrown;
+      }
+    },
+  };
+}
+
+function refusalOf(thrown: unknown): 'deny' | 'undecided' | undefined {
+  if (!isPortcullisError(thrown)) return undefined;
+  if (thrown.code === 'IMAGES_UNDECIDED') return 'undecided';
+  return thrown.code === 'IMAGES_DENIED' || thrown.code === 'IMAGES_NO_POLICY' ? 'deny' : undefined;
+}
+
+function failureOf(thrown: unknown): 'cancelled' | 'failed' {
+  return isPortcullisError(thrown) && (thrown.kind === 'cancelled' || thrown.kind === 'deadline') ? 'cancelled' : 'failed';
+}
