@@ -1,4 +1,4 @@
-import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -38,6 +38,7 @@ import { admitForRun } from './admission.ts';
 import type { AdmittedImage } from './admission.ts';
 import { linkClassFor } from './link-class.ts';
 import { containerLogPath } from './log-path.ts';
+import { reopenLog } from './log-reopen.ts';
 import type { ContainerRecord } from './record.ts';
 import type { ContainerEffects } from './container-effects.ts';
 import type { PidNamespace } from './pid-namespace.ts';
@@ -245,33 +246,6 @@ async function killMonitorOf(record: ContainerRecord): Promise<void> {
     for (const identity of processesWithArgument(record.id)) signalProcess(identity, 9);
     await pause(20);
   }
-}
-
-/** conmon 2.1 reads one line at a time from its control FIFO, and answers a reopen by a new file under the same name. */
-async function reopenLog(record: ContainerRecord, bundle: string): Promise<void> {
-  if (record.logPath === '') return;
-  const before = await inodeOf(record.logPath);
-  await writeFile(join(bundle, 'ctl'), '2 0 0\n', { flag: 'r+' });
-  for (let attempt = 0; attempt < 200; attempt += 1) {
-    const after = await inodeOf(record.logPath);
-    if (after !== undefined && after !== before) return;
-    await pause(5);
-  }
-  throw new PortcullisError({
-    code: 'RUNTIME_LOG_NOT_REOPENED',
-    kind: 'internal',
-    attempted: 'reopen the log of container',
-    on: record.id.slice(0, 13),
-    why: 'its monitor made no new file within 1 s',
-    fix: 'see whether the monitor lives (portcullis ps) and the disk has room',
-  });
-}
-
-async function inodeOf(path: string): Promise<bigint | undefined> {
-  return stat(path, { bigint: true }).then(
-    (facts) => facts.ino,
-    () => undefined,
-  );
 }
 
 function pause(ms: number): Promise<void> {

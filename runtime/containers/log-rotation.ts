@@ -1,0 +1,90 @@
+import { readdir, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { bytesOf } from '../config/bytes.ts';
+import type { ContainerRecord } from './record.ts';
+
+export interface LogRotation {
+  /** Looks at every log once; the timer does so by itself. */
+  sweep(): Promise<void>;
+  close(): void;
+}
+
+/** As a kubelet looks (containerLogMonitorInterval). */
+const everyMs = 10_000;
+
+/**
+ * Rotates logs as a kubelet does: the file is set aside under a name with the time, and the monitor begins a new one. Until it has, it
+ * writes on into the file that was set aside, so no line is lost or torn. A crash in between leaves a log without a file of its name, which
+ * the next look mends.
+ * @param parts.maxSize a log beyond this is rotated: a size such as `10Mi`; `0` rotates nothing
+ * @param parts.maxFiles how many files of one log are kept, the current one included; at least 2
+ */
+export function createLogRotation(parts: {
+  readonly maxSize: string;
+  readonly maxFiles: number;
+  readonly containers: () => readonly ContainerRecord[];
+  readonly reopen: (id: string) => Promise<void>;
+  readonly log: Logger;
+}): LogRotation {
+  const maxBytes = bytesOf(parts.maxSize) ?? 0;
+  let running: Promise<void> | undefined;
+  const lookAt = async (record: ContainerRecord): Promise<void> => {
+    const size = await sizeOf(record.logPath);
+    if (size === undefined) return parts.reopen(record.id);
+    if (size <= maxBytes) return;
+    const aside = await freeName(record.logPath, new Date());
+    await rename(record.logPath, aside);
+    try {
+      await parts.reopen(record.id);
+    } catch (cause) {
+      // The monitor still writes to the file that was set aside: it gets its name back, unless a new one stands there.
+      if ((await sizeOf(record.logPath)) === undefined) await rename(aside, record.logPath);
+      throw cause;
+    }
+    await dropOldest(record.logPath, parts.maxFiles - 1);
+  };
+  const sweep = async (): Promise<void> => {
+    for (const record of parts.containers()) {
+      if (record.phase !== 'running' || record.logPath === '') continue;
+      await lookAt(record).catch((cause: unknown) =>
+        parts.log.warn({ container: record.id, log: record.logPath, cause: reasonOf(cause) }, 'a log could not be rotated'),
+      );
+    }
+  };
+  const once = (): Promise<void> => (running ??= sweep().finally(() => (running = undefined)));
+  const timer = maxBytes === 0 ? undefined : setInterval(() => void once(), everyMs).unref();
+  return { sweep: once, close: () => clearInterval(timer) };
+}
+
+/** Files set aside: `0.log.20261120-115500`, and `-1` and so on for more in one second. The names sort by age. */
+const asideForm = /^\.\d{8}-\d{6}(-\d{1,4})?$/;
+
+async function freeName(logPath: string, now: Date): Promise<string> {
+  const stamp = now
+    .toISOString()
+    .replaceAll(/[-:]|\..*/g, '')
+    .replace('T', '-');
+  for (let number = 0; ; number += 1) {
+    const name = `${logPath}.${stamp}${number === 0 ? '' : `-${number}`}`;
+    if ((await sizeOf(name)) === undefined) return name;
+  }
+}
+
+async function dropOldest(logPath: string, keep: number): Promise<void> {
+  const [folder, name] = [dirname(logPath), basename(logPath)];
+  const aside = (await readdir(folder)).filter((entry) => entry.startsWith(name) && asideForm.test(entry.slice(name.length)));
+  const byAge = aside.sort((a, b) => a.localeCompare(b, 'en', { numeric: true }));
+  for (const old of byAge.slice(0, Math.max(0, byAge.length - keep))) await rm(join(folder, old), { force: true });
+}
+
+async function sizeOf(path: string): Promise<number | undefined> {
+  return stat(path).then(
+    (facts) => facts.size,
+    (thrown: unknown) => {
+      if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      throw thrown;
+    },
+  );
+}
