@@ -24,6 +24,8 @@ export interface SecurityContextRequest {
   readonly seccomp?: { readonly type: 'RuntimeDefault' | 'Unconfined' | 'Localhost'; readonly json?: unknown };
   /** Undefined when the context has no AppArmor field: the default profile then (Kubernetes). */
   readonly apparmor?: 'RuntimeDefault' | 'Unconfined' | 'Localhost';
+  /** SELinux names that are asked. A level only separates, and is no demand. */
+  readonly selinux?: { readonly user?: string; readonly role?: string; readonly type?: string };
   /** Undefined: the profile's own. An empty list asks for an unmasked /proc. */
   readonly maskedPaths?: readonly string[];
   readonly readonlyPaths?: readonly string[];
@@ -60,6 +62,10 @@ export function askedFromSecurityContext(request: SecurityContextRequest): Asked
   const own = request.boundingCapabilities.flatMap((name) => capabilityName(name) ?? []);
   const namespaces = hostNamespaces(request);
   const explicit: Demand[] = namespaces.map((name) => ({ kind: 'host-namespace', name }));
+  for (const part of ['user', 'role', 'type'] as const) {
+    const value = request.selinux?.[part];
+    if (value !== undefined) explicit.push({ kind: 'selinux', part, value });
+  }
   if (request.privileged) {
     explicit.push({ kind: 'privileged' });
     refuseContradiction(request.profile, explicit);
@@ -88,7 +94,10 @@ export function askedFromSecurityContext(request: SecurityContextRequest): Asked
       network: askedNetwork(request, base, capabilities),
       readonlyRootfs: base.readonlyRootfs || request.readonlyRootfs,
       // A profile of the node's own stands in the default one's place; where a named profile or a ceiling demands that, both hold.
-      apparmor: request.apparmor === 'Unconfined' || (request.apparmor === 'Localhost' && request.profile === undefined) ? 'unconfined' : base.apparmor,
+      apparmor:
+        request.apparmor === 'Unconfined' || (request.apparmor === 'Localhost' && request.profile === undefined)
+          ? 'unconfined'
+          : base.apparmor,
     },
     explicit,
   };

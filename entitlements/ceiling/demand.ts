@@ -9,6 +9,7 @@ export type Demand =
   | { readonly kind: 'host-namespace'; readonly name: HostNamespace }
   | { readonly kind: 'unmasked-proc' }
   | { readonly kind: 'unconfined-apparmor' }
+  | { readonly kind: 'selinux'; readonly part: 'user' | 'role' | 'type'; readonly value: string }
   | { readonly kind: 'sysctl'; readonly name: string };
 
 /** The demand in a reader's words. */
@@ -26,6 +27,8 @@ export function demandText(demand: Demand): string {
       return 'an unmasked /proc';
     case 'unconfined-apparmor':
       return 'no AppArmor profile';
+    case 'selinux':
+      return `the SELinux ${demand.part} ${demand.value}`;
     case 'sysctl':
       return `the sysctl ${demand.name}`;
   }
@@ -50,6 +53,9 @@ const SAFE_SYSCTLS: ReadonlySet<string> = new Set([
   'net.ipv4.tcp_wmem',
 ]);
 
+/** SELinux types that confine, and may be chosen (Pod Security Standards, baseline: "SELinux"). A user or role of one's own may not. */
+const CONTAINED_TYPES: ReadonlySet<string> = new Set(['container_t', 'container_init_t', 'container_kvm_t', 'container_engine_t']);
+
 /** True when the ceiling has room for the demand. */
 export function holds(ceiling: Profile, demand: Demand): boolean {
   switch (demand.kind) {
@@ -65,6 +71,8 @@ export function holds(ceiling: Profile, demand: Demand): boolean {
       return ceiling.paths.masked.length === 0 && ceiling.paths.readonly.length === 0;
     case 'unconfined-apparmor':
       return ceiling.apparmor === 'unconfined';
+    case 'selinux':
+      return (demand.part === 'type' && CONTAINED_TYPES.has(demand.value)) || holds(ceiling, { kind: 'privileged' });
     case 'sysctl':
       return ceiling.sysctls === 'any' || SAFE_SYSCTLS.has(demand.name.replaceAll('/', '.'));
   }

@@ -61,7 +61,7 @@ export async function writeBundle(input: {
   const asks = config.linux?.resources;
   const resources = asks === undefined ? undefined : checkedResources(asks, input.resourceSupport);
   const host = await hostRequest({ config, sandbox, kubeletRoot: input.kubeletRoot, cdi: input.cdi });
-  const settings = await input.confinement.confine({
+  const { settings, labels } = await input.confinement.confine({
     config,
     sandbox,
     ceilings: admitted.verdict.ceilings,
@@ -77,7 +77,7 @@ export async function writeBundle(input: {
   const user = resolveUser(rootfs.path, image.user, security);
   if (userNamespace !== undefined) checkUserIn(userNamespace, user);
   const [volumes] = await Promise.all([
-    mountVolumes(input.images, record.id, admitted.volumes),
+    mountVolumes(input.images, record.id, admitted.volumes, mapping),
     mkdir(bundle, { recursive: true, mode: 0o700 }),
     makeMissing(host.sources).then(() => checkPropagation(host.sources)),
   ]);
@@ -99,6 +99,7 @@ export async function writeBundle(input: {
     user: { uid: user.uid, gid: user.gid, additionalGids: user.additionalGids },
     terminal: config.tty,
     settings,
+    labels,
     runtime: handler.kind,
     mounts: [...declared, ...mounts],
     devices,
@@ -129,6 +130,8 @@ export async function writeBundle(input: {
     settingsDigest: settings.digest,
     networkClass: settings.networkClass,
     noNewPrivileges: settings.noNewPrivileges,
+    labels,
+    degraded: settings.degraded,
     user: { uid, gid, additionalGids },
     stopSignal,
   };

@@ -7,7 +7,12 @@ import { createConfinement } from './confinement.ts';
 
 const profiles = await loadProfiles({ paths: [] });
 const kernel = detectKernel();
-const confinement = createConfinement({ profiles: () => profiles, target: (runtime) => ({ architecture: 'x86_64', runtime, kernel }) });
+const confinement = createConfinement({
+  profiles: () => profiles,
+  target: (runtime) => ({ architecture: 'x86_64', runtime, kernel }),
+  apparmor: { label: () => Promise.resolve(undefined) },
+  selinux: { labels: () => undefined },
+});
 const config = { metadata: { name: 'main', attempt: 0 }, devices: [], CDIDevices: [] } as unknown as ContainerConfig;
 
 function sandbox(part: { sysctls?: Record<string, string>; annotations?: Record<string, string> } = {}): SandboxRecord {

@@ -3,18 +3,24 @@ import { boundingCapabilities } from '../../base/kernel/index.ts';
 import { askedFromSecurityContext, bound, boundPod, compile } from '../../entitlements/index.ts';
 import type { Ceiling, Target, Profile, ProfileSet, Settings } from '../../entitlements/index.ts';
 import type { CeilingDemand } from '../../trust/index.ts';
-import { NamespaceMode, ProfileType } from '../cri/contract/contract.types.ts';
+import { NamespaceMode } from '../cri/contract/contract.types.ts';
 import type { ContainerConfig } from '../cri/contract/contract.types.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import { boundHostAccess } from './host-access.ts';
 import type { HostAccess } from './host-access.ts';
 import { checkContainerUserNamespace } from '../pods/user-namespace-options.ts';
+import type { SecurityLabels } from '../oci/spec.ts';
+import type { AppArmor } from './apparmor.ts';
+import { appArmorRequest } from './apparmor-request.ts';
+import { seLinuxRequest } from './selinux-request.ts';
+import type { SeLinux } from './selinux.ts';
 import { seccompRequest } from './seccomp-request.ts';
 
 export interface Confinement {
   /**
    * What the kernel will be told: asked ∩ requested ∩ every ceiling of the rules that admitted the image.
-   * @throws PortcullisError ENTITLEMENTS_CEILING_EXCEEDED and others of that room; RUNTIME_UNKNOWN_PROFILE, RUNTIME_UNSUPPORTED
+   * @throws PortcullisError ENTITLEMENTS_CEILING_EXCEEDED and others of that room; RUNTIME_UNKNOWN_PROFILE, RUNTIME_BAD_SECCOMP, RUNTIME_BAD_APPARMOR,
+   * RUNTIME_APPARMOR_NOT_LOADED, RUNTIME_BAD_SELINUX, RUNTIME_SELINUX_UNAVAILABLE, RUNTIME_SANDBOX_NOT_PRIVILEGED
    */
   confine(input: {
     readonly config: ContainerConfig;
@@ -25,7 +31,13 @@ export interface Confinement {
     readonly access: HostAccess;
     /** The PID namespace that it joins is the host's, whatever it is asked through. */
     readonly sharesHostPids: boolean;
-  }): Promise<Settings>;
+  }): Promise<Confined>;
+}
+
+/** What the kernel will be told, and the labels that processes and mounts carry: everything that they name is loaded. */
+export interface Confined {
+  readonly settings: Settings;
+  readonly labels: SecurityLabels;
 }
 
 const profileAnnotation = 'portcullis.dev/profile';
@@ -34,25 +46,34 @@ const profileAnnotation = 'portcullis.dev/profile';
 export function createConfinement(parts: {
   readonly profiles: () => ProfileSet;
   readonly target: (runtime: string) => Target;
+  readonly apparmor: Pick<AppArmor, 'label'>;
+  readonly selinux: Pick<SeLinux, 'labels'>;
 }): Confinement {
   const own = boundingCapabilities();
   return {
     confine: async ({ config, sandbox, ceilings, runtime, access, sharesHostPids }) => {
       const security = config.linux?.securityContext;
-      const options = security?.namespaceOptions;
       const pod = sandbox.config.linux?.securityContext?.namespaceOptions;
-      refuseUnsupported(config);
-      checkContainerUserNamespace(config.metadata?.name ?? '', pod, options);
+      checkContainerUserNamespace(config.metadata?.name ?? '', pod, security?.namespaceOptions);
       const profiles = parts.profiles();
       const profile = namedProfile(profiles, config, sandbox);
       const seccomp = await seccompRequest(security);
+      const apparmorAsked = appArmorRequest(security);
+      const privileged = security?.privileged ?? false;
+      const podSecurity = sandbox.config.linux?.securityContext;
+      if (privileged && podSecurity?.privileged !== true) throw notPrivileged(config);
+      const selinuxAsked = seLinuxRequest(security?.selinuxOptions, podSecurity?.selinuxOptions);
+      // Refused before anything is made: what is asked and can not be had.
+      const selinux = parts.selinux.labels({ asked: selinuxAsked, privileged, sandboxId: sandbox.id });
       const { asked, explicit } = askedFromSecurityContext({
-        privileged: security?.privileged ?? false,
+        privileged,
         addCapabilities: security?.capabilities?.addCapabilities ?? [],
         dropCapabilities: security?.capabilities?.dropCapabilities ?? [],
         addAmbient: security?.capabilities?.addAmbientCapabilities ?? [],
         noNewPrivs: security?.noNewPrivs ?? false,
         ...(seccomp !== undefined && { seccomp }),
+        ...(apparmorAsked !== undefined && { apparmor: apparmorAsked.type }),
+        ...(selinuxAsked !== undefined && { selinux: selinuxAsked }),
         // Over the wire an empty list and none are one: the profile's own paths stand.
         ...(security !== undefined && security.maskedPaths.length > 0 && { maskedPaths: security.maskedPaths }),
         ...(security !== undefined && security.readonlyPaths.length > 0 && { readonlyPaths: security.readonlyPaths }),
@@ -78,7 +99,9 @@ export function createConfinement(parts: {
         },
         bounds,
       );
-      return compile(effective, parts.target(runtime));
+      const settings = compile(effective, parts.target(runtime));
+      const apparmor = await parts.apparmor.label(apparmorAsked, settings.apparmor);
+      return { settings, labels: { ...(apparmor !== undefined && { apparmor }), ...(selinux !== undefined && { selinux }) } };
     },
   };
 }
@@ -123,35 +146,14 @@ function unbounded(config: ContainerConfig): PortcullisError {
   });
 }
 
-/** What this version can not enforce is refused by name, never passed over. */
-function refuseUnsupported(config: ContainerConfig): void {
-  const security = config.linux?.securityContext;
-  const options = security?.namespaceOptions;
-  const asked: [boolean, string][] = [
-    [isAppArmor(security?.apparmor?.profileType, security?.apparmorProfile ?? ''), 'an AppArmor profile'],
-    [
-      [
-        security?.selinuxOptions?.type,
-        security?.selinuxOptions?.level,
-        security?.selinuxOptions?.user,
-        security?.selinuxOptions?.role,
-      ].some((part) => (part ?? '') !== ''),
-      'an SELinux label',
-    ],
-  ];
-  const what = asked.filter(([is]) => is).map(([, name]) => name);
-  if (what.length === 0) return;
-  throw new PortcullisError({
-    code: 'RUNTIME_UNSUPPORTED',
-    kind: 'unimplemented',
-    attempted: 'create container with',
-    on: what.join(', '),
-    why: 'this version can not enforce it',
-    fix: 'take it out of the container configuration',
+/** "If a privileged container is to be executed within it, this MUST be true" (cri-api LinuxSandboxSecurityContext.privileged). */
+function notPrivileged(config: ContainerConfig): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_SANDBOX_NOT_PRIVILEGED',
+    kind: 'invalid',
+    attempted: 'create privileged container',
+    on: config.metadata?.name ?? '',
+    why: 'its pod was not run as one that may hold privileged containers',
+    fix: 'set linux.security_context.privileged of the pod as well',
   });
-}
-
-function isAppArmor(type: ProfileType | undefined, deprecated: string): boolean {
-  if (type !== undefined) return type !== ProfileType.Unconfined;
-  return deprecated !== '' && deprecated !== 'unconfined';
 }

@@ -14,7 +14,10 @@ export interface Admission {
 }
 
 /** What the confinement and the image made of a request. */
-export type Prepared = Pick<ContainerRecord, 'settingsDigest' | 'networkClass' | 'noNewPrivileges' | 'user' | 'stopSignal'>;
+export type Prepared = Pick<
+  ContainerRecord,
+  'settingsDigest' | 'networkClass' | 'noNewPrivileges' | 'labels' | 'degraded' | 'user' | 'stopSignal'
+>;
 
 /** What a container's life does to the world. Each act that finds itself done succeeds. */
 export interface ContainerEffects {

@@ -1,6 +1,7 @@
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { ContainerConfig } from '../cri/contract/contract.types.ts';
 import type { NetworkClass } from '../../entitlements/index.ts';
+import type { SecurityLabels } from '../oci/spec.ts';
 import type { Keyed } from '../state/records.ts';
 
 /** creating → created → starting → running → exited → (gone); `removing` from created and exited. */
@@ -21,6 +22,10 @@ export interface ContainerRecord extends Keyed {
   readonly settingsDigest: string;
   readonly networkClass: NetworkClass;
   readonly noNewPrivileges: boolean;
+  /** Labels of the kernel's security modules. */
+  readonly labels?: SecurityLabels;
+  /** What its profile demands and this node can not enforce, each a sentence. */
+  readonly degraded?: readonly string[];
   /** Absolute, empty when the pod has no log folder. */
   readonly logPath: string;
   readonly stopSignal: string;

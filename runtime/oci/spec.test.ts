@@ -64,6 +64,7 @@ const input: SpecInput = {
   user: { uid: 1, gid: 2, additionalGids: [2] },
   terminal: false,
   settings,
+  labels: {},
   runtime: 'crun',
   features: noFeatures,
   userNamespace: undefined,

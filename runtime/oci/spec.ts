@@ -7,6 +7,13 @@ import type { HandlerFeatures } from './probe/features.ts';
 import { toOciResources } from './resources.ts';
 import type { OciDevice, OciSpec } from './spec.types.ts';
 
+/** What processes and mounts of a container are labelled with, by the kernel's security modules. */
+export interface SecurityLabels {
+  /** An AppArmor profile, or several that hold together: `A//&B`. */
+  readonly apparmor?: string;
+  readonly selinux?: { readonly process: string; readonly mount: string };
+}
+
 /** Everything a spec is made of; all decisions were taken before. */
 export interface SpecInput {
   readonly rootfs: string;
@@ -16,6 +23,7 @@ export interface SpecInput {
   readonly user: { readonly uid: number; readonly gid: number; readonly additionalGids: readonly number[] };
   readonly terminal: boolean;
   readonly settings: Settings;
+  readonly labels: SecurityLabels;
   /** `crun` takes our filter ready-made; any other runtime compiles the OCI form. */
   readonly runtime: string;
   readonly mounts: readonly Mount[];
@@ -54,6 +62,8 @@ export function generateSpec(input: SpecInput): OciSpec {
       capabilities,
       rlimits: settings.rlimits.map((limit) => ({ type: limit.type, soft: Number(limit.soft), hard: Number(limit.hard) })),
       noNewPrivileges: settings.noNewPrivileges,
+      ...(input.labels.apparmor !== undefined && { apparmorProfile: input.labels.apparmor }),
+      ...(input.labels.selinux !== undefined && { selinuxLabel: input.labels.selinux.process }),
       ...(input.resources?.oomScoreAdj !== undefined && { oomScoreAdj: Math.max(input.resources.oomScoreAdj, input.oomScoreFloor) }),
     },
     root: { path: input.rootfs, readonly: settings.readonlyRootfs },
@@ -88,6 +98,7 @@ export function generateSpec(input: SpecInput): OciSpec {
       maskedPaths: settings.maskedPaths,
       readonlyPaths: settings.readonlyPaths,
       ...(propagation !== undefined && { rootfsPropagation: propagation }),
+      ...(input.labels.selinux !== undefined && { mountLabel: input.labels.selinux.mount }),
     },
   };
 }

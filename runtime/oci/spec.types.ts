@@ -29,6 +29,8 @@ export interface OciProcess {
   readonly rlimits: readonly { readonly type: string; readonly soft: number; readonly hard: number }[];
   readonly noNewPrivileges: boolean;
   readonly oomScoreAdj?: number;
+  readonly apparmorProfile?: string;
+  readonly selinuxLabel?: string;
 }
 
 export interface OciMount {
@@ -89,5 +91,6 @@ export interface OciLinux {
   readonly maskedPaths: readonly string[];
   readonly readonlyPaths: readonly string[];
   readonly rootfsPropagation?: string;
+  readonly mountLabel?: string;
   readonly intelRdt?: Readonly<Record<string, unknown>>;
 }

@@ -76,7 +76,20 @@ function safeNumber(name: string): number | undefined {
 
 /** What `crictl inspect` shows below the status: decision, confinement, processes. */
 export function containerInfo(record: ContainerRecord): Record<string, string> {
-  const { id, sandboxId, phase, init, monitor, verdictId, settingsDigest, networkClass, runtimeHandler, noNewPrivileges } = record;
+  const {
+    id,
+    sandboxId,
+    phase,
+    init,
+    monitor,
+    verdictId,
+    settingsDigest,
+    networkClass,
+    runtimeHandler,
+    noNewPrivileges,
+    labels,
+    degraded,
+  } = record;
   return {
     info: JSON.stringify({
       id,
@@ -88,6 +101,8 @@ export function containerInfo(record: ContainerRecord): Record<string, string> {
       settingsDigest,
       networkClass,
       noNewPrivileges,
+      labels,
+      degraded,
       runtimeHandler,
       config: record.config,
     }),

@@ -1,0 +1,110 @@
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
+import { PortcullisError } from '../../base/errors/index.ts';
+import type { StartProgram } from '../../base/reactor/index.ts';
+import { runCommand } from '../oci/command.ts';
+import { parseContext, seLinuxLabels } from './selinux-request.ts';
+import type { ContainerContexts, SeLinuxContext, SeLinuxLabels } from './selinux-request.ts';
+
+/** The kernel's SELinux, as far as containers need it. */
+export interface SeLinux {
+  /** SELinux is on and its file system mounted. */
+  readonly enabled: boolean;
+  /**
+   * The labels of a container; undefined where SELinux is off, or its policy says nothing of containers, and nothing is asked.
+   * @throws PortcullisError RUNTIME_SELINUX_UNAVAILABLE when labels are asked and there is nothing to enforce them
+   */
+  labels(input: {
+    readonly asked: Partial<SeLinuxContext> | undefined;
+    readonly privileged: boolean;
+    readonly sandboxId: string;
+  }): SeLinuxLabels | undefined;
+  /**
+   * Labels a folder of the host and all below it for a container (Mount.selinux_relabel). Nothing where SELinux is off.
+   * @throws PortcullisError RUNTIME_SELINUX_RELABEL
+   */
+  relabel(path: string, label: string): Promise<void>;
+}
+
+/** Where a policy says what containers are labelled with, by its name in /etc/selinux/config, and where distributions without it do. */
+const contextFiles = (policy: string): readonly string[] => [
+  `/etc/selinux/${policy}/contexts/lxc_contexts`,
+  '/usr/share/containers/selinux/contexts',
+];
+/** What holds the node's own programs and data: relabelled, the node would no longer work (go-selinux, "bad prefixes"). */
+const ofTheNode = new Set([
+  '/',
+  '/bin',
+  '/boot',
+  '/dev',
+  '/etc',
+  '/home',
+  '/lib',
+  '/lib64',
+  '/opt',
+  '/proc',
+  '/root',
+  '/run',
+  '/sbin',
+  '/srv',
+  '/sys',
+  '/tmp',
+  '/usr',
+  '/var',
+  '/var/lib',
+]);
+/** A large volume takes its time. */
+const relabelTimeoutMs = 10 * 60_000;
+
+export function openSeLinux(startProgram: StartProgram): SeLinux {
+  const enabled = existsSync('/sys/fs/selinux/enforce');
+  const contexts = enabled ? readContexts() : undefined;
+  return {
+    enabled,
+    labels: (input) => {
+      if (contexts !== undefined) return seLinuxLabels({ contexts, ...input });
+      if (input.asked === undefined) return undefined;
+      throw new PortcullisError({
+        code: 'RUNTIME_SELINUX_UNAVAILABLE',
+        kind: 'precondition',
+        attempted: 'label a container with',
+        on: Object.values(input.asked).join(':'),
+        why: enabled ? 'the SELinux policy of this node has no contexts for containers' : 'SELinux is not enabled in this kernel',
+        fix: enabled ? 'install the policy for containers (container-selinux)' : 'take selinux_options out, or run on a node with SELinux',
+      });
+    },
+    relabel: async (path, label) => {
+      if (!enabled) return;
+      const real = realpathSync(path);
+      if (ofTheNode.has(real)) throw notRelabelled(path, 'it belongs to the node, which would no longer work', 'mount a folder below it');
+      const said = await runCommand(startProgram, '/usr/bin/chcon', ['--recursive', '--no-dereference', '--', label, real], {
+        timeoutMs: relabelTimeoutMs,
+      });
+      if (said.exitCode !== 0) throw notRelabelled(path, said.stderr.trim().slice(0, 1_000), 'see whether its file system takes labels');
+    },
+  };
+}
+
+function readContexts(): ContainerContexts | undefined {
+  const policy = /^\s*SELINUXTYPE\s*=\s*([A-Za-z0-9_-]+)/m.exec(read('/etc/selinux/config'))?.[1] ?? 'targeted';
+  for (const file of contextFiles(policy)) {
+    const text = read(file);
+    const [process, mount] = ['process', 'file'].map((key) =>
+      parseContext(new RegExp(`^\\s*${key}\\s*=\\s*"?([^"\\s]+)"?`, 'm').exec(text)?.[1] ?? ''),
+    );
+    if (process !== undefined && mount !== undefined) return { process, file: mount };
+  }
+  return undefined;
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    // Absent where the node has no policy.
+    return '';
+  }
+}
+
+function notRelabelled(on: string, why: string, fix: string): PortcullisError {
+  return new PortcullisError({ code: 'RUNTIME_SELINUX_RELABEL', kind: 'precondition', attempted: 'label for a container', on, why, fix });
+}
