@@ -3,6 +3,7 @@ import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/
 import { O_PATH, closeFd, openInRoot } from '../../base/kernel/index.ts';
 import type { Verdict } from '../../trust/index.ts';
 import type { ContainerConfig, Mount } from '../cri/contract/contract.types.ts';
+import type { LayerMapping } from '../images/mapped-layers.ts';
 import type { ImageRecord, ImageStore } from '../images/types.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import { isImageVolume } from './host-request.ts';
@@ -49,10 +50,11 @@ export async function mountVolumes(
   images: Pick<ImageStore, 'mountVolume'>,
   containerId: string,
   volumes: readonly AdmittedVolume[],
+  mapping: LayerMapping | undefined,
 ): Promise<readonly Mount[]> {
   const mounts: Mount[] = [];
   for (const [index, { mount, image }] of volumes.entries()) {
-    const tree = await images.mountVolume(containerId, index, image).catch((thrown: unknown) => rethrow(thrown, mount));
+    const tree = await images.mountVolume(containerId, index, image, mapping).catch((thrown: unknown) => rethrow(thrown, mount));
     const { image: _image, ...plain } = mount;
     mounts.push({
       ...plain,
@@ -61,6 +63,8 @@ export async function mountVolumes(
       // The whole tree is one read-only mount: there is nothing below that could be writable.
       recursiveReadOnly: false,
       propagation: 0,
+      // Its layers are shown mapped already: an overlay itself can not be.
+      ...(mapping !== undefined && { uidMappings: [], gidMappings: [] }),
       mountOptions: [...new Set(['noexec', 'nosuid', 'nodev', ...mount.mountOptions])],
     });
   }

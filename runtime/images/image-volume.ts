@@ -4,6 +4,8 @@ import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { errnoOf, wrapImageError } from './failures.ts';
 import type { StoreFolders } from './folders.ts';
+import { dropMappedLayers, withMappedLayers } from './mapped-layers.ts';
+import type { LayerMapping } from './mapped-layers.ts';
 import type { RootfsShelf } from './rootfs.ts';
 import { createSerial } from './serial.ts';
 import type { Serial } from './serial.ts';
@@ -14,9 +16,10 @@ export interface VolumeShelf {
   /**
    * @param index the volume's number within its container
    * @param layers layer folders, lowest first
+   * @param mapping of a container that has a user namespace: its files then belong to the users inside
    * @returns where the tree is mounted
    */
-  mount(containerId: string, index: number, imageId: string, layers: readonly string[]): Promise<string>;
+  mount(containerId: string, index: number, imageId: string, layers: readonly string[], mapping?: LayerMapping): Promise<string>;
   /** Unmounts and removes every volume of a container; none: success. */
   remove(containerId: string): Promise<void>;
   /** Layer folders that a volume stands on. */
@@ -39,7 +42,7 @@ export async function openVolumeShelf(folders: StoreFolders, kernel: Kernel, tra
   };
 
   return {
-    async mount(id, index, imageId, layers) {
+    async mount(id, index, imageId, layers, mapping) {
       // Before anything is awaited: the image may be removed at any moment, and its layers must stay.
       held.set(id, [...(held.get(id) ?? []), ...layers]);
       const folder = `${folders.volumes}/${id}/${index}`;
@@ -49,8 +52,10 @@ export async function openVolumeShelf(folders: StoreFolders, kernel: Kernel, tra
           if (isMountpoint(tree)) return tree;
           await mkdir(tree, { recursive: true, mode: 0o700 });
           await writeFile(`${folder}/layers.json`, JSON.stringify({ imageId, layers }), { mode: 0o600 });
+          const overlay = (lower: readonly string[]): Promise<void> => kernel.mountOverlay({ lower, target: tree });
           const lower = layers.map((layer) => `${folders.layers}/${layer}/fs`).reverse();
-          await kernel.mountOverlay({ lower: lower.length === 0 ? [folders.empty] : lower, target: tree });
+          if (mapping === undefined) await overlay(lower.length === 0 ? [folders.empty] : lower);
+          else await withMappedLayers({ kernel, folders, folder, userNamespace: mapping.userNamespace }, layers, overlay);
           return tree;
         } catch (thrown) {
           throw wrapImageError(thrown, {
@@ -67,7 +72,10 @@ export async function openVolumeShelf(folders: StoreFolders, kernel: Kernel, tra
       inTurn(id, async () => {
         if (!held.has(id)) return;
         const folder = `${folders.volumes}/${id}`;
-        for (const index of await readdir(folder).catch(() => [])) await unmount(kernel, `${folder}/${index}/tree`);
+        for (const index of await readdir(folder).catch(() => [])) {
+          await dropMappedLayers(kernel, `${folder}/${index}`);
+          await unmount(kernel, `${folder}/${index}/tree`);
+        }
         await trash.discard(folder);
         held.delete(id);
         turns.delete(id);

@@ -23,6 +23,7 @@ import { firstAnswer, resolveImage } from './resolve.ts';
 import type { ResolvedImage } from './resolve.ts';
 import { forEachLimited } from './serial.ts';
 import type { Serial } from './serial.ts';
+import { traced } from '../observability/spans.ts';
 import type { PullRequest } from './types.ts';
 import type { UnpackPool } from './unpack/unpack-pool.ts';
 
@@ -83,7 +84,7 @@ export async function pullImage(
   parts.pool.warm();
   try {
     const admitted = await fetchAndDecide(parts, request, name, policy, holdings, signal, stop);
-    const image = await unpackAndRecord(parts, admitted, holdings, signal);
+    const image = await traced('unpack', () => unpackAndRecord(parts, admitted, holdings, signal));
     return { image, verdict: admitted.verdict };
   } catch (thrown) {
     stop.abort(thrown);
@@ -105,7 +106,7 @@ async function fetchAndDecide(
   const credentials = credentialsFor(name, request.credentials);
   const places = parts.registryClient.repositories(name.reference, credentials);
   const platform = request.platform ?? parts.platform;
-  const resolved = await resolveImage(places, name.wanted, name.text, platform, parts.limits, signal);
+  const resolved = await traced('resolve', () => resolveImage(places, name.wanted, name.text, platform, parts.limits, signal));
   const absent = resolved.manifest.layers.filter((layer) => !parts.records.hasBlob(layer.digest));
   // The first to fail ends the others, and all have ended before this function does: nothing runs on behind a failed pull.
   const failures: unknown[] = [];
@@ -114,10 +115,10 @@ async function fetchAndDecide(
     stop.abort(thrown);
     throw thrown;
   };
-  const decided = decideFresh(parts, { name, namespace: request.namespace, platform, policy, resolved }, signal).catch(end);
+  const decided = traced('verify', () => decideFresh(parts, { name, namespace: request.namespace, platform, policy, resolved }, signal)).catch(end);
   const config = fetchConfig(parts, resolved, platform, signal).catch(end);
   const origin: BlobOrigin = { reference: name.reference, credentials, places, ordered: resolved.places };
-  const blobs = fetchBlobs(parts, absent, origin, holdings, signal).catch(end);
+  const blobs = traced('fetch', () => fetchBlobs(parts, absent, origin, holdings, signal)).catch(end);
   await Promise.allSettled([decided, config, blobs]);
   if (failures.length > 0) throw failures[0];
   return { name, resolved, origin, ...(await decided), ...(await config) };

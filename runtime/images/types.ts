@@ -80,7 +80,7 @@ export interface ImageStore {
   /** Whether layers can be shown to a user namespace by a mapping. @throws IMAGES_NOT_MAPPABLE with what is missing */
   checkMapping(userNamespace: string): Promise<void>;
   /** Mounts the image's tree read-only as the container's `index`-th image volume, and says where. Done already: the same answer. */
-  mountVolume(containerId: string, index: number, image: ImageRecord): Promise<string>;
+  mountVolume(containerId: string, index: number, image: ImageRecord, mapping?: LayerMapping): Promise<string>;
   /** Unmounts and removes the writable layer and the image volumes. Done already: success. */
   removeRootfs(containerId: string): Promise<void>;
   /** Removes writable layers and mounts of containers not in `valid`, unclaimed blobs, staging folders and layers. */

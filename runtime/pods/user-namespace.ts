@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { PortcullisError, asPortcullisError } from '../../base/errors/index.ts';
-import { closeFd, openPipe, writeFd } from '../../base/kernel/index.ts';
+import { closeFd, isErrno, openPipe, sysctlNamespace, writeFd } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Child, StartProgram } from '../../base/reactor/index.ts';
 import type { IDMapping } from '../cri/contract/contract.types.ts';
@@ -56,11 +56,17 @@ export async function pinUserNamespace(input: {
     await writeFile(`/proc/${child.pid}/uid_map`, line(plan.uids));
     await writeFile(`/proc/${child.pid}/gid_map`, line(plan.gids));
     const asked = sysctls[pingGroupRange];
+    const all = { ...sysctls, ...(asked !== undefined && { [pingGroupRange]: hostPingGroups(plan.gids, asked) }) };
+    const [others, ofIpc] = partition(all, (name) => sysctlNamespace(name) === 'ipc');
     await input.kernel.pinNamespacesOf(child.pid, {
       dir: input.dir,
       types: ['net', 'ipc', 'uts'],
       hostname: input.hostname,
-      sysctls: { ...sysctls, ...(asked !== undefined && { [pingGroupRange]: hostPingGroups(plan.gids, asked) }) },
+      sysctls: others,
+    });
+    await setIpcSysctls(input, ofIpc).catch(async (cause: unknown) => {
+      await input.kernel.unpinNamespaces(input.dir);
+      throw cause;
     });
   } catch (cause) {
     throw asPortcullisError(cause, failure);
@@ -79,6 +85,60 @@ const failure = {
   on: 'a pod',
   fix: 'see the reason; the kernel must allow user namespaces (user.max_user_namespaces) and util-linux must be installed',
 } as const;
+
+/**
+ * Before Linux 6.10 the host's root may set them, and the namespace's own may not; since then it is the other way round, so a program does
+ * it as that root.
+ */
+async function setIpcSysctls(
+  input: { readonly dir: string; readonly kernel: Kernel; readonly startProgram: StartProgram },
+  sysctls: Readonly<Record<string, string>>,
+): Promise<void> {
+  if (Object.keys(sysctls).length === 0) return;
+  try {
+    await input.kernel.configureNamespaces({ dir: input.dir, types: ['ipc'], sysctls });
+  } catch (cause) {
+    if (!isErrno(cause, 'EACCES')) throw cause;
+    for (const [name, value] of Object.entries(sysctls)) await setAsOwnRoot(input, name, value);
+  }
+}
+
+async function setAsOwnRoot(
+  { dir, startProgram }: { readonly dir: string; readonly startProgram: StartProgram },
+  name: string,
+  value: string,
+): Promise<void> {
+  const text = openPipe();
+  const errors = openOutput({ bytes: 4096 });
+  try {
+    writeFd(text.write, Buffer.from(value));
+    const child = await startProgram({
+      path: '/usr/bin/nsenter',
+      argv: ['nsenter', `--user=${dir}/user`, `--ipc=${dir}/ipc`, '-S', '0', '-G', '0', 'tee', `/proc/sys/${name.replaceAll('.', '/')}`],
+      env: { PATH: '/usr/bin:/bin' },
+      descriptors: [text.read, null, errors.write],
+    }).finally(() => {
+      closeFd(text.write);
+      errors.closeWrite();
+    });
+    const exitCode = await child.exited;
+    await errors.ended(drainMs);
+    if (exitCode !== 0)
+      throw new PortcullisError({ ...failure, attempted: `set sysctl ${name} of`, why: errors.bytes().toString('utf8').trim() });
+  } finally {
+    closeFd(text.read);
+    errors.close();
+  }
+}
+
+function partition(
+  record: Readonly<Record<string, string>>,
+  isSecond: (name: string) => boolean,
+): readonly [Record<string, string>, Record<string, string>] {
+  const pick = (second: boolean): Record<string, string> =>
+    Object.fromEntries(Object.entries(record).filter(([name]) => isSecond(name) === second));
+  return [pick(false), pick(true)];
+}
 
 /** Resolves at the first byte; throws when the helper ends without one, or keeps silent. */
 async function heard(echo: Socket, child: Child, errors: Output): Promise<void> {

@@ -16,11 +16,12 @@ const { values } = parseArgs({
 const limitMs = 15 * 60_000;
 const expected = JSON.parse(readFileSync(join(import.meta.dirname, 'expected.json'), 'utf8')) as { readonly passed: number };
 
-/** A handler other than crun is chosen in the configuration. */
+/** A handler other than crun is chosen in the configuration: by its name, or as NAME=PATH. */
 function configuration(runtime: string | undefined): string[] {
   if (runtime === undefined) return [];
   const file = join(folder, 'config.yaml');
-  writeFileSync(file, `defaultRuntime: ${runtime}\n`);
+  const [name = '', path] = runtime.split('=');
+  writeFileSync(file, `defaultRuntime: ${name}\n${path === undefined ? '' : `runtimes: { ${name}: { path: ${path} } }\n`}`);
   return ['--config', file];
 }
 

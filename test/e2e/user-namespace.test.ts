@@ -34,11 +34,15 @@ const securityOf = (hostId: number, more: NamespaceOptions = {}) => ({
 describe('user namespaces', () => {
   let stage: Stage;
   let image = '';
+  let declares = '';
   let folder = '';
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'pc-userns-'));
     stage = await openStage({ flags: peersRunc === '' ? [] : ['--runtime', `modern=${peersRunc}`] });
     image = await stage.pull((await stage.publish('app/a:1')).reference);
+    declares = await stage.pull(
+      (await stage.publish('app/declares:1', { config: { Volumes: { '/declared': {}, '/www': {} } } })).reference,
+    );
   });
   after(async () => {
     await stage.close();
@@ -166,6 +170,21 @@ describe('user namespaces', () => {
           assert.notEqual((await execute(stage, plain, 'touch', '/data/no')).exitCode, 0);
         });
 
+        it('its root owns what image volumes hold, and volumes that the image declares', async () => {
+          const mount: Mount = { containerPath: '/image', image: { image }, uidMappings: ids(hostId), gidMappings: ids(hostId) };
+          const holder = await runContainer(stage, pod, {
+            name: 'holder',
+            image: declares,
+            command: ['sleep', '600'],
+            security: { namespaceOptions: options(hostId) },
+            more: { mounts: [mount] },
+          });
+          const { stdout } = await execute(stage, holder, 'stat', '-c', '%u:%g', '/image', '/image/etc/passwd', '/declared', '/www');
+          assert.equal(stdout, '0:0\n0:0\n0:0\n0:0\n');
+          assert.equal((await execute(stage, holder, 'touch', '/declared/made', '/www/made')).exitCode, 0);
+          assert.notEqual((await execute(stage, holder, 'touch', '/image/no')).exitCode, 0);
+        });
+
         it('a volume that can not be mapped is refused, with what to do', async () => {
           const mount: Mount = {
             containerPath: '/data',
@@ -257,10 +276,10 @@ describe('user namespaces', () => {
   });
 
   it('without one, a pod is as it was', async () => {
-    const host = {
-      linux: { securityContext: { namespaceOptions: { ...namespaceOptions, usernsOptions: { mode: 2, uids: [], gids: [] } } } },
-    };
-    const pod = await runPod(stage, 'host-users', { linux: { securityContext: security } });
+    const security: SecurityContext = { namespaceOptions: { ...namespaceOptions, usernsOptions: ofHost } };
+    const pod = await runPod(stage, 'host-users', {
+      linux: { securityContext: { namespaceOptions: { ...namespaceOptions, usernsOptions: ofHost } } },
+    });
     const id = await runContainer(stage, pod, { image, command: ['sleep', '600'], security });
     assert.match((await execute(stage, id, 'cat', '/proc/self/uid_map')).stdout, /^\s*0\s+0\s+4294967295$/m);
     await removePod(stage, pod);
