@@ -1,0 +1,197 @@
+import { Duplex } from 'node:stream';
+import { controlFrame, createFrameParser, dataHeader, flagFin, frameTypes, resetCodes } from './frames.ts';
+import type { ControlFrame, DataPart } from './frames.ts';
+import { createHeaderReader, createHeaderWriter } from './header-block.ts';
+
+/** One stream that the client has opened. */
+export interface SpdyStream {
+  readonly id: number;
+  readonly headers: ReadonlyMap<string, string>;
+  /** Its end is half a close: the other direction goes on. Destroyed when the client resets it or the connection is lost. */
+  readonly duplex: Duplex;
+  /** Ends both directions at once and drops what still comes. */
+  reset(): void;
+}
+
+export interface SpdyConnection {
+  /** Aborted when the connection is over, whoever ended it. */
+  readonly closed: AbortSignal;
+  /** Says GOAWAY and ends it at once. */
+  close(): void;
+}
+
+/** What a stream may have received ahead of its reader before the connection is read no further. */
+const readAhead = 256 * 1024;
+/** What the client may leave unread of replies and pings before its own frames are read no further. */
+const unsentLimit = 1024 * 1024;
+
+/**
+ * Speaks SPDY/3.1 as a server over `socket`, with clients that are moby/spdystream (client-go, kubelet, crictl) or alike. Those
+ * know no flow control: no window is counted or updated, and back-pressure is the connection's own. So a stream that is not read
+ * holds up the others of its connection in the end, as with every peer.
+ * @param input.head what was read beyond the upgrade
+ * @param input.onStream takes a new stream, or refuses it by false
+ */
+export function serveSpdy(input: {
+  readonly socket: Duplex;
+  readonly head: Buffer;
+  readonly mostStreams: number;
+  readonly onStream: (stream: SpdyStream) => boolean;
+}): SpdyConnection {
+  const { socket } = input;
+  const streams = new Map<
+    number,
+    { readonly stream: SpdyStream; readonly wake: () => void; readonly left: () => Promise<void> | undefined }
+  >();
+  const [readHeaders, writeHeaders] = [createHeaderReader(), createHeaderWriter()];
+  const closed = new AbortController();
+  let lastId = 0;
+  let leaving = false;
+
+  const end = (): void => {
+    if (closed.signal.aborted) return;
+    closed.abort();
+    readHeaders.close();
+    socket.destroy();
+    for (const { stream } of [...streams.values()]) stream.duplex.destroy();
+  };
+  socket.on('error', end);
+  socket.on('close', end);
+
+  const send = (frame: Buffer): void => {
+    if (!closed.signal.aborted && socket.writable) socket.write(frame);
+  };
+  const forget = (id: number): void => {
+    if (streams.delete(id) && leaving && streams.size === 0) end();
+  };
+
+  const open = (id: number, headers: ReadonlyMap<string, string>): SpdyStream => {
+    let resume: (() => void) | undefined;
+    let quiet = false;
+    const wake = (): void => {
+      resume?.();
+      resume = undefined;
+    };
+    const duplex = new Duplex({
+      allowHalfOpen: true,
+      readableHighWaterMark: readAhead,
+      read: wake,
+      write: (chunk: Buffer, _encoding, done) => {
+        if (closed.signal.aborted || !socket.writable) return done(new Error('the connection is over'));
+        socket.cork();
+        socket.write(dataHeader(id, chunk.length, false));
+        socket.write(chunk, (reason) => done(reason ?? null));
+        socket.uncork();
+      },
+      final: (done) => {
+        send(dataHeader(id, 0, true));
+        done();
+      },
+      destroy: (reason, done) => {
+        // Ended on both sides it is over for the client too; else it learns that nobody is there.
+        if (!quiet && !(duplex.readableEnded && duplex.writableFinished))
+          send(controlFrame(frameTypes.rstStream, 0, id, resetCodes.cancel));
+        forget(id);
+        wake();
+        done(reason);
+      },
+    });
+    // Whoever uses it hears of its end by `close`.
+    duplex.on('error', () => undefined);
+    const stream: SpdyStream = { id, headers, duplex, reset: () => duplex.destroy() };
+    const resetByPeer = (): void => {
+      quiet = true;
+      duplex.destroy();
+    };
+    resets.set(stream, resetByPeer);
+    streams.set(id, {
+      stream,
+      wake,
+      left: () => (duplex.destroyed || duplex.readableLength < readAhead ? undefined : new Promise<void>((resolve) => (resume = resolve))),
+    });
+    return stream;
+  };
+  const resets = new WeakMap<SpdyStream, () => void>();
+
+  const onSynStream = async ({ flags, payload }: ControlFrame): Promise<void> => {
+    if (payload.length < 10) throw new Error('a SYN_STREAM that is too short');
+    const id = payload.readUInt32BE(0) & 0x7fffffff;
+    const headers = await readHeaders.read(payload.subarray(10));
+    if (closed.signal.aborted) return;
+    if (id % 2 === 0 || id <= lastId) return send(controlFrame(frameTypes.rstStream, 0, id, resetCodes.protocolError));
+    lastId = id;
+    if (leaving || streams.size >= input.mostStreams) return send(controlFrame(frameTypes.rstStream, 0, id, resetCodes.refusedStream));
+    const stream = open(id, headers);
+    if ((flags & flagFin) !== 0) stream.duplex.push(null);
+    send(controlFrame(frameTypes.synReply, 0, id, writeHeaders(new Map())));
+    if (!input.onStream(stream)) stream.reset();
+  };
+  const onControl = async (frame: ControlFrame): Promise<void> => {
+    const { type, payload } = frame;
+    switch (type) {
+      case frameTypes.synStream:
+        return onSynStream(frame);
+      case frameTypes.headers:
+        // Nothing in it concerns us, but it is part of the compression state.
+        await readHeaders.read(payload.subarray(4));
+        return;
+      case frameTypes.rstStream: {
+        const known = streams.get(payload.length < 4 ? 0 : payload.readUInt32BE(0) & 0x7fffffff);
+        if (known !== undefined) resets.get(known.stream)?.();
+        return;
+      }
+      case frameTypes.ping:
+        // Odd ids are the client's and are echoed (section 2.6.5).
+        if (payload.length >= 4 && payload.readUInt32BE(0) % 2 === 1) send(controlFrame(frameTypes.ping, 0, payload.readUInt32BE(0)));
+        return;
+      case frameTypes.goAway:
+        leaving = true;
+        if (streams.size === 0) end();
+        return;
+      default:
+      // SETTINGS, WINDOW_UPDATE and what we do not know change nothing here.
+    }
+  };
+  const onData = ({ stream: id, bytes, fin }: DataPart): Promise<void> | undefined => {
+    const known = streams.get(id);
+    // Of a stream that we have ended: the client has not heard of it yet.
+    if (known === undefined || known.stream.duplex.readableEnded || known.stream.duplex.destroyed) return undefined;
+    if (bytes.length > 0) known.stream.duplex.push(bytes);
+    if (fin) known.stream.duplex.push(null);
+    return known.left();
+  };
+
+  const read = async (): Promise<void> => {
+    const parse = createFrameParser();
+    const take = async (chunk: Buffer): Promise<void> => {
+      for (const frame of parse(chunk)) {
+        const pending = frame.kind === 'data' ? onData(frame) : onControl(frame);
+        if (pending !== undefined) await pending;
+      }
+      if (socket.writableLength > unsentLimit) await drained(socket, closed.signal);
+    };
+    if (input.head.length > 0) await take(input.head);
+    for await (const chunk of socket) await take(chunk as Buffer);
+  };
+  void read().then(end, end);
+
+  return {
+    closed: closed.signal,
+    close: () => {
+      send(controlFrame(frameTypes.goAway, 0, lastId, 0));
+      end();
+    },
+  };
+}
+
+async function drained(socket: Duplex, over: AbortSignal): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const done = (): void => {
+      socket.off('drain', done);
+      over.removeEventListener('abort', done);
+      resolve();
+    };
+    socket.once('drain', done);
+    over.addEventListener('abort', done);
+  });
+}
