@@ -19,7 +19,8 @@ import { processesWithArgument, signalProcess } from '../monitor/processes.ts';
 import { containerCgroup, podCgroup } from '../oci/cgroup-place.ts';
 import { emptyCgroup, removeCgroupTree } from '../oci/cgroup-removal.ts';
 import type { CgroupMounts } from '../oci/cgroups.ts';
-import { cgroupProcesses, oomKills } from '../oci/cgroups.ts';
+import { cgroupProcesses } from '../oci/cgroups.ts';
+import { createOomLedger } from '../oci/oom-ledger.ts';
 import { execSync } from '../oci/exec.ts';
 import type { ExecScopes } from '../oci/exec-scope.ts';
 import { noQuota, writeCgroupSettings } from '../oci/cgroup-settings.ts';
@@ -100,6 +101,7 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
   const placeOf = (record: ContainerRecord): ContainerCgroup =>
     containerCgroup(parts.sandbox(record.sandboxId)?.cgroupParent ?? podCgroup(parts.cgroupDriver, '', record.sandboxId), record.id);
   const cgroupOf = (record: ContainerRecord): string => placeOf(record).path;
+  const oomLedger = createOomLedger(cgroups);
   // From the preparation of a container until the runtime has joined them; `destroy` follows whatever fails in between.
   const openNamespaces = new Map<string, PidNamespace>();
   const closeNamespace = (id: string): void => {
@@ -173,16 +175,20 @@ export function createContainerEffects(parts: EffectParts): ContainerEffects {
     },
     watch: (record, tell) => {
       if (record.init === undefined || record.monitor === undefined) return () => undefined;
+      if (placeOf(record).systemd) void oomLedger.open(dirname(cgroupOf(record)));
       return exits.watchContainer(record.id, { init: record.init, monitor: record.monitor }, tell);
     },
     forgetExit: (id) => exits.forget(id),
     recordedExit: (id) => exits.recorded(id),
     // conmon notes what the kernel tells it; the kernel's own count holds also when conmon looked too late.
-    wasOutOfMemory: (record) =>
-      stat(join(bundle(record.id), 'oom')).then(
+    wasOutOfMemory: async (record) => {
+      const counted = await oomLedger.wasKilled(dirname(cgroupOf(record)), cgroupOf(record));
+      const noted = await stat(join(bundle(record.id), 'oom')).then(
         () => true,
-        async () => (await oomKills(cgroups, cgroupOf(record))) > 0,
-      ),
+        () => false,
+      );
+      return counted || noted;
+    },
     exec: async (record, command, timeoutMs, signal) => {
       const spec = JSON.parse(await readFile(join(bundle(record.id), 'config.json'), 'utf8')) as OciSpec;
       return execSync({

@@ -9,7 +9,7 @@ export type CgroupDriver = 'cgroupfs' | 'systemd';
 
 /** Where one container's processes are. */
 export interface ContainerCgroup {
-  /** From the root of the hierarchy: the same below each controller of version 1. */
+  /** With systemd and version 2, crun puts processes and limits in a folder `container` below, which systemd leaves alone. From the root of the hierarchy: the same below each controller of version 1. */
   readonly path: string;
   /** What the OCI specification says of it (config-linux.md#cgroups-path; crun and runc: `SLICE:PREFIX:NAME` for systemd). */
   readonly specPath: string;
@@ -100,13 +100,9 @@ export function containerCgroup(podPath: string, containerId: string): Container
 
 /**
  * What both runtimes read of a specification's annotations when systemd makes the cgroup: a unit that failed (out of memory) is
- * forgotten like any other, and processes live in the scope itself, as with runc, not in a folder `container` below it.
- * Sources: runc docs/systemd.md, "Auxiliary properties"; crun.1, "run.oci.systemd.subgroup".
+ * forgotten like any other. Source: runc docs/systemd.md, "Auxiliary properties"; crun.1, "org.systemd.property".
  */
-export const systemdAnnotations: Readonly<Record<string, string>> = {
-  'org.systemd.property.CollectMode': "'inactive-or-failed'",
-  'run.oci.systemd.subgroup': '',
-};
+export const systemdAnnotations: Readonly<Record<string, string>> = { 'org.systemd.property.CollectMode': "'inactive-or-failed'" };
 
 function badParent(asked: string, why: string, fix: string): PortcullisError {
   return new PortcullisError({

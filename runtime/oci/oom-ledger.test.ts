@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { createOomLedger } from './oom-ledger.ts';
+import type { OomLedger } from './oom-ledger.ts';
+
+const pod = '/p.slice';
+
+describe('kills for want of memory, where systemd removes scopes as they end', () => {
+  let root = '';
+  let ledger: OomLedger;
+  const count = (path: string, kills: number): void => {
+    mkdirSync(join(root, path), { recursive: true });
+    writeFileSync(join(root, path, 'memory.events'), `oom ${kills + 1}\noom_kill ${kills}\n`);
+  };
+  const gone = (path: string): void => rmSync(join(root, path), { recursive: true });
+  beforeEach(async () => {
+    root = mkdtempSync(join(tmpdir(), 'portcullis-ledger-'));
+    ledger = createOomLedger({ version: 2, hybrid: false, roots: [root] });
+    count(pod, 0);
+    await ledger.open(pod);
+    for (const name of ['a', 'b']) count(`${pod}/${name}.scope`, 0);
+  });
+  afterEach(() => rmSync(root, { recursive: true }));
+  const ask = (name: string): Promise<boolean> => ledger.wasKilled(pod, `${pod}/${name}.scope`);
+
+  it('are found in the container’s own cgroup while it stands', async () => {
+    count(`${pod}/a.scope`, 1);
+    count(pod, 1);
+    assert.deepEqual([await ask('b'), await ask('a')], [false, true]);
+  });
+
+  it('are found in the pod’s count when the container’s is gone', async () => {
+    count(pod, 1);
+    gone(`${pod}/a.scope`);
+    gone(`${pod}/b.scope`);
+    assert.deepEqual(await Promise.all([ask('a'), ask('b')]), [true, false], 'the same kill is nobody else’s');
+  });
+
+  it('are not blamed on one that ended by itself beside one that was hit and lives', async () => {
+    count(`${pod}/b.scope`, 2);
+    count(pod, 2);
+    gone(`${pod}/a.scope`);
+    assert.equal(await ask('a'), false);
+    gone(`${pod}/b.scope`);
+    assert.equal(await ask('b'), true);
+  });
+
+  it('are not counted again when a cgroup that was read goes later', async () => {
+    count(`${pod}/a.scope`, 1);
+    count(pod, 1);
+    assert.equal(await ask('a'), true);
+    gone(`${pod}/a.scope`);
+    gone(`${pod}/b.scope`);
+    assert.equal(await ask('b'), false);
+  });
+
+  it('of containers that were there before the daemon are nobody’s', async () => {
+    count(pod, 3);
+    const later = createOomLedger({ version: 2, hybrid: false, roots: [root] });
+    await later.open(pod);
+    gone(`${pod}/a.scope`);
+    assert.equal(await later.wasKilled(pod, `${pod}/a.scope`), false);
+    count(pod, 4);
+    gone(`${pod}/b.scope`);
+    assert.equal(await later.wasKilled(pod, `${pod}/b.scope`), true);
+  });
+
+  it('of a pod that was never opened are told by the container’s own count alone', async () => {
+    count('/q.slice', 1);
+    assert.equal(await ledger.wasKilled('/q.slice', '/q.slice/c.scope'), false);
+  });
+});

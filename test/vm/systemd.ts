@@ -1,0 +1,205 @@
+/**
+ * The cgroup driver systemd, on a machine where systemd is process 1: `vm/run vm/under-systemd node --test test/vm/systemd.ts`.
+ * Not called x.test.ts: `npm test` has no such machine.
+ */
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { ContainerState, createCriClient } from '../../runtime/index.ts';
+import { execute, exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import type { Pod } from '../fixtures/pod.ts';
+import { failureOf, openStage } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+const tree = '/sys/fs/cgroup';
+const MiB = 2 ** 20;
+
+function systemctl(...args: string[]): string {
+  return spawnSync('systemctl', args, { encoding: 'utf8' }).stdout.trim();
+}
+const property = (unit: string, name: string): string => systemctl('show', '--value', '-p', name, unit);
+const isActive = (unit: string): boolean => systemctl('is-active', unit) === 'active';
+const scopeOf = (id: string): string => `portcullis-${id}.scope`;
+/** Units of ours that systemd still knows, of any state. */
+const ours = (): string[] =>
+  systemctl('list-units', '--all', '--plain', '--no-legend', 'portcullis*')
+    .split('\n')
+    .map((line) => line.split(' ')[0] ?? '')
+    .filter((unit) => unit.endsWith('.scope') || unit.endsWith('.slice'));
+const cgroupOf = (pid: number | string): string => readFileSync(`/proc/${pid}/cgroup`, 'utf8').trim().replace('0::', '');
+
+async function eventually(what: string, holds: () => boolean): Promise<void> {
+  for (let waited = 0; waited < 10_000; waited += 100) {
+    if (holds()) return;
+    await pause(100);
+  }
+  assert.fail(what);
+}
+
+async function pidOf(stage: Stage, containerId: string): Promise<number> {
+  const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId, verbose: true });
+  return (JSON.parse(info['info'] ?? '{}') as { pid: number }).pid;
+}
+
+for (const handler of ['crun', 'runc'])
+  describe(`systemd as cgroup driver of ${handler}`, () => {
+    let stage: Stage;
+    let image = '';
+    const slice = `kubepods-burstable-pod${handler}_1.slice`;
+    const parent = `/kubepods.slice/kubepods-burstable.slice/${slice}`;
+    before(async () => {
+      stage = await openStage({ cgroupDriver: 'auto' });
+      image = await stage.pull((await stage.publish('app/a:1')).reference);
+      // As a kubelet does before it asks for the pod.
+      systemctl('start', slice);
+    });
+    after(async () => {
+      await stage.close();
+      systemctl('stop', slice);
+      await eventually(`units are left: ${ours().join(', ')}`, () => ours().length === 0);
+    });
+    const runtime = () => stage.daemon.cri.runtime;
+    const podBelow = (name: string, cgroupParent: string): Promise<Pod> => runPod(stage, name, { linux: { cgroupParent } }, handler);
+
+    it('is what `auto` means here, and what a kubelet is told', async () => {
+      assert.equal((await runtime().runtimeConfig({})).linux?.cgroupDriver, 0);
+    });
+
+    it('a kubelet’s pod: a scope in its slice with the limits, which outlive a reload of systemd; the slice stays when the pod goes', async () => {
+      const pod = await podBelow('kubelet', parent);
+      const containerId = await runContainer(stage, pod, {
+        image,
+        command: ['sleep', '600'],
+        resources: {
+          memoryLimitInBytes: 64 * MiB,
+          cpuShares: 512,
+          cpuQuota: 50_000,
+          cpuPeriod: 100_000,
+          unified: { 'memory.oom.group': '1' },
+        },
+      });
+      const path = `${parent}/${scopeOf(containerId)}`;
+      // crun keeps its limits in a folder below, which systemd does not touch; runc's are properties of the scope.
+      const within = cgroupOf(await pidOf(stage, containerId));
+      assert.equal(within, handler === 'crun' ? `${path}/container` : path);
+      const read = (name: string): string => readFileSync(join(tree, within, name), 'utf8').trim();
+      const expectLimits = (memory: number): void => {
+        assert.deepEqual([read('memory.max'), read('cpu.max'), read('memory.oom.group')], [String(memory), '50000 100000', '1']);
+        if (handler === 'runc') assert.equal(property(scopeOf(containerId), 'MemoryMax'), String(memory));
+      };
+      expectLimits(64 * MiB);
+      systemctl('daemon-reload');
+      expectLimits(64 * MiB);
+      await runtime().updateContainerResources({ containerId, linux: { memoryLimitInBytes: 96 * MiB } });
+      systemctl('daemon-reload');
+      expectLimits(96 * MiB);
+      // A device that the container may not have stays closed after the reload as well.
+      assert.notEqual((await execute(stage, containerId, 'sh', '-c', 'mknod /tmp/mem c 1 1 && cat /tmp/mem')).exitCode, 0);
+      assert.equal((await execute(stage, containerId, 'cat', '/dev/null')).exitCode, 0);
+      await removePod(stage, pod);
+      assert.ok(isActive(slice), 'the kubelet’s slice');
+      assert.equal(existsSync(join(tree, path)), false);
+      assert.ok(!ours().includes(scopeOf(containerId)));
+    });
+
+    it('a slice may be given by its name alone, and one that the pod brought goes with its last pod', async () => {
+      const [first, second] = [await podBelow('one', 'brought-along.slice'), await podBelow('two', 'brought-along.slice')];
+      const id = await runContainer(stage, second, { image, command: ['sleep', '600'] });
+      await runContainer(stage, first, { image, command: ['sleep', '600'] });
+      await removePod(stage, first);
+      assert.ok(cgroupOf(await pidOf(stage, id)).startsWith(`/brought.slice/brought-along.slice/${scopeOf(id)}`));
+      await removePod(stage, second);
+      assert.deepEqual([isActive('brought-along.slice'), isActive('brought.slice')], [false, false]);
+    });
+
+    it('a pod without a parent has a slice of its own, which goes with it', async () => {
+      const pod = await podBelow('alone', '');
+      const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
+      assert.ok(cgroupOf(await pidOf(stage, id)).startsWith(`/portcullis.slice/portcullis-${pod.id}.slice/${scopeOf(id)}`));
+      await removePod(stage, pod);
+      assert.deepEqual(
+        ours().filter((unit) => unit !== 'portcullis-monitors.scope'),
+        [],
+      );
+    });
+
+    it('a path that is no slice is refused, with what to set', async () => {
+      const failure = await failureOf(podBelow('wrong', '/kubepods/burstable/pod1'));
+      assert.equal(failure.code, 'RUNTIME_BAD_CGROUP_PARENT');
+      assert.equal(failure.kind, 'invalid');
+      assert.match(failure.message, /cgroupDriver: systemd/);
+    });
+
+    it('a container out of memory is told as OOMKilled, and its unit is forgotten', async () => {
+      const pod = await podBelow('oom', parent);
+      for (const group of ['0', '1']) {
+        const id = await runContainer(stage, pod, {
+          name: `oom-${group}`,
+          image,
+          command: ['sh', '-c', 'tail /dev/zero; exit 9'],
+          resources: { memoryLimitInBytes: 20 * MiB, memorySwapLimitInBytes: 20 * MiB, unified: { 'memory.oom.group': group } },
+        });
+        const status = await exitOf(stage, id);
+        assert.deepEqual([status.reason, status.exitCode], ['OOMKilled', group === '1' ? 137 : 9]);
+        await eventually(`${scopeOf(id)} is left`, () => !ours().includes(scopeOf(id)));
+      }
+      await removePod(stage, pod);
+    });
+
+    it('what a killed daemon left is found and removed', async () => {
+      const pod = await podBelow('killed', parent);
+      const id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
+      await stage.restart({ kill: true });
+      assert.equal((await execute(stage, id, 'echo', 'here')).stdout, 'here\n');
+      await removePod(stage, pod);
+      assert.ok(!ours().includes(scopeOf(id)));
+    });
+
+    it('containers and their monitors outlive a service that is stopped with all that is in it', async () => {
+      const service = 'portcullisd-under-test.service';
+      const { socket, root, state, policy, cniConf } = stage.folders;
+      const flags = ['--socket', socket, '--root', root, '--state', state, '--policy', policy, '--cni-conf-dir', cniConf];
+      const launcher = join(import.meta.dirname, '../../packaging/bin/portcullisd');
+      let id = '';
+      await stage.restart({
+        meanwhile: async () => {
+          const enter = ['nsenter', '--target', String(process.pid), '--mount', '--net', '--', launcher, ...flags];
+          // KillMode=control-group is the default: everything in the service's cgroup is killed when it stops.
+          execFileSync('systemd-run', ['--quiet', '--collect', `--unit=${service}`, '-p', 'Delegate=yes', ...enter]);
+          const cri = createCriClient(socket);
+          const answered = async (): Promise<boolean> =>
+            cri.runtime.version({}, { timeoutMs: 2_000 }).then(
+              () => true,
+              () => false,
+            );
+          for (let attempt = 0; attempt < 600 && !(await answered()); attempt += 1) await pause(100);
+          const inService = { ...stage, daemon: { ...stage.daemon, cri } };
+          const pod = await runPod(inService, 'served', { linux: { cgroupParent: parent } }, handler);
+          id = await runContainer(inService, pod, { image, command: ['sh', '-c', 'sleep 20; exit 42'] });
+          const monitor = Number(readFileSync(join(state, 'containers', id, 'monitor.pid'), 'utf8'));
+          await eventually('the monitor is still in the service', () => cgroupOf(monitor) === '/system.slice/portcullis-monitors.scope');
+          cri.close();
+          systemctl('stop', service);
+          assert.equal(isActive(service), false);
+          assert.ok(existsSync(`/proc/${monitor}`), 'the monitor lives');
+        },
+      });
+      const { status } = await runtime().containerStatus({ containerId: id });
+      assert.equal(status?.state, ContainerState.CONTAINER_RUNNING);
+      for (let attempt = 0; attempt < 30; attempt += 1) {
+        if ((await runtime().containerStatus({ containerId: id })).status?.state === ContainerState.CONTAINER_EXITED) break;
+        await pause(1_000);
+      }
+      const ended = await exitOf(stage, id);
+      assert.deepEqual([ended.exitCode, ended.reason], [42, 'Error']);
+      await runtime().removePodSandbox({ podSandboxId: await sandboxOf(id) });
+      await eventually('the monitors’ scope is left', () => !ours().includes('portcullis-monitors.scope'));
+    });
+
+    const sandboxOf = async (id: string): Promise<string> =>
+      (await runtime().listContainers({ filter: { id } })).containers[0]?.podSandboxId ?? '';
+  });
