@@ -1,0 +1,187 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { startKernelWorker } from '../../base/kernel/index.ts';
+import type { Kernel } from '../../base/kernel/index.ts';
+import { createLogger } from '../../base/log/index.ts';
+import { programStarter, startReactor } from '../../base/reactor/index.ts';
+import type { Reactor, StartProgram } from '../../base/reactor/index.ts';
+import { openFeatureProbe } from '../../runtime/oci/probe/feature-probe.ts';
+import { probeIds, probeRuntime } from '../../runtime/oci/probe/probe.ts';
+import type { ProbeParts } from '../../runtime/oci/probe/probe.ts';
+import { openRuntimeHandler } from '../../runtime/oci/runtime-handler.ts';
+import type { RuntimeHandler } from '../../runtime/oci/runtime-handler.ts';
+import { pinUserNamespace } from '../../runtime/pods/user-namespace.ts';
+import { newId } from '../../runtime/state/identity.ts';
+import { mountsBelow } from '../fixtures/stage.ts';
+import { findTool } from '../fixtures/tools.ts';
+
+// crun 1.8 refuses hybrid cgroups; a daemon moves away from them.
+if (existsSync('/sys/fs/cgroup/unified'))
+  execFileSync('sh', ['-c', 'mount --make-rprivate /sys/fs/cgroup && umount /sys/fs/cgroup/unified']);
+
+const hold = setInterval(() => undefined, 1_000);
+const debian = '/usr/sbin/runc';
+const peers = findTool('runc').path;
+
+/** What OCI runtimes are seen to do, by the kernel's own table of mounts. */
+describe('features of runtime handlers', () => {
+  let folder = '';
+  let kernel: Kernel;
+  let reactor: Reactor;
+  let startProgram: StartProgram;
+  let parts: ProbeParts;
+  let looks = 0;
+  before(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'pc-probe-'));
+    for (const name of ['state', 'bundles', 'ns', 'layers']) mkdirSync(join(folder, name));
+    [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
+    startProgram = programStarter(reactor, kernel);
+    parts = {
+      startProgram,
+      bundle: (id) => join(folder, 'bundles', id),
+      newId,
+      userNamespace: {
+        make: async () => {
+          looks += 1;
+          const dir = join(folder, 'ns', newId().slice(0, 8));
+          await pinUserNamespace({ dir, plan: probeIds, hostname: 'probe', sysctls: {}, kernel, startProgram });
+          return dir;
+        },
+        release: (dir) => kernel.unpinNamespaces(dir),
+      },
+      layers: join(folder, 'layers'),
+      checkLayers: (userNamespace) => kernel.checkIdmap(join(folder, 'layers'), userNamespace),
+    };
+  });
+  after(async () => {
+    await Promise.all([reactor.close(), kernel.close()]);
+    clearInterval(hold);
+    assert.deepEqual([...readdirSync(join(folder, 'bundles')), ...readdirSync(join(folder, 'ns')), ...mountsBelow(folder)], []);
+    rmSync(folder, { recursive: true });
+  });
+  const open = async (path: string): Promise<RuntimeHandler> => {
+    const handler = await openRuntimeHandler({ startProgram, name: 'probed', path, stateDir: join(folder, 'state') });
+    return handler;
+  };
+
+  it('crun has them, and leaves out what is mounted below a bind mount in a user namespace (before 1.9)', async () => {
+    const crun = await open('/usr/bin/crun');
+    const features = await probeRuntime(crun, parts);
+    const [major = 0, minor = 0] = crun.version.split('.').map(Number);
+    assert.deepEqual(features, {
+      recursiveReadOnlyMounts: true,
+      idmappedMounts: true,
+      userNamespaces: true,
+      bindsKeepSubmounts: major > 1 || minor >= 9,
+      whyNoUserNamespaces: '',
+    });
+    assert.deepEqual(readdirSync(join(folder, 'state')), [], 'no container is left');
+  });
+
+  it('runc before 1.2 does not, whatever a specification asks of it', { skip: existsSync(debian) ? false : `no ${debian}` }, async (t) => {
+    const runc = await open(debian);
+    if (!runc.version.startsWith('1.1')) return t.skip('not runc 1.1');
+    const features = await probeRuntime(runc, parts);
+    assert.equal(features.recursiveReadOnlyMounts, true);
+    assert.equal(features.idmappedMounts, false);
+    assert.equal(features.userNamespaces, false);
+    assert.match(features.whyNoUserNamespaces, /user ?namespace|mappings/i);
+  });
+
+  it(
+    'a runc of 1.2 or later has them all',
+    { skip: peers.startsWith('/usr/') || peers === '' ? 'test/peers/get runc' : false },
+    async () => {
+      const features = await probeRuntime(await open(peers), parts);
+      assert.deepEqual(features, {
+        recursiveReadOnlyMounts: true,
+        idmappedMounts: true,
+        userNamespaces: true,
+        bindsKeepSubmounts: true,
+        whyNoUserNamespaces: '',
+      });
+    },
+  );
+
+  it('a program that is no runtime has none, and says why', async () => {
+    const path = join(folder, 'no-runtime');
+    writeFileSync(path, '#!/bin/sh\n[ "$1" = --version ] && echo odd version 1.0 && exit 0\necho never >&2\nexit 1\n', { mode: 0o755 });
+    const features = await probeRuntime(await open(path), parts);
+    assert.equal(features.userNamespaces || features.recursiveReadOnlyMounts || features.idmappedMounts, false);
+    assert.match(features.whyNoUserNamespaces, /never/);
+  });
+
+  it('layers that can not be mapped are the reason then', async () => {
+    const unable = { ...parts, checkLayers: () => Promise.reject(new Error('an old file system')) };
+    const features = await probeRuntime(await open('/usr/bin/crun'), unable);
+    assert.equal(features.idmappedMounts, true);
+    assert.equal(features.userNamespaces, false);
+    assert.equal(features.whyNoUserNamespaces, 'an old file system');
+  });
+
+  it('what was seen is kept by program and kernel; what was not seen is looked for again', async () => {
+    const path = join(folder, 'wrapped');
+    writeFileSync(path, '#!/bin/sh\nexec /usr/bin/crun "$@"\n', { mode: 0o755 });
+    const handler = await open(path);
+    const handlers = new Map([
+      ['', handler],
+      ['probed', handler],
+    ]);
+    const file = join(folder, 'features.json');
+    const openProbe = () => openFeatureProbe({ ...parts, handlers, file, log: createLogger({ level: 'silent' }) });
+    looks = 0;
+    const first = await openProbe();
+    assert.equal((await first.within('', 1)).userNamespaces, false, 'nothing is promised before it was seen');
+    first.begin();
+    assert.equal((await first.of('probed')).userNamespaces, true);
+    assert.equal((await first.within('', 1)).userNamespaces, true);
+    await first.requireUserNamespaces('');
+    await first.close();
+    assert.equal(looks, 1, 'one program, one look');
+
+    const second = await openProbe();
+    assert.equal((await second.within('', 1)).userNamespaces, true, 'known at once');
+    second.begin();
+    await second.of('');
+    await second.close();
+    assert.equal(looks, 1);
+
+    utimesSync(path, 1, 1);
+    const third = await openProbe();
+    assert.equal((await third.within('', 1)).userNamespaces, false, 'another program, perhaps');
+    third.begin();
+    await third.of('');
+    await third.close();
+    assert.equal(looks, 2);
+
+    writeFileSync(file, readFileSync(file, 'utf8').replaceAll('"userNamespaces": true', '"userNamespaces": false'));
+    const fourth = await openProbe();
+    await assert.rejects(
+      Promise.all([fourth.requireUserNamespaces('none'), Promise.resolve(fourth.begin())]),
+      { code: 'RUNTIME_NO_USER_NAMESPACES' },
+      'an unknown handler has none',
+    );
+    assert.equal((await fourth.of('')).userNamespaces, true, 'the host may have changed');
+    await fourth.close();
+    assert.equal(looks, 3);
+  });
+
+  it('a close before it began ends without a look', async () => {
+    const handler = await open('/usr/bin/crun');
+    const probe = await openFeatureProbe({
+      ...parts,
+      handlers: new Map([['', handler]]),
+      file: join(folder, 'none.json'),
+      log: createLogger({ level: 'silent' }),
+    });
+    const before = looks;
+    await probe.close();
+    assert.equal((await probe.of('')).userNamespaces, false);
+    assert.equal(looks, before);
+  });
+});
