@@ -61,22 +61,27 @@ export function createLogRotation(parts: {
 /** Files set aside: `0.log.20261120-115500`, and `-1` and so on for more in one second. The names sort by age. */
 const asideForm = /^\.\d{8}-\d{6}(-\d{1,4})?$/;
 
+/** A name that sorts behind every file that was set aside before. */
 async function freeName(logPath: string, now: Date): Promise<string> {
   const stamp = now
     .toISOString()
     .replaceAll(/[-:]|\..*/g, '')
     .replace('T', '-');
-  for (let number = 0; ; number += 1) {
-    const name = `${logPath}.${stamp}${number === 0 ? '' : `-${number}`}`;
-    if ((await sizeOf(name)) === undefined) return name;
-  }
+  const sameSecond = (await setAside(logPath)).filter((name) => name.startsWith(`${basename(logPath)}.${stamp}`));
+  const numbers = sameSecond.map((name) => Number(/-(\d{1,4})$/.exec(name.slice(basename(logPath).length + 1 + stamp.length))?.[1] ?? 0));
+  return `${logPath}.${stamp}${numbers.length === 0 ? '' : `-${Math.max(...numbers) + 1}`}`;
 }
 
 async function dropOldest(logPath: string, keep: number): Promise<void> {
-  const [folder, name] = [dirname(logPath), basename(logPath)];
-  const aside = (await readdir(folder)).filter((entry) => entry.startsWith(name) && asideForm.test(entry.slice(name.length)));
-  const byAge = aside.sort((a, b) => a.localeCompare(b, 'en', { numeric: true }));
-  for (const old of byAge.slice(0, Math.max(0, byAge.length - keep))) await rm(join(folder, old), { force: true });
+  const names = await setAside(logPath);
+  for (const old of names.slice(0, Math.max(0, names.length - keep))) await rm(join(dirname(logPath), old), { force: true });
+}
+
+/** Names of the files that were set aside, oldest first. */
+async function setAside(logPath: string): Promise<string[]> {
+  const name = basename(logPath);
+  const found = (await readdir(dirname(logPath))).filter((entry) => entry.startsWith(name) && asideForm.test(entry.slice(name.length)));
+  return found.sort((a, b) => a.localeCompare(b, 'en', { numeric: true }));
 }
 
 async function sizeOf(path: string): Promise<number | undefined> {

@@ -1,0 +1,163 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { createLogger } from '../../base/log/index.ts';
+import { createLogRotation } from '../../runtime/containers/log-rotation.ts';
+import type { ContainerRecord } from '../../runtime/containers/record.ts';
+import { createContainer, exitOf, removePod, runPod } from '../fixtures/pod.ts';
+import type { Pod } from '../fixtures/pod.ts';
+import { openStage } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+import { findTool } from '../fixtures/tools.ts';
+
+const crictl = findTool('crictl');
+const count = 200_000;
+/** Writes numbered lines as fast as it can, with a breath now and then, so that rotations fall in between and in the middle. */
+const writer = `awk 'BEGIN { for (i = 1; i <= ${count}; i++) printf "line %06d of a log that is written fast\\n", i }'`;
+
+/** What the container wrote, from the files of a log in order: parts of a line (P) joined to whole ones. */
+function written(files: readonly string[]): string[] {
+  let open = '';
+  const lines: string[] = [];
+  for (const line of files.flatMap((file) => readFileSync(file, 'utf8').split('\n').slice(0, -1))) {
+    const found = /^\S+ std(?:out|err) ([FP]) (.*)$/.exec(line);
+    assert.ok(found, `a torn line: ${JSON.stringify(line.slice(0, 200))}`);
+    open += found[2] ?? '';
+    if (found[1] === 'P') continue;
+    lines.push(open);
+    open = '';
+  }
+  assert.equal(open, '');
+  return lines;
+}
+
+function assertWhole(lines: readonly string[]): void {
+  assert.equal(lines.length, count, 'every line');
+  const bad = lines.findIndex((line, at) => line !== `line ${String(at + 1).padStart(6, '0')} of a log that is written fast`);
+  assert.equal(bad, -1, `in order and whole: ${lines[bad] ?? ''}`);
+}
+
+/** The files that were set aside, oldest first. */
+function asides(log: string): string[] {
+  return readdirSync(dirname(log))
+    .filter((name) => name.startsWith('0.log.'))
+    .sort((a, b) => a.localeCompare(b, 'en', { numeric: true }))
+    .map((name) => join(dirname(log), name));
+}
+
+describe('a log that is rotated under a fast writer', () => {
+  let stage: Stage;
+  let image = '';
+  let pod: Pod;
+  before(async () => {
+    stage = await openStage();
+    image = await stage.pull((await stage.publish('app/a:1')).reference);
+    pod = await runPod(stage, 'logs');
+  });
+  after(() => stage.close());
+  const create = async (name: string, command: string): Promise<{ id: string; log: string }> => {
+    const id = await createContainer(stage, pod, { name, image, command: ['sh', '-c', command] });
+    return { id, log: join(pod.config.logDirectory ?? '', name, '0.log') };
+  };
+  const start = (containerId: string) => stage.daemon.cri.runtime.startContainer({ containerId });
+  const reopen = (containerId: string) => stage.daemon.cri.runtime.reopenContainerLog({ containerId });
+
+  it('by a kubelet, twenty times: no line is lost or torn', async () => {
+    const { id, log } = await create('kubelet', `sleep 0.3; ${writer}; sleep 600`);
+    await start(id);
+    while (statSync(log).size === 0) await pause(5);
+    for (let rotation = 10; rotation < 30; rotation += 1) {
+      renameSync(log, `${log}.${rotation}`);
+      await pause(rotation % 4);
+      await reopen(id);
+      await pause(10);
+    }
+    for (let size = -1; size !== statSync(log).size; await pause(300)) size = statSync(log).size;
+    assertWhole(written([...asides(log), log]));
+    assert.ok(asides(log).filter((file) => statSync(file).size > 0).length > 2, 'the writer wrote meanwhile');
+  });
+
+  it('asked again although it was not set aside: nothing is dropped', async () => {
+    const { id, log } = await create('again', 'echo one; sleep 1; echo two; sleep 600');
+    await start(id);
+    while (!readFileSync(log, 'utf8').includes('one')) await pause(5);
+    await reopen(id);
+    while (!readFileSync(log, 'utf8').includes('two')) await pause(20);
+    assert.deepEqual(written([log]), ['one', 'two']);
+  });
+
+  it('by ourselves, where no kubelet does: the newest files are kept', async () => {
+    const { id, log } = await create('ours', `${writer}; sleep 600`);
+    const record = { id, phase: 'running', logPath: log } as ContainerRecord;
+    const rotation = createLogRotation({
+      maxSize: '64Ki',
+      maxFiles: 4,
+      containers: () => [record],
+      reopen: async (containerId) => void (await reopen(containerId)),
+      log: createLogger({ level: 'silent' }),
+    });
+    await start(id);
+    for (let sweep = 0; sweep < 12; sweep += 1) {
+      await rotation.sweep();
+      await pause(20);
+    }
+    rotation.close();
+    for (let size = -1; size !== statSync(log).size; await pause(300)) size = statSync(log).size;
+    assert.equal(asides(log).length, 3);
+    const lines = written([...asides(log), log]);
+    const first = Number(/line (\d+)/.exec(lines[0] ?? '')?.[1]);
+    assert.equal(lines.length, count - first + 1, 'what is kept has no gap, and ends with the last line');
+  });
+
+  it('crictl logs -f goes on in the new file', { skip: crictl.skip }, async () => {
+    const { id, log } = await create('followed', 'for i in 1 2 3 4 5 6 7 8 9; do echo part $i; sleep 0.3; done; sleep 0.5');
+    await start(id);
+    const follower = spawn(crictl.path, ['--runtime-endpoint', `unix://${stage.folders.socket}`, 'logs', '-f', id], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let text = '';
+    follower.stdout.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+    const ended = new Promise((resolve) => follower.once('close', resolve));
+    for (const number of [2, 5]) {
+      while (!text.includes(`part ${number}`)) await pause(20);
+      renameSync(log, `${log}.${number}`);
+      await reopen(id);
+    }
+    await exitOf(stage, id);
+    const timer = setTimeout(() => follower.kill(), 15_000);
+    await ended;
+    clearTimeout(timer);
+    assert.deepEqual(
+      text.split('\n').filter((line) => line !== ''),
+      [1, 2, 3, 4, 5, 6, 7, 8, 9].map((number) => `part ${number}`),
+    );
+  });
+});
+
+describe('rotation that is configured', () => {
+  it('happens by itself', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'pc-logs-'));
+    writeFileSync(join(folder, 'config.yaml'), 'logs: { maxSize: "1Ki", maxFiles: 2 }\n');
+    const stage = await openStage({ flags: ['--config', join(folder, 'config.yaml')] });
+    try {
+      const image = await stage.pull((await stage.publish('app/a:1')).reference);
+      const pod = await runPod(stage, 'configured');
+      const id = await createContainer(stage, pod, { image, command: ['sh', '-c', 'seq 1 500; sleep 600'] });
+      await stage.daemon.cri.runtime.startContainer({ containerId: id });
+      const log = join(pod.config.logDirectory ?? '', 'main', '0.log');
+      const until = performance.now() + 25_000;
+      while (asides(log).length === 0 && performance.now() < until) await pause(200);
+      await pause(50);
+      assert.equal(written([...asides(log), log]).length, 500);
+      await removePod(stage, pod);
+    } finally {
+      await stage.close();
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+});
