@@ -1,8 +1,8 @@
-import { access, chmod, mkdir, readdir } from 'node:fs/promises';
+import { chmod, mkdir, readdir } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { createRegistryClient } from '../base/distribution/index.ts';
-import { PortcullisError, reasonOf } from '../base/errors/index.ts';
+import { reasonOf } from '../base/errors/index.ts';
 import { isMountpoint, raiseThreadPriority, startKernelWorker } from '../base/kernel/index.ts';
 import { createLogger } from '../base/log/index.ts';
 import type { Logger } from '../base/log/index.ts';
@@ -39,6 +39,7 @@ import { openRuntimeHandler, refuseVulnerable } from './oci/runtime-handler.ts';
 import { openFeatureProbe } from './oci/probe/feature-probe.ts';
 import { probeIds } from './oci/probe/probe.ts';
 import type { RuntimeHandler } from './oci/runtime-handler.ts';
+import { findProgram } from './find-program.ts';
 import { openPolicy } from './policy-watch.ts';
 import { createSandboxEffects, podDirIn } from './pods/effects.ts';
 import { createPodResources } from './pods/resources.ts';
@@ -51,9 +52,11 @@ import { createEventHub } from './events/hub.ts';
 import { createEventHandlers, encodeEvent } from './services/event-handlers.ts';
 import { writableLayersOf } from './images/writable-layers.ts';
 import { countByVerdict, countContainers, countPods, policyFacts } from './observability/facts.ts';
+import { createHealth } from './observability/health.ts';
 import { livenessChecks } from './observability/liveness.ts';
 import { openObservability } from './observability/observability.ts';
 import { watchContainers, watchImages } from './observability/watch-runtime.ts';
+import { openServiceManager } from './service-manager/service-manager.ts';
 import { createImageHandlers } from './services/image-handlers.ts';
 import { createResourceHandlers } from './services/resource-handlers.ts';
 import { createReport } from './services/report.ts';
@@ -119,6 +122,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     openRecords<SandboxRecord>(database, 'sandbox'),
     openRecords<ContainerRecord>(database, 'container'),
   ]);
+  const checks = livenessChecks({ database, reactor, kernel, absent: join(config.state, 'ns', 'none') });
   const observability = await openObservability({
     config,
     log,
@@ -134,7 +138,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       policy: () => policyFacts(policy),
       events: () => events.counts(),
     },
-    checks: livenessChecks({ database, reactor, kernel, absent: join(config.state, 'ns', 'none') }),
+    checks,
   });
   const store = await createImageStore({
     root: join(config.root, 'images'),
@@ -329,15 +333,18 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
   });
   const rotation = createLogRotation({ ...config.logs, containers: containers.list, reopen: containers.reopenLog, log });
   probe.begin();
+  const manager = openServiceManager({ environment: process.env, pid: process.pid, healthy: createHealth(checks), log });
   const reload = (): void => {
     observability.reopen();
     void policy.reload();
   };
   process.on('SIGHUP', reload);
   log.info({ socket: config.socket, pid: process.pid, handlers: [...handlers.keys()].filter((name) => name !== '') }, 'serving CRI v1');
+  manager.ready();
 
   return {
     stop: async () => {
+      manager.stopping();
       process.off('SIGHUP', reload);
       events.close();
       await server.close();
@@ -401,25 +408,4 @@ function favourMainThread(log: Logger): void {
 async function sweep(folder: string, known: ReadonlySet<string>, remove: (id: string) => Promise<void>): Promise<void> {
   const names = await readdir(folder);
   await Promise.all(names.filter((name) => /^[0-9a-f]{64}$/.test(name) && !known.has(name)).map((name) => remove(name)));
-}
-
-async function findProgram(name: string): Promise<string> {
-  for (const folder of ['/usr/bin', '/usr/libexec/podman', '/usr/local/bin', '/usr/sbin']) {
-    const path = join(folder, name);
-    if (
-      await access(path).then(
-        () => true,
-        () => false,
-      )
-    )
-      return path;
-  }
-  throw new PortcullisError({
-    code: 'RUNTIME_MONITOR_MISSING',
-    kind: 'precondition',
-    attempted: 'find',
-    on: name,
-    why: 'it is in none of the usual folders',
-    fix: 'install it (`portcullis doctor --fix`)',
-  });
 }

@@ -13,6 +13,7 @@ import type { ImageStore } from '../images/types.ts';
 import { createMonitored } from '../monitor/conmon.ts';
 import type { MonitorFolders } from '../monitor/conmon.ts';
 import type { ExitWatch } from '../monitor/exits.ts';
+import { tracedConfinement, tracedContainerEffects, tracedRootfs } from '../observability/traced-effects.ts';
 import type { AdoptMonitor } from '../monitor/monitor-scope.ts';
 import type { CgroupDriver, ContainerCgroup } from '../oci/cgroup-place.ts';
 import { processesWithArgument, signalProcess } from '../monitor/processes.ts';
@@ -79,8 +80,13 @@ export function bundleIn(stateDir: string, id: string): string {
   return join(stateDir, 'containers', id);
 }
 
-/** The real effects. */
+/** The real effects, each a part of its call's trace. */
 export function createContainerEffects(parts: EffectParts): ContainerEffects {
+  const { images, confinement } = parts;
+  return tracedContainerEffects(realEffects({ ...parts, images: tracedRootfs(images), confinement: tracedConfinement(confinement) }));
+}
+
+function realEffects(parts: EffectParts): ContainerEffects {
   const { stateDir, handlers, exits, cgroups, images, network } = parts;
   // Runtimes that all start at once only get in each other's and the daemon's way: a few a processor keep them all busy.
   const slots = pLimit(availableParallelism());

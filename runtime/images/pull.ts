@@ -115,7 +115,9 @@ async function fetchAndDecide(
     stop.abort(thrown);
     throw thrown;
   };
-  const decided = traced('verify', () => decideFresh(parts, { name, namespace: request.namespace, platform, policy, resolved }, signal)).catch(end);
+  const decided = traced('verify', () =>
+    decideFresh(parts, { name, namespace: request.namespace, platform, policy, resolved }, signal),
+  ).catch(end);
   const config = fetchConfig(parts, resolved, platform, signal).catch(end);
   const origin: BlobOrigin = { reference: name.reference, credentials, places, ordered: resolved.places };
   const blobs = traced('fetch', () => fetchBlobs(parts, absent, origin, holdings, signal)).catch(end);

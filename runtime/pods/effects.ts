@@ -10,6 +10,7 @@ import { removeCgroups } from '../oci/cgroup-removal.ts';
 import type { CgroupMounts } from '../oci/cgroups.ts';
 import { cgroupProcesses, missingCgroups } from '../oci/cgroups.ts';
 import { stopSlices } from '../oci/systemd-slices.ts';
+import { tracedSandboxEffects } from '../observability/traced-effects.ts';
 import { digest, newId, now } from '../state/identity.ts';
 import { makePodFiles, removePodFiles } from './files.ts';
 import type { InfraEffects } from './infra/sharing.ts';
@@ -22,8 +23,12 @@ export function podDirIn(stateDir: string, id: string): string {
   return join(stateDir, 'pods', id);
 }
 
-/** The real effects: kernel, network engine, files below `stateDir`. */
-export function createSandboxEffects(parts: {
+/** The real effects: kernel, network engine, files below `stateDir`; each is a part of its call's trace. */
+export function createSandboxEffects(parts: Parameters<typeof realEffects>[0]): SandboxEffects {
+  return tracedSandboxEffects(realEffects(parts));
+}
+
+function realEffects(parts: {
   readonly startProgram: StartProgram;
   readonly stateDir: string;
   readonly kernel: Kernel;

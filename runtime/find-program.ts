@@ -1,0 +1,25 @@
+import { access } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PortcullisError } from '../base/errors/index.ts';
+
+/** Where a program lies that the daemon can not do without. @throws PortcullisError RUNTIME_MONITOR_MISSING */
+export async function findProgram(name: string): Promise<string> {
+  for (const folder of ['/usr/bin', '/usr/libexec/podman', '/usr/local/bin', '/usr/sbin']) {
+    const path = join(folder, name);
+    if (
+      await access(path).then(
+        () => true,
+        () => false,
+      )
+    )
+      return path;
+  }
+  throw new PortcullisError({
+    code: 'RUNTIME_MONITOR_MISSING',
+    kind: 'precondition',
+    attempted: 'find',
+    on: name,
+    why: 'it is in none of the usual folders',
+    fix: 'install it (`portcullis doctor --fix`)',
+  });
+}

@@ -1,0 +1,40 @@
+import type { Confinement } from '../containers/confinement.ts';
+import type { ContainerEffects } from '../containers/container-effects.ts';
+import type { ImageStore } from '../images/types.ts';
+import type { SandboxEffects } from '../pods/service.ts';
+import { traced } from './spans.ts';
+
+/** The same effects; each that takes time is a part of its call's trace. */
+export function tracedContainerEffects(effects: ContainerEffects): ContainerEffects {
+  return {
+    ...effects,
+    admit: (...given) => traced('decide', () => effects.admit(...given)),
+    prepare: (...given) => traced('prepare', () => effects.prepare(...given)),
+    create: (...given) => traced('runtime create', () => effects.create(...given)),
+    raiseNetwork: (...given) => traced('raise network', () => effects.raiseNetwork(...given)),
+    start: (...given) => traced('runtime start', () => effects.start(...given)),
+    exec: (...given) => traced('runtime exec', () => effects.exec(...given)),
+  };
+}
+
+export function tracedConfinement(confinement: Confinement): Confinement {
+  return { ...confinement, confine: (...given) => traced('confine', () => confinement.confine(...given)) };
+}
+
+export function tracedRootfs<Store extends ImageStore>(images: Store): Store {
+  return { ...images, mountRootfs: (...given) => traced('rootfs', () => images.mountRootfs(...given)) };
+}
+
+export function tracedSandboxEffects(effects: SandboxEffects): SandboxEffects {
+  const { namespaces, network, files } = effects;
+  return {
+    ...effects,
+    namespaces: { ...namespaces, claim: (...given) => traced('namespaces', () => namespaces.claim(...given)) },
+    network: {
+      ...network,
+      attach: (...given) => traced('network attach', () => network.attach(...given)),
+      detach: (...given) => traced('network detach', () => network.detach(...given)),
+    },
+    files: { ...files, make: (...given) => traced('files', () => files.make(...given)) },
+  };
+}

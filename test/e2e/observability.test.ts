@@ -1,0 +1,306 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { createServer } from 'node:http';
+import type { Server } from 'node:http';
+import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { json } from 'node:stream/consumers';
+import { setTimeout as pause } from 'node:timers/promises';
+import { Client, credentials, Metadata } from '@grpc/grpc-js';
+import { exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import { failureOf, openStage } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+/** A span as OTLP/HTTP tells it in JSON (opentelemetry-proto, trace.proto). */
+interface Span {
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly parentSpanId?: string;
+  readonly name: string;
+  readonly status?: { readonly code?: number; readonly message?: string };
+  readonly attributes: readonly { readonly key: string; readonly value: Readonly<Record<string, unknown>> }[];
+}
+
+/** What an OpenTelemetry collector takes. */
+async function startCollector() {
+  const spans: Span[] = [];
+  const services = new Set<unknown>();
+  const server: Server = createServer((request, response) => {
+    void json(request).then((body) => {
+      const { resourceSpans } = body as {
+        resourceSpans: { resource: { attributes: Span['attributes'] }; scopeSpans: { spans: Span[] }[] }[];
+      };
+      for (const { resource, scopeSpans } of resourceSpans) {
+        services.add(resource.attributes.find(({ key }) => key === 'service.name')?.value['stringValue']);
+        spans.push(...scopeSpans.flatMap((scope) => scope.spans));
+      }
+      response.writeHead(request.url === '/v1/traces' ? 200 : 404, { 'content-type': 'application/json' }).end('{}');
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return { spans, services, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, close: () => server.close() };
+}
+
+interface AuditLine {
+  readonly request: string;
+  readonly method: string;
+  readonly phase: string;
+  readonly status?: string;
+  readonly code?: string;
+  readonly verdictId?: string;
+  readonly subject: Readonly<Record<string, unknown>>;
+  readonly peer: { readonly pid: number; readonly uid: number };
+}
+
+async function until(what: string, holds: () => boolean): Promise<void> {
+  for (let waited = 0; waited < 10_000; waited += 50) {
+    if (holds()) return;
+    await pause(50);
+  }
+  assert.fail(`not within 10 s: ${what}`);
+}
+
+describe('what the daemon tells of itself', () => {
+  let stage: Stage;
+  let image = '';
+  let folder = '';
+  let collector: Awaited<ReturnType<typeof startCollector>>;
+  const address = '127.0.0.1:19464';
+  const auditFile = (): string => join(folder, 'audit', 'audit.log');
+  const audited = (): AuditLine[] =>
+    readFileSync(auditFile(), 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as AuditLine);
+  const configure = (more = ''): void =>
+    writeFileSync(
+      join(folder, 'config.yaml'),
+      `metrics: { address: "${address}" }
+tracing: { endpoint: "${collector.url}" }
+audit: { path: audit/audit.log${more} }
+`,
+    );
+
+  before(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'pc-observe-'));
+    collector = await startCollector();
+    configure();
+    stage = await openStage({ flags: ['--config', join(folder, 'config.yaml')] });
+    image = await stage.pull((await stage.publish('app/a:1')).reference);
+  });
+  after(async () => {
+    await stage.close();
+    collector.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  /** The samples of /metrics by name and labels. */
+  const samples = async (): Promise<Map<string, number>> => {
+    const response = await fetch(`http://${address}/metrics`);
+    assert.equal(response.status, 200);
+    assert.match(response.headers.get('content-type') ?? '', /^text\/plain; version=0\.0\.4/);
+    const lines = (await response.text()).split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+    return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]));
+  };
+
+  it('/metrics counts calls, pods, containers, pulls and verdicts, and names neither image nor id', async () => {
+    const pod = await runPod(stage, 'counted');
+    const id = await runContainer(stage, pod, { image, command: ['sh', '-c', 'exit 3'] });
+    await exitOf(stage, id);
+    const { reference } = await stage.publish('app/unsigned:1', {}, { sign: false });
+    await failureOf(stage.pull(reference));
+    const told = await samples();
+    const expected: readonly (readonly [string, number])[] = [
+      ['portcullis_pods{state="ready"}', 1],
+      ['portcullis_containers{state="exited"}', 1],
+      ['portcullis_containers{state="running"}', 0],
+      ['portcullis_container_starts_total{outcome="ok"}', 1],
+      ['portcullis_container_exits_total{reason="Error"}', 1],
+      ['portcullis_container_ooms_total', 0],
+      ['portcullis_images{verified="true"}', 1],
+      ['portcullis_image_pulls_total{outcome="admitted"}', 1],
+      ['portcullis_image_pulls_total{outcome="denied"}', 1],
+      ['portcullis_verdicts_total{outcome="admit",act="pull"}', 1],
+      ['portcullis_verdicts_total{outcome="deny",act="pull"}', 1],
+      ['portcullis_verdicts_total{outcome="admit",act="run"}', 1],
+      ['portcullis_rpc_duration_seconds_count{method="RunPodSandbox",code="OK"}', 1],
+      ['portcullis_rpcs_in_flight{method="RunPodSandbox"}', 0],
+      ['portcullis_network_ready', 1],
+      ['portcullis_policy_in_force', 1],
+      ['portcullis_policy_rules{verified="true"}', 1],
+      ['portcullis_namespace_pool_target', 4],
+      ['portcullis_audit_failures_total', 0],
+    ];
+    assert.deepEqual(
+      expected.map(([name]) => [name, told.get(name)]),
+      expected,
+    );
+    assert.ok((told.get('portcullis_image_fetched_bytes_total') ?? 0) > 100_000);
+    assert.ok((told.get('portcullis_process_resident_memory_bytes') ?? 0) > 10_000_000);
+    assert.ok([...told].every(([, value]) => Number.isFinite(value)));
+    const names = [...told.keys()].join('\n');
+    for (const secret of [pod.id, id, image, 'app/a', 'counted']) assert.ok(!names.includes(secret), secret);
+    assert.ok(told.size < 1000);
+    await removePod(stage, pod);
+    assert.equal((await samples()).get('portcullis_pods{state="ready"}'), 0);
+  });
+
+  it('/healthz asks the database and the Workers; a broken policy does not make the daemon unhealthy', async () => {
+    const health = async () => {
+      const response = await fetch(`http://${address}/healthz`);
+      return { status: response.status, body: (await response.json()) as { healthy: boolean; checks: Record<string, string> } };
+    };
+    assert.deepEqual(await health(), {
+      status: 200,
+      body: { healthy: true, checks: { database: 'ok', reactor: 'ok', namespaces: 'ok', mounts: 'ok' } },
+    });
+    stage.writePolicy('nonsense: [');
+    await stage.daemon.reload();
+    assert.equal((await health()).status, 200);
+    assert.equal((await samples()).get('portcullis_policy_reload_failed'), 1);
+    const { plainPolicy } = await import('../fixtures/stage.ts');
+    stage.writePolicy(plainPolicy);
+    await stage.daemon.reload();
+    assert.equal((await fetch(`http://${address}/other`)).status, 404);
+    assert.equal((await fetch(`http://${address}/metrics`, { method: 'POST' })).status, 405);
+  });
+
+  it('a request is one id in the log, its failure and the audit log', async () => {
+    const raw = new Client(`unix:${stage.folders.socket}`, credentials.createInsecure());
+    const metadata = new Metadata();
+    metadata.set('x-request-id', 'my-own.request:7');
+    const same = (bytes: Buffer): Buffer => bytes;
+    await new Promise((resolve) =>
+      raw.makeUnaryRequest('/runtime.v1.RuntimeService/StartContainer', same, same, Buffer.from('0a016e', 'hex'), metadata, resolve),
+    );
+    raw.close();
+    const failure = await failureOf(stage.daemon.cri.runtime.startContainer({ containerId: 'nothing' }));
+    const { requestId } = failure.failure.details as { requestId: string };
+    await until('both are in the audit log', () => audited().some(({ request }) => request === requestId));
+    const [line] = audited().filter(({ request }) => request === requestId);
+    assert.deepEqual(
+      [line?.method, line?.status, line?.code, line?.subject, line?.peer],
+      ['StartContainer', 'NOT_FOUND', 'RUNTIME_CONTAINER_NOT_FOUND', { containerId: 'nothing' }, { pid: process.pid, uid: 0, gid: 0 }],
+    );
+    for (const id of [requestId, 'my-own.request:7']) {
+      assert.match(stage.daemon.log(), new RegExp(`"request":"${id}"[^\\n]*"rpc":"StartContainer"`));
+      assert.ok(audited().some(({ request }) => request === id));
+    }
+  });
+
+  it('a pull’s own log line carries the request’s id', async () => {
+    const { reference } = await stage.publish('app/logged:1');
+    await stage.pull(reference);
+    const lines = stage.daemon
+      .log()
+      .split('\n')
+      .filter((line) => line.includes('app/logged:1') && line.includes('image pulled'));
+    assert.match(lines[0] ?? '', /"request":"[0-9a-f]{16}"/);
+  });
+
+  it('the audit log says who did what to what, without a secret; reads are not in it', async () => {
+    const secret = 'hunter2-hunter2';
+    const { reference } = await stage.publish('app/private:1');
+    const pod = await runPod(stage, 'audited', { annotations: { note: secret } });
+    await stage.daemon.cri.image.pullImage({
+      image: { image: reference, annotations: { a: secret } },
+      auth: { username: 'me', password: secret },
+      sandboxConfig: pod.config,
+    });
+    const id = await runContainer(stage, pod, { image, more: { envs: [{ key: 'TOKEN', value: Buffer.from(secret) }] } });
+    await stage.daemon.cri.runtime.execSync({ containerId: id, cmd: ['echo', secret], timeout: 5 });
+    await stage.daemon.cri.runtime.listContainers({});
+    await removePod(stage, pod);
+    await until('the removal is audited', () => audited().at(-1)?.method === 'RemovePodSandbox');
+    const text = readFileSync(auditFile(), 'utf8');
+    assert.ok(!text.includes(secret));
+    assert.ok(!text.includes('List'));
+    const mine = audited().slice(-6);
+    assert.deepEqual(
+      mine.map(({ method, status }) => [method, status]),
+      ['RunPodSandbox', 'PullImage', 'CreateContainer', 'StartContainer', 'ExecSync', 'RemovePodSandbox'].map((method) => [method, 'OK']),
+    );
+    assert.deepEqual(mine[1]?.subject['image'], reference);
+    assert.partialDeepStrictEqual(mine[2]?.subject, {
+      sandboxId: pod.id,
+      pod: 'audited',
+      namespace: 'shop',
+      container: 'main',
+      containerId: id,
+    });
+    assert.deepEqual(mine[4]?.subject, { containerId: id, program: 'echo', arguments: 1, timeout: 5 });
+  });
+
+  it('the audit log goes on in a new file after a rotation', async () => {
+    renameSync(auditFile(), `${auditFile()}.1`);
+    await stage.daemon.reload();
+    await stage.daemon.cri.runtime.stopPodSandbox({ podSandboxId: 'none' });
+    await until('there is a new file', () => readFileSync(auditFile(), { encoding: 'utf8', flag: 'a+' }) !== '');
+    assert.equal(audited()[0]?.method, 'StopPodSandbox');
+  });
+
+  it('a call is a span of its caller’s trace, with the parts of a pull and of a container below it', async () => {
+    const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
+    const parent = '00f067aa0ba902b7';
+    const { reference } = await stage.publish('app/traced:1', { config: { Labels: { traced: 'yes' } } });
+    const raw = new Client(`unix:${stage.folders.socket}`, credentials.createInsecure());
+    const metadata = new Metadata();
+    metadata.set('traceparent', `00-${traceId}-${parent}-01`);
+    const same = (bytes: Buffer): Buffer => bytes;
+    // PullImageRequest.image.image
+    const name = Buffer.from(reference);
+    const spec = Buffer.concat([Buffer.from([0x0a, name.length]), name]);
+    await new Promise<void>((resolve, reject) =>
+      raw.makeUnaryRequest(
+        '/runtime.v1.ImageService/PullImage',
+        same,
+        same,
+        Buffer.concat([Buffer.from([0x0a, spec.length]), spec]),
+        metadata,
+        (error) => (error === null ? resolve() : reject(error)),
+      ),
+    );
+    const ended = (method: string): Span | undefined =>
+      collector.spans.find((span) => span.traceId === traceId && span.name.endsWith(`/${method}`));
+    await until('the pull is told', () => ended('PullImage') !== undefined);
+    raw.close();
+    const pull = ended('PullImage');
+    assert.equal(pull?.name, 'runtime.v1.ImageService/PullImage');
+    assert.equal(pull.parentSpanId, parent);
+    const parts = collector.spans.filter((span) => span.parentSpanId === pull.spanId).map((span) => span.name);
+    assert.deepEqual(parts.toSorted(), ['fetch', 'resolve', 'unpack', 'verify']);
+    assert.deepEqual([...collector.services], ['portcullis']);
+    assert.match(stage.daemon.log(), new RegExp(`"trace":"${traceId}"`));
+  });
+
+  it('a caller without a trace begins none unless a share of calls is to be sampled', async () => {
+    const before = collector.spans.length;
+    await stage.daemon.cri.runtime.version({});
+    await pause(1500);
+    assert.equal(collector.spans.length, before);
+  });
+
+  it('audit.required: what can not be logged is not done, reads go on', async () => {
+    configure(', required: true');
+    rmSync(join(folder, 'audit'), { recursive: true });
+    // A file where the folder should be: nothing can be written below it, not even by root.
+    writeFileSync(join(folder, 'audit'), '');
+    await stage.restart();
+    const failure = await failureOf(runPod(stage, 'unlogged'));
+    assert.deepEqual([failure.code, failure.kind], ['RUNTIME_AUDIT_UNWRITABLE', 'unavailable']);
+    assert.deepEqual((await stage.daemon.cri.runtime.listPodSandbox({})).items, []);
+    assert.ok(((await samples()).get('portcullis_audit_failures_total') ?? 0) > 0);
+    assert.match(stage.daemon.log(), /"code":"RUNTIME_AUDIT_UNWRITABLE"/);
+    rmSync(join(folder, 'audit'));
+    const pod = await runPod(stage, 'logged');
+    await removePod(stage, pod);
+    await until('the removal is audited', () => audited().at(-1)?.phase === 'done');
+    assert.deepEqual(
+      audited().map(({ method, phase }) => `${method} ${phase}`),
+      ['RunPodSandbox asked', 'RunPodSandbox done', 'RemovePodSandbox asked', 'RemovePodSandbox done'],
+    );
+  });
+});
