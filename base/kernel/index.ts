@@ -17,6 +17,7 @@ export { pidfdInfo, pidfdOpen, pidfdSendSignal } from './pidfd.ts';
 export type { PidfdInfo } from './pidfd.ts';
 export { bindNetlink, connectUnix, peerCredentials, pollIn, recv, send, setSockOpt, shutdown, socket } from './socket.ts';
 export type { PeerCredentials } from './socket.ts';
+export { sendDatagram } from './datagram.ts';
 export { adopt, onProcessEnd } from './adopt.ts';
 export type { Adopted } from './adopt.ts';
 export { receiveDescriptor } from './passed-descriptors.ts';
