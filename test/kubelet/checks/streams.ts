@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict';
+import { shell, simplePod } from '../check.ts';
+import type { Check } from '../check.ts';
+import { logOf } from '../facts.ts';
+import { isReady, stateOf } from '../pods.ts';
+import { execQuery, exitCodeOf, openStreams } from '../streams.ts';
+
+const target = '/shop/streams-node/main';
+
+/** Through the kubelet's own server, :10250. */
+export const streamChecks: readonly Check[] = [
+  {
+    name: 'logs: whole, the last lines, with times, of the previous container',
+    pods: ({ images }) => [
+      simplePod('logs', images.app, shell('for i in 1 2 3; do echo line $i; done; sleep 1; test -e /marker || exit 1'), {
+        restartPolicy: 'OnFailure',
+      }),
+    ],
+    run: async (node) => {
+      await node.pods.until('logs', 'restarted', (one) => stateOf(one).restarts >= 1);
+      assert.match(await logOf(node, 'logs', 'main', '?previous=true'), /^line 1\nline 2\nline 3\n$/);
+      assert.equal(await logOf(node, 'logs', 'main', '?previous=true&tailLines=1'), 'line 3\n');
+      assert.match(await logOf(node, 'logs', 'main', '?previous=true&timestamps=true&tailLines=1'), /^\d{4}-\d\d-\d\dT\S+ line 3\n$/);
+    },
+  },
+  {
+    name: 'exec: output, error output and exit code; standard input to its end',
+    pods: ({ images }) =>
+      [simplePod('streams', images.app, shell('while read -r line; do echo "heard $line"; done; exec sleep 600'), {})].map((pod) => ({
+        ...pod,
+        spec: { containers: (pod.spec['containers'] as object[]).map((one) => ({ ...one, stdin: true })) },
+      })),
+    run: async ({ pods, kubelet }) => {
+      await pods.until('streams', 'ready', isReady);
+      const said = await openStreams(kubelet.server, `/exec${target}?${execQuery(['sh', '-c', 'echo out; echo err >&2; exit 3'])}`);
+      assert.deepEqual([said.stdout, said.stderr, exitCodeOf(said)], ['out\n', 'err\n', 3]);
+      const copied = await openStreams(kubelet.server, `/exec${target}?${execQuery(['cat'], 'input=1&output=1')}`, { stdin: 'through\n' });
+      assert.deepEqual([copied.stdout, exitCodeOf(copied)], ['through\n', 0]);
+      const terminal = await openStreams(kubelet.server, `/exec${target}?${execQuery(['tty'], 'input=1&output=1&tty=1')}`);
+      assert.match(terminal.stdout, /^\/dev\/pts\/\d+\r\n$/);
+    },
+  },
+  {
+    name: 'attach: what is typed reaches the first process, and its answer comes back',
+    run: async ({ pods, kubelet }) => {
+      await pods.until('streams', 'ready', isReady);
+      const heard = await openStreams(kubelet.server, `/attach${target}?input=1&output=1`, {
+        stdin: 'you\n',
+        until: (stdout) => stdout.includes('heard you\n'),
+      });
+      assert.match(heard.stdout, /heard you\n/);
+    },
+  },
+];

@@ -1,0 +1,163 @@
+/**
+ * `npm run test:kubelet [-- --focus REGEX] [--keep-logs DIR] [--without-qos]`:
+ * a real kubelet, standalone with static pods, on the daemon's socket, in namespaces of its own (README.md).
+ */
+import '../fixtures/private-namespaces.ts';
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { layerOf } from '../fixtures/image.ts';
+import { openStage, policyOf, registryName } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+import { findTool } from '../fixtures/tools.ts';
+import type { Check, Features, Images, Node } from './check.ts';
+import { aloneChecks } from './checks/alone.ts';
+import { lifeChecks } from './checks/life.ts';
+import { networkChecks } from './checks/network.ts';
+import { probeChecks } from './checks/probes.ts';
+import { securityChecks } from './checks/security.ts';
+import { statsChecks } from './checks/stats.ts';
+import { streamChecks } from './checks/streams.ts';
+import { volumeChecks } from './checks/volumes.ts';
+import { findings } from './findings.ts';
+import { makeCgroupRoot } from './cgroup-root.ts';
+import { prepareNode, startKubelet } from './node.ts';
+import { staticPods } from './pods.ts';
+import { added, remainsOfPods, standing, untilNothingRemains } from './remains.ts';
+
+const { values } = parseArgs({
+  options: { focus: { type: 'string' }, 'keep-logs': { type: 'string' }, 'without-qos': { type: 'boolean', default: false } },
+});
+const repository = join(import.meta.dirname, '../..');
+/** The garbage collector of the kubelet looks once a minute. */
+const removalPatienceMs = 150_000;
+
+if (findTool('kubelet').skip !== false) {
+  console.log('building the kubelet (ten minutes on two cores)');
+  const build = spawnSync('bash', [join(repository, 'test/peers/get'), 'kubelet'], { stdio: 'inherit' });
+  if (build.status !== 0) process.exit(4);
+}
+
+const policy = policyOf(
+  `  - images: ["${registryName}/app/**"]\n    require: { cosign: { key: k.pub } }\n    entitlements: { ceiling: privileged }\n` +
+    `  - images: ["${registryName}/narrow/**"]\n    require: { cosign: { key: k.pub } }\n`,
+);
+const all: readonly Check[] = [
+  ...lifeChecks,
+  ...probeChecks,
+  ...volumeChecks,
+  ...networkChecks,
+  ...securityChecks,
+  ...streamChecks,
+  ...statsChecks,
+  ...aloneChecks,
+];
+
+const atFirst = standing();
+const stage = await openStage({ policy, prepare: (registry) => Promise.resolve({ 'registry.k8s.io': registry.url }) });
+// The example as it is shipped, beside the stage's own policy.
+copyFileSync(join(repository, 'packaging/policies/kubernetes.yaml'), join(stage.folders.policy, 'kubernetes.yaml'));
+copyFileSync(join(stage.folders.policy, 'k.pub'), join(stage.folders.policy, 'kubernetes.pub'));
+await stage.daemon.reload();
+const { folder } = stage.folders;
+const prepared = prepareNode(folder);
+const images = await publishImages(stage);
+const features = await featuresOf(stage);
+const manifests = join(folder, 'manifests');
+const podLogs = join(folder, 'pod-logs');
+const cgroupRoot = values['without-qos'] ? undefined : makeCgroupRoot(`portcullis-kubelet-${process.pid}`);
+const before = standing();
+const kubelet = await startKubelet({
+  ...(cgroupRoot !== undefined && { cgroupRoot: cgroupRoot.path }),
+  binary: findTool('kubelet').path,
+  folder,
+  socket: stage.folders.socket,
+  manifests,
+  podLogs,
+});
+const pods = staticPods(manifests, folder, kubelet.server);
+const node: Node = { stage, kubelet, pods, images, folder, features, cgroups: { perQos: cgroupRoot !== undefined, driver: 'cgroupfs' } };
+
+const counts = { passed: 0, failed: 0, skipped: 0 };
+const focus = values.focus === undefined ? undefined : new RegExp(values.focus);
+const selected = all.filter((check) => focus?.test(check.name) ?? true);
+// What checks that look at one another's pods need comes with all of them.
+for (const check of all.filter((one) => focus === undefined || selected.includes(one) || one.alone !== true))
+  for (const manifest of check.pods?.(node) ?? []) if (check.skip?.(node) === undefined) pods.apply(manifest);
+await Promise.all(selected.filter((check) => check.alone !== true).map(run));
+for (const check of selected.filter((one) => one.alone === true)) await run(check);
+
+for (const name of pods.names()) pods.remove(name);
+await report('every manifest gone, every pod goes', () => pods.untilGone());
+const left = [...(await untilNothingRemains(() => remainsOfPods(stage, podLogs, before), removalPatienceMs))];
+const complaints = findings(kubelet.log());
+for (const one of complaints) console.log(`the kubelet complains: ${one}`);
+const lived = kubelet.isAlive() && stage.daemon.isAlive();
+await kubelet.stop();
+cgroupRoot?.remove();
+keepLogs();
+prepared.close();
+let closed = true;
+try {
+  await stage.close();
+} catch (cause) {
+  closed = false;
+  console.log(`the daemon does not end well: ${String(cause)}`);
+}
+left.push(...added(atFirst, standing()));
+for (const one of left) console.log(`left behind: ${one}`);
+const { passed, failed, skipped } = counts;
+console.log(
+  `kubelet ${spawnSync(findTool('kubelet').path, ['--version'], { encoding: 'utf8' }).stdout.trim()}: ` +
+    `${passed} passed, ${failed} failed, ${skipped} skipped; ${left.length} left behind, ${complaints.length} complaints`,
+);
+process.exit(failed === 0 && left.length === 0 && complaints.length === 0 && lived && closed ? 0 : 1);
+
+async function run(check: Check): Promise<void> {
+  const why = check.skip?.(node);
+  if (why === undefined) return report(check.name, () => check.run(node));
+  counts.skipped += 1;
+  console.log(`skipped: ${check.name}: ${why}`);
+}
+
+async function report(name: string, act: () => Promise<void>): Promise<void> {
+  try {
+    await act();
+    counts.passed += 1;
+    console.log(`✔ ${name}`);
+  } catch (cause) {
+    counts.failed += 1;
+    console.log(`✖ ${name}\n    ${cause instanceof Error ? cause.message : String(cause)}`);
+  }
+}
+
+async function publishImages({ publish }: Stage): Promise<Images> {
+  const page = await layerOf([
+    { name: 'folder/', type: 'directory', mode: 0o755 },
+    { name: 'folder/page', body: 'a page of data\n' },
+  ]);
+  const agent = await publish('agents/node-agent:1');
+  return {
+    app: (await publish('app/a:1')).reference,
+    spare: (await publish('app/spare:1')).reference,
+    unsigned: (await publish('app/unsigned:1', {}, { sign: false })).reference,
+    data: (await publish('app/data:1', { base: false, layers: [page] })).reference,
+    narrow: (await publish('narrow/a:1')).reference,
+    agent: agent.reference.replace(registryName, 'registry.k8s.io'),
+  };
+}
+
+async function featuresOf({ daemon }: Stage): Promise<Features> {
+  const { runtimeHandlers } = await daemon.cri.runtime.status({});
+  const own = runtimeHandlers.find((one) => one.name === '')?.features;
+  return { userNamespaces: own?.userNamespaces ?? false };
+}
+
+function keepLogs(): void {
+  const kept = values['keep-logs'];
+  if (kept === undefined) return;
+  mkdirSync(kept, { recursive: true });
+  for (const name of ['kubelet.log', 'daemon.log']) copyFileSync(join(folder, name), join(kept, name));
+  writeFileSync(join(kept, 'findings.txt'), complaints.join('\n'));
+}

@@ -1,0 +1,43 @@
+import { request } from 'node:https';
+
+/** The kubelet's own server (:10250), without authentication. */
+export interface KubeletServer {
+  isReady(): Promise<boolean>;
+  /** GET of a path: the answer's text. Throws for any status but 200. */
+  text(path: string): Promise<string>;
+  /** GET of a path that answers in JSON. */
+  json(path: string): Promise<unknown>;
+  readonly host: string;
+  readonly port: number;
+}
+
+export function createKubeletServer(host: string, port: number): KubeletServer {
+  const text = (path: string): Promise<string> =>
+    new Promise((resolve, reject) => {
+      // Its certificate is its own.
+      const asked = request({ host, port, path, rejectUnauthorized: false, timeout: 20_000 }, (answer) => {
+        const chunks: Buffer[] = [];
+        answer.on('data', (chunk: Buffer) => chunks.push(chunk));
+        answer.on('error', reject);
+        answer.on('end', () => {
+          const body = Buffer.concat(chunks).toString();
+          if (answer.statusCode === 200) resolve(body);
+          else reject(new Error(`GET ${path}: ${answer.statusCode ?? 0} ${body}`));
+        });
+      });
+      asked.on('timeout', () => asked.destroy(new Error(`GET ${path}: no answer within 20 s`)));
+      asked.on('error', reject);
+      asked.end();
+    });
+  return {
+    host,
+    port,
+    text,
+    json: async (path) => JSON.parse(await text(path)) as unknown,
+    isReady: () =>
+      text('/pods').then(
+        () => true,
+        () => false,
+      ),
+  };
+}
