@@ -26,7 +26,7 @@ export function demandText(demand: Demand): string {
     case 'unmasked-proc':
       return 'an unmasked /proc';
     case 'unconfined-apparmor':
-      return 'no AppArmor profile';
+      return 'running without an AppArmor profile';
     case 'selinux':
       return `the SELinux ${demand.part} ${demand.value}`;
     case 'sysctl':

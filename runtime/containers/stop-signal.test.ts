@@ -15,12 +15,15 @@ for (const [name, number] of [
   test(`signal ${name} is ${number}`, () => assert.equal(signalNumber(name), number));
 }
 
-for (const name of ['', '0', '65', 'SIGNOPE', '9;rm']) {
+for (const name of ['', '0', '65', 'SIGNOPE', '9;rm', 'SIGRTMIN+31', 'SIGRTMIN-1', 'SIGRTMAX+1', 'RTMAX-31']) {
   test(`signal ${JSON.stringify(name)} is refused`, () => assert.throws(() => signalNumber(name), { code: 'RUNTIME_BAD_SIGNAL' }));
 }
 
 test('every signal of the contract has a number', () => {
   for (const value of Object.values(Signal)) assert.ok(signalNumber(stopSignalOf(value, '')) > 0);
+  assert.equal(signalNumber(stopSignalOf(Signal.SIGNAL_SIGRTMAXMINUS14, '')), 50);
+  assert.equal(signalNumber(stopSignalOf(Signal.SIGNAL_SIGRTMINPLUS15, '')), 49);
+  assert.throws(() => stopSignalOf(99 as Signal, ''), { code: 'RUNTIME_BAD_SIGNAL' });
 });
 
 test('the pod’s stop signal wins over the image’s, and SIGTERM stands for none', () => {

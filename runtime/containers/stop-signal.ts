@@ -2,7 +2,9 @@ import { constants } from 'node:os';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { Signal } from '../cri/contract/contract.types.ts';
 
+/** Below it are the two that the C library keeps for itself: signal(7). */
 const realTimeMin = 34;
+const realTimeMax = 64;
 
 /**
  * The number of a signal by its name (`SIGTERM`, `TERM`, `15`, `SIGRTMIN+3`, `SIGRTMAX-1`).
@@ -11,14 +13,18 @@ const realTimeMin = 34;
 export function signalNumber(name: string): number {
   const plain = name.trim().toUpperCase().replace(/^SIG/, '');
   if (/^\d{1,2}$/.test(plain) && Number(plain) >= 1 && Number(plain) <= 64) return Number(plain);
-  const realTime = /^RTM(IN|AX)(?:([+-])(\d{1,2})|(?:PLUS|MINUS)(\d{1,2}))?$/.exec(plain);
+  const realTime = /^RTM(?:(IN)(?:(?:\+|PLUS)(\d{1,2}))?|AX(?:(?:-|MINUS)(\d{1,2}))?)$/.exec(plain);
   if (realTime !== null) {
-    const offset = Number(realTime[3] ?? realTime[4] ?? 0);
-    return realTime[1] === 'IN' ? realTimeMin + offset : 64 - offset;
+    const number = realTime[1] === undefined ? realTimeMax - Number(realTime[3] ?? 0) : realTimeMin + Number(realTime[2] ?? 0);
+    if (number >= realTimeMin && number <= realTimeMax) return number;
   }
   const known = (constants.signals as Readonly<Record<string, number | undefined>>)[`SIG${plain}`] ?? (plain === 'CLD' ? 17 : undefined);
   if (known !== undefined) return known;
-  throw new PortcullisError({
+  throw badSignal(name);
+}
+
+function badSignal(name: string): PortcullisError {
+  return new PortcullisError({
     code: 'RUNTIME_BAD_SIGNAL',
     kind: 'invalid',
     attempted: 'find stop signal',
@@ -28,11 +34,15 @@ export function signalNumber(name: string): number {
   });
 }
 
-/** The signal that asks a container to stop: the pod's word, else the image's, else SIGTERM (cri-api ContainerConfig.stop_signal). */
+/**
+ * The signal that asks a container to stop: the pod's word, else the image's, else SIGTERM (cri-api ContainerConfig.stop_signal).
+ * @throws PortcullisError RUNTIME_BAD_SIGNAL for a number that the contract does not know
+ */
 export function stopSignalOf(asked: Signal, image: string): string {
   if (asked !== Signal.SIGNAL_RUNTIME_DEFAULT) {
     const name = Object.entries(Signal).find(([, value]) => value === asked)?.[0];
-    if (name !== undefined) return name.replace('SIGNAL_', '');
+    if (name === undefined) throw badSignal(String(asked));
+    return name.replace('SIGNAL_', '');
   }
   return image === '' ? 'SIGTERM' : image;
 }

@@ -1,15 +1,28 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, mkdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { LinuxContainerSecurityContext } from '../cri/contract/contract.types.ts';
+import type { LinuxContainerSecurityContext, SupplementalGroupsPolicy } from '../cri/contract/contract.types.ts';
 import { parseGroup, parsePasswd, resolveUser, userFrom } from './user.ts';
 
 const passwd = parsePasswd('root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/var/www:/bin/false\nbroken line\nbig:x:4294967296:0::/:\n');
 const groups = parseGroup('root:x:0:\nwww-data:x:33:\nextra:x:50000:www-data,root\n');
 const asked = (part: Partial<LinuxContainerSecurityContext>): LinuxContainerSecurityContext =>
   ({ runAsUsername: '', supplementalGroups: [], supplementalGroupsPolicy: 0, ...part }) as LinuxContainerSecurityContext;
+
+test('user: a number is an id, whatever the image calls its users and groups', () => {
+  const liars = { passwd: parsePasswd('1000:x:0:0::/root:/bin/sh\n'), groups: parseGroup('2000:x:0:\n') };
+  const context = asked({ runAsUser: { value: 1000 }, runAsGroup: { value: 2000 } });
+  for (const [imageUser, given] of [
+    ['', context],
+    ['1000:2000', undefined],
+  ] as const) {
+    const { uid, gid } = userFrom({ ...liars, imageUser, asked: given });
+    assert.deepEqual([uid, gid], [1000, 2000]);
+  }
+});
 
 const cases: readonly [string, string, Partial<LinuxContainerSecurityContext>, number, number, readonly number[]][] = [
   ['nothing said is root, with its groups', '', {}, 0, 0, [0, 50000]],
@@ -35,11 +48,24 @@ for (const [name, imageUser, context] of [
   ['a group without a user', '', { runAsGroup: { value: 1 } }],
   ['a name with a line feed (CVE-2022-4318)', '', { runAsUsername: 'root\nx:0:0' }],
   ['a negative id', '', { runAsUser: { value: -1 } }],
+  ['an unknown policy of supplemental groups', '', { supplementalGroupsPolicy: 7 as SupplementalGroupsPolicy }],
+  ['a USER of three parts', 'a:b:c', {}],
 ] as const) {
   test(`user: ${name} is refused`, () => {
     assert.throws(() => userFrom({ passwd, groups, imageUser, asked: asked(context) }), { code: 'RUNTIME_BAD_USER' });
   });
 }
+
+test('user: what is no plain file is neither waited for nor opened', () => {
+  const root = mkdtempSync(join(tmpdir(), 'user-'));
+  try {
+    mkdirSync(join(root, 'etc/group'), { recursive: true });
+    execFileSync('mkfifo', [join(root, 'etc/passwd')]);
+    assert.equal(resolveUser(root, '12:13', undefined).gid, 13);
+  } finally {
+    rmSync(root, { recursive: true });
+  }
+});
 
 test('user: the files are the image’s own, never the host’s, and bounded', () => {
   const root = mkdtempSync(join(tmpdir(), 'user-'));

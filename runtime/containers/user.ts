@@ -1,6 +1,7 @@
-import { readSync, closeSync } from 'node:fs';
+import { closeSync, fstatSync, readSync } from 'node:fs';
 import { PortcullisError } from '../../base/errors/index.ts';
-import { O_RDONLY, openInRoot } from '../../base/kernel/index.ts';
+import { O_PATH, O_RDONLY, openFile, openInRoot } from '../../base/kernel/index.ts';
+import { SupplementalGroupsPolicy } from '../cri/contract/contract.types.ts';
 import type { LinuxContainerSecurityContext } from '../cri/contract/contract.types.ts';
 
 export interface ContainerUser {
@@ -52,15 +53,21 @@ export function userFrom(input: {
   if (runAsGroup !== undefined && runAsUser === undefined && runAsUsername === '') {
     throw badUser('run_as_group', 'a group was given without a user', 'give run_as_user or run_as_username with it');
   }
-  const [imageName = '', imageGroup = ''] = input.imageUser.split(':');
+  const [imageName = '', imageGroup = '', ...more] = input.imageUser.split(':');
+  if (more.length > 0)
+    throw badUser(input.imageUser, 'the image’s USER has more than a user and a group', 'build the image with USER user:group');
+  const policy = asked?.supplementalGroupsPolicy ?? SupplementalGroupsPolicy.Merge;
+  if (!Object.values<number>(SupplementalGroupsPolicy).includes(policy))
+    throw badUser(String(policy), 'the policy of supplemental groups is unknown', 'use Merge or Strict');
   const userText = runAsUser !== undefined ? String(runAsUser) : runAsUsername !== '' ? runAsUsername : imageName || '0';
   // The image's group belongs to the image's user only.
   const groupText = runAsGroup !== undefined ? String(runAsGroup) : runAsUser === undefined && runAsUsername === '' ? imageGroup : '';
   const entry = userEntry(userText, passwd);
   const gid = groupText === '' ? entry.gid : groupId(groupText, groups);
-  const asksStrict = asked?.supplementalGroupsPolicy === 1;
   const fromImage =
-    asksStrict || entry.name === '' ? [] : groups.filter((group) => group.members.includes(entry.name)).map((group) => group.gid);
+    policy === SupplementalGroupsPolicy.Strict || entry.name === ''
+      ? []
+      : groups.filter((group) => group.members.includes(entry.name)).map((group) => group.gid);
   const given = (asked?.supplementalGroups ?? []).map((value) => checkedId(String(value), 'supplemental group'));
   // As other runtimes do: the primary group is among the supplemental ones.
   const additionalGids = [...new Set([gid, ...fromImage, ...given])];
@@ -70,18 +77,26 @@ export function userFrom(input: {
 function userEntry(text: string, passwd: readonly PasswdEntry[]): PasswdEntry {
   if (/[\u0000-\u001f\u007f]/.test(text))
     throw badUser(JSON.stringify(text), 'the name holds control characters', 'give a plain user name');
+  // A number is an id, whatever the image calls its users: else a user named 1000 could be root.
+  if (isNumber(text)) {
+    const uid = checkedId(text, 'user');
+    return passwd.find((entry) => entry.uid === uid) ?? { name: '', uid, gid: 0, home: '/' };
+  }
   const named = passwd.find((entry) => entry.name === text);
-  if (named !== undefined) return named;
-  if (!/^\d+$/.test(text)) throw badUser(text, 'the image has no such user', 'name a user of the image, or give a number');
-  const uid = checkedId(text, 'user');
-  return passwd.find((entry) => entry.uid === uid) ?? { name: '', uid, gid: 0, home: '/' };
+  if (named === undefined) throw badUser(text, 'the image has no such user', 'name a user of the image, or give a number');
+  return named;
 }
 
 function groupId(text: string, groups: readonly GroupEntry[]): number {
+  if (isNumber(text)) return checkedId(text, 'group');
   const named = groups.find((group) => group.name === text);
-  if (named !== undefined) return named.gid;
-  if (!/^\d+$/.test(text)) throw badUser(text, 'the image has no such group', 'name a group of the image, or give a number');
-  return checkedId(text, 'group');
+  if (named === undefined) throw badUser(text, 'the image has no such group', 'name a group of the image, or give a number');
+  return named.gid;
+}
+
+/** Also a negative one, so that it is refused as an id and not looked for as a name. */
+function isNumber(text: string): boolean {
+  return /^-?\d+$/.test(text);
 }
 
 /** Ids beyond 31 bits wrap round to root in some kernels' and runtimes' arithmetic (CVE-2024-40635). */
@@ -112,11 +127,19 @@ function isId(text: string | undefined): boolean {
 
 /** A file of the image, never outside its root; empty when there is none. */
 function readInRoot(rootfs: string, path: string): string {
-  let fd: number;
+  let place: number;
   try {
-    fd = openInRoot(rootfs, path, { flags: O_RDONLY });
+    // Looked at before it is opened: opening a FIFO waits, and opening a device may do anything.
+    place = openInRoot(rootfs, path, { flags: O_PATH });
   } catch {
     return '';
+  }
+  let fd: number;
+  try {
+    if (!fstatSync(place).isFile()) return '';
+    fd = openFile(`/proc/self/fd/${place}`, O_RDONLY);
+  } finally {
+    closeSync(place);
   }
   try {
     const buffer = Buffer.alloc(databaseLimit + 1);

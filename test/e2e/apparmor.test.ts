@@ -1,0 +1,168 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { detectKernel } from '../../entitlements/index.ts';
+import { createContainer, execute, namespaceOptions, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import type { Pod, SecurityContext } from '../fixtures/pod.ts';
+import { failureOf, openStage, policyOf, registryName } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+const policy = policyOf(
+  ['baseline', 'privileged']
+    .map(
+      (ceiling) =>
+        `  - images: ["${registryName}/${ceiling}/**"]\n    require: { cosign: { key: k.pub } }\n    entitlements: { ceiling: ${ceiling} }\n`,
+    )
+    .join(''),
+);
+const [RuntimeDefault, Unconfined, Localhost] = [0, 1, 2] as const;
+const localhost = (name: string): SecurityContext => ({ apparmor: { profileType: Localhost, localhostRef: name } });
+const hasAppArmor = detectKernel().apparmor;
+
+/** Run by test/vm/apparmor where this kernel has none. */
+describe('AppArmor', { skip: !hasAppArmor && 'this kernel has no AppArmor' }, () => {
+  let stage: Stage;
+  let pod: Pod;
+  const image: Record<string, string> = {};
+  const own = 'portcullis-e2e-no-writes';
+  before(async () => {
+    stage = await openStage({ policy });
+    for (const ceiling of ['baseline', 'privileged']) image[ceiling] = await stage.pull((await stage.publish(`${ceiling}/a:1`)).reference);
+    pod = await runPod(stage, 'guarded', { linux: { securityContext: { privileged: true } } });
+    parse('--replace');
+  });
+  after(async () => {
+    parse('--remove');
+    await stage.close();
+  });
+
+  /** Loads a profile of the node's own, or takes it out. */
+  function parse(how: '--replace' | '--remove'): void {
+    const file = join(tmpdir(), own);
+    writeFileSync(
+      file,
+      `abi <abi/3.0>,\nprofile ${own} flags=(attach_disconnected) { file, capability, network, signal, ptrace, mount, umount, deny /tmp/** w, }\n`,
+    );
+    const said = spawnSync('apparmor_parser', [how, '--skip-cache', file], { encoding: 'utf8' });
+    rmSync(file);
+    assert.equal(said.status, 0, said.stderr);
+  }
+  let serial = 0;
+  const run = (ceiling: 'baseline' | 'privileged', security: SecurityContext = {}, handler: Pod = pod): Promise<string> =>
+    runContainer(stage, handler, { name: `c${(serial += 1)}`, image: image[ceiling] ?? '', command: ['sleep', '600'], security });
+  const labels = async (id: string): Promise<string[]> => {
+    const { stdout } = await execute(stage, id, 'sh', '-c', 'cat /proc/1/attr/current; cat /proc/self/attr/current');
+    return stdout.trim().split('\n');
+  };
+  const refusal = (ceiling: 'baseline' | 'privileged', security: SecurityContext) =>
+    failureOf(createContainer(stage, pod, { name: `c${(serial += 1)}`, image: image[ceiling] ?? '', security }));
+
+  for (const handler of ['crun', 'runc'])
+    it(`a container that says nothing carries the default profile, and so does what is executed in it (${handler})`, async () => {
+      const other = await runPod(stage, `plain-${handler}`, {}, handler);
+      assert.deepEqual(await labels(await run('baseline', {}, other)), Array(2).fill('portcullis-default (enforce)'));
+      await removePod(stage, other);
+    });
+
+  it('RuntimeDefault is the same, by the new field and by the old one', async () => {
+    for (const security of [{ apparmor: { profileType: RuntimeDefault } }, { apparmorProfile: 'runtime/default' }])
+      assert.deepEqual(await labels(await run('baseline', security)), Array(2).fill('portcullis-default (enforce)'));
+  });
+
+  it('the default profile forbids what the rest would let through', async () => {
+    const id = await run('privileged', { capabilities: { addCapabilities: ['NET_ADMIN'] } });
+    const { exitCode, stderr } = await execute(stage, id, 'sh', '-c', 'ls /sys/kernel/security/apparmor');
+    assert.notEqual(exitCode, 0);
+    assert.match(stderr, /denied/);
+  });
+
+  it('with SYS_ADMIN mounts are let through, as the filter does', async () => {
+    const id = await run('privileged', { capabilities: { addCapabilities: ['SYS_ADMIN'] } });
+    assert.deepEqual(await labels(id), Array(2).fill('portcullis-default.mount (enforce)'));
+    assert.equal((await execute(stage, id, 'mount', '-t', 'tmpfs', 'tmpfs', '/tmp')).exitCode, 0);
+  });
+
+  it('a profile of the node holds alone where the ceiling leaves AppArmor free, and with ours where it does not', async () => {
+    const free = await run('privileged', localhost(own));
+    assert.deepEqual(await labels(free), Array(2).fill(`${own} (enforce)`));
+    const bound = await run('baseline', { apparmorProfile: `localhost/${own}` });
+    for (const label of await labels(bound)) {
+      assert.match(label, /portcullis-default/);
+      assert.match(label, new RegExp(own));
+    }
+    for (const id of [free, bound]) assert.notEqual((await execute(stage, id, 'sh', '-c', 'echo > /tmp/x')).exitCode, 0);
+    assert.notEqual((await execute(stage, bound, 'ls', '/sys/kernel/security/apparmor')).exitCode, 0);
+  });
+
+  it('one that is not loaded is refused by its name, before anything is made', async () => {
+    const { code, message } = await refusal('privileged', localhost('nobody-loaded-this'));
+    assert.equal(code, 'RUNTIME_BAD_APPARMOR');
+    assert.match(message, /nobody-loaded-this/);
+  });
+
+  it('Unconfined is a matter of the ceiling', async () => {
+    const { code, message } = await refusal('baseline', { apparmor: { profileType: Unconfined } });
+    assert.equal(code, 'ENTITLEMENTS_CEILING_EXCEEDED');
+    assert.match(message, /ceiling baseline lacks running without an AppArmor profile/);
+    for (const security of [{ apparmor: { profileType: Unconfined } }, { apparmorProfile: 'unconfined' }, { privileged: true }])
+      assert.deepEqual(await labels(await run('privileged', security)), Array(2).fill('unconfined'));
+  });
+
+  it('what an administrator unloads is loaded again', async () => {
+    const file = join(tmpdir(), 'portcullis-e2e-unload');
+    writeFileSync(file, 'profile portcullis-default {}\n');
+    assert.equal(spawnSync('apparmor_parser', ['--remove', file]).status, 0);
+    rmSync(file);
+    assert.deepEqual(await labels(await run('baseline')), Array(2).fill('portcullis-default (enforce)'));
+  });
+
+  it('the process that holds a shared PID namespace carries it as well, and containers there can signal each other', async () => {
+    const shared = { namespaceOptions: { ...namespaceOptions, pid: 0 } } as const;
+    const together = await runPod(stage, 'together', { linux: { securityContext: shared } });
+    const [first, second] = [
+      await run('baseline', shared, together),
+      await run('privileged', { ...shared, capabilities: { addCapabilities: ['SYS_ADMIN'] } }, together),
+    ];
+    assert.deepEqual((await labels(first))[0], 'portcullis-default (enforce)');
+    const { stdout } = await execute(
+      stage,
+      second,
+      'sh',
+      '-c',
+      'for p in $(pidof sleep); do kill -0 $p || echo no; done; pidof sleep | wc -w',
+    );
+    assert.equal(stdout.trim(), '2');
+    await removePod(stage, together);
+  });
+});
+
+describe('without AppArmor', { skip: hasAppArmor && 'this kernel has it' }, () => {
+  it('a profile of the node is refused by name; the default one is not had, and that is said', async () => {
+    const stage = await openStage({ policy });
+    try {
+      const baseline = await stage.pull((await stage.publish('baseline/a:1')).reference);
+      const pod = await runPod(stage, 'bare');
+      for (const security of [localhost('some-profile'), { apparmorProfile: 'localhost/some-profile' }]) {
+        const failure = await failureOf(createContainer(stage, pod, { image: baseline, security }));
+        assert.equal(failure.code, 'RUNTIME_BAD_APPARMOR');
+        assert.match(failure.message, /some-profile.*no AppArmor/s);
+      }
+      const id = await runContainer(stage, pod, {
+        image: baseline,
+        command: ['sleep', '600'],
+        security: { apparmor: { profileType: RuntimeDefault } },
+      });
+      const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId: id, verbose: true });
+      assert.match((JSON.parse(info['info'] ?? '{}') as { degraded: string[] }).degraded.join(), /AppArmor/);
+      const spec = JSON.parse(readFileSync(`${stage.folders.state}/containers/${id}/config.json`, 'utf8')) as { process: object };
+      assert.ok(!('apparmorProfile' in spec.process));
+      await removePod(stage, pod);
+    } finally {
+      await stage.close();
+    }
+  });
+});
