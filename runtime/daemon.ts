@@ -1,5 +1,4 @@
 import { chmod, mkdir, readdir } from 'node:fs/promises';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { createRegistryClient } from '../base/distribution/index.ts';
 import { reasonOf } from '../base/errors/index.ts';
@@ -35,6 +34,7 @@ import { oomScoreFloor } from './oci/oom-score.ts';
 import { endLeftoverExecs } from './oci/exec-files.ts';
 import { closeExecScopes, openExecScopes } from './oci/exec-scope.ts';
 import { takesCgroup } from './oci/start-command.ts';
+import type { ExecTarget } from './oci/start-command.ts';
 import { openRuntimeHandler, refuseVulnerable } from './oci/runtime-handler.ts';
 import { openFeatureProbe } from './oci/probe/feature-probe.ts';
 import { probeIds } from './oci/probe/probe.ts';
@@ -61,9 +61,11 @@ import { createImageHandlers } from './services/image-handlers.ts';
 import { createResourceHandlers } from './services/resource-handlers.ts';
 import { createReport } from './services/report.ts';
 import { createRuntimeHandlers } from './services/runtime-handlers.ts';
+import { createStreamingHandlers } from './services/streaming-handlers.ts';
 import { createStatsHandlers, createStatsStreams } from './services/stats-handlers.ts';
 import { createStatsLists } from './services/stats-lists.ts';
 import { createStats } from './stats/stats.ts';
+import { openStreamingService } from './streaming/service.ts';
 import { createImageListStream, createRuntimeListStreams } from './services/stream-list-handlers.ts';
 import { newId } from './state/identity.ts';
 import { claimFolder } from './state/instance-lock.ts';
@@ -71,9 +73,6 @@ import { keyedLock } from './state/keyed-lock.ts';
 import { openRecords } from './state/records.ts';
 import { stateMigrations } from './state/schema.ts';
 import { runtimeVersion } from './version.ts';
-
-/** Below the state folder: where root file systems of pods with a user namespace are mounted. */
-const mappedRootsFolder = 'u';
 
 export interface Daemon {
   /** Ends the service; containers go on. What only the daemon needs (pool, idle bridge) is removed. */
@@ -93,9 +92,12 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     oci: join(config.state, 'oci'),
     attach: join(config.state, 'a'),
   };
+  // Where root file systems of pods with a user namespace are mounted.
+  const mappedRoots = join(config.state, 'u');
   for (const folder of [config.root, config.state, ...Object.values(folders)]) await mkdir(folder, { recursive: true, mode: 0o700 });
   // Other users have business below it only when the configuration lets them reach the socket there, or when they are a pod's root.
-  const others = config.peers.uids.length + config.peers.gids.length > 0 || existsSync(join(config.state, mappedRootsFolder));
+  await mkdir(mappedRoots, { recursive: true, mode: 0o711 });
+  const others = config.peers.uids.length + config.peers.gids.length > 0 || (await readdir(mappedRoots)).length > 0;
   await chmod(config.state, others ? 0o711 : 0o700);
   const release = await claimFolder(join(config.root, 'daemon.json'));
 
@@ -148,7 +150,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     registryOptions,
     policy: policy.current,
     platform: hostPlatform(),
-    mappedRoots: { folder: join(config.state, mappedRootsFolder), open: () => chmod(config.state, 0o711) },
+    mappedRoots: { folder: mappedRoots, open: () => chmod(config.state, 0o711) },
     log: log.child({ room: 'images' }),
     now: () => new Date(),
     onFetched: (bytes) => observability.runtime?.fetched(bytes),
@@ -176,6 +178,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     log,
   });
 
+  const conmon = await findProgram('conmon');
   const containers = createContainerService({
     records: containerRecords,
     requireSandbox: (id) => sandboxes.require(id),
@@ -185,7 +188,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     effects: createContainerEffects({
       startProgram,
       stateDir: config.state,
-      conmon: await findProgram('conmon'),
+      conmon,
       folders: { exits: join(config.root, 'exits'), attach: folders.attach },
       kernel,
       network,
@@ -209,6 +212,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       kubeletRoot: config.kubeletRoot,
       cdi: createCdiRegistry(config.cdi.specDirs),
       devicesOwnedByUser: config.devices.ownedByUser,
+      writableLayerSize: config.writableLayer.size,
     }),
   });
   const sandboxes = createSandboxService({
@@ -223,6 +227,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       network,
       pool,
       cgroups,
+      shm: config.shm,
       cgroupDriver: driver,
       handlers,
       infra: createInfraProcesses({
@@ -294,6 +299,12 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     containers,
     log,
   });
+  const streaming = await openStreamingService({
+    options: config.streaming,
+    scopes: execScopes,
+    socketFolder: folders.attach,
+    log: log.child({ room: 'streaming' }),
+  });
   await observability.listen();
   const server = await createCriServer({
     socketPath: config.socket,
@@ -320,6 +331,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
             kernel: features,
             namespacePool: pool.size,
             podCidrs: resourceCalls.told.podCidrs(),
+            writableLayer: { ...config.writableLayer, enforced: images.limitsWrites },
           }),
         }),
       }),
@@ -328,6 +340,22 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       ...createStatsHandlers({ stats, lists: statsLists, containers, sandboxes }),
       ...createStatsStreams(statsLists),
       ...createEventHandlers(events),
+      ...createStreamingHandlers({
+        streaming,
+        sandboxes,
+        containers,
+        execTarget: ({ id, init, runtimeHandler }) => ({
+          id,
+          handler: requireHandler(handlers, runtimeHandler),
+          conmon,
+          init: init?.pid ?? 0,
+          dir: bundleIn(config.state, id),
+        }),
+        attachPaths: ({ id }) => ({
+          socket: join(folders.attach, id.slice(0, 16), 'attach'),
+          windowSize: join(bundleIn(config.state, id), 'winsz'),
+        }),
+      }),
     },
     imageService: { ...createImageHandlers(images, stats.containerFilesystem), ...createImageListStream(images) },
   });
@@ -348,6 +376,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       process.off('SIGHUP', reload);
       events.close();
       await server.close();
+      await streaming.close();
       await observability.close();
       await probe.close();
       await stats.close();
@@ -394,6 +423,20 @@ async function openHandlers(
   const byDefault = handlers.get(config.defaultRuntime);
   if (byDefault !== undefined) handlers.set('', byDefault);
   return handlers;
+}
+
+/** A container's own handler, as plain data: it goes to a Worker. */
+function requireHandler(handlers: ReadonlyMap<string, RuntimeHandler>, name: string): ExecTarget['handler'] {
+  const handler = handlers.get(name);
+  if (handler !== undefined) return { name: handler.name, path: handler.path, kind: handler.kind, globalArgs: handler.globalArgs };
+  throw new PortcullisError({
+    code: 'RUNTIME_UNKNOWN_HANDLER',
+    kind: 'precondition',
+    attempted: 'use runtime handler',
+    on: name,
+    why: 'it is no longer configured',
+    fix: 'put it back under "runtimes" in the configuration',
+  });
 }
 
 /** It only routes, and everything waits for it: it must not queue behind forty starting containers. */

@@ -24,7 +24,7 @@ export interface Act {
 export function newCase(stage: Stage, name: string, ownCgroup: boolean, hostPort?: number): Case {
   return {
     reference: stage.reference,
-    pod: podConfig(stage, name, ownCgroup ? `${stage.cgroupParent}/${name}` : '', hostPort),
+    pod: podConfig(stage, name, ownCgroup ? `${stage.cgroupParent}/${name}` : '', hostPort, !ownCgroup && stage.mapped),
     podSandboxId: '',
     containerId: '',
   };

@@ -44,6 +44,9 @@ export async function learnIdle({ observer, daemon, stage }: Omit<Scene, 'idle'>
   const fresh = await steady(observer);
   const pools = fresh.filter((line) => line === 'file d POOL').length;
   if (pools !== poolSize) throw new Error(`the pool holds ${pools} sets, not ${poolSize}`);
+  // The very first start looks at what the runtime can do; where it can, half of the pods have user namespaces.
+  const { runtimeHandlers } = await daemon.cri.runtime.status({});
+  stage.mapped = runtimeHandlers.some(({ name, features }) => name === '' && features?.userNamespaces === true);
   const it = newCase(stage, 'first', true);
   await acts[0]?.request(daemon.cri, it);
   await acts[0]?.prove(daemon.cri, it);

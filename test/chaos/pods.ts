@@ -8,19 +8,26 @@ import type { Stage } from './stage.ts';
 /** CRI NamespaceOption: network and IPC of the pod, processes of the container. */
 const namespaceOptions = { network: 0, pid: 1, ipc: 0 } as const;
 
+const range = { hostId: 1_000_000, containerId: 0, length: 65_536 };
+
 /** What its TERM handler exits with: a code that nothing but the program itself can have given. */
 export const ownExitCode = 7;
 const untilTold = `trap 'exit ${ownExitCode}' TERM; i=0; while :; do echo tick $i; i=$((i+1)); sleep 0.05; done`;
 
 export type PodConfig = ReturnType<typeof podConfig>;
 
-/** A pod as a kubelet would ask for it. @param cgroupParent empty: where the daemon puts it */
-export function podConfig(stage: Stage, name: string, cgroupParent: string, hostPort?: number) {
+/**
+ * A pod as a kubelet would ask for it.
+ * @param cgroupParent empty: where the daemon puts it
+ * @param mapped in a user namespace of its own
+ */
+export function podConfig(stage: Stage, name: string, cgroupParent: string, hostPort: number | undefined, mapped: boolean) {
+  const usernsOptions = { mode: 0 as const, uids: [range], gids: [range] };
   return {
     metadata: { name, uid: randomUUID(), namespace: 'chaos', attempt: 0 },
     hostname: name,
     logDirectory: join(stage.logs, name),
-    linux: { cgroupParent, securityContext: { namespaceOptions } },
+    linux: { cgroupParent, securityContext: { namespaceOptions: { ...namespaceOptions, ...(mapped && { usernsOptions }) } } },
     portMappings: hostPort === undefined ? [] : [{ protocol: 0 as const, containerPort: 8080, hostPort, hostIp: '' }],
   };
 }

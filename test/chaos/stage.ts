@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createRegistryClient, parseReference } from '../../base/distribution/index.ts';
@@ -23,6 +23,8 @@ export interface Stage {
   /** `127.0.0.1:PORT/chaos/web:1`. */
   readonly reference: string;
   readonly registryPid: number;
+  /** Whether pods can have user namespaces: told by the daemon once it runs. */
+  mapped: boolean;
   close(): Promise<void>;
 }
 
@@ -32,6 +34,8 @@ export async function setStage(runtime: string): Promise<Stage> {
   if (namespaceOf('self', 'net') === namespaceOf('1', 'net')) throw new Error('the suite runs in namespaces of its own only');
   execFileSync('ip', ['link', 'set', 'lo', 'up']);
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-chaos-'));
+  // The root of a pod with a user namespace passes through.
+  chmodSync(folder, 0o711);
   const inside = (name: string): string => join(folder, name);
   const registry = await startRegistry();
   try {
@@ -67,6 +71,7 @@ export async function setStage(runtime: string): Promise<Stage> {
       cgroupParent: `/portcullis-chaos-${process.pid}`,
       reference,
       registryPid: registry.pid,
+      mapped: false,
       close: async () => {
         await registry.close();
         removeWithMounts(folder);
