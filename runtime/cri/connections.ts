@@ -10,11 +10,14 @@ export interface ConnectionBook {
   admit(socket: Socket): boolean;
   /** By what grpc-js calls the peer of a call; undefined when that connection is gone. */
   peerOf(name: string): PeerCredentials | undefined;
+  /** Resolves once none is open. */
+  allClosed(): Promise<void>;
   destroyAll(): void;
 }
 
 export function connectionBook(options: { readonly rule: PeerRule; readonly log: Logger }): ConnectionBook {
   const open = new Map<string, { readonly socket: Socket; readonly peer: PeerCredentials }>();
+  const waiting: (() => void)[] = [];
   let count = 0;
   return {
     admit: (socket) => {
@@ -31,11 +34,15 @@ export function connectionBook(options: { readonly rule: PeerRule; readonly log:
       // grpc-js tells a handler only the remote address of its connection, which a unix socket does not have: give it one.
       Object.defineProperty(socket, 'remoteAddress', { value: name });
       open.set(name, { socket, peer });
-      socket.once('close', () => open.delete(name));
+      socket.once('close', () => {
+        open.delete(name);
+        if (open.size === 0) for (const wake of waiting.splice(0)) wake();
+      });
       options.log.info({ connection: name, peer, command: commandOf(peer.pid) }, 'connection accepted');
       return true;
     },
     peerOf: (name) => open.get(name)?.peer,
+    allClosed: () => (open.size === 0 ? Promise.resolve() : new Promise((resolve) => waiting.push(resolve))),
     destroyAll: () => {
       for (const { socket } of open.values()) socket.destroy();
     },

@@ -85,7 +85,8 @@ export async function createCriServer(options: CriServerOptions): Promise<CriSer
     listener.close();
     injector.drain(graceMs);
     const ended = new AbortController();
-    const calls = Promise.allSettled(underWay).then(() => ended.abort());
+    // A call has ended before its answer has left: a drained connection closes once that is written.
+    const calls = Promise.allSettled(underWay).then(() => connections.allClosed().then(() => ended.abort()));
     await Promise.race([calls, sleep(graceMs, undefined, { signal: ended.signal }).catch(() => undefined)]);
     closing.abort();
     server.forceShutdown();

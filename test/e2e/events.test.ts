@@ -1,0 +1,245 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { connect } from 'node:http2';
+import { connect as connectSocket } from 'node:net';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { ContainerEventType } from '../../runtime/index.ts';
+import type { ContainerEvent } from '../../runtime/index.ts';
+import { exitOf, podConfig, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import { openStage } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+import { findTool } from '../fixtures/tools.ts';
+
+const crictl = findTool('crictl');
+const shortNames: Readonly<Record<number, string>> = {
+  [ContainerEventType.CONTAINER_CREATED_EVENT]: 'created',
+  [ContainerEventType.CONTAINER_STARTED_EVENT]: 'started',
+  [ContainerEventType.CONTAINER_STOPPED_EVENT]: 'stopped',
+  [ContainerEventType.CONTAINER_DELETED_EVENT]: 'deleted',
+};
+
+/** Every event from now on, read as fast as they come. */
+async function watch(stage: Stage) {
+  const events: ContainerEvent[] = [];
+  const abort = new AbortController();
+  const stream = stage.daemon.cri.runtime.getContainerEvents({}, { signal: abort.signal });
+  const reading = (async () => {
+    for await (const event of stream) events.push(event);
+  })();
+  const end = reading.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  await watchers(stage);
+  return {
+    events,
+    end,
+    /** "created pod", "stopped main", … of one pod, in order. */
+    of: (podId: string): string[] =>
+      events
+        .filter((event) => event.podSandboxStatus?.id === podId)
+        .map((event) => `${shortNames[event.containerEventType] ?? '?'} ${event.containerId === podId ? 'pod' : 'container'}`),
+    stop: async () => {
+      abort.abort();
+      await end;
+    },
+  };
+}
+
+/** Until the daemon has surely subscribed the stream that was asked for before: calls of one connection are served in order. */
+async function watchers(stage: Stage): Promise<void> {
+  await stage.daemon.cri.runtime.version({});
+  await pause(50);
+}
+
+/** A client whose HTTP/2 window fills up: a gRPC library would go on reading into its own memory. */
+async function neverReading(stage: Stage) {
+  const session = connect('http://localhost', { createConnection: () => connectSocket(stage.folders.socket) });
+  const stream = session.request({
+    ':method': 'POST',
+    ':path': '/runtime.v1.RuntimeService/GetContainerEvents',
+    'content-type': 'application/grpc',
+    te: 'trailers',
+  });
+  stream.end(Buffer.alloc(5)); // an empty message
+  for (const end of [session, stream]) end.on('error', () => undefined);
+  await once(stream, 'response');
+  return {
+    async readOn(): Promise<{ status: string; message: string }> {
+      const trailers = once(stream, 'trailers') as Promise<[Record<string, string | undefined>]>;
+      stream.resume();
+      const [{ 'grpc-status': status = '', 'grpc-message': message = '' }] = await trailers;
+      session.destroy();
+      return { status, message: decodeURIComponent(message) };
+    },
+  };
+}
+
+async function until(what: string, holds: () => boolean): Promise<void> {
+  for (let waited = 0; waited < 15_000; waited += 20) {
+    if (holds()) return;
+    await pause(20);
+  }
+  assert.fail(`not within 15 s: ${what}`);
+}
+
+describe('events', () => {
+  let stage: Stage;
+  let image = '';
+  before(async () => {
+    stage = await openStage();
+    image = await stage.pull((await stage.publish('app/a:1')).reference);
+  });
+  after(() => stage.close());
+
+  it('tell a pod’s life to every client, each with the whole pod as a kubelet needs it', async () => {
+    const [first, second] = [await watch(stage), await watch(stage)];
+    const pod = await runPod(stage, 'life');
+    const id = await runContainer(stage, pod, { image, command: ['sh', '-c', 'exit 3'] });
+    await exitOf(stage, id);
+    await removePod(stage, pod);
+    for (const watcher of [first, second]) {
+      await until('the pod is deleted', () => watcher.of(pod.id).at(-1) === 'deleted pod');
+      assert.deepEqual(watcher.of(pod.id), [
+        'created pod',
+        'started pod',
+        'created container',
+        'started container',
+        'stopped container',
+        'stopped pod',
+        'deleted container',
+        'deleted pod',
+      ]);
+      const stopped = watcher.events.find(({ containerId, containerEventType: type }) => containerId === id && type === 2);
+      assert.equal(stopped?.podSandboxStatus?.metadata?.uid, pod.config.metadata?.uid);
+      assert.match(stopped?.podSandboxStatus?.network?.ip ?? '', /^10\.211\.0\./);
+      assert.deepEqual(
+        stopped?.containersStatuses.map((status) => [status.id, status.exitCode, status.reason]),
+        [[id, 3, 'Error']],
+      );
+      assert.ok(watcher.events.every(({ podSandboxStatus: status }) => status?.metadata !== undefined));
+      await watcher.stop();
+    }
+  });
+
+  it('crictl events shows them', { skip: crictl.skip }, async () => {
+    const child = spawn(crictl.path, ['--runtime-endpoint', `unix://${stage.folders.socket}`, 'events'], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let output = '';
+    child.stdout.on('data', (bytes: Buffer) => (output += bytes.toString()));
+    await until('crictl is connected', () => stage.daemon.log().includes('"command":"crictl"'));
+    await pause(300);
+    const pod = await runPod(stage, 'shown');
+    await removePod(stage, pod);
+    await until('crictl shows the deletion', () => output.includes('CONTAINER_DELETED_EVENT'));
+    child.kill('SIGINT');
+    await once(child, 'exit');
+    for (const type of ['CREATED', 'STARTED', 'STOPPED', 'DELETED']) assert.match(output, new RegExp(`"CONTAINER_${type}_EVENT"`));
+    assert.match(output, new RegExp(`"containerId": ?"${pod.id}"`));
+  });
+
+  it('portcullis events shows them', async () => {
+    const launcher = join(import.meta.dirname, '../../packaging/bin/portcullis');
+    const args = ['events', '--socket', stage.folders.socket, '--filter', 'pod=told', '--output', 'json'];
+    const before = stage.daemon.log().match(/connection accepted/g)?.length ?? 0;
+    const child = spawn(launcher, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    let output = '';
+    child.stdout.on('data', (bytes: Buffer) => (output += bytes.toString()));
+    await until('it is connected', () => (stage.daemon.log().match(/connection accepted/g)?.length ?? 0) > before);
+    await pause(300);
+    const [pod, other] = [await runPod(stage, 'told'), await runPod(stage, 'untold')];
+    await removePod(stage, pod);
+    await removePod(stage, other);
+    await until('it shows the deletion', () => output.includes('"deleted"'));
+    child.kill('SIGINT');
+    await once(child, 'exit');
+    const lines = output
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { type: string; pod: string });
+    assert.deepEqual(
+      lines.map(({ type, pod: name }) => `${type} ${name}`),
+      ['created told', 'started told', 'stopped told', 'deleted told'],
+    );
+  });
+
+  it('an exit while the daemon was down is in the list, not in the events', async () => {
+    const pod = await runPod(stage, 'asleep');
+    const id = await runContainer(stage, pod, { image, command: ['sleep', '1'] });
+    await stage.restart({ meanwhile: () => pause(2000) });
+    const watcher = await watch(stage);
+    assert.equal((await exitOf(stage, id)).exitCode, 0);
+    await removePod(stage, pod);
+    await until('the pod is deleted', () => watcher.of(pod.id).at(-1) === 'deleted pod');
+    assert.deepEqual(watcher.of(pod.id), ['stopped pod', 'deleted container', 'deleted pod']);
+    await watcher.stop();
+  });
+
+  it('a client that does not read holds up nobody, costs no memory, and hears what it missed', async () => {
+    const fast = await watch(stage);
+    const slow = await neverReading(stage);
+    // A quarter megabyte each: the slow one's queue is full after some ten pods.
+    const annotations = { note: 'x'.repeat(250_000) };
+    const noise = async (pods: number): Promise<number> => {
+      const seen = fast.events.length;
+      for (let index = 0; index < pods; index += 1) await removePod(stage, await runPod(stage, `noise-${index}`, { annotations }));
+      await until('the fast client has seen all', () => fast.events.length === seen + pods * 4);
+      return stage.daemon.usage().residentMiB;
+    };
+    const warm = await noise(40);
+    const grown = (await noise(100)) - warm;
+    assert.ok(grown < 50, `the daemon grew by ${grown.toFixed(0)} MiB over 100 MB of events that one client did not read`);
+    const { status, message } = await slow.readOn();
+    assert.equal(status, '15', 'DATA_LOSS');
+    assert.match(message, /missed \d+ events.*\[RUNTIME_EVENTS_LOST\]/);
+    await fast.stop();
+  });
+
+  it('a daemon that stops ends the streams at once', async () => {
+    const watcher = await watch(stage);
+    const started = performance.now();
+    await stage.restart();
+    assert.match(String(await watcher.end), /RUNTIME_EVENTS_CLOSED/);
+    assert.ok(performance.now() - started < 15_000);
+  });
+
+  it('lists come as streams, too: the same items as the unary lists, and an empty one ends well', async () => {
+    const pods = await Promise.all(
+      Array.from({ length: 5 }, (_, index) => runPod(stage, `listed-${index}`, { labels: { set: 'listed' } })),
+    );
+    const [first] = pods;
+    assert.ok(first);
+    await runContainer(stage, first, { image });
+    const { runtime, image: images } = stage.daemon.cri;
+    const all = async <T, Item>(stream: AsyncIterable<T>, items: (part: T) => readonly Item[]): Promise<Item[]> => {
+      const found: Item[] = [];
+      for await (const part of stream) {
+        assert.ok(items(part).length > 0);
+        found.push(...items(part));
+      }
+      return found;
+    };
+    for (const filter of [{}, { labelSelector: { set: 'listed' } }, { labelSelector: { set: 'nothing' } }, { id: first.id.slice(0, 12) }]) {
+      assert.deepEqual(
+        await all(runtime.streamPodSandboxes({ filter }), (part) => part.podSandboxes),
+        (await runtime.listPodSandbox({ filter })).items,
+      );
+    }
+    for (const filter of [{}, { podSandboxId: first.id }, { podSandboxId: 'f'.repeat(64) }]) {
+      assert.deepEqual(
+        await all(runtime.streamContainers({ filter }), (part) => part.containers),
+        (await runtime.listContainers({ filter })).containers,
+      );
+    }
+    for (const filter of [{}, { image: { image: 'good.test/none:1' } }]) {
+      assert.deepEqual(await all(images.streamImages({ filter }), (part) => part.images), (await images.listImages({ filter })).images);
+    }
+    assert.equal((await runtime.listPodSandbox({ filter: { labelSelector: podConfig(stage, 'x').labels ?? {} } })).items.length, 5);
+    await Promise.all(pods.map((pod) => removePod(stage, pod)));
+  });
+});
