@@ -5,7 +5,10 @@ import { join } from 'node:path';
 import { bundle, declarations } from './build.ts';
 
 const root = join(import.meta.dirname, '..');
-const shipped = ['packaging/bin', 'packaging/prepare', 'packaging/debian-packages', 'docs', 'README.md', 'SECURITY.md', 'LICENSE'];
+const shipped = [
+  ...['packaging/bin', 'packaging/prepare', 'packaging/debian-packages', 'packaging/policies', 'packaging/systemd'],
+  ...['docs', 'README.md', 'SECURITY.md', 'LICENSE'],
+];
 
 /** The manifest of the published package: what is bundled is no dependency any more. */
 function publishedManifest(): string {
@@ -22,7 +25,7 @@ export async function layOut(folder: string, options: { readonly types: boolean 
   mkdirSync(folder, { recursive: true });
   await bundle(join(folder, 'dist'));
   if (options.types) declarations(join(folder, 'dist'));
-  for (const path of shipped) cpSync(join(root, path), join(folder, path), { recursive: true });
+  for (const path of shipped) cpSync(join(root, path), join(folder, path), { recursive: true, filter: (file) => !file.endsWith('.test.ts') });
   writeFileSync(join(folder, 'package.json'), publishedManifest());
 }
 
