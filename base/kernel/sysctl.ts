@@ -1,4 +1,4 @@
-import { kernelError } from './errno.ts';
+import { isErrno, kernelError } from './errno.ts';
 import { closeFd, openFile, writeFd } from './files.ts';
 import { O_WRONLY } from './constants.ts';
 import type { NamespaceType } from './namespaces.ts';
@@ -9,6 +9,8 @@ const ipcSysctls = new Set([
   'kernel.shmall',
   'kernel.shmmni',
   'kernel.shm_rmid_forced',
+  'kernel.shm_next_id',
+  'kernel.sem_next_id',
   'kernel.auto_msgmni',
 ]);
 
@@ -55,11 +57,19 @@ export function checkSysctls(sysctls: Readonly<Record<string, string>>, types: r
 /** Writes sysctls of the calling thread's namespaces; call {@link checkSysctls} before the window. */
 export function writeSysctls(sysctls: Readonly<Record<string, string>>): void {
   for (const [name, value] of Object.entries(sysctls)) {
-    const fd = openFile(sysctlPath(name), O_WRONLY);
     try {
-      writeFd(fd, Buffer.from(value));
-    } finally {
-      closeFd(fd);
+      const fd = openFile(sysctlPath(name), O_WRONLY);
+      try {
+        writeFd(fd, Buffer.from(value));
+      } finally {
+        closeFd(fd);
+      }
+    } catch (error) {
+      if (isErrno(error, 'ENOENT'))
+        throw kernelError('ENOENT', 'set sysctl', name, 'this kernel has none of that name in a namespace', 'leave it out');
+      if (isErrno(error, 'EINVAL', 'ERANGE'))
+        throw kernelError('EINVAL', 'set sysctl', name, 'the kernel does not take its value', 'correct the value');
+      throw error;
     }
   }
 }

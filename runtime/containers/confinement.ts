@@ -8,6 +8,7 @@ import type { ContainerConfig } from '../cri/contract/contract.types.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import { boundHostAccess } from './host-access.ts';
 import type { HostAccess } from './host-access.ts';
+import { dottedSysctl } from '../pods/validate.ts';
 import { checkContainerUserNamespace } from '../pods/user-namespace-options.ts';
 import type { SecurityLabels } from '../oci/spec.ts';
 import type { AppArmor } from './apparmor.ts';
@@ -95,7 +96,7 @@ export function createConfinement(parts: {
           hostNetwork: pod?.network === NamespaceMode.NODE,
           hostPid: pod?.pid === NamespaceMode.NODE,
           hostIpc: pod?.ipc === NamespaceMode.NODE,
-          sysctls: Object.keys(sandbox.config.linux?.sysctls ?? {}).map((name) => name.replaceAll('/', '.')),
+          sysctls: Object.keys(sandbox.config.linux?.sysctls ?? {}).map(dottedSysctl),
         },
         bounds,
       );

@@ -75,7 +75,13 @@ export async function openNamespacePool(input: {
       const set = ready.shift();
       fill();
       if (set === undefined) return pin(every, { hostname, sysctls });
-      await kernel.configureNamespaces({ dir: set, types: [...every], hostname, sysctls: beyondDefaults(sysctls) });
+      try {
+        await kernel.configureNamespaces({ dir: set, types: [...every], hostname, sysctls: beyondDefaults(sysctls) });
+      } catch (cause) {
+        // Half configured, it is nobody's.
+        await kernel.unpinNamespaces(set);
+        throw cause;
+      }
       return set;
     },
     make: (types, options) => pin(types, options),

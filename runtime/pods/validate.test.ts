@@ -42,11 +42,21 @@ for (const [name, sysctls, options] of [
   ['a net sysctl on the host’s network', { 'net.core.somaxconn': '1' }, { network: 2 }],
   ['an ipc sysctl in the host’s IPC', { 'kernel.msgmax': '1' }, { ipc: 2 }],
   ['a path that climbs', { 'net.ipv4/../../kernel.core_pattern': '1' }, {}],
+  ['a path that climbs, by slashes', { 'net/ipv4/../../kernel/core_pattern': '1' }, {}],
+  ['an empty part', { 'net.ipv4..tcp_syncookies': '1' }, {}],
+  ['the host’s name', { 'kernel.hostname': 'x' }, {}],
+  ['a line feed in a value', { 'net.core.somaxconn': '1\n2' }, {}],
 ] as const) {
   test(`refused: ${name}`, () => {
     assert.throws(() => planSandbox(pod({}, { sysctls, securityContext: { namespaceOptions: options } })), { code: 'RUNTIME_BAD_SYSCTL' });
   });
 }
+
+test('slashes are read as sysctl(8) reads them: by the first separator', () => {
+  const plan = planSandbox(pod({}, { sysctls: { 'net/ipv4/conf/eth0.7/forwarding': '1', 'net.ipv4.conf.eth0/8.forwarding': '1' } }));
+  assert.equal(plan.sysctls['net.ipv4.conf.eth0/7.forwarding'], '1');
+  assert.equal(plan.sysctls['net.ipv4.conf.eth0/8.forwarding'], '1');
+});
 
 test('sysctls of namespaces that the pod has for itself are taken', () => {
   const plan = planSandbox(

@@ -5,8 +5,8 @@ import { planUserNamespace } from './user-namespace-options.ts';
 import type { UserNamespacePlan } from './user-namespace-options.ts';
 
 /** Sysctls that belong to a namespace of the pod; any other would change the host (Kubernetes: safe and namespaced sysctls). */
-const ipcSysctl = /^(kernel\.(shm\w+|msg\w+|sem)|fs\.mqueue\.\w+)$/;
-const netSysctl = /^net\.[a-zA-Z0-9_.:/-]+$/;
+const ipcSysctl = /^(kernel\.(shm(max|all|mni|_rmid_forced|_next_id)|msg\w+|sem|sem_next_id|auto_msgmni)|fs\.mqueue\.\w+)$/;
+const netSysctl = /^net(\.[a-zA-Z0-9_:@/-]+)+$/;
 const sysctlValue = /^[ -~\t]*$/;
 
 /** Set in every network namespace of ours: low ports and ping need no privilege inside a pod. */
@@ -89,14 +89,28 @@ function checkedSysctls(
 ): Record<string, string> {
   const all: Record<string, string> = host.hostNetwork ? {} : { ...defaultSysctls };
   for (const [key, value] of Object.entries(asked)) {
-    const dotted = key.replaceAll('/', '.');
-    const known = netSysctl.test(dotted) && !dotted.split('.').includes('') ? !host.hostNetwork : ipcSysctl.test(dotted) && !host.hostIpc;
+    const dotted = dottedSysctl(key);
+    const known = netSysctl.test(dotted) ? !host.hostNetwork && !climbs(dotted) : ipcSysctl.test(dotted) && !host.hostIpc;
     if (!known) throw badSysctl(on, key, 'it does not belong to a namespace that this pod has for itself');
     if (!sysctlValue.test(value) || value.includes('+') || value.includes('='))
       throw badSysctl(on, key, `its value ${JSON.stringify(value)} holds characters that no sysctl needs`);
     all[dotted] = value;
   }
   return all;
+}
+
+/**
+ * The name with dots between its parts and slashes for the dots in them: sysctl(8) reads `net/ipv4/conf/eth0.7/forwarding` by its first separator,
+ * and so does Kubernetes (k8s.io/component-helpers/node/util/sysctl, NormalizeName).
+ */
+export function dottedSysctl(name: string): string {
+  if (!/^[^./]*\//.test(name)) return name;
+  return name.replaceAll(/[./]/g, (separator) => (separator === '/' ? '.' : '/'));
+}
+
+/** A part that is no name of its own: it would lead elsewhere below /proc/sys. */
+function climbs(dotted: string): boolean {
+  return dotted.split('.').some((part) => /^\/*$/.test(part) || part.split('/').some((piece) => piece === ''));
 }
 
 function bad(on: string, why: string, fix: string): PortcullisError {
