@@ -5,7 +5,6 @@ import { reasonOf } from '../base/errors/index.ts';
 import { isMountpoint, raiseThreadPriority, startKernelWorker } from '../base/kernel/index.ts';
 import { createLogger } from '../base/log/index.ts';
 import type { Logger } from '../base/log/index.ts';
-import { sameProcess } from '../base/process/index.ts';
 import { programStarter, startReactor } from '../base/reactor/index.ts';
 import type { StartProgram } from '../base/reactor/index.ts';
 import { openDatabase } from '../base/storage/index.ts';
@@ -19,6 +18,7 @@ import { openAppArmor } from './containers/apparmor.ts';
 import { openSeLinux } from './containers/selinux.ts';
 import { createConfinement } from './containers/confinement.ts';
 import { createLogRotation } from './containers/log-rotation.ts';
+import { endLeftovers } from './containers/leftover-execs.ts';
 import type { ContainerRecord } from './containers/record.ts';
 import { createContainerService } from './containers/service.ts';
 import { createCriServer } from './cri/server.ts';
@@ -31,10 +31,7 @@ import { removeCgroups } from './oci/cgroup-removal.ts';
 import { readCgroupMounts } from './oci/cgroups.ts';
 import { leaveMountNamespace } from './oci/mount-namespace.ts';
 import { oomScoreFloor } from './oci/oom-score.ts';
-import { endLeftoverExecs } from './oci/exec-files.ts';
 import { closeExecScopes, openExecScopes } from './oci/exec-scope.ts';
-import { takesCgroup } from './oci/start-command.ts';
-import type { ExecTarget } from './oci/start-command.ts';
 import { openRuntimeHandler, refuseVulnerable } from './oci/runtime-handler.ts';
 import { openFeatureProbe } from './oci/probe/feature-probe.ts';
 import { probeIds } from './oci/probe/probe.ts';
@@ -244,17 +241,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     }),
   });
 
-  const endLeftovers = ({ id, init, runtimeHandler }: ContainerRecord): Promise<void> => {
-    const handler = handlers.get(runtimeHandler);
-    const live = init !== undefined && sameProcess(init) ? init.pid : undefined;
-    return endLeftoverExecs(execScopes, {
-      id,
-      dir: bundleIn(config.state, id),
-      init: live,
-      takesCgroup: handler !== undefined && takesCgroup(handler),
-    });
-  };
-  await Promise.all(containerRecords.list().map(endLeftovers));
+  await endLeftovers(containerRecords.list(), { scopes: execScopes, handlers, bundle: (id) => bundleIn(config.state, id) });
   // Containers first: a sandbox that is taken back stops those it still has.
   await containers.recover();
   await sandboxes.recover((dir) => isMountpoint(join(dir, 'ipc')) || isMountpoint(join(dir, 'net')));
@@ -344,17 +331,10 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
         streaming,
         sandboxes,
         containers,
-        execTarget: ({ id, init, runtimeHandler }) => ({
-          id,
-          handler: requireHandler(handlers, runtimeHandler),
-          conmon,
-          init: init?.pid ?? 0,
-          dir: bundleIn(config.state, id),
-        }),
-        attachPaths: ({ id }) => ({
-          socket: join(folders.attach, id.slice(0, 16), 'attach'),
-          windowSize: join(bundleIn(config.state, id), 'winsz'),
-        }),
+        handlers,
+        conmon,
+        bundle: (id) => bundleIn(config.state, id),
+        attachFolder: folders.attach,
       }),
     },
     imageService: { ...createImageHandlers(images, stats.containerFilesystem), ...createImageListStream(images) },
@@ -423,20 +403,6 @@ async function openHandlers(
   const byDefault = handlers.get(config.defaultRuntime);
   if (byDefault !== undefined) handlers.set('', byDefault);
   return handlers;
-}
-
-/** A container's own handler, as plain data: it goes to a Worker. */
-function requireHandler(handlers: ReadonlyMap<string, RuntimeHandler>, name: string): ExecTarget['handler'] {
-  const handler = handlers.get(name);
-  if (handler !== undefined) return { name: handler.name, path: handler.path, kind: handler.kind, globalArgs: handler.globalArgs };
-  throw new PortcullisError({
-    code: 'RUNTIME_UNKNOWN_HANDLER',
-    kind: 'precondition',
-    attempted: 'use runtime handler',
-    on: name,
-    why: 'it is no longer configured',
-    fix: 'put it back under "runtimes" in the configuration',
-  });
 }
 
 /** It only routes, and everything waits for it: it must not queue behind forty starting containers. */

@@ -18,6 +18,10 @@ export interface Kernel {
   /** Whether a mount could show ids as a user namespace maps them; mounts nothing. KERNEL_EINVAL says why not. */
   checkIdmap(source: string, userNamespace: string): Promise<void>;
   mountOverlay(overlay: Overlay): Promise<void>;
+  /** Whether the file system that holds a folder limits what projects write: ext4 and XFS, mounted with `prjquota`. */
+  limitsProjects(path: string): Promise<boolean>;
+  /** Gives folders to a project and limits it, in bytes; 0 is no limit. `place`: the file system, when no folder says it. */
+  limitTrees(folders: readonly string[], project: number, bytes: number, place?: string): Promise<void>;
   setPropagation(target: string, propagation: Propagation): Promise<void>;
   /** posix_spawn waits until the kernel has run the program, which takes its turn on a busy machine. The pid is this process's child. */
   spawnProcess(program: SpawnedProcess): Promise<number>;
@@ -59,6 +63,8 @@ export async function startKernelWorker(): Promise<Kernel> {
     bindMount: (...values) => mounts.call('bindMount', ...values),
     checkIdmap: (...values) => mounts.call('checkIdmap', ...values),
     mountOverlay: (overlay) => mounts.call('mountOverlay', overlay),
+    limitsProjects: (path) => mounts.call('limitsProjects', path),
+    limitTrees: (...values) => mounts.call('limitTrees', ...values),
     spawnProcess: (program) => mounts.call('spawnProcess', program),
     setPropagation: (...values) => mounts.call('setPropagation', ...values),
     syncfs: (path) => files.use((caller) => caller.call('syncfs', path)),

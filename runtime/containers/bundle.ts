@@ -5,6 +5,7 @@ import { podFilesIn } from '../pods/files.ts';
 import type { ImageStore } from '../images/types.ts';
 import type { ContainerCgroup } from '../oci/cgroup-place.ts';
 import { systemdAnnotations } from '../oci/cgroup-place.ts';
+import type { CgroupMounts } from '../oci/cgroups.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
 import { checkedResources } from '../oci/check-resources.ts';
 import type { ResourceSupport } from '../oci/resource-support.ts';
@@ -22,10 +23,13 @@ import { allHostDevices, ownedBy, withAllHostDevices } from './host-devices.ts';
 import { hostRequest } from './host-request.ts';
 import { mountVolumes } from './image-volumes.ts';
 import { checkPropagation, makeMissing } from './mount-sources.ts';
+import { heldSettings } from './held-settings.ts';
+import { namedByAnnotation } from './profile-name.ts';
 import { argumentsOf, environmentOf, workingDirOf } from './process-of.ts';
 import type { PidNamespace } from './pid-namespace.ts';
 import type { ContainerRecord } from './record.ts';
 import type { Prepared } from './container-effects.ts';
+import { writableLimit } from './rootfs-limit.ts';
 import { signalNumber, stopSignalOf } from './stop-signal.ts';
 import { resolveUser } from './user.ts';
 import { checkMappable, checkUserIn, joinedUserNamespace, rootOwner } from './user-namespace.ts';
@@ -33,7 +37,9 @@ import { checkMappable, checkUserIn, joinedUserNamespace, rootOwner } from './us
 /** The one choke point for specs: confines, mounts the root file system, writes `config.json`. */
 export async function writeBundle(input: {
   readonly stateDir: string;
-  readonly images: Pick<ImageStore, 'mountRootfs' | 'mountVolume'>;
+  readonly images: Pick<ImageStore, 'mountRootfs' | 'mountVolume' | 'limitsWrites' | 'limitWrites'>;
+  /** Of every writable layer, as written in the configuration. */
+  readonly writableLayerSize: string;
   readonly kubeletRoot: string;
   readonly cdi: CdiRegistry;
   readonly devicesOwnedByUser: boolean;
@@ -46,6 +52,7 @@ export async function writeBundle(input: {
   readonly handler: RuntimeHandler;
   readonly bundle: string;
   readonly cgroup: ContainerCgroup;
+  readonly cgroups: Pick<CgroupMounts, 'version'>;
   readonly pidNamespace: PidNamespace;
   readonly kernel: Pick<Kernel, 'checkIdmap'>;
   /** What a handler was seen to do. */
@@ -73,7 +80,10 @@ export async function writeBundle(input: {
   const features = await input.features(record.runtimeHandler);
   const userNamespace = await joinedUserNamespace(plan, sandbox, features);
   const mapping = userNamespace && { userNamespace: userNamespace.path, uids: userNamespace.uids, gids: userNamespace.gids };
+  const limit = writableLimit(sandbox.config.annotations, config.metadata?.name ?? '', input.writableLayerSize);
   const rootfs = await input.images.mountRootfs(record.id, admitted.image, mapping);
+  // A limit that only the configuration names does not hold everywhere, and Status says so; one that a pod names is held or refused.
+  if (limit !== undefined && (limit.asked || input.images.limitsWrites)) await input.images.limitWrites(record.id, limit.bytes);
   const user = resolveUser(rootfs.path, image.user, security);
   if (userNamespace !== undefined) checkUserIn(userNamespace, user);
   const [volumes] = await Promise.all([
@@ -112,6 +122,8 @@ export async function writeBundle(input: {
       ...(input.pidNamespace.path !== undefined && { pid: input.pidNamespace.path }),
     },
     hostPid: input.pidNamespace.isHost,
+    // As other runtimes: version 1 has none that a container could mount, and a privileged one manages the node's.
+    cgroupNamespace: input.cgroups.version === 2 && !settings.writableSys,
     features,
     userNamespace,
     oomScoreFloor: input.oomScoreFloor,
@@ -132,6 +144,11 @@ export async function writeBundle(input: {
     noNewPrivileges: settings.noNewPrivileges,
     labels,
     degraded: settings.degraded,
+    held: heldSettings(
+      settings,
+      admitted.verdict.ceilings,
+      namedByAnnotation(sandbox.config.annotations, config.metadata?.name ?? '')?.name,
+    ),
     user: { uid, gid, additionalGids },
     stopSignal,
   };

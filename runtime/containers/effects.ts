@@ -73,6 +73,7 @@ export interface EffectParts {
   readonly cdi: CdiRegistry;
   /** Whether asked devices belong to the user that runs. */
   readonly devicesOwnedByUser: boolean;
+  readonly writableLayerSize: string;
 }
 
 /** Folder of one container: bundle, pid files, attach socket. */
@@ -147,6 +148,7 @@ function realEffects(parts: EffectParts): ContainerEffects {
           logPath: record.logPath,
           terminal: config.tty,
           stdin: config.stdin,
+          stdinOnce: config.stdinOnce,
           systemdCgroup: placeOf(record).systemd,
         }),
       );

@@ -20,6 +20,7 @@ import { openImageRecords } from './records.ts';
 import type { ImageRecords, NameRow, StoredImage } from './records.ts';
 import { reconcileStore } from './reconcile.ts';
 import { openVolumeShelf, withVolumes } from './image-volume.ts';
+import { openQuotaShelf, withQuotas } from './quota.ts';
 import { openRootfsShelf } from './rootfs.ts';
 import { createSerial } from './serial.ts';
 import { openShutdownMarker } from './shutdown-marker.ts';
@@ -67,7 +68,8 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
   const mappedRoots = options.mappedRoots ?? { folder: `${root}/mapped`, open: () => Promise.resolve() };
   const trash = createTrash(folders.trash, kernel, log);
   const volumes = await openVolumeShelf(folders, kernel, trash, log);
-  const rootfs = withVolumes(await openRootfsShelf(folders, mappedRoots, kernel, trash, log), volumes);
+  const quotas = await openQuotaShelf(folders, kernel, log);
+  const rootfs = withVolumes(withQuotas(await openRootfsShelf(folders, mappedRoots, kernel, trash, log), quotas), volumes);
   const pool = createUnpackPool();
   const decisions = createDecisions({ policy: options.policy, now });
   const blobs = createBlobShelf(folders, records.hasBlob, options.onFetched);
@@ -137,6 +139,8 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
         mapping,
       );
     },
+    limitsWrites: quotas.enforced,
+    limitWrites: quotas.limit,
     async removeRootfs(containerId) {
       await rootfs.remove(containerId);
       await sweep();

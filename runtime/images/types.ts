@@ -81,6 +81,10 @@ export interface ImageStore {
   checkMapping(userNamespace: string): Promise<void>;
   /** Mounts the image's tree read-only as the container's `index`-th image volume, and says where. Done already: the same answer. */
   mountVolume(containerId: string, index: number, image: ImageRecord, mapping?: LayerMapping): Promise<string>;
+  /** Whether limits of writable layers hold here. */
+  readonly limitsWrites: boolean;
+  /** Limits what may be written into a root file system that was mounted just now, in bytes. Throws IMAGES_NO_QUOTA where no limit holds. */
+  limitWrites(containerId: string, bytes: number): Promise<void>;
   /** Unmounts and removes the writable layer and the image volumes. Done already: success. */
   removeRootfs(containerId: string): Promise<void>;
   /** Removes writable layers and mounts of containers not in `valid`, unclaimed blobs, staging folders and layers. */

@@ -16,6 +16,7 @@ import { makePodFiles, removePodFiles } from './files.ts';
 import type { InfraEffects } from './infra/sharing.ts';
 import type { NamespacePool, PodNamespace } from './namespace-pool.ts';
 import type { SandboxRecord } from './record.ts';
+import { shmBytes } from './shm-size.ts';
 import type { SandboxEffects } from './service.ts';
 
 /** Folder of one pod's files. */
@@ -38,6 +39,8 @@ function realEffects(parts: {
   readonly cgroupDriver: CgroupDriver;
   readonly handlers: ReadonlyMap<string, unknown>;
   readonly infra: InfraEffects;
+  /** Sizes of /dev/shm, as written in the configuration. */
+  readonly shm: { readonly size: string; readonly limit: string };
   readonly sandboxes: () => readonly SandboxRecord[];
   /** Throws when this handler was not shown to do what a pod with a user namespace needs. */
   readonly requireUserNamespaces: (runtimeHandler: string) => Promise<void>;
@@ -71,6 +74,7 @@ function realEffects(parts: {
     files: {
       make: (record, plan) =>
         makePodFiles({
+          shmBytes: shmBytes(record.config.annotations, parts.shm),
           podDir: podDirIn(stateDir, record.id),
           hostIpc: plan.hostIpc,
           hostNetwork: plan.hostNetwork,

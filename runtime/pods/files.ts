@@ -17,8 +17,9 @@ export function podFilesIn(podDir: string): PodFiles {
   };
 }
 
-/** Makes the pod's folder: /dev/shm of 64 MiB (the host's for a pod that shares its IPC), resolv.conf, hostname, hosts. */
+/** Makes the pod's folder: /dev/shm (the host's for a pod that shares its IPC), resolv.conf, hostname, hosts. */
 export async function makePodFiles(input: {
+  readonly shmBytes: number;
   readonly podDir: string;
   readonly hostIpc: boolean;
   readonly hostNetwork: boolean;
@@ -35,7 +36,13 @@ export async function makePodFiles(input: {
     input.hostIpc
       ? // A follower: else removing it would unmount, on the host as well, whatever is mounted below /dev/shm.
         input.kernel.bindMount('/dev/shm', files.shm, { recursive: true, propagation: 'rslave' })
-      : input.kernel.mount('shm', files.shm, 'tmpfs', MS_NOSUID | MS_NODEV | MS_NOEXEC, `mode=1777,size=67108864,uid=${uid},gid=${gid}`),
+      : input.kernel.mount(
+          'shm',
+          files.shm,
+          'tmpfs',
+          MS_NOSUID | MS_NODEV | MS_NOEXEC,
+          `mode=1777,size=${input.shmBytes},uid=${uid},gid=${gid}`,
+        ),
     resolvConf(input.dns).then((text) => writeFile(files.resolvConf, text, { mode: 0o644 })),
     writeFile(files.hostname, `${input.hostname}\n`, { mode: 0o644 }),
     readFile('/etc/hosts', 'utf8')

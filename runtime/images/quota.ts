@@ -1,0 +1,106 @@
+import { readFile, readdir, writeFile } from 'node:fs/promises';
+import type { Kernel } from '../../base/kernel/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { errnoOf, imageError, wrapImageError } from './failures.ts';
+import type { StoreFolders } from './folders.ts';
+import type { RootfsShelf } from './rootfs.ts';
+
+/** Limits of writable layers, by project quotas of the file system that holds them. */
+export interface QuotaShelf {
+  /** Whether a limit holds here. */
+  readonly enforced: boolean;
+  /** Limits a writable layer that is mounted and empty, in bytes. Done already: success. */
+  limit(containerId: string, bytes: number): Promise<void>;
+  /** Takes the limit away before the layer is discarded; none: success. */
+  release(containerId: string): Promise<void>;
+}
+
+/**
+ * Projects of ours, well beyond those that people number by hand, that fit in 31 bits, and that kubelets use (from 1048577 on): the clock
+ * picks where to begin, so that what an earlier run still deletes is not counted to a new container.
+ */
+const [firstProject, projects] = [0x4000_0000, 0x2000_0000];
+
+/** Reads what earlier runs limited: `<container>/quota.json`. */
+export async function openQuotaShelf(folders: StoreFolders, kernel: Kernel, log: Logger): Promise<QuotaShelf> {
+  const enforced = await kernel.limitsProjects(folders.rootfs);
+  const held = new Map<string, number>();
+  for (const id of await readdir(folders.rootfs)) {
+    const project = await projectOf(`${folders.rootfs}/${id}`);
+    if (project !== undefined) held.set(id, project);
+  }
+  let next = Math.floor(Date.now() / 1000) * 32;
+  const free = (): number => {
+    const used = new Set(held.values());
+    for (;;) {
+      next += 1;
+      const project = firstProject + (next % projects);
+      if (!used.has(project)) return project;
+    }
+  };
+
+  return {
+    enforced,
+    async limit(id, bytes) {
+      if (held.has(id)) return;
+      if (!enforced) throw notEnforced(id);
+      const folder = `${folders.rootfs}/${id}`;
+      const project = free();
+      held.set(id, project);
+      try {
+        await writeFile(`${folder}/quota.json`, JSON.stringify({ project, bytes }), { mode: 0o600 });
+        // A rename between folders of two projects is refused (EXDEV): overlayfs prepares in `work/work` what it moves to `upper`.
+        await kernel.limitTrees([`${folder}/upper`, `${folder}/work`, `${folder}/work/work`], project, bytes);
+      } catch (thrown) {
+        throw wrapImageError(thrown, {
+          code: 'IMAGES_ROOTFS_FAILED',
+          kind: 'internal',
+          attempted: 'limit writable layer of container',
+          on: id,
+          fix: 'see the reason; portcullis doctor checks project quotas',
+        });
+      }
+    },
+    async release(id) {
+      const project = held.get(id);
+      if (project === undefined) return;
+      await kernel.limitTrees([], project, 0, folders.rootfs).catch((error: unknown) => {
+        // The next container gets another project: a limit that stays harms nobody.
+        log.warn({ container: id, project, error: String(error) }, 'the limit of a removed writable layer could not be taken away');
+      });
+      held.delete(id);
+    },
+  };
+}
+
+/** Containers' root file systems whose limits go with them. */
+export function withQuotas(rootfs: RootfsShelf, quotas: QuotaShelf): RootfsShelf {
+  return {
+    ...rootfs,
+    remove: async (id) => {
+      await rootfs.remove(id);
+      await quotas.release(id);
+    },
+  };
+}
+
+async function projectOf(folder: string): Promise<number | undefined> {
+  try {
+    const value = JSON.parse(await readFile(`${folder}/quota.json`, 'utf8')) as { project?: unknown };
+    return typeof value.project === 'number' ? value.project : undefined;
+  } catch (thrown) {
+    if (errnoOf(thrown) === 'ENOENT' || thrown instanceof SyntaxError) return undefined;
+    throw thrown;
+  }
+}
+
+function notEnforced(id: string): Error {
+  return imageError({
+    code: 'IMAGES_NO_QUOTA',
+    kind: 'precondition',
+    attempted: 'limit writable layer of container',
+    on: id.slice(0, 13),
+    why: 'the file system of the image store limits no projects',
+    fix: 'mount it with `prjquota` (ext4 with the features project and quota, or XFS), or take the limit away',
+  });
+}

@@ -1,0 +1,29 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import { bytesOf } from '../config/bytes.ts';
+
+const annotation = 'portcullis.dev/shm-size';
+
+/**
+ * How large the pod's /dev/shm is, in bytes: as the pod says by its annotation, at most the configured limit, else as configured. (A pod may
+ * also mount an emptyDir of medium Memory there: that replaces ours.)
+ * @throws PortcullisError RUNTIME_BAD_SHM_SIZE
+ */
+export function shmBytes(
+  annotations: Readonly<Record<string, string>>,
+  configured: { readonly size: string; readonly limit: string },
+): number {
+  const standard = bytesOf(configured.size) ?? 0;
+  if (!Object.hasOwn(annotations, annotation)) return standard;
+  const text = annotations[annotation] ?? '';
+  const bytes = bytesOf(text);
+  const most = Math.max(bytesOf(configured.limit) ?? 0, standard);
+  if (bytes !== undefined && bytes >= 4096 && bytes <= most) return bytes;
+  throw new PortcullisError({
+    code: 'RUNTIME_BAD_SHM_SIZE',
+    kind: 'invalid',
+    attempted: `read annotation ${annotation}`,
+    on: JSON.stringify(text.slice(0, 64)),
+    why: bytes === undefined ? 'it is no size' : `it must be from 4096 bytes to ${configured.limit} (shm.limit of the configuration)`,
+    fix: 'write bytes, or a number with Ki, Mi or Gi, such as 256Mi',
+  });
+}
