@@ -13,7 +13,7 @@ export type { SignImageInput, SignatureFormat, SignedImage } from './evidence/si
 export { decide } from './verdict/decide.ts';
 export { decideUnseen } from './verdict/decide-unseen.ts';
 export { explainReason, explainVerdict } from './verdict/explain.ts';
-export { verdictLogMigrationSql, verdictLogStatement } from './verdict/verdict-log.ts';
+export { findVerdict, verdictLogMigrationSql, verdictLogStatement } from './verdict/verdict-log.ts';
 export { parsePublicKey } from './keys/public-key.ts';
 export { generateKeyPair, loadSigningKey } from './keys/private-key.ts';
 export type { SigningKey } from './keys/private-key.ts';

@@ -15,6 +15,7 @@ import type { AppArmor } from './apparmor.ts';
 import { appArmorRequest } from './apparmor-request.ts';
 import { seLinuxRequest } from './selinux-request.ts';
 import type { SeLinux } from './selinux.ts';
+import { namedByAnnotation } from './profile-name.ts';
 import { seccompRequest } from './seccomp-request.ts';
 
 export interface Confinement {
@@ -40,8 +41,6 @@ export interface Confined {
   readonly settings: Settings;
   readonly labels: SecurityLabels;
 }
-
-const profileAnnotation = 'portcullis.dev/profile';
 
 /** Compiled settings are kept by profile and target, since most containers of a node share a few. */
 export function createConfinement(parts: {
@@ -78,6 +77,8 @@ export function createConfinement(parts: {
         // Over the wire an empty list and none are one: the profile's own paths stand.
         ...(security !== undefined && security.maskedPaths.length > 0 && { maskedPaths: security.maskedPaths }),
         ...(security !== undefined && security.readonlyPaths.length > 0 && { readonlyPaths: security.readonlyPaths }),
+        // A kubelet sends its default paths unless procMount is Unmasked, which it takes only from pods with a user namespace.
+        unmaskedUnsaid: pod?.usernsOptions?.mode === NamespaceMode.POD && security?.maskedPaths.length === 0 && security.readonlyPaths.length === 0,
         readonlyRootfs: security?.readonlyRootfs ?? false,
         hostNetwork: pod?.network === NamespaceMode.NODE,
         hostPid: sharesHostPids,
@@ -108,11 +109,9 @@ export function createConfinement(parts: {
 }
 
 function namedProfile(profiles: ProfileSet, config: ContainerConfig, sandbox: SandboxRecord): Profile | undefined {
-  const { annotations } = sandbox.config;
-  const container = config.metadata?.name ?? '';
-  const key = Object.hasOwn(annotations, `${profileAnnotation}.${container}`) ? `${profileAnnotation}.${container}` : profileAnnotation;
-  const name = Object.hasOwn(annotations, key) ? annotations[key] : undefined;
-  if (name === undefined) return undefined;
+  const named = namedByAnnotation(sandbox.config.annotations, config.metadata?.name ?? '');
+  if (named === undefined) return undefined;
+  const { name, key } = named;
   const profile = profiles.resolve(name);
   if (profile === undefined) throw unknownProfile(name, `the pod's annotation ${key} names it`, profiles);
   return profile;

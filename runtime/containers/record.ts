@@ -3,6 +3,7 @@ import type { ContainerConfig } from '../cri/contract/contract.types.ts';
 import type { NetworkClass } from '../../entitlements/index.ts';
 import type { SecurityLabels } from '../oci/spec.ts';
 import type { Keyed } from '../state/records.ts';
+import type { HeldSettings } from './held-settings.ts';
 
 /** creating → created → starting → running → exited → (gone); `removing` from created and exited. */
 export type ContainerPhase = 'creating' | 'created' | 'starting' | 'running' | 'exited' | 'removing';
@@ -26,6 +27,8 @@ export interface ContainerRecord extends Keyed {
   readonly labels?: SecurityLabels;
   /** What its profile demands and this node can not enforce, each a sentence. */
   readonly degraded?: readonly string[];
+  /** What the kernel was told, for whoever asks. Absent in records of before. */
+  readonly held?: HeldSettings;
   /** Absolute, empty when the pod has no log folder. */
   readonly logPath: string;
   readonly stopSignal: string;

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { openDatabase } from '../../base/storage/index.ts';
 import { amd64, now, policyOf } from '../evidence/fixtures/fixture-image.ts';
 import { decideUnseen } from './decide-unseen.ts';
-import { verdictLogMigrationSql, verdictLogStatement } from './verdict-log.ts';
+import { findVerdict, verdictLogMigrationSql, verdictLogStatement } from './verdict-log.ts';
 
 test('verdicts are appended in order and never changed or removed', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'trust-log-'));
@@ -25,6 +25,8 @@ test('verdicts are appended in order and never changed or removed', async (t) =>
     ],
   );
   assert.deepEqual(JSON.parse(rows[0]?.json ?? ''), verdict);
+  assert.deepEqual(await findVerdict(database, verdict.id), verdict);
+  assert.equal(await findVerdict(database, 'none'), undefined);
   await assert.rejects(database.write([{ sql: 'DELETE FROM verdict_log' }]), /append-only/);
   await assert.rejects(database.write([{ sql: "UPDATE verdict_log SET outcome = 'admit'" }]), /append-only/);
 });

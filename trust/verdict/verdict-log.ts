@@ -1,4 +1,4 @@
-import type { Statement } from '../../base/storage/index.ts';
+import type { Database, Statement } from '../../base/storage/index.ts';
 import type { Verdict } from '../types.ts';
 
 /**
@@ -28,4 +28,10 @@ export function verdictLogStatement(verdict: Verdict): Statement {
     params: [verdict.id, verdict.outcome, verdict.reference, verdict.digest, verdict.namespace, verdict.decidedAt, JSON.stringify(verdict)],
     expectChanges: 1,
   };
+}
+
+/** A verdict of the log by its id; undefined when none has it. The same verdict may have been given more than once: any will do. */
+export async function findVerdict(database: Pick<Database, 'get'>, id: string): Promise<Verdict | undefined> {
+  const row = await database.get<{ json: string }>('SELECT json FROM verdict_log WHERE id = ? LIMIT 1', [id]);
+  return row === undefined ? undefined : (JSON.parse(row.json) as Verdict);
 }

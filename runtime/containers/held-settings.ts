@@ -1,0 +1,51 @@
+import { createHash } from 'node:crypto';
+import type { Settings } from '../../entitlements/index.ts';
+import type { CeilingDemand } from '../../trust/index.ts';
+
+/** What the kernel was told about a container, in short: kept with its record, shown in its verbose status. */
+export interface HeldSettings {
+  /** The profile that the pod named; `default` when it named none. */
+  readonly profile: string;
+  readonly ceilings: readonly { readonly name: string; readonly rule: string }[];
+  readonly capabilities: { readonly bounding: readonly string[]; readonly ambient: readonly string[] };
+  /** Absent: no filter. */
+  readonly seccomp?: { readonly digest: string; readonly instructions: number; readonly defaultAction: string };
+  readonly noNewPrivileges: boolean;
+  readonly networkClass: string;
+  readonly hostNamespaces: readonly string[];
+  readonly hostDevices: boolean;
+  readonly readonlyRootfs: boolean;
+  readonly maskedPaths: number;
+  readonly readonlyPaths: number;
+  readonly apparmor?: string;
+  readonly degraded: readonly string[];
+  readonly digest: string;
+}
+
+/** @param profile as the pod named it. Pure. */
+export function heldSettings(settings: Settings, ceilings: readonly CeilingDemand[], profile: string | undefined): HeldSettings {
+  const { capabilities, seccomp, apparmor, noNewPrivileges, networkClass, hostNamespaces, hostDevices, readonlyRootfs, degraded, digest } =
+    settings;
+  return {
+    profile: profile ?? 'default',
+    ceilings: ceilings.map(({ ceiling, rule }) => ({ name: ceiling, rule })),
+    capabilities: { bounding: capabilities.bounding, ambient: capabilities.ambient },
+    ...(seccomp !== undefined && {
+      seccomp: {
+        digest: `sha256:${createHash('sha256').update(seccomp.bpf).digest('hex')}`,
+        instructions: seccomp.bpf.length / 8,
+        defaultAction: seccomp.oci.defaultAction,
+      },
+    }),
+    noNewPrivileges,
+    networkClass,
+    hostNamespaces,
+    hostDevices,
+    readonlyRootfs,
+    maskedPaths: settings.maskedPaths.length,
+    readonlyPaths: settings.readonlyPaths.length,
+    ...(apparmor !== undefined && { apparmor: apparmor.name }),
+    degraded,
+    digest,
+  };
+}
