@@ -15,6 +15,8 @@ export function checkConsistency(config: DaemonConfig): string[] {
   }
   if (Buffer.byteLength(config.socket) > 107)
     problems.push(`socket: ${config.socket} is longer than the 107 bytes that a unix socket's path may have`);
+  const { certFile, keyFile } = config.streaming.tls;
+  if ((certFile === '') !== (keyFile === '')) problems.push('streaming.tls: certFile and keyFile belong together; give both or none');
   for (const [host, mirror] of Object.entries(config.registries.mirrors)) {
     if (!URL.canParse(mirror.url)) problems.push(`registries.mirrors.${host}.url: ${mirror.url} is not a URL`);
   }

@@ -93,6 +93,9 @@ function absolutePaths(value: Readonly<Record<string, unknown>>, folder: string)
   if (Array.isArray(cni?.binDirs)) cni.binDirs = cni.binDirs.map(absolute);
   const cdi = changed.cdi as { specDirs?: unknown } | undefined;
   if (Array.isArray(cdi?.specDirs)) cdi.specDirs = cdi.specDirs.map(absolute);
+  const tls = (changed.streaming as { tls?: { certFile?: unknown; keyFile?: unknown } } | undefined)?.tls;
+  if (tls?.certFile) tls.certFile = absolute(tls.certFile);
+  if (tls?.keyFile) tls.keyFile = absolute(tls.keyFile);
   const audit = changed.audit as { path?: unknown } | undefined;
   if (audit?.path !== undefined && audit.path !== '') audit.path = absolute(audit.path);
   for (const handler of Object.values((changed.runtimes ?? {}) as Record<string, { path: unknown }>)) handler.path = absolute(handler.path);

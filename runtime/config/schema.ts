@@ -137,6 +137,56 @@ export const configSchema: ConfigSchema = {
         'Tell the kernel, from Linux 6.18 on and until the next boot, to lock a process by itself while it enters a cgroup, instead of waiting for every processor of the machine (the mount option favordynmods). Older kernels are left as they are.',
       default: true,
     },
+    streaming: {
+      type: 'object',
+      description:
+        'The server of exec, attach and port-forward streams. Its URLs are handed out over the CRI, each for one use within a minute.',
+      additionalProperties: false,
+      properties: {
+        address: {
+          type: 'string',
+          maxLength: 255,
+          description: 'Where it listens. A kubelet is on the same machine.',
+          default: '127.0.0.1',
+        },
+        port: { type: 'integer', minimum: 0, maximum: 65_535, description: 'Its port; 0 is any that is free.', default: 0 },
+        tls: {
+          type: 'object',
+          description: 'Serve over TLS, with both files given.',
+          additionalProperties: false,
+          properties: {
+            certFile: {
+              type: 'string',
+              maxLength: 4096,
+              description: 'Certificate chain, PEM. Read again whenever the server starts.',
+              default: '',
+            },
+            keyFile: { type: 'string', maxLength: 4096, description: 'Its private key, PEM.', default: '' },
+          },
+        },
+        idleTimeout: {
+          type: 'integer',
+          minimum: 1,
+          maximum: 2_000_000,
+          description: 'Seconds after which a stream on which nothing moves is ended.',
+          default: 14_400,
+        },
+        maxSessions: {
+          type: 'integer',
+          minimum: 1,
+          maximum: 100_000,
+          description: 'How many streams may be open at once.',
+          default: 2_000,
+        },
+        maxSessionsPerContainer: {
+          type: 'integer',
+          minimum: 1,
+          maximum: 100_000,
+          description: 'How many of them to one container, or to the ports of one pod.',
+          default: 500,
+        },
+      },
+    },
     namespacePool: {
       type: 'integer',
       minimum: 0,

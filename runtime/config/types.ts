@@ -34,6 +34,17 @@ export interface DaemonConfig {
   readonly cgroupFavorDynmods: boolean;
   /** `auto`: systemd where systemd is process 1, else cgroupfs. */
   readonly cgroupDriver: 'auto' | 'cgroupfs' | 'systemd';
+  /** The server of exec, attach and port-forward streams. */
+  readonly streaming: {
+    readonly address: string;
+    readonly port: number;
+    /** Both empty: plain HTTP. */
+    readonly tls: { readonly certFile: string; readonly keyFile: string };
+    /** Seconds. */
+    readonly idleTimeout: number;
+    readonly maxSessions: number;
+    readonly maxSessionsPerContainer: number;
+  };
   /** How many sets of pinned namespaces are kept ready for the next pods. */
   readonly namespacePool: number;
   /** What a kubelet keeps for a pod is below `pods/UID` here. */

@@ -39,6 +39,8 @@ export async function createMonitored(input: {
   readonly logPath: string;
   readonly terminal: boolean;
   readonly stdin: boolean;
+  /** Whether input ends with the first client that ends its own (cri-api ContainerConfig.stdin_once). */
+  readonly stdinOnce: boolean;
   /** The runtime's `create` asks systemd for the cgroup; its other commands know that from their own state. */
   readonly systemdCgroup: boolean;
 }): Promise<MonitoredContainer> {
@@ -61,6 +63,7 @@ export async function createMonitored(input: {
     ...['--log-path', input.logPath === '' ? 'none' : `k8s-file:${input.logPath}`, '--log-level', 'error'],
     ...(input.terminal ? ['--terminal'] : []),
     ...(input.stdin ? ['--stdin'] : []),
+    ...(input.stdin && !input.stdinOnce ? ['--leave-stdin-open'] : []),
     ...(input.systemdCgroup ? ['--systemd-cgroup'] : []),
   ];
   const report = await startAndHear(input.startProgram, input.conmon, args, bundle, id);

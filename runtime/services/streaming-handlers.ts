@@ -1,0 +1,100 @@
+import { join } from 'node:path';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { notReady, wrongPhase } from '../containers/errors.ts';
+import type { ContainerRecord } from '../containers/record.ts';
+import type { ContainerService } from '../containers/service.ts';
+import { NamespaceMode } from '../cri/contract/contract.types.ts';
+import type { RuntimeServiceHandlers } from '../cri/handlers.ts';
+import type { RuntimeHandler } from '../oci/runtime-handler.ts';
+import type { ExecTarget } from '../oci/start-command.ts';
+import type { SandboxService } from '../pods/service.ts';
+import type { AskedStreams, AttachPlan, ForwardPlan } from '../streaming/plan.ts';
+import type { StreamingService } from '../streaming/service.ts';
+
+type Answered = 'exec' | 'attach' | 'portForward';
+
+/** Exec, Attach and PortForward: each is checked here and answered with the URL of its stream. Semantics: cri-api 0.37 RuntimeService. */
+export function createStreamingHandlers(parts: {
+  readonly streaming: StreamingService;
+  readonly sandboxes: Pick<SandboxService, 'require'>;
+  readonly containers: Pick<ContainerService, 'require'>;
+  readonly handlers: ReadonlyMap<string, RuntimeHandler>;
+  /** Absolute path. */
+  readonly conmon: string;
+  readonly bundle: (containerId: string) => string;
+  /** Where monitors' sockets are reached by short paths. */
+  readonly attachFolder: string;
+}): Pick<RuntimeServiceHandlers, Answered> {
+  const { streaming, sandboxes, containers } = parts;
+  const running = (id: string, what: string): ContainerRecord => {
+    const record = containers.require(given(id, 'container_id'));
+    if (record.phase === 'running') return record;
+    throw wrongPhase(record, what, 'start it first');
+  };
+  const target = ({ id, init, runtimeHandler }: ContainerRecord): ExecTarget => {
+    const handler = parts.handlers.get(runtimeHandler);
+    if (handler === undefined) throw unknownHandler(runtimeHandler);
+    const { name, path, kind, globalArgs } = handler;
+    return { id, handler: { name, path, kind, globalArgs }, conmon: parts.conmon, init: init?.pid ?? 0, dir: parts.bundle(id) };
+  };
+  return {
+    exec: async ({ containerId, cmd, ...streams }) => {
+      if (cmd.length === 0) throw invalid('cmd', 'it is empty', 'send the command');
+      const asked = askedStreams(streams);
+      const record = running(containerId, 'exec in');
+      return { url: await streaming.open(record.id, { kind: 'exec', target: target(record), command: cmd, streams: asked }) };
+    },
+    attach: async ({ containerId, ...streams }) => {
+      const asked = askedStreams(streams);
+      const record = running(containerId, 'attach to');
+      const plan: AttachPlan = {
+        kind: 'attach',
+        container: record.id,
+        socket: join(parts.attachFolder, record.id.slice(0, 16), 'attach'),
+        windowSize: join(parts.bundle(record.id), 'winsz'),
+        streams: asked,
+      };
+      return { url: await streaming.open(record.id, plan) };
+    },
+    portForward: async ({ podSandboxId, port }) => {
+      const wrong = port.find((one) => !Number.isInteger(one) || one < 1 || one > 65_535);
+      if (wrong !== undefined) throw invalid('port', `${wrong} is not a port`, 'send ports from 1 to 65535');
+      if (port.length > mostPorts) throw invalid('port', `it names ${port.length} ports`, `send ${mostPorts} at most`);
+      const record = sandboxes.require(given(podSandboxId, 'pod_sandbox_id'));
+      if (record.phase !== 'ready') throw notReady(record);
+      const onHost = record.config.linux?.securityContext?.namespaceOptions?.network === NamespaceMode.NODE;
+      const namespace = onHost || record.namespacesDir === undefined ? undefined : join(record.namespacesDir, 'net');
+      const plan: ForwardPlan = { kind: 'portforward', sandbox: record.id, ports: port, ...(namespace !== undefined && { namespace }) };
+      return { url: await streaming.open(record.id, plan) };
+    },
+  };
+}
+
+const mostPorts = 100;
+
+/** As k8s.io/cri-streaming checks them. */
+function askedStreams({ tty, stdin, stdout, stderr }: AskedStreams): AskedStreams {
+  if (tty && stderr) throw invalid('stderr', 'tty and stderr cannot both be true', 'a terminal has one output: ask for stdout');
+  if (!stdin && !stdout && !stderr) throw invalid('stdin', 'one of stdin, stdout, or stderr must be set', 'ask for one');
+  return { tty, stdin, stdout, stderr };
+}
+
+function unknownHandler(name: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_UNKNOWN_HANDLER',
+    kind: 'precondition',
+    attempted: 'use runtime handler',
+    on: name,
+    why: 'it is no longer configured',
+    fix: 'put it back under "runtimes" in the configuration',
+  });
+}
+
+function given(value: string, field: string): string {
+  if (value === '') throw invalid(field, 'it is empty', `send ${field}`);
+  return value;
+}
+
+function invalid(field: string, why: string, fix: string): PortcullisError {
+  return new PortcullisError({ code: 'RUNTIME_BAD_REQUEST', kind: 'invalid', attempted: 'read request field', on: field, why, fix });
+}

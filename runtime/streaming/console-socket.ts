@@ -1,0 +1,51 @@
+import { rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import type { Socket } from 'node:net';
+import { join } from 'node:path';
+import { receiveDescriptor } from '../../base/kernel/index.ts';
+
+/** Where an OCI runtime sends the master of a terminal that it makes in the container (runc and crun, `--console-socket`). */
+export interface ConsoleSocket {
+  readonly path: string;
+  /** The master; undefined when the runtime went without sending one. */
+  readonly master: Promise<number | undefined>;
+  close(): Promise<void>;
+}
+
+export const consoleSocketName = /^console-\d+-\d+$/;
+let serial = 0;
+
+/** @param folder with a short path: a socket's has 107 bytes */
+export async function openConsoleSocket(folder: string): Promise<ConsoleSocket> {
+  serial += 1;
+  const path = join(folder, `console-${process.pid}-${serial}`);
+  let told: (master: number | undefined) => void = () => undefined;
+  const master = new Promise<number | undefined>((resolve) => (told = resolve));
+  let closed = false;
+  const receive = (connection: Socket): void => {
+    // Node must not read from it: the descriptor would be lost. It is on the handle only.
+    const fd = (connection as unknown as { readonly _handle?: { readonly fd?: number } | null })._handle?.fd ?? -1;
+    let received: number | 'end' | undefined;
+    try {
+      received = closed ? 'end' : receiveDescriptor(fd);
+    } catch {
+      received = 'end';
+    }
+    if (received === undefined) return void setTimeout(receive, 1, connection);
+    connection.destroy();
+    told(received === 'end' ? undefined : received);
+  };
+  const server = createServer({ pauseOnConnect: true }, receive);
+  await rm(path, { force: true });
+  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(path, resolve));
+  return {
+    path,
+    master,
+    close: async () => {
+      closed = true;
+      told(undefined);
+      await new Promise((resolve) => server.close(resolve));
+      await rm(path, { force: true });
+    },
+  };
+}

@@ -1,0 +1,98 @@
+import type { Duplex } from 'node:stream';
+import type { Socket } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import {
+  O_RDONLY,
+  adopt,
+  closeFd,
+  connectLoopback,
+  inNamespaces,
+  loopbackConnected,
+  openFile,
+  openLoopbackSocket,
+} from '../../base/kernel/index.ts';
+import type { ForwardPlan } from './plan.ts';
+
+/** How long a pod may take to accept. */
+const connectMs = 30_000;
+
+/**
+ * Carries one forwarded connection to the pod's loopback and back. Each direction ends by itself. Resolves when the pod has sent its
+ * last byte, or either side is gone; input goes on as long as there is any.
+ * @throws Error with the sentence that peers write to the error stream
+ */
+export async function forward(plan: ForwardPlan, port: number, data: Duplex): Promise<void> {
+  let target: Socket;
+  try {
+    target = await dial(plan, port);
+  } catch (cause) {
+    throw new Error(`error forwarding port ${port} to pod ${plan.sandbox}, uid : ${reasonOf(cause)}`, { cause });
+  }
+  let failure: Error | undefined;
+  target.on('error', (reason) => (failure = reason));
+  const done = new Promise<void>((resolve) => {
+    target.once('end', resolve);
+    target.once('close', () => resolve());
+    data.once('close', () => resolve());
+  });
+  data.once('close', () => target.destroy());
+  target.once('close', () => {
+    // A pod that is gone takes no more; one that has only ended its side still may.
+    if (!data.writableEnded) data.end();
+    data.resume();
+  });
+  data.pipe(target);
+  target.pipe(data);
+  await done;
+  if (failure !== undefined && !data.destroyed)
+    throw new Error(`error forwarding port ${port} to pod ${plan.sandbox}, uid : ${failure.message}`);
+}
+
+/** Connects to 127.0.0.1, then to [::1], inside the pod's network namespace. The sockets are made inside and used from outside. */
+async function dial(plan: ForwardPlan, port: number): Promise<Socket> {
+  const failures: string[] = [];
+  for (const version of [4, 6] as const) {
+    try {
+      return await connect(plan.namespace, version, port);
+    } catch (cause) {
+      const address = version === 4 ? `127.0.0.1:${port}` : `[::1]:${port}`;
+      failures.push(`dial tcp${version} ${address}: connect: ${describe(cause)}`);
+    }
+  }
+  const where = plan.namespace === undefined ? 'on the host' : `in network namespace "${plan.namespace}"`;
+  throw new Error(
+    `failed to execute portforward ${where}: failed to connect to localhost:${port} inside namespace "${plan.sandbox}", ` +
+      `IPv4: ${failures[0] ?? ''} IPv6: ${failures[1] ?? ''}`,
+  );
+}
+
+async function connect(namespace: string | undefined, version: 4 | 6, port: number): Promise<Socket> {
+  const fd = namespace === undefined ? openLoopbackSocket(version) : openInside(namespace, version);
+  if (!connectLoopback(fd, version, port)) {
+    const deadline = performance.now() + connectMs;
+    for (let waitMs = 1; !loopbackConnected(fd, version, port); waitMs = Math.min(waitMs * 2, 100)) {
+      if (performance.now() > deadline) {
+        closeFd(fd);
+        throw new Error('connection timed out');
+      }
+      await pause(waitMs);
+    }
+  }
+  return adopt(fd).socket;
+}
+
+function openInside(namespace: string, version: 4 | 6): number {
+  const net = openFile(namespace, O_RDONLY);
+  try {
+    return inNamespaces({ net }, () => openLoopbackSocket(version));
+  } finally {
+    closeFd(net);
+  }
+}
+
+/** As Go says it, so that whoever reads peers' messages reads ours. */
+function describe(cause: unknown): string {
+  const text = cause instanceof PortcullisError ? cause.failure.why : reasonOf(cause);
+  return text.replace(/ \(E[A-Z]+\)$/, '');
+}

@@ -1,0 +1,113 @@
+import { open } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import type { Socket } from 'node:net';
+import type { Readable, Writable } from 'node:stream';
+import { reasonOf } from '../../base/errors/index.ts';
+import { AF_UNIX, SOCK_NONBLOCK, SOCK_SEQPACKET, adopt, closeFd, connectUnix, socket } from '../../base/kernel/index.ts';
+import type { CommandStreams, WindowSize } from './command-streams.ts';
+import type { Outcome } from './outcome.ts';
+import type { AttachPlan } from './plan.ts';
+
+/** conmon sends 1 + 8192 bytes a packet, and reads 8 KiB of one: the rest of a larger packet would be lost. */
+const [packetRoom, inputPacket] = [16 * 1024, 8 * 1024];
+/** conmon reads what its FIFO holds as one line. */
+const resizeMs = 50;
+const outputOf = { 2: 'stdout', 3: 'stderr' } as const;
+
+/**
+ * Joins a running container's standard streams, by its monitor's socket: packets of one byte (2 stdout, 3 stderr) and content come,
+ * raw input goes, and a shutdown is the end of input. The container's end is a success; a client that goes leaves the container as it is.
+ */
+export async function runAttach(plan: AttachPlan, streams: CommandStreams): Promise<Outcome> {
+  let connection: Socket;
+  try {
+    connection = connect(plan.socket, streams);
+  } catch (cause) {
+    return { kind: 'failure', why: `error attaching to container: ${reasonOf(cause)}` };
+  }
+  const over = new Promise<void>((resolve) => connection.once('close', () => resolve()));
+  connection.on('error', () => connection.destroy());
+  connection.once('end', () => connection.destroy());
+  const onGone = (): void => void connection.destroy();
+  streams.gone.addEventListener('abort', onGone);
+  if (streams.gone.aborted) onGone();
+  if (streams.stdin !== undefined) void pumpPackets(streams.stdin, connection);
+  const resizer = resizeThrough(plan.windowSize);
+  streams.onResize(resizer.set);
+  await over;
+  resizer.stop();
+  streams.gone.removeEventListener('abort', onGone);
+  return { kind: 'success' };
+}
+
+function connect(path: string, streams: CommandStreams): Socket {
+  const fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0);
+  try {
+    connectUnix(fd, path);
+  } catch (cause) {
+    closeFd(fd);
+    throw cause;
+  }
+  const sinks: Partial<Record<number, Writable>> = {};
+  for (const [byte, name] of Object.entries(outputOf)) {
+    const sink = streams[name];
+    if (sink !== undefined) sinks[Number(byte)] = sink;
+  }
+  const adopted = adopt(fd, {
+    buffer: Buffer.alloc(packetRoom),
+    callback: (length, buffer) => {
+      const sink = length > 1 ? sinks[buffer[0] ?? 0] : undefined;
+      // The buffer is used again for the next packet. False: nothing more is read until the sink has drained.
+      return sink === undefined || !sink.writable || sink.write(Buffer.from(buffer.subarray(1, length)));
+    },
+  });
+  for (const sink of Object.values(sinks)) {
+    sink?.on('drain', () => adopted.socket.resume());
+    sink?.on('close', () => adopted.socket.resume());
+  }
+  return adopted.socket;
+}
+
+async function pumpPackets(source: Readable, connection: Socket): Promise<void> {
+  try {
+    for await (const chunk of source as AsyncIterable<Buffer>) {
+      for (let at = 0; at < chunk.length; at += inputPacket) {
+        const packet = chunk.subarray(at, at + inputPacket);
+        // One at a time: Node would join two that wait into one packet.
+        await new Promise<void>((resolve, reject) => connection.write(packet, (reason) => (reason ? reject(reason) : resolve())));
+      }
+    }
+    connection.end();
+  } catch {
+    // The client reset its input, or the container is over.
+  }
+}
+
+/** Writes sizes to the monitor's FIFO, the latest of those that come at once. */
+function resizeThrough(fifo: string): { readonly set: (size: WindowSize) => void; readonly stop: () => void } {
+  let latest: WindowSize | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  const write = async ({ rows, columns }: WindowSize): Promise<void> => {
+    const file = await open(fifo, constants.O_WRONLY | constants.O_NONBLOCK);
+    try {
+      await file.write(`${rows} ${columns}\n`);
+    } finally {
+      await file.close();
+    }
+  };
+  const flush = (): void => {
+    timer = undefined;
+    if (latest === undefined) return;
+    // A container without a terminal has no such FIFO, and nothing to resize.
+    write(latest).catch(() => undefined);
+    latest = undefined;
+    timer = setTimeout(flush, resizeMs);
+  };
+  return {
+    set: (size) => {
+      latest = size;
+      if (timer === undefined) flush();
+    },
+    stop: () => clearTimeout(timer),
+  };
+}

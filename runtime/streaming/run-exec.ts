@@ -1,0 +1,158 @@
+import { readFile } from 'node:fs/promises';
+import { Socket } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { reasonOf } from '../../base/errors/index.ts';
+import { adopt, closeFd, openPipe, setWindowSize } from '../../base/kernel/index.ts';
+import type { StartProgram } from '../../base/reactor/index.ts';
+import { readPid, writeExecFiles } from '../oci/exec-files.ts';
+import type { ExecFiles } from '../oci/exec-files.ts';
+import { openExecScope } from '../oci/exec-scope.ts';
+import type { ExecScope, ExecScopes } from '../oci/exec-scope.ts';
+import { detachedFrom } from '../oci/exec-session.ts';
+import type { OciProcess, OciSpec } from '../oci/spec.types.ts';
+import { startCommand, takesCgroup } from '../oci/start-command.ts';
+import type { StartedCommand } from '../oci/start-command.ts';
+import type { CommandStreams } from './command-streams.ts';
+import { openConsoleSocket } from './console-socket.ts';
+import type { Outcome } from './outcome.ts';
+import type { ExecPlan } from './plan.ts';
+import { pumpInput, pumpOutput } from './pumps.ts';
+import type { OutputPump } from './pumps.ts';
+
+/** How long what runs in a terminal may take to end after a hangup. */
+const hangupMs = 1_000;
+
+/** A command may have ended before the event that brings its terminal. */
+const lateMasterMs = 250;
+
+export interface ExecParts {
+  readonly startProgram: StartProgram;
+  readonly scopes: ExecScopes;
+  readonly socketFolder: string;
+}
+
+/** A command that has been started, with its streams on their way. */
+interface Session {
+  readonly command: StartedCommand;
+  readonly outputs: readonly OutputPump[];
+  /** As when the client's terminal is switched off. */
+  hangUp(): void;
+}
+
+/**
+ * Runs a command in a running container, with the container's own confinement, between the client's streams. When the client goes
+ * the command is killed with all it started, except what a user has detached from the session on purpose.
+ */
+export async function runExec(plan: ExecPlan, streams: CommandStreams, parts: ExecParts): Promise<Outcome> {
+  const { target } = plan;
+  let files: ExecFiles | undefined;
+  let scope: ExecScope | undefined;
+  try {
+    files = await writeExecFiles(target.dir, 'stream', await describe(plan));
+    scope = await openExecScope(parts.scopes, {
+      container: target.id,
+      name: files.name,
+      init: target.init,
+      takesCgroup: takesCgroup(target.handler),
+    });
+    const session = await (plan.streams.tty ? startOnTerminal : startOnPipes)(plan, streams, { ...parts, files, scope });
+    return await overseeSession(session, files, streams);
+  } catch (cause) {
+    return { kind: 'failure', why: `error executing command in container: ${reasonOf(cause)}` };
+  } finally {
+    await scope?.close();
+    await files?.remove();
+  }
+}
+
+async function overseeSession({ command, outputs, hangUp }: Session, files: ExecFiles, streams: CommandStreams): Promise<Outcome> {
+  let killed: Promise<void> | undefined;
+  const end = async (): Promise<void> => {
+    hangUp();
+    await Promise.race([command.exited, pause(hangupMs, undefined, { ref: false })]);
+    const leader = readPid(files.pid);
+    await command.kill(leader === undefined ? undefined : detachedFrom(leader));
+  };
+  const onGone = (): void => void (killed ??= end());
+  streams.gone.addEventListener('abort', onGone);
+  if (streams.gone.aborted) onGone();
+  const code = await command.exited;
+  await killed;
+  await Promise.all(outputs.map((output) => output.settle()));
+  streams.gone.removeEventListener('abort', onGone);
+  hangUp();
+  if (!files.started()) return refused(files);
+  if (code === undefined) return { kind: 'failure', why: 'error executing command in container: its exit code is lost' };
+  return code === 0 ? { kind: 'success' } : { kind: 'exit', code };
+}
+
+async function refused(files: ExecFiles): Promise<Outcome> {
+  const reason = await files.reason();
+  return { kind: 'failure', why: `error executing command in container: ${reason === '' ? 'the runtime did not say why' : reason}` };
+}
+
+/** The container's own process description (runtime-spec config.md, "process"), with another command. */
+async function describe({ target, command, streams }: ExecPlan): Promise<OciProcess> {
+  const spec = JSON.parse(await readFile(join(target.dir, 'config.json'), 'utf8')) as OciSpec;
+  const { env } = spec.process;
+  const terminal = streams.tty && !env.some((entry) => entry.startsWith('TERM=')) ? ['TERM=xterm'] : [];
+  return { ...spec.process, terminal: streams.tty, args: command, env: [...env, ...terminal] };
+}
+
+type StartParts = ExecParts & { readonly files: ExecFiles; readonly scope: ExecScope | undefined };
+
+async function startOnPipes({ target, streams: asked }: ExecPlan, streams: CommandStreams, parts: StartParts): Promise<Session> {
+  const pipe = (wanted: boolean) => (wanted ? openPipe() : undefined);
+  const [stdin, stdout, stderr] = [pipe(asked.stdin), pipe(asked.stdout), pipe(asked.stderr)];
+  const ours: Socket[] = [];
+  const theirs = [stdin?.read ?? null, stdout?.write ?? null, stderr?.write ?? null] as const;
+  let command: StartedCommand;
+  const input = stdin === undefined ? undefined : new Socket({ fd: stdin.write, readable: false, writable: true });
+  const [output, errors] = [stdout, stderr].map((one) => one && new Socket({ fd: one.read, readable: true, writable: false }));
+  for (const socket of [input, output, errors]) if (socket !== undefined) ours.push(socket.on('error', () => socket.destroy()));
+  try {
+    command = await startCommand({ ...parts, target, descriptors: theirs });
+  } catch (cause) {
+    for (const socket of ours) socket.destroy();
+    throw cause;
+  } finally {
+    for (const fd of theirs) if (fd !== null) closeFd(fd);
+  }
+  if (input !== undefined && streams.stdin !== undefined) pumpInput(streams.stdin, input);
+  const outputs = [output && pumpOutput(output, streams.stdout), errors && pumpOutput(errors, streams.stderr)];
+  return {
+    command,
+    outputs: outputs.filter((one) => one !== undefined),
+    hangUp: () => {
+      for (const socket of ours) socket.destroy();
+    },
+  };
+}
+
+async function startOnTerminal({ target }: ExecPlan, streams: CommandStreams, parts: StartParts): Promise<Session> {
+  const terminal = await openConsoleSocket(parts.socketFolder);
+  try {
+    const command = await startCommand({ ...parts, target, descriptors: [null, null, null], consoleSocket: terminal.path });
+    const master = await Promise.race([terminal.master, command.exited.then(() => Promise.race([terminal.master, pause(lateMasterMs)]))]);
+    if (master === undefined) return { command, outputs: [], hangUp: () => undefined };
+    const { socket, fd } = adopt(master);
+    if (streams.stdin !== undefined) pumpKeys(streams.stdin, socket);
+    const output = pumpOutput(socket, streams.stdout);
+    streams.onResize((size) => {
+      if (!socket.destroyed) setWindowSize(fd, size);
+    });
+    return { command, outputs: [output], hangUp: () => socket.destroy() };
+  } finally {
+    await terminal.close();
+  }
+}
+
+/** A terminal has no end of input: a client that closes it leaves the command running. */
+function pumpKeys(source: NonNullable<CommandStreams['stdin']>, terminal: Socket): void {
+  source.on('data', (chunk: Buffer) => {
+    if (terminal.writable && !terminal.write(chunk)) source.pause();
+  });
+  terminal.on('drain', () => source.resume());
+  terminal.on('close', () => source.resume());
+}

@@ -1,0 +1,193 @@
+import { once } from 'node:events';
+import { readFile, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Worker } from 'node:worker_threads';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { startWorker } from '../../base/process/index.ts';
+import type { ExecScopes } from '../oci/exec-scope.ts';
+import { consoleSocketName } from './console-socket.ts';
+import type { FromWorker, SessionPlan, StreamingWorkerData, ToWorker } from './plan.ts';
+import { createTokens } from './tokens.ts';
+
+export interface StreamingOptions {
+  readonly address: string;
+  /** 0: any that is free. */
+  readonly port: number;
+  /** Both empty: plain HTTP. */
+  readonly tls: { readonly certFile: string; readonly keyFile: string };
+  /** Seconds. */
+  readonly idleTimeout: number;
+  readonly maxSessions: number;
+  readonly maxSessionsPerContainer: number;
+}
+
+/** Hands out URLs of streams, and keeps count of what is behind them. The streams themselves live in a Worker. */
+export interface StreamingService {
+  /**
+   * The URL at which a client gets what the plan says, once, within a minute.
+   * @param subject the container or sandbox that it counts for
+   * @throws PortcullisError RUNTIME_STREAMING_LIMIT (exhausted), RUNTIME_STREAMING_LISTEN
+   */
+  open(subject: string, plan: SessionPlan): Promise<string>;
+  /** Ends all sessions. */
+  close(): Promise<void>;
+}
+
+/** How long the Worker is kept without a session and without a URL that waits: it holds some 10 MB. */
+const idleMs = 30_000;
+
+interface Pending {
+  readonly subject: string;
+  readonly plan: SessionPlan;
+}
+
+interface Running {
+  readonly worker: Worker;
+  readonly base: string;
+}
+
+/** Also removes what a killed daemon left in the folder for console sockets, whose path must be short. */
+export async function openStreamingService(parts: {
+  readonly options: StreamingOptions;
+  readonly scopes: ExecScopes;
+  readonly socketFolder: string;
+  readonly log: Logger;
+}): Promise<StreamingService> {
+  const { options, log, socketFolder } = parts;
+  const left = (await readdir(socketFolder)).filter((name) => consoleSocketName.test(name));
+  await Promise.all(left.map((name) => rm(join(socketFolder, name), { force: true })));
+  const tokens = createTokens<Pending>(() => performance.now());
+  /** Sessions of the Worker that runs now: by its own number, what each counts for. */
+  const sessions = new Map<number, Pending>();
+  let running: Promise<Running> | undefined;
+  let idle: NodeJS.Timeout | undefined;
+  let closed = false;
+
+  const countFor = (subject: string): number => [...sessions.values(), ...tokens.waiting()].filter((one) => one.subject === subject).length;
+
+  const answer = (worker: Worker, message: ToWorker): void => worker.postMessage(message);
+  const take = (worker: Worker, { id, kind, token }: Extract<FromWorker, { type: 'take' }>): void => {
+    const pending = tokens.take(token);
+    if (pending?.plan.kind !== kind) return answer(worker, { type: 'refused', id, status: 404, why: '404 page not found' });
+    sessions.set(id, pending);
+    answer(worker, { type: 'taken', id, plan: pending.plan });
+  };
+  const ended = ({ id, how }: Extract<FromWorker, { type: 'ended' }>): void => {
+    const session = sessions.get(id);
+    sessions.delete(id);
+    if (session !== undefined) log.info({ kind: session.plan.kind, subject: session.subject, ...how }, 'stream ended');
+  };
+
+  /** Begins to count again whenever something ends or is asked for. */
+  const watchIdle = (): void => {
+    clearTimeout(idle);
+    idle = setTimeout(() => {
+      if (sessions.size > 0 || tokens.waiting().length > 0) return watchIdle();
+      stop().catch((cause: unknown) => log.warn({ cause: reasonOf(cause) }, 'the streaming Worker did not end well'));
+    }, idleMs).unref();
+  };
+  const stop = async (): Promise<void> => {
+    clearTimeout(idle);
+    const [current] = [running];
+    running = undefined;
+    if (current === undefined) return;
+    const { worker } = await current;
+    const gone = once(worker, 'exit');
+    worker.ref();
+    answer(worker, { type: 'close' });
+    await gone;
+  };
+
+  const start = async (): Promise<Running> => {
+    const { address, port, tls } = options;
+    const secure = tls.certFile !== '';
+    const data: StreamingWorkerData = {
+      address,
+      port,
+      // Read at each start, so that a renewed certificate comes into use.
+      ...(secure && { tls: { cert: await readFile(tls.certFile, 'utf8'), key: await readFile(tls.keyFile, 'utf8') } }),
+      idleTimeoutMs: options.idleTimeout * 1_000,
+      scopes: parts.scopes,
+      socketFolder,
+    };
+    const worker = startWorker(import.meta.url, './streaming.worker.ts', { workerData: data });
+    const listening = new Promise<number>((resolve, reject) => {
+      worker.on('message', (message: FromWorker) => {
+        if (message.type === 'listening') resolve(message.port);
+        else if (message.type === 'failed') reject(new Error(message.why));
+        else if (message.type === 'take') take(worker, message);
+        else ended(message);
+      });
+      worker.once('error', reject);
+      worker.once('exit', () => reject(new Error('the Worker has ended')));
+    });
+    worker.once('error', (cause) => log.error({ cause: reasonOf(cause) }, 'the streaming Worker failed; its sessions are lost'));
+    worker.once('exit', () => {
+      sessions.clear();
+      running = undefined;
+    });
+    worker.unref();
+    const bound = await listening;
+    return { worker, base: `${secure ? 'https' : 'http'}://${hostOf(address)}:${bound}` };
+  };
+
+  const ensure = async (): Promise<Running> => {
+    if (closed) throw notListening(options, 'the daemon is stopping');
+    const mine = (running ??= start());
+    watchIdle();
+    try {
+      return await mine;
+    } catch (cause) {
+      if (running === mine) running = undefined;
+      throw notListening(options, reasonOf(cause));
+    }
+  };
+
+  return {
+    open: async (subject, plan) => {
+      const inAll = sessions.size + tokens.waiting().length;
+      if (inAll >= options.maxSessions) throw tooMany(subject, `${inAll} sessions are open`, 'streaming.maxSessions');
+      const mine = countFor(subject);
+      if (mine >= options.maxSessionsPerContainer)
+        throw tooMany(subject, `it has ${mine} sessions open`, 'streaming.maxSessionsPerContainer');
+      const { base } = await ensure();
+      const token = tokens.mint({ subject, plan });
+      if (token === undefined) throw tooMany(subject, 'too many stream URLs wait for their clients', 'nothing: they end within a minute');
+      return `${base}/${plan.kind}/${token}`;
+    },
+    close: async () => {
+      closed = true;
+      await stop().catch(() => undefined);
+    },
+  };
+}
+
+/** What a client can connect to where the server listens everywhere. */
+function hostOf(address: string): string {
+  if (address === '0.0.0.0' || address === '') return '127.0.0.1';
+  if (address === '::') return '[::1]';
+  return address.includes(':') ? `[${address}]` : address;
+}
+
+function tooMany(subject: string, why: string, limit: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_STREAMING_LIMIT',
+    kind: 'exhausted',
+    attempted: 'open a stream to',
+    on: subject.slice(0, 13),
+    why,
+    fix: `try again when some have ended; the limit is ${limit}`,
+  });
+}
+
+function notListening(options: StreamingOptions, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_STREAMING_LISTEN',
+    kind: 'unavailable',
+    attempted: 'serve streams on',
+    on: `${options.address}:${options.port}`,
+    why,
+    fix: 'correct `streaming` in the configuration',
+  });
+}

@@ -1,0 +1,54 @@
+import { Duplex } from 'node:stream';
+import type { RawData, WebSocket } from 'ws';
+import { aborted, finishMs } from './command-streams.ts';
+import { forward } from './forward.ts';
+import type { ForwardPlan } from './plan.ts';
+import { decode, sendOn } from './websocket-command.ts';
+
+/**
+ * `v4.channel.k8s.io` and its base64 form: for the ports that the request names, channel 2n carries the n-th one's data and 2n + 1
+ * its error, each beginning with the port (16 bits, little-endian). Ends when every connection has.
+ */
+export async function serveWebSocketForward(socket: WebSocket, protocol: { readonly base64: boolean }, plan: ForwardPlan): Promise<void> {
+  const gone = new AbortController();
+  socket.on('close', () => gone.abort());
+  socket.on('error', () => socket.terminate());
+  const send = (channel: number, chunk: Buffer): Promise<void> =>
+    new Promise((resolve) => sendOn(socket, protocol, channel, chunk, () => resolve()));
+  const ends = plan.ports.map((_, index) => {
+    const data = new Duplex({
+      allowHalfOpen: true,
+      read: () => socket.resume(),
+      write: (chunk: Buffer, _encoding, done) => sendOn(socket, protocol, 2 * index, chunk, done),
+    });
+    data.on('error', () => undefined);
+    gone.signal.addEventListener('abort', () => data.destroy());
+    return data;
+  });
+  socket.on('message', (message: RawData, isBinary: boolean) => {
+    const decoded = decode(message as Buffer, isBinary, protocol);
+    if (decoded === undefined) return socket.terminate();
+    const data = decoded.channel % 2 === 0 ? ends[decoded.channel / 2] : undefined;
+    if (data !== undefined && !data.destroyed && decoded.bytes.length > 0 && !data.push(decoded.bytes)) socket.pause();
+  });
+  await Promise.all(
+    plan.ports.map(async (port, index) => {
+      const name = Buffer.alloc(2);
+      name.writeUInt16LE(port);
+      await send(2 * index, name);
+      await send(2 * index + 1, name);
+      const data = ends[index];
+      if (data === undefined) return;
+      try {
+        await forward(plan, port, data);
+      } catch (cause) {
+        await send(2 * index + 1, Buffer.from((cause as Error).message));
+      }
+      data.destroy();
+    }),
+  );
+  socket.close(1000);
+  socket.resume();
+  await aborted(gone.signal, finishMs);
+  socket.terminate();
+}
