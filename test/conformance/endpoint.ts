@@ -13,6 +13,8 @@ export const peers = process.env['PEERS'] ?? '/var/cache/portcullis-peers';
 /** Hosts whose names critest and the benchmark pull from; a local registry stands for each. */
 const mirroredHosts = ['registry.k8s.io', 'gcr.io', 'k8s.gcr.io', 'public.ecr.aws'];
 const registryHost = '127.0.0.1:5000';
+/** `test/vm/run` emulates its processors. */
+export const slow = process.env['IN_VM'] !== undefined;
 
 /** Prepares the private namespaces that the caller runs in (`unshare -m -n`): shared mounts as on a node, loopback, forwarding. */
 export function prepareNamespaces(): void {
@@ -111,7 +113,7 @@ export async function startDaemon(
         await client.runtime.version({});
         break;
       } catch (cause) {
-        if (attempt > 100) throw cause;
+        if (attempt > (slow ? 1_500 : 100)) throw cause;
         await new Promise((resolve) => setTimeout(resolve, 100));
       }
     }
@@ -126,7 +128,7 @@ export async function end(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const gone = once(child, 'exit');
   child.kill('SIGTERM');
-  const timer = setTimeout(() => child.kill('SIGKILL'), 20_000);
+  const timer = setTimeout(() => child.kill('SIGKILL'), slow ? 120_000 : 20_000);
   await gone;
   clearTimeout(timer);
 }

@@ -179,7 +179,7 @@ for (const handler of ['crun', 'runc'])
           for (let attempt = 0; attempt < 600 && !(await answered()); attempt += 1) await pause(100);
           const inService = { ...stage, daemon: { ...stage.daemon, cri } };
           const pod = await runPod(inService, 'served', { linux: { cgroupParent: parent } }, handler);
-          id = await runContainer(inService, pod, { image, command: ['sh', '-c', 'sleep 20; exit 42'] });
+          id = await runContainer(inService, pod, { image, command: ['sh', '-c', 'until [ -e /end ]; do sleep 0.1; done; exit 42'] });
           const monitor = Number(readFileSync(join(state, 'containers', id, 'monitor.pid'), 'utf8'));
           await eventually('the monitor is still in the service', () => cgroupOf(monitor) === '/system.slice/portcullis-monitors.scope');
           cri.close();
@@ -190,10 +190,7 @@ for (const handler of ['crun', 'runc'])
       });
       const { status } = await runtime().containerStatus({ containerId: id });
       assert.equal(status?.state, ContainerState.CONTAINER_RUNNING);
-      for (let attempt = 0; attempt < 30; attempt += 1) {
-        if ((await runtime().containerStatus({ containerId: id })).status?.state === ContainerState.CONTAINER_EXITED) break;
-        await pause(1_000);
-      }
+      await execute(stage, id, 'touch', '/end');
       const ended = await exitOf(stage, id);
       assert.deepEqual([ended.exitCode, ended.reason], [42, 'Error']);
       await runtime().removePodSandbox({ podSandboxId: await sandboxOf(id) });

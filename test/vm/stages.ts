@@ -1,0 +1,73 @@
+/** What `npm run test:vm` runs, each in a machine of its own. Commands run in the repository, inside the guest. */
+export interface Stage {
+  readonly name: string;
+  readonly what: string;
+  readonly command: readonly string[];
+  readonly memoryMiB: number;
+  readonly limitMinutes: number;
+  /** Programs of test/peers that it needs. */
+  readonly peers: readonly string[];
+  /** Files that the host must have, beside what `vm/run` itself needs. */
+  readonly host: readonly string[];
+  /** The line of its output that holds its figures. */
+  readonly figures: RegExp;
+}
+
+const systemd = ['/lib/systemd/systemd', '/usr/bin/systemd-run', '/usr/bin/dbus-daemon'];
+const critest = ['critest', 'critimages'];
+
+export const stages: readonly Stage[] = [
+  {
+    name: 'quickstart',
+    what: 'the quickstart on cgroup version 2',
+    command: ['env', 'TMPDIR=/dev/shm', 'sh', 'packaging/bin/portcullis', 'quickstart'],
+    memoryMiB: 2048,
+    limitMinutes: 15,
+    peers: [],
+    host: [],
+    figures: /\S/,
+  },
+  {
+    name: 'critest',
+    what: 'the whole of critest on cgroup version 2, with the AppArmor specs',
+    command: ['sh', 'test/vm/critest'],
+    memoryMiB: 4096,
+    limitMinutes: 90,
+    peers: critest,
+    host: [],
+    figures: /^\d+ passed, \d+ failed/,
+  },
+  {
+    name: 'systemd',
+    what: 'the cgroup driver systemd, by crun and runc',
+    command: [
+      ...['env', 'TMPDIR=/dev/shm', 'bash', 'test/vm/under-systemd'],
+      ...['sh', 'packaging/node', '--test', '--test-force-exit', '--test-reporter=tap', 'test/vm/systemd.ts'],
+    ],
+    memoryMiB: 3072,
+    limitMinutes: 60,
+    peers: [],
+    host: systemd,
+    figures: /^# (pass|fail|skipped) \d+/,
+  },
+  {
+    name: 'critest-systemd',
+    what: 'the whole of critest with the cgroup driver systemd',
+    command: ['bash', 'test/vm/under-systemd', 'sh', 'test/vm/critest'],
+    memoryMiB: 4096,
+    limitMinutes: 90,
+    peers: critest,
+    host: systemd,
+    figures: /^\d+ passed, \d+ failed/,
+  },
+  {
+    name: 'apparmor',
+    what: 'profiles of AppArmor: critest’s group and our own tests',
+    command: ['bash', 'test/vm/apparmor'],
+    memoryMiB: 4096,
+    limitMinutes: 60,
+    peers: critest,
+    host: [],
+    figures: /^(\d+ passed, \d+ failed|# (pass|fail) \d+)/,
+  },
+];

@@ -1,0 +1,76 @@
+/**
+ * `npm run test:vm [-- NAME…]`: the stages by name, all without one, each in an emulated machine with Debian's kernel (see `run`).
+ * Prints each stage's output and, at the end, one line of figures a stage. Exit 0: all passed · 1: one failed · 2: no such stage · 4: something is missing.
+ */
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { stages } from './stages.ts';
+import type { Stage } from './stages.ts';
+
+const here = import.meta.dirname;
+const repository = join(here, '../..');
+const peers = process.env['PEERS'] ?? '/var/cache/portcullis-peers';
+
+const asked = process.argv.slice(2);
+const unknown = asked.filter((name) => !stages.some((stage) => stage.name === name));
+if (unknown.length > 0) {
+  console.error(`test:vm: no stage ${unknown.join(', ')}; there are:`);
+  for (const { name, what } of stages) console.error(`  ${name.padEnd(16)} ${what}`);
+  process.exit(2);
+}
+const chosen = stages.filter((stage) => asked.length === 0 || asked.includes(stage.name));
+
+const missing = [
+  ...['qemu-system-x86_64', 'cpio', 'depmod'].filter((name) => spawnSync('sh', ['-c', `command -v ${name}`]).status !== 0),
+  ...chosen.flatMap((stage) => stage.host).filter((file) => !existsSync(file)),
+  ...chosen.flatMap((stage) => stage.peers).filter((name) => !existsSync(join(peers, 'bin', name))),
+];
+if (missing.length > 0) {
+  console.error(`test:vm: missing: ${[...new Set(missing)].join(', ')}`);
+  console.error('apt-get install --no-install-recommends qemu-system-x86 qemu-system-common busybox-static cpio kmod systemd dbus');
+  console.error('test/peers/get crictl critest images');
+  process.exit(4);
+}
+
+/** Built once and here: the machine sees the same files, and is slow. */
+const build = spawnSync(process.execPath, ['packaging/build.ts'], { cwd: repository, stdio: ['ignore', 'ignore', 'inherit'] });
+if (build.status !== 0) process.exit(build.status ?? 1);
+if (chosen.some((stage) => stage.peers.includes('critest'))) {
+  const parser = spawnSync('bash', [join(here, 'apparmor-parser'), 'fetch'], { stdio: ['ignore', 'ignore', 'inherit'] });
+  if (parser.status !== 0) process.exit(4);
+}
+
+async function run(stage: Stage): Promise<{ readonly ok: boolean; readonly line: string }> {
+  console.log(`\n=== ${stage.name}: ${stage.what}`);
+  const begin = performance.now();
+  const args = [join(here, 'run'), '-m', String(stage.memoryMiB), '-t', String(stage.limitMinutes * 60), ...stage.command];
+  const child = spawn('bash', args, { cwd: repository, stdio: ['ignore', 'pipe', 'inherit'] });
+  const closed = once(child, 'close') as Promise<[number | null]>;
+  const figures = new Map<string, string>();
+  let last = '';
+  for await (const line of createInterface({ input: child.stdout })) {
+    console.log(line);
+    if (line.trim() !== '') last = line.trim();
+    // Of several of one kind the last one counts.
+    const match = stage.figures.exec(line);
+    if (match !== null) figures.set(match[1] ?? '', line.replace(/^# /, '').trim());
+  }
+  const [code] = await closed;
+  const told = stage.name === 'quickstart' ? last : [...figures.values()].join(', ');
+  const minutes = ((performance.now() - begin) / 60_000).toFixed(1);
+  return {
+    ok: code === 0,
+    line: `${code === 0 ? '✔' : '✖'} ${stage.name} (${minutes} min): ${told || `no figures: it ended with ${String(code)}`}`,
+  };
+}
+
+const results = [];
+for (const stage of chosen) results.push(await run(stage));
+console.log('');
+for (const { line } of results) console.log(line);
+const failed = results.filter((result) => !result.ok).length;
+console.log(`${results.length - failed} stages passed, ${failed} failed`);
+process.exit(failed === 0 ? 0 : 1);
