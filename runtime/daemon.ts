@@ -171,7 +171,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     userNamespace: { make: () => pool.makeMapped(probeIds, { hostname: 'probe', sysctls: {} }), release: pool.release },
     layers: join(config.root, 'images/layers'),
     checkLayers: images.checkMapping,
-    file: join(config.root, 'handler-features.json'),
+    root: config.root,
     log,
   });
 

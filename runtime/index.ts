@@ -4,6 +4,8 @@ import type { Daemon } from './daemon.ts';
 export type { Daemon } from './daemon.ts';
 export { createCriServer } from './cri/server.ts';
 export { openAdvisories } from './oci/advisories.ts';
+export { readHandlerFeatures } from './oci/probe/feature-probe.ts';
+export type { HandlerFeatures } from './oci/probe/features.ts';
 export { runtimeVersion } from './version.ts';
 export { createCriClient } from './cri/client.ts';
 export type { CriClient } from './cri/client.ts';

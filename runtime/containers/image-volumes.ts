@@ -3,8 +3,7 @@ import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/
 import { O_PATH, closeFd, openInRoot } from '../../base/kernel/index.ts';
 import type { Verdict } from '../../trust/index.ts';
 import type { ContainerConfig, Mount } from '../cri/contract/contract.types.ts';
-import type { LayerMapping } from '../images/mapped-layers.ts';
-import type { ImageRecord, ImageStore } from '../images/types.ts';
+import type { ImageRecord, ImageStore, LayerMapping } from '../images/types.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import { isImageVolume } from './host-request.ts';
 import { isWithin } from './mount-sources.ts';

@@ -5,11 +5,11 @@ import type { Logger } from '../../base/log/index.ts';
 import { errnoOf, wrapImageError } from './failures.ts';
 import type { StoreFolders } from './folders.ts';
 import { dropMappedLayers, withMappedLayers } from './mapped-layers.ts';
-import type { LayerMapping } from './mapped-layers.ts';
 import type { RootfsShelf } from './rootfs.ts';
 import { createSerial } from './serial.ts';
 import type { Serial } from './serial.ts';
 import type { Trash } from './trash.ts';
+import type { LayerMapping } from './types.ts';
 
 /** Images mounted as volumes: the layers of each as one read-only tree, one mount a container and volume. */
 export interface VolumeShelf {

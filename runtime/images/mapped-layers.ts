@@ -5,20 +5,7 @@ import { MNT_DETACH, isMountpoint, kernelRelease } from '../../base/kernel/index
 import type { Kernel } from '../../base/kernel/index.ts';
 import { errnoOf, imageError } from './failures.ts';
 import type { StoreFolders } from './folders.ts';
-
-/** How a container with a user namespace sees the ids of its image: layers stay as they are and shared, only this view of them differs. */
-export interface LayerMapping {
-  /** Path of the pinned user namespace. */
-  readonly userNamespace: string;
-  readonly uids: IdRange;
-  readonly gids: IdRange;
-}
-
-/** Ids 0 … length - 1 inside stand for hostId … on the host. */
-interface IdRange {
-  readonly hostId: number;
-  readonly length: number;
-}
+import type { IdRange } from './types.ts';
 
 /** Where mapped root file systems are mounted: their runtime works as the container's root, which must reach the place from `/`. */
 export interface MappedRoots {

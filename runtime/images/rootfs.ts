@@ -5,11 +5,11 @@ import type { Logger } from '../../base/log/index.ts';
 import { errnoOf, imageError, wrapImageError } from './failures.ts';
 import type { StoreFolders } from './folders.ts';
 import { dropMappedLayers, makeMappedRoot, mappedId, removeMappedRoot, withMappedLayers } from './mapped-layers.ts';
-import type { LayerMapping, MappedRoots } from './mapped-layers.ts';
+import type { MappedRoots } from './mapped-layers.ts';
 import { createSerial } from './serial.ts';
 import type { Serial } from './serial.ts';
 import type { Trash } from './trash.ts';
-import type { Rootfs } from './types.ts';
+import type { LayerMapping, Rootfs } from './types.ts';
 
 /** Writable layers and overlay mounts of containers. */
 export interface RootfsShelf {

@@ -1,5 +1,4 @@
 import type { Dossier, Platform, Verdict } from '../../trust/index.ts';
-import type { LayerMapping } from './mapped-layers.ts';
 
 /** Credentials of one pull (CRI AuthConfig, decoded). Never logged. */
 export interface PullCredentials {
@@ -62,6 +61,20 @@ export interface Rootfs {
   /** Where the merged tree is mounted. */
   readonly path: string;
   readonly upper: string;
+}
+
+/** Ids 0 … length - 1 inside stand for hostId … on the host. */
+export interface IdRange {
+  readonly hostId: number;
+  readonly length: number;
+}
+
+/** How a container with a user namespace sees the ids of its image: layers stay as they are and shared, only this view of them differs. */
+export interface LayerMapping {
+  /** Path of the pinned user namespace. */
+  readonly userNamespace: string;
+  readonly uids: IdRange;
+  readonly gids: IdRange;
 }
 
 /** The image room's door for the rest of the runtime: the one choke point for content. */

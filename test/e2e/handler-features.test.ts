@@ -10,6 +10,7 @@ import type { Kernel } from '../../base/kernel/index.ts';
 import { createLogger } from '../../base/log/index.ts';
 import { programStarter, startReactor } from '../../base/reactor/index.ts';
 import type { Reactor, StartProgram } from '../../base/reactor/index.ts';
+import { readHandlerFeatures } from '../../runtime/index.ts';
 import { openFeatureProbe } from '../../runtime/oci/probe/feature-probe.ts';
 import { probeIds, probeRuntime } from '../../runtime/oci/probe/probe.ts';
 import type { ProbeParts } from '../../runtime/oci/probe/probe.ts';
@@ -132,8 +133,10 @@ describe('features of runtime handlers', () => {
       ['', handler],
       ['probed', handler],
     ]);
-    const file = join(folder, 'features.json');
-    const openProbe = () => openFeatureProbe({ ...parts, handlers, file, log: createLogger({ level: 'silent' }) });
+    const root = join(folder, 'root');
+    mkdirSync(root);
+    const file = join(root, 'handler-features.json');
+    const openProbe = () => openFeatureProbe({ ...parts, handlers, root, log: createLogger({ level: 'silent' }) });
     looks = 0;
     const first = await openProbe();
     assert.equal((await first.within('', 1)).userNamespaces, false, 'nothing is promised before it was seen');
@@ -144,6 +147,8 @@ describe('features of runtime handlers', () => {
     await first.close();
     assert.equal(looks, 1, 'one program, one look');
 
+    assert.deepEqual(await readHandlerFeatures(root), { [path]: await first.of('') });
+    assert.deepEqual(await readHandlerFeatures(join(folder, 'none')), {});
     const second = await openProbe();
     assert.equal((await second.within('', 1)).userNamespaces, true, 'known at once');
     second.begin();
@@ -176,7 +181,7 @@ describe('features of runtime handlers', () => {
     const probe = await openFeatureProbe({
       ...parts,
       handlers: new Map([['', handler]]),
-      file: join(folder, 'none.json'),
+      root: join(folder, 'none'),
       log: createLogger({ level: 'silent' }),
     });
     const before = looks;

@@ -1,5 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import { release } from 'node:os';
+import { join } from 'node:path';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import { writeFileAtomic } from '../../../base/storage/index.ts';
@@ -29,14 +30,15 @@ interface Seen {
 }
 
 /**
- * Looks at each runtime once and keeps what was seen in `file`, by program and kernel, so that a start is not held up. What was not seen is
+ * Looks at each runtime once and keeps what was seen below `root`, by program and kernel, so that a start is not held up. What was not seen is
  * looked for again at the next start: a setting of the host may have changed.
  * @param input.handlers by name; the empty name is the default one
  */
 export async function openFeatureProbe(
-  input: ProbeParts & { readonly handlers: ReadonlyMap<string, RuntimeHandler>; readonly file: string; readonly log: Logger },
+  input: ProbeParts & { readonly handlers: ReadonlyMap<string, RuntimeHandler>; readonly root: string; readonly log: Logger },
 ): Promise<FeatureProbe> {
-  const { handlers, file, log } = input;
+  const { handlers, log } = input;
+  const file = fileIn(input.root);
   const byPath = new Map([...handlers.values()].map((handler) => [handler.path, handler]));
   const kept = await readKept(file);
   const known = new Map<string, HandlerFeatures>();
@@ -104,6 +106,16 @@ export async function openFeatureProbe(
       await last;
     },
   };
+}
+
+/** What a daemon with this root folder saw its handlers do at its latest look, by the path of the program; nothing: an empty record. */
+export async function readHandlerFeatures(root: string): Promise<Readonly<Record<string, HandlerFeatures>>> {
+  const kept = await readKept(fileIn(root));
+  return Object.fromEntries(Object.entries(kept).flatMap(([path, seen]) => (seen === undefined ? [] : [[path, seen.features]])));
+}
+
+function fileIn(root: string): string {
+  return join(root, 'handler-features.json');
 }
 
 async function keyOf(handler: RuntimeHandler, layers: string): Promise<string> {
