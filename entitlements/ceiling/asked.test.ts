@@ -116,6 +116,32 @@ describe('what a security context asks for', () => {
     }
   });
 
+  it('carries the default AppArmor rules unless it says otherwise, and saying otherwise is a demand', () => {
+    assert.equal(askedFromSecurityContext(request()).asked.apparmor, 'default');
+    assert.equal(askedFromSecurityContext(request({ apparmor: 'RuntimeDefault' })).asked.apparmor, 'default');
+    assert.equal(effective({ apparmor: 'Unconfined' }, 'privileged').apparmor, 'unconfined');
+    assert.throws(() => effective({ apparmor: 'Unconfined' }, 'baseline'), /without an AppArmor profile/);
+    assert.throws(() => askedFromSecurityContext(request({ profile: builtin('restricted'), apparmor: 'Unconfined' })), /AppArmor/);
+  });
+
+  it('puts a profile of the node in place of the default AppArmor rules where the ceiling leaves them free, else beside them', () => {
+    assert.equal(effective({ apparmor: 'Localhost' }, 'privileged').apparmor, 'unconfined');
+    assert.equal(effective({ apparmor: 'Localhost' }, 'baseline').apparmor, 'default');
+    assert.equal(askedFromSecurityContext(request({ profile: builtin('restricted'), apparmor: 'Localhost' })).asked.apparmor, 'default');
+  });
+
+  it('may choose among the SELinux types that confine, and no others', () => {
+    effective({ selinux: { type: 'container_init_t' } }, 'restricted');
+    effective({ selinux: { type: 'spc_t', user: 'root' } }, 'privileged');
+    assert.throws(() => effective({ selinux: { type: 'spc_t' } }, 'baseline'), /SELinux type spc_t/);
+    assert.throws(() => effective({ selinux: { role: 'sysadm_r' } }, 'baseline'), /SELinux role sysadm_r/);
+  });
+
+  it('without a word on paths in a user namespace unmasks what the ceiling lets it', () => {
+    assert.deepEqual(effective({ unmaskedUnsaid: true }, 'privileged').paths, { masked: [], readonly: [] });
+    assert.deepEqual(effective({ unmaskedUnsaid: true }, 'baseline').paths, builtin('baseline').paths);
+  });
+
   it('never has the host’s network class in a network of its own', () => {
     const { asked } = askedFromSecurityContext(request({ profile: builtin('privileged') }));
     assert.deepEqual([asked.network, asked.hostNamespaces], ['admin', []]);

@@ -29,6 +29,8 @@ export interface SecurityContextRequest {
   /** Undefined: the profile's own. An empty list asks for an unmasked /proc. */
   readonly maskedPaths?: readonly string[];
   readonly readonlyPaths?: readonly string[];
+  /** Without paths of its own and without a named profile: nothing is masked, and a ceiling that masks does so silently. */
+  readonly unmaskedUnsaid?: boolean;
   readonly readonlyRootfs: boolean;
   readonly hostNetwork: boolean;
   readonly hostPid: boolean;
@@ -149,7 +151,8 @@ function askedSyscalls(request: SecurityContextRequest, capabilities: readonly C
 }
 
 function askedPaths(request: SecurityContextRequest, base: Profile): PathRestrictions {
-  const wanted = pathRestrictions(request.maskedPaths ?? base.paths.masked, request.readonlyPaths ?? base.paths.readonly);
+  const unsaid = request.unmaskedUnsaid === true && request.profile === undefined ? pathRestrictions([], []) : base.paths;
+  const wanted = pathRestrictions(request.maskedPaths ?? unsaid.masked, request.readonlyPaths ?? unsaid.readonly);
   return request.profile === undefined ? wanted : meetPaths(wanted, base.paths);
 }
 

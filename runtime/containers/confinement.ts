@@ -78,7 +78,8 @@ export function createConfinement(parts: {
         ...(security !== undefined && security.maskedPaths.length > 0 && { maskedPaths: security.maskedPaths }),
         ...(security !== undefined && security.readonlyPaths.length > 0 && { readonlyPaths: security.readonlyPaths }),
         // A kubelet sends its default paths unless procMount is Unmasked, which it takes only from pods with a user namespace.
-        unmaskedUnsaid: pod?.usernsOptions?.mode === NamespaceMode.POD && security?.maskedPaths.length === 0 && security.readonlyPaths.length === 0,
+        unmaskedUnsaid:
+          pod?.usernsOptions?.mode === NamespaceMode.POD && security?.maskedPaths.length === 0 && security.readonlyPaths.length === 0,
         readonlyRootfs: security?.readonlyRootfs ?? false,
         hostNetwork: pod?.network === NamespaceMode.NODE,
         hostPid: sharesHostPids,

@@ -75,6 +75,7 @@ const input: SpecInput = {
   podFiles,
   namespaces: { network: '/run/ns/net', ipc: '/run/ns/ipc', uts: '/run/ns/uts' },
   hostPid: false,
+  cgroupNamespace: false,
   oomScoreFloor: -1000,
   annotations: {},
 };

@@ -34,6 +34,8 @@ export interface SpecInput {
   /** Paths of the pod's pinned namespaces; an absent one is the host's. */
   readonly namespaces: { readonly network?: string; readonly ipc?: string; readonly uts?: string; readonly pid?: string };
   readonly hostPid: boolean;
+  /** It sees its own cgroup as the root of the hierarchy: cgroup_namespaces(7). */
+  readonly cgroupNamespace: boolean;
   readonly features: HandlerFeatures;
   /** Undefined: the host's. */
   readonly userNamespace: JoinedUserNamespace | undefined;
@@ -84,6 +86,7 @@ export function generateSpec(input: SpecInput): OciSpec {
       namespaces: [
         { type: 'mount' },
         ...(input.namespaces.pid === undefined ? (input.hostPid ? [] : [{ type: 'pid' }]) : joined('pid', input.namespaces.pid)),
+        ...(input.cgroupNamespace ? [{ type: 'cgroup' }] : []),
         ...joined('user', input.userNamespace?.path),
         ...joined('network', input.namespaces.network),
         ...joined('ipc', input.namespaces.ipc),
