@@ -28,6 +28,8 @@ export interface Images {
   readonly narrow: string;
   /** A node agent by the shipped example policy: for kube-system alone. */
   readonly agent: string;
+  /** A part of the control plane by that policy: the host's network and paths, no privilege. */
+  readonly etcd: string;
 }
 
 /** Who makes the pods' cgroups, and whether the kubelet orders them by quality of service. */

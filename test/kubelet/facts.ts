@@ -1,4 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
+import { patience } from './patience.ts';
 import type { Node } from './check.ts';
 import { defaultNamespace, nodeName } from './pods.ts';
 
@@ -10,7 +11,7 @@ export function logOf({ kubelet }: Pick<Node, 'kubelet'>, pod: string, container
 /** Waits until a container has written what it was started to tell: lines `KEY=VALUE`, ended by a line `told`. */
 export async function factsOf(node: Pick<Node, 'kubelet'>, pod: string, container = 'main'): Promise<ReadonlyMap<string, string>> {
   let text = '';
-  for (let attempt = 0; attempt < 240; attempt += 1) {
+  for (let attempt = 0; attempt < patience(240); attempt += 1) {
     text = await logOf(node, pod, container).catch((cause: unknown) => String(cause));
     const lines = text.split('\n');
     if (lines.includes('told')) {
@@ -20,7 +21,7 @@ export async function factsOf(node: Pick<Node, 'kubelet'>, pod: string, containe
     }
     await pause(250);
   }
-  throw new Error(`${pod} has not told within 60 s; its log: ${text.slice(-500)}`);
+  throw new Error(`${pod} has not told in time; its log: ${text.slice(-500)}`);
 }
 
 /** A script that tells the result of each command, and stays. */

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { patience } from './patience.ts';
 import { createKubeletServer } from './server.ts';
 import type { KubeletServer } from './server.ts';
 
@@ -10,7 +11,6 @@ import type { KubeletServer } from './server.ts';
 export const nodeName = 'node';
 /** The node's own link and address: a kubelet wants a default route. */
 const link = { name: 'kub0', peer: 'kub1', address: '10.212.0.2', gateway: '10.212.0.1' } as const;
-const patience = 90_000;
 /** A kubelet's default, and ours (`kubeletRoot`): volumes of a pod are known by it. */
 const kubeletRoot = '/var/lib/kubelet';
 
@@ -91,7 +91,7 @@ export async function startKubelet(options: KubeletOptions): Promise<Kubelet> {
       { stdio: ['ignore', output, output] },
     );
     closeSync(output);
-    const until = performance.now() + patience;
+    const until = performance.now() + patience(90_000);
     while (!(await server.isReady())) {
       if (!isAlive() || performance.now() > until)
         throw new Error(`the kubelet does not answer; the end of its log:\n${log().slice(-4000)}`);
@@ -103,7 +103,7 @@ export async function startKubelet(options: KubeletOptions): Promise<Kubelet> {
     const gone = once(child, 'exit');
     child.kill('SIGTERM');
     const running = child;
-    const timer = setTimeout(() => running.kill('SIGKILL'), 20_000);
+    const timer = setTimeout(() => running.kill('SIGKILL'), patience(20_000));
     await gone;
     clearTimeout(timer);
   };

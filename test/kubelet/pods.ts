@@ -2,6 +2,7 @@ import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { nodeName } from './node.ts';
+import { patience } from './patience.ts';
 import type { KubeletServer } from './server.ts';
 
 /** The parts of a pod's status that are looked at (kubernetes.io/docs/reference/kubernetes-api, v1.Pod). */
@@ -85,7 +86,7 @@ export function staticPods(folder: string, staging: string, server: KubeletServe
     },
     names: () => [...applied],
     status,
-    until: async (name, what, is, patienceMs = 90_000) => {
+    until: async (name, what, is, patienceMs = patience(90_000)) => {
       const end = performance.now() + patienceMs;
       for (;;) {
         const pod = await status(name);
@@ -94,7 +95,7 @@ export function staticPods(folder: string, staging: string, server: KubeletServe
         await pause(250);
       }
     },
-    untilGone: async (patienceMs = 90_000) => {
+    untilGone: async (patienceMs = patience(90_000)) => {
       const end = performance.now() + patienceMs;
       for (let left = await list(); left.length > 0; left = await list()) {
         if (performance.now() > end) throw new Error(`the kubelet still has ${left.map((pod) => pod.metadata.name).join(', ')}`);

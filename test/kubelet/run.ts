@@ -1,5 +1,5 @@
 /**
- * `npm run test:kubelet [-- --focus REGEX] [--keep-logs DIR] [--without-qos]`:
+ * `npm run test:kubelet [-- --focus REGEX] [--keep-logs DIR] [--without-qos] [--driver systemd]`:
  * a real kubelet, standalone with static pods, on the daemon's socket, in namespaces of its own (README.md).
  */
 import '../fixtures/private-namespaces.ts';
@@ -23,21 +23,34 @@ import { volumeChecks } from './checks/volumes.ts';
 import { findings } from './findings.ts';
 import { makeCgroupRoot } from './cgroup-root.ts';
 import { prepareNode, startKubelet } from './node.ts';
+import { patience } from './patience.ts';
 import { staticPods } from './pods.ts';
 import { added, remainsOfPods, standing, untilNothingRemains } from './remains.ts';
 
 const { values } = parseArgs({
-  options: { focus: { type: 'string' }, 'keep-logs': { type: 'string' }, 'without-qos': { type: 'boolean', default: false } },
+  options: {
+    focus: { type: 'string' },
+    'keep-logs': { type: 'string' },
+    'without-qos': { type: 'boolean', default: false },
+    driver: { type: 'string', default: 'cgroupfs' },
+  },
 });
+const driver = values.driver === 'systemd' ? 'systemd' : 'cgroupfs';
 const repository = join(import.meta.dirname, '../..');
 /** The garbage collector of the kubelet looks once a minute. */
-const removalPatienceMs = 150_000;
+const removalPatienceMs = patience(150_000);
 
 if (findTool('kubelet').skip !== false) {
   console.log('building the kubelet (ten minutes on two cores)');
   const build = spawnSync('bash', [join(repository, 'test/peers/get'), 'kubelet'], { stdio: 'inherit' });
   if (build.status !== 0) process.exit(4);
 }
+
+const built = spawnSync(process.execPath, [join(repository, 'packaging/build.ts')], {
+  cwd: repository,
+  stdio: ['ignore', 'ignore', 'inherit'],
+});
+if (built.status !== 0) process.exit(built.status ?? 4);
 
 const policy = policyOf(
   `  - images: ["${registryName}/app/**"]\n    require: { cosign: { key: k.pub } }\n    entitlements: { ceiling: privileged }\n` +
@@ -55,7 +68,11 @@ const all: readonly Check[] = [
 ];
 
 const atFirst = standing();
-const stage = await openStage({ policy, prepare: (registry) => Promise.resolve({ 'registry.k8s.io': registry.url }) });
+const stage = await openStage({
+  policy,
+  cgroupDriver: driver,
+  prepare: (registry) => Promise.resolve({ 'registry.k8s.io': registry.url }),
+});
 // The example as it is shipped, beside the stage's own policy.
 copyFileSync(join(repository, 'packaging/policies/kubernetes.yaml'), join(stage.folders.policy, 'kubernetes.yaml'));
 copyFileSync(join(stage.folders.policy, 'k.pub'), join(stage.folders.policy, 'kubernetes.pub'));
@@ -66,7 +83,7 @@ const images = await publishImages(stage);
 const features = await featuresOf(stage);
 const manifests = join(folder, 'manifests');
 const podLogs = join(folder, 'pod-logs');
-const cgroupRoot = values['without-qos'] ? undefined : makeCgroupRoot(`portcullis-kubelet-${process.pid}`);
+const cgroupRoot = values['without-qos'] ? undefined : makeCgroupRoot(driver, `portcullis-kubelet-${process.pid}`);
 const before = standing();
 const kubelet = await startKubelet({
   ...(cgroupRoot !== undefined && { cgroupRoot: cgroupRoot.path }),
@@ -77,7 +94,7 @@ const kubelet = await startKubelet({
   podLogs,
 });
 const pods = staticPods(manifests, folder, kubelet.server);
-const node: Node = { stage, kubelet, pods, images, folder, features, cgroups: { perQos: cgroupRoot !== undefined, driver: 'cgroupfs' } };
+const node: Node = { stage, kubelet, pods, images, folder, features, cgroups: { perQos: cgroupRoot !== undefined, driver } };
 
 const counts = { passed: 0, failed: 0, skipped: 0 };
 const focus = values.focus === undefined ? undefined : new RegExp(values.focus);
@@ -137,14 +154,15 @@ async function publishImages({ publish }: Stage): Promise<Images> {
     { name: 'folder/', type: 'directory', mode: 0o755 },
     { name: 'folder/page', body: 'a page of data\n' },
   ]);
-  const agent = await publish('agents/node-agent:1');
+  const clusterOwn = async (name: string): Promise<string> => (await publish(name)).reference.replace(registryName, 'registry.k8s.io');
   return {
     app: (await publish('app/a:1')).reference,
     spare: (await publish('app/spare:1')).reference,
     unsigned: (await publish('app/unsigned:1', {}, { sign: false })).reference,
     data: (await publish('app/data:1', { base: false, layers: [page] })).reference,
     narrow: (await publish('narrow/a:1')).reference,
-    agent: agent.reference.replace(registryName, 'registry.k8s.io'),
+    agent: await clusterOwn('agents/node-agent:1'),
+    etcd: await clusterOwn('etcd:1'),
   };
 }
 

@@ -1,4 +1,5 @@
 import { request } from 'node:https';
+import { patience } from './patience.ts';
 
 /** The kubelet's own server (:10250), without authentication. */
 export interface KubeletServer {
@@ -15,7 +16,7 @@ export function createKubeletServer(host: string, port: number): KubeletServer {
   const text = (path: string): Promise<string> =>
     new Promise((resolve, reject) => {
       // Its certificate is its own.
-      const asked = request({ host, port, path, rejectUnauthorized: false, timeout: 20_000 }, (answer) => {
+      const asked = request({ host, port, path, rejectUnauthorized: false, timeout: patience(20_000) }, (answer) => {
         const chunks: Buffer[] = [];
         answer.on('data', (chunk: Buffer) => chunks.push(chunk));
         answer.on('error', reject);
@@ -25,7 +26,7 @@ export function createKubeletServer(host: string, port: number): KubeletServer {
           else reject(new Error(`GET ${path}: ${answer.statusCode ?? 0} ${body}`));
         });
       });
-      asked.on('timeout', () => asked.destroy(new Error(`GET ${path}: no answer within 20 s`)));
+      asked.on('timeout', () => asked.destroy(new Error(`GET ${path}: no answer in time`)));
       asked.on('error', reject);
       asked.end();
     });

@@ -1,4 +1,5 @@
 import { Agent, WebSocket } from 'undici';
+import { patience } from './patience.ts';
 import type { KubeletServer } from './server.ts';
 
 /** Channels of v5.channel.k8s.io (k8s.io/apimachinery/pkg/util/remotecommand). */
@@ -34,13 +35,14 @@ export function openStreams(
   const dispatcher = new Agent({ connect: { rejectUnauthorized: false } });
   const socket = new WebSocket(`wss://${server.host}:${server.port}${path}`, { protocols: 'v5.channel.k8s.io', dispatcher });
   socket.binaryType = 'arraybuffer';
+  const patienceMs = options.patienceMs ?? patience(20_000);
   const received = { stdout: '', stderr: '', error: '' };
   const send = (channel: number, bytes: Uint8Array): void => socket.send(Buffer.concat([Buffer.from([channel]), bytes]));
   return new Promise<Finished>((resolve, reject) => {
     const timer = setTimeout(() => {
-      reject(new Error(`${path}: no end within ${options.patienceMs ?? 20_000} ms: ${JSON.stringify(received)}`));
+      reject(new Error(`${path}: no end within ${patienceMs} ms: ${JSON.stringify(received)}`));
       socket.close();
-    }, options.patienceMs ?? 20_000);
+    }, patienceMs);
     const finish = (): void => {
       clearTimeout(timer);
       const status = received.error === '' ? { status: 'Unknown' } : (JSON.parse(received.error) as Finished['status']);

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import { shell, simplePod } from '../check.ts';
 import type { Check, Node } from '../check.ts';
+import { patience } from '../patience.ts';
 import { container, isReady, stateOf } from '../pods.ts';
 
 /** What must not change while a kubelet or the daemon is away. */
@@ -63,7 +64,7 @@ export const aloneChecks: readonly Check[] = [
       await kubelet.stop();
       // A threshold that this disk can not meet: the kubelet then reclaims what it may.
       await kubelet.start({ evictionHard: { 'nodefs.available': '99%', 'imagefs.available': '99%', 'memory.available': '1Mi' } });
-      for (let attempt = 0; attempt < 300 && (await present(images.spare)); attempt += 1) await pause(300);
+      for (let attempt = 0; attempt < patience(300) && (await present(images.spare)); attempt += 1) await pause(300);
       assert.equal(await present(images.spare), false, 'the unused one is gone');
       assert.equal(await present(images.app), true, 'the used one stays');
       await kubelet.stop();

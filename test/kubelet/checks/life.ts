@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { shell, simplePod } from '../check.ts';
 import type { Check } from '../check.ts';
+import { patience } from '../patience.ts';
 import { container, isReady, stateOf } from '../pods.ts';
 
 const never = { restartPolicy: 'Never' };
@@ -126,7 +127,7 @@ export const lifeChecks: readonly Check[] = [
       pods.remove('hooks');
       const file = join(folder, 'hooks/hooks');
       const read = (): string => (existsSync(file) ? readFileSync(file, 'utf8') : '');
-      for (let waited = 0; waited < 60_000 && !read().includes('term'); waited += 250) await pause(250);
+      for (let waited = 0; waited < patience(60_000) && !read().includes('term'); waited += 250) await pause(250);
       assert.equal(read(), 'post-start\npre-stop\nterm\n');
     },
   },
@@ -151,7 +152,7 @@ export const lifeChecks: readonly Check[] = [
       const id = (container(before).containerID ?? '').replace(/^.*:\/\//, '');
       const wanted = String(96 * 2 ** 20);
       let limit: string | undefined;
-      for (let waited = 0; waited < 60_000 && limit !== wanted; waited += 250) {
+      for (let waited = 0; waited < patience(60_000) && limit !== wanted; waited += 250) {
         limit = memoryLimitOf(id);
         await pause(250);
       }

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { shell, simplePod } from '../check.ts';
 import type { Check } from '../check.ts';
 import { factsOf, telling } from '../facts.ts';
@@ -114,6 +116,36 @@ export const securityChecks: readonly Check[] = [
       },
     ],
     run: async ({ pods }) => void (await pods.until('node-agent', 'ready', isReady)),
+  },
+  {
+    name: 'kube-system: a static pod of the control plane runs on the host network with paths of the host, and never privileged',
+    pods: ({ images, folder }) => {
+      const etcd = (name: string, more: object) => ({
+        name,
+        namespace: 'kube-system',
+        spec: {
+          hostNetwork: true,
+          priorityClassName: 'system-node-critical',
+          volumes: [{ name: 'data', hostPath: { path: join(folder, 'etcd'), type: 'DirectoryOrCreate' } }],
+          containers: [
+            {
+              name: 'main',
+              image: images.etcd,
+              ...shell('echo kept > /var/lib/etcd/member; exec sleep 600'),
+              volumeMounts: [{ name: 'data', mountPath: '/var/lib/etcd' }],
+              ...more,
+            },
+          ],
+        },
+      });
+      return [etcd('etcd', {}), etcd('etcd-privileged', { securityContext: { privileged: true } })];
+    },
+    run: async ({ pods, folder }) => {
+      await pods.until('etcd', 'ready', isReady);
+      assert.equal(readFileSync(join(folder, 'etcd/member'), 'utf8'), 'kept\n');
+      const refused = await pods.until('etcd-privileged', 'refused', (one) => /ceiling/.test(stateOf(one).waiting?.message ?? ''));
+      assert.match(stateOf(refused).waiting?.message ?? '', /ceiling control-plane/);
+    },
   },
   {
     name: 'the same agent outside kube-system is refused, and so is privilege beyond a ceiling: the pod status says which rule lacks what',

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import { shell, simplePod } from '../check.ts';
 import type { Check, Node } from '../check.ts';
+import { patience } from '../patience.ts';
 import { container, isReady } from '../pods.ts';
 
 /** The parts of stats/v1alpha1.Summary that are looked at. */
@@ -31,7 +32,7 @@ const written = 3 * 2 ** 20;
 
 async function summaryWhen(node: Node, what: string, is: (summary: Summary) => boolean): Promise<Summary> {
   let last: unknown;
-  for (let attempt = 0; attempt < 60; attempt += 1) {
+  for (let attempt = 0; attempt < patience(60); attempt += 1) {
     try {
       const summary = (await node.kubelet.server.json('/stats/summary')) as Summary;
       if (is(summary)) return summary;
@@ -41,7 +42,7 @@ async function summaryWhen(node: Node, what: string, is: (summary: Summary) => b
     }
     await pause(1000);
   }
-  throw new Error(`stats/summary: not ${what} within 60 s: ${last instanceof Error ? last.message : JSON.stringify(last)}`);
+  throw new Error(`stats/summary: not ${what} in time: ${last instanceof Error ? last.message : JSON.stringify(last)}`);
 }
 
 export const statsChecks: readonly Check[] = [
@@ -77,7 +78,7 @@ export const statsChecks: readonly Check[] = [
     run: async (node) => {
       await node.pods.until('measured', 'ready', isReady);
       let text = '';
-      for (let attempt = 0; attempt < 60 && !/container_memory_working_set_bytes\{.*measured-node/.test(text); attempt += 1) {
+      for (let attempt = 0; attempt < patience(60) && !/container_memory_working_set_bytes\{.*measured-node/.test(text); attempt += 1) {
         text = await node.kubelet.server.text('/metrics/resource');
         await pause(1000);
       }
@@ -113,7 +114,7 @@ export const statsChecks: readonly Check[] = [
       for (const name of ['over-limit', 'over-size']) {
         await pods.until(name, 'ready', isReady);
         const meant = new RegExp(`cannot evict a critical pod" pod="shop/${name}-node`);
-        for (let attempt = 0; attempt < 240 && !meant.test(kubelet.log()); attempt += 1) await pause(250);
+        for (let attempt = 0; attempt < patience(240) && !meant.test(kubelet.log()); attempt += 1) await pause(250);
         assert.ok(meant.test(kubelet.log()), `the kubelet means to evict ${name}`);
       }
       assert.equal(container(await pods.until('over-limit', 'running still', isReady)).restartCount, 0);
