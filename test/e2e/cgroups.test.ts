@@ -1,0 +1,98 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, rmdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { namespaceOptions, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import type { Pod } from '../fixtures/pod.ts';
+import { failureOf, openStage } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+/** Version 2 at /sys/fs/cgroup itself, or each controller of version 1 below it. */
+const isV2 = existsSync('/sys/fs/cgroup/cgroup.controllers');
+const roots = isV2
+  ? ['/sys/fs/cgroup']
+  : readdirSync('/sys/fs/cgroup', { withFileTypes: true })
+      .filter((entry) => entry.isDirectory() && entry.name !== 'unified')
+      .map((entry) => join('/sys/fs/cgroup', entry.name));
+const stand = (path: string): boolean => roots.some((root) => existsSync(root + path));
+
+/** The driver cgroupfs, with whichever version the machine has. systemd's is test/vm/systemd.ts. */
+describe('cgroups of pods', () => {
+  let stage: Stage;
+  let image = '';
+  before(async () => {
+    stage = await openStage();
+    image = await stage.pull((await stage.publish('app/a:1')).reference);
+  });
+  after(() => stage.close());
+  const podBelow = (name: string, cgroupParent: string): Promise<Pod> => runPod(stage, name, { linux: { cgroupParent } });
+  const sleeper = (pod: Pod): Promise<string> => runContainer(stage, pod, { image, command: ['sleep', '600'] });
+  /** Its paths in every hierarchy, each once. */
+  const pathsOf = async (containerId: string): Promise<string[]> => {
+    const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId, verbose: true });
+    const { pid } = JSON.parse(info['info'] ?? '{}') as { pid: number };
+    const lines = readFileSync(`/proc/${pid}/cgroup`, 'utf8').trim().split('\n');
+    const counted = lines.filter((line) => isV2 || !line.startsWith('0::'));
+    return [...new Set(counted.map((line) => line.split(':').slice(2).join(':')))];
+  };
+
+  it('a kubelet is told the driver', async () => {
+    assert.equal((await stage.daemon.cri.runtime.runtimeConfig({})).linux?.cgroupDriver, 1);
+  });
+
+  it('a container is in its pod’s cgroup in every hierarchy, and the kubelet’s own stay when the pod goes', async () => {
+    const parent = `${stage.cgroupParent}/kubepods/burstable/pod1`;
+    for (const root of roots) mkdirSync(root + parent, { recursive: true });
+    try {
+      const pod = await podBelow('qos', parent);
+      const id = await sleeper(pod);
+      assert.deepEqual(await pathsOf(id), [`${parent}/${id}`]);
+      await removePod(stage, pod);
+      for (const root of roots) {
+        assert.ok(existsSync(root + parent), `${root}${parent} is the kubelet’s`);
+        assert.equal(existsSync(`${root}${parent}/${id}`), false);
+      }
+    } finally {
+      const made = ['/kubepods/burstable/pod1', '/kubepods/burstable', '/kubepods', ''];
+      for (const root of roots) for (const path of made) rmdirSync(root + stage.cgroupParent + path);
+    }
+  });
+
+  it('a parent that was not there goes with the last pod that uses it', async () => {
+    const parent = `${stage.cgroupParent}/new/deep`;
+    const [first, second] = [await podBelow('first', `${parent}/`), await podBelow('second', parent.slice(1))];
+    const ids = [await sleeper(first), await sleeper(second)];
+    assert.deepEqual(await pathsOf(ids[0] ?? ''), [`${parent}/${ids[0] ?? ''}`]);
+    assert.deepEqual(await pathsOf(ids[1] ?? ''), [`${parent}/${ids[1] ?? ''}`]);
+    const cpuset = isV2 ? 'cpuset.cpus.effective' : 'cpuset.cpus';
+    const root = isV2 ? roots[0] : roots.find((one) => one.endsWith('/cpuset'));
+    if (root !== undefined) assert.notEqual(readFileSync(`${root}${parent}/${ids[0] ?? ''}/${cpuset}`, 'utf8').trim(), '');
+    await removePod(stage, first);
+    assert.ok(stand(parent));
+    await removePod(stage, second);
+    assert.equal(stand(`${stage.cgroupParent}/new`), false);
+  });
+
+  it('a slice of systemd is refused, with what to set', async () => {
+    const failure = await failureOf(podBelow('slice', 'kubepods-burstable-pod1.slice'));
+    assert.deepEqual([failure.code, failure.kind], ['RUNTIME_BAD_CGROUP_PARENT', 'invalid']);
+    assert.match(failure.message, /cgroupDriver: cgroupfs/);
+  });
+
+  it('a pod on the host’s IPC that goes takes no mount of the host with it', async () => {
+    const folder = mkdtempSync('/dev/shm/portcullis-e2e-');
+    execFileSync('mount', ['-t', 'tmpfs', 'e2e', folder]);
+    try {
+      writeFileSync(join(folder, 'kept'), 'here');
+      const pod = await runPod(stage, 'host-ipc', { linux: { securityContext: { namespaceOptions: { ...namespaceOptions, ipc: 2 } } } });
+      await runContainer(stage, pod, { image, command: ['sleep', '600'], security: { namespaceOptions: { ...namespaceOptions, ipc: 2 } } });
+      await removePod(stage, pod);
+      assert.equal(readFileSync(join(folder, 'kept'), 'utf8'), 'here');
+    } finally {
+      execFileSync('umount', [folder]);
+      rmSync(folder, { recursive: true });
+    }
+  });
+});
