@@ -6,11 +6,10 @@ import { isMountpoint, raiseThreadPriority, startKernelWorker } from '../base/ke
 import { createLogger } from '../base/log/index.ts';
 import type { Logger } from '../base/log/index.ts';
 import { programStarter, startReactor } from '../base/reactor/index.ts';
-import type { StartProgram } from '../base/reactor/index.ts';
 import { openDatabase } from '../base/storage/index.ts';
 import { createNetworkEngine } from '../cni-plugins/index.ts';
 import { appArmorProfile, defaultProfile, detectKernel } from '../entitlements/index.ts';
-import { hostPlatform } from '../trust/index.ts';
+import { findVerdict, hostPlatform } from '../trust/index.ts';
 import type { DaemonConfig } from './config/types.ts';
 import { createCdiRegistry } from './containers/cdi/registry.ts';
 import { bundleIn, createContainerEffects } from './containers/effects.ts';
@@ -32,10 +31,9 @@ import { readCgroupMounts } from './oci/cgroups.ts';
 import { leaveMountNamespace } from './oci/mount-namespace.ts';
 import { oomScoreFloor } from './oci/oom-score.ts';
 import { closeExecScopes, openExecScopes } from './oci/exec-scope.ts';
-import { openRuntimeHandler, refuseVulnerable } from './oci/runtime-handler.ts';
+import { openHandlers } from './oci/open-handlers.ts';
 import { openFeatureProbe } from './oci/probe/feature-probe.ts';
 import { probeIds } from './oci/probe/probe.ts';
-import type { RuntimeHandler } from './oci/runtime-handler.ts';
 import { findProgram } from './find-program.ts';
 import { openPolicy } from './policy-watch.ts';
 import { createSandboxEffects, podDirIn } from './pods/effects.ts';
@@ -65,6 +63,7 @@ import { createStats } from './stats/stats.ts';
 import { openStreamingService } from './streaming/service.ts';
 import { createImageListStream, createRuntimeListStreams } from './services/stream-list-handlers.ts';
 import { newId } from './state/identity.ts';
+import { createVerboseInfo } from './services/verbose-status.ts';
 import { claimFolder } from './state/instance-lock.ts';
 import { keyedLock } from './state/keyed-lock.ts';
 import { openRecords } from './state/records.ts';
@@ -292,6 +291,10 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     socketFolder: folders.attach,
     log: log.child({ room: 'streaming' }),
   });
+  const verbose = createVerboseInfo({
+    findVerdict: (id) => findVerdict(database, id),
+    policyRevision: () => policy.current()?.revision,
+  });
   await observability.listen();
   const server = await createCriServer({
     socketPath: config.socket,
@@ -304,6 +307,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
         cgroupDriver: driver,
         sandboxes,
         containers,
+        verbose,
         report: createReport({
           network,
           policy,
@@ -337,7 +341,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
         attachFolder: folders.attach,
       }),
     },
-    imageService: { ...createImageHandlers(images, stats.containerFilesystem), ...createImageListStream(images) },
+    imageService: { ...createImageHandlers(images, stats.containerFilesystem, verbose), ...createImageListStream(images) },
   });
   const rotation = createLogRotation({ ...config.logs, containers: containers.list, reopen: containers.reopenLog, log });
   probe.begin();
@@ -378,31 +382,6 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       log.info({}, 'stopped');
     },
   };
-}
-
-/** Every configured handler that answers, by name, and the default one under the empty name as well. */
-async function openHandlers(
-  config: DaemonConfig,
-  startProgram: StartProgram,
-  stateDir: string,
-  log: Logger,
-): Promise<ReadonlyMap<string, RuntimeHandler>> {
-  const handlers = new Map<string, RuntimeHandler>();
-  for (const [name, { path }] of Object.entries(config.runtimes)) {
-    const own = join(stateDir, name);
-    await mkdir(own, { recursive: true, mode: 0o700 });
-    try {
-      const handler = await openRuntimeHandler({ startProgram, name, path, stateDir: own });
-      if (config.strict) refuseVulnerable(handler);
-      handlers.set(name, handler);
-    } catch (cause) {
-      if (name === config.defaultRuntime) throw cause;
-      log.warn({ handler: name, path, cause: reasonOf(cause) }, 'this runtime handler can not be used');
-    }
-  }
-  const byDefault = handlers.get(config.defaultRuntime);
-  if (byDefault !== undefined) handlers.set('', byDefault);
-  return handlers;
 }
 
 /** It only routes, and everything waits for it: it must not queue behind forty starting containers. */

@@ -5,6 +5,7 @@ import type { ImageServiceHandlers } from '../cri/handlers.ts';
 import type { FilesystemUsage, ImageFilter } from '../cri/contract/contract.types.ts';
 import type { Init } from '../cri/contract/init.ts';
 import type { ImageRecord, ImageStore } from '../images/types.ts';
+import type { VerboseInfo } from './verbose-status.ts';
 import { imageInfo, imageMessage, pullCredentials } from './image-messages.ts';
 
 type Answered = 'listImages' | 'imageStatus' | 'pullImage' | 'removeImage' | 'imageFsInfo';
@@ -14,14 +15,16 @@ export function createImageHandlers(
   images: ImageStore,
   /** Of the writable layers, when they lie on another file system than the images. */
   containerFilesystem: () => Promise<Init<FilesystemUsage> | undefined>,
+  told: Pick<VerboseInfo, 'image'>,
 ): Pick<ImageServiceHandlers, Answered> {
   return {
     listImages: ({ filter }) => {
       return Promise.resolve({ images: selectedImages(images, filter).map(imageMessage) });
     },
-    imageStatus: ({ image, verbose }) => {
+    imageStatus: async ({ image, verbose }) => {
       const found = images.find(named(image?.image, 'look up image'));
-      return Promise.resolve(found === undefined ? {} : { image: imageMessage(found), ...(verbose && { info: imageInfo(found) }) });
+      if (found === undefined) return {};
+      return { image: imageMessage(found), info: verbose ? { ...imageInfo(found), ...(await told.image(found)) } : {} };
     },
     pullImage: async ({ image, auth, sandboxConfig }, { signal }) => {
       const credentials = pullCredentials(auth);

@@ -59,9 +59,23 @@ export function createReport(parts: {
         runtimeHandlers: await Promise.all(['', ...parts.handlers.map((handler) => handler.name)].map(handlerFeatures)),
         features: { supplementalGroupsPolicy: true, mountOptions: mountOptionsSupported },
         ...(verbose && {
-          info: { config: JSON.stringify({ ...parts.details(), policyRevision: policy?.revision, defaultRuntime: parts.defaultRuntime }) },
+          info: {
+            policy: JSON.stringify(policyInfo(policy, problem)),
+            config: JSON.stringify({ ...parts.details(), policyRevision: policy?.revision, defaultRuntime: parts.defaultRuntime }),
+          },
         }),
       };
     },
+  };
+}
+
+/** Which policy decides, and what it lets in without a check. */
+function policyInfo(policy: TrustPolicy | undefined, problem: string | undefined): object {
+  return {
+    inForce: policy !== undefined,
+    revision: policy?.revision ?? '',
+    rules: policy?.rules.length ?? 0,
+    unverified: policy?.rules.filter((rule) => rule.allowUnverified).map(({ name, images }) => ({ rule: name, images })) ?? [],
+    ...(problem !== undefined && { problem }),
   };
 }

@@ -7,6 +7,7 @@ import type { SandboxService } from '../pods/service.ts';
 import { containerInfo, containerItem, containerStatus } from './container-messages.ts';
 import type { RuntimeReport } from './report.ts';
 import { sandboxInfo, sandboxItem, sandboxStatus } from './sandbox-messages.ts';
+import type { VerboseInfo } from './verbose-status.ts';
 
 /** The CRI version that this contract is (kubelet compares it with its own). */
 const runtimeApiVersion = 'v1';
@@ -37,6 +38,7 @@ export function createRuntimeHandlers(parts: {
   readonly sandboxes: SandboxService;
   readonly containers: ContainerService;
   readonly report: RuntimeReport;
+  readonly verbose: VerboseInfo;
 }): Pick<RuntimeServiceHandlers, Answered> {
   const { sandboxes, containers, report } = parts;
   return {
@@ -53,9 +55,11 @@ export function createRuntimeHandlers(parts: {
       await sandboxes.remove(given(podSandboxId, 'pod_sandbox_id'));
       return {};
     },
-    podSandboxStatus: ({ podSandboxId, verbose }) => {
+    podSandboxStatus: async ({ podSandboxId, verbose }) => {
       const record = sandboxes.require(podSandboxId);
-      return Promise.resolve({ status: sandboxStatus(record), ...(verbose && { info: sandboxInfo(record) }) });
+      const mine = containers.list().filter(({ sandboxId }) => sandboxId === record.id);
+      const info = verbose ? { ...sandboxInfo(record), ...(await parts.verbose.sandbox(mine)) } : {};
+      return { status: sandboxStatus(record), info };
     },
     listPodSandbox: ({ filter }) => Promise.resolve({ items: selectPodSandboxes(sandboxes.list().map(sandboxItem), filter) }),
     createContainer: async ({ podSandboxId, config }) => ({ containerId: (await containers.create(podSandboxId, config)).id }),
@@ -72,9 +76,10 @@ export function createRuntimeHandlers(parts: {
       return {};
     },
     listContainers: ({ filter }) => Promise.resolve({ containers: selectContainers(containers.list().map(containerItem), filter) }),
-    containerStatus: ({ containerId, verbose }) => {
+    containerStatus: async ({ containerId, verbose }) => {
       const record = containers.require(containerId);
-      return Promise.resolve({ status: containerStatus(record), ...(verbose && { info: containerInfo(record) }) });
+      const info = verbose ? { ...containerInfo(record), ...(await parts.verbose.container(record)) } : {};
+      return { status: containerStatus(record), info };
     },
     updateContainerResources: async ({ containerId, linux }) => {
       await containers.update(containerId, linux);

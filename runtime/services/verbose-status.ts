@@ -1,0 +1,85 @@
+import { explainReason } from '../../trust/index.ts';
+import type { Verdict } from '../../trust/index.ts';
+import type { ContainerRecord } from '../containers/record.ts';
+import type { ImageRecord } from '../images/types.ts';
+
+/** Enough of a tree of reasons to see why; the whole is in the verdict log. */
+const mostReasons = 24;
+const longestReason = 400;
+
+/** Entries of `info` beside the plain ones of a verbose status, each JSON: the verdict and the profile that hold (docs/observability.md). */
+export interface VerboseInfo {
+  container(record: ContainerRecord): Promise<Entries>;
+  /** Of the sandbox's containers: a sandbox itself has no image. */
+  sandbox(containers: readonly ContainerRecord[]): Promise<Entries>;
+  /** The verdict of the latest pull, and the ceilings that it sets. */
+  image(record: ImageRecord): Promise<Entries>;
+}
+
+type Entries = Readonly<Record<string, string>>;
+
+interface Parts {
+  readonly findVerdict: (id: string) => Promise<Verdict | undefined>;
+  /** Of the policy in force; undefined: there is none, and everything new is denied. */
+  readonly policyRevision: () => string | undefined;
+}
+
+export function createVerboseInfo(parts: Parts): VerboseInfo {
+  return {
+    container: async (record) => ({
+      verdict: JSON.stringify(await verdictOf(parts, record.verdictId)),
+      profile: JSON.stringify(profileOf(record)),
+    }),
+    sandbox: async (containers) => {
+      const verdicts = containers.map(async (record) => ({ ...named(record), ...(await verdictOf(parts, record.verdictId)) }));
+      return {
+        verdicts: JSON.stringify(await Promise.all(verdicts)),
+        profiles: JSON.stringify(containers.map((record) => ({ ...named(record), ...profileOf(record) }))),
+      };
+    },
+    image: async ({ verdictId }) => {
+      const verdict = await parts.findVerdict(verdictId);
+      return {
+        verdict: JSON.stringify(shown(verdict, verdictId, parts.policyRevision())),
+        profile: JSON.stringify({ ceilings: (verdict?.ceilings ?? []).map(({ ceiling, rule }) => ({ name: ceiling, rule })) }),
+      };
+    },
+  };
+}
+
+async function verdictOf(parts: Parts, id: string): Promise<object> {
+  return shown(await parts.findVerdict(id), id, parts.policyRevision());
+}
+
+/** A verdict for people and scripts. `policyInForce` tells whether a new container would be decided by the same policy. */
+function shown(verdict: Verdict | undefined, id: string, revisionInForce: string | undefined): object {
+  if (verdict === undefined) return { id, outcome: 'unknown' };
+  const { outcome, reference, digest, manifestDigest, namespace, policyRevision, decidedAt, validUntil, unverified, reasons } = verdict;
+  return {
+    id,
+    outcome,
+    unverified,
+    reference,
+    digest,
+    manifestDigest,
+    namespace,
+    policyRevision,
+    policyInForce: policyRevision === revisionInForce,
+    decidedAt,
+    ...(validUntil !== undefined && { validUntil }),
+    reasons: explainReason(reasons)
+      .trimEnd()
+      .split('\n')
+      .slice(0, mostReasons)
+      .map((line) => line.slice(0, longestReason)),
+  };
+}
+
+/** What the kernel was told; a record of an older version knows less. */
+function profileOf({ held, settingsDigest, networkClass, noNewPrivileges }: ContainerRecord): object {
+  return held ?? { digest: settingsDigest, networkClass, noNewPrivileges };
+}
+
+function named({ id, config }: ContainerRecord): object {
+  return { container: config.metadata?.name ?? '', containerId: id };
+}
