@@ -3,6 +3,8 @@ export interface Stage {
   readonly name: string;
   readonly what: string;
   readonly command: readonly string[];
+  /** Which are mounted; version 2 alone without it. */
+  readonly cgroups?: 'v1' | 'hybrid' | 'v2';
   readonly memoryMiB: number;
   readonly limitMinutes: number;
   /** Programs of test/peers that it needs. */
@@ -38,8 +40,42 @@ export const stages: readonly Stage[] = [
     figures: /^\d+ passed, \d+ failed/,
   },
   {
-    name: 'systemd',
-    what: 'the cgroup driver systemd, by crun and runc',
+    name: 'stats',
+    what: 'figures of pods and containers beside those of their cgroups, on version 2',
+    command: [
+      'env',
+      'TMPDIR=/dev/shm',
+      'sh',
+      'packaging/node',
+      '--test',
+      '--test-force-exit',
+      '--test-reporter=tap',
+      'test/e2e/stats.test.ts',
+    ],
+    memoryMiB: 3072,
+    limitMinutes: 30,
+    peers: [],
+    host: [],
+    figures: /^# (pass|fail|skipped) \d+/,
+  },
+  {
+    name: 'limits',
+    what: 'resources on cgroup version 2, and writable layers limited by project quotas',
+    command: [
+      ...['sh', '-c', 'modprobe loop; modprobe quota_v2; exec env TMPDIR=/dev/shm "$@"', 'sh'],
+      ...['sh', 'packaging/node', '--test', '--test-force-exit', '--test-concurrency=1', '--test-reporter=tap'],
+      ...['base/kernel/project-quota.test.ts', 'test/e2e/writable-layer.test.ts', 'test/e2e/resources.test.ts'],
+    ],
+    memoryMiB: 4096,
+    limitMinutes: 30,
+    peers: [],
+    host: ['/usr/sbin/mkfs.ext4'],
+    figures: /^# (pass|fail|skipped) \d+/,
+  },
+  ...(['v2', 'hybrid', 'v1'] as const).map((cgroups): Stage => ({
+    name: cgroups === 'v2' ? 'systemd' : `systemd-${cgroups}`,
+    what: `the cgroup driver systemd on cgroups ${cgroups}, by crun and runc`,
+    cgroups,
     command: [
       ...['env', 'TMPDIR=/dev/shm', 'bash', 'test/vm/under-systemd'],
       ...['sh', 'packaging/node', '--test', '--test-force-exit', '--test-reporter=tap', 'test/vm/systemd.ts'],
@@ -49,7 +85,7 @@ export const stages: readonly Stage[] = [
     peers: [],
     host: systemd,
     figures: /^# (pass|fail|skipped) \d+/,
-  },
+  })),
   {
     name: 'critest-systemd',
     what: 'the whole of critest with the cgroup driver systemd',
