@@ -66,6 +66,9 @@ export function parseHeaders(block: Buffer): ReadonlyMap<string, string> {
   return headers;
 }
 
+/** An empty stored block: what zlib's Z_SYNC_FLUSH writes, and Go's reader waits for before it gives anything out. */
+const flush = Buffer.from([0, 0, 0, 0xff, 0xff]);
+
 /**
  * Writes name/value blocks as stored deflate blocks: valid for every reader, without a compressor's 256 KiB a connection. The first
  * one begins the zlib stream (RFC 1950, without dictionary).
@@ -79,7 +82,7 @@ export function createHeaderWriter(): (headers: ReadonlyMap<string, string>) => 
     prefix.writeUInt16LE(plain.length ^ 0xffff, 3);
     const start = begun ? [] : [Buffer.from([0x78, 0x01])];
     begun = true;
-    return Buffer.concat([...start, prefix, plain]);
+    return Buffer.concat([...start, prefix, plain, flush]);
   };
 }
 
