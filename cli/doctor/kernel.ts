@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { boundingCapabilities, kernelRelease } from '../../base/kernel/index.ts';
+import { boundingCapabilities, kernelRelease, limitsProjects } from '../../base/kernel/index.ts';
 import type { Finding } from './finding.ts';
 import { findProgram } from './programs.ts';
 
@@ -15,7 +15,19 @@ const usedCapabilities: Readonly<Record<string, string>> = {
 };
 
 export function kernelFindings(): readonly Finding[] {
-  return [release(), cgroups(), overlay(), seccomp(), nftables(), capabilities(), appArmor(), landlock(), ipvs(), exitCodes()];
+  return [
+    release(),
+    cgroups(),
+    overlay(),
+    projectQuotas(),
+    seccomp(),
+    nftables(),
+    capabilities(),
+    appArmor(),
+    landlock(),
+    ipvs(),
+    exitCodes(),
+  ];
 }
 
 const read = (path: string): string | undefined => {
@@ -82,6 +94,28 @@ function overlay(): Finding {
     found: 'not in this kernel',
     meaning: ['layers of images are merged by overlayfs'],
     fix: 'modprobe overlay, or a kernel with CONFIG_OVERLAY_FS',
+  };
+}
+
+/** Of the file system that holds the daemon's folder where nobody configured another. */
+function projectQuotas(): Finding {
+  const topic = 'project quotas';
+  const folder = ['/var/lib/portcullis', '/var/lib', '/'].find((path) => existsSync(path)) ?? '/';
+  let there = false;
+  try {
+    there = limitsProjects(folder);
+  } catch {
+    // A folder that may not be opened tells nothing.
+  }
+  if (there) return { topic, state: 'fine', found: `on the file system of ${folder}` };
+  return {
+    topic,
+    state: 'degraded',
+    found: `not on the file system of ${folder}`,
+    meaning: [
+      'what containers write can not be limited: `writableLayer.size` does not hold, and a pod with the annotation portcullis.dev/rootfs-size is refused',
+    ],
+    fix: 'mount it with prjquota: XFS, or ext4 after tune2fs -O project,quota -Q prjquota',
   };
 }
 
