@@ -160,6 +160,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
   const pool = await openNamespacePool({ dir: join(config.state, 'ns'), size: config.namespacePool, kernel, startProgram, log });
   const lock = keyedLock();
   const kernelFeatures = detectKernel();
+  const selinux = openSeLinux(startProgram);
   const apparmor = await openAppArmor({ enabled: kernelFeatures.apparmor, stateDir: config.state, startProgram });
   const features = { ...kernelFeatures, apparmor: apparmor.usable };
   const probe = await openFeatureProbe({
@@ -193,7 +194,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
         profiles: policy.profiles,
         target: (runtime) => ({ architecture: process.arch === 'arm64' ? 'aarch64' : 'x86_64', runtime, kernel: features }),
         apparmor,
-        selinux: openSeLinux(startProgram),
+        selinux,
       }),
       handlers,
       exits,
@@ -226,6 +227,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       shm: config.shm,
       cgroupDriver: driver,
       handlers,
+      requireLabels: (pod) => selinux.check(pod.linux?.securityContext?.selinuxOptions),
       infra: createInfraProcesses({
         stateDir: config.state,
         startProgram,

@@ -29,6 +29,8 @@ export interface Overlay {
   readonly upper?: string;
   readonly work?: string;
   readonly target: string;
+  /** SELinux context of every file in it, whatever is on disk: mount(8), `context=`. */
+  readonly context?: string;
 }
 
 /**
@@ -64,7 +66,7 @@ function layerName(path: string, fits: boolean, held: number[]): string {
   return `/proc/self/fd/${fd}`;
 }
 
-function mountByLayers({ lower, upper, work, target }: Overlay, held: number[]): void {
+function mountByLayers({ lower, upper, work, target, context: label }: Overlay, held: number[]): void {
   const context = checked(c.fsopen('overlay', FSOPEN_CLOEXEC), 'fsopen', 'overlay');
   try {
     const set = (key: string, path: string, value: string): void => {
@@ -78,6 +80,7 @@ function mountByLayers({ lower, upper, work, target }: Overlay, held: number[]):
       set('upperdir', upper, short(upper));
       set('workdir', work, short(work));
     }
+    if (label !== undefined) set('context', target, label);
     if (c.fsconfig(context, FSCONFIG_CMD_CREATE, null, null, 0) === -1) throw configurationError(context, target);
     const mounted = c.fsmount(context, FSMOUNT_CLOEXEC, upper === undefined ? MOUNT_ATTR_RDONLY : 0);
     if (mounted === -1) throw configurationError(context, target);
@@ -103,11 +106,11 @@ function escaped(path: string): string {
 }
 
 /** The mount(2) form, for kernels without `lowerdir+`: paths that do not fit in a page go by descriptors. `held`: those, to be closed after. */
-export function mountByOptions({ lower, upper, work, target }: Overlay, held: number[]): void {
+export function mountByOptions({ lower, upper, work, target, context }: Overlay, held: number[]): void {
   const options = (fits: boolean): string => {
     const name = (path: string): string => escaped(layerName(path, fits, held));
     const writable = upper === undefined || work === undefined ? '' : `,upperdir=${name(upper)},workdir=${name(work)}`;
-    return `lowerdir=${lower.map(name).join(':')}${writable}`;
+    return `lowerdir=${lower.map(name).join(':')}${writable}${context === undefined ? '' : `,context="${context}"`}`;
   };
   const plain = options(true);
   const data = Buffer.byteLength(plain) <= MOUNT_DATA_LIMIT ? plain : options(false);

@@ -68,7 +68,7 @@ export async function writeBundle(input: {
   const asks = config.linux?.resources;
   const resources = asks === undefined ? undefined : checkedResources(asks, input.resourceSupport);
   const host = await hostRequest({ config, sandbox, kubeletRoot: input.kubeletRoot, cdi: input.cdi });
-  const { settings, labels } = await input.confinement.confine({
+  const { settings, labels, relabel } = await input.confinement.confine({
     config,
     sandbox,
     ceilings: admitted.verdict.ceilings,
@@ -81,7 +81,7 @@ export async function writeBundle(input: {
   const userNamespace = await joinedUserNamespace(plan, sandbox, features);
   const mapping = userNamespace && { userNamespace: userNamespace.path, uids: userNamespace.uids, gids: userNamespace.gids };
   const limit = writableLimit(sandbox.config.annotations, config.metadata?.name ?? '', input.writableLayerSize);
-  const rootfs = await input.images.mountRootfs(record.id, admitted.image, mapping);
+  const rootfs = await input.images.mountRootfs(record.id, admitted.image, mapping, labels.selinux?.mount);
   // A limit that only the configuration names does not hold everywhere, and Status says so; one that a pod names is held or refused.
   if (limit !== undefined && (limit.asked || input.images.limitsWrites)) await input.images.limitWrites(record.id, limit.bytes);
   const user = resolveUser(rootfs.path, image.user, security);
@@ -90,6 +90,12 @@ export async function writeBundle(input: {
     mountVolumes(input.images, record.id, admitted.volumes, mapping),
     mkdir(bundle, { recursive: true, mode: 0o700 }),
     makeMissing(host.sources).then(() => checkPropagation(host.sources)),
+  ]);
+  const files = podFilesIn(podDirIn(input.stateDir, sandbox.id));
+  await relabel([
+    ...(plan.hostIpc ? [] : [files.shm]),
+    ...[files.resolvConf, files.hostname, files.hosts],
+    ...host.sources.filter(({ mount }) => mount.selinuxRelabel).map(({ path }) => path),
   ]);
   const mounts = [...host.sources.map(({ mount, path }) => ({ ...mount, hostPath: path })), ...volumes];
   if (userNamespace !== undefined) await checkMappable(input.kernel, mounts, userNamespace.path);
@@ -115,7 +121,7 @@ export async function writeBundle(input: {
     devices,
     resources,
     cgroupsPath: input.cgroup.specPath,
-    podFiles: podFilesIn(podDirIn(input.stateDir, sandbox.id)),
+    podFiles: files,
     namespaces: {
       ...(!plan.hostNetwork && pins !== undefined && { network: join(pins, 'net'), uts: join(pins, 'uts') }),
       ...(!plan.hostIpc && pins !== undefined && { ipc: join(pins, 'ipc') }),

@@ -11,7 +11,7 @@ const confinement = createConfinement({
   profiles: () => profiles,
   target: (runtime) => ({ architecture: 'x86_64', runtime, kernel }),
   apparmor: { label: () => Promise.resolve(undefined) },
-  selinux: { labels: () => undefined },
+  selinux: { labels: () => undefined, relabel: () => Promise.resolve() },
 });
 const config = { metadata: { name: 'main', attempt: 0 }, devices: [], CDIDevices: [] } as unknown as ContainerConfig;
 

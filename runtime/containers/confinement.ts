@@ -40,6 +40,8 @@ export interface Confinement {
 export interface Confined {
   readonly settings: Settings;
   readonly labels: SecurityLabels;
+  /** Gives files and folders of the host to the container, as far as SELinux keeps them from it. @throws PortcullisError RUNTIME_SELINUX_RELABEL */
+  relabel(paths: readonly string[]): Promise<void>;
 }
 
 /** Compiled settings are kept by profile and target, since most containers of a node share a few. */
@@ -47,7 +49,7 @@ export function createConfinement(parts: {
   readonly profiles: () => ProfileSet;
   readonly target: (runtime: string) => Target;
   readonly apparmor: Pick<AppArmor, 'label'>;
-  readonly selinux: Pick<SeLinux, 'labels'>;
+  readonly selinux: Pick<SeLinux, 'labels' | 'relabel'>;
 }): Confinement {
   const own = boundingCapabilities();
   return {
@@ -104,7 +106,9 @@ export function createConfinement(parts: {
       );
       const settings = compile(effective, parts.target(runtime));
       const apparmor = await parts.apparmor.label(apparmorAsked, settings.apparmor);
-      return { settings, labels: { ...(apparmor !== undefined && { apparmor }), ...(selinux !== undefined && { selinux }) } };
+      const relabel = (paths: readonly string[]): Promise<void> =>
+        selinux === undefined ? Promise.resolve() : parts.selinux.relabel(paths, selinux.mount);
+      return { settings, relabel, labels: { ...(apparmor !== undefined && { apparmor }), ...(selinux !== undefined && { selinux }) } };
     },
   };
 }

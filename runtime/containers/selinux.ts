@@ -1,8 +1,9 @@
 import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
+import type { SELinuxOption } from '../cri/contract/contract.types.ts';
 import { runCommand } from '../oci/command.ts';
-import { parseContext, seLinuxLabels } from './selinux-request.ts';
+import { parseContext, seLinuxLabels, seLinuxRequest } from './selinux-request.ts';
 import type { ContainerContexts, SeLinuxContext, SeLinuxLabels } from './selinux-request.ts';
 
 /** The kernel's SELinux, as far as containers need it. */
@@ -18,11 +19,13 @@ export interface SeLinux {
     readonly privileged: boolean;
     readonly sandboxId: string;
   }): SeLinuxLabels | undefined;
+  /** Before anything is made of a pod. @throws as `labels`, and RUNTIME_BAD_SELINUX */
+  check(asked: SELinuxOption | undefined): void;
   /**
-   * Labels a folder of the host and all below it for a container (Mount.selinux_relabel). Nothing where SELinux is off.
+   * Labels files and folders of the host, and all below them, for a container (Mount.selinux_relabel). Nothing where SELinux is off.
    * @throws PortcullisError RUNTIME_SELINUX_RELABEL
    */
-  relabel(path: string, label: string): Promise<void>;
+  relabel(paths: readonly string[], label: string): Promise<void>;
 }
 
 /** Where a policy says what containers are labelled with, by its name in /etc/selinux/config, and where distributions without it do. */
@@ -58,28 +61,32 @@ const relabelTimeoutMs = 10 * 60_000;
 export function openSeLinux(startProgram: StartProgram): SeLinux {
   const enabled = existsSync('/sys/fs/selinux/enforce');
   const contexts = enabled ? readContexts() : undefined;
+  const labels: SeLinux['labels'] = (input) => {
+    if (contexts !== undefined) return seLinuxLabels({ contexts, ...input });
+    if (input.asked === undefined) return undefined;
+    throw new PortcullisError({
+      code: 'RUNTIME_SELINUX_UNAVAILABLE',
+      kind: 'precondition',
+      attempted: 'label a container with',
+      on: Object.values(input.asked).join(':'),
+      why: enabled ? 'the SELinux policy of this node has no contexts for containers' : 'SELinux is not enabled in this kernel',
+      fix: enabled ? 'install the policy for containers (container-selinux)' : 'take selinux_options out, or run on a node with SELinux',
+    });
+  };
   return {
     enabled,
-    labels: (input) => {
-      if (contexts !== undefined) return seLinuxLabels({ contexts, ...input });
-      if (input.asked === undefined) return undefined;
-      throw new PortcullisError({
-        code: 'RUNTIME_SELINUX_UNAVAILABLE',
-        kind: 'precondition',
-        attempted: 'label a container with',
-        on: Object.values(input.asked).join(':'),
-        why: enabled ? 'the SELinux policy of this node has no contexts for containers' : 'SELinux is not enabled in this kernel',
-        fix: enabled ? 'install the policy for containers (container-selinux)' : 'take selinux_options out, or run on a node with SELinux',
-      });
-    },
-    relabel: async (path, label) => {
+    labels,
+    check: (options) => void labels({ asked: seLinuxRequest(options, undefined), privileged: false, sandboxId: '' }),
+    relabel: async (paths, label) => {
       if (!enabled) return;
-      const real = realpathSync(path);
-      if (ofTheNode.has(real)) throw notRelabelled(path, 'it belongs to the node, which would no longer work', 'mount a folder below it');
-      const said = await runCommand(startProgram, '/usr/bin/chcon', ['--recursive', '--no-dereference', '--', label, real], {
+      const real = paths.map((path) => realpathSync(path));
+      const node = real.find((path) => ofTheNode.has(path));
+      if (node !== undefined) throw notRelabelled(node, 'it belongs to the node, which would no longer work', 'mount a folder below it');
+      const said = await runCommand(startProgram, '/usr/bin/chcon', ['--recursive', '--no-dereference', '--', label, ...real], {
         timeoutMs: relabelTimeoutMs,
       });
-      if (said.exitCode !== 0) throw notRelabelled(path, said.stderr.trim().slice(0, 1_000), 'see whether its file system takes labels');
+      if (said.exitCode !== 0)
+        throw notRelabelled(paths.join(', '), said.stderr.trim().slice(0, 1_000), 'see whether its file system takes labels');
     },
   };
 }

@@ -117,7 +117,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
       log.info({ image: image.id, names: image.names.map(({ name }) => name) }, 'image removed');
     },
     decideForRun: (input) => decideForRun(records, decisions, platform, input),
-    async mountRootfs(containerId, image, mapping) {
+    async mountRootfs(containerId, image, mapping, context) {
       const stored = records.byId(image.id);
       if (stored === undefined) throw gone('mount root file system of', image.id);
       return rootfs.mount(
@@ -125,6 +125,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
         image.id,
         stored.layers.map((layer) => layer.folder),
         mapping,
+        context,
       );
     },
     checkMapping: (userNamespace) => checkMapping(kernel, folders, mappedRoots, userNamespace),

@@ -16,8 +16,9 @@ export interface RootfsShelf {
   /**
    * @param layers layer folders, lowest first
    * @param mapping of a container that has a user namespace
+   * @param context SELinux context of its files
    */
-  mount(containerId: string, imageId: string, layers: readonly string[], mapping?: LayerMapping): Promise<Rootfs>;
+  mount(containerId: string, imageId: string, layers: readonly string[], mapping?: LayerMapping, context?: string): Promise<Rootfs>;
   remove(containerId: string): Promise<void>;
   /** Layer folders that a container's overlay stands on. */
   uses(folder: string): boolean;
@@ -52,7 +53,13 @@ export async function openRootfsShelf(
     return turn(body);
   };
 
-  async function mount(id: string, imageId: string, layers: readonly string[], mapping: LayerMapping | undefined): Promise<Rootfs> {
+  async function mount(
+    id: string,
+    imageId: string,
+    layers: readonly string[],
+    mapping: LayerMapping | undefined,
+    context: string | undefined,
+  ): Promise<Rootfs> {
     const folder = folderOf(folders, id);
     const path = mapping === undefined ? `${folder}/merged` : await makeMappedRoot(mappedRoots, id, mapping.gids.hostId);
     const rootfs: Rootfs = { path, upper: `${folder}/upper` };
@@ -71,7 +78,13 @@ export async function openRootfsShelf(
       ).then(() => chmod(rootfs.upper, root.mode & 0o7777)),
     ]);
     const overlay = (below: readonly string[]): Promise<void> =>
-      kernel.mountOverlay({ lower: below, upper: rootfs.upper, work: `${folder}/work`, target: rootfs.path });
+      kernel.mountOverlay({
+        lower: below,
+        upper: rootfs.upper,
+        work: `${folder}/work`,
+        target: rootfs.path,
+        ...(context !== undefined && { context }),
+      });
     if (mapping === undefined) await overlay(top === undefined ? [folders.empty] : lower);
     else await withMappedLayers({ kernel, folders, folder, userNamespace: mapping.userNamespace }, layers, overlay);
     await refuseUnsafe(rootfs.path, id);
@@ -92,13 +105,13 @@ export async function openRootfsShelf(
   }
 
   return {
-    async mount(id, imageId, layers, mapping) {
+    async mount(id, imageId, layers, mapping, context) {
       folderOf(folders, id);
       // Before anything is awaited: the image may be removed at any moment, and its layers must stay.
       if (!held.has(id)) held.set(id, { layers });
       return inTurn(id, async () => {
         try {
-          return await mount(id, imageId, layers, mapping);
+          return await mount(id, imageId, layers, mapping, context);
         } catch (thrown) {
           await remove(id).catch((error: unknown) => {
             log.warn({ container: id, error: String(error) }, 'a root file system that failed could not be removed');

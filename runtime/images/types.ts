@@ -88,8 +88,8 @@ export interface ImageStore {
   remove(nameOrId: string): Promise<void>;
   /** Decides again, offline, from the recorded dossier; throws unless the answer is admit. Without `userSpecified` every recorded name must be admitted. Logged before it returns. */
   decideForRun(input: { readonly image: ImageRecord; readonly userSpecified: string; readonly namespace: string }): Promise<Verdict>;
-  /** Makes the writable layer and mounts the overlay. Done already: the same answer. */
-  mountRootfs(containerId: string, image: ImageRecord, mapping?: LayerMapping): Promise<Rootfs>;
+  /** Makes the writable layer and mounts the overlay. Done already: the same answer. @param context SELinux context of its files */
+  mountRootfs(containerId: string, image: ImageRecord, mapping?: LayerMapping, context?: string): Promise<Rootfs>;
   /** Whether layers can be shown to a user namespace by a mapping. @throws IMAGES_NOT_MAPPABLE with what is missing */
   checkMapping(userNamespace: string): Promise<void>;
   /** Mounts the image's tree read-only as the container's `index`-th image volume, and says where. Done already: the same answer. */

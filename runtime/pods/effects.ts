@@ -15,6 +15,7 @@ import { digest, newId, now } from '../state/identity.ts';
 import { makePodFiles, removePodFiles } from './files.ts';
 import type { InfraEffects } from './infra/sharing.ts';
 import type { NamespacePool, PodNamespace } from './namespace-pool.ts';
+import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
 import type { SandboxRecord } from './record.ts';
 import { shmBytes } from './shm-size.ts';
 import type { SandboxEffects } from './service.ts';
@@ -39,6 +40,8 @@ function realEffects(parts: {
   readonly cgroupDriver: CgroupDriver;
   readonly handlers: ReadonlyMap<string, unknown>;
   readonly infra: InfraEffects;
+  /** Throws when the pod asks for SELinux labels that this kernel can not give. */
+  readonly requireLabels: (config: PodSandboxConfig) => void;
   /** Sizes of /dev/shm, as written in the configuration. */
   readonly shm: { readonly size: string; readonly limit: string };
   readonly sandboxes: () => readonly SandboxRecord[];
@@ -107,7 +110,8 @@ function realEffects(parts: {
       },
     },
     infra: parts.infra,
-    requireHandler: (name) => {
+    requireHandler: (name, config) => {
+      parts.requireLabels(config);
       if (parts.handlers.has(name)) return;
       throw new PortcullisError({
         code: 'RUNTIME_UNKNOWN_HANDLER',

@@ -36,8 +36,8 @@ export interface SandboxEffects {
   };
   /** Processes that hold shared PID namespaces. */
   readonly infra: InfraEffects;
-  /** Refuses an unknown handler. */
-  requireHandler(name: string): void;
+  /** Refuses an unknown handler, and labels that this kernel can not give. */
+  requireHandler(name: string, config: PodSandboxConfig): void;
   digest(value: unknown): string;
   newId(): string;
   /** Nanoseconds since 1970, decimal. */
@@ -184,7 +184,7 @@ export function createSandboxService(parts: {
     run: async (config, runtimeHandler) => {
       const plan = planSandbox(config);
       if (config === undefined) throw new TypeError('unreachable: planSandbox refuses it');
-      effects.requireHandler(runtimeHandler);
+      effects.requireHandler(runtimeHandler, config);
       const requestDigest = effects.digest({ config, runtimeHandler });
       return lock(`name ${plan.name}`, async () => {
         // Under this lock nobody is creating it: what is half made was left by an attempt that could not clean up.

@@ -1,0 +1,120 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { createContainer, execute, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import type { Pod, SecurityContext } from '../fixtures/pod.ts';
+import { failureOf, openStage, policyOf, registryName } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+const policy = policyOf(
+  ['baseline', 'privileged']
+    .map(
+      (ceiling) =>
+        `  - images: ["${registryName}/${ceiling}/**"]\n    require: { cosign: { key: k.pub } }\n    entitlements: { ceiling: ${ceiling} }\n`,
+    )
+    .join(''),
+);
+const hasSeLinux = existsSync('/sys/fs/selinux/enforce');
+const options = (part: { type?: string; level?: string; user?: string; role?: string }): SecurityContext => ({ selinuxOptions: part });
+
+/** Run by test/vm/selinux where this kernel has none; the policy is that script's own. */
+describe('SELinux', { skip: !hasSeLinux && 'this kernel has no SELinux' }, () => {
+  let stage: Stage;
+  let pod: Pod;
+  const image: Record<string, string> = {};
+  before(async () => {
+    stage = await openStage({ policy });
+    for (const ceiling of ['baseline', 'privileged']) image[ceiling] = await stage.pull((await stage.publish(`${ceiling}/a:1`)).reference);
+    pod = await runPod(stage, 'labelled', { linux: { securityContext: { privileged: true } } });
+  });
+  after(() => stage.close());
+  let serial = 0;
+  const run = (ceiling: 'baseline' | 'privileged', security: SecurityContext = {}, more: object = {}): Promise<string> =>
+    runContainer(stage, pod, { name: `c${(serial += 1)}`, image: image[ceiling] ?? '', command: ['sleep', '600'], security, more });
+  const labels = async (id: string): Promise<string[]> => {
+    const { stdout } = await execute(stage, id, 'sh', '-c', 'cat /proc/1/attr/current; echo; cat /proc/self/attr/current');
+    return [...stdout.matchAll(/[^\0\s]+/g)].map(([label]) => label);
+  };
+
+  it('a container that says nothing has the policy’s type and its pod’s own categories, in what is executed in it as well', async () => {
+    const [first, second] = await labels(await run('baseline'));
+    assert.match(first ?? '', /^system_u:system_r:container_t:s0:c\d+,c\d+$/);
+    assert.equal(second, first);
+    assert.equal((await labels(await run('baseline')))[0], first, 'containers of one pod share theirs');
+  });
+
+  it('what is asked stands in the label, and nowhere beyond the ceiling', async () => {
+    const asked = { type: 'container_init_t', level: 's0:c5,c6' };
+    assert.deepEqual(await labels(await run('baseline', options(asked))), Array(2).fill('system_u:system_r:container_init_t:s0:c5,c6'));
+    const { code } = await failureOf(
+      createContainer(stage, pod, { name: 'free', image: image['baseline'] ?? '', security: options({ type: 'spc_t' }) }),
+    );
+    assert.equal(code, 'ENTITLEMENTS_CEILING_EXCEEDED');
+    assert.match((await labels(await run('privileged', options({ type: 'spc_t' }))))[0] ?? '', /:spc_t:/);
+    assert.equal((await labels(await run('privileged', { privileged: true })))[0], 'system_u:system_r:spc_t:s0');
+  });
+
+  it('a volume is labelled for its container when that is asked, and only then', async () => {
+    const folder = join(stage.folders.folder, 'volume');
+    mkdirSync(join(folder, 'below'), { recursive: true });
+    writeFileSync(join(folder, 'below/file'), 'x');
+    const mount = (selinuxRelabel: boolean) => ({ mounts: [{ hostPath: folder, containerPath: '/data', selinuxRelabel }] });
+    const labelOf = async (id: string): Promise<string> => (await execute(stage, id, 'ls', '-Z', '/data/below/file')).stdout;
+    const level = { level: 's0:c7,c8' };
+    const plain = await labelOf(await run('privileged', options(level), mount(false)));
+    assert.doesNotMatch(plain, /container_file_t/);
+    assert.match(await labelOf(await run('privileged', options(level), mount(true))), /system_u:object_r:container_file_t:s0:c7,c8/);
+  });
+
+  it('the files of its image are labelled for it', async () => {
+    const id = await run('baseline', options({ level: 's0:c7,c8' }));
+    for (const path of ['/bin/busybox', '/etc', '/dev/null'])
+      assert.match((await execute(stage, id, 'ls', '-dZ', path)).stdout, /container_file_t:s0:c7,c8/, path);
+  });
+
+  it('its files are not those of another pod’s container', async () => {
+    const folder = join(stage.folders.folder, 'apart');
+    mkdirSync(folder);
+    const volume = { hostPath: folder, containerPath: '/data' };
+    const owner = await run('privileged', options({ level: 's0:c1,c2' }), { mounts: [{ ...volume, selinuxRelabel: true }] });
+    await execute(stage, owner, 'sh', '-c', 'echo mine > /data/file');
+    const other = await run('privileged', options({ level: 's0:c3,c4' }), { mounts: [volume] });
+    const { stdout, stderr } = await execute(stage, other, 'cat', '/data/file');
+    if (readFileSync('/sys/fs/selinux/enforce', 'utf8') === '1') assert.match(stderr, /denied/);
+    else assert.equal(stdout, 'mine\n', 'a permissive kernel only tells');
+  });
+
+  it('a folder of the node is not relabelled', async () => {
+    const { code } = await failureOf(
+      createContainer(stage, pod, {
+        name: 'greedy',
+        image: image['privileged'] ?? '',
+        more: { mounts: [{ hostPath: '/etc', containerPath: '/host', selinuxRelabel: true }] },
+      }),
+    );
+    assert.equal(code, 'RUNTIME_SELINUX_RELABEL');
+  });
+});
+
+describe('without SELinux', { skip: hasSeLinux && 'this kernel has it' }, () => {
+  it('a label is refused by name, of a container and of its pod', async () => {
+    const stage = await openStage({ policy });
+    try {
+      const image = await stage.pull((await stage.publish('baseline/a:1')).reference);
+      const pod = await runPod(stage, 'bare');
+      for (const asked of [{ type: 'container_t' }, { level: 's0:c1,c2' }]) {
+        const { code, message } = await failureOf(createContainer(stage, pod, { image, security: options(asked) }));
+        assert.equal(code, 'RUNTIME_SELINUX_UNAVAILABLE');
+        assert.match(message, /not enabled/);
+      }
+      const security = { selinuxOptions: { level: 's0:c1,c2' } };
+      const { code } = await failureOf(runPod(stage, 'labelled', { linux: { securityContext: security } }));
+      assert.equal(code, 'RUNTIME_SELINUX_UNAVAILABLE');
+      await removePod(stage, pod);
+    } finally {
+      await stage.close();
+    }
+  });
+});
