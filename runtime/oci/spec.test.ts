@@ -108,14 +108,33 @@ for (const [name, part, code] of [
   ['a relative container path', { containerPath: 'data' }, 'RUNTIME_BAD_MOUNT'],
   ['a container path that climbs', { containerPath: '/data/../../etc' }, 'RUNTIME_BAD_MOUNT'],
   ['a relative host path', { hostPath: 'srv' }, 'RUNTIME_BAD_MOUNT'],
-  ['an idmapped mount', { uidMappings: [{ hostId: 0, containerId: 0, length: 1 }] }, 'RUNTIME_BAD_MOUNT'],
+  ['a mount that maps uids alone', { uidMappings: [{ hostId: 0, containerId: 0, length: 1 }] }, 'RUNTIME_BAD_MOUNT'],
   ['an image volume that nobody mounted', { image: { image: 'x' }, hostPath: '' }, 'RUNTIME_BAD_MOUNT'],
   ['a mount option that gives', { mountOptions: ['noexec', 'exec'] }, 'RUNTIME_BAD_MOUNT'],
   ['a mount option that is two', { mountOptions: ['noexec,suid'] }, 'RUNTIME_BAD_MOUNT'],
-  ['a recursive read-only mount', { recursiveReadOnly: true }, 'RUNTIME_RRO_UNSUPPORTED'],
+  ['a recursive read-only mount that was not seen to work', { readonly: true, recursiveReadOnly: true }, 'RUNTIME_RRO_UNSUPPORTED'],
 ] as const) {
   test(`mounts: ${name} is refused`, () => assert.throws(() => mounts([mount(part as Partial<Mount>)]), { code }));
 }
+
+const ids = { hostId: 100_000, containerId: 0, length: 65_536 };
+const userNamespace = { path: '/run/p/user', uids: ids, gids: ids };
+
+test('a user namespace is joined by its path; crun is told the ids as well, for its devices', () => {
+  const crun = generateSpec({ ...input, userNamespace });
+  assert.ok(crun.linux.namespaces.some(({ type, path }) => type === 'user' && path === '/run/p/user'));
+  assert.deepEqual(crun.linux.uidMappings, [{ containerID: 0, hostID: 100_000, size: 65_536 }]);
+  const runc = generateSpec({ ...input, userNamespace, runtime: 'runc' });
+  assert.equal(runc.linux.uidMappings, undefined, 'runc 1.2 warns of both, and runc 1.1 needs both: it is refused before');
+  assert.ok(!generateSpec(input).linux.namespaces.some(({ type }) => type === 'user'));
+});
+
+test('terminals belong to the group 5, where the namespace has one', () => {
+  const terminals = (gids: object): readonly string[] =>
+    mounts([], { userNamespace: { ...userNamespace, gids } }).find(({ destination }) => destination === '/dev/pts')?.options ?? [];
+  assert.ok(terminals(ids).includes('gid=5'));
+  assert.ok(!terminals({ ...ids, length: 5 }).includes('gid=5'));
+});
 
 function resources(part: Partial<LinuxContainerResources>): LinuxContainerResources {
   return {

@@ -60,11 +60,6 @@ export function checkContainerUserNamespace(on: string, pod: NamespaceOption | u
   );
 }
 
-/** The id on the host of an id inside; one outside the range stands for nobody. */
-export function hostId(range: IDMapping, id: number): number {
-  return id < range.length ? range.hostId + id : range.hostId;
-}
-
 /**
  * `ping_group_range` is written from the host, whose ids it then means: the range that the pod asked for, narrowed to its own groups. Pure.
  * The range "1 0" is the kernel's word for nobody.
