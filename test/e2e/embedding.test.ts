@@ -1,0 +1,93 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { layOut } from '../../packaging/package.ts';
+import { createCriClient } from '../../runtime/index.ts';
+import { conflist, openStage, podNamespace, policyOf, registryName } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+const repository = join(import.meta.dirname, '../..');
+const examples = join(repository, 'docs/examples');
+
+/** Every example of docs/embedding.md, as a user runs it: against the package, installed. */
+describe('the examples of docs/embedding.md', () => {
+  let stage: Stage;
+  let folder = '';
+  let reference = '';
+  before(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'pc-embed-'));
+    mkdirSync(join(folder, 'node_modules'));
+    await layOut(join(folder, 'node_modules/portcullis'), { types: false });
+    symlinkSync(join(repository, 'node_modules/koffi'), join(folder, 'node_modules/koffi'));
+    for (const name of readdirSync(examples)) copyFileSync(join(examples, name), join(folder, name));
+    stage = await openStage({
+      policy: policyOf(
+        `  - images: ["${registryName}/**"]\n    require: { cosign: { key: k.pub } }\n    entitlements: { ceiling: baseline }\n`,
+      ),
+    });
+    ({ reference } = await stage.publish('jobs/report:1'));
+  });
+  after(async () => {
+    await stage.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  function node(...args: string[]): Promise<{ readonly code: number; readonly stdout: string; readonly stderr: string }> {
+    return new Promise((resolve) => {
+      execFile(process.execPath, args, { cwd: folder, timeout: 60_000 }, (error, stdout, stderr) =>
+        resolve({ code: error === null ? 0 : Number(error.code ?? 255), stdout, stderr }),
+      );
+    });
+  }
+
+  it('run-job: output and exit code of the job, and nothing stays', async () => {
+    const job = await node('run-job.mjs', stage.folders.socket, reference, 'sh', '-c', 'echo out; echo err >&2; exit 7');
+    assert.deepEqual(job, { code: 7, stdout: 'out\n', stderr: 'err\n' });
+    assert.deepEqual((await stage.daemon.cri.runtime.listPodSandbox({})).items, []);
+  });
+
+  it('run-job: an unsigned image ends with its reason, before anything runs', async () => {
+    const unsigned = await stage.publish('jobs/unsigned:1', {}, { sign: false });
+    const job = await node('run-job.mjs', stage.folders.socket, unsigned.reference, 'true');
+    assert.equal(job.code, 125);
+    assert.match(job.stderr, /SignatureValidationFailed.*IMAGES_DENIED/s);
+    assert.deepEqual((await stage.daemon.cri.runtime.listPodSandbox({})).items, []);
+  });
+
+  it('judge: the verdict and the most that it allows', async () => {
+    const mirror = `${registryName}=${stage.registry.url}`;
+    const admitted = await node('judge.mjs', stage.folders.policy, reference, podNamespace, mirror);
+    assert.equal(admitted.code, 0, admitted.stderr);
+    assert.match(admitted.stdout, /^at most \(baseline\): .*CHOWN/m);
+    const { reference: unsigned } = await stage.publish('jobs/other:1', {}, { sign: false });
+    assert.equal((await node('judge.mjs', stage.folders.policy, unsigned, podNamespace, mirror)).code, 1);
+  });
+
+  it('own-daemon: serves from a program of its own, and ends', async () => {
+    const own = join(folder, 'own');
+    mkdirSync(join(own, 'cni'), { recursive: true });
+    writeFileSync(join(own, 'cni/10-own.conflist'), conflist.replaceAll('e2e0', 'own0').replaceAll('10.211.0', '10.212.0'));
+    const settings = { socket: 'own.sock', root: 'root', state: 'state', policy: [stage.folders.policy], cni: { confDir: 'cni' } };
+    writeFileSync(join(own, 'config.yaml'), JSON.stringify(settings));
+    const child = spawn(process.execPath, ['own-daemon.mjs', 'own/config.yaml'], { cwd: folder, stdio: ['ignore', 'pipe', 'ignore'] });
+    const exited = once(child, 'exit') as Promise<[number | null]>;
+    let said = '';
+    for await (const chunk of child.stdout) if ((said += String(chunk)).includes('serving on')) break;
+    assert.match(said, /serving on .*own\.sock/);
+    const cri = createCriClient(join(own, 'own.sock'));
+    assert.equal((await cri.runtime.version({})).runtimeName, 'portcullis');
+    cri.close();
+    child.kill('SIGTERM');
+    assert.deepEqual(await exited, [0, null]);
+  });
+
+  it('are the ones that the text names', () => {
+    const text = readFileSync(join(repository, 'docs/embedding.md'), 'utf8');
+    for (const name of readdirSync(examples)) assert.ok(text.includes(`(examples/${name})`), name);
+  });
+});
