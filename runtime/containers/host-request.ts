@@ -58,5 +58,5 @@ export async function hostRequest(input: {
 
 /** cri-api Mount.image: what is mounted is an image and no path of the host. */
 export function isImageVolume(mount: ContainerConfig['mounts'][number]): boolean {
-  return mount.image !== undefined;
+  return mount.image !== undefined && (mount.image.image !== '' || mount.hostPath === '');
 }
