@@ -41,7 +41,12 @@ async function startCollector() {
     });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return { spans, services, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, close: () => server.close() };
+  return {
+    spans,
+    services,
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    close: () => server.close().closeAllConnections(),
+  };
 }
 
 interface AuditLine {
@@ -92,9 +97,12 @@ audit: { path: audit/audit.log${more} }
     image = await stage.pull((await stage.publish('app/a:1')).reference);
   });
   after(async () => {
-    await stage.close();
-    collector.close();
-    rmSync(folder, { recursive: true });
+    try {
+      await stage.close();
+    } finally {
+      collector.close();
+      rmSync(folder, { recursive: true });
+    }
   });
 
   /** The samples of /metrics by name and labels. */
@@ -281,6 +289,55 @@ audit: { path: audit/audit.log${more} }
     await stage.daemon.cri.runtime.version({});
     await pause(1500);
     assert.equal(collector.spans.length, before);
+  });
+
+  it('every verbose status says which verdict and which profile hold', async () => {
+    const { runtime, image: images } = stage.daemon.cri;
+    const pod = await runPod(stage, 'verbose');
+    const security = { seccomp: { profileType: 0, localhostRef: '' } } as const; // RuntimeDefault
+    const id = await runContainer(stage, pod, { image, reference: 'good.test/app/a:1', command: ['sleep', '600'], security });
+    const { info: ofContainer } = await runtime.containerStatus({ containerId: id, verbose: true });
+    const { info: ofPod } = await runtime.podSandboxStatus({ podSandboxId: pod.id, verbose: true });
+    const { info: ofImage } = await images.imageStatus({ image: { image }, verbose: true });
+    const { info: ofDaemon } = await runtime.status({ verbose: true });
+    const part = (info: Readonly<Record<string, string>>, key: string): unknown => JSON.parse(info[key] ?? '');
+    const { revision, ...policy } = part(ofDaemon, 'policy') as { revision: string };
+    assert.match(revision, /^sha256:/);
+    assert.deepEqual(policy, { inForce: true, rules: 1, unverified: [] });
+    const verdict = part(ofContainer, 'verdict') as { id: string; reasons: string[] };
+    const expected = { outcome: 'admit', unverified: false, reference: 'good.test/app/a:1', namespace: 'shop', policyRevision: revision };
+    assert.partialDeepStrictEqual(verdict, { ...expected, policyInForce: true });
+    assert.ok(verdict.reasons.length > 1 && verdict.reasons.every((line) => line.length <= 400));
+    const profile = part(ofContainer, 'profile') as {
+      seccomp?: { digest: string };
+      ceilings: { name: string }[];
+      capabilities: { bounding: string[] };
+    };
+    assert.partialDeepStrictEqual(profile, {
+      profile: 'default',
+      networkClass: 'user',
+      hostNamespaces: [],
+      readonlyRootfs: false,
+      degraded: [],
+    });
+    assert.deepEqual(
+      profile.ceilings.map(({ name }) => name),
+      ['privileged'],
+    );
+    assert.match(profile.seccomp?.digest ?? '', /^sha256:[0-9a-f]{64}$/);
+    assert.ok(profile.capabilities.bounding.length > 0);
+    assert.deepEqual(part(ofPod, 'verdicts'), [{ container: 'main', containerId: id, ...verdict }]);
+    assert.deepEqual(part(ofPod, 'profiles'), [{ container: 'main', containerId: id, ...profile }]);
+    assert.partialDeepStrictEqual(part(ofImage, 'verdict'), expected);
+    assert.partialDeepStrictEqual(part(ofImage, 'profile'), { ceilings: [{ name: 'privileged' }] });
+    // The policy changes: what runs goes on under a verdict of the old one, and this can be seen.
+    const { plainPolicy } = await import('../fixtures/stage.ts');
+    stage.writePolicy(`${plainPolicy}# changed\n`);
+    await stage.daemon.reload();
+    const { info: later } = await runtime.containerStatus({ containerId: id, verbose: true });
+    assert.partialDeepStrictEqual(part(later, 'verdict'), { id: verdict.id, policyInForce: false });
+    assert.deepEqual((await runtime.containerStatus({ containerId: id })).info, {});
+    await removePod(stage, pod);
   });
 
   it('audit.required: what can not be logged is not done, reads go on', async () => {
