@@ -14,16 +14,17 @@ export interface Standing {
 
 /** An address of a pod: not the network's own, not the gateway's. */
 const podAddress = /\b10\.211\.0\.(?!0\/|1\b)\d+/;
-/** The bridge, the tables and the parent cgroup of a daemon without pods: its own until it stops. */
-const idle = { link: 'e2e0', cgroup: /\/portcullis$/ };
+/** The bridge of a daemon without pods: its own until it stops. */
+const idleLink = 'e2e0';
 
-export function standing(): Standing {
+/** @param ids in names of cgroups that are this run's: others on the machine run pods as well; undefined: all that look like one */
+export function standing(ids?: ReadonlySet<string>): Standing {
   const links = JSON.parse(execFileSync('ip', ['-json', 'link'], { encoding: 'utf8' })) as { ifname: string }[];
   // nft says "Dump was interrupted" when rules change meanwhile, and tells them all the same.
   const rules = execFileSync('nft', ['list', 'ruleset'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
   return {
     links: links.map((link) => link.ifname),
-    cgroups: cgroupsNamed(/\/(portcullis|pod[0-9a-f-]{30,}[^/]*|[^/]*-pod[0-9a-f_]{30,}\.slice)(\/|$)/),
+    cgroups: cgroupsOf(ids),
     rules: rules
       .split('\n')
       .map((line) => line.trim().replace(/counter packets \d+ bytes \d+/, 'counter'))
@@ -39,15 +40,15 @@ export function added(before: Standing, now: Standing): readonly string[] {
 }
 
 /** What of pods the daemon, the kernel and the folders still show, one line each, while the daemon runs on without any. */
-export async function remainsOfPods(stage: Stage, podLogs: string, before: Standing): Promise<readonly string[]> {
+export async function remainsOfPods(stage: Stage, podLogs: string, before: Standing, ids: ReadonlySet<string>): Promise<readonly string[]> {
   const { runtime } = stage.daemon.cri;
   const { folder } = stage.folders;
-  const now = standing();
+  const now = standing(ids);
   const sandboxes = (await runtime.listPodSandbox({})).items.map((one) => `sandbox ${one.metadata?.name ?? ''} ${one.id}`);
   const containers = (await runtime.listContainers({})).containers.map((one) => `container ${one.metadata?.name ?? ''} ${one.id}`);
   const ofPods: Standing = {
-    links: now.links.filter((name) => name !== idle.link),
-    cgroups: now.cgroups.filter((path) => !idle.cgroup.test(path)),
+    links: now.links.filter((name) => name !== idleLink),
+    cgroups: now.cgroups,
     rules: now.rules.filter((line) => podAddress.test(line)),
   };
   return [
@@ -72,7 +73,7 @@ export async function untilNothingRemains(look: () => Promise<readonly string[]>
   }
 }
 
-function cgroupsNamed(pattern: RegExp): string[] {
+function cgroupsOf(ids: ReadonlySet<string> | undefined): string[] {
   const found: string[] = [];
   const visit = (folder: string, depth: number): void => {
     let entries;
@@ -84,12 +85,17 @@ function cgroupsNamed(pattern: RegExp): string[] {
     for (const entry of entries) {
       if (!entry.isDirectory()) continue;
       const path = `${folder}/${entry.name}`;
-      if (pattern.test(path)) found.push(path);
+      if ((entry.name.match(/[0-9a-f]{32,64}/g) ?? []).some((id) => ids?.has(id) ?? true)) found.push(path);
       if (depth > 0) visit(path, depth - 1);
     }
   };
-  visit('/sys/fs/cgroup', 6);
+  visit('/sys/fs/cgroup', 7);
   return found;
+}
+
+/** Every id of a pod, sandbox or container that a kubelet's log names. */
+export function idsIn(log: string): ReadonlySet<string> {
+  return new Set(log.match(/\b[0-9a-f]{32}(?:[0-9a-f]{32})?\b/g) ?? []);
 }
 
 /** Monitors and OCI runtimes that name the stage's folder among their arguments. */

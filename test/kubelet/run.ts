@@ -25,7 +25,7 @@ import { makeCgroupRoot } from './cgroup-root.ts';
 import { prepareNode, startKubelet } from './node.ts';
 import { patience } from './patience.ts';
 import { staticPods } from './pods.ts';
-import { added, remainsOfPods, standing, untilNothingRemains } from './remains.ts';
+import { added, idsIn, remainsOfPods, standing, untilNothingRemains } from './remains.ts';
 
 const { values } = parseArgs({
   options: {
@@ -107,7 +107,8 @@ for (const check of selected.filter((one) => one.alone === true)) await run(chec
 
 for (const name of pods.names()) pods.remove(name);
 await report('every manifest gone, every pod goes', () => pods.untilGone());
-const left = [...(await untilNothingRemains(() => remainsOfPods(stage, podLogs, before), removalPatienceMs))];
+const ids = idsIn(kubelet.log());
+const left = [...(await untilNothingRemains(() => remainsOfPods(stage, podLogs, before, ids), removalPatienceMs))];
 const complaints = findings(kubelet.log());
 for (const one of complaints) console.log(`the kubelet complains: ${one}`);
 const lived = kubelet.isAlive() && stage.daemon.isAlive();
@@ -122,7 +123,7 @@ try {
   closed = false;
   console.log(`the daemon does not end well: ${String(cause)}`);
 }
-left.push(...added(atFirst, standing()));
+left.push(...added(atFirst, standing(ids)));
 for (const one of left) console.log(`left behind: ${one}`);
 const { passed, failed, skipped } = counts;
 console.log(

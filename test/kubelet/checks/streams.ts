@@ -3,6 +3,7 @@ import { shell, simplePod } from '../check.ts';
 import type { Check } from '../check.ts';
 import { logOf } from '../facts.ts';
 import { isReady, stateOf } from '../pods.ts';
+import { throughPortForward } from '../port-forward.ts';
 import { execQuery, exitCodeOf, openStreams } from '../streams.ts';
 
 const target = '/shop/streams-node/main';
@@ -49,6 +50,16 @@ export const streamChecks: readonly Check[] = [
         until: (stdout) => stdout.includes('heard you\n'),
       });
       assert.match(heard.stdout, /heard you\n/);
+    },
+  },
+  {
+    name: 'port-forward: a connection reaches a port of the pod, and a port where nobody listens is told',
+    pods: ({ images }) => [simplePod('forwarded', images.app, shell('exec httpd -f -p 127.0.0.1:8080 -h /www'))],
+    run: async ({ pods, kubelet }) => {
+      await pods.until('forwarded', 'ready', isReady);
+      const answer = await throughPortForward(kubelet.server, 'shop/forwarded-node', 8080, 'GET /index.html HTTP/1.0\r\n\r\n');
+      assert.match(answer, /^HTTP\/1\.\d 200 OK[\s\S]*\r\n\r\na page\n$/);
+      await assert.rejects(throughPortForward(kubelet.server, 'shop/forwarded-node', 81, ''), /refused|81/);
     },
   },
 ];
