@@ -89,7 +89,7 @@ export async function writeBundle(input: {
   const [volumes] = await Promise.all([
     mountVolumes(input.images, record.id, admitted.volumes, mapping),
     mkdir(bundle, { recursive: true, mode: 0o700 }),
-    makeMissing(host.sources).then(() => checkPropagation(host.sources)),
+    checkPropagation(host.sources),
   ]);
   const files = podFilesIn(podDirIn(input.stateDir, sandbox.id));
   await relabel([
@@ -140,6 +140,8 @@ export async function writeBundle(input: {
       ...(input.cgroup.systemd && systemdAnnotations),
     },
   });
+  // Only now: a request that is refused leaves nothing on the host.
+  await makeMissing(host.sources);
   await writeFile(join(bundle, 'config.json'), serialiseSpec(host.edits === undefined ? spec : withEdits(spec, host.edits)), {
     mode: 0o600,
   });

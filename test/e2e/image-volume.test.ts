@@ -182,7 +182,12 @@ describe('images and declared volumes in containers', () => {
       assert.equal(failure.kind, 'denied');
       assert.match(failure.message, /ceiling baseline/);
     }
-    assert.ok(!existsSync(join(kubelet, 'pods', 'uid-2')), 'nothing is made for a mount that is refused');
+    const made = join(kubelet, 'pods', 'uid-1', 'volumes', 'made');
+    for (const part of [{ containerPath: '/../etc' }, { containerPath: 'relative' }, { mountOptions: ['suid'] }]) {
+      const ask = { name: 'bad', image: low, more: { mounts: [{ containerPath: '/m', hostPath: made, ...part }] } };
+      assert.equal((await failureOf(createContainer(stage, pod, ask))).code, 'RUNTIME_BAD_MOUNT');
+    }
+    for (const path of [made, join(kubelet, 'pods', 'uid-2')]) assert.ok(!existsSync(path), 'nothing is made for a mount that is refused');
     await removePod(stage, pod);
   });
 });
