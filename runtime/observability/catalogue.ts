@@ -50,5 +50,3 @@ export const metricCatalogue = {
   openFds: metric('process_open_fds', 'gauge', 'Open file descriptors of the daemon.'),
   startTime: metric('process_start_time_seconds', 'gauge', 'When the daemon started, in seconds since 1970.'),
 } as const;
-
-export type MetricKey = keyof typeof metricCatalogue;
