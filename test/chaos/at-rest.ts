@@ -60,7 +60,11 @@ async function stand({ stage, daemon }: Scene, index: number): Promise<Standing>
   const { cri } = daemon;
   const it = newCase(stage, `rest-${index}`, index % 2 === 0, 31_000 + index);
   const { podSandboxId } = await cri.runtime.runPodSandbox({ config: it.pod });
-  const { containerId } = await cri.runtime.createContainer({ podSandboxId, config: containerConfig(it.reference), sandboxConfig: it.pod });
+  const { containerId } = await cri.runtime.createContainer({
+    podSandboxId,
+    config: containerConfig(it.reference, it.shared),
+    sandboxConfig: it.pod,
+  });
   await cri.runtime.startContainer({ containerId });
   await untilItSpeaks(cri, containerId);
   const { info } = await cri.runtime.containerStatus({ containerId, verbose: true });
@@ -78,7 +82,7 @@ async function stand({ stage, daemon }: Scene, index: number): Promise<Standing>
 }
 
 async function createWaiting({ stage, daemon }: Scene, { podSandboxId, pod }: Standing): Promise<string> {
-  const config = { ...containerConfig(stage.reference), metadata: { name: 'waiting', attempt: 0 }, logPath: 'waiting/0.log' };
+  const config = { ...containerConfig(stage.reference, true), metadata: { name: 'waiting', attempt: 0 }, logPath: 'waiting/0.log' };
   return (await daemon.cri.runtime.createContainer({ podSandboxId, config, sandboxConfig: pod })).containerId;
 }
 

@@ -5,8 +5,8 @@ import { ContainerState } from '../../runtime/index.ts';
 import type { CriClient } from '../../runtime/index.ts';
 import type { Stage } from './stage.ts';
 
-/** CRI NamespaceOption: network and IPC of the pod, processes of the container. */
-const namespaceOptions = { network: 0, pid: 1, ipc: 0 } as const;
+/** CRI NamespaceOption: network and IPC of the pod; processes of the pod (0) or of the container (1). */
+const namespaceOptions = (shared: boolean) => ({ network: 0, pid: shared ? 0 : 1, ipc: 0 }) as const;
 
 const range = { hostId: 1_000_000, containerId: 0, length: 65_536 };
 
@@ -20,25 +20,37 @@ export type PodConfig = ReturnType<typeof podConfig>;
  * A pod as a kubelet would ask for it.
  * @param cgroupParent empty: where the daemon puts it
  * @param mapped in a user namespace of its own
+ * @param shared its containers share a PID namespace
  */
-export function podConfig(stage: Stage, name: string, cgroupParent: string, hostPort: number | undefined, mapped: boolean) {
+export function podConfig(
+  stage: Stage,
+  name: string,
+  cgroupParent: string,
+  hostPort: number | undefined,
+  mapped: boolean,
+  shared: boolean,
+) {
   const usernsOptions = { mode: 0 as const, uids: [range], gids: [range] };
   return {
     metadata: { name, uid: randomUUID(), namespace: 'chaos', attempt: 0 },
     hostname: name,
     logDirectory: join(stage.logs, name),
-    linux: { cgroupParent, securityContext: { namespaceOptions: { ...namespaceOptions, ...(mapped && { usernsOptions }) } } },
+    linux: { cgroupParent, securityContext: { namespaceOptions: { ...namespaceOptions(shared), ...(mapped && { usernsOptions }) } } },
     portMappings: hostPort === undefined ? [] : [{ protocol: 0 as const, containerPort: 8080, hostPort, hostIp: '' }],
   };
 }
 
-export function containerConfig(reference: string) {
+/** @param shared in its pod's PID namespace: one that has none yet gets it then */
+export function containerConfig(reference: string, shared: boolean) {
   return {
     metadata: { name: 'main', attempt: 0 },
     image: { image: reference, userSpecifiedImage: reference },
     command: ['/bin/sh', '-c', untilTold],
     logPath: 'main/0.log',
-    linux: { resources: { memoryLimitInBytes: 64 * 2 ** 20, cpuShares: 256 }, securityContext: { namespaceOptions } },
+    linux: {
+      resources: { memoryLimitInBytes: 64 * 2 ** 20, cpuShares: 256 },
+      securityContext: { namespaceOptions: namespaceOptions(shared) },
+    },
   };
 }
 

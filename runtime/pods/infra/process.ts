@@ -1,5 +1,6 @@
 import { mkdir, readFile, rename, rm, writeFile, chmod } from 'node:fs/promises';
 import { join } from 'node:path';
+import pLimit from 'p-limit';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { processIdentity, sameProcess } from '../../../base/process/index.ts';
 import type { Reactor, StartProgram } from '../../../base/reactor/index.ts';
@@ -33,6 +34,8 @@ export function createInfraProcesses(parts: {
 }): InfraEffects {
   const { startProgram, handlers, cgroups } = parts;
   const root = join(parts.stateDir, 'infra');
+  // One at a time: all that it writes has one name, so that a killed daemon leaves nothing that the next one does not take over.
+  const providing = pLimit(1);
   const folderOf = (record: SandboxRecord): string => join(parts.stateDir, 'pods', record.id, 'infra');
   return {
     start: async (record) => {
@@ -40,7 +43,7 @@ export function createInfraProcesses(parts: {
       if (handler === undefined || handler.kind === 'other') throw unsupported(record, handler);
       const plan = planSandbox(record.config);
       const folder = folderOf(record);
-      await Promise.all([provideProgram(root), mkdir(folder, { recursive: true, mode: 0o700 })]);
+      await Promise.all([providing(() => provideProgram(root)), mkdir(folder, { recursive: true, mode: 0o700 })]);
       const cgroup = containerCgroup(record.cgroupParent, record.id);
       const spec = infraSpec({
         root,
@@ -103,8 +106,8 @@ async function provideProgram(root: string): Promise<void> {
     await mkdir(folder, { recursive: true });
     await chmod(folder, 0o755);
   }
-  const draft = `${file}.${process.hrtime.bigint()}`;
-  await writeFile(draft, bytes, { mode: 0o500, flag: 'wx' });
+  const draft = `${file}.new`;
+  await writeFile(draft, bytes, { mode: 0o500 });
   await chmod(draft, 0o555);
   await rename(draft, file);
 }
