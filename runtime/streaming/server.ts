@@ -5,6 +5,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer, createWebSocketStream } from 'ws';
 import type { WebSocket } from 'ws';
+import { reasonOf } from '../../base/errors/index.ts';
 import type { CommandStreams } from './command-streams.ts';
 import { finishMs } from './command-streams.ts';
 import type { Outcome } from './outcome.ts';
@@ -92,9 +93,12 @@ export async function startStreamingServer(input: {
     const taken = await input.take(kind as SessionKind, token);
     if ('status' in taken) return void refuse(socket, taken);
     const began = performance.now();
-    let how = { protocol: '', outcome: 'refused' };
+    let how = { protocol: '', outcome: 'failed' };
     try {
       how = await (isWebSocket(request) ? overWebSocket : overSpdy)(request, socket, head, taken.plan);
+    } catch (cause) {
+      how = { ...how, outcome: `failed: ${reasonOf(cause)}` };
+      throw cause;
     } finally {
       taken.ended({ ...how, ms: Math.round(performance.now() - began) });
     }
@@ -161,6 +165,8 @@ export async function startStreamingServer(input: {
     new Promise((resolve, reject) => {
       socket.once('close', () => reject(new Error('gone')));
       answer = name;
+      // `ws` refuses a "/" in a name, which `SPDY/3.1+portforward.k8s.io` has: it is shown one that it takes.
+      if (name !== '') request.headers['sec-websocket-protocol'] = 'negotiated';
       webSockets.handleUpgrade(request, socket, head, resolve);
     });
   let answer = '';

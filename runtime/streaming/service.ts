@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { once } from 'node:events';
 import { readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -63,6 +64,8 @@ export async function openStreamingService(parts: {
   let running: Promise<Running> | undefined;
   let idle: NodeJS.Timeout | undefined;
   let closed = false;
+  // What ends is not part of the request that happened to start the Worker.
+  const outside = AsyncLocalStorage.snapshot();
 
   const countFor = (subject: string): number => [...sessions.values(), ...tokens.waiting()].filter((one) => one.subject === subject).length;
 
@@ -117,7 +120,7 @@ export async function openStreamingService(parts: {
         if (message.type === 'listening') resolve(message.port);
         else if (message.type === 'failed') reject(new Error(message.why));
         else if (message.type === 'take') take(worker, message);
-        else ended(message);
+        else outside(ended, message);
       });
       worker.once('error', reject);
       worker.once('exit', () => reject(new Error('the Worker has ended')));

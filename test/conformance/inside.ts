@@ -10,11 +10,14 @@ import { peers, prepareNamespaces, serveSignedImages, slow, startDaemon } from '
 import { formatSummary, summarise } from './report.ts';
 
 const { values } = parseArgs({
-  options: { focus: { type: 'string' }, 'keep-logs': { type: 'string' }, runtime: { type: 'string' } },
+  options: { focus: { type: 'string' }, 'keep-logs': { type: 'string' }, runtime: { type: 'string' }, websocket: { type: 'boolean' } },
 });
 /** Longer than any healthy run: then the suite hangs, which is a failure. */
 const limitMs = (slow ? 60 : 15) * 60_000;
-const expected = JSON.parse(readFileSync(join(import.meta.dirname, 'expected.json'), 'utf8')) as { readonly passed: number };
+const expected = JSON.parse(readFileSync(join(import.meta.dirname, 'expected.json'), 'utf8')) as {
+  readonly passed: number;
+  readonly websocket: number;
+};
 
 /** A handler other than crun is chosen in the configuration: by its name, or as NAME=PATH. */
 function configuration(runtime: string | undefined): string[] {
@@ -36,36 +39,52 @@ const daemon = await startDaemon(folder, images.policyFile, configuration(values
 console.log(`${images.images} images, each signed; daemon ${daemon.pid} answers on its socket`);
 
 const endpoint = `unix://${daemon.socket}`;
-const jsonReport = join(reports, 'critest.json');
-const output = openSync(join(reports, 'critest.log'), 'w');
-const critest = spawn(
-  join(peers, 'bin/critest'),
-  [
-    ...['-runtime-endpoint', endpoint, '-image-endpoint', endpoint, '-report-dir', reports],
-    // The digest in that spec is of an image that nobody can build again; digest pulls have tests of our own.
-    ...['-ginkgo.skip', 'public image with digest', '-ginkgo.json-report', jsonReport, '-ginkgo.flake-attempts', '2', '-ginkgo.no-color'],
-    ...(values.focus === undefined ? [] : ['-ginkgo.focus', values.focus]),
-  ],
-  { stdio: ['ignore', output, output], env: { ...process.env, PATH: `${join(peers, 'bin')}:${process.env['PATH'] ?? ''}` } },
-);
-const timer = setTimeout(() => critest.kill('SIGKILL'), limitMs);
-const [code, signal] = (await once(critest, 'exit')) as [number | null, NodeJS.Signals | null];
-clearTimeout(timer);
-
-let ok = signal === null;
-if (signal !== null) console.log(`critest hung and was ended after ${limitMs / 60_000} minutes`);
-else {
-  const focus = values.focus === undefined ? undefined : new RegExp(values.focus);
+/** Runs critest once, prints what came of it, and says whether it is well. */
+async function runSuite(name: string, selected: string | undefined, options: readonly string[], atLeast: number): Promise<boolean> {
+  const jsonReport = join(reports, `${name}.json`);
+  const output = openSync(join(reports, `${name}.log`), 'w');
+  const critest = spawn(
+    join(peers, 'bin/critest'),
+    [
+      ...['-runtime-endpoint', endpoint, '-image-endpoint', endpoint, '-report-dir', reports, ...options],
+      // The digest in that spec is of an image that nobody can build again; digest pulls have tests of our own.
+      ...['-ginkgo.skip', 'public image with digest', '-ginkgo.json-report', jsonReport, '-ginkgo.flake-attempts', '2', '-ginkgo.no-color'],
+      ...(selected === undefined ? [] : ['-ginkgo.focus', selected]),
+    ],
+    { stdio: ['ignore', output, output], env: { ...process.env, PATH: `${join(peers, 'bin')}:${process.env['PATH'] ?? ''}` } },
+  );
+  const timer = setTimeout(() => critest.kill('SIGKILL'), limitMs);
+  const [code, signal] = (await once(critest, 'exit')) as [number | null, NodeJS.Signals | null];
+  clearTimeout(timer);
+  if (signal !== null) {
+    console.log(`${name} hung and was ended after ${limitMs / 60_000} minutes`);
+    return false;
+  }
+  const focus = selected === undefined ? undefined : new RegExp(selected);
   const summary = summarise(
     JSON.parse(readFileSync(jsonReport, 'utf8')),
-    (name) => !name.includes('public image with digest') && (focus === undefined || focus.test(name.replaceAll(' › ', ' '))),
+    (spec) => !spec.includes('public image with digest') && (focus === undefined || focus.test(spec.replaceAll(' › ', ' '))),
   );
   console.log(formatSummary(summary));
-  ok = focus === undefined ? summary.passed >= expected.passed : summary.failed === 0;
   console.log(
-    `${summary.passed} passed, ${summary.failed} failed, ${summary.skipped} skipped; at least ${expected.passed} must pass (critest exit ${String(code)})`,
+    `${name}: ${summary.passed} passed, ${summary.failed} failed, ${summary.skipped} skipped; at least ${atLeast} must pass (critest exit ${String(code)})`,
   );
+  return (selected === undefined || summary.failed === 0) && summary.passed >= atLeast;
 }
+
+const webSocketOptions = ['-websocket-exec', '-websocket-attach', '-websocket-portforward'];
+let ok = true;
+if (values.websocket !== true) ok = await runSuite('critest', values.focus, [], values.focus === undefined ? expected.passed : 0);
+// The same streams again over WebSocket, which no other endpoint that we know passes.
+if (values.websocket === true || values.focus === undefined)
+  ok =
+    (await runSuite(
+      'critest-websocket',
+      values.focus ?? 'Streaming',
+      webSocketOptions,
+      values.focus === undefined ? expected.websocket : 0,
+    )) && ok;
+
 // Whatever a failed spec left goes as a kubelet would remove it; then nothing of the daemon may be left in the kernel.
 const client = createCriClient(daemon.socket);
 for (const { id } of (await client.runtime.listPodSandbox({})).items) await client.runtime.removePodSandbox({ podSandboxId: id });
