@@ -91,7 +91,7 @@ describe('user namespaces', () => {
           pod = await runPod(
             stage,
             `mapped-${handler}`,
-            { ...securityOf(hostId), linux: { ...securityOf(hostId).linux, sysctls: { 'net.core.somaxconn': '99' } } },
+            { ...securityOf(hostId), linux: { ...securityOf(hostId).linux, sysctls: { 'net.ipv4.tcp_keepalive_time': '99' } } },
             handler,
           );
           id = await start(pod, hostId, {}, { capabilities: { addCapabilities: ['NET_ADMIN'] } });
@@ -115,7 +115,7 @@ describe('user namespaces', () => {
         });
 
         it('its network, IPC and UTS namespaces are its own to rule', async () => {
-          assert.equal(await read('cat', '/proc/sys/net/core/somaxconn'), '99');
+          assert.equal(await read('cat', '/proc/sys/net/ipv4/tcp_keepalive_time'), '99');
           assert.equal(await read('cat', '/proc/sys/net/ipv4/ping_group_range'), `0\t${length - 1}`);
           await read('ip', 'addr', 'add', '198.51.100.7/32', 'dev', 'lo');
           assert.equal(await read('hostname'), `mapped-${handler}`);
