@@ -33,7 +33,7 @@ describe('devices of the host', () => {
     ] as const)
       execFileSync('mknod', ['-m', '666', join(host, name), 'c', '1', String(minor)]);
     symlinkSync('zero', join(host, 'dev/link'));
-    writeFileSync(config, `cdi: { specDirs: [${host}/etc, ${host}/run] }\n`);
+    writeFileSync(config, `cdi: { specDirs: [${host}/etc, ${host}/run] }\ndevices: { ownedByUser: true }\n`);
     stage = await openStage({ policy, flags: ['--config', config] });
     image = await stage.pull((await stage.publish('app/a:1')).reference);
     low = await stage.pull((await stage.publish('low/a:1')).reference);
@@ -64,6 +64,12 @@ describe('devices of the host', () => {
       await removePod(stage, own);
     });
   }
+
+  it('belong to the user that runs, where the configuration says so', async () => {
+    const security = { runAsUser: { value: 1000 }, runAsGroup: { value: 1001 } };
+    const id = await runContainer(stage, pod, { ...ask(device(join(host, 'dev/zero'))), security });
+    assert.equal((await execute(stage, id, 'stat', '-c', '%u:%g', '/dev/x')).stdout, '1000:1001\n');
+  });
 
   const loop = '/dev/loop0';
   it('a device may be read only when that was asked', { skip: existsSync(loop) ? false : 'no loop device' }, async () => {
