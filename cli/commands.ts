@@ -19,6 +19,7 @@ export const commands: readonly Entry[] = [
     summary: 'check and compile entitlement profiles: what a workload may do',
     load: () => import('./entitlements.ts'),
   },
+  { name: 'spec', summary: 'make and judge OCI runtime configurations (config.json)', load: () => import('./spec.ts') },
   { name: 'images', summary: 'list, pull, inspect and remove images', load: () => import('./images.ts') },
   { name: 'pods', summary: 'list pods', load: () => import('./pods.ts') },
   { name: 'ps', summary: 'list containers', load: () => import('./ps.ts') },

@@ -84,7 +84,8 @@ export interface OciLinux {
   readonly namespaces: readonly { readonly type: string; readonly path?: string }[];
   readonly uidMappings?: readonly OciIdMapping[];
   readonly gidMappings?: readonly OciIdMapping[];
-  readonly cgroupsPath: string;
+  /** Absent: where the runtime puts it. */
+  readonly cgroupsPath?: string;
   readonly resources: OciResources;
   readonly devices: readonly OciDevice[];
   readonly seccomp?: unknown;

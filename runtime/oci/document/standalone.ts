@@ -1,0 +1,60 @@
+import type { Settings } from '../../../entitlements/index.ts';
+import { noFeatures } from '../probe/features.ts';
+import { generateSpec } from '../spec.ts';
+import type { OciMount, OciSpec } from '../spec.types.ts';
+
+export interface StandaloneInput {
+  readonly settings: Settings;
+  /** `crun` or `runc`: the one that will run it. */
+  readonly runtime: string;
+  /** Of the root file system, absolute or relative to the bundle. */
+  readonly rootfs: string;
+  readonly args: readonly string[];
+  readonly env: readonly string[];
+  readonly cwd: string;
+  readonly user: { readonly uid: number; readonly gid: number; readonly additionalGids: readonly number[] };
+  readonly terminal: boolean;
+  readonly hostname: string;
+}
+
+/** Files that a pod's daemon would have made; without a pod there are none. */
+const noPod = { shm: '/dev/shm', resolvConf: '/etc/resolv.conf', hostname: '/etc/hostname', hosts: '/etc/hosts' };
+const ownShm: OciMount = {
+  destination: '/dev/shm',
+  type: 'tmpfs',
+  source: 'shm',
+  options: ['nosuid', 'noexec', 'nodev', 'mode=1777', 'size=65536k'],
+};
+
+/**
+ * A configuration for `crun run` or `runc run` in a folder of the caller's: confined as a container of the daemon would be, with namespaces of its own
+ * (the host's network where the profile's class is `host`). Pure. Source: runtime-spec 1.0.2, config.md.
+ */
+export function standaloneSpec(input: StandaloneInput): OciSpec {
+  const { settings } = input;
+  const shares = (name: 'network' | 'pid' | 'ipc'): boolean => settings.hostNamespaces.includes(name);
+  const spec = generateSpec({
+    ...input,
+    labels: {},
+    mounts: [],
+    devices: [],
+    resources: undefined,
+    cgroupsPath: '',
+    podFiles: noPod,
+    namespaces: {},
+    hostPid: shares('pid'),
+    cgroupNamespace: false,
+    features: noFeatures,
+    userNamespace: undefined,
+    oomScoreFloor: -1000,
+    annotations: {},
+  });
+  const own = [...(shares('network') ? [] : ['network']), ...(shares('ipc') ? [] : ['ipc']), 'uts'];
+  const { cgroupsPath: _none, ...linux } = spec.linux;
+  return {
+    ...spec,
+    hostname: input.hostname,
+    mounts: spec.mounts.filter(({ type }) => type !== 'bind').concat(ownShm),
+    linux: { ...linux, namespaces: [...spec.linux.namespaces, ...own.map((type) => ({ type }))] },
+  };
+}

@@ -1,0 +1,61 @@
+import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { closeSync, existsSync, openSync } from 'node:fs';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { readCgroupMounts } from '../cgroups.ts';
+
+/** Whether a runtime takes a configuration, and its own words when it does not. */
+export interface Trial {
+  readonly runtime: string;
+  readonly accepted: boolean;
+  readonly said: string;
+}
+
+const limitMs = 30_000;
+
+/**
+ * Lets an OCI runtime create a container of this configuration, and removes it before its program runs. Needs root and the root file system.
+ * @param input.bundle the folder that a relative `root.path` is relative to
+ */
+export async function tryRuntime(input: { readonly runtime: string; readonly config: string; readonly bundle: string }): Promise<Trial> {
+  const folder = await mkdtemp(join(tmpdir(), 'portcullis-spec-'));
+  const id = `portcullis-spec-${randomBytes(6).toString('hex')}`;
+  const state = join(folder, 'state');
+  try {
+    await mkdir(state, { mode: 0o700 });
+    const spec = JSON.parse(input.config) as { root: { path: string }; process: { terminal?: boolean } };
+    spec.root.path = resolve(input.bundle, spec.root.path);
+    // A terminal would want a socket to be handed over; whether there is one says nothing about the configuration.
+    spec.process.terminal = false;
+    await writeFile(join(folder, 'config.json'), JSON.stringify(spec), { mode: 0o600 });
+    const words = join(folder, 'words');
+    const create = await call(input.runtime, ['--root', state, 'create', '--bundle', folder, id], words);
+    await call(input.runtime, ['--root', state, 'delete', '--force', id], join(folder, 'deletion'));
+    return { runtime: input.runtime, accepted: create === 0, said: (await readFile(words, 'utf8').catch(() => '')).trim() };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** The exit code. Its words go to a file: the created process keeps the descriptor, and nobody would see the end of a pipe. */
+async function call(program: string, args: readonly string[], words: string): Promise<number> {
+  const out = openSync(words, 'a', 0o600);
+  try {
+    const [first = '', ...rest] = [...crunWorkaround(), program, ...args];
+    const child = spawn(first, rest, { stdio: ['ignore', out, out], timeout: limitMs, killSignal: 'SIGKILL' });
+    const [code] = (await once(child, 'exit')) as [number | null];
+    return code ?? 255;
+  } finally {
+    closeSync(out);
+  }
+}
+
+/** crun 1.8 refuses hybrid cgroups while version 2 is mounted beside version 1 (see ../mount-namespace.ts). */
+function crunWorkaround(): string[] {
+  if (!readCgroupMounts().hybrid || !existsSync('/sys/fs/cgroup/unified')) return [];
+  const script = 'mount --make-rprivate /sys/fs/cgroup && umount /sys/fs/cgroup/unified; exec "$@"';
+  return ['unshare', '-m', '--propagation', 'unchanged', '/bin/sh', '-c', script, 'sh'];
+}
