@@ -279,6 +279,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     writableLayers: writableLayersOf(join(config.root, 'images')),
     containers: containers.list,
     sandboxes: sandboxes.list,
+    runtimeKind: (name) => handlers.get(name)?.kind,
   });
   const statsLists = createStatsLists({ stats, containers, sandboxes });
   const resourceCalls = createResourceHandlers({

@@ -17,7 +17,7 @@ import { tracedConfinement, tracedContainerEffects, tracedRootfs } from '../obse
 import type { AdoptMonitor } from '../monitor/monitor-scope.ts';
 import type { CgroupDriver, ContainerCgroup } from '../oci/cgroup-place.ts';
 import { processesWithArgument, signalProcess } from '../monitor/processes.ts';
-import { containerCgroup, podCgroup } from '../oci/cgroup-place.ts';
+import { containerCgroup, podCgroup, processCgroup } from '../oci/cgroup-place.ts';
 import { emptyCgroup, removeCgroupTree } from '../oci/cgroup-removal.ts';
 import type { CgroupMounts } from '../oci/cgroups.ts';
 import { cgroupProcesses } from '../oci/cgroups.ts';
@@ -108,6 +108,7 @@ function realEffects(parts: EffectParts): ContainerEffects {
   const placeOf = (record: ContainerRecord): ContainerCgroup =>
     containerCgroup(parts.sandbox(record.sandboxId)?.cgroupParent ?? podCgroup(parts.cgroupDriver, '', record.sandboxId), record.id);
   const cgroupOf = (record: ContainerRecord): string => placeOf(record).path;
+  const limitsOf = (record: ContainerRecord): string => processCgroup(placeOf(record), handlers.get(record.runtimeHandler)?.kind);
   const oomLedger = createOomLedger(cgroups);
   // From the preparation of a container until the runtime has joined them; `destroy` follows whatever fails in between.
   const openNamespaces = new Map<string, PidNamespace>();
@@ -190,7 +191,9 @@ function realEffects(parts: EffectParts): ContainerEffects {
     recordedExit: (id) => exits.recorded(id),
     // conmon notes what the kernel tells it; the kernel's own count holds also when conmon looked too late.
     wasOutOfMemory: async (record) => {
-      const counted = await oomLedger.wasKilled(dirname(cgroupOf(record)), cgroupOf(record));
+      // Version 1 counts no kill of a cgroup below.
+      const own = cgroups.version === 2 ? cgroupOf(record) : limitsOf(record);
+      const counted = await oomLedger.wasKilled(dirname(cgroupOf(record)), own);
       const noted = await stat(join(bundle(record.id), 'oom')).then(
         () => true,
         () => false,
@@ -216,7 +219,7 @@ function realEffects(parts: EffectParts): ContainerEffects {
       await handler.update(record.id, toOciUpdate(wanted, removesQuota)).catch((thrown: unknown) => {
         throw updateFailure(thrown);
       });
-      if (wanted.cpuQuota === -1 && !removesQuota) await writeCgroupSettings(cgroups, cgroupOf(record), noQuota);
+      if (wanted.cpuQuota === -1 && !removesQuota) await writeCgroupSettings(cgroups, limitsOf(record), noQuota);
     },
     reopenLog: (record) => reopenLog(record, bundle(record.id)),
     isAlive: (record) => record.init !== undefined && sameProcess(record.init),

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it, test } from 'node:test';
 import fc from 'fast-check';
 import { isPortcullisError } from '../../base/errors/index.ts';
-import { cgroupDriver, containerCgroup, expandSlice, podCgroup } from './cgroup-place.ts';
+import { cgroupDriver, containerCgroup, expandSlice, podCgroup, processCgroup } from './cgroup-place.ts';
 import type { CgroupDriver } from './cgroup-place.ts';
 
 const id = 'c'.repeat(64);
@@ -92,6 +92,15 @@ describe('a container’s cgroup', () => {
       specPath: `kubepods-pod1.slice:portcullis:${id}`,
       systemd: true,
     });
+  });
+
+  it('has its processes one folder deeper where crun asks systemd', () => {
+    const [scope, folder] = [containerCgroup('/a.slice', id), containerCgroup('/a', id)];
+    assert.deepEqual(
+      ['crun', 'runc', undefined].map((kind) => processCgroup(scope, kind)),
+      [`${scope.path}/container`, scope.path, scope.path],
+    );
+    assert.equal(processCgroup(folder, 'crun'), folder.path);
   });
 
   it('lies in the pod’s, whatever was asked for', () => {

@@ -9,7 +9,7 @@ export type CgroupDriver = 'cgroupfs' | 'systemd';
 
 /** Where one container's processes are. */
 export interface ContainerCgroup {
-  /** With systemd and version 2, crun puts processes and limits in a folder `container` below, which systemd leaves alone. From the root of the hierarchy: the same below each controller of version 1. */
+  /** From the root of the hierarchy: the same below each controller of version 1. */
   readonly path: string;
   /** What the OCI specification says of it (config-linux.md#cgroups-path; crun and runc: `SLICE:PREFIX:NAME` for systemd). */
   readonly specPath: string;
@@ -96,6 +96,15 @@ export function containerCgroup(podPath: string, containerId: string): Container
     specPath: `${unit}:${prefix}:${containerId}`,
     systemd: true,
   };
+}
+
+/**
+ * The cgroup that has a container's processes and limits: the container's own, but for crun under systemd one below it, which systemd
+ * leaves alone. Source: crun.1, "run.oci.systemd.subgroup".
+ * @param kind of the runtime
+ */
+export function processCgroup({ path, systemd }: ContainerCgroup, kind: string | undefined): string {
+  return systemd && kind === 'crun' ? `${path}/container` : path;
 }
 
 /**

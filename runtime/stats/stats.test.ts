@@ -29,6 +29,7 @@ describe('figures without anything that runs', () => {
       writableLayers: { folder: (id) => join(folder, id), mountpoint: folder, separate },
       containers: () => containers,
       sandboxes: () => sandboxes,
+      runtimeKind: () => 'crun',
     });
   let stats: Stats;
   before(async () => {

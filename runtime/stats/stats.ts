@@ -14,7 +14,7 @@ import type {
 } from '../cri/contract/contract.types.ts';
 import type { Init } from '../cri/contract/init.ts';
 import type { WritableLayers } from '../images/writable-layers.ts';
-import { containerCgroup } from '../oci/cgroup-place.ts';
+import { containerCgroup, processCgroup } from '../oci/cgroup-place.ts';
 import type { CgroupMounts } from '../oci/cgroups.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import type { CgroupUsage } from './cgroup-reading.ts';
@@ -49,6 +49,8 @@ export interface StatsParts {
   readonly writableLayers: WritableLayers;
   readonly containers: () => readonly ContainerRecord[];
   readonly sandboxes: () => readonly SandboxRecord[];
+  /** What program a runtime handler is. */
+  readonly runtimeKind: (handler: string) => string | undefined;
 }
 
 /** Pods whose network is looked at in one turn of the namespaces' Worker: a pod that starts waits for no more. */
@@ -69,12 +71,14 @@ export function createStats(parts: StatsParts): Stats {
   const support = metricSupport(parts.cgroups);
   const sandboxById = (): ReadonlyMap<string, SandboxRecord> => new Map(parts.sandboxes().map((record) => [record.id, record]));
 
+  const targetsOf = (records: readonly ContainerRecord[]): CgroupTarget[] => containerTargets(records, sandboxById(), parts.runtimeKind);
+
   const cgroups = openCgroupStats({
     mounts: parts.cgroups,
     targets: () => {
       const running = parts.containers().filter((record) => record.phase === 'running');
       const ready = parts.sandboxes().filter((record) => record.phase === 'ready');
-      return [...containerTargets(running, sandboxById()), ...ready.map(sandboxTarget)];
+      return [...targetsOf(running), ...ready.map(sandboxTarget)];
     },
   });
 
@@ -117,7 +121,7 @@ export function createStats(parts: StatsParts): Stats {
   return {
     ofContainers: async (records) => {
       const running = records.filter((record) => record.phase === 'running');
-      const targets = containerTargets(running, sandboxById());
+      const targets = targetsOf(running);
       const [readings, usages] = await Promise.all([cgroups.usage(targets), layersOf(records)]);
       const byId = new Map(targets.map(({ id }, index) => [id, readings[index]]));
       return inTurns(records, (record, index) => containerMessage(record, byId.get(record.id), usages[index]));
@@ -126,13 +130,7 @@ export function createStats(parts: StatsParts): Stats {
       const ready = records.filter((record) => record.phase === 'ready');
       const bySandbox = containersBySandbox();
       const members = ready.flatMap((record) => bySandbox.get(record.id) ?? []);
-      const targets = [
-        ...ready.map(sandboxTarget),
-        ...containerTargets(
-          members.filter((record) => record.phase === 'running'),
-          sandboxById(),
-        ),
-      ];
+      const targets = [...ready.map(sandboxTarget), ...targetsOf(members.filter((record) => record.phase === 'running'))];
       const [readings, usages, networks] = await Promise.all([cgroups.usage(targets), layersOf(members), networksOf(ready)]);
       const readingById = new Map(targets.map(({ id }, index) => [id, readings[index]]));
       const layerById = new Map(members.map(({ id }, index) => [id, usages[index]]));
@@ -159,7 +157,7 @@ export function createStats(parts: StatsParts): Stats {
       const bySandbox = containersBySandbox();
       const members = ready.flatMap((record) => bySandbox.get(record.id) ?? []).filter(hasRun);
       const running = members.filter((record) => record.phase === 'running');
-      const targets = containerTargets(members, sandboxById());
+      const targets = targetsOf(members);
       const [readings, usages, networks] = await Promise.all([cgroups.detail(targets), layersOf(running), networksOf(ready)]);
       const readingById = new Map(targets.map(({ id }, index) => [id, readings[index]]));
       const layerById = new Map(running.map(({ id }, index) => [id, usages[index]]));
@@ -196,12 +194,20 @@ function sandboxTarget({ id, cgroupParent }: SandboxRecord): CgroupTarget {
   return { id, cgroup: cgroupParent };
 }
 
-function containerTargets(records: readonly ContainerRecord[], sandboxes: ReadonlyMap<string, SandboxRecord>): CgroupTarget[] {
-  return records.flatMap(({ id, sandboxId, init, phase }) => {
+function containerTargets(
+  records: readonly ContainerRecord[],
+  sandboxes: ReadonlyMap<string, SandboxRecord>,
+  runtimeKind: StatsParts['runtimeKind'],
+): CgroupTarget[] {
+  return records.flatMap(({ id, sandboxId, init, phase, runtimeHandler }) => {
     const sandbox = sandboxes.get(sandboxId);
     if (sandbox === undefined) return [];
     return [
-      { id, cgroup: containerCgroup(sandbox.cgroupParent, id).path, ...(phase === 'running' && init !== undefined && { pid: init.pid }) },
+      {
+        id,
+        cgroup: processCgroup(containerCgroup(sandbox.cgroupParent, id), runtimeKind(runtimeHandler)),
+        ...(phase === 'running' && init !== undefined && { pid: init.pid }),
+      },
     ];
   });
 }

@@ -106,4 +106,30 @@ export const stages: readonly Stage[] = [
     host: [],
     figures: /^(\d+ passed, \d+ failed|# (pass|fail) \d+)/,
   },
+  {
+    name: 'service',
+    what: 'the shipped systemd unit: readiness, reload, watchdog',
+    command: [
+      ...['env', 'TMPDIR=/dev/shm', 'bash', 'test/vm/under-systemd'],
+      ...['sh', 'packaging/node', '--test', '--test-force-exit', '--test-reporter=tap', 'test/vm/service.ts'],
+    ],
+    memoryMiB: 2048,
+    limitMinutes: 30,
+    peers: [],
+    host: systemd,
+    figures: /^# (pass|fail|skipped) \d+/,
+  },
+  ...(['cgroupfs', 'systemd'] as const).map((driver): Stage => ({
+    name: driver === 'systemd' ? 'kubelet-systemd' : 'kubelet',
+    what: `a real kubelet on cgroup version 2 with the cgroup driver ${driver}`,
+    command: [
+      ...['env', 'TMPDIR=/dev/shm', ...(driver === 'systemd' ? ['bash', 'test/vm/under-systemd'] : [])],
+      ...['sh', 'packaging/node', 'test/kubelet/run.ts', '--driver', driver],
+    ],
+    memoryMiB: 4096,
+    limitMinutes: 60,
+    peers: ['kubelet'],
+    host: driver === 'systemd' ? systemd : [],
+    figures: /^kubelet Kubernetes .* passed, /,
+  })),
 ];

@@ -46,7 +46,16 @@ if (chosen.some((stage) => stage.peers.includes('critest'))) {
 async function run(stage: Stage): Promise<{ readonly ok: boolean; readonly line: string }> {
   console.log(`\n=== ${stage.name}: ${stage.what}`);
   const begin = performance.now();
-  const args = [join(here, 'run'), '-m', String(stage.memoryMiB), '-t', String(stage.limitMinutes * 60), ...stage.command];
+  const args = [
+    join(here, 'run'),
+    '-m',
+    String(stage.memoryMiB),
+    '-t',
+    String(stage.limitMinutes * 60),
+    '-g',
+    stage.cgroups ?? 'v2',
+    ...stage.command,
+  ];
   const child = spawn('bash', args, { cwd: repository, stdio: ['ignore', 'pipe', 'inherit'] });
   const closed = once(child, 'close') as Promise<[number | null]>;
   const figures = new Map<string, string>();
