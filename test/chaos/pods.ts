@@ -71,12 +71,16 @@ export async function proveRuns(cri: CriClient, containerId: string): Promise<vo
   if (exitCode !== 0 || said !== 'alive') throw new Error(`exec answers ${exitCode} ${said} ${Buffer.from(stderr).toString()}`);
 }
 
-/** Waits until the program has set its handler and speaks: it then ends by itself when told. */
+/** Waits until the program (which need not be process 1) has set its handler and speaks: it then ends by itself when told. */
 export async function untilItSpeaks(cri: CriClient, containerId: string): Promise<void> {
   for (let attempt = 0; attempt < 200; attempt += 1) {
     const { exitCode } = await cri.runtime.execSync({
       containerId,
-      cmd: ['/bin/sh', '-c', "grep -q '^SigCgt:.*[4-7c-f]...$' /proc/1/status"],
+      cmd: [
+        '/bin/sh',
+        '-c',
+        `for p in /proc/[0-9]*; do grep -q 't[i]ck' $p/cmdline && grep -q '^SigCgt:.*[4-7c-f]...$' $p/status && exit 0; done; exit 1`,
+      ],
       timeout: 10,
     });
     if (exitCode === 0) return;

@@ -111,7 +111,11 @@ describe('a shared PID namespace', () => {
       });
 
       it('the end of one container leaves the other, and nothing of itself', async () => {
-        const id = await run(pod, 'leaver', POD, { command: ['sh', '-c', 'trap "exit 3" TERM; setsid sleep 633 & sleep 600 & wait'] });
+        const id = await run(pod, 'leaver', POD, {
+          command: ['sh', '-c', 'trap "exit 3" TERM; setsid sleep 633 & sleep 600 & touch /ready; wait'],
+        });
+        // Not being the first process of its namespace, it gets the signal at once: its handler must stand.
+        while ((await execute(stage, id, 'test', '-e', '/ready')).exitCode !== 0) await pause(20);
         await stage.daemon.cri.runtime.stopContainer({ containerId: id, timeout: 10 });
         assert.equal((await exitOf(stage, id)).exitCode, 3);
         const seen = await processesSeenBy(first);
