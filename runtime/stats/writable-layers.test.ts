@@ -13,6 +13,8 @@ describe('usage of writable layers', () => {
   before(async () => {
     kernel = await startKernelWorker();
     folder = mkdtempSync(join(tmpdir(), 'pc-layers-'));
+    // Its thread starts with the first folder; nobody waits for a first figure for longer than a second.
+    await kernel.diskUsage(folder);
   });
   after(async () => {
     await kernel.close();
