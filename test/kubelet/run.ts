@@ -4,6 +4,7 @@
  */
 import '../fixtures/private-namespaces.ts';
 import { spawnSync } from 'node:child_process';
+import type { StdioOptions } from 'node:child_process';
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -48,7 +49,7 @@ if (findTool('kubelet').skip !== false) {
 
 // In an emulated machine whoever starts it has built before: it is slow there.
 if (process.env['IN_VM'] === undefined) {
-  const options = { cwd: repository, stdio: ['ignore', 'ignore', 'inherit'] } as const;
+  const options = { cwd: repository, stdio: ['ignore', 'ignore', 'inherit'] satisfies StdioOptions };
   const built = spawnSync(process.execPath, [join(repository, 'packaging/build.ts')], options);
   if (built.status !== 0) process.exit(built.status ?? 4);
 }
