@@ -174,6 +174,15 @@ function appArmor(): Finding {
     };
   }
   const parser = findProgram('apparmor_parser');
+  if (parser !== undefined && read('/sys/kernel/security/apparmor/profiles') === '') {
+    return {
+      topic,
+      state: 'degraded',
+      found: 'enabled, without its files in /sys/kernel/security',
+      meaning: ['whether a profile is loaded is not known: none can be used'],
+      fix: 'mount -t securityfs securityfs /sys/kernel/security',
+    };
+  }
   if (parser !== undefined) return { topic, state: 'fine', found: 'enabled' };
   return {
     topic,
