@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { CgroupMounts } from './cgroups.ts';
 import { countsHugepages } from './hugepages.ts';
@@ -23,13 +23,21 @@ function limitsSwap(mounts: CgroupMounts): boolean {
     return memory !== undefined && existsSync(join(memory, 'memory.memsw.limit_in_bytes'));
   }
   const [root = '/sys/fs/cgroup'] = mounts.roots;
-  // The root cgroup has no limits: one below it shows whether there are any.
+  // The root cgroup has no limits: one below it, made for this, shows whether there are any.
+  const probe = join(root, `portcullis-probe-${process.pid}`);
   try {
-    const own = /^0::(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[1] ?? '/';
-    const below = readdirSync(root, { withFileTypes: true }).flatMap((entry) => (entry.isDirectory() ? [join(root, entry.name)] : []));
-    return [join(root, own), ...below].some((folder) => existsSync(join(folder, 'memory.swap.max')));
+    mkdirSync(probe);
+    if (existsSync(join(probe, 'memory.swap.max'))) return true;
+    // No memory controller yet below the root: the first container's brings swap with it where the kernel has any.
+    return !existsSync(join(probe, 'memory.max')) && existsSync('/proc/swaps');
   } catch {
     return false;
+  } finally {
+    try {
+      rmdirSync(probe);
+    } catch {
+      // It could not be made.
+    }
   }
 }
 
