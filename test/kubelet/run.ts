@@ -101,9 +101,7 @@ const node: Node = { stage, kubelet, pods, images, folder, features, cgroups: { 
 const counts = { passed: 0, failed: 0, skipped: 0 };
 const focus = values.focus === undefined ? undefined : new RegExp(values.focus);
 const selected = all.filter((check) => focus?.test(check.name) ?? true);
-// What checks that look at one another's pods need comes with all of them.
-for (const check of all.filter((one) => focus === undefined || selected.includes(one) || one.alone !== true))
-  for (const manifest of check.pods?.(node) ?? []) if (check.skip?.(node) === undefined) pods.apply(manifest);
+for (const check of selected) for (const manifest of check.pods?.(node) ?? []) if (check.skip?.(node) === undefined) pods.apply(manifest);
 await Promise.all(selected.filter((check) => check.alone !== true).map(run));
 for (const check of selected.filter((one) => one.alone === true)) await run(check);
 

@@ -19,14 +19,22 @@ async function identities(node: Node, names: readonly string[]): Promise<readonl
   return all;
 }
 
-const lasting = ['lasting', 'probe-exec', 'probe-http'];
+const lasting = ['lasting', 'lasting-probed'];
+const lastingPods: NonNullable<Check['pods']> = ({ images }) => [
+  simplePod('lasting', images.app, shell('while :; do date; sleep 1; done')),
+  simplePod('lasting-probed', images.app, {
+    ...shell('exec httpd -f -p 8080 -h /www'),
+    livenessProbe: { exec: { command: ['test', '-e', '/www'] }, periodSeconds: 1, failureThreshold: 20 },
+    readinessProbe: { httpGet: { path: '/index.html', port: 8080 }, periodSeconds: 1, failureThreshold: 60 },
+  }),
+];
 
 /** One after the other, while nothing else is looked at. */
 export const aloneChecks: readonly Check[] = [
   {
     name: 'the kubelet restarts: containers go on, the same ones, nothing is restarted',
     alone: true,
-    pods: ({ images }) => [simplePod('lasting', images.app, shell('while :; do date; sleep 1; done'))],
+    pods: lastingPods,
     run: async (node) => {
       const before = await identities(node, lasting);
       await node.kubelet.stop();
@@ -39,6 +47,7 @@ export const aloneChecks: readonly Check[] = [
   ...[false, true].map((kill): Check => ({
     name: `the daemon restarts (${kill ? 'kill -9' : 'orderly'}) while the kubelet runs: the same containers, nothing is restarted`,
     alone: true,
+    pods: lastingPods,
     run: async (node) => {
       const before = await identities(node, lasting);
       await node.stage.restart({ kill, meanwhile: () => pause(3000) });
@@ -53,6 +62,7 @@ export const aloneChecks: readonly Check[] = [
   {
     name: 'image garbage collection: under disk pressure the unused image goes, those in use stay',
     alone: true,
+    pods: ({ images }) => [simplePod('stays', images.app)],
     run: async (node) => {
       const { pods, kubelet, images, stage } = node;
       pods.apply(simplePod('passes', images.spare, shell('exit 0'), { restartPolicy: 'Never' }));
@@ -69,7 +79,7 @@ export const aloneChecks: readonly Check[] = [
       assert.equal(await present(images.app), true, 'the used one stays');
       await kubelet.stop();
       await kubelet.start();
-      const pod = await pods.until('plain', 'ready', isReady);
+      const pod = await pods.until('stays', 'ready', isReady);
       assert.equal(container(pod).restartCount, 0);
       assert.equal(stateOf(pod).running !== undefined, true);
     },

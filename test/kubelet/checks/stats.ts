@@ -45,16 +45,18 @@ async function summaryWhen(node: Node, what: string, is: (summary: Summary) => b
   throw new Error(`stats/summary: not ${what} in time: ${last instanceof Error ? last.message : JSON.stringify(last)}`);
 }
 
+const measuredPods: NonNullable<Check['pods']> = ({ images }) => [
+  simplePod(
+    'measured',
+    images.app,
+    shell(`head -c ${written} /dev/urandom > /file; i=0; while :; do i=$((i+1)); [ $((i % 20000)) = 0 ] && sleep 0.2; done`),
+  ),
+];
+
 export const statsChecks: readonly Check[] = [
   {
     name: 'stats/summary: CPU, memory, writable layer and log of a container; node and image file systems',
-    pods: ({ images }) => [
-      simplePod(
-        'measured',
-        images.app,
-        shell(`head -c ${written} /dev/urandom > /file; i=0; while :; do i=$((i+1)); [ $((i % 20000)) = 0 ] && sleep 0.2; done`),
-      ),
-    ],
+    pods: measuredPods,
     run: async (node) => {
       await node.pods.until('measured', 'ready', isReady);
       const mainOf = (summary: Summary) =>
@@ -75,6 +77,7 @@ export const statsChecks: readonly Check[] = [
   },
   {
     name: 'metrics: /metrics/resource names our containers, /metrics/cadvisor answers',
+    pods: measuredPods,
     run: async (node) => {
       await node.pods.until('measured', 'ready', isReady);
       let text = '';

@@ -30,11 +30,7 @@ export const streamChecks: readonly Check[] = [
   },
   {
     name: 'exec: output, error output and exit code; standard input to its end',
-    pods: ({ images }) =>
-      [simplePod('streams', images.app, shell('while read -r line; do echo "heard $line"; done; exec sleep 600'), {})].map((pod) => ({
-        ...pod,
-        spec: { containers: (pod.spec['containers'] as object[]).map((one) => ({ ...one, stdin: true })) },
-      })),
+    pods: ({ images }) => [simplePod('streams', images.app)],
     run: async ({ pods, kubelet }) => {
       await pods.until('streams', 'ready', isReady);
       const said = await openStreams(kubelet.server, `/exec${target}?${execQuery(['sh', '-c', 'echo out; echo err >&2; exit 3'])}`);
@@ -47,9 +43,12 @@ export const streamChecks: readonly Check[] = [
   },
   {
     name: 'attach: what is typed reaches the first process, and its answer comes back',
+    pods: ({ images }) => [
+      simplePod('attached', images.app, { ...shell('while read -r line; do echo "heard $line"; done; exec sleep 600'), stdin: true }),
+    ],
     run: async ({ pods, kubelet }) => {
-      await pods.until('streams', 'ready', isReady);
-      const heard = await openStreams(kubelet.server, `/attach${target}?input=1&output=1`, {
+      await pods.until('attached', 'ready', isReady);
+      const heard = await openStreams(kubelet.server, '/attach/shop/attached-node/main?input=1&output=1', {
         stdin: 'you\n',
         until: (stdout) => stdout.includes('heard you\n'),
       });
