@@ -174,7 +174,7 @@ function appArmor(): Finding {
     };
   }
   const parser = findProgram('apparmor_parser');
-  if (parser !== undefined && read('/sys/kernel/security/apparmor/profiles') === '') {
+  if (parser !== undefined && !existsSync('/sys/kernel/security/apparmor/profiles')) {
     return {
       topic,
       state: 'degraded',

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { hostname } from 'node:os';
 import { test } from 'node:test';
 import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
 import { toPortMappings } from './port-mappings.ts';
@@ -23,6 +24,13 @@ test('a plain pod: its name, its host name, the default sysctls', () => {
   assert.equal(plan.sysctls['net.ipv4.ip_unprivileged_port_start'], '0');
 });
 
+test('a pod on the host’s network has the host’s name, and shares a PID namespace only when it says so', () => {
+  const host = planSandbox(pod({}, { securityContext: { namespaceOptions: { network: 2, pid: 0 } } }));
+  assert.equal(host.hostname, hostname().slice(0, 63));
+  assert.ok(host.sharedPids && !host.hostPid);
+  assert.ok(!planSandbox(pod()).sharedPids);
+});
+
 for (const [name, config] of [
   ['no metadata', { ...pod(), metadata: undefined }],
   ['an empty uid', pod({ metadata: { name: 'a', namespace: 'b', uid: '', attempt: 0 } })],
@@ -30,6 +38,8 @@ for (const [name, config] of [
   ['a relative log folder', pod({ logDirectory: 'logs' })],
   ['a log folder with ..', pod({ logDirectory: '/var/../etc' })],
   ['a cgroup parent with ..', pod({}, { cgroupParent: '/pods/../../etc' })],
+  ['a PID namespace of another container', pod({}, { securityContext: { namespaceOptions: { pid: 3 } } })],
+  ['an unknown namespace mode', pod({}, { securityContext: { namespaceOptions: { network: 9 } } })],
   ['a host name with a line feed', pod({ hostname: 'a\nb' })],
   ['a DNS server with a line feed', pod({ dnsConfig: { servers: ['1.1.1.1\nsearch evil'], searches: [], options: [] } })],
 ] as const) {

@@ -1,3 +1,4 @@
+import { hostname as machineName } from 'node:os';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { NamespaceMode } from '../cri/contract/contract.types.ts';
 import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
@@ -8,6 +9,8 @@ import type { UserNamespacePlan } from './user-namespace-options.ts';
 const ipcSysctl = /^(kernel\.(shm(max|all|mni|_rmid_forced|_next_id)|msg\w+|sem|sem_next_id|auto_msgmni)|fs\.mqueue\.\w+)$/;
 const netSysctl = /^net(\.[a-zA-Z0-9_:@/-]+)+$/;
 const sysctlValue = /^[ -~\t]*$/;
+
+const podModes: ReadonlySet<NamespaceMode> = new Set([NamespaceMode.POD, NamespaceMode.CONTAINER, NamespaceMode.NODE]);
 
 /** Set in every network namespace of ours: low ports and ping need no privilege inside a pod. */
 export const defaultSysctls: Readonly<Record<string, string>> = {
@@ -30,7 +33,7 @@ export interface SandboxPlan {
 }
 
 /**
- * What a pod asks for, checked. Pure.
+ * What a pod asks for, checked. Pure, but for the machine's name.
  * Sources: cri-api PodSandboxConfig; CVE-2022-0811 (values), CVE-2022-4318 (control characters).
  * @throws PortcullisError RUNTIME_BAD_SANDBOX | RUNTIME_BAD_SYSCTL | RUNTIME_BAD_USER_NAMESPACE
  */
@@ -67,6 +70,14 @@ export function planSandbox(config: PodSandboxConfig | undefined): SandboxPlan {
     if (!/^[!-~]*$/.test(line))
       throw bad(on, `the DNS entry ${JSON.stringify(line)} holds blanks or control characters`, 'correct dns_config');
   }
+  for (const [field, mode] of [
+    ['network', options?.network],
+    ['pid', options?.pid],
+    ['ipc', options?.ipc],
+  ] as const) {
+    if (mode !== undefined && !podModes.has(mode))
+      throw bad(on, `namespace_options.${field} is ${String(mode)}, which no pod can have`, 'use POD, CONTAINER or NODE');
+  }
   const hostNetwork = options?.network === NamespaceMode.NODE;
   const hostIpc = options?.ipc === NamespaceMode.NODE;
   return {
@@ -76,7 +87,8 @@ export function planSandbox(config: PodSandboxConfig | undefined): SandboxPlan {
     hostPid: options?.pid === NamespaceMode.NODE,
     sharedPids: options?.pid === NamespaceMode.POD,
     privileged: security?.privileged ?? false,
-    hostname: (config.hostname || metadata.name).slice(0, 63),
+    // A pod on the host's network has no UTS namespace of its own, and kubelets name none for it.
+    hostname: (config.hostname || (hostNetwork ? machineName() : metadata.name)).slice(0, 63),
     sysctls: checkedSysctls(on, config.linux?.sysctls ?? {}, { hostNetwork, hostIpc }),
     userNamespace: planUserNamespace(on, options),
   };
