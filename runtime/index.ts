@@ -16,6 +16,8 @@ export type { CriClient } from './cri/client.ts';
 export { followContainerLog } from './cri/log-file.ts';
 export type { FollowLogOptions } from './cri/log-file.ts';
 export { loadDaemonConfig } from './config/load.ts';
+export { hostFoldersOf, importConfiguration, kindOfToml } from './config/import/import.ts';
+export type { Imported, ImportSource } from './config/import/import.ts';
 export { formatDaemonConfig } from './config/print.ts';
 export { configFlags } from './config/flags.ts';
 export type { DaemonConfig } from './config/types.ts';

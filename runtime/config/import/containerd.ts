@@ -1,0 +1,120 @@
+import type { Mapped, Rule } from './findings.ts';
+import { isTable } from './findings.ts';
+import { durationOf, levelOf, mirrorOf } from './values.ts';
+
+const inherent = (note: string) => (): Mapped => ({ inherent: note });
+const left = (note: string) => (): Mapped => ({ left: note });
+const set =
+  (setting: string) =>
+  (value: unknown): Mapped => ({ set: { [setting]: value } });
+const folders =
+  (setting: string) =>
+  (value: unknown): Mapped => ({ set: { [setting]: Array.isArray(value) ? value : [value] } });
+
+const credentials = 'no credentials are kept in a configuration: a kubelet hands them on from imagePullSecrets and credential providers';
+const verifier =
+  'write a TrustPolicy instead (`portcullis policy init`): every pull and every container is decided by it, with credentials';
+
+/** An OCI runtime behind containerd's runc shim is a handler here; what needs another shim is not. */
+function runtimeTable(value: unknown, path: readonly string[]): Mapped {
+  const name = path.at(-1) ?? '';
+  if (!isTable(value)) return { left: 'it is not a table' };
+  const options = isTable(value['options']) ? value['options'] : {};
+  const type = value['runtime_type'];
+  if (type !== undefined && type !== 'io.containerd.runc.v2')
+    return {
+      left: `its shim ${JSON.stringify(type)} is not used here; gVisor works as an OCI runtime: runtimes.${name}.path: /usr/local/bin/runsc`,
+    };
+  const binary = options['BinaryName'];
+  const driver = options['SystemdCgroup'];
+  const taken = {
+    [`runtimes.${name}`]: { path: typeof binary === 'string' && binary !== '' ? binary : '/usr/sbin/runc' },
+    ...(typeof driver === 'boolean' && { cgroupDriver: driver ? 'systemd' : 'cgroupfs' }),
+  };
+  return name.includes('.') ? { left: `a handler's name holds no dot here` } : { set: taken };
+}
+
+function oldMirrors(value: unknown): Mapped {
+  if (!isTable(value)) return { left: 'it is not a table' };
+  const mirrors: Record<string, unknown> = {};
+  for (const [host, entry] of Object.entries(value)) {
+    const [first] = isTable(entry) && Array.isArray(entry['endpoint']) ? (entry['endpoint'] as unknown[]) : [];
+    const mirror = mirrorOf(first, true);
+    if (mirror !== undefined && host !== '*') mirrors[host] = mirror;
+  }
+  return { set: { 'registries.mirrors': mirrors } };
+}
+
+/**
+ * containerd's config.toml of versions 2, 3 and 4; the plugins of each version are matched by the ends of their keys.
+ * Sources: containerd, docs/cri/config.md, docs/man/containerd-config.toml.5.md.
+ */
+export const containerdRules: readonly Rule[] = [
+  { path: ['version'], map: inherent('the version of its own format') },
+  {
+    path: ['grpc', 'address'],
+    map: left('a kubelet finds us by --container-runtime-endpoint: keep `socket` apart from containerd’s while both are installed'),
+  },
+  { path: ['root'], map: left('images are pulled and verified anew, into `root`') },
+  { path: ['state'], map: left('see `state`') },
+  { path: ['debug', 'level'], map: (value) => levelOf(value) },
+  { path: ['metrics', 'address'], map: set('metrics.address') },
+  { path: ['containerd', 'default_runtime_name'], map: set('defaultRuntime') },
+  { path: ['containerd', 'runtimes', '*'], map: runtimeTable },
+  { path: ['containerd', 'snapshotter'], map: inherent('layers are overlays of the kernel') },
+  { path: ['cni', 'conf_dir'], map: set('cni.confDir') },
+  { path: ['cni', 'bin_dir'], map: folders('cni.binDirs') },
+  { path: ['cni', 'bin_dirs'], map: folders('cni.binDirs') },
+  { path: ['cni', 'max_conf_num'], map: inherent('the first configuration by name is used') },
+  { path: ['sandbox_image'], map: inherent('a pod needs no pause container') },
+  { path: ['sandbox'], map: inherent('a pod needs no pause container') },
+  { path: ['registry', 'mirrors'], map: oldMirrors },
+  { path: ['registry', 'config_path'], map: inherent('its folders are read as well: see what follows') },
+  { path: ['registry', 'configs'], map: left(`${credentials}; certificates: let the machine trust the authority`) },
+  { path: ['registry', 'auths'], map: left(credentials) },
+  { path: ['registry', 'headers'], map: left('requests carry no headers of an operator') },
+  { path: ['stream_server_address'], map: set('streaming.address') },
+  { path: ['stream_server_port'], map: (value) => ({ set: { 'streaming.port': Number(value) } }) },
+  { path: ['stream_idle_timeout'], map: (value) => durationOf('streaming.idleTimeout', value) },
+  { path: ['enable_tls_streaming'], map: inherent('streams are encrypted when streaming.tls names a certificate') },
+  { path: ['x509_key_pair_streaming', 'tls_cert_file'], map: set('streaming.tls.certFile') },
+  { path: ['x509_key_pair_streaming', 'tls_key_file'], map: set('streaming.tls.keyFile') },
+  { path: ['cdi_spec_dirs'], map: set('cdi.specDirs') },
+  { path: ['enable_cdi'], map: inherent('CDI devices are served, under a ceiling that holds devices') },
+  { path: ['device_ownership_from_security_context'], map: set('devices.ownedByUser') },
+  { path: ['enable_selinux'], map: inherent('labels are set where the kernel has SELinux, refused where it has not') },
+  { path: ['disable_apparmor'], map: inherent('AppArmor is used where the kernel has it, and its absence said') },
+  { path: ['restrict_oom_score_adj'], map: inherent('scores are raised to what the daemon may set') },
+  { path: ['enable_unprivileged_ports'], map: inherent('low ports need no privilege in a pod') },
+  { path: ['enable_unprivileged_icmp'], map: inherent('ping needs no privilege in a pod') },
+  { path: ['tolerate_missing_hugetlb_controller'], map: inherent('limits of huge pages are set where the kernel counts them') },
+  { path: ['drain_exec_sync_io_timeout'], map: inherent('an answer waits 1 s for pipes that grandchildren hold') },
+  { path: ['image_pull_with_sync_fs'], map: inherent('every layer is on disk before it counts') },
+  { path: ['privileged_without_host_devices'], map: left('a profile says which devices of the host a container has') },
+  { path: ['bindir', 'bin_dir'], map: left(verifier) },
+  { path: ['io.containerd.image-verifier.v1.bindir'], map: left(verifier) },
+];
+
+/** What `hosts.toml` of one registry says; containerd, docs/hosts.md. */
+export function hostRules(host: string): readonly Rule[] {
+  return [
+    { path: ['server'], map: () => ({ inherent: 'the registry’s own name is its origin' }) },
+    {
+      path: ['host'],
+      map: (value, _path, whole): Mapped => {
+        if (!isTable(value)) return { left: 'it is not a table' };
+        const usable = Object.entries(value).filter(([, entry]) => canPull(entry));
+        const [first] = usable;
+        const mirror = mirrorOf(first?.[0], whole['server'] !== first?.[0]);
+        if (mirror === undefined) return { left: 'no host in it can be pulled from' };
+        if (host === '_default') return { left: 'a mirror is named for each registry: registries.mirrors.HOST' };
+        return { set: { 'registries.mirrors': { [host]: mirror } } };
+      },
+    },
+  ];
+}
+
+function canPull(entry: unknown): boolean {
+  const capabilities = isTable(entry) ? entry['capabilities'] : undefined;
+  return !Array.isArray(capabilities) || (capabilities.includes('pull') && capabilities.includes('resolve'));
+}

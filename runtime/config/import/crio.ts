@@ -1,0 +1,97 @@
+import type { Mapped, Rule } from './findings.ts';
+import { isTable } from './findings.ts';
+import { durationOf, levelOf } from './values.ts';
+
+const inherent = (note: string) => (): Mapped => ({ inherent: note });
+const left = (note: string) => (): Mapped => ({ left: note });
+const set =
+  (setting: string) =>
+  (value: unknown): Mapped => ({ set: { [setting]: value } });
+const policy = 'write a TrustPolicy (`portcullis policy init`); the verdicts of a policy.json are not taken over unseen';
+
+function runtimeTable(value: unknown, path: readonly string[]): Mapped {
+  const name = path.at(-1) ?? '';
+  if (!isTable(value)) return { left: 'it is not a table' };
+  if ((value['runtime_type'] ?? 'oci') !== 'oci' && value['runtime_type'] !== '') return { left: 'only OCI runtimes are handlers here' };
+  if (!/^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$/.test(name)) return { left: 'its name can not be that of a handler here' };
+  const program = value['runtime_path'];
+  return { set: { [`runtimes.${name}`]: { path: typeof program === 'string' && program !== '' ? program : `/usr/bin/${name}` } } };
+}
+
+/** CRI-O's crio.conf and crio.conf.d. Source: crio.conf(5). */
+export const crioRules: readonly Rule[] = [
+  { path: ['crio', 'root'], map: left('images are pulled and verified anew, into `root`') },
+  { path: ['crio', 'runroot'], map: left('see `state`') },
+  { path: ['crio', 'storage_driver'], map: inherent('layers are overlays of the kernel') },
+  { path: ['crio', 'log_dir'], map: inherent('a kubelet names the folder of each pod’s logs') },
+  { path: ['api', 'listen'], map: left('a kubelet finds us by --container-runtime-endpoint: see `socket`') },
+  { path: ['api', 'stream_address'], map: set('streaming.address') },
+  { path: ['api', 'stream_port'], map: (value) => ({ set: { 'streaming.port': Number(value) } }) },
+  {
+    path: ['api', 'stream_idle_timeout'],
+    map: (value) => (value === '' ? { inherent: 'the default stands' } : durationOf('streaming.idleTimeout', value)),
+  },
+  { path: ['api', 'stream_enable_tls'], map: inherent('streams are encrypted when streaming.tls names a certificate') },
+  { path: ['api', 'stream_tls_cert'], map: set('streaming.tls.certFile') },
+  { path: ['api', 'stream_tls_key'], map: set('streaming.tls.keyFile') },
+  { path: ['runtime', 'default_runtime'], map: set('defaultRuntime') },
+  { path: ['runtime', 'runtimes', '*'], map: runtimeTable },
+  { path: ['runtime', 'cgroup_manager'], map: set('cgroupDriver') },
+  { path: ['runtime', 'conmon'], map: inherent('conmon is found where distributions put it') },
+  { path: ['runtime', 'cdi_spec_dirs'], map: set('cdi.specDirs') },
+  { path: ['runtime', 'device_ownership_from_security_context'], map: set('devices.ownedByUser') },
+  { path: ['runtime', 'log_level'], map: levelOf },
+  {
+    path: ['runtime', 'log_size_max'],
+    map: (value) => (Number(value) > 0 ? { set: { 'logs.maxSize': String(value) } } : { inherent: 'no limit: a kubelet rotates' }),
+  },
+  { path: ['runtime', 'drop_infra_ctr'], map: inherent('a pod needs no pause container') },
+  { path: ['runtime', 'pinns_path'], map: inherent('the daemon pins namespaces itself') },
+  { path: ['runtime', 'namespaces_dir'], map: left('see `state`') },
+  { path: ['runtime', 'selinux'], map: inherent('labels are set where the kernel has SELinux, refused where it has not') },
+  {
+    path: ['runtime', 'apparmor_profile'],
+    map: left('the default profile is compiled from the container’s entitlements; another is named by the pod'),
+  },
+  {
+    path: ['runtime', 'seccomp_profile'],
+    map: left('the filter is compiled from the container’s entitlements; write an EntitlementProfile'),
+  },
+  {
+    path: ['runtime', 'default_capabilities'],
+    map: left('write an EntitlementProfile and name it in the pod, or in the policy as a ceiling'),
+  },
+  { path: ['runtime', 'default_sysctls'], map: left('a pod names its sysctls; low ports and ping need no privilege as it is') },
+  { path: ['runtime', 'default_ulimits'], map: left('an EntitlementProfile says limits: resources') },
+  { path: ['runtime', 'hooks_dir'], map: left('no program runs beside a container that no profile or CDI spec names') },
+  { path: ['runtime', 'pids_limit'], map: left('a kubelet sets it: podPidsLimit') },
+  { path: ['image', 'pause_image'], map: inherent('a pod needs no pause container') },
+  { path: ['image', 'pause_command'], map: inherent('a pod needs no pause container') },
+  { path: ['image', 'pause_image_auth_file'], map: inherent('a pod needs no pause container') },
+  { path: ['image', 'insecure_registries'], map: set('registries.insecure') },
+  { path: ['image', 'signature_policy'], map: left(policy) },
+  { path: ['image', 'signature_policy_dir'], map: left(policy) },
+  { path: ['image', 'global_auth_file'], map: left('no credentials are kept in a configuration: a kubelet hands them on') },
+  { path: ['network', 'network_dir'], map: set('cni.confDir') },
+  { path: ['network', 'plugin_dirs'], map: set('cni.binDirs') },
+  {
+    path: ['metrics', 'enable_metrics'],
+    map: (value) =>
+      value === true ? { set: { 'metrics.address': '127.0.0.1:9090' } } : { inherent: 'metrics are off unless they have an address' },
+  },
+  {
+    path: ['metrics', 'metrics_port'],
+    map: (value, _path, whole): Mapped => {
+      const crio = isTable(whole['crio']) ? whole['crio'] : {};
+      const metrics = isTable(crio['metrics']) ? crio['metrics'] : {};
+      if (metrics['enable_metrics'] !== true) return { inherent: 'metrics are off' };
+      const host = typeof metrics['metrics_host'] === 'string' ? metrics['metrics_host'] : '127.0.0.1';
+      return { set: { 'metrics.address': `${host}:${Number(value)}` } };
+    },
+  },
+  { path: ['metrics', 'metrics_host'], map: inherent('it goes with metrics_port') },
+  { path: ['tracing', 'enable_tracing'], map: inherent('traces are sent when tracing.endpoint is set') },
+  { path: ['tracing', 'tracing_endpoint'], map: left('traces go over OTLP/HTTP here: set tracing.endpoint to the collector’s port 4318') },
+  { path: ['tracing', 'tracing_sampling_rate_per_million'], map: set('tracing.samplingRatePerMillion') },
+  { path: ['nri', '*'], map: left('there is no plugin interface beside CRI, CNI and CDI') },
+];

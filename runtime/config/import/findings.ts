@@ -1,0 +1,70 @@
+/** What became of one key of the file that was read. */
+export interface Finding {
+  /** Where it stands: `plugins."io.containerd.cri.v1.runtime".cni.conf_dir`. */
+  readonly key: string;
+  readonly outcome: 'taken' | 'inherent' | 'left';
+  /** `taken`: our setting. `inherent`: how it holds without one. `left`: why, and what to do instead. */
+  readonly note: string;
+}
+
+export type Table = Readonly<Record<string, unknown>>;
+
+/** Settings of config.yaml, nested as there. */
+export type Settings = Record<string, unknown>;
+
+/** What a rule makes of a key's value: settings to take over, or why there are none. */
+export type Mapped = { readonly set: Readonly<Record<string, unknown>> } | { readonly inherent: string } | { readonly left: string };
+
+export interface Rule {
+  /** The key's path, matched at its end; `*` is any one step. */
+  readonly path: readonly string[];
+  readonly map: (value: unknown, path: readonly string[], whole: Table) => Mapped;
+}
+
+export function isTable(value: unknown): value is Table {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date);
+}
+
+/**
+ * Applies the first rule that matches each key, outermost keys first; below a key without a rule its own keys are looked at.
+ * A setting's name is dotted: `cni.confDir`.
+ */
+export function applyRules(whole: Table, rules: readonly Rule[]): { readonly settings: Settings; readonly findings: readonly Finding[] } {
+  const settings: Settings = {};
+  const findings: Finding[] = [];
+  const visit = (table: Table, at: readonly string[]): void => {
+    for (const [name, value] of Object.entries(table)) {
+      const path = [...at, name];
+      const rule = rules.find((one) => matches(one.path, path));
+      const key = path.map((step) => (/^[A-Za-z0-9_-]+$/.test(step) ? step : JSON.stringify(step))).join('.');
+      if (rule === undefined) {
+        if (isTable(value)) visit(value, path);
+        else findings.push({ key, outcome: 'left', note: 'it means nothing here' });
+        continue;
+      }
+      const mapped = rule.map(value, path, whole);
+      if ('inherent' in mapped) findings.push({ key, outcome: 'inherent', note: mapped.inherent });
+      else if ('left' in mapped) findings.push({ key, outcome: 'left', note: mapped.left });
+      else {
+        for (const [setting, taken] of Object.entries(mapped.set)) put(settings, setting.split('.'), taken);
+        findings.push({ key, outcome: 'taken', note: Object.keys(mapped.set).join(', ') });
+      }
+    }
+  };
+  visit(whole, []);
+  return { settings, findings };
+}
+
+function matches(rule: readonly string[], path: readonly string[]): boolean {
+  const offset = path.length - rule.length;
+  return offset >= 0 && rule.every((step, index) => step === '*' || step === path[offset + index]);
+}
+
+/** Names that come from the file may be any: none reaches a prototype. */
+function put(settings: Settings, path: readonly string[], value: unknown): void {
+  const [first = '', ...rest] = path;
+  const own = Object.hasOwn(settings, first) ? settings[first] : undefined;
+  const next = rest.length === 0 ? (isTable(own) && isTable(value) ? { ...own, ...value } : value) : { ...(isTable(own) ? own : {}) };
+  if (rest.length > 0) put(next as Settings, rest, value);
+  Object.defineProperty(settings, first, { value: next, writable: true, enumerable: true, configurable: true });
+}

@@ -1,0 +1,164 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { stringify } from 'smol-toml';
+import { loadDaemonConfig } from '../load.ts';
+import { hostFoldersOf, importConfiguration, kindOfToml } from './import.ts';
+import type { ImportSource } from './import.ts';
+
+const containerd = `version = 3
+root = '/var/lib/containerd'
+[grpc]
+  address = '/run/containerd/containerd.sock'
+[metrics]
+  address = '127.0.0.1:1338'
+[debug]
+  level = 'warning'
+[plugins.'io.containerd.cri.v1.images'.registry]
+  config_path = '/etc/containerd/certs.d:/etc/docker/certs.d'
+[plugins.'io.containerd.cri.v1.images'.registry.configs.'a.test'.auth]
+  password = 'geheim'
+[plugins.'io.containerd.cri.v1.images'.pinned_images]
+  sandbox = 'registry.k8s.io/pause:3.10'
+[plugins.'io.containerd.cri.v1.runtime'.containerd]
+  default_runtime_name = 'runc'
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+  runtime_type = 'io.containerd.runc.v2'
+  [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+    BinaryName = '/opt/runc'
+    SystemdCgroup = true
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.kata]
+  runtime_type = 'io.containerd.kata.v2'
+[plugins.'io.containerd.cri.v1.runtime'.cni]
+  bin_dirs = ['/opt/cni/bin', '/usr/lib/cni']
+  conf_dir = '/etc/cni/net.d'
+[plugins.'io.containerd.grpc.v1.cri']
+  stream_server_port = '10010'
+  stream_idle_timeout = '4h0m0s'
+  some_future_key = 1
+`;
+
+const crio = `[crio]
+root = "/var/lib/containers/storage"
+[crio.api]
+listen = "/var/run/crio/crio.sock"
+stream_port = "0"
+[crio.runtime]
+default_runtime = "crun"
+cgroup_manager = "systemd"
+hooks_dir = ["/usr/share/containers/oci/hooks.d"]
+[crio.runtime.runtimes.crun]
+runtime_path = "/usr/bin/crun"
+runtime_type = "oci"
+[crio.image]
+insecure_registries = ["localhost:5000"]
+signature_policy = "/etc/containers/policy.json"
+[crio.network]
+network_dir = "/etc/cni/net.d/"
+plugin_dirs = ["/opt/cni/bin/"]
+[crio.metrics]
+enable_metrics = true
+metrics_port = 9537
+`;
+
+async function load(settings: object): ReturnType<typeof loadDaemonConfig> {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-import-'));
+  try {
+    writeFileSync(join(folder, 'config.yaml'), JSON.stringify(settings));
+    return await loadDaemonConfig({ file: join(folder, 'config.yaml') });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+describe('the configuration of another runtime', () => {
+  it('of containerd', async () => {
+    const { settings, findings } = importConfiguration([{ kind: 'containerd', file: 'config.toml', text: containerd }]);
+    assert.deepEqual(settings, {
+      metrics: { address: '127.0.0.1:1338' },
+      defaultRuntime: 'runc',
+      runtimes: { runc: { path: '/opt/runc' } },
+      cgroupDriver: 'systemd',
+      cni: { binDirs: ['/opt/cni/bin', '/usr/lib/cni'], confDir: '/etc/cni/net.d' },
+      streaming: { port: 10010, idleTimeout: 14400 },
+    });
+    assert.equal((await load(settings)).runtimes['runc']?.path, '/opt/runc');
+    const left = findings.filter(({ outcome }) => outcome === 'left').map(({ key }) => key);
+    for (const key of ['root', 'grpc.address', 'some_future_key', 'runtimes.kata', 'debug.level'])
+      assert.ok(
+        left.some((one) => one.endsWith(key)),
+        key,
+      );
+    assert.ok(!JSON.stringify({ settings, findings }).includes('geheim'), 'no password is repeated');
+    assert.deepEqual(hostFoldersOf(containerd, 'config.toml'), ['/etc/containerd/certs.d', '/etc/docker/certs.d']);
+  });
+
+  it('of CRI-O', async () => {
+    const { settings, findings } = importConfiguration([{ kind: 'crio', file: 'crio.conf', text: crio }]);
+    const loaded = await load(settings);
+    assert.deepEqual(
+      [loaded.defaultRuntime, loaded.cgroupDriver, loaded.metrics.address, loaded.registries.insecure],
+      ['crun', 'systemd', '127.0.0.1:9537', ['localhost:5000']],
+    );
+    const policy = findings.find(({ key }) => key === 'crio.image.signature_policy');
+    assert.equal(policy?.outcome, 'left', 'a policy is never taken over unseen');
+  });
+
+  it('of hosts.toml: the first host that can be pulled from', () => {
+    const text = `server = "https://registry.k8s.io"
+[host."https://push.test"]
+  capabilities = ["push"]
+[host."http://mirror.test:5000/v2"]
+  capabilities = ["pull", "resolve"]
+  skip_verify = true
+`;
+    const source: ImportSource = { kind: 'hosts', file: 'hosts.toml', text, host: 'registry.k8s.io' };
+    assert.equal(kindOfToml(text, 'hosts.toml'), 'hosts');
+    assert.deepEqual(importConfiguration([source]).settings, {
+      registries: { mirrors: { 'registry.k8s.io': { url: 'http://mirror.test:5000/v2', origin: true } } },
+    });
+  });
+
+  it('with values that are none here: they are left out and said, the rest loads', async () => {
+    const text = '[plugins.cri]\nstream_server_port = "many"\nstream_server_address = "127.0.0.1"\n[metrics]\naddress = 7\n';
+    const { settings, findings } = importConfiguration([{ kind: 'containerd', file: 'c', text }]);
+    assert.deepEqual(settings, { streaming: { address: '127.0.0.1' } });
+    assert.equal(findings.filter(({ file }) => file === 'config.yaml').length, 2);
+    await load(settings);
+  });
+
+  it('that is no TOML', () => {
+    assert.throws(() => importConfiguration([{ kind: 'crio', file: 'x', text: '[crio' }]), { code: 'CONFIG_IMPORT_UNREADABLE' });
+  });
+
+  it('loses no key in silence, whatever stands in it', () => {
+    const leaf = fc.oneof(fc.string(), fc.integer({ min: -1000, max: 1000 }), fc.boolean(), fc.array(fc.string(), { maxLength: 3 }));
+    const name = fc.oneof(
+      fc.constantFrom('cni', 'crio', 'runtime', 'conf_dir', 'runtimes', 'metrics', '__proto__', 'constructor'),
+      fc.string({ minLength: 1 }),
+    );
+    const table = fc.letrec((tie) => ({
+      node: fc.dictionary(name, fc.oneof({ maxDepth: 3 }, leaf, tie('node')), { maxKeys: 4 }),
+    })).node;
+    fc.assert(
+      fc.property(table, fc.constantFrom('containerd', 'crio', 'hosts'), (value, kind) => {
+        const { findings, settings } = importConfiguration([
+          { kind: kind, file: 'f', text: stringify(value), host: 'h' },
+        ]);
+        assert.equal(Object.getPrototypeOf(settings), Object.prototype);
+        assert.ok(
+          findings.length >= leaves(value) || Object.keys(settings).length > 0 || findings.some(({ outcome }) => outcome !== 'taken'),
+        );
+      }),
+      { numRuns: 200 },
+    );
+  });
+});
+
+function leaves(value: unknown): number {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return 1;
+  return Object.values(value).reduce((sum: number, one) => sum + leaves(one), 0);
+}

@@ -1,0 +1,96 @@
+import { parse } from 'smol-toml';
+import { stringify } from 'yaml';
+import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { parseDocuments, validate } from '../../../base/schema/index.ts';
+import { configSchema } from '../schema.ts';
+import { containerdRules, hostRules } from './containerd.ts';
+import { crioRules } from './crio.ts';
+import { applyRules, isTable } from './findings.ts';
+import type { Finding, Settings, Table } from './findings.ts';
+
+/** A file to read: its kind decides which keys are known. */
+export interface ImportSource {
+  readonly kind: 'containerd' | 'crio' | 'hosts';
+  /** As it is named in messages; of `hosts`, the registry's host is the name of its folder. */
+  readonly file: string;
+  readonly text: string;
+  readonly host?: string;
+}
+
+export interface Imported {
+  /** What to write into config.yaml; nested as there. */
+  readonly settings: Settings;
+  readonly findings: readonly (Finding & { readonly file: string })[];
+}
+
+/**
+ * What the files of another runtime mean here; of two that set the same, the later counts. Pure.
+ * @throws PortcullisError CONFIG_IMPORT_UNREADABLE for a text that is not TOML
+ */
+export function importConfiguration(sources: readonly ImportSource[]): Imported {
+  let settings: Settings = {};
+  const findings: (Finding & { file: string })[] = [];
+  for (const source of sources) {
+    const rules = { containerd: containerdRules, crio: crioRules, hosts: hostRules(source.host ?? '') }[source.kind];
+    const made = applyRules(parseToml(source), rules);
+    settings = merge(settings, made.settings);
+    findings.push(...made.findings.map((finding) => ({ ...finding, file: source.file })));
+  }
+  return withoutUnfit(settings, findings);
+}
+
+/** A value that was right there may be none here: it is left out, and said, instead of making a file that does not load. */
+function withoutUnfit(settings: Settings, findings: readonly (Finding & { readonly file: string })[]): Imported {
+  const text = stringify(settings);
+  const [document] = parseDocuments(text, 'config.yaml').documents;
+  const [problem] = document === undefined ? [] : validate(document, configSchema);
+  if (problem === undefined) return { settings, findings };
+  const [first = '', second] = problem.path.split(/[.[]/);
+  const { [first]: outer, ...others } = settings;
+  const { [second ?? '']: _unfit, ...rest } = isTable(outer) ? outer : {};
+  const kept = second !== undefined && Object.keys(rest).length > 0 ? { ...others, [first]: rest } : others;
+  return withoutUnfit(kept, [...findings, { file: 'config.yaml', key: problem.path, outcome: 'left', note: problem.message }]);
+}
+
+/** The kind of a file by what stands in it. */
+export function kindOfToml(text: string, file: string): ImportSource['kind'] {
+  const table = parseToml({ file, text });
+  return isTable(table['crio']) ? 'crio' : isTable(table['host']) || typeof table['server'] === 'string' ? 'hosts' : 'containerd';
+}
+
+/** Folders with one `hosts.toml` a registry that a containerd configuration names: a list of paths between colons. */
+export function hostFoldersOf(text: string, file: string): readonly string[] {
+  const found: string[] = [];
+  const visit = (table: Table): void => {
+    for (const [name, value] of Object.entries(table)) {
+      if (name === 'registry' && isTable(value) && typeof value['config_path'] === 'string') found.push(...value['config_path'].split(':'));
+      if (isTable(value)) visit(value);
+    }
+  };
+  visit(parseToml({ file, text }));
+  return found.filter((folder) => folder !== '');
+}
+
+function parseToml({ file, text }: Pick<ImportSource, 'file' | 'text'>): Table {
+  try {
+    return parse(text);
+  } catch (cause) {
+    throw new PortcullisError({
+      code: 'CONFIG_IMPORT_UNREADABLE',
+      kind: 'invalid',
+      attempted: 'read configuration',
+      on: file,
+      why: reasonOf(cause).split('\n')[0] ?? 'it is not TOML',
+      fix: 'correct the file; it must be TOML',
+      cause,
+    });
+  }
+}
+
+function merge(a: Settings, b: Settings): Settings {
+  const entries = Object.entries(b).map(([key, value]): [string, unknown] => {
+    const own = Object.hasOwn(a, key) ? a[key] : undefined;
+    return [key, isTable(own) && isTable(value) ? merge(own, value) : value];
+  });
+  return { ...a, ...Object.fromEntries(entries) };
+}
