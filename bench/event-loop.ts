@@ -1,10 +1,15 @@
-/** `npm run bench:event-loop`: delay of the daemon's main thread while a 64 MiB image is pulled and 20 pods start at once. */
+/**
+ * `npm run bench:event-loop`: delay of the daemon's main thread while a 64 MiB image is pulled and 20 pods start at once, then while
+ * 1 GiB is port-forwarded and 100 pods start at once. Needs `test/peers/get crictl images`.
+ */
 import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { prepareNamespaces, repository, serveSignedImages, startDaemon } from '../test/conformance/endpoint.ts';
+import { peers, prepareNamespaces, repository, serveSignedImages, startDaemon } from '../test/conformance/endpoint.ts';
 import { createCriClient } from '../runtime/index.ts';
 
 if (process.env['PORTCULLIS_PROBE_FILE'] === undefined) {
@@ -57,6 +62,41 @@ async function pod(index: number): Promise<void> {
   await cri.runtime.startContainer({ containerId });
 }
 
+/** A pod that sends 1 GiB to whoever connects. */
+async function sender(): Promise<{ readonly podId: string; readonly size: number }> {
+  const size = 2 ** 30;
+  const config = { metadata: { name: 'sender', namespace: 'bench', uid: 'sender', attempt: 0 } };
+  const { podSandboxId } = await cri.runtime.runPodSandbox({ config });
+  const { containerId } = await cri.runtime.createContainer({
+    podSandboxId,
+    config: {
+      metadata: { name: 'main', attempt: 0 },
+      image: { image: tiny },
+      command: ['sh', '-c', `head -c ${size} /dev/zero | nc -l -p 8080`],
+    },
+    sandboxConfig: config,
+  });
+  await cri.runtime.startContainer({ containerId });
+  return { podId: podSandboxId, size };
+}
+
+/** Reads everything that a local port gives, as soon as somebody listens there. */
+async function receive(port: number): Promise<number> {
+  for (let attempt = 0; ; attempt += 1) {
+    const socket = connect(port, '127.0.0.1');
+    try {
+      await once(socket, 'connect');
+    } catch (cause) {
+      if (attempt > 100) throw cause;
+      await pause(50);
+      continue;
+    }
+    let bytes = 0;
+    for await (const chunk of socket) bytes += (chunk as Buffer).length;
+    return bytes;
+  }
+}
+
 await cri.image.pullImage({ image: { image: tiny } });
 await measured();
 const begin = performance.now();
@@ -73,6 +113,26 @@ console.log(`64 MiB pulled in ${pullMs.toFixed(0)} ms, 20 pods up in ${podsMs.to
 console.log(`main thread: ${await measured()}`);
 for (const { id } of (await cri.runtime.listPodSandbox({})).items) await cri.runtime.removePodSandbox({ podSandboxId: id });
 console.log(`while 20 pods were removed: ${await measured()}`);
+
+const { podId, size } = await sender();
+const forward = spawn(join(peers, 'bin/crictl'), ['-r', `unix://${daemon.socket}`, 'port-forward', podId, '18080:8080'], {
+  stdio: 'ignore',
+});
+await measured();
+const forwardBegin = performance.now();
+let forwarding = true;
+const forwarded = receive(18080).then((bytes) => {
+  forwarding = false;
+  return { bytes, ms: performance.now() - forwardBegin };
+});
+await Promise.all(Array.from({ length: 100 }, (_, index) => pod(1000 + index)));
+const hundredMs = performance.now() - forwardBegin;
+const forwardOverlap = forwarding ? 'the forward went on' : 'the forward had ended';
+const { bytes, ms } = await forwarded;
+console.log(`${bytes} of ${size} bytes forwarded in ${ms.toFixed(0)} ms, 100 pods up in ${hundredMs.toFixed(0)} ms (${forwardOverlap})`);
+console.log(`main thread: ${await measured()}`);
+forward.kill();
+for (const { id } of (await cri.runtime.listPodSandbox({})).items) await cri.runtime.removePodSandbox({ podSandboxId: id });
 idle.kill();
 cri.close();
 await daemon.stop();
