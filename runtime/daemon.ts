@@ -39,7 +39,7 @@ import { openPolicy } from './policy-watch.ts';
 import { createSandboxEffects, podDirIn } from './pods/effects.ts';
 import { createPodResources } from './pods/resources.ts';
 import { removePodFiles } from './pods/files.ts';
-import { createInfraProcesses } from './pods/infra/process.ts';
+import { openInfraProcesses } from './pods/infra/process.ts';
 import { openNamespacePool } from './pods/namespace-pool.ts';
 import type { SandboxRecord } from './pods/record.ts';
 import { createSandboxService } from './pods/service.ts';
@@ -228,7 +228,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       cgroupDriver: driver,
       handlers,
       requireLabels: (pod) => selinux.check(pod.linux?.securityContext?.selinuxOptions),
-      infra: createInfraProcesses({
+      infra: await openInfraProcesses({
         stateDir: config.state,
         startProgram,
         reactor,

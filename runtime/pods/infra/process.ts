@@ -22,7 +22,7 @@ const SIGKILL = 9;
  * The processes that hold shared PID namespaces, one for each pod that has one, started by the pod's own OCI runtime without a monitor.
  * `start` throws RUNTIME_INFRA_FAILED, or RUNTIME_UNSUPPORTED for a handler that can not join namespaces.
  */
-export function createInfraProcesses(parts: {
+export async function openInfraProcesses(parts: {
   readonly stateDir: string;
   readonly startProgram: StartProgram;
   readonly reactor: Pick<Reactor, 'onExit'>;
@@ -31,11 +31,12 @@ export function createInfraProcesses(parts: {
   readonly oomScoreFloor: number;
   /** The profile that confines it, loaded; undefined where the kernel has no AppArmor. */
   readonly apparmorProfile: () => Promise<string | undefined>;
-}): InfraEffects {
+}): Promise<InfraEffects> {
   const { startProgram, handlers, cgroups } = parts;
   const root = join(parts.stateDir, 'infra');
   // One at a time: all that it writes has one name, so that a killed daemon leaves nothing that the next one does not take over.
   const providing = pLimit(1);
+  await provideProgram(root);
   const folderOf = (record: SandboxRecord): string => join(parts.stateDir, 'pods', record.id, 'infra');
   return {
     start: async (record) => {
