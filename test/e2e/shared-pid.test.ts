@@ -160,6 +160,21 @@ describe('a shared PID namespace', () => {
     assert.ok(!sameProcess(infra));
   });
 
+  it('in a pod with a user namespace it belongs to that one', async (context) => {
+    const { runtimeHandlers } = await stage.daemon.cri.runtime.status({});
+    if (!runtimeHandlers.some(({ name, features }) => name === '' && features?.userNamespaces === true))
+      return context.skip('the default runtime handler has no user namespaces here');
+    const range = { hostId: 1_000_000, containerId: 0, length: 65_536 };
+    const options = { ...namespaceOptions, pid: POD, usernsOptions: { mode: 0 as const, uids: [range], gids: [range] } };
+    const pod = await runPod(stage, 'mapped', { linux: { securityContext: { namespaceOptions: options } } });
+    const id = await run(pod, 'main', POD, { security: { namespaceOptions: options } });
+    assert.match(await processesSeenBy(id), /\/pause.*sleep 600/s);
+    const { pid: host } = await infraOf(pod);
+    assert.equal(readlinkSync(`/proc/${host}/ns/user`), (await out(id, 'readlink', '/proc/self/ns/user')).trim());
+    assert.match(readFileSync(`/proc/${host}/status`, 'utf8'), /^Uid:\s+1065535/m);
+    await removePod(stage, pod);
+  });
+
   it('a killed daemon finds it again, and goes on watching it', async () => {
     const pod = await runPod(stage, 'survivor', sharing);
     const id = await run(pod, 'main');
