@@ -25,7 +25,8 @@ export async function layOut(folder: string, options: { readonly types: boolean 
   mkdirSync(folder, { recursive: true });
   await bundle(join(folder, 'dist'));
   if (options.types) declarations(join(folder, 'dist'));
-  for (const path of shipped) cpSync(join(root, path), join(folder, path), { recursive: true, filter: (file) => !file.endsWith('.test.ts') });
+  for (const path of shipped)
+    cpSync(join(root, path), join(folder, path), { recursive: true, filter: (file) => !file.endsWith('.test.ts') });
   writeFileSync(join(folder, 'package.json'), publishedManifest());
 }
 

@@ -145,9 +145,7 @@ describe('the configuration of another runtime', () => {
     })).node;
     fc.assert(
       fc.property(table, fc.constantFrom('containerd', 'crio', 'hosts'), (value, kind) => {
-        const { findings, settings } = importConfiguration([
-          { kind: kind, file: 'f', text: stringify(value), host: 'h' },
-        ]);
+        const { findings, settings } = importConfiguration([{ kind: kind, file: 'f', text: stringify(value), host: 'h' }]);
         assert.equal(Object.getPrototypeOf(settings), Object.prototype);
         assert.ok(
           findings.length >= leaves(value) || Object.keys(settings).length > 0 || findings.some(({ outcome }) => outcome !== 'taken'),
