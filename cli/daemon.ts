@@ -43,6 +43,9 @@ function optionKey(name: string): string {
   return name.slice(2).replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
 }
 
+/** From the last act of a stop to the end of the process. */
+const patienceAfterStopMs = 2_000;
+
 async function untilStopped(config: DaemonConfig): Promise<void> {
   const stop = new Promise((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve);
@@ -52,4 +55,9 @@ async function untilStopped(config: DaemonConfig): Promise<void> {
   // A second signal while stopping ends the process at once.
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => process.exit(4));
   await daemon.stop();
+  // All is written and released. Whatever still holds the process is said, and must not hold the service manager.
+  setTimeout(() => {
+    process.stderr.write(`portcullis: ended although these were still open: ${process.getActiveResourcesInfo().join(', ')}\n`);
+    process.exit();
+  }, patienceAfterStopMs).unref();
 }

@@ -9,6 +9,8 @@ const expected: readonly RegExp[] = [
   // The kubelet asks for what it has just removed (with containerd as well), or gives up a question that nobody waits for.
   /ContainerStatus from runtime service failed.*NotFound/,
   /context canceled/,
+  // A pod that ended goes while it is started once more.
+  /etc-hosts: no such file or directory/,
   // Its own book-keeping of pods whose containers never started.
   /Missing actuated pod level resource record/,
 ];
