@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { chmodSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { infraProgram } from './program.ts';
+
+/** A change of these bytes is a change of what process 1 of a pod does: read the disassembly (`objdump -D -b binary`), then write it here. */
+for (const [architecture, size, digest] of [
+  ['x64', 440, 'bebf541fd450802c342d4de2ee06a24d686ebb4a7a23295b3116aa1c6655cb6a'],
+  ['arm64', 528, '134caf2ea4f8cf91a516c0fa5814a0dadf59d49549b56828d76fc682594469bc'],
+] as const) {
+  test(`the program for ${architecture} is the one that was read`, () => {
+    const bytes = infraProgram(architecture);
+    assert.equal(bytes.length, size);
+    assert.equal(createHash('sha256').update(bytes).digest('hex'), digest);
+  });
+}
+
+test('it stays, confines itself, holds nothing open, and lets the kernel reap', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'infra-'));
+  const file = join(folder, 'pause');
+  writeFileSync(file, infraProgram(process.arch === 'arm64' ? 'arm64' : 'x64'));
+  chmodSync(file, 0o555);
+  const child = spawn(file, { stdio: 'inherit' });
+  try {
+    await once(child, 'spawn');
+    const status = (): string => readFileSync(`/proc/${child.pid ?? 0}/status`, 'utf8');
+    const field = (name: string): string => new RegExp(`^${name}:\\s*(\\S+)`, 'm').exec(status())?.[1] ?? '';
+    for (let waited = 0; field('Seccomp') !== '2' && waited < 5_000; waited += 10) await pause(10);
+    assert.deepEqual([field('Seccomp'), field('NoNewPrivs')], ['2', '1']);
+    // SIGCHLD is 17: bit 16.
+    assert.equal(BigInt(`0x${field('SigIgn')}`) & (1n << 16n), 1n << 16n);
+    assert.deepEqual(readdirSync(`/proc/${child.pid ?? 0}/fd`), []);
+    child.kill('SIGSTOP');
+    child.kill('SIGCONT');
+    await pause(50);
+    assert.match(field('State'), /^[SR]$/, 'a stop and its end change nothing');
+  } finally {
+    const gone = once(child, 'exit');
+    child.kill('SIGKILL');
+    await gone;
+    rmSync(folder, { recursive: true });
+  }
+});
