@@ -143,9 +143,9 @@ describe('requests that can not be met', () => {
       code: 'RUNTIME_BAD_USER',
     },
     {
-      what: 'with a user namespace',
+      what: 'with a user namespace of no range',
       ask: (config) => ({ ...config, linux: { securityContext: { namespaceOptions: { pid: 1, usernsOptions: { mode: 0 } } } } }),
-      code: 'RUNTIME_UNSUPPORTED',
+      code: 'RUNTIME_BAD_USER_NAMESPACE',
     },
     { what: 'with a program that is not in the image', ask: (config) => ({ ...config, command: ['/no/such/program'] }), code: '' },
   ];
@@ -173,10 +173,11 @@ describe('requests that can not be met', () => {
     await removePod(stage, pod);
   });
 
-  it('a call that this version does not answer', async () => {
-    const failure = await failureOf(stage.daemon.cri.runtime.portForward({ podSandboxId: 'x', port: [80] }));
-    assert.equal(failure.kind, 'unimplemented');
-    assert.match(failure.message, /PortForward/);
+  it('a checkpoint, which this version does not make', async () => {
+    const pod = await runPod(stage, 'checkpoint');
+    const failure = await failureOf(stage.daemon.cri.runtime.checkpointPod({ podSandboxId: pod.id }));
+    assert.equal(failure.kind, 'precondition');
+    await removePod(stage, pod);
   });
 
   describe('a network configuration with a syntax error', () => {
