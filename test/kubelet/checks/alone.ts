@@ -24,7 +24,7 @@ const lastingPods: NonNullable<Check['pods']> = ({ images }) => [
   simplePod('lasting', images.app, shell('while :; do date; sleep 1; done')),
   simplePod('lasting-probed', images.app, {
     ...shell('exec httpd -f -p 8080 -h /www'),
-    livenessProbe: { exec: { command: ['test', '-e', '/www'] }, periodSeconds: 1, failureThreshold: 20 },
+    livenessProbe: { exec: { command: ['test', '-e', '/www'] }, periodSeconds: 1, failureThreshold: 20, timeoutSeconds: 30 },
     readinessProbe: { httpGet: { path: '/index.html', port: 8080 }, periodSeconds: 1, failureThreshold: 60 },
   }),
 ];

@@ -4,7 +4,8 @@ import { shell, simplePod } from '../check.ts';
 import type { Check } from '../check.ts';
 import { container, isReady, stateOf } from '../pods.ts';
 
-const often = { periodSeconds: 1, failureThreshold: 1 };
+/** Time enough on any machine: what fails here fails by its answer. */
+const often = { periodSeconds: 1, failureThreshold: 1, timeoutSeconds: 30 };
 const web = shell('exec httpd -f -p 8080 -h /www');
 
 /** The kubelet probes; the runtime must let it in (address, exec) and report. */
@@ -45,7 +46,7 @@ export const probeChecks: readonly Check[] = [
       simplePod('not-ready', images.app, { readinessProbe: { httpGet: { port: 8080 }, ...often } }),
       simplePod('starts-late', images.app, {
         ...shell('sleep 5; touch /tmp/started; exec sleep 600'),
-        startupProbe: { exec: { command: ['test', '-e', '/tmp/started'] }, periodSeconds: 1, failureThreshold: 100 },
+        startupProbe: { exec: { command: ['test', '-e', '/tmp/started'] }, periodSeconds: 1, failureThreshold: 100, timeoutSeconds: 30 },
         livenessProbe: { exec: { command: ['test', '-e', '/tmp/started'] }, ...often },
       }),
     ],
