@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { processIdentity } from '../../base/process/index.ts';
 import { openExecScope } from './exec-scope.ts';
 import type { ExecScopes } from './exec-scope.ts';
-import { detachedFrom } from './exec-session.ts';
+import { detachedFrom, killGroup } from './exec-session.ts';
 import type { OciProcess } from './spec.types.ts';
 
 /** `exec`: ExecSync, whose caller waits for it. `stream`: a session, in which a user may leave something behind on purpose. */
@@ -15,6 +15,8 @@ export interface ExecFiles {
   /** Also of its cgroup. Unique in the container. */
   readonly name: string;
   readonly spec: string;
+  /** What is in `spec`. */
+  readonly description: string;
   readonly pid: string;
   readonly log: string;
   /** Where conmon, if it is the parent, writes its pid. */
@@ -32,17 +34,18 @@ let serial = 0;
 /** Writes the process description (runtime-spec config.md, "process") of a command. */
 export async function writeExecFiles(dir: string, kind: ExecKind, description: OciProcess): Promise<ExecFiles> {
   serial += 1;
-  const files = filesOf(dir, `${kind}-${process.pid}-${serial}`);
-  await writeFile(files.spec, JSON.stringify(description), { mode: 0o600 });
+  const files = filesOf(dir, `${kind}-${process.pid}-${serial}`, JSON.stringify(description));
+  await writeFile(files.spec, files.description, { mode: 0o600 });
   return files;
 }
 
-function filesOf(dir: string, name: string): ExecFiles {
+function filesOf(dir: string, name: string, description = ''): ExecFiles {
   const base = join(dir, name);
   const [spec, pid, log, monitor] = [`${base}.json`, `${base}.pid`, `${base}.log`, `${base}.monitor`];
   return {
     name,
     spec,
+    description,
     pid,
     log,
     monitor,
@@ -64,17 +67,6 @@ export function readPid(file: string): number | undefined {
   }
 }
 
-/** Kills a command by the process group that it leads (the runtimes call setsid): all that can be found without a scope. */
-export function killGroup(pid: number): void {
-  for (const target of [-pid, pid]) {
-    try {
-      process.kill(target, 'SIGKILL');
-    } catch {
-      // Gone already, or no group of its own.
-    }
-  }
-}
-
 /** crun writes plain text, runc logfmt; what counts is the last line. */
 function lastMessage(log: string): string {
   const line = log.trim().split('\n').at(-1) ?? '';
@@ -93,7 +85,7 @@ export async function endLeftoverExecs(
   const names = (await readdir(container.dir).catch(() => [])).flatMap((file) => fileName.exec(file)?.[1] ?? []);
   for (const name of new Set(names)) {
     const files = filesOf(container.dir, name);
-    const runtime = runtimeWith(files.spec);
+    const runtime = runtimeWith(files.pid);
     const command = readPid(files.pid);
     const scope =
       container.init === undefined
@@ -101,9 +93,9 @@ export async function endLeftoverExecs(
         : await openExecScope(scopes, { container: container.id, name, init: container.init, takesCgroup: container.takesCgroup });
     const spare = name.startsWith('stream') && command !== undefined ? detachedFrom(command) : undefined;
     const end = async (but: number): Promise<void> => {
-      if (scope !== undefined) await scope.kill(but, spare);
       // Only while the runtime lives is the pid known to be the command's.
-      else if (but !== 0 && command !== undefined) killGroup(command);
+      if (but !== 0 && command !== undefined) killGroup(command, spare);
+      await scope?.kill(but, spare);
     };
     await end(runtime ?? 0);
     if (runtime !== undefined) {
@@ -116,14 +108,14 @@ export async function endLeftoverExecs(
   }
 }
 
-/** The runtime's process that was started with this description. */
-function runtimeWith(spec: string): number | undefined {
+/** The process of the runtime, or of conmon, that was told to write this pid file. */
+function runtimeWith(pidFile: string): number | undefined {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .map(Number)
     .find((pid) => {
       try {
-        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(spec);
+        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(pidFile);
       } catch {
         return false;
       }

@@ -1,9 +1,10 @@
 import { Socket } from 'node:net';
 import { closeFd, openPipe, writeFd } from '../../base/kernel/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
-import { killGroup, readPid } from './exec-files.ts';
+import { readPid } from './exec-files.ts';
 import type { ExecFiles } from './exec-files.ts';
 import type { ExecScope } from './exec-scope.ts';
+import { killGroup } from './exec-session.ts';
 import type { RuntimeHandler } from './runtime-handler.ts';
 
 /** A container in which a command is to run. Plain data. */
@@ -57,7 +58,7 @@ export async function startCommand(input: {
   const kill = async (spare?: (pid: number) => boolean): Promise<void> => {
     const command = readPid(files.pid);
     if (command === undefined) parent.kill();
-    else if (scope === undefined) killGroup(command);
+    else killGroup(command, spare);
     await scope?.kill(parent.pid(), spare);
     const timer = setTimeout(() => parent.kill(), reapMs);
     await parent.exited;
@@ -80,12 +81,21 @@ const SIGKILL = 9;
 
 async function startDirectly({ startProgram, target, files, scope, descriptors }: Start, options: readonly string[]): Promise<Parent> {
   const { handler, id } = target;
-  const command = ['exec', '--process', files.spec, '--pid-file', files.pid, ...options, id];
+  const gate = openPipe();
+  const command = ['exec', '--process', '/proc/self/fd/3', '--pid-file', files.pid, ...options, id];
   const argv = [handler.name, ...handler.globalArgs, '--log', files.log, ...command];
-  const child = await startProgram({ path: handler.path, argv, env: { ...process.env }, descriptors });
-  // The runtime takes some ms to come to the command.
-  await scope?.adopt(child.pid).catch(() => undefined);
-  return { pid: () => child.pid, exited: child.exited, kill: () => child.kill(SIGKILL) };
+  try {
+    const child = await startProgram({ path: handler.path, argv, env: { ...process.env }, descriptors: [...descriptors, gate.read] });
+    // It waits for the description, and so for its cgroup: else, on a busy machine, the command might be there before.
+    await scope?.adopt(child.pid).catch(() => undefined);
+    new Socket({ fd: gate.write, readable: false, writable: true }).on('error', () => undefined).end(files.description);
+    return { pid: () => child.pid, exited: child.exited, kill: () => child.kill(SIGKILL) };
+  } catch (error) {
+    closeFd(gate.write);
+    throw error;
+  } finally {
+    closeFd(gate.read);
+  }
 }
 
 async function startMonitored(input: Start, options: readonly string[]): Promise<Parent> {

@@ -69,10 +69,11 @@ export async function runExec(plan: ExecPlan, streams: CommandStreams, parts: Ex
 async function overseeSession({ command, outputs, hangUp }: Session, files: ExecFiles, streams: CommandStreams): Promise<Outcome> {
   let killed: Promise<void> | undefined;
   const end = async (): Promise<void> => {
+    const leader = readPid(files.pid);
+    const detached = leader === undefined ? undefined : detachedFrom(leader);
     hangUp();
     await Promise.race([command.exited, pause(hangupMs, undefined, { ref: false })]);
-    const leader = readPid(files.pid);
-    await command.kill(leader === undefined ? undefined : detachedFrom(leader));
+    await command.kill(detached);
   };
   const onGone = (): void => void (killed ??= end());
   streams.gone.addEventListener('abort', onGone);

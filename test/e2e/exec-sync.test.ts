@@ -65,7 +65,8 @@ for (const runtimeHandler of ['crun', 'runc'])
       const { stdout } = await execute(stage, containerId, 'sh', '-c', 'sleep 82 & echo done');
       assert.equal(stdout, 'done\n');
       assert.deepEqual(await sleeping(), [...own, 'sleep 82'].sort());
-      await execute(stage, containerId, 'sh', '-c', 'cd /proc; for p in [0-9]*; do grep -qa "^sleep.82" $p/cmdline && kill $p; done');
+      await execute(stage, containerId, 'sh', '-c', 'cd /proc; for p in [0-9]*; do grep -qa "^sleep.82" $p/cmdline && kill -9 $p; done');
+      for (let waited = 0; waited < 5_000 && (await sleeping()).length > own.length; waited += 50) await pause(50);
       assert.deepEqual(await sleeping(), own);
     });
 

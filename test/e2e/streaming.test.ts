@@ -1,0 +1,501 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { createContainer, execute, exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import type { Pod } from '../fixtures/pod.ts';
+import { failureOf, openStage } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+import { openCommand, openSpdy, statusOf } from '../fixtures/stream-client.ts';
+
+const plain = { tty: false, stdin: false, stdout: true, stderr: true } as const;
+const interactive = { tty: true, stdin: true, stdout: true, stderr: false } as const;
+
+async function until(what: () => boolean | Promise<boolean>, why: string): Promise<void> {
+  for (let waited = 0; waited < 10_000; waited += 20) {
+    if (await what()) return;
+    await pause(20);
+  }
+  assert.fail(`not within 10 s: ${why}`);
+}
+
+for (const runtimeHandler of ['crun', 'runc'])
+  describe(`streams with ${runtimeHandler}`, () => {
+    let stage: Stage;
+    let pod: Pod;
+    let image = '';
+    let containerId = '';
+    before(async () => {
+      stage = await openStage();
+      image = await stage.pull((await stage.publish('app/a:1')).reference);
+      pod = await runPod(stage, 'streams', {}, runtimeHandler);
+      containerId = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
+    });
+    after(() => stage.close());
+    const runtime = () => stage.daemon.cri.runtime;
+    const execUrl = async (cmd: readonly string[], streams: object = plain): Promise<string> =>
+      (await runtime().exec({ containerId, cmd: [...cmd], ...plain, ...streams })).url;
+    const exec = async (cmd: readonly string[], streams: object = plain, protocol?: string) =>
+      openCommand(await execUrl(cmd, streams), protocol);
+    const sleeping = async (): Promise<string[]> =>
+      (await execute(stage, containerId, 'ps', '-o', 'args')).stdout.split('\n').filter((line) => line.startsWith('sleep'));
+    const leftFiles = () => readdirSync(join(stage.folders.state, 'containers', containerId)).filter((name) => name.startsWith('stream-'));
+
+    describe('exec', () => {
+      for (const protocol of ['v5.channel.k8s.io', 'v4.channel.k8s.io', 'v4.base64.channel.k8s.io'])
+        it(`both outputs, and the exit code in the status: ${protocol}`, async () => {
+          const client = await exec(['sh', '-c', 'echo out; echo err >&2; exit 7'], plain, protocol);
+          const status = await client.status;
+          assert.deepEqual([client.stdout(), client.stderr()], ['out\n', 'err\n']);
+          assert.deepEqual([status.status, status.reason], ['Failure', 'NonZeroExitCode']);
+          assert.deepEqual(status.details?.causes, [{ reason: 'ExitCode', message: '7' }]);
+        });
+
+      it('success is said, and nothing is left', async () => {
+        const client = await exec(['true']);
+        assert.equal((await client.status).status, 'Success');
+        await until(() => leftFiles().length === 0, 'files of the session go');
+      });
+
+      it('a program that is not there is an error of its own', async () => {
+        for (const streams of [plain, interactive]) {
+          const status = await (await exec(['/no/such'], streams)).status;
+          assert.deepEqual([status.status, status.reason], ['Failure', 'InternalError']);
+          assert.match(status.message ?? '', /error executing command in container: .*no\/such/);
+        }
+      });
+
+      it('input reaches the command, and its end too', async () => {
+        const client = await exec(['sh', '-c', 'cat; echo over'], { stdin: true });
+        client.send('one\n');
+        await until(() => client.stdout() === 'one\n', 'the echo');
+        client.send('two\n');
+        client.endInput();
+        assert.equal((await client.status).status, 'Success');
+        assert.equal(client.stdout(), 'one\ntwo\nover\n');
+      });
+
+      it('large input comes through whole', async () => {
+        const client = await exec(['sha256sum'], { stdin: true });
+        const block = Buffer.alloc(1024 * 1024, 'portcullis');
+        for (let count = 0; count < 20; count += 1) client.send(block);
+        client.endInput();
+        await client.status;
+        const expected = execFileSync('sha256sum', { input: Buffer.concat(Array.from({ length: 20 }, () => block)), encoding: 'utf8' });
+        assert.equal(client.stdout(), expected);
+      });
+
+      it('output is whole at the end of the command, on a pipe and on a terminal', async () => {
+        for (const streams of [plain, { ...interactive, stdin: false }])
+          for (let round = 0; round < 5; round += 1) {
+            const client = await exec(['sh', '-c', 'yes 123456789 | head -n 30000'], streams);
+            assert.equal((await client.status).status, 'Success');
+            assert.equal(client.stdout().replaceAll('\r', '').length, 300_000);
+          }
+      });
+
+      it('a terminal: its kind, its size, resize, and keys', async () => {
+        const client = await exec(['sh', '-c', 'tty; echo $TERM; read line; stty size; echo "<$line>"; exit 4'], interactive);
+        await until(() => /xterm/.test(client.stdout()), 'the first lines');
+        assert.match(client.stdout(), /^\/dev\/pts\/\d+\r\n/);
+        client.resize(91, 37);
+        await pause(100);
+        client.send('typed\r');
+        const status = await client.status;
+        assert.match(client.stdout(), /37 91\r\n<typed>/);
+        assert.equal(status.details?.causes[0]?.message, '4');
+      });
+
+      it('Ctrl-C reaches what runs in the foreground', async () => {
+        const client = await exec(['sh', '-c', 'trap "echo caught; exit 5" INT; echo ready; while :; do sleep 0.1; done'], interactive);
+        await until(() => client.stdout().includes('ready'), 'the trap');
+        client.send('\x03');
+        assert.equal((await client.status).details?.causes[0]?.message, '5');
+        assert.match(client.stdout(), /caught/);
+      });
+
+      it('a background process that holds the output does not hold the session', async () => {
+        const client = await exec(['sh', '-c', 'sleep 301 & echo done']);
+        assert.equal((await client.status).status, 'Success');
+        assert.equal(client.stdout(), 'done\n');
+        assert.ok((await sleeping()).includes('sleep 301'));
+        await execute(stage, containerId, 'sh', '-c', 'cd /proc; for p in [0-9]*; do grep -qa "^sleep.301" $p/cmdline && kill -9 $p; done');
+      });
+
+      it('runs with the confinement of the container', async () => {
+        const status = async (id: string) => (await execute(stage, id, 'cat', '/proc/self/status')).stdout;
+        const client = await exec(['cat', '/proc/self/status']);
+        await client.status;
+        for (const field of ['CapBnd', 'CapEff', 'NoNewPrivs', 'Seccomp'])
+          assert.equal(
+            new RegExp(`^${field}:.*$`, 'm').exec(client.stdout())?.[0],
+            new RegExp(`^${field}:.*$`, 'm').exec(await status(containerId))?.[0],
+          );
+      });
+    });
+
+    describe('a client that goes', () => {
+      it('takes its command with it, and what that started', async () => {
+        for (const [streams, command] of [
+          [{ ...plain, stdin: true }, 'sleep 311 & sleep 312'],
+          [interactive, 'sleep 313 & sleep 314'],
+        ] as const) {
+          const client = await exec(['sh', '-c', command], streams);
+          await until(async () => (await sleeping()).length === 3, 'the command runs');
+          client.drop();
+          await until(async () => (await sleeping()).length === 1, 'it is gone');
+        }
+        await until(() => leftFiles().length === 0, 'files of the session go');
+      });
+
+      it('leaves what its user has detached on purpose', async () => {
+        const client = await exec(['sh', '-c', 'setsid sleep 321 & (trap "" HUP; exec sleep 322) & sleep 323 & sleep 324']);
+        await until(async () => (await sleeping()).length === 5, 'the command runs');
+        client.drop();
+        await until(async () => (await sleeping()).length === 3, 'the rest is gone');
+        assert.deepEqual((await sleeping()).sort(), ['sleep 321', 'sleep 322', 'sleep 600']);
+        await execute(stage, containerId, 'sh', '-c', 'cd /proc; for p in [0-9]*; do grep -qa "^sleep.32" $p/cmdline && kill -9 $p; done');
+      });
+    });
+
+    it('a slow reader holds the command back, not the daemon’s memory', async () => {
+      const client = await exec(['sh', '-c', 'head -c 200000000 /dev/zero']);
+      client.socket.pause();
+      const before = stage.daemon.usage().residentMiB;
+      await pause(1_000);
+      const grown = stage.daemon.usage().residentMiB - before;
+      assert.ok(grown < 60, `it grew by ${grown} MiB`);
+      client.socket.resume();
+      assert.equal((await client.status).status, 'Success');
+      assert.equal(client.bytes() - JSON.stringify(await client.status).length, 200_000_000);
+    });
+
+    it('many at once, each with its own output', async () => {
+      const texts = await Promise.all(
+        Array.from({ length: 30 }, async (_, index) => {
+          const client = await exec(['sh', '-c', `cat; echo ${index}`], { stdin: true });
+          client.send(`in ${index}\n`);
+          client.endInput();
+          await client.status;
+          return client.stdout();
+        }),
+      );
+      assert.deepEqual(
+        texts,
+        Array.from({ length: 30 }, (_, index) => `in ${index}\n${index}\n`),
+      );
+    });
+
+    describe('attach', () => {
+      const attach = async (id: string, streams: object): Promise<string> =>
+        (await runtime().attach({ containerId: id, ...plain, ...streams })).url;
+
+      it('carries input and both outputs; the container’s end is a success', async () => {
+        const id = await runContainer(stage, pod, {
+          image,
+          name: 'cat',
+          command: [
+            'sh',
+            '-c',
+            'while read line; do [ "$line" = end ] && exit 3; echo "got $line"; echo "err $line" >&2; done; echo eof; sleep 600',
+          ],
+          more: { stdin: true },
+        });
+        const first = await openCommand(await attach(id, { stdin: true }));
+        first.send('a\n');
+        await until(() => first.stdout() === 'got a\n' && first.stderr() === 'err a\n', 'the answer');
+        // Input stays open for the next one.
+        first.endInput();
+        first.drop();
+        const second = await openCommand(await attach(id, { stdin: true }));
+        await pause(100);
+        second.send('b\n');
+        await until(() => second.stdout() === 'got b\n', 'the second answer');
+        second.send('end\n');
+        assert.equal((await second.status).status, 'Success');
+        assert.equal((await exitOf(stage, id)).exitCode, 3);
+        assert.equal((await failureOf(attach(id, {}))).code, 'RUNTIME_CONTAINER_WRONG_STATE');
+      });
+
+      it('input that is given once ends with its first client', async () => {
+        const id = await runContainer(stage, pod, {
+          image,
+          name: 'once',
+          command: ['sh', '-c', 'cat; exit 6'],
+          more: { stdin: true, stdinOnce: true },
+        });
+        const client = await openCommand(await attach(id, { stdin: true }));
+        client.send('x'.repeat(100_000));
+        client.endInput();
+        await client.status;
+        assert.equal(client.stdout().length, 100_000);
+        assert.equal((await exitOf(stage, id)).exitCode, 6);
+      });
+
+      it('a terminal is resized', async () => {
+        const id = await runContainer(stage, pod, {
+          image,
+          name: 'tty',
+          command: ['sh', '-c', 'while read line; do stty size; done'],
+          more: { stdin: true, tty: true },
+        });
+        const client = await openCommand(await attach(id, interactive));
+        for (const columns of [50, 60, 70]) client.resize(columns, 20);
+        await pause(300);
+        client.send('\n');
+        await until(() => client.stdout().includes('20 70') || client.socket.readyState > 1, 'the size');
+        assert.match(client.stdout(), /20 70/);
+        client.drop();
+        assert.equal((await runtime().containerStatus({ containerId: id })).status?.state, 1);
+      });
+
+      it('a client that does not read does not stop the container for others', async () => {
+        const id = await runContainer(stage, pod, {
+          image,
+          name: 'chatty',
+          command: ['sh', '-c', 'while :; do echo tick; sleep 0.05; done'],
+        });
+        const [slow, quick] = [await openCommand(await attach(id, {})), await openCommand(await attach(id, {}))];
+        slow.socket.pause();
+        await until(() => quick.stdout().split('tick').length > 5, 'the other hears');
+        slow.drop();
+        quick.drop();
+      });
+    });
+
+    describe('port-forward', () => {
+      const web = [
+        'sh',
+        '-c',
+        'head -c 67108864 /dev/urandom > /www/big; httpd -p 127.0.0.1:80 -h /www; httpd -p [::1]:81 -h /www; nc -ll -p 82 -e cat & exec sleep 600',
+      ];
+      let other: Pod;
+      let webId = '';
+      before(async () => {
+        other = await runPod(stage, 'web', {}, runtimeHandler);
+        webId = await runContainer(stage, other, { image, command: web });
+        await until(
+          async () => (await execute(stage, webId, 'sh', '-c', 'netstat -ltn | grep -c LISTEN')).stdout.trim() >= '2',
+          'servers listen',
+        );
+      });
+      const forwardUrl = async (port: number[] = [], podSandboxId = other.id) => (await runtime().portForward({ podSandboxId, port })).url;
+      const pair = (client: Awaited<ReturnType<typeof openSpdy>>, port: number, requestid = '0') => {
+        const error = client.open({ streamtype: 'error', port: String(port), requestid });
+        return { error, data: client.open({ streamtype: 'data', port: String(port), requestid }) };
+      };
+
+      it('64 MiB are intact, and both versions of loopback are reached', async () => {
+        const { createHash } = await import('node:crypto');
+        const hash = createHash('sha256');
+        let [head, size] = ['', 0];
+        const client = await openSpdy(await forwardUrl(), 'portforward.k8s.io', (stream, bytes) => {
+          if (stream !== 3) return;
+          const text = head.includes('\r\n\r\n') ? bytes : bytes.subarray(bytes.indexOf('\r\n\r\n') + 4);
+          if (!head.includes('\r\n\r\n')) head += bytes.toString('latin1', 0, bytes.length - text.length);
+          hash.update(text);
+          size += text.length;
+        });
+        const { data } = pair(client, 80);
+        client.send(data, Buffer.from('GET /big HTTP/1.0\r\n\r\n'));
+        await until(() => size === 67_108_864, 'all bytes');
+        const [expected] = (await execute(stage, webId, 'sha256sum', '/www/big')).stdout.split(' ');
+        assert.equal(hash.digest('hex'), expected);
+        client.drop();
+        const six = await openSpdy(await forwardUrl(), 'portforward.k8s.io');
+        const streams = pair(six, 81);
+        six.send(streams.data, Buffer.from('GET / HTTP/1.0\r\n\r\n'));
+        await until(() => six.ended(streams.data), 'the page');
+        assert.match(six.received(streams.data).toString(), /a page/);
+        six.drop();
+      });
+
+      it('several connections of one client, each half closed by itself', async () => {
+        const client = await openSpdy(await forwardUrl(), 'portforward.k8s.io');
+        const pairs = [1, 2, 3].map((number) => pair(client, 82, String(number)));
+        for (const [index, { data }] of pairs.entries()) client.send(data, Buffer.from(`hello ${index}`), true);
+        await until(() => pairs.every(({ data, error }) => client.ended(data) && client.ended(error)), 'all end');
+        assert.deepEqual(
+          pairs.map(({ data, error }) => [client.received(data).toString(), client.received(error).toString()]),
+          [0, 1, 2].map((index) => [`hello ${index}`, '']),
+        );
+        client.drop();
+      });
+
+      it('a port on which nobody listens is told as peers do', async () => {
+        const client = await openSpdy(await forwardUrl(), 'portforward.k8s.io');
+        const { error, data } = pair(client, 83);
+        await until(() => client.ended(error) && client.ended(data), 'both end');
+        assert.match(
+          client.received(error).toString(),
+          /^error forwarding port 83 to pod [0-9a-f]{64}, uid : failed to execute portforward in network namespace .*dial tcp4 127\.0\.0\.1:83: connect: connection refused.*\[::1\]:83: connect: connection refused/,
+        );
+        client.drop();
+      });
+
+      it('over WebSocket channels, named in the request', async () => {
+        const { WebSocket } = await import('ws');
+        const socket = new WebSocket((await forwardUrl([80, 83])).replace('http', 'ws'), ['v4.channel.k8s.io']);
+        const channels: Buffer[][] = [[], [], [], []];
+        socket.on('message', (bytes: Buffer) => channels[bytes.readUInt8(0)]?.push(bytes.subarray(1)));
+        await new Promise((resolve) => socket.once('open', resolve));
+        socket.send(Buffer.concat([Buffer.from([0]), Buffer.from('GET / HTTP/1.0\r\n\r\n')]));
+        await new Promise((resolve) => socket.once('close', resolve));
+        const [data = [], error = [], , refused = []] = channels;
+        assert.deepEqual([data[0]?.readUInt16LE(), error[0]?.readUInt16LE(), refused[0]?.readUInt16LE()], [80, 80, 83]);
+        assert.match(Buffer.concat(data.slice(1)).toString(), /a page/);
+        assert.equal(error.length, 1);
+        assert.match(Buffer.concat(refused.slice(1)).toString(), /connection refused/);
+      });
+
+      it('a pod on the host’s network is reached there', async () => {
+        const host = await runPod(
+          stage,
+          'host',
+          { linux: { securityContext: { namespaceOptions: { network: 2, pid: 1, ipc: 0 } } } },
+          runtimeHandler,
+        );
+        const { createServer } = await import('node:http');
+        const server = createServer((_request, response) => response.end('of the host')).listen(0, '127.0.0.1');
+        await new Promise((resolve) => server.once('listening', resolve));
+        const client = await openSpdy(await forwardUrl([], host.id), 'portforward.k8s.io');
+        const { data } = pair(client, (server.address() as { port: number }).port);
+        client.send(data, Buffer.from('GET / HTTP/1.0\r\n\r\n'));
+        await until(() => client.received(data).includes('of the host'), 'the page');
+        client.drop();
+        server.close();
+        await removePod(stage, host);
+      });
+    });
+
+    describe('URLs', () => {
+      it('are for one use, one method and nobody who guesses', async () => {
+        const url = await execUrl(['true']);
+        const upgrade = { Connection: 'Upgrade', Upgrade: 'SPDY/3.1', 'X-Stream-Protocol-Version': 'v4.channel.k8s.io' };
+        assert.equal(new URL(url).hostname, '127.0.0.1');
+        assert.equal(await statusOf(url.replace('/exec/', '/attach/'), upgrade), 404);
+        assert.equal(await statusOf(url, upgrade), 404, 'a wrong method has used it up');
+        const second = await execUrl(['true']);
+        assert.equal(await statusOf(second, upgrade), 101);
+        assert.equal(await statusOf(second, upgrade), 404);
+        assert.equal(await statusOf(`${second.slice(0, -3)}abc`, upgrade), 404);
+        assert.equal(await statusOf(new URL('/', url).href, upgrade), 404);
+        assert.equal(await statusOf(second), 400);
+      });
+
+      it('a client without a protocol that we speak is refused', async () => {
+        const upgrade = { Connection: 'Upgrade', Upgrade: 'SPDY/3.1', 'X-Stream-Protocol-Version': 'v9.channel.k8s.io' };
+        assert.equal(await statusOf(await execUrl(['true']), upgrade), 403);
+        await assert.rejects(openCommand(await execUrl(['true']), 'v9.channel.k8s.io'));
+        await assert.rejects(openSpdy((await runtime().portForward({ podSandboxId: pod.id, port: [] })).url, 'v4.channel.k8s.io'), /403/);
+      });
+
+      it('requests that make no sense get none', async () => {
+        const codes = await Promise.all(
+          [
+            runtime().exec({ containerId, cmd: ['true'], tty: false, stdin: false, stdout: false, stderr: false }),
+            runtime().exec({ containerId, cmd: ['true'], tty: true, stdin: false, stdout: true, stderr: true }),
+            runtime().exec({ containerId, cmd: [], ...plain }),
+            runtime().exec({ containerId: '', cmd: ['true'], ...plain }),
+            runtime().exec({ containerId: 'f'.repeat(64), cmd: ['true'], ...plain }),
+            runtime().attach({ containerId, tty: false, stdin: false, stdout: false, stderr: false }),
+            runtime().portForward({ podSandboxId: pod.id, port: [0] }),
+            runtime().portForward({ podSandboxId: pod.id, port: [65_536] }),
+            runtime().portForward({ podSandboxId: '', port: [80] }),
+          ].map(async (call) => (await failureOf(call)).kind),
+        );
+        assert.deepEqual(codes, ['invalid', 'invalid', 'invalid', 'invalid', 'not-found', 'invalid', 'invalid', 'invalid', 'invalid']);
+        const created = await createContainer(stage, pod, { image, name: 'created', command: ['true'] });
+        assert.equal((await failureOf(runtime().exec({ containerId: created, cmd: ['true'], ...plain }))).kind, 'precondition');
+      });
+    });
+
+    it('sessions that are dropped leave nothing', async () => {
+      const children = () => readdirSync('/proc').filter((name) => /^\d+$/.test(name) && parentOf(name) === stage.daemon.pid).length;
+      const round = async () => {
+        await Promise.all(
+          Array.from({ length: 10 }, async (_, index) => {
+            const client =
+              index % 2 === 0
+                ? await exec(['sleep', '331'], { stdin: true })
+                : await openCommand((await runtime().attach({ containerId, ...plain })).url);
+            client.drop();
+          }),
+        );
+        await until(async () => (await sleeping()).length === 1 && leftFiles().length === 0, 'all is gone');
+      };
+      await round();
+      const before = { ...stage.daemon.usage(), children: children() };
+      for (let count = 0; count < 4; count += 1) await round();
+      await until(
+        () => stage.daemon.usage().descriptors <= before.descriptors && children() <= before.children,
+        'descriptors and processes are as before',
+      );
+    });
+
+    it('sessions end with the daemon, and nothing of them is left', async () => {
+      for (const kill of [false, true]) {
+        const clients = [await exec(['sh', '-c', 'sleep 341 & sleep 342']), await exec(['sleep', '343'], interactive)];
+        await until(async () => (await sleeping()).length === 4, 'they run');
+        await stage.restart({ kill });
+        await Promise.all(clients.map(({ closed }) => closed));
+        assert.deepEqual(await sleeping(), ['sleep 600']);
+        assert.deepEqual(leftFiles(), []);
+        assert.deepEqual(
+          readdirSync(join(stage.folders.state, 'a')).filter((name) => name.startsWith('console')),
+          [],
+        );
+      }
+    });
+  });
+
+function parentOf(pid: string): number {
+  try {
+    return Number(/^PPid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+  } catch {
+    return 0;
+  }
+}
+
+describe('the server of streams', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-e2e-tls-'));
+  let stage: Stage;
+  let containerId = '';
+  const [certFile, keyFile] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
+  before(async () => {
+    const subject = ['-subj', '/CN=localhost', '-days', '2', '-addext', 'subjectAltName=IP:127.0.0.1'];
+    const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', keyFile];
+    execFileSync('openssl', ['req', '-x509', ...key, ...subject, '-out', certFile], { stdio: 'ignore' });
+    writeFileSync(
+      join(folder, 'config.yaml'),
+      'streaming: { tls: { certFile: cert.pem, keyFile: key.pem }, maxSessionsPerContainer: 2 }\n',
+    );
+    stage = await openStage({ flags: ['--config', join(folder, 'config.yaml')] });
+    const image = await stage.pull((await stage.publish('app/a:1')).reference);
+    containerId = await runContainer(stage, await runPod(stage, 'tls'), { image });
+  });
+  after(async () => {
+    await stage.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  it('serves over TLS, and holds its bounds, when told so', async () => {
+    const { runtime } = stage.daemon.cri;
+    const exec = async () => (await runtime.exec({ containerId, cmd: ['cat'], ...plain, stdin: true })).url;
+    const url = await exec();
+    assert.match(url, /^https:/);
+    const client = await openCommand(url, undefined, { ca: readFileSync(certFile) });
+    client.send('secret\n');
+    await until(() => client.stdout() === 'secret\n', 'the echo');
+    await exec();
+    const failure = await failureOf(exec());
+    assert.deepEqual([failure.code, failure.kind], ['RUNTIME_STREAMING_LIMIT', 'exhausted']);
+    client.endInput();
+    await client.status;
+    await until(async () => (await exec().catch(() => '')) !== '', 'a session that has ended makes room');
+  });
+});
