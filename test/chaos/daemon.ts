@@ -1,11 +1,11 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync, readFileSync } from 'node:fs';
-import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createCriClient } from '../../runtime/index.ts';
 import type { CriClient } from '../../runtime/index.ts';
+import { accepts } from '../fixtures/accepts.ts';
 import type { Stage } from './stage.ts';
 
 interface Process {
@@ -72,17 +72,6 @@ export async function spawnDaemon(stage: Stage): Promise<StartingDaemon> {
 
 export async function startDaemon(stage: Stage): Promise<RunningDaemon> {
   return (await spawnDaemon(stage)).listening();
-}
-
-function accepts(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    const settle = (answer: boolean) => (): void => {
-      socket.destroy();
-      resolve(answer);
-    };
-    socket.once('connect', settle(true)).once('error', settle(false));
-  });
 }
 
 /** What the daemon last complained of, and its very last words. */

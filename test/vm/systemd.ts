@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ContainerState, createCriClient } from '../../runtime/index.ts';
+import { accepts } from '../fixtures/accepts.ts';
 import { execute, exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import type { Pod } from '../fixtures/pod.ts';
 import { failureOf, openStage } from '../fixtures/stage.ts';
@@ -99,12 +100,15 @@ for (const handler of ['crun', 'runc'])
       assert.equal(within, handler === 'crun' ? `${path}/container` : path);
       const expectLimits = (memory: number): void => {
         assert.deepEqual(limitsOf(within), [String(memory), '50000', '100000']);
-        if (isV2) assert.equal(readFileSync(join(tree, within, 'memory.oom.group'), 'utf8'), '1\n');
         if (handler === 'runc' && isV2) assert.equal(property(scopeOf(containerId), 'MemoryMax'), String(memory));
       };
       expectLimits(64 * MiB);
+      const kills = (): string => readFileSync(join(tree, within, 'memory.oom.group'), 'utf8').trim();
+      if (isV2) assert.equal(kills(), '1');
       systemctl('daemon-reload');
       expectLimits(64 * MiB);
+      // systemd sets it back in a scope itself, where runc 1.1 has nothing to keep it with.
+      if (isV2 && handler === 'crun') assert.equal(kills(), '1');
       await runtime().updateContainerResources({ containerId, linux: { memoryLimitInBytes: 96 * MiB } });
       systemctl('daemon-reload');
       expectLimits(96 * MiB);
@@ -186,12 +190,7 @@ for (const handler of ['crun', 'runc'])
           // KillMode=control-group is the default: everything in the service's cgroup is killed when it stops.
           execFileSync('systemd-run', ['--quiet', '--collect', `--unit=${service}`, '-p', 'Delegate=yes', ...enter]);
           const cri = createCriClient(socket);
-          const answered = async (): Promise<boolean> =>
-            cri.runtime.version({}, { timeoutMs: 2_000 }).then(
-              () => true,
-              () => false,
-            );
-          for (let attempt = 0; attempt < 600 && !(await answered()); attempt += 1) await pause(100);
+          for (let attempt = 0; attempt < 1_200 && !(await accepts(socket)); attempt += 1) await pause(100);
           const inService = { ...stage, daemon: { ...stage.daemon, cri } };
           const pod = await runPod(inService, 'served', { linux: { cgroupParent: parent } }, handler);
           id = await runContainer(inService, pod, { image, command: ['sh', '-c', 'until [ -e /end ]; do sleep 0.1; done; exit 42'] });
