@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline';
 import { createRegistryClient, parseReference } from '../../base/distribution/index.ts';
 import { createCriClient } from '../../runtime/index.ts';
 import { generateKeyPair, loadSigningKey, signImage } from '../../trust/index.ts';
+import { accepts } from '../fixtures/accepts.ts';
 
 export const repository = join(import.meta.dirname, '../..');
 export const peers = process.env['PEERS'] ?? '/var/cache/portcullis-peers';
@@ -110,6 +111,7 @@ export async function startDaemon(
     for (let attempt = 0; ; attempt += 1) {
       if (child.exitCode !== null) throw new Error(`the daemon ended with ${child.exitCode}; see ${join(folder, 'daemon.log')}`);
       try {
+        if (!(await accepts(socket))) throw new Error('nobody listens yet');
         await client.runtime.version({});
         break;
       } catch (cause) {
