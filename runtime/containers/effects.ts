@@ -119,7 +119,7 @@ function realEffects(parts: EffectParts): ContainerEffects {
 
   return {
     admit: (config, sandbox) => admitForRun(images, config, sandbox),
-    prepare: (record, sandbox, admission) => {
+    prepare: async (record, sandbox, admission) => {
       const handler = handlerOf(record);
       const pidNamespace = openPidNamespace({ config: record.config, sandbox, handler, find: parts.container });
       openNamespaces.set(record.id, pidNamespace);

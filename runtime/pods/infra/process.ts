@@ -1,4 +1,5 @@
 import { mkdir, readFile, rename, rm, writeFile, chmod } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import pLimit from 'p-limit';
 import { PortcullisError } from '../../../base/errors/index.ts';
@@ -36,6 +37,8 @@ export async function openInfraProcesses(parts: {
   const root = join(parts.stateDir, 'infra');
   // One at a time: all that it writes has one name, so that a killed daemon leaves nothing that the next one does not take over.
   const providing = pLimit(1);
+  // Runtimes that all start at once only get in each other's way.
+  const slots = pLimit(availableParallelism());
   await provideProgram(root);
   const folderOf = (record: SandboxRecord): string => join(parts.stateDir, 'pods', record.id, 'infra');
   return {
@@ -73,7 +76,7 @@ export async function openInfraProcesses(parts: {
         pidFile,
         record.id,
       ];
-      const said = await runCommand(startProgram, handler.path, [...handler.globalArgs, ...args]);
+      const said = await slots(() => runCommand(startProgram, handler.path, [...handler.globalArgs, ...args]));
       if (said.exitCode !== 0) throw failed(record, `${handler.path} said: ${said.stderr.trim().slice(0, 2_000)}`);
       const identity = processIdentity(Number(await readFile(pidFile, 'utf8')));
       if (identity === undefined) throw failed(record, 'it ended at once');
