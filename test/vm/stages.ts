@@ -5,6 +5,10 @@ export interface Stage {
   readonly command: readonly string[];
   /** Which are mounted; version 2 alone without it. */
   readonly cgroups?: 'v1' | 'hybrid' | 'v2';
+  /** More arguments of the kernel. */
+  readonly kernel?: string;
+  /** Runs before, outside the machine. */
+  readonly prepare?: readonly string[];
   readonly memoryMiB: number;
   readonly limitMinutes: number;
   /** Programs of test/peers that it needs. */
@@ -105,6 +109,18 @@ export const stages: readonly Stage[] = [
     peers: critest,
     host: [],
     figures: /^(\d+ passed, \d+ failed|# (pass|fail) \d+)/,
+  },
+  {
+    name: 'selinux',
+    what: 'labels of SELinux, enforcing, under a small policy of our own',
+    command: ['bash', 'test/vm/selinux'],
+    kernel: 'security=selinux selinux=1 enforcing=0',
+    prepare: ['bash', 'test/vm/selinux', 'policy'],
+    memoryMiB: 4096,
+    limitMinutes: 30,
+    peers: [],
+    host: [],
+    figures: /^# (pass|fail|skipped) \d+/,
   },
   {
     name: 'service',

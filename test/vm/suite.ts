@@ -38,6 +38,9 @@ if (missing.length > 0) {
 /** Built once and here: the machine sees the same files, and is slow. */
 const build = spawnSync(process.execPath, ['packaging/build.ts'], { cwd: repository, stdio: ['ignore', 'ignore', 'inherit'] });
 if (build.status !== 0) process.exit(build.status ?? 1);
+for (const [program = '', ...args] of chosen.flatMap((stage) => (stage.prepare === undefined ? [] : [stage.prepare]))) {
+  if (spawnSync(program, args, { cwd: repository, stdio: ['ignore', 'ignore', 'inherit'] }).status !== 0) process.exit(4);
+}
 if (chosen.some((stage) => stage.peers.includes('critest'))) {
   const parser = spawnSync('bash', [join(here, 'apparmor-parser'), 'fetch'], { stdio: ['ignore', 'ignore', 'inherit'] });
   if (parser.status !== 0) process.exit(4);
@@ -54,6 +57,7 @@ async function run(stage: Stage): Promise<{ readonly ok: boolean; readonly line:
     String(stage.limitMinutes * 60),
     '-g',
     stage.cgroups ?? 'v2',
+    ...(stage.kernel === undefined ? [] : ['-c', stage.kernel]),
     ...stage.command,
   ];
   const child = spawn('bash', args, { cwd: repository, stdio: ['ignore', 'pipe', 'inherit'] });
