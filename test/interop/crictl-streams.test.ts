@@ -1,0 +1,121 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { execute, runContainer, runPod } from '../fixtures/pod.ts';
+import type { Pod } from '../fixtures/pod.ts';
+import { openStage } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+import { findTool } from '../fixtures/tools.ts';
+
+const tool = findTool('crictl');
+
+interface Ran {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Streams as somebody at a node would open them, over both transports. */
+describe('crictl', { skip: tool.skip }, () => {
+  let stage: Stage;
+  let pod: Pod;
+  let web = '';
+  let shell = '';
+  before(async () => {
+    stage = await openStage();
+    const image = await stage.pull((await stage.publish('app/a:1')).reference);
+    pod = await runPod(stage, 'streams');
+    web = await runContainer(stage, pod, { image, name: 'web', command: ['httpd', '-f', '-p', '127.0.0.1:80', '-h', '/www'] });
+    const command = ['sh', '-c', 'while read line; do echo "got $line"; done'];
+    shell = await runContainer(stage, pod, { image, name: 'shell', command, more: { stdin: true } });
+  });
+  after(() => stage.close());
+
+  const start = (args: readonly string[], program = tool.path): ChildProcess => {
+    const endpoint = `unix://${stage.folders.socket}`;
+    const env = { ...process.env, HOME: stage.folders.folder, CONTAINER_RUNTIME_ENDPOINT: endpoint, IMAGE_SERVICE_ENDPOINT: endpoint };
+    return spawn(program, args, { env, stdio: ['pipe', 'pipe', 'pipe'] });
+  };
+  const finish = async (child: ChildProcess, input = ''): Promise<Ran> => {
+    let [stdout, stderr] = ['', ''];
+    child.stdout?.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+    child.stderr?.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+    child.stdin?.end(input);
+    const timer = setTimeout(() => child.kill('SIGKILL'), 20_000);
+    const [code] = (await once(child, 'close')) as [number | null];
+    clearTimeout(timer);
+    return { code, stdout, stderr };
+  };
+  /** In a terminal of its own (script(1)). */
+  const inTerminal = (args: readonly string[]): ChildProcess => start(['-qefc', [tool.path, ...args].join(' '), '/dev/null'], 'script');
+
+  for (const transport of ['spdy', 'websocket']) {
+    describe(`over ${transport}`, () => {
+      it('exec: outputs, exit code, input', async () => {
+        const ran = await finish(start(['exec', '--transport', transport, web, 'sh', '-c', 'echo out; echo err >&2; exit 3']));
+        assert.equal(ran.stdout, 'out\n');
+        assert.match(ran.stderr, /^err$/m);
+        assert.match(ran.stderr, /command terminated with exit code 3/);
+        assert.notEqual(ran.code, 0);
+        const text = 'a line\n'.repeat(100_000);
+        const counted = await finish(start(['exec', '-i', '--transport', transport, web, 'wc', '-c']), text);
+        assert.deepEqual([counted.code, counted.stdout.trim()], [0, String(text.length)]);
+      });
+
+      it('exec -it under a terminal', async () => {
+        const child = inTerminal(['exec', '-it', '--transport', transport, web, 'sh']);
+        let stdout = '';
+        child.stdout?.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+        for (const [wait, text] of [
+          [/# (\u001b\[6n)?$/, 'stty size; tty\n'],
+          [/\/dev\/pts\/\d+\r\n.*# (\u001b\[6n)?$/, 'echo $((6*7)); exit\n'],
+        ] as const) {
+          for (let waited = 0; waited < 10_000 && !wait.test(stdout); waited += 50) await pause(50);
+          assert.match(stdout, wait);
+          child.stdin?.write(text);
+        }
+        const [code] = (await once(child, 'close')) as [number];
+        assert.equal(code, 0, stdout);
+        assert.match(stdout, /^42\r$/m);
+      });
+
+      it('attach: input goes in, output comes out', async () => {
+        const child = start(['attach', '-i', '--transport', transport, shell]);
+        let stdout = '';
+        child.stdout?.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+        await pause(500);
+        child.stdin?.write(`by ${transport}\n`);
+        for (let waited = 0; waited < 10_000 && stdout === ''; waited += 50) await pause(50);
+        assert.equal(stdout, `got by ${transport}\n`);
+        child.kill('SIGKILL');
+        assert.equal((await execute(stage, shell, 'true')).exitCode, 0);
+      });
+
+      it('port-forward: a page, and a port on which nobody listens', async () => {
+        const port = transport === 'spdy' ? 18_080 : 18_081;
+        const child = start(['port-forward', '--transport', transport, pod.id, `${port}:80`, `${port + 10}:81`]);
+        let told = '';
+        for (const output of [child.stdout, child.stderr]) output?.on('data', (chunk: Buffer) => (told += chunk.toString()));
+        let page = '';
+        for (let waited = 0; waited < 10_000 && page === ''; waited += 100) {
+          page = await fetch(`http://127.0.0.1:${port}/`).then(
+            (response) => response.text(),
+            () => '',
+          );
+          await pause(100);
+        }
+        assert.equal(page, 'a page\n', told);
+        const pages = await Promise.all(Array.from({ length: 20 }, async () => (await fetch(`http://127.0.0.1:${port}/`)).text()));
+        assert.ok(pages.every((one) => one === 'a page\n'));
+        await assert.rejects(fetch(`http://127.0.0.1:${port + 10}/`));
+        for (let waited = 0; waited < 5_000 && !told.includes('refused'); waited += 50) await pause(50);
+        assert.match(told, /error forwarding port 81 to pod .*connection refused/);
+        child.kill('SIGKILL');
+      });
+    });
+  }
+});
