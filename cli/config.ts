@@ -13,7 +13,7 @@ interface Flags {
 }
 
 export function register(program: Command): void {
-  const config = program.command('config').description('configurations of the daemon (see also: portcullis daemon --print-config)');
+  const config = program.command('config').description('say another runtime’s configuration as ours');
   withOutput(
     config
       .command('import')
