@@ -7,10 +7,10 @@ const expected: readonly RegExp[] = [
   // While a check has the daemon away.
   /dial unix .*(no such file or directory|connection refused)|error reading from server|code = Unavailable|ImageInspectError/,
   // The kubelet asks for what it has just removed (with containerd as well), or gives up a question that nobody waits for.
-  /(ContainerStatus from runtime service failed|failed to get container status).*NotFound/,
+  /(ContainerStatus from runtime service failed|get container status).*NotFound/,
   /context canceled/,
   // A pod that ended goes while it is started once more.
-  /etc-hosts: no such file or directory/,
+  /etc-hosts`?: no such file or directory/i,
   // Its own book-keeping of pods whose containers never started.
   /Missing actuated pod level resource record/,
 ];
