@@ -58,13 +58,14 @@ function tell(what: string, use: Usage): void {
   );
 }
 
+/** A command that takes its time. */
+async function slowly(command: string): Promise<string> {
+  const { stdout } = await runtime.execSync({ containerId, cmd: ['sh', '-c', command], timeout: 300 }, { timeoutMs: 300_000 });
+  return Buffer.from(stdout).toString();
+}
+
 async function forward(): Promise<void> {
-  await execute(stage, containerId, 'sh', '-c', `head -c ${mebibytes * 2 ** 20} /dev/urandom > /www/big`);
-  const [expected] = (
-    await runtime
-      .execSync({ containerId, cmd: ['sha256sum', '/www/big'], timeout: 120 }, { timeoutMs: 120_000 })
-      .then(({ stdout }) => Buffer.from(stdout).toString())
-  ).split(' ');
+  const [expected] = (await slowly(`head -c ${mebibytes * 2 ** 20} /dev/urandom > /www/big; sha256sum /www/big`)).split(' ');
   const hash = createHash('sha256');
   let [head, size] = [Buffer.alloc(0), 0];
   const { url } = await runtime.portForward({ podSandboxId: pod.id, port: [] });
@@ -148,6 +149,15 @@ async function dropped(count: number): Promise<void> {
   for (let waited = 0; waited < 30_000 && (await usage()).inContainer > 0; waited += 200) await pause(200);
 }
 
+process.once('uncaughtExceptionMonitor', () =>
+  console.log(
+    stage.daemon
+      .log()
+      .split('\n')
+      .filter((line) => /"level":[456]0/.test(line))
+      .join('\n'),
+  ),
+);
 tell('at rest', await usage());
 await forward();
 await manyAtOnce();

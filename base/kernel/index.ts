@@ -21,6 +21,7 @@ export type { PeerCredentials } from './socket.ts';
 export { sendDatagram } from './datagram.ts';
 export { adopt, onProcessEnd } from './adopt.ts';
 export type { Adopted } from './adopt.ts';
+export { hasHungUp } from './hangup.ts';
 export { receiveDescriptor } from './passed-descriptors.ts';
 export { connectLoopback, loopbackConnected, openLoopbackSocket } from './loopback-socket.ts';
 export { setWindowSize } from './terminal.ts';

@@ -32,8 +32,7 @@ export async function forward(plan: ForwardPlan, port: number, data: Duplex): Pr
   let failure: Error | undefined;
   target.on('error', (reason) => (failure = reason));
   const done = new Promise<void>((resolve) => {
-    target.once('end', resolve);
-    target.once('close', () => resolve());
+    data.once('finish', resolve);
     data.once('close', () => resolve());
   });
   data.once('close', () => target.destroy());

@@ -15,9 +15,11 @@ export interface OutputPump {
 /**
  * Copies, and reads no faster than the sink takes. A sink that is gone takes everything: the command is not held up by it.
  * The end of the source does not end the sink.
+ * @param allowed nothing is read before it is known; when it is false everything is dropped
  */
-export function pumpOutput(source: Readable, sink: Writable | undefined): OutputPump {
+export function pumpOutput(source: Readable, target: Writable | undefined, allowed: Promise<boolean> = Promise.resolve(true)): OutputPump {
   let [chunks, bytes, blocked, over] = [0, 0, false, false];
+  let sink = target;
   const resume = (): void => {
     blocked = false;
     source.resume();
@@ -31,6 +33,11 @@ export function pumpOutput(source: Readable, sink: Writable | undefined): Output
   });
   sink?.on('drain', resume);
   sink?.on('close', resume);
+  const pending = allowed.then((yes) => {
+    if (!yes) sink = undefined;
+    source.resume();
+  });
+  source.pause();
   // A terminal whose last process is gone answers EIO: its end.
   source.on('error', () => source.destroy());
   source.on('end', () => source.destroy());
@@ -43,6 +50,7 @@ export function pumpOutput(source: Readable, sink: Writable | undefined): Output
   const isOver = (): boolean => over;
   return {
     settle: async () => {
+      await pending;
       const last = bytes + largestPipe;
       while (!isOver() && bytes <= last) {
         const before = chunks;

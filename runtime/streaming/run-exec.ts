@@ -79,9 +79,10 @@ async function overseeSession({ command, outputs, hangUp }: Session, files: Exec
   streams.gone.addEventListener('abort', onGone);
   if (streams.gone.aborted) onGone();
   const code = await command.exited;
+  // From here on what still runs was left behind, and stays.
+  streams.gone.removeEventListener('abort', onGone);
   await killed;
   await Promise.all(outputs.map((output) => output.settle()));
-  streams.gone.removeEventListener('abort', onGone);
   hangUp();
   if (!files.started()) return refused(files);
   if (code === undefined) return { kind: 'failure', why: 'error executing command in container: its exit code is lost' };
@@ -121,7 +122,9 @@ async function startOnPipes({ target, streams: asked }: ExecPlan, streams: Comma
     for (const fd of theirs) if (fd !== null) closeFd(fd);
   }
   if (input !== undefined && streams.stdin !== undefined) pumpInput(streams.stdin, input);
-  const outputs = [output && pumpOutput(output, streams.stdout), errors && pumpOutput(errors, streams.stderr)];
+  // What the runtime itself says of a command that it can not start is told by the status alone.
+  const started = startOf(command, parts.files);
+  const outputs = [output && pumpOutput(output, streams.stdout), errors && pumpOutput(errors, streams.stderr, started)];
   return {
     command,
     outputs: outputs.filter((one) => one !== undefined),
@@ -129,6 +132,15 @@ async function startOnPipes({ target, streams: asked }: ExecPlan, streams: Comma
       for (const socket of ours) socket.destroy();
     },
   };
+}
+
+/** Whether the runtime has started the command, once it has or has ended. */
+async function startOf(command: StartedCommand, files: ExecFiles): Promise<boolean> {
+  let over = false;
+  void command.exited.then(() => (over = true));
+  const isOver = (): boolean => over;
+  while (!files.started() && !isOver()) await pause(3);
+  return files.started();
 }
 
 async function startOnTerminal({ target }: ExecPlan, streams: CommandStreams, parts: StartParts): Promise<Session> {

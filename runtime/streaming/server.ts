@@ -2,10 +2,10 @@ import { createServer } from 'node:http';
 import type { IncomingMessage, Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
 import { WebSocketServer, createWebSocketStream } from 'ws';
 import type { WebSocket } from 'ws';
 import { reasonOf } from '../../base/errors/index.ts';
+import { hasHungUp } from '../../base/kernel/index.ts';
 import type { CommandStreams } from './command-streams.ts';
 import { finishMs } from './command-streams.ts';
 import type { Outcome } from './outcome.ts';
@@ -43,6 +43,7 @@ export interface StreamingServer {
 }
 
 const keepAliveMs = 30_000;
+const watchMs = 2_000;
 const largestMessage = 16 * 1024 * 1024;
 
 /** Serves the URLs that the CRI hands out. */
@@ -65,7 +66,8 @@ export async function startStreamingServer(input: {
     handleProtocols: () => answer || false,
   };
   const webSockets = new WebSocketServer(webSocketOptions);
-  const sockets = new Set<Duplex>();
+  /** Those that are open, and how much had come when they were last looked at. */
+  const sockets = new Map<Socket, number>();
   const sessions = new Set<Promise<void>>();
 
   server.on('request', (_request, response) => {
@@ -75,7 +77,7 @@ export async function startStreamingServer(input: {
   });
   server.on('clientError', (_reason, socket) => socket.destroy());
   server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
-    sockets.add(socket);
+    sockets.set(socket, -1);
     socket.on('error', () => socket.destroy());
     socket.once('close', () => sockets.delete(socket));
     socket.setKeepAlive(true, keepAliveMs);
@@ -85,6 +87,14 @@ export async function startStreamingServer(input: {
     sessions.add(session);
     void session.finally(() => sessions.delete(session));
   });
+
+  // A socket that is not read, since the command takes no more input, does not tell that its client has gone.
+  const watch = setInterval(() => {
+    for (const [socket, before] of sockets) {
+      if (socket.bytesRead === before && clientHasGone(socket)) socket.destroy();
+      sockets.set(socket, socket.bytesRead);
+    }
+  }, watchMs);
 
   const serve = async (request: IncomingMessage, socket: Socket, head: Buffer): Promise<void> => {
     const [, kind, token] = /^\/(exec|attach|portforward)\/([\w-]{1,64})(?:\?.*)?$/.exec(request.url ?? '') ?? [];
@@ -175,9 +185,10 @@ export async function startStreamingServer(input: {
   return {
     port: (server.address() as { readonly port: number }).port,
     close: async () => {
+      clearInterval(watch);
       server.close();
       server.closeAllConnections();
-      for (const socket of sockets) socket.destroy();
+      for (const socket of sockets.keys()) socket.destroy();
       await Promise.allSettled(sessions);
       webSockets.close();
     },
@@ -189,6 +200,16 @@ async function tunnel(webSocket: WebSocket, plan: ForwardPlan): Promise<void> {
   const socket = createWebSocketStream(webSocket, { allowHalfOpen: false });
   await serveSpdyForward({ socket, head: Buffer.alloc(0), plan });
   webSocket.terminate();
+}
+
+function clientHasGone(socket: Socket): boolean {
+  // Node does not show it; a TLS socket tells that of the connection below.
+  const fd = (socket as unknown as { readonly _handle?: { readonly fd?: number } | null })._handle?.fd ?? -1;
+  try {
+    return fd >= 0 && hasHungUp(fd);
+  } catch {
+    return false;
+  }
 }
 
 function isWebSocket(request: IncomingMessage): boolean {

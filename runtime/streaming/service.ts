@@ -43,6 +43,10 @@ interface Pending {
   readonly plan: SessionPlan;
 }
 
+/** By a Worker's own number, what each of its sessions counts for. */
+type Sessions = Map<number, Pending>;
+
+/** One Worker, from its start to its exit; a next one may be started while this one ends. */
 interface Running {
   readonly worker: Worker;
   readonly base: string;
@@ -54,29 +58,32 @@ export async function openStreamingService(parts: {
   readonly scopes: ExecScopes;
   readonly socketFolder: string;
   readonly log: Logger;
+  readonly idleMs?: number;
 }): Promise<StreamingService> {
   const { options, log, socketFolder } = parts;
   const left = (await readdir(socketFolder)).filter((name) => consoleSocketName.test(name));
   await Promise.all(left.map((name) => rm(join(socketFolder, name), { force: true })));
   const tokens = createTokens<Pending>(() => performance.now());
-  /** Sessions of the Worker that runs now: by its own number, what each counts for. */
-  const sessions = new Map<number, Pending>();
+  /** Of every Worker that lives. */
+  const live = new Set<Sessions>();
   let running: Promise<Running> | undefined;
   let idle: NodeJS.Timeout | undefined;
+  let stopped = Promise.resolve();
+  let opening = 0;
   let closed = false;
   // What ends is not part of the request that happened to start the Worker.
   const outside = AsyncLocalStorage.snapshot();
 
-  const countFor = (subject: string): number => [...sessions.values(), ...tokens.waiting()].filter((one) => one.subject === subject).length;
+  const open = (): Pending[] => [...[...live].flatMap((sessions) => [...sessions.values()]), ...tokens.waiting()];
 
   const answer = (worker: Worker, message: ToWorker): void => worker.postMessage(message);
-  const take = (worker: Worker, { id, kind, token }: Extract<FromWorker, { type: 'take' }>): void => {
+  const take = (worker: Worker, sessions: Sessions, { id, kind, token }: Extract<FromWorker, { type: 'take' }>): void => {
     const pending = tokens.take(token);
     if (pending?.plan.kind !== kind) return answer(worker, { type: 'refused', id, status: 404, why: '404 page not found' });
     sessions.set(id, pending);
     answer(worker, { type: 'taken', id, plan: pending.plan });
   };
-  const ended = ({ id, how }: Extract<FromWorker, { type: 'ended' }>): void => {
+  const ended = (sessions: Sessions, { id, how }: Extract<FromWorker, { type: 'ended' }>): void => {
     const session = sessions.get(id);
     sessions.delete(id);
     if (session !== undefined) log.info({ kind: session.plan.kind, subject: session.subject, ...how }, 'stream ended');
@@ -86,23 +93,31 @@ export async function openStreamingService(parts: {
   const watchIdle = (): void => {
     clearTimeout(idle);
     idle = setTimeout(() => {
-      if (sessions.size > 0 || tokens.waiting().length > 0) return watchIdle();
-      stop().catch((cause: unknown) => log.warn({ cause: reasonOf(cause) }, 'the streaming Worker did not end well'));
-    }, idleMs).unref();
+      if (opening > 0 || open().length > 0) return watchIdle();
+      void stop();
+    }, parts.idleMs ?? idleMs).unref();
   };
-  const stop = async (): Promise<void> => {
+  const stop = (): Promise<void> => {
     clearTimeout(idle);
-    const [current] = [running];
+    const current = running;
     running = undefined;
-    if (current === undefined) return;
-    const { worker } = await current;
-    const gone = once(worker, 'exit');
-    worker.ref();
-    answer(worker, { type: 'close' });
-    await gone;
+    const end = async (): Promise<void> => {
+      const worker = await current?.then(
+        (one) => one.worker,
+        () => undefined,
+      );
+      if (worker === undefined) return;
+      const gone = once(worker, 'exit');
+      worker.ref();
+      answer(worker, { type: 'close' });
+      await gone;
+    };
+    // The next one may need its port.
+    return (stopped = stopped.then(end));
   };
 
-  const start = async (): Promise<Running> => {
+  const start = async (onExit: () => void): Promise<Running> => {
+    await stopped;
     const { address, port, tls } = options;
     const secure = tls.certFile !== '';
     const data: StreamingWorkerData = {
@@ -114,30 +129,38 @@ export async function openStreamingService(parts: {
       scopes: parts.scopes,
       socketFolder,
     };
+    const sessions: Sessions = new Map();
     const worker = startWorker(import.meta.url, './streaming.worker.ts', { workerData: data });
     const listening = new Promise<number>((resolve, reject) => {
       worker.on('message', (message: FromWorker) => {
         if (message.type === 'listening') resolve(message.port);
         else if (message.type === 'failed') reject(new Error(message.why));
-        else if (message.type === 'take') take(worker, message);
-        else outside(ended, message);
+        else if (message.type === 'take') take(worker, sessions, message);
+        else outside(ended, sessions, message);
       });
       worker.once('error', reject);
       worker.once('exit', () => reject(new Error('the Worker has ended')));
     });
     worker.once('error', (cause) => log.error({ cause: reasonOf(cause) }, 'the streaming Worker failed; its sessions are lost'));
+    live.add(sessions);
     worker.once('exit', () => {
-      sessions.clear();
-      running = undefined;
+      live.delete(sessions);
+      onExit();
     });
     worker.unref();
     const bound = await listening;
     return { worker, base: `${secure ? 'https' : 'http'}://${hostOf(address)}:${bound}` };
   };
 
+  const begin = (): Promise<Running> => {
+    const mine = start(() => {
+      if (running === mine) running = undefined;
+    });
+    return mine;
+  };
   const ensure = async (): Promise<Running> => {
     if (closed) throw notListening(options, 'the daemon is stopping');
-    const mine = (running ??= start());
+    const mine = (running ??= begin());
     watchIdle();
     try {
       return await mine;
@@ -149,19 +172,24 @@ export async function openStreamingService(parts: {
 
   return {
     open: async (subject, plan) => {
-      const inAll = sessions.size + tokens.waiting().length;
-      if (inAll >= options.maxSessions) throw tooMany(subject, `${inAll} sessions are open`, 'streaming.maxSessions');
-      const mine = countFor(subject);
-      if (mine >= options.maxSessionsPerContainer)
-        throw tooMany(subject, `it has ${mine} sessions open`, 'streaming.maxSessionsPerContainer');
-      const { base } = await ensure();
-      const token = tokens.mint({ subject, plan });
-      if (token === undefined) throw tooMany(subject, 'too many stream URLs wait for their clients', 'nothing: they end within a minute');
-      return `${base}/${plan.kind}/${token}`;
+      opening += 1;
+      try {
+        const { base } = await ensure();
+        const all = open();
+        if (all.length >= options.maxSessions) throw tooMany(subject, `${all.length} sessions are open`, 'streaming.maxSessions');
+        const mine = all.filter((one) => one.subject === subject).length;
+        if (mine >= options.maxSessionsPerContainer)
+          throw tooMany(subject, `it has ${mine} sessions open`, 'streaming.maxSessionsPerContainer');
+        const token = tokens.mint({ subject, plan });
+        if (token === undefined) throw tooMany(subject, 'too many stream URLs wait for their clients', 'nothing: they end within a minute');
+        return `${base}/${plan.kind}/${token}`;
+      } finally {
+        opening -= 1;
+      }
     },
     close: async () => {
       closed = true;
-      await stop().catch(() => undefined);
+      await stop();
     },
   };
 }

@@ -64,9 +64,11 @@ for (const runtimeHandler of ['crun', 'runc'])
 
       it('a program that is not there is an error of its own', async () => {
         for (const streams of [plain, interactive]) {
-          const status = await (await exec(['/no/such'], streams)).status;
+          const client = await exec(['/no/such'], streams);
+          const status = await client.status;
           assert.deepEqual([status.status, status.reason], ['Failure', 'InternalError']);
           assert.match(status.message ?? '', /error executing command in container: .*no\/such/);
+          assert.deepEqual([client.stdout(), client.stderr()], ['', '']);
         }
       });
 
@@ -151,6 +153,14 @@ for (const runtimeHandler of ['crun', 'runc'])
           await until(async () => (await sleeping()).length === 1, 'it is gone');
         }
         await until(() => leftFiles().length === 0, 'files of the session go');
+      });
+
+      it('is noticed although its input is not taken', async () => {
+        const client = await exec(['sleep', '315'], { stdin: true });
+        for (let count = 0; count < 20; count += 1) client.send(Buffer.alloc(1024 * 1024));
+        await pause(200);
+        client.drop();
+        await until(async () => (await sleeping()).length === 1, 'it is gone');
       });
 
       it('leaves what its user has detached on purpose', async () => {
@@ -487,6 +497,15 @@ describe('the server of streams', () => {
   after(async () => {
     await stage.close();
     rmSync(folder, { recursive: true });
+  });
+
+  it('ends a stream on which nothing moves', async () => {
+    const { url } = await stage.daemon.cri.runtime.exec({ containerId, cmd: ['sleep', '351'], ...plain });
+    const client = await openCommand(url, undefined, { ca: readFileSync(certFile) });
+    const began = performance.now();
+    await client.closed;
+    assert.ok(performance.now() - began > 2_000);
+    await until(async () => !(await execute(stage, containerId, 'ps', '-o', 'args')).stdout.includes('sleep 351'), 'its command goes');
   });
 
   it('serves over TLS, and holds its bounds, when told so', async () => {

@@ -1,0 +1,17 @@
+import { checked } from './errno.ts';
+import { glibc } from './libc.ts';
+
+const c = { poll: glibc('poll', 'int', ['void *', 'ulong', 'int']) };
+
+const POLLERR = 0x08;
+const POLLHUP = 0x10;
+const POLLRDHUP = 0x2000;
+
+/** Whether the other end of a stream socket has gone, or will send no more, however much of what it sent is unread: poll(2). */
+export function hasHungUp(fd: number): boolean {
+  const pollfd = Buffer.alloc(8); // struct pollfd: fd i32, events i16, revents i16
+  pollfd.writeInt32LE(fd, 0);
+  pollfd.writeInt16LE(POLLRDHUP, 4);
+  checked(c.poll(pollfd, 1, 0), 'poll', `fd ${fd}`);
+  return (pollfd.readInt16LE(6) & (POLLERR | POLLHUP | POLLRDHUP)) !== 0;
+}

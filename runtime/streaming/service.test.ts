@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { createLogger } from '../../base/log/index.ts';
+import { WebSocket } from 'ws';
+import type { ForwardPlan } from './plan.ts';
+import { openStreamingService } from './service.ts';
+import type { StreamingOptions } from './service.ts';
+
+const web = createServer((_request, response) => response.end('a page'));
+const folder = mkdtempSync(join(tmpdir(), 'streaming-'));
+const plan = (): ForwardPlan => ({ kind: 'portforward', sandbox: 's', ports: [(web.address() as AddressInfo).port] });
+const options: StreamingOptions = {
+  address: '127.0.0.1',
+  port: 0,
+  tls: { certFile: '', keyFile: '' },
+  idleTimeout: 60,
+  maxSessions: 10,
+  maxSessionsPerContainer: 4,
+};
+const open = (more: Partial<StreamingOptions> = {}, idleMs = 60_000) =>
+  openStreamingService({
+    options: { ...options, ...more },
+    scopes: { kind: 'none' },
+    socketFolder: folder,
+    log: createLogger({ level: 'silent' }),
+    idleMs,
+  });
+
+async function page(url: string): Promise<string> {
+  const socket = new WebSocket(url.replace('http', 'ws'), ['v4.channel.k8s.io']);
+  let text = '';
+  socket.on('message', (data: Buffer) => (text += data.toString('latin1', 1)));
+  await once(socket, 'open');
+  socket.send(Buffer.concat([Buffer.from([0]), Buffer.from('GET / HTTP/1.0\r\n\r\n')]));
+  await once(socket, 'close');
+  return text;
+}
+
+describe('the streaming service', () => {
+  before(() => once(web.listen(0, '127.0.0.1'), 'listening'));
+  after(() => {
+    web.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  it('bounds what waits and what runs, for each and for all', async () => {
+    const service = await open();
+    for (let count = 0; count < 4; count += 1) await service.open('a', plan());
+    await assert.rejects(service.open('a', plan()), { code: 'RUNTIME_STREAMING_LIMIT' });
+    for (const subject of ['b', 'b', 'b', 'c', 'c', 'c']) await service.open(subject, plan());
+    await assert.rejects(service.open('d', plan()), /10 sessions are open/);
+    await service.close();
+  });
+
+  it('an idle Worker ends and another is started, without a session lost, also on a port of its own', async () => {
+    const taken = createServer().listen(0, '127.0.0.1');
+    await once(taken, 'listening');
+    const { port } = taken.address() as AddressInfo;
+    await new Promise((resolve) => taken.close(resolve));
+    for (const chosen of [0, port]) {
+      const service = await open({ port: chosen }, 30);
+      for (let round = 0; round < 8; round += 1) {
+        const url = await service.open('a', plan());
+        await pause(round * 15);
+        assert.match(await page(url), /a page/, `round ${round}`);
+        await pause(round % 2 === 0 ? 0 : 60);
+      }
+      await service.close();
+    }
+  });
+
+  it('says where it can not listen, and recovers', async () => {
+    const { port } = web.address() as AddressInfo;
+    const service = await open({ port });
+    await assert.rejects(service.open('a', plan()), { code: 'RUNTIME_STREAMING_LISTEN', kind: 'unavailable' });
+    await assert.rejects(service.open('a', plan()), /EADDRINUSE/);
+    await service.close();
+    await assert.rejects(service.open('a', plan()), /the daemon is stopping/);
+  });
+
+  it('removes the console sockets that a killed daemon left', async () => {
+    for (const name of ['console-12-3', 'other']) writeFileSync(join(folder, name), '');
+    await (await open()).close();
+    assert.deepEqual(readdirSync(folder), ['other']);
+  });
+});
