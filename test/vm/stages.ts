@@ -41,7 +41,7 @@ export const stages: readonly Stage[] = [
     limitMinutes: 90,
     peers: critest,
     host: [],
-    figures: /^\d+ passed, \d+ failed/,
+    figures: /^(critest\S*): \d+ passed/,
   },
   {
     name: 'stats',
@@ -98,7 +98,7 @@ export const stages: readonly Stage[] = [
     limitMinutes: 90,
     peers: critest,
     host: systemd,
-    figures: /^\d+ passed, \d+ failed/,
+    figures: /^(critest\S*): \d+ passed/,
   },
   {
     name: 'apparmor',
@@ -108,7 +108,7 @@ export const stages: readonly Stage[] = [
     limitMinutes: 60,
     peers: critest,
     host: [],
-    figures: /^(\d+ passed, \d+ failed|# (pass|fail) \d+)/,
+    figures: /^(critest\S*(?=: \d+ passed)|# (?:pass|fail)(?= \d))/,
   },
   {
     name: 'selinux',
