@@ -185,8 +185,12 @@ function memoryLimitOf(id: string): string | undefined {
     ['/sys/fs/cgroup/memory', 'memory.limit_in_bytes'],
     ['/sys/fs/cgroup', 'memory.max'],
   ] as const) {
-    const folder = findFolder(root, id, 6);
-    if (folder !== undefined && existsSync(join(folder, file))) return readFileSync(join(folder, file), 'utf8').trim();
+    const found = findFolder(root, id, 6);
+    if (found === undefined) continue;
+    // Below systemd's scope, crun keeps its limits in a cgroup of its own.
+    const own = join(found, 'container');
+    const folder = existsSync(own) ? own : found;
+    if (existsSync(join(folder, file))) return readFileSync(join(folder, file), 'utf8').trim();
   }
   return undefined;
 }
