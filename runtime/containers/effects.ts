@@ -229,7 +229,8 @@ function realEffects(parts: EffectParts): ContainerEffects {
     now,
     clock: {
       now: () => performance.now(),
-      sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms).unref()),
+      // A longer timer would fire at once; whoever waits looks at the clock again.
+      sleep: (ms) => new Promise((resolve) => setTimeout(resolve, Math.min(ms, 2 ** 31 - 1)).unref()),
     },
   };
 }

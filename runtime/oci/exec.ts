@@ -22,6 +22,8 @@ export interface ExecResult {
 const outputLimit = 16 * 1024 * 1024 - 4096;
 /** How long background processes that hold the pipes and go on writing may keep an answer back after the command's own exit. */
 const drainMs = 1_000;
+/** A timer of more milliseconds would fire at once (Node.js, setTimeout); this is 24 days. */
+const longestTimer = 2 ** 31 - 1;
 /** How long those that hold the pipes and are silent may. */
 const quietMs = 50;
 
@@ -77,7 +79,7 @@ async function run(
     cancel = () => end('cancelled');
     if (signal?.aborted === true) cancel();
     signal?.addEventListener('abort', cancel, { once: true });
-    if (timeoutMs > 0) timer = setTimeout(end, timeoutMs, 'timeout');
+    if (timeoutMs > 0) timer = setTimeout(end, Math.min(timeoutMs, longestTimer), 'timeout');
     const exitCode = await command.exited;
     clearTimeout(timer);
     await killed;

@@ -93,7 +93,8 @@ function isUnknown(stderr: string): boolean {
 function runtimeFailed(path: string, command: string, id: string, stderr: string): PortcullisError {
   return new PortcullisError({
     code: 'RUNTIME_OCI_FAILED',
-    kind: 'internal',
+    // What fails here is mostly what was asked for: a program that can not be run, a limit that the kernel does not take.
+    kind: command === 'start' || command === 'update' ? 'precondition' : 'internal',
     attempted: `run ${path} ${command} for container`,
     on: id.slice(0, 13),
     why: stderr.trim().slice(0, 2_000) || 'it failed without a word',
