@@ -151,7 +151,7 @@ async function startOnTerminal({ target }: ExecPlan, streams: CommandStreams, pa
     if (master === undefined) return { command, outputs: [], hangUp: () => undefined };
     const { socket, fd } = adopt(master);
     if (streams.stdin !== undefined) pumpKeys(streams.stdin, socket);
-    const output = pumpOutput(socket, streams.stdout);
+    const output = pumpOutput(socket, streams.stdout, startOf(command, parts.files));
     streams.onResize((size) => {
       if (!socket.destroyed) setWindowSize(fd, size);
     });

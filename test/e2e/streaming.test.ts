@@ -157,8 +157,9 @@ for (const runtimeHandler of ['crun', 'runc'])
 
       it('is noticed although its input is not taken', async () => {
         const client = await exec(['sleep', '315'], { stdin: true });
-        for (let count = 0; count < 20; count += 1) client.send(Buffer.alloc(1024 * 1024));
-        await pause(200);
+        // More than is taken, less than the connection holds: what the client's kernel can not deliver would hold its farewell back too.
+        client.send(Buffer.alloc(400_000));
+        await until(() => client.socket.bufferedAmount === 0, 'all is sent');
         client.drop();
         await until(async () => (await sleeping()).length === 1, 'it is gone');
       });
