@@ -82,7 +82,8 @@ export async function startStreamingServer(input: {
     socket.once('close', () => sockets.delete(socket));
     socket.setKeepAlive(true, keepAliveMs);
     socket.setNoDelay(true);
-    socket.setTimeout(options.idleTimeoutMs, () => socket.destroy());
+    socket.on('timeout', () => socket.destroy());
+    socket.setTimeout(options.idleTimeoutMs);
     const session = serve(request, socket, head).catch(() => void socket.destroy());
     sessions.add(session);
     void session.finally(() => sessions.delete(session));
@@ -178,6 +179,8 @@ export async function startStreamingServer(input: {
       // `ws` refuses a "/" in a name, which `SPDY/3.1+portforward.k8s.io` has: it is shown one that it takes.
       if (name !== '') request.headers['sec-websocket-protocol'] = 'negotiated';
       webSockets.handleUpgrade(request, socket, head, resolve);
+      // `ws` takes the limit away.
+      socket.setTimeout(options.idleTimeoutMs);
     });
   let answer = '';
 

@@ -489,7 +489,7 @@ describe('the server of streams', () => {
     execFileSync('openssl', ['req', '-x509', ...key, ...subject, '-out', certFile], { stdio: 'ignore' });
     writeFileSync(
       join(folder, 'config.yaml'),
-      'streaming: { tls: { certFile: cert.pem, keyFile: key.pem }, maxSessionsPerContainer: 2 }\n',
+      'streaming: { tls: { certFile: cert.pem, keyFile: key.pem }, maxSessionsPerContainer: 2, idleTimeout: 3 }\n',
     );
     stage = await openStage({ flags: ['--config', join(folder, 'config.yaml')] });
     const image = await stage.pull((await stage.publish('app/a:1')).reference);
