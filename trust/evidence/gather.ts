@@ -56,7 +56,7 @@ async function collectFrom(
 
 function satisfied(wanted: readonly Requirement[], items: readonly EvidenceItem[], input: GatherInput): boolean {
   const evidence = { reference: input.reference, digest: input.digest, manifestDigest: input.manifestDigest, items, unreachable: [] };
-  return wanted.every((requirement) => evaluateRequirement(requirement, evidence).answer === 'yes');
+  return wanted.every((requirement) => evaluateRequirement(requirement, evidence, { now: input.now }).answer === 'yes');
 }
 
 function usesCosign(requirement: Requirement): boolean {

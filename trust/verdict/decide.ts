@@ -71,7 +71,7 @@ function evaluateRule(rule: TrustRule, input: DecideInput): Evaluation {
   const requirement: Evaluation =
     rule.require === undefined
       ? { answer: 'no', reason: { counted: false, text: 'it demands nothing and allows nothing', code: 'TRUST_RULE_EMPTY' } }
-      : evaluateRequirement(rule.require, input.dossier);
+      : evaluateRequirement(rule.require, input.dossier, { now: input.now });
   const parts = rule.ceiling.require === 'signed' ? [requirement, unsignedEntitlements(rule)] : [requirement];
   const { answer } = every(parts);
   const word = answer === 'yes' ? 'is satisfied' : answer === 'no' ? 'is not satisfied' : 'can not be decided';

@@ -13,22 +13,28 @@ export interface Evaluation {
 /** What is evaluated against: the part of a dossier that evidence speaks about. */
 export type Evidence = Pick<Dossier, 'reference' | 'digest' | 'manifestDigest' | 'items' | 'unreachable'>;
 
+/** What else an evaluation may depend on. All of it is part of `decide`'s input, so that a verdict replays. */
+export interface EvaluationContext {
+  /** When the decision is made: certificates, ages and stated expiries are judged by it. */
+  readonly now: Date;
+}
+
 /** Evaluates one requirement over the evidence, in three values. Pure; every part is evaluated, so that the reasons are complete. */
-export function evaluateRequirement(requirement: Requirement, evidence: Evidence): Evaluation {
+export function evaluateRequirement(requirement: Requirement, evidence: Evidence, context: EvaluationContext): Evaluation {
   switch (requirement.kind) {
     case 'all':
-      return combine('all of', requirement.of, requirement.of.length, evidence);
+      return combine('all of', requirement.of, requirement.of.length, evidence, context);
     case 'any':
-      return combine('any of', requirement.of, 1, evidence);
+      return combine('any of', requirement.of, 1, evidence, context);
     case 'threshold':
-      return combine(`${requirement.count} of`, requirement.of, requirement.count, evidence);
+      return combine(`${requirement.count} of`, requirement.of, requirement.count, evidence, context);
     case 'cosign-key':
       return evaluateKey(requirement, evidence);
   }
 }
 
-function combine(name: string, of: readonly Requirement[], needed: number, evidence: Evidence): Evaluation {
-  const parts = of.map((part) => evaluateRequirement(part, evidence));
+function combine(name: string, of: readonly Requirement[], needed: number, evidence: Evidence, context: EvaluationContext): Evaluation {
+  const parts = of.map((part) => evaluateRequirement(part, evidence, context));
   const yes = parts.filter((part) => part.answer === 'yes').length;
   const possible = parts.filter((part) => part.answer !== 'no').length;
   const answer: Answer = yes >= needed ? 'yes' : possible >= needed ? 'unknown' : 'no';

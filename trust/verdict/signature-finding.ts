@@ -5,6 +5,20 @@ export interface SignatureFinding {
   readonly counted: boolean;
   readonly code: string;
   readonly says: string;
+  /** What a signature that counts has proven besides; constraints of the policy (identity, annotations, age) are judged by it. */
+  readonly proven?: ProvenFacts;
+}
+
+/** Facts that stand under a signature which was verified. Nothing unsigned belongs here. */
+export interface ProvenFacts {
+  /** Who signed, canonically, so that two names of one signer are one: `key sha256:…`, `sigstore ISSUER SUBJECT`, `x509 sha256:…`, `gpg FINGERPRINT`. */
+  readonly signer: string;
+  /** The name that the payload claims the image has, when its format has one (docker-reference of simple signing). */
+  readonly claimedReference?: string;
+  /** Signed annotations. */
+  readonly annotations?: Readonly<Record<string, string>>;
+  /** When it was signed, ISO 8601, with what proves the time; absent when nothing proves it. */
+  readonly signedAt?: { readonly time: string; readonly provenBy: 'transparency log' | 'time stamp' | 'signer' };
 }
 
 /** The digests a signature may name to speak for the image. */
