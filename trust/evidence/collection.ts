@@ -1,3 +1,4 @@
+import type { Descriptor, RegistryRepository } from '../../base/distribution/index.ts';
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { EvidenceItem } from '../types.ts';
 import type { GatherLimits } from './limits.ts';
@@ -11,6 +12,11 @@ export interface Collection {
   take(source: string): boolean;
   /** Takes that much of the bytes kept in all; false when so much is not left, which is then recorded. */
   reserve(bytes: number, source: string): boolean;
+  /**
+   * A blob's bytes, fetched and counted once however many ask for it; undefined when no room is left for it.
+   * @throws PortcullisError of base/distribution
+   */
+  blob(repository: RegistryRepository, layer: Descriptor, limit: number, source: string): Promise<Uint8Array | undefined>;
   add(item: EvidenceItem): void;
   /** Records that a source holds more than is read. */
   overflow(source: string): void;
@@ -38,9 +44,19 @@ export function createCollection(limits: GatherLimits, outer: AbortSignal | unde
       `it lists more than is read for one image (${limits.items} items, ${limits.listing} entries, ${limits.totalBytes} bytes)`,
     );
   };
+  const signal = outer === undefined ? timeout.signal : AbortSignal.any([outer, timeout.signal]);
+  const reserve = (bytes: number, source: string): boolean => {
+    if (bytes > bytesLeft) {
+      overflow(source);
+      return false;
+    }
+    bytesLeft -= bytes;
+    return true;
+  };
+  const blobs = new Map<string, Promise<Uint8Array>>();
   return {
     limits,
-    signal: outer === undefined ? timeout.signal : AbortSignal.any([outer, timeout.signal]),
+    signal,
     take(source) {
       if (taken >= limits.items) {
         overflow(source);
@@ -49,13 +65,17 @@ export function createCollection(limits: GatherLimits, outer: AbortSignal | unde
       taken += 1;
       return true;
     },
-    reserve(bytes, source) {
-      if (bytes > bytesLeft) {
-        overflow(source);
-        return false;
+    reserve,
+    async blob(repository, layer, limit, source) {
+      const key = JSON.stringify([repository.host, repository.repository, layer.digest, layer.size, limit]);
+      let pending = blobs.get(key);
+      if (pending === undefined) {
+        // What is too large is refused by the call below, with its own sentence.
+        if (layer.size <= limit && !reserve(layer.size, source)) return undefined;
+        pending = repository.blobBytes(layer, limit, signal);
+        blobs.set(key, pending);
       }
-      bytesLeft -= bytes;
-      return true;
+      return pending;
     },
     overflow,
     add: (item) => void items.push(item),
@@ -64,7 +84,11 @@ export function createCollection(limits: GatherLimits, outer: AbortSignal | unde
     },
     items: () => items.toSorted((a, b) => compare(sortKey(a), sortKey(b))),
     unreachable: () => [...unreachable].map(([source, why]) => ({ source, why })).sort((a, b) => compare(a.source, b.source)),
-    close: () => clearTimeout(timer),
+    close() {
+      clearTimeout(timer);
+      // Whatever is still under way is for nobody.
+      timeout.abort();
+    },
   };
 }
 

@@ -10,6 +10,14 @@ export const predicateTypeAnnotation = 'dev.sigstore.bundle.predicateType';
 /** Layer of cosign's older form, under the tag `sha256-<hex>.sig` (cosign, specs/SIGNATURE_SPEC.md). */
 export const simpleSigningMediaType = 'application/vnd.dev.cosign.simplesigning.v1+json';
 export const signatureAnnotation = 'dev.cosignproject.cosign/signature';
+/** What of such a layer is evidence: the signature, and what a keyless one brings with it (certificate, log entry, time stamp). */
+export const legacyAnnotations: readonly string[] = [
+  signatureAnnotation,
+  'dev.sigstore.cosign/certificate',
+  'dev.sigstore.cosign/chain',
+  'dev.sigstore.cosign/bundle',
+  'dev.sigstore.cosign/rfc3161timestamp',
+];
 export const simpleSigningType = 'cosign container image signature';
 
 export const inTotoPayloadType = 'application/vnd.in-toto+json';

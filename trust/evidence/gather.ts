@@ -1,4 +1,3 @@
-import type { RegistryRepository } from '../../base/distribution/index.ts';
 import { normaliseReference, ruleNamesImage } from '../policy/matching.ts';
 import type { Dossier, EvidenceItem, GatherInput, Requirement } from '../types.ts';
 import { evaluateRequirement } from '../verdict/requirement.ts';
@@ -6,7 +5,9 @@ import { sealDossier } from './dossier.ts';
 import { defaultLimits } from './limits.ts';
 import type { GatherLimits } from './limits.ts';
 import { createCollection } from './collection.ts';
-import { collectBundles, collectSimpleSigning } from './cosign-sources.ts';
+import { collectFrom } from './collect-from.ts';
+import type { Collector, GatheringContext, LeafRequirement } from './collector.ts';
+import { collectorsFor } from './collectors.ts';
 
 /**
  * Collects the bounded evidence about one image: at the index's digest and the platform manifest's, the referrers (or their
@@ -23,12 +24,18 @@ export async function gather(input: GatherInput, limits: GatherLimits = defaultL
     .flatMap((rule) => (rule.require === undefined ? [] : [rule.require]));
   const collection = createCollection(limits, input.signal);
   try {
-    // No rule asks for a signature: no question, no round trip.
-    if (wanted.some(usesCosign)) {
+    const leaves = wanted.flatMap(leavesOf);
+    const collectors = await collectorsFor(leaves);
+    const context: GatheringContext = { input, wanted: leaves, collection };
+    // No rule asks for evidence: no question, no round trip.
+    if (collectors.length > 0) {
+      const outside = each(collectors, 'elsewhere', context);
       for (const repository of input.repositories) {
-        await collectFrom(repository, [...new Set([digest, manifestDigest])], collection);
+        await Promise.all([outside, collectFrom(repository, [...new Set([digest, manifestDigest])], collectors, context)]);
+        await each(collectors, 'complete', context);
         if (satisfied(wanted, collection.items(), input)) break;
       }
+      await outside;
     }
     input.signal?.throwIfAborted();
   } finally {
@@ -44,14 +51,16 @@ export async function gather(input: GatherInput, limits: GatherLimits = defaultL
   });
 }
 
-async function collectFrom(
-  repository: RegistryRepository,
-  digests: readonly string[],
-  collection: ReturnType<typeof createCollection>,
-): Promise<void> {
-  await Promise.all(
-    digests.flatMap((digest) => [collectBundles(repository, digest, collection), collectSimpleSigning(repository, digest, collection)]),
-  );
+/** A step that some collectors have. One that fails is a source that could not be asked. */
+async function each(collectors: readonly Collector[], step: 'elsewhere' | 'complete', context: GatheringContext): Promise<void> {
+  const run = async (collector: Collector): Promise<void> => {
+    try {
+      await collector[step]?.(context);
+    } catch (error) {
+      context.collection.failed(`${collector.kind}, ${step}`, error);
+    }
+  };
+  await Promise.all(collectors.map(run));
 }
 
 function satisfied(wanted: readonly Requirement[], items: readonly EvidenceItem[], input: GatherInput): boolean {
@@ -59,6 +68,6 @@ function satisfied(wanted: readonly Requirement[], items: readonly EvidenceItem[
   return wanted.every((requirement) => evaluateRequirement(requirement, evidence, { now: input.now }).answer === 'yes');
 }
 
-function usesCosign(requirement: Requirement): boolean {
-  return requirement.kind === 'cosign-key' || requirement.of.some(usesCosign);
+function leavesOf(requirement: Requirement): readonly LeafRequirement[] {
+  return 'of' in requirement ? requirement.of.flatMap(leavesOf) : [requirement];
 }

@@ -1,0 +1,42 @@
+import type { Descriptor, ImageManifest } from '../../base/distribution/index.ts';
+import type { EvidenceItem, GatherInput, Requirement } from '../types.ts';
+import type { Collection } from './collection.ts';
+
+/** A requirement that asks for evidence itself: not one that joins others. */
+export type LeafRequirement = Exclude<Requirement, { readonly of: readonly Requirement[] }>;
+
+/**
+ * How evidence of one kind is found. Collectors only say what is theirs: one listing of referrers, one fetch of each manifest, of
+ * each `.sig` or `.att` tag and of each blob serves all of them, and limits, failures and the dossier are the framework's
+ * (`collect-from.ts`). Which requirements need which collectors stands in `collectors.ts`.
+ */
+export interface Collector {
+  readonly kind: EvidenceItem['kind'];
+  /** Where its manifests stand: among the referrers (or their fallback tag), or under the tag `sha256-<hex>.sig` or `.att`. */
+  readonly at: 'referrers' | 'sig' | 'att' | 'elsewhere';
+  /** Of a listing's entry: whether its manifest may hold evidence of this kind for these requirements. Absent: every entry. */
+  wants?(descriptor: Descriptor, wanted: readonly LeafRequirement[]): boolean;
+  /** The layers of an opened manifest that are evidence of this kind; none: it is another tool's, and not ours to judge. */
+  layers?(manifest: ImageManifest, wanted: readonly LeafRequirement[]): readonly Descriptor[];
+  /** Annotations that are part of the evidence; everything else that a registry adds is left behind. */
+  annotations?(layer: Descriptor, manifest: ImageManifest): Readonly<Record<string, string>>;
+  /**
+   * Looks at a layer's bytes: `keep` them, `drop` them (they turn out to be of another kind), or keep them `with-subject`, the
+   * bytes of the manifest that they are attached to. Absent: keep. Must not throw.
+   */
+  judge?(bytes: Uint8Array, wanted: readonly LeafRequirement[]): 'keep' | 'drop' | 'with-subject';
+  /** The largest layer read, in bytes; the limits' `blobBytes` unless given. */
+  readonly blobBytes?: number;
+  /** Evidence that stands outside the registry (a lookaside). Asked once a gathering, not once a repository. */
+  elsewhere?(context: GatheringContext): Promise<void>;
+  /** Facts about what was found (revocation of its certificates, say), as items of their own. After each repository; must not repeat itself. */
+  complete?(context: GatheringContext): Promise<void>;
+}
+
+export interface GatheringContext {
+  readonly input: GatherInput;
+  /** The requirements of the rules that name the image. */
+  readonly wanted: readonly LeafRequirement[];
+  /** Where items and failures go, with the limits and the signal that every request must heed. */
+  readonly collection: Collection;
+}

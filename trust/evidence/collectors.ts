@@ -1,0 +1,15 @@
+import type { Collector, LeafRequirement } from './collector.ts';
+
+type Load = () => Promise<readonly Collector[]>;
+
+/** What each kind of requirement needs. Loaded only when a rule that names the image has such a requirement. */
+const loaders: Readonly<Record<LeafRequirement['kind'], readonly Load[]>> = {
+  'cosign-key': [async () => (await import('./cosign-collectors.ts')).cosignCollectors],
+};
+
+/** The collectors that these requirements need, each once. */
+export async function collectorsFor(wanted: readonly LeafRequirement[]): Promise<readonly Collector[]> {
+  const needed = new Set([...new Set(wanted.map(({ kind }) => kind))].flatMap((kind) => loaders[kind]));
+  const loaded = await Promise.all([...needed].map((load) => load()));
+  return [...new Set(loaded.flat())];
+}

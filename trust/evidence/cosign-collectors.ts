@@ -1,0 +1,53 @@
+import type { Descriptor, ImageManifest } from '../../base/distribution/index.ts';
+import { parseStrictJson, recordOf } from '../strict-json.ts';
+import type { Collector } from './collector.ts';
+import {
+  bundleMediaTypes,
+  cosignPredicateType,
+  emptyType,
+  legacyAnnotations,
+  predicateTypeAnnotation,
+  simpleSigningMediaType,
+} from './cosign-names.ts';
+
+/** Sigstore bundles that sign an image, among the referrers (cosign v3). Bundles of other predicates are attestations. */
+const signatureBundles: Collector = {
+  kind: 'sigstore-bundle',
+  at: 'referrers',
+  wants: mayBeSignatureBundle,
+  layers: (manifest) => {
+    const layer = manifest.layers.find(({ mediaType }) => bundleMediaTypes.includes(mediaType));
+    return layer === undefined || (predicateOf(manifest) ?? cosignPredicateType) !== cosignPredicateType ? [] : [layer];
+  },
+  // A message signature is over the manifest's own bytes, which `decide` must then have.
+  judge: (bytes) => (isMessageSignature(bytes) ? 'with-subject' : 'keep'),
+};
+
+/** Signatures in cosign's older form: the layers of the manifest under `sha256-<hex>.sig` (cosign, specs/SIGNATURE_SPEC.md). */
+const simpleSigning: Collector = {
+  kind: 'cosign-simple-signing',
+  at: 'sig',
+  layers: (manifest) => manifest.layers.filter(({ mediaType }) => mediaType === simpleSigningMediaType),
+  annotations: (layer) => Object.fromEntries(Object.entries(layer.annotations ?? {}).filter(([name]) => legacyAnnotations.includes(name))),
+};
+
+export const cosignCollectors: readonly Collector[] = [signatureBundles, simpleSigning];
+
+/** Fallback tags written by some tools carry no artifact type: those must be opened to know. */
+function mayBeSignatureBundle(descriptor: Descriptor): boolean {
+  const type = descriptor.artifactType ?? emptyType;
+  const predicate = descriptor.annotations?.[predicateTypeAnnotation];
+  return (bundleMediaTypes.includes(type) || type === emptyType) && (predicate === undefined || predicate === cosignPredicateType);
+}
+
+function predicateOf(manifest: ImageManifest): string | undefined {
+  return manifest.annotations[predicateTypeAnnotation];
+}
+
+function isMessageSignature(bundle: Uint8Array): boolean {
+  try {
+    return recordOf(parseStrictJson(bundle))?.['messageSignature'] !== undefined;
+  } catch {
+    return false;
+  }
+}
