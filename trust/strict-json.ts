@@ -87,3 +87,10 @@ export function decodeBase64(text: unknown): Buffer | undefined {
 export function recordOf(value: unknown): Readonly<Record<string, unknown>> | undefined {
   return value !== null && typeof value === 'object' && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
 }
+
+/** The texts of a record by their names; whatever is no text is left out. */
+export function textsOf(value: unknown): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    Object.entries(recordOf(value) ?? {}).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
+  );
+}

@@ -1,4 +1,5 @@
 import type { RegistryRepository } from '../base/distribution/index.ts';
+import type { SignedIdentity } from './policy/signed-identity.ts';
 
 /** A statement of the publisher, of signed entitlements. Profile documents are opaque here: the entitlements room reads them. */
 export interface RequestedEntitlements {
@@ -86,11 +87,25 @@ export interface Verdict {
   readonly requestedEntitlements?: RequestedEntitlements;
   /** ISO 8601; checked at each use. Absent: as long as policy and dossier stand. */
   readonly validUntil?: string;
-  /** True when a rule said `allow: unverified` and nothing was verified. */
+  /** True when a rule said `allow: unverified` and nothing was verified, and when an exception admitted what a rule would have refused. */
   readonly unverified: boolean;
+  /** What was admitted although a rule would have refused it; absent when there is none. */
+  readonly exceptions?: readonly PolicyException[];
   readonly decidedAt: string;
   /** sha256 of the canonical JSON of all the above except `decidedAt`. */
   readonly id: string;
+}
+
+/** A refusal that did not hold: a rule's `breakGlass` was in force, or the rule only reports. */
+export interface PolicyException {
+  readonly kind: 'break-glass' | 'report';
+  /** `FILE:LINE` of the rule. */
+  readonly rule: string;
+  readonly wouldBe: 'deny' | 'undecided';
+  /** Of break-glass: when it ends (ISO 8601), why and by whom it was broken. */
+  readonly until?: string;
+  readonly reason?: string;
+  readonly by?: string;
 }
 
 export interface DecideInput {
@@ -130,12 +145,39 @@ export interface TrustRule {
   readonly require?: Requirement;
   readonly allowUnverified: boolean;
   readonly ceiling: CeilingDemand;
+  /** `report`: what the rule would refuse is admitted and told. */
+  readonly mode?: 'report';
+  /** Admits what the rule would refuse, until it ends. */
+  readonly breakGlass?: BreakGlass;
+  /** The namespaces of the rule's document. Such a rule matches only there, and adds demands: it never admits by itself. */
+  readonly narrows?: readonly string[];
+}
+
+/** Who broke the glass, why, and until when (ISO 8601). */
+export interface BreakGlass {
+  readonly until: string;
+  readonly reason: string;
+  readonly by: string;
+}
+
+/** What a requirement asks of a signature that is right; judged by facts that stand under the signature alone. */
+export interface Constraints {
+  /** Which digest must have been signed; either unless told. */
+  readonly signs?: 'index' | 'manifest';
+  /** How the name that the signature carries must relate to the image's. */
+  readonly signedIdentity?: SignedIdentity;
+  /** Signed annotations that must be there: name to pattern (`*` any characters). */
+  readonly annotations?: Readonly<Record<string, string>>;
+  /** Seconds since the proven time of signing. */
+  readonly maxAge?: number;
+  /** ISO 8601: the signature must be proven to have been made then or later. */
+  readonly notBefore?: string;
 }
 
 export type Requirement =
   | { readonly kind: 'all' | 'any'; readonly of: readonly Requirement[] }
   | { readonly kind: 'threshold'; readonly count: number; readonly of: readonly Requirement[] }
-  | { readonly kind: 'cosign-key'; readonly key: PolicyKey };
+  | { readonly kind: 'cosign-key'; readonly key: PolicyKey; readonly constraints?: Constraints };
 
 export interface PolicyKey {
   /** As written in the policy: a path relative to the file. */

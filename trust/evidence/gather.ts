@@ -65,7 +65,9 @@ async function each(collectors: readonly Collector[], step: 'elsewhere' | 'compl
 
 function satisfied(wanted: readonly Requirement[], items: readonly EvidenceItem[], input: GatherInput): boolean {
   const evidence = { reference: input.reference, digest: input.digest, manifestDigest: input.manifestDigest, items, unreachable: [] };
-  return wanted.every((requirement) => evaluateRequirement(requirement, evidence, { now: input.now }).answer === 'yes');
+  return wanted.every(
+    (requirement) => evaluateRequirement(requirement, evidence, { now: input.now, reference: input.reference }).answer === 'yes',
+  );
 }
 
 function leavesOf(requirement: Requirement): readonly LeafRequirement[] {

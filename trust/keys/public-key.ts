@@ -85,3 +85,8 @@ export function describeKey(key: PolicyKey): string {
 export function bundleKeyHint(spki: string): string {
   return createHash('sha256').update(spki, 'base64').digest('base64');
 }
+
+/** Who signs with the key, as `ProvenFacts.signer` names him: the same for every name that a policy has for it. */
+export function signerOfKey(key: PolicyKey): string {
+  return `key sha256:${createHash('sha256').update(key.spki, 'base64').digest('hex')}`;
+}

@@ -1,5 +1,6 @@
 import { formatReference, parseReference } from '../../base/distribution/index.ts';
 import type { Reason, TrustPolicy, TrustRule } from '../types.ts';
+import { inForce } from './break-glass.ts';
 import { globMatches, parseImagePattern, patternMatches } from './image-pattern.ts';
 import type { ImagePattern } from './image-pattern.ts';
 
@@ -43,7 +44,15 @@ export function matchRules(policy: TrustPolicy, reference: NormalisedReference, 
     else if (rule.allowUnverified) unverified.push(rule);
     else requiring.push(rule);
   }
+  // A document for namespaces adds demands to what the others admit; alone it admits nothing.
+  if (requiring.every((rule) => rule.narrows !== undefined) && requiring.length > 0 && unverified.length === 0)
+    return { requiring: [], unverified, others: [...others, ...requiring.map(onlyNarrows)] };
   return { requiring, unverified, others };
+}
+
+function onlyNarrows(rule: TrustRule): Reason {
+  const text = `rule ${rule.name} matches, and stands in a document for namespaces: such a document only narrows what others admit`;
+  return { counted: false, text, code: 'TRUST_RULE_NARROWS' };
 }
 
 /** Whether the rule's image patterns hold the reference, whatever the namespace. */
@@ -54,10 +63,13 @@ export function ruleNamesImage(rule: TrustRule, reference: NormalisedReference):
 function whyNot(rule: TrustRule, reference: NormalisedReference, namespace: string): string | undefined {
   if (!ruleNamesImage(rule, reference))
     return `its images ${rule.images.join(', ')} do not hold ${reference.registry}/${reference.repository}`;
-  if (rule.namespaces === undefined) return undefined;
-  if (namespace === '') return `it is for the namespaces ${rule.namespaces.join(', ')}, and the namespace is not known`;
-  if (rule.namespaces.some((pattern) => globMatches(pattern, namespace))) return undefined;
-  return `it is for the namespaces ${rule.namespaces.join(', ')}, not for "${namespace}"`;
+  for (const namespaces of [rule.narrows, rule.namespaces]) {
+    if (namespaces === undefined) continue;
+    if (namespace === '') return `it is for the namespaces ${namespaces.join(', ')}, and the namespace is not known`;
+    if (!namespaces.some((pattern) => globMatches(pattern, namespace)))
+      return `it is for the namespaces ${namespaces.join(', ')}, not for "${namespace}"`;
+  }
+  return undefined;
 }
 
 const patterns = new Map<string, ImagePattern>();
@@ -77,12 +89,14 @@ function compiled(text: string): ImagePattern {
  * Whether any evidence at all could admit the reference in the namespace. Asked before anything is fetched: design, security 5.
  * @returns undefined when some evidence could, else the reason for the refusal
  */
-export function mayAdmit(policy: TrustPolicy, reference: string, namespace: string): Reason | undefined {
+export function mayAdmit(policy: TrustPolicy, reference: string, namespace: string, now: Date): Reason | undefined {
   const normalised = normaliseReference(reference);
   const matching = matchRules(policy, normalised, namespace);
   const speaking = matching.requiring.length > 0 ? matching.requiring : matching.unverified;
   if (speaking.length === 0) return noRule(normalised, namespace, matching);
-  const closed = speaking.filter((rule) => rule.ceiling.require === 'signed').map(signedEntitlementsMissing);
+  const closed = speaking
+    .filter((rule) => rule.ceiling.require === 'signed' && rule.mode !== 'report' && !inForce(rule.breakGlass, now))
+    .map(signedEntitlementsMissing);
   return closed.length === 0
     ? undefined
     : {

@@ -1,6 +1,7 @@
 import { sha256Digest } from '../canonical-json.ts';
 import { simpleSigningMediaType } from '../evidence/cosign-names.ts';
-import type { EvidenceItem, PolicyKey, Reason } from '../types.ts';
+import type { EvidenceItem, PolicyKey } from '../types.ts';
+import type { CheckedSignature } from './authority.ts';
 import { checkBundle } from './cosign-bundle.ts';
 import { checkSimpleSigning } from './simple-signing.ts';
 import { malformed } from './signature-finding.ts';
@@ -8,9 +9,8 @@ import type { SignatureFinding, Subject } from './signature-finding.ts';
 import { decodeBase64 } from '../strict-json.ts';
 
 /** Whether an item of the dossier is the key's signature of this image, with the reason. Never throws. */
-export function checkItem(item: EvidenceItem, key: PolicyKey, subject: Subject): Reason {
-  const finding = usable(item) ?? check(item, key, subject);
-  return { counted: finding.counted, text: `${describeItem(item, subject)}: ${finding.says}`, code: finding.code };
+export function checkItem(item: EvidenceItem, key: PolicyKey, subject: Subject): CheckedSignature {
+  return { place: describeItem(item, subject), finding: usable(item) ?? check(item, key, subject) };
 }
 
 function check(item: EvidenceItem, key: PolicyKey, subject: Subject): SignatureFinding {

@@ -1,12 +1,12 @@
 import { bundleMediaTypes, cosignPredicateType, inTotoPayloadType, statementType } from '../evidence/cosign-names.ts';
 import { sha256Digest } from '../canonical-json.ts';
 import { preAuthEncoding } from '../dsse.ts';
-import { bundleKeyHint } from '../keys/public-key.ts';
+import { bundleKeyHint, signerOfKey } from '../keys/public-key.ts';
 import { verifySignature } from '../keys/verify-signature.ts';
 import type { EvidenceItem, PolicyKey } from '../types.ts';
 import { ed25519Note, judgeDigests, malformed, otherClaim } from './signature-finding.ts';
 import type { SignatureFinding, Subject } from './signature-finding.ts';
-import { decodeBase64, parseStrictJson, recordOf } from '../strict-json.ts';
+import { decodeBase64, parseStrictJson, recordOf, textsOf } from '../strict-json.ts';
 
 /**
  * A sigstore bundle v0.3 made with a key: a DSSE envelope over an in-toto statement of cosign's sign predicate, or a message
@@ -44,11 +44,22 @@ function checkEnvelope(envelope: Readonly<Record<string, unknown>>, key: PolicyK
     return wrongSignature(key, hint, otherClaim(statement.digests ?? [], subject));
   if (payloadType !== inTotoPayloadType) return malformed(`its payload is ${payloadType}, not an in-toto statement`);
   if (statement.problem !== undefined) return malformed(statement.problem);
-  return judgeDigests(statement.digests, subject, 'the signature');
+  const { digests, annotations } = statement;
+  return provenBy(key, judgeDigests(digests, subject, 'the signature'), annotations(subject));
+}
+
+function provenBy(key: PolicyKey, finding: SignatureFinding, annotations: Readonly<Record<string, string>> = {}): SignatureFinding {
+  return finding.counted ? { ...finding, proven: { signer: signerOfKey(key), annotations } } : finding;
 }
 
 type Statement =
-  { readonly problem: string; readonly digests?: undefined } | { readonly digests: readonly string[]; readonly problem?: undefined };
+  | { readonly problem: string; readonly digests?: undefined }
+  | {
+      readonly digests: readonly string[];
+      /** Those that were signed for the image's own digests: cosign writes them beside each subject. */
+      readonly annotations: (subject: Subject) => Readonly<Record<string, string>>;
+      readonly problem?: undefined;
+    };
 
 function readStatement(payload: Uint8Array): Statement {
   let statement: Readonly<Record<string, unknown>> | undefined;
@@ -65,11 +76,15 @@ function readStatement(payload: Uint8Array): Statement {
   }
   const subjects = statement['subject'];
   if (!Array.isArray(subjects)) return { problem: 'its statement names no subject' };
-  const digests = subjects.flatMap((entry: unknown) => {
+  const named = subjects.flatMap((entry: unknown) => {
     const hex = recordOf(recordOf(entry)?.['digest'])?.['sha256'];
-    return typeof hex === 'string' && /^[0-9a-f]{64}$/.test(hex) ? [`sha256:${hex}`] : [];
+    const annotations = textsOf(recordOf(entry)?.['annotations']);
+    return typeof hex === 'string' && /^[0-9a-f]{64}$/.test(hex) ? [{ digest: `sha256:${hex}`, annotations }] : [];
   });
-  return digests.length === 0 ? { problem: 'its statement names no sha256 digest' } : { digests };
+  if (named.length === 0) return { problem: 'its statement names no sha256 digest' };
+  const annotations = ({ digest, manifestDigest }: Subject): Readonly<Record<string, string>> =>
+    (named.find((one) => one.digest === digest) ?? named.find((one) => one.digest === manifestDigest))?.annotations ?? {};
+  return { digests: named.map(({ digest }) => digest), annotations };
 }
 
 /** A message signature is over the manifest itself, so the manifest's bytes are part of the evidence. */
@@ -95,7 +110,7 @@ function checkMessage(
     };
   }
   if (!verifySignature(key, manifest, signature)) return wrongSignature(key, hint, otherClaim([digest], subject));
-  return judgeDigests([digest], subject, 'the signature over the manifest');
+  return provenBy(key, judgeDigests([digest], subject, 'the signature over the manifest'));
 }
 
 function hexDigest(base64: unknown): string | undefined {

@@ -9,7 +9,7 @@ import { decide } from './decide.ts';
  * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE`
  */
 export function decideUnseen(input: Omit<DecideInput, 'dossier'>): Verdict | undefined {
-  if (mayAdmit(input.policy, input.reference, input.namespace) === undefined) return undefined;
+  if (mayAdmit(input.policy, input.reference, input.namespace, input.now) === undefined) return undefined;
   const reference = normaliseReference(input.reference);
   const digest = reference.digest ?? '';
   const dossier = sealDossier({

@@ -3,13 +3,14 @@ import { dossierId } from '../evidence/dossier.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import { inNamespace, matchRules, noRule, normaliseReference, signedEntitlementsMissing } from '../policy/matching.ts';
 import type { NormalisedReference } from '../policy/matching.ts';
-import type { DecideInput, Reason, TrustRule, Verdict } from '../types.ts';
+import type { DecideInput, TrustRule, Verdict } from '../types.ts';
 import { evaluateRequirement } from './requirement.ts';
-import type { Answer, Evaluation } from './requirement.ts';
+import { earliest } from './evaluation.ts';
+import type { Answer, Evaluation } from './evaluation.ts';
+import { holdRule } from './exceptions.ts';
+import type { RuleEvaluation } from './exceptions.ts';
 
-interface Decision {
-  readonly answer: Answer;
-  readonly reason: Reason;
+interface Decision extends RuleEvaluation {
   readonly rules: readonly TrustRule[];
   readonly unverified: boolean;
 }
@@ -21,7 +22,7 @@ interface Decision {
  */
 export function decide(input: DecideInput): Verdict {
   const reference = readReference(input.reference);
-  const { answer, reason, rules, unverified } =
+  const { answer, reason, rules, unverified, exceptions, validUntil } =
     typeof reference === 'string' ? no('TRUST_BAD_REFERENCE', reference) : judge(input, reference);
   const outcome = answer === 'yes' ? 'admit' : answer === 'no' ? 'deny' : 'undecided';
   const name = typeof reference === 'string' ? input.reference : reference.text;
@@ -42,7 +43,9 @@ export function decide(input: DecideInput): Verdict {
       children: [reason],
     },
     ceilings: answer === 'yes' ? rules.map((rule) => rule.ceiling) : [],
-    unverified: answer === 'yes' && unverified,
+    unverified: answer === 'yes' && (unverified || exceptions.length > 0),
+    ...(answer === 'yes' && exceptions.length > 0 ? { exceptions } : {}),
+    ...(validUntil === undefined ? {} : { validUntil }),
   } as const;
   return { ...verdict, decidedAt: input.now.toISOString(), id: canonicalDigest(verdict) };
 }
@@ -56,25 +59,31 @@ function judge(input: DecideInput, reference: NormalisedReference): Decision {
   }
   const matching = matchRules(policy, reference, namespace);
   if (matching.requiring.length > 0) {
-    const rules = matching.requiring.map((rule) => evaluateRule(rule, input));
-    return { ...every(rules), rules: matching.requiring, unverified: false };
+    // Demands of documents for namespaces stand beside what they narrow, whose ceiling bounds too.
+    const narrowed = matching.requiring.every((rule) => rule.narrows !== undefined) ? matching.unverified : [];
+    const rules = [
+      ...matching.requiring.map((rule) => holdRule(rule, evaluateRule(rule, input, reference), input.now)),
+      ...narrowed.map((rule): RuleEvaluation => ({ ...allowUnverified(rule), exceptions: [] })),
+    ];
+    return { ...every(rules), rules: [...matching.requiring, ...narrowed], unverified: false };
   }
   if (matching.unverified.length > 0) {
-    const rules = matching.unverified.map(allowUnverified);
+    const rules = matching.unverified.map((rule): RuleEvaluation => ({ ...allowUnverified(rule), exceptions: [] }));
     return { ...every(rules), rules: matching.unverified, unverified: true };
   }
-  return { answer: 'no', reason: noRule(reference, namespace, matching), rules: [], unverified: false };
+  return { answer: 'no', reason: noRule(reference, namespace, matching), rules: [], unverified: false, exceptions: [] };
 }
 
-function evaluateRule(rule: TrustRule, input: DecideInput): Evaluation {
+function evaluateRule(rule: TrustRule, input: DecideInput, reference: NormalisedReference): Evaluation {
   // The type allows a rule without a requirement; such a rule proves nothing, so it admits nothing.
   const requirement: Evaluation =
     rule.require === undefined
       ? { answer: 'no', reason: { counted: false, text: 'it demands nothing and allows nothing', code: 'TRUST_RULE_EMPTY' } }
-      : evaluateRequirement(rule.require, input.dossier, { now: input.now });
+      : evaluateRequirement(rule.require, input.dossier, { now: input.now, reference: reference.text });
   const parts = rule.ceiling.require === 'signed' ? [requirement, unsignedEntitlements(rule)] : [requirement];
-  const { answer } = every(parts);
+  const answer = everyAnswer(parts);
   const word = answer === 'yes' ? 'is satisfied' : answer === 'no' ? 'is not satisfied' : 'can not be decided';
+  const validUntil = earliest(parts.map((part) => part.validUntil));
   return {
     answer,
     reason: {
@@ -83,6 +92,7 @@ function evaluateRule(rule: TrustRule, input: DecideInput): Evaluation {
       code: answer === 'yes' ? 'TRUST_RULE_SATISFIED' : answer === 'no' ? 'TRUST_RULE_UNSATISFIED' : 'TRUST_RULE_UNDECIDED',
       children: parts.map((part) => part.reason),
     },
+    ...(validUntil === undefined ? {} : { validUntil }),
   };
 }
 
@@ -97,21 +107,28 @@ function unsignedEntitlements(rule: TrustRule): Evaluation {
 }
 
 /** Every one must admit: one no is a no, even where another can not be decided. */
-function every(parts: readonly Evaluation[]): Evaluation {
-  const answer: Answer = parts.some((part) => part.answer === 'no')
-    ? 'no'
-    : parts.some((part) => part.answer === 'unknown')
-      ? 'unknown'
-      : 'yes';
+function every(parts: readonly RuleEvaluation[]): RuleEvaluation {
+  const answer = everyAnswer(parts);
   const single = parts[0];
   if (single !== undefined && parts.length === 1) return single;
   const yes = parts.filter((part) => part.answer === 'yes').length;
   const text = `${parts.length} rules match and each must admit: ${yes} ${yes === 1 ? 'does' : 'do'}`;
-  return { answer, reason: { counted: answer === 'yes', text, children: parts.map((part) => part.reason) } };
+  const validUntil = earliest(parts.map((part) => part.validUntil));
+  return {
+    answer,
+    reason: { counted: answer === 'yes', text, children: parts.map((part) => part.reason) },
+    exceptions: parts.flatMap((part) => part.exceptions),
+    ...(validUntil === undefined ? {} : { validUntil }),
+  };
+}
+
+function everyAnswer(parts: readonly Evaluation[]): Answer {
+  if (parts.some((part) => part.answer === 'no')) return 'no';
+  return parts.some((part) => part.answer === 'unknown') ? 'unknown' : 'yes';
 }
 
 function no(code: string, text: string): Decision {
-  return { answer: 'no', reason: { counted: false, text, code }, rules: [], unverified: false };
+  return { answer: 'no', reason: { counted: false, text, code }, rules: [], unverified: false, exceptions: [] };
 }
 
 function readReference(text: string): NormalisedReference | string {

@@ -1,4 +1,5 @@
 import type { Reason, Verdict } from '../types.ts';
+import { describeException } from './exceptions.ts';
 
 /** The verdict for people: its outcome and the tree of reasons, `+` for what spoke for admission and `-` for what did not. Ends with a newline. */
 export function explainVerdict(verdict: Verdict): string {
@@ -8,10 +9,12 @@ export function explainVerdict(verdict: Verdict): string {
     ...(verdict.manifestDigest === verdict.digest
       ? []
       : [`platform ${verdict.platform.os}/${verdict.platform.architecture}: ${verdict.manifestDigest}`]),
-    ...(verdict.unverified ? ['UNVERIFIED: a rule allows this image without any proof'] : []),
+    ...(verdict.unverified && verdict.exceptions === undefined ? ['UNVERIFIED: a rule allows this image without any proof'] : []),
+    ...(verdict.exceptions ?? []).map(describeException),
+    ...(verdict.validUntil === undefined ? [] : [`valid until ${verdict.validUntil}`]),
     ...verdict.ceilings.map(({ rule, ceiling }) => `ceiling ${ceiling} (rule ${rule})`),
   ];
-  return `${explainReason(verdict.reasons)}${facts.map((fact) => `  ${fact}\n`).join('')}`;
+  return `${explainReason(verdict.reasons)}${facts.map((fact) => `  ${printable(fact)}\n`).join('')}`;
 }
 
 /** A tree of reasons, one line a node, indented by two blanks a level. Ends with a newline. */

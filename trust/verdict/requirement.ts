@@ -1,23 +1,10 @@
 import { describeKey } from '../keys/public-key.ts';
-import type { Dossier, Reason, Requirement } from '../types.ts';
+import type { EvidenceItem, Requirement } from '../types.ts';
+import { evaluateAuthority } from './authority.ts';
 import { checkItem } from './check-item.ts';
-
-/** `unknown`: no, unless a source that could not be asked holds what is missing. */
-export type Answer = 'yes' | 'no' | 'unknown';
-
-export interface Evaluation {
-  readonly answer: Answer;
-  readonly reason: Reason;
-}
-
-/** What is evaluated against: the part of a dossier that evidence speaks about. */
-export type Evidence = Pick<Dossier, 'reference' | 'digest' | 'manifestDigest' | 'items' | 'unreachable'>;
-
-/** What else an evaluation may depend on. All of it is part of `decide`'s input, so that a verdict replays. */
-export interface EvaluationContext {
-  /** When the decision is made: certificates, ages and stated expiries are judged by it. */
-  readonly now: Date;
-}
+import { distinctSigners } from './distinct-signers.ts';
+import { codeOf, earliest } from './evaluation.ts';
+import type { Answer, Evaluation, EvaluationContext, Evidence } from './evaluation.ts';
 
 /** Evaluates one requirement over the evidence, in three values. Pure; every part is evaluated, so that the reasons are complete. */
 export function evaluateRequirement(requirement: Requirement, evidence: Evidence, context: EvaluationContext): Evaluation {
@@ -27,9 +14,9 @@ export function evaluateRequirement(requirement: Requirement, evidence: Evidence
     case 'any':
       return combine('any of', requirement.of, 1, evidence, context);
     case 'threshold':
-      return combine(`${requirement.count} of`, requirement.of, requirement.count, evidence, context);
+      return threshold(requirement, evidence, context);
     case 'cosign-key':
-      return evaluateKey(requirement, evidence);
+      return evaluateKey(requirement, evidence, context);
   }
 }
 
@@ -39,27 +26,40 @@ function combine(name: string, of: readonly Requirement[], needed: number, evide
   const possible = parts.filter((part) => part.answer !== 'no').length;
   const answer: Answer = yes >= needed ? 'yes' : possible >= needed ? 'unknown' : 'no';
   const text = `${name} ${of.length} requirement${of.length === 1 ? '' : 's'}: ${yes} satisfied, ${needed} needed`;
-  return { answer, reason: { counted: answer === 'yes', text, code: codeOf(answer), children: parts.map((part) => part.reason) } };
+  return combined(answer, text, parts);
 }
 
-function evaluateKey(requirement: Requirement & { kind: 'cosign-key' }, evidence: Evidence): Evaluation {
-  const { key } = requirement;
-  const checked = evidence.items.map((item) => checkItem(item, key, evidence));
-  const missing = evidence.unreachable.map(({ source, why }): Reason => ({
-    counted: false,
-    text: `${source} could not be asked: ${why}`,
-    code: 'TRUST_SOURCE_UNREACHABLE',
-  }));
-  const found = checked.filter((reason) => reason.counted).length;
-  const answer: Answer = found > 0 ? 'yes' : missing.length > 0 ? 'unknown' : 'no';
-  const outcome =
-    checked.length === 0
-      ? 'no signature was found for this image'
-      : `${found} of ${checked.length} signature${checked.length === 1 ? '' : 's'} found count${found === 1 ? 's' : ''}`;
-  const text = `a cosign signature by the key ${describeKey(key)}: ${outcome}`;
-  return { answer, reason: { counted: answer === 'yes', text, code: codeOf(answer), children: [...checked, ...missing] } };
+/** Each part counts once and each signer counts once, whatever names a policy has for him. */
+function threshold({ count, of }: Requirement & { kind: 'threshold' }, evidence: Evidence, context: EvaluationContext): Evaluation {
+  const parts = of.map((part) => evaluateRequirement(part, evidence, context));
+  const satisfied = parts.filter((part) => part.answer === 'yes');
+  const distinct = distinctSigners(satisfied.map(({ signers = [] }) => signers));
+  const open = parts.filter((part) => part.answer === 'unknown').length;
+  // A source that could not be asked may hold another signer's signature for a part that one signer satisfies twice.
+  const possible = evidence.unreachable.length > 0 ? satisfied.length + open : distinct + open;
+  const answer: Answer = distinct >= count ? 'yes' : possible >= count ? 'unknown' : 'no';
+  const signers = distinct === satisfied.length ? '' : ` by ${distinct} distinct signer${distinct === 1 ? '' : 's'}`;
+  const text = `${count} of ${of.length} requirement${of.length === 1 ? '' : 's'}: ${satisfied.length} satisfied${signers}, ${count} needed`;
+  return combined(answer, text, parts);
 }
 
-function codeOf(answer: Answer): string {
-  return answer === 'yes' ? 'TRUST_REQUIREMENT_MET' : answer === 'no' ? 'TRUST_REQUIREMENT_UNMET' : 'TRUST_REQUIREMENT_UNDECIDED';
+function combined(answer: Answer, text: string, parts: readonly Evaluation[]): Evaluation {
+  const signers = [...new Set(parts.flatMap((part) => (part.answer === 'yes' ? (part.signers ?? []) : [])))].sort();
+  const validUntil = earliest(parts.map((part) => part.validUntil));
+  return {
+    answer,
+    reason: { counted: answer === 'yes', text, code: codeOf(answer), children: parts.map((part) => part.reason) },
+    ...(signers.length === 0 ? {} : { signers }),
+    ...(validUntil === undefined ? {} : { validUntil }),
+  };
+}
+
+function evaluateKey(requirement: Requirement & { kind: 'cosign-key' }, evidence: Evidence, context: EvaluationContext): Evaluation {
+  const { key, constraints } = requirement;
+  const checked = evidence.items.filter(isCosign).map((item) => checkItem(item, key, evidence));
+  return evaluateAuthority(`a cosign signature by the key ${describeKey(key)}`, checked, constraints, evidence, context);
+}
+
+function isCosign({ kind }: EvidenceItem): boolean {
+  return kind === 'sigstore-bundle' || kind === 'cosign-simple-signing';
 }

@@ -7,6 +7,10 @@ export interface SignatureFinding {
   readonly says: string;
   /** What a signature that counts has proven besides; constraints of the policy (identity, annotations, age) are judged by it. */
   readonly proven?: ProvenFacts;
+  /** Which of the image's digests the signature names; `manifest` where there is no index. Set by `judgeDigests`. */
+  readonly names?: readonly ('index' | 'manifest')[];
+  /** ISO 8601: from then on the finding may be another. */
+  readonly validUntil?: string;
 }
 
 /** Facts that stand under a signature which was verified. Nothing unsigned belongs here. */
@@ -32,7 +36,8 @@ export function malformed(why: string): SignatureFinding {
 /** Judges the digests that a well-signed payload names: one of the image's own must be among them. */
 export function judgeDigests(named: readonly string[], subject: Subject, how: string): SignatureFinding {
   const what = namedPart(named, subject);
-  if (what !== undefined) return { counted: true, code: 'TRUST_SIGNATURE_VALID', says: `${how} is right and names ${what}` };
+  if (what !== undefined)
+    return { counted: true, code: 'TRUST_SIGNATURE_VALID', says: `${how} is right and names ${what}`, names: namedParts(named, subject) };
   return {
     counted: false,
     code: 'TRUST_SIGNATURE_OTHER_DIGEST',
@@ -50,6 +55,13 @@ function namedPart(named: readonly string[], subject: Subject): string | undefin
   if (named.includes(subject.digest)) return isIndex ? `the image's index ${subject.digest}` : `the image's manifest ${subject.digest}`;
   if (named.includes(subject.manifestDigest)) return `the platform's manifest ${subject.manifestDigest}`;
   return undefined;
+}
+
+function namedParts(named: readonly string[], subject: Subject): readonly ('index' | 'manifest')[] {
+  return [
+    ...(subject.digest !== subject.manifestDigest && named.includes(subject.digest) ? (['index'] as const) : []),
+    ...(named.includes(subject.manifestDigest) ? (['manifest'] as const) : []),
+  ];
 }
 
 function imageDigests(subject: Subject): string {

@@ -1,9 +1,10 @@
 import { signatureAnnotation, simpleSigningType } from '../evidence/cosign-names.ts';
+import { signerOfKey } from '../keys/public-key.ts';
 import { verifySignature } from '../keys/verify-signature.ts';
 import type { EvidenceItem, PolicyKey } from '../types.ts';
 import { ed25519Note, judgeDigests, malformed, otherClaim } from './signature-finding.ts';
 import type { SignatureFinding, Subject } from './signature-finding.ts';
-import { decodeBase64, parseStrictJson, recordOf } from '../strict-json.ts';
+import { decodeBase64, parseStrictJson, recordOf, textsOf } from '../strict-json.ts';
 
 /**
  * cosign's older form: the layer is the signed payload, the signature an annotation of its descriptor.
@@ -23,23 +24,36 @@ export function checkSimpleSigning(item: EvidenceItem, bytes: Uint8Array, key: P
     };
   }
   if (payload.problem !== undefined) return malformed(payload.problem);
-  return judgeDigests([payload.digest], subject, `the signature${payload.identity === '' ? '' : `, made for ${payload.identity},`}`);
+  // Control characters of a payload never reach a terminal.
+  const identity = (payload.identity ?? '').slice(0, 255).replace(/[^\x20-\x7e]/g, '?');
+  const finding = judgeDigests([payload.digest], subject, `the signature${identity === '' ? '' : `, made for ${identity},`}`);
+  if (!finding.counted) return finding;
+  const { annotations } = payload;
+  const name = payload.identity === undefined ? {} : { claimedReference: payload.identity };
+  return { ...finding, proven: { signer: signerOfKey(key), annotations, ...name } };
 }
 
-type Payload = { readonly problem: string } | { readonly digest: string; readonly identity: string; readonly problem?: undefined };
+type Payload =
+  | { readonly problem: string }
+  | {
+      readonly digest: string;
+      readonly identity: string | undefined;
+      readonly annotations: Readonly<Record<string, string>>;
+      readonly problem?: undefined;
+    };
 
 function readPayload(bytes: Uint8Array): Payload {
-  let critical: Readonly<Record<string, unknown>> | undefined;
+  let payload: Readonly<Record<string, unknown>> | undefined;
   try {
-    critical = recordOf(recordOf(parseStrictJson(bytes))?.['critical']);
+    payload = recordOf(parseStrictJson(bytes));
   } catch (error) {
     return { problem: `its payload: ${(error as Error).message}` };
   }
+  const critical = recordOf(payload?.['critical']);
   if (critical === undefined) return { problem: 'its payload has no "critical" part' };
   if (critical['type'] !== simpleSigningType) return { problem: `its payload's type is not "${simpleSigningType}"` };
   const digest = recordOf(critical['image'])?.['docker-manifest-digest'];
   if (typeof digest !== 'string' || !/^sha256:[0-9a-f]{64}$/.test(digest)) return { problem: 'its payload names no sha256 digest' };
   const identity = recordOf(critical['identity'])?.['docker-reference'];
-  // Control characters of a payload never reach a terminal.
-  return { digest, identity: typeof identity === 'string' ? identity.slice(0, 255).replace(/[^\x20-\x7e]/g, '?') : '' };
+  return { digest, identity: typeof identity === 'string' ? identity : undefined, annotations: textsOf(payload?.['optional']) };
 }

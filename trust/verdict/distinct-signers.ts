@@ -1,0 +1,20 @@
+/**
+ * How many parts can each be given a signer of its own: the size of a maximum matching between parts and the signers who satisfy
+ * them (augmenting paths; Kuhn's algorithm). A part without a known signer has none.
+ */
+export function distinctSigners(parts: readonly (readonly string[])[]): number {
+  const partOf = new Map<string, number>();
+  const place = (part: number, tried: Set<string>): boolean => {
+    for (const signer of parts[part] ?? []) {
+      if (tried.has(signer)) continue;
+      tried.add(signer);
+      const holder = partOf.get(signer);
+      if (holder === undefined || place(holder, tried)) {
+        partOf.set(signer, part);
+        return true;
+      }
+    }
+    return false;
+  };
+  return parts.filter((_, part) => place(part, new Set())).length;
+}

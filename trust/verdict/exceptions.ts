@@ -1,0 +1,43 @@
+import { inForce } from '../policy/break-glass.ts';
+import type { PolicyException, TrustRule } from '../types.ts';
+import { earliest } from './evaluation.ts';
+import type { Evaluation } from './evaluation.ts';
+
+/** What a rule came to, with the exceptions that made it so. */
+export interface RuleEvaluation extends Evaluation {
+  readonly exceptions: readonly PolicyException[];
+}
+
+/**
+ * A rule's refusal does not hold while its `breakGlass` is in force, nor where the rule only reports. The refusal stays in the tree
+ * of reasons, below a sentence that says what admitted. Only the policy can make an exception: nothing of an image or a pod can.
+ */
+export function holdRule(rule: TrustRule, evaluation: Evaluation, now: Date): RuleEvaluation {
+  if (evaluation.answer === 'yes') return { ...evaluation, exceptions: [] };
+  const wouldBe = evaluation.answer === 'no' ? 'deny' : 'undecided';
+  const { breakGlass } = rule;
+  if (inForce(breakGlass, now)) {
+    const exception = { kind: 'break-glass', rule: rule.name, wouldBe, ...breakGlass } as const;
+    return admitted(evaluation, exception, 'TRUST_BREAK_GLASS', earliest([breakGlass.until, evaluation.validUntil]));
+  }
+  if (rule.mode === 'report')
+    return admitted(evaluation, { kind: 'report', rule: rule.name, wouldBe }, 'TRUST_REPORT_ONLY', evaluation.validUntil);
+  return { ...evaluation, exceptions: [] };
+}
+
+function admitted(evaluation: Evaluation, exception: PolicyException, code: string, validUntil: string | undefined): RuleEvaluation {
+  return {
+    answer: 'yes',
+    reason: { counted: true, text: describeException(exception), code, children: [evaluation.reason] },
+    exceptions: [exception],
+    ...(validUntil === undefined ? {} : { validUntil }),
+  };
+}
+
+/** One sentence, loud. */
+export function describeException({ kind, rule, wouldBe, until = '', reason = '', by = '' }: PolicyException): string {
+  const word = wouldBe === 'deny' ? 'denies' : 'can not decide about';
+  return kind === 'break-glass'
+    ? `BREAK GLASS: rule ${rule} ${word} this image, and it is admitted until ${until}: ${reason} (${by})`
+    : `REPORT ONLY: rule ${rule} ${word} this image, and it is admitted because the rule only reports`;
+}
