@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { kernelFindings } from './doctor/kernel.ts';
 import { machineFindings } from './doctor/machine.ts';
+import { nodeChapters } from './doctor/node/node.ts';
 import { formatFindings, verdictOf } from './doctor/print.ts';
 import { programFindings } from './doctor/programs.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
@@ -11,11 +12,13 @@ import { packageRoot } from './package-root.ts';
 
 interface DoctorFlags {
   readonly fix: boolean;
+  readonly config?: string;
   readonly output: OutputFormat;
 }
 
 const examples = `
-Exit code: 0 everything needed is here, 1 something is missing, 4 the repair failed.
+Exit code: 0 everything needed is here, 1 something is missing, 4 the repair failed. On a node it also looks at the running daemon,
+its service, the kubelet and crictl (docs/kubelet.md).
 
 Examples:
   $ portcullis doctor
@@ -26,11 +29,12 @@ export function register(program: Command): void {
   withOutput(program.command('doctor'))
     .description('say what this machine has, what is degraded and why')
     .option('--fix', 'install what is missing first', false)
+    .option('--config <FILE>', 'configuration file of the daemon (default: /etc/portcullis/config.yaml)')
     .addHelpText('after', examples)
-    .action((flags: DoctorFlags) => run(flags.output, () => Promise.resolve(examine(flags))));
+    .action((flags: DoctorFlags) => run(flags.output, () => examine(flags)));
 }
 
-function examine({ fix, output }: DoctorFlags): number {
+async function examine({ fix, config, output }: DoctorFlags): Promise<number> {
   const root = packageRoot();
   // Standard output is the report's alone.
   if (fix && spawnSync('sh', [join(root, 'packaging/prepare'), 'start'], { stdio: ['ignore', 2, 2] }).status !== 0) return exitCodes.failed;
@@ -38,6 +42,7 @@ function examine({ fix, output }: DoctorFlags): number {
     { title: 'Machine', findings: machineFindings() },
     { title: 'Programs', findings: programFindings(root) },
     { title: 'Kernel', findings: kernelFindings() },
+    ...(await nodeChapters({ packageRoot: root, ...(config !== undefined && { config }) })),
   ];
   const findings = chapters.flatMap((chapter) => chapter.findings);
   const ready = findings.every((finding) => finding.state !== 'missing');

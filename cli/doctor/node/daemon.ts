@@ -1,0 +1,168 @@
+import { accessSync, constants, existsSync } from 'node:fs';
+import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { loadNetwork } from '../../../cni-plugins/index.ts';
+import { createCriClient, readHandlerFeatures } from '../../../runtime/index.ts';
+import type { CriClient, DaemonConfig } from '../../../runtime/index.ts';
+import { loadPolicy } from '../../../trust/index.ts';
+import type { Finding } from '../finding.ts';
+
+/** What a running daemon says of itself (Status and RuntimeConfig of the CRI). */
+export interface Answers {
+  readonly version: string;
+  readonly network: { readonly ready: boolean; readonly message: string };
+  readonly policy: PolicyInForce;
+  readonly cgroupDriver: 'cgroupfs' | 'systemd';
+}
+
+interface PolicyInForce {
+  readonly inForce: boolean;
+  readonly revision: string;
+  readonly rules: number;
+  readonly unverified: readonly { readonly rule: string; readonly images: readonly string[] }[];
+  readonly problem?: string;
+}
+
+const patienceMs = 5_000;
+
+/** Asks the daemon behind the socket. A string says why it does not answer. */
+export async function askDaemon(socket: string): Promise<Answers | string> {
+  if (!existsSync(socket)) return `nothing listens at ${socket}`;
+  const client = createCriClient(socket);
+  try {
+    return await answersOf(client);
+  } catch (thrown) {
+    return isPortcullisError(thrown) ? thrown.failure.why : reasonOf(thrown);
+  } finally {
+    client.close();
+  }
+}
+
+async function answersOf({ runtime }: CriClient): Promise<Answers | string> {
+  const options = { timeoutMs: patienceMs };
+  const { runtimeName, runtimeVersion } = await runtime.version({}, options);
+  if (runtimeName !== 'portcullis') return `${runtimeName} ${runtimeVersion} is behind this socket`;
+  const { status, info } = await runtime.status({ verbose: true }, options);
+  const { linux } = await runtime.runtimeConfig({}, options);
+  const network = status?.conditions.find((condition) => condition.type === 'NetworkReady');
+  return {
+    version: runtimeVersion,
+    network: { ready: network?.status ?? false, message: network?.message ?? '' },
+    policy: JSON.parse(info['policy'] ?? '{}') as PolicyInForce,
+    cgroupDriver: linux?.cgroupDriver === 0 ? 'systemd' : 'cgroupfs',
+  };
+}
+
+/** The daemon as it is configured, and as it says itself that it runs. */
+export async function daemonFindings(config: DaemonConfig, answers: Answers | string): Promise<readonly Finding[]> {
+  const running: Finding =
+    typeof answers === 'string'
+      ? {
+          topic: 'daemon',
+          state: 'degraded',
+          found: answers,
+          meaning: ['what follows is by its configuration'],
+          fix: 'systemctl start portcullisd',
+        }
+      : { topic: 'daemon', state: 'fine', found: `${answers.version} at ${config.socket}` };
+  const told = typeof answers === 'string' ? undefined : answers;
+  return [
+    running,
+    ...policyFindings(told?.policy ?? (await policyOnDisk(config))),
+    told === undefined ? networkOnDisk(config) : networkFinding(told, config),
+    ...(await handlerFindings(config)),
+  ];
+}
+
+function policyFindings(policy: PolicyInForce): readonly Finding[] {
+  const topic = 'policy';
+  const found = policy.inForce
+    ? `revision ${policy.revision.replace(/^sha256:/, '').slice(0, 12)}, ${policy.rules} rules`
+    : 'none in force';
+  const fix = 'portcullis policy check PATH names every problem; kill -HUP the daemon after a correction';
+  const meaning = [...(policy.inForce ? [] : ['everything new is denied']), ...(policy.problem === undefined ? [] : [policy.problem])];
+  const first: Finding = meaning.length === 0 ? { topic, state: 'fine', found } : { topic, state: 'degraded', found, meaning, fix };
+  if (policy.unverified.length === 0) return [first];
+  const rules = policy.unverified.map(({ rule, images }) => `rule ${rule} admits ${images.join(', ')} without any proof`);
+  return [
+    first,
+    { topic: 'unverified images', state: 'degraded', found: `${rules.length} rules`, meaning: rules, fix: 'require a signature' },
+  ];
+}
+
+async function policyOnDisk(config: DaemonConfig): Promise<PolicyInForce> {
+  try {
+    const { policy } = await loadPolicy({ paths: config.policy });
+    const unverified = policy.rules.filter((rule) => rule.allowUnverified).map(({ name, images }) => ({ rule: name, images }));
+    return { inForce: true, revision: policy.revision, rules: policy.rules.length, unverified };
+  } catch (thrown) {
+    return {
+      inForce: false,
+      revision: '',
+      rules: 0,
+      unverified: [],
+      problem: isPortcullisError(thrown) ? thrown.message : reasonOf(thrown),
+    };
+  }
+}
+
+function networkFinding({ network }: Answers, config: DaemonConfig): Finding {
+  const topic = 'network';
+  if (network.ready) return { topic, state: 'fine', found: `by ${config.cni.confDir}` };
+  return {
+    topic,
+    state: 'degraded',
+    found: 'not ready',
+    meaning: [network.message],
+    fix: `correct ${config.cni.confDir}: it is read again at once`,
+  };
+}
+
+function networkOnDisk(config: DaemonConfig): Finding {
+  const topic = 'network';
+  try {
+    const { network, skipped } = loadNetwork(config.cni.confDir);
+    return { topic, state: 'fine', found: `${network.name}, by ${config.cni.confDir}`, ...(skipped.length > 0 && { meaning: skipped }) };
+  } catch (thrown) {
+    const [why, fix] = isPortcullisError(thrown)
+      ? [thrown.failure.why, thrown.failure.fix]
+      : [reasonOf(thrown), `correct ${config.cni.confDir}`];
+    return { topic, state: 'degraded', found: config.cni.confDir, meaning: [why, 'no pod gets an address'], fix };
+  }
+}
+
+/** Each handler of the configuration, with what the daemon saw it do when it looked (Status, runtime_handlers). */
+async function handlerFindings(config: DaemonConfig): Promise<readonly Finding[]> {
+  const seen = await readHandlerFeatures(config.root);
+  return Object.entries(config.runtimes).map(([name, { path }]): Finding => {
+    const topic = `handler ${name}`;
+    const found = `${path}${name === config.defaultRuntime ? ', the default' : ''}`;
+    if (!isExecutable(path)) {
+      const fix = `install it, or correct runtimes.${name}.path`;
+      return { topic, state: name === config.defaultRuntime ? 'missing' : 'degraded', found, meaning: ['there is no such program'], fix };
+    }
+    const features = seen[path];
+    if (features === undefined) return { topic, state: 'fine', found: `${found}; no daemon has looked yet at what it can do` };
+    const lacks = [
+      ...(features.userNamespaces ? [] : [`no user namespaces (hostUsers: false): ${features.whyNoUserNamespaces}`]),
+      ...(features.recursiveReadOnlyMounts ? [] : ['no recursive read-only mounts: a pod that insists on them is refused']),
+      ...(features.idmappedMounts ? [] : ['no idmapped mounts']),
+    ];
+    if (lacks.length === 0) return { topic, state: 'fine', found: `${found}: user namespaces, idmapped and recursive read-only mounts` };
+    return {
+      topic,
+      state: 'degraded',
+      found,
+      meaning: lacks,
+      fix: 'a newer one, or another handler: the daemon looks again at its next start',
+    };
+  });
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}

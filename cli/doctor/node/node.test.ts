@@ -1,0 +1,319 @@
+import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { describe, it } from 'node:test';
+import type { TestContext } from 'node:test';
+import { packageRoot } from '../../package-root.ts';
+import type { Finding } from '../finding.ts';
+import { crictlFindings } from './crictl.ts';
+import { flagsOf, readKubelet } from './kubelet-settings.ts';
+import { kubeletFindings } from './kubelet.ts';
+import { nodeChapters } from './node.ts';
+import { serviceFindings } from './service.ts';
+import { readDirectives, readUnit } from './unit-file.ts';
+
+const socket = '/run/portcullis/portcullis.sock';
+const shipped = (name: string): string => readFileSync(join(packageRoot(), 'packaging/systemd', name), 'utf8');
+
+/** A root of a file system with these files; a folder where the path ends with `/`. */
+function machine(t: TestContext, files: Readonly<Record<string, string>>): string {
+  const root = mkdtempSync(join(tmpdir(), 'pc-doctor-'));
+  t.after(() => rmSync(root, { recursive: true, force: true }));
+  for (const [path, text] of Object.entries(files)) {
+    mkdirSync(path.endsWith('/') ? join(root, path) : dirname(join(root, path)), { recursive: true });
+    if (!path.endsWith('/')) writeFileSync(join(root, path), text);
+  }
+  return root;
+}
+
+/** Topics that are not fine, with what is said of each. */
+const complaints = (findings: readonly Finding[]): Record<string, string> =>
+  Object.fromEntries(
+    findings
+      .filter(({ state }) => state !== 'fine')
+      .map(({ topic, found, meaning = [], fix = '' }) => [topic, [found, ...meaning, fix].join(' | ')]),
+  );
+
+describe('the service', () => {
+  const systemd = { 'run/systemd/system/': '', 'usr/local/bin/portcullisd': '#!/bin/sh\n' };
+  const unit = 'etc/systemd/system/portcullisd.service';
+  const enable = (root: string): void => {
+    const wants = join(root, 'etc/systemd/system/multi-user.target.wants');
+    mkdirSync(wants, { recursive: true });
+    symlinkSync('../portcullisd.service', join(wants, 'portcullisd.service'));
+  };
+  const look = (root: string): Record<string, string> => complaints(serviceFindings(root, packageRoot()));
+
+  it('needs no unit where systemd does not run', (t) => {
+    assert.deepEqual(look(machine(t, {})), {});
+  });
+
+  it('as shipped and enabled, with the kubelet after it, has nothing to be said of', (t) => {
+    const root = machine(t, {
+      ...systemd,
+      [unit]: shipped('portcullisd.service'),
+      'lib/systemd/system/kubelet.service': '[Service]\nExecStart=/usr/bin/kubelet\n',
+      'etc/systemd/system/kubelet.service.d/20-portcullis.conf': shipped('kubelet-portcullis.conf'),
+      'etc/systemd/system/portcullisd.service.d/50-restricted.conf': shipped('portcullisd-restricted.conf'),
+    });
+    enable(root);
+    assert.deepEqual(look(root), {});
+    assert.ok(serviceFindings(root, packageRoot()).some(({ found }) => found.startsWith('restricted')));
+  });
+
+  it('that is missing, disabled, or starts what is not there, is told with what to do', (t) => {
+    assert.match(
+      look(machine(t, systemd))['portcullisd.service'] ?? '',
+      /not installed.*nothing starts the daemon.*systemctl enable --now/,
+    );
+    assert.match(
+      look(machine(t, { ...systemd, [unit]: shipped('portcullisd.service') }))['portcullisd.service'] ?? '',
+      /systemctl enable portcullisd/,
+    );
+    const root = machine(t, { 'run/systemd/system/': '', [unit]: shipped('portcullisd.service') });
+    assert.match(look(root)['portcullisd.service'] ?? '', /starts \/usr\/local\/bin\/portcullisd, which is not there/);
+  });
+
+  it('that lost its watchdog, hides mounts or binds containers is told each', (t) => {
+    const root = machine(t, {
+      ...systemd,
+      [unit]: shipped('portcullisd.service').replace('WatchdogSec=1min\n', ''),
+      'etc/systemd/system/portcullisd.service.d/10-mine.conf':
+        '[Service]\nProtectSystem=full\nNoNewPrivileges=yes\nKillMode=\nKillMode=control-group\nPrivateTmp=no\n',
+      'etc/systemd/system/kubelet.service': '[Unit]\nAfter=network.target\n',
+    });
+    enable(root);
+    const found = look(root);
+    assert.match(found['its hardening'] ?? '', /WatchdogSec=1min of the shipped unit is not in force/);
+    assert.match(found['its hardening'] ?? '', /KillMode=process of the shipped unit is not in force/);
+    assert.match(found['its hardening'] ?? '', /ProtectSystem=full hides/);
+    assert.match(found['its hardening'] ?? '', /NoNewPrivileges=yes binds every container/);
+    assert.doesNotMatch(found['its hardening'] ?? '', /PrivateTmp/);
+    assert.match(found['kubelet.service'] ?? '', /20-portcullis\.conf/);
+  });
+
+  it('is read as systemd reads it: drop-ins by name, the more important folder masks, an empty value takes back', (t) => {
+    const root = machine(t, {
+      'lib/systemd/system/a.service': '[Service]\nEnvironment=ONE\nExecStart=/bin/a \\\n  --b\n',
+      'lib/systemd/system/a.service.d/20-x.conf': '[Service]\nEnvironment=TWO\n',
+      'lib/systemd/system/a.service.d/10-y.conf': '[Service]\nEnvironment=NEVER\n',
+      'etc/systemd/system/a.service.d/10-y.conf': '[Service]\nEnvironment=\nEnvironment=FIRST\n',
+    });
+    const read = readUnit('a.service', root);
+    assert.deepEqual(read?.directives.get('Service.Environment'), ['FIRST', 'TWO']);
+    assert.deepEqual(read.directives.get('Service.ExecStart'), ['/bin/a --b']);
+    assert.equal(read.enabled, false);
+    assert.deepEqual([...readDirectives(['# A=1\n; B=2\n[X]\nC = 3 \n'])], [['X.C', ['3']]]);
+  });
+});
+
+describe('the kubelet', () => {
+  const side = (more: Partial<Parameters<typeof kubeletFindings>[1]> = {}): Parameters<typeof kubeletFindings>[1] => ({
+    config: { socket, kubeletRoot: '/var/lib/kubelet', logs: { maxSize: '0', maxFiles: 5 } },
+    cgroupDriver: 'systemd',
+    unified: true,
+    swap: false,
+    root: '/',
+    ...more,
+  });
+  const settings = (flags: Readonly<Record<string, string>>, configuration: Readonly<Record<string, unknown>> = {}) => ({
+    source: 'a test',
+    flags: new Map(Object.entries({ kubeconfig: '/etc/kubernetes/kubelet.conf', ...flags })),
+    configuration,
+    problems: [],
+  });
+  const endpoint = { containerRuntimeEndpoint: `unix://${socket}` };
+
+  it('set up as docs/kubelet.md says has nothing to be said of', () => {
+    assert.deepEqual(complaints(kubeletFindings(settings({}, endpoint), side())), {});
+    assert.deepEqual(
+      complaints(kubeletFindings(settings({ 'container-runtime-endpoint': socket }, { cgroupDriver: 'systemd' }), side())),
+      {},
+    );
+    const v1 = settings({}, { ...endpoint, failCgroupV1: false, failSwapOn: false });
+    assert.deepEqual(complaints(kubeletFindings(v1, side({ unified: false, swap: true }))), {});
+  });
+
+  const cases: readonly {
+    readonly what: string;
+    readonly topic: string;
+    readonly says: RegExp;
+    readonly flags?: Readonly<Record<string, string>>;
+    readonly configuration?: Readonly<Record<string, unknown>>;
+    readonly side?: Partial<Parameters<typeof kubeletFindings>[1]>;
+  }[] = [
+    {
+      what: 'no endpoint',
+      topic: 'its runtime',
+      says: /containerd.*elsewhere.*containerRuntimeEndpoint: unix:/,
+      configuration: { containerRuntimeEndpoint: undefined },
+    },
+    {
+      what: 'a flag that wins over the file',
+      topic: 'its runtime',
+      says: /crio\.sock/,
+      flags: { 'container-runtime-endpoint': 'unix:///run/crio/crio.sock' },
+    },
+    {
+      what: 'another image service',
+      topic: 'its images',
+      says: /leave imageServiceEndpoint out/,
+      configuration: { imageServiceEndpoint: 'unix:///x' },
+    },
+    {
+      what: 'another cgroup driver',
+      topic: 'cgroup driver',
+      says: /kubelet cgroupfs, here systemd/,
+      configuration: { cgroupDriver: 'cgroupfs' },
+    },
+    { what: 'cgroup version 1', topic: 'failCgroupV1', says: /failCgroupV1: false/, side: { unified: false } },
+    { what: 'swap', topic: 'failSwapOn', says: /swapoff/, side: { swap: true } },
+    { what: 'no cgroups of its own', topic: 'cgroupsPerQOS', says: /panic/, configuration: { cgroupsPerQOS: false } },
+    {
+      what: 'no folder of static pods',
+      topic: 'static pods',
+      says: /mkdir -p \/nonexistent/,
+      configuration: { staticPodPath: '/nonexistent' },
+    },
+    { what: 'another root folder', topic: 'its folder', says: /kubeletRoot: \/data\/kubelet/, flags: { 'root-dir': '/data/kubelet' } },
+    {
+      what: 'two who rotate',
+      topic: 'log rotation',
+      says: /both remove/,
+      side: { config: { socket, kubeletRoot: '/var/lib/kubelet/', logs: { maxSize: '10Mi', maxFiles: 5 } } },
+    },
+    {
+      what: 'flags of dockershim',
+      topic: 'flags',
+      says: /--network-plugin, --pod-infra-container-image/,
+      flags: { 'network-plugin': 'cni', 'pod-infra-container-image': 'x' },
+    },
+  ];
+  for (const { what, topic, says, flags = {}, configuration = {}, side: more = {} } of cases) {
+    it(`with ${what} is told so, and nothing else`, () => {
+      const found = complaints(kubeletFindings(settings(flags, { ...endpoint, ...configuration }), side(more)));
+      assert.deepEqual(Object.keys(found), [topic]);
+      assert.match(found[topic] ?? '', says);
+    });
+  }
+
+  it('standalone and without static pods has no source of pods', () => {
+    const found = kubeletFindings({ ...settings({}, endpoint), flags: new Map() }, side());
+    assert.deepEqual(Object.keys(complaints(found)), ['static pods']);
+  });
+
+  it('of kubeadm is put together from its unit, its environment files, its configuration and the drop-ins', (t) => {
+    const root = machine(t, {
+      'lib/systemd/system/kubelet.service': '[Service]\nExecStart=/usr/bin/kubelet\n',
+      'usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf':
+        '[Service]\nEnvironment="KUBELET_KUBECONFIG_ARGS=--bootstrap-kubeconfig=/etc/kubernetes/b.conf --kubeconfig=/etc/kubernetes/kubelet.conf"\n' +
+        'Environment="KUBELET_CONFIG_ARGS=--config=/var/lib/kubelet/config.yaml"\nEnvironmentFile=-/var/lib/kubelet/kubeadm-flags.env\n' +
+        'EnvironmentFile=-/etc/default/kubelet\nExecStart=\nExecStart=/usr/bin/kubelet $KUBELET_KUBECONFIG_ARGS $KUBELET_CONFIG_ARGS\n',
+      'var/lib/kubelet/kubeadm-flags.env': 'KUBELET_KUBEADM_ARGS="--node-ip=10.0.0.1 --config-dir /etc/kubelet.d"\n',
+      'var/lib/kubelet/config.yaml': 'kind: KubeletConfiguration\ncontainerRuntimeEndpoint: ""\ncgroupDriver: systemd\n',
+      'etc/kubelet.d/10-runtime.conf': `containerRuntimeEndpoint: unix://${socket}\n`,
+      'etc/kubelet.d/README': 'not: read',
+    });
+    const kubelet = readKubelet(root);
+    assert.equal(kubelet?.source, join(root, 'lib/systemd/system/kubelet.service'));
+    assert.deepEqual(
+      [kubelet.flags.get('kubeconfig'), kubelet.flags.get('config'), kubelet.flags.get('node-ip')],
+      ['/etc/kubernetes/kubelet.conf', '/var/lib/kubelet/config.yaml', '10.0.0.1'],
+    );
+    assert.deepEqual(kubelet.configuration, {
+      kind: 'KubeletConfiguration',
+      containerRuntimeEndpoint: `unix://${socket}`,
+      cgroupDriver: 'systemd',
+    });
+    assert.deepEqual(complaints(kubeletFindings(kubelet, side({ root }))), {});
+  });
+
+  it('that runs is read from its own arguments; a file that can not be read is told', (t) => {
+    const root = machine(t, {
+      'proc/7/cmdline': '/bin/sh\0-c\0kubelet\0',
+      'proc/42/cmdline': '/usr/local/bin/kubelet\0--config\0/etc/k.yaml\0--v=2\0--fail-swap-on=false\0',
+      'lib/systemd/system/kubelet.service': '[Service]\nExecStart=/usr/bin/kubelet --container-runtime-endpoint=unix:///never\n',
+    });
+    const kubelet = readKubelet(root);
+    assert.equal(kubelet?.source, 'process 42');
+    assert.deepEqual(
+      [...kubelet.flags],
+      [
+        ['config', '/etc/k.yaml'],
+        ['v', '2'],
+        ['fail-swap-on', 'false'],
+      ],
+    );
+    assert.match(complaints(kubeletFindings(kubelet, side()))['kubelet'] ?? '', /\/etc\/k\.yaml: ENOENT/);
+    assert.equal(readKubelet(machine(t, {})), undefined);
+    assert.deepEqual(
+      [...flagsOf(['--a', '--b', 'c', 'd', '-v=3'])],
+      [
+        ['a', 'true'],
+        ['b', 'c'],
+        ['v', '3'],
+      ],
+    );
+  });
+});
+
+describe('crictl', () => {
+  it('must be told of the socket, by its file', (t) => {
+    assert.match(complaints(crictlFindings(machine(t, {}), socket))['crictl.yaml'] ?? '', /not there.*runtime-endpoint: unix:/);
+    const other = machine(t, { 'etc/crictl.yaml': `runtime-endpoint: unix://${socket}\nimage-endpoint: unix:///run/crio/crio.sock\n` });
+    assert.match(complaints(crictlFindings(other, socket))['crictl.yaml'] ?? '', /image-endpoint: unix:\/\/\/run\/crio/);
+    const right = machine(t, { 'etc/crictl.yaml': `runtime-endpoint: "unix://${socket}"\ntimeout: 10\n` });
+    assert.deepEqual(complaints(crictlFindings(right, socket)), {});
+  });
+});
+
+describe('the daemon, by its configuration while none runs', () => {
+  const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ type: 'spki', format: 'pem' });
+  const policy = (rules: string): string => `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\ndefault: deny\nrules:\n${rules}`;
+  const network = `{"cniVersion":"1.0.0","name":"n","plugins":[{"type":"bridge","bridge":"b0","isGateway":true,"ipMasq":true,"ipam":{"type":"host-local","ranges":[[{"subnet":"10.9.0.0/16"}]]}}]}`;
+  const files = (root: string, more = ''): string =>
+    `root: ${root}/lib\nstate: ${root}/run\nsocket: ${root}/run/x.sock\npolicy: [${root}/policy]\ncni: { confDir: ${root}/cni }\n` +
+    `runtimes: { one: { path: ${root}/one } }\ndefaultRuntime: one\n${more}`;
+  const look = async (root: string, config: string): Promise<Record<string, string>> => {
+    writeFileSync(join(root, 'config.yaml'), config);
+    const chapters = await nodeChapters({ root, config: join(root, 'config.yaml'), packageRoot: packageRoot() });
+    return complaints(chapters.flatMap(({ findings }) => findings));
+  };
+
+  it('names what is wrong with its file, its policy, its network and its handlers', async (t) => {
+    const root = machine(t, { 'policy/': '', 'cni/': '' });
+    assert.match((await look(root, 'sokket: /x\n'))['configuration'] ?? '', /does not start.*config\.yaml:1:1.*sokket/);
+    const found = await look(root, files(root));
+    assert.match(found['policy'] ?? '', /none in force \| everything new is denied/);
+    assert.match(found['network'] ?? '', /no \.conflist.*no pod gets an address/);
+    assert.match(found['handler one'] ?? '', /there is no such program/);
+    assert.match(found['daemon'] ?? '', /nothing listens at .*x\.sock/);
+  });
+
+  it('shows what the policy lets in unverified, and what the handler was seen to lack', async (t) => {
+    const root = machine(t, {
+      'policy/p.yaml': policy(
+        '  - images: ["localhost:*/dev/**"]\n    allow: unverified\n  - images: ["a.test/**"]\n    require: { cosign: { key: k.pub } }\n',
+      ),
+      'policy/k.pub': String(key),
+      'cni/10-n.conflist': network,
+      one: '#!/bin/sh\n',
+    });
+    chmodSync(join(root, 'one'), 0o755);
+    const features = {
+      recursiveReadOnlyMounts: true,
+      idmappedMounts: true,
+      userNamespaces: false,
+      bindsKeepSubmounts: true,
+      whyNoUserNamespaces: 'too old',
+    };
+    mkdirSync(join(root, 'lib'));
+    writeFileSync(join(root, 'lib/handler-features.json'), JSON.stringify({ [join(root, 'one')]: { key: 'k', features } }));
+    const found = await look(root, files(root));
+    assert.match(found['unverified images'] ?? '', /admits localhost:\*\/dev\/\*\* without any proof/);
+    assert.match(found['handler one'] ?? '', /no user namespaces \(hostUsers: false\): too old/);
+    assert.deepEqual(Object.keys(found).toSorted(), ['crictl.yaml', 'daemon', 'handler one', 'unverified images']);
+  });
+});

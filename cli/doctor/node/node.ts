@@ -1,0 +1,88 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { isPortcullisError } from '../../../base/errors/index.ts';
+import { loadDaemonConfig } from '../../../runtime/index.ts';
+import type { DaemonConfig } from '../../../runtime/index.ts';
+import type { Chapter, Finding } from '../finding.ts';
+import { crictlFindings } from './crictl.ts';
+import { askDaemon, daemonFindings } from './daemon.ts';
+import type { Answers } from './daemon.ts';
+import { readKubelet } from './kubelet-settings.ts';
+import { kubeletFindings } from './kubelet.ts';
+import { serviceFindings } from './service.ts';
+import { readUnit } from './unit-file.ts';
+
+export interface NodeInput {
+  /** The daemon's configuration file, where it is not the usual one. */
+  readonly config?: string;
+  /** The root of the file system; `/` but in tests. */
+  readonly root?: string;
+  readonly packageRoot: string;
+}
+
+/**
+ * What makes this machine a node: the daemon's configuration and what the running one says, the service, the kubelet and crictl.
+ * A machine with none of it is told so in one line: `doctor` comes before the installation, too.
+ */
+export async function nodeChapters(input: NodeInput): Promise<readonly Chapter[]> {
+  const root = input.root ?? '/';
+  const config = await configurationOf(input.config);
+  if (!('root' in config)) return [{ title: 'Node', findings: [config] }];
+  const kubelet = readKubelet(root);
+  const isNode =
+    input.config !== undefined ||
+    kubelet !== undefined ||
+    readUnit('portcullisd.service', root) !== undefined ||
+    ['etc/portcullis', config.socket].some((path) => existsSync(join(root, path)));
+  if (!isNode) return [{ title: 'Node', findings: [{ topic: 'node', state: 'fine', found: 'not set up yet: docs/kubelet.md says how' }] }];
+
+  const answers = await askDaemon(config.socket);
+  const side = {
+    config,
+    cgroupDriver: cgroupDriverOf(config, answers, root),
+    unified: existsSync(join(root, 'sys/fs/cgroup/cgroup.controllers')),
+    swap: hasSwap(root),
+    root,
+  };
+  return [
+    { title: 'Daemon', findings: await daemonFindings(config, answers) },
+    { title: 'Service', findings: serviceFindings(root, input.packageRoot) },
+    { title: 'Kubelet', findings: kubelet === undefined ? [noKubelet] : kubeletFindings(kubelet, side) },
+    { title: 'crictl', findings: crictlFindings(root, config.socket) },
+  ];
+}
+
+const noKubelet: Finding = { topic: 'kubelet', state: 'fine', found: 'none here: the socket serves whoever may connect' };
+
+async function configurationOf(file: string | undefined): Promise<DaemonConfig | Finding> {
+  try {
+    return await loadDaemonConfig(file === undefined ? {} : { file });
+  } catch (thrown) {
+    if (!isPortcullisError(thrown)) throw thrown;
+    const problems = thrown.failure.details?.['problems'];
+    const meaning = Array.isArray(problems) ? problems.map(String) : [thrown.failure.why];
+    return {
+      topic: 'configuration',
+      state: 'missing',
+      found: thrown.failure.on,
+      meaning: ['the daemon does not start', ...meaning],
+      fix: thrown.failure.fix,
+    };
+  }
+}
+
+/** The running daemon's; else what its configuration means here (`auto`: systemd where systemd is process 1). */
+function cgroupDriverOf(config: DaemonConfig, answers: Answers | string, root: string): 'cgroupfs' | 'systemd' {
+  if (typeof answers !== 'string') return answers.cgroupDriver;
+  if (config.cgroupDriver !== 'auto') return config.cgroupDriver;
+  return existsSync(join(root, 'run/systemd/system')) ? 'systemd' : 'cgroupfs';
+}
+
+/** /proc/swaps has a line of titles, and one for each area. */
+function hasSwap(root: string): boolean {
+  try {
+    return readFileSync(join(root, 'proc/swaps'), 'utf8').trimEnd().split('\n').length > 1;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,67 @@
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** Where units are, the most important first (systemd.unit(5), table 1). */
+const folders = [
+  'etc/systemd/system',
+  'run/systemd/system',
+  'usr/local/lib/systemd/system',
+  'usr/lib/systemd/system',
+  'lib/systemd/system',
+];
+
+/** A unit as systemd puts it together from its file and its drop-ins. */
+export interface Unit {
+  readonly files: readonly string[];
+  /** By `Section.Directive`: every value that is in force, in order. */
+  readonly directives: ReadonlyMap<string, readonly string[]>;
+  /** Whether something wants it at boot. */
+  readonly enabled: boolean;
+}
+
+/** @param root the root of the file system, `/` */
+export function readUnit(name: string, root: string): Unit | undefined {
+  const places = folders.map((folder) => join(root, folder));
+  const file = places.map((place) => join(place, name)).find((path) => existsSync(path));
+  if (file === undefined) return undefined;
+  const files = [file, ...dropIns(places, `${name}.d`)];
+  const enabled = places.some((place) =>
+    entries(place).some((entry) => /\.(wants|requires)$/.test(entry) && entries(join(place, entry)).includes(name)),
+  );
+  return { files, directives: readDirectives(files.map((path) => readFileSync(path, 'utf8'))), enabled };
+}
+
+/**
+ * The directives of unit files, one after the other (systemd.syntax(7)): a line that ends with `\` goes on, and an empty value takes back the ones before.
+ */
+export function readDirectives(texts: readonly string[]): ReadonlyMap<string, readonly string[]> {
+  const found = new Map<string, readonly string[]>();
+  for (const text of texts) {
+    let section = '';
+    for (const line of text.replaceAll(/[ \t]*\\\n\s*/g, ' ').split('\n')) {
+      const heading = /^\[(.+)\]\s*$/.exec(line)?.[1];
+      section = heading ?? section;
+      const [, key, value] = /^([A-Za-z][A-Za-z0-9-]*)\s*=\s*(.*?)\s*$/.exec(line) ?? [];
+      if (key === undefined || value === undefined) continue;
+      const name = `${section}.${key}`;
+      found.set(name, value === '' ? [] : [...(found.get(name) ?? []), value]);
+    }
+  }
+  return found;
+}
+
+/** Of two of the same name the more important counts; they are read by name, whatever their folder. */
+function dropIns(places: readonly string[], folder: string): string[] {
+  const byName = new Map<string, string>();
+  for (const place of places.toReversed())
+    for (const name of entries(join(place, folder))) if (name.endsWith('.conf')) byName.set(name, join(place, folder, name));
+  return [...byName.keys()].sort().map((name) => byName.get(name) ?? '');
+}
+
+function entries(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,67 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { stringify } from 'yaml';
+import { openStage } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+interface Finding {
+  readonly topic: string;
+  readonly state: string;
+  readonly found: string;
+  readonly meaning?: readonly string[];
+}
+
+/** `portcullis doctor` beside a running daemon: what it says of that comes from the daemon itself. */
+describe('doctor on a node', () => {
+  let stage: Stage;
+  before(async () => {
+    stage = await openStage();
+  });
+  after(() => stage.close());
+
+  const examine = async (): Promise<(topic: string) => Finding> => {
+    const { socket, root, state, policy, cniConf, folder } = stage.folders;
+    const config = join(folder, 'config.yaml');
+    writeFileSync(config, stringify({ socket, root, state, policy: [policy], cni: { confDir: cniConf } }));
+    const main = join(import.meta.dirname, '../../cli/main.ts');
+    const text = await new Promise<string>((resolve) =>
+      execFile(process.execPath, [main, 'doctor', '--config', config, '--output', 'json'], (_, stdout) => resolve(stdout)),
+    );
+    const { chapters } = JSON.parse(text) as { readonly chapters: readonly { readonly findings: readonly Finding[] }[] };
+    const findings = chapters.flatMap((chapter) => chapter.findings);
+    return (topic) => {
+      const found = findings.find((finding) => finding.topic === topic);
+      assert.ok(found, `nothing is said of ${topic}`);
+      return found;
+    };
+  };
+
+  it('tells its version, the policy in force, the network, and what each handler was seen to do', async () => {
+    await stage.daemon.cri.runtime.status({});
+    const about = await examine();
+    assert.equal(about('daemon').state, 'fine');
+    assert.match(about('policy').found, /^revision [0-9a-f]{12}, \d+ rules$/);
+    assert.equal(about('network').state, 'fine');
+    assert.match(about('handler crun').found, /crun, the default/);
+    assert.doesNotMatch(about('handler crun').found, /no daemon has looked/);
+  });
+
+  it('tells that the policy of the running daemon is not the one on disk any more, and why', async () => {
+    writeFileSync(join(stage.folders.policy, 'broken.yaml'), 'kind: TrustPolicy\nrulez: []\n');
+    await stage.daemon.reload();
+    const about = await examine();
+    assert.equal(about('policy').state, 'degraded');
+    assert.match(about('policy').found, /^revision [0-9a-f]{12}/);
+    assert.match((about('policy').meaning ?? []).join(), /broken\.yaml:\d+:\d+/);
+  });
+
+  it('tells that nobody answers once it is stopped', async () => {
+    let about: Awaited<ReturnType<typeof examine>> | undefined;
+    await stage.restart({ meanwhile: async () => void (about = await examine()) });
+    assert.equal(about?.('daemon').state, 'degraded');
+  });
+});
