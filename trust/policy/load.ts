@@ -7,9 +7,8 @@ import { parsePublicKey } from '../keys/public-key.ts';
 import { recordOf } from '../strict-json.ts';
 import type { TrustPolicy, TrustRule } from '../types.ts';
 import { readBounded, readPolicyFiles } from './documents.ts';
-import { parseImagePattern } from './image-pattern.ts';
-import { readRequirement, report } from './requirement.ts';
-import type { Building } from './requirement.ts';
+import type { Building } from './building.ts';
+import { readRules } from './rule.ts';
 import { trustPolicySchema } from './schema.ts';
 
 /** A document of another room among the policy's files; left for that room to read. */
@@ -23,11 +22,11 @@ export interface OtherDocument {
 export interface LoadedPolicy {
   readonly policy: TrustPolicy;
   readonly otherDocuments: readonly OtherDocument[];
-  /** The policy files and key files that were read: what to watch for a reload. */
+  /** The policy files, and the files and folders they refer to, that were read: what to watch for a reload. */
   readonly files: readonly string[];
 }
 
-const otherKinds = ['EntitlementProfile'];
+const otherKinds = ['EntitlementProfile', 'PolicyTest'];
 
 /**
  * Loads the TrustPolicy documents of files and folders; the rules of several are one list, in order of file and place.
@@ -37,7 +36,7 @@ const otherKinds = ['EntitlementProfile'];
 export async function loadPolicy(options: { readonly paths: readonly string[] }): Promise<LoadedPolicy> {
   const read = await readPolicyFiles(options.paths);
   const problems: Problem[] = [...read.problems];
-  const keys: Building['keys'] = new Map();
+  const references: Building['references'] = new Map();
   const rules: TrustRule[] = [];
   const otherDocuments: OtherDocument[] = [];
   let found = false;
@@ -50,7 +49,7 @@ export async function loadPolicy(options: { readonly paths: readonly string[] })
     // A document without a kind, or with a misspelt one, must not be a policy that silently does not hold.
     found = true;
     problems.push(...validate(document, trustPolicySchema));
-    rules.push(...(await readRules({ document, problems, keys })));
+    rules.push(...(await readRules({ document, problems, references })));
   }
   if (!found && problems.length === 0) {
     const file = options.paths[0] ?? '';
@@ -62,9 +61,9 @@ export async function loadPolicy(options: { readonly paths: readonly string[] })
     });
   }
   if (problems.length > 0) throw invalid(options.paths, problems);
-  const keyDigests = [...keys].map(([file, key]) => ({ name: basename(file), digest: 'digest' in key ? key.digest : '' }));
-  const revision = canonicalDigest({ files: read.digests, keys: keyDigests });
-  return { policy: { revision, default: 'deny', rules }, otherDocuments, files: [...read.files, ...keys.keys()] };
+  const keys = [...references].map(([file, read]) => ({ name: basename(file), digest: 'digest' in read ? read.digest : '' }));
+  const revision = canonicalDigest({ files: read.digests, keys });
+  return { policy: { revision, default: 'deny', rules }, otherDocuments, files: [...read.files, ...references.keys()] };
 }
 
 /**
@@ -96,57 +95,6 @@ export async function policyOfKey(file: string): Promise<TrustPolicy> {
     ceiling: { rule: name, ceiling: 'baseline' },
   };
   return { revision: canonicalDigest({ key: key.spki }), default: 'deny', rules: [rule] };
-}
-
-async function readRules(building: Building): Promise<TrustRule[]> {
-  const list = recordOf(building.document.value)?.['rules'];
-  const rules: TrustRule[] = [];
-  for (const [index, value] of (Array.isArray(list) ? list : []).entries()) {
-    const rule = await readRule(recordOf(value) ?? {}, index, building);
-    if (rule !== undefined) rules.push(rule);
-  }
-  return rules;
-}
-
-async function readRule(record: Readonly<Record<string, unknown>>, index: number, building: Building): Promise<TrustRule | undefined> {
-  const path = ['rules', index];
-  const images = textsOf(record['images']);
-  for (const [position, pattern] of images.entries()) {
-    try {
-      parseImagePattern(pattern);
-    } catch (error) {
-      report(
-        building,
-        [...path, 'images', position],
-        `"${pattern}" is not an image pattern: ${reasonOf(error)}`,
-        'write it like registry.example.com/team/**',
-      );
-    }
-  }
-  if (Object.hasOwn(record, 'onStale'))
-    report(building, [...path, 'onStale'], '`onStale` is not supported by this version', 'leave it out: stale is denied', 'key');
-  const requires = Object.hasOwn(record, 'require');
-  const allows = Object.hasOwn(record, 'allow');
-  if (requires && allows) report(building, [...path, 'allow'], 'a rule either requires or allows, not both', 'make two rules of it', 'key');
-  if (!requires && !allows)
-    report(building, path, 'the rule says neither `require` nor `allow`', 'say what must be proven: require: { cosign: { key: FILE } }');
-  const require = requires ? await readRequirement(record['require'], [...path, 'require'], building) : undefined;
-  const position = building.document.positionOf(path);
-  const name = `${basename(position.file)}:${position.line}`;
-  const entitlements = recordOf(record['entitlements']) ?? {};
-  const ceiling = typeof entitlements['ceiling'] === 'string' ? entitlements['ceiling'] : 'baseline';
-  return {
-    name,
-    images,
-    ...(Object.hasOwn(record, 'namespaces') ? { namespaces: textsOf(record['namespaces']) } : {}),
-    ...(require === undefined ? {} : { require }),
-    allowUnverified: record['allow'] === 'unverified',
-    ceiling: { rule: name, ceiling, ...(entitlements['require'] === 'signed' ? { require: 'signed' } : {}) },
-  };
-}
-
-function textsOf(value: unknown): readonly string[] {
-  return Array.isArray(value) ? value.filter((entry): entry is string => typeof entry === 'string') : [];
 }
 
 function otherDocument(document: Document, kind: string): OtherDocument {

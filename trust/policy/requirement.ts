@@ -1,36 +1,20 @@
-import { createHash } from 'node:crypto';
-import { dirname, resolve } from 'node:path';
-import { reasonOf } from '../../base/errors/index.ts';
-import { formatPath } from '../../base/schema/index.ts';
-import type { Document, PathSegment, Problem } from '../../base/schema/index.ts';
+import type { PathSegment } from '../../base/schema/index.ts';
 import { parsePublicKey } from '../keys/public-key.ts';
 import { recordOf } from '../strict-json.ts';
 import type { PolicyKey, Requirement } from '../types.ts';
-import { readBounded } from './documents.ts';
+import { readReferenced, report } from './building.ts';
+import type { Building } from './building.ts';
+import { readConstraints } from './constraints.ts';
 
-/** What building a policy gathers on the way. */
-export interface Building {
-  readonly document: Document;
-  readonly problems: Problem[];
-  /** Every key file read, by its path; each is read once, so that revision and key are of the same bytes. */
-  readonly keys: Map<string, ReadKey>;
-}
+/** Reads what stands below the name of one kind of authority. */
+export type RequirementReader = (value: unknown, path: readonly PathSegment[], building: Building) => Promise<Requirement | undefined>;
 
-type ReadKey = { readonly text: string; readonly digest: string } | { readonly problem: string };
+/** Each kind of authority by its name in a policy. */
+const readers: Readonly<Record<string, RequirementReader>> = {
+  cosign: readCosign,
+};
 
-const notBuilt = ['tuf', 'sigstore', 'notation', 'attestation'] as const;
-const maximumKeyBytes = 64 * 1024;
-
-/** Adds a problem at a place of the document. */
-export function report(
-  building: Building,
-  path: readonly PathSegment[],
-  message: string,
-  fix: string,
-  part: 'key' | 'value' = 'value',
-): void {
-  building.problems.push({ position: building.document.positionOf(path, part), path: formatPath(path), message, fix });
-}
+const notBuilt = ['tuf', 'sigstore', 'notation', 'gpg', 'attestation'] as const;
 
 /** Reads one requirement; what the schema has refused already gives undefined without a second problem. */
 export async function readRequirement(value: unknown, path: readonly PathSegment[], building: Building): Promise<Requirement | undefined> {
@@ -39,7 +23,9 @@ export async function readRequirement(value: unknown, path: readonly PathSegment
     if (Object.hasOwn(record, kind))
       report(building, [...path, kind], `\`${kind}\` is not supported by this version`, 'use `cosign: { key: FILE }`', 'key');
   }
-  if (Object.hasOwn(record, 'cosign')) return readCosign(record['cosign'], [...path, 'cosign'], building);
+  for (const [kind, reader] of Object.entries(readers)) {
+    if (Object.hasOwn(record, kind)) return reader(record[kind], [...path, kind], building);
+  }
   if (Object.hasOwn(record, 'threshold')) return readThreshold(recordOf(record['threshold']) ?? {}, [...path, 'threshold'], building);
   for (const kind of ['all', 'any'] as const) {
     if (!Object.hasOwn(record, kind)) continue;
@@ -75,7 +61,8 @@ async function readThreshold(
 }
 
 function keysOf(requirement: Requirement): readonly PolicyKey[] {
-  return requirement.kind === 'cosign-key' ? [requirement.key] : requirement.of.flatMap(keysOf);
+  if (requirement.kind === 'cosign-key') return [requirement.key];
+  return 'of' in requirement ? requirement.of.flatMap(keysOf) : [];
 }
 
 async function readList(value: unknown, path: readonly PathSegment[], building: Building): Promise<readonly Requirement[] | undefined> {
@@ -94,10 +81,8 @@ async function readCosign(value: unknown, path: readonly PathSegment[], building
     report(building, [...path, 'log'], '`log` is not supported by this version', 'leave it out: the key alone is checked', 'key');
   const name = record['key'];
   if (typeof name !== 'string' || name === '') return undefined;
-  const file = resolve(dirname(building.document.file), name);
-  const read = building.keys.get(file) ?? (await readKey(file));
-  building.keys.set(file, read);
-  const key = 'problem' in read ? read : parsePublicKey(name, read.text);
+  const read = await readReferenced(building, name);
+  const key = 'problem' in read ? read : parsePublicKey(name, read.bytes.toString('utf8'));
   if ('problem' in key) {
     report(
       building,
@@ -107,14 +92,6 @@ async function readCosign(value: unknown, path: readonly PathSegment[], building
     );
     return undefined;
   }
-  return { kind: 'cosign-key', key };
-}
-
-async function readKey(file: string): Promise<ReadKey> {
-  try {
-    const bytes = await readBounded(file, maximumKeyBytes);
-    return { text: bytes.toString('utf8'), digest: createHash('sha256').update(bytes).digest('hex') };
-  } catch (error) {
-    return { problem: (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : reasonOf(error) };
-  }
+  const constraints = readConstraints(record, path, building);
+  return { kind: 'cosign-key', key, ...(constraints === undefined ? {} : { constraints }) };
 }

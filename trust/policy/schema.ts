@@ -1,9 +1,40 @@
+import { constraintProperties } from './constraints.ts';
+import { instantPattern } from './duration.ts';
+
 /** Where editors find the schema of a policy document. */
 export const trustPolicySchemaId = 'https://portcullis.dev/schemas/v1alpha1/trust-policy.json';
 export const apiVersion = 'portcullis.dev/v1alpha1';
 
 const nonEmptyText = { type: 'string', minLength: 1, maxLength: 512 } as const;
 const planned = (what: string) => ({ description: `${what} Not supported by this version: a policy that uses it is refused.` });
+
+const namespaces = {
+  type: 'array',
+  minItems: 1,
+  maxItems: 1000,
+  items: {
+    ...nonEmptyText,
+    pattern: '^[a-z0-9*]([a-z0-9*-]*[a-z0-9*])?$',
+    description: 'write a Kubernetes namespace, "*" for any characters',
+  },
+} as const;
+
+const mode = {
+  enum: ['enforce', 'report'],
+  description: 'report: what would be refused is admitted, and told in the verdict, log, metric and doctor. enforce unless told.',
+} as const;
+
+const breakGlass = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['until', 'reason', 'by'],
+  description: 'Admits what would be refused until then, and tells it in the verdict, log, metric and doctor. Ended, it is not there.',
+  properties: {
+    until: { type: 'string', pattern: instantPattern, description: 'write when it ends, such as 2026-01-31T18:00:00Z' },
+    reason: nonEmptyText,
+    by: { ...nonEmptyText, description: 'Who answers for it.' },
+  },
+} as const;
 
 /** JSON Schema (draft 2020-12) of a `kind: TrustPolicy` document, for editors and for `loadPolicy`. */
 export const trustPolicySchema = {
@@ -20,6 +51,13 @@ export const trustPolicySchema = {
     apiVersion: { const: apiVersion },
     kind: { const: 'TrustPolicy' },
     metadata: { type: 'object', additionalProperties: false, properties: { name: nonEmptyText } },
+    namespaces: {
+      ...namespaces,
+      description:
+        'The document is for these namespaces: its rules add demands there to what the other documents say, and never admit by themselves.',
+    },
+    mode,
+    breakGlass,
     default: { const: 'deny', description: 'What holds when no rule matches. There is no other choice.' },
     rules: { type: 'array', maxItems: 10_000, items: { $ref: '#/$defs/rule' } },
   },
@@ -38,18 +76,11 @@ export const trustPolicySchema = {
             description: 'registry.example.com/pay/**: * is one path segment, ** any; localhost:*/dev/** is any port.',
           },
         },
-        namespaces: {
-          type: 'array',
-          minItems: 1,
-          maxItems: 1000,
-          items: {
-            ...nonEmptyText,
-            pattern: '^[a-z0-9*]([a-z0-9*-]*[a-z0-9*])?$',
-            description: 'write a Kubernetes namespace, "*" for any characters',
-          },
-        },
+        namespaces: { ...namespaces, description: 'The rule matches only there. * is any characters.' },
         require: { $ref: '#/$defs/requirement' },
         allow: { enum: ['unverified'], description: 'Admits without any proof, where no other rule matches.' },
+        mode,
+        breakGlass,
         onStale: planned('What holds when a trust service can not be asked.'),
         entitlements: {
           type: 'object',
@@ -81,12 +112,14 @@ export const trustPolicySchema = {
           required: ['key'],
           properties: {
             key: { ...nonEmptyText, description: 'A PEM public key file, relative to this policy.' },
+            ...constraintProperties,
             log: planned('Demands an entry in a transparency log.'),
           },
         },
         tuf: planned('Signed targets of a TUF or Notary service.'),
         sigstore: planned('A keyless sigstore signature.'),
         notation: planned('A Notary Project signature.'),
+        gpg: planned('A GPG simple signature.'),
         attestation: planned('A signed attestation.'),
       },
     },

@@ -1,0 +1,76 @@
+import { createHash } from 'node:crypto';
+import { readdir } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { reasonOf } from '../../base/errors/index.ts';
+import { formatPath } from '../../base/schema/index.ts';
+import type { Document, PathSegment, Problem } from '../../base/schema/index.ts';
+import { readBounded } from './documents.ts';
+
+/** What building a policy gathers on the way. */
+export interface Building {
+  readonly document: Document;
+  readonly problems: Problem[];
+  /** Every file and folder that the policy refers to, by its path; each is read once, so that revision and content are of the same bytes. */
+  readonly references: Map<string, Referenced>;
+}
+
+/** A file as it was read, or why it could not be. */
+export type ReferencedFile = { readonly bytes: Buffer; readonly digest: string } | { readonly problem: string };
+
+type Referenced = ReferencedFile | { readonly names: readonly string[]; readonly digest: string };
+
+const maximumKeyBytes = 64 * 1024;
+const maximumNames = 1000;
+
+/** Adds a problem at a place of the document. */
+export function report(
+  building: Building,
+  path: readonly PathSegment[],
+  message: string,
+  fix: string,
+  part: 'key' | 'value' = 'value',
+): void {
+  building.problems.push({ position: building.document.positionOf(path, part), path: formatPath(path), message, fix });
+}
+
+/**
+ * A file that the policy names, relative to the document's. Its bytes become part of the policy's revision, and the file is watched.
+ * @param limit bytes
+ */
+export async function readReferenced(building: Building, name: string, limit: number = maximumKeyBytes): Promise<ReferencedFile> {
+  const file = resolve(dirname(building.document.file), name);
+  const known = building.references.get(file);
+  const read = known !== undefined && !('names' in known) ? known : await readOnce(file, limit);
+  building.references.set(file, read);
+  return read;
+}
+
+/**
+ * The files of a folder that the policy names, by name, without hidden ones; the listing becomes part of the policy's revision, and
+ * the folder is watched. The files are then to be read by `readReferenced`.
+ */
+export async function listReferenced(
+  building: Building,
+  name: string,
+): Promise<{ readonly names: readonly string[] } | { readonly problem: string }> {
+  const folder = resolve(dirname(building.document.file), name);
+  try {
+    const names = (await readdir(folder)).filter((entry) => !entry.startsWith('.')).sort();
+    if (names.length > maximumNames) return { problem: `the folder holds more than ${maximumNames} files` };
+    building.references.set(folder, { names, digest: createHash('sha256').update(names.join('\0')).digest('hex') });
+    return { names };
+  } catch (error) {
+    const problem = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such folder' : reasonOf(error);
+    building.references.set(folder, { problem });
+    return { problem };
+  }
+}
+
+async function readOnce(file: string, limit: number): Promise<ReferencedFile> {
+  try {
+    const bytes = await readBounded(file, limit);
+    return { bytes, digest: createHash('sha256').update(bytes).digest('hex') };
+  } catch (error) {
+    return { problem: (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : reasonOf(error) };
+  }
+}

@@ -1,0 +1,114 @@
+import { basename } from 'node:path';
+import { reasonOf } from '../../base/errors/index.ts';
+import type { PathSegment } from '../../base/schema/index.ts';
+import { recordOf } from '../strict-json.ts';
+import type { BreakGlass, TrustRule } from '../types.ts';
+import { report } from './building.ts';
+import type { Building } from './building.ts';
+import { parseInstant } from './duration.ts';
+import { parseImagePattern } from './image-pattern.ts';
+import { readRequirement } from './requirement.ts';
+
+/** What a document says for all of its rules. */
+interface Common {
+  readonly narrows: readonly string[] | undefined;
+  readonly report: boolean;
+  readonly breakGlass: BreakGlass | undefined;
+}
+
+/** The rules of one TrustPolicy document. What can not be read is a problem of `building`. */
+export async function readRules(building: Building): Promise<TrustRule[]> {
+  const document = recordOf(building.document.value) ?? {};
+  const list = document['rules'];
+  const common: Common = {
+    narrows: Object.hasOwn(document, 'namespaces') ? textsOf(document['namespaces']) : undefined,
+    report: document['mode'] === 'report',
+    breakGlass: readBreakGlass(document['breakGlass'], ['breakGlass'], building),
+  };
+  const rules: TrustRule[] = [];
+  for (const [index, value] of (Array.isArray(list) ? list : []).entries())
+    rules.push(await readRule(recordOf(value) ?? {}, ['rules', index], common, building));
+  return rules;
+}
+
+async function readRule(
+  record: Readonly<Record<string, unknown>>,
+  path: readonly PathSegment[],
+  common: Common,
+  building: Building,
+): Promise<TrustRule> {
+  const images = textsOf(record['images']);
+  checkPatterns(images, [...path, 'images'], building);
+  if (Object.hasOwn(record, 'onStale'))
+    report(building, [...path, 'onStale'], '`onStale` is not supported by this version', 'leave it out: stale is denied', 'key');
+  const own = readBreakGlass(record['breakGlass'], [...path, 'breakGlass'], building);
+  const allows = Object.hasOwn(record, 'allow');
+  checkChoice(record, path, common, building);
+  const require = Object.hasOwn(record, 'require') ? await readRequirement(record['require'], [...path, 'require'], building) : undefined;
+  const position = building.document.positionOf(path);
+  const name = `${basename(position.file)}:${position.line}`;
+  const entitlements = recordOf(record['entitlements']) ?? {};
+  const ceiling = typeof entitlements['ceiling'] === 'string' ? entitlements['ceiling'] : 'baseline';
+  const mode = Object.hasOwn(record, 'mode') ? record['mode'] === 'report' : common.report;
+  const breakGlass = own ?? common.breakGlass;
+  return {
+    name,
+    images,
+    ...(Object.hasOwn(record, 'namespaces') ? { namespaces: textsOf(record['namespaces']) } : {}),
+    ...(require === undefined ? {} : { require }),
+    allowUnverified: record['allow'] === 'unverified',
+    ceiling: { rule: name, ceiling, ...(entitlements['require'] === 'signed' ? { require: 'signed' } : {}) },
+    ...(mode && !allows ? { mode: 'report' } : {}),
+    ...(breakGlass === undefined || allows ? {} : { breakGlass }),
+    ...(common.narrows === undefined ? {} : { narrows: common.narrows }),
+  };
+}
+
+function checkPatterns(images: readonly string[], path: readonly PathSegment[], building: Building): void {
+  for (const [position, pattern] of images.entries()) {
+    try {
+      parseImagePattern(pattern);
+    } catch (error) {
+      report(
+        building,
+        [...path, position],
+        `"${pattern}" is not an image pattern: ${reasonOf(error)}`,
+        'write it like registry.example.com/team/**',
+      );
+    }
+  }
+}
+
+/** `require` or `allow`, and what may stand beside `allow`. */
+function checkChoice(record: Readonly<Record<string, unknown>>, path: readonly PathSegment[], common: Common, building: Building): void {
+  const requires = Object.hasOwn(record, 'require');
+  const allows = Object.hasOwn(record, 'allow');
+  if (requires && allows) report(building, [...path, 'allow'], 'a rule either requires or allows, not both', 'make two rules of it', 'key');
+  if (!requires && !allows)
+    report(building, path, 'the rule says neither `require` nor `allow`', 'say what must be proven: require: { cosign: { key: FILE } }');
+  if (!allows) return;
+  if (common.narrows !== undefined) {
+    const fix = 'require something, or write the rule into a document without `namespaces`';
+    report(building, [...path, 'allow'], 'a document for namespaces only narrows: it can not allow', fix, 'key');
+  }
+  for (const field of ['mode', 'breakGlass']) {
+    if (Object.hasOwn(record, field))
+      report(building, [...path, field], `\`${field}\` has no meaning beside \`allow\`, which refuses nothing`, 'remove it', 'key');
+  }
+}
+
+function readBreakGlass(value: unknown, path: readonly PathSegment[], building: Building): BreakGlass | undefined {
+  const record = recordOf(value);
+  const { until, reason, by } = record ?? {};
+  if (typeof until !== 'string' || typeof reason !== 'string' || typeof by !== 'string') return undefined;
+  const end = parseInstant(until);
+  if (end === undefined) {
+    report(building, [...path, 'until'], `"${until}" is no day of the calendar`, 'write when it ends, such as 2026-01-31T18:00:00Z');
+    return undefined;
+  }
+  return { until: end, reason, by };
+}
+
+function textsOf(value: unknown): readonly string[] {
+  return Array.isArray(value) ? value.filter((entry): entry is string => typeof entry === 'string') : [];
+}
