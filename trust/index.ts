@@ -8,8 +8,8 @@ export { starterPolicy, writeStarterPolicy } from './policy/starter.ts';
 export { gather } from './evidence/gather.ts';
 export type { GatherLimits } from './evidence/limits.ts';
 export { sealDossier } from './evidence/dossier.ts';
-export { signImage } from './evidence/sign-image.ts';
-export type { SignImageInput, SignatureFormat, SignedImage } from './evidence/sign-image.ts';
+export { signImage } from './signing/sign-image.ts';
+export type { SignImageInput, SignatureFormat, SignedImage } from './signing/sign-image.ts';
 export { decide } from './verdict/decide.ts';
 export { decideUnseen } from './verdict/decide-unseen.ts';
 export { explainReason, explainVerdict } from './verdict/explain.ts';
@@ -24,8 +24,8 @@ export type { RegistryAccess, RegistryAccessOptions } from './registry-access.ts
 export { hostPlatform } from './resolve-image.ts';
 export { verifyImage } from './verify-image.ts';
 export type { VerifyImageInput } from './verify-image.ts';
-export { signReference } from './sign-reference.ts';
-export type { SignReferenceInput } from './sign-reference.ts';
+export { signReference } from './signing/sign-reference.ts';
+export type { SignReferenceInput } from './signing/sign-reference.ts';
 export type {
   CeilingDemand,
   DecideInput,

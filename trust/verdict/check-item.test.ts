@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { sha256Digest } from '../canonical-json.ts';
 import { signatureAnnotation } from '../evidence/cosign-names.ts';
-import { makeSimpleSigningPayload } from '../evidence/cosign-write.ts';
+import { makeSimpleSigningPayload } from '../signing/simple-signing-payload.ts';
 import {
   bundle,
   bundleOf,

@@ -1,10 +1,10 @@
-import { parseReference } from '../base/distribution/index.ts';
-import { PortcullisError } from '../base/errors/index.ts';
-import { signImage } from './evidence/sign-image.ts';
-import type { SignatureFormat, SignedImage } from './evidence/sign-image.ts';
-import type { SigningKey } from './keys/private-key.ts';
-import type { RegistryAccess } from './registry-access.ts';
-import { resolveAll } from './resolve-image.ts';
+import { parseReference } from '../../base/distribution/index.ts';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { signImage } from './sign-image.ts';
+import type { SignatureFormat, SignedImage } from './sign-image.ts';
+import type { SigningKey } from '../keys/private-key.ts';
+import type { RegistryAccess } from '../registry-access.ts';
+import { resolveAll } from '../resolve-image.ts';
 
 export interface SignReferenceInput {
   readonly reference: string;

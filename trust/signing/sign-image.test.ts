@@ -13,10 +13,10 @@ import type { TestRegistry } from '../../test/fixtures/registry.ts';
 import { loadSigningKey } from '../keys/private-key.ts';
 import type { SigningKey } from '../keys/private-key.ts';
 import { openRegistries } from '../registry-access.ts';
-import { signReference } from '../sign-reference.ts';
+import { signReference } from './sign-reference.ts';
 import { explainVerdict } from '../verdict/explain.ts';
 import { verifyImage } from '../verify-image.ts';
-import { amd64, now, policyOf } from './fixtures/fixture-image.ts';
+import { amd64, now, policyOf } from '../evidence/fixtures/fixture-image.ts';
 import { signImage } from './sign-image.ts';
 
 const cosign = [...(process.env['PATH'] ?? '').split(delimiter), '/var/cache/portcullis-peers/bin']

@@ -1,0 +1,99 @@
+import type { Descriptor, RegistryRepository } from '../../base/distribution/index.ts';
+import {
+  bundleContentAnnotation,
+  bundleMediaType,
+  emptyType,
+  ociConfigType,
+  ociManifestType,
+  predicateTypeAnnotation,
+} from '../evidence/cosign-names.ts';
+import { isNotFound } from '../evidence/collection.ts';
+
+/** What was put beside an image. */
+export interface Attached {
+  /** Digest of the manifest that holds it. */
+  readonly manifestDigest: string;
+  /** `referrers`, `fallback-tag`, or the tag. */
+  readonly via: string;
+}
+
+/**
+ * Puts a sigstore bundle with a DSSE envelope beside an image, as cosign v3 does: an artifact whose subject is the image.
+ * @throws PortcullisError of base/distribution
+ */
+export async function attachBundle(
+  repository: RegistryRepository,
+  digest: string,
+  bundle: Buffer,
+  about: { readonly predicateType: string; readonly now: Date; readonly signal?: AbortSignal | undefined },
+): Promise<Attached> {
+  const { predicateType, now, signal } = about;
+  const options = signal === undefined ? {} : { signal };
+  const subject = await repository.resolve(digest, signal);
+  const [layer, empty] = await Promise.all([repository.pushBlob(bundle, options), repository.pushBlob(Buffer.from('{}'), options)]);
+  const manifest = {
+    schemaVersion: 2,
+    mediaType: ociManifestType,
+    artifactType: bundleMediaType,
+    // cosign names the type here too, and registries without OCI 1.1 take a listing's artifactType from the configuration.
+    config: { mediaType: emptyType, digest: empty.digest, size: empty.size, artifactType: bundleMediaType },
+    layers: [{ mediaType: bundleMediaType, digest: layer.digest, size: layer.size }],
+    subject: { mediaType: subject.mediaType, digest: subject.digest, size: subject.size },
+    annotations: {
+      [bundleContentAnnotation]: 'dsse-envelope',
+      [predicateTypeAnnotation]: predicateType,
+      'org.opencontainers.image.created': now.toISOString().replace(/\.\d+Z$/, 'Z'),
+    },
+  };
+  const pushed = await repository.pushReferrer(Buffer.from(JSON.stringify(manifest)), ociManifestType, options);
+  return { manifestDigest: pushed.digest, via: pushed.via };
+}
+
+/** One layer of cosign's older forms, with what stands in its annotations. */
+export interface TagLayer {
+  readonly mediaType: string;
+  readonly bytes: Buffer;
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+/**
+ * Adds a layer to the manifest under one of cosign's older tags (`sha256-<hex>.sig`, `.att`), beside those that are there.
+ * @throws PortcullisError of base/distribution
+ */
+export async function attachToTag(repository: RegistryRepository, tag: string, layer: TagLayer, signal?: AbortSignal): Promise<Attached> {
+  const { size, digest } = await repository.pushBlob(layer.bytes);
+  const present = await layersAt(repository, tag, signal);
+  const layers = [...present, { mediaType: layer.mediaType, digest, size, annotations: layer.annotations }];
+  const config = await pushConfig(repository, layers);
+  const manifest = { schemaVersion: 2, mediaType: ociManifestType, config, layers };
+  const pushed = await repository.pushManifest(Buffer.from(JSON.stringify(manifest)), ociManifestType, { tag });
+  return { manifestDigest: pushed.digest, via: tag };
+}
+
+/** The layers under one of cosign's older tags; none when there is no such tag. */
+export async function layersAt(repository: RegistryRepository, tag: string, signal?: AbortSignal): Promise<readonly Descriptor[]> {
+  try {
+    const { content } = await repository.manifest(tag, signal);
+    return content.kind === 'manifest' ? content.layers : [];
+  } catch (error) {
+    if (isNotFound(error)) return [];
+    throw error;
+  }
+}
+
+/** cosign's older form is an image: its configuration lists the payloads as layers, which stand uncompressed. */
+async function pushConfig(
+  repository: RegistryRepository,
+  layers: readonly Descriptor[],
+): Promise<Pick<Descriptor, 'mediaType' | 'digest' | 'size'>> {
+  const config = {
+    architecture: '',
+    created: '0001-01-01T00:00:00Z',
+    history: layers.map(() => ({ created: '0001-01-01T00:00:00Z' })),
+    os: '',
+    rootfs: { type: 'layers', diff_ids: layers.map((layer) => layer.digest) },
+    config: {},
+  };
+  const { digest, size } = await repository.pushBlob(Buffer.from(JSON.stringify(config)));
+  return { mediaType: ociConfigType, digest, size };
+}

@@ -1,0 +1,78 @@
+import type { RegistryRepository } from '../../base/distribution/index.ts';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { sha256Digest } from '../canonical-json.ts';
+import type { SigningKey } from '../keys/private-key.ts';
+import { verifySignature } from '../keys/verify-signature.ts';
+import { decodeBase64 } from '../strict-json.ts';
+import { cosignPredicateType, signatureAnnotation, signatureTag, simpleSigningMediaType } from '../evidence/cosign-names.ts';
+import { attachBundle, attachToTag, layersAt } from './attach.ts';
+import type { Attached } from './attach.ts';
+import { imageStatement, signBundle } from './dsse-bundle.ts';
+import { keySigner } from './signer.ts';
+import type { Signer } from './signer.ts';
+import { makeSimpleSigningPayload } from './simple-signing-payload.ts';
+
+/** `bundle`: a sigstore bundle among the referrers, cosign v3's default. `legacy`: the tag `sha256-<hex>.sig`, for older readers. */
+export type SignatureFormat = 'bundle' | 'legacy';
+
+export interface SignImageInput {
+  readonly repository: RegistryRepository;
+  /** Digest of the index or manifest to sign. */
+  readonly digest: string;
+  /** A key, or anything else that signs. */
+  readonly key: SigningKey | Signer;
+  readonly format: SignatureFormat;
+  /** The name that the older form's payload claims; the repository's own unless given. */
+  readonly identity?: string;
+  /** Signed with the digest. */
+  readonly annotations?: Readonly<Record<string, string>>;
+  readonly now: Date;
+  readonly signal?: AbortSignal;
+}
+
+export interface SignedImage extends Attached {
+  readonly digest: string;
+  readonly format: SignatureFormat;
+}
+
+/**
+ * Signs one digest and pushes what cosign and notation accept.
+ * @throws PortcullisError `TRUST_DIGEST_NOT_SHA256`, and those of the signer and of base/distribution
+ */
+export async function signImage(input: SignImageInput): Promise<SignedImage> {
+  const { digest, format } = input;
+  if (!digest.startsWith('sha256:')) {
+    throw new PortcullisError({
+      code: 'TRUST_DIGEST_NOT_SHA256',
+      kind: 'invalid',
+      attempted: 'sign image',
+      on: digest,
+      why: "cosign's signatures name sha256 digests only",
+      fix: 'name the image by tag or sha256 digest',
+    });
+  }
+  const signer = 'private' in input.key ? keySigner(input.key) : input.key;
+  const attached = format === 'bundle' ? await pushBundle(input, signer) : await pushSimpleSigning(input, signer);
+  return { digest, format, ...attached };
+}
+
+async function pushBundle({ repository, digest, annotations, now, signal }: SignImageInput, signer: Signer): Promise<Attached> {
+  const bundle = await signBundle(imageStatement(digest, annotations), signer);
+  return attachBundle(repository, digest, bundle, { predicateType: cosignPredicateType, now, signal });
+}
+
+async function pushSimpleSigning(input: SignImageInput, signer: Signer): Promise<Attached> {
+  const { repository, digest, identity, annotations, signal } = input;
+  const tag = signatureTag(digest);
+  const payload = makeSimpleSigningPayload(digest, identity ?? `${repository.host}/${repository.repository}`, annotations);
+  const present = await layersAt(repository, tag, signal);
+  const own = present.find(({ digest: blob, annotations: notes }) => {
+    const signature = blob === sha256Digest(payload) ? decodeBase64(notes?.[signatureAnnotation]) : undefined;
+    return signature !== undefined && verifySignature(signer.public, payload, signature);
+  });
+  // The same key has said the same before.
+  if (own !== undefined) return { manifestDigest: (await repository.resolve(tag, signal)).digest, via: tag };
+  const signature = (await signer.sign(payload)).toString('base64');
+  const layer = { mediaType: simpleSigningMediaType, bytes: payload, annotations: { [signatureAnnotation]: signature } };
+  return attachToTag(repository, tag, layer, signal);
+}

@@ -1,0 +1,92 @@
+import { constants, sign } from 'node:crypto';
+import { PortcullisError } from '../../base/errors/index.ts';
+import type { SigningKey } from '../keys/private-key.ts';
+import { keyObjectOf } from '../keys/public-key.ts';
+import type { PolicyKey } from '../types.ts';
+
+/** How a message is hashed and signed. ECDSA signatures are DER here; JWS and COSE, which want r‖s, convert. */
+export type SignatureScheme =
+  | 'ecdsa-sha256'
+  | 'ecdsa-sha384'
+  | 'ecdsa-sha512'
+  | 'rsa-pkcs1-sha256'
+  | 'rsa-pss-sha256'
+  | 'rsa-pss-sha384'
+  | 'rsa-pss-sha512'
+  | 'ed25519';
+
+/** The services that are told of a signature, so that its time can be proven later. */
+export interface WitnessUrls {
+  /** A Rekor log and the version of its API. */
+  readonly log?: { readonly url: string; readonly version: 1 | 2 };
+  /** RFC 3161 time stamp authorities. */
+  readonly timestamps: readonly string[];
+}
+
+/**
+ * Whoever signs: a key file, a token behind PKCS #11, or an identity with a short-lived certificate. Everything that signs (images
+ * in each format, attestations) takes one, and none of it ever sees a private key.
+ */
+export interface Signer {
+  /** The public half. `name` tells a person which key it is. */
+  readonly public: PolicyKey;
+  /** DER, leaf first; empty for a bare key. The leaf is of `public`. */
+  readonly certificates: readonly Buffer[];
+  readonly witnesses: WitnessUrls;
+  /**
+   * Signs a message (not its digest). `scheme`: the key's usual one, {@link defaultScheme}, unless given.
+   * @throws PortcullisError `TRUST_SIGNING_SCHEME` when the key can not sign so
+   */
+  sign(message: Uint8Array, scheme?: SignatureScheme): Promise<Buffer>;
+  /** Logs out, and lets go of what it holds. */
+  close(): Promise<void>;
+}
+
+export const noWitnesses: WitnessUrls = { timestamps: [] };
+
+/**
+ * What `cosign verify --key` expects by default: ECDSA and RSA (PKCS #1 v1.5) over SHA-256 whatever the curve, Ed25519 pure.
+ * Measured with cosign v3.1.3, whose own `sign` takes other digests for P-384, P-521 and Ed25519.
+ */
+export function defaultScheme(key: PolicyKey): SignatureScheme {
+  return key.type === 'ed25519' ? 'ed25519' : key.type === 'rsa' ? 'rsa-pkcs1-sha256' : 'ecdsa-sha256';
+}
+
+/** @throws PortcullisError `TRUST_SIGNING_SCHEME` when a key of this type can not sign so */
+export function checkScheme(key: PolicyKey, scheme: SignatureScheme): void {
+  const fits = key.type === 'ed25519' ? scheme === 'ed25519' : scheme.startsWith(`${key.type}-`);
+  // A key whose own type is RSASSA-PSS may do nothing else (RFC 4055).
+  const bound = keyObjectOf(key).asymmetricKeyType === 'rsa-pss' && !scheme.startsWith('rsa-pss-');
+  if (fits && !bound) return;
+  throw new PortcullisError({
+    code: 'TRUST_SIGNING_SCHEME',
+    kind: 'invalid',
+    attempted: 'sign',
+    on: key.name,
+    why: `its type is ${bound ? 'rsa-pss' : key.type}, which can not sign as ${scheme}`,
+    fix: 'use another key, or another format',
+  });
+}
+
+/** A signer that holds a private key in this process, with the certificates that go with it when there are any. */
+export function keySigner(
+  key: SigningKey,
+  options: { readonly certificates?: readonly Buffer[]; readonly witnesses?: WitnessUrls } = {},
+): Signer {
+  return {
+    public: key.public,
+    certificates: options.certificates ?? [],
+    witnesses: options.witnesses ?? noWitnesses,
+    async sign(message, scheme = defaultScheme(key.public)) {
+      checkScheme(key.public, scheme);
+      const digest = scheme === 'ed25519' ? null : (scheme.split('-').at(-1) as string);
+      const padding = scheme.startsWith('rsa-pss')
+        ? { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST }
+        : scheme.startsWith('rsa')
+          ? { padding: constants.RSA_PKCS1_PADDING }
+          : {};
+      return sign(digest, message, { key: key.private, ...padding });
+    },
+    close: () => Promise.resolve(),
+  };
+}
