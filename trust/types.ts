@@ -1,4 +1,6 @@
 import type { RegistryRepository } from '../base/distribution/index.ts';
+import type { GpgKey } from './gpg/key-ring.ts';
+import type { NotationRequirement } from './notation/requirement.ts';
 import type { SignedIdentity } from './policy/signed-identity.ts';
 
 /** A statement of the publisher, of signed entitlements. Profile documents are opaque here: the entitlements room reads them. */
@@ -16,7 +18,7 @@ export interface Platform {
 
 /** One artifact found beside an image that may speak for it. Bytes are base64, bounded, and kept exactly as served. */
 export interface EvidenceItem {
-  readonly kind: 'sigstore-bundle' | 'cosign-simple-signing';
+  readonly kind: 'sigstore-bundle' | 'cosign-simple-signing' | 'attestation' | 'gpg-simple-signing' | 'notation-signature' | 'ocsp-response' | 'crl';
   /** The digest the item was attached to (index or platform manifest). */
   readonly attachedTo: string;
   /** Where it was found: `referrers`, `fallback-tag sha256-…`, `tag sha256-….sig`. */
@@ -84,7 +86,8 @@ export interface Verdict {
   readonly dossierId: string;
   readonly reasons: Reason;
   readonly ceilings: readonly CeilingDemand[];
-  readonly requestedEntitlements?: RequestedEntitlements;
+  /** What the publisher has signed that the image needs; every one bounds the container. Absent: nothing was signed. */
+  readonly requestedEntitlements?: readonly RequestedEntitlements[];
   /** ISO 8601; checked at each use. Absent: as long as policy and dossier stand. */
   readonly validUntil?: string;
   /** True when a rule said `allow: unverified` and nothing was verified, and when an exception admitted what a rule would have refused. */
@@ -177,7 +180,63 @@ export interface Constraints {
 export type Requirement =
   | { readonly kind: 'all' | 'any'; readonly of: readonly Requirement[] }
   | { readonly kind: 'threshold'; readonly count: number; readonly of: readonly Requirement[] }
-  | { readonly kind: 'cosign-key'; readonly key: PolicyKey; readonly constraints?: Constraints };
+  | { readonly kind: 'cosign-key'; readonly key: PolicyKey; readonly log?: SigstoreProof; readonly constraints?: Constraints }
+  | { readonly kind: 'sigstore'; readonly identity: SigstoreIdentity; readonly proof: SigstoreProof; readonly constraints?: Constraints }
+  | AttestationRequirement
+  | NotationRequirement
+  | GpgRequirement;
+
+/** A GPG simple signature by one of these keys, found in a lookaside store. */
+export interface GpgRequirement {
+  readonly kind: 'gpg';
+  readonly keys: readonly GpgKey[];
+  /** URL of the store, without a slash at its end. */
+  readonly lookaside: string;
+  readonly constraints: Constraints;
+}
+
+/** A signed in-toto statement about the image that says what is asked of it. */
+export interface AttestationRequirement {
+  readonly kind: 'attestation';
+  /** URI, compared as it is. */
+  readonly predicateType: string;
+  /** Whoever must have signed it. */
+  readonly by: Extract<Requirement, { readonly kind: 'cosign-key' | 'sigstore' }>;
+  /** Expressions of CEL over what is attested; every one must be true. */
+  readonly cel: readonly string[];
+  readonly constraints?: Constraints;
+}
+
+/** Whose keyless signature is accepted. */
+export interface SigstoreIdentity {
+  /** The OIDC issuer, exactly. */
+  readonly issuer: string;
+  /** Exact, or a pattern: `*` any characters but `/` (at the end: any), `**` any. */
+  readonly subject: string;
+  /** What else Fulcio must have written into the certificate, by its names, such as `sourceRepositoryRef`; patterns as for the subject. */
+  readonly claims?: Readonly<Record<string, string>>;
+}
+
+/** What sigstore's services must have said of a signature. */
+export interface SigstoreProof {
+  readonly root: PolicyRoot;
+  /** Distinct transparency logs that hold it. */
+  readonly logs: number;
+  /** Distinct time stamp authorities that have stamped it. */
+  readonly timeStamps: number;
+  /** Distinct certificate logs that hold its certificate; a key has none. */
+  readonly certificateLogs: number;
+}
+
+/** A sigstore `trusted_root.json`, with every byte of it, so that decisions replay. */
+export interface PolicyRoot {
+  /** As written in the policy: `public-good`, a path, or a TUF repository. */
+  readonly name: string;
+  /** sha256 of the bytes, hex. */
+  readonly digest: string;
+  /** Base64. */
+  readonly content: string;
+}
 
 export interface PolicyKey {
   /** As written in the policy: a path relative to the file. */

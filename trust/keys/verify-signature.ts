@@ -1,39 +1,75 @@
 import { constants, verify } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import type { PolicyKey } from '../types.ts';
+import { prehashed } from './prehash.ts';
 import { keyObjectOf } from './public-key.ts';
+import { verifyRsaDigest } from './rsa-digest.ts';
+
+type Digest = 'sha256' | 'sha384' | 'sha512';
 
 /**
  * The digests tried for an ECDSA key, by curve. `cosign verify --key` takes SHA-256 for each curve, while `cosign sign --key`
  * (v3) takes the curve's own: both must verify. Trying two digests is no weakness: each binds the whole message.
  */
-const ecdsaDigests: Readonly<Record<string, readonly string[]>> = {
+const ecdsaDigests: Readonly<Record<string, readonly Digest[]>> = {
   prime256v1: ['sha256'],
   secp384r1: ['sha384', 'sha256'],
   secp521r1: ['sha512', 'sha256'],
 };
 
-/**
- * Whether `signature` is the key's over `message`. ECDSA: DER (RFC 3279), Ed25519: pure (RFC 8032), RSA: PKCS #1 v1.5, else PSS,
- * with SHA-256. Never throws: a malformed signature is a wrong one.
- */
+/** {@link verifyWithKey} for a policy's key. */
 export function verifySignature(key: PolicyKey, message: Uint8Array, signature: Uint8Array): boolean {
-  const object = keyObjectOf(key);
+  return verifyWithKey(keyObjectOf(key), message, signature);
+}
+
+/**
+ * Whether `signature` is the key's over `message`. ECDSA: DER (RFC 3279), Ed25519: pure, else prehashed (RFC 8032), RSA: PKCS #1
+ * v1.5, else PSS, with SHA-256. Never throws: a malformed signature is a wrong one. Ed25519ph needs `loadPrehashed` before.
+ */
+export function verifyWithKey(key: KeyObject, message: Uint8Array, signature: Uint8Array): boolean {
   try {
-    switch (key.type) {
-      case 'ecdsa':
-        return (ecdsaDigests[object.asymmetricKeyDetails?.namedCurve ?? ''] ?? []).some((digest) =>
-          verify(digest, message, object, signature),
-        );
+    switch (key.asymmetricKeyType) {
+      case 'ec':
+        return digestsOf(key).some((digest) => verify(digest, message, key, signature));
       case 'ed25519':
-        // A digest name here throws: Ed25519 hashes by itself.
-        return verify(null, message, object, signature);
+        // A digest name here throws: Ed25519 hashes by itself. The two forms have different domains: neither is taken for the other.
+        return verify(null, message, key, signature) || prehashed()?.verifyEd25519ph(key, message, signature) === true;
       case 'rsa':
-        return verifyRsa(object, message, signature);
+      case 'rsa-pss':
+        return verifyRsa(key, message, signature);
+      default:
+        return false;
     }
   } catch {
     return false;
   }
+}
+
+/**
+ * Whether `signature` is the key's over a message of which only the digest is at hand (bytes, by algorithm). Ed25519 can not be
+ * judged so, whichever its form. Never throws. ECDSA needs `loadPrehashed` before.
+ */
+export function verifyDigestWithKey(
+  key: KeyObject,
+  digest: { readonly algorithm: Digest; readonly value: Uint8Array },
+  signature: Uint8Array,
+): boolean {
+  try {
+    switch (key.asymmetricKeyType) {
+      case 'ec':
+        return digestsOf(key).includes(digest.algorithm) && prehashed()?.verifyEcdsaDigest(key, digest.value, signature) === true;
+      case 'rsa':
+        return digest.algorithm === 'sha256' && verifyRsaDigest(key, digest.algorithm, digest.value, signature);
+      default:
+        return false;
+    }
+  } catch {
+    return false;
+  }
+}
+
+function digestsOf(key: KeyObject): readonly Digest[] {
+  return ecdsaDigests[key.asymmetricKeyDetails?.namedCurve ?? ''] ?? [];
 }
 
 function verifyRsa(key: KeyObject, message: Uint8Array, signature: Uint8Array): boolean {

@@ -1,0 +1,59 @@
+import { describeKey, keyObjectOf, signerOfKey } from '../keys/public-key.ts';
+import type { Requirement } from '../types.ts';
+import type { ProvenFacts } from '../verdict/signature-finding.ts';
+import type { Bundle } from './bundle.ts';
+import { matchIdentity } from './identity.ts';
+import type { SignedMessage } from './log-body.ts';
+import { trustedRootOf } from './policy-root.ts';
+import { verifyBundle } from './verify.ts';
+import type { SigstoreCode } from './verify.ts';
+
+/** Whose signatures count: a key's, with or without a transparency log, or an identity's. */
+export type SigstoreAuthority = Extract<Requirement, { readonly kind: 'cosign-key' | 'sigstore' }>;
+
+/** What a signature that an authority made has proven, or why it does not count. */
+export type AuthorityResult =
+  | { readonly proven: Required<Pick<ProvenFacts, 'signer'>> & Pick<ProvenFacts, 'signedAt'> }
+  | { readonly code: SigstoreCode | 'TRUST_SIGSTORE_IDENTITY' | 'TRUST_SIGNATURE_OTHER_KEY'; readonly problem: string };
+
+/** Verifies a bundle for one authority. Pure; never throws. */
+export function verifyForAuthority(
+  bundle: Bundle,
+  message: SignedMessage | undefined,
+  authority: SigstoreAuthority,
+  now: Date,
+): AuthorityResult {
+  const proof = authority.kind === 'sigstore' ? authority.proof : authority.log;
+  let root;
+  try {
+    root = proof === undefined ? undefined : trustedRootOf(proof.root);
+  } catch (error) {
+    return { code: 'TRUST_SIGSTORE_CERTIFICATE', problem: `the trusted root can not be read: ${(error as Error).message}` };
+  }
+  const verified = verifyBundle({
+    bundle,
+    ...(message === undefined ? {} : { message }),
+    ...(authority.kind === 'cosign-key' ? { key: keyObjectOf(authority.key) } : {}),
+    ...(root === undefined ? {} : { root }),
+    thresholds: proof ?? { logs: 0, timeStamps: 0, certificateLogs: 0 },
+    now,
+  });
+  if ('problem' in verified) return verified;
+  const { signedAt, identity } = verified;
+  const when = signedAt === undefined ? {} : { signedAt: { time: new Date(signedAt.time).toISOString(), provenBy: signedAt.provenBy } };
+  if (authority.kind === 'cosign-key') return { proven: { signer: signerOfKey(authority.key), ...when } };
+  if (identity === undefined) return { code: 'TRUST_SIGSTORE_IDENTITY', problem: 'it was made by nobody named' };
+  const match = matchIdentity(identity, authority.identity);
+  if ('problem' in match) return { code: 'TRUST_SIGSTORE_IDENTITY', problem: match.problem };
+  return { proven: { signer: `sigstore ${authority.identity.issuer} ${match.subject}`, ...when } };
+}
+
+/** The authority in words, to stand after "by". */
+export function describeAuthority(authority: SigstoreAuthority): string {
+  if (authority.kind === 'cosign-key') {
+    return `the key ${describeKey(authority.key)}${authority.log === undefined ? '' : `, entered in a transparency log of ${authority.log.root.name}`}`;
+  }
+  const { issuer, subject, claims } = authority.identity;
+  const list = Object.entries(claims ?? {}).map(([name, pattern]) => `${name} ${pattern}`);
+  return `${subject} of ${issuer}${list.length === 0 ? '' : ` (${list.join(', ')})`}, by ${authority.proof.root.name}`;
+}

@@ -1,0 +1,192 @@
+import { decodeBase64, parseStrictJson, recordOf } from '../strict-json.ts';
+
+/** The signed content: an envelope, or a signature over the artifact itself. */
+export type BundleContent =
+  | { readonly kind: 'dsse'; readonly payloadType: string; readonly payload: Buffer; readonly signature: Buffer }
+  | { readonly kind: 'message'; readonly signature: Buffer; readonly digest?: { readonly algorithm: string; readonly value: Buffer } };
+
+/** An entry of a transparency log as a bundle carries it. */
+export interface LogEntry {
+  readonly logId: string;
+  /** Of the whole log, in decimal. */
+  readonly logIndex: string;
+  readonly kind: string;
+  readonly version: string;
+  /** Seconds since 1970; 0 when the log tells none (Rekor v2). */
+  readonly integratedTime: number;
+  /** The signed entry time stamp (SET). */
+  readonly promise?: Buffer;
+  readonly proof?: InclusionProof;
+  readonly body: Buffer;
+}
+
+export interface InclusionProof {
+  readonly index: bigint;
+  readonly size: bigint;
+  readonly root: Buffer;
+  readonly hashes: readonly Buffer[];
+  /** A signed note. */
+  readonly checkpoint: string;
+}
+
+/** A sigstore bundle of version 0.1, 0.2 or 0.3 (sigstore/protobuf-specs sigstore_bundle.proto), or what cosign's older forms say. */
+export interface Bundle {
+  /** `legacy`: put together from cosign's annotations. */
+  readonly version: '0.1' | '0.2' | '0.3' | 'legacy';
+  readonly content: BundleContent;
+  /** Certificates in DER, the signer's first; or the hint of a key; or neither, for a bare envelope. */
+  readonly certificates: readonly Buffer[];
+  readonly keyHint?: string;
+  readonly logEntries: readonly LogEntry[];
+  /** DER of RFC 3161 time stamps. */
+  readonly timeStamps: readonly Buffer[];
+}
+
+const versions: Readonly<Record<string, Bundle['version']>> = {
+  'application/vnd.dev.sigstore.bundle+json;version=0.1': '0.1',
+  'application/vnd.dev.sigstore.bundle+json;version=0.2': '0.2',
+  'application/vnd.dev.sigstore.bundle+json;version=0.3': '0.3',
+  'application/vnd.dev.sigstore.bundle.v0.3+json': '0.3',
+};
+
+/** Each costs a signature verification or more: far more than any signer makes. */
+const maximumOfEach = 16;
+const maximumProofHashes = 64;
+
+type Json = Readonly<Record<string, unknown>>;
+
+/**
+ * Reads a bundle.
+ * @throws Error with a sentence that says what is wrong with it, and where
+ */
+export function readBundle(bytes: Uint8Array): Bundle {
+  const bundle = recordOf(parseStrictJson(bytes));
+  const version = versions[String(bundle?.['mediaType'])];
+  if (bundle === undefined || version === undefined) throw new Error('it is not a sigstore bundle of version 0.1, 0.2 or 0.3');
+  const material = recordOf(bundle['verificationMaterial']);
+  if (material === undefined) throw new Error('its verificationMaterial is missing');
+  const envelope = present(bundle['dsseEnvelope']);
+  const message = present(bundle['messageSignature']);
+  if ((envelope === undefined) === (message === undefined))
+    throw new Error('it holds not exactly one of dsseEnvelope and messageSignature');
+  const logEntries = listOf(material['tlogEntries'], 'tlogEntries').map((entry, index) =>
+    readLogEntry(entry, `tlogEntries[${index}]`, version),
+  );
+  const stamps = recordOf(material['timestampVerificationData'])?.['rfc3161Timestamps'];
+  return {
+    version,
+    content: envelope === undefined ? readMessage(message as Json) : readEnvelope(envelope),
+    ...readSigner(material, version),
+    logEntries,
+    timeStamps: listOf(stamps, 'rfc3161Timestamps').map((stamp, index) =>
+      bytesOf(stamp['signedTimestamp'], `rfc3161Timestamps[${index}].signedTimestamp`),
+    ),
+  };
+}
+
+/** A DSSE envelope with exactly one signature, as bundles demand. @throws Error */
+export function readEnvelope(envelope: Json): BundleContent {
+  const payloadType = envelope['payloadType'];
+  if (typeof payloadType !== 'string' || payloadType === '') throw new Error('its envelope has no payloadType');
+  const signatures = envelope['signatures'];
+  if (!Array.isArray(signatures) || signatures.length !== 1) throw new Error('its envelope has not exactly one signature');
+  return {
+    kind: 'dsse',
+    payloadType,
+    payload: bytesOf(envelope['payload'], 'payload'),
+    signature: bytesOf(recordOf(signatures[0])?.['sig'], 'signatures[0].sig'),
+  };
+}
+
+function readMessage(message: Json): BundleContent {
+  const signature = bytesOf(message['signature'], 'messageSignature.signature');
+  const digest = recordOf(message['messageDigest']);
+  if (digest === undefined) return { kind: 'message', signature };
+  const value = bytesOf(digest['digest'], 'messageDigest.digest');
+  return { kind: 'message', signature, digest: { algorithm: String(digest['algorithm']), value } };
+}
+
+function readSigner(material: Json, version: Bundle['version']): Pick<Bundle, 'certificates' | 'keyHint'> {
+  const certificate = present(material['certificate']);
+  const chain = present(material['x509CertificateChain']);
+  const key = present(material['publicKey']);
+  if ([certificate, chain, key].filter((part) => part !== undefined).length !== 1)
+    throw new Error('it names not exactly one of certificate, x509CertificateChain and publicKey');
+  if (key !== undefined) return { certificates: [], keyHint: typeof key['hint'] === 'string' ? key['hint'] : '' };
+  if (certificate !== undefined) return { certificates: [bytesOf(certificate['rawBytes'], 'certificate.rawBytes')] };
+  // sigstore_bundle.proto: of version 0.3 on, there is one certificate and no chain.
+  if (version === '0.3') throw new Error('a bundle of version 0.3 has no x509CertificateChain');
+  const certificates = listOf(chain?.['certificates'], 'certificates').map((entry, index) =>
+    bytesOf(entry['rawBytes'], `certificates[${index}].rawBytes`),
+  );
+  if (certificates.length === 0) throw new Error('its certificate chain is empty');
+  return { certificates };
+}
+
+function readLogEntry(entry: Json, where: string, version: Bundle['version']): LogEntry {
+  const kindVersion = recordOf(entry['kindVersion']);
+  const logId = recordOf(entry['logId'])?.['keyId'];
+  if (typeof logId !== 'string' || decodeBase64(logId) === undefined) throw new Error(`${where}.logId.keyId is missing or not base64`);
+  const promise = present(entry['inclusionPromise'])?.['signedEntryTimestamp'];
+  // Of the first version some have a proof without checkpoint, which proves nothing: those live by the promise.
+  const written = present(entry['inclusionProof']);
+  const proof = version === '0.1' && written?.['checkpoint'] === undefined ? undefined : written;
+  const integratedTime = Number(countOf(entry['integratedTime'] ?? '0', `${where}.integratedTime`));
+  if (!Number.isSafeInteger(integratedTime)) throw new Error(`${where}.integratedTime is too large`);
+  return {
+    logId,
+    logIndex: countOf(entry['logIndex'] ?? '0', `${where}.logIndex`).toString(),
+    kind: String(kindVersion?.['kind']),
+    version: String(kindVersion?.['version']),
+    integratedTime,
+    ...(promise === undefined ? {} : { promise: bytesOf(promise, `${where}.signedEntryTimestamp`) }),
+    ...(proof === undefined ? {} : { proof: readProof(proof, `${where}.inclusionProof`) }),
+    body: bytesOf(entry['canonicalizedBody'], `${where}.canonicalizedBody`),
+  };
+}
+
+function readProof(proof: Json, where: string): InclusionProof {
+  const hashes = proof['hashes'] ?? [];
+  if (!Array.isArray(hashes) || hashes.length > maximumProofHashes)
+    throw new Error(`${where}.hashes is not a list of at most ${maximumProofHashes}`);
+  const checkpoint = recordOf(proof['checkpoint'])?.['envelope'];
+  if (typeof checkpoint !== 'string' || checkpoint === '') throw new Error(`${where}.checkpoint is missing`);
+  return {
+    index: countOf(proof['logIndex'] ?? '0', `${where}.logIndex`),
+    size: countOf(proof['treeSize'] ?? '0', `${where}.treeSize`),
+    root: bytesOf(proof['rootHash'], `${where}.rootHash`),
+    hashes: hashes.map((hash: unknown, index) => bytesOf(hash, `${where}.hashes[${index}]`)),
+    checkpoint,
+  };
+}
+
+/** protobuf's JSON writes 64-bit integers as decimal text; numbers are read too. */
+function countOf(value: unknown, where: string): bigint {
+  const text = typeof value === 'number' && Number.isSafeInteger(value) ? String(value) : value;
+  if (typeof text !== 'string' || !/^(0|[1-9]\d{0,18})$/.test(text)) throw new Error(`${where} is not a count`);
+  return BigInt(text);
+}
+
+function bytesOf(value: unknown, where: string): Buffer {
+  const bytes = decodeBase64(value);
+  if (bytes === undefined || bytes.length === 0) throw new Error(`${where} is missing or not base64`);
+  return bytes;
+}
+
+function listOf(value: unknown, where: string): readonly Json[] {
+  const list = value ?? [];
+  if (!Array.isArray(list) || list.length > maximumOfEach) throw new Error(`${where} is not a list of at most ${maximumOfEach}`);
+  return list.map((entry: unknown, index) => {
+    const record = recordOf(entry);
+    if (record === undefined) throw new Error(`${where}[${index}] is not an object`);
+    return record;
+  });
+}
+
+/** A message that is there; protobuf's JSON takes null for absence. */
+function present(value: unknown): Json | undefined {
+  if (value === undefined || value === null) return undefined;
+  const record = recordOf(value);
+  if (record === undefined) throw new Error('one of its messages is not an object');
+  return record;
+}

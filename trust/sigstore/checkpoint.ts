@@ -1,0 +1,65 @@
+import { decodeBase64 } from '../strict-json.ts';
+import { verifyWith } from '../x509/certificate.ts';
+import type { TransparencyLog } from './trusted-root.ts';
+
+/** What a checkpoint says (C2SP tlog-checkpoint): the log's size and root hash. */
+export interface Checkpoint {
+  readonly origin: string;
+  readonly size: bigint;
+  readonly root: Buffer;
+  /** The signed text. */
+  readonly text: string;
+  readonly signatures: readonly NoteSignature[];
+}
+
+interface NoteSignature {
+  readonly name: string;
+  /** The first four bytes of the key's id. */
+  readonly hint: Buffer;
+  readonly signature: Buffer;
+}
+
+const maximumSignatures = 64;
+const maximumText = 64 * 1024;
+
+/**
+ * Reads a checkpoint in a signed note (C2SP signed-note): text, an empty line, lines of signatures.
+ * @throws Error with a sentence that says what is wrong
+ */
+export function readCheckpoint(note: string): Checkpoint {
+  if (note.length > maximumText) throw new Error('the checkpoint is too large');
+  const gap = note.lastIndexOf('\n\n');
+  if (gap < 0) throw new Error('the checkpoint has no signatures');
+  const text = note.slice(0, gap + 1);
+  const [origin = '', size = '', root = ''] = text.split('\n');
+  if (origin === '') throw new Error('the checkpoint names no origin');
+  if (!/^(0|[1-9]\d{0,18})$/.test(size)) throw new Error('the checkpoint names no size');
+  const hash = decodeBase64(root);
+  if (hash?.length !== 32) throw new Error('the checkpoint names no root hash');
+  const lines = note.slice(gap + 2).split('\n');
+  if (lines.pop() !== '' || lines.length === 0 || lines.length > maximumSignatures)
+    throw new Error("the checkpoint's signatures are malformed");
+  return { origin, size: BigInt(size), root: hash, text, signatures: lines.map(readSignature) };
+}
+
+function readSignature(line: string): NoteSignature {
+  const match = /^\u2014 (\S+) (\S+)$/.exec(line);
+  const bytes = decodeBase64(match?.[2]);
+  if (match === null || bytes === undefined || bytes.length < 5) throw new Error("one of the checkpoint's signatures is malformed");
+  return { name: match[1] as string, hint: bytes.subarray(0, 4), signature: bytes.subarray(4) };
+}
+
+/**
+ * Whether the log itself signed the checkpoint. Others may sign too (witnesses); their word neither helps nor harms.
+ * The signature's name must be the origin's: Rekor v1 writes `NAME - TREE` as origin, Rekor v2 the name alone.
+ */
+export function isSignedByLog(checkpoint: Checkpoint, log: TransparencyLog): boolean {
+  const id = Buffer.from(log.id, 'base64').subarray(0, 4);
+  const { origin, text } = checkpoint;
+  return checkpoint.signatures.some(
+    ({ name, hint, signature }) =>
+      hint.equals(id) &&
+      (origin === name || origin.startsWith(`${name} - `)) &&
+      verifyWith(log.digest, Buffer.from(text, 'utf8'), log.key, signature),
+  );
+}

@@ -1,0 +1,163 @@
+import { expectTag, childrenOf, derTag, readDer, readOid } from '../x509/der.ts';
+import { extensionOid } from '../x509/certificate.ts';
+import type { Certificate } from '../x509/certificate.ts';
+
+/** Who a Fulcio certificate says signed. */
+export interface CertificateIdentity {
+  /** The OIDC issuer; undefined when the certificate names none. */
+  readonly issuer: string | undefined;
+  /** Subject alternative names: e-mail addresses, URIs, and Fulcio's own other names. */
+  readonly subjects: readonly string[];
+  /** What else Fulcio vouches for, by the names of {@link claimOids}. */
+  readonly claims: Readonly<Record<string, string>>;
+}
+
+const arc = '1.3.6.1.4.1.57264.1';
+const issuerOid = `${arc}.8`;
+const oldIssuerOid = `${arc}.1`;
+const otherNameOid = `${arc}.7`;
+
+/** Claims with the text itself as value: GitHub's first ones (sigstore/fulcio docs/oid-info.md). */
+const rawClaims: Readonly<Record<string, string>> = {
+  githubWorkflowTrigger: `${arc}.2`,
+  githubWorkflowSha: `${arc}.3`,
+  githubWorkflowName: `${arc}.4`,
+  githubWorkflowRepository: `${arc}.5`,
+  githubWorkflowRef: `${arc}.6`,
+};
+
+/** Claims with a DER UTF8String as value, of every CI issuer. */
+const textClaims: Readonly<Record<string, string>> = {
+  buildSignerURI: `${arc}.9`,
+  buildSignerDigest: `${arc}.10`,
+  runnerEnvironment: `${arc}.11`,
+  sourceRepositoryURI: `${arc}.12`,
+  sourceRepositoryDigest: `${arc}.13`,
+  sourceRepositoryRef: `${arc}.14`,
+  sourceRepositoryIdentifier: `${arc}.15`,
+  sourceRepositoryOwnerURI: `${arc}.16`,
+  sourceRepositoryOwnerIdentifier: `${arc}.17`,
+  buildConfigURI: `${arc}.18`,
+  buildConfigDigest: `${arc}.19`,
+  buildTrigger: `${arc}.20`,
+  runInvocationURI: `${arc}.21`,
+  sourceRepositoryVisibilityAtSigning: `${arc}.22`,
+};
+
+/** The names of the claims that a policy may ask for. */
+export const claimNames: readonly string[] = [...Object.keys(textClaims), ...Object.keys(rawClaims)];
+
+/**
+ * Reads the identity in a certificate.
+ * @throws DerError, Error when what is there is malformed or contradicts itself
+ */
+export function readIdentity(certificate: Certificate): CertificateIdentity {
+  const raw = rawText(certificate, oldIssuerOid);
+  const issuer = utf8Text(certificate, issuerOid) ?? raw;
+  if (raw !== undefined && raw !== issuer) throw new Error('its certificate names two issuers');
+  const claims: Record<string, string> = {};
+  for (const [oids, read] of [
+    [rawClaims, rawText],
+    [textClaims, utf8Text],
+  ] as const) {
+    for (const [name, oid] of Object.entries(oids)) {
+      const value = read(certificate, oid);
+      if (value !== undefined) claims[name] = value;
+    }
+  }
+  return { issuer, subjects: readSubjects(certificate), claims };
+}
+
+function rawText(certificate: Certificate, oid: string): string | undefined {
+  const value = certificate.extensions.get(oid)?.value;
+  return value === undefined ? undefined : plainText(value);
+}
+
+function utf8Text(certificate: Certificate, oid: string): string | undefined {
+  const value = certificate.extensions.get(oid)?.value;
+  return value === undefined ? undefined : plainText(expectTag(readDer(value), derTag.utf8String, 'a claim').content);
+}
+
+/** Text that may be compared and shown: UTF-8 without control characters, which could hide what follows (CVE-2009-2408 and kin). */
+function plainText(bytes: Buffer): string {
+  const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  if (/[\p{Cc}\p{Zl}\p{Zp}]/u.test(text)) throw new Error('its certificate names an identity with control characters');
+  return text;
+}
+
+/** GeneralNames (RFC 5280 4.2.1.6): rfc822Name, uniformResourceIdentifier, and Fulcio's otherName. Others name no signer. */
+function readSubjects(certificate: Certificate): string[] {
+  const extension = certificate.extensions.get(extensionOid.subjectAltName);
+  if (extension === undefined) return [];
+  return childrenOf(expectTag(readDer(extension.value), derTag.sequence, 'the subject names')).flatMap((name) => {
+    if (name.tag === 0x81 || name.tag === 0x86) return [plainText(name.content)];
+    if (name.tag !== 0xa0) return [];
+    const [type, value] = childrenOf(name);
+    if (readOid(type) !== otherNameOid) return [];
+    return [plainText(expectTag(childrenOf(expectTag(value, 0xa0, 'the other name'))[0], derTag.utf8String, 'the other name').content)];
+  });
+}
+
+/** Longer than any identity of a real issuer; bounds the work of matching. */
+const maximumSubject = 4096;
+
+/** Whom a policy accepts. */
+export interface IdentityDemand {
+  /** Exact. */
+  readonly issuer: string;
+  /** See {@link subjectMatches}. */
+  readonly subject: string;
+  /** By the names of {@link claimNames}; patterns as for the subject. */
+  readonly claims?: Readonly<Record<string, string>>;
+}
+
+/** The subject that fits, or what does not. */
+export function matchIdentity(
+  identity: CertificateIdentity,
+  demand: IdentityDemand,
+): { readonly subject: string } | { readonly problem: string } {
+  if (identity.issuer === undefined) return { problem: 'its certificate names no issuer' };
+  if (identity.issuer !== demand.issuer)
+    return { problem: `it was made by an identity of ${shown(identity.issuer)}, not of ${demand.issuer}` };
+  const subject = identity.subjects.find((name) => subjectMatches(demand.subject, name));
+  if (subject === undefined)
+    return { problem: `it was made by ${identity.subjects.map(shown).join(', ') || 'nobody named'}, not by ${demand.subject}` };
+  for (const [name, pattern] of Object.entries(demand.claims ?? {})) {
+    const value = Object.hasOwn(identity.claims, name) ? identity.claims[name] : undefined;
+    if (value === undefined) return { problem: `its certificate has no claim ${name}` };
+    if (!subjectMatches(pattern, value)) return { problem: `the claim ${name} of its certificate is ${shown(value)}, not ${pattern}` };
+  }
+  return { subject };
+}
+
+function shown(text: string): string {
+  return text.slice(0, 300);
+}
+
+/**
+ * Whether the whole of `text` fits a pattern: `**` stands for any characters; `*` for any but `/`, and at the end of the pattern for
+ * any. Inside a pattern `*` must not reach over `/`: a branch may be called `.github/workflows/release.yml@refs/tags/v1`, and would
+ * pass for that workflow.
+ */
+export function subjectMatches(pattern: string, text: string): boolean {
+  if (text.length > maximumSubject) return false;
+  const parts = pattern.split(/(\*+)/);
+  // Odd places are runs of stars. Linear: positions reachable so far, by character.
+  let reached = new Set([0]);
+  for (const [index, part] of parts.entries()) {
+    if (index % 2 === 0) {
+      reached = new Set([...reached].filter((at) => text.startsWith(part, at)).map((at) => at + part.length));
+      continue;
+    }
+    const last = index === parts.length - 2 && parts.at(-1) === '';
+    const next = new Set<number>();
+    for (const start of [...reached].sort((a, b) => a - b)) {
+      for (let at = start; at <= text.length && !next.has(at); at += 1) {
+        next.add(at);
+        if (part.length === 1 && !last && text[at] === '/') break;
+      }
+    }
+    reached = next;
+  }
+  return reached.has(text.length);
+}

@@ -1,0 +1,64 @@
+import { verifyWith } from '../x509/certificate.ts';
+import type { LogEntry } from './bundle.ts';
+import { isSignedByLog, readCheckpoint } from './checkpoint.ts';
+import { rootOfProof } from './merkle.ts';
+import type { TransparencyLog } from './trusted-root.ts';
+
+/** What a log vouches for: that the entry is in it, and since when. */
+export interface LogFinding {
+  readonly log: TransparencyLog;
+  /** Milliseconds since 1970, when the log has signed a time. */
+  readonly time?: number;
+}
+
+/**
+ * Checks that a trusted log holds the entry: its promise (SET) where there is one, its inclusion proof under a signed checkpoint.
+ * Everything that is there must be right; of a promise alone only version 0.1 of bundles, and cosign's older form, may live.
+ * The entry's body is not judged here.
+ */
+export function checkInclusion(
+  entry: LogEntry,
+  logs: readonly TransparencyLog[],
+  promiseSuffices: boolean,
+): LogFinding | { readonly problem: string } {
+  const named = logs.filter((log) => log.id === entry.logId);
+  if (named.length === 0) return { problem: 'the log that it names is not in the trusted root' };
+  if (entry.promise === undefined && entry.proof === undefined) return { problem: 'it has neither an inclusion proof nor a promise' };
+  if (entry.proof === undefined && !promiseSuffices) return { problem: 'it has no inclusion proof' };
+  let problem = '';
+  // A log whose key was renewed may stand twice under one id.
+  for (const log of named) {
+    const flaw = promiseFlaw(entry, log) ?? proofFlaw(entry, log);
+    if (flaw !== undefined) {
+      problem = flaw;
+      continue;
+    }
+    // Without the log's own signature over it, the time is anybody's word.
+    return entry.promise !== undefined && entry.integratedTime > 0 ? { log, time: entry.integratedTime * 1000 } : { log };
+  }
+  return { problem };
+}
+
+/** The signed entry time stamp: over the canonical JSON (RFC 8785) of body, time, log and index. */
+function promiseFlaw(entry: LogEntry, log: TransparencyLog): string | undefined {
+  if (entry.promise === undefined) return undefined;
+  const body = JSON.stringify(entry.body.toString('base64'));
+  const id = Buffer.from(entry.logId, 'base64').toString('hex');
+  const signed = `{"body":${body},"integratedTime":${entry.integratedTime},"logID":"${id}","logIndex":${entry.logIndex}}`;
+  return verifyWith(log.digest, Buffer.from(signed), log.key, entry.promise) ? undefined : "the log's promise (SET) does not fit the entry";
+}
+
+function proofFlaw({ proof, body }: LogEntry, log: TransparencyLog): string | undefined {
+  if (proof === undefined) return undefined;
+  let checkpoint;
+  try {
+    checkpoint = readCheckpoint(proof.checkpoint);
+  } catch (error) {
+    return (error as Error).message;
+  }
+  if (!isSignedByLog(checkpoint, log)) return 'the log has not signed the checkpoint';
+  if (checkpoint.size !== proof.size || !checkpoint.root.equals(proof.root))
+    return 'the checkpoint is of another tree than the inclusion proof';
+  const root = rootOfProof(body, proof.index, proof.size, proof.hashes);
+  return root?.equals(checkpoint.root) === true ? undefined : 'the inclusion proof does not lead to the root of the checkpoint';
+}

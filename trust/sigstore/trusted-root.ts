@@ -1,0 +1,148 @@
+import { createPublicKey } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+import { decodeBase64, parseStrictJson, recordOf } from '../strict-json.ts';
+import { readCertificate } from '../x509/certificate.ts';
+import type { Certificate } from '../x509/certificate.ts';
+import { digestOfKeyDetails } from './key-details.ts';
+
+/** Milliseconds since 1970; both ends are inside. */
+export interface ValidityPeriod {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** A transparency log, of artifacts (Rekor) or certificates (CT). */
+export interface TransparencyLog {
+  readonly name: string;
+  /** logId.keyId, base64. */
+  readonly id: string;
+  readonly key: KeyObject;
+  /** What its signatures hash with; null for Ed25519. */
+  readonly digest: string | null;
+  readonly validFor: ValidityPeriod;
+}
+
+/** Fulcio, or a time stamp authority. `chain` runs from the issuing (or signing) certificate to the anchor. */
+export interface CertificateAuthority {
+  readonly name: string;
+  readonly chain: readonly Certificate[];
+  readonly validFor: ValidityPeriod;
+}
+
+/** What is believed of sigstore's services (sigstore/protobuf-specs sigstore_trustroot.proto). */
+export interface TrustedRoot {
+  readonly logs: readonly TransparencyLog[];
+  readonly certificateLogs: readonly TransparencyLog[];
+  readonly authorities: readonly CertificateAuthority[];
+  readonly timeStampAuthorities: readonly CertificateAuthority[];
+  /** Members whose key type this version does not know; their word never counts. */
+  readonly ignored: readonly string[];
+}
+
+const mediaTypes: readonly string[] = [
+  'application/vnd.dev.sigstore.trustedroot+json;version=0.1',
+  'application/vnd.dev.sigstore.trustedroot+json;version=0.2',
+  'application/vnd.dev.sigstore.trustedroot.v0.1+json',
+  'application/vnd.dev.sigstore.trustedroot.v0.2+json',
+];
+const maximumMembers = 256;
+const maximumChain = 8;
+
+/**
+ * Reads a `trusted_root.json`. Strict: every member needs the start of its validity, a readable key or chain, and an identity.
+ * @throws Error with a sentence that names the member and what is wrong with it
+ */
+export function readTrustedRoot(bytes: Uint8Array): TrustedRoot {
+  const root = recordOf(parseStrictJson(bytes));
+  if (root === undefined || !mediaTypes.includes(String(root['mediaType'])))
+    throw new Error('it is not a sigstore trusted root (its mediaType is not one of application/vnd.dev.sigstore.trustedroot…)');
+  const ignored: string[] = [];
+  return {
+    logs: membersOf(root, 'tlogs').flatMap((member, index) => readLog(member, `tlogs[${index}]`, ignored)),
+    certificateLogs: membersOf(root, 'ctlogs').flatMap((member, index) => readLog(member, `ctlogs[${index}]`, ignored)),
+    authorities: membersOf(root, 'certificateAuthorities').map((member, index) =>
+      readAuthority(member, `certificateAuthorities[${index}]`),
+    ),
+    timeStampAuthorities: membersOf(root, 'timestampAuthorities').map((member, index) =>
+      readAuthority(member, `timestampAuthorities[${index}]`),
+    ),
+    ignored,
+  };
+}
+
+type Json = Readonly<Record<string, unknown>>;
+
+function membersOf(root: Json, name: string): readonly Json[] {
+  const list = root[name] ?? [];
+  if (!Array.isArray(list) || list.length > maximumMembers) throw new Error(`${name} is not a list of at most ${maximumMembers}`);
+  return list.map((entry: unknown, index) => {
+    const record = recordOf(entry);
+    if (record === undefined) throw new Error(`${name}[${index}] is not an object`);
+    return record;
+  });
+}
+
+function readLog(member: Json, where: string, ignored: string[]): readonly TransparencyLog[] {
+  const publicKey = recordOf(member['publicKey']);
+  const bytes = decodeBase64(publicKey?.['rawBytes']);
+  if (publicKey === undefined || bytes === undefined) throw new Error(`${where}.publicKey.rawBytes is missing or not base64`);
+  const validFor = readPeriod(publicKey['validFor'], `${where}.publicKey`);
+  const id = recordOf(member['logId'])?.['keyId'];
+  if (typeof id !== 'string' || (decodeBase64(id)?.length ?? 0) < 4) throw new Error(`${where}.logId.keyId is missing or not base64`);
+  const details = String(publicKey['keyDetails']);
+  const digest = digestOfKeyDetails(details);
+  if (digest === undefined) {
+    ignored.push(`${where}: ${details.slice(0, 100)}`);
+    return [];
+  }
+  let key: KeyObject;
+  try {
+    key = createPublicKey({ key: bytes, format: 'der', type: details.startsWith('PKCS1_') ? 'pkcs1' : 'spki' });
+  } catch {
+    throw new Error(`${where}.publicKey can not be read as ${details}`);
+  }
+  return [{ name: nameOf(member['baseUrl'], where), id, key, digest, validFor }];
+}
+
+function readAuthority(member: Json, where: string): CertificateAuthority {
+  const certificates = recordOf(member['certChain'])?.['certificates'];
+  if (!Array.isArray(certificates) || certificates.length === 0 || certificates.length > maximumChain)
+    throw new Error(`${where}.certChain.certificates is not a list of 1 to ${maximumChain}`);
+  const chain = certificates.map((entry: unknown, index) => {
+    const bytes = decodeBase64(recordOf(entry)?.['rawBytes']);
+    if (bytes === undefined) throw new Error(`${where}.certChain.certificates[${index}].rawBytes is missing or not base64`);
+    try {
+      return readCertificate(bytes);
+    } catch (error) {
+      throw new Error(`${where}.certChain.certificates[${index}]: ${(error as Error).message}`, { cause: error });
+    }
+  });
+  return { name: nameOf(member['uri'], where), chain, validFor: readPeriod(member['validFor'], where) };
+}
+
+function readPeriod(value: unknown, where: string): ValidityPeriod {
+  const period = recordOf(value);
+  const start = readInstant(period?.['start']);
+  if (start === undefined) throw new Error(`${where}.validFor.start is missing or not a time: without it nothing would bound its trust`);
+  const written = period?.['end'];
+  const end = written === undefined || written === null ? Number.POSITIVE_INFINITY : readInstant(written);
+  if (end === undefined || end < start) throw new Error(`${where}.validFor.end is not a time after its start`);
+  return { start, end };
+}
+
+/** RFC 3339, as protobuf's JSON writes time stamps. */
+function readInstant(value: unknown): number | undefined {
+  if (typeof value !== 'string' || !/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$/.test(value)) return undefined;
+  const time = Date.parse(value);
+  return Number.isNaN(time) ? undefined : time;
+}
+
+function nameOf(url: unknown, where: string): string {
+  // Names come into reasons that people read at terminals.
+  return typeof url === 'string' && url !== '' ? url.slice(0, 255).replace(/[^\x21-\x7e]/g, '?') : where;
+}
+
+/** Whether a time (milliseconds) is inside; both ends count. */
+export function isWithin(time: number, { start, end }: ValidityPeriod): boolean {
+  return time >= start && time <= end;
+}

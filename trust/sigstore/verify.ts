@@ -1,0 +1,222 @@
+import type { KeyObject } from 'node:crypto';
+import { verifyDigestWithKey, verifyWithKey } from '../keys/verify-signature.ts';
+import { extensionOid, keyUsageBit, readCertificate } from '../x509/certificate.ts';
+import type { Certificate } from '../x509/certificate.ts';
+import { findPath } from '../x509/path.ts';
+import type { Bundle } from './bundle.ts';
+import { checkCertificateTimeStamps } from './certificate-time-stamp.ts';
+import { readIdentity } from './identity.ts';
+import type { CertificateIdentity } from './identity.ts';
+import { bodyFlaw, envelopeMessage } from './log-body.ts';
+import type { LoggedSigner, SignedMessage } from './log-body.ts';
+import { checkInclusion } from './log-entry.ts';
+import { checkTimeStamp } from './time-stamps.ts';
+import { isWithin } from './trusted-root.ts';
+import type { TrustedRoot } from './trusted-root.ts';
+
+/** How much must be proven besides the signature. */
+export interface Thresholds {
+  /** Distinct transparency logs that hold the signature. */
+  readonly logs: number;
+  /** Distinct time stamp authorities that have seen it. */
+  readonly timeStamps: number;
+  /** Distinct certificate logs that have seen the certificate. Only for certificates. */
+  readonly certificateLogs: number;
+}
+
+export const defaultThresholds: Thresholds = { logs: 1, timeStamps: 0, certificateLogs: 1 };
+
+export interface VerifyInput {
+  readonly bundle: Bundle;
+  /** What a message signature is over; an envelope carries its own. */
+  readonly message?: SignedMessage;
+  /** The key that must have signed. Absent: a certificate of the trusted root's authorities. */
+  readonly key?: KeyObject;
+  /** Absent: only the key is believed, and logs and time stamps are not looked at. */
+  readonly root?: TrustedRoot;
+  readonly thresholds: Thresholds;
+  readonly now: Date;
+}
+
+/** When it was signed at the latest, and by whose word. */
+export interface ProvenTime {
+  /** Milliseconds since 1970. */
+  readonly time: number;
+  readonly provenBy: 'transparency log' | 'time stamp';
+}
+
+export interface Verified {
+  /** Of a certificate. */
+  readonly identity?: CertificateIdentity;
+  /** The earliest time that is proven. */
+  readonly signedAt?: ProvenTime;
+}
+
+export type SigstoreCode =
+  | 'TRUST_SIGNATURE_WRONG'
+  | 'TRUST_SIGNATURE_MALFORMED'
+  | 'TRUST_SIGSTORE_CERTIFICATE'
+  | 'TRUST_SIGSTORE_CERTIFICATE_LOG'
+  | 'TRUST_SIGSTORE_LOG'
+  | 'TRUST_SIGSTORE_TIME';
+
+export interface NotVerified {
+  readonly code: SigstoreCode;
+  /** Completes "the signature …" or "it …". */
+  readonly problem: string;
+}
+
+/** A clock may be this much behind a log's or an authority's. */
+const clockSkewMilliseconds = 5 * 60_000;
+const codeSigningOid = '1.3.6.1.5.5.7.3.3';
+
+/**
+ * Verifies a bundle as sigstore's client specification says ("Verification"): proven times, the certificate's path at those times,
+ * the certificate logs' time stamps, the log entries, the signature. Everything that the bundle brings must be right where the
+ * trusted root can judge it: what is damaged is not taken for what is absent. Whose identity it is, is for the caller to judge. Pure.
+ */
+export function verifyBundle(input: VerifyInput): Verified | NotVerified {
+  const { bundle, key, root } = input;
+  const { content } = bundle;
+  const message = content.kind === 'dsse' ? envelopeMessage(content) : input.message;
+  if (message === undefined) return no('TRUST_SIGNATURE_MALFORMED', 'what it signs is not at hand');
+  const signer = key === undefined ? readSigner(bundle) : { key };
+  if ('problem' in signer) return signer;
+  if (!isRight(message, signer.key, content.signature))
+    return no('TRUST_SIGNATURE_WRONG', 'the signature does not fit what it signs: one of the two was changed, or another key signed');
+  if (root === undefined)
+    return signer.identity === undefined ? {} : no('TRUST_SIGSTORE_CERTIFICATE', 'there is no trusted root to judge its certificate by');
+  const times = provenTimes(input, root, message, {
+    ...(signer.certificate === undefined ? {} : { certificate: signer.certificate.raw }),
+    spki: signer.certificate?.spki ?? signer.key.export({ type: 'spki', format: 'der' }),
+  });
+  if ('problem' in times) return times;
+  const flaw = signer.certificate === undefined ? undefined : certificateFlaw(signer.certificate, signer.others, times, input, root);
+  if (flaw !== undefined) return flaw;
+  const [first] = times.toSorted((a, b) => a.time - b.time);
+  return { ...(signer.identity === undefined ? {} : { identity: signer.identity }), ...(first === undefined ? {} : { signedAt: first }) };
+}
+
+interface Signer {
+  readonly key: KeyObject;
+  readonly certificate?: Certificate;
+  readonly others?: readonly Certificate[];
+  readonly identity?: CertificateIdentity;
+}
+
+function readSigner(bundle: Bundle): Signer | NotVerified {
+  try {
+    const [certificate, ...others] = bundle.certificates.map(readCertificate);
+    if (certificate === undefined) return no('TRUST_SIGSTORE_CERTIFICATE', 'it was made with a key, and has no certificate');
+    return { key: certificate.key, certificate, others, identity: readIdentity(certificate) };
+  } catch (error) {
+    return no('TRUST_SIGSTORE_CERTIFICATE', `its certificate can not be used: ${(error as Error).message}`);
+  }
+}
+
+function isRight(message: SignedMessage, key: KeyObject, signature: Buffer): boolean {
+  if (message.bytes !== undefined) return verifyWithKey(key, message.bytes, signature);
+  return (['sha256', 'sha384', 'sha512'] as const).some((algorithm) => {
+    const hex = message.digests[algorithm];
+    return hex !== undefined && verifyDigestWithKey(key, { algorithm, value: Buffer.from(hex, 'hex') }, signature);
+  });
+}
+
+function provenTimes(
+  input: VerifyInput,
+  root: TrustedRoot,
+  message: SignedMessage,
+  signer: LoggedSigner,
+): readonly ProvenTime[] | NotVerified {
+  const { bundle, thresholds, now } = input;
+  const stamps: { readonly name: string; readonly time: number }[] = [];
+  // A root without authorities can not judge a time stamp; with them, each must be right.
+  for (const stamp of root.timeStampAuthorities.length === 0 ? [] : bundle.timeStamps) {
+    const finding = checkTimeStamp(stamp, bundle.content.signature, root.timeStampAuthorities);
+    if ('problem' in finding) return no('TRUST_SIGSTORE_TIME', `its time stamp does not count: ${finding.problem}`);
+    stamps.push({ name: finding.authority.name, time: finding.time });
+  }
+  const logs = new Set<string>();
+  const logTimes: number[] = [];
+  for (const entry of root.logs.length === 0 ? [] : bundle.logEntries) {
+    const finding = checkInclusion(entry, root.logs, bundle.version === '0.1' || bundle.version === 'legacy');
+    const problem = 'problem' in finding ? finding.problem : bodyFlaw(entry, bundle.content, message, signer);
+    if (problem !== undefined || 'problem' in finding)
+      return no('TRUST_SIGSTORE_LOG', `its entry in a transparency log does not count: ${problem}`);
+    const known = finding.time === undefined ? stamps.map(({ time }) => time) : [finding.time];
+    if (known.length > 0 && !known.some((time) => isWithin(time, finding.log.validFor)))
+      return no('TRUST_SIGSTORE_LOG', `the transparency log ${finding.log.name} was not trusted when it was signed`);
+    logs.add(finding.log.id);
+    if (finding.time !== undefined) logTimes.push(finding.time);
+  }
+  if (logs.size < thresholds.logs) return no('TRUST_SIGSTORE_LOG', missing('transparency log', logs.size, thresholds.logs));
+  const authorities = new Set(stamps.map(({ name }) => name)).size;
+  if (authorities < thresholds.timeStamps) return no('TRUST_SIGSTORE_TIME', missing('time stamp', authorities, thresholds.timeStamps));
+  const times: ProvenTime[] = [
+    ...stamps.map(({ time }) => ({ time, provenBy: 'time stamp' }) as const),
+    ...logTimes.map((time) => ({ time, provenBy: 'transparency log' }) as const),
+  ];
+  const future = times.find(({ time }) => time > now.getTime() + clockSkewMilliseconds);
+  if (future !== undefined)
+    return no('TRUST_SIGSTORE_TIME', `it says it was made at ${new Date(future.time).toISOString()}, which is in the future`);
+  return times;
+}
+
+function missing(what: string, found: number, needed: number): string {
+  return found === 0
+    ? `it has no proof of a ${what} that is trusted`
+    : `it has proofs of ${found} of the ${needed} ${what}s that are needed`;
+}
+
+function certificateFlaw(
+  leaf: Certificate,
+  others: readonly Certificate[] = [],
+  times: readonly ProvenTime[],
+  { bundle, thresholds }: VerifyInput,
+  root: TrustedRoot,
+): NotVerified | undefined {
+  // A certificate of minutes says nothing without a time that is proven.
+  if (times.length === 0) return no('TRUST_SIGSTORE_TIME', 'nothing proves when it was made: no signed log time and no time stamp');
+  // sigstore_bundle.proto: roots do not belong into bundles; cosign's older form does carry one.
+  if (bundle.version !== 'legacy' && [leaf, ...others].some((one) => one.isAuthority && one.issuer.equals(one.subject)))
+    return no('TRUST_SIGNATURE_MALFORMED', 'it brings a root certificate');
+  if (leaf.isAuthority || leaf.keyUsage === undefined || (leaf.keyUsage & keyUsageBit.digitalSignature) === 0)
+    return no('TRUST_SIGSTORE_CERTIFICATE', 'its certificate is not for signatures');
+  if (leaf.extendedKeyUsage?.includes(codeSigningOid) !== true)
+    return no('TRUST_SIGSTORE_CERTIFICATE', 'its certificate is not for code signing');
+  if (!leaf.extensions.has(extensionOid.subjectAltName)) return no('TRUST_SIGSTORE_CERTIFICATE', 'its certificate names nobody');
+  const moments = times.map(({ time }) => time);
+  let problem = no('TRUST_SIGSTORE_CERTIFICATE', 'no authority of the trusted root has issued its certificate');
+  for (const { chain, validFor, name } of root.authorities) {
+    const anchor = chain.at(-1);
+    if (anchor === undefined) continue;
+    const found = findPath(leaf, { anchors: [anchor], intermediates: [...chain.slice(0, -1), ...others] }, moments);
+    if ('problem' in found) {
+      if (found.problem !== noIssuer || root.authorities.length === 1)
+        problem = no('TRUST_SIGSTORE_CERTIFICATE', `its certificate does not count: ${found.problem}`);
+      continue;
+    }
+    if (!moments.every((time) => isWithin(time, validFor))) {
+      problem = no('TRUST_SIGSTORE_CERTIFICATE', `the authority ${name} was not trusted when it was made`);
+      continue;
+    }
+    const issuer = found.path[1];
+    if (issuer === undefined) continue;
+    const seen = checkCertificateTimeStamps(leaf, issuer, root.certificateLogs);
+    const count = 'problem' in seen ? 0 : seen.logs.length;
+    if (count >= thresholds.certificateLogs) return undefined;
+    problem = no(
+      'TRUST_SIGSTORE_CERTIFICATE_LOG',
+      'problem' in seen
+        ? `its certificate is not in a trusted certificate log: ${seen.problem}`
+        : missing('certificate log', count, thresholds.certificateLogs),
+    );
+  }
+  return problem;
+}
+
+const noIssuer = 'no trusted authority has issued the certificate';
+
+function no(code: SigstoreCode, problem: string): NotVerified {
+  return { code, problem };
+}

@@ -1,0 +1,86 @@
+import { isSignedBy, keyUsageBit } from './certificate.ts';
+import type { Certificate } from './certificate.ts';
+
+/** Where a path ends. */
+export interface PathAnchors {
+  /** Trusted as they stand. */
+  readonly anchors: readonly Certificate[];
+  /** Not trusted, but allowed on the way. */
+  readonly intermediates: readonly Certificate[];
+}
+
+/** More than any authority has between its root and its leaves; bounds the search. */
+const maximumPathLength = 6;
+
+/** A path from a leaf to an anchor, or why there is none. */
+export type PathResult = { readonly path: readonly Certificate[] } | { readonly problem: string };
+
+/**
+ * Finds a path whose every certificate is valid at each of the times, each issued by the next, ending in an anchor
+ * (RFC 5280 section 6, without policies and name constraints: a certificate that marks those critical is refused on reading).
+ * `times` in milliseconds since 1970; an empty list checks no time.
+ */
+export function findPath(leaf: Certificate, { anchors, intermediates }: PathAnchors, times: readonly number[]): PathResult {
+  const late = notValidAt(leaf, times);
+  if (late !== undefined) return { problem: `the certificate ${late}` };
+  if (anchors.some((anchor) => anchor.raw.equals(leaf.raw))) return { path: [leaf] };
+  let problem = 'no trusted authority has issued the certificate';
+  let budget = 64;
+  const search = (path: readonly Certificate[], pool: readonly Certificate[]): readonly Certificate[] | undefined => {
+    const current = path.at(-1) as Certificate;
+    for (const [candidates, trusted] of [
+      [anchors, true],
+      [pool, false],
+    ] as const) {
+      for (const issuer of candidates) {
+        if (!current.issuer.equals(issuer.subject) || issuer.raw.equals(current.raw)) continue;
+        if ((budget -= 1) < 0) return undefined;
+        const flaw = issuerFlaw(issuer, path.length - 1, times);
+        if (flaw !== undefined) {
+          problem = `an issuing certificate ${flaw}`;
+          continue;
+        }
+        if (!signedBy(current, issuer)) {
+          problem = 'the signature of the authority it names does not fit';
+          continue;
+        }
+        if (trusted) return [...path, issuer];
+        if (path.length >= maximumPathLength) continue;
+        const found = search(
+          [...path, issuer],
+          pool.filter((other) => other !== issuer),
+        );
+        if (found !== undefined) return found;
+      }
+    }
+    return undefined;
+  };
+  const path = search([leaf], intermediates);
+  return path === undefined ? { problem } : { path };
+}
+
+/** Authorities sign each other once: between two certificates that stay in memory the answer is kept. */
+const kept = new WeakMap<Certificate, WeakMap<Certificate, boolean>>();
+
+function signedBy(certificate: Certificate, issuer: Certificate): boolean {
+  const known = kept.get(certificate)?.get(issuer);
+  if (known !== undefined) return known;
+  const answer = isSignedBy(certificate, issuer);
+  const answers = kept.get(certificate) ?? new WeakMap<Certificate, boolean>();
+  kept.set(certificate, answers.set(issuer, answer));
+  return answer;
+}
+
+function issuerFlaw(issuer: Certificate, below: number, times: readonly number[]): string | undefined {
+  if (!issuer.isAuthority) return 'is not of an authority';
+  if (issuer.keyUsage !== undefined && (issuer.keyUsage & keyUsageBit.keyCertSign) === 0) return 'may not sign certificates';
+  if (issuer.pathLength !== undefined && below > issuer.pathLength) return 'allows no path of this length';
+  return notValidAt(issuer, times);
+}
+
+function notValidAt(certificate: Certificate, times: readonly number[]): string | undefined {
+  const outside = times.find((time) => time < certificate.notBefore || time > certificate.notAfter);
+  if (outside === undefined) return undefined;
+  const from = new Date(certificate.notBefore).toISOString();
+  return `is valid from ${from} to ${new Date(certificate.notAfter).toISOString()}, and it was used at ${new Date(outside).toISOString()}`;
+}
