@@ -1,13 +1,18 @@
 /** Runs in namespaces of its own: signed images, the daemon, and a program with its arguments, in which SOCKET stands for the daemon's socket. */
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { peers, prepareNamespaces, serveSignedImages, startDaemon } from '../test/conformance/endpoint.ts';
 
 prepareNamespaces();
 const folder = mkdtempSync(join(tmpdir(), 'pc-bench-'));
+// The root of a pod with a user namespace passes through.
+chmodSync(folder, 0o711);
+// As /run is, where each runtime keeps what does not outlive a boot.
+mkdirSync(join(folder, 'state'));
+execFileSync('mount', ['-t', 'tmpfs', 'state', join(folder, 'state')]);
 const images = await serveSignedImages(folder);
 const daemon = await startDaemon(folder, images.policyFile);
 const [program = '', ...args] = process.argv.slice(2).map((argument) => argument.replace('SOCKET', daemon.socket));
@@ -26,5 +31,6 @@ for (const line of readFileSync(join(folder, 'daemon.log'), 'utf8').split('\n'))
 for (const [reference, verdict] of admitted) console.log(`::  ${reference}: admitted by a key rule, verdict ${verdict}`);
 await daemon.stop();
 await images.stop();
+execFileSync('umount', ['--lazy', join(folder, 'state')]);
 rmSync(folder, { recursive: true, force: true });
 process.exit(code ?? 1);

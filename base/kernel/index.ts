@@ -28,6 +28,7 @@ export { setWindowSize } from './terminal.ts';
 export { raiseThreadPriority } from './priority.ts';
 export { openPipe, reapProcess, spawnProcess } from './spawn.ts';
 export type { ProcessEnd, SpawnedProcess } from './spawn.ts';
+export { sealedFile } from './sealed-file.ts';
 export { createEventFd, drainEventFd, signalEventFd } from './eventfd.ts';
 export { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLONESHOT, createEpoll, epollAdd, epollRearm, epollRemove, epollWait } from './epoll.ts';
 export { boundingCapabilities, capabilityNames, effectiveCapabilities } from './capabilities.ts';

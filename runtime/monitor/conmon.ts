@@ -48,7 +48,7 @@ export async function createMonitored(input: {
   const [monitorPidFile, initPidFile] = [join(bundle, 'monitor.pid'), join(bundle, 'init.pid')];
   const args = [
     ...['--cid', id, '--cuuid', id.slice(0, 16), '--name', id.slice(0, 16), '--bundle', bundle],
-    ...['--runtime', handler.path, ...handler.globalArgs.flatMap((arg) => ['--runtime-arg', arg])],
+    ...['--runtime', handler.program, ...handler.globalArgs.flatMap((arg) => ['--runtime-arg', arg])],
     ...[
       '--exit-dir',
       folders.exits,
@@ -93,8 +93,8 @@ async function startAndHear(
       child = await startProgram({
         path: conmon,
         argv: ['conmon', ...args],
-        // Without a locale conmon refuses every argument that is not ASCII, such as a log's path.
-        env: { PATH: process.env['PATH'], LC_ALL: 'C.UTF-8', _OCI_SYNCPIPE: '3' },
+        // Without a locale conmon refuses every argument that is not ASCII, such as a log's path; this part of one is enough.
+        env: { PATH: process.env['PATH'], LC_CTYPE: 'C.UTF-8', _OCI_SYNCPIPE: '3' },
         cwd: bundle,
         descriptors: [null, null, null, pipe.write],
       });

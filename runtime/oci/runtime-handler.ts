@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { runCommand } from './command.ts';
+import { startByFifo } from './start-by-fifo.ts';
+import { openSealedProgram } from './sealed-program.ts';
 import { openAdvisories } from './advisories.ts';
 import type { OciResources } from './spec.types.ts';
 
@@ -15,6 +17,8 @@ export type ObservedStatus = 'absent' | 'creating' | 'created' | 'running' | 'st
 export interface RuntimeHandler {
   readonly name: string;
   readonly path: string;
+  /** What to execute at this moment: a sealed copy of `path`, or `path` itself ({@link openSealedProgram}). */
+  readonly program: string;
   /** What program it is, by its `--version`: our ready-made filter is for crun. */
   readonly kind: 'crun' | 'runc' | 'other';
   readonly version: string;
@@ -47,30 +51,37 @@ export async function openRuntimeHandler(input: {
   const firstLine = version.stdout.split('\n')[0] ?? '';
   const kind = firstLine.startsWith('crun') ? 'crun' : firstLine.startsWith('runc') ? 'runc' : 'other';
   const globalArgs = ['--root', stateDir];
+  const program = kind === 'other' ? () => path : await openSealedProgram(path);
   // What an update wrote whose daemon was killed meanwhile.
   for (const left of await readdir(stateDir)) if (left.startsWith(updatePrefix)) await rm(join(stateDir, left), { force: true });
   const call = async (command: string, id: string, args: readonly string[]): Promise<void> => {
-    const result = await runCommand(startProgram, path, [...globalArgs, command, ...args, id]);
+    const result = await runCommand(startProgram, program(), [...globalArgs, command, ...args, id]);
     if (result.exitCode !== 0) throw runtimeFailed(path, command, id, result.stderr);
   };
   return {
     name,
     path,
+    get program() {
+      return program();
+    },
     kind,
     version: /version (\S+)/.exec(firstLine)?.[1] ?? '0',
     globalArgs,
     stateDir,
-    start: (id) => call('start', id, []),
+    start: async (id) => {
+      if (kind === 'crun' && (await startByFifo(join(stateDir, id)))) return;
+      await call('start', id, []);
+    },
     observe: async (id) => {
-      const result = await runCommand(startProgram, path, [...globalArgs, 'state', id]);
+      const result = await runCommand(startProgram, program(), [...globalArgs, 'state', id]);
       if (result.exitCode !== 0) return 'absent';
       return (JSON.parse(result.stdout) as { status: ObservedStatus }).status;
     },
     delete: async (id) => {
       // A plain delete first: runc >= 1.2 sleeps 100 ms in a forced one.
-      const plain = await runCommand(startProgram, path, [...globalArgs, 'delete', id]);
+      const plain = await runCommand(startProgram, program(), [...globalArgs, 'delete', id]);
       if (plain.exitCode === 0 || isUnknown(plain.stderr)) return;
-      const forced = await runCommand(startProgram, path, [...globalArgs, 'delete', '--force', id]);
+      const forced = await runCommand(startProgram, program(), [...globalArgs, 'delete', '--force', id]);
       if (forced.exitCode !== 0 && !isUnknown(forced.stderr)) throw runtimeFailed(path, 'delete', id, forced.stderr);
     },
     update: async (id, resources) => {

@@ -10,7 +10,7 @@ import type { RuntimeHandler } from './runtime-handler.ts';
 /** A container in which a command is to run. Plain data. */
 export interface ExecTarget {
   readonly id: string;
-  readonly handler: Pick<RuntimeHandler, 'name' | 'path' | 'kind' | 'globalArgs'>;
+  readonly handler: Pick<RuntimeHandler, 'name' | 'program' | 'kind' | 'globalArgs'>;
   /** Absolute path of the monitor. */
   readonly conmon: string;
   /** The first process. */
@@ -85,7 +85,7 @@ async function startDirectly({ startProgram, target, files, scope, descriptors }
   const command = ['exec', '--process', '/proc/self/fd/3', '--pid-file', files.pid, ...options, id];
   const argv = [handler.name, ...handler.globalArgs, '--log', files.log, ...command];
   try {
-    const child = await startProgram({ path: handler.path, argv, env: { ...process.env }, descriptors: [...descriptors, gate.read] });
+    const child = await startProgram({ path: handler.program, argv, env: { ...process.env }, descriptors: [...descriptors, gate.read] });
     // It waits for the description, and so for its cgroup: else, on a busy machine, the command might be there before.
     await scope?.adopt(child.pid).catch(() => undefined);
     new Socket({ fd: gate.write, readable: false, writable: true }).on('error', () => undefined).end(files.description);
@@ -104,7 +104,7 @@ async function startMonitored(input: Start, options: readonly string[]): Promise
   const [sync, gate] = [openPipe(), openPipe()];
   const argv = [
     ...['conmon', '--exec', '--exec-process-spec', files.spec, '--cid', id, '--cuuid', files.name, '--name', files.name, '--bundle', dir],
-    ...['--runtime', handler.path, ...[...handler.globalArgs, '--log', files.log].flatMap((arg) => ['--runtime-arg', arg])],
+    ...['--runtime', handler.program, ...[...handler.globalArgs, '--log', files.log].flatMap((arg) => ['--runtime-arg', arg])],
     ...options.flatMap((option) => ['--runtime-opt', option]),
     ...['--container-pidfile', files.pid, '--conmon-pidfile', files.monitor, '--log-path', 'passthrough', '--log-level', 'error'],
   ];

@@ -34,8 +34,8 @@ export function createStreamingHandlers(parts: {
   const target = ({ id, init, runtimeHandler }: ContainerRecord): ExecTarget => {
     const handler = parts.handlers.get(runtimeHandler);
     if (handler === undefined) throw unknownHandler(runtimeHandler);
-    const { name, path, kind, globalArgs } = handler;
-    return { id, handler: { name, path, kind, globalArgs }, conmon: parts.conmon, init: init?.pid ?? 0, dir: parts.bundle(id) };
+    const { name, program, kind, globalArgs } = handler;
+    return { id, handler: { name, program, kind, globalArgs }, conmon: parts.conmon, init: init?.pid ?? 0, dir: parts.bundle(id) };
   };
   return {
     exec: async ({ containerId, cmd, ...streams }) => {

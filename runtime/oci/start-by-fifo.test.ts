@@ -1,0 +1,41 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { constants, existsSync, mkdirSync, mkdtempSync, openSync, readSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { beforeEach, test } from 'node:test';
+import { startByFifo } from './start-by-fifo.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'portcullis-fifo-'));
+process.on('exit', () => rmSync(folder, { recursive: true }));
+let dir = '';
+beforeEach(() => {
+  dir = mkdtempSync(join(folder, 'c'));
+});
+const waitAtFifo = (): number => {
+  execFileSync('mkfifo', [join(dir, 'exec.fifo')]);
+  return openSync(join(dir, 'exec.fifo'), constants.O_RDONLY | constants.O_NONBLOCK);
+};
+
+test('who waits is told, once the FIFO is gone', async () => {
+  writeFileSync(join(dir, 'config.json'), '{}');
+  const waiting = waitAtFifo();
+  assert.equal(await startByFifo(dir), true);
+  assert.equal(existsSync(join(dir, 'exec.fifo')), false);
+  assert.equal(readSync(waiting, Buffer.alloc(8)), 1);
+  assert.equal(await startByFifo(dir), false, 'a second start is for the runtime to refuse');
+});
+
+test('hooks, and a process that no longer waits, are for the runtime', async () => {
+  writeFileSync(join(dir, 'config.json'), '{"hooks":{"poststart":[]}}');
+  waitAtFifo();
+  assert.equal(await startByFifo(dir), false);
+  assert.equal(existsSync(join(dir, 'exec.fifo')), true);
+
+  dir = join(dir, 'none');
+  mkdirSync(dir);
+  writeFileSync(join(dir, 'config.json'), '{}');
+  execFileSync('mkfifo', [join(dir, 'exec.fifo')]);
+  assert.equal(await startByFifo(dir), false);
+  assert.equal(existsSync(join(dir, 'exec.fifo')), true);
+});

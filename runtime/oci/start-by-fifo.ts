@@ -1,0 +1,26 @@
+import { constants } from 'node:fs';
+import { open, readFile, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+
+/**
+ * Does what `crun start` does: the first process waits at a FIFO, which is removed and then written to; its absence is what says
+ * `running` afterwards. Only a program that starts and ends is saved, a tenth of a pod's start.
+ * (docs/decisions/0022-runtimes-run-sealed.md.)
+ * @param dir what crun keeps of the container: its folder below `--root`
+ * @returns false when the program must do it: hooks are to be run, or nobody waits, which it can explain
+ */
+export async function startByFifo(dir: string): Promise<boolean> {
+  const fifo = join(dir, 'exec.fifo');
+  const spec = await readFile(join(dir, 'config.json'), 'utf8').catch(() => undefined);
+  if (spec === undefined || spec.includes('"hooks"')) return false;
+  // Without a reader this does not wait but fails.
+  const gate = await open(fifo, constants.O_WRONLY | constants.O_NONBLOCK).catch(() => undefined);
+  if (gate === undefined) return false;
+  try {
+    await unlink(fifo);
+    await gate.write(Buffer.alloc(1));
+    return true;
+  } finally {
+    await gate.close();
+  }
+}
