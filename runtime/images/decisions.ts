@@ -1,7 +1,8 @@
+import { LRUCache } from 'lru-cache';
 import type { Statement } from '../../base/storage/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
-import { decide, decideUnseen, explainReason, verdictLogStatement } from '../../trust/index.ts';
-import type { Dossier, Platform, Reason, TrustPolicy, Verdict } from '../../trust/index.ts';
+import { canonicalJson, decide, decideUnseen, explainReason, unseenDossier, verdictLogStatements } from '../../trust/index.ts';
+import type { Dossier, Platform, Reason, TrustPolicy, Verdict, VerdictLog } from '../../trust/index.ts';
 import { imageError } from './failures.ts';
 
 /** One question to the policy. */
@@ -13,27 +14,44 @@ export interface Question {
   readonly platform: Platform;
 }
 
+/** A verdict, and what must be durable before it is used. */
+export interface Decided {
+  readonly verdict: Verdict;
+  /** To be written in the transaction of what the verdict allows; empty when it is in the log already. */
+  readonly log: readonly Statement[];
+}
+
 export interface Decisions {
   /** The policy in force. Throws IMAGES_NO_POLICY when there is none. */
   policy(attempted: string, on: string): TrustPolicy;
   /** A verdict that no evidence could turn, before anything is fetched; undefined when evidence could admit. */
-  unseen(policy: TrustPolicy, question: Omit<Question, 'dossier'>): Verdict | undefined;
-  decide(policy: TrustPolicy, question: Question): Verdict;
+  unseen(policy: TrustPolicy, question: Omit<Question, 'dossier'>): Decided | undefined;
+  decide(policy: TrustPolicy, question: Question): Decided;
   /**
    * The verdict on a recorded image: the same inputs give the verdict that was given before, as long as it is valid.
-   * Key: design section 3. `log` holds the statement that must be durable before the verdict is used; undefined when it is already.
+   * Key: design section 3; keys, roots and trust stores are part of a policy's revision.
    */
-  again(policy: TrustPolicy, question: Question): { readonly verdict: Verdict; readonly log: Statement | undefined };
-  /** The verdict's log statement is durable. */
+  again(policy: TrustPolicy, question: Question): Decided;
+  /** The verdict's log statements are durable. */
   logged(verdict: Verdict): void;
 }
 
+/** Verdicts kept; one of a usual policy is some kilobytes. */
 const cacheSize = 4096;
 
-export function createDecisions(options: { readonly policy: () => TrustPolicy | undefined; readonly now: () => Date }): Decisions {
+export interface DecisionsOptions {
+  readonly policy: () => TrustPolicy | undefined;
+  readonly now: () => Date;
+  /** The log that is kept; only rows without it. */
+  readonly log?: Pick<VerdictLog, 'statements'> | undefined;
+}
+
+export function createDecisions(options: DecisionsOptions): Decisions {
   const { now } = options;
-  const cache = new Map<string, Verdict>();
-  const inLog = new Set<string>();
+  const cache = new LRUCache<string, Verdict>({ max: cacheSize });
+  const inLog = new LRUCache<string, true>({ max: cacheSize });
+  const statements =
+    options.log?.statements ?? ((verdict, dossier, policy) => verdictLogStatements(verdict, { dossier, policy, time: now() }));
   const answer = (policy: TrustPolicy, question: Question): Verdict => decide({ ...question, policy, now: now() });
 
   return {
@@ -50,24 +68,34 @@ export function createDecisions(options: { readonly policy: () => TrustPolicy | 
         prefix: 'SignatureValidationFailed',
       });
     },
-    unseen: (policy, question) => decideUnseen({ ...question, policy, now: now() }),
-    decide: answer,
+    unseen(policy, question) {
+      const at = now();
+      const verdict = decideUnseen({ ...question, policy, now: at });
+      return verdict && { verdict, log: statements(verdict, unseenDossier(question.reference, at), policy) };
+    },
+    decide(policy, question) {
+      const verdict = answer(policy, question);
+      return { verdict, log: statements(verdict, question.dossier, policy) };
+    },
     again(policy, question) {
       const { dossier, reference, namespace, platform } = question;
-      const key = JSON.stringify([dossier.manifestDigest, reference, namespace, platform, policy.revision, dossier.id]);
+      const key = canonicalJson([dossier.manifestDigest, reference, namespace, platform, policy.revision, dossier.id]);
       let verdict = cache.get(key);
-      if (verdict === undefined || (verdict.validUntil !== undefined && Date.parse(verdict.validUntil) <= now().getTime())) {
+      if (verdict === undefined || !isValid(verdict, now())) {
         verdict = answer(policy, question);
-        if (cache.size >= cacheSize) cache.clear();
         cache.set(key, verdict);
       }
-      return { verdict, log: inLog.has(verdict.id) ? undefined : verdictLogStatement(verdict) };
+      return { verdict, log: inLog.has(verdict.id) ? [] : statements(verdict, dossier, policy) };
     },
     logged(verdict) {
-      if (inLog.size >= cacheSize) inLog.clear();
-      inLog.add(verdict.id);
+      inLog.set(verdict.id, true);
     },
   };
+}
+
+/** Until the moment that it names. One that can not be read is past. */
+function isValid({ validUntil }: Verdict, at: Date): boolean {
+  return validUntil === undefined || at.getTime() < Date.parse(validUntil);
 }
 
 /** The failure that a verdict other than admit is, with the whole tree of reasons. */

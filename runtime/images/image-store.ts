@@ -3,7 +3,7 @@ import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { Database } from '../../base/storage/index.ts';
 import { hostPlatform } from '../../trust/index.ts';
-import type { Platform, TrustPolicy, Verdict } from '../../trust/index.ts';
+import type { Platform, TrustPolicy, Verdict, VerdictLog } from '../../trust/index.ts';
 import { createBlobShelf } from './blobs.ts';
 import { createDecisions, refusal } from './decisions.ts';
 import type { Decisions } from './decisions.ts';
@@ -40,6 +40,8 @@ export interface ImageStoreOptions {
   readonly registryOptions?: RegistryClientOptions;
   /** The policy in force; undefined: nothing is admitted. */
   readonly policy: () => TrustPolicy | undefined;
+  /** Where verdicts are kept; without it their rows have no checkpoints. */
+  readonly verdictLog?: Pick<VerdictLog, 'statements'>;
   /** Of this machine unless told. */
   readonly platform?: Platform;
   readonly limits?: Partial<ImageLimits>;
@@ -71,7 +73,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
   const quotas = await openQuotaShelf(folders, kernel, log);
   const rootfs = withVolumes(withQuotas(await openRootfsShelf(folders, mappedRoots, kernel, trash, log), quotas), volumes);
   const pool = createUnpackPool();
-  const decisions = createDecisions({ policy: options.policy, now });
+  const decisions = createDecisions({ policy: options.policy, now, log: options.verdictLog });
   const blobs = createBlobShelf(folders, records.hasBlob, options.onFetched);
   const isOwned = (folder: string): boolean => records.isLayerOwned(folder) || rootfs.uses(folder);
   const layers = createLayerShelf({ folders, pool, trash, limits, recorded: records.layer, isOwned });
@@ -203,7 +205,7 @@ async function decideForRun(
   const answers = names.map(({ name, dossier }) =>
     decisions.again(policy, { dossier, reference: name, namespace: input.namespace, platform }),
   );
-  const statements = answers.flatMap(({ log }) => log ?? []);
+  const statements = answers.flatMap(({ log }) => log);
   if (statements.length > 0) await records.append(statements);
   for (const { verdict } of answers) decisions.logged(verdict);
   const refused = answers.find(({ verdict }) => verdict.outcome !== 'admit');
@@ -211,8 +213,10 @@ async function decideForRun(
   const [first, ...others] = answers.map(({ verdict }) => verdict);
   if (first === undefined) throw gone(attempted, stored.id);
   if (others.length === 0) return first;
+  const exceptions = [first, ...others].flatMap((verdict) => verdict.exceptions ?? []);
   return {
     ...first,
+    ...(exceptions.length > 0 && { exceptions }),
     ceilings: [...first.ceilings, ...others.flatMap((verdict) => verdict.ceilings)],
     unverified: [first, ...others].some((verdict) => verdict.unverified),
   };

@@ -1,13 +1,13 @@
 import type { PortcullisError } from '../../base/errors/index.ts';
 import type { RegistryClient, RegistryClientOptions } from '../../base/distribution/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import { gather, verdictLogStatement } from '../../trust/index.ts';
+import { gather } from '../../trust/index.ts';
 import type { Dossier, Platform, TrustPolicy, Verdict } from '../../trust/index.ts';
 import { blobSources } from './blob-sources.ts';
 import type { BlobOrigin } from './blob-sources.ts';
 import type { BlobClaim, BlobShelf } from './blobs.ts';
 import { refusal } from './decisions.ts';
-import type { Decisions } from './decisions.ts';
+import type { Decided, Decisions } from './decisions.ts';
 import { wrapImageError } from './failures.ts';
 import type { StoreFolders } from './folders.ts';
 import { chainIds } from './layers.ts';
@@ -56,7 +56,7 @@ interface Admitted {
   readonly resolved: ResolvedImage;
   readonly origin: BlobOrigin;
   readonly dossier: Dossier;
-  readonly verdict: Verdict;
+  readonly decided: Decided;
   readonly configBytes: Uint8Array;
   readonly parsed: ParsedConfig;
 }
@@ -74,8 +74,8 @@ export async function pullImage(
   const platform = request.platform ?? parts.platform;
   const early = parts.decisions.unseen(policy, { reference: name.text, namespace: request.namespace, platform });
   if (early !== undefined) {
-    await parts.records.append([verdictLogStatement(early)]);
-    throw refusal(early, 'pull image');
+    await parts.records.append(early.log);
+    throw refusal(early.verdict, 'pull image');
   }
   const stop = new AbortController();
   const signal = request.signal === undefined ? stop.signal : AbortSignal.any([request.signal, stop.signal]);
@@ -85,7 +85,7 @@ export async function pullImage(
   try {
     const admitted = await fetchAndDecide(parts, request, name, policy, holdings, signal, stop);
     const image = await traced('unpack', () => unpackAndRecord(parts, admitted, holdings, signal));
-    return { image, verdict: admitted.verdict };
+    return { image, verdict: admitted.decided.verdict };
   } catch (thrown) {
     stop.abort(thrown);
     throw request.signal?.aborted === true ? cancelled(name, request.signal) : pullFailure(thrown, name);
@@ -136,16 +136,16 @@ async function decideFresh(
     readonly resolved: ResolvedImage;
   },
   signal: AbortSignal,
-): Promise<{ readonly dossier: Dossier; readonly verdict: Verdict }> {
+): Promise<{ readonly dossier: Dossier; readonly decided: Decided }> {
   const { name, namespace, platform, policy, resolved } = asked;
   const { digest, manifestDigest, places } = resolved;
   const dossier = await gather({ reference: name.text, digest, manifestDigest, repositories: places, policy, now: parts.now(), signal });
   // The policy in force now decides: it may have been reloaded since the pull began.
   const current = parts.decisions.policy('pull image', name.text);
-  const verdict = parts.decisions.decide(current, { dossier, reference: name.text, namespace, platform });
-  if (verdict.outcome === 'admit') return { dossier, verdict };
-  await parts.records.keepDossier(dossier, [verdictLogStatement(verdict)]);
-  throw refusal(verdict, 'pull image');
+  const decided = parts.decisions.decide(current, { dossier, reference: name.text, namespace, platform });
+  if (decided.verdict.outcome === 'admit') return { dossier, decided };
+  await parts.records.append(decided.log);
+  throw refusal(decided.verdict, 'pull image');
 }
 
 async function fetchConfig(
@@ -181,7 +181,8 @@ async function fetchBlobs(
 
 /** Only with an admitting verdict in hand. */
 async function unpackAndRecord(parts: PullParts, admitted: Admitted, holdings: Holdings, signal: AbortSignal): Promise<StoredImage> {
-  const { name, resolved, dossier, verdict, configBytes, parsed } = admitted;
+  const { name, resolved, dossier, decided, configBytes, parsed } = admitted;
+  const { verdict } = decided;
   const { config, layers } = resolved.manifest;
   const positions = chainIds(parsed.diffIds);
   await unpackLayers(parts, positions, admitted, holdings, signal);
@@ -213,7 +214,7 @@ async function unpackAndRecord(parts: PullParts, admitted: Admitted, holdings: H
         { digest: config.digest, mediaType: config.mediaType, bytes: configBytes } satisfies ImageDocument,
       ],
     },
-    [verdictLogStatement(verdict)],
+    decided.log,
   );
   parts.decisions.logged(verdict);
   parts.log.info(

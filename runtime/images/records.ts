@@ -72,7 +72,6 @@ export interface ImageRecords {
   admit(admission: Admission, also: readonly Statement[]): Promise<StoredImage>;
   /** Statements of the verdict log alone. */
   append(statements: readonly Statement[]): Promise<void>;
-  keepDossier(dossier: Dossier, also: readonly Statement[]): Promise<void>;
   removeImage(id: string): Promise<void>;
   removeLayers(folders: readonly string[]): Promise<void>;
 }
@@ -225,7 +224,6 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
     },
     admit: (admission, also) => serial(() => admit(admission, also)),
     append: async (statements) => void (await database.write(statements)),
-    keepDossier: (dossier, also) => serial(async () => void (await database.write([...dossierStatements([dossier]), ...also]))),
     removeImage: (id) => serial(() => removeImage(id)),
     removeLayers: (folders) =>
       serial(async () => {

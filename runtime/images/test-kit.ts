@@ -10,7 +10,7 @@ import type { Kernel } from '../../base/kernel/index.ts';
 import { createLogger } from '../../base/log/index.ts';
 import { openDatabase } from '../../base/storage/index.ts';
 import type { Database } from '../../base/storage/index.ts';
-import { loadPolicy, loadSigningKey, signImage, verdictLogMigrationSql } from '../../trust/index.ts';
+import { loadPolicy, loadSigningKey, signImage, verdictLogMigrations } from '../../trust/index.ts';
 import type { SigningKey, TrustPolicy } from '../../trust/index.ts';
 import { createImageStore } from './image-store.ts';
 import type { OpenImageStore } from './image-store.ts';
@@ -123,7 +123,10 @@ export async function openKit(
   const key = await loadSigningKey(`${folder}/k.key`, { environment: {} });
   const client = createRegistryClient({});
   const kernel = await startKernelWorker();
-  const migrations = [verdictLogMigrationSql, ...imageMigrations].map((sql, index) => ({ version: index + 1, sql }));
+  const migrations = [verdictLogMigrations[0], ...imageMigrations, verdictLogMigrations[1]].map((sql, index) => ({
+    version: index + 1,
+    sql,
+  }));
   const database = await openDatabase({ path: `${folder}/state.db`, migrations });
   let policy: TrustPolicy | undefined;
   const usePolicy = async (rules: string | undefined): Promise<void> => {

@@ -1,13 +1,14 @@
 import type { Migration } from '../../base/storage/index.ts';
-import { verdictLogMigrationSql } from '../../trust/index.ts';
+import { verdictLogMigrations } from '../../trust/index.ts';
 import { imageMigrations } from '../images/index.ts';
 import { heartbeatSchema } from '../observability/heartbeat.ts';
 import { recordsSchema } from './records.ts';
 
 /** One database holds sandboxes, containers, images and verdicts, so that an admission and what it allows are one transaction. */
-export const stateMigrations: readonly Migration[] = [recordsSchema, verdictLogMigrationSql, ...imageMigrations, heartbeatSchema].map(
-  (sql, index) => ({
-    version: index + 1,
-    sql,
-  }),
-);
+export const stateMigrations: readonly Migration[] = [
+  recordsSchema,
+  verdictLogMigrations[0],
+  ...imageMigrations,
+  heartbeatSchema,
+  verdictLogMigrations[1],
+].map((sql, index) => ({ version: index + 1, sql }));

@@ -1,6 +1,6 @@
 import { sealDossier } from '../evidence/dossier.ts';
 import { mayAdmit, normaliseReference } from '../policy/matching.ts';
-import type { DecideInput, Verdict } from '../types.ts';
+import type { DecideInput, Dossier, Verdict } from '../types.ts';
 import { decide } from './decide.ts';
 
 /**
@@ -10,15 +10,22 @@ import { decide } from './decide.ts';
  */
 export function decideUnseen(input: Omit<DecideInput, 'dossier'>): Verdict | undefined {
   if (mayAdmit(input.policy, input.reference, input.namespace, input.now) === undefined) return undefined;
-  const reference = normaliseReference(input.reference);
+  return decide({ ...input, dossier: unseenDossier(input.reference, input.now) });
+}
+
+/**
+ * The dossier of a reference that nothing was fetched of.
+ * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE`
+ */
+export function unseenDossier(text: string, now: Date): Dossier {
+  const reference = normaliseReference(text);
   const digest = reference.digest ?? '';
-  const dossier = sealDossier({
+  return sealDossier({
     reference: reference.text,
     digest,
     manifestDigest: digest,
     items: [],
     unreachable: [],
-    gatheredAt: input.now.toISOString(),
+    gatheredAt: now.toISOString(),
   });
-  return decide({ ...input, dossier });
 }

@@ -1,0 +1,65 @@
+import { statSync } from 'node:fs';
+import { DatabaseSync } from 'node:sqlite';
+import { PortcullisError } from '../errors/index.ts';
+import { storageFailure } from './failure.ts';
+import type { SqlRow, SqlValue } from './types.ts';
+
+/** A database that another process may be writing to. Every call blocks: for commands, never for a daemon. */
+export interface ReadOnlyDatabase {
+  /** PRAGMA user_version: how many migrations were applied. */
+  readonly version: number;
+  /** Rows one by one, so that a large table does not have to fit into memory. Throws PortcullisError STORAGE_DAMAGED and others. */
+  each(sql: string, params?: readonly SqlValue[]): IterableIterator<SqlRow>;
+  get(sql: string, params?: readonly SqlValue[]): SqlRow | undefined;
+  close(): void;
+}
+
+/**
+ * Opens an existing file for reading alone; nothing is migrated or repaired. All reads until `close` see one moment of the database.
+ * @throws PortcullisError STORAGE_NO_ACCESS, STORAGE_DAMAGED, STORAGE_BUSY
+ */
+export function openReadOnly(path: string): ReadOnlyDatabase {
+  const attempted = 'read database';
+  const facts = statSync(path, { throwIfNoEntry: false });
+  if (facts?.isFile() !== true) {
+    throw new PortcullisError({
+      code: 'STORAGE_NO_ACCESS',
+      kind: 'not-found',
+      attempted,
+      on: path,
+      why: facts === undefined ? 'there is no such file' : 'it is not a file',
+      fix: 'name the database file of a daemon: state.db in its root folder',
+    });
+  }
+  let db: DatabaseSync | undefined;
+  try {
+    db = new DatabaseSync(path, { readOnly: true, timeout: 5000 });
+    db.exec('PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; BEGIN;');
+    const version = Number(Object.values(db.prepare('PRAGMA user_version').get() ?? {})[0]);
+    // A transaction sees its moment from the first read on.
+    db.prepare('SELECT count(*) FROM sqlite_schema').get();
+    return reader(db, path, version);
+  } catch (error) {
+    db?.close();
+    throw storageFailure(error, attempted, path);
+  }
+}
+
+function reader(db: DatabaseSync, path: string, version: number): ReadOnlyDatabase {
+  const guarded = <T>(body: () => T): T => {
+    try {
+      return body();
+    } catch (error) {
+      throw storageFailure(error, 'read from database', path);
+    }
+  };
+  return {
+    version,
+    get: (sql, params = []) => guarded(() => db.prepare(sql).get(...params) as SqlRow | undefined),
+    *each(sql, params = []) {
+      const rows = guarded(() => db.prepare(sql).iterate(...params));
+      for (let next = guarded(() => rows.next()); next.done !== true; next = guarded(() => rows.next())) yield next.value;
+    },
+    close: () => db.close(),
+  };
+}

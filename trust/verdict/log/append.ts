@@ -1,0 +1,68 @@
+import type { Database, Statement } from '../../../base/storage/index.ts';
+import { canonicalJson } from '../../canonical-json.ts';
+import type { Dossier, TrustPolicy, Verdict } from '../../types.ts';
+import { genesis } from './chain.ts';
+import type { LogEntry } from './entry.ts';
+import { policyText, verdictText } from './texts.ts';
+
+/**
+ * What makes a verdict durable: its dossier, its policy and its text where they are not stored yet, and its row. To be written in the
+ * transaction of the act that it decides about. Seq and hash are found inside the transaction: rows of one moment never collide.
+ * @throws PortcullisError `TRUST_POLICY_NOT_PORTABLE`
+ */
+export function verdictLogStatements(
+  verdict: Verdict,
+  given: { readonly dossier: Dossier; readonly policy: TrustPolicy; readonly time: Date },
+): readonly Statement[] {
+  const policy = policyText(given.policy);
+  const { id, outcome, reference, namespace, digest, decidedAt, policyRevision } = verdict;
+  return [
+    dossierStatement(given.dossier),
+    { sql: 'INSERT INTO policy_text (digest, json) VALUES (?, ?) ON CONFLICT DO NOTHING', params: [policy.digest, policy.json] },
+    verdictTextStatement(id, verdictText(verdict)),
+    appendStatement({
+      kind: 'verdict',
+      time: given.time.toISOString(),
+      verdict: id,
+      outcome,
+      reference,
+      namespace,
+      digest,
+      decidedAt,
+      dossier: verdict.dossierId,
+      policyRevision,
+      policy: policy.digest,
+    }),
+  ];
+}
+
+/** Stores a dossier; one with the same evidence, gathered before, stays. */
+export function dossierStatement(dossier: Dossier): Statement {
+  return { sql: 'INSERT INTO dossier (id, json) VALUES (?, ?) ON CONFLICT DO NOTHING', params: [dossier.id, JSON.stringify(dossier)] };
+}
+
+export function verdictTextStatement(id: string, json: string): Statement {
+  return { sql: 'INSERT INTO verdict_text (id, json) VALUES (?, ?) ON CONFLICT DO NOTHING', params: [id, json] };
+}
+
+/** A row at the end of the chain (see `rowHash`). */
+export function appendStatement(entry: LogEntry): Statement {
+  return {
+    sql: `INSERT INTO verdict_log (seq, entry, evidence, hash)
+SELECT seq, entry, evidence, sha256(seq || char(10) || previous || char(10) || evidence || char(10) || entry) FROM (
+  SELECT coalesce((SELECT max(seq) FROM verdict_log), 0) + 1 AS seq, ? AS entry,
+    coalesce((SELECT sha256(json) FROM dossier WHERE id = ?), '') AS evidence,
+    coalesce((SELECT hash FROM verdict_log ORDER BY seq DESC LIMIT 1), '${genesis}') AS previous)`,
+    params: [canonicalJson(entry), entry.kind === 'verdict' ? entry.dossier : ''],
+    expectChanges: 1,
+  };
+}
+
+/** A verdict of the log by its id; undefined when there is none or retention has dropped it. The same verdict may have been given more than once: the first time is told. */
+export async function findVerdict(database: Pick<Database, 'get'>, id: string): Promise<Verdict | undefined> {
+  const row = await database.get<{ json: string; decided_at: string }>(
+    "SELECT json, entry ->> '$.decidedAt' AS decided_at FROM verdict_text JOIN verdict_log USING (id) WHERE id = ? ORDER BY seq LIMIT 1",
+    [id],
+  );
+  return row === undefined ? undefined : { ...(JSON.parse(row.json) as Omit<Verdict, 'decidedAt' | 'id'>), decidedAt: row.decided_at, id };
+}

@@ -1,0 +1,64 @@
+import { canonicalJson } from '../../canonical-json.ts';
+import { recordOf } from '../../strict-json.ts';
+
+/** A verdict was given and is about to be used. Its text, dossier and policy are stored beside the log under the digests named here. */
+export interface VerdictEntry {
+  readonly kind: 'verdict';
+  /** When the row was made, ISO 8601. */
+  readonly time: string;
+  /** The verdict's id: the digest of its text. */
+  readonly verdict: string;
+  readonly outcome: 'admit' | 'deny' | 'undecided';
+  readonly reference: string;
+  readonly namespace: string;
+  readonly digest: string;
+  /** The moment that the decision was made for. */
+  readonly decidedAt: string;
+  readonly dossier: string;
+  readonly policyRevision: string;
+  /** Digest of the stored policy; empty in rows of versions that kept none. */
+  readonly policy: string;
+}
+
+/** From here on checkpoints are signed by this key. */
+export interface KeyEntry {
+  readonly kind: 'key';
+  readonly time: string;
+  /** In the form of C2SP signed-note: `NAME+HASH+BASE64`. */
+  readonly key: string;
+}
+
+/** Texts that only rows up to `through` refer to were dropped. */
+export interface RetentionEntry {
+  readonly kind: 'retention';
+  readonly time: string;
+  readonly through: number;
+  /** The configured retention, days. */
+  readonly days: number;
+}
+
+export type LogEntry = VerdictEntry | KeyEntry | RetentionEntry;
+
+const fields: Readonly<Record<LogEntry['kind'], readonly string[]>> = {
+  verdict: ['time', 'verdict', 'outcome', 'reference', 'namespace', 'digest', 'decidedAt', 'dossier', 'policyRevision', 'policy'],
+  key: ['time', 'key'],
+  retention: ['time', 'through', 'days'],
+};
+const numbers: readonly string[] = ['through', 'days'];
+
+/** Reads an entry's text; a sentence when it is not one that this program writes. */
+export function parseEntry(text: string): LogEntry | { readonly problem: string } {
+  let value: Readonly<Record<string, unknown>> | undefined;
+  try {
+    value = recordOf(JSON.parse(text));
+  } catch {
+    return { problem: 'its entry is not JSON' };
+  }
+  const kind = value?.['kind'];
+  if (value === undefined || typeof kind !== 'string' || !Object.hasOwn(fields, kind)) return { problem: 'its entry is of no known kind' };
+  const expected = fields[kind as LogEntry['kind']];
+  const right = expected.every((field) => typeof value[field] === (numbers.includes(field) ? 'number' : 'string'));
+  if (!right || Object.keys(value).length !== expected.length + 1) return { problem: `its entry is not a whole ${kind} entry` };
+  if (canonicalJson(value) !== text) return { problem: 'its entry is not in canonical form' };
+  return value as unknown as LogEntry;
+}

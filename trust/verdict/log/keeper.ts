@@ -1,0 +1,113 @@
+import type { Database, Statement } from '../../../base/storage/index.ts';
+import type { Dossier, TrustPolicy, Verdict } from '../../types.ts';
+import { appendStatement, verdictLogStatements } from './append.ts';
+import { signCheckpoint } from './checkpoint.ts';
+import { openNodeKey } from './node-key.ts';
+import { dropOldTexts } from './retention.ts';
+import { takeOldRows } from './upgrade.ts';
+
+export interface VerdictLogOptions {
+  /** Opened with both steps of the log's schema among its migrations. */
+  readonly database: Database;
+  /** The node's key; made when there is none. */
+  readonly keyFile: string;
+  readonly now?: () => Date;
+  /** A checkpoint is signed after this many rows. */
+  readonly checkpointRows?: number;
+  /** And this many milliseconds after a row, at the latest. */
+  readonly checkpointMs?: number;
+  /** Days after which texts of verdicts are dropped; 0: never. */
+  readonly retentionDays: number;
+  /** Verdicts whose texts stay, whatever their age. */
+  readonly verdictsInUse: () => readonly string[];
+  /** A SELECT of dossier ids that stay. */
+  readonly dossiersInUse: string;
+  /** Hears of a checkpoint or a retention that failed; the next one is tried in its time. */
+  readonly onFailure: (what: string, error: unknown) => void;
+}
+
+export interface VerdictLog {
+  /**
+   * What makes a verdict durable, for the transaction of the act that it decides about.
+   * @throws PortcullisError `TRUST_POLICY_NOT_PORTABLE`
+   */
+  statements(verdict: Verdict, dossier: Dossier, policy: TrustPolicy): readonly Statement[];
+  /** Signs what stands, if anything came since the last checkpoint. */
+  checkpoint(): Promise<void>;
+  /** A last checkpoint. The database stays open. */
+  close(): Promise<void>;
+}
+
+const day = 86_400_000;
+
+/**
+ * Opens the log of a daemon: takes over rows of older versions, makes or reads the node's key, says in the log which key signs from here on.
+ * @throws PortcullisError `TRUST_LOG_KEY_UNREADABLE`, and those of base/storage
+ */
+export async function openVerdictLog(options: VerdictLogOptions): Promise<VerdictLog> {
+  const { database, now = () => new Date(), checkpointRows = 100, checkpointMs = 60_000, onFailure } = options;
+  await takeOldRows(database);
+  const key = await openNodeKey(options.keyFile);
+  const announced = await database.get<{ key: string }>(
+    "SELECT entry ->> '$.key' AS key FROM verdict_log WHERE kind = 'key' ORDER BY seq DESC LIMIT 1",
+  );
+  if (announced?.key !== key.note.text)
+    await database.write([appendStatement({ kind: 'key', time: now().toISOString(), key: key.note.text })]);
+  const last = await database.get<{ size: number | null }>('SELECT max(size) AS size FROM verdict_checkpoint');
+  let signed = last?.size ?? 0;
+  let fresh = 0;
+  let timer: NodeJS.Timeout | undefined;
+  let tail: Promise<void> = Promise.resolve();
+
+  async function sign(): Promise<void> {
+    const head = await database.get<{ seq: number; hash: string }>('SELECT seq, hash FROM verdict_log ORDER BY seq DESC LIMIT 1');
+    if (head === undefined || head.seq <= signed) return;
+    const note = signCheckpoint({ size: head.seq, hash: head.hash }, now(), key.note, key.privateKey);
+    await database.write([
+      { sql: 'INSERT INTO verdict_checkpoint (size, note) VALUES (?, ?) ON CONFLICT DO NOTHING', params: [head.seq, note] },
+    ]);
+    signed = head.seq;
+  }
+  /** One at a time, in order; a failure is told and does not stop the next. */
+  function checkpoint(): Promise<void> {
+    clearTimeout(timer);
+    timer = undefined;
+    fresh = 0;
+    tail = tail.then(sign).catch((error: unknown) => onFailure('checkpoint', error));
+    return tail;
+  }
+  const drop = (): Promise<void> =>
+    dropOldTexts(database, {
+      days: options.retentionDays,
+      now: now(),
+      verdictsInUse: options.verdictsInUse(),
+      dossiersInUse: options.dossiersInUse,
+    }).then(
+      (count) => {
+        if (count > 0) schedule();
+      },
+      (error: unknown) => onFailure('retention', error),
+    );
+  function schedule(): void {
+    fresh += 1;
+    // The rows counted here may not be written yet; what comes too late for this checkpoint is in the next.
+    if (fresh >= checkpointRows) void checkpoint();
+    else timer ??= setTimeout(() => void checkpoint(), checkpointMs).unref();
+  }
+  await checkpoint();
+  const daily = setInterval(() => void drop(), day).unref();
+  const first = setTimeout(() => void drop(), 60_000).unref();
+
+  return {
+    statements(verdict, dossier, policy) {
+      schedule();
+      return verdictLogStatements(verdict, { dossier, policy, time: now() });
+    },
+    checkpoint,
+    async close() {
+      clearInterval(daily);
+      clearTimeout(first);
+      await checkpoint();
+    },
+  };
+}

@@ -1,0 +1,55 @@
+import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+import { readFile, stat } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { writeFileAtomic } from '../../../base/storage/index.ts';
+import { noteKey } from './signed-note.ts';
+import type { NoteKey } from './signed-note.ts';
+
+/** What signs checkpoints, and nothing else (design, security 9). */
+export interface NodeKey {
+  readonly privateKey: KeyObject;
+  readonly note: NoteKey;
+}
+
+/**
+ * The node's key of `path`: Ed25519, PKCS#8 PEM, mode 0600; made when there is none. `path.pub` gets the public key as one line.
+ * @throws PortcullisError `TRUST_LOG_KEY_UNREADABLE` when the file is there and not such a key, or others may read it
+ */
+export async function openNodeKey(path: string): Promise<NodeKey> {
+  let pem: string;
+  try {
+    const facts = await stat(path);
+    if ((facts.mode & 0o077) !== 0) throw unreadable(path, 'others than its owner may read it');
+    if (facts.size > 4096) throw unreadable(path, 'it is too large for a key');
+    pem = await readFile(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
+      throw error instanceof PortcullisError ? error : unreadable(path, reasonOf(error));
+    pem = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+    await writeFileAtomic(path, pem);
+  }
+  let privateKey: KeyObject;
+  try {
+    privateKey = createPrivateKey(pem);
+  } catch {
+    throw unreadable(path, 'it is not a private key in PEM');
+  }
+  if (privateKey.asymmetricKeyType !== 'ed25519') throw unreadable(path, 'it is not an Ed25519 key');
+  const name = `${hostname().replace(/[^A-Za-z0-9.-]/g, '-') || 'node'}/verdict-log`;
+  const note = noteKey(name, privateKey);
+  await writeFileAtomic(`${path}.pub`, `${note.text}\n`, { mode: 0o644 });
+  return { privateKey, note };
+}
+
+function unreadable(path: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'TRUST_LOG_KEY_UNREADABLE',
+    kind: 'precondition',
+    attempted: 'read the key that signs checkpoints of the verdict log',
+    on: path,
+    why,
+    fix: 'restore the file with mode 0600, or move it away: then a new key is made, and the log says so',
+  });
+}

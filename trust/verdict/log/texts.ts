@@ -1,0 +1,54 @@
+import { isDeepStrictEqual } from 'node:util';
+import { PortcullisError } from '../../../base/errors/index.ts';
+import { canonicalJson, sha256Digest } from '../../canonical-json.ts';
+import type { TrustPolicy, Verdict } from '../../types.ts';
+
+/** A policy as it is stored: everything that `decide` reads of it. */
+export interface PolicyText {
+  readonly digest: string;
+  readonly json: string;
+}
+
+const policyTexts = new WeakMap<TrustPolicy, PolicyText>();
+
+/**
+ * The policy as canonical JSON with its digest; made once for each loaded policy.
+ * @throws PortcullisError `TRUST_POLICY_NOT_PORTABLE` when a replay would not read back what is in force: then nothing may be decided by it
+ */
+export function policyText(policy: TrustPolicy): PolicyText {
+  const known = policyTexts.get(policy);
+  if (known !== undefined) return known;
+  const json = canonicalJson(policy);
+  // Undefined properties are no difference; a Buffer, a Map or a function is.
+  if (!isDeepStrictEqual(JSON.parse(json), withoutUndefined(policy))) {
+    throw new PortcullisError({
+      code: 'TRUST_POLICY_NOT_PORTABLE',
+      kind: 'internal',
+      attempted: 'record policy',
+      on: policy.revision,
+      why: 'it holds values that JSON can not carry, so that no verdict by it could be replayed',
+      fix: 'report this as a defect of the program',
+    });
+  }
+  const text = { digest: sha256Digest(json), json };
+  policyTexts.set(policy, text);
+  return text;
+}
+
+/** The text that a verdict's id is the digest of. */
+export function verdictText(verdict: Verdict): string {
+  const { decidedAt: _decidedAt, id: _id, ...rest } = verdict;
+  return canonicalJson(rest);
+}
+
+/** The bytes of a whole verdict, as replays compare them. */
+export function verdictBytes(verdict: Verdict): string {
+  return canonicalJson(verdict);
+}
+
+function withoutUndefined(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutUndefined);
+  if (value === null || typeof value !== 'object' || Object.getPrototypeOf(value) !== Object.prototype) return value;
+  const entries = Object.entries(value).filter(([, part]) => part !== undefined);
+  return Object.fromEntries(entries.map(([key, part]) => [key, withoutUndefined(part)]));
+}

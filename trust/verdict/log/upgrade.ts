@@ -1,0 +1,69 @@
+import type { Database, Statement } from '../../../base/storage/index.ts';
+import type { Verdict } from '../../types.ts';
+import { appendStatement, verdictTextStatement } from './append.ts';
+import { verdictText } from './texts.ts';
+
+interface OldRow {
+  readonly seq: number;
+  readonly id: string;
+  readonly outcome: 'admit' | 'deny' | 'undecided';
+  readonly reference: string;
+  readonly digest: string;
+  readonly namespace: string;
+  readonly decided_at: string;
+  readonly json: string;
+}
+
+const batch = 200;
+
+/**
+ * Takes the rows of versions without a chain into it, oldest first, before anything else is appended. What an old row holds stays
+ * as it was: one that was altered before is shown by `verifyLog` for ever. Interrupted, it goes on at the next start.
+ */
+export async function takeOldRows(database: Database): Promise<number> {
+  const table = await database.get("SELECT 1 AS yes FROM sqlite_schema WHERE type = 'table' AND name = 'verdict_log_unchained'");
+  if (table === undefined) return 0;
+  let taken = 0;
+  for (;;) {
+    const rows = await database.all<OldRow>('SELECT * FROM verdict_log_unchained ORDER BY seq LIMIT ?', [batch]);
+    const last = rows.at(-1);
+    if (last === undefined) break;
+    await database.write([
+      ...rows.flatMap(statementsOf),
+      { sql: 'DELETE FROM verdict_log_unchained WHERE seq <= ?', params: [last.seq], expectChanges: rows.length },
+    ]);
+    taken += rows.length;
+  }
+  await database.write([{ sql: 'DROP TABLE verdict_log_unchained' }]);
+  return taken;
+}
+
+function statementsOf(row: OldRow): Statement[] {
+  const { text, dossier, policyRevision } = readOld(row.json);
+  return [
+    verdictTextStatement(row.id, text),
+    appendStatement({
+      kind: 'verdict',
+      time: row.decided_at,
+      verdict: row.id,
+      outcome: row.outcome,
+      reference: row.reference,
+      namespace: row.namespace,
+      digest: row.digest,
+      decidedAt: row.decided_at,
+      dossier,
+      policyRevision,
+      // Old versions kept no policies: such a verdict is replayed with the policy at hand, if its revision is the same.
+      policy: '',
+    }),
+  ];
+}
+
+function readOld(json: string): { readonly text: string; readonly dossier: string; readonly policyRevision: string } {
+  try {
+    const verdict = JSON.parse(json) as Verdict;
+    return { text: verdictText(verdict), dossier: String(verdict.dossierId), policyRevision: String(verdict.policyRevision) };
+  } catch {
+    return { text: json, dossier: '', policyRevision: '' };
+  }
+}
