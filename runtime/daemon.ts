@@ -50,7 +50,7 @@ import { countByVerdict, countContainers, countPods, policyFacts } from './obser
 import { createHealth } from './observability/health.ts';
 import { livenessChecks } from './observability/liveness.ts';
 import { openObservability } from './observability/observability.ts';
-import { watchContainers, watchImages } from './observability/watch-runtime.ts';
+import { tellExceptions, watchContainers, watchImages } from './observability/watch-runtime.ts';
 import { openServiceManager } from './service-manager/service-manager.ts';
 import { createImageHandlers } from './services/image-handlers.ts';
 import { createResourceHandlers } from './services/resource-handlers.ts';
@@ -151,7 +151,8 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     now: () => new Date(),
     onFetched: (bytes) => observability.runtime?.fetched(bytes),
   });
-  const images = observability.runtime === undefined ? store : watchImages(store, observability.runtime);
+  const watched = observability.runtime === undefined ? store : watchImages(store, observability.runtime);
+  const images = tellExceptions(watched, log, observability.runtime);
   if (observability.runtime !== undefined) watchContainers(containerRecords, observability.runtime);
   const cgroups = readCgroupMounts();
   const execScopes = await openExecScopes(cgroups, kernel, join(config.state, 'exec'));
@@ -361,6 +362,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     stop: async () => {
       manager.stopping();
       process.off('SIGHUP', reload);
+      policy.close();
       events.close();
       await server.close();
       await streaming.close();

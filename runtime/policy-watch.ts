@@ -2,8 +2,9 @@ import { isPortcullisError, reasonOf } from '../base/errors/index.ts';
 import type { Logger } from '../base/log/index.ts';
 import { loadProfiles } from '../entitlements/index.ts';
 import type { ProfileSet } from '../entitlements/index.ts';
-import { loadPolicy } from '../trust/index.ts';
+import { loadPolicy, standingExceptions } from '../trust/index.ts';
 import type { TrustPolicy } from '../trust/index.ts';
+import { watchPolicyFiles } from './policy-files.ts';
 
 /** The policy and the profiles in force. */
 export interface PolicyHolder {
@@ -11,35 +12,96 @@ export interface PolicyHolder {
   profiles(): ProfileSet;
   /** Why the latest load failed; undefined when it did not. */
   problem(): string | undefined;
+  /** How often the policy was loaded, and how often it could not be. */
+  loads(): { readonly loaded: number; readonly failed: number };
   /** Reads the files afresh. A broken set keeps the old one, loudly. */
   reload(): Promise<void>;
+  /** Calls back after another revision came into force. Returns unsubscribe. */
+  onChange(listener: (policy: TrustPolicy) => void): () => void;
+  close(): void;
 }
 
-/** Loads policies and profiles together: a policy whose profiles are broken is broken. Without any valid one everything new is denied. */
+/** What made the daemon read its policy. */
+type Cause = 'start' | 'signal' | 'change';
+
+/**
+ * Loads policies and profiles together: a policy whose profiles are broken is broken. Without any valid one everything new is denied.
+ * The files, and whatever they refer to, are watched: a change is loaded once it is whole.
+ */
 export async function openPolicy(paths: readonly string[], log: Logger): Promise<PolicyHolder> {
   let policy: TrustPolicy | undefined;
   let profiles = await loadProfiles({ paths: [] });
   let problem: string | undefined;
-  const reload = async (): Promise<void> => {
+  let files = paths;
+  const count = { loaded: 0, failed: 0 };
+  const listeners = new Set<(policy: TrustPolicy) => void>();
+
+  const load = async (cause: Cause): Promise<void> => {
     try {
       if (paths.length === 0) throw new Error('no policy is configured (--policy FILE|DIR): everything new is denied');
       const [loadedPolicy, loadedProfiles] = await Promise.all([loadPolicy({ paths }), loadProfiles({ paths })]);
       const { policy: loaded } = loadedPolicy;
+      const changed = policy !== undefined && policy.revision !== loaded.revision;
+      // Files were touched, and say what they said.
+      const silent = cause === 'change' && !changed && policy !== undefined && problem === undefined;
       policy = loaded;
       profiles = loadedProfiles;
       problem = undefined;
-      log.info({ revision: loaded.revision, rules: loaded.rules.length }, 'policy in force');
-      for (const rule of loaded.rules.filter((one) => one.allowUnverified))
-        log.warn({ rule: rule.name, images: rule.images }, 'this rule admits unverified images');
-    } catch (cause) {
+      files = [...paths, ...loadedPolicy.files];
+      count.loaded += 1;
+      if (silent) return;
+      log.info({ revision: loaded.revision, rules: loaded.rules.length, cause }, 'policy in force');
+      tellLoose(loaded, log);
+      if (changed) for (const listener of listeners) listener(loaded);
+    } catch (cause_) {
       // With its code: Status is all that a kubelet shows.
-      problem = isPortcullisError(cause) ? cause.message : reasonOf(cause);
+      problem = isPortcullisError(cause_) ? cause_.message : reasonOf(cause_);
+      files = [...files, ...filesOf(cause_)];
+      count.failed += 1;
       log.error(
-        { problem, revision: policy?.revision ?? null },
+        { problem, revision: policy?.revision ?? null, cause },
         policy === undefined ? 'no valid policy: everything new is denied' : 'the policy was not reloaded: the old revision stays in force',
       );
     }
   };
-  await reload();
-  return { current: () => policy, profiles: () => profiles, problem: () => problem, reload };
+  // One after the other: an older reading never overtakes a newer one.
+  let last: Promise<void> = Promise.resolve();
+  const inTurn = (cause: Cause): Promise<void> => {
+    last = last.then(async () => {
+      const begun = new Date();
+      await load(cause);
+      await watcher.follow([...new Set(files)], begun);
+    });
+    return last;
+  };
+  const watcher = watchPolicyFiles(() => void inTurn('change'));
+  await inTurn('start');
+  return {
+    current: () => policy,
+    profiles: () => profiles,
+    problem: () => problem,
+    loads: () => ({ ...count }),
+    reload: () => inTurn('signal'),
+    onChange(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    close: () => watcher.close(),
+  };
+}
+
+/** What the policy lets in without the proof that it could demand. */
+function tellLoose(policy: TrustPolicy, log: Logger): void {
+  for (const rule of policy.rules.filter((one) => one.allowUnverified))
+    log.warn({ rule: rule.name, images: rule.images }, 'this rule admits unverified images');
+  for (const exception of standingExceptions(policy, new Date())) {
+    const { ended, ...facts } = exception;
+    log.warn(facts, ended ? 'this rule’s broken glass has ended: remove it' : `this rule does not refuse (${exception.kind})`);
+  }
+}
+
+/** Files that a policy which could not be loaded refers to: mending one of them may mend it. */
+function filesOf(cause: unknown): readonly string[] {
+  const files = isPortcullisError(cause) ? cause.failure.details?.['files'] : undefined;
+  return Array.isArray(files) ? files.filter((file): file is string => typeof file === 'string') : [];
 }

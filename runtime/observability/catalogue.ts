@@ -34,6 +34,12 @@ export const metricCatalogue = {
   poolSize: metric('namespace_pool_size', 'gauge', 'Sets of namespaces that are ready for the next pods.'),
   poolTarget: metric('namespace_pool_target', 'gauge', 'How many sets should be ready.'),
   networkReady: metric('network_ready', 'gauge', '1 when pods can get a network.'),
+  exceptions: metric('policy_exceptions_total', 'counter', 'Refusals that did not hold: break-glass, report; act: pull, run.', [
+    'kind',
+    'act',
+  ]),
+  policyExceptions: metric('policy_exceptions', 'gauge', 'Rules in force that do not refuse, by why: break-glass, report.', ['kind']),
+  policyLoads: metric('policy_loads_total', 'counter', 'Loads of the policy: loaded, failed.', ['outcome']),
   policyInForce: metric('policy_in_force', 'gauge', '1 when there is a valid policy; without one everything new is denied.'),
   policyReloadFailed: metric('policy_reload_failed', 'gauge', '1 when the latest load failed; the policy before it stays in force.'),
   policyInfo: metric('policy_info', 'gauge', 'Always 1; the label is the revision in force.', ['revision']),

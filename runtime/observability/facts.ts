@@ -1,3 +1,4 @@
+import { standingExceptions } from '../../trust/index.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import type { PolicyHolder } from '../policy-watch.ts';
 import type { SandboxRecord } from '../pods/record.ts';
@@ -14,6 +15,8 @@ export interface RuntimeObserver {
   /** Bytes of a blob that has come from a registry. */
   fetched(bytes: number): void;
   decided(outcome: 'admit' | 'deny' | 'undecided', act: 'pull' | 'run'): void;
+  /** A rule would have refused, and an exception of the policy admitted. */
+  excepted(kind: 'break-glass' | 'report', act: 'pull' | 'run'): void;
 }
 
 /** What is true at the moment of a scrape. */
@@ -27,7 +30,15 @@ export interface DaemonFacts {
   namespacePool(): number;
   readonly namespacePoolTarget: number;
   networkReady(): Promise<boolean>;
-  policy(): { readonly revision: string | undefined; readonly failed: boolean; readonly rules: Readonly<Record<'true' | 'false', number>> };
+  policy(): {
+    readonly revision: string | undefined;
+    readonly failed: boolean;
+    readonly rules: Readonly<Record<'true' | 'false', number>>;
+    /** Rules that do not refuse, by why. */
+    readonly exceptions: Readonly<Record<'break-glass' | 'report', number>>;
+    /** Loads since the start, by how they ended. */
+    readonly loads: Readonly<Record<'loaded' | 'failed', number>>;
+  };
   events(): { readonly clients: number; readonly waiting: number; readonly sent: number; readonly lost: number };
   auditFailures(): number;
 }
@@ -51,11 +62,15 @@ export function countByVerdict<Item>(items: readonly Item[], isUnverified: (item
 }
 
 /** The policy in force, as metrics tell it. */
-export function policyFacts(policy: Pick<PolicyHolder, 'current' | 'problem'>): ReturnType<DaemonFacts['policy']> {
+export function policyFacts(policy: Pick<PolicyHolder, 'current' | 'problem' | 'loads'>): ReturnType<DaemonFacts['policy']> {
   const current = policy.current();
+  const standing = current === undefined ? [] : standingExceptions(current, new Date()).filter(({ ended }) => !ended);
+  const count = (kind: 'break-glass' | 'report'): number => standing.filter((one) => one.kind === kind).length;
   return {
     revision: current?.revision,
     failed: policy.problem() !== undefined,
     rules: countByVerdict(current?.rules ?? [], ({ allowUnverified }) => allowUnverified),
+    exceptions: { 'break-glass': count('break-glass'), report: count('report') },
+    loads: policy.loads(),
   };
 }

@@ -25,7 +25,13 @@ const facts: DaemonFacts = {
   namespacePool: () => 3,
   namespacePoolTarget: 4,
   networkReady: () => Promise.reject(new Error('no answer')),
-  policy: () => ({ revision, failed: false, rules: { true: 7, false: 0 } }),
+  policy: () => ({
+    revision,
+    failed: false,
+    rules: { true: 7, false: 0 },
+    exceptions: { 'break-glass': 1, report: 0 },
+    loads: { loaded: 2, failed: 1 },
+  }),
   events: () => ({ clients: 1, waiting: 2, sent: 30, lost: 4 }),
   auditFailures: () => 9,
 };

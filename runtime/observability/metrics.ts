@@ -43,8 +43,10 @@ export function openMetrics(facts: DaemonFacts): Metrics {
   const pullDuration = histogram(c.pullDuration);
   const fetched = counter(c.fetchedBytes);
   const verdicts = counter(c.verdicts);
+  const exceptions = counter(c.exceptions);
   for (const outcome of ['ok', 'failed']) starts.inc({ outcome }, 0);
   for (const outcome of ['admit', 'deny', 'undecided']) for (const act of ['pull', 'run']) verdicts.inc({ outcome, act }, 0);
+  for (const kind of ['break-glass', 'report']) for (const act of ['pull', 'run']) exceptions.inc({ kind, act }, 0);
 
   const delay = monitorEventLoopDelay({ resolution: sampleMs });
   delay.enable();
@@ -74,6 +76,7 @@ export function openMetrics(facts: DaemonFacts): Metrics {
       },
       fetched: (bytes) => fetched.inc(bytes),
       decided: (outcome, act) => verdicts.inc({ outcome, act }),
+      excepted: (kind, act) => exceptions.inc({ kind, act }),
     },
     render: async () => {
       await read();
@@ -134,6 +137,8 @@ function readers(
     set(c.policyReloadFailed, Number(policy.failed));
     if (policy.revision !== undefined) set(c.policyInfo, 1, { revision: policy.revision });
     each(c.policyRules, 'verified', policy.rules);
+    each(c.policyExceptions, 'kind', policy.exceptions);
+    each(c.policyLoads, 'outcome', policy.loads);
     set(c.eventClients, events.clients);
     set(c.eventsWaiting, events.waiting);
     set(c.eventsSent, events.sent);

@@ -1,4 +1,6 @@
 import { isPortcullisError } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import type { Verdict } from '../../trust/index.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import type { ImageStore } from '../images/types.ts';
 import type { RecordChange, WatchedRecords } from '../state/records.ts';
@@ -44,6 +46,30 @@ export function watchImages<Store extends ImageStore>(images: Store, observer: R
         if (refused !== undefined) observer.decided(refused, 'run');
         throw thrown;
       }
+    },
+  };
+}
+
+/** The store, saying it loudly when an exception of the policy admitted what a rule would have refused. */
+export function tellExceptions<Store extends ImageStore>(images: Store, log: Logger, observer: RuntimeObserver | undefined): Store {
+  const tell = (verdict: Verdict, act: 'pull' | 'run'): void => {
+    for (const exception of verdict.exceptions ?? []) {
+      const { reference, digest, namespace, id } = verdict;
+      log.warn({ ...exception, act, reference, digest, namespace, verdict: id }, 'a refusal did not hold: the policy makes an exception');
+      observer?.excepted(exception.kind, act);
+    }
+  };
+  return {
+    ...images,
+    pull: async (request) => {
+      const pulled = await images.pull(request);
+      tell(pulled.verdict, 'pull');
+      return pulled;
+    },
+    decideForRun: async (input) => {
+      const verdict = await images.decideForRun(input);
+      tell(verdict, 'run');
+      return verdict;
     },
   };
 }

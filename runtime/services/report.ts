@@ -1,4 +1,5 @@
 import type { NetworkEngine } from '../../cni-plugins/index.ts';
+import { standingExceptions } from '../../trust/index.ts';
 import type { TrustPolicy } from '../../trust/index.ts';
 import type { RuntimeHandler as StatusHandler, StatusResponse } from '../cri/contract/contract.types.ts';
 import type { Init } from '../cri/contract/init.ts';
@@ -76,6 +77,7 @@ function policyInfo(policy: TrustPolicy | undefined, problem: string | undefined
     revision: policy?.revision ?? '',
     rules: policy?.rules.length ?? 0,
     unverified: policy?.rules.filter((rule) => rule.allowUnverified).map(({ name, images }) => ({ rule: name, images })) ?? [],
+    exceptions: policy === undefined ? [] : standingExceptions(policy, new Date()),
     ...(problem !== undefined && { problem }),
   };
 }

@@ -31,7 +31,8 @@ const otherKinds = ['EntitlementProfile', 'PolicyTest'];
 /**
  * Loads the TrustPolicy documents of files and folders; the rules of several are one list, in order of file and place.
  * The policy's revision is the digest of every policy file's and key file's bytes.
- * @throws PortcullisError `TRUST_POLICY_INVALID` whose `details.problems` holds every problem, each with file, line and column
+ * @throws PortcullisError `TRUST_POLICY_INVALID` whose `details.problems` holds every problem, each with file, line and column, and
+ * `details.files` what was read
  */
 export async function loadPolicy(options: { readonly paths: readonly string[] }): Promise<LoadedPolicy> {
   const read = await readPolicyFiles(options.paths);
@@ -60,7 +61,7 @@ export async function loadPolicy(options: { readonly paths: readonly string[] })
       fix: 'write one: portcullis policy init',
     });
   }
-  if (problems.length > 0) throw invalid(options.paths, problems);
+  if (problems.length > 0) throw invalid(options.paths, problems, [...read.files, ...references.keys()]);
   const keys = [...references].map(([file, read]) => ({ name: basename(file), digest: 'digest' in read ? read.digest : '' }));
   const revision = canonicalDigest({ files: read.digests, keys });
   return { policy: { revision, default: 'deny', rules }, otherDocuments, files: [...read.files, ...references.keys()] };
@@ -102,7 +103,7 @@ function otherDocument(document: Document, kind: string): OtherDocument {
   return { kind, name: typeof name === 'string' ? name : '', file: document.file, line: document.positionOf([]).line };
 }
 
-function invalid(paths: readonly string[], problems: readonly Problem[]): PortcullisError {
+function invalid(paths: readonly string[], problems: readonly Problem[], files: readonly string[]): PortcullisError {
   const sorted = problems.toSorted(
     (a, b) => a.position.file.localeCompare(b.position.file) || a.position.line - b.position.line || a.position.column - b.position.column,
   );
@@ -113,6 +114,6 @@ function invalid(paths: readonly string[], problems: readonly Problem[]): Portcu
     on: paths.join(', '),
     why: `${sorted.length} problem${sorted.length === 1 ? '' : 's'}:\n${formatProblems(sorted)}\n`,
     fix: 'correct the lines named',
-    details: { problems: sorted },
+    details: { problems: sorted, files },
   });
 }

@@ -3,7 +3,8 @@ import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { loadNetwork } from '../../../cni-plugins/index.ts';
 import { createCriClient, readHandlerFeatures } from '../../../runtime/index.ts';
 import type { CriClient, DaemonConfig } from '../../../runtime/index.ts';
-import { loadPolicy } from '../../../trust/index.ts';
+import { loadPolicy, standingExceptions } from '../../../trust/index.ts';
+import type { StandingException } from '../../../trust/index.ts';
 import type { Finding } from '../finding.ts';
 
 /** What a running daemon says of itself (Status and RuntimeConfig of the CRI). */
@@ -19,6 +20,7 @@ interface PolicyInForce {
   readonly revision: string;
   readonly rules: number;
   readonly unverified: readonly { readonly rule: string; readonly images: readonly string[] }[];
+  readonly exceptions?: readonly StandingException[];
   readonly problem?: string;
 }
 
@@ -81,19 +83,41 @@ function policyFindings(policy: PolicyInForce): readonly Finding[] {
   const fix = 'portcullis policy check PATH names every problem; kill -HUP the daemon after a correction';
   const meaning = [...(policy.inForce ? [] : ['everything new is denied']), ...(policy.problem === undefined ? [] : [policy.problem])];
   const first: Finding = meaning.length === 0 ? { topic, state: 'fine', found } : { topic, state: 'degraded', found, meaning, fix };
-  if (policy.unverified.length === 0) return [first];
+  const exceptions = (policy.exceptions ?? []).map(exceptionFinding);
+  if (policy.unverified.length === 0) return [first, ...exceptions];
   const rules = policy.unverified.map(({ rule, images }) => `rule ${rule} admits ${images.join(', ')} without any proof`);
   return [
     first,
     { topic: 'unverified images', state: 'degraded', found: `${rules.length} rules`, meaning: rules, fix: 'require a signature' },
+    ...exceptions,
   ];
+}
+
+/** A rule that does not refuse, or whose broken glass is over. */
+function exceptionFinding({ kind, rule, images, until, reason, by, ended }: StandingException): Finding {
+  if (kind === 'report') {
+    const meaning = [`what it would refuse of ${images.join(', ')} is admitted, and only reported`];
+    return {
+      topic: 'policy reports only',
+      state: 'degraded',
+      found: `rule ${rule}`,
+      meaning,
+      fix: 'remove `mode: report` once it refuses nothing that must run',
+    };
+  }
+  const who = `${reason ?? ''} (${by ?? ''})`;
+  const meaning = ended
+    ? [`it ended at ${until ?? ''}, and refuses again: ${who}`]
+    : [`it admits ${images.join(', ')} until ${until ?? ''}: ${who}`];
+  return { topic: 'broken glass', state: ended ? 'fine' : 'degraded', found: `rule ${rule}`, meaning, fix: 'remove `breakGlass`' };
 }
 
 async function policyOnDisk(config: DaemonConfig): Promise<PolicyInForce> {
   try {
     const { policy } = await loadPolicy({ paths: config.policy });
     const unverified = policy.rules.filter((rule) => rule.allowUnverified).map(({ name, images }) => ({ rule: name, images }));
-    return { inForce: true, revision: policy.revision, rules: policy.rules.length, unverified };
+    const exceptions = standingExceptions(policy, new Date());
+    return { inForce: true, revision: policy.revision, rules: policy.rules.length, unverified, exceptions };
   } catch (thrown) {
     return {
       inForce: false,

@@ -1,0 +1,130 @@
+import { watch } from 'node:fs';
+import type { FSWatcher } from 'node:fs';
+import { readdir, realpath, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+
+/** How long the files must have been quiet, in ms: an editor writes in several steps, and half a policy is no policy. */
+const quietMs = 500;
+/** How often they are looked at where the kernel tells nothing (network file systems), in ms. */
+const lookMs = 60_000;
+/** File times are those of the kernel's last tick, in ms. */
+const clockGrainMs = 20;
+
+export interface PolicyFiles {
+  /** Which files and folders to look at from now on; what was written since `read` (when they were read) counts as a change. */
+  follow(paths: readonly string[], read: Date): Promise<void>;
+  close(): void;
+}
+
+/**
+ * Calls `changed` after the files, or the folders themselves, have changed and been quiet. Symbolic links are followed and watched at
+ * both ends: a mounted ConfigMap swaps one. Never throws: what can not be watched is looked at once a minute.
+ */
+export function watchPolicyFiles(changed: () => void): PolicyFiles {
+  let paths: readonly string[] = [];
+  let seen = '';
+  let watchers = new Map<string, FSWatcher>();
+  let pending: NodeJS.Timeout | undefined;
+  let closed = false;
+
+  const settle = async (before?: string): Promise<void> => {
+    const found = await signature(paths);
+    if (closed || found === seen) return;
+    // Twice the same: nobody is writing.
+    if (found !== before) {
+      pending = setTimeout(() => void settle(found), quietMs);
+      return;
+    }
+    seen = found;
+    changed();
+  };
+  const touched = (): void => {
+    clearTimeout(pending);
+    if (!closed) pending = setTimeout(() => void settle(), quietMs / 5);
+  };
+  const look = setInterval(touched, lookMs);
+  look.unref();
+
+  return {
+    async follow(wanted, read) {
+      paths = wanted;
+      const late = await writtenSince(paths, read.getTime() - clockGrainMs);
+      seen = late ? '' : await signature(paths);
+      const folders = await foldersOf(paths);
+      if (closed) return;
+      const kept = new Map<string, FSWatcher>();
+      for (const folder of folders) {
+        const watcher = watchers.get(folder) ?? open(folder, touched);
+        if (watcher !== undefined) kept.set(folder, watcher);
+      }
+      for (const [folder, watcher] of watchers) if (!kept.has(folder)) watcher.close();
+      watchers = kept;
+      if (late) touched();
+    },
+    close() {
+      closed = true;
+      clearTimeout(pending);
+      clearInterval(look);
+      for (const watcher of watchers.values()) watcher.close();
+    },
+  };
+}
+
+function open(folder: string, touched: () => void): FSWatcher | undefined {
+  try {
+    const watcher = watch(folder, { persistent: false }, touched);
+    // The folder itself may go.
+    watcher.on('error', () => watcher.close());
+    return watcher;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The paths that are folders, and the folders of all of them, by the name that was written and by where it leads. */
+async function foldersOf(paths: readonly string[]): Promise<ReadonlySet<string>> {
+  const folders = new Set<string>();
+  for (const path of paths) {
+    const real = await realpath(path).catch(() => path);
+    for (const one of [path, real]) {
+      folders.add(dirname(one));
+      if (await isFolder(one)) folders.add(one);
+    }
+  }
+  return folders;
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return stat(path).then(
+    (facts) => facts.isDirectory(),
+    () => false,
+  );
+}
+
+async function writtenSince(paths: readonly string[], time: number): Promise<boolean> {
+  const late = await Promise.all(
+    paths.map((path) =>
+      stat(path).then(
+        ({ ctimeMs }) => ctimeMs >= time,
+        () => false,
+      ),
+    ),
+  );
+  return late.includes(true);
+}
+
+/** What tells a changed file: identity, size and times of each, and the names in each folder. */
+async function signature(paths: readonly string[]): Promise<string> {
+  const parts = await Promise.all(
+    paths.map(async (path) => {
+      try {
+        const facts = await stat(path, { bigint: true });
+        if (facts.isDirectory()) return `${path} ${(await readdir(path)).sort().join('/')}`;
+        return `${path} ${facts.dev}:${facts.ino} ${facts.size} ${facts.mtimeNs} ${facts.ctimeNs}`;
+      } catch (error) {
+        return `${path} ${String((error as NodeJS.ErrnoException).code)}`;
+      }
+    }),
+  );
+  return parts.join('\n');
+}
