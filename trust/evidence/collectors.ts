@@ -4,6 +4,9 @@ type Load = () => Promise<readonly Collector[]>;
 
 /** What each kind of requirement needs. Loaded only when a rule that names the image has such a requirement. */
 const loaders: Readonly<Record<LeafRequirement['kind'], readonly Load[]>> = {
+  gpg: [async () => (await import('../gpg/collector.ts')).gpgCollectors],
+  attestation: [async () => (await import('../attestation/collectors.ts')).attestationCollectors],
+  notation: [async () => (await import('../notation/collector.ts')).notationCollectors],
   'cosign-key': [async () => (await import('./cosign-collectors.ts')).cosignCollectors],
 };
 

@@ -1,3 +1,6 @@
+import { describeGpg } from '../gpg/evaluate.ts';
+import { describeNotation } from '../notation/requirement.ts';
+import { explainAttestation } from '../attestation/explain.ts';
 import { describeKey } from '../keys/public-key.ts';
 import type { Reason, Requirement, TrustPolicy, TrustRule } from '../types.ts';
 import { inNamespace, matchRules, noRule, normaliseReference, signedEntitlementsMissing } from './matching.ts';
@@ -49,7 +52,10 @@ function explainRule(rule: TrustRule): Reason {
 }
 
 function explainRequirement(requirement: Requirement): Reason {
+  if (requirement.kind === 'gpg') return { counted: true, text: describeGpg(requirement) };
+  if (requirement.kind === 'notation') return { counted: true, text: describeNotation(requirement) };
   if (requirement.kind === 'cosign-key') return { counted: true, text: `a cosign signature by the key ${describeKey(requirement.key)}` };
+  if (requirement.kind === 'attestation') return explainAttestation(requirement);
   const needed = requirement.kind === 'threshold' ? `${requirement.count} of these ${requirement.of.length}` : `${requirement.kind} of`;
   return { counted: true, text: `${needed}:`, children: requirement.of.map(explainRequirement) };
 }

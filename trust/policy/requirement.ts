@@ -1,4 +1,7 @@
 import type { PathSegment } from '../../base/schema/index.ts';
+import { readGpg } from '../gpg/policy.ts';
+import { readAttestation } from '../attestation/policy.ts';
+import { readNotation } from '../notation/read-requirement.ts';
 import { parsePublicKey } from '../keys/public-key.ts';
 import { recordOf } from '../strict-json.ts';
 import type { PolicyKey, Requirement } from '../types.ts';
@@ -11,10 +14,13 @@ export type RequirementReader = (value: unknown, path: readonly PathSegment[], b
 
 /** Each kind of authority by its name in a policy. */
 const readers: Readonly<Record<string, RequirementReader>> = {
+  attestation: (value, path, building) => readAttestation(value, path, building, readRequirement),
   cosign: readCosign,
+  gpg: readGpg,
+  notation: readNotation,
 };
 
-const notBuilt = ['tuf', 'sigstore', 'notation', 'gpg', 'attestation'] as const;
+const notBuilt = ['tuf', 'sigstore'] as const;
 
 /** Reads one requirement; what the schema has refused already gives undefined without a second problem. */
 export async function readRequirement(value: unknown, path: readonly PathSegment[], building: Building): Promise<Requirement | undefined> {

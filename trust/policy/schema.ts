@@ -1,3 +1,6 @@
+import { gpgSchema } from '../gpg/policy.ts';
+import { attestationSchema } from '../attestation/policy.ts';
+import { notationSchema } from '../notation/read-requirement.ts';
 import { constraintProperties } from './constraints.ts';
 import { instantPattern } from './duration.ts';
 
@@ -118,9 +121,9 @@ export const trustPolicySchema = {
         },
         tuf: planned('Signed targets of a TUF or Notary service.'),
         sigstore: planned('A keyless sigstore signature.'),
-        notation: planned('A Notary Project signature.'),
-        gpg: planned('A GPG simple signature.'),
-        attestation: planned('A signed attestation.'),
+        notation: notationSchema,
+        gpg: gpgSchema,
+        attestation: attestationSchema,
       },
     },
     requirements: { type: 'array', minItems: 1, maxItems: 100, items: { $ref: '#/$defs/requirement' } },

@@ -1,9 +1,12 @@
+import { evaluateGpg } from '../gpg/evaluate.ts';
+import { evaluateAttestation } from '../attestation/evaluate.ts';
+import { evaluateNotation } from '../notation/evaluate.ts';
 import { describeKey } from '../keys/public-key.ts';
 import type { EvidenceItem, Requirement } from '../types.ts';
 import { evaluateAuthority } from './authority.ts';
 import { checkItem } from './check-item.ts';
 import { distinctSigners } from './distinct-signers.ts';
-import { codeOf, earliest } from './evaluation.ts';
+import { codeOf, earliest, isUnproven } from './evaluation.ts';
 import type { Answer, Evaluation, EvaluationContext, Evidence } from './evaluation.ts';
 
 /** Evaluates one requirement over the evidence, in three values. Pure; every part is evaluated, so that the reasons are complete. */
@@ -15,6 +18,12 @@ export function evaluateRequirement(requirement: Requirement, evidence: Evidence
       return combine('any of', requirement.of, 1, evidence, context);
     case 'threshold':
       return threshold(requirement, evidence, context);
+    case 'gpg':
+      return evaluateGpg(requirement, evidence, context);
+    case 'attestation':
+      return evaluateAttestation(requirement, evidence, context);
+    case 'notation':
+      return evaluateNotation(requirement, evidence, context);
     case 'cosign-key':
       return evaluateKey(requirement, evidence, context);
   }
@@ -49,6 +58,7 @@ function combined(answer: Answer, text: string, parts: readonly Evaluation[]): E
   return {
     answer,
     reason: { counted: answer === 'yes', text, code: codeOf(answer), children: parts.map((part) => part.reason) },
+    ...(answer === 'yes' && isUnproven(parts) ? { unproven: true } : {}),
     ...(signers.length === 0 ? {} : { signers }),
     ...(validUntil === undefined ? {} : { validUntil }),
   };

@@ -1,0 +1,41 @@
+const begin = /^-----BEGIN PGP PUBLIC KEY BLOCK-----[ \t]*$/;
+const end = /^-----END PGP PUBLIC KEY BLOCK-----[ \t]*$/;
+
+/**
+ * Takes the ASCII armor off public keys (RFC 9580 section 6); several blocks in one file follow one another. Bytes that are not
+ * armored come back as they are. The checksum at the end of a block is skipped, as that section asks: signatures protect keys.
+ * @throws Error that says what is wrong in which line
+ */
+export function dearmor(bytes: Buffer): Buffer {
+  // A packet begins with a byte whose first bit is set, text does not.
+  if (bytes.length === 0 || (bytes.readUInt8(0) & 0x80) !== 0) return bytes;
+  const lines = bytes.toString('latin1').split(/\r?\n/);
+  const blocks: Buffer[] = [];
+  let index = 0;
+  while ((index = nextBlock(lines, index)) < lines.length) {
+    const first = index;
+    index += 1;
+    // Headers such as "Version: …" end with an empty line.
+    while (/^[A-Za-z]+: /.test(lines[index] ?? '')) index += 1;
+    if ((lines[index] ?? '').trim() !== '') throw new Error(`line ${index + 1}: an empty line is missing after the head of the armor`);
+    const text: string[] = [];
+    for (index += 1; !end.test(lines[index] ?? ''); index += 1) {
+      const line = lines[index];
+      if (line === undefined) throw new Error(`line ${first + 1}: the block that begins here has no end`);
+      if (!line.startsWith('=')) text.push(decodable(line.trim(), index));
+    }
+    blocks.push(Buffer.from(text.join(''), 'base64'));
+  }
+  if (blocks.length === 0) throw new Error('line 1: it holds neither OpenPGP packets nor a "BEGIN PGP PUBLIC KEY BLOCK"');
+  return Buffer.concat(blocks);
+}
+
+function nextBlock(lines: readonly string[], from: number): number {
+  const found = lines.findIndex((line, index) => index >= from && begin.test(line));
+  return found < 0 ? lines.length : found;
+}
+
+function decodable(line: string, index: number): string {
+  if (!/^[A-Za-z0-9+/]*={0,2}$/.test(line)) throw new Error(`line ${index + 1}: this is not base64`);
+  return line;
+}

@@ -1,0 +1,129 @@
+import { sha256Digest } from '../canonical-json.ts';
+import type { EvidenceItem } from '../types.ts';
+import { decodeBase64 } from '../strict-json.ts';
+import { judgeDigests, malformed } from '../verdict/signature-finding.ts';
+import type { SignatureFinding, Subject } from '../verdict/signature-finding.ts';
+import { isWeakHash } from './algorithms.ts';
+import type { GpgKey, GpgSigningKey, Revocation } from './key-ring.ts';
+import { readPayload } from './payload.ts';
+import { readSignedMessage } from './signed-message.ts';
+import type { SignedMessage } from './signed-message.ts';
+import { verifyPacket } from './verify-packet.ts';
+
+/** Bytes of one signature's content, after decompression; real ones have a few hundred. */
+const contentLimit = 256 * 1024;
+
+interface Signer {
+  readonly key: GpgKey;
+  readonly signing: GpgSigningKey;
+}
+
+/**
+ * Whether an item is a GPG simple signature of this image by one of the keys: containers-signature(5). Keys that are revoked or
+ * out of date at `now` do not count, nor do signatures that are, nor weak hashes. Pure; never throws.
+ */
+export function checkGpgSignature(item: EvidenceItem, keys: readonly GpgKey[], subject: Subject, now: Date): SignatureFinding {
+  if (item.problem !== undefined) return { counted: false, code: 'TRUST_EVIDENCE_UNUSABLE', says: item.problem };
+  const bytes = decodeBase64(item.bytes);
+  if (bytes === undefined) return malformed('its bytes are missing');
+  if (sha256Digest(bytes) !== item.blobDigest)
+    return {
+      counted: false,
+      code: 'TRUST_EVIDENCE_ALTERED',
+      says: `its bytes have the digest ${sha256Digest(bytes)}, not ${item.blobDigest}`,
+    };
+  try {
+    return judge(readSignedMessage(withoutFormat(bytes), contentLimit), keys, subject, Math.floor(now.getTime() / 1000));
+  } catch (error) {
+    return malformed((error as Error).message);
+  }
+}
+
+/** Newer tools may write the format's name before the signature: a zero byte, the name, a line feed (image library, FromBlob). */
+function withoutFormat(bytes: Buffer): Buffer {
+  if (bytes[0] !== 0) return bytes;
+  const end = bytes.indexOf(0x0a);
+  const format = bytes.subarray(1, end < 0 ? 1 : Math.min(end, 65)).toString('latin1');
+  if (format !== 'simple-signing') throw new Error(`it is in the format ${JSON.stringify(format)}, not a simple signature`);
+  return bytes.subarray(end + 1);
+}
+
+function judge(message: SignedMessage, keys: readonly GpgKey[], subject: Subject, now: number): SignatureFinding {
+  const { signature, content, keyId } = message;
+  const named = keys.flatMap((key) =>
+    key.signing
+      .filter((signing) => signing.keyId === keyId || signing.fingerprint.toLowerCase() === keyId)
+      .map((signing) => ({ key, signing })),
+  );
+  if (named.length === 0)
+    return {
+      counted: false,
+      code: 'TRUST_SIGNATURE_OTHER_KEY',
+      says: `it was made by another key: it names the key ${keyId.toUpperCase()}`,
+    };
+  if (isWeakHash(signature.hash))
+    return { counted: false, code: 'TRUST_SIGNATURE_WEAK', says: `its hash algorithm (${signature.hash}) is too weak to be believed` };
+  const signer = named.find(({ signing }) => verifyPacket(signature, signing, content));
+  if (signer === undefined)
+    return {
+      counted: false,
+      code: 'TRUST_SIGNATURE_WRONG',
+      says: `the signature does not fit its content and the key ${keyId.toUpperCase()}: one was changed`,
+    };
+  return inTime(message, signer, now) ?? accept(message, signer, subject);
+}
+
+/** What speaks against the key or the signature at this time; undefined when nothing does. */
+function inTime({ signature }: SignedMessage, { key, signing }: Signer, now: number): SignatureFinding | undefined {
+  const refuse = (code: string, says: string, until?: number): SignatureFinding => ({
+    counted: false,
+    code,
+    says: `the signature is right, but ${says}`,
+    ...(until === undefined ? {} : { validUntil: isoTime(until) }),
+  });
+  const holds = (revoked: Revocation | undefined): boolean => revoked !== undefined && (revoked.always || revoked.at <= now);
+  for (const { fingerprint, from, until, revoked } of [key, signing]) {
+    if (holds(revoked)) return refuse('TRUST_KEY_REVOKED', `its key ${fingerprint} is revoked`);
+    if (until !== undefined && now > until) return refuse('TRUST_KEY_EXPIRED', `its key ${fingerprint} expired at ${isoTime(until)}`);
+    if (from > now) return refuse('TRUST_KEY_NOT_YET', `its key ${fingerprint} is of the future: ${isoTime(from)}`, from);
+  }
+  const { created, lifetime } = signature;
+  if (created > now) return refuse('TRUST_TIME_FUTURE', `it is of the future: ${isoTime(created)}`, created);
+  if (lifetime !== 0 && now > created + lifetime) return refuse('TRUST_SIGNATURE_EXPIRED', `it expired at ${isoTime(created + lifetime)}`);
+  return undefined;
+}
+
+function accept({ content, signature }: SignedMessage, { key, signing }: Signer, subject: Subject): SignatureFinding {
+  const payload = readPayload(content);
+  const shown = payload.reference.slice(0, 255).replace(/[^\x20-\x7e]/g, '?');
+  const finding = judgeDigests([payload.digest], subject, `the signature by ${key.fingerprint}, made for ${shown},`);
+  if (!finding.counted) return finding;
+  const ends = [
+    key.until,
+    signing.until,
+    signature.lifetime === 0 ? undefined : signature.created + signature.lifetime,
+    ...soon(key),
+    ...soon(signing),
+  ];
+  const known = ends.filter((end) => end !== undefined);
+  return {
+    ...finding,
+    ...(known.length === 0 ? {} : { validUntil: isoTime(Math.min(...known) + 1) }),
+    proven: {
+      signer: `gpg ${key.fingerprint}`,
+      claimedReference: payload.reference,
+      annotations: payload.optional,
+      signedAt: { time: isoTime(signature.created), provenBy: 'signer' },
+    },
+  };
+}
+
+/** A revocation whose time has not come. */
+function soon({ revoked }: { readonly revoked?: Revocation }): readonly number[] {
+  return revoked === undefined ? [] : [revoked.at - 1];
+}
+
+/** Seconds since 1970 in ISO 8601; every 32-bit time, and the sum of two, is one. */
+function isoTime(seconds: number): string {
+  return new Date(seconds * 1000).toISOString();
+}

@@ -1,0 +1,51 @@
+import { parseReference } from '../../base/distribution/index.ts';
+import { sha256Digest } from '../canonical-json.ts';
+import type { Collector, GatheringContext } from '../evidence/collector.ts';
+import type { EvidenceItem } from '../types.ts';
+import { fetchSignature } from './fetch-signature.ts';
+import { signatureUrl } from './lookaside.ts';
+
+/** What a lookaside serves is an OpenPGP message; it names no type of its own. */
+const mediaType = 'application/pgp-signature';
+
+/** GPG simple signatures stand in lookaside stores, outside of the registry: containers-signature(5). */
+export const gpgCollectors: readonly Collector[] = [{ kind: 'gpg-simple-signing', at: 'elsewhere', elsewhere: collectSignatures }];
+
+async function collectSignatures(context: GatheringContext): Promise<void> {
+  const { digest, manifestDigest, reference } = context.input;
+  const { repository } = parseReference(reference);
+  const stores = new Set(context.wanted.flatMap((requirement) => (requirement.kind === 'gpg' ? [requirement.lookaside] : [])));
+  const places = [...stores].flatMap((store) => [...new Set([digest, manifestDigest])].map((named) => ({ store, named })));
+  await Promise.all(places.map(({ store, named }) => collectFrom(store, repository, named, context)));
+}
+
+/** `signature-1`, `signature-2`, … until one is not there. */
+async function collectFrom(store: string, repository: string, digest: string, { collection }: GatheringContext): Promise<void> {
+  for (let index = 1; ; index += 1) {
+    const url = signatureUrl(store, repository, digest, index);
+    try {
+      const fetched = await fetchSignature(url, collection.limits.blobBytes, collection.signal);
+      if (fetched.found === 'nothing' || !collection.take(store)) return;
+      const found = itemFrame(url, digest);
+      if (fetched.found === 'unusable') collection.add({ ...found, problem: `it could not be read: ${fetched.why}` });
+      else if (!collection.reserve(fetched.bytes.length, store)) return;
+      else collection.add({ ...found, blobDigest: sha256Digest(fetched.bytes), bytes: fetched.bytes.toString('base64') });
+    } catch (error) {
+      collection.failed(url, error);
+      return;
+    }
+  }
+}
+
+function itemFrame(url: string, digest: string): EvidenceItem {
+  return {
+    kind: 'gpg-simple-signing',
+    attachedTo: digest,
+    foundBy: `lookaside ${url}`,
+    servedBy: new URL(url).host || 'this machine',
+    manifestDigest: '',
+    blobDigest: '',
+    mediaType,
+    annotations: {},
+  };
+}

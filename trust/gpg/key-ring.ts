@@ -1,0 +1,247 @@
+import { isWeakHash } from './algorithms.ts';
+import { dearmor } from './armor.ts';
+import { packetTags, readPackets } from './packets.ts';
+import type { Packet } from './packets.ts';
+import { readPublicKey } from './public-key-packet.ts';
+import type { PublicKeyPacket } from './public-key-packet.ts';
+import { readSignature, signatureTypes } from './signature-packet.ts';
+import type { SignaturePacket } from './signature-packet.ts';
+import { verifyPacket } from './verify-packet.ts';
+
+/** One OpenPGP certificate, as plain facts: all that `decide` needs to verify with it, at any time. */
+export interface GpgKey {
+  /** Of the primary key, upper-case hex, as gpg prints it. */
+  readonly fingerprint: string;
+  /** The primary user id, for people. */
+  readonly userId: string;
+  /** When it came into use and when it goes out of it, in seconds since 1970. */
+  readonly from: number;
+  readonly until?: number;
+  readonly revoked?: Revocation;
+  /** The keys that may sign: the primary key, subkeys, or both. */
+  readonly signing: readonly GpgSigningKey[];
+}
+
+export interface GpgSigningKey {
+  /** Upper-case hex. */
+  readonly fingerprint: string;
+  /** Lower-case hex. */
+  readonly keyId: string;
+  readonly algorithm: number;
+  /** SPKI, DER, base64. */
+  readonly spki: string;
+  readonly from: number;
+  readonly until?: number;
+  readonly revoked?: Revocation;
+}
+
+export interface Revocation {
+  /** Seconds since 1970; the key is out of use from then on. */
+  readonly at: number;
+  /** Compromised, or no reason given: then it never was of use. */
+  readonly always: boolean;
+}
+
+/** What a file of keys holds: its certificates, and why others in it can not be used. */
+export interface GpgKeyRing {
+  readonly keys: readonly GpgKey[];
+  readonly unusable: readonly string[];
+}
+
+const packetLimit = 20_000;
+const signFlag = 0x02;
+const compromised = 2;
+
+/**
+ * Reads public keys, binary or armored (RFC 9580 section 10.1): user ids and subkeys count only with the primary key's own
+ * signature, signing subkeys only with their signature over the primary key, and a revocation that can not be checked makes its
+ * key unusable. Self-signatures may use SHA-1, as the keys of older distributions do: the file itself is trusted.
+ * @throws Error that says what is wrong at which byte or line, when no key can be read at all
+ */
+export function readKeyRing(bytes: Buffer): GpgKeyRing {
+  const packets = readPackets(dearmor(bytes), packetLimit);
+  if (packets[0]?.tag !== packetTags.publicKey) throw new Error('it does not begin with a public key');
+  const keys: GpgKey[] = [];
+  const unusable: string[] = [];
+  for (const group of certificates(packets)) {
+    try {
+      keys.push(readCertificate(group));
+    } catch (error) {
+      unusable.push(`the key at byte ${group[0]?.offset ?? 0}: ${(error as Error).message}`);
+    }
+  }
+  if (keys.length === 0) throw new Error(unusable.join('; '));
+  return { keys, unusable };
+}
+
+function certificates(packets: readonly Packet[]): readonly (readonly Packet[])[] {
+  const groups: Packet[][] = [];
+  for (const packet of packets) {
+    if (packet.tag === packetTags.publicKey) groups.push([packet]);
+    else groups.at(-1)?.push(packet);
+  }
+  return groups;
+}
+
+/** A packet with the signatures that follow it. */
+interface Component {
+  readonly packet: Packet;
+  readonly signatures: SignaturePacket[];
+}
+
+function readCertificate(packets: readonly Packet[]): GpgKey {
+  const [head, ...components] = group(packets);
+  if (head === undefined) throw new Error('it is empty');
+  const primary = readPublicKey(head.packet.body);
+  if (primary.spki === undefined) throw new Error(primary.unusable ?? 'it can not be used');
+  const certifier = { algorithm: primary.algorithm, spki: primary.spki };
+  const own = (signatures: readonly SignaturePacket[], data: Buffer) =>
+    signatures.filter((signature) => verifyQuietly(signature, certifier, data));
+
+  const direct = own(head.signatures, primary.hashable);
+  const unchecked = head.signatures.filter(({ type }) => type === signatureTypes.keyRevocation).length;
+  const revocations = direct.filter(({ type }) => type === signatureTypes.keyRevocation);
+  if (revocations.length < unchecked) throw new Error('it is revoked by a signature that can not be checked');
+  const userIds = components
+    .filter(({ packet }) => packet.tag === packetTags.userId)
+    .map((component) => readUserId(component, primary, own))
+    .filter((userId) => userId !== undefined);
+  const directKey = latest(direct.filter(({ type }) => type === signatureTypes.directKey));
+  const identity = primaryUserId(userIds);
+  const self = primary.version === 6 ? directKey : identity?.self;
+  if (self === undefined) throw new Error('it has no signature of its own that can be checked');
+  const revoked = revocation([...revocations, ...(identity?.revocations ?? [])]);
+  const facts = {
+    ...period(primary, directKey === undefined ? [self] : [self, directKey]),
+    ...(revoked === undefined ? {} : { revoked }),
+  };
+  const subkeys = components
+    .filter(({ packet }) => packet.tag === packetTags.publicSubkey)
+    .flatMap((component) => readSubkey(component, primary, own) ?? []);
+  const fingerprint = primary.fingerprint.toUpperCase();
+  const mainKey = maySign(self) ? [{ fingerprint, keyId: primary.keyId, ...certifier, ...facts }] : [];
+  const signing = [...mainKey, ...subkeys];
+  if (signing.length === 0) throw new Error('none of its keys may sign');
+  return { fingerprint, userId: identity?.name ?? '', ...facts, signing };
+}
+
+function group(packets: readonly Packet[]): readonly Component[] {
+  const components: Component[] = [];
+  for (const packet of packets) {
+    if (packet.tag !== packetTags.signature) {
+      components.push({ packet, signatures: [] });
+      continue;
+    }
+    const signature = readQuietly(packet);
+    if (signature !== undefined) components.at(-1)?.signatures.push(signature);
+  }
+  return components;
+}
+
+/** Others' signatures may be of any kind and age; only those that are read and verified count. */
+function readQuietly(packet: Packet): SignaturePacket | undefined {
+  try {
+    return readSignature(packet.body);
+  } catch (error) {
+    // A revocation must not go unseen because of how it is written.
+    if (packet.body[1] === signatureTypes.keyRevocation || packet.body[1] === signatureTypes.subkeyRevocation)
+      throw new Error(`it is revoked by a signature that can not be read: ${(error as Error).message}`, { cause: error });
+    return undefined;
+  }
+}
+
+function verifyQuietly(signature: SignaturePacket, key: { readonly algorithm: number; readonly spki: string }, data: Buffer): boolean {
+  try {
+    return verifyPacket(signature, key, data);
+  } catch {
+    return false;
+  }
+}
+
+type Own = (signatures: readonly SignaturePacket[], data: Buffer) => readonly SignaturePacket[];
+
+interface UserId {
+  readonly name: string;
+  readonly self: SignaturePacket;
+  readonly revocations: readonly SignaturePacket[];
+}
+
+function readUserId({ packet, signatures }: Component, primary: PublicKeyPacket, own: Own): UserId | undefined {
+  const head = Buffer.from([0xb4, 0, 0, 0, 0]);
+  head.writeUInt32BE(packet.body.length, 1);
+  const good = own(signatures, Buffer.concat([primary.hashable, head, packet.body]));
+  const self = latest(good.filter(({ type }) => signatureTypes.certifications.includes(type)));
+  const revocations = good.filter(({ type }) => type === signatureTypes.certificationRevocation);
+  return self === undefined ? undefined : { name: printable(packet.body), self, revocations };
+}
+
+/** The one that is not revoked, says that it is primary, and was signed last; in this order of weight. */
+function primaryUserId(userIds: readonly UserId[]): UserId | undefined {
+  return userIds.toSorted(
+    (a, b) =>
+      a.revocations.length - b.revocations.length ||
+      Number(b.self.primaryUserId) - Number(a.self.primaryUserId) ||
+      b.self.created - a.self.created,
+  )[0];
+}
+
+function readSubkey({ packet, signatures }: Component, primary: PublicKeyPacket, own: Own): GpgSigningKey | undefined {
+  const subkey = readPublicKey(packet.body);
+  const data = Buffer.concat([primary.hashable, subkey.hashable]);
+  const good = own(signatures, data);
+  const binding = latest(good.filter(({ type }) => type === signatureTypes.subkeyBinding));
+  if (binding === undefined || !maySign(binding) || subkey.spki === undefined) return undefined;
+  const key = { algorithm: subkey.algorithm, spki: subkey.spki };
+  const { embedded } = binding;
+  const bound = embedded?.type === signatureTypes.primaryKeyBinding && !isBeyondUse(embedded.hash) && verifyQuietly(embedded, key, data);
+  if (!bound) return undefined;
+  const claimed = signatures.filter(({ type }) => type === signatureTypes.subkeyRevocation).length;
+  const revocations = good.filter(({ type }) => type === signatureTypes.subkeyRevocation);
+  const revoked = claimed > revocations.length ? { at: 0, always: true } : revocation(revocations);
+  return {
+    fingerprint: subkey.fingerprint.toUpperCase(),
+    keyId: subkey.keyId,
+    ...key,
+    ...period(subkey, [binding, embedded]),
+    ...(revoked === undefined ? {} : { revoked }),
+  };
+}
+
+/** From when until when a key may be used, as the signatures that hold it say. */
+function period(key: PublicKeyPacket, signatures: readonly SignaturePacket[]): { readonly from: number; readonly until?: number } {
+  const ends = signatures.flatMap(({ created, lifetime, keyLifetime }) => [
+    ...(lifetime === 0 ? [] : [created + lifetime]),
+    ...(keyLifetime === 0 ? [] : [key.created + keyLifetime]),
+  ]);
+  const from = Math.max(key.created, ...signatures.map(({ created }) => created));
+  return { from, ...(ends.length === 0 ? {} : { until: Math.min(...ends) }) };
+}
+
+function maySign(signature: SignaturePacket): boolean {
+  return signature.flags !== undefined && (signature.flags & signFlag) !== 0;
+}
+
+function isBeyondUse(hash: number): boolean {
+  return isWeakHash(hash) && hash !== 2;
+}
+
+function latest(signatures: readonly SignaturePacket[]): SignaturePacket | undefined {
+  return signatures.filter(({ hash }) => !isBeyondUse(hash)).toSorted((a, b) => b.created - a.created)[0];
+}
+
+function revocation(signatures: readonly SignaturePacket[]): Revocation | undefined {
+  if (signatures.length === 0) return undefined;
+  return {
+    at: Math.min(...signatures.map(({ created }) => created)),
+    always: signatures.some(
+      ({ revocationReason }) => revocationReason === undefined || revocationReason === 0 || revocationReason === compromised,
+    ),
+  };
+}
+
+function printable(userId: Buffer): string {
+  return userId
+    .toString('utf8')
+    .slice(0, 200)
+    .replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '?');
+}

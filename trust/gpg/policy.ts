@@ -1,0 +1,89 @@
+import { dirname } from 'node:path';
+import type { PathSegment } from '../../base/schema/index.ts';
+import { readReferenced, report } from '../policy/building.ts';
+import type { Building } from '../policy/building.ts';
+import { constraintProperties, readConstraints } from '../policy/constraints.ts';
+import { defaultSignedIdentity } from '../policy/signed-identity.ts';
+import { recordOf } from '../strict-json.ts';
+import type { Requirement } from '../types.ts';
+import { readKeyRing } from './key-ring.ts';
+import type { GpgKey } from './key-ring.ts';
+import { defaultLookaside, parseLookaside } from './lookaside.ts';
+
+const keyRingBytes = 4 * 1024 * 1024;
+
+/** JSON Schema of `gpg:`. */
+export const gpgSchema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['keys'],
+  description: 'A GPG simple signature (containers-signature(5)) by one of these keys.',
+  properties: {
+    keys: {
+      type: 'array',
+      minItems: 1,
+      maxItems: 100,
+      items: {
+        type: 'string',
+        minLength: 1,
+        maxLength: 4096,
+        description: 'A file of OpenPGP public keys, binary or armored, relative to this policy.',
+      },
+    },
+    lookaside: {
+      type: 'string',
+      minLength: 1,
+      maxLength: 4096,
+      description: `Where the signatures are: https://…, http://…, file:///… or a folder, relative to this policy; ${defaultLookaside} unless told.`,
+    },
+    ...constraintProperties,
+  },
+} as const;
+
+/** Reads `gpg:`; without `signedIdentity` the name must match as containers policies demand by default. */
+export async function readGpg(value: unknown, path: readonly PathSegment[], building: Building): Promise<Requirement | undefined> {
+  const record = recordOf(value) ?? {};
+  const names = Array.isArray(record['keys'])
+    ? record['keys'].filter((name): name is string => typeof name === 'string' && name !== '')
+    : [];
+  const rings = await Promise.all(names.map((name, index) => readKeys(name, [...path, 'keys', index], building)));
+  const constraints = readConstraints(record, path, building);
+  const { lookaside: written = defaultLookaside } = record;
+  if (typeof written !== 'string') return undefined;
+  const lookaside = parseLookaside(written, dirname(building.document.file));
+  if ('problem' in lookaside) {
+    report(
+      building,
+      [...path, 'lookaside'],
+      `this lookaside can not be used: ${lookaside.problem}`,
+      'write https://HOST/PATH, or an absolute folder',
+    );
+    return undefined;
+  }
+  if (rings.length === 0 || rings.some((ring) => ring === undefined)) return undefined;
+  const keys = distinct(rings.flatMap((ring) => ring ?? []));
+  return { kind: 'gpg', keys, lookaside: lookaside.url, constraints: { signedIdentity: defaultSignedIdentity, ...constraints } };
+}
+
+async function readKeys(name: string, path: readonly PathSegment[], building: Building): Promise<readonly GpgKey[] | undefined> {
+  const read = await readReferenced(building, name, keyRingBytes);
+  const refuse = (problem: string): undefined => {
+    report(
+      building,
+      path,
+      `the key file ${name} can not be used: ${problem}`,
+      'name a file of OpenPGP public keys: gpg --export KEY > FILE',
+    );
+    return undefined;
+  };
+  if ('problem' in read) return refuse(read.problem);
+  try {
+    return readKeyRing(read.bytes).keys;
+  } catch (error) {
+    return refuse((error as Error).message);
+  }
+}
+
+function distinct(keys: readonly GpgKey[]): readonly GpgKey[] {
+  return [...new Map(keys.map((key) => [JSON.stringify(key), key])).values()];
+}
