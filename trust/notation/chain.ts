@@ -1,0 +1,115 @@
+import { describeCertificate, isIssuedBy, isSelfSigned, keyUsageBits } from './certificate.ts';
+import type { Certificate } from './certificate.ts';
+import { oids } from './names.ts';
+
+export type ChainPurpose = 'code signing' | 'time stamping';
+
+/** Longer chains than any authority has. */
+export const maximumChain = 10;
+
+/**
+ * Whether an ordered chain, leaf to self-signed root, meets the Notary Project's requirements
+ * (signature-specification.md, "Certificate Requirements"), whoever trusts it.
+ * @returns undefined, or a sentence that says what is wrong
+ */
+export function chainProblem(chain: readonly Certificate[], purpose: ChainPurpose): string | undefined {
+  const [leaf] = chain;
+  if (leaf === undefined) return 'its certificate chain is empty';
+  if (chain.length > maximumChain) return `its certificate chain holds more than ${maximumChain} certificates`;
+  const linked = chain.length === 1 ? aloneProblem(leaf) : linkProblem(chain);
+  if (linked !== undefined) return linked;
+  const wrong = leafProblem(leaf, purpose);
+  if (wrong !== undefined) return `the certificate ${describeCertificate(leaf)} ${wrong}`;
+  for (const [index, authority] of chain.slice(1).entries()) {
+    const problem = authorityProblem(authority, index, purpose);
+    if (problem !== undefined) return `the certificate ${describeCertificate(authority)} ${problem}`;
+  }
+  return undefined;
+}
+
+function aloneProblem(leaf: Certificate): string | undefined {
+  return isSelfSigned(leaf)
+    ? undefined
+    : `its only certificate ${describeCertificate(leaf)} is not self-signed, so the chain ends without a root`;
+}
+
+function linkProblem(chain: readonly Certificate[]): string | undefined {
+  for (const [index, certificate] of chain.entries()) {
+    const parent = chain[index + 1];
+    if (parent === undefined) {
+      if (!isSelfSigned(certificate)) return `its chain does not end with a self-signed root: ${describeCertificate(certificate)} is none`;
+    } else if (isSelfSigned(certificate)) {
+      return `the certificate ${describeCertificate(certificate)} is self-signed, and more follow it`;
+    } else if (!isIssuedBy(certificate, parent)) {
+      return `the certificate ${describeCertificate(certificate)} is not issued by the next one, ${describeCertificate(parent)}`;
+    }
+  }
+  return undefined;
+}
+
+function leafProblem(leaf: Certificate, purpose: ChainPurpose): string | undefined {
+  if (leaf.basicConstraints?.ca === true) return 'is of an authority and may not sign';
+  const usage = usageProblem(leaf, purpose, keyUsageBits.digitalSignature);
+  if (usage !== undefined) return usage;
+  // contentCommitment (1) beside digitalSignature is allowed; every other use is not.
+  const other = (leaf.keyUsage?.bits ?? []).filter((bit) => bit > 1);
+  if (other.length > 0) return `is for other uses than digital signatures (key usage bits ${other.join(', ')})`;
+  const extended = purpose === 'code signing' ? codeSigningProblem(leaf) : timeStampingProblem(leaf);
+  return extended ?? keyProblem(leaf);
+}
+
+const foreignPurposes: readonly string[] = [
+  oids.anyPurpose,
+  oids.serverAuth,
+  oids.clientAuth,
+  oids.emailProtection,
+  oids.timeStamping,
+  oids.ocspSigning,
+];
+
+function codeSigningProblem({ extendedKeyUsage }: Certificate): string | undefined {
+  const foreign = extendedKeyUsage?.purposes.find((purpose) => foreignPurposes.includes(purpose));
+  return foreign === undefined ? undefined : `is for another purpose than code signing (extended key usage ${foreign})`;
+}
+
+/** RFC 3161 section 2.3: exactly this purpose, critical. */
+function timeStampingProblem({ extendedKeyUsage }: Certificate): string | undefined {
+  if (extendedKeyUsage?.purposes.length !== 1 || extendedKeyUsage.purposes[0] !== oids.timeStamping)
+    return 'is not for time stamping alone (extended key usage)';
+  return extendedKeyUsage.critical ? undefined : 'does not mark its extended key usage as critical';
+}
+
+function authorityProblem(authority: Certificate, below: number, purpose: ChainPurpose): string | undefined {
+  const { basicConstraints } = authority;
+  if (basicConstraints?.ca !== true) return 'is not of an authority, but issues another';
+  if (!basicConstraints.critical) return 'does not mark its basic constraints as critical';
+  if (basicConstraints.pathLength !== undefined && basicConstraints.pathLength < below)
+    return `allows ${basicConstraints.pathLength} authorities below it, and there are ${below}`;
+  return usageProblem(authority, purpose, keyUsageBits.keyCertSign);
+}
+
+function usageProblem({ keyUsage }: Certificate, purpose: ChainPurpose, bit: number): string | undefined {
+  if (keyUsage === undefined) return 'has no key usage';
+  if (purpose === 'code signing' && !keyUsage.critical) return 'does not mark its key usage as critical';
+  if (keyUsage.bits.includes(bit)) return undefined;
+  return bit === keyUsageBits.keyCertSign ? 'may not issue certificates (key usage)' : 'may not sign (key usage)';
+}
+
+/** RSA of 2048, 3072 or 4096 bits, or ECDSA on P-256, P-384 or P-521 (signature-specification.md, "Algorithm Selection"). */
+function keyProblem(leaf: Certificate): string | undefined {
+  return signingHash(leaf) === undefined ? 'has a key that the Notary Project does not allow' : undefined;
+}
+
+const rsaHashes: Readonly<Record<number, 'sha256' | 'sha384' | 'sha512'>> = { 2048: 'sha256', 3072: 'sha384', 4096: 'sha512' };
+const curveHashes: Readonly<Record<string, 'sha256' | 'sha384' | 'sha512'>> = {
+  prime256v1: 'sha256',
+  secp384r1: 'sha384',
+  secp521r1: 'sha512',
+};
+
+/** The one digest that goes with a signing key; undefined for keys that are not allowed. */
+export function signingHash({ key }: Pick<Certificate, 'key'>): 'sha256' | 'sha384' | 'sha512' | undefined {
+  const details = key.asymmetricKeyDetails;
+  if (key.asymmetricKeyType === 'rsa') return rsaHashes[details?.modulusLength ?? 0];
+  return key.asymmetricKeyType === 'ec' ? curveHashes[details?.namedCurve ?? ''] : undefined;
+}

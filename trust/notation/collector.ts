@@ -1,0 +1,157 @@
+import { sha256Digest } from '../canonical-json.ts';
+import { emptyType } from '../evidence/cosign-names.ts';
+import type { Collector, GatheringContext, LeafRequirement } from '../evidence/collector.ts';
+import { decodeBase64 } from '../strict-json.ts';
+import type { EvidenceItem } from '../types.ts';
+import type { Certificate } from './certificate.ts';
+import { openEnvelope } from './envelope.ts';
+import type { Envelope } from './envelope.ts';
+import { envelopeMediaTypes, notationArtifactType } from './names.ts';
+import type { NotationRequirement } from './requirement.ts';
+import { bytesOf, certificateAnnotation, ocspStatus, urlAnnotation } from './revocation/judge.ts';
+import { deltaUrls } from './revocation/crl.ts';
+import { askRevocation } from './revocation/fetch.ts';
+import { ocspRequest } from './revocation/ocsp.ts';
+import { trusted } from './stores.ts';
+import { verifyTimestamp } from './timestamp.ts';
+import { authenticity, mustBeStamped } from './validate.ts';
+
+/**
+ * Notary Project signatures among the referrers (signature-specification.md, "OCI Signatures"), each with the manifest that it signs,
+ * and then what their authorities say of revocation, which `decide` may not ask for.
+ */
+const signatures: Collector = {
+  kind: 'notation-signature',
+  at: 'referrers',
+  wants: ({ artifactType }) => artifactType === undefined || artifactType === notationArtifactType || artifactType === emptyType,
+  layers: (manifest) => {
+    const type = manifest.artifactType ?? manifest.config.mediaType;
+    return type === notationArtifactType || manifest.config.mediaType === notationArtifactType
+      ? manifest.layers.filter(({ mediaType }) => envelopeMediaTypes.includes(mediaType)).slice(0, 1)
+      : [];
+  },
+  judge: () => 'with-subject',
+  complete: gatherRevocation,
+};
+
+export const notationCollectors: readonly Collector[] = [signatures];
+
+/** Bytes of one OCSP answer, and milliseconds to wait for one, as notation has them. */
+const ocspLimits = { maximumBytes: 20 * 1024, milliseconds: 2000 } as const;
+const crlMilliseconds = 5000;
+
+/** One certificate whose revocation is asked for, with who issued it. */
+interface Link {
+  readonly certificate: Certificate;
+  readonly issuer: Certificate;
+}
+
+/**
+ * Asks for the revocation of what the signatures found rest on. Only chains that lead to a trust store of a rule are followed: a
+ * certificate that anybody could have made must not send this machine to addresses of his choice.
+ */
+async function gatherRevocation(context: GatheringContext): Promise<void> {
+  const { collection, input, wanted } = context;
+  const links = new Map<string, Link>();
+  for (const item of collection.items()) {
+    const envelope = item.kind === 'notation-signature' ? opened(item) : undefined;
+    if (envelope === undefined) continue;
+    for (const chain of wanted.filter(isNotation).flatMap((requirement) => chainsOf(envelope, requirement, input.now.getTime()))) {
+      for (const [index, certificate] of chain.slice(0, -1).entries())
+        links.set(certificate.thumbprint, { certificate, issuer: chain[index + 1] as Certificate });
+    }
+  }
+  await Promise.all([...links.values()].map((link) => askFor(link, context)));
+}
+
+function isNotation(requirement: LeafRequirement): requirement is NotationRequirement {
+  return requirement.kind === 'notation';
+}
+
+function opened(item: EvidenceItem): Envelope | undefined {
+  const bytes = decodeBase64(item.bytes);
+  try {
+    return bytes === undefined ? undefined : openEnvelope(item.mediaType, bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The chains whose revocation decides about an envelope under a requirement: the signer's, and the time stamping authority's. */
+function chainsOf(envelope: Envelope, requirement: NotationRequirement, now: number): readonly (readonly Certificate[])[] {
+  if (authenticity(envelope, requirement).outcome !== 'passed') return [];
+  const chains = requirement.actions.revocation === 'skip' ? [] : [envelope.chain];
+  if (envelope.timestamp === undefined || !mustBeStamped(envelope, requirement, now)) return chains;
+  try {
+    return [...chains, verifyTimestamp(envelope.timestamp, envelope.signature, trusted(requirement, 'tsa')).chain];
+  } catch {
+    return chains;
+  }
+}
+
+/** OCSP first, each responder until one answers; revocation lists where none is named or none answers. */
+async function askFor({ certificate, issuer }: Link, context: GatheringContext): Promise<void> {
+  const { collection, input } = context;
+  const now = input.now.getTime();
+  const status = (): string | undefined => ocspStatus(certificate, issuer, collection.items(), now)?.status;
+  for (const url of certificate.ocspUrls.slice(0, 4)) {
+    if (status() === 'good' || status() === 'revoked') return;
+    const body = ocspRequest(certificate, issuer);
+    await ask(context, 'ocsp-response', { [urlAnnotation]: url, [certificateAnnotation]: certificate.thumbprint }, { body, ...ocspLimits });
+  }
+  if (status() === 'good' || status() === 'revoked') return;
+  for (const url of certificate.crlUrls.slice(0, 4)) {
+    const limits = { maximumBytes: collection.limits.blobBytes, milliseconds: crlMilliseconds };
+    await ask(context, 'crl', { [urlAnnotation]: url }, limits);
+    const list = bytesOf(collection.items().find(({ kind, annotations }) => kind === 'crl' && annotations[urlAnnotation] === url));
+    if (typeof list === 'string') continue;
+    for (const delta of deltaUrls(list).slice(0, 4)) await ask(context, 'crl', { [urlAnnotation]: delta }, limits);
+  }
+}
+
+/** What is asked for by one gathering, so that certificates which share a list ask for it once. */
+const asking = new WeakMap<GatheringContext, Map<string, Promise<void>>>();
+
+async function ask(
+  context: GatheringContext,
+  kind: 'ocsp-response' | 'crl',
+  annotations: Readonly<Record<string, string>>,
+  limits: { readonly body?: Uint8Array; readonly maximumBytes: number; readonly milliseconds: number },
+): Promise<void> {
+  const known = asking.get(context) ?? new Map<string, Promise<void>>();
+  asking.set(context, known);
+  const key = JSON.stringify([kind, annotations]);
+  const begun = known.get(key) ?? fetchItem(context, kind, annotations, limits);
+  known.set(key, begun);
+  await begun;
+}
+
+async function fetchItem(
+  { collection, input }: GatheringContext,
+  kind: 'ocsp-response' | 'crl',
+  annotations: Readonly<Record<string, string>>,
+  limits: { readonly body?: Uint8Array; readonly maximumBytes: number; readonly milliseconds: number },
+): Promise<void> {
+  const url = annotations[urlAnnotation] ?? '';
+  const answer = await askRevocation({ url, ...limits }, collection.signal);
+  const item = {
+    kind,
+    attachedTo: input.manifestDigest,
+    foundBy: `the address ${url.slice(0, 512)}`,
+    servedBy: hostOf(url),
+    manifestDigest: '',
+    mediaType: kind === 'crl' ? 'application/pkix-crl' : 'application/ocsp-response',
+    annotations,
+  } as const;
+  if (typeof answer === 'string') collection.add({ ...item, blobDigest: '', problem: answer });
+  else if (collection.reserve(answer.byteLength, url))
+    collection.add({ ...item, blobDigest: sha256Digest(answer), bytes: Buffer.from(answer).toString('base64') });
+}
+
+function hostOf(url: string): string {
+  try {
+    return new URL(url).host;
+  } catch {
+    return '';
+  }
+}

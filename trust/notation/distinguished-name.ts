@@ -1,0 +1,147 @@
+import { childrenOf, derTags, expectTag, oidOf } from './der.ts';
+import type { Der } from './der.ts';
+
+export interface NameAttribute {
+  /** `CN`, `O`, … or the dotted object identifier of a type without a short name here. */
+  readonly type: string;
+  readonly value: string;
+}
+
+/** RFC 4514 section 3, and the types that notation's library writes by name. */
+const shortNames: Readonly<Record<string, string>> = {
+  '2.5.4.3': 'CN',
+  '2.5.4.5': 'SERIALNUMBER',
+  '2.5.4.6': 'C',
+  '2.5.4.7': 'L',
+  '2.5.4.8': 'ST',
+  '2.5.4.9': 'STREET',
+  '2.5.4.10': 'O',
+  '2.5.4.11': 'OU',
+  '2.5.4.17': 'POSTALCODE',
+};
+
+/** Reads a Name (RFC 5280 section 4.1.2.4): its attributes in order, and a text for people. */
+export function readName(name: Der): { readonly attributes: readonly NameAttribute[]; readonly text: string } {
+  const attributes = childrenOf(name).flatMap((set) =>
+    childrenOf(expectTag(set, derTags.set)).map((pair) => {
+      const [type, value] = childrenOf(expectTag(pair, derTags.sequence));
+      const oid = oidOf(type);
+      return { type: shortNames[oid] ?? oid, value: textOf(value) };
+    }),
+  );
+  const text = attributes.map(({ type, value }) => `${type}=${value}`).join(', ');
+  return { attributes, text: text.slice(0, 512).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '?') };
+}
+
+function textOf(value: Der | undefined): string {
+  switch (value?.tag) {
+    case 0x0c:
+      return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(value.content);
+    case 0x12:
+    case 0x13:
+    case 0x16:
+      if (value.content.some((byte) => byte > 0x7e)) throw new Error('a name is damaged');
+      return value.content.toString('latin1');
+    case 0x14:
+      return value.content.toString('latin1');
+    case 0x1e:
+      if (value.content.length % 2 === 1) throw new Error('a name is damaged');
+      return Buffer.from(value.content).swap16().toString('utf16le');
+    default:
+      throw new Error('a name is of a kind that is not read');
+  }
+}
+
+/** Attributes that an identity must name (trust-store-trust-policy.md, "Trusted Identities Constraints"). */
+const mandatory = ['C', 'ST', 'O'] as const;
+
+/**
+ * The subject of a certificate as identities are compared with it: each type once, C, ST and O there, no unknown type.
+ * Stricter names than these are refused, as notation does.
+ */
+export function subjectOf(attributes: readonly NameAttribute[]): ReadonlyMap<string, string> | { readonly problem: string } {
+  const unknown = attributes.find(({ type }) => type.includes('.'));
+  if (unknown !== undefined) return { problem: `its subject holds the attribute ${unknown.type}, which identities can not name` };
+  return uniqueOf(attributes);
+}
+
+/**
+ * Parses `C=US, ST=WA, O=example.com` (RFC 4514; `S` is `ST`), where a backslash takes a comma, semicolon, plus or other sign literally.
+ */
+export function parseSubject(text: string): ReadonlyMap<string, string> | { readonly problem: string } {
+  if (text.includes('=#')) return { problem: 'it holds "=#", which is not supported' };
+  const attributes: NameAttribute[] = [];
+  for (const part of splitUnescaped(text)) {
+    if (typeof part !== 'string') return part;
+    const equals = part.indexOf('=');
+    const type = part.slice(0, equals).trim();
+    if (equals < 0 || !/^[A-Za-z][A-Za-z0-9-]*$/.test(type)) return { problem: `"${part.trim()}" is not TYPE=VALUE` };
+    const value = unescape(part.slice(equals + 1));
+    if (value === undefined) return { problem: `the value of ${type} has a damaged escape` };
+    attributes.push({ type: type === 'S' ? 'ST' : type, value });
+  }
+  return uniqueOf(attributes);
+}
+
+function uniqueOf(attributes: readonly NameAttribute[]): ReadonlyMap<string, string> | { readonly problem: string } {
+  const found = new Map<string, string>();
+  for (const { type, value } of attributes) {
+    if (found.has(type)) return { problem: `it holds ${type} twice` };
+    if (value === '') return { problem: `its ${type} is empty` };
+    found.set(type, value);
+  }
+  const missing = mandatory.filter((type) => !found.has(type));
+  return missing.length === 0 ? found : { problem: `it has no ${missing.join(', ')}; C, ST (or S) and O must be there` };
+}
+
+/** Whether every attribute of `wanted` stands in `subject` with the same value. */
+export function isSubset(wanted: ReadonlyMap<string, string>, subject: ReadonlyMap<string, string>): boolean {
+  return [...wanted].every(([type, value]) => subject.get(type) === value);
+}
+
+function* splitUnescaped(text: string): Generator<string | { problem: string }, void> {
+  let start = 0;
+  for (let index = 0; index < text.length; index += 1) {
+    const sign = text[index];
+    if (sign === '\\') index += 1;
+    else if (sign === '+') {
+      yield { problem: 'it joins attributes with "+", which is not supported (write "\\+" for the sign)' };
+      return;
+    } else if (sign === '"' || sign === '<' || sign === '>') {
+      yield { problem: `it holds ${sign} without a backslash` };
+      return;
+    } else if (sign === ',' || sign === ';') {
+      yield text.slice(start, index);
+      start = index + 1;
+    }
+  }
+  yield text.slice(start);
+}
+
+/** RFC 4514 section 2.4: a backslash before a sign or before two hexadecimal digits of UTF-8; blanks around a value do not count. */
+function unescape(text: string): string | undefined {
+  const bytes: Buffer[] = [];
+  let end = text.length;
+  while (end > 0 && text[end - 1] === ' ' && text[end - 2] !== '\\') end -= 1;
+  for (let index = text.length - text.trimStart().length; index < end; index += 1) {
+    if (text[index] !== '\\') {
+      bytes.push(Buffer.from(String.fromCodePoint(text.codePointAt(index) ?? 0)));
+      if ((text.codePointAt(index) ?? 0) > 0xffff) index += 1;
+      continue;
+    }
+    const pair = /^[0-9a-fA-F]{2}/.exec(text.slice(index + 1, index + 3));
+    const sign = text[index + 1];
+    if (pair !== null) {
+      bytes.push(Buffer.from(pair[0], 'hex'));
+      index += 2;
+    } else if (sign !== undefined && ' "#+,;<=>\\'.includes(sign)) {
+      bytes.push(Buffer.from(sign));
+      index += 1;
+    } else return undefined;
+  }
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(Buffer.concat(bytes));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,145 @@
+import { createHash } from 'node:crypto';
+import { parseStrictJson, decodeBase64, recordOf } from '../strict-json.ts';
+import type { EvidenceItem, Reason } from '../types.ts';
+import { evaluateAuthority } from '../verdict/authority.ts';
+import type { Evaluation, EvaluationContext, Evidence } from '../verdict/evaluation.ts';
+import { judgeDigests, malformed } from '../verdict/signature-finding.ts';
+import type { SignatureFinding } from '../verdict/signature-finding.ts';
+import { describeCertificate } from './certificate.ts';
+import { openEnvelope, WrongSignature } from './envelope.ts';
+import type { Envelope } from './envelope.ts';
+import { coseMediaType } from './names.ts';
+import { describeNotation } from './requirement.ts';
+import type { NotationRequirement } from './requirement.ts';
+import { validate } from './validate.ts';
+import type { Validation } from './validate.ts';
+
+/** Evaluates a `notation` requirement over the evidence. Pure and synchronous; never throws. */
+export function evaluateNotation(requirement: NotationRequirement, evidence: Evidence, context: EvaluationContext): Evaluation {
+  const checked = evidence.items
+    .filter(({ kind }) => kind === 'notation-signature')
+    .map((item) => ({ place: describeItem(item, evidence), finding: checkSignature(item, requirement, evidence, context.now) }));
+  return evaluateAuthority(describeNotation(requirement), checked, requirement.constraints, evidence, context);
+}
+
+/** Whether an item is a Notary Project signature of this image that the requirement's level admits, with every validation's outcome. */
+function checkSignature(item: EvidenceItem, requirement: NotationRequirement, evidence: Evidence, now: Date): SignatureFinding {
+  if (item.problem !== undefined) return { counted: false, code: 'TRUST_EVIDENCE_UNUSABLE', says: item.problem };
+  const bytes = decodeBase64(item.bytes);
+  if (bytes === undefined) return malformed('its bytes are missing');
+  const digest = digestLike(item.blobDigest, bytes);
+  if (digest !== item.blobDigest)
+    return { counted: false, code: 'TRUST_EVIDENCE_ALTERED', says: `its bytes have the digest ${digest}, not ${item.blobDigest}` };
+  let envelope: Envelope;
+  try {
+    envelope = openEnvelope(item.mediaType, bytes);
+  } catch (error) {
+    return error instanceof WrongSignature
+      ? { counted: false, code: 'TRUST_SIGNATURE_WRONG', says: error.message }
+      : malformed((error as Error).message);
+  }
+  const integrity = checkTarget(envelope, item, evidence);
+  if (!integrity.counted) return integrity;
+  return summarise(integrity, envelope, validate(envelope, requirement, evidence.items, now), requirement);
+}
+
+/** The signed descriptor must be the manifest's that the signature is attached to: digest, size and media type. */
+function checkTarget({ target, leaf }: Envelope, item: EvidenceItem, evidence: Evidence): SignatureFinding {
+  const finding = judgeDigests([target.digest], evidence, `the signature by ${describeCertificate(leaf)}`);
+  if (!finding.counted) return finding;
+  const fails = (code: string, says: string): SignatureFinding => ({ counted: false, code, says });
+  if (target.digest !== item.attachedTo)
+    return fails('TRUST_SIGNATURE_OTHER_DIGEST', `it is a signature of ${target.digest}, and is attached to ${item.attachedTo}`);
+  const subject = decodeBase64(item.subjectBytes);
+  if (subject === undefined || digestLike(item.attachedTo, subject) !== item.attachedTo)
+    return fails('TRUST_EVIDENCE_UNUSABLE', 'the manifest that it signs is not at hand, so that size and media type can not be compared');
+  if (subject.length !== target.size)
+    return fails('TRUST_SIGNATURE_OTHER_SIZE', `it names a manifest of ${target.size} bytes, and the manifest has ${subject.length}`);
+  const mediaType = mediaTypeOf(subject);
+  if (mediaType !== undefined && mediaType !== target.mediaType)
+    return fails('TRUST_SIGNATURE_OTHER_TYPE', `it names a manifest of another type than ${mediaType}`);
+  return finding;
+}
+
+/** A manifest's own word for its type; absent in some OCI manifests, whose digest then says all there is to say. */
+function mediaTypeOf(manifest: Uint8Array): string | undefined {
+  try {
+    const type = recordOf(parseStrictJson(manifest))?.['mediaType'];
+    return typeof type === 'string' ? type : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function summarise(
+  integrity: SignatureFinding,
+  envelope: Envelope,
+  validations: readonly Validation[],
+  requirement: NotationRequirement,
+): SignatureFinding {
+  const failed = validations.filter(({ outcome, action }) => outcome !== 'passed' && action === 'enforce');
+  const logged = validations.filter(({ outcome, action }) => outcome !== 'passed' && action === 'log');
+  const notes = validations.map((validation) => noteOf(validation, requirement));
+  const [first] = failed;
+  if (first !== undefined) {
+    const undecided = failed.every(({ outcome }) => outcome === 'unknown');
+    const until = failed.find(({ validUntil }) => validUntil !== undefined)?.validUntil;
+    return {
+      counted: false,
+      code: `TRUST_NOTATION_${codes[first.type]}`,
+      says: `${integrity.says}; but ${failed.map(({ says }) => says).join(', and ')}`,
+      ...(undecided ? { undecided } : {}),
+      ...(undecided || until === undefined ? {} : { validUntil: new Date(until).toISOString() }),
+      notes,
+    };
+  }
+  const until = Math.min(...validations.map(({ validUntil }) => validUntil ?? Number.POSITIVE_INFINITY));
+  const isAuthentic = validations.some(({ type, outcome }) => type === 'authenticity' && outcome === 'passed');
+  return {
+    ...integrity,
+    code: logged.length === 0 ? integrity.code : 'TRUST_NOTATION_LOGGED',
+    says: `${integrity.says}${logged.length === 0 ? '' : `; it counts although ${logged.map(({ says }) => says).join(', and ')}, because the rule only logs that`}`,
+    ...(isAuthentic ? { proven: provenBy(envelope, validations) } : { unproven: true }),
+    ...(Number.isFinite(until) ? { validUntil: new Date(until).toISOString() } : {}),
+    notes,
+  };
+}
+
+const codes = { authenticity: 'AUTHENTICITY', authenticTimestamp: 'TIMESTAMP', expiry: 'EXPIRY', revocation: 'REVOCATION' } as const;
+
+function noteOf({ type, outcome, action, says }: Validation, { level }: NotationRequirement): Reason {
+  const passed = outcome === 'passed';
+  const how =
+    passed || action === 'enforce' ? '' : action === 'skip' ? ' (skipped by the rule)' : ` (only logged by the rule, level ${level})`;
+  return {
+    counted: passed,
+    text: `${names[type]}: ${says}${how}`,
+    code: `TRUST_NOTATION_${codes[type]}${passed ? '_PASSED' : action === 'enforce' ? '' : action === 'skip' ? '_SKIPPED' : '_LOGGED'}`,
+  };
+}
+
+const names = { authenticity: 'authenticity', authenticTimestamp: 'authentic time', expiry: 'expiry', revocation: 'revocation' } as const;
+
+function provenBy(envelope: Envelope, validations: readonly Validation[]): NonNullable<SignatureFinding['proven']> {
+  const stamped = validations.find(({ stampedAt }) => stampedAt !== undefined)?.stampedAt;
+  return {
+    signer: `x509 sha256:${envelope.leaf.thumbprint}`,
+    annotations: envelope.target.annotations,
+    signedAt:
+      stamped === undefined
+        ? { time: new Date(envelope.signingTime).toISOString(), provenBy: 'signer' }
+        : { time: new Date(stamped).toISOString(), provenBy: 'time stamp' },
+  };
+}
+
+function describeItem(item: EvidenceItem, { digest, manifestDigest }: Evidence): string {
+  const form = item.mediaType === coseMediaType ? 'Notary Project signature (COSE)' : 'Notary Project signature (JWS)';
+  const place = item.attachedTo === digest && digest !== manifestDigest ? 'the index' : 'the manifest';
+  return `${form} ${item.blobDigest || item.manifestDigest || '(unknown)'} beside ${place}, found by ${item.foundBy} at ${item.servedBy}`;
+}
+
+/** The digest of `bytes` with the algorithm that another digest names. */
+function digestLike(digest: string, bytes: Uint8Array): string {
+  const algorithm = /^(sha256|sha384|sha512):/.exec(digest)?.[1] ?? 'sha256';
+  return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`;
+}

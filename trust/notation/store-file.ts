@@ -1,0 +1,50 @@
+import { readCertificate, isSelfSigned } from './certificate.ts';
+import type { Certificate } from './certificate.ts';
+import type { StoreType, TrustStore } from './requirement.ts';
+import { eachDer } from './der.ts';
+
+const maximumCertificates = 100;
+
+/**
+ * The certificates of one file of a trust store: PEM blocks, or DER one after the other. Each must be of an authority or self-signed;
+ * those for time stamps must be roots (notation-go verifier/truststore).
+ * @returns a sentence when the file can not be used
+ */
+export function readStoreFile(file: string, bytes: Buffer, type: StoreType): TrustStore['certificates'] | string {
+  try {
+    const certificates = derOf(bytes).map((der) => readCertificate(der));
+    if (certificates.length === 0) return 'it holds no certificate';
+    for (const certificate of certificates) {
+      const problem = anchorProblem(certificate, type);
+      if (problem !== undefined) return `its certificate "${certificate.subjectText}" ${problem}`;
+    }
+    return certificates.map(({ raw }) => ({ file, der: raw.toString('base64') }));
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+function anchorProblem(certificate: Certificate, type: StoreType): string | undefined {
+  if (type === 'tsa') return isSelfSigned(certificate) ? undefined : 'is not a self-signed root, as time stamping demands';
+  return certificate.basicConstraints?.ca === true || isSelfSigned(certificate) ? undefined : 'is neither of an authority nor self-signed';
+}
+
+/** The certificates of a file in PEM or DER, in order. @throws Error with a sentence */
+export function derOf(bytes: Buffer): readonly Buffer[] {
+  const text = bytes.toString('latin1');
+  if (!text.includes('-----BEGIN ')) return bounded([...eachDer(bytes)].map(({ raw }) => raw));
+  if (text.includes('PRIVATE KEY-----')) throw new Error('it holds a private key');
+  const blocks = [...text.matchAll(/-----BEGIN ([^-\n]{1,64})-----([A-Za-z0-9+/=\s]*)-----END ([^-\n]{1,64})-----/g)];
+  if (blocks.length !== text.split('-----BEGIN ').length - 1) throw new Error('a PEM block is damaged');
+  return bounded(
+    blocks.map(([, begin, content = '', end]) => {
+      if (begin !== 'CERTIFICATE' || end !== begin) throw new Error(`a PEM block is "${begin}", not "CERTIFICATE"`);
+      return Buffer.from(content, 'base64');
+    }),
+  );
+}
+
+function bounded(list: readonly Buffer[]): readonly Buffer[] {
+  if (list.length > maximumCertificates) throw new Error(`it holds more than ${maximumCertificates} certificates`);
+  return list;
+}
