@@ -27,6 +27,15 @@ export const ociManifestType = 'application/vnd.oci.image.manifest.v1+json';
 export const ociConfigType = 'application/vnd.oci.image.config.v1+json';
 export const emptyType = 'application/vnd.oci.empty.v1+json';
 
+/** Layer of an attestation in cosign's older form, under the tag `sha256-<hex>.att`, and the annotation that tells its type. */
+export const dsseMediaType = 'application/vnd.dsse.envelope.v1+json';
+export const legacyPredicateTypeAnnotation = 'predicateType';
+
+/** `sha256:abc` → `sha256-abc.att`, where attestations in cosign's older form stand. */
+export function attestationTag(digest: string): string {
+  return `${digest.replace(':', '-')}.att`;
+}
+
 /** `sha256:abc` → `sha256-abc.sig`, where cosign's older form stands. */
 export function signatureTag(digest: string): string {
   return `${digest.replace(':', '-')}.sig`;

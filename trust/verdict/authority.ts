@@ -22,6 +22,7 @@ export function evaluateAuthority(
   constraints: Constraints | undefined,
   evidence: Pick<Evidence, 'unreachable'>,
   context: EvaluationContext,
+  noun: 'signature' | 'attestation' = 'signature',
 ): Evaluation {
   const findings = checked.map(({ place, finding }) => ({ place, finding: constrain(finding, constraints, context) }));
   const counted = findings.filter(({ finding }) => finding.counted);
@@ -30,21 +31,24 @@ export function evaluateAuthority(
     text: `${source} could not be asked: ${why}`,
     code: 'TRUST_SOURCE_UNREACHABLE',
   }));
-  const answer: Answer = counted.length > 0 ? 'yes' : missing.length > 0 ? 'unknown' : 'no';
+  const open = missing.length > 0 || findings.some(({ finding }) => finding.undecided === true);
+  const answer: Answer = counted.length > 0 ? 'yes' : open ? 'unknown' : 'no';
   const outcome =
     checked.length === 0
-      ? 'no signature was found for this image'
-      : `${counted.length} of ${checked.length} signature${checked.length === 1 ? '' : 's'} found count${counted.length === 1 ? 's' : ''}`;
+      ? `no ${noun} was found for this image`
+      : `${counted.length} of ${checked.length} ${noun}${checked.length === 1 ? '' : 's'} found count${counted.length === 1 ? 's' : ''}`;
   const children = findings.map(({ place, finding }): Reason => ({
     counted: finding.counted,
     text: `${place}: ${finding.says}`,
     code: finding.code,
+    ...(finding.notes === undefined ? {} : { children: finding.notes }),
   }));
   const signers = [...new Set(counted.flatMap(({ finding }) => (finding.proven?.signer ? [finding.proven.signer] : [])))].sort();
   const validUntil = holdsUntil(findings.map(({ finding }) => finding));
   return {
     answer,
     reason: { counted: answer === 'yes', text: `${what}: ${outcome}`, code: codeOf(answer), children: [...children, ...missing] },
+    ...(counted.length > 0 && counted.every(({ finding }) => finding.unproven === true) ? { unproven: true } : {}),
     ...(signers.length === 0 ? {} : { signers }),
     ...(validUntil === undefined ? {} : { validUntil }),
   };

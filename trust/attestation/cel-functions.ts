@@ -1,0 +1,89 @@
+import { celEnv, celError, celFunc, celMethod, CelScalar, celUint, isCelList, isCelMap, listType, objectType } from '@bufbuild/cel';
+import type { CelEnv, CelValue } from '@bufbuild/cel';
+import { create } from '@bufbuild/protobuf';
+import { TimestampSchema } from '@bufbuild/protobuf/wkt';
+import { spend } from './cel-budget.ts';
+import { compilePattern, compileSteps, matchSteps } from './cel-regex.ts';
+import { concatenated, isOpen, weightOf } from './cel-values.ts';
+
+/** The function that stands around what a comprehension goes through; nobody can write its name. */
+export const rangeFunction = '@range';
+
+const { BOOL, DOUBLE, DYN, INT, STRING } = CelScalar;
+const list = listType(DYN);
+
+const standard = celEnv({
+  funcs: [
+    celFunc('_+_', [list, list], list, (left, right) => {
+      spend(right.size + (isOpen(left) ? 0 : left.size / 8));
+      return concatenated(left, right);
+    }),
+    celMethod('matches', STRING, [STRING], BOOL, function (pattern) {
+      spend(compileSteps(pattern));
+      const compiled = compilePattern(pattern);
+      spend(matchSteps(compiled, this));
+      return compiled.pattern.test(this);
+    }),
+    // The library takes what JavaScript takes for numbers ("" is 0, "0x10" is 16); CEL does not.
+    celFunc('int', [STRING], INT, (text) => {
+      if (!/^[+-]?\d{1,19}$/.test(text) || BigInt.asIntN(64, BigInt(text)) !== BigInt(text))
+        throw new Error('int() of a text that is no int');
+      return BigInt(text);
+    }),
+    celFunc('double', [STRING], DOUBLE, (text) => {
+      if (!/^[+-]?(\d{1,400}\.?\d{0,400}|\.\d{1,400})([eE][+-]?\d{1,4})?$/.test(text))
+        throw new Error('double() of a text that is no double');
+      return Number(text);
+    }),
+    celFunc('uint', [STRING], CelScalar.UINT, (text) => {
+      if (!/^\d{1,20}$/.test(text) || BigInt.asUintN(64, BigInt(text)) !== BigInt(text))
+        throw new Error('uint() of a text that is no uint');
+      return celUint(BigInt(text));
+    }),
+    // Seconds, and not the milliseconds that the library takes (cel-spec langdef.md, "timestamp").
+    celFunc('timestamp', [INT], objectType(TimestampSchema), (seconds) => create(TimestampSchema, { seconds })),
+    // All rounds of a comprehension are paid for before the first, with the parts that are no calls.
+    celFunc(rangeFunction, [DYN, INT], DYN, (range, parts) => {
+      spend((1 + (isCelList(range) || isCelMap(range) ? range.size : 0)) * Number(parts));
+      return range;
+    }),
+  ],
+});
+
+/** Those that walk through what they are given. `matches` and `_+_` of lists pay for themselves. */
+const deep: ReadonlySet<string> = new Set(['_==_', '_!=_', '@in']);
+
+function pay(name: string, values: readonly CelValue[]): void {
+  spend(1);
+  if (name === rangeFunction || name === 'matches') return;
+  for (const value of values) {
+    if (typeof value === 'string') spend(value.length / 16);
+    else if (value instanceof Uint8Array) spend(value.length / 16);
+    else if (deep.has(name) && (isCelList(value) || isCelMap(value))) spend(weightOf(value));
+  }
+}
+
+/** The standard functions, each call paid for by what it is given to look at. */
+export const celFunctions: CelEnv = {
+  namespace: standard.namespace,
+  registry: standard.registry,
+  variables: standard.variables,
+  funcs: {
+    find(name: string) {
+      const group = standard.funcs.find(name);
+      if (group === undefined) return undefined;
+      return {
+        name,
+        call(id: number, target: CelValue | undefined, args: CelValue[]) {
+          try {
+            pay(name, target === undefined ? args : [target, ...args]);
+          } catch (error) {
+            return celError(error, id);
+          }
+          return group.call(id, target, args);
+        },
+      };
+    },
+  },
+  // The planner asks an environment for these four and nothing else; the library has no other way to count calls.
+} as unknown as CelEnv;

@@ -1,0 +1,163 @@
+import type { CelInput } from '@bufbuild/cel';
+import { parseReference } from '../../base/distribution/index.ts';
+import { inTotoPayloadType } from '../evidence/cosign-names.ts';
+import type { AttestationRequirement, Constraints, EvidenceItem } from '../types.ts';
+import { evaluateAuthority } from '../verdict/authority.ts';
+import type { CheckedSignature } from '../verdict/authority.ts';
+import { earliest } from '../verdict/evaluation.ts';
+import type { Evaluation, EvaluationContext, Evidence } from '../verdict/evaluation.ts';
+import { judgeDigests } from '../verdict/signature-finding.ts';
+import type { SignatureFinding } from '../verdict/signature-finding.ts';
+import { compiledCel, loadedCel } from './cel-loaded.ts';
+import type { CelLanguage } from './cel-loaded.ts';
+import type { CelBudget } from './cel-budget.ts';
+import { envelopeOf } from './envelope.ts';
+import { readStatement } from './statement.ts';
+import type { Statement } from './statement.ts';
+import { describeAuthority, verifyEnvelope } from './verify-envelope.ts';
+
+/** What an answer that hangs on the time is good for, in ms: an expression may compare with `now` in any way. */
+const answerHolds = 60_000;
+
+/**
+ * Whether somebody whom the policy names has attested what it asks: in an envelope signed by him (DSSE), an in-toto statement about
+ * the image's index or manifest, of the predicate type, for which every expression is true. Each attestation found is a reason.
+ * Pure, and never throws.
+ */
+export function evaluateAttestation(requirement: AttestationRequirement, evidence: Evidence, context: EvaluationContext): Evaluation {
+  const { predicateType, by } = requirement;
+  const run: Run = { requirement, evidence, context, language: loadedCel() };
+  const checked = evidence.items.filter(({ kind }) => kind === 'attestation').map((item) => checkAttestation(item, run).checked);
+  return evaluateAuthority(
+    `an attestation of the type ${predicateType} by ${describeAuthority(by)}`,
+    checked,
+    mergedConstraints(requirement),
+    evidence,
+    context,
+    'attestation',
+  );
+}
+
+/** One evaluation of one requirement. */
+interface Run {
+  readonly requirement: AttestationRequirement;
+  readonly evidence: Evidence;
+  readonly context: EvaluationContext;
+  readonly language: CelLanguage | undefined;
+  budget?: CelBudget;
+}
+
+/** What one item is for a requirement, and what it states where that counts. */
+export function checkAttestation(item: EvidenceItem, run: Run): { readonly checked: CheckedSignature; readonly statement?: Statement } {
+  const place = describePlace(item, run.evidence);
+  const envelope = envelopeOf(item);
+  if ('problem' in envelope) return { checked: { place, finding: refused(envelope.code, envelope.problem) } };
+  const { requirement, context } = run;
+  let statement: Statement;
+  try {
+    statement = readStatement(envelope.payload);
+  } catch (error) {
+    return { checked: { place, finding: refused('TRUST_ATTESTATION_MALFORMED', `it is malformed: ${(error as Error).message}`) } };
+  }
+  if (statement.predicateType !== requirement.predicateType)
+    return { checked: { place, finding: refused('TRUST_ATTESTATION_OTHER_TYPE', `it is of the type ${shown(statement.predicateType)}`) } };
+  const signed = verifyEnvelope(envelope, item, requirement.by, context);
+  if (signed.proven === undefined) return { checked: { place, finding: refused(signed.code, signed.says) } };
+  // The type is under the signature: it is judged after it.
+  if (envelope.payloadType !== inTotoPayloadType)
+    return {
+      checked: {
+        place,
+        finding: refused('TRUST_ATTESTATION_MALFORMED', `its payload is ${shown(envelope.payloadType)}, not an in-toto statement`),
+      },
+    };
+  const named = judgeDigests(
+    statement.subjects.map(({ digest }) => digest),
+    run.evidence,
+    'the signature',
+  );
+  if (!named.counted) return { checked: { place, finding: named } };
+  const annotations = annotationsOf(statement, run.evidence);
+  const finding: SignatureFinding = {
+    ...named,
+    proven: { ...signed.proven, annotations: { ...signed.proven.annotations, ...annotations } },
+    ...(signed.validUntil === undefined ? {} : { validUntil: signed.validUntil }),
+  };
+  return { checked: { place, finding: judgeExpressions(finding, statement, run) }, statement };
+}
+
+function judgeExpressions(finding: SignatureFinding, statement: Statement, run: Run): SignatureFinding {
+  const { cel } = run.requirement;
+  if (cel.length === 0) return finding;
+  const { language } = run;
+  if (language === undefined) return refused('TRUST_CEL_MISSING', `${finding.says}; but expressions were not loaded with the policy`);
+  const budget = (run.budget ??= language.budget());
+  const variables = variablesOf(finding, statement, run, language);
+  let validUntil = finding.validUntil;
+  for (const text of cel) {
+    const expression = compiledCel(text, language);
+    if (expression === undefined) return refused('TRUST_CEL_MISSING', `${finding.says}; but the expression ${shown(text)} is none`);
+    if (expression.usesNow) validUntil = earliest([validUntil, new Date(run.context.now.getTime() + answerHolds).toISOString()]);
+    const until = validUntil === undefined ? {} : { validUntil };
+    const answer = expression.evaluate(variables, budget);
+    if (answer === false) return { ...refused('TRUST_CEL_FALSE', `${finding.says}; but ${shown(text)} is false`), ...until };
+    if (answer !== true)
+      return {
+        ...refused('TRUST_CEL_FAILED', `${finding.says}; but ${shown(text)} can not be evaluated over it: ${printable(answer.problem)}`),
+        ...until,
+      };
+  }
+  const says = `${finding.says}, and ${cel.length === 1 ? 'its expression is true' : `all ${cel.length} expressions are true`}`;
+  return { ...finding, says, ...(validUntil === undefined ? {} : { validUntil }) };
+}
+
+function variablesOf(
+  finding: SignatureFinding,
+  statement: Statement,
+  { evidence, context }: Run,
+  { ofJson, timestamp }: CelLanguage,
+): Readonly<Record<string, CelInput>> {
+  const { registry, repository, tag = '' } = parseReference(context.reference);
+  const { digest, manifestDigest } = evidence;
+  return {
+    predicate: ofJson(statement.predicate ?? null),
+    predicateType: statement.predicateType,
+    subject: ofJson(statement.value['subject']),
+    statement: ofJson(statement.value),
+    image: ofJson({ reference: context.reference, registry, repository, tag, digest, manifestDigest }),
+    signer: finding.proven?.signer ?? '',
+    now: timestamp(context.now),
+  };
+}
+
+/** Those that were signed beside the image's own digest. */
+function annotationsOf({ subjects }: Statement, { digest, manifestDigest }: Evidence): Readonly<Record<string, string>> {
+  return (subjects.find((one) => one.digest === digest) ?? subjects.find((one) => one.digest === manifestDigest))?.annotations ?? {};
+}
+
+/** The attestation's own constraints stand before those of its authority. */
+function mergedConstraints({ by, constraints }: AttestationRequirement): Constraints | undefined {
+  const theirs = by.constraints;
+  if (theirs === undefined || constraints === undefined) return constraints ?? theirs;
+  const annotations = { ...theirs.annotations, ...constraints.annotations };
+  return { ...theirs, ...constraints, ...(Object.keys(annotations).length === 0 ? {} : { annotations }) };
+}
+
+function refused(code: string, says: string): SignatureFinding {
+  return { counted: false, code, says };
+}
+
+function describePlace(item: EvidenceItem, { digest, manifestDigest }: Evidence): string {
+  const place = item.attachedTo === digest && digest !== manifestDigest ? 'the index' : 'the manifest';
+  const name = item.blobDigest === '' ? item.manifestDigest : item.blobDigest;
+  return `attestation ${name || '(unknown)'} beside ${place}, found by ${item.foundBy} at ${item.servedBy}`;
+}
+
+/** Texts of attestations are the signer's: bounded and without control characters. */
+function shown(text: string): string {
+  return JSON.stringify(printable(text));
+}
+
+function printable(text: string): string {
+  return text.slice(0, 300).replace(/[^\x20-\x7e]/g, '?');
+}

@@ -1,0 +1,162 @@
+import { formatPath } from '../../base/schema/index.ts';
+import type { PathSegment, Position } from '../../base/schema/index.ts';
+import { report } from '../policy/building.ts';
+import type { Building } from '../policy/building.ts';
+import { constraintProperties, readConstraints } from '../policy/constraints.ts';
+import type { RequirementReader } from '../policy/requirement.ts';
+import { recordOf } from '../strict-json.ts';
+import type { AttestationRequirement, Requirement } from '../types.ts';
+import { loadCel } from './cel-loaded.ts';
+import { predicateShortNames, predicateTypeOf } from './predicate-types.ts';
+
+const authorities = ['cosign', 'sigstore'] as const;
+const expression = { type: 'string', minLength: 1, maxLength: 4096 } as const;
+const { signs, annotations, maxAge, notBefore } = constraintProperties;
+
+/** JSON Schema of `attestation:` in a requirement. */
+export const attestationSchema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['type', 'by'],
+  description: 'A signed in-toto statement about the image.',
+  properties: {
+    type: {
+      type: 'string',
+      minLength: 1,
+      maxLength: 512,
+      description: `The predicate type: a URI, or one of ${predicateShortNames.join(', ')}.`,
+    },
+    by: {
+      type: ['string', 'object'],
+      description:
+        'Who must have signed it: cosign or sigstore for the one that stands beside it in the same `all`, or one of its own, such as { cosign: { key: FILE } }.',
+      additionalProperties: false,
+      minProperties: 1,
+      maxProperties: 1,
+      properties: Object.fromEntries(authorities.map((name) => [name, { $ref: `#/$defs/requirement/properties/${name}` }])),
+    },
+    cel: {
+      type: ['string', 'array'],
+      ...{ minLength: 1, maxLength: 4096, minItems: 1, maxItems: 64 },
+      items: expression,
+      description:
+        'An expression of CEL over predicate, predicateType, subject, statement, image, signer and now; or several, all of which must be true.',
+    },
+    ...{ signs, annotations, maxAge, notBefore },
+  },
+} as const;
+
+/** Reads `attestation:`. `readRequirement` reads the authority that stands below `by`. */
+export async function readAttestation(
+  value: unknown,
+  path: readonly PathSegment[],
+  building: Building,
+  readRequirement: RequirementReader,
+): Promise<AttestationRequirement | undefined> {
+  const record = recordOf(value);
+  if (record === undefined) return undefined;
+  const predicateType = readType(record['type'], [...path, 'type'], building);
+  const by = await readAuthority(record['by'], path, building, readRequirement);
+  const cel = await readExpressions(record['cel'], [...path, 'cel'], building);
+  const constraints = readConstraints(record, path, building);
+  if (predicateType === undefined || by === undefined || cel === undefined) return undefined;
+  return { kind: 'attestation', predicateType, by, cel, ...(constraints === undefined ? {} : { constraints }) };
+}
+
+function readType(value: unknown, path: readonly PathSegment[], building: Building): string | undefined {
+  if (typeof value !== 'string' || value === '') return undefined;
+  const type = predicateTypeOf(value);
+  if (type === undefined)
+    report(building, path, `"${value}" is no predicate type`, `write a URI, or one of ${predicateShortNames.join(', ')}`);
+  return type;
+}
+
+async function readAuthority(
+  value: unknown,
+  path: readonly PathSegment[],
+  building: Building,
+  readRequirement: RequirementReader,
+): Promise<AttestationRequirement['by'] | undefined> {
+  if (typeof value !== 'string') return attesting(await readRequirement(value, [...path, 'by'], building));
+  if (!(authorities as readonly string[]).includes(value)) {
+    report(
+      building,
+      [...path, 'by'],
+      `"${value}" is no kind of authority that attests`,
+      'write cosign, sigstore, or one such as { cosign: { key: FILE } }',
+    );
+    return undefined;
+  }
+  const beside = siblings(value, path, building);
+  const [only] = beside;
+  if (only === undefined || beside.length > 1) {
+    const found = beside.length === 0 ? 'none' : `${beside.length} of them`;
+    report(
+      building,
+      [...path, 'by'],
+      `\`by: ${value}\` means the one \`${value}\` requirement beside it in the same \`all\`, and there is ${found}`,
+      value === 'cosign' ? 'write it here: by: { cosign: { key: FILE } }' : 'write it here: by: { sigstore: { issuer: …, subject: … } }',
+    );
+    return undefined;
+  }
+  // Its mistakes are reported where it stands.
+  const authority = attesting(await readRequirement(only.value, only.path, { ...building, problems: [] }));
+  if (authority === undefined) return undefined;
+  // What that one asks of a signature of the image is not asked of attestations.
+  const { constraints: _ofSignatures, ...bare } = authority;
+  return bare;
+}
+
+function attesting(requirement: Requirement | undefined): AttestationRequirement['by'] | undefined {
+  const kinds: readonly string[] = ['cosign-key', 'sigstore'];
+  return requirement !== undefined && kinds.includes(requirement.kind) ? (requirement as AttestationRequirement['by']) : undefined;
+}
+
+interface Sibling {
+  readonly value: unknown;
+  readonly path: readonly PathSegment[];
+}
+
+/** The requirements of a kind in the `all` that the attestation stands in: `path` ends in `all`, its place, `attestation`. */
+function siblings(kind: string, path: readonly PathSegment[], building: Building): readonly Sibling[] {
+  const listPath = path.slice(0, -2);
+  if (listPath.at(-1) !== 'all') return [];
+  const list = listPath.reduce<unknown>(
+    (value, segment) => (value as Record<PathSegment, unknown> | undefined)?.[segment],
+    building.document.value,
+  );
+  if (!Array.isArray(list)) return [];
+  return list.flatMap((entry: unknown, index) =>
+    Object.hasOwn(recordOf(entry) ?? {}, kind) ? [{ value: entry, path: [...listPath, index] }] : [],
+  );
+}
+
+async function readExpressions(value: unknown, path: readonly PathSegment[], building: Building): Promise<readonly string[] | undefined> {
+  if (value === undefined) return [];
+  const several = Array.isArray(value);
+  const texts: readonly unknown[] = several ? value : [value];
+  const { compile } = await loadCel();
+  let whole = true;
+  for (const [index, text] of texts.entries()) {
+    if (typeof text !== 'string' || text === '') return undefined;
+    const compiled = compile(text);
+    if (!('problems' in compiled)) continue;
+    whole = false;
+    const start = building.document.positionOf(several ? [...path, index] : path);
+    for (const { line, column, message } of compiled.problems) {
+      const position = placeInFile(start, text, line, column);
+      building.problems.push({
+        position,
+        path: formatPath(several ? [...path, index] : path),
+        message: `the expression is wrong at ${line}:${column} of its text: ${message}`,
+        fix: 'correct it: docs/attestations.md says what it may hold',
+      });
+    }
+  }
+  return whole ? (texts as readonly string[]) : undefined;
+}
+
+/** Of an expression on one line, the place of the mistake itself (after the quote that such an expression needs); else where it begins. */
+function placeInFile(start: Position, text: string, line: number, column: number): Position {
+  return text.includes('\n') || line > 1 ? start : { ...start, column: start.column + column };
+}

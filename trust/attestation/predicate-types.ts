@@ -1,0 +1,25 @@
+/** Predicate type of a publisher's statement of what an image needs: the predicate is a document of kind EntitlementProfile. */
+export const entitlementsPredicateType = 'https://portcullis.dev/entitlements/v1';
+
+/** Short names of predicate types: those of `cosign attest --type` (cmd/cosign, options/predicate.go), and `vsa` and `entitlements`. */
+const shortNames: ReadonlyMap<string, string> = new Map([
+  ['slsaprovenance', 'https://slsa.dev/provenance/v0.2'],
+  ['slsaprovenance02', 'https://slsa.dev/provenance/v0.2'],
+  ['slsaprovenance1', 'https://slsa.dev/provenance/v1'],
+  ['link', 'https://in-toto.io/Link/v1'],
+  ['spdx', 'https://spdx.dev/Document'],
+  ['spdxjson', 'https://spdx.dev/Document'],
+  ['cyclonedx', 'https://cyclonedx.org/bom'],
+  ['vuln', 'https://cosign.sigstore.dev/attestation/vuln/v1'],
+  ['openvex', 'https://openvex.dev/ns'],
+  ['custom', 'https://cosign.sigstore.dev/attestation/v1'],
+  ['vsa', 'https://slsa.dev/verification_summary/v1'],
+  ['entitlements', entitlementsPredicateType],
+]);
+
+export const predicateShortNames: readonly string[] = [...shortNames.keys()];
+
+/** The URI of a predicate type that is named shortly or in full; undefined when it is neither. */
+export function predicateTypeOf(name: string): string | undefined {
+  return shortNames.get(name) ?? (/^[a-z][a-z0-9+.-]*:\S+$/i.test(name) ? name : undefined);
+}
