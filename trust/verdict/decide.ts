@@ -5,7 +5,7 @@ import { inNamespace, matchRules, noRule, normaliseReference, signedEntitlements
 import type { NormalisedReference } from '../policy/matching.ts';
 import type { DecideInput, TrustRule, Verdict } from '../types.ts';
 import { evaluateRequirement } from './requirement.ts';
-import { earliest } from './evaluation.ts';
+import { earliest, isUnproven } from './evaluation.ts';
 import type { Answer, Evaluation } from './evaluation.ts';
 import { holdRule } from './exceptions.ts';
 import type { RuleEvaluation } from './exceptions.ts';
@@ -22,7 +22,7 @@ interface Decision extends RuleEvaluation {
  */
 export function decide(input: DecideInput): Verdict {
   const reference = readReference(input.reference);
-  const { answer, reason, rules, unverified, exceptions, validUntil } =
+  const { answer, reason, rules, unverified, unproven, exceptions, validUntil } =
     typeof reference === 'string' ? no('TRUST_BAD_REFERENCE', reference) : judge(input, reference);
   const outcome = answer === 'yes' ? 'admit' : answer === 'no' ? 'deny' : 'undecided';
   const name = typeof reference === 'string' ? input.reference : reference.text;
@@ -43,7 +43,7 @@ export function decide(input: DecideInput): Verdict {
       children: [reason],
     },
     ceilings: answer === 'yes' ? rules.map((rule) => rule.ceiling) : [],
-    unverified: answer === 'yes' && (unverified || exceptions.length > 0),
+    unverified: answer === 'yes' && (unverified || unproven === true || exceptions.length > 0),
     ...(answer === 'yes' && exceptions.length > 0 ? { exceptions } : {}),
     ...(validUntil === undefined ? {} : { validUntil }),
   } as const;
@@ -92,6 +92,7 @@ function evaluateRule(rule: TrustRule, input: DecideInput, reference: Normalised
       code: answer === 'yes' ? 'TRUST_RULE_SATISFIED' : answer === 'no' ? 'TRUST_RULE_UNSATISFIED' : 'TRUST_RULE_UNDECIDED',
       children: parts.map((part) => part.reason),
     },
+    ...(isUnproven(parts) ? { unproven: true } : {}),
     ...(validUntil === undefined ? {} : { validUntil }),
   };
 }
@@ -118,6 +119,7 @@ function every(parts: readonly RuleEvaluation[]): RuleEvaluation {
     answer,
     reason: { counted: answer === 'yes', text, children: parts.map((part) => part.reason) },
     exceptions: parts.flatMap((part) => part.exceptions),
+    ...(isUnproven(parts) ? { unproven: true } : {}),
     ...(validUntil === undefined ? {} : { validUntil }),
   };
 }

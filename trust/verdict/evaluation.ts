@@ -8,6 +8,8 @@ export interface Evaluation {
   readonly reason: Reason;
   /** Who has satisfied it (`ProvenFacts.signer`), each once: thresholds count these. Absent: nobody is known, which counts for none. */
   readonly signers?: readonly string[];
+  /** A yes under which nobody's identity is proven, because the policy only logs that: the verdict says `unverified`. */
+  readonly unproven?: boolean;
   /** ISO 8601: the answer may be another from then on. Absent: it stands as long as policy and evidence do. */
   readonly validUntil?: string;
 }
@@ -27,6 +29,12 @@ export interface EvaluationContext {
 export function earliest(times: readonly (string | undefined)[]): string | undefined {
   const known = times.filter((time): time is string => time !== undefined);
   return known.length === 0 ? undefined : known.reduce((a, b) => (Date.parse(b) < Date.parse(a) ? b : a));
+}
+
+/** Whether what is satisfied rests on nothing proven at all. */
+export function isUnproven(parts: readonly Pick<Evaluation, 'answer' | 'unproven'>[]): boolean {
+  const yes = parts.filter((part) => part.answer === 'yes');
+  return yes.length > 0 && yes.every((part) => part.unproven === true);
 }
 
 export function codeOf(answer: Answer): string {

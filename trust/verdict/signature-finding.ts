@@ -1,4 +1,4 @@
-import type { Dossier, PolicyKey } from '../types.ts';
+import type { Dossier, PolicyKey, Reason } from '../types.ts';
 
 /** What one reading of one item for one key came to; `says` completes the sentence "the signature …". */
 export interface SignatureFinding {
@@ -9,6 +9,12 @@ export interface SignatureFinding {
   readonly proven?: ProvenFacts;
   /** Which of the image's digests the signature names; `manifest` where there is no index. Set by `judgeDigests`. */
   readonly names?: readonly ('index' | 'manifest')[];
+  /** What would decide it could not be had, such as an answer about revocation: not a no, and not a yes. */
+  readonly undecided?: boolean;
+  /** It counts although nobody's identity is proven, because the policy only logs that. */
+  readonly unproven?: boolean;
+  /** Each step of the reading, as reasons below it. */
+  readonly notes?: readonly Reason[];
   /** ISO 8601: from then on the finding may be another. */
   readonly validUntil?: string;
 }
