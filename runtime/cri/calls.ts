@@ -122,8 +122,9 @@ async function serveNamed(site: CallSite, rpc: RpcDefinition, call: AnyCall, req
   site.closing.addEventListener('abort', close, { once: true });
   const deadline = deadlineOf(call);
   const expire = (): void => abort.abort(interrupted('CRI_DEADLINE', 'deadline', rpc, "the client's deadline has passed"));
+  // The connection holds the process; a call that outlives it, as a stop with a long grace period, must not.
   const timer =
-    deadline === undefined ? undefined : setTimeout(expire, Math.min(Math.max(deadline.getTime() - Date.now(), 0), 0x7fff_ffff));
+    deadline === undefined ? undefined : setTimeout(expire, Math.min(Math.max(deadline.getTime() - Date.now(), 0), 0x7fff_ffff)).unref();
   const observed = observeAll(site.observers, {
     rpc: rpc.name,
     service: rpc.path.slice(1, rpc.path.lastIndexOf('/')),

@@ -364,6 +364,22 @@ test('close aborts what does not end in time, and answers nothing more', async (
   other.close();
 });
 
+test('once closed, a call that does not heed its signal holds the process no longer, whatever its deadline', async () => {
+  const { promise: never } = Promise.withResolvers<{ version: string }>();
+  const path = join(folder, 'held.sock');
+  const other = await createCriServer({ socketPath: path, log, imageService: {}, runtimeService: { version: () => never } });
+  const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+  const before = timers();
+  const caller = createCriClient(path);
+  const failed = failureOf(caller.runtime.version({}, { timeoutMs: 120_000 }));
+  await sleep(100);
+  await other.close({ graceMs: 50 });
+  await failed;
+  caller.close();
+  await sleep(50);
+  assert.equal(timers(), before);
+});
+
 test('nobody there: CRI_UNREACHABLE says where and why', async () => {
   const absent = createCriClient(join(folder, 'absent.sock'));
   const error = await failureOf(absent.runtime.version());
