@@ -8,6 +8,9 @@ import { createSession } from './session.ts';
 import { createTransport } from './transport.ts';
 import type { Credentials, RegistryClient, RegistryClientOptions, RegistryRepository } from './types.ts';
 
+/** Longer than a writer of fallback tags holds on to what it has read, on a busy machine. */
+const defaultSettleMs = 250;
+
 /** Makes a client of OCI registries (distribution-spec 1.1). Nothing is asked until a repository's call. */
 export function createRegistryClient(options: RegistryClientOptions = {}): RegistryClient {
   const rules = createHostRules(options.insecureHosts ?? []);
@@ -29,7 +32,7 @@ export function createRegistryClient(options: RegistryClientOptions = {}): Regis
       repository,
       ...pull,
       referrers: createReferrers(session, pull.manifest, documentTimeout),
-      ...createPush(session, pull, takeTurns),
+      ...createPush(session, pull, takeTurns, options.tagSettleMs ?? defaultSettleMs),
     };
   }
 

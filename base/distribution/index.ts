@@ -18,4 +18,5 @@ export type {
   RegistryClient,
   RegistryClientOptions,
   RegistryRepository,
+  SharedList,
 } from './types.ts';

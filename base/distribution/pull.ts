@@ -93,7 +93,8 @@ export function createPull(
         `its descriptor says "${wanted.mediaType}", ${session.host} says "${mediaType}"`,
       );
     }
-    return { bytes, mediaType, digest, content: parseManifest(bytes, mediaType, task) };
+    const etag = answer.header('etag');
+    return { bytes, mediaType, digest, content: parseManifest(bytes, mediaType, task), ...(etag === undefined ? {} : { etag }) };
   }
 
   async function blob(descriptor: Pick<Descriptor, 'digest' | 'size'>, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>> {

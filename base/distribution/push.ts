@@ -1,6 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { isPortcullisError } from '../errors/index.ts';
 import { digestMismatch } from './body.ts';
+import { calmly } from './calmly.ts';
 import { record } from './descriptor.ts';
 import { digestOf } from './digest.ts';
 import { distributionError } from './failure.ts';
@@ -8,9 +7,11 @@ import type { Task } from './failure.ts';
 import { mediaTypes, parseManifest } from './manifest.ts';
 import { fallbackTag } from './referrers.ts';
 import type { Session } from './session.ts';
+import { addToSharedTag, orAbsent } from './shared-tag.ts';
+import type { TagAccess } from './shared-tag.ts';
 import { discard } from './transport.ts';
 import type { HttpAnswer } from './transport.ts';
-import type { Descriptor, RegistryRepository } from './types.ts';
+import type { Descriptor, RegistryRepository, SharedList } from './types.ts';
 
 /** Runs a task after every earlier one of the same key. */
 export type TakeTurns = <T>(key: string, task: () => Promise<T>) => Promise<T>;
@@ -29,18 +30,18 @@ export function createTurns(): TakeTurns {
   };
 }
 
-/** Writers in other processes race for a fallback tag: a loser sees it on reading back, and tries again. */
-const fallbackAttempts = 8;
-
 /** Writing: distribution-spec §"Push". */
 export function createPush(
   session: Session,
   read: Pick<RegistryRepository, 'manifest'>,
   takeTurns: TakeTurns,
-): Pick<RegistryRepository, 'pushBlob' | 'pushManifest' | 'pushReferrer'> {
+  settle: number,
+): Pick<RegistryRepository, 'pushBlob' | 'pushManifest' | 'pushReferrer' | 'addUnderTag'> {
   const at = `${session.host}/${session.repository}`;
 
-  const pushBlob: RegistryRepository['pushBlob'] = async (bytes, { mediaType = 'application/octet-stream', signal } = {}) => {
+  const pushBlob: RegistryRepository['pushBlob'] = (bytes, options = {}) => calmly(options.signal)(() => pushBlobOnce(bytes, options));
+
+  const pushBlobOnce: RegistryRepository['pushBlob'] = async (bytes, { mediaType = 'application/octet-stream', signal } = {}) => {
     const digest = digestOf(bytes);
     const task: Task = { attempted: 'push blob', on: `${at}@${digest}` };
     const descriptor: Descriptor = { mediaType, digest, size: bytes.length };
@@ -63,23 +64,30 @@ export function createPush(
     const digest = digestOf(bytes);
     const task: Task = { attempted: 'push manifest', on: tag === undefined ? `${at}@${digest}` : `${at}:${tag}` };
     parseManifest(bytes, mediaType, task);
-    if (tag !== undefined && !/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/.test(tag))
-      throw distributionError('DISTRIBUTION_BAD_REFERENCE', task, 'that is no tag');
-    const answer = await session.request({
-      method: 'PUT',
-      path: `manifests/${tag ?? digest}`,
-      headers: { 'content-type': mediaType },
-      body: bytes,
-      signal,
-      task,
-    });
-    if (answer.status !== 201 && answer.status !== 200) return session.unexpected(answer, task);
+    if (tag !== undefined) checkTag(tag, task);
+    const pushed = await putManifest(tag ?? digest, bytes, { 'content-type': mediaType }, task, signal);
+    if (pushed === undefined) throw distributionError('DISTRIBUTION_REFUSED', task, `${session.host} demands a condition`);
+    return pushed;
+  };
+
+  /** undefined: a condition in the headers did not hold. */
+  async function putManifest(
+    name: string,
+    bytes: Uint8Array,
+    headers: Readonly<Record<string, string>>,
+    task: Task,
+    signal: AbortSignal | undefined,
+  ): Promise<{ readonly digest: string; readonly subject?: string } | undefined> {
+    const answer = await session.request({ method: 'PUT', path: `manifests/${name}`, headers, body: bytes, signal, task });
+    if (answer.status !== 201 && answer.status !== 200 && answer.status !== 412) return session.unexpected(answer, task);
     await discard(answer);
+    if (answer.status === 412) return undefined;
+    const digest = digestOf(bytes);
     const stored = answer.header('docker-content-digest');
     if (stored !== undefined && stored !== digest) throw digestMismatch(task, session.host, digest, stored);
     const subject = answer.header('oci-subject');
     return subject === undefined ? { digest } : { digest, subject };
-  };
+  }
 
   const pushReferrer: RegistryRepository['pushReferrer'] = async (bytes, mediaType, { signal } = {}) => {
     const task: Task = { attempted: 'push referrer', on: `${at}@${digestOf(bytes)}` };
@@ -96,45 +104,47 @@ export function createPush(
       ...(artifactType === undefined ? {} : { artifactType }),
       ...(Object.keys(content.annotations).length === 0 ? {} : { annotations: content.annotations }),
     };
-    const { digest: subject } = content.subject;
-    await takeTurns(`${at}@${subject}`, () => addToFallback(subject, entry, task, signal));
+    await addUnderTag(fallbackTag(content.subject.digest), fallbackList(entry, task), signal === undefined ? {} : { signal });
     return { digest: pushed.digest, via: 'fallback-tag' };
   };
 
-  /**
-   * Read, add, write, read back. The protocol has no compare-and-swap: writers of this client take turns, and another process that read before us and
-   * writes after our reading back can still drop the entry.
-   */
-  async function addToFallback(subject: string, entry: Descriptor, task: Task, signal: AbortSignal | undefined): Promise<void> {
-    const tag = fallbackTag(subject);
-    for (let attempt = 0; attempt < fallbackAttempts; attempt++) {
-      const entries = await fallbackEntries(tag, task, signal);
-      if (entries.some((one) => record(one)?.['digest'] === entry.digest)) return;
-      const index = { schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests: [...entries, entry] };
-      await pushManifest(Buffer.from(JSON.stringify(index)), mediaTypes.ociIndex, signal === undefined ? { tag } : { tag, signal });
-      if (attempt > 0) await sleep(Math.random() * 20 * 2 ** attempt);
-    }
-    const left = await fallbackEntries(tag, task, signal);
-    if (left.some((one) => record(one)?.['digest'] === entry.digest)) return;
-    throw distributionError('DISTRIBUTION_REFUSED', task, `the list at ${at}:${tag} was overwritten by others ${fallbackAttempts} times`, {
-      fix: 'try again when fewer write to it',
-    });
-  }
+  const addUnderTag: RegistryRepository['addUnderTag'] = (tag, list, { signal } = {}) => {
+    const task: Task = { attempted: 'add to the list under a tag', on: `${at}:${tag}` };
+    checkTag(tag, task);
+    const access: TagAccess = {
+      read: () => orAbsent(read.manifest(tag, signal)),
+      write: async (bytes, mediaType, over) => {
+        parseManifest(bytes, mediaType, task);
+        // Registries that know conditions refuse a lost race (RFC 9110, section 13.1); others take no notice of them.
+        const condition = over === undefined ? { 'if-none-match': '*' } : over === '' ? {} : { 'if-match': over };
+        return (await putManifest(tag, bytes, { 'content-type': mediaType, ...condition }, task, signal)) !== undefined;
+      },
+    };
+    return takeTurns(`${at}:${tag}`, () => addToSharedTag(access, list, settle, task, signal));
+  };
 
-  /** The entries as they stand, with fields we do not know kept. */
-  async function fallbackEntries(tag: string, task: Task, signal: AbortSignal | undefined): Promise<readonly unknown[]> {
-    try {
-      const { bytes, content } = await read.manifest(tag, signal);
-      if (content.kind !== 'index') throw distributionError('DISTRIBUTION_REFUSED', task, `the tag ${at}:${tag} is taken by an image`);
-      const { manifests } = JSON.parse(Buffer.from(bytes).toString('utf8')) as { manifests: unknown[] };
-      return manifests;
-    } catch (error) {
-      if (isPortcullisError(error) && error.code === 'DISTRIBUTION_NOT_FOUND') return [];
-      throw error;
-    }
-  }
+  return { pushBlob, pushManifest, pushReferrer, addUnderTag };
+}
 
-  return { pushBlob, pushManifest, pushReferrer };
+function checkTag(tag: string, task: Task): void {
+  if (!/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/.test(tag)) throw distributionError('DISTRIBUTION_BAD_REFERENCE', task, 'that is no tag');
+}
+
+/** The index under a fallback tag (distribution-spec, "Referrers Tag Schema"). Entries and fields that we do not know are kept. */
+function fallbackList(entry: Descriptor, task: Task): SharedList {
+  const listOf = (bytes: Uint8Array): unknown => record(JSON.parse(Buffer.from(bytes).toString('utf8')))?.['manifests'];
+  return {
+    mediaType: mediaTypes.ociIndex,
+    entry,
+    entriesOf({ bytes, content }) {
+      if (content.kind !== 'index') throw distributionError('DISTRIBUTION_REFUSED', task, 'the fallback tag is taken by an image');
+      const entries = listOf(bytes);
+      return Array.isArray(entries) ? (entries as unknown[]) : [];
+    },
+    keyOf: (one) => String(record(one)?.['digest']),
+    build: (manifests, fields) =>
+      Promise.resolve(Buffer.from(JSON.stringify({ ...fields, schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests }))),
+  };
 }
 
 function uploadTarget(answer: HttpAnswer, task: Task): URL {

@@ -49,6 +49,8 @@ export interface RegistryClientOptions {
   /** For 429 and 503: tries in all (3), and the longest wait before one of them in milliseconds (10000). */
   readonly retry?: { readonly attempts?: number; readonly maxDelayMs?: number };
   readonly userAgent?: string;
+  /** How long a list under a shared tag must stand before an entry is believed to be in it, in milliseconds (250; 0: nobody else writes). */
+  readonly tagSettleMs?: number;
 }
 
 /** One client a process: it keeps connections and tokens. Usable from any thread. */
@@ -69,6 +71,21 @@ export interface FetchedManifest {
   readonly mediaType: string;
   readonly digest: string;
   readonly content: Manifest;
+  /** The entity tag, where the registry gave one: for a write on condition. */
+  readonly etag?: string;
+}
+
+/** A manifest under one tag whose list several writers add to: a fallback index, cosign's `.sig`. */
+export interface SharedList {
+  readonly mediaType: string;
+  /** What is to be in the list. */
+  readonly entry: unknown;
+  /** The list as it stands. @throws PortcullisError when the tag is taken by something else */
+  entriesOf(manifest: FetchedManifest): readonly unknown[];
+  /** What makes two entries one. */
+  keyOf(entry: unknown): string;
+  /** The whole manifest. `fields`: those of the one that it replaces. */
+  build(entries: readonly unknown[], fields: Readonly<Record<string, unknown>>): Promise<Uint8Array>;
 }
 
 export interface Referrers {
@@ -111,7 +128,9 @@ export interface RegistryRepository {
     mediaType: string,
     options?: { readonly tag?: string; readonly signal?: AbortSignal },
   ): Promise<{ readonly digest: string; readonly subject?: string }>;
-  /** Pushes a manifest with a `subject`; where the registry has no referrers API, adds it to the fallback tag's index and reads it back. */
+  /** Adds an entry to the list under a tag, without losing it or another's to a writer at the same moment; gives the manifest's digest. */
+  addUnderTag(tag: string, list: SharedList, options?: { readonly signal?: AbortSignal }): Promise<string>;
+  /** Pushes a manifest with a `subject`; where the registry has no referrers API, adds it to the fallback tag's index as `addUnderTag` does. */
   pushReferrer(
     bytes: Uint8Array,
     mediaType: string,

@@ -121,7 +121,7 @@ export async function openKit(
     writeFileSync(`${folder}/k.pub`, pair.publicKey.export({ type: 'spki', format: 'pem' }));
   }
   const key = await loadSigningKey(`${folder}/k.key`, { environment: {} });
-  const client = createRegistryClient({});
+  const client = createRegistryClient({ tagSettleMs: 0 });
   const kernel = await startKernelWorker();
   const migrations = [verdictLogMigrations[0], ...imageMigrations, verdictLogMigrations[1]].map((sql, index) => ({
     version: index + 1,

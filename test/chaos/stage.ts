@@ -47,7 +47,7 @@ export async function setStage(runtime: string): Promise<Stage> {
     writeFileSync(inside('cni/10-chaos.conflist'), JSON.stringify(conflist));
     writeFileSync(inside('config.yaml'), `defaultRuntime: ${runtime}\n`);
     const reference = `${registry.host}/chaos/web:1`;
-    const client = createRegistryClient({});
+    const client = createRegistryClient({ tagSettleMs: 0 });
     const [repository] = client.repositories(parseReference(reference));
     if (repository === undefined) throw new Error(`no place to ask for ${reference}`);
     const image = await buildWebImage('chaos');

@@ -47,7 +47,7 @@ export async function serveSignedImages(folder: string): Promise<Started & { rea
   const { privateFile, publicFile } = await generateKeyPair(join(folder, 'suite'), passphrase);
   copyFileSync(publicFile, join(policies, 'suite.pub'));
   const key = await loadSigningKey(privateFile, passphrase);
-  const client = createRegistryClient({});
+  const client = createRegistryClient({ tagSettleMs: 0 });
   const signed = new Set<string>();
   for (const { name, digest } of images) {
     const reference = parseReference(`${registryHost}/${name}`);

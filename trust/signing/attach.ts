@@ -1,4 +1,4 @@
-import type { Descriptor, RegistryRepository } from '../../base/distribution/index.ts';
+import type { Descriptor, RegistryRepository, SharedList } from '../../base/distribution/index.ts';
 import {
   bundleContentAnnotation,
   bundleMediaType,
@@ -7,6 +7,8 @@ import {
   ociManifestType,
   predicateTypeAnnotation,
 } from '../evidence/cosign-names.ts';
+import { canonicalJson } from '../canonical-json.ts';
+import { recordOf } from '../strict-json.ts';
 import { isNotFound } from '../evidence/collection.ts';
 
 /** What was put beside an image. */
@@ -57,17 +59,32 @@ export interface TagLayer {
 }
 
 /**
- * Adds a layer to the manifest under one of cosign's older tags (`sha256-<hex>.sig`, `.att`), beside those that are there.
+ * Adds a layer to the manifest under one of cosign's older tags (`sha256-<hex>.sig`, `.att`), beside those that are there and
+ * those that others add at the same moment.
  * @throws PortcullisError of base/distribution
  */
 export async function attachToTag(repository: RegistryRepository, tag: string, layer: TagLayer, signal?: AbortSignal): Promise<Attached> {
-  const { size, digest } = await repository.pushBlob(layer.bytes);
-  const present = await layersAt(repository, tag, signal);
-  const layers = [...present, { mediaType: layer.mediaType, digest, size, annotations: layer.annotations }];
-  const config = await pushConfig(repository, layers);
-  const manifest = { schemaVersion: 2, mediaType: ociManifestType, config, layers };
-  const pushed = await repository.pushManifest(Buffer.from(JSON.stringify(manifest)), ociManifestType, { tag });
-  return { manifestDigest: pushed.digest, via: tag };
+  const options = signal === undefined ? {} : { signal };
+  const { size, digest } = await repository.pushBlob(layer.bytes, options);
+  const list: SharedList = {
+    mediaType: ociManifestType,
+    entry: { mediaType: layer.mediaType, digest, size, annotations: layer.annotations },
+    entriesOf({ bytes, content }) {
+      // An index under such a tag is nobody's signature: it is replaced.
+      const layers = content.kind === 'manifest' ? recordOf(JSON.parse(Buffer.from(bytes).toString('utf8')))?.['layers'] : [];
+      return Array.isArray(layers) ? (layers as unknown[]) : [];
+    },
+    // One payload may be signed by several: the annotations tell their signatures apart.
+    keyOf: (entry) => canonicalJson([recordOf(entry)?.['digest'], recordOf(entry)?.['annotations']]),
+    async build(layers) {
+      const config = await pushConfig(
+        repository,
+        layers.map((one) => String(recordOf(one)?.['digest'])),
+      );
+      return Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: ociManifestType, config, layers }));
+    },
+  };
+  return { manifestDigest: await repository.addUnderTag(tag, list, options), via: tag };
 }
 
 /** The layers under one of cosign's older tags; none when there is no such tag. */
@@ -84,14 +101,14 @@ export async function layersAt(repository: RegistryRepository, tag: string, sign
 /** cosign's older form is an image: its configuration lists the payloads as layers, which stand uncompressed. */
 async function pushConfig(
   repository: RegistryRepository,
-  layers: readonly Descriptor[],
+  layers: readonly string[],
 ): Promise<Pick<Descriptor, 'mediaType' | 'digest' | 'size'>> {
   const config = {
     architecture: '',
     created: '0001-01-01T00:00:00Z',
     history: layers.map(() => ({ created: '0001-01-01T00:00:00Z' })),
     os: '',
-    rootfs: { type: 'layers', diff_ids: layers.map((layer) => layer.digest) },
+    rootfs: { type: 'layers', diff_ids: layers },
     config: {},
   };
   const { digest, size } = await repository.pushBlob(Buffer.from(JSON.stringify(config)));

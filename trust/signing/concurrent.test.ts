@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { after, before, describe, test } from 'node:test';
+import { createRegistryClient, fallbackTag } from '../../base/distribution/index.ts';
+import type { RegistryClient, RegistryRepository } from '../../base/distribution/index.ts';
+import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
+import type { TestRegistry } from '../../test/fixtures/registry.ts';
+import { signatureTag } from '../evidence/cosign-names.ts';
+import type { SigningKey } from '../keys/private-key.ts';
+import { policyKey } from '../keys/public-key.ts';
+import { signImage } from './sign-image.ts';
+import type { SignatureFormat } from './sign-image.ts';
+
+const manifestType = 'application/vnd.oci.image.manifest.v1+json';
+
+function newKey(name: string): SigningKey {
+  const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const key = policyKey(name, pair.publicKey);
+  assert.ok('spki' in key);
+  return { public: key, private: pair.privateKey };
+}
+
+// Debian's registry has neither the referrers API nor conditional writes. Each client stands for a process: they share nothing.
+describe('signers at the same moment', { skip: findRegistry() === undefined ? 'no docker-registry' : false }, () => {
+  let registry: TestRegistry;
+  const clients: RegistryClient[] = [];
+  const repository = (): RegistryRepository => {
+    const client = createRegistryClient();
+    clients.push(client);
+    const [first] = client.repositories({ registry: registry.host, repository: 'app' });
+    assert.ok(first);
+    return first;
+  };
+  const image = async (note: string): Promise<string> => {
+    const at = repository();
+    const config = { ...(await at.pushBlob(Buffer.from('{}'))), mediaType: 'application/vnd.oci.image.config.v1+json' };
+    const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: manifestType, config, layers: [], annotations: { note } }));
+    return (await at.pushManifest(bytes, manifestType)).digest;
+  };
+  before(async () => {
+    registry = await startRegistry();
+  });
+  after(async () => {
+    await Promise.all(clients.map((client) => client.close()));
+    await registry.close();
+  });
+
+  const entries = async (digest: string, format: SignatureFormat): Promise<number> => {
+    const { content } = await repository().manifest(format === 'bundle' ? fallbackTag(digest) : signatureTag(digest));
+    return (content.kind === 'index' ? content.manifests : content.layers).length;
+  };
+
+  for (const format of ['bundle', 'legacy'] as const) {
+    test(`eight signatures in the form ${format} are all there at the end`, async () => {
+      const digest = await image(`eight ${format}`);
+      const keys = Array.from({ length: 8 }, (_, index) => newKey(`${index}.pub`));
+      await Promise.all(keys.map((key) => signImage({ repository: repository(), digest, key, format, now: new Date() })));
+      assert.equal(await entries(digest, format), 8);
+    });
+
+    test(`a writer that drops what it has not seen does not lose ours in the form ${format}`, async () => {
+      const digest = await image(`rude ${format}`);
+      const tag = format === 'bundle' ? fallbackTag(digest) : signatureTag(digest);
+      const rude = repository();
+      await signImage({ repository: rude, digest, key: newKey('first.pub'), format, now: new Date() });
+      const old = await rude.manifest(tag);
+      const signing = signImage({ repository: repository(), digest, key: newKey('ours.pub'), format, now: new Date() });
+      for (let turn = 0; turn < 4; turn++) {
+        await sleep(60);
+        await rude.pushManifest(old.bytes, old.mediaType, { tag });
+      }
+      await signing;
+      assert.equal(await entries(digest, format), 2);
+    });
+  }
+});
