@@ -155,7 +155,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
   const images = tellExceptions(watched, log, observability.runtime);
   if (observability.runtime !== undefined) watchContainers(containerRecords, observability.runtime);
   const cgroups = readCgroupMounts();
-  const execScopes = await openExecScopes(cgroups, kernel, join(config.state, 'exec'));
+  const execScopes = await openExecScopes(cgroups, kernel);
   const driver = cgroupDriver(config.cgroupDriver);
   const exits = await openExitWatch({ folder: join(config.root, 'exits'), reactor });
   const pool = await openNamespacePool({ dir: join(config.state, 'ns'), size: config.namespacePool, kernel, startProgram, log });

@@ -18,6 +18,8 @@ export interface Kernel {
   /** Whether a mount could show ids as a user namespace maps them; mounts nothing. KERNEL_EINVAL says why not. */
   checkIdmap(source: string, userNamespace: string): Promise<void>;
   mountOverlay(overlay: Overlay): Promise<void>;
+  /** Mounts a file system nowhere: it goes with the descriptor. */
+  openDetachedMount(fstype: string): Promise<number>;
   /** Whether the file system that holds a folder limits what projects write: ext4 and XFS, mounted with `prjquota`. */
   limitsProjects(path: string): Promise<boolean>;
   /** Gives folders to a project and limits it, in bytes; 0 is no limit. `place`: the file system, when no folder says it. */
@@ -63,6 +65,7 @@ export async function startKernelWorker(): Promise<Kernel> {
     bindMount: (...values) => mounts.call('bindMount', ...values),
     checkIdmap: (...values) => mounts.call('checkIdmap', ...values),
     mountOverlay: (overlay) => mounts.call('mountOverlay', overlay),
+    openDetachedMount: (fstype) => mounts.call('openDetachedMount', fstype),
     limitsProjects: (path) => mounts.call('limitsProjects', path),
     limitTrees: (...values) => mounts.call('limitTrees', ...values),
     spawnProcess: (program) => mounts.call('spawnProcess', program),

@@ -1,6 +1,6 @@
 import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { MNT_DETACH, closeFd, openFile } from '../../base/kernel/index.ts';
+import { closeFd } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { CgroupMounts } from './cgroups.ts';
 
@@ -29,22 +29,15 @@ export interface ExecScope {
 const besideRoot = 'portcullis-exec';
 const killMs = 2_000;
 
-/**
- * @param folder an empty one that may be mounted on for a moment
- * @returns `none` where the kernel has no version 2: then only a command's process group can be found
- */
-export async function openExecScopes(cgroups: CgroupMounts, kernel: Pick<Kernel, 'mount' | 'umount'>, folder: string): Promise<ExecScopes> {
+/** @returns `none` where the kernel has no version 2: then only a command's process group can be found */
+export async function openExecScopes(
+  cgroups: Pick<CgroupMounts, 'version'>,
+  kernel: Pick<Kernel, 'openDetachedMount'>,
+): Promise<ExecScopes> {
   if (cgroups.version === 2) return { kind: 'nested' };
   try {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    await kernel.mount('none', folder, 'cgroup2', 0);
-    try {
-      // Held by a descriptor alone: nothing is left mounted, whatever becomes of the daemon.
-      return { kind: 'beside', root: `/proc/self/fd/${openFile(folder, 0)}` };
-    } finally {
-      await kernel.umount(folder, MNT_DETACH);
-      await rmdir(folder);
-    }
+    // Held by a descriptor alone: nothing is mounted anywhere at any moment, whatever becomes of the daemon.
+    return { kind: 'beside', root: `/proc/self/fd/${await kernel.openDetachedMount('cgroup2')}` };
   } catch {
     return { kind: 'none' };
   }
