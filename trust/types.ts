@@ -18,7 +18,8 @@ export interface Platform {
 
 /** One artifact found beside an image that may speak for it. Bytes are base64, bounded, and kept exactly as served. */
 export interface EvidenceItem {
-  readonly kind: 'sigstore-bundle' | 'cosign-simple-signing' | 'attestation' | 'gpg-simple-signing' | 'notation-signature' | 'ocsp-response' | 'crl';
+  readonly kind:
+    'sigstore-bundle' | 'cosign-simple-signing' | 'attestation' | 'gpg-simple-signing' | 'notation-signature' | 'ocsp-response' | 'crl';
   /** The digest the item was attached to (index or platform manifest). */
   readonly attachedTo: string;
   /** Where it was found: `referrers`, `fallback-tag sha256-…`, `tag sha256-….sig`. */
@@ -144,6 +145,10 @@ export interface TrustRule {
   /** `FILE:LINE`, where the rule stands. */
   readonly name: string;
   readonly images: readonly string[];
+  /** Patterns whose images the rule does not match. */
+  readonly except?: readonly string[];
+  /** Why the rule denies, whatever is proven; such a rule has no requirement. */
+  readonly deny?: string;
   readonly namespaces?: readonly string[];
   readonly require?: Requirement;
   readonly allowUnverified: boolean;

@@ -40,14 +40,40 @@ const table: readonly (readonly [pattern: string, registry: string, repository: 
 
 for (const [pattern, registry, repository, matches] of table) {
   test(`${pattern} ${matches ? 'holds' : 'does not hold'} ${registry}/${repository}`, () => {
-    assert.equal(patternMatches(parseImagePattern(pattern), registry, repository), matches);
+    assert.equal(patternMatches(parseImagePattern(pattern), { registry, repository }), matches);
+  });
+}
+
+const digest = `sha256:${'a'.repeat(64)}`;
+const tagged: readonly (readonly [pattern: string, image: { readonly tag?: string; readonly digest?: string }, matches: boolean])[] = [
+  ['r.example/app:1', { tag: '1' }, true],
+  ['r.example/app:1', { tag: '11' }, false],
+  ['r.example/app:v*', { tag: 'v2' }, true],
+  ['r.example/**:v*', { tag: 'v2' }, true],
+  ['r.example/app:*', { tag: 'latest' }, true],
+  // What is asked for by digest has no tag that anybody resolved.
+  ['r.example/app:1', { tag: '1', digest }, false],
+  ['r.example/app:*', { digest }, false],
+  [`r.example/app@${digest}`, { digest }, true],
+  [`r.example/app@${digest}`, { tag: '1' }, false],
+  [`r.example/app@${digest}`, { digest: `sha256:${'b'.repeat(64)}` }, false],
+  ['r.example/app', { tag: '1', digest }, true],
+];
+
+for (const [pattern, image, matches] of tagged) {
+  test(`${pattern} ${matches ? 'holds' : 'does not hold'} ${JSON.stringify(image)}`, () => {
+    assert.equal(patternMatches(parseImagePattern(pattern), { registry: 'r.example', repository: 'app', ...image }), matches);
   });
 }
 
 const refused: readonly (readonly [pattern: string, says: RegExp])[] = [
   ['', /1 to 512 characters/],
-  ['registry.example.com/app:1', /not tags/],
-  ['registry.example.com/app@sha256:00', /not digests/],
+  ['registry.example.com/app:', /"" is not a tag|":" is not a tag/],
+  ['registry.example.com/app:1@sha256:' + 'a'.repeat(64), /a tag or a digest, not both/],
+  ['registry.example.com/app@sha256:00', /64 hexadecimal digits/],
+  ['registry.example.com:5000', /a registry without a repository/],
+  ['localhost:5000', /a registry without a repository/],
+  ['registry.example.com/a:1/b', /a tag stands at the end/],
   ['registry.example.com//app', /empty path segment/],
   ['registry.example.com/a**', /"\*\*" stands for whole path segments/],
   ['registry.example.com/App', /lower case/],
@@ -73,6 +99,9 @@ test('a glob without a star holds only its own text, and a star any continuation
 test('matching stays linear for patterns made to backtrack', () => {
   const started = performance.now();
   assert.equal(globMatches('*a'.repeat(200), `${'a'.repeat(20_000)}b`), false);
-  assert.equal(patternMatches(parseImagePattern(`${'**/'.repeat(100)}x`), 'r.example', 'a/'.repeat(100) + 'b'), false);
+  assert.equal(
+    patternMatches(parseImagePattern(`${'**/'.repeat(100)}x`), { registry: 'r.example', repository: 'a/'.repeat(100) + 'b' }),
+    false,
+  );
   assert.ok(performance.now() - started < 2000);
 });

@@ -1,30 +1,65 @@
-/** A pattern over `registry/repository`, split at its slashes. Tags and digests are no part of it. */
+/** A pattern over references: `registry/repository`, split at its slashes, and a tag or digest where it names one. */
 export interface ImagePattern {
   /** Empty for the pattern that begins with `**`: any registry. */
   readonly host: string;
   readonly path: readonly string[];
+  /** Holds references by tag only, those whose tag it is; `*` stands for any characters. */
+  readonly tag?: string;
+  /** Holds references by this digest only. */
+  readonly digest?: string;
+}
+
+/** What a pattern is held against: a normalised reference. */
+export interface NamedImage {
+  readonly registry: string;
+  readonly repository: string;
+  readonly tag?: string;
+  readonly digest?: string;
 }
 
 /**
  * Reads an image pattern: `registry.example.com/pay/**`. `*` stands for any characters within one path segment, `**` for one or
  * more whole segments at the end and none or more elsewhere, `HOST:*` for any port. Docker's short names are completed:
- * `busybox` is `docker.io/library/busybox`.
+ * `busybox` is `docker.io/library/busybox`. `REPOSITORY:TAG` (with `*` for any characters) and `REPOSITORY@sha256:…` hold only
+ * references by such a tag, or by that digest.
  * @throws Error with a sentence that says what is wrong and another way to write it
  */
 export function parseImagePattern(text: string): ImagePattern {
   if (text === '' || text.length > 512) throw new Error('an image pattern has 1 to 512 characters');
-  if (text.includes('@')) throw new Error('an image pattern names repositories, not digests: leave out "@…"');
+  const at = text.indexOf('@');
+  if (at >= 0) {
+    const digest = text.slice(at + 1);
+    if (!/^sha256:[0-9a-f]{64}$/.test(digest)) throw new Error('a digest is written "@sha256:" and 64 hexadecimal digits');
+    const pattern = parseImagePattern(text.slice(0, at));
+    if (pattern.tag !== undefined) throw new Error('an image pattern names a tag or a digest, not both');
+    return { ...pattern, digest };
+  }
+  const { name, tag } = splitTag(text);
+  if (tag !== undefined) {
+    if (!/^[A-Za-z0-9_.*-]{1,128}$/.test(tag)) throw new Error(`":${tag}" is not a tag`);
+    return { ...parseImagePattern(name), tag };
+  }
   if (/[^A-Za-z0-9._:/*[\]-]/.test(text)) throw new Error('an image pattern holds letters, digits, ".", "_", "-", ":", "/" and "*" only');
   const segments = text.split('/');
   if (segments.some((segment) => segment === '')) throw new Error('an image pattern has no empty path segment: remove the extra "/"');
   const misplaced = segments.find((segment) => segment.includes('**') && segment !== '**');
   if (misplaced !== undefined) throw new Error(`"**" stands for whole path segments: write "*" in "${misplaced}", or "**" alone`);
   const { host, path } = splitHost(segments);
-  if (path.some((segment) => segment.includes(':'))) throw new Error('an image pattern names repositories, not tags: leave out ":…"');
+  if (path.some((segment) => segment.includes(':'))) throw new Error('a tag stands at the end');
   if (path.some((segment) => /[A-Z[\]]/.test(segment))) throw new Error('a repository is written in lower case');
   if (!/^(\[[0-9a-f:]+\]|[a-z0-9.*-]+)?(:(\d+|\*))?$/.test(host))
     throw new Error(`"${host}" is not a registry: write HOST, HOST:PORT or HOST:*`);
   return { host, path };
+}
+
+/** The tag after the last colon, unless that colon stands before a port: what stands alone and looks like a registry has none. */
+function splitTag(text: string): { readonly name: string; readonly tag?: string } {
+  const colon = text.lastIndexOf(':');
+  if (colon < 0 || colon < text.lastIndexOf('/')) return { name: text };
+  const name = text.slice(0, colon);
+  if (!name.includes('/') && (name === 'localhost' || /[.*[\]]/.test(name)))
+    throw new Error(`"${text}" is a registry without a repository: write ${text}/**`);
+  return { name, tag: text.slice(colon + 1) };
 }
 
 function splitHost(segments: readonly string[]): ImagePattern {
@@ -39,8 +74,13 @@ function splitHost(segments: readonly string[]): ImagePattern {
   return { host, path: host === 'docker.io' && path.length === 1 && path[0] !== '**' ? ['library', ...path] : path };
 }
 
-/** Whether the pattern holds `registry/repository`, both normalised. Linear in both lengths for each `**`. */
-export function patternMatches(pattern: ImagePattern, registry: string, repository: string): boolean {
+/** Whether the pattern holds the reference. Linear in both lengths for each `**`. */
+export function patternMatches(pattern: ImagePattern, image: NamedImage): boolean {
+  const { registry, repository } = image;
+  if (pattern.digest !== undefined && pattern.digest !== image.digest) return false;
+  // By digest it has no tag: what a tag pattern says of it would be said by whoever wrote the reference.
+  if (pattern.tag !== undefined && (image.digest !== undefined || image.tag === undefined || !globMatches(pattern.tag, image.tag)))
+    return false;
   const segments = repository.split('/');
   if (pattern.host === '') return segmentsMatch(pattern.path, [registry, ...segments]);
   return hostMatches(pattern.host, registry) && segmentsMatch(pattern.path, segments);

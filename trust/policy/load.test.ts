@@ -130,7 +130,7 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
   ],
   ['a private key as key', plain.replace('one.pub', 'secret.pem'), [/^6:\d+ .*private key; a policy names public keys/]],
   ['a folder as key', plain.replace('one.pub', '.'), [/^6:\d+ .*not a file/]],
-  ['a bad pattern', plain.replace('r.example/**', 'r.example/app:1'), [/^5:14 .*not tags/]],
+  ['a bad pattern', plain.replace('r.example/**', 'r.example/App'), [/^5:14 .*lower case/]],
   ['a bad namespace', plain.replace('require', 'namespaces: ["Pay!"]\n    require'), [/^6:\d+ .*Kubernetes namespace/]],
   ['tuf', plain.replace('cosign: { key: one.pub }', 'tuf: { service: x }'), [/^6:16 `tuf` is not supported by this version; use/]],
   [

@@ -1,4 +1,5 @@
 import { formatReference, parseReference } from '../../base/distribution/index.ts';
+import { entitlementDemands } from '../attestation/authorities.ts';
 import type { Reason, TrustPolicy, TrustRule } from '../types.ts';
 import { inForce } from './break-glass.ts';
 import { globMatches, parseImagePattern, patternMatches } from './image-pattern.ts';
@@ -9,6 +10,7 @@ export interface NormalisedReference {
   readonly text: string;
   readonly registry: string;
   readonly repository: string;
+  readonly tag?: string;
   readonly digest?: string;
 }
 
@@ -19,6 +21,7 @@ export function normaliseReference(text: string): NormalisedReference {
     text: formatReference({ registry, repository, ...(tag === undefined ? {} : { tag }), ...(digest === undefined ? {} : { digest }) }),
     registry,
     repository,
+    ...(tag === undefined ? {} : { tag }),
     ...(digest === undefined ? {} : { digest }),
   };
 }
@@ -57,12 +60,17 @@ function onlyNarrows(rule: TrustRule): Reason {
 
 /** Whether the rule's image patterns hold the reference, whatever the namespace. */
 export function ruleNamesImage(rule: TrustRule, reference: NormalisedReference): boolean {
-  return rule.images.some((pattern) => patternMatches(compiled(pattern), reference.registry, reference.repository));
+  const holds = (pattern: string): boolean => patternMatches(compiled(pattern), reference);
+  return rule.images.some(holds) && !(rule.except ?? []).some(holds);
 }
 
 function whyNot(rule: TrustRule, reference: NormalisedReference, namespace: string): string | undefined {
-  if (!ruleNamesImage(rule, reference))
-    return `its images ${rule.images.join(', ')} do not hold ${reference.registry}/${reference.repository}`;
+  if (!ruleNamesImage(rule, reference)) {
+    const excepted = (rule.except ?? []).find((pattern) => patternMatches(compiled(pattern), reference));
+    return excepted === undefined
+      ? `its images ${rule.images.join(', ')} do not hold ${reference.registry}/${reference.repository}`
+      : `it excepts ${excepted}`;
+  }
   for (const namespaces of [rule.narrows, rule.namespaces]) {
     if (namespaces === undefined) continue;
     if (namespace === '') return `it is for the namespaces ${namespaces.join(', ')}, and the namespace is not known`;
@@ -95,8 +103,8 @@ export function mayAdmit(policy: TrustPolicy, reference: string, namespace: stri
   const speaking = matching.requiring.length > 0 ? matching.requiring : matching.unverified;
   if (speaking.length === 0) return noRule(normalised, namespace, matching);
   const closed = speaking
-    .filter((rule) => rule.ceiling.require === 'signed' && rule.mode !== 'report' && !inForce(rule.breakGlass, now))
-    .map(signedEntitlementsMissing);
+    .filter((rule) => (rule.deny !== undefined || nobodySigns(rule)) && rule.mode !== 'report' && !inForce(rule.breakGlass, now))
+    .map(neverAdmits);
   return closed.length === 0
     ? undefined
     : {
@@ -105,6 +113,15 @@ export function mayAdmit(policy: TrustPolicy, reference: string, namespace: stri
         code: 'TRUST_NEVER_ADMITS',
         children: closed,
       };
+}
+
+function neverAdmits(rule: TrustRule): Reason {
+  return rule.deny === undefined ? signedEntitlementsMissing(rule) : deniedBy(rule);
+}
+
+/** A rule that denies, whatever is proven. */
+export function deniedBy(rule: TrustRule): Reason {
+  return { counted: false, text: `rule ${rule.name} (${rule.images.join(', ')}) denies: ${rule.deny ?? ''}`, code: 'TRUST_RULE_DENIES' };
 }
 
 /** `default: deny`: no rule matches. */
@@ -117,11 +134,16 @@ export function noRule(reference: NormalisedReference, namespace: string, matchi
   };
 }
 
-/** Why a rule with `entitlements.require: signed` does not admit: attested entitlements are not read by this version. */
+/** Whether a rule demands signed entitlements (`entitlements.require: signed`) and names nobody who can attest them. */
+export function nobodySigns(rule: TrustRule): boolean {
+  return rule.ceiling.require === 'signed' && entitlementDemands(rule).length === 0;
+}
+
+/** Why such a rule never admits. */
 export function signedEntitlementsMissing(rule: TrustRule): Reason {
   return {
     counted: false,
-    text: `rule ${rule.name} demands entitlements signed by the publisher (entitlements.require: signed), and this version reads none`,
+    text: `rule ${rule.name} demands entitlements signed by the publisher (entitlements.require: signed), and names nobody who attests: a cosign key or a sigstore identity`,
     code: 'TRUST_ENTITLEMENTS_UNSIGNED',
   };
 }

@@ -39,6 +39,8 @@ async function readRule(
 ): Promise<TrustRule> {
   const images = textsOf(record['images']);
   checkPatterns(images, [...path, 'images'], building);
+  const except = textsOf(record['except']);
+  checkPatterns(except, [...path, 'except'], building);
   if (Object.hasOwn(record, 'onStale'))
     report(building, [...path, 'onStale'], '`onStale` is not supported by this version', 'leave it out: stale is denied', 'key');
   const own = readBreakGlass(record['breakGlass'], [...path, 'breakGlass'], building);
@@ -54,6 +56,8 @@ async function readRule(
   return {
     name,
     images,
+    ...(except.length === 0 ? {} : { except }),
+    ...(typeof record['deny'] === 'string' ? { deny: record['deny'] } : {}),
     ...(Object.hasOwn(record, 'namespaces') ? { namespaces: textsOf(record['namespaces']) } : {}),
     ...(require === undefined ? {} : { require }),
     allowUnverified: record['allow'] === 'unverified',
@@ -83,8 +87,11 @@ function checkPatterns(images: readonly string[], path: readonly PathSegment[], 
 function checkChoice(record: Readonly<Record<string, unknown>>, path: readonly PathSegment[], common: Common, building: Building): void {
   const requires = Object.hasOwn(record, 'require');
   const allows = Object.hasOwn(record, 'allow');
+  const denies = Object.hasOwn(record, 'deny');
   if (requires && allows) report(building, [...path, 'allow'], 'a rule either requires or allows, not both', 'make two rules of it', 'key');
-  if (!requires && !allows)
+  if (denies && (requires || allows))
+    report(building, [...path, 'deny'], 'a rule that denies neither requires nor allows', 'make two rules of it', 'key');
+  if (!requires && !allows && !denies)
     report(building, path, 'the rule says neither `require` nor `allow`', 'say what must be proven: require: { cosign: { key: FILE } }');
   if (!allows) return;
   if (common.narrows !== undefined) {

@@ -76,12 +76,24 @@ export const trustPolicySchema = {
           maxItems: 1000,
           items: {
             ...nonEmptyText,
-            description: 'registry.example.com/pay/**: * is one path segment, ** any; localhost:*/dev/** is any port.',
+            description:
+              'registry.example.com/pay/**: * is one path segment, ** any; localhost:*/dev/** is any port; app:v1* is by tag, app@sha256:… by digest.',
+          },
+        },
+        except: {
+          type: 'array',
+          minItems: 1,
+          maxItems: 10_000,
+          items: {
+            ...nonEmptyText,
+            description:
+              'Images that the rule does not match, though `images` holds them. The rules that match them decide about them alone.',
           },
         },
         namespaces: { ...namespaces, description: 'The rule matches only there. * is any characters.' },
         require: { $ref: '#/$defs/requirement' },
         allow: { enum: ['unverified'], description: 'Admits without any proof, where no other rule matches.' },
+        deny: { ...nonEmptyText, description: 'Denies, whatever is proven, for the reason that is written here.' },
         mode,
         breakGlass,
         onStale: planned('What holds when a trust service can not be asked.'),

@@ -1,7 +1,8 @@
 import { canonicalDigest } from '../canonical-json.ts';
+import { signedEntitlements } from '../attestation/entitlements.ts';
 import { dossierId } from '../evidence/dossier.ts';
 import { reasonOf } from '../../base/errors/index.ts';
-import { inNamespace, matchRules, noRule, normaliseReference, signedEntitlementsMissing } from '../policy/matching.ts';
+import { deniedBy, inNamespace, matchRules, noRule, normaliseReference, signedEntitlementsMissing } from '../policy/matching.ts';
 import type { NormalisedReference } from '../policy/matching.ts';
 import type { DecideInput, TrustRule, Verdict } from '../types.ts';
 import { evaluateRequirement } from './requirement.ts';
@@ -22,8 +23,16 @@ interface Decision extends RuleEvaluation {
  */
 export function decide(input: DecideInput): Verdict {
   const reference = readReference(input.reference);
-  const { answer, reason, rules, unverified, unproven, exceptions, validUntil } =
-    typeof reference === 'string' ? no('TRUST_BAD_REFERENCE', reference) : judge(input, reference);
+  const {
+    answer,
+    reason,
+    rules,
+    requested = [],
+    unverified,
+    unproven,
+    exceptions,
+    validUntil,
+  } = typeof reference === 'string' ? no('TRUST_BAD_REFERENCE', reference) : judge(input, reference);
   const outcome = answer === 'yes' ? 'admit' : answer === 'no' ? 'deny' : 'undecided';
   const name = typeof reference === 'string' ? input.reference : reference.text;
   const word = { admit: 'admitted', deny: 'denied', undecided: 'undecided, which is a no' }[outcome];
@@ -43,6 +52,7 @@ export function decide(input: DecideInput): Verdict {
       children: [reason],
     },
     ceilings: answer === 'yes' ? rules.map((rule) => rule.ceiling) : [],
+    ...(answer === 'yes' && requested.length > 0 ? { requestedEntitlements: requested } : {}),
     unverified: answer === 'yes' && (unverified || unproven === true || exceptions.length > 0),
     ...(answer === 'yes' && exceptions.length > 0 ? { exceptions } : {}),
     ...(validUntil === undefined ? {} : { validUntil }),
@@ -75,12 +85,14 @@ function judge(input: DecideInput, reference: NormalisedReference): Decision {
 }
 
 function evaluateRule(rule: TrustRule, input: DecideInput, reference: NormalisedReference): Evaluation {
+  if (rule.deny !== undefined) return { answer: 'no', reason: deniedBy(rule) };
   // The type allows a rule without a requirement; such a rule proves nothing, so it admits nothing.
   const requirement: Evaluation =
     rule.require === undefined
       ? { answer: 'no', reason: { counted: false, text: 'it demands nothing and allows nothing', code: 'TRUST_RULE_EMPTY' } }
       : evaluateRequirement(rule.require, input.dossier, { now: input.now, reference: reference.text });
-  const parts = rule.ceiling.require === 'signed' ? [requirement, unsignedEntitlements(rule)] : [requirement];
+  const { requested, evaluation: signed } = signedEntitlements(rule, input.dossier, { now: input.now, reference: reference.text });
+  const parts = signed?.decides === true ? [requirement, signed] : [requirement];
   const answer = everyAnswer(parts);
   const word = answer === 'yes' ? 'is satisfied' : answer === 'no' ? 'is not satisfied' : 'can not be decided';
   const validUntil = earliest(parts.map((part) => part.validUntil));
@@ -90,9 +102,10 @@ function evaluateRule(rule: TrustRule, input: DecideInput, reference: Normalised
       counted: answer === 'yes',
       text: `rule ${rule.name} (${rule.images.join(', ')}) ${word}`,
       code: answer === 'yes' ? 'TRUST_RULE_SATISFIED' : answer === 'no' ? 'TRUST_RULE_UNSATISFIED' : 'TRUST_RULE_UNDECIDED',
-      children: parts.map((part) => part.reason),
+      children: [requirement.reason, ...(signed === undefined ? [] : [signed.reason])],
     },
-    ...(isUnproven(parts) ? { unproven: true } : {}),
+    ...(requested.length === 0 ? {} : { requested }),
+    ...(isUnproven([requirement]) ? { unproven: true } : {}),
     ...(validUntil === undefined ? {} : { validUntil }),
   };
 }
@@ -113,12 +126,14 @@ function every(parts: readonly RuleEvaluation[]): RuleEvaluation {
   const single = parts[0];
   if (single !== undefined && parts.length === 1) return single;
   const yes = parts.filter((part) => part.answer === 'yes').length;
+  const requested = new Map(parts.flatMap((part) => part.requested ?? []).map((one) => [one.attestation, one]));
   const text = `${parts.length} rules match and each must admit: ${yes} ${yes === 1 ? 'does' : 'do'}`;
   const validUntil = earliest(parts.map((part) => part.validUntil));
   return {
     answer,
     reason: { counted: answer === 'yes', text, children: parts.map((part) => part.reason) },
     exceptions: parts.flatMap((part) => part.exceptions),
+    ...(requested.size === 0 ? {} : { requested: [...requested.values()] }),
     ...(isUnproven(parts) ? { unproven: true } : {}),
     ...(validUntil === undefined ? {} : { validUntil }),
   };

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { amd64, policyOf } from '../evidence/fixtures/fixture-image.ts';
 import { bundle, by, digest, dossierOf, foreign, ours, reference, second, unreachable } from '../evidence/fixtures/made-evidence.ts';
-import type { EvidenceItem, Requirement, TrustPolicy, TrustRule, Verdict } from '../types.ts';
+import type { EvidenceItem, Requirement, TrustPolicy, Verdict } from '../types.ts';
 import { mayAdmit } from '../policy/matching.ts';
 import { decide } from './decide.ts';
 import { distinctSigners } from './distinct-signers.ts';
@@ -92,6 +92,15 @@ test('two names of one signer are one in a threshold', () => {
   assert.equal(verdictOf(two([either, by(ours)]), [bundle(ours)], { lost: true }).outcome, 'undecided');
 });
 
+test('a rule that denies does so whatever is proven, unless the glass is broken', () => {
+  const policy = policyOf({ require: by(ours) }, { deny: 'withdrawn', images: ['registry.example.com/pay/app:1'] });
+  const verdict = verdictOf(policy, [bundle(ours)]);
+  assert.equal(verdict.outcome, 'deny');
+  assert.match(explainVerdict(verdict), /denies: withdrawn/);
+  assert.equal(mayAdmit(policy, reference, '', now)?.code, 'TRUST_NEVER_ADMITS');
+  assert.equal(verdictOf(policyOf({ deny: 'withdrawn', breakGlass: broken })).outcome, 'admit');
+});
+
 test('distinct signers are a largest matching', () => {
   const naive = (parts: readonly (readonly string[])[], used: readonly string[] = []): number => {
     const [first, ...rest] = parts;
@@ -108,25 +117,23 @@ test('distinct signers are a largest matching', () => {
 });
 
 const requirement = fc.constantFrom(by(ours), by(second), by(foreign));
-const ruleOf = (narrows: readonly string[] | undefined): fc.Arbitrary<Partial<TrustRule>> =>
-  fc.record(
-    {
-      images: fc.constantFrom(['**'], ['registry.example.com/pay/**'], ['elsewhere.example/**']),
-      require: requirement,
-      namespaces: fc.constantFrom(['pay-*'], ['web']),
-      mode: fc.constant('report' as const),
-      breakGlass: fc.constant(broken),
-      ceiling: fc.constantFrom({ rule: 'r', ceiling: 'privileged' }, { rule: 'r', ceiling: 'web' }),
-      ...(narrows === undefined ? { allowUnverified: fc.boolean() } : { narrows: fc.constant(narrows) }),
-    },
-    { requiredKeys: narrows === undefined ? ['images', 'require'] : ['images', 'require', 'narrows'] },
-  );
+const parts = {
+  images: fc.constantFrom(['**'], ['registry.example.com/pay/**'], ['elsewhere.example/**'], ['registry.example.com/pay/app:1']),
+  except: fc.constantFrom(['registry.example.com/**'], ['registry.example.com/pay/*:2']),
+  require: requirement,
+  namespaces: fc.constantFrom(['pay-*'], ['web']),
+  mode: fc.constant('report' as const),
+  breakGlass: fc.constant(broken),
+  ceiling: fc.constantFrom({ rule: 'r', ceiling: 'privileged' }, { rule: 'r', ceiling: 'web' }),
+};
+const clusterRule = fc.record({ ...parts, allowUnverified: fc.boolean() }, { requiredKeys: ['images', 'require'] });
+const narrowingRule = fc.record({ ...parts, narrows: fc.constant(['pay-*']) }, { requiredKeys: ['images', 'require', 'narrows'] });
 
 test('a document for namespaces never widens: what it admits is admitted without it, under the same ceilings and more', () => {
   fc.assert(
     fc.property(
-      fc.array(ruleOf(undefined), { maxLength: 3 }),
-      fc.array(ruleOf(['pay-*']), { minLength: 1, maxLength: 3 }),
+      fc.array(clusterRule, { maxLength: 3 }),
+      fc.array(narrowingRule, { minLength: 1, maxLength: 3 }),
       fc.subarray([bundle(ours), bundle(second), bundle(foreign)]),
       fc.constantFrom('pay-eu', 'web', ''),
       (cluster, narrowing, items, namespace) => {
