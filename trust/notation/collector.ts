@@ -26,7 +26,7 @@ const signatures: Collector = {
   wants: ({ artifactType }) => artifactType === undefined || artifactType === notationArtifactType || artifactType === emptyType,
   layers: (manifest) => {
     const type = manifest.artifactType ?? manifest.config.mediaType;
-    return type === notationArtifactType || manifest.config.mediaType === notationArtifactType
+    return type === notationArtifactType
       ? manifest.layers.filter(({ mediaType }) => envelopeMediaTypes.includes(mediaType)).slice(0, 1)
       : [];
   },

@@ -1,5 +1,4 @@
-import { decode, encode } from 'cborg';
-import type { TagDecodeControl } from 'cborg';
+import { Tagged, decode, encode } from 'cborg';
 import { headers } from './names.ts';
 import type { OpenedEnvelope } from './opened-envelope.ts';
 
@@ -11,16 +10,6 @@ export const coseAlgorithms: Readonly<Record<string, number>> = { ES256: -7, ES3
 
 const timeLabels: readonly unknown[] = [headers.signingTime, headers.authenticSigningTime, headers.expiry];
 
-class Tagged {
-  readonly tag: number;
-  readonly value: unknown;
-  constructor(tag: number, value: unknown) {
-    this.tag = tag;
-    this.value = value;
-  }
-}
-
-const tagged = (tag: number) => (content: TagDecodeControl) => new Tagged(tag, content());
 const options = {
   allowIndefinite: false,
   allowUndefined: false,
@@ -29,7 +18,7 @@ const options = {
   allowBigInt: false,
   useMaps: true,
   rejectDuplicateMapKeys: true,
-  tags: { [coseSign1Tag]: tagged(coseSign1Tag), [epochTag]: tagged(epochTag) },
+  tags: Tagged.preserve(coseSign1Tag, epochTag),
 };
 
 /**
@@ -38,9 +27,10 @@ const options = {
  */
 export function openCose(bytes: Uint8Array): OpenedEnvelope {
   const message = decodeCbor(bytes, 'it');
-  if (!(message instanceof Tagged) || message.tag !== coseSign1Tag || !Array.isArray(message.value) || message.value.length !== 4)
-    throw new Error('it is not a tagged COSE_Sign1 message');
-  const [encoded, unprotected, payload, signature] = message.value as readonly unknown[];
+  if (!(message instanceof Tagged) || message.tag !== coseSign1Tag) throw new Error('it is not a tagged COSE_Sign1 message');
+  const parts = message.value as readonly unknown[] | undefined;
+  if (!Array.isArray(parts) || parts.length !== 4) throw new Error('it is not a tagged COSE_Sign1 message');
+  const [encoded, unprotected, payload, signature] = parts as readonly unknown[];
   if (!isBytes(encoded) || !isBytes(payload) || !isBytes(signature) || !(unprotected instanceof Map))
     throw new Error('a part of it has the wrong type, is empty or missing');
   const signed = decodeCbor(encoded, 'its protected header');
@@ -101,7 +91,7 @@ function isBytes(value: unknown): value is Uint8Array {
 
 /** An epoch-based date (RFC 8949 section 3.4.2), tagged as such; milliseconds since 1970. */
 function timeIn(value: unknown, label: unknown): number {
-  const seconds = value instanceof Tagged && value.tag === epochTag ? value.value : undefined;
+  const seconds = value instanceof Tagged && value.tag === epochTag ? (value.value as unknown) : undefined;
   if (typeof seconds !== 'number' || !Number.isFinite(seconds) || Math.abs(seconds) > 1e11)
     throw new Error(`its ${String(label)} is not a time`);
   return Math.floor(seconds * 1000);

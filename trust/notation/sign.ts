@@ -1,0 +1,180 @@
+import { Tagged, encode } from 'cborg';
+import { PortcullisError } from '../../base/errors/index.ts';
+import type { SignatureScheme, Signer } from '../signing/signer.ts';
+import { readCertificate } from './certificate.ts';
+import type { Certificate } from './certificate.ts';
+import { chainProblem } from './chain.ts';
+import { childrenOf, derTags, expectTag, readDer } from './der.ts';
+import { coseAlgorithms, coseLabels, coseSign1Tag, epochTag, signatureStructure } from './envelope-cose.ts';
+import { algorithmOf, openEnvelope } from './envelope.ts';
+import type { TargetArtifact } from './envelope.ts';
+import { coseMediaType, headers, jwsMediaType, payloadContentType } from './names.ts';
+import { requestTimestamp } from './request-timestamp.ts';
+
+export interface NotationSignatureInput {
+  readonly format: 'jws' | 'cose';
+  /** What is signed: the image's manifest or index. */
+  readonly target: TargetArtifact;
+  /** With a certificate chain, leaf to self-signed root. The first of its time stamp authorities stamps the signature. */
+  readonly signer: Signer;
+  readonly now: Date;
+  /** The signature is void from then on. */
+  readonly expiry?: Date;
+  readonly signal?: AbortSignal;
+}
+
+export interface NotationSignature {
+  readonly mediaType: string;
+  readonly envelope: Buffer;
+  /** SHA-256 of each certificate of the chain, hex, leaf first. */
+  readonly thumbprints: readonly string[];
+}
+
+/** What is written into the unsigned header, as the tools of the Notary Project do. */
+const signingAgent = 'portcullis';
+
+/**
+ * Makes a Notary Project signature (scheme notary.x509) that notation verifies. The chain must meet the Notary Project's requirements
+ * now, for notation refuses to verify others.
+ * @throws PortcullisError `TRUST_CERTIFICATE_CHAIN`, `TRUST_TIMESTAMP_FAILED`, and those of the signer
+ */
+export async function makeNotationSignature(input: NotationSignatureInput): Promise<NotationSignature> {
+  const { format, signer, target } = input;
+  const chain = readChain(signer, input.now);
+  const algorithm = algorithmOf(chain[0]) ?? '';
+  const { annotations, mediaType, digest, size } = target;
+  const descriptor = { mediaType, digest, size, ...(Object.keys(annotations).length === 0 ? {} : { annotations }) };
+  const payload = Buffer.from(JSON.stringify({ targetArtifact: descriptor }));
+  const make = format === 'jws' ? makeJws : makeCose;
+  const envelope = await make({ input, algorithm, payload, chain: chain.map(({ raw }) => raw) });
+  const type = format === 'jws' ? jwsMediaType : coseMediaType;
+  // What this very reader refuses must not be pushed.
+  openEnvelope(type, envelope);
+  return { mediaType: type, envelope, thumbprints: chain.map(({ thumbprint }) => thumbprint) };
+}
+
+interface Parts {
+  readonly input: NotationSignatureInput;
+  readonly algorithm: string;
+  readonly payload: Buffer;
+  readonly chain: readonly Buffer[];
+}
+
+async function makeJws({ input, algorithm, payload, chain }: Parts): Promise<Buffer> {
+  const { now, expiry } = input;
+  const header = {
+    alg: algorithm,
+    crit: [headers.scheme, ...(expiry === undefined ? [] : [headers.expiry])],
+    cty: payloadContentType,
+    [headers.scheme]: 'notary.x509',
+    [headers.signingTime]: wholeSeconds(now),
+    ...(expiry === undefined ? {} : { [headers.expiry]: wholeSeconds(expiry) }),
+  };
+  const encoded = { payload: payload.toString('base64url'), protected: Buffer.from(JSON.stringify(header)).toString('base64url') };
+  const signature = await signWith(input.signer, algorithm, Buffer.from(`${encoded.protected}.${encoded.payload}`));
+  const stamp = await stampOf(input, signature);
+  return Buffer.from(
+    JSON.stringify({
+      ...encoded,
+      header: {
+        x5c: chain.map((one) => one.toString('base64')),
+        [headers.signingAgent]: signingAgent,
+        ...(stamp === undefined ? {} : { [headers.timestampSignature]: stamp.toString('base64') }),
+      },
+      signature: signature.toString('base64url'),
+    }),
+  );
+}
+
+async function makeCose({ input, algorithm, payload, chain }: Parts): Promise<Buffer> {
+  const { now, expiry } = input;
+  const header = cbor(
+    new Map<unknown, unknown>([
+      [coseLabels.algorithm, coseAlgorithms[algorithm]],
+      [coseLabels.critical, [headers.scheme, ...(expiry === undefined ? [] : [headers.expiry])]],
+      [coseLabels.contentType, payloadContentType],
+      [headers.scheme, 'notary.x509'],
+      [headers.signingTime, new Tagged(epochTag, seconds(now))],
+      ...(expiry === undefined ? [] : [[headers.expiry, new Tagged(epochTag, seconds(expiry))] as const]),
+    ]),
+  );
+  const signature = await signWith(input.signer, algorithm, signatureStructure(header, payload));
+  const stamp = await stampOf(input, signature);
+  const unprotected = new Map<unknown, unknown>([
+    [coseLabels.certificateChain, chain],
+    [headers.signingAgent, signingAgent],
+    ...(stamp === undefined ? [] : [[headers.timestampSignature, stamp] as const]),
+  ]);
+  return cbor(new Tagged(coseSign1Tag, [header, unprotected, payload, signature]));
+}
+
+/** Maps and byte strings as the encoder wants them: it takes Buffer for something else than Uint8Array. */
+function cbor(value: unknown): Buffer {
+  return Buffer.from(encode(plain(value)));
+}
+
+function plain(value: unknown): unknown {
+  if (Buffer.isBuffer(value)) return new Uint8Array(value);
+  if (Array.isArray(value)) return value.map(plain);
+  if (value instanceof Map) return new Map([...value].map(([key, entry]) => [key, plain(entry)]));
+  return value instanceof Tagged ? new Tagged(value.tag, plain(value.value)) : value;
+}
+
+/** The certificates of a signer as the Notary Project wants them: an ordered, valid chain, whose leaf is the signer's key. */
+function readChain(signer: Signer, now: Date): readonly [Certificate, ...Certificate[]] {
+  const fails = (why: string): PortcullisError =>
+    new PortcullisError({
+      code: 'TRUST_CERTIFICATE_CHAIN',
+      kind: 'invalid',
+      attempted: 'sign as the Notary Project does',
+      on: signer.public.name,
+      why,
+      fix: 'give the chain of the key, from its own certificate to the self-signed root: --certificate-chain FILE',
+    });
+  let chain: readonly Certificate[];
+  try {
+    chain = signer.certificates.map((one) => readCertificate(one));
+  } catch (error) {
+    throw fails(`a certificate can not be read: ${(error as Error).message}`);
+  }
+  const [leaf, ...rest] = chain;
+  if (leaf === undefined) throw fails('the key comes without certificates, and a Notary Project signature carries them');
+  if (leaf.key.export({ type: 'spki', format: 'der' }).toString('base64') !== signer.public.spki)
+    throw fails('the first certificate is of another key');
+  const problem = chainProblem(chain, 'code signing');
+  if (problem !== undefined) throw fails(problem);
+  const time = now.getTime();
+  const stale = chain.find(({ notBefore, notAfter }) => time < notBefore || time > notAfter);
+  if (stale !== undefined) throw fails(`the certificate "${stale.subjectText}" is not valid now`);
+  return [leaf, ...rest];
+}
+
+const coordinateBytes: Readonly<Record<string, number>> = { ES256: 32, ES384: 48, ES512: 66 };
+
+/** The raw signature: of ECDSA r and s side by side, where signers give DER (RFC 7518 section 3.4, RFC 9053 section 2.1). */
+async function signWith(signer: Signer, algorithm: string, message: Buffer): Promise<Buffer> {
+  const size = coordinateBytes[algorithm];
+  const hash = `sha${algorithm.slice(2)}`;
+  const scheme = `${size === undefined ? 'rsa-pss' : 'ecdsa'}-${hash}` as SignatureScheme;
+  const signature = await signer.sign(message, scheme);
+  if (size === undefined) return signature;
+  const numbers = childrenOf(readDer(signature, derTags.sequence)).map((number) => {
+    const { content } = expectTag(number, derTags.integer);
+    const digits = content[0] === 0 ? content.subarray(1) : content;
+    return Buffer.concat([Buffer.alloc(size - digits.length), digits]);
+  });
+  return Buffer.concat(numbers);
+}
+
+async function stampOf({ signer, signal }: NotationSignatureInput, signature: Buffer): Promise<Buffer | undefined> {
+  const [url] = signer.witnesses.timestamps;
+  return url === undefined ? undefined : requestTimestamp(url, signature, signal);
+}
+
+function seconds(time: Date): number {
+  return Math.floor(time.getTime() / 1000);
+}
+
+function wholeSeconds(time: Date): string {
+  return new Date(seconds(time) * 1000).toISOString().replace('.000Z', 'Z');
+}
