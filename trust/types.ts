@@ -210,6 +210,8 @@ export interface AttestationRequirement {
   /** Expressions of CEL over what is attested; every one must be true. */
   readonly cel: readonly string[];
   readonly constraints?: Constraints;
+  /** Nothing demands it, and it is only sought where looking costs no request of its own: among the referrers. */
+  readonly optional?: true;
 }
 
 /** Whose keyless signature is accepted. */

@@ -33,6 +33,7 @@ const bundles: Collector = {
 const envelopes: Collector = {
   kind: 'attestation',
   at: 'att',
+  needed: (wanted) => wanted.some((requirement) => requirement.kind === 'attestation' && requirement.optional !== true),
   layers: (manifest: ImageManifest, wanted) =>
     manifest.layers.filter(
       ({ mediaType, annotations }) => mediaType === dsseMediaType && mayBeWanted(annotations?.[legacyPredicateTypeAnnotation], wanted),

@@ -86,6 +86,17 @@ export function checkAttestation(item: EvidenceItem, run: Run): { readonly check
   return { checked: { place, finding: judgeExpressions(finding, statement, run) }, statement };
 }
 
+/** The predicate type that an item claims, before anything is verified; undefined when it can not be read. */
+export function claimedType(item: EvidenceItem): string | undefined {
+  const envelope = item.kind === 'attestation' ? envelopeOf(item) : undefined;
+  if (envelope === undefined || 'problem' in envelope) return undefined;
+  try {
+    return readStatement(envelope.payload).predicateType;
+  } catch {
+    return undefined;
+  }
+}
+
 function judgeExpressions(finding: SignatureFinding, statement: Statement, run: Run): SignatureFinding {
   const { cel } = run.requirement;
   if (cel.length === 0) return finding;

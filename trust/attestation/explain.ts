@@ -1,4 +1,5 @@
-import type { AttestationRequirement, Reason } from '../types.ts';
+import type { AttestationRequirement, Reason, TrustRule } from '../types.ts';
+import { entitlementDemands } from './authorities.ts';
 import { describeAuthority } from './verify-envelope.ts';
 
 /** What an attestation requirement demands, in words. */
@@ -7,5 +8,14 @@ export function explainAttestation({ predicateType, by, cel }: AttestationRequir
     counted: true,
     text: `an attestation of the type ${predicateType} by ${describeAuthority(by)}`,
     ...(cel.length === 0 ? {} : { children: cel.map((text) => ({ counted: true, text: `for which this is true: ${text}` })) }),
+  };
+}
+
+/** What `entitlements.require: signed` demands, in words. */
+export function explainSignedEntitlements(rule: TrustRule): Reason {
+  return {
+    counted: true,
+    text: 'entitlements signed by the publisher, which then bound the container; any of:',
+    children: entitlementDemands(rule).map(explainAttestation),
   };
 }

@@ -6,6 +6,7 @@ import { constraintProperties, readConstraints } from '../policy/constraints.ts'
 import type { RequirementReader } from '../policy/requirement.ts';
 import { recordOf } from '../strict-json.ts';
 import type { AttestationRequirement, Requirement } from '../types.ts';
+import { withoutConstraints } from './authorities.ts';
 import { loadCel } from './cel-loaded.ts';
 import { predicateShortNames, predicateTypeOf } from './predicate-types.ts';
 
@@ -102,9 +103,7 @@ async function readAuthority(
   // Its mistakes are reported where it stands.
   const authority = attesting(await readRequirement(only.value, only.path, { ...building, problems: [] }));
   if (authority === undefined) return undefined;
-  // What that one asks of a signature of the image is not asked of attestations.
-  const { constraints: _ofSignatures, ...bare } = authority;
-  return bare;
+  return withoutConstraints(authority);
 }
 
 function attesting(requirement: Requirement | undefined): AttestationRequirement['by'] | undefined {

@@ -14,6 +14,8 @@ export interface Collector {
   readonly kind: EvidenceItem['kind'];
   /** Where its manifests stand: among the referrers (or their fallback tag), or under the tag `sha256-<hex>.sig` or `.att`. */
   readonly at: 'referrers' | 'sig' | 'att' | 'elsewhere';
+  /** Whether these requirements need it at all: a tag is asked for at the cost of a request. Absent: yes. */
+  needed?(wanted: readonly LeafRequirement[]): boolean;
   /** Of a listing's entry: whether its manifest may hold evidence of this kind for these requirements. Absent: every entry. */
   wants?(descriptor: Descriptor, wanted: readonly LeafRequirement[]): boolean;
   /** The layers of an opened manifest that are evidence of this kind; none: it is another tool's, and not ours to judge. */

@@ -2,17 +2,20 @@ import type { Collector, LeafRequirement } from './collector.ts';
 
 type Load = () => Promise<readonly Collector[]>;
 
+const cosign: Load = async () => (await import('./cosign-collectors.ts')).cosignCollectors;
+
 /** What each kind of requirement needs. Loaded only when a rule that names the image has such a requirement. */
 const loaders: Readonly<Record<LeafRequirement['kind'], readonly Load[]>> = {
   gpg: [async () => (await import('../gpg/collector.ts')).gpgCollectors],
   attestation: [async () => (await import('../attestation/collectors.ts')).attestationCollectors],
   notation: [async () => (await import('../notation/collector.ts')).notationCollectors],
-  'cosign-key': [async () => (await import('./cosign-collectors.ts')).cosignCollectors],
+  'cosign-key': [cosign],
+  sigstore: [cosign],
 };
 
 /** The collectors that these requirements need, each once. */
 export async function collectorsFor(wanted: readonly LeafRequirement[]): Promise<readonly Collector[]> {
   const needed = new Set([...new Set(wanted.map(({ kind }) => kind))].flatMap((kind) => loaders[kind]));
   const loaded = await Promise.all([...needed].map((load) => load()));
-  return [...new Set(loaded.flat())];
+  return [...new Set(loaded.flat())].filter((collector) => collector.needed?.(wanted) ?? true);
 }

@@ -1,5 +1,7 @@
+import { entitlementDemands } from '../attestation/authorities.ts';
+import { signedEntitlements } from '../attestation/entitlements.ts';
 import { normaliseReference, ruleNamesImage } from '../policy/matching.ts';
-import type { Dossier, EvidenceItem, GatherInput, Requirement } from '../types.ts';
+import type { Dossier, EvidenceItem, GatherInput, Requirement, TrustRule } from '../types.ts';
 import { evaluateRequirement } from '../verdict/requirement.ts';
 import { sealDossier } from './dossier.ts';
 import { defaultLimits } from './limits.ts';
@@ -19,12 +21,12 @@ import { collectorsFor } from './collectors.ts';
 export async function gather(input: GatherInput, limits: GatherLimits = defaultLimits): Promise<Dossier> {
   const { digest, manifestDigest, now } = input;
   const reference = normaliseReference(input.reference);
-  const wanted = input.policy.rules
-    .filter((rule) => ruleNamesImage(rule, reference))
-    .flatMap((rule) => (rule.require === undefined ? [] : [rule.require]));
+  const rules = input.policy.rules.filter((rule) => ruleNamesImage(rule, reference));
+  const wanted = rules.flatMap((rule) => (rule.require === undefined ? [] : [rule.require]));
   const collection = createCollection(limits, input.signal);
   try {
-    const leaves = wanted.flatMap(leavesOf);
+    // What a publisher has signed that the image needs bounds it, also where no rule asks.
+    const leaves = [...wanted.flatMap(leavesOf), ...rules.flatMap(entitlementDemands)];
     const collectors = await collectorsFor(leaves);
     const context: GatheringContext = { input, wanted: leaves, collection };
     // No rule asks for evidence: no question, no round trip.
@@ -33,7 +35,7 @@ export async function gather(input: GatherInput, limits: GatherLimits = defaultL
       for (const repository of input.repositories) {
         await Promise.all([outside, collectFrom(repository, [...new Set([digest, manifestDigest])], collectors, context)]);
         await each(collectors, 'complete', context);
-        if (satisfied(wanted, collection.items(), input)) break;
+        if (satisfied(rules, collection.items(), input)) break;
       }
       await outside;
     }
@@ -63,11 +65,13 @@ async function each(collectors: readonly Collector[], step: 'elsewhere' | 'compl
   await Promise.all(collectors.map(run));
 }
 
-function satisfied(wanted: readonly Requirement[], items: readonly EvidenceItem[], input: GatherInput): boolean {
+function satisfied(rules: readonly TrustRule[], items: readonly EvidenceItem[], input: GatherInput): boolean {
   const evidence = { reference: input.reference, digest: input.digest, manifestDigest: input.manifestDigest, items, unreachable: [] };
-  return wanted.every(
-    (requirement) => evaluateRequirement(requirement, evidence, { now: input.now, reference: input.reference }).answer === 'yes',
-  );
+  const context = { now: input.now, reference: input.reference };
+  return rules.every((rule) => {
+    if (rule.require !== undefined && evaluateRequirement(rule.require, evidence, context).answer !== 'yes') return false;
+    return rule.ceiling.require !== 'signed' || signedEntitlements(rule, evidence, context).evaluation?.answer === 'yes';
+  });
 }
 
 function leavesOf(requirement: Requirement): readonly LeafRequirement[] {

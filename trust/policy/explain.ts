@@ -1,9 +1,9 @@
 import { describeGpg } from '../gpg/evaluate.ts';
 import { describeNotation } from '../notation/requirement.ts';
-import { explainAttestation } from '../attestation/explain.ts';
-import { describeKey } from '../keys/public-key.ts';
+import { explainAttestation, explainSignedEntitlements } from '../attestation/explain.ts';
+import { describeAuthority } from '../sigstore/authority.ts';
 import type { Reason, Requirement, TrustPolicy, TrustRule } from '../types.ts';
-import { inNamespace, matchRules, noRule, normaliseReference, signedEntitlementsMissing } from './matching.ts';
+import { inNamespace, matchRules, nobodySigns, noRule, normaliseReference, signedEntitlementsMissing } from './matching.ts';
 
 /** What the policy says of one reference, without asking any registry. */
 export interface PolicyExplanation {
@@ -25,7 +25,7 @@ export function explainPolicy(policy: TrustPolicy, text: string, namespace: stri
   const head = { reference: reference.text, namespace, policyRevision: policy.revision };
   const speaking = matching.requiring.length > 0 ? matching.requiring : matching.unverified;
   if (speaking.length === 0) return { ...head, outcome: 'denied', reasons: noRule(reference, namespace, matching) };
-  const denied = speaking.some((rule) => rule.ceiling.require === 'signed');
+  const denied = speaking.some(nobodySigns);
   const outcome = denied ? 'denied' : matching.requiring.length > 0 ? 'requires' : 'unverified';
   const sentence = {
     denied: 'no evidence can admit it',
@@ -45,16 +45,20 @@ export function explainPolicy(policy: TrustPolicy, text: string, namespace: stri
 }
 
 function explainRule(rule: TrustRule): Reason {
-  if (rule.ceiling.require === 'signed') return signedEntitlementsMissing(rule);
+  if (nobodySigns(rule)) return signedEntitlementsMissing(rule);
   const demand = rule.require === undefined ? 'allows it unverified' : 'matches and demands';
-  const children = rule.require === undefined ? [] : [explainRequirement(rule.require)];
+  const children = [
+    ...(rule.require === undefined ? [] : [explainRequirement(rule.require)]),
+    ...(rule.ceiling.require === 'signed' ? [explainSignedEntitlements(rule)] : []),
+  ];
   return { counted: true, text: `rule ${rule.name} ${demand}; entitlements ceiling ${rule.ceiling.ceiling}`, children };
 }
 
 function explainRequirement(requirement: Requirement): Reason {
   if (requirement.kind === 'gpg') return { counted: true, text: describeGpg(requirement) };
   if (requirement.kind === 'notation') return { counted: true, text: describeNotation(requirement) };
-  if (requirement.kind === 'cosign-key') return { counted: true, text: `a cosign signature by the key ${describeKey(requirement.key)}` };
+  if (requirement.kind === 'cosign-key') return { counted: true, text: `a cosign signature by ${describeAuthority(requirement)}` };
+  if (requirement.kind === 'sigstore') return { counted: true, text: `a keyless signature by ${describeAuthority(requirement)}` };
   if (requirement.kind === 'attestation') return explainAttestation(requirement);
   const needed = requirement.kind === 'threshold' ? `${requirement.count} of these ${requirement.of.length}` : `${requirement.kind} of`;
   return { counted: true, text: `${needed}:`, children: requirement.of.map(explainRequirement) };

@@ -136,14 +136,36 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
   [
     'sigstore under any',
     plain.replace('cosign: { key: one.pub }', 'any: [ { cosign: { key: one.pub } }, { sigstore: { issuer: x } } ]'),
-    [/`sigstore` is not supported by this version/],
+    [/`subject` is missing/],
+  ],
+  ['a transparency log by name', plain.replace('key: one.pub', 'key: one.pub, log: rekor'), [/^6:\d+ /]],
+  [
+    'an issuer by pattern, a subject that is anybody, an unknown claim',
+    plain.replace(
+      'cosign: { key: one.pub }',
+      'all: [ { sigstore: { issuer: "https://*", subject: a } }, { sigstore: { issuer: i, subject: "**" } }, { sigstore: { issuer: i, subject: s, claims: { ref: x } } } ]',
+    ),
+    [/an issuer is compared exactly/, /this subject is anybody/, /unknown field `ref`/],
   ],
   [
-    'notation and attestation',
-    plain.replace('cosign: { key: one.pub }', 'all: [ { notation: {} }, { attestation: {} } ]'),
-    [/`notation` is not supported/, /`attestation` is not supported/],
+    'a trusted root that is none, and one that was never fetched',
+    plain.replace(
+      'cosign: { key: one.pub }',
+      'all: [ { sigstore: { issuer: i, subject: s, root: one.pub } }, { cosign: { key: one.pub, log: { root: { tuf: { url: "https://tuf.invalid", cache: nowhere } } } } } ]',
+    ),
+    [
+      /the trusted root one\.pub can not be used: it is not/,
+      /the trusted root https:\/\/tuf\.invalid can not be used: there is no such file; fetch it/,
+    ],
   ],
-  ['a transparency log', plain.replace('key: one.pub', 'key: one.pub, log: rekor'), [/^6:\d+ `log` is not supported by this version/]],
+  [
+    'more logs than the root names, and no proof of any time',
+    plain.replace(
+      'cosign: { key: one.pub }',
+      'all: [ { sigstore: { issuer: i, subject: s, log: 8 } }, { sigstore: { issuer: i, subject: s, log: false } } ]',
+    ),
+    [/8 transparency logs are asked for, and the root public-good names 2/, /nothing proves when it was signed/],
+  ],
   ['onStale', `${plain}    onStale: deny\n`, [/^7:5 `onStale` is not supported/]],
   [
     'two requirements in one',

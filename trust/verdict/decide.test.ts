@@ -109,7 +109,7 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
     'signed entitlements demanded',
     () => decided([bundle(ours)], policyOf({ require: by(ours), ceiling: { rule: 'r', ceiling: 'web', require: 'signed' } })),
     'deny',
-    /demands entitlements signed by the publisher/,
+    /entitlements signed by the publisher \(entitlements.require: signed\): nobody whom the rule trusts has signed any/,
   ],
   [
     'signed entitlements demanded of the unverified',
@@ -249,6 +249,8 @@ test('before anything is fetched: a reference that no rule can admit has its ver
   const unseen = decideUnseen({ ...input, policy: policyOf({ images: ['elsewhere.example/**'], require: by(ours) }) });
   assert.equal(unseen?.outcome, 'deny');
   assert.match(explainVerdict(unseen), /^- registry\.example\.com\/pay\/app:1 \(namespace not known\) is denied\n/);
-  const signedOnly = policyOf({ require: by(ours), ceiling: { rule: 'r', ceiling: 'web', require: 'signed' } });
-  assert.equal(decideUnseen({ ...input, policy: signedOnly })?.outcome, 'deny');
+  const ceiling = { rule: 'r', ceiling: 'web', require: 'signed' } as const;
+  assert.equal(decideUnseen({ ...input, policy: policyOf({ require: by(ours), ceiling }) }), undefined);
+  const nobodySigns = policyOf({ allowUnverified: true, ceiling });
+  assert.equal(decideUnseen({ ...input, policy: nobodySigns })?.outcome, 'deny');
 });

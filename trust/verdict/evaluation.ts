@@ -1,4 +1,4 @@
-import type { Dossier, Reason } from '../types.ts';
+import type { Dossier, Reason, RequestedEntitlements } from '../types.ts';
 
 /** `unknown`: no, unless a source that could not be asked holds what is missing. */
 export type Answer = 'yes' | 'no' | 'unknown';
@@ -8,6 +8,8 @@ export interface Evaluation {
   readonly reason: Reason;
   /** Who has satisfied it (`ProvenFacts.signer`), each once: thresholds count these. Absent: nobody is known, which counts for none. */
   readonly signers?: readonly string[];
+  /** What publishers have signed that the image needs; it bounds the container whatever else admits it. */
+  readonly requested?: readonly RequestedEntitlements[];
   /** A yes under which nobody's identity is proven, because the policy only logs that: the verdict says `unverified`. */
   readonly unproven?: boolean;
   /** ISO 8601: the answer may be another from then on. Absent: it stands as long as policy and evidence do. */

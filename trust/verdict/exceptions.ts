@@ -30,6 +30,7 @@ function admitted(evaluation: Evaluation, exception: PolicyException, code: stri
     answer: 'yes',
     reason: { counted: true, text: describeException(exception), code, children: [evaluation.reason] },
     exceptions: [exception],
+    ...(evaluation.requested === undefined ? {} : { requested: evaluation.requested }),
     ...(validUntil === undefined ? {} : { validUntil }),
   };
 }

@@ -1,0 +1,26 @@
+import type { AttestationRequirement, Requirement, TrustRule } from '../types.ts';
+import { entitlementsPredicateType } from './predicate-types.ts';
+
+/**
+ * The demands for the publisher's statement of what an image of this rule needs: one for each authority of the rule that can attest
+ * (keys and sigstore identities, of signatures and of attestations alike). A statement of any one of them counts, since it only
+ * ever narrows: the image itself must be signed as the rule says.
+ */
+export function entitlementDemands(rule: Pick<TrustRule, 'require' | 'ceiling'>): readonly AttestationRequirement[] {
+  const authorities = rule.require === undefined ? [] : attesting(rule.require).map(withoutConstraints);
+  const distinct = new Map(authorities.map((by) => [JSON.stringify(by), by]));
+  const optional = rule.ceiling.require === 'signed' ? {} : ({ optional: true } as const);
+  return [...distinct.values()].map((by) => ({ kind: 'attestation', predicateType: entitlementsPredicateType, by, cel: [], ...optional }));
+}
+
+function attesting(requirement: Requirement): readonly AttestationRequirement['by'][] {
+  if ('of' in requirement) return requirement.of.flatMap(attesting);
+  if (requirement.kind === 'attestation') return [requirement.by];
+  return requirement.kind === 'cosign-key' || requirement.kind === 'sigstore' ? [requirement] : [];
+}
+
+/** What a rule asks of a signature of the image is not asked of attestations: they carry other annotations, and no name. */
+export function withoutConstraints(by: AttestationRequirement['by']): AttestationRequirement['by'] {
+  const { constraints: _ofSignatures, ...bare } = by;
+  return bare;
+}

@@ -1,0 +1,66 @@
+import type { RequestedEntitlements, TrustRule } from '../types.ts';
+import { codeOf } from '../verdict/evaluation.ts';
+import type { Answer, Evaluation, EvaluationContext, Evidence } from '../verdict/evaluation.ts';
+import { entitlementDemands } from './authorities.ts';
+import { checkAttestation, claimedType, evaluateAttestation } from './evaluate.ts';
+import { entitlementsPredicateType } from './predicate-types.ts';
+
+/** What the publisher has signed about an image that a rule speaks for. */
+export interface SignedEntitlements {
+  /** Every statement that counts; each bounds the container. */
+  readonly requested: readonly RequestedEntitlements[];
+  /** Whether there is one, and why; absent when there is none and the rule does not ask. */
+  readonly evaluation?: Evaluation & {
+    /** The rule is not satisfied without it: the rule asks for it, or there is more than is kept. */
+    readonly decides: boolean;
+  };
+}
+
+/** They are part of the verdict, which is kept. */
+const maximumStatements = 16;
+const maximumProfile = 64 * 1024;
+
+/** Finds the statements of entitlements by the rule's authorities. The profiles in them are read by the room of entitlements. */
+export function signedEntitlements(rule: TrustRule, evidence: Evidence, context: EvaluationContext): SignedEntitlements {
+  const demanded = rule.ceiling.require === 'signed';
+  const items = evidence.items.filter((item) => claimedType(item) === entitlementsPredicateType);
+  if (!demanded && items.length === 0) return { requested: [] };
+  const demands = entitlementDemands(rule);
+  const about = { ...evidence, items };
+  const counted = new Map<string, unknown>();
+  for (const requirement of demands) {
+    for (const item of items) {
+      const { checked, statement } = checkAttestation(item, { requirement, evidence, context, language: undefined });
+      if (checked.finding.counted && statement !== undefined) counted.set(item.blobDigest, statement.predicate);
+    }
+  }
+  const requested = [...counted].map(([attestation, profile]) => ({ attestation, profile }));
+  const parts = demands.map((requirement) => evaluateAttestation(requirement, about, context));
+  const tooMuch = excess(requested);
+  const answer = tooMuch === undefined ? anyAnswer(parts) : 'no';
+  const found = requested.length === 0 ? 'nobody whom the rule trusts has signed any' : `${requested.length} signed`;
+  const text = `entitlements signed by the publisher${demanded ? ' (entitlements.require: signed)' : ''}: ${tooMuch ?? found}`;
+  const evaluation = {
+    answer,
+    decides: demanded || tooMuch !== undefined,
+    reason: {
+      counted: answer === 'yes',
+      text,
+      code: demanded ? codeOf(answer) : 'TRUST_ENTITLEMENTS_SEEN',
+      children: parts.map(({ reason }) => reason),
+    },
+  };
+  return { requested: tooMuch === undefined ? requested : [], evaluation };
+}
+
+/** More than is kept is refused, and never half of it used. */
+function excess(requested: readonly RequestedEntitlements[]): string | undefined {
+  if (requested.length > maximumStatements) return `there are ${requested.length} statements, and at most ${maximumStatements} are kept`;
+  const large = requested.find(({ profile }) => Buffer.byteLength(JSON.stringify(profile ?? null)) > maximumProfile);
+  return large === undefined ? undefined : `the profile in ${large.attestation} is larger than ${maximumProfile} bytes`;
+}
+
+function anyAnswer(parts: readonly Evaluation[]): Answer {
+  if (parts.some(({ answer }) => answer === 'yes')) return 'yes';
+  return parts.some(({ answer }) => answer === 'unknown') ? 'unknown' : 'no';
+}
