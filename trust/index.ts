@@ -14,6 +14,7 @@ export { signImage } from './signing/sign-image.ts';
 export type { SignImageInput, SignatureFormat, SignedImage } from './signing/sign-image.ts';
 export { canonicalJson } from './canonical-json.ts';
 export { decide } from './verdict/decide.ts';
+export { prepareDecision } from './verdict/prepare.ts';
 export { decideUnseen, unseenDossier } from './verdict/decide-unseen.ts';
 export { explainReason, explainVerdict } from './verdict/explain.ts';
 export { findVerdict, verdictLogStatements } from './verdict/log/append.ts';

@@ -3,6 +3,7 @@ import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { formatProblems, validate } from '../../base/schema/index.ts';
 import type { Document, Problem } from '../../base/schema/index.ts';
 import { canonicalDigest } from '../canonical-json.ts';
+import { loadPrehashed } from '../keys/prehash.ts';
 import { parsePublicKey } from '../keys/public-key.ts';
 import { recordOf } from '../strict-json.ts';
 import type { TrustPolicy, TrustRule } from '../types.ts';
@@ -87,6 +88,7 @@ export async function policyOfKey(file: string): Promise<TrustPolicy> {
   }
   const key = parsePublicKey(file, text);
   if ('problem' in key) throw new PortcullisError({ ...failure, why: key.problem });
+  if (key.type === 'ed25519') await loadPrehashed();
   const name = `key ${file}`;
   const rule: TrustRule = {
     name,

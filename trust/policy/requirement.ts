@@ -2,12 +2,11 @@ import type { PathSegment } from '../../base/schema/index.ts';
 import { readGpg } from '../gpg/policy.ts';
 import { readAttestation } from '../attestation/policy.ts';
 import { readNotation } from '../notation/read-requirement.ts';
-import { parsePublicKey } from '../keys/public-key.ts';
+import { readCosign, readSigstore } from '../sigstore/read-requirement.ts';
 import { recordOf } from '../strict-json.ts';
 import type { PolicyKey, Requirement } from '../types.ts';
-import { readReferenced, report } from './building.ts';
+import { report } from './building.ts';
 import type { Building } from './building.ts';
-import { readConstraints } from './constraints.ts';
 
 /** Reads what stands below the name of one kind of authority. */
 export type RequirementReader = (value: unknown, path: readonly PathSegment[], building: Building) => Promise<Requirement | undefined>;
@@ -16,11 +15,12 @@ export type RequirementReader = (value: unknown, path: readonly PathSegment[], b
 const readers: Readonly<Record<string, RequirementReader>> = {
   attestation: (value, path, building) => readAttestation(value, path, building, readRequirement),
   cosign: readCosign,
+  sigstore: readSigstore,
   gpg: readGpg,
   notation: readNotation,
 };
 
-const notBuilt = ['tuf', 'sigstore'] as const;
+const notBuilt = ['tuf'] as const;
 
 /** Reads one requirement; what the schema has refused already gives undefined without a second problem. */
 export async function readRequirement(value: unknown, path: readonly PathSegment[], building: Building): Promise<Requirement | undefined> {
@@ -79,25 +79,4 @@ async function readList(value: unknown, path: readonly PathSegment[], building: 
     if (requirement !== undefined) list.push(requirement);
   }
   return list.length === value.length && list.length > 0 ? list : undefined;
-}
-
-async function readCosign(value: unknown, path: readonly PathSegment[], building: Building): Promise<Requirement | undefined> {
-  const record = recordOf(value) ?? {};
-  if (Object.hasOwn(record, 'log'))
-    report(building, [...path, 'log'], '`log` is not supported by this version', 'leave it out: the key alone is checked', 'key');
-  const name = record['key'];
-  if (typeof name !== 'string' || name === '') return undefined;
-  const read = await readReferenced(building, name);
-  const key = 'problem' in read ? read : parsePublicKey(name, read.bytes.toString('utf8'));
-  if ('problem' in key) {
-    report(
-      building,
-      [...path, 'key'],
-      `the key file ${name} can not be used: ${key.problem}`,
-      'name a PEM public key, relative to this policy file, such as cosign.pub',
-    );
-    return undefined;
-  }
-  const constraints = readConstraints(record, path, building);
-  return { kind: 'cosign-key', key, ...(constraints === undefined ? {} : { constraints }) };
 }

@@ -1,5 +1,6 @@
 import { gpgSchema } from '../gpg/policy.ts';
 import { attestationSchema } from '../attestation/policy.ts';
+import { logSchema, sigstoreSchema } from '../sigstore/schema.ts';
 import { notationSchema } from '../notation/read-requirement.ts';
 import { constraintProperties } from './constraints.ts';
 import { instantPattern } from './duration.ts';
@@ -128,11 +129,11 @@ export const trustPolicySchema = {
           properties: {
             key: { ...nonEmptyText, description: 'A PEM public key file, relative to this policy.' },
             ...constraintProperties,
-            log: planned('Demands an entry in a transparency log.'),
+            log: logSchema,
           },
         },
         tuf: planned('Signed targets of a TUF or Notary service.'),
-        sigstore: planned('A keyless sigstore signature.'),
+        sigstore: sigstoreSchema,
         notation: notationSchema,
         gpg: gpgSchema,
         attestation: attestationSchema,

@@ -70,7 +70,7 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
     'a bundle of another version',
     () => decided([bundleOf((json) => void (json.mediaType = 'application/vnd.dev.sigstore.bundle.v0.9+json'))]),
     'deny',
-    /not a sigstore bundle of version 0\.3/,
+    /not a sigstore bundle of version 0\.1, 0\.2 or 0\.3/,
   ],
   [
     'two signatures in one envelope',

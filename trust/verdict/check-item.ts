@@ -1,6 +1,7 @@
 import { sha256Digest } from '../canonical-json.ts';
 import { simpleSigningMediaType } from '../evidence/cosign-names.ts';
-import type { EvidenceItem, PolicyKey } from '../types.ts';
+import type { SigstoreAuthority } from '../sigstore/authority.ts';
+import type { EvidenceItem } from '../types.ts';
 import type { CheckedSignature } from './authority.ts';
 import { checkBundle } from './cosign-bundle.ts';
 import { checkSimpleSigning } from './simple-signing.ts';
@@ -8,12 +9,12 @@ import { malformed } from './signature-finding.ts';
 import type { SignatureFinding, Subject } from './signature-finding.ts';
 import { decodeBase64 } from '../strict-json.ts';
 
-/** Whether an item of the dossier is the key's signature of this image, with the reason. Never throws. */
-export function checkItem(item: EvidenceItem, key: PolicyKey, subject: Subject): CheckedSignature {
-  return { place: describeItem(item, subject), finding: usable(item) ?? check(item, key, subject) };
+/** Whether an item of the dossier is the authority's signature of this image, with the reason. Never throws. */
+export function checkItem(item: EvidenceItem, authority: SigstoreAuthority, subject: Subject, now: Date): CheckedSignature {
+  return { place: describeItem(item, subject), finding: usable(item) ?? check(item, authority, subject, now) };
 }
 
-function check(item: EvidenceItem, key: PolicyKey, subject: Subject): SignatureFinding {
+function check(item: EvidenceItem, authority: SigstoreAuthority, subject: Subject, now: Date): SignatureFinding {
   const bytes = decodeBase64(item.bytes);
   if (bytes === undefined) return malformed('its bytes are missing');
   // The dossier may have been stored for long: bytes are believed by digest, not by where they come from.
@@ -24,7 +25,8 @@ function check(item: EvidenceItem, key: PolicyKey, subject: Subject): SignatureF
       says: `its bytes have the digest ${sha256Digest(bytes)}, not ${item.blobDigest}`,
     };
   }
-  return item.mediaType === simpleSigningMediaType ? checkSimpleSigning(item, bytes, key, subject) : checkBundle(item, bytes, key, subject);
+  const read = item.mediaType === simpleSigningMediaType ? checkSimpleSigning : checkBundle;
+  return read(item, bytes, authority, subject, now);
 }
 
 function usable(item: EvidenceItem): SignatureFinding | undefined {

@@ -1,55 +1,60 @@
-import { bundleMediaTypes, cosignPredicateType, inTotoPayloadType, statementType } from '../evidence/cosign-names.ts';
 import { sha256Digest } from '../canonical-json.ts';
-import { preAuthEncoding } from '../dsse.ts';
-import { bundleKeyHint, signerOfKey } from '../keys/public-key.ts';
-import { verifySignature } from '../keys/verify-signature.ts';
-import type { EvidenceItem, PolicyKey } from '../types.ts';
-import { ed25519Note, judgeDigests, malformed, otherClaim } from './signature-finding.ts';
-import type { SignatureFinding, Subject } from './signature-finding.ts';
+import { cosignPredicateType, inTotoPayloadType, statementType } from '../evidence/cosign-names.ts';
+import { bundleKeyHint } from '../keys/public-key.ts';
+import { verifyForAuthority } from '../sigstore/authority.ts';
+import type { AuthorityResult, SigstoreAuthority } from '../sigstore/authority.ts';
+import { readBundle } from '../sigstore/bundle.ts';
+import type { Bundle, BundleContent } from '../sigstore/bundle.ts';
 import { decodeBase64, parseStrictJson, recordOf, textsOf } from '../strict-json.ts';
+import type { EvidenceItem } from '../types.ts';
+import { judgeDigests, malformed, otherClaim } from './signature-finding.ts';
+import type { SignatureFinding, Subject } from './signature-finding.ts';
 
 /**
- * A sigstore bundle v0.3 made with a key: a DSSE envelope over an in-toto statement of cosign's sign predicate, or a message
- * signature over the manifest's bytes. No transparency log is asked of a key (design section 4).
+ * A sigstore bundle that signs an image, by a key or by an identity: a DSSE envelope over an in-toto statement of cosign's sign
+ * predicate, or a message signature over the manifest's bytes. A key needs a transparency log only where the policy says so.
  * Sources: sigstore/protobuf-specs sigstore_bundle.proto; DSSE protocol.md; in-toto Statement v1.
  */
-export function checkBundle(item: EvidenceItem, bytes: Uint8Array, key: PolicyKey, subject: Subject): SignatureFinding {
-  let bundle: Readonly<Record<string, unknown>> | undefined;
+export function checkBundle(
+  item: EvidenceItem,
+  bytes: Uint8Array,
+  authority: SigstoreAuthority,
+  subject: Subject,
+  now: Date,
+): SignatureFinding {
+  let bundle: Bundle;
   try {
-    bundle = recordOf(parseStrictJson(bytes));
+    bundle = readBundle(bytes);
   } catch (error) {
     return malformed((error as Error).message);
   }
-  if (bundle === undefined || !bundleMediaTypes.includes(String(bundle['mediaType'])))
-    return malformed('it is not a sigstore bundle of version 0.3');
-  const hint = recordOf(recordOf(bundle['verificationMaterial'])?.['publicKey'])?.['hint'];
-  const envelope = recordOf(bundle['dsseEnvelope']);
-  const message = recordOf(bundle['messageSignature']);
-  if ((envelope === undefined) === (message === undefined))
-    return malformed('it holds not exactly one of dsseEnvelope and messageSignature');
-  return envelope === undefined ? checkMessage(message ?? {}, item, key, hint, subject) : checkEnvelope(envelope, key, hint, subject);
+  const { content } = bundle;
+  return content.kind === 'dsse'
+    ? checkEnvelope(bundle, content, authority, subject, now)
+    : checkMessage(bundle, content, item, authority, subject, now);
 }
 
-function checkEnvelope(envelope: Readonly<Record<string, unknown>>, key: PolicyKey, hint: unknown, subject: Subject): SignatureFinding {
-  const payload = decodeBase64(envelope['payload']);
-  const signatures = envelope['signatures'];
-  // A bundle's envelope has exactly one signature (sigstore_bundle.proto).
-  if (payload === undefined || !Array.isArray(signatures) || signatures.length !== 1)
-    return malformed('its envelope has no payload or not exactly one signature');
-  const signature = decodeBase64(recordOf(signatures[0])?.['sig']);
-  const payloadType = envelope['payloadType'];
-  if (signature === undefined || typeof payloadType !== 'string') return malformed('its signature or payload type can not be read');
-  const statement = readStatement(payload);
-  if (!verifySignature(key, preAuthEncoding(payloadType, payload), signature))
-    return wrongSignature(key, hint, otherClaim(statement.digests ?? [], subject));
-  if (payloadType !== inTotoPayloadType) return malformed(`its payload is ${payloadType}, not an in-toto statement`);
+function checkEnvelope(
+  bundle: Bundle,
+  content: BundleContent & { kind: 'dsse' },
+  authority: SigstoreAuthority,
+  subject: Subject,
+  now: Date,
+): SignatureFinding {
+  const statement = readStatement(content.payload);
+  const result = verifyForAuthority(bundle, undefined, authority, now);
+  if ('problem' in result) return refused(result, authority, bundle, otherClaim(statement.digests ?? [], subject));
+  if (content.payloadType !== inTotoPayloadType) return malformed(`its payload is ${content.payloadType}, not an in-toto statement`);
   if (statement.problem !== undefined) return malformed(statement.problem);
-  const { digests, annotations } = statement;
-  return provenBy(key, judgeDigests(digests, subject, 'the signature'), annotations(subject));
+  return provenBy(result, judgeDigests(statement.digests, subject, 'the signature'), statement.annotations(subject));
 }
 
-function provenBy(key: PolicyKey, finding: SignatureFinding, annotations: Readonly<Record<string, string>> = {}): SignatureFinding {
-  return finding.counted ? { ...finding, proven: { signer: signerOfKey(key), annotations } } : finding;
+function provenBy(
+  { proven }: Extract<AuthorityResult, { readonly proven: object }>,
+  finding: SignatureFinding,
+  annotations: Readonly<Record<string, string>> = {},
+): SignatureFinding {
+  return finding.counted ? { ...finding, proven: { ...proven, annotations } } : finding;
 }
 
 type Statement =
@@ -89,48 +94,57 @@ function readStatement(payload: Uint8Array): Statement {
 
 /** A message signature is over the manifest itself, so the manifest's bytes are part of the evidence. */
 function checkMessage(
-  message: Readonly<Record<string, unknown>>,
+  bundle: Bundle,
+  content: BundleContent & { kind: 'message' },
   item: EvidenceItem,
-  key: PolicyKey,
-  hint: unknown,
+  authority: SigstoreAuthority,
   subject: Subject,
+  now: Date,
 ): SignatureFinding {
-  const signature = decodeBase64(message['signature']);
   const manifest = decodeBase64(item.subjectBytes);
-  if (signature === undefined) return malformed('its signature can not be read');
   if (manifest === undefined) return malformed('the manifest that it signs was not gathered with it');
-  const claimed = recordOf(message['messageDigest']);
   const digest = sha256Digest(manifest);
-  if (claimed !== undefined && (claimed['algorithm'] !== 'SHA2_256' || hexDigest(claimed['digest']) !== digest)) {
-    const other = hexDigest(claimed['digest']);
-    return {
-      counted: false,
-      code: 'TRUST_SIGNATURE_OTHER_DIGEST',
-      says: `it is a signature of another digest: it names ${other ?? 'none that can be read'}`,
-    };
-  }
-  if (!verifySignature(key, manifest, signature)) return wrongSignature(key, hint, otherClaim([digest], subject));
-  return provenBy(key, judgeDigests([digest], subject, 'the signature over the manifest'));
+  const claimed = claimOther(content, digest);
+  if (claimed !== undefined)
+    return { counted: false, code: 'TRUST_SIGNATURE_OTHER_DIGEST', says: `it is a signature of another digest: it names ${claimed}` };
+  const result = verifyForAuthority(bundle, { bytes: manifest, digests: {} }, authority, now);
+  if ('problem' in result) return refused(result, authority, bundle, otherClaim([digest], subject));
+  return provenBy(result, judgeDigests([digest], subject, 'the signature over the manifest'));
 }
 
-function hexDigest(base64: unknown): string | undefined {
-  const bytes = decodeBase64(base64);
-  return bytes === undefined ? undefined : `sha256:${bytes.toString('hex')}`;
+/** The digest that the bundle claims beside its signature, when it is of that kind and another. */
+function claimOther({ digest }: BundleContent & { kind: 'message' }, manifestDigest: string): string | undefined {
+  // cosign hashes with the curve's own digest: only SHA-256 can be compared with the image's.
+  if (digest === undefined || digest.algorithm === 'SHA2_384' || digest.algorithm === 'SHA2_512') return undefined;
+  const named = digest.algorithm === 'SHA2_256' ? `sha256:${digest.value.toString('hex')}` : 'none that can be read';
+  return named === manifestDigest ? undefined : named;
 }
 
-/** The hint is not proof; it only tells a foreign key from damage when the signature has failed already. */
-function wrongSignature(key: PolicyKey, hint: unknown, claim: string): SignatureFinding {
-  const own = bundleKeyHint(key.spki);
-  if (typeof hint === 'string' && hint !== own) {
+function refused(
+  { code, problem }: Extract<AuthorityResult, { readonly problem: string }>,
+  authority: SigstoreAuthority,
+  { keyHint, certificates }: Bundle,
+  claim: string,
+): SignatureFinding {
+  if (authority.kind === 'sigstore' || code !== 'TRUST_SIGNATURE_WRONG') return { counted: false, code, says: `${problem}${claim}` };
+  const own = bundleKeyHint(authority.key.spki);
+  // The hint is not proof; it only tells a foreign key from damage when the signature has failed already.
+  if (keyHint !== undefined && keyHint !== '' && keyHint !== own) {
     return {
       counted: false,
       code: 'TRUST_SIGNATURE_OTHER_KEY',
-      says: `it was made by another key: it names the key ${hint.slice(0, 100)}, and ours is ${own}${claim}`,
+      says: `it was made by another key: it names the key ${keyHint.slice(0, 100)}, and ours is ${own}${claim}`,
     };
   }
+  if (certificates.length > 0)
+    return {
+      counted: false,
+      code: 'TRUST_SIGNATURE_OTHER_KEY',
+      says: `it was made by an identity with a certificate, not by this key${claim}`,
+    };
   return {
     counted: false,
-    code: 'TRUST_SIGNATURE_WRONG',
-    says: `the signature does not fit its payload and this key: one of the two was changed${ed25519Note(key)}${claim}`,
+    code,
+    says: `the signature does not fit its payload and this key: one of the two was changed${claim}`,
   };
 }

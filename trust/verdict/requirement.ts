@@ -1,7 +1,8 @@
 import { evaluateGpg } from '../gpg/evaluate.ts';
 import { evaluateAttestation } from '../attestation/evaluate.ts';
 import { evaluateNotation } from '../notation/evaluate.ts';
-import { describeKey } from '../keys/public-key.ts';
+import { describeAuthority } from '../sigstore/authority.ts';
+import type { SigstoreAuthority } from '../sigstore/authority.ts';
 import type { EvidenceItem, Requirement } from '../types.ts';
 import { evaluateAuthority } from './authority.ts';
 import { checkItem } from './check-item.ts';
@@ -25,7 +26,8 @@ export function evaluateRequirement(requirement: Requirement, evidence: Evidence
     case 'notation':
       return evaluateNotation(requirement, evidence, context);
     case 'cosign-key':
-      return evaluateKey(requirement, evidence, context);
+    case 'sigstore':
+      return evaluateSigstore(requirement, evidence, context);
   }
 }
 
@@ -64,10 +66,10 @@ function combined(answer: Answer, text: string, parts: readonly Evaluation[]): E
   };
 }
 
-function evaluateKey(requirement: Requirement & { kind: 'cosign-key' }, evidence: Evidence, context: EvaluationContext): Evaluation {
-  const { key, constraints } = requirement;
-  const checked = evidence.items.filter(isCosign).map((item) => checkItem(item, key, evidence));
-  return evaluateAuthority(`a cosign signature by the key ${describeKey(key)}`, checked, constraints, evidence, context);
+function evaluateSigstore(requirement: SigstoreAuthority, evidence: Evidence, context: EvaluationContext): Evaluation {
+  const checked = evidence.items.filter(isCosign).map((item) => checkItem(item, requirement, evidence, context.now));
+  const what = `a ${requirement.kind === 'sigstore' ? 'keyless' : 'cosign'} signature by ${describeAuthority(requirement)}`;
+  return evaluateAuthority(what, checked, requirement.constraints, evidence, context);
 }
 
 function isCosign({ kind }: EvidenceItem): boolean {

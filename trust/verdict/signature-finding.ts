@@ -75,10 +75,3 @@ function imageDigests(subject: Subject): string {
     ? subject.digest
     : `${subject.digest} (index) and ${subject.manifestDigest} (platform's manifest)`;
 }
-
-/** cosign v3 signs with Ed25519ph, which neither `cosign verify --key` nor this version verifies. */
-export function ed25519Note(key: PolicyKey): string {
-  return key.type === 'ed25519'
-    ? ' (or it is an Ed25519ph signature, as cosign v3 makes: sign with "portcullis sign" or an ECDSA key)'
-    : '';
-}

@@ -1,8 +1,10 @@
 import { signatureAnnotation, simpleSigningType } from '../evidence/cosign-names.ts';
-import { signerOfKey } from '../keys/public-key.ts';
-import { verifySignature } from '../keys/verify-signature.ts';
-import type { EvidenceItem, PolicyKey } from '../types.ts';
-import { ed25519Note, judgeDigests, malformed, otherClaim } from './signature-finding.ts';
+import { verifyForAuthority } from '../sigstore/authority.ts';
+import type { SigstoreAuthority } from '../sigstore/authority.ts';
+import type { Bundle } from '../sigstore/bundle.ts';
+import { legacyBundle } from '../sigstore/legacy-bundle.ts';
+import type { EvidenceItem } from '../types.ts';
+import { judgeDigests, malformed, otherClaim } from './signature-finding.ts';
 import type { SignatureFinding, Subject } from './signature-finding.ts';
 import { decodeBase64, parseStrictJson, recordOf, textsOf } from '../strict-json.ts';
 
@@ -11,17 +13,32 @@ import { decodeBase64, parseStrictJson, recordOf, textsOf } from '../strict-json
  * The payload's docker-reference is shown but never decides (docs/decisions/0003-cosign-docker-reference.md).
  * Source: cosign specs/SIGNATURE_SPEC.md; containers-signature(5).
  */
-export function checkSimpleSigning(item: EvidenceItem, bytes: Uint8Array, key: PolicyKey, subject: Subject): SignatureFinding {
+export function checkSimpleSigning(
+  item: EvidenceItem,
+  bytes: Uint8Array,
+  authority: SigstoreAuthority,
+  subject: Subject,
+  now: Date,
+): SignatureFinding {
   const signature = decodeBase64(item.annotations[signatureAnnotation]);
   if (signature === undefined) return malformed(`its annotation ${signatureAnnotation} is missing or not base64`);
   const payload = readPayload(bytes);
-  if (!verifySignature(key, bytes, signature)) {
+  let bundle: Bundle;
+  try {
+    // Where the key alone is believed, nothing else that stands beside the signature is read.
+    const alone = authority.kind === 'cosign-key' && authority.log === undefined;
+    bundle = legacyBundle(signature, alone ? {} : item.annotations);
+  } catch (error) {
+    return malformed((error as Error).message);
+  }
+  const result = verifyForAuthority(bundle, { bytes, digests: {} }, authority, now);
+  if ('problem' in result) {
     const claim = otherClaim(payload.problem === undefined ? [payload.digest] : [], subject);
-    return {
-      counted: false,
-      code: 'TRUST_SIGNATURE_WRONG',
-      says: `the signature does not fit its payload and this key: one of them was changed, or another key signed${ed25519Note(key)}${claim}`,
-    };
+    const wrong =
+      authority.kind === 'cosign-key' && result.code === 'TRUST_SIGNATURE_WRONG'
+        ? 'the signature does not fit its payload and this key: one of them was changed, or another key signed'
+        : result.problem;
+    return { counted: false, code: result.code, says: `${wrong}${claim}` };
   }
   if (payload.problem !== undefined) return malformed(payload.problem);
   // Control characters of a payload never reach a terminal.
@@ -30,7 +47,7 @@ export function checkSimpleSigning(item: EvidenceItem, bytes: Uint8Array, key: P
   if (!finding.counted) return finding;
   const { annotations } = payload;
   const name = payload.identity === undefined ? {} : { claimedReference: payload.identity };
-  return { ...finding, proven: { signer: signerOfKey(key), annotations, ...name } };
+  return { ...finding, proven: { ...result.proven, annotations, ...name } };
 }
 
 type Payload =

@@ -1,0 +1,74 @@
+import { decodeBase64, parseStrictJson, recordOf } from '../strict-json.ts';
+import type { Bundle, LogEntry } from './bundle.ts';
+
+/** Annotations of cosign's older form (cosign pkg/oci/static/annotations.go). */
+const certificateAnnotation = 'dev.sigstore.cosign/certificate';
+const chainAnnotation = 'dev.sigstore.cosign/chain';
+const bundleAnnotation = 'dev.sigstore.cosign/bundle';
+const timeStampAnnotation = 'dev.sigstore.cosign/rfc3161timestamp';
+
+const maximumCertificates = 8;
+
+/**
+ * What cosign's older form says of a signature, put together as a bundle: the certificate and its chain (PEM), the log's promise
+ * with the entry it is for (JSON), the time stamp (JSON). It has no inclusion proof: the promise (SET) stands for it.
+ * @throws Error with a sentence that says what is malformed
+ */
+export function legacyBundle(signature: Buffer, annotations: Readonly<Record<string, string>>): Bundle {
+  const certificates = [...readCertificates(annotations[certificateAnnotation]), ...readCertificates(annotations[chainAnnotation])];
+  if (certificates.length > maximumCertificates) throw new Error(`it has more than ${maximumCertificates} certificates`);
+  const entry = readEntry(annotations[bundleAnnotation]);
+  const stamp = readJson(annotations[timeStampAnnotation], timeStampAnnotation)?.['SignedRFC3161Timestamp'];
+  const timeStamp = stamp === undefined ? undefined : decodeBase64(stamp);
+  if (stamp !== undefined && timeStamp === undefined) throw new Error(`its annotation ${timeStampAnnotation} holds no base64`);
+  return {
+    version: 'legacy',
+    content: { kind: 'message', signature },
+    certificates,
+    logEntries: entry === undefined ? [] : [entry],
+    timeStamps: timeStamp === undefined ? [] : [timeStamp],
+  };
+}
+
+function readCertificates(pem: string | undefined): Buffer[] {
+  if (pem === undefined || pem.trim() === '') return [];
+  const blocks = [...pem.matchAll(/-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]*)-----END CERTIFICATE-----/g)];
+  if (blocks.length === 0) throw new Error('its certificate is not PEM');
+  return blocks.map((block) => Buffer.from((block[1] as string).replace(/\s/g, ''), 'base64'));
+}
+
+function readEntry(text: string | undefined): LogEntry | undefined {
+  const bundle = readJson(text, bundleAnnotation);
+  const payload = recordOf(bundle?.['Payload']);
+  if (bundle === undefined) return undefined;
+  const promise = decodeBase64(bundle['SignedEntryTimestamp']);
+  const body = decodeBase64(payload?.['body']);
+  const { integratedTime, logIndex, logID } = payload ?? {};
+  if (promise === undefined || body === undefined || !isCount(integratedTime) || !isCount(logIndex) || !isHex(logID))
+    throw new Error(`its annotation ${bundleAnnotation} is malformed`);
+  const kind = recordOf(parseStrictJson(body));
+  return {
+    logId: Buffer.from(logID, 'hex').toString('base64'),
+    logIndex: String(logIndex),
+    kind: String(kind?.['kind']),
+    version: String(kind?.['apiVersion']),
+    integratedTime,
+    promise,
+    body,
+  };
+}
+
+function readJson(text: string | undefined, annotation: string): Readonly<Record<string, unknown>> | undefined {
+  if (text === undefined || text === '' || text === 'null') return undefined;
+  const record = recordOf(parseStrictJson(Buffer.from(text)));
+  if (record === undefined) throw new Error(`its annotation ${annotation} is not an object`);
+  return record;
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
+}
+
+function isHex(value: unknown): value is string {
+  return typeof value === 'string' && /^[0-9a-f]{64}$/.test(value);
+}

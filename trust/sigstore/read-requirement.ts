@@ -1,0 +1,188 @@
+import { createHash } from 'node:crypto';
+import type { PathSegment } from '../../base/schema/index.ts';
+import { loadPrehashed } from '../keys/prehash.ts';
+import { parsePublicKey } from '../keys/public-key.ts';
+import { readReferenced, report } from '../policy/building.ts';
+import type { Building } from '../policy/building.ts';
+import { readConstraints } from '../policy/constraints.ts';
+import { recordOf, textsOf } from '../strict-json.ts';
+import type { PolicyRoot, Requirement, SigstoreProof } from '../types.ts';
+import { trustedRootOf } from './policy-root.ts';
+import { embeddedTrustedRoot, publicGoodTufUrl } from './public-good.ts';
+import { cachedRootFile, defaultRootCache, maximumRootBytes } from './root-cache.ts';
+import { publicGood } from './schema.ts';
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** Reads `cosign: { key, log }`. */
+export async function readCosign(value: unknown, path: readonly PathSegment[], building: Building): Promise<Requirement | undefined> {
+  const record = recordOf(value) ?? {};
+  const name = record['key'];
+  if (typeof name !== 'string' || name === '') return undefined;
+  const read = await readReferenced(building, name);
+  const key = 'problem' in read ? read : parsePublicKey(name, read.bytes.toString('utf8'));
+  if ('problem' in key)
+    report(
+      building,
+      [...path, 'key'],
+      `the key file ${name} can not be used: ${key.problem}`,
+      'name a PEM public key, relative to this policy file, such as cosign.pub',
+    );
+  const constraints = readConstraints(record, path, building);
+  const log = await readLogDemand(record['log'], [...path, 'log'], building);
+  if ('problem' in key || log === 'broken') return undefined;
+  // cosign v3 signs with Ed25519ph by such keys, which Node's crypto lacks.
+  if (key.type === 'ed25519') await loadPrehashed();
+  return {
+    kind: 'cosign-key',
+    key,
+    ...(log === undefined ? {} : { log }),
+    ...(constraints === undefined ? {} : { constraints }),
+  };
+}
+
+/** `log: true`, a number of logs, or an object with a root of its own. */
+async function readLogDemand(
+  value: unknown,
+  path: readonly PathSegment[],
+  building: Building,
+): Promise<SigstoreProof | 'broken' | undefined> {
+  if (value === undefined || value === false || value === 0) return undefined;
+  const record = recordOf(value);
+  if (record === undefined && value !== true && typeof value !== 'number') return 'broken';
+  const root = await readRoot(record?.['root'], [...path, 'root'], building);
+  if (root === undefined) return 'broken';
+  const proof = {
+    root,
+    logs: countOf(record === undefined ? value : record['count'], 1),
+    timeStamps: countOf(record?.['timestamp'], 0),
+    certificateLogs: 0,
+  };
+  return isEnough(proof, path, building) ? proof : 'broken';
+}
+
+/** Reads `sigstore: { issuer, subject, … }`: a keyless signature. */
+export async function readSigstore(value: unknown, path: readonly PathSegment[], building: Building): Promise<Requirement | undefined> {
+  const record = recordOf(value) ?? {};
+  const { issuer, subject } = record;
+  const root = await readRoot(record['root'], [...path, 'root'], building);
+  const constraints = readConstraints(record, path, building);
+  if (typeof issuer !== 'string' || typeof subject !== 'string' || issuer === '' || subject === '') return undefined;
+  if (issuer.includes('*')) {
+    report(
+      building,
+      [...path, 'issuer'],
+      'an issuer is compared exactly, and this one has a *',
+      'write the one issuer, or `any` of several requirements',
+    );
+    return undefined;
+  }
+  if (/^\*+$/.test(subject)) {
+    report(building, [...path, 'subject'], 'this subject is anybody whom the issuer knows', 'say who may sign, such as "*@example.com"');
+    return undefined;
+  }
+  if (root === undefined) return undefined;
+  const proof = {
+    root,
+    logs: countOf(record['log'], 1),
+    timeStamps: countOf(record['timestamp'], 0),
+    certificateLogs: countOf(record['certificateLog'], 1),
+  };
+  if (!isEnough(proof, path, building)) return undefined;
+  // Certificates may hold Ed25519 keys too.
+  await loadPrehashed();
+  const claims = textsOf(record['claims']);
+  return {
+    kind: 'sigstore',
+    identity: { issuer, subject, ...(Object.keys(claims).length === 0 ? {} : { claims }) },
+    proof,
+    ...(constraints === undefined ? {} : { constraints }),
+  };
+}
+
+function countOf(value: unknown, unless: number): number {
+  if (value === undefined) return unless;
+  return typeof value === 'number' ? value : value === true ? 1 : 0;
+}
+
+/** Whether the root names as many services as are asked for, and whether a time can be proven at all. */
+function isEnough({ root, logs, timeStamps, certificateLogs }: SigstoreProof, path: readonly PathSegment[], building: Building): boolean {
+  const trusted = trustedRootOf(root);
+  const distinct = (members: readonly { readonly id?: string; readonly name: string }[]): number =>
+    new Set(members.map(({ id, name }) => id ?? name)).size;
+  const before = building.problems.length;
+  for (const [what, needed, known] of [
+    ['transparency logs', logs, distinct(trusted.logs)],
+    ['time stamp authorities', timeStamps, distinct(trusted.timeStampAuthorities)],
+    ['certificate logs', certificateLogs, distinct(trusted.certificateLogs)],
+  ] as const) {
+    if (needed > known)
+      report(
+        building,
+        path,
+        `${needed} ${what} are asked for, and the root ${root.name} names ${known}: this can never be satisfied`,
+        'name another root, or ask for fewer',
+      );
+  }
+  if (logs === 0 && timeStamps === 0)
+    report(
+      building,
+      path,
+      'without a log entry and a time stamp nothing proves when it was signed',
+      'ask for one of them: timestamp: true',
+    );
+  return building.problems.length === before;
+}
+
+async function readRoot(value: unknown, path: readonly PathSegment[], building: Building): Promise<PolicyRoot | undefined> {
+  const tuf = recordOf(recordOf(value)?.['tuf']);
+  if (tuf !== undefined) return readCached(tuf, path, building);
+  if (value !== undefined && typeof value !== 'string') return undefined;
+  if (value !== undefined && value !== publicGood)
+    return readRootFile(value, value, path, building, 'name a trusted_root.json, relative to this policy file');
+  const file = cachedRootFile(defaultRootCache, publicGoodTufUrl);
+  let read = await readReferenced(building, file, maximumRootBytes);
+  if ('problem' in read && read.problem === 'there is no such file') {
+    // Never updated on this machine: the root that came with this version holds, is part of the revision, and the file is watched.
+    const bytes = embeddedTrustedRoot();
+    read = { bytes, digest: createHash('sha256').update(bytes).digest('hex') };
+    building.references.set(file, read);
+  }
+  return rootOf(publicGood, read, path, building, 'update it: portcullis sigstore-root update');
+}
+
+async function readCached(tuf: Json, path: readonly PathSegment[], building: Building): Promise<PolicyRoot | undefined> {
+  const { url, cache } = tuf;
+  if (typeof url !== 'string') return undefined;
+  const file = cachedRootFile(typeof cache === 'string' ? cache : defaultRootCache, url);
+  const where = typeof cache === 'string' ? ` --cache ${cache}` : '';
+  return readRootFile(url, file, [...path, 'tuf'], building, `fetch it: portcullis sigstore-root update --url ${url} --root FILE${where}`);
+}
+
+async function readRootFile(
+  name: string,
+  file: string,
+  path: readonly PathSegment[],
+  building: Building,
+  fix: string,
+): Promise<PolicyRoot | undefined> {
+  return rootOf(name, await readReferenced(building, file, maximumRootBytes), path, building, fix);
+}
+
+function rootOf(
+  name: string,
+  read: { readonly bytes: Buffer } | { readonly problem: string },
+  path: readonly PathSegment[],
+  building: Building,
+  fix: string,
+): PolicyRoot | undefined {
+  try {
+    if ('problem' in read) throw new Error(read.problem);
+    const root = { name, digest: createHash('sha256').update(read.bytes).digest('hex'), content: read.bytes.toString('base64') };
+    trustedRootOf(root);
+    return root;
+  } catch (error) {
+    report(building, path, `the trusted root ${name} can not be used: ${(error as Error).message}`, fix);
+    return undefined;
+  }
+}

@@ -1,0 +1,20 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+
+/** Where updated roots are kept unless told otherwise: of the machine, so that daemon and commands see the same. */
+export const defaultRootCache = '/var/lib/portcullis/sigstore-roots';
+
+/** Largest trusted root read, in bytes; the public one has 7 KiB. */
+export const maximumRootBytes = 1024 * 1024;
+
+/** The folder of one TUF repository in a cache: its host, to be recognised, and a digest of its whole address. */
+export function rootFolder(cache: string, url: string): string {
+  const address = url.replace(/\/+$/, '');
+  const host = URL.canParse(address) ? new URL(address).hostname.replace(/[^a-z0-9.-]/gi, '_') : 'repository';
+  return join(cache, `${host}-${createHash('sha256').update(address).digest('hex').slice(0, 12)}`);
+}
+
+/** The trusted root that the latest update of that repository has verified. */
+export function cachedRootFile(cache: string, url: string): string {
+  return join(rootFolder(cache, url), 'trusted_root.json');
+}

@@ -1,0 +1,20 @@
+import { loadPrehashed } from '../keys/prehash.ts';
+import type { Requirement, TrustPolicy } from '../types.ts';
+
+/**
+ * Loads what `decide` needs for a policy that did not come from `loadPolicy` in this process (one that was stored, say): deciding is
+ * synchronous, and the parts that few policies need are loaded for those alone. Without it their signatures do not count.
+ */
+export async function prepareDecision(policy: TrustPolicy): Promise<void> {
+  const requirements = policy.rules.flatMap((rule) => (rule.require === undefined ? [] : leavesOf(rule.require)));
+  if (requirements.some(needsPrehashed)) await loadPrehashed();
+}
+
+function leavesOf(requirement: Requirement): readonly Requirement[] {
+  if ('of' in requirement) return requirement.of.flatMap(leavesOf);
+  return requirement.kind === 'attestation' ? [requirement, requirement.by] : [requirement];
+}
+
+function needsPrehashed(requirement: Requirement): boolean {
+  return requirement.kind === 'sigstore' || (requirement.kind === 'cosign-key' && requirement.key.type === 'ed25519');
+}
