@@ -12,7 +12,8 @@ export interface Ceiling {
   readonly profile: Profile;
 }
 
-const PUBLISHER = "the publisher's signed statement";
+/** The name of the bound that the publisher has signed. */
+export const PUBLISHER = "the publisher's signed statement";
 
 /**
  * What a container gets: asked ∩ requested ∩ every ceiling. What it asks without naming it falls away silently; what it names and a

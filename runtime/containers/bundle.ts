@@ -72,6 +72,7 @@ export async function writeBundle(input: {
     config,
     sandbox,
     ceilings: admitted.verdict.ceilings,
+    requested: admitted.verdict.requestedEntitlements,
     runtime: handler.kind,
     access: host.access,
     sharesHostPids: input.pidNamespace.isHost,
@@ -152,11 +153,7 @@ export async function writeBundle(input: {
     noNewPrivileges: settings.noNewPrivileges,
     labels,
     degraded: settings.degraded,
-    held: heldSettings(
-      settings,
-      admitted.verdict.ceilings,
-      namedByAnnotation(sandbox.config.annotations, config.metadata?.name ?? '')?.name,
-    ),
+    held: heldSettings(settings, admitted.verdict, namedByAnnotation(sandbox.config.annotations, config.metadata?.name ?? '')?.name),
     user: { uid, gid, additionalGids },
     stopSignal,
   };

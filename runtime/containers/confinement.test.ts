@@ -22,22 +22,41 @@ const access = { devices: [], cdi: [], paths: [], sharedPaths: [] };
 const baseline = [{ rule: 'policy.yaml:1', ceiling: 'baseline' }];
 
 test('a verdict without a ceiling is refused, not taken as "no bound"', async () => {
-  await assert.rejects(confinement.confine({ config, sandbox: sandbox(), ceilings: [], runtime: 'crun', access, sharesHostPids: false }), {
-    code: 'RUNTIME_NO_CEILING',
-  });
+  await assert.rejects(
+    confinement.confine({ config, sandbox: sandbox(), ceilings: [], requested: undefined, runtime: 'crun', access, sharesHostPids: false }),
+    {
+      code: 'RUNTIME_NO_CEILING',
+    },
+  );
 });
 
 test('a ceiling or a profile that nobody defines is refused by name', async () => {
   const unknown = [{ rule: 'policy.yaml:1', ceiling: 'nope' }];
   await assert.rejects(
-    confinement.confine({ config, sandbox: sandbox(), ceilings: unknown, runtime: 'crun', access, sharesHostPids: false }),
+    confinement.confine({
+      config,
+      sandbox: sandbox(),
+      ceilings: unknown,
+      requested: undefined,
+      runtime: 'crun',
+      access,
+      sharesHostPids: false,
+    }),
     {
       code: 'RUNTIME_UNKNOWN_PROFILE',
     },
   );
   const named = sandbox({ annotations: { 'portcullis.dev/profile.main': 'nope' } });
   await assert.rejects(
-    confinement.confine({ config, sandbox: named, ceilings: baseline, runtime: 'crun', access, sharesHostPids: false }),
+    confinement.confine({
+      config,
+      sandbox: named,
+      ceilings: baseline,
+      requested: undefined,
+      runtime: 'crun',
+      access,
+      sharesHostPids: false,
+    }),
     {
       code: 'RUNTIME_UNKNOWN_PROFILE',
     },
@@ -50,6 +69,7 @@ test('sysctls of the pod are bounded by the ceiling: safe ones pass, others do n
       config,
       sandbox: sandbox({ sysctls: { [name]: '1' } }),
       ceilings: baseline,
+      requested: undefined,
       runtime: 'crun',
       access,
       sharesHostPids: false,
@@ -57,4 +77,41 @@ test('sysctls of the pod are bounded by the ceiling: safe ones pass, others do n
   await confine('net.ipv4.tcp_syncookies');
   await assert.rejects(confine('kernel.msgmax'), { code: 'ENTITLEMENTS_CEILING_EXCEEDED' });
   await assert.rejects(confine('kernel/msgmax'), { code: 'ENTITLEMENTS_CEILING_EXCEEDED' });
+});
+
+test('what the publisher signed bounds the container too: the meet of all statements, and one that can not be read is refused', async () => {
+  const statement = (rest: Readonly<Record<string, unknown>>, digit: string) => ({
+    attestation: `sha256:${digit.repeat(64)}`,
+    profile: { apiVersion: 'portcullis.dev/v1alpha1', kind: 'EntitlementProfile', metadata: { name: 'app' }, ...rest },
+  });
+  const confine = (requested: Parameters<typeof confinement.confine>[0]['requested'], addCapabilities: readonly string[] = []) =>
+    confinement.confine({
+      config: {
+        ...config,
+        linux: { securityContext: { capabilities: { addCapabilities }, maskedPaths: [], readonlyPaths: [] } },
+      } as unknown as ContainerConfig,
+      sandbox: sandbox(),
+      ceilings: baseline,
+      requested,
+      runtime: 'crun',
+      access,
+      sharesHostPids: false,
+    });
+  const bare = { capabilities: { drop: ['ALL'] } };
+  const bounded = await confine([statement(bare, 'a')]);
+  assert.deepEqual(bounded.settings.capabilities.bounding, []);
+  assert.ok((await confine(undefined)).settings.capabilities.bounding.length > 0);
+  await confine(undefined, ['CHOWN']);
+  await assert.rejects(confine([statement(bare, 'a')], ['CHOWN']), {
+    code: 'ENTITLEMENTS_CEILING_EXCEEDED',
+    message: /the publisher's signed statement lacks the capability CHOWN/,
+  });
+  await assert.rejects(confine([statement({}, 'a'), statement(bare, 'b')], ['CHOWN']), {
+    code: 'ENTITLEMENTS_CEILING_EXCEEDED',
+  });
+  await assert.rejects(confine([statement({ entitlements: ['no.such'] }, 'c')]), {
+    code: 'ENTITLEMENTS_BAD_PROFILE',
+    message: /sha256:c+:8:\d+.*no\.such/,
+  });
+  await assert.rejects(confine([{ attestation: 'sha256:d', profile: 7 }]), { code: 'ENTITLEMENTS_BAD_PROFILE' });
 });

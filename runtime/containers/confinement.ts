@@ -1,8 +1,8 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import { boundingCapabilities } from '../../base/kernel/index.ts';
-import { askedFromSecurityContext, bound, boundPod, compile } from '../../entitlements/index.ts';
+import { askedFromSecurityContext, bound, boundPod, compile, publisherCeiling } from '../../entitlements/index.ts';
 import type { Ceiling, Target, Profile, ProfileSet, Settings } from '../../entitlements/index.ts';
-import type { CeilingDemand } from '../../trust/index.ts';
+import type { CeilingDemand, RequestedEntitlements } from '../../trust/index.ts';
 import { NamespaceMode } from '../cri/contract/contract.types.ts';
 import type { ContainerConfig } from '../cri/contract/contract.types.ts';
 import type { SandboxRecord } from '../pods/record.ts';
@@ -21,13 +21,15 @@ import { seccompRequest } from './seccomp-request.ts';
 export interface Confinement {
   /**
    * What the kernel will be told: asked ∩ requested ∩ every ceiling of the rules that admitted the image.
-   * @throws PortcullisError ENTITLEMENTS_CEILING_EXCEEDED and others of that room; RUNTIME_UNKNOWN_PROFILE, RUNTIME_BAD_SECCOMP, RUNTIME_BAD_APPARMOR,
+   * @throws PortcullisError ENTITLEMENTS_CEILING_EXCEEDED, ENTITLEMENTS_BAD_PROFILE (of what the publisher signed) and others of that room; RUNTIME_UNKNOWN_PROFILE, RUNTIME_BAD_SECCOMP, RUNTIME_BAD_APPARMOR,
    * RUNTIME_APPARMOR_NOT_LOADED, RUNTIME_BAD_SELINUX, RUNTIME_SELINUX_UNAVAILABLE, RUNTIME_SANDBOX_NOT_PRIVILEGED
    */
   confine(input: {
     readonly config: ContainerConfig;
     readonly sandbox: SandboxRecord;
     readonly ceilings: readonly CeilingDemand[];
+    /** What the publisher has signed that the image needs; undefined: no bound. */
+    readonly requested: readonly RequestedEntitlements[] | undefined;
     readonly runtime: string;
     /** What it asks of the host, looked up. */
     readonly access: HostAccess;
@@ -53,7 +55,7 @@ export function createConfinement(parts: {
 }): Confinement {
   const own = boundingCapabilities();
   return {
-    confine: async ({ config, sandbox, ceilings, runtime, access, sharesHostPids }) => {
+    confine: async ({ config, sandbox, ceilings, requested = [], runtime, access, sharesHostPids }) => {
       const security = config.linux?.securityContext;
       const pod = sandbox.config.linux?.securityContext?.namespaceOptions;
       checkContainerUserNamespace(config.metadata?.name ?? '', pod, security?.namespaceOptions);
@@ -91,8 +93,10 @@ export function createConfinement(parts: {
       });
       const bounds = ceilings.map((demand) => ceilingOf(profiles, demand));
       if (bounds.length === 0) throw unbounded(config);
-      boundHostAccess(access, bounds);
-      const { effective } = bound({ asked, explicit, ceilings: bounds });
+      const publisher = publisherCeiling(requested);
+      const allBounds = publisher === undefined ? bounds : [...bounds, publisher];
+      boundHostAccess(access, allBounds);
+      const { effective } = bound({ asked, explicit, ceilings: bounds, ...(publisher !== undefined && { requested: publisher.profile }) });
       // A sandbox has no image and so no ceiling: what the pod itself asked is bounded by its first container, and by each.
       boundPod(
         {
@@ -102,7 +106,7 @@ export function createConfinement(parts: {
           hostIpc: pod?.ipc === NamespaceMode.NODE,
           sysctls: Object.keys(sandbox.config.linux?.sysctls ?? {}).map(dottedSysctl),
         },
-        bounds,
+        allBounds,
       );
       const settings = compile(effective, parts.target(runtime));
       const apparmor = await parts.apparmor.label(apparmorAsked, settings.apparmor);

@@ -1,12 +1,14 @@
 import { createHash } from 'node:crypto';
 import type { Settings } from '../../entitlements/index.ts';
-import type { CeilingDemand } from '../../trust/index.ts';
+import type { Verdict } from '../../trust/index.ts';
 
 /** What the kernel was told about a container, in short: kept with its record, shown in its verbose status. */
 export interface HeldSettings {
   /** The profile that the pod named; `default` when it named none. */
   readonly profile: string;
   readonly ceilings: readonly { readonly name: string; readonly rule: string }[];
+  /** Digests of the attestations in which the publisher signed what the image needs; each bounds it too. */
+  readonly signedEntitlements?: readonly string[];
   readonly capabilities: { readonly bounding: readonly string[]; readonly ambient: readonly string[] };
   /** Absent: no filter. */
   readonly seccomp?: { readonly digest: string; readonly instructions: number; readonly defaultAction: string };
@@ -23,12 +25,17 @@ export interface HeldSettings {
 }
 
 /** @param profile as the pod named it. Pure. */
-export function heldSettings(settings: Settings, ceilings: readonly CeilingDemand[], profile: string | undefined): HeldSettings {
+export function heldSettings(
+  settings: Settings,
+  { ceilings, requestedEntitlements }: Pick<Verdict, 'ceilings' | 'requestedEntitlements'>,
+  profile: string | undefined,
+): HeldSettings {
   const { capabilities, seccomp, apparmor, noNewPrivileges, networkClass, hostNamespaces, hostDevices, readonlyRootfs, degraded, digest } =
     settings;
   return {
     profile: profile ?? 'default',
     ceilings: ceilings.map(({ ceiling, rule }) => ({ name: ceiling, rule })),
+    ...(requestedEntitlements !== undefined && { signedEntitlements: requestedEntitlements.map(({ attestation }) => attestation) }),
     capabilities: { bounding: capabilities.bounding, ambient: capabilities.ambient },
     ...(seccomp !== undefined && {
       seccomp: {

@@ -1,0 +1,14 @@
+import { meet } from '../compare/lattice.ts';
+import { readAttestedProfile } from '../profile/attested.ts';
+import { PUBLISHER } from './bound.ts';
+import type { Ceiling } from './bound.ts';
+
+/**
+ * What the publisher has signed that an image needs, as the bound that it is: of several statements, what all of them grant.
+ * @returns undefined when nothing was signed
+ * @throws ENTITLEMENTS_BAD_PROFILE, ENTITLEMENTS_TOO_COMPLEX
+ */
+export function publisherCeiling(statements: readonly { readonly profile: unknown; readonly attestation: string }[]): Ceiling | undefined {
+  const [first, ...rest] = statements.map(({ profile, attestation }) => readAttestedProfile(profile, attestation));
+  return first === undefined ? undefined : { name: PUBLISHER, profile: rest.reduce(meet, first) };
+}
