@@ -20,6 +20,9 @@ import type { SandboxRecord } from './record.ts';
 import { shmBytes } from './shm-size.ts';
 import type { SandboxEffects } from './service.ts';
 
+/** Parents of pods without one of their own, by either driver. */
+const ours = new Set(['/portcullis', '/portcullis.slice']);
+
 /** Folder of one pod's files. */
 export function podDirIn(stateDir: string, id: string): string {
   return join(stateDir, 'pods', id);
@@ -94,19 +97,19 @@ function realEffects(parts: {
         const known = new Set(parts.sandboxes().flatMap((record) => record.ownedCgroups));
         const prefixes = path.split('/').filter((part) => part !== '');
         const missing = new Set(missingCgroups(cgroups, path));
-        // `/portcullis` is ours whoever made it.
+        // These are ours whoever made them.
         return prefixes
           .map((_, index) => '/' + prefixes.slice(0, index + 1).join('/'))
-          .filter((prefix) => missing.has(prefix) || known.has(prefix) || prefix === '/portcullis');
+          .filter((prefix) => missing.has(prefix) || known.has(prefix) || ours.has(prefix));
       },
       remove: async (paths) => {
         // A folder of systemd's goes by systemd alone, which would still count on it.
         const slices = parts.cgroupDriver === 'systemd' ? paths.filter((path) => path.endsWith('.slice')) : [];
-        await stopSlices(parts.startProgram, await unused(slices));
-        await removeCgroups(
-          cgroups,
-          paths.filter((path) => !slices.includes(path)),
-        );
+        const ended = await unused(slices);
+        await stopSlices(parts.startProgram, ended);
+        // In the hierarchies of version 1 that systemd does not use, the runtime made their folders: they would pass for somebody else's.
+        const left = cgroups.version === 1 ? ended : [];
+        await removeCgroups(cgroups, [...paths.filter((path) => !slices.includes(path)), ...left]);
       },
     },
     infra: parts.infra,

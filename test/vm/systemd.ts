@@ -5,7 +5,7 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -42,7 +42,8 @@ function limitsOf(path: string): string[] {
     ? [read('', 'memory.max'), ...read('', 'cpu.max').split(' ')]
     : [read('memory', 'memory.limit_in_bytes'), read('cpu,cpuacct', 'cpu.cfs_quota_us'), read('cpu,cpuacct', 'cpu.cfs_period_us')];
 }
-const stands = (path: string): boolean => ['', 'memory', 'systemd', 'cpu,cpuacct'].some((root) => existsSync(join(tree, root, path)));
+/** In any hierarchy, those that systemd does not use among them (freezer, cpuset …). */
+const stands = (path: string): boolean => ['', ...(isV2 ? [] : readdirSync(tree))].some((root) => existsSync(join(tree, root, path)));
 
 async function eventually(what: string, holds: () => boolean): Promise<void> {
   for (let waited = 0; waited < 10_000; waited += 100) {
@@ -129,6 +130,7 @@ for (const handler of ['crun', 'runc'])
       assert.ok(cgroupOf(await pidOf(stage, id)).startsWith(`/brought.slice/brought-along.slice/${scopeOf(id)}`));
       await removePod(stage, second);
       assert.deepEqual([isActive('brought-along.slice'), isActive('brought.slice')], [false, false]);
+      assert.equal(stands('/brought.slice'), false);
     });
 
     it('a pod without a parent has a slice of its own, which goes with it', async () => {
@@ -140,6 +142,7 @@ for (const handler of ['crun', 'runc'])
         ours().filter((unit) => unit !== 'portcullis-monitors.scope'),
         [],
       );
+      assert.equal(stands('/portcullis.slice'), false);
     });
 
     it('a path that is no slice is refused, with what to set', async () => {
