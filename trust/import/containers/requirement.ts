@@ -1,0 +1,129 @@
+import { parsePublicKey } from '../../keys/public-key.ts';
+import { readKeyRing } from '../../gpg/key-ring.ts';
+import { defaultLookaside, parseLookaside } from '../../gpg/lookaside.ts';
+import type { SignedIdentity } from '../../policy/signed-identity.ts';
+import type { ContainersRequirement, Material, SigstoreSigned } from './policy-json.ts';
+import { makeTrustedRoot } from './trusted-root.ts';
+
+/** Files that the imported rules refer to, and those that the source names. */
+export interface ImportFiles {
+  /** Reads a file that the source names; rejects when it can not be read. */
+  read(path: string): Promise<Buffer>;
+  /** The path under which rules name it: absolute. */
+  absolute(path: string): string;
+  /** Keeps content as a file beside the policy and gives its name. */
+  keep(content: Buffer, suffix: string): string;
+}
+
+/** Our requirement in a policy file's plain values; or nothing to prove; or why nothing can be. */
+export type Mapped =
+  | { readonly kind: 'require'; readonly value: Readonly<Record<string, unknown>> }
+  | { readonly kind: 'anything' }
+  | { readonly kind: 'denied' }
+  | { readonly kind: 'unmapped'; readonly why: string };
+
+/** What of registries.d holds for the images in question. */
+export interface SignaturePlaces {
+  readonly lookaside: string | undefined;
+  /** undefined: no registries.d was given. */
+  readonly attachments: boolean | undefined;
+}
+
+/** Maps one requirement of a policy.json; what it names is read now, because the image library denies where a key is missing. */
+export async function mapRequirement(requirement: ContainersRequirement, places: SignaturePlaces, files: ImportFiles): Promise<Mapped> {
+  try {
+    switch (requirement.type) {
+      case 'insecureAcceptAnything':
+        return { kind: 'anything' };
+      case 'reject':
+        return { kind: 'denied' };
+      case 'signedBaseLayer':
+        return unmapped('signedBaseLayer is not implemented by the image library either, which denies');
+      case 'signedBy':
+        return await mapSignedBy(requirement, places, files);
+      case 'sigstoreSigned':
+        return await mapSigstoreSigned(requirement, places, files);
+    }
+  } catch (error) {
+    return unmapped((error as Error).message);
+  }
+}
+
+function unmapped(why: string): Mapped {
+  return { kind: 'unmapped', why };
+}
+
+/** The library judges the platform's manifest only, and a signature's name always counts. */
+function constraints(signedIdentity: SignedIdentity): Readonly<Record<string, unknown>> {
+  return { signs: 'manifest', signedIdentity };
+}
+
+async function mapSignedBy(
+  requirement: ContainersRequirement & { readonly type: 'signedBy' },
+  { lookaside = defaultLookaside }: SignaturePlaces,
+  files: ImportFiles,
+): Promise<Mapped> {
+  if (requirement.keyType !== 'GPGKeys')
+    return unmapped(`keyType ${requirement.keyType} is not implemented by the image library either, which denies`);
+  // A plain path is no URL there, and fails.
+  const store = /^[a-z][a-z0-9+.-]*:/i.test(lookaside) ? parseLookaside(lookaside, '/') : { problem: 'it is no URL' };
+  if ('problem' in store) return unmapped(`the lookaside ${lookaside} can not be used: ${store.problem}`);
+  const { names, contents } = await collect(requirement.keys, '.gpg', files);
+  if (names.length === 0) return unmapped('it names no keys, so nobody can sign');
+  for (const [index, content] of contents.entries()) checked(names[index], () => readKeyRing(content));
+  return { kind: 'require', value: { gpg: { keys: names, lookaside: store.url, ...constraints(requirement.signedIdentity) } } };
+}
+
+async function mapSigstoreSigned(requirement: SigstoreSigned, { attachments }: SignaturePlaces, files: ImportFiles): Promise<Mapped> {
+  if (attachments === false)
+    return unmapped('registries.d does not say use-sigstore-attachments: true for it, so that no signature is read');
+  const { keys, fulcio, rekor, pki, signedIdentity } = requirement;
+  if (pki !== undefined) return unmapped('signers of a PKI of your own (pki) have no counterpart');
+  const rekorKeys = rekor === undefined ? undefined : (await collect(rekor, '.pub', files)).contents;
+  if (fulcio !== undefined) {
+    if (fulcio.subjectEmail.includes('*')) return unmapped(`the subject ${fulcio.subjectEmail} would be read as a pattern`);
+    const ca = await collect(fulcio.ca, '.pem', files);
+    const root = files.keep(makeTrustedRoot(rekorKeys ?? [], ca.contents), '.trusted-root.json');
+    const identity = { issuer: fulcio.oidcIssuer, subject: fulcio.subjectEmail };
+    return { kind: 'require', value: { sigstore: { ...identity, root, log: 1, certificateLog: 0, ...constraints(signedIdentity) } } };
+  }
+  if (keys === undefined) return unmapped('it names nobody who may sign');
+  const { names, contents } = await collect(keys, '.pub', files);
+  for (const [index, content] of contents.entries()) {
+    const key = parsePublicKey(names[index] ?? '', content.toString('utf8'));
+    if ('problem' in key) return unmapped(`the key ${names[index] ?? ''} can not be used: ${key.problem}`);
+  }
+  const log = rekorKeys === undefined ? {} : { log: { root: files.keep(makeTrustedRoot(rekorKeys, []), '.trusted-root.json') } };
+  const authorities = names.map((key) => ({ cosign: { key, ...log, ...constraints(signedIdentity) } }));
+  const [only] = authorities;
+  return { kind: 'require', value: authorities.length === 1 && only !== undefined ? only : { any: authorities } };
+}
+
+/** The contents, and the names by which rules can refer to them. */
+async function collect(
+  material: Material,
+  suffix: string,
+  files: ImportFiles,
+): Promise<{ readonly names: readonly string[]; readonly contents: readonly Buffer[] }> {
+  if ('contents' in material)
+    return { names: material.contents.map((content) => files.keep(content, suffix)), contents: material.contents };
+  const contents = await Promise.all(
+    material.paths.map(async (path) => {
+      try {
+        return await files.read(path);
+      } catch (error) {
+        const why = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : (error as Error).message;
+        throw new Error(`${path} can not be read: ${why}`, { cause: error });
+      }
+    }),
+  );
+  return { names: material.paths.map((path) => files.absolute(path)), contents };
+}
+
+function checked(name: string | undefined, read: () => unknown): void {
+  try {
+    read();
+  } catch (error) {
+    throw new Error(`the keys of ${name ?? ''} can not be used: ${(error as Error).message}`, { cause: error });
+  }
+}

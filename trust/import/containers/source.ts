@@ -1,0 +1,95 @@
+import { PortcullisError } from '../../../base/errors/index.ts';
+import { formatPath, formatProblems, parseDocuments } from '../../../base/schema/index.ts';
+import type { Document, PathSegment, Problem } from '../../../base/schema/index.ts';
+import { parseStrictJson, recordOf } from '../../strict-json.ts';
+
+export type Json = Readonly<Record<string, unknown>>;
+
+/** A file that is being read strictly: every mistake is noted with its place, all of them at once. */
+export interface Source {
+  readonly value: unknown;
+  readonly file: string;
+  readonly problems: Problem[];
+  placeOf(path: readonly PathSegment[]): { readonly line: number; readonly column: number };
+  report(path: readonly PathSegment[], message: string, fix: string): void;
+  /** The record at `path` with exactly fields of `known`; anything else is reported. */
+  record(value: unknown, path: readonly PathSegment[], known: readonly string[]): Json | undefined;
+}
+
+/** Reads JSON as strictly as the containers image library: one object, no key twice. */
+export function readJsonSource(text: string, file: string): Source {
+  // A tab is a blank between tokens of JSON, and as wide as one in columns; YAML, which knows the places, is pickier.
+  const { documents } = parseDocuments(text.replaceAll('\t', ' '), file);
+  try {
+    return createSource(parseStrictJson(Buffer.from(text)), file, documents[0]);
+  } catch (error) {
+    const source = createSource(undefined, file, undefined);
+    const { cause, message } = error as Error;
+    const at = / at position (\d+)/.exec(cause instanceof Error ? cause.message : jsonComplaint(text));
+    source.problems.push({ position: { file, ...lineOf(text, Number(at?.[1] ?? 0)) }, path: '', message, fix: 'correct the JSON' });
+    return source;
+  }
+}
+
+/** Reads YAML; an empty file is an empty mapping. */
+export function readYamlSource(text: string, file: string): Source {
+  const { documents, problems } = parseDocuments(text, file);
+  const source = createSource(documents.length === 0 ? {} : documents[0]?.value, file, documents[0]);
+  source.problems.push(...problems);
+  return source;
+}
+
+function createSource(value: unknown, file: string, document: Document | undefined): Source {
+  const problems: Problem[] = [];
+  const placeOf = (path: readonly PathSegment[]) => document?.positionOf(path) ?? { line: 1, column: 1 };
+  const report = (path: readonly PathSegment[], message: string, fix: string): void => {
+    const { line, column } = placeOf(path);
+    problems.push({ position: { file, line, column }, path: formatPath(path), message, fix });
+  };
+  return {
+    value,
+    file,
+    problems,
+    placeOf,
+    report,
+    record(part, path, known) {
+      const record = recordOf(part);
+      if (record === undefined) {
+        report(path, 'this is no object', `write an object with ${known.join(', ')}`);
+        return undefined;
+      }
+      for (const key of Object.keys(record))
+        if (!known.includes(key)) report([...path, key], `\`${key.slice(0, 100)}\` is not known here`, `known are: ${known.join(', ')}`);
+      return record;
+    },
+  };
+}
+
+/** @throws PortcullisError `TRUST_IMPORT_INVALID` when a source has problems, with all of them */
+export function refuseProblems(sources: readonly Source[]): void {
+  const problems = sources.flatMap((source) => source.problems);
+  if (problems.length === 0) return;
+  throw new PortcullisError({
+    code: 'TRUST_IMPORT_INVALID',
+    kind: 'invalid',
+    attempted: 'import containers policy',
+    on: [...new Set(problems.map(({ position }) => position.file))].join(', '),
+    why: `${problems.length} problem${problems.length === 1 ? '' : 's'}:\n${formatProblems(problems)}\n`,
+    fix: 'correct the lines named: podman and CRI-O refuse such a file, too',
+    details: { problems },
+  });
+}
+
+function jsonComplaint(text: string): string {
+  try {
+    JSON.parse(text);
+    return '';
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+function lineOf(text: string, offset: number): { readonly line: number; readonly column: number } {
+  const before = text.slice(0, offset).split('\n');
+  return { line: before.length, column: (before.at(-1)?.length ?? 0) + 1 };
+}
