@@ -37,7 +37,7 @@ export function openCose(bytes: Uint8Array): OpenedEnvelope {
   if (!(signed instanceof Map)) throw new Error('its protected header is not a map');
   for (const label of signed.keys())
     if (unprotected.has(label)) throw new Error(`it holds the label ${String(label)} both signed and unsigned`);
-  const number = signed.get(coseLabels.algorithm);
+  const number: unknown = signed.get(coseLabels.algorithm);
   const algorithm = Object.keys(coseAlgorithms).find((name) => coseAlgorithms[name] === number);
   if (algorithm === undefined) throw new Error('it names no algorithm that the Notary Project allows');
   const critical: unknown = signed.get(coseLabels.critical);

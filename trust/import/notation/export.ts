@@ -1,0 +1,128 @@
+import { levels, validationTypes } from '../../notation/requirement.ts';
+import type { NotationRequirement } from '../../notation/requirement.ts';
+import { parseImagePattern } from '../../policy/image-pattern.ts';
+import type { TrustPolicy, TrustRule } from '../../types.ts';
+import type { Unmapped } from '../imported.ts';
+
+export interface NotationExport {
+  /** `trustpolicy.json`, version 1.0; absent when no rule can be said so. */
+  readonly text?: string;
+  readonly unmapped: readonly Unmapped[];
+}
+
+interface Candidate {
+  readonly rule: TrustRule;
+  readonly scopes: readonly string[];
+  readonly statement: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Says the rules that demand Notary Project signatures as notation's trust policy. Here every matching rule must admit and there one
+ * statement alone decides: rules whose images another rule may hold, too, are left out, for notation would admit more easily.
+ */
+export function exportNotation(policy: TrustPolicy): NotationExport {
+  const unmapped: Unmapped[] = [];
+  const leave = (rule: TrustRule, why: string): void => {
+    const [, file = rule.name, line = '1'] = /^(.*):(\d+)$/.exec(rule.name) ?? [];
+    unmapped.push({ file, line: Number(line), column: 1, path: '', why, became: 'nothing: no statement is made of it' });
+  };
+  let candidates: Candidate[] = [];
+  const left: TrustRule[] = [];
+  for (const rule of policy.rules) {
+    const candidate = candidateOf(rule);
+    if (typeof candidate !== 'string') candidates.push(candidate);
+    else {
+      left.push(rule);
+      leave(rule, candidate);
+    }
+  }
+  // What is left out may hold images of another rule, which then is more than one statement says.
+  for (let changed = true; changed;) {
+    const clash = candidates.find((one) => rivals(one, candidates, left).length > 0);
+    changed = clash !== undefined;
+    if (clash === undefined) break;
+    leave(clash.rule, `its images may be ${rivals(clash, candidates, left).join(', ')}'s, too, and notation knows one statement an image`);
+    left.push(clash.rule);
+    candidates = candidates.filter((one) => one !== clash);
+  }
+  if (candidates.length === 0) return { unmapped };
+  return {
+    text: `${JSON.stringify({ version: '1.0', trustPolicies: candidates.map(({ statement }) => statement) }, null, 2)}\n`,
+    unmapped,
+  };
+}
+
+function candidateOf(rule: TrustRule): Candidate | string {
+  if (rule.deny !== undefined) return 'notation can not deny';
+  if (rule.namespaces !== undefined || rule.narrows !== undefined) return 'notation does not know namespaces';
+  if (rule.mode !== undefined) return 'notation can not only report';
+  if (rule.breakGlass !== undefined) return 'notation does not know break-glass';
+  const scopes = rule.images.map(scopeOf);
+  if (scopes.includes(undefined)) return 'its images are not whole repositories, nor all of them ("**")';
+  if (scopes.length > 1 && scopes.includes('*')) return '"**" stands beside other images';
+  const name = { name: rule.name, registryScopes: scopes };
+  if (rule.allowUnverified) {
+    if (scopes.includes('*')) return 'notation may not skip the verification of every image';
+    return { rule, scopes: scopes as string[], statement: { ...name, signatureVerification: { level: 'skip' } } };
+  }
+  if (rule.require?.kind !== 'notation') return 'it demands something else than one Notary Project signature';
+  const verification = verificationOf(rule.require);
+  return typeof verification === 'string' ? verification : { rule, scopes: scopes as string[], statement: { ...name, ...verification } };
+}
+
+function verificationOf(requirement: NotationRequirement): Readonly<Record<string, unknown>> | string {
+  const { stores, identities, level, actions, verifyTimestamp, constraints } = requirement;
+  if (constraints !== undefined) return 'notation does not hold signatures to annotations, ages or names';
+  if (stores.some(({ type, name }) => !name.startsWith(`${type}/`)))
+    return 'it names certificate files, and notation knows trust stores only';
+  const override = Object.fromEntries(
+    validationTypes.filter((type) => actions[type] !== levels[level][type]).map((type) => [type, actions[type]]),
+  );
+  return {
+    signatureVerification: {
+      level,
+      ...(Object.keys(override).length === 0 ? {} : { override }),
+      ...(verifyTimestamp === 'always' ? {} : { verifyTimestamp }),
+    },
+    trustStores: stores.map(({ type, name }) => `${type}:${name.slice(type.length + 1)}`),
+    trustedIdentities: identities === '*' ? ['*'] : identities.map((identity) => `x509.subject: ${identity}`),
+  };
+}
+
+/** A repository as notation names it; `**` is `*`, and anything else with a wildcard, tag or digest has no counterpart. */
+function scopeOf(image: string): string | undefined {
+  if (image === '**') return '*';
+  return image.includes('*') || /[@]|:[^/]*$/.test(image.replace(/^[^/]*\//, '')) ? undefined : completed(image);
+}
+
+/** A pattern with what its short form leaves out: `busybox` is `docker.io/library/busybox`. */
+function completed(image: string): string {
+  const { host, path } = parseImagePattern(image);
+  return [host, ...path].join('/');
+}
+
+/** The names of other rules that may hold an image of this one's. */
+function rivals(candidate: Candidate, candidates: readonly Candidate[], left: readonly TrustRule[]): readonly string[] {
+  const others = candidates.filter((other) => other !== candidate);
+  const shared = others.filter((other) => overlap(candidate, other)).map(({ rule }) => rule.name);
+  const excepted = (candidate.rule.except ?? []).map(completed);
+  // Images that the rule excepts must be another statement's, or the statement for "*" would admit them.
+  const uncovered = excepted.some((image) => !others.some(({ scopes }) => scopes.includes(image))) ? ['its excepted images'] : [];
+  const unsaid = left.filter((rule) => mayHold(rule, candidate)).map(({ name }) => name);
+  return [...shared, ...uncovered, ...unsaid];
+}
+
+function overlap(a: Candidate, b: Candidate): boolean {
+  const holds = (all: Candidate, one: Candidate): boolean =>
+    all.scopes.includes('*') && !one.scopes.every((scope) => (all.rule.except ?? []).map(completed).includes(scope));
+  return holds(a, b) || holds(b, a) || a.scopes.some((scope) => b.scopes.includes(scope));
+}
+
+/** Whether a rule that is left out may hold an image of the candidate's; patterns are compared by their certain beginnings only. */
+function mayHold(rule: TrustRule, { scopes }: Candidate): boolean {
+  if (scopes.includes('*')) return true;
+  return rule.images.map(completed).some((image) => {
+    const certain = image.split('*', 1)[0] ?? '';
+    return scopes.some((scope) => (image.includes('*') ? scope.startsWith(certain) : scope === image));
+  });
+}

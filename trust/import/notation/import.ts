@@ -1,0 +1,110 @@
+import { formatPath } from '../../../base/schema/index.ts';
+import type { Document, PathSegment } from '../../../base/schema/index.ts';
+import { parseImagePattern } from '../../policy/image-pattern.ts';
+import type { ImportedPolicy, ImportedRule, Unmapped } from '../imported.ts';
+import { readNotationPolicy, subjectTextOf } from './document.ts';
+import type { Statement } from './document.ts';
+
+export interface NotationImportOptions {
+  /** The name of the file, for places in messages. */
+  readonly file: string;
+  /** notation's `truststore` folder, relative to the policy that the rules go into. */
+  readonly truststoreFolder: string;
+}
+
+/**
+ * Says notation's trust policy as rules. A statement for repositories wins over the one for `*`, which therefore excepts them; the
+ * level `skip` becomes `allow: unverified`. What has no counterpart is denied and listed.
+ * @throws PortcullisError `TRUST_IMPORT_INVALID` where notation would refuse the file, too
+ */
+export function importNotation(text: string, options: NotationImportOptions): ImportedPolicy {
+  const { document, kind, statements } = readNotationPolicy(text, options.file);
+  const unmapped: Unmapped[] = [];
+  const tell = (path: readonly PathSegment[], why: string, became: string): void =>
+    void unmapped.push(unmappedAt(document, path, why, became));
+  if (kind === 'blob') {
+    for (const { path } of statements)
+      tell(path, 'the statement is about blobs, and rules are about images', 'nothing: no rule is made of it');
+    return { rules: [], files: [], unmapped };
+  }
+  const named = statements.flatMap(({ scopes }) => scopes).filter((scope) => scope !== '*' && patternOf(scope) !== undefined);
+  const rules = statements.flatMap((statement): ImportedRule[] => {
+    const images = imagesOf(statement, tell);
+    if (images.length === 0) return [];
+    const except = images.includes('**') && named.length > 0 ? { except: named.map((scope) => patternOf(scope)) } : {};
+    const body = bodyOf(statement, options.truststoreFolder, tell);
+    return [{ comment: commentOf(statement), rule: { images, ...except, ...body } }];
+  });
+  return { rules, files: [], unmapped };
+}
+
+type Tell = (path: readonly PathSegment[], why: string, became: string) => void;
+
+function imagesOf({ scopes, path }: Statement, tell: Tell): readonly string[] {
+  return scopes.flatMap((scope, index) => {
+    if (scope === '*') return ['**'];
+    const pattern = patternOf(scope);
+    if (pattern !== undefined) return [pattern];
+    tell(
+      [...path, 'registryScopes', index],
+      `"${scope}" names no registry, as an OCI layout on disk`,
+      'nothing: no image of a registry has that name',
+    );
+    return [];
+  });
+}
+
+/** The pattern of a scope; undefined where its first part is no registry, so that the name would mean another image here. */
+function patternOf(scope: string): string | undefined {
+  const [host = '', ...path] = scope.split('/');
+  if (host !== 'localhost' && !/[.:]/.test(host)) return undefined;
+  const pattern = `${host.toLowerCase()}/${path.join('/')}`;
+  try {
+    parseImagePattern(pattern);
+    return pattern;
+  } catch {
+    return undefined;
+  }
+}
+
+function bodyOf(statement: Statement, folder: string, tell: Tell): Readonly<Record<string, unknown>> {
+  const { level, path, scopes, override, verifyTimestamp, stores } = statement;
+  if (level === 'skip') {
+    if (!scopes.includes('*')) return { allow: 'unverified' };
+    tell(
+      [...path, 'signatureVerification', 'level'],
+      'the level skip may not stand with the scope "*" (trust-store-trust-policy.md)',
+      'its images are denied',
+    );
+    return { deny: 'notation would skip the verification of every image' };
+  }
+  const identities = statement.identities.filter((identity, index) => {
+    if (identity === '*' || subjectTextOf(identity) !== undefined) return true;
+    tell([...path, 'trustedIdentities', index], `"${identity}" is read by a plugin of notation's`, 'this identity is trusted no more');
+    return false;
+  });
+  if (identities.length === 0) return { deny: 'no identity of the statement is known here' };
+  return {
+    require: {
+      notation: {
+        truststore: stores.map((store) => store.replace(':', '/')),
+        folder,
+        ...(identities.includes('*') ? {} : { identities: identities.map((identity) => `x509.subject: ${subjectTextOf(identity) ?? ''}`) }),
+        level,
+        ...(Object.keys(override).length === 0 ? {} : { override }),
+        ...(verifyTimestamp === undefined ? {} : { verifyTimestamp }),
+      },
+    },
+  };
+}
+
+function commentOf({ name, level, override }: Statement): string {
+  const logs = level === 'strict' ? Object.values(override).some((action) => action !== 'enforce') : true;
+  const weak = level === 'skip' ? ': nothing is verified' : logs ? ': some failures are only logged' : '';
+  return `notation's statement ${JSON.stringify(name)}, level ${level}${weak}`;
+}
+
+function unmappedAt(document: Document, path: readonly PathSegment[], why: string, became: string): Unmapped {
+  const { file, line, column } = document.positionOf(path);
+  return { file, line, column, path: formatPath(path), why, became };
+}
