@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 import { once } from 'node:events';
-import { ContainerEventType } from '../runtime/index.ts';
+import { ContainerEventType, policyEventsHeader, policyReasons } from '../runtime/index.ts';
 import type { ContainerEvent, CriClient } from '../runtime/index.ts';
 import { exitCodeOf, withClient, withSocket } from './endpoint.ts';
 import { run, withOutput } from './output.ts';
@@ -48,8 +48,8 @@ function filter(text: string, before: Filters = new Map()): Filters {
   if (key === undefined || at === text.length - 1)
     throw new InvalidArgumentError(`It must be one of ${filterKeys.join(', ')}, "=" and a value.`);
   const value = text.slice(at + 1);
-  if (key === 'type' && !types.some(([, name]) => name === value)) {
-    throw new InvalidArgumentError(`A type is one of ${types.map(([, name]) => name).join(', ')}.`);
+  if (key === 'type' && !typeNames.includes(value)) {
+    throw new InvalidArgumentError(`A type is one of ${typeNames.join(', ')}.`);
   }
   return new Map([...before, [key, [...(before.get(key) ?? []), value]]]);
 }
@@ -60,6 +60,10 @@ const types: readonly (readonly [number, string])[] = [
   [ContainerEventType.CONTAINER_STOPPED_EVENT, 'stopped'],
   [ContainerEventType.CONTAINER_DELETED_EVENT, 'deleted'],
 ];
+
+/** A policy event, by what its container's status says. */
+const policyTypes: Readonly<Record<string, string>> = { [policyReasons.out]: 'out-of-policy', [policyReasons.in]: 'in-policy' };
+const typeNames = [...types.map(([, name]) => name), ...Object.values(policyTypes)];
 
 /** An event as it is printed. */
 interface Line {
@@ -73,12 +77,14 @@ interface Line {
   readonly namespace: string;
   readonly exitCode?: number;
   readonly reason?: string;
+  /** Of a policy event: the rule and the verdict. */
+  readonly message?: string;
 }
 
 function tell(options: Options): Promise<number> {
   return withClient(options.socket, async (client) => {
     const names = new Map<string, string>();
-    const events = client.runtime.getContainerEvents({});
+    const events = client.runtime.getContainerEvents({}, { headers: { [policyEventsHeader]: '1' } });
     // A container that is gone is in no event: its name is known from before.
     const listed = learnNames(client, names);
     if (options.output === 'text') await write(row(['TIME', 'EVENT', 'WHAT', 'ID', 'CONTAINER', 'NAMESPACE/POD', '']));
@@ -103,9 +109,10 @@ async function learnNames(client: CriClient, names: Map<string, string>): Promis
 
 function lineOf(event: ContainerEvent, names: Map<string, string>): Line {
   const { containerId: id, podSandboxStatus: pod } = event;
-  const type = types.find(([number]) => number === event.containerEventType)?.[1] ?? String(event.containerEventType);
   for (const status of event.containersStatuses) names.set(status.id, status.metadata?.name ?? '');
   const status = event.containersStatuses.find((one) => one.id === id);
+  const policyType = policyTypes[status?.reason ?? ''];
+  const type = types.find(([number]) => number === event.containerEventType)?.[1] ?? policyType ?? String(event.containerEventType);
   const line: Line = {
     time: isoTime(event.createdAt),
     type,
@@ -114,6 +121,7 @@ function lineOf(event: ContainerEvent, names: Map<string, string>): Line {
     container: names.get(id) ?? '',
     pod: pod?.metadata?.name ?? '',
     namespace: pod?.metadata?.namespace ?? '',
+    ...(policyType !== undefined && type === policyType && status?.message !== '' && { message: status?.message ?? '' }),
     ...(type === 'stopped' && status !== undefined && { exitCode: status.exitCode, reason: status.reason }),
   };
   if (type === 'deleted') names.delete(id);
@@ -126,12 +134,13 @@ function selects(filters: Filters | undefined, line: Line): boolean {
   );
 }
 
-function ending({ exitCode, reason }: Line): string {
+function ending({ exitCode, reason, message }: Line): string {
+  if (message !== undefined) return message.replace(/[\p{Cc}\p{Cf}]/gu, '?');
   return exitCode === undefined ? '' : `exit code ${exitCode} (${reason ?? ''})`;
 }
 
 /** Widths are fixed: what comes later is not known. */
-const widths = [24, 7, 9, 13, 20, 32, 0];
+const widths = [24, 13, 9, 13, 20, 32, 0];
 
 function row(cells: readonly string[]): string {
   return `${cells

@@ -2,9 +2,8 @@ import { chmod, mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createRegistryClient } from '../base/distribution/index.ts';
 import { reasonOf } from '../base/errors/index.ts';
-import { isMountpoint, raiseThreadPriority, startKernelWorker } from '../base/kernel/index.ts';
+import { isMountpoint, startKernelWorker } from '../base/kernel/index.ts';
 import { createLogger } from '../base/log/index.ts';
-import type { Logger } from '../base/log/index.ts';
 import { programStarter, startReactor } from '../base/reactor/index.ts';
 import { openDatabase } from '../base/storage/index.ts';
 import { createNetworkEngine } from '../cni-plugins/index.ts';
@@ -35,6 +34,7 @@ import { openHandlers } from './oci/open-handlers.ts';
 import { openFeatureProbe } from './oci/probe/feature-probe.ts';
 import { probeIds } from './oci/probe/probe.ts';
 import { findProgram } from './find-program.ts';
+import { favourMainThread } from './main-thread.ts';
 import { openPolicy } from './policy-watch.ts';
 import { createSandboxEffects, podDirIn } from './pods/effects.ts';
 import { createPodResources } from './pods/resources.ts';
@@ -52,6 +52,8 @@ import { livenessChecks } from './observability/liveness.ts';
 import { openObservability } from './observability/observability.ts';
 import { tellExceptions, watchContainers, watchImages } from './observability/watch-runtime.ts';
 import { openServiceManager } from './service-manager/service-manager.ts';
+import { policyChange } from './redecision/policy-change.ts';
+import { createRedecision } from './redecision/redecision.ts';
 import { createImageHandlers } from './services/image-handlers.ts';
 import { createResourceHandlers } from './services/resource-handlers.ts';
 import { createReport } from './services/report.ts';
@@ -68,6 +70,8 @@ import { claimFolder } from './state/instance-lock.ts';
 import { keyedLock } from './state/keyed-lock.ts';
 import { openRecords } from './state/records.ts';
 import { stateMigrations } from './state/schema.ts';
+import { sweepFolder } from './state/sweep-folder.ts';
+import { openDaemonVerdictLog } from './state/verdict-log.ts';
 import { runtimeVersion } from './version.ts';
 
 export interface Daemon {
@@ -114,12 +118,17 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     confDir: config.cni.confDir,
     log: log.child({ room: 'network' }),
   });
-  const registryOptions = { mirrors: new Map(Object.entries(config.registries.mirrors)), insecureHosts: config.registries.insecure };
+  const registryOptions = {
+    mirrors: new Map(Object.entries(config.registries.mirrors)),
+    insecureHosts: config.registries.insecure,
+    certificateFolders: config.registries.certificates,
+  };
   const registries = createRegistryClient(registryOptions);
   const [sandboxRecords, containerRecords] = await Promise.all([
     openRecords<SandboxRecord>(database, 'sandbox'),
     openRecords<ContainerRecord>(database, 'container'),
   ]);
+  const verdictLog = await openDaemonVerdictLog(database, config, [containerRecords, { list: () => images.list() }], log);
   const checks = livenessChecks({ database, reactor, kernel, absent: join(config.state, 'ns', 'none') });
   const observability = await openObservability({
     config,
@@ -134,6 +143,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       namespacePoolTarget: config.namespacePool,
       networkReady: async () => (await network.status()).ready,
       policy: () => policyFacts(policy),
+      outOfPolicy: () => ({ containers: redecision.counts(), images: redecision.images() }),
       events: () => events.counts(),
     },
     checks,
@@ -145,6 +155,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     registryClient: registries,
     registryOptions,
     policy: policy.current,
+    verdictLog,
     platform: hostPlatform(),
     mappedRoots: { folder: mappedRoots, open: () => chmod(config.state, 0o711) },
     log: log.child({ room: 'images' }),
@@ -258,14 +269,14 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       ),
     ),
     pool.reconcile(new Set(sandboxRecords.list().flatMap((record) => record.namespacesDir ?? []))),
-    sweep(folders.pods, new Set(sandboxRecords.list().map((record) => record.id)), (id) =>
+    sweepFolder(folders.pods, new Set(sandboxRecords.list().map((record) => record.id)), (id) =>
       removePodFiles(podDirIn(config.state, id), kernel),
     ),
-    sweep(folders.containers, new Set(containerRecords.list().map((record) => record.id)), (id) =>
+    sweepFolder(folders.containers, new Set(containerRecords.list().map((record) => record.id)), (id) =>
       kernel.removeTree(bundleIn(config.state, id)),
     ),
     ...[...new Set(handlers.values())].map((handler) =>
-      sweep(
+      sweepFolder(
         handler.stateDir,
         new Set([...containerRecords.list(), ...sandboxRecords.list().filter((record) => record.infra !== undefined)].map(({ id }) => id)),
         (id) => handler.delete(id),
@@ -295,7 +306,18 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
     socketFolder: folders.attach,
     log: log.child({ room: 'streaming' }),
   });
+  const redecision = createRedecision({
+    policy,
+    images: store,
+    containers: containerRecords,
+    sandbox: sandboxRecords.get,
+    act: config.verdicts.outOfPolicy,
+    stop: containers.stop,
+    onChange: (container, found) => events.tellPolicy(container, policyChange(found)),
+    log: log.child({ room: 'redecision' }),
+  });
   const verbose = createVerboseInfo({
+    outOfPolicy: redecision.of,
     findVerdict: (id) => findVerdict(database, id),
     policyRevision: () => policy.current()?.revision,
   });
@@ -345,10 +367,11 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
         attachFolder: folders.attach,
       }),
     },
-    imageService: { ...createImageHandlers(images, stats.containerFilesystem, verbose), ...createImageListStream(images) },
+    imageService: { ...createImageHandlers(images, stats.containerFilesystem, verbose, (name) => handlers.has(name)), ...createImageListStream(images) },
   });
   const rotation = createLogRotation({ ...config.logs, containers: containers.list, reopen: containers.reopenLog, log });
   probe.begin();
+  redecision.request();
   const manager = openServiceManager({ environment: process.env, pid: process.pid, healthy: createHealth(checks), log });
   const reload = (): void => {
     observability.reopen();
@@ -363,6 +386,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       manager.stopping();
       process.off('SIGHUP', reload);
       policy.close();
+      await redecision.close();
       events.close();
       await server.close();
       await streaming.close();
@@ -379,6 +403,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       const idle = sandboxRecords.list().length === 0;
       if (idle) await removeCgroups(cgroups, ['/portcullis']);
       await closeExecScopes(execScopes);
+      await verdictLog.close();
       await Promise.all([registries.close(), database.close()]);
       await release();
       // The namespaces and root file systems of pods that go on are mounted below.
@@ -387,18 +412,4 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       log.info({}, 'stopped');
     },
   };
-}
-
-/** It only routes, and everything waits for it: it must not queue behind forty starting containers. */
-function favourMainThread(log: Logger): void {
-  try {
-    raiseThreadPriority(-10);
-  } catch (cause) {
-    log.info({ cause: reasonOf(cause) }, 'the main thread keeps its usual priority');
-  }
-}
-
-async function sweep(folder: string, known: ReadonlySet<string>, remove: (id: string) => Promise<void>): Promise<void> {
-  const names = await readdir(folder);
-  await Promise.all(names.filter((name) => /^[0-9a-f]{64}$/.test(name) && !known.has(name)).map((name) => remove(name)));
 }

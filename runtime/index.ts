@@ -36,3 +36,4 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
   (await import('./oci/mount-namespace.ts')).enterMountNamespace([config.root, config.state]);
   return (await import('./daemon.ts')).startDaemon(config);
 }
+export { policyEventsHeader, policyReasons } from './events/policy-events.ts';

@@ -103,6 +103,14 @@ export const configSchema: ConfigSchema = {
           uniqueItems: true,
           default: [],
         },
+        certificates: {
+          type: 'array',
+          description:
+            'Folders with authorities and client certificates by registry host: `FOLDER/HOST[:PORT]/` holds `*.crt` (authorities, beside the system’s) and pairs of `NAME.cert` and `NAME.key`. The first folder that names a host counts. Files are read again within 30 seconds.',
+          items: path,
+          uniqueItems: true,
+          default: ['/etc/containers/certs.d', '/etc/docker/certs.d'],
+        },
       },
     },
     runtimes: {
@@ -324,6 +332,28 @@ export const configSchema: ConfigSchema = {
           description:
             'Refuse calls that change something while the log can not be written; each is then logged before it is served as well.',
           default: false,
+        },
+      },
+    },
+    verdicts: {
+      type: 'object',
+      description: 'The log of verdicts, and what becomes of containers that the policy has left behind: see docs/verdicts.md.',
+      additionalProperties: false,
+      properties: {
+        outOfPolicy: {
+          type: 'string',
+          enum: ['report', 'stop'],
+          description:
+            'What happens to a running container whose image the policy in force denies. `report`: it is told as event, metric and log. `stop`: it is stopped as well, with 30 seconds to end.',
+          default: 'report',
+        },
+        retentionDays: {
+          type: 'integer',
+          minimum: 0,
+          maximum: 36_500,
+          description:
+            'After how many days the texts of verdicts, dossiers and policies that nothing refers to any more are dropped. Rows of the log stay, and one says what was dropped. 0: never.',
+          default: 730,
         },
       },
     },

@@ -25,6 +25,8 @@ export interface DaemonConfig {
     readonly mirrors: Readonly<Record<string, MirrorConfig>>;
     /** Hosts that may be asked in plain HTTP; loopback always may. */
     readonly insecure: readonly string[];
+    /** Folders as `/etc/containers/certs.d`. */
+    readonly certificates: readonly string[];
   };
   /** OCI runtimes by handler name. */
   readonly runtimes: Readonly<Record<string, { readonly path: string }>>;
@@ -67,5 +69,7 @@ export interface DaemonConfig {
   readonly tracing: { readonly endpoint: string; readonly samplingRatePerMillion: number };
   /** Who asked for what; an empty path: no audit log. */
   readonly audit: { readonly path: string; readonly reads: boolean; readonly required: boolean };
+  /** What becomes of running containers that the policy denies, and for how long verdicts stay replayable. */
+  readonly verdicts: { readonly outOfPolicy: 'report' | 'stop'; readonly retentionDays: number };
   readonly logLevel: LogLevel;
 }

@@ -125,20 +125,21 @@ async function serveNamed(site: CallSite, rpc: RpcDefinition, call: AnyCall, req
   // The connection holds the process; a call that outlives it, as a stop with a long grace period, must not.
   const timer =
     deadline === undefined ? undefined : setTimeout(expire, Math.min(Math.max(deadline.getTime() - Date.now(), 0), 0x7fff_ffff)).unref();
+  const header = (name: string): string | undefined => headerOf(call, name);
   const observed = observeAll(site.observers, {
     rpc: rpc.name,
     service: rpc.path.slice(1, rpc.path.lastIndexOf('/')),
     readsOnly: readsOnly.test(rpc.name),
     requestId,
     peer,
-    header: (name) => headerOf(call, name),
+    header,
   });
   let failure: PortcullisError | undefined;
   let response: object | undefined;
   let code = 0;
   try {
     if (peer === undefined) throw interrupted('CRI_CANCELLED', 'cancelled', rpc, 'its connection is gone');
-    response = await run({ signal: abort.signal, peer, requestId, ...(deadline === undefined ? {} : { deadline }) }, observed);
+    response = await run({ signal: abort.signal, peer, requestId, header, ...(deadline === undefined ? {} : { deadline }) }, observed);
   } catch (thrown) {
     failure = asFailure(abort.signal.aborted && isAbort(thrown) ? abort.signal.reason : thrown, rpc.name);
     if (failure.code === 'CRI_INTERNAL') site.log.error({ rpc: rpc.name, err: describe(thrown) }, 'a handler failed unexpectedly');

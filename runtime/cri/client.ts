@@ -14,6 +14,8 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
   /** Default: no deadline. */
   readonly timeoutMs?: number;
+  /** Sent with the call. */
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 interface Rpc {
@@ -90,7 +92,7 @@ function unary(channel: Client, rpc: RpcDefinition, request: object, options: Ca
       (value: object) => rpc.request.encode(value),
       (bytes) => rpc.response.decode(bytes),
       request,
-      new Metadata(),
+      metadata(options),
       deadline(options),
       (error, response) => {
         options.signal?.removeEventListener('abort', cancel);
@@ -115,7 +117,7 @@ async function* stream(
     (value: object) => rpc.request.encode(value),
     (bytes) => rpc.response.decode(bytes),
     request,
-    new Metadata(),
+    metadata(options),
     deadline(options),
   );
   const cancel = (): void => call.cancel();
@@ -128,6 +130,12 @@ async function* stream(
     options.signal?.removeEventListener('abort', cancel);
     call.cancel();
   }
+}
+
+function metadata({ headers = {} }: CallOptions): Metadata {
+  const sent = new Metadata();
+  for (const [name, value] of Object.entries(headers)) sent.set(name, value);
+  return sent;
 }
 
 function deadline(options: CallOptions): { deadline?: number } {

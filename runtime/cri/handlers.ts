@@ -9,6 +9,8 @@ export interface CallContext {
   /** The process on the other end, as the kernel vouches for it at connect time. */
   readonly peer: PeerCredentials;
   readonly deadline?: Date;
+  /** A header of the call, such as a client of ours sends; undefined when it has none of that name. */
+  readonly header: (name: string) => string | undefined;
   /** In every log line of the call, its failure's details and the audit log. */
   readonly requestId: string;
 }

@@ -1,6 +1,8 @@
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { ContainerRecord } from '../containers/record.ts';
+import { policyEventType } from './policy-events.ts';
+import type { PolicyChange } from './policy-events.ts';
 import type { ContainerEventType } from '../cri/contract/contract.types.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import { now } from '../state/identity.ts';
@@ -13,7 +15,9 @@ import { containerEvents, sandboxEvents } from './transitions.ts';
 export interface LifecycleEvent {
   /** A container's id, or a sandbox's. */
   readonly id: string;
-  readonly type: ContainerEventType;
+  readonly type: ContainerEventType | typeof policyEventType;
+  /** Of a policy event. */
+  readonly policy?: PolicyChange;
   /** Nanoseconds since 1970, decimal; later events have later ones. */
   readonly at: string;
   readonly sandbox: SandboxRecord | undefined;
@@ -24,9 +28,12 @@ export interface LifecycleEvent {
 export interface EventHub {
   /**
    * The encoded events from this call on, until `signal` is aborted. A client that reads too slowly gets RUNTIME_EVENTS_LOST.
+   * Policy events are no part of CRI: only who asks for them gets them.
    * @throws PortcullisError RUNTIME_TOO_MANY_WATCHERS
    */
-  subscribe(signal: AbortSignal): AsyncIterable<Uint8Array>;
+  subscribe(signal: AbortSignal, policyEvents?: boolean): AsyncIterable<Uint8Array>;
+  /** Tells clients that have asked for policy events that a container is out of policy, or in policy again. */
+  tellPolicy(container: ContainerRecord, change: PolicyChange): void;
   /** For metrics. */
   counts(): { readonly clients: number; readonly waiting: number; readonly sent: number; readonly lost: number };
   /** Ends every stream, so that clients look for the daemon that comes next. */
@@ -51,23 +58,38 @@ export function createEventHub(parts: {
 }): EventHub {
   const { sandboxes, containers, encode, log, limits = defaultLimits } = parts;
   const clients = new Set<ClientQueue>();
+  const policyClients = new WeakSet<ClientQueue>();
   let sent = 0;
   let lost = 0;
 
   const publish = (types: readonly ContainerEventType[], id: string, sandboxId: string, sandbox = sandboxes.get(sandboxId)): void => {
     if (types.length === 0 || clients.size === 0) return;
+    send(
+      types.map((type) => ({ id, type })),
+      sandboxId,
+      sandbox,
+      clients,
+    );
+  };
+  const send = (
+    events: readonly Pick<LifecycleEvent, 'id' | 'type' | 'policy'>[],
+    sandboxId: string,
+    sandbox: SandboxRecord | undefined,
+    to: Iterable<ClientQueue>,
+  ): void => {
     const shown = containers.list().filter(({ sandboxId: of, phase }) => of === sandboxId && phase !== 'creating' && phase !== 'removing');
-    for (const type of types) {
+    const receivers = [...to];
+    for (const { id, ...what } of events) {
       let event: Uint8Array;
       try {
-        event = encode({ id, type, at: now(), sandbox, containers: shown });
+        event = encode({ id, ...what, at: now(), sandbox, containers: shown });
       } catch (cause) {
         // A change is durable and must not fail by its telling; clients are told that something is missing.
         log.error({ id, cause: reasonOf(cause) }, 'an event could not be encoded; every watcher has to list again');
-        for (const client of [...clients]) client.end(unencodable(id));
+        for (const client of receivers) client.end(unencodable(id));
         return;
       }
-      for (const client of clients) {
+      for (const client of receivers) {
         const cost = client.push(event);
         if (cost > 1) log.warn({ lost: cost }, 'a client reads events too slowly: its stream ends as soon as it reads on');
         lost += cost;
@@ -87,7 +109,7 @@ export function createEventHub(parts: {
   ];
 
   return {
-    subscribe: (signal) => {
+    subscribe: (signal, policyEvents = false) => {
       if (clients.size >= mostClients) throw tooMany();
       const queue = createClientQueue(limits, () => {
         clients.delete(queue);
@@ -96,8 +118,14 @@ export function createEventHub(parts: {
       const cancel = (): void => queue.end(signal.reason);
       signal.addEventListener('abort', cancel, { once: true });
       clients.add(queue);
+      if (policyEvents) policyClients.add(queue);
       if (signal.aborted) cancel();
       return queue;
+    },
+    tellPolicy: (container, policy) => {
+      const receivers = [...clients].filter((client) => policyClients.has(client));
+      if (receivers.length === 0) return;
+      send([{ id: container.id, type: policyEventType, policy }], container.sandboxId, sandboxes.get(container.sandboxId), receivers);
     },
     counts: () => ({ clients: clients.size, waiting: [...clients].reduce((sum, client) => sum + client.length, 0), sent, lost }),
     close: () => {

@@ -123,14 +123,26 @@ export function refusal(verdict: Verdict, attempted: string): PortcullisError {
   });
 }
 
-/** `FILE:LINE` of the first rule that did not admit. The rule's text begins "rule FILE:LINE (". */
+/**
+ * `FILE:LINE` of the first rule that did not admit; a rule that does not match counts only while none does. The rule's text begins
+ * "rule FILE:LINE (" or "rule FILE:LINE does".
+ */
 function firstRefusingRule(reason: Reason): string | undefined {
-  if (reason.code?.startsWith('TRUST_RULE_') === true && !reason.counted) {
+  return refusingRule(reason) ?? firstRule(reason, () => true);
+}
+
+/** `FILE:LINE` of the first rule that matches and did not admit; undefined when no rule speaks for the image. */
+export function refusingRule(reason: Reason): string | undefined {
+  return firstRule(reason, (code) => code !== 'TRUST_RULE_OTHER');
+}
+
+function firstRule(reason: Reason, counts: (code: string) => boolean): string | undefined {
+  if (reason.code?.startsWith('TRUST_RULE_') === true && !reason.counted && counts(reason.code)) {
     const name = /^rule (.+?) (\(|does )/.exec(reason.text)?.[1];
     if (name !== undefined) return name;
   }
   for (const child of reason.children ?? []) {
-    const name = firstRefusingRule(child);
+    const name = firstRule(child, counts);
     if (name !== undefined) return name;
   }
   return undefined;

@@ -77,6 +77,17 @@ export interface LayerMapping {
   readonly gids: IdRange;
 }
 
+/** An image that was admitted before. */
+export interface JudgedImage {
+  /** Id, or a name. */
+  readonly imageId: string;
+  /** Of the admission; empty when nobody knows. */
+  readonly verdictId: string;
+  readonly userSpecified: string;
+  /** That of the verdict unless told. */
+  readonly namespace?: string;
+}
+
 /** The image room's door for the rest of the runtime: the one choke point for content. */
 export interface ImageStore {
   pull(request: PullRequest): Promise<{ readonly image: ImageRecord; readonly verdict: Verdict }>;
@@ -88,6 +99,8 @@ export interface ImageStore {
   remove(nameOrId: string): Promise<void>;
   /** Decides again, offline, from the recorded dossier; throws unless the answer is admit. Without `userSpecified` every recorded name must be admitted. Logged before it returns. */
   decideForRun(input: { readonly image: ImageRecord; readonly userSpecified: string; readonly namespace: string }): Promise<Verdict>;
+  /** Decides again about what runs or is recorded; never throws for a no. An image that is gone is judged by the evidence of its verdict. Logged before it returns. */
+  judge(input: JudgedImage): Promise<readonly Verdict[]>;
   /** Makes the writable layer and mounts the overlay. Done already: the same answer. @param context SELinux context of its files */
   mountRootfs(containerId: string, image: ImageRecord, mapping?: LayerMapping, context?: string): Promise<Rootfs>;
   /** Whether layers can be shown to a user namespace by a mapping. @throws IMAGES_NOT_MAPPABLE with what is missing */

@@ -39,6 +39,11 @@ export const metricCatalogue = {
     'act',
   ]),
   policyExceptions: metric('policy_exceptions', 'gauge', 'Rules in force that do not refuse, by why: break-glass, report.', ['kind']),
+  outOfPolicy: metric('containers_out_of_policy', 'gauge', 'Containers that run and that the policy in force would not admit.', [
+    'namespace',
+    'rule',
+  ]),
+  imagesOutOfPolicy: metric('images_out_of_policy', 'gauge', 'Recorded images that the policy in force would not admit again.'),
   policyLoads: metric('policy_loads_total', 'counter', 'Loads of the policy: loaded, failed.', ['outcome']),
   policyInForce: metric('policy_in_force', 'gauge', '1 when there is a valid policy; without one everything new is denied.'),
   policyReloadFailed: metric('policy_reload_failed', 'gauge', '1 when the latest load failed; the policy before it stays in force.'),

@@ -39,6 +39,11 @@ export interface DaemonFacts {
     /** Loads since the start, by how they ended. */
     readonly loads: Readonly<Record<'loaded' | 'failed', number>>;
   };
+  /** What runs, or is recorded, and would not be admitted now. */
+  outOfPolicy(): {
+    readonly containers: readonly { readonly namespace: string; readonly rule: string; readonly count: number }[];
+    readonly images: number;
+  };
   events(): { readonly clients: number; readonly waiting: number; readonly sent: number; readonly lost: number };
   auditFailures(): number;
 }

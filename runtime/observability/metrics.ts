@@ -139,6 +139,9 @@ function readers(
     each(c.policyRules, 'verified', policy.rules);
     each(c.policyExceptions, 'kind', policy.exceptions);
     each(c.policyLoads, 'outcome', policy.loads);
+    const out = facts.outOfPolicy();
+    for (const { namespace, rule, count } of out.containers) set(c.outOfPolicy, count, { namespace, rule });
+    set(c.imagesOutOfPolicy, out.images);
     set(c.eventClients, events.clients);
     set(c.eventsWaiting, events.waiting);
     set(c.eventsSent, events.sent);

@@ -20,6 +20,8 @@ type Entries = Readonly<Record<string, string>>;
 
 interface Parts {
   readonly findVerdict: (id: string) => Promise<Verdict | undefined>;
+  /** Why a container that runs would not be admitted now; undefined: it would. */
+  readonly outOfPolicy: (containerId: string) => object | undefined;
   /** Of the policy in force; undefined: there is none, and everything new is denied. */
   readonly policyRevision: () => string | undefined;
 }
@@ -29,6 +31,7 @@ export function createVerboseInfo(parts: Parts): VerboseInfo {
     container: async (record) => ({
       verdict: JSON.stringify(await verdictOf(parts, record.verdictId)),
       profile: JSON.stringify(profileOf(record)),
+      ...(parts.outOfPolicy(record.id) !== undefined && { outOfPolicy: JSON.stringify(parts.outOfPolicy(record.id)) }),
     }),
     sandbox: async (containers) => {
       const verdicts = containers.map(async (record) => ({ ...named(record), ...(await verdictOf(parts, record.verdictId)) }));

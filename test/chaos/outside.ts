@@ -17,7 +17,7 @@ export interface Observer {
 }
 
 /** Verdicts and their evidence remain by design, and the address that was last given is a hint. */
-const lastingTables = ['dossier', 'verdict_log', 'last_lease'];
+const lastingTables = ['dossier', 'verdict_log', 'verdict_text', 'policy_text', 'verdict_checkpoint', 'last_lease'];
 
 export function openObserver(stage: Stage): Observer {
   const ids = new Set<string>();

@@ -102,7 +102,7 @@ let client: { readonly key: string; readonly registry: RegistryClient } | undefi
 
 /** Loaded with the first large blob; connections and tokens are kept for the next. */
 async function fetchBlob(fetch: BlobFetch, signal: AbortSignal): Promise<void> {
-  const key = JSON.stringify([[...(fetch.registry.mirrors ?? [])], fetch.registry.insecureHosts]);
+  const key = JSON.stringify([[...(fetch.registry.mirrors ?? [])], fetch.registry.insecureHosts, fetch.registry.certificateFolders]);
   if (client?.key !== key) {
     await client?.registry.close();
     const { createRegistryClient } = await import('../../../base/distribution/index.ts');

@@ -1,6 +1,7 @@
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import type { Dossier, TrustPolicy, Verdict } from '../../types.ts';
 import { decide } from '../decide.ts';
+import { prepareDecision } from '../prepare.ts';
 import { verdictBytes } from './texts.ts';
 
 /** Everything a verdict depends on, as texts: what `verdicts export ID` writes. */
@@ -24,10 +25,9 @@ export interface Replay {
 
 /**
  * Decides again, from what is stored alone: no network, no clock, no file.
- * @param prepare loads what evaluates the policy's requirements, before the decision
  * @throws PortcullisError `TRUST_REPLAY_UNREADABLE` when a text is not what it should be
  */
-export async function replayVerdict(input: ReplayInput, prepare: (policy: TrustPolicy) => Promise<void>): Promise<Replay> {
+export async function replayVerdict(input: ReplayInput): Promise<Replay> {
   try {
     const recorded: Verdict = {
       ...(parse(input.verdict, 'verdict') as Omit<Verdict, 'id' | 'decidedAt'>),
@@ -36,7 +36,7 @@ export async function replayVerdict(input: ReplayInput, prepare: (policy: TrustP
     };
     const dossier = parse(input.dossier, 'dossier') as Dossier;
     const policy = parse(input.policy, 'policy') as TrustPolicy;
-    await prepare(policy);
+    await prepareDecision(policy);
     const { reference, namespace, platform } = recorded;
     const replayed = decide({ dossier, reference, namespace, platform, policy, now: new Date(input.decidedAt) });
     const [recordedBytes, replayedBytes] = [verdictBytes(recorded), verdictBytes(replayed)];

@@ -43,8 +43,6 @@ function tamper(path: string, ...statements: readonly string[]): void {
   db.close();
 }
 
-const noNeed = (): Promise<void> => Promise.resolve();
-
 test('a log is a chain from its first row, with checkpoints by the key that it names', async (t) => {
   const kit = await openKit(t);
   const verdicts = await kit.append(5);
@@ -318,17 +316,19 @@ test('every verdict replays to the same bytes from what is stored', async (t) =>
       dossier: log.text('dossier', entry.dossier) ?? '',
       policy: log.text('policy', entry.policy) ?? '',
     };
-    const replay = await replayVerdict({ id: entry.verdict, decidedAt: entry.decidedAt, ...texts }, noNeed);
+    const replay = await replayVerdict({ id: entry.verdict, decidedAt: entry.decidedAt, ...texts });
     assert.ok(replay.equal);
-    const forged = await replayVerdict(
-      { id: entry.verdict, decidedAt: entry.decidedAt, ...texts, verdict: texts.verdict.replace('"outcome":"deny"', '"outcome":"admit"') },
-      noNeed,
-    );
+    const forged = await replayVerdict({
+      id: entry.verdict,
+      decidedAt: entry.decidedAt,
+      ...texts,
+      verdict: texts.verdict.replace('"outcome":"deny"', '"outcome":"admit"'),
+    });
     assert.equal(forged.equal, entry.outcome === 'admit');
     for (const name of ['verdict', 'dossier', 'policy'] as const) {
       for (const text of ['', '{}', '[]', 'null', '{"items":3}', '{"rules":[null]}', '"x"']) {
         const input = { id: entry.verdict, decidedAt: entry.decidedAt, ...texts, [name]: text };
-        const answer = await replayVerdict(input, noNeed).catch((error: unknown) => error as { code: string });
+        const answer = await replayVerdict(input).catch((error: unknown) => error as { code: string });
         if ('code' in answer) assert.equal(answer.code, 'TRUST_REPLAY_UNREADABLE');
         else assert.equal(answer.equal, false);
       }

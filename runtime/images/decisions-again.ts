@@ -1,0 +1,111 @@
+import type { Database } from '../../base/storage/index.ts';
+import { findVerdict } from '../../trust/index.ts';
+import type { Dossier, Platform, TrustPolicy, Verdict } from '../../trust/index.ts';
+import { refusal } from './decisions.ts';
+import type { Decisions, Question } from './decisions.ts';
+import { imageError } from './failures.ts';
+import { findImage, gone, idForm } from './find-image.ts';
+import { tryImageName } from './names.ts';
+import type { ImageRecords, NameRow, StoredImage } from './records.ts';
+import type { ImageRecord, JudgedImage } from './types.ts';
+
+/**
+ * Decides about a recorded image for one namespace, from the evidence found under each name. Resolves only with an admitting
+ * verdict; with several names its ceilings are those of all of them. A verdict is logged the first time it is given in a run.
+ */
+export async function decideForRun(
+  records: ImageRecords,
+  decisions: Decisions,
+  platform: Platform,
+  input: { readonly image: ImageRecord; readonly userSpecified: string; readonly namespace: string },
+): Promise<Verdict> {
+  const attempted = 'run image';
+  const stored = records.byId(input.image.id);
+  if (stored === undefined) throw gone(attempted, input.image.id);
+  const policy = decisions.policy(attempted, stored.id);
+  const names = namesToDecide(stored, input.userSpecified);
+  const verdicts = await decideAgain(
+    records,
+    decisions,
+    policy,
+    names.map(({ name, dossier }) => ({ dossier, reference: name, namespace: input.namespace, platform })),
+  );
+  const refused = verdicts.find(({ outcome }) => outcome !== 'admit');
+  if (refused !== undefined) throw refusal(refused, attempted);
+  const [first, ...others] = verdicts;
+  if (first === undefined) throw gone(attempted, stored.id);
+  if (others.length === 0) return first;
+  const exceptions = [first, ...others].flatMap((verdict) => verdict.exceptions ?? []);
+  return {
+    ...first,
+    ...(exceptions.length > 0 && { exceptions }),
+    ceilings: [...first.ceilings, ...others.flatMap((verdict) => verdict.ceilings)],
+    unverified: [first, ...others].some((verdict) => verdict.unverified),
+  };
+}
+
+async function decideAgain(
+  records: ImageRecords,
+  decisions: Decisions,
+  policy: TrustPolicy,
+  questions: readonly Question[],
+): Promise<readonly Verdict[]> {
+  const answers = questions.map((question) => decisions.again(policy, question));
+  const statements = answers.flatMap(({ log }) => log);
+  if (statements.length > 0) await records.append(statements);
+  for (const { verdict } of answers) decisions.logged(verdict);
+  return answers.map(({ verdict }) => verdict);
+}
+
+/** As {@link decideForRun}, for what was admitted before: a name that has moved on, or an image that is gone, is judged by what was recorded then. */
+export async function judge(
+  parts: { readonly records: ImageRecords; readonly decisions: Decisions; readonly platform: Platform; readonly database: Database },
+  input: JudgedImage,
+): Promise<readonly Verdict[]> {
+  const { records, decisions, database } = parts;
+  const policy = decisions.policy('decide again about', input.imageId);
+  const admission = input.verdictId === '' ? undefined : await findVerdict(database, input.verdictId);
+  const platform = admission?.platform ?? parts.platform;
+  const namespace = input.namespace ?? admission?.namespace ?? '';
+  const stored = findImage(records, input.imageId);
+  const names = stored === undefined ? [] : namesToDecide(stored, input.userSpecified, () => []);
+  const recorded = names.map(({ name, dossier }): Question => ({ dossier, reference: name, namespace, platform }));
+  if (recorded.length > 0 || admission === undefined) return decideAgain(records, decisions, policy, recorded);
+  const row = await database.get<{ json: string }>('SELECT json FROM dossier WHERE id = ?', [admission.dossierId]);
+  if (row === undefined) return [{ ...admission, outcome: 'undecided' }];
+  const dossier = JSON.parse(row.json) as Dossier;
+  return decideAgain(records, decisions, policy, [{ dossier, reference: admission.reference, namespace, platform }]);
+}
+
+/** The name that the caller used, as the image was recorded under; without one, every name that was asked for. */
+function namesToDecide(
+  image: StoredImage,
+  userSpecified: string,
+  unknown: () => readonly NameRow[] = () => {
+    throw nameNotRecorded(image, userSpecified);
+  },
+): readonly NameRow[] {
+  const hex = idForm.exec(userSpecified)?.[1];
+  const byId = userSpecified === '' || (hex !== undefined && image.id.startsWith(`sha256:${hex}`));
+  if (!byId) {
+    const wanted = tryImageName(userSpecified);
+    const row = image.names.find(({ name }) => name === wanted?.text);
+    if (row !== undefined) return [row];
+    return unknown();
+  }
+  const asked = image.names.filter((name) => name.asked);
+  return asked.length > 0 ? asked : image.names;
+}
+
+function nameNotRecorded(image: StoredImage, userSpecified: string): Error {
+  return imageError({
+    code: 'IMAGES_NAME_NOT_RECORDED',
+    kind: 'denied',
+    attempted: 'run image',
+    on: userSpecified,
+    why: `${image.id} was never pulled under that name, so nothing proves that the name stands for it`,
+    fix: 'pull the image under that name first',
+    prefix: 'SignatureValidationFailed',
+    details: { image: image.id },
+  });
+}

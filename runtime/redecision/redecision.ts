@@ -1,0 +1,248 @@
+import { reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { explainReason } from '../../trust/index.ts';
+import type { TrustPolicy, Verdict } from '../../trust/index.ts';
+import type { ContainerRecord } from '../containers/record.ts';
+import { isImageVolume } from '../containers/host-request.ts';
+import { refusingRule } from '../images/index.ts';
+import type { ImageStore, JudgedImage } from '../images/types.ts';
+import type { SandboxRecord } from '../pods/record.ts';
+import type { WatchedRecords } from '../state/records.ts';
+import { earliestEnd } from './validity.ts';
+
+/** Why a container that runs would not be admitted now. */
+export interface OutOfPolicy {
+  /** ISO 8601: when it was found. */
+  readonly since: string;
+  readonly outcome: 'deny' | 'undecided';
+  /** `FILE:LINE` of the rule that refuses; empty when no rule speaks for the image any more. */
+  readonly rule: string;
+  readonly reference: string;
+  readonly verdict: string;
+  readonly policyRevision: string;
+  readonly reasons: readonly string[];
+}
+
+export interface Redecision {
+  /** Undefined: in policy, or not decided about yet. */
+  of(containerId: string): OutOfPolicy | undefined;
+  /** Containers out of policy, by namespace and rule. */
+  counts(): readonly { readonly namespace: string; readonly rule: string; readonly count: number }[];
+  /** Recorded images that their own pull would not be admitted for now. */
+  images(): number;
+  /** All is decided again, in its turn. */
+  request(): void;
+  /** Waits for the decision under way; nothing is decided afterwards. */
+  close(): Promise<void>;
+}
+
+interface Parts {
+  readonly policy: { current(): TrustPolicy | undefined; onChange(listener: () => void): () => void };
+  readonly images: Pick<ImageStore, 'list' | 'find' | 'judge'>;
+  readonly containers: Pick<WatchedRecords<ContainerRecord>, 'get' | 'list' | 'onChange'>;
+  readonly sandbox: (id: string) => SandboxRecord | undefined;
+  /** What the configuration says: only told, or stopped as well. */
+  readonly act: 'report' | 'stop';
+  readonly stop: (containerId: string, timeoutSeconds: number) => Promise<void>;
+  /** Hears of each change; `found` is undefined when a container is in policy again. */
+  readonly onChange: (container: ContainerRecord, found: OutOfPolicy | undefined) => void;
+  readonly log: Logger;
+  readonly now?: () => Date;
+}
+
+/** What Kubernetes gives a pod that says nothing (terminationGracePeriodSeconds). */
+const graceSeconds = 30;
+/** Decisions take at most this part of the main thread, and each is followed by a pause. */
+const share = 0.2;
+const leastPauseMs = 2;
+const mostReasons = 24;
+const longestTimer = 0x7fff_ffff;
+
+const alive = new Set<ContainerRecord['phase']>(['created', 'starting', 'running']);
+
+export function createRedecision(parts: Parts): Redecision {
+  const { policy, images, containers, log, now = () => new Date() } = parts;
+  const found = new Map<string, OutOfPolicy>();
+  const imagesOut = new Set<string>();
+  const waiting = new Set<string>();
+  const waitingImages = new Set<string>();
+  const ends = new Map<string, string>();
+  let running: Promise<void> | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  let closed = false;
+
+  const forget = (id: string): void => {
+    found.delete(id);
+    ends.delete(id);
+    waiting.delete(id);
+  };
+  function request(): void {
+    for (const { id, phase } of containers.list()) if (alive.has(phase)) waiting.add(id);
+    for (const { id } of images.list()) waitingImages.add(id);
+    go();
+  }
+  function go(): void {
+    if (closed || running !== undefined) return;
+    running = walk().finally(() => {
+      running = undefined;
+      if (waiting.size + waitingImages.size > 0) go();
+      else arm();
+    });
+  }
+  /** Containers first: they run. */
+  async function walk(): Promise<void> {
+    for (;;) {
+      const [container] = waiting;
+      const [image] = waitingImages;
+      if (closed || policy.current() === undefined || (container === undefined && image === undefined)) {
+        waiting.clear();
+        waitingImages.clear();
+        return;
+      }
+      const started = performance.now();
+      try {
+        if (container !== undefined) {
+          waiting.delete(container);
+          await decideContainer(container);
+        } else if (image !== undefined) {
+          waitingImages.delete(image);
+          await decideImage(image);
+        }
+      } catch (error) {
+        log.error({ container, image, cause: reasonOf(error) }, 'could not be decided again; it is at the next change of the policy');
+      }
+      await pause(Math.max(leastPauseMs, (performance.now() - started) * (1 / share - 1)));
+    }
+  }
+
+  async function decideContainer(id: string): Promise<void> {
+    const record = containers.get(id);
+    if (record === undefined || !alive.has(record.phase)) return forget(id);
+    const namespace = parts.sandbox(record.sandboxId)?.config.metadata?.namespace ?? '';
+    const verdicts: Verdict[] = [];
+    for (const image of imagesOf(record)) verdicts.push(...(await images.judge({ ...image, namespace })));
+    // It may have ended while its verdict was written.
+    const current = containers.get(id);
+    if (current === undefined || !alive.has(current.phase)) return forget(id);
+    const end = earliestEnd(verdicts, now());
+    if (end === undefined) ends.delete(id);
+    else ends.set(id, end);
+    const refused = verdicts.find(({ outcome }) => outcome !== 'admit');
+    if (refused === undefined) return settle(current, namespace, undefined);
+    const before = found.get(id);
+    settle(current, namespace, {
+      since: before?.since ?? now().toISOString(),
+      outcome: refused.outcome === 'undecided' ? 'undecided' : 'deny',
+      rule: refusingRule(refused.reasons) ?? '',
+      reference: refused.reference,
+      verdict: refused.id,
+      policyRevision: refused.policyRevision,
+      reasons: explainReason(refused.reasons).trimEnd().split('\n').slice(0, mostReasons),
+    });
+  }
+
+  function settle(record: ContainerRecord, namespace: string, next: OutOfPolicy | undefined): void {
+    const before = found.get(record.id);
+    if (next === undefined) found.delete(record.id);
+    else found.set(record.id, next);
+    if (before?.verdict !== next?.verdict) {
+      const facts = { container: record.id, namespace, name: record.config.metadata?.name ?? '' };
+      if (next === undefined) log.info(facts, 'a container is in policy again');
+      else {
+        const { rule, reference, verdict, policyRevision, outcome } = next;
+        log.warn({ ...facts, rule, reference, outcome, verdict, policyRevision, act: parts.act }, 'a running container is out of policy');
+      }
+      parts.onChange(record, next);
+    }
+    // Undecided is a no for what is new; what runs is not ended because a source could not be asked.
+    if (parts.act !== 'stop' || next?.outcome !== 'deny') return;
+    parts.stop(record.id, graceSeconds).then(
+      () =>
+        log.warn(
+          { container: record.id, namespace, rule: next.rule, verdict: next.verdict },
+          'a container was stopped because it is out of policy',
+        ),
+      (error: unknown) =>
+        log.error({ container: record.id, cause: reasonOf(error) }, 'a container that is out of policy could not be stopped'),
+    );
+  }
+
+  async function decideImage(id: string): Promise<void> {
+    const record = images.find(id);
+    if (record === undefined) return void imagesOut.delete(id);
+    const verdicts = await images.judge({ imageId: id, verdictId: record.verdictId, userSpecified: '' });
+    const refused = verdicts.find(({ outcome }) => outcome !== 'admit');
+    if (refused === undefined) return void imagesOut.delete(id);
+    if (imagesOut.has(id)) return;
+    imagesOut.add(id);
+    log.info(
+      { image: id, reference: refused.reference, verdict: refused.id, rule: refusingRule(refused.reasons) },
+      'a recorded image is out of policy',
+    );
+  }
+
+  /** Wakes when the first verdict ends. */
+  function arm(): void {
+    clearTimeout(timer);
+    if (closed || ends.size === 0) return;
+    const first = Math.min(...[...ends.values()].map((end) => Date.parse(end)));
+    timer = setTimeout(
+      () => {
+        const at = now().getTime();
+        for (const [id, end] of ends) if (Date.parse(end) <= at) waiting.add(id);
+        if (waiting.size > 0) go();
+        else arm();
+      },
+      Math.min(Math.max(first - now().getTime(), 50), longestTimer),
+    ).unref();
+  }
+
+  const unsubscribe = [
+    policy.onChange(request),
+    containers.onChange(({ before, after }) => {
+      if (after === undefined || !alive.has(after.phase)) return forget((after ?? before)?.id ?? '');
+      // It was admitted a moment ago; the policy may have changed between that and its record.
+      if (before?.phase === 'creating') {
+        waiting.add(after.id);
+        go();
+      }
+    }),
+  ];
+
+  return {
+    of: (id) => found.get(id),
+    counts: () => countsOf(found, (id) => parts.sandbox(containers.get(id)?.sandboxId ?? '')?.config.metadata?.namespace ?? ''),
+    images: () => imagesOut.size,
+    request,
+    async close() {
+      closed = true;
+      clearTimeout(timer);
+      for (const stop of unsubscribe) stop();
+      await running;
+    },
+  };
+}
+
+/** The container's own image and those of its image volumes. */
+function imagesOf(record: ContainerRecord): readonly Omit<JudgedImage, 'namespace'>[] {
+  const own = { imageId: record.imageId, verdictId: record.verdictId, userSpecified: record.config.image?.userSpecifiedImage ?? '' };
+  const volumes = record.config.mounts
+    .filter(isImageVolume)
+    .map(({ image }) => ({ imageId: image?.image ?? '', verdictId: '', userSpecified: image?.userSpecifiedImage ?? '' }));
+  return [own, ...volumes];
+}
+
+function countsOf(found: ReadonlyMap<string, OutOfPolicy>, namespaceOf: (id: string) => string): ReturnType<Redecision['counts']> {
+  const counts = new Map<string, { namespace: string; rule: string; count: number }>();
+  for (const [id, { rule }] of found) {
+    const namespace = namespaceOf(id);
+    const key = JSON.stringify([namespace, rule]);
+    const one = counts.get(key) ?? { namespace, rule, count: 0 };
+    counts.set(key, { ...one, count: one.count + 1 });
+  }
+  return [...counts.values()];
+}
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds).unref());
+}

@@ -1,0 +1,207 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { ContainerState } from '../../runtime/index.ts';
+import { patience } from '../fixtures/daemon.ts';
+import { createContainer, execute, exitOf, expectServing, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import { failureOf, openStage, plainPolicy, policyOf } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+const tightened = plainPolicy.replace('good.test/**', 'other.test/**');
+const command = ['sleep', '600'];
+const port = 30_000 + (process.pid % 20_000);
+
+interface OutOfPolicy {
+  readonly outcome: string;
+  readonly rule: string;
+  readonly reasons: readonly string[];
+}
+
+/** What the verbose status tells, once `wanted` is true of it. */
+async function outOfPolicy(stage: Stage, containerId: string, wanted: boolean): Promise<OutOfPolicy | undefined> {
+  for (const until = performance.now() + patience; performance.now() < until; await pause(50)) {
+    const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId, verbose: true });
+    const told = info['outOfPolicy'];
+    if ((told !== undefined) === wanted) return told === undefined ? undefined : (JSON.parse(told) as OutOfPolicy);
+  }
+  return assert.fail(`the container is ${wanted ? 'never out of' : 'never again in'} policy`);
+}
+
+async function metric(name: string): Promise<string> {
+  const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+  return text
+    .split('\n')
+    .filter((line) => line.startsWith(name))
+    .join('\n');
+}
+
+/** `portcullis events` until it has said `count` lines of the kind. */
+async function eventsOf(stage: Stage, type: string, act: () => Promise<void>): Promise<readonly Record<string, string>[]> {
+  const program = join(import.meta.dirname, '../../packaging/bin/portcullis');
+  const child = spawn(program, ['events', '--socket', stage.folders.socket, '--output', 'json', '--filter', `type=${type}`], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let text = '';
+  child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
+  try {
+    // Until it is subscribed: nobody says so.
+    await pause(3000);
+    await act();
+    for (const until = performance.now() + patience; performance.now() < until && !text.includes('\n');) await pause(50);
+    return text
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as Record<string, string>);
+  } finally {
+    child.kill();
+  }
+}
+
+describe('re-decision', () => {
+  let stage: Stage;
+  let reference = '';
+  before(async () => {
+    stage = await openStage({ flags: ['--config', configFile('report')] });
+    ({ reference } = await stage.publish('app/a:1'));
+  });
+  after(() => stage.close());
+
+  function configFile(act: string): string {
+    const file = join('/tmp', `pc-redecision-${process.pid}-${act}.yaml`);
+    writeFileSync(file, `verdicts: { outOfPolicy: ${act} }\nmetrics: { address: "127.0.0.1:${port}" }\n`);
+    return file;
+  }
+
+  it('tells of a running container that a tighter policy leaves behind, and when it is in policy again', async () => {
+    const image = await stage.pull(reference);
+    const pod = await runPod(stage, 'report');
+    const id = await runContainer(stage, pod, { image, reference, command });
+    const events = await eventsOf(stage, 'out-of-policy', async () => {
+      stage.writePolicy(tightened);
+      await stage.daemon.reload();
+    });
+    assert.deepEqual(
+      events.map(({ id: of, container, namespace, pod: name }) => [of, container, namespace, name]),
+      [[id, 'main', 'shop', 'report']],
+    );
+    const told = await outOfPolicy(stage, id, true);
+    assert.equal(told?.outcome, 'deny');
+    assert.ok(told.reasons.some((line) => line.includes('no rule')));
+    assert.match(await metric('portcullis_containers_out_of_policy'), /\{namespace="shop",rule=""\} 1/);
+    assert.match(await metric('portcullis_images_out_of_policy'), / 1$/);
+    assert.match(stage.daemon.log(), /a running container is out of policy/);
+    // Told only: it runs on, and what is new is denied.
+    assert.equal((await execute(stage, id, 'echo', 'on')).stdout, 'on\n');
+    assert.equal((await failureOf(createContainer(stage, pod, { image, reference, name: 'second' }))).code, 'IMAGES_DENIED');
+
+    // A broken reload changes nothing, and admits nothing.
+    stage.writePolicy('rules: [');
+    await stage.daemon.reload();
+    assert.equal((await failureOf(createContainer(stage, pod, { image, reference, name: 'third' }))).code, 'IMAGES_DENIED');
+    assert.notEqual(await outOfPolicy(stage, id, true), undefined);
+
+    stage.writePolicy(plainPolicy);
+    await stage.daemon.reload();
+    await outOfPolicy(stage, id, false);
+    assert.equal(await metric('portcullis_containers_out_of_policy{'), '');
+    await removePod(stage, pod);
+  });
+
+  it('knows it after a restart, and of a container whose image is gone', async () => {
+    const image = await stage.pull(reference);
+    const pod = await runPod(stage, 'restarted');
+    const id = await runContainer(stage, pod, { image, reference, command });
+    await stage.daemon.cri.image.removeImage({ image: { image } });
+    await stage.restart({ meanwhile: () => Promise.resolve(stage.writePolicy(tightened)) });
+    await outOfPolicy(stage, id, true);
+    stage.writePolicy(plainPolicy);
+    await stage.daemon.reload();
+    await outOfPolicy(stage, id, false);
+    await removePod(stage, pod);
+  });
+});
+
+describe('re-decision that stops', () => {
+  let stage: Stage;
+  before(async () => {
+    const file = join('/tmp', `pc-redecision-${process.pid}-stop.yaml`);
+    writeFileSync(file, 'verdicts: { outOfPolicy: stop }\n');
+    stage = await openStage({ flags: ['--config', file] });
+  });
+  after(() => stage.close());
+
+  it('stops what the policy denies now, gracefully, and nothing else', async () => {
+    const { reference } = await stage.publish('app/a:1');
+    const { reference: other } = await stage.publish('other/b:1');
+    const [image, otherImage] = [await stage.pull(reference), await stage.pull(other)];
+    const pod = await runPod(stage, 'stopped');
+    const trap = ['sh', '-c', 'trap "exit 7" TERM; while :; do sleep 0.1; done'];
+    const id = await runContainer(stage, pod, { image, reference, command: trap });
+    const otherId = await runContainer(stage, pod, { image: otherImage, reference: other, name: 'other', command });
+    stage.writePolicy(plainPolicy.replace('good.test/**', 'good.test/other/**'));
+    await stage.daemon.reload();
+    assert.equal((await exitOf(stage, id)).exitCode, 7);
+    const { status } = await stage.daemon.cri.runtime.containerStatus({ containerId: otherId });
+    assert.equal(status?.state, ContainerState.CONTAINER_RUNNING);
+    await expectServing(stage, otherImage);
+    await removePod(stage, pod);
+  });
+});
+
+describe('names and namespaces', () => {
+  let stage: Stage;
+  before(async () => {
+    stage = await openStage({
+      policy: policyOf(
+        '  - images: ["good.test/**"]\n    namespaces: ["team-a"]\n    require: { cosign: { key: k.pub } }\n    entitlements: { ceiling: privileged }\n',
+      ),
+    });
+  });
+  after(() => stage.close());
+  const inNamespace = (name: string, namespace: string) =>
+    runPod(stage, name, { metadata: { name, uid: `${name}-uid`, namespace, attempt: 0 } });
+
+  it("namespace B never inherits namespace A's admit, whatever name it gives", async () => {
+    const { reference, image: pushed } = await stage.publish('app/shared:1');
+    const image = await stage.pull(reference, 'team-a');
+    const [a, b] = [await inNamespace('a', 'team-a'), await inNamespace('b', 'team-b')];
+    await runContainer(stage, a, { image, reference, command });
+    const digest = `good.test/app/shared@${pushed.manifestDigest}`;
+    for (const [index, name] of [reference, digest, undefined, pushed.configDigest].entries()) {
+      const asked = { image, name: `c${index}`, ...(name !== undefined && { reference: name }) };
+      assert.equal((await failureOf(createContainer(stage, b, asked))).code, 'IMAGES_DENIED', String(name));
+    }
+    // Found by a name of the image instead of its id.
+    assert.equal((await failureOf(createContainer(stage, b, { image: reference, name: 'by-name' }))).code, 'IMAGES_DENIED');
+    assert.equal((await failureOf(stage.pull(reference, 'team-b'))).code, 'IMAGES_DENIED');
+    // A's admit still stands, and B's refusal did not become A's.
+    await createContainer(stage, a, { image, reference, name: 'again', command });
+    await Promise.all([removePod(stage, a), removePod(stage, b)]);
+  });
+
+  it('a moved tag never changes what runs', async () => {
+    const { reference, image: first } = await stage.publish('app/moved:1', {});
+    const image = await stage.pull(reference, 'team-a');
+    const pod = await inNamespace('moved', 'team-a');
+    // Moved at the registry, to an image that nobody signed, between pull and create.
+    const { image: second } = await stage.publish('app/moved:1', { config: { Env: ['MOVED=1'] } }, { sign: false });
+    assert.notEqual(first.manifestDigest, second.manifestDigest);
+    const id = await runContainer(stage, pod, { image, reference, command });
+    const { status } = await stage.daemon.cri.runtime.containerStatus({ containerId: id });
+    assert.equal(status?.imageId, first.configDigest);
+    assert.equal((await failureOf(stage.pull(reference, 'team-a'))).code, 'IMAGES_DENIED');
+    await createContainer(stage, pod, { image, reference, name: 'after', command });
+    // Signed now: a pull takes the new one, and the old one is no longer what the name stands for.
+    await stage.sign('app/moved', second.manifestDigest);
+    const moved = await stage.pull(reference, 'team-a');
+    assert.notEqual(moved, image);
+    const refused = await failureOf(createContainer(stage, pod, { image: first.configDigest, reference, name: 'old' }));
+    assert.equal(refused.code, 'IMAGES_NAME_NOT_RECORDED');
+    assert.equal((await stage.daemon.cri.runtime.containerStatus({ containerId: id })).status?.imageId, first.configDigest);
+    await removePod(stage, pod);
+  });
+});
