@@ -14,7 +14,23 @@ export const commands: readonly Entry[] = [
   { name: 'config', summary: 'say another runtime’s configuration as ours', load: () => import('./config.ts') },
   { name: 'policy', summary: 'write, check and explain trust policies', load: () => import('./policy.ts') },
   { name: 'sign', summary: 'sign an image with a key, as cosign does, or make such a key', load: () => import('./sign.ts') },
+  {
+    name: 'attest',
+    summary: 'sign a statement about an image: where it comes from, what is in it, what it needs',
+    load: () => import('./attest.ts'),
+  },
   { name: 'verify', summary: 'decide whether an image may run, and say why', load: () => import('./verify.ts') },
+  {
+    name: 'sigstore-verify-bundle',
+    summary: "verify a file's sigstore bundle (conformance protocol)",
+    load: () => import('./sigstore-verify-bundle.ts'),
+  },
+  {
+    name: 'sigstore-sign-bundle',
+    summary: 'sign a file with an OIDC identity (conformance protocol)',
+    load: () => import('./sigstore-sign-bundle.ts'),
+  },
+  { name: 'sigstore-root', summary: 'keep the trusted roots of sigstore up to date', load: () => import('./sigstore-root.ts') },
   {
     name: 'entitlements',
     summary: 'check and compile entitlement profiles: what a workload may do',

@@ -1,4 +1,4 @@
-import type { Dossier, PolicyKey, Reason } from '../types.ts';
+import type { Dossier, Reason } from '../types.ts';
 
 /** What one reading of one item for one key came to; `says` completes the sentence "the signature …". */
 export interface SignatureFinding {

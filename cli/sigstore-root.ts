@@ -1,0 +1,45 @@
+import { readFile } from 'node:fs/promises';
+import type { Command } from 'commander';
+import { updateTrustedRoot } from '../trust/index.ts';
+import { exitCodes, print, run, withOutput } from './output.ts';
+import type { OutputFormat } from './output.ts';
+
+interface UpdateFlags {
+  readonly url?: string;
+  readonly root?: string;
+  readonly cache?: string;
+  readonly output: OutputFormat;
+}
+
+const examples = `
+Examples:
+  $ portcullis sigstore-root update                                          sigstore's public good instance
+  $ portcullis sigstore-root update --url https://tuf.example.com --root root.json
+
+Policies read what was fetched when they are loaded (\`root: public-good\`, \`root: { tuf: { url: … } }\`); a running daemon
+loads its policy again when it changes. Deciding never asks anyone: run this from a timer.
+
+Exit status: 0 up to date, 2 wrong use, 4 failed, and what was there stays.`;
+
+export function register(program: Command): void {
+  const root = program.command('sigstore-root').description('keep the trusted roots of sigstore instances up to date');
+  withOutput(
+    root
+      .command('update')
+      .description('fetch and verify the trusted root of a TUF repository')
+      .option('--url <url>', "the TUF repository; sigstore's public good instance unless given")
+      .option('--root <file>', 'the first TUF root of a repository that is not known yet')
+      .option('--cache <folder>', 'where roots are kept; /var/lib/portcullis/sigstore-roots unless given')
+      .addHelpText('after', examples),
+  ).action((flags: UpdateFlags) => run(flags.output, () => update(flags)));
+}
+
+async function update(flags: UpdateFlags): Promise<number> {
+  const updated = await updateTrustedRoot({
+    ...(flags.url === undefined ? {} : { url: flags.url }),
+    ...(flags.root === undefined ? {} : { tufRoot: await readFile(flags.root) }),
+    ...(flags.cache === undefined ? {} : { cache: flags.cache }),
+  });
+  print(flags.output, updated, `${updated.changed ? 'updated' : 'unchanged'}: ${updated.file} (${updated.digest}), from ${updated.url}\n`);
+  return exitCodes.yes;
+}

@@ -1,0 +1,56 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import type { Command } from 'commander';
+import { signArtifact, signingConfigOfInstance } from '../trust/index.ts';
+import { exitCodes, print, run, withOutput } from './output.ts';
+import type { OutputFormat } from './output.ts';
+
+interface Flags {
+  readonly bundle: string;
+  readonly identityToken: string;
+  readonly inToto: boolean;
+  readonly signingConfig?: string;
+  readonly trustedRoot?: string;
+  readonly staging: boolean;
+  readonly output: OutputFormat;
+}
+
+const examples = `
+Examples:
+  $ portcullis sigstore-sign-bundle --identity-token "$TOKEN" --bundle app.sigstore.json app.tar
+  $ portcullis sigstore-sign-bundle --in-toto --identity-token "$TOKEN" --bundle app.sigstore.json \\
+      --signing-config signing_config.json statement.json
+
+The token stands in the command line because the protocol wants it there; \`portcullis sign\` takes it from the environment.
+
+Exit status: 0 signed, 2 wrong use, 4 failed.`;
+
+/** Speaks sigstore's client conformance protocol (sigstore/sigstore-conformance docs/cli_protocol.md, "Sign", "Bundle flow"). */
+export function register(program: Command): void {
+  const command = program
+    .command('sigstore-sign-bundle')
+    .description("sign a file with an OIDC identity; speaks sigstore's client conformance protocol")
+    .argument('<file>', 'the file; with --in-toto, the statement')
+    .requiredOption('--identity-token <token>', 'OIDC identity token')
+    .requiredOption('--bundle <file>', 'where to write the sigstore bundle')
+    .option('--in-toto', 'sign an in-toto statement in a DSSE envelope', false)
+    .option('--trusted-root <file>', 'accepted for the protocol: signing needs none')
+    .option('--signing-config <file>', "signing_config.json; sigstore's public good instance unless given")
+    .option('--staging', "use sigstore's staging instance", false)
+    .addHelpText('after', examples);
+  withOutput(command).action((file: string, flags: Flags) => run(flags.output, () => sign(file, flags)));
+}
+
+async function sign(file: string, flags: Flags): Promise<number> {
+  const bundle = await signArtifact({
+    artifact: await readFile(file),
+    inToto: flags.inToto,
+    identityToken: flags.identityToken,
+    signingConfig:
+      flags.signingConfig === undefined
+        ? signingConfigOfInstance(flags.staging ? 'staging' : 'public-good')
+        : await readFile(flags.signingConfig),
+  });
+  await writeFile(flags.bundle, bundle);
+  print(flags.output, { bundle: flags.bundle }, `wrote ${flags.bundle}\n`);
+  return exitCodes.yes;
+}

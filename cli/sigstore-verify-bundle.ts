@@ -1,0 +1,80 @@
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import type { Command } from 'commander';
+import { trustedRootOfInstance, verifyArtifact } from '../trust/index.ts';
+import type { Artifact } from '../trust/index.ts';
+import { exitCodes, print, run, withOutput } from './output.ts';
+import type { OutputFormat } from './output.ts';
+
+interface Flags {
+  readonly bundle: string;
+  readonly certificateIdentity?: string;
+  readonly certificateOidcIssuer?: string;
+  readonly key?: string;
+  readonly trustedRoot?: string;
+  readonly staging: boolean;
+  readonly output: OutputFormat;
+}
+
+const examples = `
+Examples:
+  $ portcullis sigstore-verify-bundle --bundle app.sigstore.json --certificate-identity me@example.com \\
+      --certificate-oidc-issuer https://accounts.example.com app.tar
+  $ portcullis sigstore-verify-bundle --bundle app.sigstore.json --key cosign.pub --trusted-root root.json sha256:2cf2…
+
+Exit status: 0 verified, 1 not verified, 2 wrong use, 4 failed.`;
+
+/** Speaks sigstore's client conformance protocol (sigstore/sigstore-conformance docs/cli_protocol.md, "Verify", "Bundle flow"). */
+export function register(program: Command): void {
+  const command: Command = program
+    .command('sigstore-verify-bundle')
+    .description("verify a file's sigstore bundle; speaks sigstore's client conformance protocol")
+    .argument('<file-or-digest>', 'the file, or sha256:HEX')
+    .requiredOption('--bundle <file>', 'the sigstore bundle')
+    .option('--certificate-identity <identity>', 'who must have signed, exactly')
+    .option('--certificate-oidc-issuer <url>', 'the OIDC issuer of that identity, exactly')
+    .option('--key <file>', 'PEM public key that must have signed, instead of an identity')
+    .option('--trusted-root <file>', "trusted_root.json; sigstore's public good instance unless given")
+    .option('--staging', "use sigstore's staging instance", false)
+    .addHelpText('after', examples);
+  withOutput(command).action((artifact: string, flags: Flags) => {
+    const signer = signerOf(flags);
+    if (signer === undefined)
+      command.error('error: name --certificate-identity and --certificate-oidc-issuer, or --key', { exitCode: exitCodes.usage });
+    return run(flags.output, () => verify(artifact, signer, flags));
+  });
+}
+
+type SignerFlags = { readonly key: string } | { readonly identity: string; readonly issuer: string };
+
+function signerOf({ key, certificateIdentity: identity, certificateOidcIssuer: issuer }: Flags): SignerFlags | undefined {
+  if (key !== undefined) return identity === undefined && issuer === undefined ? { key } : undefined;
+  return identity === undefined || issuer === undefined ? undefined : { identity, issuer };
+}
+
+async function verify(name: string, signer: SignerFlags, flags: Flags): Promise<number> {
+  const finding = await verifyArtifact({
+    bundle: await readFile(flags.bundle),
+    artifact: await artifactOf(name),
+    signer: 'key' in signer ? { key: await readFile(signer.key, 'utf8') } : signer,
+    trustedRoot:
+      flags.trustedRoot === undefined
+        ? await trustedRootOfInstance(flags.staging ? 'staging' : 'public-good')
+        : await readFile(flags.trustedRoot),
+    now: new Date(),
+  });
+  if (finding.verified) {
+    const by = finding.identity === undefined ? 'the key' : finding.identity.subjects.join(', ');
+    print(flags.output, finding, `verified: signed by ${by}, at the latest at ${finding.signedAt}\n`);
+    return exitCodes.yes;
+  }
+  if (flags.output === 'json') print(flags.output, finding, '');
+  else process.stderr.write(`not verified: ${finding.why} (${finding.code})\n`);
+  return exitCodes.no;
+}
+
+/** The protocol: a digest has its prefix and length, and is no path on the disk. */
+async function artifactOf(name: string): Promise<Artifact> {
+  const match = /^sha256:([0-9a-fA-F]{64})$/.exec(name);
+  return match === null || existsSync(name) ? { bytes: await readFile(name) } : { sha256: (match[1] as string).toLowerCase() };
+}
