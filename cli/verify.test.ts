@@ -24,7 +24,7 @@ before(async () => {
   if (skip !== false) return;
   registry = await startRegistry();
   image = `${registry.host}/app:1`;
-  const client = createRegistryClient();
+  const client = createRegistryClient({ tagSettleMs: 0 });
   const [repository] = client.repositories({ registry: registry.host, repository: 'app' });
   assert.ok(repository);
   const config = await repository.pushBlob(Buffer.from('{"architecture":"amd64","os":"linux"}'));

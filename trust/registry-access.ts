@@ -1,14 +1,17 @@
-import { readFile } from 'node:fs/promises';
-import { homedir } from 'node:os';
-import { join } from 'node:path';
 import { createRegistryClient } from '../base/distribution/index.ts';
-import type { Credentials, Reference, RegistryRepository } from '../base/distribution/index.ts';
-import { PortcullisError, reasonOf } from '../base/errors/index.ts';
-import { recordOf } from './strict-json.ts';
+import type { Mirror, Reference, RegistryRepository } from '../base/distribution/index.ts';
+import { PortcullisError } from '../base/errors/index.ts';
+import { credentialsOf } from './credentials/find-credentials.ts';
+import type { FindCredentials } from './credentials/find-credentials.ts';
 
 /** Registries as a command reaches them: mirrors, plain HTTP where it was allowed, and the user's credentials. */
 export interface RegistryAccess {
-  repositories(reference: Reference): readonly RegistryRepository[];
+  /**
+   * Where to ask for a repository, in order, with the user's credentials.
+   * @throws PortcullisError `TRUST_DOCKER_CONFIG`, `TRUST_CREDENTIAL_HELPER`
+   */
+  repositories(reference: Pick<Reference, 'registry' | 'repository'>): Promise<readonly RegistryRepository[]>;
+  /** Ends every connection. */
   close(): Promise<void>;
 }
 
@@ -17,23 +20,44 @@ export interface RegistryAccessOptions {
   readonly mirrors: readonly string[];
   /** Hosts that may be asked over plain HTTP; loopback always may. */
   readonly insecureHosts: readonly string[];
+  /** Folders as `/etc/containers/certs.d`, with authorities and client certificates by host; those of containers and docker unless given. */
+  readonly certificateFolders?: readonly string[];
+  /** Whose credentials: `HOME`, `DOCKER_CONFIG`, `REGISTRY_AUTH_FILE` and `PATH` are looked at. This process's unless given. */
+  readonly environment?: Readonly<Record<string, string | undefined>>;
 }
 
+/** Where containers and docker look, in their order (containers-certs.d(5)). */
+const standardFolders = ['/etc/containers/certs.d', '/etc/docker/certs.d'];
+
 /**
- * Opens registries with the credentials of `docker login` (`$DOCKER_CONFIG/config.json`, `auths`).
- * @throws PortcullisError `TRUST_BAD_MIRROR`, `TRUST_DOCKER_CONFIG`
+ * Opens registries with the credentials of `docker login` and `podman login`.
+ * @throws PortcullisError `TRUST_BAD_MIRROR`, and of the mirrors' credentials
  */
 export async function openRegistries(options: RegistryAccessOptions): Promise<RegistryAccess> {
-  const mirrors = new Map(options.mirrors.map(readMirror));
-  const credentials = await readDockerConfig(join(process.env['DOCKER_CONFIG'] ?? join(homedir(), '.docker'), 'config.json'));
-  const client = createRegistryClient({ mirrors, insecureHosts: options.insecureHosts });
+  const find = credentialsOf(options.environment ?? process.env);
+  const mirrors = new Map(await Promise.all(options.mirrors.map((text) => withCredentials(readMirror(text), find))));
+  const client = createRegistryClient({
+    mirrors,
+    insecureHosts: options.insecureHosts,
+    certificateFolders: options.certificateFolders ?? standardFolders,
+  });
   return {
-    repositories: (reference) => client.repositories(reference, credentials.get(reference.registry)),
+    repositories: async (reference) => {
+      // A mirror that stands for the registry gets no credentials of the registry.
+      const asked = mirrors.has(reference.registry) ? undefined : await find(reference);
+      return client.repositories(reference, asked);
+    },
     close: () => client.close(),
   };
 }
 
-function readMirror(text: string): [string, { url: string; origin: boolean }] {
+/** A mirror has credentials of its own, under its own host. */
+async function withCredentials([registry, mirror]: [string, Mirror], find: FindCredentials): Promise<[string, Mirror]> {
+  const credentials = await find({ registry: new URL(mirror.url).host, repository: '' });
+  return [registry, { ...mirror, ...(credentials === undefined ? {} : { credentials }) }];
+}
+
+function readMirror(text: string): [string, Mirror] {
   const match = /^([^=/\s]+)=(https?:\/\/\S+)$/.exec(text);
   if (match === null) {
     throw new PortcullisError({
@@ -46,40 +70,4 @@ function readMirror(text: string): [string, { url: string; origin: boolean }] {
     });
   }
   return [match[1] as string, { url: match[2] as string, origin: false }];
-}
-
-/** Docker Hub's key in docker's file. */
-const dockerHub = 'https://index.docker.io/v1/';
-
-async function readDockerConfig(file: string): Promise<ReadonlyMap<string, Credentials>> {
-  let auths: Readonly<Record<string, unknown>>;
-  try {
-    auths = recordOf(recordOf(JSON.parse(await readFile(file, 'utf8')))?.['auths']) ?? {};
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return new Map();
-    // A syntax error's message quotes the text, which holds passwords.
-    const why = error instanceof SyntaxError ? 'it is not JSON' : reasonOf(error);
-    throw new PortcullisError({
-      code: 'TRUST_DOCKER_CONFIG',
-      kind: 'invalid',
-      attempted: 'read credentials',
-      on: file,
-      why,
-      fix: 'run docker login again',
-    });
-  }
-  return new Map(
-    Object.entries(auths).flatMap(([host, value]) => {
-      const credentials = readAuth(recordOf(value) ?? {});
-      const name = host === dockerHub ? 'docker.io' : host.replace(/^https?:\/\//, '').replace(/\/.*$/, '');
-      return credentials === undefined ? [] : [[name, credentials] as const];
-    }),
-  );
-}
-
-function readAuth(auth: Readonly<Record<string, unknown>>): Credentials | undefined {
-  if (typeof auth['identitytoken'] === 'string') return { identityToken: auth['identitytoken'] };
-  if (typeof auth['auth'] !== 'string') return undefined;
-  const [, username, password] = /^([^:]*):(.*)$/s.exec(Buffer.from(auth['auth'], 'base64').toString('utf8')) ?? [];
-  return username === undefined || password === undefined ? undefined : { username, password };
 }

@@ -30,7 +30,7 @@ export async function verifyImage(input: VerifyImageInput): Promise<{ readonly v
   if (unseen !== undefined) return { verdict: unseen };
   const signal = input.signal === undefined ? {} : { signal: input.signal };
   const parsed = parseReference(reference);
-  const repositories = input.registry.repositories(parsed);
+  const repositories = await input.registry.repositories(parsed);
   const { digest, manifestDigest } = await resolveImage(repositories, parsed.digest ?? parsed.tag ?? 'latest', platform, input.signal);
   const dossier = await gather({ reference, digest, manifestDigest, repositories, policy, now, ...signal });
   return { verdict: decide({ dossier, reference, namespace, platform, policy, now }), dossier };

@@ -1,4 +1,5 @@
 import { createAuthorisation } from './authorisation.ts';
+import { createCertificates } from './certificates.ts';
 import { createHostRules } from './hosts.ts';
 import type { Endpoint } from './hosts.ts';
 import { createPull } from './pull.ts';
@@ -13,11 +14,12 @@ const defaultSettleMs = 250;
 
 /** Makes a client of OCI registries (distribution-spec 1.1). Nothing is asked until a repository's call. */
 export function createRegistryClient(options: RegistryClientOptions = {}): RegistryClient {
-  const rules = createHostRules(options.insecureHosts ?? []);
+  const certificates = createCertificates(options.certificateFolders ?? []);
+  const rules = createHostRules(options.insecureHosts ?? [], certificates.names);
   const mirrors = new Map(
     [...(options.mirrors ?? [])].map(([registry, mirror]) => [registry, { ...mirror, endpoint: rules.mirror(registry, mirror) }]),
   );
-  const transport = createTransport(options, rules);
+  const transport = createTransport(options, rules, certificates);
   const documentTimeout = options.timeouts?.document ?? 60_000;
   const authorisation = createAuthorisation(transport, rules, documentTimeout);
 

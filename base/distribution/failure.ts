@@ -3,6 +3,7 @@ import type { Failure } from '../errors/index.ts';
 
 export type DistributionCode =
   | 'DISTRIBUTION_BAD_ANSWER'
+  | 'DISTRIBUTION_BAD_CERTIFICATES'
   | 'DISTRIBUTION_BAD_DIGEST'
   | 'DISTRIBUTION_BAD_MANIFEST'
   | 'DISTRIBUTION_BAD_MIRROR'
@@ -30,6 +31,10 @@ const catalogue: Readonly<Record<DistributionCode, Pick<Failure, 'kind' | 'fix' 
     kind: 'unavailable',
     fix: 'check that this host and port are a container registry, and what stands before it',
     prefix: 'RegistryUnavailable',
+  },
+  DISTRIBUTION_BAD_CERTIFICATES: {
+    kind: 'precondition',
+    fix: 'correct the files of this host under certs.d: *.crt, NAME.cert with NAME.key',
   },
   DISTRIBUTION_BAD_DIGEST: { kind: 'invalid', fix: 'give a digest such as sha256: with 64 lower-case hex digits' },
   DISTRIBUTION_BAD_MANIFEST: { kind: 'invalid', fix: 'push the image again with a current tool' },

@@ -20,8 +20,8 @@ export function isLoopback(hostname: string): boolean {
   );
 }
 
-/** Plain HTTP is spoken to loopback hosts and to those named; `https` on port 443 of a loopback host. */
-export function createHostRules(insecureHosts: readonly string[]) {
+/** Plain HTTP is spoken to loopback hosts and to those named; `https` on port 443 of a loopback host, and where certificates are kept for it. */
+export function createHostRules(insecureHosts: readonly string[], hasCertificates: (host: string) => boolean = () => false) {
   const insecure = new Set(insecureHosts.map((host) => host.toLowerCase()));
   const plainHttpAllowed = (url: URL): boolean => isLoopback(url.hostname) || insecure.has(url.host) || insecure.has(url.hostname);
 
@@ -32,7 +32,7 @@ export function createHostRules(insecureHosts: readonly string[]) {
     origin(registry: string): Endpoint {
       const host = apiHosts[registry] ?? registry;
       const url = new URL(`http://${host}`);
-      const secure = !plainHttpAllowed(url) || host.endsWith(':443');
+      const secure = !plainHttpAllowed(url) || host.endsWith(':443') || hasCertificates(host);
       return { origin: `${secure ? 'https' : 'http'}://${host}`, host, prefix: '' };
     },
 

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Agent } from 'undici';
 import type { Dispatcher } from 'undici';
 import { reasonOf } from '../errors/index.ts';
+import type { Certificates, HostCertificates } from './certificates.ts';
 import { distributionError } from './failure.ts';
 import type { Task } from './failure.ts';
 import type { HostRules } from './hosts.ts';
@@ -37,21 +38,38 @@ export interface Transport {
   close(): Promise<void>;
 }
 
-export function createTransport(options: RegistryClientOptions, rules: HostRules): Transport {
+export function createTransport(options: RegistryClientOptions, rules: HostRules, certificates: Certificates): Transport {
   const { connect = 5_000, headers: headersTimeout = 30_000, idle = 30_000 } = options.timeouts ?? {};
   const { attempts = 3, maxDelayMs = 10_000 } = options.retry ?? {};
   const userAgent = options.userAgent ?? 'portcullis';
-  const agent = new Agent({
-    connect: { timeout: connect },
-    headersTimeout,
-    bodyTimeout: idle,
-    keepAliveTimeout: 15_000,
-    maxHeaderSize: headerBytes,
-    connections: 64,
-    allowH2: false,
-  });
+  const newAgent = (tls: HostCertificates['connect'] = {}): Agent =>
+    new Agent({
+      connect: { timeout: connect, ...tls },
+      headersTimeout,
+      bodyTimeout: idle,
+      keepAliveTimeout: 15_000,
+      maxHeaderSize: headerBytes,
+      connections: 64,
+      allowH2: false,
+    });
+  const common = newAgent();
+  /** By host: those with certificates of their own never share a connection with others. */
+  const own = new Map<string, { readonly id: string; readonly agent: Agent }>();
+  async function agentFor({ protocol, host }: URL): Promise<Agent> {
+    const wanted = protocol === 'https:' ? await certificates.of(host) : undefined;
+    const kept = own.get(host);
+    if (kept?.id === wanted?.id) return kept?.agent ?? common;
+    own.delete(host);
+    // Renewed: what is under way on the old connections ends there.
+    void kept?.agent.close().catch(() => undefined);
+    if (wanted === undefined) return common;
+    const agent = newAgent(wanted.connect);
+    own.set(host, { id: wanted.id, agent });
+    return agent;
+  }
 
   async function exchange({ url, method, headers, body, signal, task }: HttpRequest): Promise<HttpAnswer> {
+    const agent = await agentFor(url);
     const once = async (): Promise<HttpAnswer> => {
       const answer = await agent.request({
         origin: url.origin,
@@ -118,9 +136,11 @@ export function createTransport(options: RegistryClientOptions, rules: HostRules
   return {
     send,
     close: async () => {
-      await agent.destroy().catch((error: unknown) => {
-        throw new Error(reasonOf(error), { cause: error });
-      });
+      await Promise.all([common, ...[...own.values()].map(({ agent }) => agent)].map((agent) => agent.destroy())).catch(
+        (error: unknown) => {
+          throw new Error(reasonOf(error), { cause: error });
+        },
+      );
     },
   };
 }

@@ -44,6 +44,8 @@ export interface RegistryClientOptions {
   readonly mirrors?: ReadonlyMap<string, Mirror>;
   /** Hosts (`registry.lan` or `registry.lan:5000`) that may be spoken to in plain HTTP, beside loopback ones. */
   readonly insecureHosts?: readonly string[];
+  /** Folders as `/etc/containers/certs.d`: `HOST[:PORT]/*.crt` are authorities, `NAME.cert` with `NAME.key` a client's certificate. The first that names a host counts. */
+  readonly certificateFolders?: readonly string[];
   /** Milliseconds: to connect 5000, until an answer begins 30000, between two pieces of a body 30000, for one bounded document 60000. */
   readonly timeouts?: { readonly connect?: number; readonly headers?: number; readonly idle?: number; readonly document?: number };
   /** For 429 and 503: tries in all (3), and the longest wait before one of them in milliseconds (10000). */

@@ -46,7 +46,7 @@ export async function tell(story: Story, folder: string, undo: Undo, keep: boole
   const registries = await openRegistries({ mirrors: [], insecureHosts: [] });
   undo(() => registries.close());
   const reference = `${registry.host}/shop/web:1`;
-  const [repository] = registries.repositories(parseReference(reference));
+  const [repository] = await registries.repositories(parseReference(reference));
   if (repository === undefined) throw new Error('a registry client without a registry');
 
   story.chapter('An image that nobody signed');

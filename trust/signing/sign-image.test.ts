@@ -33,7 +33,7 @@ const cosign = [...(process.env['PATH'] ?? '').split(delimiter), '/var/cache/por
 const skip = findRegistry() === undefined ? 'no docker-registry' : false;
 const manifestType = 'application/vnd.oci.image.manifest.v1+json';
 const indexType = 'application/vnd.oci.image.index.v1+json';
-const client = createRegistryClient();
+const client = createRegistryClient({ tagSettleMs: 0 });
 let registry: TestRegistry;
 let folder = '';
 

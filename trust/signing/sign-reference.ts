@@ -25,7 +25,7 @@ export async function signReference(input: SignReferenceInput): Promise<readonly
   const { reference, registry, format, key, now, recursive } = input;
   const parsed = parseReference(reference);
   // Pushes go to the last of the places that are asked: the origin, unless a mirror stands for it.
-  const repository = registry.repositories(parsed).at(-1);
+  const repository = (await registry.repositories(parsed)).at(-1);
   if (repository === undefined) {
     throw new PortcullisError({
       code: 'TRUST_NO_REGISTRY',

@@ -1,0 +1,139 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:https';
+import type { Server } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { createRegistryClient } from './index.ts';
+
+/** A registry over TLS with an authority of its own, which may demand a client's certificate. */
+describe('certificates by host', () => {
+  let folder = '';
+  let server: Server;
+  let host = '';
+  const seen: string[] = [];
+  const openssl = (...args: readonly string[]): void => void execFileSync('openssl', args, { cwd: folder, stdio: 'ignore' });
+  const issue = (name: string, extension: string): void => {
+    openssl(
+      'req',
+      '-newkey',
+      'ec',
+      '-pkeyopt',
+      'ec_paramgen_curve:P-256',
+      '-nodes',
+      '-keyout',
+      `${name}.key`,
+      '-out',
+      `${name}.csr`,
+      '-subj',
+      `/CN=${name}`,
+    );
+    openssl(
+      'x509',
+      '-req',
+      '-in',
+      `${name}.csr`,
+      '-CA',
+      'ca.pem',
+      '-CAkey',
+      'ca.key',
+      '-days',
+      '2',
+      '-out',
+      `${name}.pem`,
+      '-extfile',
+      extension,
+    );
+  };
+
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'certificates-'));
+    openssl(
+      'req',
+      '-x509',
+      '-newkey',
+      'ec',
+      '-pkeyopt',
+      'ec_paramgen_curve:P-256',
+      '-nodes',
+      '-keyout',
+      'ca.key',
+      '-out',
+      'ca.pem',
+      '-days',
+      '2',
+      '-subj',
+      '/CN=ca',
+    );
+    await writeFile(join(folder, 'san'), 'subjectAltName=IP:127.0.0.1\n');
+    await writeFile(join(folder, 'none'), 'basicConstraints=CA:FALSE\n');
+    issue('server', 'san');
+    issue('client', 'none');
+    const [key, cert, ca] = await Promise.all(['server.key', 'server.pem', 'ca.pem'].map((name) => readFile(join(folder, name))));
+    server = createServer({ key, cert, ca, requestCert: true, rejectUnauthorized: false }, (request, response) => {
+      seen.push('authorized' in request.socket && request.socket.authorized === true ? 'with certificate' : 'without');
+      response.writeHead(404).end();
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  });
+  after(async () => {
+    server.closeAllConnections();
+    server.close();
+    await rm(folder, { recursive: true });
+  });
+
+  const ask = async (files: Readonly<Record<string, string>>, registry = host): Promise<string> => {
+    const certs = await mkdtemp(join(folder, 'certs.d-'));
+    await mkdir(join(certs, host));
+    for (const [name, from] of Object.entries(files))
+      await writeFile(join(certs, host, name), from.includes('-') ? from : await readFile(join(folder, from)));
+    const client = createRegistryClient({
+      certificateFolders: [join(certs, 'absent'), certs],
+      mirrors: new Map([['mirrored', { url: `https://${host}`, origin: false }]]),
+    });
+    try {
+      const [place] = client.repositories({ registry, repository: 'app' });
+      assert.ok(place);
+      await place.resolve('1');
+      return 'found';
+    } catch (error) {
+      return (error as Error).message;
+    } finally {
+      await client.close();
+    }
+  };
+
+  it('an authority of the host is believed, and the host is asked over TLS', async () => {
+    assert.match(await ask({ 'ca.crt': 'ca.pem' }), /DISTRIBUTION_NOT_FOUND/);
+    assert.equal(seen.at(-1), 'without');
+  });
+  it('a client certificate is shown', async () => {
+    assert.match(await ask({ 'ca.crt': 'ca.pem', 'me.cert': 'client.pem', 'me.key': 'client.key' }), /DISTRIBUTION_NOT_FOUND/);
+    assert.equal(seen.at(-1), 'with certificate');
+  });
+  it('a mirror has its own', async () => {
+    assert.match(await ask({ 'ca.crt': 'ca.pem' }, 'mirrored'), /DISTRIBUTION_NOT_FOUND/);
+  });
+  it('without the authority nobody is believed', async () => {
+    assert.match(await ask({ 'me.cert': 'client.pem', 'me.key': 'client.key' }), /DISTRIBUTION_UNREACHABLE/);
+  });
+  for (const [says, files] of [
+    [/me\.key.*without its key/, { 'ca.crt': 'ca.pem', 'me.cert': 'client.pem' }],
+    [/ca\.crt.*holds no PEM certificate/, { 'ca.crt': 'no-certificate' }],
+    [
+      /me\.key.*not a readable PEM private key/,
+      { 'ca.crt': 'ca.pem', 'me.cert': 'client.pem', 'me.key': '-----BEGIN PRIVATE KEY-----\nsecret\n' },
+    ],
+  ] as const) {
+    it(`a mistake is told: ${String(says)}`, async () => {
+      const message = await ask(files);
+      assert.match(message, says);
+      assert.match(message, /DISTRIBUTION_BAD_CERTIFICATES/);
+      assert.doesNotMatch(message, /secret/);
+    });
+  }
+});

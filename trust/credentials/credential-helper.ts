@@ -1,0 +1,74 @@
+import { spawn } from 'node:child_process';
+import type { Credentials } from '../../base/distribution/index.ts';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { recordOf } from '../strict-json.ts';
+
+const answerLimit = 64 * 1024;
+const patienceMs = 60_000;
+
+/**
+ * Asks `docker-credential-NAME get` for a registry's credentials (docker-credential-helpers): the registry on its standard input,
+ * the answer as JSON on its standard output. Nothing secret is in an argument, and what the helper prints is never repeated.
+ * @returns undefined when the helper knows none
+ * @throws PortcullisError `TRUST_CREDENTIAL_HELPER`
+ */
+export async function askHelper(
+  name: string,
+  registry: string,
+  environment: Readonly<Record<string, string | undefined>>,
+): Promise<Credentials | undefined> {
+  const program = `docker-credential-${name}`;
+  const fail = (why: string): PortcullisError =>
+    new PortcullisError({
+      code: 'TRUST_CREDENTIAL_HELPER',
+      kind: 'precondition',
+      attempted: 'ask credential helper',
+      on: `${program} for ${registry}`,
+      why,
+      fix: `install ${program} on the PATH, or remove it from the file of credentials`,
+    });
+  // A name with a slash would be a path of the file's choosing.
+  if (!/^[A-Za-z0-9._-]+$/.test(name)) throw fail('its name is not the name of a helper');
+  const { code, output } = await run(program, registry, environment).catch((error: unknown) => {
+    throw fail((error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such program' : reasonOf(error));
+  });
+  if (code !== 0) {
+    // The protocol's own sentence for "none"; anything else may hold secrets.
+    if (/credentials not found|no credentials server URL|no credentials username/i.test(output)) return undefined;
+    throw fail(`it ended with ${code === null ? 'a signal' : `exit code ${code}`}`);
+  }
+  let answer: Readonly<Record<string, unknown>>;
+  try {
+    answer = recordOf(JSON.parse(output)) ?? {};
+  } catch {
+    throw fail('it does not answer in JSON');
+  }
+  const { Username: username, Secret: secret } = answer;
+  if (typeof username !== 'string' || typeof secret !== 'string') throw fail('its answer has no Username and Secret');
+  // This user name says that the secret is an identity token.
+  return username === '<token>' ? { identityToken: secret } : { username, password: secret };
+}
+
+function run(
+  program: string,
+  input: string,
+  environment: Readonly<Record<string, string | undefined>>,
+): Promise<{ readonly code: number | null; readonly output: string }> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, ['get'], { stdio: ['pipe', 'pipe', 'ignore'], env: environment, timeout: patienceMs });
+    const chunks: Buffer[] = [];
+    let size = 0;
+    child.stdout.on('data', (chunk: Buffer) => {
+      size += chunk.length;
+      if (size > answerLimit) {
+        child.kill('SIGKILL');
+        reject(new Error('it answers more than is read'));
+      } else chunks.push(chunk);
+    });
+    child.once('error', reject);
+    child.once('close', (code) => resolve({ code, output: Buffer.concat(chunks).toString('utf8') }));
+    // A helper may end without reading.
+    child.stdin.on('error', () => undefined);
+    child.stdin.end(`${input}\n`);
+  });
+}

@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict';
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { credentialsOf } from './find-credentials.ts';
+
+let folder = '';
+const auth = (text: string): { auth: string } => ({ auth: Buffer.from(text).toString('base64') });
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'credentials-'));
+  // The protocol: a verb as the only argument, the registry on standard input, JSON on standard output.
+  await helper(
+    'good',
+    `printf '%s\\n' "$*" >> ${folder}/arguments; read -r host; case $host in
+    helped.example) printf '{"ServerURL":"%s","Username":"from-helper","Secret":"s3cret"}' "$host";;
+    https://index.docker.io/v1/) printf '{"Username":"<token>","Secret":"hub-token"}';;
+    *) printf 'credentials not found in native keychain'; exit 1;; esac`,
+  );
+  await helper('broken', `printf 's3cret'; exit 3`);
+  await helper('garbage', `printf '{"Username": s3cret'`);
+  await helper('silent', 'exit 0');
+  await helper('endless', 'while :; do printf %01000d 0; done');
+});
+after(() => rm(folder, { recursive: true }));
+
+async function helper(name: string, script: string): Promise<void> {
+  const path = join(folder, `docker-credential-${name}`);
+  await writeFile(path, `#!/bin/sh\n${script}\n`);
+  await chmod(path, 0o755);
+}
+
+let count = 0;
+async function find(file: unknown, registry: string, repository = 'team/app', at = 'docker/config.json') {
+  const home = join(folder, `home-${(count += 1)}`);
+  const environment = {
+    HOME: home,
+    PATH: `${folder}:/usr/bin:/bin`,
+    DOCKER_CONFIG: join(home, 'docker'),
+    XDG_CONFIG_HOME: join(home, 'config'),
+    ...(at === 'only.json' ? { REGISTRY_AUTH_FILE: join(home, at) } : {}),
+  };
+  await mkdir(join(home, at, '..'), { recursive: true });
+  await writeFile(join(home, at), typeof file === 'string' ? file : JSON.stringify(file));
+  return credentialsOf(environment)({ registry, repository });
+}
+
+const user = { username: 'user', password: 'pass:word' };
+const cases: readonly (readonly [says: string, file: unknown, registry: string, expected: unknown, at?: string])[] = [
+  ['a host of auths', { auths: { 'a.example': auth('user:pass:word') } }, 'a.example', user],
+  ['a host with a port', { auths: { 'a.example:5000': auth('user:pass:word') } }, 'a.example:5000', user],
+  ['another port is another registry', { auths: { 'a.example:5000': auth('user:pass:word') } }, 'a.example', undefined],
+  ['a host as old dockers write it', { auths: { 'https://a.example/v1/': auth('user:pass:word') } }, 'a.example', user],
+  ['Docker Hub', { auths: { 'https://index.docker.io/v1/': auth('user:pass:word') } }, 'docker.io', user],
+  ['padding after the password', { auths: { 'a.example': auth('user:pass:word\0\0') } }, 'a.example', user],
+  ['plain user name and password', { auths: { 'a.example': user } }, 'a.example', user],
+  ['an identity token', { auths: { 'a.example': { ...auth('user:'), identitytoken: 'it' } } }, 'a.example', { identityToken: 'it' }],
+  ['a registry token', { auths: { 'a.example': { registrytoken: 'rt' } } }, 'a.example', { registryToken: 'rt' }],
+  ['a namespace before its registry', { auths: { 'a.example/team': auth('user:pass:word'), 'a.example': auth('x:y') } }, 'a.example', user],
+  ['another namespace not at all', { auths: { 'a.example/other': auth('user:pass:word') } }, 'a.example', undefined],
+  ['an empty entry', { auths: { 'a.example': {} } }, 'a.example', undefined],
+  [
+    'a helper of one host',
+    { credHelpers: { 'helped.example': 'good' } },
+    'helped.example',
+    { username: 'from-helper', password: 's3cret' },
+  ],
+  ['a helper of all', { credsStore: 'good' }, 'helped.example', { username: 'from-helper', password: 's3cret' }],
+  ['a token of a helper', { credsStore: 'good' }, 'docker.io', { identityToken: 'hub-token' }],
+  ['auths where the helper knows none', { credsStore: 'good', auths: { 'a.example': auth('user:pass:word') } }, 'a.example', user],
+  ['no helper for another host', { credHelpers: { 'helped.example': 'broken' } }, 'a.example', undefined],
+  ['REGISTRY_AUTH_FILE', { auths: { 'a.example': auth('user:pass:word') } }, 'a.example', user, 'only.json'],
+  ["containers' auth.json", { auths: { 'a.example': auth('user:pass:word') } }, 'a.example', user, 'config/containers/auth.json'],
+];
+
+for (const [says, file, registry, expected, at] of cases) {
+  test(`credentials: ${says}`, async () => {
+    assert.deepEqual(await find(file, registry, 'team/app', at), expected);
+  });
+}
+
+test('a helper gets its verb as the only argument', async () => {
+  await find({ credsStore: 'good' }, 'helped.example');
+  assert.deepEqual([...new Set((await readFile(join(folder, 'arguments'), 'utf8')).trim().split('\n'))], ['get']);
+});
+
+for (const [name, says] of [
+  ['broken', /exit code 3/],
+  ['garbage', /does not answer in JSON/],
+  ['silent', /does not answer in JSON/],
+  ['endless', /more than is read/],
+  ['absent', /there is no such program/],
+  ['../evil', /is not the name of a helper/],
+] as const) {
+  test(`a helper that is ${name} is named, and nothing that it printed`, async () => {
+    await assert.rejects(find({ credsStore: name }, 'a.example'), (error: Error) => {
+      assert.match(error.message, says);
+      assert.match(error.message, /TRUST_CREDENTIAL_HELPER/);
+      assert.doesNotMatch(error.message, /s3cret/);
+      return true;
+    });
+  });
+}
+
+test('a file that is no JSON is named, and nothing that it holds', async () => {
+  await assert.rejects(find('{"auths": {"a": {"auth": "c2VjcmV0', 'a.example'), (error: Error) => {
+    assert.match(error.message, /it is not JSON.*TRUST_DOCKER_CONFIG/);
+    assert.doesNotMatch(error.message, /c2VjcmV0/);
+    return true;
+  });
+});
