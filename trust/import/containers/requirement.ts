@@ -105,8 +105,10 @@ async function collect(
   suffix: string,
   files: ImportFiles,
 ): Promise<{ readonly names: readonly string[]; readonly contents: readonly Buffer[] }> {
-  if ('contents' in material)
-    return { names: material.contents.map((content) => files.keep(content, suffix)), contents: material.contents };
+  if ('contents' in material) {
+    const contents = material.contents.map((content) => Buffer.from(content, 'base64'));
+    return { names: contents.map((content) => files.keep(content, suffix)), contents };
+  }
   const contents = await Promise.all(
     material.paths.map(async (path) => {
       try {
