@@ -123,17 +123,21 @@ function realEffects(parts: EffectParts): ContainerEffects {
       const handler = handlerOf(record);
       const pidNamespace = openPidNamespace({ config: record.config, sandbox, handler, find: parts.container });
       openNamespaces.set(record.id, pidNamespace);
-      return writeBundle({
+      const admitted = admission.token as AdmittedImage;
+      const made = await writeBundle({
         ...parts,
         record,
         sandbox,
-        admitted: admission.token as AdmittedImage,
+        admitted,
         handler,
         bundle: bundle(record.id),
         cgroup: placeOf(record),
         resourceSupport,
         pidNamespace,
       });
+      if (admitted.volumes.length === 0) return made;
+      const refs = admitted.volumes.map(({ mount, image }) => [mount.containerPath, image.repoDigests[0] ?? image.id] as const);
+      return { ...made, volumeImages: Object.fromEntries(refs) };
     },
     create: async (record) => {
       if (record.logPath !== '') await mkdir(dirname(record.logPath), { recursive: true, mode: 0o755 });

@@ -29,6 +29,8 @@ export interface ContainerRecord extends Keyed {
   readonly degraded?: readonly string[];
   /** What the kernel was told, for whoever asks. Absent in records of before. */
   readonly held?: HeldSettings;
+  /** Digests of the images that are mounted as volumes, by their place in the container. */
+  readonly volumeImages?: Readonly<Record<string, string>>;
   /** Absolute, empty when the pod has no log folder. */
   readonly logPath: string;
   readonly stopSignal: string;

@@ -1,6 +1,6 @@
 import type { Init } from '../cri/contract/init.ts';
 import { ContainerState } from '../cri/contract/contract.types.ts';
-import type { Container, ContainerStatus } from '../cri/contract/contract.types.ts';
+import type { Container, ContainerStatus, Mount } from '../cri/contract/contract.types.ts';
 import { Signal } from '../cri/contract/contract.types.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import { signalNumber } from '../containers/stop-signal.ts';
@@ -48,12 +48,17 @@ export function containerStatus(record: ContainerRecord): Init<ContainerStatus> 
     exitCode: record.exitCode,
     reason: record.reason,
     message: record.message,
-    mounts: config.mounts,
+    mounts: config.mounts.map((mount) => withImageRef(mount, record.volumeImages?.[mount.containerPath])),
     logPath: record.logPath,
     ...(config.linux?.resources !== undefined && { resources: { linux: config.linux.resources } }),
     user: { linux: { uid: record.user.uid, gid: record.user.gid, supplementalGroups: record.user.additionalGids } },
     stopSignal: stopSignal(record),
   };
+}
+
+/** Of an image volume: the digest that is mounted (cri-api ImageSpec.image_ref; a kubelet shows it in the pod's status). */
+function withImageRef(mount: Mount, imageRef: string | undefined): Mount {
+  return mount.image === undefined || imageRef === undefined ? mount : { ...mount, image: { ...mount.image, imageRef } };
 }
 
 function stopSignal(record: ContainerRecord): Signal {

@@ -16,6 +16,7 @@ export function createImageHandlers(
   /** Of the writable layers, when they lie on another file system than the images. */
   containerFilesystem: () => Promise<Init<FilesystemUsage> | undefined>,
   told: Pick<VerboseInfo, 'image'>,
+  hasHandler: (name: string) => boolean,
 ): Pick<ImageServiceHandlers, Answered> {
   return {
     listImages: ({ filter }) => {
@@ -27,6 +28,8 @@ export function createImageHandlers(
       return { image: imageMessage(found), info: verbose ? { ...imageInfo(found), ...(await told.image(found)) } : {} };
     },
     pullImage: async ({ image, auth, sandboxConfig }, { signal }) => {
+      const handler = image?.runtimeHandler ?? '';
+      if (!hasHandler(handler)) throw unknownHandler(handler);
       const credentials = pullCredentials(auth);
       const pulled = await images.pull({
         reference: named(image?.image, 'pull image'),
@@ -57,6 +60,18 @@ export function createImageHandlers(
 /** What ListImages shows. */
 export function selectedImages(images: ImageStore, filter: ImageFilter | undefined): ImageRecord[] {
   return selectImages(images.list(), filter, normalise);
+}
+
+/** cri-api ImageSpec.runtime_handler: one that is unknown is rejected. Images are the same for all of ours. */
+function unknownHandler(name: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_UNKNOWN_HANDLER',
+    kind: 'invalid',
+    attempted: 'pull image for runtime handler',
+    on: name.slice(0, 300),
+    why: 'no such handler is configured',
+    fix: 'name one of the configuration\'s "runtimes", or none',
+  });
 }
 
 function normalise(name: string): string | undefined {

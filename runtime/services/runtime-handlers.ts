@@ -58,8 +58,14 @@ export function createRuntimeHandlers(parts: {
     podSandboxStatus: async ({ podSandboxId, verbose }) => {
       const record = sandboxes.require(podSandboxId);
       const mine = containers.list().filter(({ sandboxId }) => sandboxId === record.id);
+      // Of one moment: a kubelet with evented PLEG takes the whole pod from this answer.
+      const recorded = {
+        status: sandboxStatus(record),
+        containersStatuses: mine.map(containerStatus),
+        timestamp: BigInt(Date.now()) * 1_000_000n,
+      };
       const info = verbose ? { ...sandboxInfo(record), ...(await parts.verbose.sandbox(mine)) } : {};
-      return { status: sandboxStatus(record), info };
+      return { ...recorded, info };
     },
     listPodSandbox: ({ filter }) => Promise.resolve({ items: selectPodSandboxes(sandboxes.list().map(sandboxItem), filter) }),
     createContainer: async ({ podSandboxId, config }) => ({ containerId: (await containers.create(podSandboxId, config)).id }),

@@ -72,6 +72,7 @@ describe('images and declared volumes in containers', () => {
     for (const option of ['ro', 'noexec', 'nosuid', 'nodev']) assert.match(options, new RegExp(`[ ,]${option}[ ,]`));
     const { status } = await stage.daemon.cri.runtime.containerStatus({ containerId: id });
     assert.equal(status?.mounts[0]?.image?.image, data, 'the status names the image');
+    assert.match(status.mounts[0]?.image?.imageRef ?? '', /^good\.test\/data\/site@sha256:/, 'and its digest');
 
     await stage.daemon.cri.image.removeImage({ image: { image: data } });
     assert.equal((await execute(stage, id, 'cat', '/site/site/page')).stdout, 'above\n', 'a removed image stays while it is mounted');

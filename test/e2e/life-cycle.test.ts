@@ -7,7 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import { ContainerState, PodSandboxState } from '../../runtime/index.ts';
 import { createContainer, execute, exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import type { Pod } from '../fixtures/pod.ts';
-import { failureOf, mountsBelow, openStage } from '../fixtures/stage.ts';
+import { failureOf, mountsBelow, openStage, podNamespace } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
 /** The CRI log format: time, stream, partial or full, text. */
@@ -96,6 +96,18 @@ describe('the life of pods and containers', () => {
       assert.match(found?.imageRef ?? '', /@sha256:/);
     });
 
+    it('the status of a pod holds those of its containers, of one moment', async () => {
+      const before = BigInt(Date.now()) * 1_000_000n;
+      const answer = await runtime().podSandboxStatus({ podSandboxId: pods[1]?.id ?? '' });
+      assert.deepEqual(
+        answer.containersStatuses.map(({ id, state }) => [id, state]),
+        [[containers[1], ContainerState.CONTAINER_RUNNING]],
+      );
+      const { status } = await runtime().containerStatus({ containerId: containers[1] ?? '' });
+      assert.deepEqual(answer.containersStatuses[0], status);
+      assert.ok(answer.timestamp >= before && answer.timestamp <= BigInt(Date.now() + 1) * 1_000_000n);
+    });
+
     it('verbose statuses are JSON', async () => {
       const pod = await runtime().podSandboxStatus({ podSandboxId: pods[1]?.id ?? '', verbose: true });
       const container = await runtime().containerStatus({ containerId: containers[1] ?? '', verbose: true });
@@ -108,6 +120,18 @@ describe('the life of pods and containers', () => {
       assert.match((JSON.parse(container.info['info'] ?? '') as { verdictId: string }).verdictId, /^sha256:/);
       assert.match(pod.status?.network?.ip ?? '', /^10\.211\.0\.\d+$/);
     });
+  });
+
+  it('a pull for a runtime handler that is not configured is rejected', async () => {
+    const { reference } = await stage.publish('app/handled:1');
+    const pull = (runtimeHandler: string) =>
+      stage.daemon.cri.image.pullImage({
+        image: { image: reference, runtimeHandler },
+        sandboxConfig: { metadata: { name: 'p', namespace: podNamespace, uid: 'u', attempt: 0 } },
+      });
+    const failure = await failureOf(pull('nonsuch'));
+    assert.deepEqual([failure.code, failure.kind], ['RUNTIME_UNKNOWN_HANDLER', 'invalid']);
+    await pull('crun');
   });
 
   it('exit codes are true, with reason and times in order', async () => {
