@@ -31,6 +31,7 @@ export const commands: readonly Entry[] = [
     load: () => import('./sigstore-sign-bundle.ts'),
   },
   { name: 'sigstore-root', summary: 'keep the trusted roots of sigstore up to date', load: () => import('./sigstore-root.ts') },
+  { name: 'verdicts', summary: 'the verdict log: list, show, replay, verify, export', load: () => import('./verdicts.ts') },
   {
     name: 'entitlements',
     summary: 'check and compile entitlement profiles: what a workload may do',

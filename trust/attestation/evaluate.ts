@@ -1,6 +1,7 @@
 import type { CelInput } from '@bufbuild/cel';
 import { parseReference } from '../../base/distribution/index.ts';
 import { inTotoPayloadType } from '../evidence/cosign-names.ts';
+import { describeAuthority } from '../sigstore/authority.ts';
 import type { AttestationRequirement, Constraints, EvidenceItem } from '../types.ts';
 import { evaluateAuthority } from '../verdict/authority.ts';
 import type { CheckedSignature } from '../verdict/authority.ts';
@@ -14,7 +15,7 @@ import type { CelBudget } from './cel-budget.ts';
 import { envelopeOf } from './envelope.ts';
 import { readStatement } from './statement.ts';
 import type { Statement } from './statement.ts';
-import { describeAuthority, verifyEnvelope } from './verify-envelope.ts';
+import { verifyEnvelope } from './verify-envelope.ts';
 
 /** What an answer that hangs on the time is good for, in ms: an expression may compare with `now` in any way. */
 const answerHolds = 60_000;
@@ -61,8 +62,8 @@ export function checkAttestation(item: EvidenceItem, run: Run): { readonly check
   }
   if (statement.predicateType !== requirement.predicateType)
     return { checked: { place, finding: refused('TRUST_ATTESTATION_OTHER_TYPE', `it is of the type ${shown(statement.predicateType)}`) } };
-  const signed = verifyEnvelope(envelope, item, requirement.by, context);
-  if (signed.proven === undefined) return { checked: { place, finding: refused(signed.code, signed.says) } };
+  const signed = verifyEnvelope(envelope, requirement.by, context.now);
+  if ('problem' in signed) return { checked: { place, finding: refused(signed.code, signed.problem) } };
   // The type is under the signature: it is judged after it.
   if (envelope.payloadType !== inTotoPayloadType)
     return {
@@ -80,8 +81,7 @@ export function checkAttestation(item: EvidenceItem, run: Run): { readonly check
   const annotations = annotationsOf(statement, run.evidence);
   const finding: SignatureFinding = {
     ...named,
-    proven: { ...signed.proven, annotations: { ...signed.proven.annotations, ...annotations } },
-    ...(signed.validUntil === undefined ? {} : { validUntil: signed.validUntil }),
+    proven: { ...signed.proven, annotations },
   };
   return { checked: { place, finding: judgeExpressions(finding, statement, run) }, statement };
 }

@@ -1,6 +1,6 @@
 import type { AttestationRequirement, Reason, TrustRule } from '../types.ts';
 import { entitlementDemands } from './authorities.ts';
-import { describeAuthority } from './verify-envelope.ts';
+import { describeAuthority } from '../sigstore/authority.ts';
 
 /** What an attestation requirement demands, in words. */
 export function explainAttestation({ predicateType, by, cel }: AttestationRequirement): Reason {

@@ -1,0 +1,41 @@
+import { readFile, stat } from 'node:fs/promises';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { parseDocuments } from '../../base/schema/index.ts';
+import { parseStrictJson } from '../strict-json.ts';
+import { entitlementsPredicateType, predicateTypeOf } from './predicate-types.ts';
+
+/** As much as a signed statement may hold when it is gathered. */
+const maximumBytes = 1024 * 1024;
+
+/**
+ * Reads what is to be attested: JSON. As `cosign attest` has it, `spdx` may be text, and what is attested as `custom` is wrapped with
+ * its time. `entitlements` is a document of kind EntitlementProfile, in YAML too.
+ * @throws PortcullisError `TRUST_PREDICATE_UNREADABLE`
+ */
+export async function readPredicate(file: string, type: string, now: Date): Promise<unknown> {
+  const fail = (why: string, fix = 'name a file of JSON'): PortcullisError =>
+    new PortcullisError({ code: 'TRUST_PREDICATE_UNREADABLE', kind: 'invalid', attempted: 'read predicate', on: file, why, fix });
+  let bytes: Buffer;
+  try {
+    const facts = await stat(file);
+    if (!facts.isFile()) throw new Error('it is not a file');
+    if (facts.size > maximumBytes) throw new Error(`it is larger than ${maximumBytes} bytes`);
+    bytes = await readFile(file);
+  } catch (error) {
+    throw fail(reasonOf(error));
+  }
+  if (predicateTypeOf(type) === entitlementsPredicateType) {
+    const { documents, problems } = parseDocuments(bytes.toString('utf8'), file);
+    const [document] = documents;
+    if (document === undefined || documents.length > 1 || problems.length > 0)
+      throw fail('it does not hold exactly one document', 'name a file with one document of kind EntitlementProfile');
+    return document.value;
+  }
+  if (type === 'custom') return { Data: bytes.toString('utf8'), Timestamp: now.toISOString().replace(/\.\d+Z$/, 'Z') };
+  try {
+    return parseStrictJson(bytes);
+  } catch (error) {
+    if (type === 'spdx') return bytes.toString('utf8');
+    throw fail(reasonOf(error));
+  }
+}
