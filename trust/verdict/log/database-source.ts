@@ -2,34 +2,11 @@ import { PortcullisError } from '../../../base/errors/index.ts';
 import { openReadOnly } from '../../../base/storage/index.ts';
 import type { SqlRow, SqlValue } from '../../../base/storage/index.ts';
 import type { LogRow } from './chain.ts';
-import { parseEntry } from './entry.ts';
-import type { VerdictEntry } from './entry.ts';
 import type { LogSource, TextKind, UnreadableRow } from './source.ts';
 
 /** A database file opened for reading; a daemon may be writing to it. Every call blocks. */
 export interface DatabaseLog extends LogSource {
-  /** Rows of verdicts, newest first. */
-  find(filter: VerdictFilter): Iterable<LoggedVerdict>;
   close(): void;
-}
-
-/** Each part that is told must hold. */
-export interface VerdictFilter {
-  /** Begins a verdict's id, with or without `sha256:`. */
-  readonly id?: string;
-  readonly seq?: number;
-  readonly outcome?: string;
-  readonly namespace?: string;
-  /** Is part of the reference or of the digest. */
-  readonly image?: string;
-  /** ISO 8601, inclusive. */
-  readonly since?: string;
-  readonly limit?: number;
-}
-
-export interface LoggedVerdict {
-  readonly seq: number;
-  readonly entry: VerdictEntry;
 }
 
 const tables: Readonly<Record<TextKind, string>> = {
@@ -80,35 +57,8 @@ export function openDatabaseLog(path: string): DatabaseLog {
     },
     damage: () =>
       [...database.each('PRAGMA integrity_check(20)')].map((row) => String(Object.values(row)[0])).filter((line) => line !== 'ok'),
-    *find(filter) {
-      const { conditions, params } = conditionsOf(filter);
-      const sql = `SELECT seq, entry FROM verdict_log WHERE ${conditions.join(' AND ')} ORDER BY seq DESC LIMIT ?`;
-      for (const row of database.each(sql, [...params, filter.limit ?? -1])) {
-        const entry = parseEntry(String(row['entry']));
-        if (!('problem' in entry) && entry.kind === 'verdict') yield { seq: Number(row['seq']), entry };
-      }
-    },
     close: database.close,
   };
-}
-
-function conditionsOf(filter: VerdictFilter): { conditions: string[]; params: SqlValue[] } {
-  const conditions = ["kind = 'verdict'"];
-  const params: SqlValue[] = [];
-  const add = (condition: string, ...values: SqlValue[]): void => {
-    conditions.push(condition);
-    params.push(...values);
-  };
-  if (filter.seq !== undefined) add('seq = ?', filter.seq);
-  if (filter.id !== undefined) {
-    const prefix = filter.id.startsWith('sha256:') ? filter.id : `sha256:${filter.id}`;
-    add('id >= ? AND id < ?', prefix, `${prefix}g`);
-  }
-  if (filter.outcome !== undefined) add('outcome = ?', filter.outcome);
-  if (filter.namespace !== undefined) add('namespace = ?', filter.namespace);
-  if (filter.image !== undefined) add("(instr(reference, ?) > 0 OR instr(entry ->> '$.digest', ?) > 0)", filter.image, filter.image);
-  if (filter.since !== undefined) add('time >= ?', filter.since);
-  return { conditions, params };
 }
 
 function rowOf(row: SqlRow): LogRow | UnreadableRow {

@@ -6,16 +6,21 @@ import type { LogSource, StoredCheckpoint, TextKind, UnreadableRow } from './sou
 const format = 'portcullis.dev/verdict-log/export/v1';
 const kinds: readonly TextKind[] = ['verdict', 'dossier', 'policy'];
 
-/** A whole log as JSON Lines: a head line, rows, checkpoints, then each text that a row names, as a string, byte for byte. */
-export function* exportLog(source: LogSource): Generator<string> {
+/**
+ * A log as JSON Lines: a head line, rows, checkpoints, then each text that a row names, as a string, byte for byte.
+ * @param only one row with its texts, to replay it elsewhere; the chain around it is then not in the file
+ * @throws PortcullisError `TRUST_LOG_DAMAGED` when a row can not be read
+ */
+export function* exportLog(source: LogSource, only?: number): Generator<string> {
   yield line({ format });
   const texts = new Map<string, readonly [TextKind, string]>();
   for (const row of source.rows()) {
     if ('problem' in row) throw damaged(source.name, `row ${row.seq}: ${row.problem}`);
+    if (only !== undefined && row.seq !== only) continue;
     yield line({ row });
     for (const [kind, id] of textsNamed(row.entry)) texts.set(`${kind} ${id}`, [kind, id]);
   }
-  for (const checkpoint of source.checkpoints()) yield line({ checkpoint });
+  if (only === undefined) for (const checkpoint of source.checkpoints()) yield line({ checkpoint });
   for (const [kind, id] of texts.values()) {
     const text = source.text(kind, id);
     if (text !== undefined) yield line({ text, kind, id });

@@ -2,11 +2,12 @@ import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import type { Dossier, TrustPolicy, Verdict } from '../../types.ts';
 import { decide } from '../decide.ts';
 import { prepareDecision } from '../prepare.ts';
-import { verdictBytes } from './texts.ts';
+import type { LoggedVerdict } from './find.ts';
+import type { LogSource } from './source.ts';
+import { policyText, verdictBytes } from './texts.ts';
 
-/** Everything a verdict depends on, as texts: what `verdicts export ID` writes. */
-export interface ReplayInput {
-  /** The row's, beside the texts. */
+/** Everything a verdict depends on, as texts. */
+interface ReplayInput {
   readonly id: string;
   readonly decidedAt: string;
   readonly verdict: string;
@@ -24,7 +25,38 @@ export interface Replay {
 }
 
 /**
- * Decides again, from what is stored alone: no network, no clock, no file.
+ * Decides a logged verdict again, from what is stored alone: no network, no clock, no file.
+ * @param policy for rows of versions that stored none; its revision must be the row's
+ * @throws PortcullisError `TRUST_REPLAY_INCOMPLETE` when a text is not stored (any more), `TRUST_REPLAY_UNREADABLE` when one is not what it should be
+ */
+export async function replayLogged(source: LogSource, { row, entry }: LoggedVerdict, policy?: TrustPolicy): Promise<Replay> {
+  const verdict = source.text('verdict', entry.verdict);
+  const dossier = source.text('dossier', entry.dossier);
+  const stored = entry.policy === '' ? undefined : source.text('policy', entry.policy);
+  const given = policy?.revision === entry.policyRevision ? policyText(policy).json : undefined;
+  const lacking = [
+    verdict === undefined && 'verdict',
+    dossier === undefined && 'dossier',
+    (stored ?? given) === undefined && 'policy',
+  ].filter(Boolean);
+  if (verdict === undefined || dossier === undefined || (stored ?? given) === undefined) {
+    throw new PortcullisError({
+      code: 'TRUST_REPLAY_INCOMPLETE',
+      kind: 'precondition',
+      attempted: 'replay verdict',
+      on: `${entry.verdict} (row ${row.seq})`,
+      why: `the log does not hold its ${lacking.join(' and ')}: ${entry.policy === '' ? 'it was recorded by a version that stored no policies' : 'the configured retention has dropped it'}`,
+      fix:
+        entry.policy === ''
+          ? `name the policy of revision ${entry.policyRevision}: --policy FILE`
+          : 'replay an export that was made before',
+    });
+  }
+  return replayVerdict({ id: entry.verdict, decidedAt: entry.decidedAt, verdict, dossier, policy: stored ?? given ?? '' });
+}
+
+/**
+ * Decides again from texts.
  * @throws PortcullisError `TRUST_REPLAY_UNREADABLE` when a text is not what it should be
  */
 export async function replayVerdict(input: ReplayInput): Promise<Replay> {

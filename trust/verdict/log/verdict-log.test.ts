@@ -9,6 +9,7 @@ import { amd64, now } from '../../evidence/fixtures/fixture-image.ts';
 import { decide } from '../decide.ts';
 import { appendStatement, findVerdict } from './append.ts';
 import { openDatabaseLog } from './database-source.ts';
+import { findVerdicts } from './find.ts';
 import { exportLog, readExport } from './export-file.ts';
 import { openVerdictLog } from './keeper.ts';
 import { dossierOf, logOptions, migrations, openKit, policy, temporaryFolder } from './log.fixture.ts';
@@ -308,7 +309,7 @@ test('every verdict replays to the same bytes from what is stored', async (t) =>
   await kit.append(6);
   const log = openDatabaseLog(kit.path);
   t.after(log.close);
-  const found = [...log.find({})];
+  const found = findVerdicts(log, {});
   assert.equal(found.length, 6);
   for (const { entry } of found) {
     const texts = {
@@ -335,13 +336,13 @@ test('every verdict replays to the same bytes from what is stored', async (t) =>
     }
   }
   assert.deepEqual(
-    [...log.find({ namespace: 'team-1', limit: 1 })].map(({ seq }) => seq),
+    findVerdicts(log, { namespace: 'team-1' }, 1).map(({ row }) => row.seq),
     [5],
   );
-  assert.equal([...log.find({ image: 'docker.io' })].length, 3);
-  assert.equal([...log.find({ outcome: 'deny' })].length, 3);
-  assert.equal([...log.find({ since: '2027' })].length, 0);
-  assert.equal([...log.find({ id: found[0]?.entry.verdict.slice(7, 20) ?? '' })].length, 1);
+  assert.equal(findVerdicts(log, { image: 'docker.io' }).length, 3);
+  assert.equal(findVerdicts(log, { outcome: 'deny' }).length, 3);
+  assert.equal(findVerdicts(log, { since: '2027' }).length, 0);
+  assert.equal(findVerdicts(log, { id: found[0]?.entry.verdict.slice(7, 20) ?? '' }).length, 1);
 });
 
 test('a key that others can read, or that is none, is refused; a lost one is replaced and the log says so', async (t) => {

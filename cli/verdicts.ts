@@ -1,0 +1,358 @@
+import { InvalidArgumentError, Option } from 'commander';
+import type { Command } from 'commander';
+import { readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PortcullisError } from '../base/errors/index.ts';
+import {
+  explainVerdict,
+  exportLog,
+  findVerdictRow,
+  findVerdicts,
+  loadPolicy,
+  openDatabaseLog,
+  parseNoteKey,
+  readExport,
+  replayLogged,
+  verifyLog,
+} from '../trust/index.ts';
+import type { LogSource, LogVerification, LoggedVerdict, NoteKey, Verdict, VerdictFilter } from '../trust/index.ts';
+import { exitCodes, print, run, withOutput } from './output.ts';
+import type { OutputFormat } from './output.ts';
+import { collect } from './registry-options.ts';
+import { shortId, table } from './table.ts';
+
+interface Flags {
+  readonly root: string;
+  readonly database?: string;
+  readonly file?: string;
+  readonly output: OutputFormat;
+}
+
+interface ListFlags extends Flags, Omit<VerdictFilter, 'seq' | 'id'> {
+  readonly limit: number;
+}
+
+/** A file that is read whole. */
+const mostBytes = 400 * 1024 * 1024;
+
+/** `portcullis verdicts`: the verdict log, read from its database file whether a daemon runs or not, or from an exported file. */
+export function register(program: Command): void {
+  const verdicts = program.command('verdicts').description('the verdict log: tamper-evident, replayable');
+  withLog(verdicts.command('ls').description('list verdicts, newest first'))
+    .option('--image <text>', 'only those whose reference or digest holds this')
+    .option('--namespace <name>', 'only those for this namespace')
+    .addOption(new Option('--outcome <outcome>', 'only those with this outcome').choices(['admit', 'deny', 'undecided']))
+    .option('--since <time>', 'only those since then: 2026-11-20T10:00:00Z, or how long ago: 90m, 36h, 7d', since)
+    .option('--limit <count>', 'at most so many', count, 100)
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ portcullis verdicts ls --outcome deny --since 24h\n  $ portcullis verdicts ls --namespace pay --image registry.example.com/shop --output json',
+    )
+    .action((flags: ListFlags) => run(flags.output, () => withSource(flags, (log) => Promise.resolve(list(log, flags)))));
+  withLog(
+    verdicts
+      .command('show')
+      .description('show a verdict with the whole tree of its reasons')
+      .argument('<verdict>', 'its id, the beginning of it, or the number of its row'),
+  )
+    .addHelpText('after', '\nExamples:\n  $ portcullis verdicts show 4f2a9c11d0e7\n  $ portcullis verdicts show 118 --output json')
+    .action((wanted: string, flags: Flags) =>
+      run(flags.output, () => withSource(flags, (log) => Promise.resolve(show(log, wanted, flags)))),
+    );
+  withLog(
+    verdicts
+      .command('replay')
+      .description('decide again from what is stored, offline, and compare byte for byte')
+      .argument('[verdict]', 'its id, the beginning of it, or the number of its row; of a file with one verdict, that one'),
+  )
+    .option('--all', 'each verdict of the log that can be replayed')
+    .option('--policy <path>', 'policy for a verdict of a version that stored none; may be repeated', collect)
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ portcullis verdicts replay 4f2a9c11d0e7\n  $ portcullis verdicts replay --file verdict.jsonl       on another machine\n  $ portcullis verdicts replay --all\n\nExit status: 0 the same bytes, 1 others, 4 it can not be replayed.',
+    )
+    .action((wanted: string | undefined, flags: ReplayFlags, command: Command) => {
+      if (flags.all !== true && wanted === undefined && flags.file === undefined)
+        command.error('error: name a verdict, --file FILE or --all', { exitCode: exitCodes.usage });
+      return run(flags.output, () => withSource(flags, (log) => replay(log, wanted, flags)));
+    });
+  withLog(
+    verdicts.command('verify').description('check the chain from its first row, its checkpoints, and the heads that were exported before'),
+  )
+    .option('--head <file>', 'a head exported before, which the log must still hold; may be repeated', collect)
+    .option(
+      '--key <file-or-key>',
+      "the node's public key, or a file with it; without it, keys that the log itself names count; may be repeated",
+      collect,
+    )
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ portcullis verdicts verify\n  $ portcullis verdicts verify --head 2026-11-20.head --key node7.pub\n  $ portcullis verdicts verify --file log.jsonl --key node7.pub\n\nExit status: 0 whole, 1 not, 4 there is no log to check.',
+    )
+    .action((flags: VerifyFlags) =>
+      run(
+        flags.output,
+        () => verify(flags),
+        // What is damaged is not whole: a finding, not a failure of the command.
+        (error) => (error.kind === 'data-loss' || error.code === 'STORAGE_IO' ? exitCodes.no : undefined),
+      ),
+    );
+  withLog(
+    verdicts
+      .command('export')
+      .description('write the log, one verdict with all that a replay needs, or the signed head')
+      .argument('[verdict]', 'only this verdict'),
+  )
+    .option('--head', 'only the latest checkpoint: what a later verification is against')
+    .option('--out <file>', 'write there instead of to standard output; it must not exist')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ portcullis verdicts export --head --out 2026-11-20.head\n  $ portcullis verdicts export 4f2a9c11d0e7 --out verdict.jsonl\n  $ portcullis verdicts export --out log.jsonl',
+    )
+    .action((wanted: string | undefined, flags: ExportFlags) =>
+      run(flags.output, () => withSource(flags, (log) => exportTo(log, wanted, flags))),
+    );
+}
+
+interface ReplayFlags extends Flags {
+  readonly all?: boolean;
+  readonly policy?: readonly string[];
+}
+
+interface VerifyFlags extends Flags {
+  readonly head?: readonly string[];
+  readonly key?: readonly string[];
+}
+
+interface ExportFlags extends Flags {
+  readonly head?: boolean;
+  readonly out?: string;
+}
+
+function withLog(command: Command): Command {
+  return withOutput(command)
+    .option('--root <dir>', 'root folder of the daemon whose log it is', '/var/lib/portcullis')
+    .option('--database <file>', 'the database itself, such as a copy of state.db')
+    .option('--file <file>', 'an exported log or verdict instead');
+}
+
+function count(text: string): number {
+  if (!/^[1-9][0-9]{0,8}$/.test(text)) throw new InvalidArgumentError('It must be a number above 0.');
+  return Number(text);
+}
+
+function since(text: string): string {
+  const ago = /^([0-9]{1,6})([smhd])$/.exec(text);
+  const unit = { s: 1, m: 60, h: 3600, d: 86_400 }[(ago?.[2] ?? 's') as 's' | 'm' | 'h' | 'd'];
+  const time = ago === null ? Date.parse(text) : Date.now() - Number(ago[1]) * unit * 1000;
+  if (!Number.isFinite(time)) throw new InvalidArgumentError('It must be a time such as 2026-11-20T10:00:00Z, or 90m, 36h, 7d.');
+  return new Date(time).toISOString();
+}
+
+async function withSource<T>(flags: Flags, body: (log: LogSource) => Promise<T>): Promise<T> {
+  if (flags.file !== undefined) return body(readExport(flags.file, await readText(flags.file, 'read exported verdict log')));
+  const log = openDatabaseLog(flags.database ?? join(flags.root, 'state.db'));
+  try {
+    return await body(log);
+  } finally {
+    log.close();
+  }
+}
+
+async function readText(file: string, attempted: string): Promise<string> {
+  const failure = { code: 'CLI_FILE_UNREADABLE', kind: 'not-found', attempted, on: file, fix: 'name a readable file' } as const;
+  let facts;
+  try {
+    facts = await stat(file);
+  } catch (error) {
+    throw new PortcullisError({ ...failure, why: (error as Error).message, cause: error });
+  }
+  if (!facts.isFile() || facts.size > mostBytes)
+    throw new PortcullisError({ ...failure, why: facts.isFile() ? 'it is too large' : 'it is not a file' });
+  return readFile(file, 'utf8');
+}
+
+function list(log: LogSource, flags: ListFlags): number {
+  const { image, namespace, outcome, since: from, limit } = flags;
+  const filter = {
+    ...(image !== undefined && { image }),
+    ...(namespace !== undefined && { namespace }),
+    ...(outcome !== undefined && { outcome }),
+    ...(from !== undefined && { since: from }),
+  };
+  const found = findVerdicts(log, filter, limit);
+  const rows = found.map(({ row, entry }) => [
+    String(row.seq),
+    entry.time,
+    entry.outcome,
+    shortId(entry.verdict),
+    printable(entry.namespace),
+    printable(entry.reference),
+  ]);
+  print(
+    flags.output,
+    found.map(({ row, entry }) => ({ seq: row.seq, ...entry })),
+    table(['ROW', 'TIME', 'OUTCOME', 'VERDICT', 'NAMESPACE', 'IMAGE'], rows),
+  );
+  return exitCodes.yes;
+}
+
+function show(log: LogSource, wanted: string, flags: Flags): number {
+  const { row, entry } = findVerdictRow(log, wanted);
+  const text = log.text('verdict', entry.verdict);
+  const verdict = text === undefined ? undefined : verdictOf(text, entry);
+  const lines = [
+    `row      ${row.seq}, ${entry.time}`,
+    `hash     ${row.hash}`,
+    `verdict  ${entry.verdict}`,
+    `decided  ${entry.decidedAt}`,
+    `dossier  ${entry.dossier}`,
+  ];
+  const reasons =
+    verdict === undefined
+      ? `${entry.outcome} ${printable(entry.reference)}: the configured retention has dropped the reasons\n`
+      : explainVerdict(verdict);
+  print(
+    flags.output,
+    { row: { seq: row.seq, hash: row.hash, evidence: row.evidence }, entry, ...(verdict !== undefined && { verdict }) },
+    `${reasons}${lines.map((line) => `  ${line}\n`).join('')}`,
+  );
+  return exitCodes.yes;
+}
+
+function verdictOf(text: string, { verdict: id, decidedAt }: LoggedVerdict['entry']): Verdict {
+  try {
+    return { ...(JSON.parse(text) as Omit<Verdict, 'id' | 'decidedAt'>), decidedAt, id };
+  } catch {
+    throw new PortcullisError({
+      code: 'TRUST_LOG_DAMAGED',
+      kind: 'data-loss',
+      attempted: 'read verdict',
+      on: id,
+      why: 'its text is not JSON',
+      fix: 'see what is wrong: portcullis verdicts verify',
+    });
+  }
+}
+
+async function replay(log: LogSource, wanted: string | undefined, flags: ReplayFlags): Promise<number> {
+  const policy = flags.policy === undefined ? undefined : (await loadPolicy({ paths: flags.policy })).policy;
+  if (flags.all === true) return replayAll(log, flags);
+  const found = findVerdicts(log, {}, 2);
+  const [only] = found;
+  const logged = wanted === undefined && found.length === 1 && only !== undefined ? only : findVerdictRow(log, wanted ?? '');
+  const { equal, recorded, replayed, recordedBytes, replayedBytes } = await replayLogged(log, logged, policy);
+  const facts = {
+    seq: logged.row.seq,
+    verdict: recorded.id,
+    equal,
+    sameOutcome: recorded.outcome === replayed.outcome,
+    recorded: JSON.parse(recordedBytes) as unknown,
+    replayed: JSON.parse(replayedBytes) as unknown,
+  };
+  const text = equal
+    ? `the same bytes: ${recorded.outcome} ${printable(recorded.reference)}, verdict ${recorded.id}\n`
+    : `other bytes: recorded ${recorded.outcome} as ${recorded.id}, replayed ${replayed.outcome} as ${replayed.id}\n${explainVerdict(replayed)}`;
+  print(flags.output, facts, text);
+  return equal ? exitCodes.yes : exitCodes.no;
+}
+
+async function replayAll(log: LogSource, flags: ReplayFlags): Promise<number> {
+  const counts = { equal: 0, different: 0, incomplete: 0 };
+  const different: string[] = [];
+  for (const logged of findVerdicts(log, {})) {
+    try {
+      const { equal } = await replayLogged(log, logged);
+      counts[equal ? 'equal' : 'different'] += 1;
+      if (!equal) different.push(logged.entry.verdict);
+    } catch (error) {
+      if (!(error instanceof PortcullisError) || error.code !== 'TRUST_REPLAY_INCOMPLETE') throw error;
+      counts.incomplete += 1;
+    }
+  }
+  const lines = different.map((id) => `other bytes: ${id}\n`).join('');
+  print(
+    flags.output,
+    { ...counts, verdicts: different },
+    `${lines}${counts.equal} the same bytes, ${counts.different} others, ${counts.incomplete} can not be replayed\n`,
+  );
+  return counts.different === 0 ? exitCodes.yes : exitCodes.no;
+}
+
+async function verify(flags: VerifyFlags): Promise<number> {
+  const heads = await Promise.all((flags.head ?? []).map((file) => readText(file, 'read exported head')));
+  const keys = flags.key === undefined ? undefined : await Promise.all(flags.key.map(readKey));
+  const result = await withSource(flags, (log) => Promise.resolve(verifyLog(log, { heads, ...(keys !== undefined && { keys }) })));
+  print(flags.output, result, describe(result, heads.length));
+  return result.ok ? exitCodes.yes : exitCodes.no;
+}
+
+async function readKey(given: string): Promise<NoteKey> {
+  const key = parseNoteKey(given) ?? parseNoteKey(await readText(given, 'read public key of a node'));
+  if (key !== undefined) return key;
+  throw new PortcullisError({
+    code: 'TRUST_NOTE_KEY_UNREADABLE',
+    kind: 'invalid',
+    attempted: 'read public key of a node',
+    on: given,
+    why: 'it is not a line NAME+ID+BASE64 with an Ed25519 key',
+    fix: 'give verdict-log.key.pub of the node',
+  });
+}
+
+function describe(result: LogVerification, heads: number): string {
+  const { rows, head, checkpoints, unsigned, dropped, problems, problemCount, ok } = result;
+  const more = problemCount > problems.length ? `… and ${problemCount - problems.length} more\n` : '';
+  const found = problems.map(({ code, text }) => `${printable(text)} [${code}]\n`).join('');
+  const facts = [
+    `${rows} rows, head ${head.hash}`,
+    `${checkpoints} checkpoints; ${unsigned} rows came after the last`,
+    ...(dropped > 0 ? [`${dropped} rows without their texts, which the configured retention has dropped`] : []),
+    ...(heads > 0
+      ? [`${heads} exported head${heads === 1 ? '' : 's'} compared`]
+      : ['no exported head was given: an end that was cut off together with its checkpoints is not seen']),
+  ];
+  return `${found}${more}${ok ? 'whole' : `NOT WHOLE: ${problemCount} problem${problemCount === 1 ? '' : 's'}`}\n${facts.map((fact) => `  ${fact}\n`).join('')}`;
+}
+
+async function exportTo(log: LogSource, wanted: string | undefined, flags: ExportFlags): Promise<number> {
+  const lines =
+    flags.head === true ? [latestHead(log)] : exportLog(log, wanted === undefined ? undefined : findVerdictRow(log, wanted).row.seq);
+  if (flags.out === undefined) for (const line of lines) process.stdout.write(line);
+  else {
+    try {
+      await writeFile(flags.out, lines, { flag: 'wx', mode: 0o600 });
+    } catch (error) {
+      if (error instanceof PortcullisError) throw error;
+      throw new PortcullisError({
+        code: 'CLI_FILE_UNWRITABLE',
+        kind: 'precondition',
+        attempted: 'write',
+        on: flags.out,
+        why: (error as Error).message,
+        fix: 'name a file that does not exist, in a folder that does',
+        cause: error,
+      });
+    }
+    print(flags.output, { written: flags.out }, `wrote ${flags.out}\n`);
+  }
+  return exitCodes.yes;
+}
+
+function latestHead(log: LogSource): string {
+  const last = [...log.checkpoints()].at(-1);
+  if (last !== undefined) return last.note;
+  throw new PortcullisError({
+    code: 'TRUST_LOG_NO_CHECKPOINT',
+    kind: 'precondition',
+    attempted: 'export head of verdict log',
+    on: log.name,
+    why: 'no checkpoint was signed yet',
+    fix: 'try again in a minute: a running daemon signs one after each change',
+  });
+}
+
+/** Names that registries and pods chose: no control character of theirs reaches a terminal. */
+function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '?');
+}
