@@ -8,6 +8,7 @@ import { cosignPredicateType, signatureAnnotation, signatureTag, simpleSigningMe
 import { attachBundle, attachToTag, layersAt } from './attach.ts';
 import type { Attached } from './attach.ts';
 import { imageStatement, signBundle } from './dsse-bundle.ts';
+import { legacyAnnotationsOf } from './legacy-annotations.ts';
 import { keySigner } from './signer.ts';
 import type { Signer } from './signer.ts';
 import { makeSimpleSigningPayload } from './simple-signing-payload.ts';
@@ -66,13 +67,15 @@ async function pushSimpleSigning(input: SignImageInput, signer: Signer): Promise
   const tag = signatureTag(digest);
   const payload = makeSimpleSigningPayload(digest, identity ?? `${repository.host}/${repository.repository}`, annotations);
   const present = await layersAt(repository, tag, signal);
-  const own = present.find(({ digest: blob, annotations: notes }) => {
-    const signature = blob === sha256Digest(payload) ? decodeBase64(notes?.[signatureAnnotation]) : undefined;
-    return signature !== undefined && verifySignature(signer.public, payload, signature);
-  });
+  const own =
+    signer.certificates.length > 0
+      ? undefined
+      : present.find(({ digest: blob, annotations: notes }) => {
+          const signature = blob === sha256Digest(payload) ? decodeBase64(notes?.[signatureAnnotation]) : undefined;
+          return signature !== undefined && verifySignature(signer.public, payload, signature);
+        });
   // The same key has said the same before.
   if (own !== undefined) return { manifestDigest: (await repository.resolve(tag, signal)).digest, via: tag };
-  const signature = (await signer.sign(payload)).toString('base64');
-  const layer = { mediaType: simpleSigningMediaType, bytes: payload, annotations: { [signatureAnnotation]: signature } };
+  const layer = { mediaType: simpleSigningMediaType, bytes: payload, annotations: await legacyAnnotationsOf(payload, signer) };
   return attachToTag(repository, tag, layer, signal);
 }

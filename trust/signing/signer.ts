@@ -17,8 +17,8 @@ export type SignatureScheme =
 
 /** The services that are told of a signature, so that its time can be proven later. */
 export interface WitnessUrls {
-  /** A Rekor log and the version of its API. */
-  readonly log?: { readonly url: string; readonly version: 1 | 2 };
+  /** Rekor logs and the version of their API. */
+  readonly logs: readonly { readonly url: string; readonly version: 1 | 2 }[];
   /** RFC 3161 time stamp authorities. */
   readonly timestamps: readonly string[];
 }
@@ -42,7 +42,7 @@ export interface Signer {
   close(): Promise<void>;
 }
 
-export const noWitnesses: WitnessUrls = { timestamps: [] };
+const noWitnesses: WitnessUrls = { logs: [], timestamps: [] };
 
 /**
  * What `cosign verify --key` expects by default: ECDSA and RSA (PKCS #1 v1.5) over SHA-256 whatever the curve, Ed25519 pure.

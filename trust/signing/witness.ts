@@ -23,7 +23,7 @@ const patience = { timeout: 20_000, retry: { retries: 2 } };
  * @throws PortcullisError `TRUST_WITNESS_FAILED`
  */
 export async function witness(signed: Witnessed, verifier: string, urls: WitnessUrls): Promise<WitnessAnswer> {
-  if (urls.log === undefined && urls.timestamps.length === 0) return {};
+  if (urls.logs.length === 0 && urls.timestamps.length === 0) return {};
   const { entries, timestamps } = await askWitnesses(signed, verifier, urls);
   const { TransparencyLogEntry: entry } = await import('@sigstore/protobuf-specs');
   return {
@@ -43,16 +43,14 @@ export async function witness(signed: Witnessed, verifier: string, urls: Witness
 async function askWitnesses(
   signed: Witnessed,
   verifier: string,
-  { log, timestamps }: WitnessUrls,
+  { logs, timestamps }: WitnessUrls,
 ): Promise<{ readonly entries: readonly TransparencyLogEntry[]; readonly timestamps: readonly RFC3161SignedTimestamp[] }> {
   const { RekorWitness, TSAWitness } = await import('@sigstore/sign');
   const content = await contentOf(signed);
   const answered = await Promise.all([
-    ...(log === undefined
-      ? []
-      : [
-          asked(log.url, new RekorWitness({ rekorBaseURL: log.url, majorApiVersion: log.version, ...patience }).testify(content, verifier)),
-        ]),
+    ...logs.map(({ url, version }) =>
+      asked(url, new RekorWitness({ rekorBaseURL: url, majorApiVersion: version, ...patience }).testify(content, verifier)),
+    ),
     ...timestamps.map((url) => asked(url, new TSAWitness({ tsaBaseURL: url, ...patience }).testify(content))),
   ]);
   return {

@@ -1,0 +1,140 @@
+import { execFile } from 'node:child_process';
+import { readFile, stat } from 'node:fs/promises';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { recordOf } from '../strict-json.ts';
+
+/** Where an OIDC identity token is looked for. It is never an argument of a command: any process may read those. */
+export interface IdentityTokenSource {
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** A file that holds the token. */
+  readonly file?: string;
+  /** An environment variable that holds the token. */
+  readonly variable?: string;
+  /** For whom the token is asked for: `sigstore` unless given. */
+  readonly audience?: string;
+  readonly now: Date;
+}
+
+/** A token whose form is checked; who issued it is Fulcio's to check. */
+export interface IdentityToken {
+  readonly text: string;
+  /** What it says of itself: `GitHub Actions`, a variable, a file. */
+  readonly from: string;
+}
+
+const maximumBytes = 64 * 1024;
+/** Where Kubernetes and others project a token (cosign, pkg/providers/filesystem). */
+const projectedFile = '/var/run/sigstore/cosign/oidc-token';
+
+/**
+ * The identity token of whoever runs this: the file or variable named, else SIGSTORE_ID_TOKEN (which GitLab's `id_tokens` sets), else
+ * what the machine around offers: GitHub Actions, Buildkite, a projected file.
+ * @throws PortcullisError `TRUST_IDENTITY_TOKEN`; no part of a token is ever in it
+ */
+export async function findIdentityToken(source: IdentityTokenSource): Promise<IdentityToken> {
+  const { environment, audience = 'sigstore', now } = source;
+  const named = (name: string): string | undefined => (environment[name] === '' ? undefined : environment[name]);
+  if (source.file !== undefined) return checked(await fromFile(source.file), `the file ${source.file}`, now);
+  if (source.variable !== undefined) {
+    const text = named(source.variable);
+    if (text === undefined) throw fail(`the variable ${source.variable}`, 'it is not set', 'name a variable that holds the token');
+    return checked(text, `the variable ${source.variable}`, now);
+  }
+  const given = named('SIGSTORE_ID_TOKEN');
+  if (given !== undefined) return checked(given, 'the variable SIGSTORE_ID_TOKEN', now);
+  const url = named('ACTIONS_ID_TOKEN_REQUEST_URL');
+  const bearer = named('ACTIONS_ID_TOKEN_REQUEST_TOKEN');
+  if (url !== undefined && bearer !== undefined) return checked(await fromGitHub(url, bearer, audience), 'GitHub Actions', now);
+  if (named('BUILDKITE') === 'true') return checked(await fromBuildkite(audience, environment), 'Buildkite', now);
+  if ((await stat(projectedFile).catch(() => undefined)) !== undefined) return checked(await fromFile(projectedFile), projectedFile, now);
+  throw fail(
+    'the environment',
+    'there is no identity token: neither GitHub Actions, GitLab, Buildkite nor a variable or file offers one',
+    'run in CI with an OIDC token (GitHub: permissions: id-token: write; GitLab: id_tokens: SIGSTORE_ID_TOKEN), or name --identity-token-file',
+  );
+}
+
+async function fromFile(file: string): Promise<string> {
+  try {
+    const facts = await stat(file);
+    if (facts.size > maximumBytes) throw new Error('it is larger than any token');
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    throw fail(`the file ${file}`, reasonOf(error), 'name a readable file that holds the token');
+  }
+}
+
+/** GitHub's token service: a URL with a query, and a bearer token for it. */
+async function fromGitHub(address: string, bearer: string, audience: string): Promise<string> {
+  const url = URL.parse(address);
+  const loopback = url !== null && ['127.0.0.1', '[::1]', 'localhost'].includes(url.hostname);
+  const refuse = (why: string): PortcullisError =>
+    fail('GitHub Actions', why, 'give the job `permissions: { id-token: write }`, and run it again');
+  if (url === null || (url.protocol !== 'https:' && !loopback)) throw refuse('the address of its token service is not https');
+  url.searchParams.append('audience', audience);
+  try {
+    const answer = await fetch(url, {
+      headers: { accept: 'application/json', authorization: `Bearer ${bearer}` },
+      redirect: 'error',
+      signal: AbortSignal.timeout(20_000),
+    });
+    if (!answer.ok) throw refuse(`its token service answers ${answer.status}`);
+    const value = recordOf(JSON.parse(await boundedText(answer)))?.['value'];
+    if (typeof value !== 'string') throw refuse('its token service gives no token');
+    return value;
+  } catch (error) {
+    if (error instanceof PortcullisError) throw error;
+    // A syntax error's message quotes the text.
+    const cause = error instanceof Error && error.cause !== undefined ? `: ${reasonOf(error.cause)}` : '';
+    throw refuse(error instanceof SyntaxError ? 'its token service does not answer in JSON' : `${reasonOf(error)}${cause}`);
+  }
+}
+
+async function boundedText(answer: Response): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of (answer.body ?? []) as AsyncIterable<Uint8Array>) {
+    size += chunk.length;
+    if (size > maximumBytes) throw new Error('its token service answers more than is read');
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function fromBuildkite(audience: string, environment: IdentityTokenSource['environment']): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const args = ['oidc', 'request-token', '--audience', audience];
+    execFile('buildkite-agent', args, { env: environment, timeout: 30_000, maxBuffer: maximumBytes }, (error, stdout) => {
+      if (error === null) resolve(stdout);
+      else {
+        const why = error.code === 'ENOENT' ? 'there is no such program' : `it ended with ${String(error.code ?? error.signal)}`;
+        reject(fail('buildkite-agent', why, 'run it in a Buildkite job with the agent on the PATH'));
+      }
+    });
+  });
+}
+
+/** Three parts of base64url, of which the second says who and until when (RFC 7519). */
+function checked(raw: string, from: string, now: Date): IdentityToken {
+  const text = raw.trim();
+  const refuse = (why: string): PortcullisError => fail(from, why, 'fetch a fresh OIDC token with the audience "sigstore"');
+  const [, payload] = /^[\w-]+\.([\w-]+)\.[\w-]+$/.exec(text) ?? [];
+  if (payload === undefined) throw refuse('it is not a token (JWT)');
+  let claims: Readonly<Record<string, unknown>>;
+  try {
+    claims = recordOf(JSON.parse(Buffer.from(payload, 'base64url').toString('utf8'))) ?? {};
+  } catch {
+    throw refuse('its claims are not JSON');
+  }
+  if (typeof claims['exp'] === 'number' && claims['exp'] * 1000 <= now.getTime())
+    throw refuse(`it expired at ${new Date(claims['exp'] * 1000).toISOString()}`);
+  if (typeof claims['email'] === 'string' && claims['email'] !== '') {
+    if (claims['email_verified'] !== true && claims['email_verified'] !== 'true')
+      throw refuse('its issuer has not verified the email address');
+  } else if (typeof claims['sub'] !== 'string' || claims['sub'] === '') throw refuse('it names no subject');
+  return { text, from };
+}
+
+function fail(on: string, why: string, fix: string): PortcullisError {
+  return new PortcullisError({ code: 'TRUST_IDENTITY_TOKEN', kind: 'precondition', attempted: 'get an identity token', on, why, fix });
+}

@@ -1,0 +1,53 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import { signatureAnnotation } from '../evidence/cosign-names.ts';
+import { recordOf } from '../strict-json.ts';
+import { verifierPem } from './dsse-bundle.ts';
+import type { Signer } from './signer.ts';
+import { witness } from './witness.ts';
+
+/**
+ * Signs a payload of cosign's older form: the annotations of its layer, with the certificate, the log's promise and the time stamp
+ * where the signer has them (cosign, specs/SIGNATURE_SPEC.md).
+ * @throws PortcullisError of the signer, `TRUST_WITNESS_FAILED`, `TRUST_FORMAT_UNFIT`
+ */
+export async function legacyAnnotationsOf(payload: Buffer, signer: Signer): Promise<Readonly<Record<string, string>>> {
+  const [log, ...others] = signer.witnesses.logs;
+  if (log?.version === 2 || others.length > 0) {
+    throw new PortcullisError({
+      code: 'TRUST_FORMAT_UNFIT',
+      kind: 'invalid',
+      attempted: 'sign in the form legacy',
+      on: log?.url ?? '',
+      why: 'it holds the promise of one Rekor v1 log, and nothing of a Rekor v2 log',
+      fix: 'sign with --format bundle, or with a signing configuration that names one Rekor v1 log',
+    });
+  }
+  const signature = await signer.sign(payload);
+  const verifier = verifierPem(signer);
+  const { tlogEntries, timestampVerificationData } = await witness(
+    { kind: 'message', message: payload, signature },
+    verifier,
+    signer.witnesses,
+  );
+  const stamp = timestampVerificationData?.rfc3161Timestamps[0]?.signedTimestamp;
+  const entry = recordOf(tlogEntries?.[0]);
+  return {
+    [signatureAnnotation]: signature.toString('base64'),
+    ...(signer.certificates.length === 0 ? {} : { 'dev.sigstore.cosign/certificate': verifier }),
+    ...(entry === undefined ? {} : { 'dev.sigstore.cosign/bundle': JSON.stringify(promiseOf(entry)) }),
+    ...(stamp === undefined ? {} : { 'dev.sigstore.cosign/rfc3161timestamp': JSON.stringify({ SignedRFC3161Timestamp: stamp }) }),
+  };
+}
+
+/** The log's promise as cosign writes it: numbers, and the log's id in hex. */
+function promiseOf(entry: Readonly<Record<string, unknown>>): unknown {
+  return {
+    SignedEntryTimestamp: recordOf(entry['inclusionPromise'])?.['signedEntryTimestamp'],
+    Payload: {
+      body: entry['canonicalizedBody'],
+      integratedTime: Number(entry['integratedTime']),
+      logIndex: Number(entry['logIndex'] ?? 0),
+      logID: Buffer.from(String(recordOf(entry['logId'])?.['keyId']), 'base64').toString('hex'),
+    },
+  };
+}

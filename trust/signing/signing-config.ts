@@ -1,0 +1,116 @@
+import { readFile, stat } from 'node:fs/promises';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { recordOf } from '../strict-json.ts';
+import type { WitnessUrls } from './signer.ts';
+
+/** The services that a signing configuration names for this moment. */
+export interface SigningServices {
+  readonly fulcioUrl?: string;
+  readonly witnesses: WitnessUrls;
+}
+
+/** sigstore's public instance, as its signing configuration names it. What is signed with it is public for ever. */
+export const publicGood: SigningServices = {
+  fulcioUrl: 'https://fulcio.sigstore.dev',
+  witnesses: { logs: [{ url: 'https://rekor.sigstore.dev', version: 1 }], timestamps: [] },
+};
+
+interface Service {
+  readonly url: string;
+  readonly majorApiVersion: number;
+  readonly operator: string;
+  readonly start: number;
+}
+
+/**
+ * Reads a `signing_config.json` (sigstore/protobuf-specs SigningConfig, version 0.2): of each kind the newest service that is valid
+ * now and whose interface is known, or as many as the selector says.
+ * @throws PortcullisError `TRUST_SIGNING_CONFIG`
+ */
+export async function readSigningConfig(file: string, now: Date): Promise<SigningServices> {
+  const fail = (why: string): PortcullisError =>
+    new PortcullisError({
+      code: 'TRUST_SIGNING_CONFIG',
+      kind: 'invalid',
+      attempted: 'read signing configuration',
+      on: file,
+      why,
+      fix: 'name a signing_config.json of version 0.2, as "cosign signing-config create" writes it',
+    });
+  let config: Readonly<Record<string, unknown>>;
+  try {
+    if ((await stat(file)).size > 1024 * 1024) throw new Error('it is too large');
+    config = recordOf(JSON.parse(await readFile(file, 'utf8'))) ?? {};
+  } catch (error) {
+    throw fail(reasonOf(error));
+  }
+  if (config['mediaType'] !== 'application/vnd.dev.sigstore.signingconfig.v0.2+json')
+    throw fail('its mediaType is not application/vnd.dev.sigstore.signingconfig.v0.2+json');
+  const services = (name: string, versions: readonly number[]): readonly Service[] =>
+    servicesOf(config[name], now, (why) => fail(`${name}: ${why}`)).filter(({ majorApiVersion }) => versions.includes(majorApiVersion));
+  const selected = (list: string, rule: string, versions: readonly number[]): readonly Service[] =>
+    select(services(list, versions), recordOf(config[rule]), (why) => fail(`${list}: ${why}`));
+  const [ca] = services('caUrls', [1]);
+  return {
+    ...(ca === undefined ? {} : { fulcioUrl: ca.url }),
+    witnesses: {
+      logs: selected('rekorTlogUrls', 'rekorTlogConfig', [1, 2]).map(({ url, majorApiVersion }) => ({
+        url,
+        version: majorApiVersion === 2 ? 2 : 1,
+      })),
+      timestamps: selected('tsaUrls', 'tsaConfig', [1]).map(({ url }) => url),
+    },
+  };
+}
+
+function servicesOf(value: unknown, now: Date, fail: (why: string) => PortcullisError): readonly Service[] {
+  if (value === undefined) return [];
+  if (!Array.isArray(value)) throw fail('it is no list');
+  return value
+    .map((entry: unknown) => {
+      const { url, majorApiVersion, operator, validFor } = recordOf(entry) ?? {};
+      const parsed = typeof url === 'string' ? URL.parse(url) : null;
+      if (parsed === null || !['https:', 'http:'].includes(parsed.protocol) || parsed.username !== '' || parsed.password !== '')
+        throw fail('an entry has no usable url');
+      if (typeof majorApiVersion !== 'number') throw fail('an entry has no majorApiVersion');
+      const { start, end } = recordOf(validFor) ?? {};
+      const time = (text: unknown, absent: number): number =>
+        text === undefined ? absent : typeof text === 'string' ? Date.parse(text) : NaN;
+      return {
+        url: parsed.href.replace(/\/+$/, ''),
+        majorApiVersion,
+        operator: typeof operator === 'string' ? operator : '',
+        start: time(start, -Infinity),
+        end: time(end, Infinity),
+      };
+    })
+    .filter(({ start, end }) => start <= now.getTime() && now.getTime() <= end)
+    .sort((a, b) => (a.start === b.start ? 0 : b.start - a.start));
+}
+
+/** ANY: the newest. EXACT: so many, of different operators. ALL: every one. Without a rule none is demanded. */
+function select(
+  services: readonly Service[],
+  rule: Readonly<Record<string, unknown>> | undefined,
+  fail: (why: string) => PortcullisError,
+): readonly Service[] {
+  if (rule === undefined || services.length === 0) {
+    if (rule !== undefined) throw fail('a service is demanded, and none is valid now');
+    return services.slice(0, 1);
+  }
+  const byOperator = [...new Map([...services].reverse().map((service) => [service.operator, service])).values()].reverse();
+  switch (rule['selector']) {
+    case 'ANY':
+      return services.slice(0, 1);
+    case 'ALL':
+      return services;
+    case 'EXACT': {
+      const { count } = rule;
+      if (typeof count !== 'number' || count < 1 || byOperator.length < count)
+        throw fail(`${String(count)} services of different operators are demanded, and ${byOperator.length} are valid now`);
+      return byOperator.slice(0, count);
+    }
+    default:
+      throw fail(`the selector ${JSON.stringify(rule['selector'])} is not known`);
+  }
+}
