@@ -1,5 +1,5 @@
 import type { RegistryRepository } from '../../base/distribution/index.ts';
-import { emptyType, ociManifestType } from '../evidence/cosign-names.ts';
+import { ociManifestType } from '../evidence/cosign-names.ts';
 import type { Attached } from '../signing/attach.ts';
 import type { Signer } from '../signing/signer.ts';
 import { notationArtifactType, thumbprintAnnotation } from './names.ts';
@@ -44,8 +44,9 @@ export async function attachNotation(input: NotationAttachment): Promise<Attache
   const manifest = {
     schemaVersion: 2,
     mediaType: ociManifestType,
-    artifactType: notationArtifactType,
-    config: { mediaType: emptyType, digest: config.digest, size: config.size },
+    // The older of the two forms, which notation 1.3 writes: every verifier reads it, and so do registries that tell a referrer's type
+    // by its configuration.
+    config: { mediaType: notationArtifactType, digest: config.digest, size: config.size },
     layers: [{ mediaType: signature.mediaType, digest: layer.digest, size: layer.size }],
     subject: target,
     annotations: {
