@@ -50,7 +50,8 @@ export function containerStatus(record: ContainerRecord): Init<ContainerStatus> 
     message: record.message,
     mounts: config.mounts.map((mount) => withImageRef(mount, record.volumeImages?.[mount.containerPath])),
     logPath: record.logPath,
-    ...(config.linux?.resources !== undefined && { resources: { linux: config.linux.resources } }),
+    // Always, as other runtimes: nothing asked for is no limit.
+    resources: { linux: config.linux?.resources ?? {} },
     user: { linux: { uid: record.user.uid, gid: record.user.gid, supplementalGroups: record.user.additionalGids } },
     stopSignal: stopSignal(record),
   };
