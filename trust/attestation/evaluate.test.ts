@@ -1,0 +1,300 @@
+import assert from 'node:assert/strict';
+import { before, test } from 'node:test';
+import fc from 'fast-check';
+import { now, policyOf } from '../evidence/fixtures/fixture-image.ts';
+import { bundle, decided, foreign, ours, second, unreachable, withoutBytes } from '../evidence/fixtures/made-evidence.ts';
+import type { AttestationRequirement, EvidenceItem, Requirement, Verdict } from '../types.ts';
+import { explainVerdict } from '../verdict/explain.ts';
+import { loadCel } from './cel-loaded.ts';
+import { attested, bareEnvelope, demand, envelope, provenanceType, statementText } from './fixtures/made-attestations.ts';
+
+before(() => loadCel());
+
+function verdictOn(items: readonly EvidenceItem[], require: Requirement = demand(), parts: Parameters<typeof decided>[2] = {}): Verdict {
+  return decided(items, policyOf({ require }), parts);
+}
+
+const platform = 'b'.repeat(64);
+const digestOf = (sha256: string) => ({ digest: { sha256 } });
+const byKey = (key: typeof ours, constraints?: AttestationRequirement['constraints']): AttestationRequirement['by'] => ({
+  kind: 'cosign-key',
+  key: key.public,
+  ...(constraints === undefined ? {} : { constraints }),
+});
+const deep = (levels: number): string => `${'['.repeat(levels)}${']'.repeat(levels)}`;
+
+const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: Verdict['outcome'], says: RegExp])[] = [
+  ['a bundle', () => verdictOn([attested(statementText({}))]), 'admit', /1 of 1 attestation found counts/],
+  ['a bare envelope', () => verdictOn([envelope(statementText({}))]), 'admit', /names the image's index/],
+  [
+    'a statement of version 0.1',
+    () => verdictOn([attested(statementText({}, { _type: 'https://in-toto.io/Statement/v0.1' }))]),
+    'admit',
+    /./,
+  ],
+  [
+    'about the platform’s manifest',
+    () => verdictOn([attested(statementText({}, { subject: [digestOf(platform)] }))]),
+    'admit',
+    /platform's manifest/,
+  ],
+  [
+    'one of many subjects',
+    () => verdictOn([attested(statementText({}, { subject: [digestOf('d'.repeat(64)), digestOf(platform)] }))]),
+    'admit',
+    /./,
+  ],
+  ['signed by two, of whom one is ours', () => verdictOn([envelope(statementText({}), [foreign, ours])]), 'admit', /./],
+  ['none', () => verdictOn([]), 'deny', /no attestation was found/],
+  ['none, and a source that could not be asked', () => verdictOn([], demand(), { unreachable }), 'undecided', /could not be asked/],
+  ['a signature of the image only', () => verdictOn([bundle(ours)]), 'deny', /no attestation was found/],
+  [
+    'an attestation where a signature is asked',
+    () => verdictOn([attested(statementText({}))], byKey(ours)),
+    'deny',
+    /no signature was found/,
+  ],
+  ['by another key', () => verdictOn([envelope(statementText({}), [foreign])]), 'deny', /signature/],
+  [
+    'of another type',
+    () => verdictOn([attested(statementText({}, { predicateType: 'https://example.com/x' }))]),
+    'deny',
+    /it is of the type "https:\/\/example\.com\/x"/,
+  ],
+  [
+    'of a type with a slash more',
+    () => verdictOn([attested(statementText({}, { predicateType: `${provenanceType}/` }))]),
+    'deny',
+    /of the type/,
+  ],
+  [
+    'about another image',
+    () => verdictOn([attested(statementText({}, { subject: [digestOf('d'.repeat(64))] }))]),
+    'deny',
+    /another digest/,
+  ],
+  [
+    'the index only, where the manifest is asked',
+    () => verdictOn([attested(statementText({}))], demand([], { constraints: { signs: 'manifest' } })),
+    'deny',
+    /signs: manifest/,
+  ],
+  [
+    'the manifest, where it is asked',
+    () =>
+      verdictOn([attested(statementText({}, { subject: [digestOf(platform)] }))], demand([], { by: byKey(ours, { signs: 'manifest' }) })),
+    'admit',
+    /./,
+  ],
+  [
+    'an age that nothing proves',
+    () => verdictOn([attested(statementText({}))], demand([], { constraints: { maxAge: 60 } })),
+    'deny',
+    /nothing proves when/,
+  ],
+  [
+    'annotations that are signed',
+    () =>
+      verdictOn(
+        [attested(statementText({}, { subject: [{ ...digestOf(platform), annotations: { env: 'prod' } }] }))],
+        demand([], { constraints: { annotations: { env: 'prod' } } }),
+      ),
+    'admit',
+    /./,
+  ],
+  [
+    'annotations that are not',
+    () => verdictOn([attested(statementText({}))], demand([], { constraints: { annotations: { env: 'prod' } } })),
+    'deny',
+    /annotation env/,
+  ],
+  ['no in-toto payload', () => verdictOn([attested(statementText({}), 'text/plain')]), 'deny', /its payload is "text\/plain"/],
+  [
+    'a sha512 subject only',
+    () => verdictOn([attested(statementText({}, { subject: [{ digest: { sha512: 'a'.repeat(128) } }] }))]),
+    'deny',
+    /names no sha256 digest/,
+  ],
+  ['no subject', () => verdictOn([attested(statementText({}, { subject: [] }))]), 'deny', /names no subject/],
+  ['upper-case hex', () => verdictOn([attested(statementText({}, { subject: [digestOf('A'.repeat(64))] }))]), 'deny', /no sha256 digest/],
+  [
+    'too many subjects',
+    () => verdictOn([attested(statementText({}, { subject: Array.from({ length: 1001 }, () => digestOf(platform)) }))]),
+    'deny',
+    /more than 1000 subjects/,
+  ],
+  [
+    'a key that stands twice',
+    () => verdictOn([attested(statementText({}).replace('"predicate":{}', '"predicate":{"a":1,"a":2}'))]),
+    'deny',
+    /holds the key "a" twice/,
+  ],
+  ['NaN', () => verdictOn([attested(statementText({}).replace('"predicate":{}', '"predicate":{"a":NaN}'))]), 'deny', /not JSON/],
+  [
+    'deep nesting',
+    () => verdictOn([attested(statementText({}).replace('"predicate":{}', `"predicate":${deep(100_000)}`))]),
+    'deny',
+    /nested deeper/,
+  ],
+  ['a byte order mark', () => verdictOn([attested(`\uFEFF${statementText({})}`)]), 'deny', /not JSON/],
+  [
+    'another version of statements',
+    () => verdictOn([attested(statementText({}, { _type: 'https://in-toto.io/Statement/v2' }))]),
+    'deny',
+    /version 1 or 0\.1/,
+  ],
+  [
+    'nine signatures',
+    () =>
+      verdictOn([
+        envelope(
+          statementText({}),
+          Array.from({ length: 9 }, () => ours),
+        ),
+      ]),
+    'deny',
+    /1 to 8 signatures/,
+  ],
+  ['no signature', () => verdictOn([envelope(statementText({}), [])]), 'deny', /1 to 8 signatures/],
+  ['bytes that were changed', () => verdictOn([{ ...attested(statementText({})), bytes: 'e30=' }]), 'deny', /its bytes have the digest/],
+  ['bytes that are missing', () => verdictOn([withoutBytes(attested(statementText({})))]), 'deny', /its bytes are missing/],
+  ['what could not be read', () => verdictOn([{ ...attested(statementText({})), problem: 'it is too large' }]), 'deny', /it is too large/],
+  [
+    'an expression that is true',
+    () => verdictOn([attested(statementText({ a: 1 }))], demand(['predicate.a == 1'])),
+    'admit',
+    /its expression is true/,
+  ],
+  [
+    'one of two that is false',
+    () => verdictOn([attested(statementText({ a: 1 }))], demand(['predicate.a == 1', 'predicate.a == 2'])),
+    'deny',
+    /"predicate\.a == 2" is false/,
+  ],
+  [
+    'one that can not be evaluated',
+    () => verdictOn([attested(statementText({ a: 1 }))], demand(['predicate.b == 1'])),
+    'deny',
+    /can not be evaluated over it: field not found: b/,
+  ],
+  [
+    'one that is neither true nor false',
+    () => verdictOn([attested(statementText({ a: 1 }))], demand(['predicate.a'])),
+    'deny',
+    /neither true nor false/,
+  ],
+  [
+    'a text that is no expression',
+    () => verdictOn([attested(statementText({ a: 1 }))], demand(['predicate.'])),
+    'deny',
+    /the expression "predicate\." is none/,
+  ],
+  [
+    'one over image, signer and time',
+    () =>
+      verdictOn(
+        [attested(statementText({ at: '2026-01-01T00:00:00Z' }))],
+        demand([
+          'image.registry == "registry.example.com" && image.repository == "pay/app" && image.tag == "1" && image.digest == "sha256:" + subject[0].digest.sha256 && signer.startsWith("key sha256:") && timestamp(predicate.at) < now',
+        ]),
+      ),
+    'admit',
+    /./,
+  ],
+  ['no predicate at all', () => verdictOn([attested(statementText(undefined))], demand(['predicate == null'])), 'admit', /./],
+  [
+    'the second of two counts',
+    () => verdictOn([attested(statementText({ a: 1 })), attested(statementText({ a: 2 }))], demand(['predicate.a == 2'])),
+    'admit',
+    /1 of 2 attestations found counts/,
+  ],
+  [
+    'two of two signers',
+    () =>
+      verdictOn([envelope(statementText({})), envelope(statementText({}), [second])], {
+        kind: 'threshold',
+        count: 2,
+        of: [demand(), demand([], { by: byKey(second) })],
+      }),
+    'admit',
+    /2 satisfied/,
+  ],
+  [
+    'one signer in two statements',
+    () =>
+      verdictOn([envelope(statementText({})), attested(statementText({ a: 1 }))], {
+        kind: 'threshold',
+        count: 2,
+        of: [demand(), demand(['true'])],
+      }),
+    'deny',
+    /2 satisfied by 1 distinct signer/,
+  ],
+];
+
+for (const [name, verdict, outcome, says] of table) {
+  test(`attestation: ${name}: ${outcome}`, () => {
+    const given = verdict();
+    assert.equal(given.outcome, outcome, explainVerdict(given));
+    assert.match(explainVerdict(given), says);
+  });
+}
+
+test('an answer that hangs on the time does not stand for ever', () => {
+  const timeless = verdictOn([attested(statementText({}))], demand(['true']));
+  assert.equal(timeless.validUntil, undefined);
+  const timely = verdictOn([attested(statementText({ at: '2026-01-01T00:00:00Z' }))], demand(['timestamp(predicate.at) < now']));
+  assert.equal(timely.validUntil, new Date(now.getTime() + 60_000).toISOString());
+});
+
+test('whatever stands in an envelope, nothing throws, nothing takes long, and nothing unsigned is admitted', () => {
+  const json = fc.json({ maxDepth: 6 });
+  const text = fc.oneof(json, fc.string(), fc.constantFrom(deep(50), '{"payload":', 'null', '{}', statementText({})));
+  const parts = fc.record(
+    {
+      payloadType: fc.oneof(fc.constant('application/vnd.in-toto+json'), fc.string()),
+      payload: fc.oneof(
+        text.map((one) => Buffer.from(one).toString('base64')),
+        fc.string(),
+      ),
+      signatures: fc.oneof(fc.array(fc.record({ sig: fc.base64String() })), fc.jsonValue()),
+    },
+    { requiredKeys: [] },
+  );
+  const anything = fc.oneof(
+    text,
+    parts.map((one) => JSON.stringify(one)),
+    parts.map((one) =>
+      JSON.stringify({
+        mediaType: 'application/vnd.dev.sigstore.bundle.v0.3+json',
+        verificationMaterial: { publicKey: { hint: '' } },
+        dsseEnvelope: one,
+      }),
+    ),
+  );
+  const property = fc.property(anything, fc.boolean(), (value, bare) => {
+    const evidence = bareEnvelope(value);
+    const given = verdictOn(
+      [bare ? evidence : { ...evidence, mediaType: 'application/vnd.dev.sigstore.bundle.v0.3+json' }],
+      demand(['predicate == predicate']),
+    );
+    assert.equal(given.outcome, 'deny');
+  });
+  fc.assert(property, { seed: 20261120, numRuns: Number(process.env['PORTCULLIS_FUZZ_RUNS'] ?? 600) });
+});
+
+test('whatever is attested rightly, expressions over it end, and throw nothing', () => {
+  const expressions = [
+    'predicate.a.b == 1',
+    'predicate.all(x, predicate.all(y, x == y))',
+    'size(predicate) > 0',
+    'predicate.matches("a+b")',
+    'predicate[0] == predicate[1]',
+    'has(predicate.a) ? predicate.a > 1 : predicate == null',
+  ];
+  const property = fc.property(fc.jsonValue({ maxDepth: 8 }), fc.constantFrom(...expressions), (predicate, cel) => {
+    const given = verdictOn([attested(statementText(predicate))], demand([cel]));
+    assert.ok(given.outcome === 'admit' || given.outcome === 'deny');
+  });
+  fc.assert(property, { seed: 20261120, numRuns: Number(process.env['PORTCULLIS_FUZZ_RUNS'] ?? 300) });
+});
