@@ -8,7 +8,7 @@ import { programStarter, startReactor } from '../base/reactor/index.ts';
 import { openDatabase } from '../base/storage/index.ts';
 import { createNetworkEngine } from '../cni-plugins/index.ts';
 import { appArmorProfile, defaultProfile, detectKernel } from '../entitlements/index.ts';
-import { findVerdict, hostPlatform } from '../trust/index.ts';
+import { bundleVerifications, findVerdict, hostPlatform } from '../trust/index.ts';
 import type { DaemonConfig } from './config/types.ts';
 import { createCdiRegistry } from './containers/cdi/registry.ts';
 import { bundleIn, createContainerEffects } from './containers/effects.ts';
@@ -36,9 +36,8 @@ import { probeIds } from './oci/probe/probe.ts';
 import { findProgram } from './find-program.ts';
 import { favourMainThread } from './main-thread.ts';
 import { openPolicy } from './policy-watch.ts';
-import { createSandboxEffects, podDirIn } from './pods/effects.ts';
+import { createSandboxEffects } from './pods/effects.ts';
 import { createPodResources } from './pods/resources.ts';
-import { removePodFiles } from './pods/files.ts';
 import { openInfraProcesses } from './pods/infra/process.ts';
 import { openNamespacePool } from './pods/namespace-pool.ts';
 import type { SandboxRecord } from './pods/record.ts';
@@ -70,8 +69,8 @@ import { claimFolder } from './state/instance-lock.ts';
 import { keyedLock } from './state/keyed-lock.ts';
 import { openRecords } from './state/records.ts';
 import { stateMigrations } from './state/schema.ts';
-import { sweepFolder } from './state/sweep-folder.ts';
 import { openDaemonVerdictLog } from './state/verdict-log.ts';
+import { sweepUnclaimed } from './sweep.ts';
 import { runtimeVersion } from './version.ts';
 
 export interface Daemon {
@@ -143,6 +142,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       namespacePoolTarget: config.namespacePool,
       networkReady: async () => (await network.status()).ready,
       policy: () => policyFacts(policy),
+      verifications: bundleVerifications,
       outOfPolicy: () => ({ containers: redecision.counts(), images: redecision.images() }),
       events: () => events.counts(),
     },
@@ -258,31 +258,17 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
   // Containers first: a sandbox that is taken back stops those it still has.
   await containers.recover();
   await sandboxes.recover((dir) => isMountpoint(join(dir, 'ipc')) || isMountpoint(join(dir, 'net')));
-  await Promise.all([
-    images.reconcile(new Set(containerRecords.list().map((record) => record.id))),
-    network.gc(
-      new Set(
-        sandboxRecords
-          .list()
-          .filter((record) => record.phase !== 'stopped')
-          .map((record) => record.id),
-      ),
-    ),
-    pool.reconcile(new Set(sandboxRecords.list().flatMap((record) => record.namespacesDir ?? []))),
-    sweepFolder(folders.pods, new Set(sandboxRecords.list().map((record) => record.id)), (id) =>
-      removePodFiles(podDirIn(config.state, id), kernel),
-    ),
-    sweepFolder(folders.containers, new Set(containerRecords.list().map((record) => record.id)), (id) =>
-      kernel.removeTree(bundleIn(config.state, id)),
-    ),
-    ...[...new Set(handlers.values())].map((handler) =>
-      sweepFolder(
-        handler.stateDir,
-        new Set([...containerRecords.list(), ...sandboxRecords.list().filter((record) => record.infra !== undefined)].map(({ id }) => id)),
-        (id) => handler.delete(id),
-      ),
-    ),
-  ]);
+  await sweepUnclaimed({
+    containers: containerRecords.list(),
+    sandboxes: sandboxRecords.list(),
+    images,
+    network,
+    pool,
+    handlers: handlers.values(),
+    kernel,
+    state: config.state,
+    folders,
+  });
 
   const events = createEventHub({ sandboxes: sandboxRecords, containers: containerRecords, encode: encodeEvent, log });
   const stats = createStats({
@@ -367,7 +353,10 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
         attachFolder: folders.attach,
       }),
     },
-    imageService: { ...createImageHandlers(images, stats.containerFilesystem, verbose, (name) => handlers.has(name)), ...createImageListStream(images) },
+    imageService: {
+      ...createImageHandlers(images, stats.containerFilesystem, verbose, (name) => handlers.has(name)),
+      ...createImageListStream(images),
+    },
   });
   const rotation = createLogRotation({ ...config.logs, containers: containers.list, reopen: containers.reopenLog, log });
   probe.begin();

@@ -3,7 +3,7 @@ import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { Database } from '../../base/storage/index.ts';
 import { hostPlatform } from '../../trust/index.ts';
-import type { Platform, TrustPolicy, VerdictLog } from '../../trust/index.ts';
+import type { Dossier, Platform, TrustPolicy, VerdictLog } from '../../trust/index.ts';
 import { createBlobShelf } from './blobs.ts';
 import { createDecisions } from './decisions.ts';
 import { decideForRun, judge } from './decisions-again.ts';
@@ -21,6 +21,7 @@ import { openVolumeShelf, withVolumes } from './image-volume.ts';
 import { openQuotaShelf, withQuotas } from './quota.ts';
 import { openRootfsShelf } from './rootfs.ts';
 import { createSerial } from './serial.ts';
+import { createSharedFlight } from './shared-flight.ts';
 import { openShutdownMarker } from './shutdown-marker.ts';
 import { sweepLayers } from './sweep.ts';
 import { createTrash } from './trash.ts';
@@ -88,6 +89,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
     registryOptions: options.registryOptions,
     log,
     now,
+    gathering: createSharedFlight<Dossier>(),
     publishing: createSerial(),
     rootfs,
     trash,

@@ -1,7 +1,8 @@
+import { createHash } from 'node:crypto';
 import type { PortcullisError } from '../../base/errors/index.ts';
-import type { RegistryClient, RegistryClientOptions } from '../../base/distribution/index.ts';
+import type { Credentials, RegistryClient, RegistryClientOptions } from '../../base/distribution/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import { gather } from '../../trust/index.ts';
+import { canonicalJson, gather } from '../../trust/index.ts';
 import type { Dossier, Platform, TrustPolicy, Verdict } from '../../trust/index.ts';
 import { blobSources } from './blob-sources.ts';
 import type { BlobOrigin } from './blob-sources.ts';
@@ -24,6 +25,7 @@ import type { ResolvedImage } from './resolve.ts';
 import { forEachLimited } from './serial.ts';
 import type { Serial } from './serial.ts';
 import { traced } from '../observability/spans.ts';
+import type { SharedFlight } from './shared-flight.ts';
 import type { PullRequest } from './types.ts';
 import type { UnpackPool } from './unpack/unpack-pool.ts';
 
@@ -41,6 +43,8 @@ export interface PullParts {
   readonly registryOptions: RegistryClientOptions | undefined;
   readonly log: Logger;
   readonly now: () => Date;
+  /** Pulls of one image at one moment gather its evidence once. */
+  readonly gathering: SharedFlight<Dossier>;
   /** One publication at a time: two pulls may share what they publish. */
   readonly publishing: Serial;
 }
@@ -116,7 +120,7 @@ async function fetchAndDecide(
     throw thrown;
   };
   const decided = traced('verify', () =>
-    decideFresh(parts, { name, namespace: request.namespace, platform, policy, resolved }, signal),
+    decideFresh(parts, { name, namespace: request.namespace, platform, policy, resolved, credentials }, signal),
   ).catch(end);
   const config = fetchConfig(parts, resolved, platform, signal).catch(end);
   const origin: BlobOrigin = { reference: name.reference, credentials, places, ordered: resolved.places };
@@ -134,12 +138,19 @@ async function decideFresh(
     readonly platform: Platform;
     readonly policy: TrustPolicy;
     readonly resolved: ResolvedImage;
+    readonly credentials: Credentials | undefined;
   },
   signal: AbortSignal,
 ): Promise<{ readonly dossier: Dossier; readonly decided: Decided }> {
   const { name, namespace, platform, policy, resolved } = asked;
   const { digest, manifestDigest, places } = resolved;
-  const dossier = await gather({ reference: name.text, digest, manifestDigest, repositories: places, policy, now: parts.now(), signal });
+  // Evidence that other credentials were given is not this caller's.
+  const key = createHash('sha256')
+    .update(canonicalJson([name.text, digest, manifestDigest, policy.revision, asked.credentials]))
+    .digest('hex');
+  const dossier = await parts.gathering.join(key, signal, (shared) =>
+    gather({ reference: name.text, digest, manifestDigest, repositories: places, policy, now: parts.now(), signal: shared }),
+  );
   // The policy in force now decides: it may have been reloaded since the pull began.
   const current = parts.decisions.policy('pull image', name.text);
   const decided = parts.decisions.decide(current, { dossier, reference: name.text, namespace, platform });

@@ -31,6 +31,11 @@ export const metricCatalogue = {
   pullDuration: metric('image_pull_duration_seconds', 'histogram', 'How long pulls took.', ['outcome'], pullSeconds),
   fetchedBytes: metric('image_fetched_bytes_total', 'counter', 'Bytes of image content fetched from registries, whatever was decided.'),
   verdicts: metric('verdicts_total', 'counter', 'Verdicts on images: admit, deny, undecided; act: pull, run.', ['outcome', 'act']),
+  verifications: metric(
+    'signature_verifications_total',
+    'counter',
+    'Sigstore bundles verified, each with all that belongs to it; answers that were given before cost none.',
+  ),
   poolSize: metric('namespace_pool_size', 'gauge', 'Sets of namespaces that are ready for the next pods.'),
   poolTarget: metric('namespace_pool_target', 'gauge', 'How many sets should be ready.'),
   networkReady: metric('network_ready', 'gauge', '1 when pods can get a network.'),

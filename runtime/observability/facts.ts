@@ -39,6 +39,8 @@ export interface DaemonFacts {
     /** Loads since the start, by how they ended. */
     readonly loads: Readonly<Record<'loaded' | 'failed', number>>;
   };
+  /** Bundles verified since the start. */
+  verifications(): number;
   /** What runs, or is recorded, and would not be admitted now. */
   outOfPolicy(): {
     readonly containers: readonly { readonly namespace: string; readonly rule: string; readonly count: number }[];

@@ -139,6 +139,7 @@ function readers(
     each(c.policyRules, 'verified', policy.rules);
     each(c.policyExceptions, 'kind', policy.exceptions);
     each(c.policyLoads, 'outcome', policy.loads);
+    set(c.verifications, facts.verifications());
     const out = facts.outOfPolicy();
     for (const { namespace, rule, count } of out.containers) set(c.outOfPolicy, count, { namespace, rule });
     set(c.imagesOutOfPolicy, out.images);

@@ -5,7 +5,7 @@ import type { Bundle } from './bundle.ts';
 import { matchIdentity } from './identity.ts';
 import type { SignedMessage } from './log-body.ts';
 import { trustedRootOf } from './policy-root.ts';
-import { verifyBundle } from './verify.ts';
+import { verifyBundleOnce } from './verify-once.ts';
 import type { SigstoreCode } from './verify.ts';
 
 /** Whose signatures count: a key's, with or without a transparency log, or an identity's. */
@@ -30,7 +30,7 @@ export function verifyForAuthority(
   } catch (error) {
     return { code: 'TRUST_SIGSTORE_CERTIFICATE', problem: `the trusted root can not be read: ${(error as Error).message}` };
   }
-  const verified = verifyBundle({
+  const verified = verifyBundleOnce({
     bundle,
     ...(message === undefined ? {} : { message }),
     ...(authority.kind === 'cosign-key' ? { key: keyObjectOf(authority.key) } : {}),

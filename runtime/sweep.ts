@@ -1,0 +1,39 @@
+import type { Kernel } from '../base/kernel/index.ts';
+import type { NetworkEngine } from '../cni-plugins/index.ts';
+import { bundleIn } from './containers/effects.ts';
+import type { ContainerRecord } from './containers/record.ts';
+import type { ImageStore } from './images/index.ts';
+import type { RuntimeHandler } from './oci/runtime-handler.ts';
+import { podDirIn } from './pods/effects.ts';
+import { removePodFiles } from './pods/files.ts';
+import type { NamespacePool } from './pods/namespace-pool.ts';
+import type { SandboxRecord } from './pods/record.ts';
+import { sweepFolder } from './state/sweep-folder.ts';
+
+/** Removes what an earlier run left that no record claims: content, links, namespaces, folders, containers of the OCI runtimes. */
+export async function sweepUnclaimed(parts: {
+  readonly containers: readonly ContainerRecord[];
+  readonly sandboxes: readonly SandboxRecord[];
+  readonly images: Pick<ImageStore, 'reconcile'>;
+  readonly network: Pick<NetworkEngine, 'gc'>;
+  readonly pool: Pick<NamespacePool, 'reconcile'>;
+  readonly handlers: Iterable<Pick<RuntimeHandler, 'stateDir' | 'delete'>>;
+  readonly kernel: Kernel;
+  readonly state: string;
+  readonly folders: { readonly pods: string; readonly containers: string };
+}): Promise<void> {
+  const { containers, sandboxes, kernel, state, folders } = parts;
+  const containerIds = new Set(containers.map(({ id }) => id));
+  const attached = sandboxes.filter(({ phase }) => phase !== 'stopped').map(({ id }) => id);
+  const withInfra = sandboxes.filter(({ infra }) => infra !== undefined).map(({ id }) => id);
+  await Promise.all([
+    parts.images.reconcile(containerIds),
+    parts.network.gc(new Set(attached)),
+    parts.pool.reconcile(new Set(sandboxes.flatMap(({ namespacesDir }) => namespacesDir ?? []))),
+    sweepFolder(folders.pods, new Set(sandboxes.map(({ id }) => id)), (id) => removePodFiles(podDirIn(state, id), kernel)),
+    sweepFolder(folders.containers, containerIds, (id) => kernel.removeTree(bundleIn(state, id))),
+    ...[...new Set(parts.handlers)].map((handler) =>
+      sweepFolder(handler.stateDir, new Set([...containerIds, ...withInfra]), (id) => handler.delete(id)),
+    ),
+  ]);
+}

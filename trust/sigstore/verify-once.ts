@@ -1,0 +1,74 @@
+import { createHash } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+import { serialize } from 'node:v8';
+import { LRUCache } from 'lru-cache';
+import type { TrustedRoot } from './trusted-root.ts';
+import { verifyBundle } from './verify.ts';
+import type { NotVerified, Verified, VerifyInput } from './verify.ts';
+
+interface Kept {
+  readonly result: Verified | NotVerified;
+  /** Milliseconds since 1970: of the verification. */
+  readonly at: number;
+}
+
+/** Results are some hundred bytes; the bundles themselves are not kept. */
+const kept = new LRUCache<string, Kept>({ max: 4096 });
+const names = new WeakMap<KeyObject | TrustedRoot, string>();
+let rootCount = 0;
+let verifications = 0;
+
+/**
+ * {@link verifyBundle}, done once for equal bundles, messages, keys, roots and thresholds: any number of rules, namespaces and containers then
+ * share one verification. What depends on the time of the decision is verified anew: a proven time only leaves the future, so that an answer
+ * stands from its own moment on, unless it was about time.
+ */
+export function verifyBundleOnce(input: VerifyInput): Verified | NotVerified {
+  const key = keyOf(input);
+  const before = key === undefined ? undefined : kept.get(key);
+  const at = input.now.getTime();
+  if (before !== undefined && before.at <= at) return before.result;
+  verifications += 1;
+  const result = verifyBundle(input);
+  if (key !== undefined && !('problem' in result && result.code === 'TRUST_SIGSTORE_TIME')) kept.set(key, { result, at });
+  return result;
+}
+
+/** How many bundles this process has verified, each with all that belongs to it: for metrics and tests. */
+export function bundleVerifications(): number {
+  return verifications;
+}
+
+function keyOf({ bundle, message, key, root, thresholds }: VerifyInput): string | undefined {
+  try {
+    const content = createHash('sha256')
+      .update(serialize([bundle, message, thresholds]))
+      .digest('base64');
+    return `${content} ${key === undefined ? '' : nameOfKey(key)} ${root === undefined ? '' : nameOfRoot(root)}`;
+  } catch {
+    // What can not be named is verified each time.
+    return undefined;
+  }
+}
+
+function nameOfKey(key: KeyObject): string {
+  let name = names.get(key);
+  if (name === undefined) {
+    name = createHash('sha256')
+      .update(key.export({ type: 'spki', format: 'der' }))
+      .digest('base64');
+    names.set(key, name);
+  }
+  return name;
+}
+
+/** Roots are told apart by identity: each loaded policy reads its own. */
+function nameOfRoot(root: TrustedRoot): string {
+  let name = names.get(root);
+  if (name === undefined) {
+    rootCount += 1;
+    name = `root-${rootCount}`;
+    names.set(root, name);
+  }
+  return name;
+}
