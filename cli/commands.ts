@@ -12,7 +12,7 @@ export const commands: readonly Entry[] = [
   { name: 'doctor', summary: 'say what this machine has, what is degraded and why', load: () => import('./doctor.ts') },
   { name: 'daemon', summary: 'serve the CRI endpoint (portcullisd)', load: () => import('./daemon.ts') },
   { name: 'config', summary: 'say another runtime’s configuration as ours', load: () => import('./config.ts') },
-  { name: 'policy', summary: 'write, check and explain trust policies', load: () => import('./policy.ts') },
+  { name: 'policy', summary: 'write, check, explain, test, simulate, import and export trust policies', load: () => import('./policy.ts') },
   { name: 'sign', summary: 'sign an image with a key, as cosign does, or make such a key', load: () => import('./sign.ts') },
   {
     name: 'attest',

@@ -1,8 +1,11 @@
 import type { Command } from 'commander';
-import { explainPolicy, explainReason, loadPolicy, starterPolicy, writeStarterPolicy } from '../trust/index.ts';
+import { describePolicy, explainPolicy, explainReason, loadPolicy, starterPolicy, writeStarterPolicy } from '../trust/index.ts';
 import type { PolicyExplanation } from '../trust/index.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
+import { registerConvert } from './policy/convert.ts';
+import { registerFormat } from './policy/format.ts';
+import { registerTest } from './policy/test.ts';
 import { collect } from './registry-options.ts';
 
 interface Flags {
@@ -15,7 +18,7 @@ interface ExplainFlags extends Flags {
 }
 
 export function register(program: Command): void {
-  const policy = program.command('policy').description('write, check and explain trust policies');
+  const policy = program.command('policy').description('write, check, explain, test, simulate, import and export trust policies');
   withOutput(
     policy
       .command('init')
@@ -48,15 +51,18 @@ export function register(program: Command): void {
     policy
       .command('explain')
       .description('say which rules match an image and what they demand; asks no registry')
-      .argument('<image>', 'reference of the image')
+      .argument('[image]', 'reference of the image; without one, every rule is said in words')
       .requiredOption('--policy <path>', 'policy file or folder; may be repeated', collect)
       .option('--namespace <name>', 'Kubernetes namespace; without it, rules for namespaces do not match', ''),
   )
     .addHelpText(
       'after',
-      '\nExamples:\n  $ portcullis policy explain busybox:1 --policy policy.yaml --namespace team-a\n\nExit status: 0 some evidence could admit it, 1 none could.',
+      '\nExamples:\n  $ portcullis policy explain busybox:1 --policy policy.yaml --namespace team-a\n  $ portcullis policy explain --policy policy.yaml        every rule in words\n\nExit status: 0 some evidence could admit it, 1 none could.',
     )
-    .action((image: string, flags: ExplainFlags) => run(flags.output, () => explain(image, flags)));
+    .action((image: string | undefined, flags: ExplainFlags) => run(flags.output, () => explain(image, flags)));
+  registerTest(policy);
+  registerFormat(policy);
+  registerConvert(policy);
 }
 
 async function init(file: string | undefined, flags: Flags): Promise<number> {
@@ -82,8 +88,13 @@ async function check(paths: readonly string[], flags: Flags): Promise<number> {
   return exitCodes.yes;
 }
 
-async function explain(image: string, flags: ExplainFlags): Promise<number> {
+async function explain(image: string | undefined, flags: ExplainFlags): Promise<number> {
   const { policy } = await loadPolicy({ paths: flags.policy });
+  if (image === undefined) {
+    const reasons = describePolicy(policy, new Date());
+    print(flags.output, { policyRevision: policy.revision, reasons }, explainReason(reasons));
+    return exitCodes.yes;
+  }
   const explanation: PolicyExplanation = explainPolicy(policy, image, flags.namespace);
   print(flags.output, explanation, explainReason(explanation.reasons));
   return explanation.outcome === 'denied' ? exitCodes.no : exitCodes.yes;

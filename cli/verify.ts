@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { explainVerdict, loadPolicy, openRegistries, policyOfKey, verifyImage } from '../trust/index.ts';
+import { explainVerdict, loadPolicy, openRegistries, policyOfKey, saveRecording, verifyImage } from '../trust/index.ts';
 import type { Verdict } from '../trust/index.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
@@ -10,6 +10,7 @@ interface VerifyFlags extends RegistryFlags {
   readonly policy?: readonly string[];
   readonly key?: string;
   readonly namespace: string;
+  readonly saveDossier?: string;
   readonly output: OutputFormat;
 }
 
@@ -29,6 +30,7 @@ export function register(program: Command): void {
     .option('--policy <path>', 'policy file or folder; may be repeated', collect)
     .option('--key <file>', 'public key that must have signed the image, instead of a policy')
     .option('--namespace <name>', 'Kubernetes namespace; without it, rules for namespaces do not match', '')
+    .option('--save-dossier <file>', 'keep evidence and verdict in a new file, for policy test, simulate and replays')
     .addHelpText('after', examples);
   withOutput(withRegistries(command)).action((image: string, flags: VerifyFlags) => {
     if ((flags.policy === undefined) === (flags.key === undefined))
@@ -46,7 +48,8 @@ async function verify(reference: string, flags: VerifyFlags): Promise<number> {
   const policy = flags.key === undefined ? (await loadPolicy({ paths: flags.policy ?? [] })).policy : await policyOfKey(flags.key);
   const registry = await openRegistries({ mirrors: flags.registryMirror, insecureHosts: flags.insecureRegistry });
   try {
-    const { verdict } = await verifyImage({ reference, namespace: flags.namespace, policy, registry, now: new Date() });
+    const { verdict, dossier } = await verifyImage({ reference, namespace: flags.namespace, policy, registry, now: new Date() });
+    if (flags.saveDossier !== undefined && dossier !== undefined) await saveRecording(flags.saveDossier, verdict, dossier);
     print(flags.output, verdict, explainVerdict(verdict));
     return outcomeCodes[verdict.outcome];
   } finally {

@@ -12,6 +12,8 @@ export interface Building {
   readonly problems: Problem[];
   /** Every file and folder that the policy refers to, by its path; each is read once, so that revision and content are of the same bytes. */
   readonly references: Map<string, Referenced>;
+  /** Bytes that stand for files, by their paths: keys of tests. */
+  readonly substitutes?: ReadonlyMap<string, Buffer>;
 }
 
 /** A file as it was read, or why it could not be. */
@@ -40,7 +42,9 @@ export function report(
 export async function readReferenced(building: Building, name: string, limit: number = maximumKeyBytes): Promise<ReferencedFile> {
   const file = resolve(dirname(building.document.file), name);
   const known = building.references.get(file);
-  const read = known !== undefined && !('names' in known) ? known : await readOnce(file, limit);
+  const substitute = building.substitutes?.get(file);
+  const read =
+    known !== undefined && !('names' in known) ? known : substitute === undefined ? await readOnce(file, limit) : readFrom(substitute);
   building.references.set(file, read);
   return read;
 }
@@ -68,9 +72,12 @@ export async function listReferenced(
 
 async function readOnce(file: string, limit: number): Promise<ReferencedFile> {
   try {
-    const bytes = await readBounded(file, limit);
-    return { bytes, digest: createHash('sha256').update(bytes).digest('hex') };
+    return readFrom(await readBounded(file, limit));
   } catch (error) {
     return { problem: (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : reasonOf(error) };
   }
+}
+
+function readFrom(bytes: Buffer): ReferencedFile {
+  return { bytes, digest: createHash('sha256').update(bytes).digest('hex') };
 }

@@ -3,7 +3,10 @@ import { describeNotation } from '../notation/requirement.ts';
 import { explainAttestation, explainSignedEntitlements } from '../attestation/explain.ts';
 import { describeAuthority } from '../sigstore/authority.ts';
 import type { Reason, Requirement, TrustPolicy, TrustRule } from '../types.ts';
-import { inNamespace, matchRules, nobodySigns, noRule, normaliseReference, signedEntitlementsMissing } from './matching.ts';
+import { standingExceptions } from './break-glass.ts';
+import type { StandingException } from './break-glass.ts';
+import { describeConstraints } from './constraints.ts';
+import { deniedBy, inNamespace, matchRules, nobodySigns, noRule, normaliseReference, signedEntitlementsMissing } from './matching.ts';
 
 /** What the policy says of one reference, without asking any registry. */
 export interface PolicyExplanation {
@@ -25,7 +28,7 @@ export function explainPolicy(policy: TrustPolicy, text: string, namespace: stri
   const head = { reference: reference.text, namespace, policyRevision: policy.revision };
   const speaking = matching.requiring.length > 0 ? matching.requiring : matching.unverified;
   if (speaking.length === 0) return { ...head, outcome: 'denied', reasons: noRule(reference, namespace, matching) };
-  const denied = speaking.some(nobodySigns);
+  const denied = speaking.some((rule) => rule.deny !== undefined || nobodySigns(rule));
   const outcome = denied ? 'denied' : matching.requiring.length > 0 ? 'requires' : 'unverified';
   const sentence = {
     denied: 'no evidence can admit it',
@@ -39,29 +42,68 @@ export function explainPolicy(policy: TrustPolicy, text: string, namespace: stri
     reasons: {
       counted: outcome !== 'denied',
       text: `${reference.text}${inNamespace(namespace)}: ${sentence}`,
-      children: [...speaking.map(explainRule), ...silenced, ...matching.others],
+      children: [...speaking.map((rule) => explainRule(rule, reference.text)), ...silenced, ...matching.others],
     },
   };
 }
 
-function explainRule(rule: TrustRule): Reason {
+/** Every rule in plain words, whatever the image: what `policy explain` says without one. */
+export function describePolicy(policy: TrustPolicy, now: Date): Reason {
+  const exceptions = standingExceptions(policy, now);
+  const children = policy.rules.map((rule): Reason => {
+    const told = explainRule(rule, 'the image');
+    const standing = exceptions.filter((one) => one.rule === rule.name).map(describeStanding);
+    return { ...told, text: `${told.text}; for ${describeScope(rule)}`, children: [...(told.children ?? []), ...standing] };
+  });
+  const count = `${policy.rules.length} rule${policy.rules.length === 1 ? '' : 's'}`;
+  return { counted: true, text: `${count}; every rule that matches an image must admit it, and what none matches is denied`, children };
+}
+
+function describeScope({ images, except, namespaces, narrows }: TrustRule): string {
+  return [
+    images.join(', '),
+    ...(except === undefined ? [] : [`except ${except.join(', ')}`]),
+    ...(namespaces === undefined ? [] : [`in the namespaces ${namespaces.join(', ')}`]),
+    ...(narrows === undefined ? [] : [`only narrowing what other documents admit in ${narrows.join(', ')}`]),
+  ].join(' ');
+}
+
+function describeStanding({ kind, until = '', reason = '', by = '', ended }: StandingException): Reason {
+  if (kind === 'report') return { counted: false, text: 'REPORT ONLY: what it refuses is admitted and told', code: 'TRUST_REPORT_ONLY' };
+  const text = ended ? `its glass was broken until ${until}, which is over` : `BREAK GLASS: what it refuses is admitted until ${until}`;
+  return { counted: false, text: `${text}: ${reason} (${by})`, code: 'TRUST_BREAK_GLASS' };
+}
+
+function explainRule(rule: TrustRule, name: string): Reason {
+  if (rule.deny !== undefined) return deniedBy(rule);
   if (nobodySigns(rule)) return signedEntitlementsMissing(rule);
   const demand = rule.require === undefined ? 'allows it unverified' : 'matches and demands';
   const children = [
-    ...(rule.require === undefined ? [] : [explainRequirement(rule.require)]),
+    ...(rule.require === undefined ? [] : [explainRequirement(rule.require, name)]),
     ...(rule.ceiling.require === 'signed' ? [explainSignedEntitlements(rule)] : []),
   ];
   return { counted: true, text: `rule ${rule.name} ${demand}; entitlements ceiling ${rule.ceiling.ceiling}`, children };
 }
 
-function explainRequirement(requirement: Requirement): Reason {
+function explainRequirement(requirement: Requirement, name: string): Reason {
+  if ('of' in requirement) {
+    const needed =
+      requirement.kind === 'threshold'
+        ? `${requirement.count} of these ${requirement.of.length}, by distinct signers`
+        : `${requirement.kind} of`;
+    return { counted: true, text: `${needed}:`, children: requirement.of.map((one) => explainRequirement(one, name)) };
+  }
+  const told = explainAuthority(requirement);
+  const asked = describeConstraints(requirement.constraints, name).map((text): Reason => ({ counted: true, text: `and ${text}` }));
+  return asked.length === 0 ? told : { ...told, children: [...(told.children ?? []), ...asked] };
+}
+
+function explainAuthority(requirement: Exclude<Requirement, { readonly of: unknown }>): Reason {
   if (requirement.kind === 'gpg') return { counted: true, text: describeGpg(requirement) };
   if (requirement.kind === 'notation') return { counted: true, text: describeNotation(requirement) };
   if (requirement.kind === 'cosign-key') return { counted: true, text: `a cosign signature by ${describeAuthority(requirement)}` };
   if (requirement.kind === 'sigstore') return { counted: true, text: `a keyless signature by ${describeAuthority(requirement)}` };
-  if (requirement.kind === 'attestation') return explainAttestation(requirement);
-  const needed = requirement.kind === 'threshold' ? `${requirement.count} of these ${requirement.of.length}` : `${requirement.kind} of`;
-  return { counted: true, text: `${needed}:`, children: requirement.of.map(explainRequirement) };
+  return explainAttestation(requirement);
 }
 
 function silencedRule(rule: TrustRule): Reason {

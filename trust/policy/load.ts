@@ -35,7 +35,12 @@ const otherKinds = ['EntitlementProfile', 'PolicyTest'];
  * @throws PortcullisError `TRUST_POLICY_INVALID` whose `details.problems` holds every problem, each with file, line and column, and
  * `details.files` what was read
  */
-export async function loadPolicy(options: { readonly paths: readonly string[] }): Promise<LoadedPolicy> {
+export async function loadPolicy(options: {
+  readonly paths: readonly string[];
+  /** Bytes that stand for files which the policy refers to, by their absolute paths: keys of tests. */
+  readonly substitutes?: ReadonlyMap<string, Buffer>;
+}): Promise<LoadedPolicy> {
+  const { substitutes } = options;
   const read = await readPolicyFiles(options.paths);
   const problems: Problem[] = [...read.problems];
   const references: Building['references'] = new Map();
@@ -51,7 +56,7 @@ export async function loadPolicy(options: { readonly paths: readonly string[] })
     // A document without a kind, or with a misspelt one, must not be a policy that silently does not hold.
     found = true;
     problems.push(...validate(document, trustPolicySchema));
-    rules.push(...(await readRules({ document, problems, references })));
+    rules.push(...(await readRules({ document, problems, references, ...(substitutes === undefined ? {} : { substitutes }) })));
   }
   if (!found && problems.length === 0) {
     const file = options.paths[0] ?? '';

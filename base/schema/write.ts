@@ -1,0 +1,104 @@
+import { Lexer, isMap, isPair, isScalar, isSeq, parseAllDocuments, stringify } from 'yaml';
+import type { Document as YamlDocument, Pair } from 'yaml';
+import { isDeepStrictEqual } from 'node:util';
+import { parseDocuments } from './parse.ts';
+import type { PathSegment, Problem } from './types.ts';
+
+const style = { lineWidth: 120, indent: 2, flowCollectionPadding: true } as const;
+
+/** A value as YAML, in the form that {@link formatDocuments} gives. Ends with a newline. */
+export function writeYaml(value: unknown): string {
+  return stringify(value, { ...style, aliasDuplicateObjects: false });
+}
+
+/** The order of a mapping's keys, by where it stands; keys that are not named follow in their own order. Undefined: as written. */
+export type KeyOrder = (path: readonly PathSegment[]) => readonly string[] | undefined;
+
+/**
+ * YAML in its canonical form: two blanks a level, keys in the order told, comments kept, documents apart by `---`. What it means stays the
+ * same, which is checked. JSON stays JSON. Never throws: what is wrong with the text is a problem.
+ */
+export function formatDocuments(
+  text: string,
+  file: string,
+  order: KeyOrder = () => undefined,
+): { readonly text: string; readonly problems: readonly Problem[] } {
+  const { documents, problems } = parseDocuments(text, file);
+  if (problems.length > 0) return { text, problems };
+  if (/^\s*\{/.test(text) && documents.length === 1 && isJson(text)) {
+    return { text: `${JSON.stringify(sortedJson(documents[0]?.value, [], order), null, 2)}\n`, problems: [] };
+  }
+  const parsed: unknown = parseAllDocuments(text, { uniqueKeys: false, version: '1.2', prettyErrors: false });
+  const yaml = (Array.isArray(parsed) ? parsed : []) as YamlDocument.Parsed[];
+  for (const document of yaml) sortKeys(document.contents, [], order);
+  const formatted = yaml
+    .map((document, index) => document.toString({ ...style, directives: index > 0 ? true : null }).trimEnd() + '\n')
+    .join('');
+  const again = parseDocuments(formatted, file);
+  const same =
+    again.problems.length === 0 &&
+    isDeepStrictEqual(
+      again.documents.map((document) => document.value),
+      documents.map((document) => document.value),
+    );
+  if (same && isDeepStrictEqual(commentsOf(formatted), commentsOf(text))) return { text: formatted, problems: [] };
+  const message = 'it can not be written in canonical form without a change of what it says';
+  return { text, problems: [{ position: { file, line: 1, column: 1 }, path: '', message, fix: 'write its anchors and directives out' }] };
+}
+
+function sortKeys(node: unknown, path: readonly PathSegment[], order: KeyOrder): void {
+  if (isSeq(node)) node.items.forEach((item, index) => sortKeys(item, [...path, index], order));
+  if (!isMap(node)) return;
+  const wanted = order(path);
+  const pairs: Pair[] = node.items.filter((item) => isPair(item));
+  const [first] = pairs;
+  if (wanted !== undefined) node.items = pairs.toSorted((a, b) => rank(wanted, keyOf(a)) - rank(wanted, keyOf(b)));
+  if (first !== undefined) moveHead(first, node.items[0]);
+  for (const pair of pairs) sortKeys(pair.value, [...path, keyOf(pair)], order);
+}
+
+/** What stands above the first key belongs to the whole mapping: it stays above whichever key is first now. */
+function moveHead({ key: was }: Pair, now: Pair | undefined): void {
+  const is = now?.key;
+  if (was === is || !isScalar(was) || !isScalar(is)) return;
+  const comments = [was.commentBefore, is.commentBefore].filter((comment) => typeof comment === 'string');
+  for (const key of [was, is]) {
+    delete key.spaceBefore;
+    key.commentBefore = null;
+  }
+  if (comments.length > 0) is.commentBefore = comments.join('\n');
+}
+
+function keyOf({ key }: Pair): string {
+  return isScalar(key) ? String(key.value) : '';
+}
+
+function rank(wanted: readonly string[], key: string): number {
+  const index = wanted.indexOf(key);
+  return index < 0 ? wanted.length : index;
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function sortedJson(value: unknown, path: readonly PathSegment[], order: KeyOrder): unknown {
+  if (Array.isArray(value)) return value.map((item, index) => sortedJson(item, [...path, index], order));
+  if (typeof value !== 'object' || value === null) return value;
+  const wanted = order(path) ?? [];
+  const entries = Object.entries(value).toSorted(([a], [b]) => rank(wanted, a) - rank(wanted, b));
+  return Object.fromEntries(entries.map(([key, part]) => [key, sortedJson(part, [...path, key], order)]));
+}
+
+/** Every comment of a text, in alphabetical order: keys may change places, comments may not get lost. */
+function commentsOf(text: string): readonly string[] {
+  return [...new Lexer().lex(text)]
+    .filter((token) => token.startsWith('#'))
+    .map((token) => token.trim())
+    .sort();
+}

@@ -1,0 +1,105 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Option } from 'commander';
+import type { Command } from 'commander';
+import {
+  describeUnmapped,
+  exportFormats,
+  exportPolicy,
+  importFormats,
+  importPolicy,
+  importedText,
+  writeImported,
+} from '../../trust/index.ts';
+import type { ExportFormat, ImportFormat, Unmapped } from '../../trust/index.ts';
+import { exitCodes, print, run, withOutput } from '../output.ts';
+import type { OutputFormat } from '../output.ts';
+
+interface Flags {
+  readonly output: OutputFormat;
+  readonly out?: string;
+  readonly allowUnmapped: boolean;
+}
+
+const importExamples = `
+What can not be mapped is listed on standard error with its place; what depends on it is denied, never admitted more easily.
+
+Examples:
+  $ portcullis policy import --from containers /etc/containers/policy.json /etc/containers/registries.d --out imported
+  $ portcullis policy import --from cluster-image-policy cip.yaml > policy.yaml
+  $ portcullis policy import --from kyverno policies/ --out imported --output json
+
+Exit status: 0 everything was mapped, 1 something was not (0 with --allow-unmapped), 2 the source can not be read.`;
+
+const exportExamples = `
+What the other language can not say is listed on standard error; the exported policy never admits more than this one.
+
+Examples:
+  $ portcullis policy export --to notation policy.yaml > trustpolicy.json
+  $ portcullis policy export --to cluster-image-policy policy.yaml --out exported
+
+Exit status: 0 everything was said, 1 something could not be (0 with --allow-unmapped), 2 the policy is not valid.`;
+
+export function registerConvert(policy: Command): void {
+  withOutput(
+    policy
+      .command('import')
+      .description('say the policy of another tool as one of ours')
+      .addOption(new Option('--from <tool>', 'whose policy it is').choices(importFormats).makeOptionMandatory())
+      .argument('<path...>', 'files or folders of the other tool')
+      .option('--out <folder>', 'write policy.yaml and the keys it names there, instead of printing the policy')
+      .option('--allow-unmapped', 'exit with 0 although something was not mapped', false),
+  )
+    .addHelpText('after', importExamples)
+    .action((paths: readonly string[], flags: Flags & { readonly from: ImportFormat }) =>
+      run(flags.output, () => importFrom(paths, flags)),
+    );
+  withOutput(
+    policy
+      .command('export')
+      .description('say a policy in the language of another tool')
+      .addOption(new Option('--to <tool>', 'whose language').choices(exportFormats).makeOptionMandatory())
+      .argument('<path...>', 'policy files or folders')
+      .option('--out <folder>', 'write the files there, instead of printing them')
+      .option('--allow-unmapped', 'exit with 0 although something could not be said', false),
+  )
+    .addHelpText('after', exportExamples)
+    .action((paths: readonly string[], flags: Flags & { readonly to: ExportFormat }) => run(flags.output, () => exportTo(paths, flags)));
+}
+
+async function importFrom(paths: readonly string[], flags: Flags & { readonly from: ImportFormat }): Promise<number> {
+  const imported = await importPolicy(flags.from, paths);
+  const source = `${flags.from}: ${paths.join(', ')}`;
+  const written = flags.out === undefined ? [] : await writeImported(imported, source, flags.out);
+  const text = importedText(imported, source);
+  const names = imported.files.map(({ name }) => name);
+  print(
+    flags.output,
+    { policy: text, rules: imported.rules, files: names, unmapped: imported.unmapped, written },
+    flags.out === undefined ? text : written.map((file) => `wrote ${file}\n`).join(''),
+  );
+  if (flags.out === undefined && names.length > 0 && flags.output === 'text')
+    process.stderr.write(`portcullis: the policy names ${names.join(', ')}: write them too with --out FOLDER\n`);
+  return tell(imported.unmapped, flags);
+}
+
+async function exportTo(paths: readonly string[], flags: Flags & { readonly to: ExportFormat }): Promise<number> {
+  const { files, unmapped } = await exportPolicy(flags.to, paths);
+  const written: string[] = [];
+  for (const { name, text } of flags.out === undefined ? [] : files) {
+    const file = join(flags.out ?? '', name);
+    await writeFile(file, text, { flag: 'wx', mode: 0o644 });
+    written.push(file);
+  }
+  print(
+    flags.output,
+    { files, unmapped, written },
+    flags.out === undefined ? files.map(({ text }) => text).join('') : written.map((file) => `wrote ${file}\n`).join(''),
+  );
+  return tell(unmapped, flags);
+}
+
+function tell(unmapped: readonly Unmapped[], flags: Flags): number {
+  if (flags.output === 'text') for (const part of unmapped) process.stderr.write(`not mapped: ${describeUnmapped(part)}\n`);
+  return unmapped.length === 0 || flags.allowUnmapped ? exitCodes.yes : exitCodes.no;
+}

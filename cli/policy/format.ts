@@ -1,0 +1,68 @@
+import { readFile } from 'node:fs/promises';
+import type { Command } from 'commander';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { formatProblems } from '../../base/schema/index.ts';
+import { writeFileAtomic } from '../../base/storage/index.ts';
+import { formatPolicy } from '../../trust/index.ts';
+import { exitCodes, print, run, withOutput } from '../output.ts';
+import type { OutputFormat } from '../output.ts';
+
+interface Flags {
+  readonly output: OutputFormat;
+  readonly check: boolean;
+}
+
+const examples = `
+Comments and meaning stay; keys, blanks and line breaks get one form.
+
+Examples:
+  $ portcullis policy fmt policy.yaml
+  $ portcullis policy fmt --check policy.yaml tests.yaml    for CI: changes nothing
+
+Exit status: 0 done, or nothing to do; 1 with --check a file is not in its canonical form; 2 a file is no YAML.`;
+
+export function registerFormat(policy: Command): void {
+  withOutput(
+    policy
+      .command('fmt')
+      .description('write policies and their tests in the canonical form')
+      .argument('<file...>', 'files')
+      .option('--check', 'change nothing, and say which files are not in it', false),
+  )
+    .addHelpText('after', examples)
+    .action((files: readonly string[], flags: Flags) => run(flags.output, () => format(files, flags)));
+}
+
+async function format(files: readonly string[], flags: Flags): Promise<number> {
+  const changed: string[] = [];
+  for (const file of files) {
+    const before = await readText(file);
+    const { text, problems } = formatPolicy(before, file);
+    if (problems.length > 0) throw unreadable(file, `${problems.length} problems:\n${formatProblems(problems)}\n`);
+    if (text === before) continue;
+    changed.push(file);
+    if (!flags.check) await writeFileAtomic(file, text, { mode: 0o644 });
+  }
+  const word = flags.check ? 'not in canonical form' : 'formatted';
+  print(flags.output, { changed, check: flags.check }, changed.map((file) => `${word}: ${file}\n`).join(''));
+  return flags.check && changed.length > 0 ? exitCodes.no : exitCodes.yes;
+}
+
+async function readText(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    throw unreadable(file, reasonOf(error));
+  }
+}
+
+function unreadable(file: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'CLI_FORMAT_UNREADABLE',
+    kind: 'invalid',
+    attempted: 'format policy',
+    on: file,
+    why,
+    fix: 'correct the lines named',
+  });
+}

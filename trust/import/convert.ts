@@ -1,0 +1,103 @@
+import { readFile, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { loadPolicy } from '../policy/load.ts';
+import type { ImportedPolicy, Unmapped } from './imported.ts';
+
+/** Policies of other tools that can be read. */
+export const importFormats = ['containers', 'cluster-image-policy', 'notation', 'kyverno'] as const;
+/** Policies of other tools that can be written. */
+export const exportFormats = ['cluster-image-policy', 'notation'] as const;
+export type ImportFormat = (typeof importFormats)[number];
+export type ExportFormat = (typeof exportFormats)[number];
+
+/**
+ * Says another tool's policy in ours. `containers`: policy.json, and then registries.d folders or files; `notation`: trustpolicy.json.
+ * @throws PortcullisError `TRUST_IMPORT_INVALID`, `TRUST_IMPORT_UNREADABLE`
+ */
+export async function importPolicy(from: ImportFormat, paths: readonly string[]): Promise<ImportedPolicy> {
+  switch (from) {
+    case 'cluster-image-policy':
+      return (await import('./sigstore/cluster-image-policy.ts')).importClusterImagePolicies(paths);
+    case 'kyverno':
+      return (await import('./kyverno/kyverno-policy.ts')).importKyvernoPolicies(paths);
+    case 'notation': {
+      const { importNotation } = await import('./notation/import.ts');
+      const parts = await Promise.all(
+        paths.map(async (file) => importNotation(await readText(file), { file, truststoreFolder: 'truststore' })),
+      );
+      return {
+        rules: parts.flatMap(({ rules }) => rules),
+        files: parts.flatMap(({ files }) => files),
+        unmapped: parts.flatMap(({ unmapped }) => unmapped),
+      };
+    }
+    case 'containers': {
+      const { importContainersPolicy } = await import('./containers/import.ts');
+      const [file = '', ...registries] = paths;
+      const registriesD = (await Promise.all(registries.map(filesAt))).flat();
+      return importContainersPolicy({
+        policyJson: { file, text: await readText(file) },
+        directory: process.cwd(),
+        ...(registries.length === 0
+          ? {}
+          : { registriesD: await Promise.all(registriesD.map(async (one) => ({ file: one, text: await readText(one) }))) }),
+      });
+    }
+  }
+}
+
+/** Files of an export, and what they can not say. */
+export interface ExportedPolicy {
+  readonly files: readonly { readonly name: string; readonly text: string }[];
+  readonly unmapped: readonly Unmapped[];
+}
+
+/**
+ * Says our policy in another tool's language; never looser.
+ * @throws PortcullisError `TRUST_POLICY_INVALID`
+ */
+export async function exportPolicy(to: ExportFormat, paths: readonly string[]): Promise<ExportedPolicy> {
+  const { policy } = await loadPolicy({ paths });
+  switch (to) {
+    case 'cluster-image-policy': {
+      const { text, unmapped } = (await import('./sigstore/export.ts')).exportClusterImagePolicies(policy);
+      return { files: [{ name: 'cluster-image-policy.yaml', text }], unmapped };
+    }
+    case 'notation': {
+      const { text, unmapped } = (await import('./notation/export.ts')).exportNotation(policy);
+      return { files: text === undefined ? [] : [{ name: 'trustpolicy.json', text }], unmapped };
+    }
+  }
+}
+
+async function filesAt(path: string): Promise<readonly string[]> {
+  try {
+    if (!(await stat(path)).isDirectory()) return [path];
+    return (await readdir(path))
+      .filter((name) => name.endsWith('.yaml'))
+      .sort()
+      .map((name) => join(path, name));
+  } catch (error) {
+    throw unreadable(path, error);
+  }
+}
+
+async function readText(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    throw unreadable(file, error);
+  }
+}
+
+function unreadable(file: string, error: unknown): PortcullisError {
+  return new PortcullisError({
+    code: 'TRUST_IMPORT_UNREADABLE',
+    kind: 'invalid',
+    attempted: 'read policy to import',
+    on: file,
+    why: reasonOf(error),
+    fix: 'name readable files',
+  });
+}

@@ -1,0 +1,179 @@
+import type { PathSegment } from '../../../base/schema/index.ts';
+import { predicateTypeOf } from '../../attestation/predicate-types.ts';
+import { recordOf, textsOf } from '../../strict-json.ts';
+import { literalOfExpression, patternOfExpression } from '../pattern-of-expression.ts';
+import { allOf, keepFile, keepKeys, listOf, tellUnmapped, textOf } from '../source-documents.ts';
+import type { Importing } from '../source-documents.ts';
+
+type Json = Readonly<Record<string, unknown>>;
+type Path = readonly PathSegment[];
+type Signature = 'Cosign' | 'SigstoreBundle' | 'Notary';
+
+const publicLog = 'https://rekor.sigstore.dev';
+const denied = 'the images are denied';
+
+/** What the attestors of one verifyImages entry demand; undefined when a part has no counterpart, which is then listed. */
+export function attestorsOf(verify: Json, path: Path, name: string, importing: Importing): readonly Json[] | undefined {
+  // With attestations the attestors are theirs.
+  if (listOf(verify['attestations']).length > 0) return [];
+  const annotations = textsOf(verify['annotations']);
+  return setsOf(verify['attestors'], [...path, 'attestors'], { type: typeOf(verify), name, annotations, importing });
+}
+
+/** Each attestation must be there, by its own attestors or those of the entry. */
+export function attestationsOf(verify: Json, path: Path, name: string, importing: Importing): readonly Json[] | undefined {
+  const demands: Json[] = [];
+  for (const [index, each] of listOf(verify['attestations']).entries()) {
+    const attestation = recordOf(each) ?? {};
+    const at = [...path, 'attestations', index];
+    if (listOf(attestation['conditions']).length > 0 || attestation['validate'] !== undefined)
+      return tell(importing, [...at, 'conditions'], 'conditions have no counterpart; say them as CEL of the attestation');
+    const type = predicateTypeOf(textOf(attestation['type']) ?? textOf(attestation['predicateType']) ?? '');
+    if (type === undefined || typeOf(verify) === 'Notary')
+      return tell(importing, at, 'it is no in-toto attestation with a known predicate type');
+    const own = listOf(attestation['attestors']).length > 0;
+    const context = { type: typeOf(verify), name, annotations: {}, importing };
+    const sets = own
+      ? setsOf(attestation['attestors'], [...at, 'attestors'], context)
+      : setsOf(verify['attestors'], [...path, 'attestors'], context);
+    if (sets === undefined) return undefined;
+    if (sets.length === 0) return tell(importing, at, 'nobody is named who must have signed it');
+    demands.push(...sets.map((set) => attestedBy(set, type)));
+  }
+  return demands;
+}
+
+/** The same tree, in which each signer has to have signed an attestation. */
+function attestedBy(requirement: Json, type: string): Json {
+  for (const word of ['all', 'any'] as const)
+    if (Array.isArray(requirement[word])) return { [word]: (requirement[word] as readonly Json[]).map((one) => attestedBy(one, type)) };
+  const threshold = recordOf(requirement['threshold']);
+  if (threshold !== undefined)
+    return { threshold: { ...threshold, of: (threshold['of'] as readonly Json[]).map((one) => attestedBy(one, type)) } };
+  return { attestation: { type, by: requirement } };
+}
+
+interface Context {
+  readonly type: Signature | undefined;
+  readonly name: string;
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly importing: Importing;
+}
+
+function typeOf({ type }: Json): Signature | undefined {
+  if (type === undefined) return 'Cosign';
+  return (['Cosign', 'SigstoreBundle', 'Notary'] as const).find((known) => known === type);
+}
+
+/** Every set must be satisfied; in a set all entries, or as many as `count` says. */
+function setsOf(value: unknown, path: Path, context: Context): readonly Json[] | undefined {
+  const sets: Json[] = [];
+  for (const [index, each] of listOf(value).entries()) {
+    const set = recordOf(each) ?? {};
+    const at = [...path, index];
+    const entries: Json[] = [];
+    for (const [number, entry] of listOf(set['entries']).entries()) {
+      const found = entryOf(recordOf(entry) ?? {}, [...at, 'entries', number], context);
+      if (found === undefined) return undefined;
+      entries.push(...found);
+    }
+    const demand = counted(set['count'], entries);
+    if (demand === undefined) return tell(context.importing, at, 'its entries and its count do not fit');
+    sets.push(demand);
+  }
+  return sets;
+}
+
+function counted(count: unknown, entries: readonly Json[]): Json | undefined {
+  if (count === undefined) return allOf(entries);
+  if (!Number.isInteger(count) || Number(count) < 1 || Number(count) > entries.length) return undefined;
+  return entries.length === 1 ? entries[0] : { threshold: { count, of: entries } };
+}
+
+/** The signers of one entry; several where it holds several keys. */
+function entryOf(entry: Json, path: Path, context: Context): readonly Json[] | undefined {
+  const { importing, type } = context;
+  const { keys, keyless, certificates, attestor, annotations, ...others } = entry;
+  const [other] = Object.keys(others);
+  if (other !== undefined) return tell(importing, [...path, other], `\`${other}\` has no counterpart`);
+  if (type === undefined) return tell(importing, path, 'the type of signature is not known');
+  const wanted = { ...context.annotations, ...textsOf(annotations) };
+  if (Object.values(wanted).some((value) => value.includes('*')))
+    return tell(importing, path, 'an annotation with a literal * has no counterpart');
+  const signed = Object.keys(wanted).length === 0 ? {} : { annotations: wanted };
+  if (recordOf(attestor) !== undefined) return setsOf([attestor], [...path, 'attestor'], context);
+  if (type === 'Notary') return notaryOf(recordOf(certificates), path, context, signed);
+  if (recordOf(keys) !== undefined) return keysOf(recordOf(keys) ?? {}, [...path, 'keys'], context, signed);
+  if (recordOf(keyless) !== undefined) return keylessOf(recordOf(keyless) ?? {}, [...path, 'keyless'], context, signed);
+  return tell(importing, path, 'a certificate as signer has no counterpart for cosign’s signatures');
+}
+
+function keysOf(keys: Json, path: Path, { importing, name }: Context, signed: Json): readonly Json[] | undefined {
+  const { publicKeys, rekor, ctlog: _ctlog, signatureAlgorithm, ...others } = keys;
+  const [other] = Object.keys(others);
+  if (other !== undefined)
+    return tell(importing, [...path, other], 'a key in a secret or a KMS is not read: write it out with `cosign public-key`');
+  if (signatureAlgorithm !== undefined && signatureAlgorithm !== 'sha256')
+    return tell(importing, [...path, 'signatureAlgorithm'], 'only sha256 has a counterpart');
+  const log = logOf(rekor);
+  if (log === undefined)
+    return tell(importing, [...path, 'rekor'], 'another log than the public one has no counterpart: name a trusted_root.json in the rule');
+  const kept = keepKeys(importing, textOf(publicKeys) ?? '', name);
+  if ('problem' in kept) return tell(importing, [...path, 'publicKeys'], kept.problem);
+  return kept.names.map((key) => ({ cosign: { key, ...(log ? { log: true } : {}), ...signed } }));
+}
+
+function keylessOf(keyless: Json, path: Path, { importing }: Context, signed: Json): readonly Json[] | undefined {
+  const { issuer, issuerRegExp, subject, subjectRegExp, rekor, ctlog, ...others } = keyless;
+  const [other] = Object.keys(others);
+  if (other !== undefined) return tell(importing, [...path, other], `\`${other}\` has no counterpart`);
+  if (logOf(rekor) === undefined)
+    return tell(importing, [...path, 'rekor'], 'another log than the public one has no counterpart: name a trusted_root.json in the rule');
+  const certificates = recordOf(ctlog) ?? {};
+  if (certificates['pubkey'] !== undefined || certificates['tsaCertChain'] !== undefined)
+    return tell(importing, [...path, 'ctlog'], 'another certificate log than the public ones has no counterpart');
+  const from = textOf(issuer) ?? literalOfExpression(textOf(issuerRegExp) ?? '.*');
+  if (from === undefined || from.includes('*'))
+    return tell(importing, [...path, 'issuer'], 'an issuer is compared exactly, and this one is none or several');
+  const who = subjectOf(textOf(subject), textOf(subjectRegExp));
+  if (who === undefined) return tell(importing, [...path, 'subject'], 'it is nobody in particular, or no pattern matches exactly these');
+  const unlogged = certificates['ignoreSCT'] === true ? { certificateLog: false } : {};
+  return [{ sigstore: { issuer: from, subject: who, ...unlogged, ...signed } }];
+}
+
+/** There `*` is any characters, slashes included; here that is `**`. */
+function subjectOf(text: string | undefined, expression: string | undefined): string | undefined {
+  if ((text === undefined) === (expression === undefined)) return undefined;
+  if (text?.includes('?') === true) return undefined;
+  const found = text === undefined ? patternOfExpression(expression ?? '') : { pattern: text.replaceAll(/\*+/g, '**') };
+  return 'problem' in found || /^\**$/.test(found.pattern) ? undefined : found.pattern;
+}
+
+/** Whether the public log is demanded; undefined when another one is. Kyverno demands it unless told. */
+function logOf(rekor: unknown): boolean | undefined {
+  const record = recordOf(rekor) ?? {};
+  if (record['ignoreTlog'] === true) return false;
+  if (record['pubkey'] !== undefined && record['pubkey'] !== '') return undefined;
+  const url = textOf(record['url']);
+  return url === undefined || url.replace(/\/$/, '') === publicLog ? true : undefined;
+}
+
+/** Notary Project signatures: the certificate is the trust store, every identity of it may sign, at the level strict. */
+function notaryOf(certificates: Json | undefined, path: Path, { importing, name }: Context, signed: Json): readonly Json[] | undefined {
+  const certificate = textOf(certificates?.['cert']);
+  if (certificate === undefined || !certificate.includes('-----BEGIN CERTIFICATE-----'))
+    return tell(importing, path, 'Notary signatures need a certificate that is written out');
+  if (certificates?.['certChain'] !== undefined || certificates?.['rekor'] !== undefined)
+    return tell(importing, path, 'only `cert` has a counterpart');
+  const pem = certificate
+    .split('\n')
+    .map((line) => line.trim())
+    .join('\n');
+  const file = keepFile(importing, `certificates/${name.replace(/[^A-Za-z0-9._-]+/g, '-')}.crt`, Buffer.from(pem));
+  return [{ notation: { certificates: { ca: [file] }, ...signed } }];
+}
+
+function tell(importing: Importing, path: Path, why: string): undefined {
+  tellUnmapped(importing, path, why, denied);
+  return undefined;
+}

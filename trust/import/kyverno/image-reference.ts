@@ -1,0 +1,50 @@
+import { parseImagePattern } from '../../policy/image-pattern.ts';
+
+/**
+ * An image reference pattern of Kyverno as ours: there `*` is any characters, slashes included, and `?` one, held against
+ * `registry/path:tag`. `exact` tells whether ours holds the same references; else it holds more.
+ */
+export function patternOfReference(text: string): { readonly pattern: string; readonly exact: boolean } {
+  const { name, suffix } = splitSuffix(text);
+  const segments = name.split('/');
+  const widened: string[] = [];
+  let exact = !text.includes('?');
+  for (const [index, segment] of segments.entries()) {
+    const last = index === segments.length - 1;
+    if (segment === '*') {
+      // Between two others it may be several, and never none.
+      if (last || index === 0) widened.push('**');
+      else {
+        widened.push('**');
+        exact = false;
+      }
+      if (last && suffix !== '') exact = false;
+      continue;
+    }
+    if (/[*?]/.test(segment)) {
+      // It crosses slashes: from here on anything may follow.
+      widened.push('**');
+      return usable(widened.join('/'), '', false);
+    }
+    widened.push(segment);
+  }
+  return usable(widened.join('/'), suffix, exact);
+}
+
+function splitSuffix(text: string): { readonly name: string; readonly suffix: string } {
+  const at = text.indexOf('@');
+  const colon = text.lastIndexOf(':');
+  const cut = at >= 0 ? at : colon > text.lastIndexOf('/') ? colon : text.length;
+  return { name: text.slice(0, cut), suffix: text.slice(cut).replaceAll('?', '*') };
+}
+
+function usable(name: string, suffix: string, exact: boolean): { readonly pattern: string; readonly exact: boolean } {
+  // A digest with a star, or none: any reference of that name.
+  const whole = suffix.startsWith('@') && suffix.includes('*') ? name : `${name}${suffix}`;
+  try {
+    parseImagePattern(whole);
+    return { pattern: whole, exact: exact && whole === `${name}${suffix}` };
+  } catch {
+    return { pattern: '**', exact: false };
+  }
+}

@@ -1,0 +1,169 @@
+import type { PathSegment } from '../../../base/schema/index.ts';
+import { recordOf } from '../../strict-json.ts';
+import type { ImportedPolicy } from '../imported.ts';
+import { allOf, importDocuments, listOf, nameOf, tellUnmapped, textOf } from '../source-documents.ts';
+import type { Importing } from '../source-documents.ts';
+import { attestationsOf, attestorsOf } from './attestors.ts';
+import { patternOfReference } from './image-reference.ts';
+
+type Json = Readonly<Record<string, unknown>>;
+type Path = readonly PathSegment[];
+
+/**
+ * Kyverno's verifyImages rules (ClusterPolicy and Policy of kyverno.io) as rules. Kyverno admits what no rule matches, and here that is
+ * denied; a choice of resources that has no counterpart is left out, so that the rule holds everywhere; a signer or condition without
+ * one denies the images.
+ * @throws PortcullisError `TRUST_IMPORT_INVALID`
+ */
+export function importKyvernoPolicies(paths: readonly string[]): Promise<ImportedPolicy> {
+  return importDocuments(paths, isOurs, 'ClusterPolicy, Policy or ImageValidatingPolicy of Kyverno', readPolicy);
+}
+
+function isOurs({ apiVersion, kind }: Json): boolean {
+  const group = String(apiVersion).split('/')[0];
+  if (group === 'kyverno.io') return kind === 'ClusterPolicy' || kind === 'Policy';
+  return group === 'policies.kyverno.io' && (kind === 'ImageValidatingPolicy' || kind === 'NamespacedImageValidatingPolicy');
+}
+
+function readPolicy(value: Json, base: Path, importing: Importing): void {
+  if (String(value['apiVersion']).startsWith('policies.kyverno.io/')) {
+    readValidating(value, base, importing);
+    return;
+  }
+  const spec = recordOf(value['spec']) ?? {};
+  const own = value['kind'] === 'Policy' ? textOf(recordOf(value['metadata'])?.['namespace']) : undefined;
+  for (const [index, each] of listOf(spec['rules']).entries()) {
+    const rule = recordOf(each) ?? {};
+    const path = [...base, 'spec', 'rules', index];
+    const namespaces = own === undefined ? namespacesOf(rule, path, importing) : [own];
+    for (const [number, verify] of listOf(rule['verifyImages']).entries()) {
+      const place = {
+        policy: nameOf(value),
+        rule: textOf(rule['name']) ?? String(index),
+        audits: audits(spec, rule, recordOf(verify) ?? {}),
+      };
+      readVerifyImages(recordOf(verify) ?? {}, [...path, 'verifyImages', number], namespaces, place, importing);
+    }
+  }
+}
+
+/** `Audit` (Kyverno's default) reports only. Actions for some namespaces are not looked at: then it is enforced. */
+function audits(spec: Json, rule: Json, verify: Json): boolean {
+  const overrides = [spec['validationFailureActionOverrides'], rule['failureActionOverrides'], verify['failureActionOverrides']];
+  if (overrides.some((one) => listOf(one).length > 0)) return false;
+  const action = textOf(verify['failureAction']) ?? textOf(spec['validationFailureAction']) ?? 'Audit';
+  return action.toLowerCase() === 'audit';
+}
+
+/** The namespaces of `match`, where it says no more than kinds and namespaces; else none, so that the rule holds everywhere. */
+function namespacesOf(rule: Json, path: Path, importing: Importing): readonly string[] | undefined {
+  const everywhere = 'the rule holds for every pod, which is stricter';
+  for (const field of ['exclude', 'preconditions', 'context', 'celPreconditions'])
+    if (rule[field] !== undefined) tellUnmapped(importing, [...path, field], `\`${field}\` has no counterpart`, everywhere);
+  const match = recordOf(rule['match']) ?? {};
+  const filters = match['any'] === undefined ? (match['all'] === undefined ? [match] : listOf(match['all'])) : listOf(match['any']);
+  const chosen: string[] = [];
+  for (const filter of filters) {
+    const { resources, ...others } = recordOf(filter) ?? {};
+    const { kinds: _kinds, operations: _operations, namespaces, ...more } = recordOf(resources) ?? {};
+    const names = listOf(namespaces).filter((name): name is string => typeof name === 'string');
+    const odd = [...Object.keys(others), ...Object.keys(more)];
+    if (odd.length > 0) tellUnmapped(importing, [...path, 'match'], `a choice by ${odd.join(', ')} has no counterpart`, everywhere);
+    if (
+      odd.length > 0 ||
+      (match['all'] !== undefined && filters.length > 1) ||
+      names.some((name) => !/^[a-z0-9*]([a-z0-9*-]*[a-z0-9*])?$/.test(name))
+    )
+      return undefined;
+    if (names.length === 0) return undefined;
+    chosen.push(...names);
+  }
+  return chosen.length === 0 ? undefined : chosen;
+}
+
+interface Place {
+  readonly policy: string;
+  readonly rule: string;
+  readonly audits: boolean;
+}
+
+const knownFields: readonly string[] = [
+  ...['type', 'imageReferences', 'skipImageReferences', 'attestors', 'attestations', 'annotations'],
+  // These do not decide: digests always count here, and what is matched is always verified.
+  ...[
+    'mutateDigest',
+    'verifyDigest',
+    'required',
+    'failureAction',
+    'failureActionOverrides',
+    'imageRegistryCredentials',
+    'useCache',
+    'cosignOCI11',
+    'validate',
+  ],
+];
+
+function readVerifyImages(verify: Json, path: Path, namespaces: readonly string[] | undefined, place: Place, importing: Importing): void {
+  const comment = `Kyverno policy ${place.policy}, rule ${place.rule}`;
+  const where = namespaces === undefined ? {} : { namespaces };
+  const references = listOf(verify['imageReferences']).map(String);
+  const images = [...new Set((references.length === 0 ? ['*'] : references).map((text) => patternOfReference(text).pattern))];
+  const except = skipped(verify, path, importing);
+  const head = { images, ...(except.length === 0 ? {} : { except }), ...where };
+  const told = importing.unmapped.length;
+  for (const field of Object.keys(verify).filter((name) => !knownFields.includes(name)))
+    tellUnmapped(importing, [...path, field], `\`${field}\` has no counterpart`, 'the images are denied');
+  if (recordOf(verify['validate']) !== undefined)
+    tellUnmapped(
+      importing,
+      [...path, 'validate'],
+      'conditions of Kyverno have no counterpart; say them as CEL of an attestation',
+      'the images are denied',
+    );
+  const name = `${place.policy}-${place.rule}`;
+  const signed = attestorsOf(verify, path, name, importing);
+  const attested = attestationsOf(verify, path, name, importing);
+  const require = signed === undefined || attested === undefined ? undefined : allOf([...signed, ...attested]);
+  if (require === undefined || importing.unmapped.length > told) {
+    if (importing.unmapped.length === told) tellUnmapped(importing, path, 'it names no attestor', 'the images are denied');
+    importing.rules.push({
+      comment,
+      rule: { ...head, deny: `a part of Kyverno policy ${place.policy}, rule ${place.rule} has no counterpart` },
+    });
+    return;
+  }
+  importing.rules.push({ comment, rule: { ...head, require, ...(place.audits ? { mode: 'report' } : {}) } });
+}
+
+/** What is not verified there has no rule here; only where our pattern holds no more than theirs. */
+function skipped(verify: Json, path: Path, importing: Importing): readonly string[] {
+  return listOf(verify['skipImageReferences']).flatMap((each, index) => {
+    const { pattern, exact } = patternOfReference(String(each));
+    if (exact) return [pattern];
+    tellUnmapped(
+      importing,
+      [...path, 'skipImageReferences', index],
+      'no pattern holds exactly these',
+      'they are not skipped, which is stricter',
+    );
+    return [];
+  });
+}
+
+/** CEL over images and attestors: listed, and its images denied. */
+function readValidating(value: Json, base: Path, importing: Importing): void {
+  const spec = recordOf(value['spec']) ?? {};
+  const globs = listOf(spec['matchImageReferences']).map((one) => textOf(recordOf(one)?.['glob']));
+  const images =
+    globs.some((glob) => glob === undefined) || globs.length === 0 ? ['**'] : globs.map((glob) => patternOfReference(glob ?? '*').pattern);
+  tellUnmapped(
+    importing,
+    [...base, 'spec', 'validations'],
+    'an ImageValidatingPolicy decides by CEL over verification functions, which has no counterpart; say its attestors as `require`',
+    `the images of ${images.join(', ')} are denied`,
+  );
+  importing.rules.push({
+    comment: `ImageValidatingPolicy ${nameOf(value)}`,
+    rule: { images, deny: 'an ImageValidatingPolicy has no counterpart' },
+  });
+}

@@ -1,0 +1,87 @@
+import { createPublicKey } from 'node:crypto';
+import { writeYaml } from '../../../base/schema/index.ts';
+import type { PolicyKey, Requirement, TrustPolicy, TrustRule } from '../../types.ts';
+import type { Unmapped } from '../imported.ts';
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** ClusterImagePolicy documents, and what they can not say. */
+export interface ClusterImagePolicyExport {
+  /** YAML; empty when no rule can be said so. */
+  readonly text: string;
+  readonly unmapped: readonly Unmapped[];
+}
+
+/**
+ * Says rules as policy-controller's ClusterImagePolicy (v1beta1): a key or identity, or any of several. A rule that asks for more is
+ * exported as one that always fails, so that nothing is admitted there which is denied here. There, too, every matching policy must pass.
+ */
+export function exportClusterImagePolicies(policy: TrustPolicy): ClusterImagePolicyExport {
+  const unmapped: Unmapped[] = [];
+  const documents = policy.rules.map((rule, index) => {
+    const said = authoritiesOf(rule);
+    const [, file = rule.name, line = '1'] = /^(.*):(\d+)$/.exec(rule.name) ?? [];
+    const problem = typeof said === 'string' ? said : undefined;
+    if (problem !== undefined)
+      unmapped.push({ file, line: Number(line), column: 1, path: '', why: problem, became: 'its images fail in the exported policy' });
+    const authorities = typeof said === 'string' ? [{ static: { action: 'fail', message: said } }] : said;
+    // Without its exceptions a rule holds for more, and there that is stricter.
+    return {
+      apiVersion: 'policy.sigstore.dev/v1beta1',
+      kind: 'ClusterImagePolicy',
+      metadata: { name: `portcullis-${index + 1}` },
+      spec: {
+        images: rule.images.map((glob) => ({ glob: globOf(glob.replace(/@.*$/, '')) })),
+        authorities,
+        ...(rule.mode === 'report' && problem === undefined ? { mode: 'warn' } : {}),
+      },
+    };
+  });
+  return { text: documents.map((document) => writeYaml(document)).join('---\n'), unmapped };
+}
+
+function authoritiesOf(rule: TrustRule): readonly Json[] | string {
+  if (rule.deny !== undefined) return [{ static: { action: 'fail', message: rule.deny } }];
+  if (rule.namespaces !== undefined || rule.narrows !== undefined) return 'a ClusterImagePolicy can not be for some namespaces';
+  if (rule.images.some((pattern) => pattern.includes('@'))) return 'a glob of a ClusterImagePolicy holds no digest';
+  if (rule.except !== undefined) return 'a ClusterImagePolicy can not except images';
+  if (rule.breakGlass !== undefined) return 'a ClusterImagePolicy has no breakGlass';
+  if (rule.ceiling.require === 'signed') return 'a ClusterImagePolicy knows no entitlements';
+  // There it passes beside others, too; here it counts only alone.
+  if (rule.allowUnverified) return [{ static: { action: 'pass' } }];
+  if (rule.require === undefined) return 'the rule demands nothing';
+  const parts = rule.require.kind === 'any' ? rule.require.of : [rule.require];
+  const authorities: Json[] = [];
+  for (const part of parts) {
+    const authority = authorityOf(part);
+    if (typeof authority === 'string') return authority;
+    authorities.push(authority);
+  }
+  return authorities;
+}
+
+function authorityOf(requirement: Requirement): Json | string {
+  if ('constraints' in requirement) return 'a ClusterImagePolicy asks neither for annotations nor for ages';
+  if (requirement.kind === 'cosign-key') {
+    if ('log' in requirement) return 'the log of a key names a root, which a ClusterImagePolicy takes from a TrustRoot';
+    return { key: { data: pemOf(requirement.key) } };
+  }
+  return `\`${requirement.kind}\` has no counterpart in a ClusterImagePolicy`;
+}
+
+function pemOf(key: PolicyKey): string {
+  return createPublicKey({ key: Buffer.from(key.spki, 'base64'), format: 'der', type: 'spki' })
+    .export({ type: 'spki', format: 'pem' })
+    .toString();
+}
+
+/** A pattern as a glob: there the glob is held against the name with its tag, and Docker Hub is `index.docker.io`. */
+function globOf(pattern: string): string {
+  const [host = ''] = pattern.split('/');
+  const named =
+    pattern.startsWith('**') || (pattern.includes('/') && (/[.:*]/.test(host) || host === 'localhost'))
+      ? pattern
+      : `docker.io/${pattern.includes('/') ? '' : 'library/'}${pattern}`;
+  const full = named.replace(/^docker\.io\//, 'index.docker.io/');
+  return /:[^/]*$|\*$/.test(full) ? full : `${full}:**`;
+}

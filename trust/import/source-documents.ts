@@ -1,0 +1,140 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import { formatPath, formatProblems } from '../../base/schema/index.ts';
+import type { Document, PathSegment, Problem } from '../../base/schema/index.ts';
+import { parsePublicKey } from '../keys/public-key.ts';
+import { readPolicyFiles } from '../policy/documents.ts';
+import { recordOf } from '../strict-json.ts';
+import type { ImportedPolicy, ImportedRule, Unmapped } from './imported.ts';
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** One import as it goes: what was read, and what became of it so far. */
+export interface Importing {
+  readonly document: Document;
+  readonly rules: ImportedRule[];
+  readonly files: { name: string; bytes: Uint8Array }[];
+  readonly unmapped: Unmapped[];
+}
+
+/**
+ * Reads Kubernetes documents of some kinds from files and folders, and lists included in them, and hands each to `read`.
+ * @throws PortcullisError `TRUST_IMPORT_INVALID` with every problem at its place, also when no document is of these kinds
+ */
+export async function importDocuments(
+  paths: readonly string[],
+  isOurs: (document: Json) => boolean,
+  what: string,
+  read: (value: Json, path: readonly PathSegment[], importing: Importing) => void,
+): Promise<ImportedPolicy> {
+  const { documents, problems } = await readPolicyFiles(paths);
+  const result = { rules: [] as ImportedRule[], files: [] as Importing['files'], unmapped: [] as Unmapped[] };
+  let found = 0;
+  for (const document of documents) {
+    for (const [value, path] of itemsOf(document.value)) {
+      if (!isOurs(value)) continue;
+      found += 1;
+      read(value, path, { ...result, document });
+    }
+  }
+  if (problems.length === 0 && found === 0) {
+    const position = { file: paths[0] ?? '', line: 1, column: 1 };
+    throw invalid(paths, [{ position, path: '', message: `no ${what} is here`, fix: `name a file that holds one` }]);
+  }
+  if (problems.length > 0) throw invalid(paths, problems);
+  return result;
+}
+
+function itemsOf(value: unknown): readonly (readonly [Json, readonly PathSegment[]])[] {
+  const record = recordOf(value);
+  if (record === undefined) return [];
+  const items = record['items'];
+  if (String(record['kind']).endsWith('List') && Array.isArray(items))
+    return items.flatMap((item: unknown, index) => {
+      const one = recordOf(item);
+      return one === undefined ? [] : [[one, ['items', index]] as const];
+    });
+  return [[record, []]];
+}
+
+/** Lists a part that has no counterpart, at its place. */
+export function tellUnmapped(importing: Importing, path: readonly PathSegment[], why: string, became: string): void {
+  const { file, line, column } = importing.document.positionOf(path, 'key');
+  importing.unmapped.push({ file, line, column, path: formatPath(path), why, became });
+}
+
+/** Keeps PEM public keys as files; each has a name of its own. A problem when one of them is none. */
+export function keepKeys(
+  importing: Importing,
+  text: string,
+  name: string,
+): { readonly names: readonly string[] } | { readonly problem: string } {
+  const blocks = text.match(/-----BEGIN [^-]+-----[\s\S]*?-----END [^-]+-----/g) ?? [];
+  if (blocks.length === 0) return { problem: 'it holds no PEM public key' };
+  const names: string[] = [];
+  for (const [index, block] of blocks.entries()) {
+    const pem = `${block
+      .split('\n')
+      .map((line) => line.trim())
+      .join('\n')}\n`;
+    const key = parsePublicKey(name, pem);
+    if ('problem' in key) return { problem: key.problem };
+    const file = `keys/${safeName(name)}${blocks.length > 1 ? `-${index + 1}` : ''}.pub`;
+    names.push(keepFile(importing, file, Buffer.from(pem)));
+  }
+  return { names };
+}
+
+/** Keeps a file; another one of the same name and other bytes gets a number. */
+export function keepFile(importing: Importing, name: string, bytes: Uint8Array): string {
+  for (let number = 1; ; number += 1) {
+    const candidate = number === 1 ? name : name.replace(/(\.[^./]+)?$/, `-${number}$1`);
+    const present = importing.files.find((file) => file.name === candidate);
+    if (present === undefined) importing.files.push({ name: candidate, bytes });
+    if (present === undefined || Buffer.from(present.bytes).equals(bytes)) return candidate;
+  }
+}
+
+function safeName(text: string): string {
+  return (
+    text
+      .replace(/[^A-Za-z0-9._-]+/g, '-')
+      .replace(/^[.-]+/, '')
+      .slice(0, 100) || 'key'
+  );
+}
+
+/** `any` of several, the one alone, or undefined for none. */
+export function anyOf(requirements: readonly Json[]): Json | undefined {
+  const [only] = requirements;
+  return requirements.length <= 1 ? only : { any: requirements };
+}
+
+/** `all` of several, the one alone, or undefined for none. */
+export function allOf(requirements: readonly Json[]): Json | undefined {
+  const [only] = requirements;
+  return requirements.length <= 1 ? only : { all: requirements };
+}
+
+export function listOf(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
+export function textOf(value: unknown): string | undefined {
+  return typeof value === 'string' && value !== '' ? value : undefined;
+}
+
+export function nameOf(value: Json): string {
+  return textOf(recordOf(value['metadata'])?.['name']) ?? 'unnamed';
+}
+
+function invalid(paths: readonly string[], problems: readonly Problem[]): PortcullisError {
+  return new PortcullisError({
+    code: 'TRUST_IMPORT_INVALID',
+    kind: 'invalid',
+    attempted: 'import policy',
+    on: paths.join(', '),
+    why: `${problems.length} problem${problems.length === 1 ? '' : 's'}:\n${formatProblems(problems)}\n`,
+    fix: 'correct the places named',
+    details: { problems },
+  });
+}

@@ -1,0 +1,61 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { writeYaml } from '../../base/schema/index.ts';
+import { apiVersion, trustPolicySchemaId } from '../policy/schema.ts';
+import type { ImportedPolicy, Unmapped } from './imported.ts';
+
+/** The imported rules as a policy file, each with where it comes from; what was not mapped is said at the top. */
+export function importedText({ rules, unmapped }: Pick<ImportedPolicy, 'rules' | 'unmapped'>, source: string): string {
+  const head = [
+    `# yaml-language-server: $schema=${trustPolicySchemaId}`,
+    ...comment(`Imported from ${source}. What no rule matches is denied.`),
+    ...(unmapped.length === 0
+      ? []
+      : comment(`Not mapped, and therefore never admitted more easily:\n${unmapped.map(describeUnmapped).join('\n')}`)),
+    `apiVersion: ${apiVersion}`,
+    'kind: TrustPolicy',
+    'default: deny',
+  ];
+  if (rules.length === 0) return `${[...head, 'rules: []'].join('\n')}\n`;
+  const texts = rules.map(({ comment: says, rule }) =>
+    [...comment(says), writeYaml([rule]).trimEnd()].join('\n').replaceAll(/^(?=.)/gm, '  '),
+  );
+  return `${[...head, 'rules:', ...texts].join('\n')}\n`;
+}
+
+/** One line: `policy.yaml:12:3: spec.authorities[0].ctlog: why; became what`. */
+export function describeUnmapped({ file, line, column, path, why, became }: Unmapped): string {
+  return `${file}:${line}:${column}: ${path === '' ? '' : `${path}: `}${why}; ${became}`;
+}
+
+function comment(text: string): readonly string[] {
+  return text.split('\n').map((line) => `# ${line.replace(/[\p{Cc}\p{Zl}\p{Zp}]/gu, '?')}`.trimEnd());
+}
+
+/**
+ * Writes `policy.yaml` and the files it refers to into a folder, none over an existing one.
+ * @throws PortcullisError `TRUST_IMPORT_NOT_WRITTEN`
+ */
+export async function writeImported(imported: ImportedPolicy, source: string, folder: string): Promise<readonly string[]> {
+  const files = [{ name: 'policy.yaml', bytes: Buffer.from(importedText(imported, source)) }, ...imported.files];
+  const written: string[] = [];
+  for (const { name, bytes } of files) {
+    const file = join(folder, name);
+    try {
+      await mkdir(dirname(file), { recursive: true, mode: 0o755 });
+      await writeFile(file, bytes, { flag: 'wx', mode: 0o644 });
+    } catch (error) {
+      throw new PortcullisError({
+        code: 'TRUST_IMPORT_NOT_WRITTEN',
+        kind: 'invalid',
+        attempted: 'write imported policy',
+        on: file,
+        why: reasonOf(error),
+        fix: 'name a new folder: --out FOLDER',
+      });
+    }
+    written.push(file);
+  }
+  return written;
+}

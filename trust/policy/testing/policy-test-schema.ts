@@ -1,0 +1,85 @@
+import { instantPattern } from '../duration.ts';
+import { apiVersion } from '../schema.ts';
+
+const text = { type: 'string', minLength: 1, maxLength: 1024 } as const;
+const annotations = { type: 'object', maxProperties: 100, additionalProperties: { type: 'string', maxLength: 1024 } } as const;
+const over = {
+  enum: ['index', 'manifest', 'other'],
+  description: "What was signed: the index, the platform's manifest (unless told), or another image.",
+} as const;
+
+/** JSON Schema (draft 2020-12) of a `kind: PolicyTest` document. */
+export const policyTestSchema = {
+  $schema: 'https://json-schema.org/draft/2020-12/schema',
+  $id: 'https://portcullis.dev/schemas/v1alpha1/policy-test.json',
+  title: 'Portcullis PolicyTest',
+  description: 'Images with stated or recorded evidence, and the verdict that a policy must come to about each.',
+  type: 'object',
+  additionalProperties: false,
+  required: ['apiVersion', 'kind', 'cases'],
+  properties: {
+    $schema: { type: 'string' },
+    apiVersion: { const: apiVersion },
+    kind: { const: 'PolicyTest' },
+    metadata: { type: 'object', additionalProperties: false, properties: { name: text } },
+    policy: {
+      type: 'array',
+      minItems: 1,
+      maxItems: 100,
+      items: text,
+      description: 'Policy files or folders, relative to this file; --policy stands in for them.',
+    },
+    keys: {
+      type: 'object',
+      maxProperties: 100,
+      additionalProperties: text,
+      description: 'Name to key file of the policy, relative to this file: a fresh key stands for it in these tests.',
+    },
+    now: { type: 'string', pattern: instantPattern, description: 'write when the decisions are made, such as 2026-01-31T12:00:00Z' },
+    cases: { type: 'array', minItems: 1, maxItems: 1000, items: { $ref: '#/$defs/case' } },
+  },
+  $defs: {
+    case: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['name', 'expect'],
+      properties: {
+        name: text,
+        image: { ...text, description: 'The reference that is asked for; a dossier has its own.' },
+        namespace: { type: 'string', maxLength: 253 },
+        platform: {
+          type: 'string',
+          pattern: '^[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?$',
+          description: 'write OS/ARCHITECTURE, such as linux/amd64',
+        },
+        now: { type: 'string', pattern: instantPattern, description: 'write a time, such as 2026-01-31T12:00:00Z' },
+        dossier: { ...text, description: 'A file that `portcullis verify --save-dossier FILE` wrote, relative to this file.' },
+        index: { type: 'boolean', description: 'The image has an index of platforms.' },
+        signed: { type: 'array', maxItems: 50, items: { $ref: '#/$defs/signature' } },
+        attested: { type: 'array', maxItems: 50, items: { $ref: '#/$defs/attestation' } },
+        unreachable: { type: 'boolean', description: 'The registry could not be asked for all evidence.' },
+        expect: { enum: ['admit', 'deny', 'undecided'] },
+        reason: { ...text, description: 'A code that must be among the reasons, such as TRUST_SIGNATURE_OTHER_DIGEST.' },
+        exception: { enum: ['break-glass', 'report'], description: 'The admission must rest on this exception.' },
+      },
+    },
+    signature: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['key'],
+      properties: {
+        key: { ...text, description: 'A name of `keys`, or another: then a key that no policy knows.' },
+        format: { enum: ['bundle', 'legacy'], description: 'bundle unless told.' },
+        over,
+        annotations,
+        name: { ...text, description: 'The name that the older form carries; the repository unless told.' },
+      },
+    },
+    attestation: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['key', 'type'],
+      properties: { key: text, type: text, predicate: { type: 'object' }, over },
+    },
+  },
+} as const;

@@ -1,0 +1,97 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { dossierId } from '../../evidence/dossier.ts';
+import { parseStrictJson, recordOf } from '../../strict-json.ts';
+import type { Dossier, Platform, Verdict } from '../../types.ts';
+
+/** What was asked and found about one image at one time: enough to decide again, offline. */
+export interface Recording {
+  /** Where it stands, for people. */
+  readonly name: string;
+  readonly reference: string;
+  readonly namespace: string;
+  readonly platform: Platform;
+  readonly dossier: Dossier;
+  /** What was decided then; absent in a bare dossier. */
+  readonly verdict?: Verdict;
+}
+
+const format = 'portcullis.dev/recording/v1';
+const maximumBytes = 16 * 1024 * 1024;
+
+/**
+ * Writes a new recording file: what `verify --save-dossier` keeps.
+ * @throws PortcullisError `TRUST_RECORDING_NOT_WRITTEN`
+ */
+export async function saveRecording(file: string, verdict: Verdict, dossier: Dossier): Promise<void> {
+  const { reference, namespace, platform } = verdict;
+  try {
+    await writeFile(file, `${JSON.stringify({ format, reference, namespace, platform, verdict, dossier }, null, 2)}\n`, { flag: 'wx' });
+  } catch (error) {
+    throw new PortcullisError({
+      code: 'TRUST_RECORDING_NOT_WRITTEN',
+      kind: 'invalid',
+      attempted: 'keep evidence',
+      on: file,
+      why: reasonOf(error),
+      fix: 'name a new file in a writable folder',
+    });
+  }
+}
+
+/**
+ * Reads a recording, or a bare dossier (then linux/amd64 and no namespace).
+ * @throws PortcullisError `TRUST_RECORDING_UNREADABLE`
+ */
+export async function readRecording(file: string): Promise<Recording> {
+  try {
+    const bytes = await readFile(file);
+    if (bytes.byteLength > maximumBytes) throw new Error(`it is larger than ${maximumBytes} bytes`);
+    return recordingOf(file, parseStrictJson(bytes));
+  } catch (error) {
+    throw new PortcullisError({
+      code: 'TRUST_RECORDING_UNREADABLE',
+      kind: 'invalid',
+      attempted: 'read recorded evidence',
+      on: file,
+      why: reasonOf(error),
+      fix: 'record it again: portcullis verify IMAGE --policy FILE --save-dossier FILE',
+    });
+  }
+}
+
+function recordingOf(name: string, value: unknown): Recording {
+  const record = recordOf(value);
+  const whole = record?.['format'] === format;
+  const dossier = dossierOf(whole ? record['dossier'] : value);
+  if (!whole) return { name, reference: dossier.reference, namespace: '', platform: { os: 'linux', architecture: 'amd64' }, dossier };
+  const { reference, namespace } = record;
+  const platform = recordOf(record['platform']);
+  if (typeof reference !== 'string' || typeof namespace !== 'string' || typeof platform?.['os'] !== 'string')
+    throw new Error('it does not say which reference, namespace and platform it is about');
+  const verdict = recordOf(record['verdict']);
+  return {
+    name,
+    reference,
+    namespace,
+    platform: platform as unknown as Platform,
+    dossier,
+    ...(verdict === undefined ? {} : { verdict: verdict as unknown as Verdict }),
+  };
+}
+
+/** @throws Error when it is no dossier, or was altered */
+export function dossierOf(value: unknown): Dossier {
+  const record = recordOf(value);
+  const texts = ['reference', 'digest', 'manifestDigest', 'id', 'gatheredAt'];
+  const lists = ['items', 'unreachable'];
+  if (
+    record?.['version'] !== 1 ||
+    !texts.every((field) => typeof record[field] === 'string') ||
+    !lists.every((field) => Array.isArray(record[field]))
+  )
+    throw new Error('it is not a dossier');
+  const dossier = record as unknown as Dossier;
+  if (dossierId(dossier) !== dossier.id) throw new Error('it was altered: it does not have the digest that it names');
+  return dossier;
+}

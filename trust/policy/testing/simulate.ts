@@ -1,0 +1,156 @@
+import { readFile, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PortcullisError, isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { canonicalDigest } from '../../canonical-json.ts';
+import type { Platform, TrustPolicy, Verdict } from '../../types.ts';
+import { decide } from '../../verdict/decide.ts';
+import { openDatabaseLog } from '../../verdict/log/database-source.ts';
+import { parseEntry } from '../../verdict/log/entry.ts';
+import { readExport } from '../../verdict/log/export-file.ts';
+import type { LogSource } from '../../verdict/log/source.ts';
+import { dossierOf, readRecording } from './recording.ts';
+import type { Recording } from './recording.ts';
+
+export interface Simulation {
+  /** How many recorded images were decided again. */
+  readonly decided: number;
+  readonly changes: readonly Change[];
+  /** Recorded images that could not be decided again, with why. */
+  readonly skipped: readonly { readonly name: string; readonly why: string }[];
+}
+
+/** One recorded image about which the candidate decides otherwise. */
+export interface Change {
+  readonly name: string;
+  readonly reference: string;
+  readonly namespace: string;
+  readonly digest: string;
+  readonly before: Verdict['outcome'];
+  readonly after: Verdict['outcome'];
+  /** The candidate's verdict. */
+  readonly verdict: Verdict;
+}
+
+/**
+ * Decides every recorded image again by a candidate policy. Paths: recordings and bare dossiers (JSON), folders of them, a daemon's
+ * database (`state.db`) or an exported verdict log. Without a baseline the recorded outcome is what it is compared with.
+ * Evidence was gathered for the policy of then: what a candidate newly asks for is not in it, which shows as a denial.
+ * @throws PortcullisError `TRUST_SIMULATION_NO_INPUT`, and those of the readers
+ */
+export async function simulatePolicy(options: {
+  readonly candidate: TrustPolicy;
+  readonly baseline?: TrustPolicy;
+  readonly paths: readonly string[];
+  readonly now: Date;
+}): Promise<Simulation> {
+  const skipped: { name: string; why: string }[] = [];
+  const recordings = (await Promise.all(options.paths.map((path) => recordingsAt(path, skipped)))).flat();
+  const once = [...new Map(recordings.map((recording) => [keyOf(recording), recording])).values()];
+  const changes: Change[] = [];
+  let decided = 0;
+  for (const recording of once) {
+    const { name, dossier, reference, namespace, platform } = recording;
+    const input = { dossier, reference, namespace, platform, now: options.now };
+    const before = options.baseline === undefined ? recording.verdict?.outcome : decide({ ...input, policy: options.baseline }).outcome;
+    if (before === undefined) {
+      skipped.push({ name, why: 'it holds no verdict to compare with: give --baseline' });
+      continue;
+    }
+    decided += 1;
+    const verdict = decide({ ...input, policy: options.candidate });
+    if (verdict.outcome !== before)
+      changes.push({ name, reference: verdict.reference, namespace, digest: dossier.digest, before, after: verdict.outcome, verdict });
+  }
+  return { decided, changes, skipped };
+}
+
+/** The same question about the same evidence is asked once. */
+function keyOf({ dossier, reference, namespace, platform }: Recording): string {
+  return canonicalDigest({ dossier: dossier.id, reference, namespace, platform });
+}
+
+async function recordingsAt(path: string, skipped: { name: string; why: string }[]): Promise<readonly Recording[]> {
+  if (await isFolder(path)) {
+    const names = (await readdir(path)).filter((name) => name.endsWith('.json')).sort();
+    const read = await Promise.all(names.map((name) => readOrSkip(join(path, name), skipped)));
+    return read.flat();
+  }
+  if (/\.(db|sqlite)$/.test(path)) return fromLog(openDatabaseLog(path), skipped);
+  if (path.endsWith('.jsonl')) return fromLog(readExport(path, await readText(path)), skipped);
+  return [await readRecording(path)];
+}
+
+async function readOrSkip(file: string, skipped: { name: string; why: string }[]): Promise<readonly Recording[]> {
+  try {
+    return [await readRecording(file)];
+  } catch (error) {
+    skipped.push({ name: file, why: isPortcullisError(error) ? error.failure.why : reasonOf(error) });
+    return [];
+  }
+}
+
+/** The newest verdict about each question. A verdict without its dossier (dropped by retention) can not be decided again. */
+function fromLog(source: LogSource & { close?(): void }, skipped: { name: string; why: string }[]): readonly Recording[] {
+  const found: Recording[] = [];
+  try {
+    for (const row of source.rows()) {
+      const name = `${source.name}, row ${row.seq}`;
+      const entry = 'problem' in row ? row : parseEntry(row.entry);
+      if ('problem' in entry) skipped.push({ name, why: entry.problem });
+      else if (entry.kind === 'verdict') {
+        const verdict = source.text('verdict', entry.verdict);
+        const dossier = source.text('dossier', entry.dossier);
+        if (verdict === undefined || dossier === undefined) skipped.push({ name, why: 'its evidence is no longer kept' });
+        else found.push(...recordingFrom(name, verdict, dossier, skipped));
+      }
+    }
+  } finally {
+    source.close?.();
+  }
+  return found;
+}
+
+function recordingFrom(
+  name: string,
+  verdictText: string,
+  dossierText: string,
+  skipped: { name: string; why: string }[],
+): readonly Recording[] {
+  try {
+    const verdict = JSON.parse(verdictText) as Verdict;
+    const dossier = dossierOf(JSON.parse(dossierText));
+    const { reference, namespace } = verdict;
+    const platform: Platform = verdict.platform;
+    return [{ name, reference, namespace, platform, dossier, verdict }];
+  } catch (error) {
+    skipped.push({ name, why: reasonOf(error) });
+    return [];
+  }
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch (error) {
+    throw unreadable(path, error);
+  }
+}
+
+async function readText(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    throw unreadable(path, error);
+  }
+}
+
+function unreadable(path: string, error: unknown): PortcullisError {
+  return new PortcullisError({
+    code: 'TRUST_SIMULATION_NO_INPUT',
+    kind: 'invalid',
+    attempted: 'read recorded evidence',
+    on: path,
+    why: reasonOf(error),
+    fix: 'name a recording, a folder of them, a daemon’s state.db, or an exported log (*.jsonl)',
+  });
+}
