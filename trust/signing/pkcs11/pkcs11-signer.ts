@@ -1,0 +1,137 @@
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import type { Worker } from 'node:worker_threads';
+import { PortcullisError } from '../../../base/errors/index.ts';
+import { startWorker } from '../../../base/process/index.ts';
+import { policyKey } from '../../keys/public-key.ts';
+import { checkScheme, defaultScheme } from '../signer.ts';
+import type { SignatureScheme, Signer, WitnessUrls } from '../signer.ts';
+import { publicKeyOf } from './public-key.ts';
+import type { Answer, Question } from './messages.ts';
+import { parsePkcs11Uri } from './uri.ts';
+
+/** CKM_… of each scheme. ECDSA is over the digest, the others over the message; PSS has its hash, mask and salt as parameter. */
+const mechanisms: Readonly<
+  Record<SignatureScheme, { readonly mechanism: number; readonly pss?: readonly [hash: number, mask: number, salt: number] }>
+> = {
+  'ecdsa-sha256': { mechanism: 0x1041 },
+  'ecdsa-sha384': { mechanism: 0x1041 },
+  'ecdsa-sha512': { mechanism: 0x1041 },
+  'rsa-pkcs1-sha256': { mechanism: 0x40 },
+  'rsa-pss-sha256': { mechanism: 0x43, pss: [0x250, 2, 32] },
+  'rsa-pss-sha384': { mechanism: 0x44, pss: [0x260, 3, 48] },
+  'rsa-pss-sha512': { mechanism: 0x45, pss: [0x270, 4, 64] },
+  ed25519: { mechanism: 0x1057 },
+};
+
+const patienceMs = 60_000;
+
+export interface Pkcs11Options {
+  /** RFC 7512: `pkcs11:token=…;object=…?module-path=…&pin-source=file:…`. */
+  readonly uri: string;
+  /** The PIN, when the URI names no `pin-source`. */
+  readonly pin: (question: string) => Promise<string>;
+  readonly readPinFile: (file: string) => Promise<string>;
+  /** DER, leaf first, instead of the certificate that stands on the token. */
+  readonly certificates?: readonly Buffer[];
+  readonly witnesses?: WitnessUrls;
+}
+
+/**
+ * A signer whose key never leaves a token: it is asked through its PKCS #11 module, in a Worker of its own.
+ * @throws PortcullisError `TRUST_PKCS11_URI`, `TRUST_PKCS11_FAILED`
+ */
+export async function pkcs11Signer(options: Pkcs11Options): Promise<Signer> {
+  const uri = parsePkcs11Uri(options.uri);
+  const on = options.uri.split('?', 1)[0] ?? '';
+  const fail = (why: string): PortcullisError =>
+    new PortcullisError({
+      code: 'TRUST_PKCS11_FAILED',
+      kind: 'precondition',
+      attempted: 'use a PKCS #11 token',
+      on,
+      why,
+      fix: 'check module-path, token, object or id of the URI, and the PIN',
+    });
+  const pin = Buffer.from(uri.pinFile === undefined ? await options.pin(`PIN of ${on}: `) : await options.readPinFile(uri.pinFile));
+  const worker = startWorker(import.meta.url, './pkcs11.worker.ts');
+  try {
+    const ask = asker(worker, fail);
+    const opened = await ask({ kind: 'open', uri, pin });
+    if (!('key' in opened)) throw fail('it gives no key');
+    const object = publicKeyOf(opened.key);
+    const key =
+      typeof object === 'string'
+        ? { problem: object }
+        : policyKey(`${opened.key.token}/${uri.object ?? uri.id?.toString('hex') ?? ''}`, object);
+    if ('problem' in key) throw fail(key.problem);
+    const { certificate } = opened.key;
+    const certificates = options.certificates ?? (certificate === undefined ? [] : [Buffer.from(certificate)]);
+    return {
+      public: key,
+      certificates,
+      witnesses: options.witnesses ?? { logs: [], timestamps: [] },
+      async sign(message, scheme = defaultScheme(key)) {
+        checkScheme(key, scheme);
+        const { mechanism, pss } = mechanisms[scheme];
+        const data = scheme.startsWith('ecdsa-') ? createHash(scheme.slice('ecdsa-'.length)).update(message).digest() : message;
+        const parameter = pss === undefined ? {} : { parameter: ulongs(pss) };
+        const answer = await ask({ kind: 'sign', mechanism, data, ...parameter });
+        if (!('signature' in answer)) throw fail('it gives no signature');
+        const signature = Buffer.from(answer.signature);
+        return scheme.startsWith('ecdsa-') ? derOf(signature) : signature;
+      },
+      async close() {
+        await ask({ kind: 'close' }).catch(() => undefined);
+        await worker.terminate();
+      },
+    };
+  } catch (error) {
+    await worker.terminate();
+    throw error;
+  } finally {
+    pin.fill(0);
+  }
+}
+
+/** One question at a time; a module that does not answer in time ends with its Worker. */
+function asker(worker: Worker, fail: (why: string) => PortcullisError): (question: Question) => Promise<Answer> {
+  let last: Promise<unknown> = Promise.resolve();
+  const exchange = async (question: Question): Promise<Answer> => {
+    worker.postMessage(question);
+    const late = AbortSignal.timeout(patienceMs);
+    try {
+      const [answer] = (await once(worker, 'message', { signal: late })) as [Answer];
+      if ('problem' in answer) throw fail(answer.problem);
+      return answer;
+    } catch (error) {
+      if (error instanceof PortcullisError) throw error;
+      throw fail(late.aborted ? `it does not answer within ${patienceMs / 1000} s` : 'its module broke the thread that it runs in');
+    }
+  };
+  return (question) => {
+    const mine = last.then(() => exchange(question));
+    last = mine.catch(() => undefined);
+    return mine;
+  };
+}
+
+function ulongs(values: readonly number[]): Buffer {
+  const bytes = Buffer.alloc(8 * values.length);
+  values.forEach((value, index) => bytes.writeBigUInt64LE(BigInt(value), 8 * index));
+  return bytes;
+}
+
+/** r and s side by side (PKCS #11) → DER (RFC 3279, section 2.2.3). */
+function derOf(raw: Buffer): Buffer {
+  const integer = (bytes: Buffer): Buffer => {
+    let start = 0;
+    while (start < bytes.length - 1 && bytes[start] === 0) start += 1;
+    const digits = bytes.subarray(start);
+    const content = ((digits[0] ?? 0) & 0x80) === 0 ? digits : Buffer.concat([Buffer.from([0]), digits]);
+    return Buffer.concat([Buffer.from([2, content.length]), content]);
+  };
+  const half = raw.length / 2;
+  const content = Buffer.concat([integer(raw.subarray(0, half)), integer(raw.subarray(half))]);
+  return Buffer.concat([Buffer.from(content.length < 0x80 ? [0x30, content.length] : [0x30, 0x81, content.length]), content]);
+}

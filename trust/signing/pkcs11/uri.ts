@@ -1,0 +1,98 @@
+import { PortcullisError } from '../../../base/errors/index.ts';
+
+/** Which key of which token behind which module (RFC 7512). What is left out is not looked at. */
+export interface Pkcs11Uri {
+  readonly modulePath: string;
+  readonly token?: string;
+  readonly serial?: string;
+  readonly manufacturer?: string;
+  readonly model?: string;
+  readonly slotId?: number;
+  /** The key's label. */
+  readonly object?: string;
+  /** The key's CKA_ID. */
+  readonly id?: Buffer;
+  /** A file whose first line is the PIN. */
+  readonly pinFile?: string;
+}
+
+const known: readonly string[] = [
+  'token',
+  'serial',
+  'manufacturer',
+  'model',
+  'slot-id',
+  'object',
+  'id',
+  'type',
+  'module-path',
+  'pin-source',
+];
+
+/**
+ * Reads `pkcs11:token=…;object=…?module-path=…&pin-source=file:…`. A PIN in it (`pin-value`) is refused: any process may read the
+ * arguments of another.
+ * @throws PortcullisError `TRUST_PKCS11_URI`
+ */
+export function parsePkcs11Uri(text: string): Pkcs11Uri {
+  const fail = (why: string, fix: string): PortcullisError =>
+    // A PIN may stand in it: only its path is shown.
+    new PortcullisError({
+      code: 'TRUST_PKCS11_URI',
+      kind: 'invalid',
+      attempted: 'read PKCS #11 URI',
+      on: text.split('?', 1)[0] ?? '',
+      why,
+      fix,
+    });
+  const form = 'write pkcs11:token=NAME;object=LABEL?module-path=/usr/lib/….so&pin-source=file:/path';
+  const [, path = '', query = ''] = /^pkcs11:([^?]*)(?:\?(.*))?$/s.exec(text) ?? [];
+  if (!text.startsWith('pkcs11:')) throw fail('it does not begin with "pkcs11:"', form);
+  const attributes = new Map<string, Buffer>();
+  for (const part of [...path.split(';'), ...query.split('&')]) {
+    if (part === '') continue;
+    const [, name, value] = /^([a-z-]+)=(.*)$/s.exec(part) ?? [];
+    if (name === 'pin-value')
+      throw fail(
+        'it holds a PIN, which any process could read',
+        'write the PIN into a file of mode 0600 and name it: pin-source=file:/path',
+      );
+    if (name === undefined || value === undefined || !known.includes(name))
+      throw fail(`it holds "${(name ?? part).slice(0, 40)}", which is not known`, form);
+    if (attributes.has(name)) throw fail(`it holds ${name} twice`, form);
+    const bytes = decode(value);
+    if (bytes === undefined) throw fail(`its ${name} is not percent-encoded as it should`, form);
+    attributes.set(name, bytes);
+  }
+  const words = (name: string): string | undefined => attributes.get(name)?.toString('utf8');
+  const modulePath = words('module-path');
+  if (modulePath === undefined || !modulePath.startsWith('/')) throw fail('it names no module by its whole path', form);
+  if ((words('type') ?? 'private') !== 'private') throw fail('its type is not "private"', form);
+  const slot = words('slot-id');
+  if (slot !== undefined && !/^\d{1,9}$/.test(slot)) throw fail('its slot-id is no number', form);
+  const id = attributes.get('id');
+  if (words('object') === undefined && id === undefined) throw fail('it names no key: neither object nor id', form);
+  const pinFile = words('pin-source')?.replace(/^file:(\/\/)?/, '');
+  if (pinFile !== undefined && (pinFile === '' || pinFile.startsWith('|'))) throw fail('its pin-source is no file', form);
+  return {
+    modulePath,
+    ...optional('token', words('token')),
+    ...optional('serial', words('serial')),
+    ...optional('manufacturer', words('manufacturer')),
+    ...optional('model', words('model')),
+    ...optional('slotId', slot === undefined ? undefined : Number(slot)),
+    ...optional('object', words('object')),
+    ...optional('id', id),
+    ...optional('pinFile', pinFile),
+  };
+}
+
+function optional<K extends string, V>(name: K, value: V | undefined): { readonly [P in K]?: V } {
+  return value === undefined ? {} : ({ [name]: value } as { readonly [P in K]: V });
+}
+
+function decode(text: string): Buffer | undefined {
+  if (/%(?![0-9A-Fa-f]{2})/.test(text)) return undefined;
+  const parts = text.match(/%[0-9A-Fa-f]{2}|[^%]+/g) ?? [];
+  return Buffer.concat(parts.map((part) => (part.startsWith('%') ? Buffer.from(part.slice(1), 'hex') : Buffer.from(part, 'utf8'))));
+}
