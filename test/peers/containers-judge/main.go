@@ -4,8 +4,8 @@
 //	{"policy": FILE, "registriesDir": DIR, "registry": "127.0.0.1:5000", "images": ["registry.access.redhat.com/ubi9:latest"]}
 //	{"image": "...", "allowed": false, "why": "A signature was required, but no signature exists"}
 //
-// Every request to any host goes to `registry` (plain HTTP, with the host's name kept), so that policies may name real registries;
-// requests to 127.0.0.1 go where they say.
+// Every request of a registry, whatever its host, goes to `registry` (plain HTTP), so that policies may name real registries; other
+// requests, for lookaside stores, go where they say.
 package main
 
 import (
@@ -118,7 +118,7 @@ func judge(sys *types.SystemContext, policy *signature.Policy, name string) (boo
 func everythingTo(registry string) http.Handler {
 	forward := &httputil.ReverseProxy{Director: func(r *http.Request) {
 		r.URL.Scheme = "http"
-		if !strings.HasPrefix(r.URL.Host, "127.0.0.1:") {
+		if strings.HasPrefix(r.URL.Path, "/v2/") {
 			r.URL.Host = registry
 		}
 	}}

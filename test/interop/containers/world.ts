@@ -1,0 +1,352 @@
+import { createHash, createPrivateKey, generateKeyPairSync, sign } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { digestOfBytes, fixtureContent, serveFixtures } from '../../../trust/evidence/fixtures/fixture-registry.ts';
+import type { FixtureContent, FixtureRepository } from '../../../trust/evidence/fixtures/fixture-registry.ts';
+import { createTestKey } from '../../../trust/gpg/fixtures/openpgp-signer.ts';
+import type { TestKey } from '../../../trust/gpg/fixtures/openpgp-signer.ts';
+import { createAuthority, rootExtensions } from '../../../trust/notation/fixtures/authority.ts';
+
+/** Registries, lookaside stores, keys and signatures of a small world that policies of real shape speak about. */
+export interface World {
+  /** Where key files are: `@KEYS@` in policies. */
+  readonly keys: string;
+  /** Its URL is `@LOOKASIDE@` in registries.d. */
+  readonly lookaside: string;
+  readonly host: string;
+  /** References to ask about, by tag and by digest. */
+  readonly images: readonly string[];
+  close(): Promise<void>;
+}
+
+const manifestType = 'application/vnd.oci.image.manifest.v1+json';
+const simpleSigning = 'application/vnd.dev.cosign.simplesigning.v1+json';
+const now = Math.floor(Date.now() / 1000);
+
+interface CosignKey {
+  readonly secret: KeyObject;
+  readonly pem: string;
+}
+
+function cosignKey(): CosignKey {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  return { secret: privateKey, pem: publicKey.export({ type: 'spki', format: 'pem' }).toString() };
+}
+
+export async function createWorld(folder: string): Promise<World> {
+  const keys = join(folder, 'keys');
+  const lookaside = join(folder, 'lookaside');
+  const content: FixtureContent = fixtureContent();
+  const images: string[] = [];
+  const write = (name: string, bytes: string | Buffer): void => {
+    mkdirSync(dirname(join(keys, name)), { recursive: true });
+    writeFileSync(join(keys, name), bytes);
+  };
+
+  const gpg = {
+    redhat: createTestKey({ type: 'rsa', userId: 'Red Hat, Inc. (release key 2) <security@redhat.example>' }),
+    beta: createTestKey({ type: 'p256' }),
+    team: createTestKey({ subkey: {} }),
+    expired: createTestKey({ keyLifetime: 1000 }),
+    revoked: createTestKey({ revoked: { at: 1_720_000_000, reason: 2 } }),
+    foreign: createTestKey(),
+  };
+  for (const [name, key] of Object.entries(gpg)) write(`${name}.gpg`, key.publicKey);
+  write('armored.asc', armored(gpg.redhat.publicKey));
+  write('broken.gpg', 'this is no key');
+  const cosign = { blue: cosignKey(), ci: cosignKey(), foreign: cosignKey() };
+  for (const [name, key] of Object.entries(cosign)) write(`${name}.pub`, key.pem);
+  const rekor = cosignKey();
+  const otherRekor = cosignKey();
+  write('rekor.pub', rekor.pem);
+  write('other-rekor.pub', otherRekor.pem);
+  const fulcio = createFulcio(join(folder, 'fulcio'), 'fulcio');
+  write('fulcio.pem', fulcio.pem);
+  write('other-fulcio.pem', createFulcio(join(folder, 'other-fulcio'), 'other').pem);
+
+  const image = (name: string, tag = 'latest'): string => {
+    const [, repository = ''] = /^[^/]+\/(.+)$/.exec(name) ?? [];
+    const digest = addManifest(repositoryOf(content, repository), { config: name, tag });
+    repositoryOf(content, repository).tags.set(tag, digest);
+    images.push(`${name}:${tag}`, `${name}@${digest}`);
+    return digest;
+  };
+  const bySimpleSigning = (name: string, digest: string, key: TestKey, reference = `${name}:latest`, text?: string): void => {
+    const [, repository = ''] = /^[^/]+\/(.+)$/.exec(name) ?? [];
+    const store = join(lookaside, `${repository}@${digest.replace(':', '=')}`);
+    mkdirSync(store, { recursive: true });
+    let index = 1;
+    while (written.has(`${store}/${index}`)) index += 1;
+    written.add(`${store}/${index}`);
+    writeFileSync(join(store, `signature-${index}`), key.sign(text ?? gpgPayload(digest, reference)));
+  };
+  const written = new Set<string>();
+
+  // Red Hat's, with a lookaside: good, by the beta key, for another name, by nobody, by others.
+  const redhat = 'registry.access.redhat.com';
+  for (const [name, key] of [
+    ['ubi9/ubi', gpg.redhat],
+    ['rhel-beta', gpg.beta],
+    ['ubi9/foreign', gpg.foreign],
+    ['ubi9/expired', gpg.expired],
+    ['ubi9/revoked', gpg.revoked],
+  ] as const)
+    bySimpleSigning(`${redhat}/${name}`, image(`${redhat}/${name}`), key);
+  image(`${redhat}/ubi9/unsigned`);
+  bySimpleSigning(`${redhat}/ubi9/renamed`, image(`${redhat}/ubi9/renamed`), gpg.redhat, `${redhat}/ubi9/ubi:latest`);
+  bySimpleSigning(`${redhat}/ubi9/repo`, image(`${redhat}/ubi9/repo`), gpg.redhat, `${redhat}/ubi9/repo:8`);
+  bySimpleSigning(`${redhat}/ubi9/nameless`, image(`${redhat}/ubi9/nameless`), gpg.redhat, `${redhat}/ubi9/nameless`);
+  bySimpleSigning(
+    `${redhat}/ubi9/other-digest`,
+    image(`${redhat}/ubi9/other-digest`),
+    gpg.redhat,
+    undefined,
+    gpgPayload(`sha256:${'0'.repeat(64)}`, `${redhat}/ubi9/other-digest:latest`),
+  );
+  const strict = image(`${redhat}/ubi9/strict`);
+  bySimpleSigning(
+    `${redhat}/ubi9/strict`,
+    strict,
+    gpg.redhat,
+    undefined,
+    gpgPayload(strict, `${redhat}/ubi9/strict:latest`).replace('"type"', '"more":1,"type"'),
+  );
+  const several = image(`${redhat}/ubi9/several`);
+  for (const key of [gpg.foreign, gpg.expired, gpg.redhat]) bySimpleSigning(`${redhat}/ubi9/several`, several, key);
+
+  // A team's own registry, its mirror, and other hosts.
+  for (const name of [
+    'registry.example.com:5000/team/app',
+    'registry.example.com:5000/team/sub/app',
+    'registry.example.com:5000/team',
+    'a.b.example.com/x',
+    'example.com/x',
+    'b.example.com:8443/x',
+    'other.org/x',
+    'localhost/x',
+    'docker.io/library/busybox',
+    'docker.io/grafana/grafana',
+  ]) {
+    const digest = image(name);
+    bySimpleSigning(name, digest, gpg.team);
+    addCosign(content, name, digest, { key: cosign.ci }, name);
+  }
+  image('registry.example.com:5000/team/app', 'v2');
+  const mirrored = image('mirror.example.net/redhat/ubi9/ubi');
+  bySimpleSigning('mirror.example.net/redhat/ubi9/ubi', mirrored, gpg.redhat, `${redhat}/ubi9/ubi:latest`);
+
+  // universal-blue's shape: cosign's signatures in the registry.
+  const blue = 'ghcr.io/ublue-os';
+  for (const [name, key, claimed] of [
+    ['bluefin', cosign.blue, `${blue}/bluefin`],
+    ['aurora', cosign.ci, `${blue}/aurora`],
+    ['foreign', cosign.foreign, `${blue}/foreign`],
+    ['tagged', cosign.blue, `${blue}/tagged:latest`],
+    ['renamed', cosign.blue, `${blue}/bluefin`],
+  ] as const)
+    addCosign(content, `${blue}/${name}`, image(`${blue}/${name}`), { key }, claimed);
+  image(`${blue}/unsigned`);
+  addCosign(content, `${blue}/damaged`, image(`${blue}/damaged`), { key: cosign.blue, damage: true }, `${blue}/damaged`);
+  // With a transparency log, and by identities.
+  for (const [name, log] of [
+    ['logged', rekor],
+    ['otherlog', otherRekor],
+  ] as const)
+    addCosign(content, `quay.io/fed/${name}`, image(`quay.io/fed/${name}`), { key: cosign.blue, log }, `quay.io/fed/${name}:latest`);
+  addCosign(content, 'quay.io/fed/unlogged', image('quay.io/fed/unlogged'), { key: cosign.blue }, 'quay.io/fed/unlogged:latest');
+  for (const [name, email, issuer] of [
+    ['keyless', 'mitr@redhat.example', 'https://github.com/login/oauth'],
+    ['otheruser', 'other@redhat.example', 'https://github.com/login/oauth'],
+    ['otherissuer', 'mitr@redhat.example', 'https://accounts.example.com'],
+  ] as const) {
+    const leaf = fulcio.issue(email, issuer);
+    addCosign(
+      content,
+      `quay.io/keyless/${name}`,
+      image(`quay.io/keyless/${name}`),
+      { key: leaf, certificate: leaf.certificate, chain: fulcio.pem, log: rekor },
+      `quay.io/keyless/${name}:latest`,
+    );
+  }
+  // By real cosign 3 (trust/evidence/fixtures).
+  for (const name of ['ecdsa-p256', 'rsa-2048', 'index', 'platform', 'unsigned'])
+    if (content.has(`legacy/${name}`)) images.push(`127.0.0.1:15987/legacy/${name}:1`);
+  images.push('127.0.0.1:15987/unsigned:1');
+
+  // An index, signed for itself alone, and for its platform's manifest.
+  for (const part of ['index', 'platform'] as const) {
+    const name = `${redhat}/multi/${part}`;
+    const repository = repositoryOf(content, `multi/${part}`);
+    const manifest = addManifest(repository, { config: name, tag: part });
+    const platform = { architecture: 'amd64', os: 'linux' };
+    const size = repository.manifests.get(manifest)?.length ?? 0;
+    const index = Buffer.from(
+      JSON.stringify({
+        schemaVersion: 2,
+        mediaType: 'application/vnd.oci.image.index.v1+json',
+        manifests: [{ mediaType: manifestType, digest: manifest, size, platform }],
+      }),
+    );
+    const digest = digestOfBytes(index);
+    repository.manifests.set(digest, index);
+    repository.tags.set('latest', digest);
+    images.push(`${name}:latest`);
+    bySimpleSigning(name, part === 'index' ? digest : manifest, gpg.redhat);
+  }
+
+  const registry = await serveFixtures(content, {
+    before(path, response) {
+      if (path !== '/v2/') return false;
+      response.writeHead(200, { 'docker-distribution-api-version': 'registry/2.0' }).end('{}');
+      return true;
+    },
+  });
+  return { keys, lookaside, host: registry.host, images, close: () => registry.close() };
+}
+
+function repositoryOf(content: FixtureContent, name: string): FixtureRepository {
+  let repository = content.get(name);
+  if (repository === undefined) {
+    repository = { tags: new Map(), manifests: new Map(), blobs: new Map() };
+    content.set(name, repository);
+  }
+  return repository;
+}
+
+function addManifest(repository: FixtureRepository, facts: object): string {
+  const config = Buffer.from(JSON.stringify(facts));
+  const bytes = Buffer.from(
+    JSON.stringify({
+      schemaVersion: 2,
+      mediaType: manifestType,
+      config: { mediaType: 'application/vnd.oci.image.config.v1+json', digest: digestOfBytes(config), size: config.length },
+      layers: [],
+    }),
+  );
+  repository.blobs.set(digestOfBytes(config), config);
+  repository.manifests.set(digestOfBytes(bytes), bytes);
+  return digestOfBytes(bytes);
+}
+
+function gpgPayload(digest: string, reference: string): string {
+  return JSON.stringify({
+    critical: {
+      identity: { 'docker-reference': reference },
+      image: { 'docker-manifest-digest': digest },
+      type: 'atomic container signature',
+    },
+    optional: { creator: 'test', timestamp: now },
+  });
+}
+
+interface CosignSigner {
+  readonly key: CosignKey;
+  readonly certificate?: string;
+  readonly chain?: string;
+  readonly log?: CosignKey;
+  readonly damage?: boolean;
+}
+
+/** Adds a signature in cosign's older form: a layer of the manifest under `sha256-….sig`. */
+function addCosign(content: FixtureContent, name: string, digest: string, signer: CosignSigner, claimed: string): void {
+  const [, path = ''] = /^[^/]+\/(.+)$/.exec(name) ?? [];
+  const repository = repositoryOf(content, path);
+  const payload = Buffer.from(
+    JSON.stringify({
+      critical: {
+        identity: { 'docker-reference': claimed },
+        image: { 'docker-manifest-digest': digest },
+        type: 'cosign container image signature',
+      },
+      optional: null,
+    }),
+  );
+  const signature = sign('sha256', signer.damage === true ? Buffer.from('other') : payload, signer.key.secret).toString('base64');
+  const layer = {
+    mediaType: simpleSigning,
+    digest: digestOfBytes(payload),
+    size: payload.length,
+    annotations: {
+      'dev.cosignproject.cosign/signature': signature,
+      ...(signer.certificate === undefined
+        ? {}
+        : { 'dev.sigstore.cosign/certificate': signer.certificate, 'dev.sigstore.cosign/chain': signer.chain }),
+      ...(signer.log === undefined
+        ? {}
+        : { 'dev.sigstore.cosign/bundle': logged(signer.log, payload, signature, signer.certificate ?? signer.key.pem) }),
+    },
+  };
+  repository.blobs.set(layer.digest, payload);
+  const manifest = Buffer.from(
+    JSON.stringify({
+      schemaVersion: 2,
+      mediaType: manifestType,
+      config: { mediaType: 'application/vnd.oci.image.config.v1+json', digest: digestOfBytes(Buffer.from('{}')), size: 2 },
+      layers: [layer],
+    }),
+  );
+  repository.blobs.set(digestOfBytes(Buffer.from('{}')), Buffer.from('{}'));
+  repository.manifests.set(digestOfBytes(manifest), manifest);
+  repository.tags.set(`${digest.replace(':', '-')}.sig`, digestOfBytes(manifest));
+}
+
+/** Rekor's promise for a hashedrekord entry, as cosign keeps it. */
+function logged(log: CosignKey, payload: Buffer, signature: string, material: string): string {
+  const value = createHash('sha256').update(payload).digest('hex');
+  const body = {
+    apiVersion: '0.0.1',
+    kind: 'hashedrekord',
+    spec: {
+      data: { hash: { algorithm: 'sha256', value } },
+      signature: { content: signature, publicKey: { content: Buffer.from(material).toString('base64') } },
+    },
+  };
+  const spki = Buffer.from(log.pem.replace(/-----[^-]+-----|\s/g, ''), 'base64');
+  // In the order of canonical JSON: this text is what the promise signs.
+  const entry = {
+    body: Buffer.from(JSON.stringify(body)).toString('base64'),
+    integratedTime: now,
+    logID: createHash('sha256').update(spki).digest('hex'),
+    logIndex: 7,
+  };
+  const promise = sign('sha256', Buffer.from(JSON.stringify(entry)), log.secret).toString('base64');
+  return JSON.stringify({ SignedEntryTimestamp: promise, Payload: entry });
+}
+
+interface TestFulcio {
+  readonly pem: string;
+  issue(email: string, issuer: string): CosignKey & { readonly certificate: string };
+}
+
+/** Issues certificates as Fulcio does: an e-mail address as the subject's other name, the OIDC issuer as an extension. */
+function createFulcio(folder: string, name: string): TestFulcio {
+  const authority = createAuthority(folder);
+  const root = authority.issue(name, { extensions: rootExtensions });
+  return {
+    pem: readFileSync(root.certificate, 'utf8'),
+    issue(email, issuer) {
+      const extensions = [
+        'basicConstraints=critical,CA:FALSE',
+        'keyUsage=critical,digitalSignature',
+        'extendedKeyUsage=codeSigning',
+        `subjectAltName=email:${email}`,
+        `1.3.6.1.4.1.57264.1.1=DER:${Buffer.from(issuer).toString('hex')}`,
+      ];
+      const leaf = authority.issue(
+        `leaf-${createHash('sha256')
+          .update(email + issuer)
+          .digest('hex')
+          .slice(0, 8)}`,
+        { by: root, extensions },
+      );
+      const secret = createPrivateKey(readFileSync(leaf.key));
+      return { secret, pem: '', certificate: readFileSync(leaf.certificate, 'utf8') };
+    },
+  };
+}
+
+function armored(bytes: Buffer): string {
+  const lines = bytes.toString('base64').match(/.{1,64}/g) ?? [];
+  return `-----BEGIN PGP PUBLIC KEY BLOCK-----\nVersion: test\n\n${lines.join('\n')}\n-----END PGP PUBLIC KEY BLOCK-----\n`;
+}
