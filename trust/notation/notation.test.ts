@@ -1,0 +1,348 @@
+import assert from 'node:assert/strict';
+import { createPrivateKey, createPublicKey } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { digestOf } from '../../base/distribution/index.ts';
+import { serveFiles, serveOcsp, serveTimestamps } from '../../test/fixtures/notation.ts';
+import type { Served } from '../../test/fixtures/notation.ts';
+import { createCollection } from '../evidence/collection.ts';
+import { sealDossier } from '../evidence/dossier.ts';
+import { amd64, policyOf } from '../evidence/fixtures/fixture-image.ts';
+import { defaultLimits } from '../evidence/limits.ts';
+import { policyKey } from '../keys/public-key.ts';
+import { keySigner } from '../signing/signer.ts';
+import type { Signer } from '../signing/signer.ts';
+import type { EvidenceItem, Verdict } from '../types.ts';
+import { decide } from '../verdict/decide.ts';
+import { explainVerdict } from '../verdict/explain.ts';
+import { notationCollectors } from './collector.ts';
+import { chainOf, createAuthority, rootExtensions, signerExtensions, stampExtensions } from './fixtures/authority.ts';
+import type { Authority, Issued } from './fixtures/authority.ts';
+import { levels } from './requirement.ts';
+import type { LevelName, NotationRequirement, StoreType } from './requirement.ts';
+import { makeNotationSignature } from './sign.ts';
+
+const manifest = Buffer.from('{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json"}');
+const digest = digestOf(manifest);
+const target = { mediaType: 'application/vnd.oci.image.manifest.v1+json', digest, size: manifest.length, annotations: { build: '7' } };
+const reference = 'registry.example.com/app:1';
+const hour = 3600 * 1000;
+const day = 24 * hour;
+
+describe('Notary Project signatures', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'notation-'));
+  let authority: Authority;
+  let root: Issued;
+  let middle: Issued;
+  let stampRoot: Issued;
+  let lists: Served;
+  let stamps: Served;
+  let responder: Served;
+  const files = new Map<string, Uint8Array>();
+  const issued = new Map<string, Issued>();
+
+  before(async () => {
+    authority = createAuthority(folder);
+    lists = await serveFiles(files);
+    root = authority.issue('root', { extensions: rootExtensions });
+    middle = authority.issue('middle', { extensions: rootExtensions, by: root });
+    responder = await serveOcsp(authority, middle);
+    const ocsp = `authorityInfoAccess=OCSP;URI:${responder.url}`;
+    const crl = `crlDistributionPoints=URI:${lists.url}/middle.crl`;
+    const make = (name: string, extensions: readonly string[], more: object = {}): void =>
+      void issued.set(name, authority.issue(name, { extensions, by: middle, ...more }));
+    make('plain', signerExtensions);
+    make('ocsp', [...signerExtensions, ocsp]);
+    make('ocsp-revoked', [...signerExtensions, ocsp]);
+    make('crl', [...signerExtensions, crl]);
+    make('both', [...signerExtensions, 'authorityInfoAccess=OCSP;URI:http://127.0.0.1:1/', crl]);
+    make('unreachable', [...signerExtensions, 'authorityInfoAccess=OCSP;URI:http://127.0.0.1:1/']);
+    make('short', signerExtensions, { from: new Date(Date.now() - 2 * day), to: new Date(Date.now() + hour) });
+    make('p384', signerExtensions, { algorithm: ['-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-384'] });
+    make('p521', signerExtensions, { algorithm: ['-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-521'] });
+    make('rsa2048', signerExtensions, { algorithm: ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:2048'] });
+    make('rsa3072', signerExtensions, { algorithm: ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:3072'] });
+    make('no-usage', ['basicConstraints=CA:FALSE', 'extendedKeyUsage=codeSigning']);
+    make('loose-usage', ['basicConstraints=CA:FALSE', 'keyUsage=digitalSignature']);
+    make('encipher', ['basicConstraints=CA:FALSE', 'keyUsage=critical,digitalSignature,keyEncipherment']);
+    make('server', ['basicConstraints=CA:FALSE', 'keyUsage=critical,digitalSignature', 'extendedKeyUsage=codeSigning,serverAuth']);
+    make('authority', rootExtensions);
+    make('sha1', signerExtensions, { hash: 'sha1' });
+    make('rsa2560', signerExtensions, { algorithm: ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:2560'] });
+    authority.revoke(middle, get('ocsp-revoked'));
+    files.set('/middle.crl', authority.list(middle));
+    stampRoot = authority.issue('stamp-root', { extensions: rootExtensions });
+    const stamper = authority.issue('stamper', { extensions: stampExtensions, by: stampRoot });
+    stamps = await serveTimestamps(authority, stamper, stampRoot);
+  });
+  after(async () => {
+    await Promise.all([lists.close(), stamps.close(), responder.close()]);
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  const get = (name: string): Issued => {
+    const found = issued.get(name);
+    assert.ok(found, name);
+    return found;
+  };
+  const signerOf = (name: string, timestamps: readonly string[] = []): Signer => {
+    const leaf = get(name);
+    const key = createPrivateKey(readFileSync(leaf.key));
+    const half = policyKey(name, createPublicKey(key));
+    assert.ok('spki' in half);
+    return keySigner(
+      { public: half, private: key },
+      { certificates: chainOf(leaf, middle, root), witnesses: { logs: [], timestamps } },
+    );
+  };
+  const storeOf = (type: StoreType, ...certificates: readonly Issued[]): NotationRequirement['stores'][number] => ({
+    type,
+    name: `${type}/test`,
+    certificates: chainOf(...certificates).map((der) => ({ file: 'test.crt', der: der.toString('base64') })),
+  });
+  const requirement = (level: LevelName, more: Partial<NotationRequirement> = {}): NotationRequirement => ({
+    kind: 'notation',
+    stores: [storeOf('ca', root)],
+    identities: '*',
+    level,
+    actions: levels[level],
+    verifyTimestamp: 'always',
+    ...more,
+  });
+  const itemOf = (mediaType: string, envelope: Uint8Array): EvidenceItem => ({
+    kind: 'notation-signature',
+    attachedTo: digest,
+    foundBy: 'referrers',
+    servedBy: 'registry.example.com',
+    manifestDigest: `sha256:${'d'.repeat(64)}`,
+    blobDigest: digestOf(envelope),
+    mediaType,
+    annotations: {},
+    bytes: Buffer.from(envelope).toString('base64'),
+    subjectBytes: manifest.toString('base64'),
+  });
+  /** Gathers what revocation the signature asks for, then decides; at another time where told. */
+  const decided = async (
+    items: readonly EvidenceItem[],
+    wanted: NotationRequirement,
+    at: { readonly gathered?: Date; readonly decided?: Date } = {},
+  ): Promise<Verdict> => {
+    const gathered = at.gathered ?? new Date();
+    const policy = policyOf({ require: wanted });
+    const collection = createCollection(defaultLimits, undefined);
+    for (const one of items) collection.add(one);
+    const input = { reference, digest, manifestDigest: digest, repositories: [], policy, now: gathered };
+    await notationCollectors[0]?.complete?.({ input, wanted: [wanted], collection });
+    collection.close();
+    const dossier = sealDossier({
+      reference,
+      digest,
+      manifestDigest: digest,
+      items: collection.items(),
+      unreachable: collection.unreachable(),
+      gatheredAt: gathered.toISOString(),
+    });
+    return decide({ dossier, reference, namespace: '', platform: amd64, policy, now: at.decided ?? gathered });
+  };
+  const sign = async (name: string, format: 'jws' | 'cose' = 'jws', more: object = {}): Promise<EvidenceItem> => {
+    const made = await makeNotationSignature({ format, target, signer: signerOf(name), now: new Date(), ...more });
+    return itemOf(made.mediaType, made.envelope);
+  };
+  const expect = (verdict: Verdict, outcome: Verdict['outcome'], says?: RegExp): void => {
+    const text = explainVerdict(verdict);
+    assert.equal(verdict.outcome, outcome, text);
+    if (says !== undefined) assert.match(text, says);
+  };
+
+  for (const name of ['plain', 'p384', 'p521', 'rsa2048', 'rsa3072'])
+    for (const format of ['jws', 'cose'] as const)
+      it(`${format} by ${name} counts`, async () => expect(await decided([await sign(name, format)], requirement('strict')), 'admit'));
+
+  for (const [name, says] of [
+    ['no-usage', /has no key usage/],
+    ['loose-usage', /does not mark its key usage as critical/],
+    ['encipher', /other uses than digital signatures/],
+    ['server', /another purpose than code signing/],
+    ['authority', /of an authority and may not sign/],
+    ['sha1', /is not issued by the next one/],
+    ['rsa2560', /a key that the Notary Project does not allow/],
+  ] as const)
+    it(`no signature is made with a certificate that is not for it: ${name}`, () => assert.rejects(sign(name), says));
+
+  it('an authority that no trust store holds does not count, and audit only logs that: the verdict says unverified', async () => {
+    const item = await sign('plain');
+    const stores = [storeOf('ca', stampRoot)];
+    const denied = await decided([item], requirement('strict', { stores }));
+    expect(denied, 'deny', /authenticity: its chain holds no certificate of the rule's trust stores/);
+    expect(await decided([item], requirement('permissive', { stores })), 'deny');
+    const logged = await decided([item], requirement('audit', { stores }));
+    expect(logged, 'admit', /only logged by the rule, level audit/);
+    assert.equal(logged.unverified, true);
+    assert.equal((await decided([item], requirement('audit'))).unverified, false);
+  });
+
+  it('a trust store of the other scheme does not count', async () =>
+    expect(
+      await decided([await sign('plain')], requirement('strict', { stores: [storeOf('signingAuthority', root)] })),
+      'deny',
+      /of type ca/,
+    ));
+
+  it('any certificate of the chain may be the trusted one', async () => {
+    const item = await sign('plain');
+    for (const one of [root, middle, get('plain')])
+      expect(await decided([item], requirement('strict', { stores: [storeOf('ca', one)] })), 'admit');
+  });
+
+  for (const [identities, outcome] of [
+    [['C=US, ST=WA, O=example.com'], 'admit'],
+    [['C=US, ST=WA, O=example.com, CN=plain'], 'admit'],
+    [['CN=plain,O=example.com,ST=WA,C=US'], 'admit'],
+    [['C=US, ST=WA, O=example.com, CN=other'], 'deny'],
+    [['C=US, ST=WA, O=example.com, CN=plai'], 'deny'],
+    [['C=US, ST=WA, O=example.com, OU=x'], 'deny'],
+    [['C=us, ST=WA, O=example.com'], 'deny'],
+    [['C=DE, ST=WA, O=example.com', 'C=US, ST=WA, O=example.com'], 'admit'],
+  ] as const)
+    it(`identities ${JSON.stringify(identities)}: ${outcome}`, async () =>
+      expect(await decided([await sign('plain')], requirement('strict', { identities })), outcome));
+
+  it('another digest, size or media type is not this image', async () => {
+    const other = async (change: object): Promise<Verdict> => {
+      const made = await makeNotationSignature({
+        format: 'cose',
+        target: { ...target, ...change },
+        signer: signerOf('plain'),
+        now: new Date(),
+      });
+      return decided([itemOf(made.mediaType, made.envelope)], requirement('audit'));
+    };
+    expect(await other({ digest: `sha256:${'a'.repeat(64)}` }), 'deny', /a signature of another digest/);
+    expect(await other({ size: manifest.length + 1 }), 'deny', /names a manifest of \d+ bytes/);
+    expect(await other({ mediaType: 'application/vnd.oci.image.index.v1+json' }), 'deny', /manifest of another type/);
+  });
+
+  it('without the bytes of the manifest nothing counts', async () => {
+    const { subjectBytes: _gone, ...rest } = await sign('plain');
+    expect(await decided([rest], requirement('audit')), 'deny', /not at hand/);
+  });
+
+  describe('expiry', () => {
+    it('ends the verdict, and is only logged by permissive', async () => {
+      const expiry = new Date(Math.floor(Date.now() / 1000) * 1000 + hour);
+      for (const format of ['jws', 'cose'] as const) {
+        const item = await sign('plain', format, { expiry });
+        const now = await decided([item], requirement('strict'));
+        expect(now, 'admit');
+        assert.equal(now.validUntil, expiry.toISOString());
+        const later = { decided: expiry };
+        expect(await decided([item], requirement('strict'), later), 'deny', /it expired at/);
+        expect(
+          await decided([item], requirement('permissive'), later),
+          'admit',
+          /expiry: it expired at .* \(only logged by the rule, level permissive\)/,
+        );
+        const strictButExpiry = requirement('strict', { actions: { ...levels.strict, expiry: 'log' } });
+        expect(await decided([item], strictButExpiry, later), 'admit');
+      }
+    });
+  });
+
+  describe('the time of signing', () => {
+    it('without a time stamp the certificates must be valid now', async () => {
+      const item = await sign('short');
+      expect(await decided([item], requirement('strict')), 'admit');
+      const later = { decided: new Date(Date.now() + 2 * hour) };
+      expect(await decided([item], requirement('strict'), later), 'deny', /authentic time: its certificate .* expired at/);
+      expect(await decided([item], requirement('permissive'), later), 'admit', /only logged/);
+      expect(await decided([item], requirement('strict'), { decided: new Date(Date.now() - 3 * day) }), 'deny', /is valid from/);
+    });
+
+    for (const format of ['jws', 'cose'] as const)
+      it(`${format}: a time stamp lets a signature outlive its certificate`, async () => {
+        const signer = signerOf('short', [stamps.url]);
+        const made = await makeNotationSignature({ format, target, signer, now: new Date() });
+        const item = itemOf(made.mediaType, made.envelope);
+        const stores = [storeOf('ca', root), storeOf('tsa', stampRoot)];
+        const later = { decided: new Date(Date.now() + 2 * hour) };
+        for (const verifyTimestamp of ['always', 'afterCertExpiry'] as const)
+          expect(await decided([item], requirement('strict', { stores, verifyTimestamp }), later), 'admit', /its time stamp is of/);
+        expect(await decided([item], requirement('strict', { stores: [storeOf('ca', root)] }), later), 'deny', /expired/);
+        expect(
+          await decided([item], requirement('strict', { stores: [storeOf('ca', root), storeOf('tsa', root)] }), later),
+          'deny',
+          /does not lead to/,
+        );
+      });
+
+    it('a demanded time stamp that is missing is a no', async () => {
+      const stores = [storeOf('ca', root), storeOf('tsa', stampRoot)];
+      expect(await decided([await sign('plain')], requirement('strict', { stores })), 'deny', /carries no time stamp/);
+      expect(await decided([await sign('plain')], requirement('strict', { stores, verifyTimestamp: 'afterCertExpiry' })), 'admit');
+    });
+
+    it("another signature's time stamp does not count", async () => {
+      const stamped = async (): Promise<{ header: Record<string, string> } & Record<string, string>> => {
+        const made = await makeNotationSignature({
+          format: 'jws',
+          target,
+          signer: signerOf('plain', [stamps.url]),
+          now: new Date(),
+        });
+        return JSON.parse(made.envelope.toString()) as { header: Record<string, string> } & Record<string, string>;
+      };
+      const [one, two] = [await stamped(), await stamped()];
+      const label = 'io.cncf.notary.timestampSignature';
+      const mixed = { ...one, header: { ...one.header, [label]: two.header[label] } };
+      const stores = [storeOf('ca', root), storeOf('tsa', stampRoot)];
+      const item = (json: unknown): EvidenceItem => itemOf('application/jose+json', Buffer.from(JSON.stringify(json)));
+      expect(await decided([item(one)], requirement('strict', { stores })), 'admit');
+      expect(await decided([item(mixed)], requirement('strict', { stores })), 'deny', /stamps something else/);
+    });
+  });
+
+  describe('revocation', () => {
+    for (const [name, outcome, says] of [
+      ['ocsp', 'admit', /its OCSP responder says good/],
+      ['ocsp-revoked', 'deny', /its OCSP responder says it was revoked/],
+      ['crl', 'admit', /its revocation list does not hold it/],
+      ['both', 'admit', /its revocation list does not hold it/],
+      ['unreachable', 'undecided', /could not be asked/],
+    ] as const)
+      it(`${name}: ${outcome} under strict`, async () => {
+        const verdict = await decided([await sign(name)], requirement('strict'));
+        expect(verdict, outcome, says);
+        if (outcome === 'admit') assert.ok(Date.parse(verdict.validUntil ?? '') < Date.now() + 8 * day);
+      });
+
+    it('is logged by permissive, and not asked for where it is skipped', async () => {
+      for (const name of ['ocsp-revoked', 'unreachable']) {
+        const verdict = await decided([await sign(name)], requirement('permissive'));
+        expect(verdict, 'admit', /revocation: .*only logged by the rule, level permissive/);
+        const skipped = await decided([await sign(name)], requirement('strict', { actions: { ...levels.strict, revocation: 'skip' } }));
+        expect(skipped, 'admit', /revocation: its revocation was not checked \(skipped by the rule\)/);
+      }
+    });
+
+    it('an answer holds until it says, and a list that is not there is unknown', async () => {
+      const item = await sign('crl');
+      expect(await decided([item], requirement('strict'), { decided: new Date(Date.now() + 8 * day) }), 'undecided', /held until/);
+      const saved = files.get('/middle.crl');
+      files.delete('/middle.crl');
+      expect(await decided([item], requirement('strict')), 'undecided', /HTTP status 404/);
+      files.set('/middle.crl', Buffer.from('nonsense'));
+      expect(await decided([item], requirement('strict')), 'undecided', /can not be used/);
+      files.set('/middle.crl', authority.list(root));
+      expect(await decided([item], requirement('strict')), 'undecided', /another authority/);
+      if (saved !== undefined) files.set('/middle.crl', saved);
+    });
+
+    it('a chain that nobody trusts sends no question', async () => {
+      const item = await sign('unreachable');
+      const verdict = await decided([item], requirement('audit', { stores: [storeOf('ca', stampRoot)] }));
+      expect(verdict, 'admit', /it was not asked/);
+    });
+  });
+});
