@@ -78,7 +78,11 @@ async function readAuthority(
   building: Building,
   readRequirement: RequirementReader,
 ): Promise<AttestationRequirement['by'] | undefined> {
-  if (typeof value !== 'string') return attesting(await readRequirement(value, [...path, 'by'], building));
+  if (typeof value !== 'string') {
+    // Anything else the schema has refused already.
+    const named = authorities.some((name) => Object.hasOwn(recordOf(value) ?? {}, name));
+    return named ? attesting(await readRequirement(value, [...path, 'by'], building)) : undefined;
+  }
   if (!(authorities as readonly string[]).includes(value)) {
     report(
       building,
@@ -91,11 +95,11 @@ async function readAuthority(
   const beside = siblings(value, path, building);
   const [only] = beside;
   if (only === undefined || beside.length > 1) {
-    const found = beside.length === 0 ? 'none' : `${beside.length} of them`;
+    const found = beside.length === 0 ? 'there is none' : `there are ${beside.length}`;
     report(
       building,
       [...path, 'by'],
-      `\`by: ${value}\` means the one \`${value}\` requirement beside it in the same \`all\`, and there is ${found}`,
+      `\`by: ${value}\` means the one \`${value}\` requirement beside it in the same \`all\`, and ${found}`,
       value === 'cosign' ? 'write it here: by: { cosign: { key: FILE } }' : 'write it here: by: { sigstore: { issuer: …, subject: … } }',
     );
     return undefined;
@@ -137,7 +141,7 @@ async function readExpressions(value: unknown, path: readonly PathSegment[], bui
   const { compile } = await loadCel();
   let whole = true;
   for (const [index, text] of texts.entries()) {
-    if (typeof text !== 'string' || text === '') return undefined;
+    if (typeof text !== 'string' || text === '' || text.length > expression.maxLength) return undefined;
     const compiled = compile(text);
     if (!('problems' in compiled)) continue;
     whole = false;

@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict';
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { loadPolicy } from '../policy/load.ts';
+import type { Requirement } from '../types.ts';
+
+const keys = join(import.meta.dirname, '../evidence/fixtures/keys');
+const sigstore =
+  '{ issuer: https://token.actions.githubusercontent.com, subject: "https://github.com/example/pay/.github/workflows/release.yml@refs/tags/*" }';
+
+/** Requirements that are wrong, each with all of its problems: `LINE:COLUMN path: message`, from the line of `require`. */
+const wrong: readonly (readonly [name: string, require: string, problems: readonly RegExp[]])[] = [
+  ['no authority', '{ attestation: { type: vuln } }', [/^6:29 .*the field `by` is missing/]],
+  ['an unknown short name', '{ attestation: { type: sbom, by: { cosign: { key: k.pub } } } }', [/^6:37 .*"sbom" is no predicate type/]],
+  [
+    'a word that is no authority',
+    '{ attestation: { type: vuln, by: notation } }',
+    [/^6:47 .*"notation" is no kind of authority that attests/],
+  ],
+  ['nobody beside it', '{ attestation: { type: vuln, by: cosign } }', [/^6:47 .*and there is none/]],
+  [
+    'nobody beside it in the same `any`',
+    '{ any: [ { cosign: { key: k.pub } }, { attestation: { type: vuln, by: cosign } } ] }',
+    [/^6:\d+ .*and there is none/],
+  ],
+  [
+    'two beside it',
+    '{ all: [ { cosign: { key: k.pub } }, { cosign: { key: l.pub } }, { attestation: { type: vuln, by: cosign } } ] }',
+    [/^6:\d+ .*there are 2/],
+  ],
+  ['another kind as authority', '{ attestation: { type: vuln, by: { notation: {} } } }', [/^6:\d+ .*unknown field `notation`/]],
+  [
+    'two authorities',
+    `{ attestation: { type: vuln, by: { cosign: { key: k.pub }, sigstore: ${sigstore} } } }`,
+    [/^6:\d+ .*must have at most 1 field/],
+  ],
+  ['a key that is not there', '{ attestation: { type: vuln, by: { cosign: { key: nope.pub } } } }', [/^6:\d+ .*nope\.pub can not be used/]],
+  [
+    'expressions that are none, all at once',
+    '{ attestation: { type: vuln, by: { cosign: { key: k.pub } }, cel: ["predicate.", "nope == 1 && now.foo()", "true"] } }',
+    [/^6:91 .*cel\[0\].*wrong at 1:\d+ of its text/, /^6:\d+ .*cel\[1\].*no `nope`/, /^6:\d+ .*cel\[1\].*no function `foo`/],
+  ],
+  [
+    'an expression that is too long',
+    `{ attestation: { type: vuln, by: { cosign: { key: k.pub } }, cel: "${'a'.repeat(4097)}" } }`,
+    [/4096/],
+  ],
+  ['a number for an expression', '{ attestation: { type: vuln, by: { cosign: { key: k.pub } }, cel: 1 } }', [/^6:\d+ .*cel/]],
+];
+
+describe('attestation: in a policy', () => {
+  let folder = '';
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'pc-attestation-'));
+    cpSync(join(keys, 'ecdsa-p256.pub'), join(folder, 'k.pub'));
+    cpSync(join(keys, 'ecdsa-p384.pub'), join(folder, 'l.pub'));
+  });
+  after(() => rmSync(folder, { recursive: true }));
+
+  async function read(require: string): Promise<Requirement | undefined> {
+    const file = join(folder, 'policy.yaml');
+    writeFileSync(
+      file,
+      `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\ndefault: deny\nrules:\n  - images: ["**"]\n    require: ${require}\n`,
+    );
+    return (await loadPolicy({ paths: [file] })).policy.rules[0]?.require;
+  }
+
+  for (const [name, require, problems] of wrong) {
+    it(`refuses ${name}, at its place`, async () => {
+      const error: unknown = await read(require).catch((thrown: unknown) => thrown);
+      assert.ok(isPortcullisError(error));
+      assert.equal(error.code, 'TRUST_POLICY_INVALID');
+      const found = (error.failure.details?.['problems'] ?? []) as readonly {
+        position: { line: number; column: number };
+        path: string;
+        message: string;
+      }[];
+      const texts = found.map(({ position, path, message }) => `${position.line}:${position.column} ${path}: ${message}`);
+      assert.equal(texts.length, problems.length, texts.join('\n'));
+      for (const [index, pattern] of problems.entries()) assert.match(texts[index] ?? '', pattern);
+    });
+  }
+
+  it('takes the identity of the one beside it, and not what is asked of signatures', async () => {
+    const require = await read(
+      '{ all: [ { cosign: { key: k.pub, annotations: { env: prod } } }, { attestation: { type: slsaprovenance1, by: cosign, maxAge: 30d } } ] }',
+    );
+    assert.ok(require?.kind === 'all');
+    const [, attestation] = require.of;
+    assert.ok(attestation?.kind === 'attestation' && attestation.by.kind === 'cosign-key');
+    assert.equal(attestation.predicateType, 'https://slsa.dev/provenance/v1');
+    assert.equal(attestation.by.constraints, undefined);
+    assert.deepEqual(attestation.constraints, { maxAge: 30 * 86_400 });
+    assert.deepEqual(attestation.cel, []);
+  });
+
+  it('reads the example of the design', async () => {
+    const cel = "predicate.buildDefinition.externalParameters.ref.startsWith('refs/tags/')";
+    const require = await read(
+      `{ all: [ { sigstore: ${sigstore} }, { attestation: { type: https://slsa.dev/provenance/v1, by: sigstore, cel: "${cel}" } } ] }`,
+    );
+    assert.ok(require?.kind === 'all');
+    const [identity, attestation] = require.of;
+    assert.ok(attestation?.kind === 'attestation' && attestation.by.kind === 'sigstore' && identity?.kind === 'sigstore');
+    assert.deepEqual(attestation.by.identity, identity.identity);
+    assert.deepEqual(attestation.cel, [cel]);
+  });
+});
