@@ -1,0 +1,211 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { isPortcullisError } from '../../../base/errors/index.ts';
+import { parseImagePattern, patternMatches } from '../../policy/image-pattern.ts';
+import { imported, keyText } from '../imported-policy.fixture.ts';
+import { patternOfReference } from './image-reference.ts';
+
+const policyOf = (verify: string, rule = '', spec = ''): string => `apiVersion: kyverno.io/v1
+kind: ClusterPolicy
+metadata: { name: p }
+spec:
+  validationFailureAction: Enforce
+${spec}  rules:
+    - name: r
+${rule}      verifyImages:
+        - imageReferences: [ "ghcr.io/org/*" ]
+${verify}`;
+const keys = (more = ''): string => `          attestors:
+            - entries:
+                - keys:
+                    publicKeys: |-
+${keyText(22)}
+${more}`;
+const keyless = (more: string): string => `          attestors:
+            - entries:
+                - keyless: { issuer: "https://token.example", ${more} }
+`;
+
+/** From Kyverno's documentation of verifyImages rules. */
+const table: readonly (readonly [what: string, text: string, rules: RegExp, unmapped: readonly RegExp[]])[] = [
+  [
+    'a key, with the public log',
+    policyOf(keys()),
+    /"images":\["ghcr\.io\/org\/\*\*"\],"require":\{"cosign":\{"key":"keys\/p-r\.pub","log":true\}\}/,
+    [],
+  ],
+  [
+    'a key without the log',
+    policyOf(keys('                    rekor: { ignoreTlog: true, url: "" }\n')),
+    /"cosign":\{"key":"keys\/p-r\.pub"\}/,
+    [],
+  ],
+  ['another log', policyOf(keys('                    rekor: { url: "https://r.example" }\n')), /"deny"/, [/another log/]],
+  ['a key in a secret', policyOf(keys('                    secret: { name: a, namespace: b }\n')), /"deny"/, [/in a secret/]],
+  ['another algorithm', policyOf(keys('                    signatureAlgorithm: sha512\n')), /"deny"/, [/only sha256/]],
+  [
+    'an identity, whose * crosses slashes',
+    policyOf(keyless('subject: "https://github.com/org/*"')),
+    /"subject":"https:\/\/github\.com\/org\/\*\*"/,
+    [],
+  ],
+  ['an identity by expression', policyOf(keyless('subjectRegExp: "^a$"')), /"subject":"a"/, []],
+  ['anybody', policyOf(keyless('subject: "*"')), /"deny"/, [/nobody in particular/]],
+  ['an identity with ?', policyOf(keyless('subject: "a?c"')), /"deny"/, [/nobody in particular/]],
+  ['additional extensions', policyOf(keyless('subject: "a", additionalExtensions: { x: y }')), /"deny"/, [/additionalExtensions/]],
+  ['own roots', policyOf(keyless('subject: "a", roots: "x"')), /"deny"/, [/roots/]],
+  ['annotations', policyOf(`          annotations: { env: prod }\n${keys()}`), /"annotations":\{"env":"prod"\}/, []],
+  [
+    'two keys in one entry, one of them needed',
+    policyOf(`          attestors:
+            - count: 1
+              entries:
+                - keys:
+                    publicKeys: |-
+${keyText(22)}
+${keyText(22, 'rsa-2048')}
+`),
+    /"threshold":\{"count":1,"of":\[\{"cosign"[^[]*\{"cosign"/,
+    [],
+  ],
+  ['a count that can not be', policyOf(keys().replace('- entries', '- count: 3\n              entries')), /"deny"/, [/do not fit/]],
+  [
+    'a certificate for cosign',
+    policyOf('          attestors: [ { entries: [ { certificates: { cert: x } } ] } ]\n'),
+    /"deny"/,
+    [/certificate as signer/],
+  ],
+  ['no attestor', policyOf(''), /"deny"/, [/names no attestor/]],
+  ['audit', policyOf(keys()).replace('Enforce', 'Audit'), /"mode":"report"/, []],
+  ['audit, which is the default', policyOf(keys()).replace('  validationFailureAction: Enforce\n', ''), /"mode":"report"/, []],
+  [
+    'a failure action of its own',
+    policyOf(`          failureAction: Enforce\n${keys()}`).replace('Enforce', 'Audit'),
+    /"cosign":\{[^}]*\}\}\}\]$/,
+    [],
+  ],
+  [
+    'namespaces',
+    policyOf(keys(), '      match: { any: [ { resources: { kinds: [Pod], namespaces: [pay-*] } } ] }\n'),
+    /"namespaces":\["pay-\*"\]/,
+    [],
+  ],
+  [
+    'a selector',
+    policyOf(keys(), '      match: { any: [ { resources: { kinds: [Pod], selector: { a: b } } } ] }\n'),
+    /"images":\["ghcr\.io\/org\/\*\*"\],"require"/,
+    [/choice by selector/],
+  ],
+  [
+    'an exclusion',
+    policyOf(keys(), '      exclude: { any: [ { resources: { namespaces: [x] } } ] }\n'),
+    /"require"/,
+    [/`exclude` has no counterpart/],
+  ],
+  [
+    'a skipped image',
+    policyOf(`          skipImageReferences: [ "ghcr.io/org/dev/*" ]\n${keys()}`),
+    /"except":\["ghcr\.io\/org\/dev\/\*\*"\]/,
+    [],
+  ],
+  [
+    'a skipped image without an exact pattern',
+    policyOf(`          skipImageReferences: [ "ghcr.io/org-*/x" ]\n${keys()}`),
+    /"images":\["ghcr\.io\/org\/\*\*"\],"require"/,
+    [/not skipped|exactly/],
+  ],
+  [
+    'an attestation',
+    policyOf(`          attestations: [ { type: "https://slsa.dev/provenance/v1" } ]\n${keys()}`),
+    /"attestation":\{"type":"https:\/\/slsa\.dev\/provenance\/v1","by":\{"cosign"/,
+    [],
+  ],
+  [
+    'conditions',
+    policyOf(`          attestations: [ { type: "https://slsa.dev/provenance/v1", conditions: [ { all: [] } ] } ]\n${keys()}`),
+    /"deny"/,
+    [/conditions/],
+  ],
+  ['an unknown type', policyOf(`          type: Other\n${keys()}`), /"deny"/, [/type of signature/]],
+  ['another repository of signatures', policyOf(`          repository: x\n${keys()}`), /"deny"/, [/`repository`/]],
+  ['the form before attestors', policyOf('          key: x\n'), /"deny"/, [/`key` has no counterpart/]],
+  [
+    'an ImageValidatingPolicy',
+    'apiVersion: policies.kyverno.io/v1\nkind: ImageValidatingPolicy\nmetadata: { name: p }\nspec: { matchImageReferences: [ { glob: "ghcr.io/*" } ] }\n',
+    /"images":\["ghcr\.io\/\*\*"\],"deny"/,
+    [/CEL over verification functions/],
+  ],
+];
+
+for (const [what, text, rules, unmapped] of table) {
+  test(`${what}`, async () => {
+    const { result } = await imported('kyverno', text);
+    assert.match(JSON.stringify(result.rules.map(({ rule }) => rule)), rules);
+    assert.equal(result.unmapped.length, unmapped.length, JSON.stringify(result.unmapped));
+    for (const [index, pattern] of unmapped.entries())
+      assert.match(result.unmapped[index]?.path + ' ' + result.unmapped[index]?.why, pattern);
+  });
+}
+
+test('a pattern of references holds at least what Kyverno’s does', () => {
+  const piece = fc.constantFrom('a', 'b', '*', 'a*', '?');
+  const segment = fc.constantFrom('a', 'b', 'ab', 'aa');
+  fc.assert(
+    fc.property(fc.array(piece, { minLength: 1, maxLength: 3 }), fc.array(segment, { minLength: 1, maxLength: 4 }), (pieces, path) => {
+      const theirs = new RegExp(`^ghcr\\.io/${pieces.join('/').replaceAll('*', '.*').replaceAll('?', '.')}$`);
+      const repository = path.join('/');
+      const { pattern } = patternOfReference(`ghcr.io/${pieces.join('/')}`);
+      if (!theirs.test(`ghcr.io/${repository}`)) return;
+      assert.ok(
+        patternMatches(parseImagePattern(pattern), { registry: 'ghcr.io', repository }),
+        `${pieces.join('/')} → ${pattern}: ${repository}`,
+      );
+    }),
+    { seed: 2, numRuns: 500 },
+  );
+});
+
+test('fuzzed documents give an error with a place, or rules that load', async () => {
+  const value = fc.letrec((tie) => ({
+    any: fc.oneof(
+      { maxDepth: 4 },
+      fc.constantFrom('x', '', '*', 7, null, true, 'ghcr.io/a'),
+      fc.array(tie('any'), { maxLength: 3 }),
+      tie('record'),
+    ),
+    record: fc.dictionary(
+      fc.constantFrom(
+        'imageReferences',
+        'attestors',
+        'entries',
+        'count',
+        'keys',
+        'publicKeys',
+        'keyless',
+        'issuer',
+        'subject',
+        'attestations',
+        'type',
+        'rekor',
+        'annotations',
+        'attestor',
+      ),
+      tie('any'),
+      { maxKeys: 4 },
+    ),
+  })).record;
+  await fc.assert(
+    fc.asyncProperty(value, async (verify) => {
+      try {
+        await imported(
+          'kyverno',
+          JSON.stringify({ apiVersion: 'kyverno.io/v1', kind: 'ClusterPolicy', spec: { rules: [{ verifyImages: [verify] }] } }),
+        );
+      } catch (error) {
+        assert.ok(isPortcullisError(error) && /:\d+:\d+/.test(error.message), String(error));
+      }
+    }),
+    { seed: 13, numRuns: 150 },
+  );
+});

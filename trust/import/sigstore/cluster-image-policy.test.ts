@@ -1,0 +1,243 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { isPortcullisError } from '../../../base/errors/index.ts';
+import { matchRules, normaliseReference } from '../../policy/matching.ts';
+import type { TrustPolicy } from '../../types.ts';
+import { importPolicy } from '../convert.ts';
+import { imported, keyText } from '../imported-policy.fixture.ts';
+import { literalOfExpression, patternOfExpression } from '../pattern-of-expression.ts';
+import { exportClusterImagePolicies } from './export.ts';
+
+const policyOf = (spec: string): string =>
+  `apiVersion: policy.sigstore.dev/v1beta1\nkind: ClusterImagePolicy\nmetadata: { name: p }\nspec:\n${spec}`;
+const images = '  images: [ { glob: "ghcr.io/org/**" } ]\n';
+const github = 'https://token.actions.githubusercontent.com';
+const identity = (more: string): string =>
+  policyOf(`${images}  authorities:\n    - keyless:\n        identities: [ { issuer: "${github}", ${more} } ]\n`);
+const key = policyOf(`${images}  authorities:\n    - key:\n        data: |\n${keyText(10)}\n`);
+
+/** The rules as plain text, to be looked at by a pattern. */
+async function rulesOf(text: string): Promise<{ readonly rules: string; readonly unmapped: readonly string[] }> {
+  const { result } = await imported('cluster-image-policy', text);
+  return {
+    rules: JSON.stringify(result.rules.map(({ rule }) => rule)),
+    unmapped: result.unmapped.map(({ line, path, why }) => `${line} ${path} ${why}`),
+  };
+}
+
+/** From policy-controller's documentation and the comments of its types (v1beta1). */
+const table: readonly (readonly [what: string, text: string, rules: RegExp, unmapped: readonly RegExp[]])[] = [
+  ['a key', key, /"images":\["ghcr\.io\/org\/\*\*"\],"require":\{"cosign":\{"key":"keys\/p-0\.pub"\}\}/, []],
+  ['a key and the public log', `${key}      ctlog: { url: https://rekor.sigstore.dev }\n`, /"log":true/, []],
+  ['a key without a log (ctlog: {})', `${key}      ctlog: {}\n`, /"cosign":\{"key":"[^"]+"\}/, []],
+  ['a key and another log', `${key}      ctlog: { url: https://rekor.example.com }\n`, /"deny"/, [/ctlog another log/]],
+  ['a TrustRoot', `${key}      rfc3161timestamp: { trustRootRef: t }\n`, /"deny"/, [/rfc3161timestamp a TrustRoot/]],
+  ['a key in a KMS', policyOf(`${images}  authorities: [ { key: { kms: "gcpkms://k" } } ]\n`), /"deny"/, [/a KMS is not read/]],
+  ['a key of sha512', key.replace('key:', 'key:\n        hashAlgorithm: sha512'), /"deny"/, [/only sha256/]],
+  ['a private key', key.replaceAll('PUBLIC KEY', 'PRIVATE KEY'), /"deny"/, [/private key/]],
+  ['signatures elsewhere', `${key}      source: [ { oci: other.example/sigs } ]\n`, /"deny"/, [/another place/]],
+  ['an identity', identity('subject: "me@example.com"'), /"sigstore":\{"issuer":"https:[^"]+","subject":"me@example\.com"\}/, []],
+  ['an expression', identity(`subjectRegExp: "^https://github\\\\.com/org/.*$"`), /"subject":"https:\/\/github\.com\/org\/\*\*"/, []],
+  ['an unanchored expression', identity('subjectRegExp: "github"'), /"subject":"\*\*github\*\*"/, []],
+  ['an expression with no pattern', identity('subjectRegExp: "^a|b$"'), /"deny"/, [/has no pattern/, /no identity/]],
+  ['anybody', identity('subjectRegExp: ".*"'), /"deny"/, [/everybody/, /no identity/]],
+  ['no subject', identity('x: 1'), /"deny"/, [/without a subject/, /no identity/]],
+  ['a subject with a star, exactly', identity('subject: "a*"'), /"deny"/, [/literal \*/, /no identity/]],
+  [
+    'another certificate authority',
+    identity('subject: a').replace('identities:', 'url: https://f.example\n        identities:'),
+    /"deny"/,
+    [/certificate authority/],
+  ],
+  ['an identity without a log', `${identity('subject: a')}      ctlog: {}\n`, /"deny"/, [/proves nothing/]],
+  [
+    'any of two authorities',
+    policyOf(
+      `${images}  authorities:\n    - static: { action: fail }\n    - key:\n        data: |\n${keyText(10)}\n    - key: { kms: x }\n    - key:\n        data: |\n${keyText(10, 'rsa-2048')}\n`,
+    ),
+    /"any":\[\{"cosign".*\{"cosign"/,
+    [/KMS/],
+  ],
+  ['static pass', policyOf(`${images}  authorities: [ { static: { action: pass } } ]\n`), /"allow":"unverified"/, []],
+  ['static fail', policyOf(`${images}  authorities: [ { static: { action: fail, message: no } } ]\n`), /"deny":"no"/, []],
+  ['warn', key.replace('spec:\n', 'spec:\n  mode: warn\n'), /"mode":"report"/, []],
+  ['an unknown mode', key.replace('spec:\n', 'spec:\n  mode: perhaps\n'), /"deny"/, [/no known mode/]],
+  ['a policy in CUE', key.replace('spec:\n', 'spec:\n  policy: { type: cue, data: x }\n'), /"deny"/, [/CUE or Rego/]],
+  ['pods only', key.replace('spec:\n', 'spec:\n  match: [ { resource: pods, version: v1 } ]\n'), /"require"/, []],
+  [
+    'pods by label',
+    key.replace('spec:\n', 'spec:\n  match: [ { resource: pods, version: v1, selector: { matchLabels: { a: b } } } ]\n'),
+    /"deny"/,
+    [/choice of resources/],
+  ],
+  [
+    'an attestation',
+    `${key}      attestations: [ { name: a, predicateType: spdxjson } ]\n`,
+    /"attestation":\{"type":"https:\/\/spdx\.dev\/Document[^"]*","by":\{"cosign"/,
+    [],
+  ],
+  [
+    'an attestation with CUE',
+    `${key}      attestations: [ { name: a, predicateType: vuln, policy: { type: cue, data: x } } ]\n`,
+    /"deny"/,
+    [/CUE or Rego/],
+  ],
+  ['an unknown field', `${key}      newThing: 1\n`, /"deny"/, [/`newThing` has no counterpart/]],
+  ['a glob without a pattern', key.replace('org/**', 'org**'), /^\[\{"images":\["ghcr\.io\/\*\*"\],"deny":[^}]*\}\]$/, [/no pattern/]],
+];
+
+for (const [what, text, rules, unmapped] of table) {
+  test(`${what}`, async () => {
+    const found = await rulesOf(text);
+    assert.match(found.rules, rules);
+    assert.equal(found.unmapped.length, unmapped.length, found.unmapped.join('\n'));
+    for (const [index, pattern] of unmapped.entries()) assert.match(found.unmapped[index] ?? '', pattern);
+  });
+}
+
+/** Globs and references as the comments of policy-controller's pkg/apis/glob tell them. */
+const globs: readonly (readonly [glob: string, reference: string, matches: boolean])[] = [
+  ['ghcr.io/org/*', 'ghcr.io/org/app:1', true],
+  ['ghcr.io/org/*', 'ghcr.io/org/a/b:1', false],
+  ['ghcr.io/org/**', 'ghcr.io/org/a/b:1', true],
+  ['ghcr.io/org/app:**', 'ghcr.io/org/app:1', true],
+  ['ghcr.io/org/app:v*', 'ghcr.io/org/app:1', false],
+  ['ghcr.io/org/app', 'ghcr.io/org/app', true],
+  ['ghcr.io/org/app', 'ghcr.io/org/app:2', false],
+  ['ghcr.io/**/app:1', 'ghcr.io/app:1', false],
+  ['ghcr.io/**/app:1', 'ghcr.io/a/b/app:1', true],
+  ['index.docker.io/library/ubuntu*', 'ubuntu:24.04', true],
+  ['*', 'ubuntu', true],
+  ['*/*', 'me/app', true],
+  ['**', 'anything.example/a:1', true],
+];
+
+for (const [glob, reference, matches] of globs) {
+  test(`the glob ${glob} ${matches ? 'holds' : 'does not hold'} ${reference}`, async () => {
+    const { policy } = await imported('cluster-image-policy', key.replace('ghcr.io/org/**', glob));
+    assert.equal(matchRules(policy, normaliseReference(reference), '').requiring.length, matches ? 1 : 0);
+  });
+}
+
+test('every policy that matches must pass', async () => {
+  const { policy } = await imported('cluster-image-policy', `${key}---\n${identity('subject: a@b')}`);
+  assert.equal(matchRules(policy, normaliseReference('ghcr.io/org/app:1'), '').requiring.length, 2);
+});
+
+test('a file without such a policy, or with none that can be read, is refused with its place', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'trust-import-'));
+  try {
+    for (const [text, says] of [
+      ['kind: Pod\n', /source\.yaml:1:1: no ClusterImagePolicy/],
+      ['a: [\n', /source\.yaml:\d+:\d+:/],
+      ['apiVersion: config.openshift.io/v1\nkind: ClusterImagePolicy\n', /no ClusterImagePolicy of policy\.sigstore\.dev/],
+    ] as const) {
+      await writeFile(join(folder, 'source.yaml'), text);
+      await assert.rejects(importPolicy('cluster-image-policy', [join(folder, 'source.yaml')]), says);
+    }
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
+test('an expression’s pattern holds what the expression does, and no more', () => {
+  const piece = fc.constantFrom('a', 'b', '\\.', '.*', '/', '-');
+  fc.assert(
+    fc.property(
+      fc.boolean(),
+      fc.array(piece, { maxLength: 5 }),
+      fc.boolean(),
+      fc.string({ unit: fc.constantFrom('a', 'b', '.', '/', '-'), maxLength: 6 }),
+      (start, pieces, end, text) => {
+        const expression = `${start ? '^' : ''}${pieces.join('')}${end ? '$' : ''}`;
+        const result = patternOfExpression(expression);
+        assert.ok('pattern' in result);
+        const ours = new RegExp(
+          `^${result.pattern
+            .split('**')
+            .map((part) => part.replaceAll(/[.\\/-]/g, '\\$&'))
+            .join('.*')}$`,
+        );
+        assert.equal(ours.test(text), new RegExp(expression).test(text), `${expression} → ${result.pattern}: ${text}`);
+      },
+    ),
+    { seed: 3, numRuns: 500 },
+  );
+  for (const expression of ['a+', 'a?', 'a{2}', '(a)', '[ab]', 'a|b', '\\d', '.', 'a*', '^^a', 'a\\', '.+', '.*?'])
+    assert.ok('problem' in patternOfExpression(expression), expression);
+  assert.equal(literalOfExpression('^https://a\\.b$'), 'https://a.b');
+  assert.equal(literalOfExpression('https://a\\.b'), undefined);
+});
+
+test('what is exported comes back as it was, and what can not be said fails there', async () => {
+  const { policy } = await imported('cluster-image-policy', key);
+  const { text, unmapped } = exportClusterImagePolicies(policy);
+  assert.deepEqual(unmapped, []);
+  const again = await imported('cluster-image-policy', text);
+  assert.deepEqual(again.policy.rules[0]?.images, policy.rules[0]?.images);
+  const [rule] = policy.rules;
+  assert.ok(rule);
+  const narrow: TrustPolicy = {
+    ...policy,
+    rules: [
+      { ...rule, namespaces: ['a'] },
+      { ...rule, images: ['r.example/app'] },
+    ],
+  };
+  const exported = exportClusterImagePolicies(narrow);
+  assert.equal(exported.unmapped.length, 1);
+  assert.match(exported.text, /action: fail/);
+  assert.match(exported.text, /glob: r\.example\/app:\*\*/);
+});
+
+test('fuzzed documents give an error with a place, or rules that load', async () => {
+  const value = fc.letrec((tie) => ({
+    any: fc.oneof(
+      { maxDepth: 3 },
+      fc.constantFrom('x', '', '**', 7, null, true, '\u0000', 'ghcr.io/a'),
+      fc.array(tie('any'), { maxLength: 3 }),
+      tie('record'),
+    ),
+    record: fc.dictionary(
+      fc.constantFrom(
+        'images',
+        'glob',
+        'authorities',
+        'key',
+        'data',
+        'keyless',
+        'identities',
+        'issuer',
+        'subject',
+        'subjectRegExp',
+        'static',
+        'action',
+        'ctlog',
+        'mode',
+        'match',
+        'attestations',
+        'predicateType',
+        'name',
+      ),
+      tie('any'),
+      { maxKeys: 4 },
+    ),
+  })).record;
+  await fc.assert(
+    fc.asyncProperty(value, async (spec) => {
+      try {
+        await imported(
+          'cluster-image-policy',
+          JSON.stringify({ apiVersion: 'policy.sigstore.dev/v1beta1', kind: 'ClusterImagePolicy', spec }),
+        );
+      } catch (error) {
+        assert.ok(isPortcullisError(error) && /:\d+:\d+/.test(error.message), String(error));
+      }
+    }),
+    { seed: 11, numRuns: 150 },
+  );
+});
