@@ -50,6 +50,7 @@ async function decideAgain(
   policy: TrustPolicy,
   questions: readonly Question[],
 ): Promise<readonly Verdict[]> {
+  for (const question of questions) await decisions.prepare(policy, question);
   const answers = questions.map((question) => decisions.again(policy, question));
   const statements = answers.flatMap(({ log }) => log);
   if (statements.length > 0) await records.append(statements);

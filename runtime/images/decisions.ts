@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Statement } from '../../base/storage/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
-import { canonicalJson, decide, decideUnseen, explainReason, unseenDossier, verdictLogStatements } from '../../trust/index.ts';
+import { canonicalJson, decide, decideUnseen, explainReason, unseenDossier, verdictLogStatements, verifyAhead } from '../../trust/index.ts';
 import type { Dossier, Platform, Reason, TrustPolicy, Verdict, VerdictLog } from '../../trust/index.ts';
 import { imageError } from './failures.ts';
 
@@ -27,6 +27,8 @@ export interface Decisions {
   /** A verdict that no evidence could turn, before anything is fetched; undefined when evidence could admit. */
   unseen(policy: TrustPolicy, question: Omit<Question, 'dossier'>): Decided | undefined;
   decide(policy: TrustPolicy, question: Question): Decided;
+  /** Before {@link Decisions.again}: what is dear is verified, a little at a time, unless the verdict is known. */
+  prepare(policy: TrustPolicy, question: Question): Promise<void>;
   /**
    * The verdict on a recorded image: the same inputs give the verdict that was given before, as long as it is valid.
    * Key: design section 3; keys, roots and trust stores are part of a policy's revision.
@@ -52,6 +54,10 @@ export function createDecisions(options: DecisionsOptions): Decisions {
   const inLog = new LRUCache<string, true>({ max: cacheSize });
   const statements =
     options.log?.statements ?? ((verdict, dossier, policy) => verdictLogStatements(verdict, { dossier, policy, time: now() }));
+  const known = (policy: TrustPolicy, question: Question): Verdict | undefined => {
+    const verdict = cache.get(keyOf(policy, question));
+    return verdict !== undefined && isValid(verdict, now()) ? verdict : undefined;
+  };
   const answer = (policy: TrustPolicy, question: Question): Verdict => decide({ ...question, policy, now: now() });
 
   return {
@@ -78,19 +84,24 @@ export function createDecisions(options: DecisionsOptions): Decisions {
       return { verdict, log: statements(verdict, question.dossier, policy) };
     },
     again(policy, question) {
-      const { dossier, reference, namespace, platform } = question;
-      const key = canonicalJson([dossier.manifestDigest, reference, namespace, platform, policy.revision, dossier.id]);
-      let verdict = cache.get(key);
-      if (verdict === undefined || !isValid(verdict, now())) {
+      let verdict = known(policy, question);
+      if (verdict === undefined) {
         verdict = answer(policy, question);
-        cache.set(key, verdict);
+        cache.set(keyOf(policy, question), verdict);
       }
-      return { verdict, log: inLog.has(verdict.id) ? [] : statements(verdict, dossier, policy) };
+      return { verdict, log: inLog.has(verdict.id) ? [] : statements(verdict, question.dossier, policy) };
+    },
+    async prepare(policy, question) {
+      if (known(policy, question) === undefined) await verifyAhead({ ...question, policy, now: now() });
     },
     logged(verdict) {
       inLog.set(verdict.id, true);
     },
   };
+}
+
+function keyOf(policy: TrustPolicy, { dossier, reference, namespace, platform }: Question): string {
+  return canonicalJson([dossier.manifestDigest, reference, namespace, platform, policy.revision, dossier.id]);
 }
 
 /** Until the moment that it names. One that can not be read is past. */

@@ -3,6 +3,7 @@ import { signedEntitlements } from '../attestation/entitlements.ts';
 import { normaliseReference, ruleNamesImage } from '../policy/matching.ts';
 import type { Dossier, EvidenceItem, GatherInput, Requirement, TrustRule } from '../types.ts';
 import { evaluateRequirement } from '../verdict/requirement.ts';
+import { verifyAhead } from '../verdict/verify-ahead.ts';
 import { sealDossier } from './dossier.ts';
 import { defaultLimits } from './limits.ts';
 import type { GatherLimits } from './limits.ts';
@@ -24,6 +25,7 @@ export async function gather(input: GatherInput, limits: GatherLimits = defaultL
   const rules = input.policy.rules.filter((rule) => ruleNamesImage(rule, reference));
   const wanted = rules.flatMap((rule) => (rule.require === undefined ? [] : [rule.require]));
   const collection = createCollection(limits, input.signal);
+  const unsealed = { reference: reference.text, digest, manifestDigest, unreachable: [] };
   try {
     // What a publisher has signed that the image needs bounds it, also where no rule asks.
     const leaves = [...wanted.flatMap(leavesOf), ...rules.flatMap(entitlementDemands)];
@@ -35,6 +37,7 @@ export async function gather(input: GatherInput, limits: GatherLimits = defaultL
       for (const repository of input.repositories) {
         await Promise.all([outside, collectFrom(repository, [...new Set([digest, manifestDigest])], collectors, context)]);
         await each(collectors, 'complete', context);
+        await verifyAhead({ dossier: { ...unsealed, items: collection.items() }, reference: reference.text, policy: input.policy, now });
         if (satisfied(rules, collection.items(), input)) break;
       }
       await outside;

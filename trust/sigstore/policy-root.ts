@@ -1,14 +1,18 @@
+import { LRUCache } from 'lru-cache';
 import type { PolicyRoot } from '../types.ts';
 import { readTrustedRoot } from './trusted-root.ts';
 import type { TrustedRoot } from './trusted-root.ts';
 
 const read = new WeakMap<PolicyRoot, TrustedRoot>();
+/** Rules name the same root again and again, and verifications are shared by root. */
+const byContent = new LRUCache<string, TrustedRoot>({ max: 16 });
 
 /** The trusted root of a policy, read once. @throws Error when it can not be read; loading a policy has checked it */
 export function trustedRootOf(root: PolicyRoot): TrustedRoot {
   let trusted = read.get(root);
   if (trusted === undefined) {
-    trusted = readTrustedRoot(Buffer.from(root.content, 'base64'));
+    trusted = byContent.get(root.content) ?? readTrustedRoot(Buffer.from(root.content, 'base64'));
+    byContent.set(root.content, trusted);
     read.set(root, trusted);
   }
   return trusted;

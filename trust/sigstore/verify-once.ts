@@ -62,7 +62,7 @@ function nameOfKey(key: KeyObject): string {
   return name;
 }
 
-/** Roots are told apart by identity: each loaded policy reads its own. */
+/** Roots are told apart by identity: equal ones are read once (`policy-root.ts`). */
 function nameOfRoot(root: TrustedRoot): string {
   let name = names.get(root);
   if (name === undefined) {
