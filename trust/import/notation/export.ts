@@ -47,9 +47,15 @@ export function exportNotation(policy: TrustPolicy): NotationExport {
   }
   if (candidates.length === 0) return { unmapped };
   return {
-    text: `${JSON.stringify({ version: '1.0', trustPolicies: candidates.map(({ statement }) => statement) }, null, 2)}\n`,
+    text: `${JSON.stringify({ version: '1.0', trustPolicies: candidates.map(named) }, null, 2)}\n`,
     unmapped,
   };
+}
+
+/** Statements have names of their own; two rules may stand in one line. */
+function named({ rule, statement }: Candidate, index: number, all: readonly Candidate[]): Readonly<Record<string, unknown>> {
+  const before = all.slice(0, index).filter((one) => one.rule.name === rule.name).length;
+  return { ...statement, name: before === 0 ? rule.name : `${rule.name} (${before + 1})` };
 }
 
 function candidateOf(rule: TrustRule): Candidate | string {
