@@ -1,18 +1,20 @@
-import { Option } from 'commander';
 import type { Command } from 'commander';
-import { generateKeyPair, loadSigningKey, openRegistries, processPassphrase, signReference } from '../trust/index.ts';
+import { Option } from 'commander';
+import { generateKeyPair, openRegistries, processPassphrase, signReference, signatureFormats } from '../trust/index.ts';
 import type { SignatureFormat } from '../trust/index.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import { withRegistries } from './registry-options.ts';
 import type { RegistryFlags } from './registry-options.ts';
+import { demandSigner, openSignerOf, signerHelp, withSigner } from './signer-options.ts';
+import type { SignerFlags } from './signer-options.ts';
 
-interface SignFlags extends RegistryFlags {
-  readonly key?: string;
+interface SignFlags extends RegistryFlags, SignerFlags {
   readonly generateKey?: string;
-  readonly passphraseFile?: string;
-  readonly format: SignatureFormat;
+  readonly format?: readonly SignatureFormat[];
   readonly recursive: boolean;
+  readonly identity?: string;
+  readonly annotation: Readonly<Record<string, string>>;
   readonly output: OutputFormat;
 }
 
@@ -20,33 +22,55 @@ const examples = `
 Examples:
   $ portcullis sign --generate-key cosign                          makes cosign.key and cosign.pub
   $ portcullis sign registry.example.com/team/app:1 --key cosign.key
-  $ portcullis sign 127.0.0.1:5000/app:1 --key cosign.key --format legacy
-  $ portcullis sign 127.0.0.1:5000/app:1 --key cosign.key --recursive   also each platform's manifest
-
-The passphrase of an encrypted key is taken from PORTCULLIS_PASSPHRASE or COSIGN_PASSWORD, from --passphrase-file, or asked for.
-What is signed here, "cosign verify --key cosign.pub --insecure-ignore-tlog=true" accepts.`;
+  $ portcullis sign registry.example.com/team/app:1 --key cosign.key --recursive       also each platform's manifest
+  $ portcullis sign registry.example.com/team/app:1 --key leaf.key --certificate-chain chain.pem --format bundle --format notation-jws
+  $ portcullis sign registry.example.com/team/app:1 --key 'pkcs11:token=release;object=images?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/run/secrets/pin'
+  $ portcullis sign registry.example.com/team/app:1 --keyless --signing-config signing_config.json
+${signerHelp}
+What is signed here, "cosign verify --key cosign.pub --insecure-ignore-tlog=true" and "notation verify" accept.`;
 
 export function register(program: Command): void {
   const command = program
     .command('sign')
-    .description('sign an image with a key, as cosign does, or make such a key')
+    .description('sign an image with a key, a token or an identity, as cosign and notation do, or make a key')
     .argument('[image]', 'reference of the image')
-    .option('--key <file>', "private key: cosign's encrypted file, or PEM")
     .option('--generate-key <prefix>', 'make PREFIX.key and PREFIX.pub instead of signing')
-    .option('--passphrase-file <file>', 'file whose first line is the passphrase')
     .addOption(
-      new Option('--format <format>', 'bundle: a referrer; legacy: the tag sha256-….sig').choices(['bundle', 'legacy']).default('bundle'),
+      new Option(
+        '--format <format>',
+        'bundle (default): a referrer; legacy: the tag sha256-….sig; notation-jws, notation-cose; may be repeated',
+      )
+        .choices(signatureFormats)
+        .argParser((value: string, before: readonly string[] | undefined) => [...(before ?? []), chosenFormat(value)]),
     )
     .option('--recursive', 'sign every manifest of an index too', false)
+    .option('--annotation <name=value>', 'sign this with the digest; may be repeated', annotation, {})
+    .option('--identity <name>', 'the name that the signature claims; the reference without its tag unless given')
     .addHelpText('after', examples);
-  withOutput(withRegistries(command)).action((image: string | undefined, flags: SignFlags) => {
-    if (flags.generateKey !== undefined && image === undefined && flags.key === undefined)
+  const chosenFormat = (value: string): string =>
+    (signatureFormats as readonly string[]).includes(value)
+      ? value
+      : command.error(
+          `error: option '--format <format>' argument '${value}' is invalid. Allowed choices are ${signatureFormats.join(', ')}.`,
+          {
+            exitCode: exitCodes.usage,
+          },
+        );
+  withOutput(withRegistries(withSigner(command))).action((image: string | undefined, flags: SignFlags) => {
+    if (flags.generateKey !== undefined && image === undefined && flags.key === undefined && !flags.keyless)
       return run(flags.output, () => makeKey(flags.generateKey ?? '', flags));
-    const { key } = flags;
-    if (image !== undefined && key !== undefined && flags.generateKey === undefined)
-      return run(flags.output, () => sign(image, key, flags));
-    return command.error('error: name an image and --key FILE, or --generate-key PREFIX alone', { exitCode: exitCodes.usage });
+    if (image === undefined || flags.generateKey !== undefined)
+      return command.error('error: name an image and --key FILE, or --generate-key PREFIX alone', { exitCode: exitCodes.usage });
+    demandSigner(command, flags);
+    return run(flags.output, () => sign(image, flags));
   });
+
+  function annotation(text: string, before: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+    const [, name, value] = /^([^=\s]+)=(.*)$/s.exec(text) ?? [];
+    if (name === undefined || value === undefined)
+      return command.error(`error: --annotation ${text}: write NAME=VALUE`, { exitCode: exitCodes.usage });
+    return { ...before, [name]: value };
+  }
 }
 
 async function makeKey(prefix: string, flags: SignFlags): Promise<number> {
@@ -55,18 +79,31 @@ async function makeKey(prefix: string, flags: SignFlags): Promise<number> {
   return exitCodes.yes;
 }
 
-async function sign(reference: string, keyFile: string, flags: SignFlags): Promise<number> {
-  const key = await loadSigningKey(keyFile, processPassphrase(flags.passphraseFile));
-  const registry = await openRegistries({ mirrors: flags.registryMirror, insecureHosts: flags.insecureRegistry });
+async function sign(reference: string, flags: SignFlags): Promise<number> {
+  const signer = await openSignerOf(flags);
   try {
-    const signed = await signReference({ reference, key, format: flags.format, recursive: flags.recursive, registry, now: new Date() });
-    print(
-      flags.output,
-      { reference, signed },
-      signed.map((one) => `signed ${one.digest} (${one.format}, ${one.via}): ${one.manifestDigest}\n`).join(''),
-    );
-    return exitCodes.yes;
+    const registry = await openRegistries({ mirrors: flags.registryMirror, insecureHosts: flags.insecureRegistry });
+    try {
+      const signed = await signReference({
+        reference,
+        key: signer,
+        format: flags.format ?? ['bundle'],
+        recursive: flags.recursive,
+        ...(flags.identity === undefined ? {} : { identity: flags.identity }),
+        annotations: flags.annotation,
+        registry,
+        now: new Date(),
+      });
+      print(
+        flags.output,
+        { reference, signed },
+        signed.map((one) => `signed ${one.digest} (${one.format}, ${one.via}): ${one.manifestDigest}\n`).join(''),
+      );
+      return exitCodes.yes;
+    } finally {
+      await registry.close();
+    }
   } finally {
-    await registry.close();
+    await signer.close();
   }
 }

@@ -16,11 +16,13 @@ export interface SigningKey {
   readonly private: KeyObject;
 }
 
+/** PKCS #8, encrypted: `openssl pkcs8 -topk8`. */
+const encryptedPemType = 'ENCRYPTED PRIVATE KEY';
 const plainPemTypes: readonly string[] = ['PRIVATE KEY', 'EC PRIVATE KEY', 'RSA PRIVATE KEY'];
 const maximumKeyBytes = 64 * 1024;
 
 /**
- * Reads a private key: cosign's encrypted file, or plain PEM (PKCS #8, SEC1, PKCS #1). The passphrase is asked for only when needed.
+ * Reads a private key: cosign's encrypted file, or PEM (PKCS #8, also encrypted, SEC1, PKCS #1). The passphrase is asked for only when needed.
  * @throws PortcullisError `TRUST_KEY_UNREADABLE`, and those of {@link readPassphrase}
  */
 export async function loadSigningKey(file: string, passphrase: PassphraseSource): Promise<SigningKey> {
@@ -40,7 +42,8 @@ export async function loadSigningKey(file: string, passphrase: PassphraseSource)
   }
   const block = readPem(text);
   if ('problem' in block) throw fail(block.problem);
-  const encrypted = (cosignPemTypes as readonly string[]).includes(block.type);
+  const cosigns = (cosignPemTypes as readonly string[]).includes(block.type);
+  const encrypted = cosigns || block.type === encryptedPemType;
   if (!encrypted && !plainPemTypes.includes(block.type)) {
     throw fail(
       `its PEM block is "${block.type}"`,
@@ -48,18 +51,19 @@ export async function loadSigningKey(file: string, passphrase: PassphraseSource)
     );
   }
   try {
-    const key = encrypted
-      ? createPrivateKey({
-          key: await decryptCosignKey(block.content, await readPassphrase(passphrase, `Passphrase of ${file}: `)),
-          format: 'der',
-          type: 'pkcs8',
-        })
-      : createPrivateKey(text);
+    const words = encrypted ? await readPassphrase(passphrase, `Passphrase of ${file}: `) : '';
+    const key = cosigns
+      ? createPrivateKey({ key: await decryptCosignKey(block.content, words), format: 'der', type: 'pkcs8' })
+      : createPrivateKey(encrypted ? { key: text, passphrase: words } : text);
     return signingKey(file, key);
   } catch (error) {
     if (error instanceof PortcullisError) throw error;
     throw fail(
-      encrypted ? reasonOf(error) : 'its PEM block is not a readable private key',
+      cosigns
+        ? reasonOf(error)
+        : encrypted
+          ? 'the passphrase is wrong or the file is damaged'
+          : 'its PEM block is not a readable private key',
       encrypted ? 'give the right passphrase' : 'name another key',
     );
   }

@@ -30,22 +30,50 @@ export async function attachBundle(
   about: { readonly predicateType: string; readonly now: Date; readonly signal?: AbortSignal | undefined },
 ): Promise<Attached> {
   const { predicateType, now, signal } = about;
+  return attachArtifact(
+    repository,
+    await repository.resolve(digest, signal),
+    {
+      // cosign names the type in the configuration too, and registries without OCI 1.1 take a listing's artifactType from there.
+      artifactType: bundleMediaType,
+      config: { mediaType: emptyType, artifactType: bundleMediaType },
+      mediaType: bundleMediaType,
+      bytes: bundle,
+      annotations: { [bundleContentAnnotation]: 'dsse-envelope', [predicateTypeAnnotation]: predicateType },
+    },
+    now,
+    signal,
+  );
+}
+
+/** An artifact of one layer that speaks about another manifest. */
+export interface Artifact {
+  /** Absent: the configuration's media type says it, as image-spec 1.0 had it. */
+  readonly artifactType?: string;
+  readonly config: Readonly<Record<string, string>>;
+  readonly mediaType: string;
+  readonly bytes: Buffer;
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+/** Pushes an artifact whose subject is a manifest, with the time of its making. @throws PortcullisError of base/distribution */
+export async function attachArtifact(
+  repository: RegistryRepository,
+  subject: Descriptor,
+  { artifactType, config, mediaType, bytes, annotations }: Artifact,
+  now: Date,
+  signal?: AbortSignal,
+): Promise<Attached> {
   const options = signal === undefined ? {} : { signal };
-  const subject = await repository.resolve(digest, signal);
-  const [layer, empty] = await Promise.all([repository.pushBlob(bundle, options), repository.pushBlob(Buffer.from('{}'), options)]);
+  const [layer, empty] = await Promise.all([repository.pushBlob(bytes, options), repository.pushBlob(Buffer.from('{}'), options)]);
   const manifest = {
     schemaVersion: 2,
     mediaType: ociManifestType,
-    artifactType: bundleMediaType,
-    // cosign names the type here too, and registries without OCI 1.1 take a listing's artifactType from the configuration.
-    config: { mediaType: emptyType, digest: empty.digest, size: empty.size, artifactType: bundleMediaType },
-    layers: [{ mediaType: bundleMediaType, digest: layer.digest, size: layer.size }],
+    ...(artifactType === undefined ? {} : { artifactType }),
+    config: { ...config, digest: empty.digest, size: empty.size },
+    layers: [{ mediaType, digest: layer.digest, size: layer.size }],
     subject: { mediaType: subject.mediaType, digest: subject.digest, size: subject.size },
-    annotations: {
-      [bundleContentAnnotation]: 'dsse-envelope',
-      [predicateTypeAnnotation]: predicateType,
-      'org.opencontainers.image.created': now.toISOString().replace(/\.\d+Z$/, 'Z'),
-    },
+    annotations: { ...annotations, 'org.opencontainers.image.created': now.toISOString().replace(/\.\d+Z$/, 'Z') },
   };
   const pushed = await repository.pushReferrer(Buffer.from(JSON.stringify(manifest)), ociManifestType, options);
   return { manifestDigest: pushed.digest, via: pushed.via };

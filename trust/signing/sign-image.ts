@@ -5,7 +5,8 @@ import type { SigningKey } from '../keys/private-key.ts';
 import { verifySignature } from '../keys/verify-signature.ts';
 import { decodeBase64 } from '../strict-json.ts';
 import { cosignPredicateType, signatureAnnotation, signatureTag, simpleSigningMediaType } from '../evidence/cosign-names.ts';
-import { attachBundle, attachToTag, layersAt } from './attach.ts';
+import { notationArtifactType, thumbprintAnnotation } from '../notation/names.ts';
+import { attachArtifact, attachBundle, attachToTag, layersAt } from './attach.ts';
 import type { Attached } from './attach.ts';
 import { imageStatement, signBundle } from './dsse-bundle.ts';
 import { legacyAnnotationsOf } from './legacy-annotations.ts';
@@ -13,8 +14,12 @@ import { keySigner } from './signer.ts';
 import type { Signer } from './signer.ts';
 import { makeSimpleSigningPayload } from './simple-signing-payload.ts';
 
-/** `bundle`: a sigstore bundle among the referrers, cosign v3's default. `legacy`: the tag `sha256-<hex>.sig`, for older readers. */
-export type SignatureFormat = 'bundle' | 'legacy';
+/**
+ * `bundle`: a sigstore bundle among the referrers, cosign v3's default. `legacy`: the tag `sha256-<hex>.sig`, for older readers.
+ * `notation-jws` and `notation-cose`: the Notary Project's envelopes, for which the signer has certificates.
+ */
+export const signatureFormats = ['bundle', 'legacy', 'notation-jws', 'notation-cose'] as const;
+export type SignatureFormat = (typeof signatureFormats)[number];
 
 export interface SignImageInput {
   readonly repository: RegistryRepository;
@@ -48,13 +53,35 @@ export async function signImage(input: SignImageInput): Promise<SignedImage> {
       kind: 'invalid',
       attempted: 'sign image',
       on: digest,
-      why: "cosign's signatures name sha256 digests only",
+      why: 'signatures name sha256 digests only',
       fix: 'name the image by tag or sha256 digest',
     });
   }
   const signer = 'private' in input.key ? keySigner(input.key) : input.key;
-  const attached = format === 'bundle' ? await pushBundle(input, signer) : await pushSimpleSigning(input, signer);
-  return { digest, format, ...attached };
+  return { digest, format, ...(await pushers[format](input, signer)) };
+}
+
+const pushers: Readonly<Record<SignatureFormat, (input: SignImageInput, signer: Signer) => Promise<Attached>>> = {
+  bundle: pushBundle,
+  legacy: pushSimpleSigning,
+  'notation-jws': (input, signer) => pushNotation(input, signer, 'jws'),
+  'notation-cose': (input, signer) => pushNotation(input, signer, 'cose'),
+};
+
+/** As notation pushes it (Notary Project, signature-specification.md, "Signature Manifest"). */
+async function pushNotation(input: SignImageInput, signer: Signer, format: 'jws' | 'cose'): Promise<Attached> {
+  const { repository, digest, annotations = {}, now, signal } = input;
+  const { makeNotationSignature } = await import('../notation/sign.ts');
+  const { mediaType, size } = await repository.resolve(digest, signal);
+  const target = { mediaType, digest, size, annotations };
+  const made = await makeNotationSignature({ format, target, signer, now, ...(signal === undefined ? {} : { signal }) });
+  const artifact = {
+    config: { mediaType: notationArtifactType },
+    mediaType: made.mediaType,
+    bytes: made.envelope,
+    annotations: { [thumbprintAnnotation]: JSON.stringify(made.thumbprints) },
+  };
+  return attachArtifact(repository, target, artifact, now, signal);
 }
 
 async function pushBundle({ repository, digest, annotations, now, signal }: SignImageInput, signer: Signer): Promise<Attached> {

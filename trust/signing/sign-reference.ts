@@ -3,15 +3,22 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import { signImage } from './sign-image.ts';
 import type { SignatureFormat, SignedImage } from './sign-image.ts';
 import type { SigningKey } from '../keys/private-key.ts';
+import type { Signer } from './signer.ts';
 import type { RegistryAccess } from '../registry-access.ts';
 import { resolveAll } from '../resolve-image.ts';
 
 export interface SignReferenceInput {
   readonly reference: string;
-  readonly key: SigningKey;
-  readonly format: SignatureFormat;
+  /** A key, or anything else that signs. */
+  readonly key: SigningKey | Signer;
+  /** One signature in each. */
+  readonly format: SignatureFormat | readonly SignatureFormat[];
   /** Signs each manifest of an index too. */
   readonly recursive: boolean;
+  /** The name that payloads claim; the reference's own without its tag unless given. */
+  readonly identity?: string;
+  /** Signed with the digest. */
+  readonly annotations?: Readonly<Record<string, string>>;
   readonly registry: RegistryAccess;
   readonly now: Date;
   readonly signal?: AbortSignal;
@@ -22,7 +29,7 @@ export interface SignReferenceInput {
  * @throws PortcullisError of base/distribution
  */
 export async function signReference(input: SignReferenceInput): Promise<readonly SignedImage[]> {
-  const { reference, registry, format, key, now, recursive } = input;
+  const { reference, registry, format, key, now, recursive, annotations } = input;
   const parsed = parseReference(reference);
   // Pushes go to the last of the places that are asked: the origin, unless a mirror stands for it.
   const repository = (await registry.repositories(parsed)).at(-1);
@@ -41,9 +48,15 @@ export async function signReference(input: SignReferenceInput): Promise<readonly
   const digests = recursive
     ? await resolveAll(repository, tagOrDigest, input.signal)
     : [(await repository.resolve(tagOrDigest, input.signal)).digest];
-  const identity = `${parsed.registry}/${parsed.repository}`;
+  const identity = input.identity ?? `${parsed.registry}/${parsed.repository}`;
+  const formats = typeof format === 'string' ? [format] : format;
   const signed: SignedImage[] = [];
   // One after the other: signatures of one image may share a fallback tag, which is read, changed and written back.
-  for (const digest of digests) signed.push(await signImage({ repository, digest, key, format, identity, now, ...signal }));
+  for (const digest of digests) {
+    for (const one of new Set(formats)) {
+      const notes = annotations === undefined ? {} : { annotations };
+      signed.push(await signImage({ repository, digest, key, format: one, identity, now, ...notes, ...signal }));
+    }
+  }
   return signed;
 }

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { keyObjectOf } from '../../keys/public-key.ts';
 import { verifySignature } from '../../keys/verify-signature.ts';
-import type { SignatureScheme, Signer } from '../signer.ts';
+import type { Signer } from '../signer.ts';
 import { pkcs11Signer } from './pkcs11-signer.ts';
 import { parsePkcs11Uri } from './uri.ts';
 
@@ -79,7 +79,7 @@ describe('a key on a token', { skip: modulePath === undefined ? 'no softhsm2' : 
             : {};
           assert.ok(verify(scheme.split('-').at(-1), message, { key: keyObjectOf(signer.public), ...padding }, signature), scheme);
         }
-        await assert.rejects(signer.sign(message, (name === 'rsa' ? 'ecdsa-sha256' : 'ed25519')), {
+        await assert.rejects(signer.sign(message, name === 'rsa' ? 'ecdsa-sha256' : 'ed25519'), {
           code: 'TRUST_SIGNING_SCHEME',
         });
       } finally {

@@ -1,0 +1,106 @@
+import { X509Certificate } from 'node:crypto';
+import { readFile, stat } from 'node:fs/promises';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { readPassphrase } from '../keys/passphrase.ts';
+import type { PassphraseSource } from '../keys/passphrase.ts';
+import { loadSigningKey } from '../keys/private-key.ts';
+import { keySigner } from './signer.ts';
+import type { Signer, WitnessUrls } from './signer.ts';
+import { publicGood, readSigningConfig } from './signing-config.ts';
+import type { SigningServices } from './signing-config.ts';
+
+export interface OpenSignerInput {
+  /** A key file, or a PKCS #11 URI (RFC 7512). Without it the identity of whoever runs this signs. */
+  readonly key?: string;
+  /** Also of a token's PIN: only a file or a person is asked for that. */
+  readonly passphrase: PassphraseSource;
+  /** PEM file with the certificates that go with the key, leaf first. */
+  readonly certificateChain?: string;
+  /** Where the identity token is; the environment unless given. */
+  readonly identityToken?: { readonly file?: string; readonly variable?: string };
+  /** A `signing_config.json`, or `public-good`: sigstore's public services, where everything is public for ever. */
+  readonly signingConfig?: string;
+  /** A certificate authority for identities, instead of the configuration's. */
+  readonly fulcioUrl?: string;
+  /** A log, beside those of the configuration. */
+  readonly log?: WitnessUrls['logs'][number];
+  /** Time stamp authorities, beside those of the configuration. */
+  readonly timestampUrls?: readonly string[];
+  readonly now: Date;
+}
+
+/**
+ * Opens whatever is to sign: a key file, a token behind PKCS #11, or the identity of a CI job.
+ * @throws PortcullisError `TRUST_KEY_UNREADABLE`, `TRUST_PKCS11_URI`, `TRUST_PKCS11_FAILED`, `TRUST_SIGNING_CONFIG`, `TRUST_IDENTITY_TOKEN`,
+ *   `TRUST_FULCIO_FAILED`, and those of passphrases
+ */
+export async function openSigner(input: OpenSignerInput): Promise<Signer> {
+  const services = await servicesOf(input);
+  const witnesses: WitnessUrls = {
+    logs: [...services.witnesses.logs, ...(input.log === undefined ? [] : [input.log])],
+    timestamps: [...services.witnesses.timestamps, ...(input.timestampUrls ?? [])],
+  };
+  const { key, passphrase } = input;
+  if (key === undefined) return openKeyless(input, input.fulcioUrl ?? services.fulcioUrl, witnesses);
+  const certificates = input.certificateChain === undefined ? undefined : await readChain(input.certificateChain);
+  if (!key.startsWith('pkcs11:'))
+    return keySigner(await loadSigningKey(key, passphrase), { witnesses, ...(certificates === undefined ? {} : { certificates }) });
+  const { pkcs11Signer } = await import('./pkcs11/pkcs11-signer.ts');
+  return pkcs11Signer({
+    uri: key,
+    // The passphrase of keys is not the PIN of tokens: three wrong ones lock a token.
+    pin: (question) =>
+      readPassphrase({ environment: {}, ...(passphrase.prompt === undefined ? {} : { prompt: passphrase.prompt }) }, question),
+    readPinFile: (file) => readPassphrase({ environment: {}, file }, ''),
+    witnesses,
+    ...(certificates === undefined ? {} : { certificates }),
+  });
+}
+
+async function servicesOf({ signingConfig, now }: OpenSignerInput): Promise<SigningServices> {
+  if (signingConfig === undefined) return { witnesses: { logs: [], timestamps: [] } };
+  return signingConfig === 'public-good' ? publicGood : readSigningConfig(signingConfig, now);
+}
+
+async function openKeyless(input: OpenSignerInput, fulcioUrl: string | undefined, witnesses: WitnessUrls): Promise<Signer> {
+  if (fulcioUrl === undefined) {
+    throw new PortcullisError({
+      code: 'TRUST_SIGNING_CONFIG',
+      kind: 'invalid',
+      attempted: 'sign without a key',
+      on: '',
+      why: 'no certificate authority is named',
+      fix: 'name --signing-config FILE, or public-good for sigstore’s public services',
+    });
+  }
+  const { findIdentityToken } = await import('./identity-token.ts');
+  const { keylessSigner } = await import('./keyless.ts');
+  const token = await findIdentityToken({ environment: input.passphrase.environment, ...input.identityToken, now: input.now });
+  return keylessSigner({ token, fulcioUrl, witnesses });
+}
+
+async function readChain(file: string): Promise<readonly Buffer[]> {
+  const fail = (why: string): PortcullisError =>
+    new PortcullisError({
+      code: 'TRUST_CERTIFICATE_UNREADABLE',
+      kind: 'invalid',
+      attempted: 'read certificates',
+      on: file,
+      why,
+      fix: 'name a PEM file with the certificate of the key first, and the ones above it after it',
+    });
+  let text: string;
+  try {
+    if ((await stat(file)).size > 256 * 1024) throw new Error('it is too large');
+    text = await readFile(file, 'utf8');
+  } catch (error) {
+    throw fail(reasonOf(error));
+  }
+  const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  if (blocks.length === 0) throw fail('it holds no PEM certificate');
+  try {
+    return blocks.map((block) => new X509Certificate(block).raw);
+  } catch {
+    throw fail('a PEM block is not a readable certificate');
+  }
+}
