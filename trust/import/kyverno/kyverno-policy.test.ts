@@ -139,12 +139,12 @@ ${keyText(22, 'rsa-2048')}
 ];
 
 for (const [what, text, rules, unmapped] of table) {
-  test(`${what}`, async () => {
+  test(what, async () => {
     const { result } = await imported('kyverno', text);
     assert.match(JSON.stringify(result.rules.map(({ rule }) => rule)), rules);
     assert.equal(result.unmapped.length, unmapped.length, JSON.stringify(result.unmapped));
     for (const [index, pattern] of unmapped.entries())
-      assert.match(result.unmapped[index]?.path + ' ' + result.unmapped[index]?.why, pattern);
+      assert.match(`${result.unmapped[index]?.path ?? ''} ${result.unmapped[index]?.why ?? ''}`, pattern);
   });
 }
 

@@ -91,7 +91,7 @@ const table: readonly (readonly [what: string, text: string, rules: RegExp, unma
 ];
 
 for (const [what, text, rules, unmapped] of table) {
-  test(`${what}`, async () => {
+  test(what, async () => {
     const found = await rulesOf(text);
     assert.match(found.rules, rules);
     assert.equal(found.unmapped.length, unmapped.length, found.unmapped.join('\n'));
