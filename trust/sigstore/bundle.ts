@@ -55,6 +55,34 @@ const maximumProofHashes = 64;
 
 type Json = Readonly<Record<string, unknown>>;
 
+/** The fields of each message. Anything else is an error, as in protobuf's JSON: a misspelt field must not be taken for an absent one. */
+const fields = {
+  bundle: ['mediaType', 'verificationMaterial', 'messageSignature', 'dsseEnvelope'],
+  material: ['publicKey', 'x509CertificateChain', 'certificate', 'tlogEntries', 'timestampVerificationData'],
+  envelope: ['payload', 'payloadType', 'signatures'],
+  signature: ['sig', 'keyid'],
+  message: ['messageDigest', 'signature'],
+  digest: ['algorithm', 'digest'],
+  publicKey: ['hint'],
+  certificate: ['rawBytes'],
+  chain: ['certificates'],
+  entry: ['logIndex', 'logId', 'kindVersion', 'integratedTime', 'inclusionPromise', 'inclusionProof', 'canonicalizedBody'],
+  logId: ['keyId'],
+  kindVersion: ['kind', 'version'],
+  promise: ['signedEntryTimestamp'],
+  proof: ['logIndex', 'rootHash', 'treeSize', 'hashes', 'checkpoint'],
+  checkpoint: ['envelope'],
+  timeStamps: ['rfc3161Timestamps'],
+  timeStamp: ['signedTimestamp'],
+} as const;
+
+function checked(record: Json, message: keyof typeof fields): Json {
+  const known: readonly string[] = fields[message];
+  const unknown = Object.keys(record).find((name) => !known.includes(name));
+  if (unknown !== undefined) throw new Error(`it has the unknown field ${JSON.stringify(unknown.slice(0, 100))}`);
+  return record;
+}
+
 /**
  * Reads a bundle.
  * @throws Error with a sentence that says what is wrong with it, and where
@@ -63,22 +91,23 @@ export function readBundle(bytes: Uint8Array): Bundle {
   const bundle = recordOf(parseStrictJson(bytes));
   const version = versions[String(bundle?.['mediaType'])];
   if (bundle === undefined || version === undefined) throw new Error('it is not a sigstore bundle of version 0.1, 0.2 or 0.3');
-  const material = recordOf(bundle['verificationMaterial']);
+  checked(bundle, 'bundle');
+  const material = present(bundle['verificationMaterial'], 'material');
   if (material === undefined) throw new Error('its verificationMaterial is missing');
-  const envelope = present(bundle['dsseEnvelope']);
-  const message = present(bundle['messageSignature']);
+  const envelope = present(bundle['dsseEnvelope'], 'envelope');
+  const message = present(bundle['messageSignature'], 'message');
   if ((envelope === undefined) === (message === undefined))
     throw new Error('it holds not exactly one of dsseEnvelope and messageSignature');
-  const logEntries = listOf(material['tlogEntries'], 'tlogEntries').map((entry, index) =>
+  const logEntries = listOf(material['tlogEntries'], 'tlogEntries', 'entry').map((entry, index) =>
     readLogEntry(entry, `tlogEntries[${index}]`, version),
   );
-  const stamps = recordOf(material['timestampVerificationData'])?.['rfc3161Timestamps'];
+  const stamps = present(material['timestampVerificationData'], 'timeStamps')?.['rfc3161Timestamps'];
   return {
     version,
     content: envelope === undefined ? readMessage(message as Json) : readEnvelope(envelope),
     ...readSigner(material, version),
     logEntries,
-    timeStamps: listOf(stamps, 'rfc3161Timestamps').map((stamp, index) =>
+    timeStamps: listOf(stamps, 'rfc3161Timestamps', 'timeStamp').map((stamp, index) =>
       bytesOf(stamp['signedTimestamp'], `rfc3161Timestamps[${index}].signedTimestamp`),
     ),
   };
@@ -94,29 +123,29 @@ export function readEnvelope(envelope: Json): BundleContent {
     kind: 'dsse',
     payloadType,
     payload: bytesOf(envelope['payload'], 'payload'),
-    signature: bytesOf(recordOf(signatures[0])?.['sig'], 'signatures[0].sig'),
+    signature: bytesOf(present(signatures[0], 'signature')?.['sig'], 'signatures[0].sig'),
   };
 }
 
 function readMessage(message: Json): BundleContent {
   const signature = bytesOf(message['signature'], 'messageSignature.signature');
-  const digest = recordOf(message['messageDigest']);
+  const digest = present(message['messageDigest'], 'digest');
   if (digest === undefined) return { kind: 'message', signature };
   const value = bytesOf(digest['digest'], 'messageDigest.digest');
   return { kind: 'message', signature, digest: { algorithm: String(digest['algorithm']), value } };
 }
 
 function readSigner(material: Json, version: Bundle['version']): Pick<Bundle, 'certificates' | 'keyHint'> {
-  const certificate = present(material['certificate']);
-  const chain = present(material['x509CertificateChain']);
-  const key = present(material['publicKey']);
+  const certificate = present(material['certificate'], 'certificate');
+  const chain = present(material['x509CertificateChain'], 'chain');
+  const key = present(material['publicKey'], 'publicKey');
   if ([certificate, chain, key].filter((part) => part !== undefined).length !== 1)
     throw new Error('it names not exactly one of certificate, x509CertificateChain and publicKey');
   if (key !== undefined) return { certificates: [], keyHint: typeof key['hint'] === 'string' ? key['hint'] : '' };
   if (certificate !== undefined) return { certificates: [bytesOf(certificate['rawBytes'], 'certificate.rawBytes')] };
   // sigstore_bundle.proto: of version 0.3 on, there is one certificate and no chain.
   if (version === '0.3') throw new Error('a bundle of version 0.3 has no x509CertificateChain');
-  const certificates = listOf(chain?.['certificates'], 'certificates').map((entry, index) =>
+  const certificates = listOf(chain?.['certificates'], 'certificates', 'certificate').map((entry, index) =>
     bytesOf(entry['rawBytes'], `certificates[${index}].rawBytes`),
   );
   if (certificates.length === 0) throw new Error('its certificate chain is empty');
@@ -124,12 +153,12 @@ function readSigner(material: Json, version: Bundle['version']): Pick<Bundle, 'c
 }
 
 function readLogEntry(entry: Json, where: string, version: Bundle['version']): LogEntry {
-  const kindVersion = recordOf(entry['kindVersion']);
-  const logId = recordOf(entry['logId'])?.['keyId'];
+  const kindVersion = present(entry['kindVersion'], 'kindVersion');
+  const logId = present(entry['logId'], 'logId')?.['keyId'];
   if (typeof logId !== 'string' || decodeBase64(logId) === undefined) throw new Error(`${where}.logId.keyId is missing or not base64`);
-  const promise = present(entry['inclusionPromise'])?.['signedEntryTimestamp'];
+  const promise = present(entry['inclusionPromise'], 'promise')?.['signedEntryTimestamp'];
   // Of the first version some have a proof without checkpoint, which proves nothing: those live by the promise.
-  const written = present(entry['inclusionProof']);
+  const written = present(entry['inclusionProof'], 'proof');
   const proof = version === '0.1' && written?.['checkpoint'] === undefined ? undefined : written;
   const integratedTime = Number(countOf(entry['integratedTime'] ?? '0', `${where}.integratedTime`));
   if (!Number.isSafeInteger(integratedTime)) throw new Error(`${where}.integratedTime is too large`);
@@ -149,7 +178,7 @@ function readProof(proof: Json, where: string): InclusionProof {
   const hashes = proof['hashes'] ?? [];
   if (!Array.isArray(hashes) || hashes.length > maximumProofHashes)
     throw new Error(`${where}.hashes is not a list of at most ${maximumProofHashes}`);
-  const checkpoint = recordOf(proof['checkpoint'])?.['envelope'];
+  const checkpoint = present(proof['checkpoint'], 'checkpoint')?.['envelope'];
   if (typeof checkpoint !== 'string' || checkpoint === '') throw new Error(`${where}.checkpoint is missing`);
   return {
     index: countOf(proof['logIndex'] ?? '0', `${where}.logIndex`),
@@ -173,20 +202,20 @@ function bytesOf(value: unknown, where: string): Buffer {
   return bytes;
 }
 
-function listOf(value: unknown, where: string): readonly Json[] {
+function listOf(value: unknown, where: string, message: keyof typeof fields): readonly Json[] {
   const list = value ?? [];
   if (!Array.isArray(list) || list.length > maximumOfEach) throw new Error(`${where} is not a list of at most ${maximumOfEach}`);
   return list.map((entry: unknown, index) => {
     const record = recordOf(entry);
     if (record === undefined) throw new Error(`${where}[${index}] is not an object`);
-    return record;
+    return checked(record, message);
   });
 }
 
 /** A message that is there; protobuf's JSON takes null for absence. */
-function present(value: unknown): Json | undefined {
+function present(value: unknown, message: keyof typeof fields): Json | undefined {
   if (value === undefined || value === null) return undefined;
   const record = recordOf(value);
   if (record === undefined) throw new Error('one of its messages is not an object');
-  return record;
+  return checked(record, message);
 }

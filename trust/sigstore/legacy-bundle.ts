@@ -15,7 +15,9 @@ const maximumCertificates = 8;
  * @throws Error with a sentence that says what is malformed
  */
 export function legacyBundle(signature: Buffer, annotations: Readonly<Record<string, string>>): Bundle {
-  const certificates = [...readCertificates(annotations[certificateAnnotation]), ...readCertificates(annotations[chainAnnotation])];
+  const leaf = readCertificates(annotations[certificateAnnotation]);
+  // A chain without a certificate would make its first the signer's.
+  const certificates = leaf.length === 0 ? [] : [...leaf, ...readCertificates(annotations[chainAnnotation])];
   if (certificates.length > maximumCertificates) throw new Error(`it has more than ${maximumCertificates} certificates`);
   const entry = readEntry(annotations[bundleAnnotation]);
   const stamp = readJson(annotations[timeStampAnnotation], timeStampAnnotation)?.['SignedRFC3161Timestamp'];

@@ -1,5 +1,6 @@
+import type { SerializedBundle } from '@sigstore/bundle';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { inTotoPayloadType } from '../evidence/cosign-names.ts';
+import { bundleMediaType, inTotoPayloadType } from '../evidence/cosign-names.ts';
 
 export interface SignArtifactInput {
   readonly artifact: Uint8Array;
@@ -32,18 +33,32 @@ export async function signArtifact(input: SignArtifactInput): Promise<Buffer> {
       fetchOptions: { timeout: 20_000, retry: { retries: 2 } },
     });
   } catch (error) {
-    throw failed('TRUST_SIGNING_CONFIG', 'invalid', error, 'name a signing_config.json of version 0.2');
+    throw failed('TRUST_SIGNING_CONFIG', 'invalid', messageOf(error), 'name a signing_config.json of version 0.2');
   }
   try {
     const data = Buffer.from(input.artifact);
     const bundle = await builder.create(input.inToto ? { data, type: inTotoPayloadType } : { data });
-    return Buffer.from(JSON.stringify(bundleToJSON(bundle)));
+    return Buffer.from(JSON.stringify(asVersion3(bundleToJSON(bundle))));
   } catch (error) {
-    throw failed('TRUST_SIGNING_FAILED', 'unavailable', error, 'check the token and the services that the signing configuration names');
+    // The library quotes the token in its messages: whoever reads an error must not become the signer.
+    const words = messageOf(error).replaceAll(input.identityToken, '(the token)');
+    throw failed('TRUST_SIGNING_FAILED', 'unavailable', words, 'check the token and the services that the signing configuration names');
   }
 }
 
-function failed(code: string, kind: 'invalid' | 'unavailable', error: unknown, fix: string): PortcullisError {
+/** The library writes version 0.2 for messages; of version 0.3 on there is the signer's certificate alone. */
+function asVersion3(bundle: SerializedBundle): object {
+  const { x509CertificateChain: chain, ...material } = bundle.verificationMaterial;
+  if (chain === undefined) return bundle;
+  const [certificate] = chain.certificates;
+  return { ...bundle, mediaType: bundleMediaType, verificationMaterial: { ...material, certificate } };
+}
+
+function messageOf(error: unknown): string {
   const cause = error instanceof Error && error.cause !== undefined ? `: ${reasonOf(error.cause)}` : '';
-  return new PortcullisError({ code, kind, attempted: 'sign an artifact', on: '', why: `${reasonOf(error)}${cause}`, fix });
+  return `${reasonOf(error)}${cause}`;
+}
+
+function failed(code: string, kind: 'invalid' | 'unavailable', why: string, fix: string): PortcullisError {
+  return new PortcullisError({ code, kind, attempted: 'sign an artifact', on: '', why, fix });
 }

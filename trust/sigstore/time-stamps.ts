@@ -47,6 +47,8 @@ function authorityFlaw(stamp: TimeStamp, { chain, validFor, name }: CertificateA
   const candidates = first.isAuthority ? [...chain.slice(1), ...stamp.certificates] : [first];
   const signer = candidates.find((certificate) => stamp.isSigner(certificate));
   if (signer === undefined) return otherAuthority;
+  if (stamp.certificates.some((certificate) => stamp.isSigner(certificate) && !certificate.raw.equals(signer.raw)))
+    return 'it brings another certificate of its signer';
   if (!isWithin(stamp.time, validFor)) return `the authority ${name} was not trusted at ${new Date(stamp.time).toISOString()}`;
   const flaw = signerFlaw(signer);
   if (flaw !== undefined) return flaw;

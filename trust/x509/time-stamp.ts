@@ -47,41 +47,52 @@ const maximumCertificates = 16;
  */
 export function readTimeStamp(bytes: Uint8Array): TimeStamp {
   if (bytes.byteLength > maximumBytes) throw new DerError(`the time stamp is larger than ${maximumBytes} bytes`, 0);
-  const outer = childrenOf(expectTag(readDer(Buffer.from(bytes)), derTag.sequence, 'the time stamp'));
-  const token = outer[0]?.tag === derTag.oid ? outer : tokenOf(outer);
-  if (readOid(token[0], 'the content type') !== '1.2.840.113549.1.7.2') throw new DerError('the token is not signed data', 0);
-  const data = childrenOf(expectTag(inside(token[1], 0xa0, 'the signed data'), derTag.sequence, 'the signed data'));
-  const [, , content, ...rest] = data;
-  const [type, wrapped] = childrenOf(expectTag(content, derTag.sequence, 'the content'));
+  const outer = expectTag(readDer(Buffer.from(bytes)), derTag.sequence, 'the time stamp');
+  const token = childrenOf(outer)[0]?.tag === derTag.oid ? outer : tokenOf(outer);
+  const [contentType, wrapper] = members(token, 2, 'the token');
+  if (readOid(contentType, 'the content type') !== '1.2.840.113549.1.7.2') throw new DerError('the token is not signed data', token.offset);
+  const data = childrenOf(expectTag(inside(wrapper, 0xa0, 'the signed data'), derTag.sequence, 'the signed data'));
+  const [version, algorithms, content, ...rest] = data;
+  // RFC 5652 section 5.1: version 3 for content of another type than data; then certificates, revocation lists and signers, in this order.
+  if (readSmallInteger(version, 'the version') !== 3) throw new DerError('the token is not of version 3', token.offset);
+  const embedded = rest[0]?.tag === 0xa0 ? rest.shift() : undefined;
+  if (rest[0]?.tag === 0xa1 && rest[0].content.length > 0) rest.shift();
+  const [signerSet, more] = rest;
+  if (more !== undefined) throw new DerError('something follows the signers', more.offset);
+  const [type, wrapped] = members(content, 2, 'the content');
   if (readOid(type, 'the type of the content') !== '1.2.840.113549.1.9.16.1.4')
     throw new DerError('the content is not a TSTInfo', content?.offset ?? 0);
   const info = expectTag(inside(wrapped, 0xa0, 'the content'), derTag.octetString, 'the content').content;
-  const signers = childrenOf(expectTag(rest.at(-1), derTag.set, 'the signers'));
   // RFC 3161 section 2.4.2: the token has the one signature of its authority.
-  if (signers.length !== 1) throw new DerError('the token has not exactly one signer', rest.at(-1)?.offset ?? 0);
-  const embedded = rest.find((element) => element.tag === 0xa0);
-  return {
-    ...readInfo(info),
-    certificates: embedded === undefined ? [] : readEmbedded(embedded),
-    ...readSigner(signers[0] as DerElement, info),
-  };
+  const [signer] = members(signerSet, 1, 'the set of signers', derTag.set);
+  const named = childrenOf(expectTag(algorithms, derTag.set, 'the digests')).map((algorithm) => digestNamed(algorithm, 'a digest'));
+  const certificates = embedded === undefined ? [] : readEmbedded(embedded);
+  return { ...readInfo(info), certificates, ...readSigner(signer as DerElement, info, named) };
 }
 
-function tokenOf([status, token]: readonly DerElement[]): DerElement[] {
+function tokenOf(response: DerElement): DerElement {
+  const [status, token] = members(response, 2, 'the response');
   const granted = readSmallInteger(childrenOf(expectTag(status, derTag.sequence, 'the status'))[0], 'the status');
-  // 0 granted, 1 granted with modifications
-  if (granted > 1) throw new DerError(`the authority refused, with status ${granted},`, status?.offset ?? 0);
-  return childrenOf(expectTag(token, derTag.sequence, 'the token'));
+  // Granted, and not "with modifications": what was modified is not ours to guess.
+  if (granted !== 0) throw new DerError(`the authority refused, with status ${granted},`, status?.offset ?? 0);
+  return expectTag(token, derTag.sequence, 'the token');
+}
+
+/** The members of a sequence (or set) that has exactly so many: what nobody reads must not be there. */
+function members(element: DerElement | undefined, count: number, what: string, tag: number = derTag.sequence): readonly DerElement[] {
+  const list = childrenOf(expectTag(element, tag, what));
+  if (list.length !== count) throw new DerError(`${what} has ${list.length} members, not ${count}`, element?.offset ?? 0);
+  return list;
 }
 
 function inside(element: DerElement | undefined, tag: number, what: string): DerElement | undefined {
-  return childrenOf(expectTag(element, tag, what))[0];
+  return members(element, 1, what, tag)[0];
 }
 
 function readInfo(info: Buffer): Pick<TimeStamp, 'time' | 'imprint'> {
   const fields = childrenOf(expectTag(readDer(info), derTag.sequence, 'TSTInfo'));
   if (readSmallInteger(fields[0], 'the version') !== 1) throw new DerError('TSTInfo is not of version 1', 0);
-  const [algorithm, value] = childrenOf(expectTag(fields[2], derTag.sequence, 'the imprint'));
+  const [algorithm, value] = members(fields[2], 2, 'the imprint');
   const digest = digestNamed(algorithm, 'the digest of the imprint');
   return {
     time: readTime(fields[4], 'the time'),
@@ -90,10 +101,18 @@ function readInfo(info: Buffer): Pick<TimeStamp, 'time' | 'imprint'> {
 }
 
 function digestNamed(algorithm: DerElement | undefined, what: string): string {
-  const oid = readOid(childrenOf(expectTag(algorithm, derTag.sequence, what))[0], what);
+  const oid = algorithmOf(algorithm, what);
   const digest = digests[oid];
   if (digest === undefined) throw new DerError(`${what} is ${oid}, and SHA-256, SHA-384 and SHA-512 are accepted`, algorithm?.offset ?? 0);
   return digest;
+}
+
+/** The name of an algorithm that has no parameters, or NULL for them. */
+function algorithmOf(algorithm: DerElement | undefined, what: string): string {
+  const [name, parameters, more] = childrenOf(expectTag(algorithm, derTag.sequence, what));
+  if (more !== undefined || (parameters !== undefined && !parameters.whole.equals(Buffer.of(derTag.null, 0))))
+    throw new DerError(`${what} has parameters`, algorithm?.offset ?? 0);
+  return readOid(name, what);
 }
 
 function readEmbedded(element: DerElement): Certificate[] {
@@ -103,11 +122,16 @@ function readEmbedded(element: DerElement): Certificate[] {
 }
 
 /** SignerInfo (RFC 5652 section 5.3), with the attributes that RFC 3161 and RFC 5816 demand. */
-function readSigner(signer: DerElement, info: Buffer): Pick<TimeStamp, 'isSigner' | 'isSignedBy'> {
-  const [, id, digestAlgorithm, attributes, signatureAlgorithm, signature] = childrenOf(expectTag(signer, derTag.sequence, 'the signer'));
-  const [issuer, serial] = childrenOf(expectTag(id, derTag.sequence, 'the identity of the signer'));
+function readSigner(signer: DerElement, info: Buffer, named: readonly string[]): Pick<TimeStamp, 'isSigner' | 'isSignedBy'> {
+  const fields = childrenOf(expectTag(signer, derTag.sequence, 'the signer'));
+  const [version, id, digestAlgorithm, attributes, signatureAlgorithm, signature, unsigned, more] = fields;
+  if (more !== undefined || (unsigned !== undefined && unsigned.tag !== 0xa1)) throw new DerError('the signer is malformed', signer.offset);
+  // RFC 5652 section 5.3: 1 for a signer named by issuer and serial number.
+  if (readSmallInteger(version, 'the version of the signer') !== 1) throw new DerError('the signer is not of version 1', signer.offset);
+  const [issuer, serial] = members(id, 2, 'the identity of the signer');
   const serialBytes = readInteger(serial, 'the serial number of the signer');
   const digest = digestNamed(digestAlgorithm, 'the digest of the signer');
+  if (!named.includes(digest)) throw new DerError('the token does not name the digest of its signer', signer.offset);
   const signed = readAttributes(expectTag(attributes, 0xa0, 'the signed attributes'));
   if (readOid(signed.get('1.2.840.113549.1.9.3'), 'the signed type of the content') !== '1.2.840.113549.1.9.16.1.4')
     throw new DerError('the signed type of the content is not TSTInfo', signer.offset);
@@ -115,7 +139,7 @@ function readSigner(signer: DerElement, info: Buffer): Pick<TimeStamp, 'isSigner
   if (!createHash(digest).update(info).digest().equals(messageDigest))
     throw new DerError('the signed digest is of other content', signer.offset);
   const certificateDigest = readCertificateId(signed);
-  const algorithm = algorithms[readOid(childrenOf(expectTag(signatureAlgorithm, derTag.sequence, 'the signature algorithm'))[0])];
+  const algorithm = algorithms[algorithmOf(signatureAlgorithm, 'the signature algorithm')];
   if (algorithm === undefined) throw new DerError('the signature algorithm is not accepted', signatureAlgorithm?.offset ?? 0);
   // RFC 5652 section 5.4: what is signed is the attributes as a SET, not with the tag they are carried under.
   const message = Buffer.concat([Buffer.of(derTag.set), (attributes as DerElement).whole.subarray(1)]);
@@ -131,11 +155,10 @@ function readSigner(signer: DerElement, info: Buffer): Pick<TimeStamp, 'isSigner
 function readAttributes(attributes: DerElement): ReadonlyMap<string, DerElement> {
   const found = new Map<string, DerElement>();
   for (const attribute of childrenOf(attributes)) {
-    const [type, values] = childrenOf(expectTag(attribute, derTag.sequence, 'a signed attribute'));
+    const [type, values] = members(attribute, 2, 'a signed attribute');
     const oid = readOid(type, 'the type of a signed attribute');
-    const [value, more] = childrenOf(expectTag(values, derTag.set, 'the values of a signed attribute'));
-    if (value === undefined || more !== undefined || found.has(oid))
-      throw new DerError(`the attribute ${oid} has not one value`, attribute.offset);
+    const [value] = members(values, 1, 'the values of a signed attribute', derTag.set);
+    if (value === undefined || found.has(oid)) throw new DerError(`the attribute ${oid} stands twice`, attribute.offset);
     found.set(oid, value);
   }
   return found;

@@ -1,0 +1,186 @@
+import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { readCertificate } from '../x509/certificate.ts';
+import { readTimeStamp } from '../x509/time-stamp.ts';
+import { createMerkleLog, inclusionProof } from './fixtures/merkle-log.ts';
+import { isSignedByLog, readCheckpoint } from './checkpoint.ts';
+import { subjectMatches } from './identity.ts';
+import { rootOfProof } from './merkle.ts';
+import { embeddedTrustedRoot } from './public-good.ts';
+import { readTrustedRoot } from './trusted-root.ts';
+
+type Json = Record<string, unknown>;
+
+const patterns: readonly (readonly [pattern: string, text: string, matches: boolean])[] = [
+  ['a@example.com', 'a@example.com', true],
+  ['a@example.com', 'xa@example.com', false],
+  ['a@example.com', 'a@exampleXcom', false],
+  ['*@example.com', 'a@example.com', true],
+  ['*@example.com', 'a@example.com.evil.example', false],
+  ['*@example.com', 'https://evil.example/x@example.com', false],
+  ['https://github.com/o/r/.github/workflows/w.yml@refs/tags/*', 'https://github.com/o/r/.github/workflows/w.yml@refs/tags/v1', true],
+  ['https://github.com/o/r/.github/workflows/w.yml@refs/tags/*', 'https://github.com/o/r/.github/workflows/w.yml@refs/tags/v/1', true],
+  ['https://github.com/o/r/.github/workflows/w.yml@refs/tags/*', 'https://github.com/o/r/.github/workflows/w.yml@refs/heads/main', false],
+  ['https://github.com/o/*/.github/workflows/w.yml@refs/tags/*', 'https://github.com/o/r/.github/workflows/w.yml@refs/tags/v1', true],
+  // A branch of another repository, named so that a loose wildcard would take it for the workflow.
+  [
+    'https://github.com/o/*/.github/workflows/w.yml@refs/tags/*',
+    'https://github.com/o/evil/.github/workflows/x.yml@refs/heads/.github/workflows/w.yml@refs/tags/v1',
+    false,
+  ],
+  ['https://github.com/o/**/w.yml@refs/tags/v1', 'https://github.com/o/r/.github/workflows/w.yml@refs/tags/v1', true],
+  ['', '', true],
+  ['a*', 'a', true],
+  ['a*b', 'ab', true],
+  ['a*b', 'a/b', false],
+  ['a**b', 'a/b', true],
+  ['a.c', 'abc', false],
+  ['(a+)+$', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', false],
+];
+
+for (const [pattern, text, matches] of patterns)
+  test(`"${pattern}" ${matches ? 'fits' : 'does not fit'} "${text}"`, () => assert.equal(subjectMatches(pattern, text), matches));
+
+test('patterns of many stars take no long time', () => {
+  const began = performance.now();
+  subjectMatches('*a'.repeat(256), 'a'.repeat(4096));
+  subjectMatches('**a'.repeat(256), `${'a'.repeat(4095)}b`);
+  assert.ok(performance.now() - began < 1000);
+});
+
+test('every inclusion proof of every small tree leads to its root, and to no other', () => {
+  for (let size = 1; size <= 33; size += 1) {
+    const leaves = Array.from({ length: size }, (_, index) => Buffer.from(`leaf ${index}`));
+    for (const [index, leaf] of leaves.entries()) {
+      const { root, hashes } = inclusionProof(index, leaves);
+      assert.ok(rootOfProof(leaf, BigInt(index), BigInt(size), hashes)?.equals(root));
+      for (const [at, of, proof] of [
+        [index + 1, size, hashes],
+        [index, size, hashes.slice(1)],
+        [index, size, [...hashes, root]],
+        [index, 2 * size, hashes],
+      ] as const)
+        if (hashes.length > 0) assert.notDeepEqual(rootOfProof(leaf, BigInt(at), BigInt(of), proof), root);
+    }
+  }
+});
+
+test('a checkpoint is signed by its log alone, whoever else signs', () => {
+  const key = generateKeyPairSync('ed25519');
+  const log = createMerkleLog('log.example', key.privateKey);
+  const { envelope } = (log.add('dsse', Buffer.from('x')) as { inclusionProof: { checkpoint: { envelope: string } } }).inclusionProof
+    .checkpoint;
+  const trusted = { name: 'log', id: log.id, key: key.publicKey, digest: null, validFor: { start: 0, end: Infinity } };
+  assert.ok(isSignedByLog(readCheckpoint(envelope), trusted));
+  assert.ok(isSignedByLog(readCheckpoint(`${envelope}\u2014 witness.example AAAAAAAA\n`), trusted));
+  assert.ok(!isSignedByLog(readCheckpoint(envelope), { ...trusted, key: generateKeyPairSync('ed25519').publicKey }));
+  for (const [from, to] of [
+    ['\n6\n', '\n7\n'],
+    ['log.example\n', 'log.example2\n'],
+    ['\u2014 log.example', '\u2014 other.example'],
+  ] as const)
+    assert.ok(!isSignedByLog(readCheckpoint(envelope.replace(from, to)), trusted), to);
+  for (const broken of [
+    '',
+    '\n\n',
+    'a\n',
+    'a\nb\n\n',
+    envelope.slice(0, -1),
+    envelope.replace('\u2014', '-'),
+    envelope.replace('\n6\n', '\n06\n'),
+  ])
+    assert.throws(() => readCheckpoint(broken), /checkpoint/);
+});
+
+test('the root that ships with this version names the public services', () => {
+  const root = readTrustedRoot(embeddedTrustedRoot());
+  assert.deepEqual(root.ignored, []);
+  assert.deepEqual(
+    root.logs.map(({ name }) => name),
+    ['https://rekor.sigstore.dev', 'https://log2025-1.rekor.sigstore.dev'],
+  );
+  assert.ok(root.authorities.length > 0 && root.certificateLogs.length > 0 && root.timeStampAuthorities.length > 0);
+});
+
+/** Changes of the public root that must be refused, and what is said of them. */
+const roots: readonly (readonly [string, (root: Json) => void, RegExp])[] = [
+  ['another media type', (root) => void (root['mediaType'] = 'x'), /not a sigstore trusted root/],
+  [
+    'a log without the start of its validity',
+    (root) => Reflect.deleteProperty(logOf(root)['validFor'] as Json, 'start'),
+    /tlogs\[0\].*validFor.start/,
+  ],
+  ['a log without validity', (root) => Reflect.deleteProperty(logOf(root), 'validFor'), /tlogs\[0\].*validFor.start/],
+  ['an end before the start', (root) => void ((logOf(root)['validFor'] as Json)['end'] = '2000-01-01T00:00:00Z'), /validFor.end/],
+  ['a time that is none', (root) => void ((logOf(root)['validFor'] as Json)['start'] = 'yesterday'), /validFor.start/],
+  ['a key that is none', (root) => void (logOf(root)['rawBytes'] = 'AAAA'), /can not be read as PKIX_ECDSA_P256_SHA_256/],
+  ['a key that is no base64', (root) => void (logOf(root)['rawBytes'] = '?'), /not base64/],
+  ['a log without identity', (root) => Reflect.deleteProperty((root['tlogs'] as Json[])[0] as Json, 'logId'), /logId/],
+  [
+    'an authority without validity',
+    (root) => Reflect.deleteProperty((root['certificateAuthorities'] as Json[])[0] as Json, 'validFor'),
+    /certificateAuthorities\[0\].validFor/,
+  ],
+  [
+    'an authority without certificates',
+    (root) => void (((root['certificateAuthorities'] as Json[])[0] as Json)['certChain'] = {}),
+    /1 to 8/,
+  ],
+  [
+    'an authority whose certificate is none',
+    (root) => void (((root['timestampAuthorities'] as Json[])[0] as Json)['certChain'] = { certificates: [{ rawBytes: 'MAA=' }] }),
+    /timestampAuthorities\[0\].certChain.certificates\[0\]: .* at byte/,
+  ],
+  ['logs that are no list', (root) => void (root['tlogs'] = {}), /tlogs is not a list/],
+];
+
+function logOf(root: Json): Json {
+  return ((root['tlogs'] as Json[])[0] as Json)['publicKey'] as Json;
+}
+
+for (const [name, change, says] of roots) {
+  test(`refuses a trusted root with ${name}`, () => {
+    const root = JSON.parse(embeddedTrustedRoot().toString()) as Json;
+    change(root);
+    assert.throws(() => readTrustedRoot(Buffer.from(JSON.stringify(root))), says);
+  });
+}
+
+test('a key type of tomorrow is left out and told, and the rest holds', () => {
+  const root = JSON.parse(embeddedTrustedRoot().toString()) as Json;
+  logOf(root)['keyDetails'] = 'ML_DSA_65';
+  const read = readTrustedRoot(Buffer.from(JSON.stringify(root)));
+  assert.equal(read.logs.length, 1);
+  assert.deepEqual(read.ignored, ['tlogs[0]: ML_DSA_65']);
+});
+
+test('damaged certificates and time stamps are errors with a place, at once', () => {
+  const root = readTrustedRoot(embeddedTrustedRoot());
+  const good = root.authorities[1]?.chain[0]?.raw ?? Buffer.alloc(0);
+  assert.ok(readCertificate(good).isAuthority);
+  fc.assert(
+    fc.property(fc.nat(good.length - 1), fc.integer({ min: 1, max: 255 }), fc.nat(good.length), (at, mask, length) => {
+      const changed = Buffer.from(good);
+      changed[at] = (changed[at] as number) ^ mask;
+      for (const bytes of [changed, good.subarray(0, length), Buffer.concat([good, changed])]) {
+        for (const read of [readCertificate, readTimeStamp]) {
+          try {
+            read(bytes);
+          } catch (error) {
+            assert.match((error as Error).message, /at byte \d+$/);
+          }
+        }
+      }
+    }),
+    { seed: 8, numRuns: 400 },
+  );
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
+      assert.throws(() => readCertificate(bytes), /at byte \d+$/);
+      assert.throws(() => readTimeStamp(bytes), /at byte \d+$/);
+    }),
+    { seed: 9, numRuns: 300 },
+  );
+});
