@@ -13,7 +13,11 @@ export const commands: readonly Entry[] = [
   { name: 'daemon', summary: 'serve the CRI endpoint (portcullisd)', load: () => import('./daemon.ts') },
   { name: 'config', summary: 'say another runtime’s configuration as ours', load: () => import('./config.ts') },
   { name: 'policy', summary: 'write, check, explain, test, simulate, import and export trust policies', load: () => import('./policy.ts') },
-  { name: 'sign', summary: 'sign an image with a key, as cosign does, or make such a key', load: () => import('./sign.ts') },
+  {
+    name: 'sign',
+    summary: 'sign an image with a key, a token or an identity, as cosign and notation do, or make a key',
+    load: () => import('./sign.ts'),
+  },
   {
     name: 'attest',
     summary: 'sign a statement about an image: where it comes from, what is in it, what it needs',

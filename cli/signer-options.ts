@@ -43,7 +43,7 @@ export function withSigner(command: Command): Command {
 
 /** Ends the command with the exit code for wrong use unless exactly one signer is named. */
 export function demandSigner(command: Command, flags: SignerFlags): void {
-  if ((flags.key === undefined) === flags.keyless)
+  if ((flags.key === undefined) !== flags.keyless)
     command.error('error: name --key FILE (or a pkcs11: URI), or --keyless', { exitCode: exitCodes.usage });
 }
 
