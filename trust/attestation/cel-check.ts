@@ -2,7 +2,7 @@ import { ConstantSchema, Expr_CallSchema, ExprSchema } from '@bufbuild/cel-spec/
 import type { Expr, Expr_Call, Expr_Comprehension, Expr_CreateStruct } from '@bufbuild/cel-spec/cel/expr/syntax_pb.js';
 import { create } from '@bufbuild/protobuf';
 import { reasonOf } from '../../base/errors/index.ts';
-import { celFunctions, rangeFunction } from './cel-functions.ts';
+import { celFunctions, literalMatches, rangeFunction } from './cel-functions.ts';
 import { compilePattern } from './cel-regex.ts';
 
 /** Something that a parsed expression can never do right, and the part of it that is to blame. */
@@ -29,8 +29,8 @@ interface Walk {
 }
 
 /**
- * Finds names and functions that there are not, and patterns that are none, all at once; and puts the metering function around
- * what each comprehension goes through. `expression` is changed.
+ * Finds names and functions that there are not, and patterns that are none, all at once; puts the metering function around
+ * what each comprehension goes through, and names literal patterns as such. `expression` is changed.
  */
 export function checkExpression(expression: Expr): { readonly mistakes: readonly CelMistake[]; readonly used: ReadonlySet<string> } {
   const walk: Walk = { mistakes: [], used: new Set(), parts: 0 };
@@ -76,6 +76,7 @@ function visitCall(id: bigint, call: Expr_Call, scope: ReadonlySet<string>, walk
   if (literal?.case !== 'constExpr' || literal.value.constantKind.case !== 'stringValue') return;
   try {
     compilePattern(literal.value.constantKind.value);
+    call.function = literalMatches;
   } catch (error) {
     walk.mistakes.push({ expression: id, message: `the pattern is not one of RE2: ${reasonOf(error)}` });
   }

@@ -6,6 +6,9 @@ import { spend } from './cel-budget.ts';
 import { compilePattern, compileSteps, matchSteps } from './cel-regex.ts';
 import { concatenated, isOpen, weightOf } from './cel-values.ts';
 
+/** `matches` with a pattern that was compiled with the expression: only matching is paid for. Nobody can write its name. */
+export const literalMatches = '@matches';
+
 /** The function that stands around what a comprehension goes through; nobody can write its name. */
 export const rangeFunction = '@range';
 
@@ -18,11 +21,12 @@ const standard = celEnv({
       spend(right.size + (isOpen(left) ? 0 : left.size / 8));
       return concatenated(left, right);
     }),
+    celMethod(literalMatches, STRING, [STRING], BOOL, function (pattern) {
+      return matches(this, pattern);
+    }),
     celMethod('matches', STRING, [STRING], BOOL, function (pattern) {
       spend(compileSteps(pattern));
-      const compiled = compilePattern(pattern);
-      spend(matchSteps(compiled, this));
-      return compiled.pattern.test(this);
+      return matches(this, pattern);
     }),
     // The library takes what JavaScript takes for numbers ("" is 0, "0x10" is 16); CEL does not.
     celFunc('int', [STRING], INT, (text) => {
@@ -50,12 +54,18 @@ const standard = celEnv({
   ],
 });
 
+function matches(text: string, pattern: string): boolean {
+  const compiled = compilePattern(pattern);
+  spend(matchSteps(compiled, text));
+  return compiled.pattern.test(text);
+}
+
 /** Those that walk through what they are given. `matches` and `_+_` of lists pay for themselves. */
 const deep: ReadonlySet<string> = new Set(['_==_', '_!=_', '@in']);
 
 function pay(name: string, values: readonly CelValue[]): void {
   spend(1);
-  if (name === rangeFunction || name === 'matches') return;
+  if (name === rangeFunction || name === 'matches' || name === literalMatches) return;
   for (const value of values) {
     if (typeof value === 'string') spend(value.length / 16);
     else if (value instanceof Uint8Array) spend(value.length / 16);

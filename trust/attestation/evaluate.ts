@@ -13,7 +13,7 @@ import { compiledCel, loadedCel } from './cel-loaded.ts';
 import type { CelLanguage } from './cel-loaded.ts';
 import type { CelBudget } from './cel-budget.ts';
 import { envelopeOf } from './envelope.ts';
-import { readStatement } from './statement.ts';
+import { statementOf } from './statement.ts';
 import type { Statement } from './statement.ts';
 import { verifyEnvelope } from './verify-envelope.ts';
 
@@ -56,7 +56,7 @@ export function checkAttestation(item: EvidenceItem, run: Run): { readonly check
   const { requirement, context } = run;
   let statement: Statement;
   try {
-    statement = readStatement(envelope.payload);
+    statement = statementOf(envelope);
   } catch (error) {
     return { checked: { place, finding: refused('TRUST_ATTESTATION_MALFORMED', `it is malformed: ${(error as Error).message}`) } };
   }
@@ -91,7 +91,7 @@ export function claimedType(item: EvidenceItem): string | undefined {
   const envelope = item.kind === 'attestation' ? envelopeOf(item) : undefined;
   if (envelope === undefined || 'problem' in envelope) return undefined;
   try {
-    return readStatement(envelope.payload).predicateType;
+    return statementOf(envelope).predicateType;
   } catch {
     return undefined;
   }

@@ -35,3 +35,21 @@ export function readStatement(payload: Uint8Array): Statement {
   if (subjects.length === 0) throw new Error('its statement names no sha256 digest');
   return { predicateType, subjects, predicate, value };
 }
+
+/** The same payload is read for each requirement of a decision: what it states is kept as long as its envelope is. */
+const kept = new WeakMap<object, Statement | Error>();
+
+/** {@link readStatement} of an envelope's payload, read once. @throws Error */
+export function statementOf(envelope: { readonly payload: Uint8Array }): Statement {
+  let statement = kept.get(envelope);
+  if (statement === undefined) {
+    try {
+      statement = readStatement(envelope.payload);
+    } catch (error) {
+      statement = error as Error;
+    }
+    kept.set(envelope, statement);
+  }
+  if (statement instanceof Error) throw statement;
+  return statement;
+}

@@ -1,3 +1,4 @@
+import { loadCel } from '../attestation/cel-loaded.ts';
 import { loadPrehashed } from '../keys/prehash.ts';
 import type { Requirement, TrustPolicy } from '../types.ts';
 
@@ -8,6 +9,7 @@ import type { Requirement, TrustPolicy } from '../types.ts';
 export async function prepareDecision(policy: TrustPolicy): Promise<void> {
   const requirements = policy.rules.flatMap((rule) => (rule.require === undefined ? [] : leavesOf(rule.require)));
   if (requirements.some(needsPrehashed)) await loadPrehashed();
+  if (requirements.some((requirement) => requirement.kind === 'attestation' && requirement.cel.length > 0)) await loadCel();
 }
 
 function leavesOf(requirement: Requirement): readonly Requirement[] {
