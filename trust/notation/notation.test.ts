@@ -92,10 +92,7 @@ describe('Notary Project signatures', () => {
     const key = createPrivateKey(readFileSync(leaf.key));
     const half = policyKey(name, createPublicKey(key));
     assert.ok('spki' in half);
-    return keySigner(
-      { public: half, private: key },
-      { certificates: chainOf(leaf, middle, root), witnesses: { logs: [], timestamps } },
-    );
+    return keySigner({ public: half, private: key }, { certificates: chainOf(leaf, middle, root), witnesses: { logs: [], timestamps } });
   };
   const storeOf = (type: StoreType, ...certificates: readonly Issued[]): NotationRequirement['stores'][number] => ({
     type,

@@ -36,7 +36,15 @@ const storePattern = /^(ca|signingAuthority|tsa):[A-Za-z0-9_.-]+$/;
 export function readNotationPolicy(text: string, file: string): NotationPolicy {
   const parsed = parseDocuments(text, file);
   const [document] = parsed.documents;
-  if (document === undefined || parsed.problems.length > 0) throw invalid(file, [...parsed.problems]);
+  if (document === undefined || parsed.problems.length > 0) {
+    const empty = {
+      position: { file, line: 1, column: 1 },
+      path: '',
+      message: 'it holds nothing',
+      fix: "name notation's trustpolicy.json",
+    };
+    throw invalid(file, parsed.problems.length > 0 ? parsed.problems : [empty]);
+  }
   const problems: Problem[] = [];
   const report = (path: readonly PathSegment[], message: string, fix = 'correct it, as notation refuses the file, too'): void =>
     void problems.push({ position: document.positionOf(path), path: formatPath(path), message, fix });
