@@ -195,6 +195,8 @@ export type Requirement =
 export interface GpgRequirement {
   readonly kind: 'gpg';
   readonly keys: readonly GpgKey[];
+  /** The files that the keys came from, absolute. */
+  readonly keyFiles: readonly string[];
   /** URL of the store, without a slash at its end. */
   readonly lookaside: string;
   readonly constraints: Constraints;

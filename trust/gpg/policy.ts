@@ -1,4 +1,4 @@
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import type { PathSegment } from '../../base/schema/index.ts';
 import { readReferenced, report } from '../policy/building.ts';
 import type { Building } from '../policy/building.ts';
@@ -62,7 +62,9 @@ export async function readGpg(value: unknown, path: readonly PathSegment[], buil
   }
   if (rings.length === 0 || rings.some((ring) => ring === undefined)) return undefined;
   const keys = distinct(rings.flatMap((ring) => ring ?? []));
-  return { kind: 'gpg', keys, lookaside: lookaside.url, constraints: { signedIdentity: defaultSignedIdentity, ...constraints } };
+  const folder = dirname(building.document.file);
+  const keyFiles = names.map((name) => resolve(folder, name));
+  return { kind: 'gpg', keys, keyFiles, lookaside: lookaside.url, constraints: { signedIdentity: defaultSignedIdentity, ...constraints } };
 }
 
 async function readKeys(name: string, path: readonly PathSegment[], building: Building): Promise<readonly GpgKey[] | undefined> {

@@ -103,16 +103,23 @@ async function ruleOf(
     if (result.kind === 'unmapped')
       unmapped.push(unmappedAt(source, [...cell.requirements.path, index], result.why, `the images of ${title(cell.scope)} are denied`));
   }
-  // What denies needs no rule: an image that no rule matches is denied.
-  if (mapped.some(({ kind }) => kind === 'denied' || kind === 'unmapped')) return [];
-  const demands = mapped.flatMap((result) => (result.kind === 'require' ? [result.value] : []));
   const except = cells
     .filter(({ scope }) => scope !== cell.scope && nearestAround(scope, cells) === cell.scope)
     .flatMap(({ scope }) => scopePatterns(scope));
+  const images = { images: scopePatterns(cell.scope), ...(except.length === 0 ? {} : { except }) };
+  const denial = denialOf(mapped);
+  // What no rule matches is denied, so the default needs no rule to deny.
+  if (denial !== undefined) return cell.scope === rootScope ? [] : [{ comment: title(cell.scope), rule: { ...images, deny: denial } }];
+  const demands = mapped.flatMap((result) => (result.kind === 'require' ? [result.value] : []));
   const [only] = demands;
   const demand = only === undefined ? { allow: 'unverified' } : { require: demands.length === 1 ? only : { all: demands } };
-  const rule = { images: scopePatterns(cell.scope), ...(except.length === 0 ? {} : { except }), ...demand };
-  return [{ comment: title(cell.scope), rule }];
+  return [{ comment: title(cell.scope), rule: { ...images, ...demand } }];
+}
+
+function denialOf(mapped: readonly Mapped[]): string | undefined {
+  const unmapped = mapped.find((result) => result.kind === 'unmapped');
+  if (unmapped !== undefined) return unmapped.why.replace(/\s+/g, ' ').slice(0, 500);
+  return mapped.some(({ kind }) => kind === 'denied') ? 'policy.json rejects it' : undefined;
 }
 
 function nearestAround(scope: string, cells: readonly Cell[]): string | undefined {

@@ -1,0 +1,145 @@
+import { createPublicKey } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+import { canonicalJson } from '../../canonical-json.ts';
+import type { SignedIdentity } from '../../policy/signed-identity.ts';
+import { trustedRootOf } from '../../sigstore/policy-root.ts';
+import type { Constraints, Requirement, SigstoreProof } from '../../types.ts';
+
+/** Requirements of a policy.json that say no less than ours, and where their signatures are; or why there are none. */
+export type ExportedRequirement =
+  | { readonly list: readonly Readonly<Record<string, unknown>>[]; readonly lookasides: readonly string[]; readonly attachments: boolean }
+  | { readonly why: string };
+
+type Only<K extends Requirement['kind']> = Extract<Requirement, { readonly kind: K }>;
+
+/**
+ * Says a requirement in the words of containers-policy.json(5). There a signature's name always counts, and of an index only the
+ * platform's manifest: where ours asks for neither, what is exported is stricter.
+ */
+export function exportRequirement(requirement: Requirement): ExportedRequirement {
+  try {
+    return combine(requirement);
+  } catch (error) {
+    return { why: (error as Error).message };
+  }
+}
+
+function combine(requirement: Requirement): ExportedRequirement {
+  switch (requirement.kind) {
+    case 'gpg':
+    case 'cosign-key':
+    case 'sigstore':
+      return exportAny([requirement]);
+    case 'all':
+      return exportAll(requirement.of);
+    case 'any':
+      return exportAny(requirement.of);
+    case 'threshold':
+      if (requirement.count === requirement.of.length) return exportAll(requirement.of);
+      if (requirement.count === 1) return exportAny(requirement.of);
+      return { why: 'it can not count signers' };
+    default:
+      return { why: `it knows nothing like ${requirement.kind}` };
+  }
+}
+
+function exportAll(of: readonly Requirement[]): ExportedRequirement {
+  const parts = of.map(combine);
+  const wrong = parts.find((part) => 'why' in part);
+  if (wrong !== undefined) return wrong;
+  const whole = parts.flatMap((part) => ('list' in part ? [part] : []));
+  return {
+    list: whole.flatMap(({ list }) => list),
+    lookasides: [...new Set(whole.flatMap(({ lookasides }) => lookasides))],
+    attachments: whole.some(({ attachments }) => attachments),
+  };
+}
+
+/** Alternatives are keys of one requirement there: everything else about them must be the same. */
+function exportAny(of: readonly Requirement[]): ExportedRequirement {
+  const gpg = of.filter((one): one is Only<'gpg'> => one.kind === 'gpg');
+  const keys = of.filter((one): one is Only<'cosign-key'> => one.kind === 'cosign-key');
+  const [one] = of;
+  if (one?.kind === 'sigstore' && of.length === 1) return exportKeyless(one);
+  if (gpg.length === of.length) return exportGpg(gpg);
+  if (keys.length === of.length) return exportKeys(keys);
+  return of.length === 1 && one !== undefined ? combine(one) : { why: 'it knows alternatives of keys of one kind only' };
+}
+
+function exportGpg(of: readonly Only<'gpg'>[]): ExportedRequirement {
+  const signedIdentity = sameIdentity(
+    of.map(({ constraints }) => constraints),
+    { type: 'matchRepoDigestOrExact' },
+  );
+  const lookasides = [...new Set(of.map(({ lookaside }) => lookaside))];
+  if (lookasides.length > 1) throw new Error('it knows one lookaside for an image');
+  const keyPaths = [...new Set(of.flatMap(({ keyFiles }) => keyFiles))];
+  return { list: [{ type: 'signedBy', keyType: 'GPGKeys', keyPaths, signedIdentity }], lookasides, attachments: false };
+}
+
+function exportKeys(of: readonly Only<'cosign-key'>[]): ExportedRequirement {
+  const logs = new Set(of.map(({ log }) => canonicalJson(log ?? null)));
+  if (logs.size > 1) throw new Error('it knows one transparency log for alternatives');
+  // cosign writes the repository into its signatures, without a tag.
+  const signedIdentity = sameIdentity(
+    of.map(({ constraints }) => constraints),
+    { type: 'matchRepository' },
+  );
+  const keyDatas = of.map(({ key }) => pemOf(createPublicKey({ key: Buffer.from(key.spki, 'base64'), format: 'der', type: 'spki' })));
+  const log = of[0]?.log;
+  const rekor = log === undefined ? {} : { rekorPublicKeyDatas: rekorKeys(log) };
+  return { list: [{ type: 'sigstoreSigned', keyDatas, ...rekor, signedIdentity }], lookasides: [], attachments: true };
+}
+
+function exportKeyless({ identity, proof, constraints }: Only<'sigstore'>): ExportedRequirement {
+  const { issuer, subject, claims } = identity;
+  if (claims !== undefined) throw new Error('it knows no claims of a certificate');
+  if (subject.includes('*') || !/^[^\s:/]+@[^\s:/]+$/.test(subject)) throw new Error('it knows signers by one e-mail address only');
+  if (proof.certificateLogs > 0) throw new Error('it does not ask certificate logs (say certificateLog: 0 to do without here, too)');
+  const signedIdentity = sameIdentity([constraints], { type: 'matchRepository' });
+  const anchors = trustedRootOf(proof.root).authorities.filter(({ validFor }) => validFor.end === Number.POSITIVE_INFINITY);
+  const certificates = anchors.flatMap(({ chain }) => chain.slice(-1)).map(({ raw }) => certificatePem(raw));
+  if (certificates.length === 0) throw new Error('its trusted root names no certificate authority that is in use');
+  const fulcio = { caData: Buffer.from(certificates.join('')).toString('base64'), oidcIssuer: issuer, subjectEmail: subject };
+  return {
+    list: [{ type: 'sigstoreSigned', fulcio, rekorPublicKeyDatas: rekorKeys(proof), signedIdentity }],
+    lookasides: [],
+    attachments: true,
+  };
+}
+
+/** Logs that are in use, of the kind that it reads: their keys in base64 of PEM. */
+function rekorKeys({ root, logs, timeStamps }: SigstoreProof): readonly string[] {
+  if (logs !== 1) throw new Error('it asks exactly one transparency log');
+  if (timeStamps > 0) throw new Error('it knows no time stamps');
+  const keys = trustedRootOf(root).logs.filter(
+    ({ key, validFor }) => key.asymmetricKeyType === 'ec' && validFor.end === Number.POSITIVE_INFINITY,
+  );
+  if (keys.length === 0) throw new Error('its trusted root names no transparency log that it can read');
+  return keys.map(({ key }) => pemOf(key));
+}
+
+function sameIdentity(all: readonly (Constraints | undefined)[], unless: SignedIdentity): SignedIdentity {
+  const identities = new Map<string, SignedIdentity>();
+  for (const constraints of all) {
+    const { signs, signedIdentity = unless, annotations, maxAge, notBefore } = constraints ?? {};
+    if (signs === 'index') throw new Error("it judges the platform's manifest, never the index");
+    if (annotations !== undefined) throw new Error('it knows no annotations');
+    if (maxAge !== undefined || notBefore !== undefined) throw new Error('it knows no age of a signature');
+    identities.set(canonicalJson(signedIdentity), signedIdentity);
+  }
+  const [identity] = identities.values();
+  if (identity === undefined || identities.size > 1) throw new Error('it knows one signedIdentity for alternatives');
+  return identity;
+}
+
+function pemOf(key: KeyObject): string {
+  return Buffer.from(key.export({ type: 'spki', format: 'pem' })).toString('base64');
+}
+
+function certificatePem(raw: Buffer): string {
+  return `-----BEGIN CERTIFICATE-----\n${raw
+    .toString('base64')
+    .replace(/(.{64})/g, '$1\n')
+    .trimEnd()}\n-----END CERTIFICATE-----\n`;
+}

@@ -1,0 +1,43 @@
+import { parseImagePattern, patternMatches } from '../../policy/image-pattern.ts';
+import type { ImagePattern } from '../../policy/image-pattern.ts';
+import { rootScope, whyNever } from './scopes.ts';
+
+/** A pattern of ours as a scope; `wider`: what the scope holds besides. */
+export interface PatternScope {
+  readonly scope: string;
+  readonly wider?: string;
+}
+
+/** The scope of a policy.json that holds what a pattern holds; undefined when none does. `beside`: the patterns it stands with. */
+export function scopeOfPattern(text: string, beside: readonly string[]): PatternScope | undefined {
+  const { host, path, tag, digest } = parseImagePattern(text);
+  if (host === '') return path.join('/') === '**' && tag === undefined && digest === undefined ? { scope: rootScope } : undefined;
+  const open = path.at(-1) === '**';
+  const names = open ? path.slice(0, -1) : path;
+  if (names.some((name) => name.includes('*')) || tag?.includes('*') === true) return undefined;
+  if (host.includes('*')) return wildcard(host, names, open, beside);
+  const name = [host, ...names].join('/');
+  const version = tag === undefined ? (digest === undefined ? '' : `@${digest}`) : `:${tag}`;
+  if (version !== '' && open) return undefined;
+  const scope = `${name}${version}`;
+  if (whyNever(scope) !== undefined) return undefined;
+  if (version !== '' || names.length === 0 || (open && host === 'docker.io' && names.length === 1)) return { scope };
+  const other = open ? name : `${name}/**`;
+  return beside.includes(other) ? { scope } : { scope, wider: other };
+}
+
+function wildcard(host: string, names: readonly string[], open: boolean, beside: readonly string[]): PatternScope | undefined {
+  const [, domain, port] = /^(\*\.[^*:]+)(:\*)?$/.exec(host) ?? [];
+  if (domain === undefined || !open || names.length > 0 || whyNever(domain) !== undefined) return undefined;
+  const other = port === undefined ? `${domain}:*/**` : `${domain}/**`;
+  return beside.includes(other) ? { scope: domain } : { scope: domain, wider: other };
+}
+
+/** Whether a pattern may hold an image of a scope; rather yes than no. */
+export function mayOverlap(text: string, scope: string): boolean {
+  if (scope === rootScope || scope.startsWith('*')) return true;
+  const pattern: ImagePattern = parseImagePattern(text);
+  if (pattern.host === '') return true;
+  const registry = scope.split('/')[0] ?? '';
+  return patternMatches({ host: pattern.host, path: ['**'] }, { registry, repository: 'any' });
+}

@@ -1,0 +1,151 @@
+import { canonicalJson } from '../../canonical-json.ts';
+import type { TrustPolicy, TrustRule } from '../../types.ts';
+import type { Unmapped } from '../imported.ts';
+import { exportRequirement } from './export-requirement.ts';
+import type { ExportedRequirement } from './export-requirement.ts';
+import { mayOverlap, scopeOfPattern } from './export-scopes.ts';
+import { rootScope, scopeChain } from './scopes.ts';
+
+export interface ContainersExport {
+  /** For /etc/containers/policy.json. */
+  readonly policyJson: string;
+  /** A file for /etc/containers/registries.d. */
+  readonly registriesD: string;
+  /** What could not be said; its images are rejected, or what else became of it. */
+  readonly unmapped: readonly Unmapped[];
+}
+
+/** A rule with its images as scopes. */
+interface ScopedRule {
+  readonly rule: TrustRule;
+  readonly scopes: ReadonlySet<string>;
+  readonly except: ReadonlySet<string>;
+  /** Patterns that no scope holds. */
+  readonly elsewhere: readonly string[];
+  readonly demand: ExportedRequirement | undefined;
+}
+
+interface Cell {
+  readonly requirements: readonly Readonly<Record<string, unknown>>[];
+  readonly lookaside?: string;
+  readonly attachments: boolean;
+}
+
+const reject: Cell = { requirements: [{ type: 'reject' }], attachments: false };
+
+/**
+ * Says a policy as policy.json and registries.d. There the most specific scope alone decides: each scope gets all that the rules
+ * which match it demand together. What can not be said rejects the images it speaks about, and is listed; ceilings of entitlements
+ * are no matter of signatures, and are left out.
+ */
+export function exportContainersPolicy(policy: TrustPolicy): ContainersExport {
+  const unmapped: Unmapped[] = [];
+  const rules = policy.rules.map((rule) => scopeRule(rule, unmapped));
+  const scopes = new Set([rootScope, ...rules.flatMap(({ scopes: own, except }) => [...own, ...except])]);
+  const ordered = [...scopes]
+    .map((scope) => ({ scope, chain: scopeChain(scope) }))
+    .sort((a, b) => a.chain.length - b.chain.length || (a.scope < b.scope ? -1 : 1));
+  const cells = new Map<string, Cell>();
+  for (const { scope, chain } of ordered) {
+    const cell = cellOf(scope, chain, rules, unmapped);
+    const around = chain.slice(1).find((name) => cells.has(name));
+    if (around === undefined || canonicalJson(cells.get(around)) !== canonicalJson(cell)) cells.set(scope, cell);
+  }
+  const docker = Object.fromEntries([...cells].map(([scope, { requirements }]) => [scope, requirements]));
+  const policyJson = `${JSON.stringify({ default: reject.requirements, transports: { docker } }, null, 2)}\n`;
+  return { policyJson, registriesD: registriesText(cells), unmapped: distinct(unmapped) };
+}
+
+function scopeRule(rule: TrustRule, unmapped: Unmapped[]): ScopedRule {
+  const scopes = new Set<string>();
+  const elsewhere: string[] = [];
+  const admits = rule.allowUnverified;
+  for (const pattern of rule.images) {
+    const found = scopeOfPattern(pattern, rule.images);
+    if (found === undefined) {
+      elsewhere.push(pattern);
+      const became = admits ? 'nothing: the rule admits none of them' : 'images that may be among them are rejected';
+      unmapped.push(tell(rule, `no scope holds the images ${pattern}`, became));
+      continue;
+    }
+    if (found.wider !== undefined) {
+      const became = admits ? 'nothing: the rule admits none of them' : `the rule holds for ${found.wider}, too`;
+      unmapped.push(tell(rule, `the scope ${found.scope} holds ${found.wider}, too, and ${pattern} does not`, became));
+    }
+    if (found.wider === undefined || !admits) scopes.add(found.scope);
+  }
+  const except = new Set<string>();
+  for (const pattern of rule.except ?? []) {
+    const found = scopeOfPattern(pattern, rule.except ?? []);
+    if (found !== undefined && (found.wider === undefined || admits)) except.add(found.scope);
+    else {
+      if (admits) scopes.clear();
+      unmapped.push(
+        tell(
+          rule,
+          `no scope holds the exception ${pattern} and nothing else`,
+          admits ? 'nothing: no requirement is made of the rule' : 'the rule holds for it, too',
+        ),
+      );
+    }
+  }
+  const demand = demandOf(rule);
+  if (demand !== undefined && 'why' in demand)
+    unmapped.push(tell(rule, `the containers image library decides otherwise: ${demand.why}`, 'its images are rejected'));
+  if (rule.mode !== undefined) unmapped.push(tell(rule, 'it can not only report', 'the rule is enforced'));
+  if (rule.breakGlass !== undefined) unmapped.push(tell(rule, 'it knows no break-glass', 'the rule is enforced'));
+  return { rule, scopes, except, elsewhere, demand };
+}
+
+/** undefined: an `allow: unverified` rule. */
+function demandOf(rule: TrustRule): ExportedRequirement | undefined {
+  if (rule.deny !== undefined) return { list: reject.requirements, lookasides: [], attachments: false };
+  if (rule.namespaces !== undefined || rule.narrows !== undefined) return { why: 'it knows no namespaces' };
+  if (rule.ceiling.require === 'signed') return { why: 'it knows no signed entitlements' };
+  if (rule.allowUnverified) return undefined;
+  return rule.require === undefined ? { why: 'the rule demands nothing' } : exportRequirement(rule.require);
+}
+
+function cellOf(scope: string, chain: readonly string[], rules: readonly ScopedRule[], unmapped: Unmapped[]): Cell {
+  const matching = rules.filter(({ scopes, except }) => chain.some((name) => scopes.has(name)) && !chain.some((name) => except.has(name)));
+  const demands = matching.filter(({ demand }) => demand !== undefined);
+  const uncertain = rules.some(({ demand, elsewhere }) => demand !== undefined && elsewhere.some((pattern) => mayOverlap(pattern, scope)));
+  if (uncertain) return reject;
+  if (demands.length === 0)
+    return matching.length === 0 ? reject : { requirements: [{ type: 'insecureAcceptAnything' }], attachments: false };
+  const said = demands.flatMap(({ demand }) => (demand !== undefined && 'list' in demand ? [demand] : []));
+  if (said.length < demands.length) return reject;
+  const lookasides = new Set(said.flatMap((demand) => demand.lookasides));
+  if (lookasides.size > 1) {
+    for (const { rule } of demands)
+      unmapped.push(
+        tell(rule, `it knows one lookaside for the images of ${scope}, and the rules name ${lookasides.size}`, 'its images are rejected'),
+      );
+    return reject;
+  }
+  const requirements = [
+    ...new Map(said.flatMap(({ list }) => list).map((requirement) => [canonicalJson(requirement), requirement])).values(),
+  ];
+  const [lookaside] = lookasides;
+  return { requirements, ...(lookaside === undefined ? {} : { lookaside }), attachments: said.some(({ attachments }) => attachments) };
+}
+
+/** JSON is YAML, and says every text without doubt. */
+function registriesText(cells: ReadonlyMap<string, Cell>): string {
+  const places = (cell: Cell) => ({
+    ...(cell.lookaside === undefined ? {} : { lookaside: cell.lookaside }),
+    'use-sigstore-attachments': cell.attachments,
+  });
+  const root = cells.get(rootScope) ?? reject;
+  const docker = Object.fromEntries([...cells].filter(([scope]) => scope !== rootScope).map(([scope, cell]) => [scope, places(cell)]));
+  return `${JSON.stringify({ 'default-docker': places(root), docker }, null, 2)}\n`;
+}
+
+function tell(rule: TrustRule, why: string, became: string): Unmapped {
+  const [, file = rule.name, line = '1'] = /^(.*):(\d+)$/.exec(rule.name) ?? [];
+  return { file, line: Number(line), column: 1, path: '', why, became };
+}
+
+function distinct(unmapped: readonly Unmapped[]): readonly Unmapped[] {
+  return [...new Map(unmapped.map((one) => [canonicalJson(one), one])).values()];
+}
