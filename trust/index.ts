@@ -19,10 +19,6 @@ export type { ExportedPolicy, ExportFormat, ImportFormat } from './import/conver
 export { describeUnmapped, importedText, writeImported } from './import/write-imported.ts';
 export type { ImportedPolicy, ImportedRule, Unmapped } from './import/imported.ts';
 export { starterPolicy, writeStarterPolicy } from './policy/starter.ts';
-export { importContainersPolicy } from './import/containers/import.ts';
-export type { ContainersImport } from './import/containers/import.ts';
-export { exportContainersPolicy } from './import/containers/export.ts';
-export type { ContainersExport } from './import/containers/export.ts';
 export { gather } from './evidence/gather.ts';
 export type { GatherLimits } from './evidence/limits.ts';
 export { sealDossier } from './evidence/dossier.ts';

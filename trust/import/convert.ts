@@ -7,7 +7,7 @@ import type { ImportedPolicy, Unmapped } from './imported.ts';
 /** Policies of other tools that can be read. */
 export const importFormats = ['containers', 'cluster-image-policy', 'notation', 'kyverno'] as const;
 /** Policies of other tools that can be written. */
-export const exportFormats = ['cluster-image-policy', 'notation'] as const;
+export const exportFormats = ['containers', 'cluster-image-policy', 'notation'] as const;
 export type ImportFormat = (typeof importFormats)[number];
 export type ExportFormat = (typeof exportFormats)[number];
 
@@ -60,6 +60,14 @@ export interface ExportedPolicy {
 export async function exportPolicy(to: ExportFormat, paths: readonly string[]): Promise<ExportedPolicy> {
   const { policy } = await loadPolicy({ paths });
   switch (to) {
+    case 'containers': {
+      const { policyJson, registriesD, unmapped } = (await import('./containers/export.ts')).exportContainersPolicy(policy);
+      const files = [
+        { name: 'policy.json', text: policyJson },
+        { name: 'registries.d/portcullis.yaml', text: registriesD },
+      ];
+      return { files, unmapped };
+    }
     case 'cluster-image-policy': {
       const { text, unmapped } = (await import('./sigstore/export.ts')).exportClusterImagePolicies(policy);
       return { files: [{ name: 'cluster-image-policy.yaml', text }], unmapped };
