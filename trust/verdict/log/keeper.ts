@@ -1,7 +1,8 @@
+import { PortcullisError } from '../../../base/errors/index.ts';
 import type { Database, Statement } from '../../../base/storage/index.ts';
 import type { Dossier, TrustPolicy, Verdict } from '../../types.ts';
 import { appendStatement, verdictLogStatements } from './append.ts';
-import { signCheckpoint } from './checkpoint.ts';
+import { parseCheckpoint, signCheckpoint } from './checkpoint.ts';
 import { openNodeKey } from './node-key.ts';
 import { dropOldTexts } from './retention.ts';
 import { takeOldRows } from './upgrade.ts';
@@ -22,7 +23,7 @@ export interface VerdictLogOptions {
   readonly verdictsInUse: () => readonly string[];
   /** A SELECT of dossier ids that stay. */
   readonly dossiersInUse: string;
-  /** Hears of a checkpoint or a retention that failed; the next one is tried in its time. */
+  /** Hears of a checkpoint or a retention that failed, which is tried again in its time, and at the start of rows that are gone (`TRUST_LOG_CUT_OFF`). */
   readonly onFailure: (what: string, error: unknown) => void;
 }
 
@@ -48,13 +49,16 @@ export async function openVerdictLog(options: VerdictLogOptions): Promise<Verdic
   const { database, now = () => new Date(), checkpointRows = 100, checkpointMs = 60_000, onFailure } = options;
   await takeOldRows(database);
   const key = await openNodeKey(options.keyFile);
+  const cut = await cutOff(database);
+  if (cut !== undefined) onFailure('start', cut);
   const announced = await database.get<{ key: string }>(
     "SELECT entry ->> '$.key' AS key FROM verdict_log WHERE kind = 'key' ORDER BY seq DESC LIMIT 1",
   );
   if (announced?.key !== key.note.text)
     await database.write([appendStatement({ kind: 'key', time: now().toISOString(), key: key.note.text })]);
   const last = await database.get<{ size: number | null }>('SELECT max(size) AS size FROM verdict_checkpoint');
-  let signed = last?.size ?? 0;
+  // After a cut what stands is signed anew; the old checkpoints stay, and show the cut to whoever verifies.
+  let signed = cut === undefined ? (last?.size ?? 0) : 0;
   let fresh = 0;
   let timer: NodeJS.Timeout | undefined;
   let tail: Promise<void> = Promise.resolve();
@@ -110,4 +114,27 @@ export async function openVerdictLog(options: VerdictLogOptions): Promise<Verdic
       await checkpoint();
     },
   };
+}
+
+/** Rows that a checkpoint has seen are gone, or are others. Looked at from the end: the whole is for `verifyLog`. */
+async function cutOff(database: Database): Promise<PortcullisError | undefined> {
+  const last = await database.get<{ note: string }>('SELECT note FROM verdict_checkpoint ORDER BY size DESC LIMIT 1');
+  if (last === undefined) return undefined;
+  const checkpoint = parseCheckpoint(last.note);
+  const row =
+    'problem' in checkpoint
+      ? undefined
+      : await database.get<{ hash: string }>('SELECT hash FROM verdict_log WHERE seq = ?', [checkpoint.head.size]);
+  if (!('problem' in checkpoint) && row?.hash === checkpoint.head.hash) return undefined;
+  return new PortcullisError({
+    code: 'TRUST_LOG_CUT_OFF',
+    kind: 'data-loss',
+    attempted: 'open verdict log',
+    on: 'its latest checkpoint',
+    why:
+      'problem' in checkpoint
+        ? checkpoint.problem
+        : `row ${checkpoint.head.size} ${row === undefined ? 'is gone' : 'is another'}: somebody changed the database`,
+    fix: 'see what is left: portcullis verdicts verify',
+  });
 }

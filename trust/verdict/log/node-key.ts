@@ -3,7 +3,7 @@ import type { KeyObject } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
-import { writeFileAtomic } from '../../../base/storage/index.ts';
+import { dropAbandonedWrites, writeFileAtomic } from '../../../base/storage/index.ts';
 import { noteKey } from './signed-note.ts';
 import type { NoteKey } from './signed-note.ts';
 
@@ -18,6 +18,8 @@ export interface NodeKey {
  * @throws PortcullisError `TRUST_LOG_KEY_UNREADABLE` when the file is there and not such a key, or others may read it
  */
 export async function openNodeKey(path: string): Promise<NodeKey> {
+  await dropAbandonedWrites(path);
+  await dropAbandonedWrites(`${path}.pub`);
   let pem: string;
   try {
     const facts = await stat(path);
@@ -39,7 +41,8 @@ export async function openNodeKey(path: string): Promise<NodeKey> {
   if (privateKey.asymmetricKeyType !== 'ed25519') throw unreadable(path, 'it is not an Ed25519 key');
   const name = `${hostname().replace(/[^A-Za-z0-9.-]/g, '-') || 'node'}/verdict-log`;
   const note = noteKey(name, privateKey);
-  await writeFileAtomic(`${path}.pub`, `${note.text}\n`, { mode: 0o644 });
+  const told = await readFile(`${path}.pub`, 'utf8').catch(() => '');
+  if (told !== `${note.text}\n`) await writeFileAtomic(`${path}.pub`, `${note.text}\n`, { mode: 0o644 });
   return { privateKey, note };
 }
 

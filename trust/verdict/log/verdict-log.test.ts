@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { chmod, copyFile, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import fc from 'fast-check';
 import { openDatabase } from '../../../base/storage/index.ts';
 import { amd64, now } from '../../evidence/fixtures/fixture-image.ts';
@@ -359,4 +362,53 @@ test('a key that others can read, or that is none, is refused; a lost one is rep
   await other.close();
   const result = verify(kit.path);
   assert.deepEqual([result.problems, result.keys.length, result.checkpoints], [[], 2, 3]);
+});
+
+test('a log whose end was cut off is told of at the next start, and signed anew from there', async (t) => {
+  const kit = await openKit(t);
+  await kit.append(6);
+  await kit.log.close();
+  tamper(kit.path, 'DELETE FROM verdict_log WHERE seq > 3');
+  const told: string[] = [];
+  const onFailure = (_what: string, error: unknown): void => void told.push((error as { code: string }).code);
+  const log = await openVerdictLog({ ...logOptions(kit.folder, kit.database), onFailure });
+  await log.close();
+  assert.deepEqual(told, ['TRUST_LOG_CUT_OFF']);
+  const result = verify(kit.path);
+  assert.ok(result.problems.some(({ code }) => code === 'TRUST_LOG_CHECKPOINT_WRONG'));
+  assert.equal(result.checkpoints, 3);
+});
+
+/** What appends and signs as fast as it can, until it is killed. */
+const writer = `
+import { openDatabase } from '${import.meta.resolve('../../../base/storage/index.ts')}';
+import { verdictLogMigrations } from '${import.meta.resolve('./schema.ts')}';
+import { appendStatement } from '${import.meta.resolve('./append.ts')}';
+import { openVerdictLog } from '${import.meta.resolve('./keeper.ts')}';
+const [path, keyFile] = process.argv.slice(1);
+const database = await openDatabase({ path, migrations: verdictLogMigrations.map((sql, index) => ({ version: index + 1, sql })) });
+const log = await openVerdictLog({ database, keyFile, retentionDays: 0, verdictsInUse: () => [], dossiersInUse: "SELECT ''", onFailure: () => {} });
+process.stdout.write('ready');
+for (;;) {
+  await Promise.all(Array.from({ length: 5 }, () => database.write([appendStatement({ kind: 'retention', time: new Date().toISOString(), through: 0, days: 1 })])));
+  void log.checkpoint();
+}`;
+
+test('a writer that is killed with SIGKILL at any moment leaves a whole log', async (t) => {
+  const folder = await temporaryFolder(t);
+  const path = join(folder, 'state.db');
+  let rows = 0;
+  for (const patience of [5, 20, 45, 80]) {
+    const child = spawn(process.execPath, ['--input-type=module', '--eval', writer, path, join(folder, 'key')], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    await once(child.stdout, 'data');
+    await pause(patience);
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+    const result = verify(path);
+    assert.deepEqual(result.problems, []);
+    assert.ok(result.rows > rows);
+    rows = result.rows;
+  }
 });
