@@ -135,6 +135,10 @@ function configurationOf(options: KubeletOptions): Record<string, unknown> {
     cgroupsPerQOS: options.cgroupRoot !== undefined,
     ...(options.cgroupRoot !== undefined && { cgroupRoot: options.cgroupRoot }),
     enforceNodeAllocatable: [],
+    // Small enough that a check fills it, and as often as a kubelet looks.
+    containerLogMaxSize: '64Ki',
+    containerLogMaxFiles: 10,
+    containerLogMonitorInterval: '3s',
     fileCheckFrequency: '1s',
     imageMinimumGCAge: '1s',
     syncFrequency: '2s',

@@ -1,5 +1,5 @@
 /**
- * `npm run test:kubelet [-- --focus REGEX] [--keep-logs DIR] [--without-qos] [--driver systemd]`:
+ * `npm run test:kubelet [-- --focus REGEX] [--keep-logs DIR] [--without-qos] [--driver systemd] [--gates NAME,…]`:
  * a real kubelet, standalone with static pods, on the daemon's socket, in namespaces of its own (README.md).
  */
 import '../fixtures/private-namespaces.ts';
@@ -34,6 +34,8 @@ const { values } = parseArgs({
     'keep-logs': { type: 'string' },
     'without-qos': { type: 'boolean', default: false },
     driver: { type: 'string', default: 'cgroupfs' },
+    /** Features of the kubelet to turn on, such as `CRIListStreaming`. Of EventedPLEG's own races RUNTIME_CONTAINER_NAME_TAKEN is told. */
+    gates: { type: 'string', default: '' },
   },
 });
 const driver = values.driver === 'systemd' ? 'systemd' : 'cgroupfs';
@@ -89,7 +91,9 @@ const manifests = join(folder, 'manifests');
 const podLogs = join(folder, 'pod-logs');
 const cgroupRoot = values['without-qos'] ? undefined : makeCgroupRoot(driver, `portcullis-kubelet-${process.pid}`);
 const before = standing();
+const gates = values.gates.split(',').filter((name) => name !== '');
 const kubelet = await startKubelet({
+  configuration: { featureGates: Object.fromEntries(gates.map((name) => [name, true])) },
   ...(cgroupRoot !== undefined && { cgroupRoot: cgroupRoot.path }),
   binary: findTool('kubelet').path,
   folder,

@@ -1,12 +1,19 @@
 import assert from 'node:assert/strict';
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { gunzipSync } from 'node:zlib';
 import { shell, simplePod } from '../check.ts';
 import type { Check } from '../check.ts';
 import { logOf } from '../facts.ts';
+import { patience } from '../patience.ts';
 import { isReady, stateOf } from '../pods.ts';
 import { throughPortForward } from '../port-forward.ts';
 import { execQuery, exitCodeOf, openStreams } from '../streams.ts';
 
 const target = '/shop/streams-node/main';
+/** Lines: some 300 KiB, several times what a log may have (node.ts, containerLogMaxSize). */
+const chatter = 3_000;
 
 /** Through the kubelet's own server, :10250. */
 export const streamChecks: readonly Check[] = [
@@ -26,6 +33,55 @@ export const streamChecks: readonly Check[] = [
       assert.match(await logOf(node, 'logs', 'main', '?previous=true'), /^line 1\nline 2\nline 3\n$/);
       assert.equal(await logOf(node, 'logs', 'main', '?previous=true&tailLines=1'), 'line 3\n');
       assert.match(await logOf(node, 'logs', 'main', '?previous=true&timestamps=true&tailLines=1'), /^\d{4}-\d\d-\d\dT\S+ line 3\n$/);
+    },
+  },
+  {
+    name: 'logs that the kubelet rotates: every line is in one of the files, each once',
+    pods: ({ images }) => [
+      simplePod(
+        'chatty',
+        images.app,
+        shell(
+          `i=0; while [ $i -lt ${chatter} ]; do i=$((i+1)); echo "line $i of a container that says much"; [ $((i % 20)) = 0 ] && sleep 0.1; done; exec sleep 600`,
+        ),
+      ),
+    ],
+    run: async (node) => {
+      const { metadata } = await node.pods.until('chatty', 'ready', isReady);
+      const folder = join(node.folder, 'pod-logs', `shop_chatty-node_${metadata.uid}`, 'main');
+      const linesIn = (): number[] =>
+        readdirSync(folder)
+          // While one is compressed, both are there.
+          .filter((name, _, all) => !name.endsWith('.tmp') && !all.includes(`${name}.gz`))
+          .map((name) => readFileSync(join(folder, name)))
+          .map((bytes) => (bytes[0] === 0x1f ? gunzipSync(bytes) : bytes).toString())
+          .flatMap((text) => [...text.matchAll(/ line (\d+) of/g)].map((match) => Number(match[1])));
+      const whole = (): boolean => {
+        try {
+          return readdirSync(folder).length > 2 && linesIn().includes(chatter);
+        } catch {
+          // A file that was just compressed.
+          return false;
+        }
+      };
+      for (let waited = 0; waited < patience(90_000) && !whole(); waited += 250) await pause(250);
+      assert.ok(readdirSync(folder).length > 2, 'the kubelet has rotated');
+      await pause(1000);
+      assert.deepEqual(
+        linesIn().sort((a, b) => a - b),
+        Array.from({ length: chatter }, (_, index) => index + 1),
+      );
+    },
+  },
+  {
+    name: 'logs, followed: what comes, until the container ends',
+    pods: ({ images }) => [
+      simplePod('followed', images.app, shell('for i in 1 2 3 4 5 6; do echo step $i; sleep 0.5; done'), { restartPolicy: 'Never' }),
+    ],
+    run: async (node) => {
+      await node.pods.until('followed', 'begun', (one) => stateOf(one).running !== undefined || stateOf(one).terminated !== undefined);
+      const all = 'step 1\nstep 2\nstep 3\nstep 4\nstep 5\nstep 6\n';
+      assert.equal(await logOf(node, 'followed', 'main', '?follow=true'), all);
     },
   },
   {
