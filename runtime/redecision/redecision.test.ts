@@ -1,0 +1,152 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { createLogger } from '../../base/log/index.ts';
+import type { TrustPolicy, Verdict } from '../../trust/index.ts';
+import type { ContainerRecord } from '../containers/record.ts';
+import type { SandboxRecord } from '../pods/record.ts';
+import type { RecordChange } from '../state/records.ts';
+import { createRedecision } from './redecision.ts';
+import type { OutOfPolicy } from './redecision.ts';
+
+const container = (id: string, phase: ContainerRecord['phase'] = 'running'): ContainerRecord =>
+  ({ id, phase, sandboxId: 'pod', imageId: `image-${id}`, verdictId: 'v', config: { mounts: [] } }) as unknown as ContainerRecord;
+
+function verdictOf(outcome: Verdict['outcome'], validUntil?: string): Verdict {
+  const reasons = {
+    counted: outcome === 'admit',
+    text: `it is ${outcome}`,
+    children: [{ counted: outcome === 'admit', text: 'rule p.yaml:4 (x) is not satisfied', code: 'TRUST_RULE_UNSATISFIED' }],
+  };
+  return {
+    outcome,
+    id: `id-${outcome}`,
+    reference: 'r',
+    reasons,
+    policyRevision: 'p',
+    ...(validUntil !== undefined && { validUntil }),
+  } as unknown as Verdict;
+}
+
+/** A world in memory: what is decided comes from `answer`. */
+function world(answer: (imageId: string) => Verdict, act: 'report' | 'stop' = 'report') {
+  const records = new Map<string, ContainerRecord>();
+  const told: [string, OutOfPolicy | undefined][] = [];
+  const stopped: string[] = [];
+  let changed: () => void = () => undefined;
+  let put: (change: RecordChange<ContainerRecord>) => void = () => undefined;
+  let policy: TrustPolicy | undefined = {} as TrustPolicy;
+  const decided: string[] = [];
+  const redecision = createRedecision({
+    policy: { current: () => policy, onChange: (listener) => ((changed = listener), () => undefined) },
+    images: {
+      list: () => [],
+      find: () => undefined,
+      judge: ({ imageId }) => {
+        decided.push(imageId);
+        return Promise.resolve([answer(imageId)]);
+      },
+    },
+    containers: {
+      get: (id) => records.get(id),
+      list: () => [...records.values()],
+      onChange: (listener) => ((put = listener), () => undefined),
+    },
+    sandbox: () => ({ config: { metadata: { namespace: 'shop' } } }) as unknown as SandboxRecord,
+    act,
+    stop: (id) => Promise.resolve(void stopped.push(id)),
+    onChange: ({ id }, found) => told.push([id, found]),
+    log: createLogger({ level: 'silent' }),
+  });
+  const set = (record: ContainerRecord): void => {
+    const before = records.get(record.id);
+    records.set(record.id, record);
+    put({ before, after: record });
+  };
+  return {
+    redecision,
+    records,
+    told,
+    stopped,
+    decided,
+    set,
+    change: () => changed(),
+    setPolicy: (next: TrustPolicy | undefined) => (policy = next),
+  };
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  for (let waited = 0; waited < 5000 && !condition(); waited += 5) await pause(5);
+  assert.ok(condition());
+}
+
+test('each container is told of once, with its rule, and again when it is in policy', async (t) => {
+  let outcome: Verdict['outcome'] = 'deny';
+  const all = world(() => verdictOf(outcome));
+  t.after(() => all.redecision.close());
+  for (const id of ['a', 'b']) all.records.set(id, container(id));
+  all.records.set('gone', container('gone', 'exited'));
+  all.redecision.request();
+  await until(() => all.told.length === 2);
+  assert.deepEqual(all.redecision.counts(), [{ namespace: 'shop', rule: 'p.yaml:4', count: 2 }]);
+  all.change();
+  await until(() => all.decided.length === 4);
+  assert.equal(all.told.length, 2, 'the same verdict is no news');
+  outcome = 'admit';
+  all.change();
+  await until(() => all.told.length === 4);
+  assert.deepEqual(all.redecision.counts(), []);
+  assert.equal(all.redecision.of('a'), undefined);
+});
+
+test('a verdict whose time is over is decided again, without any other cause', async (t) => {
+  let first = true;
+  const all = world(() => {
+    const verdict = first ? verdictOf('admit', new Date(Date.now() + 80).toISOString()) : verdictOf('deny');
+    first = false;
+    return verdict;
+  });
+  t.after(() => all.redecision.close());
+  all.records.set('a', container('a'));
+  all.redecision.request();
+  await until(() => all.told.length === 1);
+  assert.equal(all.decided.length, 2);
+});
+
+test('stop stops what is denied, not what can not be decided', async (t) => {
+  const all = world((imageId) => verdictOf(imageId === 'image-a' ? 'deny' : 'undecided'), 'stop');
+  t.after(() => all.redecision.close());
+  for (const id of ['a', 'b']) all.records.set(id, container(id));
+  all.redecision.request();
+  await until(() => all.told.length === 2);
+  assert.deepEqual(all.stopped, ['a']);
+  assert.equal(all.redecision.of('b')?.outcome, 'undecided');
+});
+
+test('a container that was created while the policy changed is decided about, one that ended is forgotten', async (t) => {
+  const all = world(() => verdictOf('deny'));
+  t.after(() => all.redecision.close());
+  all.set(container('a', 'creating'));
+  assert.equal(all.decided.length, 0);
+  all.set(container('a', 'created'));
+  await until(() => all.told.length === 1);
+  all.set(container('a', 'exited'));
+  assert.equal(all.redecision.of('a'), undefined);
+});
+
+test('without a policy nothing is decided; with many containers others have their turn', async (t) => {
+  const all = world(() => verdictOf('admit'));
+  t.after(() => all.redecision.close());
+  for (let index = 0; index < 30; index += 1) all.records.set(String(index), container(String(index)));
+  all.setPolicy(undefined);
+  all.redecision.request();
+  await pause(20);
+  assert.equal(all.decided.length, 0);
+  all.setPolicy({} as TrustPolicy);
+  all.change();
+  let turns = 0;
+  const ticking = setInterval(() => (turns += 1), 1);
+  await until(() => all.decided.length === 30);
+  clearInterval(ticking);
+  assert.ok(turns > 10);
+});
