@@ -1,5 +1,5 @@
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import {
@@ -36,6 +36,7 @@ What the other language can not say is listed on standard error; the exported po
 
 Examples:
   $ portcullis policy export --to notation policy.yaml > trustpolicy.json
+  $ portcullis policy export --to containers policy.yaml --out exported     policy.json, registries.d/portcullis.yaml
   $ portcullis policy export --to cluster-image-policy policy.yaml --out exported
 
 Exit status: 0 everything was said, 1 something could not be (0 with --allow-unmapped), 2 the policy is not valid.`;
@@ -88,6 +89,7 @@ async function exportTo(paths: readonly string[], flags: Flags & { readonly to: 
   const written: string[] = [];
   for (const { name, text } of flags.out === undefined ? [] : files) {
     const file = join(flags.out ?? '', name);
+    await mkdir(dirname(file), { recursive: true, mode: 0o755 });
     await writeFile(file, text, { flag: 'wx', mode: 0o644 });
     written.push(file);
   }
