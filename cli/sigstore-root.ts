@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { updateTrustedRoot } from '../trust/index.ts';
+import { readInputFile } from './input-file.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 
@@ -37,7 +37,7 @@ export function register(program: Command): void {
 async function update(flags: UpdateFlags): Promise<number> {
   const updated = await updateTrustedRoot({
     ...(flags.url === undefined ? {} : { url: flags.url }),
-    ...(flags.root === undefined ? {} : { tufRoot: await readFile(flags.root) }),
+    ...(flags.root === undefined ? {} : { tufRoot: await readInputFile(flags.root) }),
     ...(flags.cache === undefined ? {} : { cache: flags.cache }),
   });
   print(flags.output, updated, `${updated.changed ? 'updated' : 'unchanged'}: ${updated.file} (${updated.digest}), from ${updated.url}\n`);

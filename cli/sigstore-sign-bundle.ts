@@ -1,6 +1,7 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { signArtifact, signingConfigOfInstance } from '../trust/index.ts';
+import { readInputFile } from './input-file.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 
@@ -42,13 +43,13 @@ export function register(program: Command): void {
 
 async function sign(file: string, flags: Flags): Promise<number> {
   const bundle = await signArtifact({
-    artifact: await readFile(file),
+    artifact: await readInputFile(file),
     inToto: flags.inToto,
     identityToken: flags.identityToken,
     signingConfig:
       flags.signingConfig === undefined
         ? signingConfigOfInstance(flags.staging ? 'staging' : 'public-good')
-        : await readFile(flags.signingConfig),
+        : await readInputFile(flags.signingConfig),
   });
   await writeFile(flags.bundle, bundle);
   print(flags.output, { bundle: flags.bundle }, `wrote ${flags.bundle}\n`);

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { trustedRootOfInstance, verifyArtifact } from '../trust/index.ts';
 import type { Artifact } from '../trust/index.ts';
+import { readInputFile } from './input-file.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 
@@ -54,13 +54,13 @@ function signerOf({ key, certificateIdentity: identity, certificateOidcIssuer: i
 
 async function verify(name: string, signer: SignerFlags, flags: Flags): Promise<number> {
   const finding = await verifyArtifact({
-    bundle: await readFile(flags.bundle),
+    bundle: await readInputFile(flags.bundle),
     artifact: await artifactOf(name),
-    signer: 'key' in signer ? { key: await readFile(signer.key, 'utf8') } : signer,
+    signer: 'key' in signer ? { key: (await readInputFile(signer.key)).toString() } : signer,
     trustedRoot:
       flags.trustedRoot === undefined
         ? await trustedRootOfInstance(flags.staging ? 'staging' : 'public-good')
-        : await readFile(flags.trustedRoot),
+        : await readInputFile(flags.trustedRoot),
     now: new Date(),
   });
   if (finding.verified) {
@@ -76,5 +76,5 @@ async function verify(name: string, signer: SignerFlags, flags: Flags): Promise<
 /** The protocol: a digest has its prefix and length, and is no path on the disk. */
 async function artifactOf(name: string): Promise<Artifact> {
   const match = /^sha256:([0-9a-fA-F]{64})$/.exec(name);
-  return match === null || existsSync(name) ? { bytes: await readFile(name) } : { sha256: (match[1] as string).toLowerCase() };
+  return match === null || existsSync(name) ? { bytes: await readInputFile(name) } : { sha256: (match[1] as string).toLowerCase() };
 }

@@ -8,7 +8,7 @@ const digestInfo = {
   sha512: '3051300d060960864801650304020305000440',
 } as const;
 
-export type RsaDigest = keyof typeof digestInfo;
+type RsaDigest = keyof typeof digestInfo;
 
 /** RSA over a digest, without the message: PKCS #1 v1.5, else PSS with MGF1 of the same digest (RFC 8017 sections 8.2.2 and 9.1.2). */
 export function verifyRsaDigest(key: KeyObject, algorithm: RsaDigest, digest: Uint8Array, signature: Uint8Array): boolean {
