@@ -54,6 +54,27 @@ test('a key is made, an image is denied, signed and admitted', { skip }, async (
   assert.equal((JSON.parse(admitted.stdout) as { outcome: string }).outcome, 'admit');
 });
 
+test('kept evidence decides offline, about its own image and platform only', { skip }, () => {
+  assert.equal(portcullis('verify', image, '--key', 'cosign.pub', '--save-dossier', 'app.json').status, 0);
+  const offline = (name: string, ...args: readonly string[]): ReturnType<typeof portcullis> =>
+    portcullis(
+      'verify',
+      name,
+      '--key',
+      'cosign.pub',
+      '--offline',
+      '--dossier',
+      'app.json',
+      '--registry-mirror',
+      `${registry.host}=http://127.0.0.1:9`,
+      ...args,
+    );
+  assert.equal(offline(image).status, 0);
+  assert.match(offline('127.0.0.1:9/other:1').stderr, /CLI_OTHER_DOSSIER/);
+  assert.match(offline(image, '--platform', 'linux/s390x').stderr, /CLI_OTHER_DOSSIER/);
+  assert.equal(portcullis('verify', image, '--key', 'cosign.pub', '--offline').status, 2);
+});
+
 test('a policy decides by name and namespace; a registry that is down is undecided', { skip }, async () => {
   await copyFile(join(import.meta.dirname, '../trust/evidence/fixtures/keys/ecdsa-p256.pub'), join(folder, 'other.pub'));
   const rule = (images: string, key: string, more = ''): string =>

@@ -1,6 +1,20 @@
+import { isDeepStrictEqual } from 'node:util';
+import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
-import { explainVerdict, loadPolicy, openRegistries, policyOfKey, saveRecording, verifyImage } from '../trust/index.ts';
-import type { Verdict } from '../trust/index.ts';
+import { formatReference, parseReference } from '../base/distribution/index.ts';
+import { PortcullisError } from '../base/errors/index.ts';
+import {
+  decide,
+  explainVerdict,
+  loadPolicy,
+  openRegistries,
+  policyOfKey,
+  prepareDecision,
+  readRecording,
+  saveRecording,
+  verifyImage,
+} from '../trust/index.ts';
+import type { Dossier, Platform, TrustPolicy, Verdict } from '../trust/index.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import { collect, withRegistries } from './registry-options.ts';
@@ -10,6 +24,9 @@ interface VerifyFlags extends RegistryFlags {
   readonly policy?: readonly string[];
   readonly key?: string;
   readonly namespace: string;
+  readonly platform?: Platform;
+  readonly offline: boolean;
+  readonly dossier?: string;
   readonly saveDossier?: string;
   readonly output: OutputFormat;
 }
@@ -19,6 +36,8 @@ Examples:
   $ portcullis verify registry.example.com/team/app:1 --policy policy.yaml
   $ portcullis verify registry.example.com/team/app:1 --policy policy.yaml --namespace team-a --output json
   $ portcullis verify 127.0.0.1:5000/app:1 --key cosign.pub
+  $ portcullis verify registry.example.com/team/app:1 --policy policy.yaml --platform linux/arm64/v8 --save-dossier app.json
+  $ portcullis verify registry.example.com/team/app:1 --policy policy.yaml --offline --dossier app.json
 
 Exit status: 0 admitted, 1 denied, 2 wrong use, 3 undecided (evidence could not be asked for), 4 failed.`;
 
@@ -30,11 +49,20 @@ export function register(program: Command): void {
     .option('--policy <path>', 'policy file or folder; may be repeated', collect)
     .option('--key <file>', 'public key that must have signed the image, instead of a policy')
     .option('--namespace <name>', 'Kubernetes namespace; without it, rules for namespaces do not match', '')
+    .addOption(
+      new Option('--platform <os/arch[/variant]>', 'platform whose manifest of an index is meant; this machine’s unless given').argParser(
+        platformOf,
+      ),
+    )
+    .option('--offline', 'ask no registry: decide from the evidence of --dossier', false)
+    .option('--dossier <file>', 'evidence that --save-dossier has kept')
     .option('--save-dossier <file>', 'keep evidence and verdict in a new file, for policy test, simulate and replays')
     .addHelpText('after', examples);
   withOutput(withRegistries(command)).action((image: string, flags: VerifyFlags) => {
     if ((flags.policy === undefined) === (flags.key === undefined))
       command.error('error: name --policy FILE or --key FILE', { exitCode: exitCodes.usage });
+    if (flags.offline !== (flags.dossier !== undefined))
+      command.error('error: --offline and --dossier FILE go together', { exitCode: exitCodes.usage });
     // Without the registry there is no evidence: no decision, not a broken command.
     return run(
       flags.output,
@@ -46,15 +74,63 @@ export function register(program: Command): void {
 
 async function verify(reference: string, flags: VerifyFlags): Promise<number> {
   const policy = flags.key === undefined ? (await loadPolicy({ paths: flags.policy ?? [] })).policy : await policyOfKey(flags.key);
+  const { verdict, dossier } =
+    flags.dossier === undefined
+      ? await verifyOnline(reference, policy, flags)
+      : await verifyOffline(reference, policy, flags.dossier, flags);
+  if (flags.saveDossier !== undefined && dossier !== undefined) await saveRecording(flags.saveDossier, verdict, dossier);
+  print(flags.output, verdict, explainVerdict(verdict));
+  return outcomeCodes[verdict.outcome];
+}
+
+interface Decided {
+  readonly verdict: Verdict;
+  readonly dossier?: Dossier;
+}
+
+async function verifyOnline(reference: string, policy: TrustPolicy, flags: VerifyFlags): Promise<Decided> {
   const registry = await openRegistries({ mirrors: flags.registryMirror, insecureHosts: flags.insecureRegistry });
+  const platform = flags.platform === undefined ? {} : { platform: flags.platform };
   try {
-    const { verdict, dossier } = await verifyImage({ reference, namespace: flags.namespace, policy, registry, now: new Date() });
-    if (flags.saveDossier !== undefined && dossier !== undefined) await saveRecording(flags.saveDossier, verdict, dossier);
-    print(flags.output, verdict, explainVerdict(verdict));
-    return outcomeCodes[verdict.outcome];
+    return await verifyImage({ reference, namespace: flags.namespace, policy, registry, ...platform, now: new Date() });
   } finally {
     await registry.close();
   }
+}
+
+/** The image is the one that the evidence is about; its name must be what the evidence was gathered for. */
+async function verifyOffline(reference: string, policy: TrustPolicy, file: string, flags: VerifyFlags): Promise<Decided> {
+  const recording = await readRecording(file);
+  const { dossier } = recording;
+  const other = (what: string): PortcullisError =>
+    new PortcullisError({
+      code: 'CLI_OTHER_DOSSIER',
+      kind: 'invalid',
+      attempted: 'decide offline',
+      on: reference,
+      why: `the evidence of ${file} is about ${what}`,
+      fix: 'name that one, or keep evidence of this one: portcullis verify IMAGE --save-dossier FILE',
+    });
+  if (formatReference(parseReference(reference)) !== dossier.reference) throw other(dossier.reference);
+  // The platform's manifest is part of the evidence: what one platform's says must not speak for another's.
+  const { os, architecture, variant } = recording.platform;
+  if (flags.platform !== undefined && !isDeepStrictEqual(flags.platform, recording.platform))
+    throw other([os, architecture, ...(variant === undefined ? [] : [variant])].join('/'));
+  const input = { dossier, reference, namespace: flags.namespace, platform: recording.platform, policy, now: new Date() };
+  await prepareDecision(policy);
+  return { verdict: decide(input), dossier };
+}
+
+function platformOf(text: string): Platform {
+  const [os, architecture, variant, ...rest] = text.split('/');
+  if (
+    os === undefined ||
+    architecture === undefined ||
+    rest.length > 0 ||
+    [os, architecture, variant ?? 'v'].some((part) => !/^[a-z0-9._]+$/.test(part))
+  )
+    throw new InvalidArgumentError('write OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT, such as linux/arm64/v8');
+  return { os, architecture, ...(variant === undefined ? {} : { variant }) };
 }
 
 const outcomeCodes: Readonly<Record<Verdict['outcome'], number>> = {
