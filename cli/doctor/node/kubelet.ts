@@ -17,7 +17,7 @@ export interface Side {
 
 /** Flags that kubelets lost with dockershim (1.24, 1.27) and with the pause image (1.35): one that has them does not start. */
 const gone =
-  /^(container-runtime|network-plugin|network-plugin-mtu|cni-(conf-dir|bin-dir|cache-dir)|docker(-.*)?|experimental-dockershim.*|image-pull-progress-deadline|non-masquerade-cidr|pod-infra-container-image|rkt-.*|(experimental-)?bootstrap-kubeconfig-docker)$/;
+  /^(container-runtime|network-plugin|network-plugin-mtu|cni-(conf-dir|bin-dir|cache-dir)|docker(-.*)?|experimental-dockershim.*|image-pull-progress-deadline|non-masquerade-cidr|pod-infra-container-image|redirect-container-streaming|rkt-.*)$/;
 const defaultEndpoint = 'unix:///run/containerd/containerd.sock';
 
 /**
@@ -59,7 +59,7 @@ export function kubeletFindings(kubelet: KubeletSettings, side: Side): readonly 
     note('its images', images, 'images are pulled elsewhere, and are not there when a container is made', 'leave imageServiceEndpoint out');
 
   note('cgroup driver', ...cgroupDriverOf(setting('cgroupDriver', 'cgroup-driver'), side.cgroupDriver));
-  if (!side.unified && setting('failCgroupV1', '') !== 'false')
+  if (!side.unified && setting('failCgroupV1', 'fail-cgroupv1') !== 'false')
     note('failCgroupV1', 'not false', 'cgroup version 1 is in use here, and kubelet 1.35 and newer refuses that', 'failCgroupV1: false');
   if (setting('cgroupsPerQOS', 'cgroups-per-qos') === 'false')
     note(

@@ -132,6 +132,8 @@ describe('the kubelet', () => {
       complaints(kubeletFindings(settings({ 'container-runtime-endpoint': socket }, { cgroupDriver: 'systemd' }), side())),
       {},
     );
+    const byFlags = settings({ 'fail-cgroupv1': 'false', 'fail-swap-on': 'false' }, endpoint);
+    assert.deepEqual(complaints(kubeletFindings(byFlags, side({ unified: false, swap: true }))), {});
     const v1 = settings({}, { ...endpoint, failCgroupV1: false, failSwapOn: false });
     assert.deepEqual(complaints(kubeletFindings(v1, side({ unified: false, swap: true }))), {});
   });
