@@ -15,6 +15,7 @@ import type { RegistryAccess } from '../registry-access.ts';
 import { attachBundle, attachToTag } from '../signing/attach.ts';
 import type { Attached } from '../signing/attach.ts';
 import { signBundle } from '../signing/dsse-bundle.ts';
+import { witnessAnnotations } from '../signing/legacy-annotations.ts';
 import { keySigner } from '../signing/signer.ts';
 import type { Signer } from '../signing/signer.ts';
 import { predicateShortNames, predicateTypeOf } from './predicate-types.ts';
@@ -66,7 +67,7 @@ export async function attestReference({ reference, registry, ...rest }: AttestRe
 
 /**
  * Signs an in-toto statement about one digest and puts it beside the image, as `cosign verify-attestation` accepts it.
- * @throws PortcullisError `TRUST_DIGEST_NOT_SHA256`, `TRUST_PREDICATE_TYPE`, `TRUST_ATTESTATION_FORMAT`, and those of the signer and
+ * @throws PortcullisError `TRUST_DIGEST_NOT_SHA256`, `TRUST_PREDICATE_TYPE`, and those of the signer and
  * of base/distribution
  */
 export async function attestImage(input: AttestImageInput): Promise<Attested> {
@@ -84,14 +85,8 @@ export async function attestImage(input: AttestImageInput): Promise<Attested> {
     const attached = await attachBundle(repository, digest, await signBundle(payload, signer), { predicateType, now, signal });
     return { digest, predicateType, format, ...attached };
   }
-  if (signer.certificates.length > 0)
-    throw failure(
-      'TRUST_ATTESTATION_FORMAT',
-      digest,
-      'the older form is made with keys only',
-      'leave --format out: bundle is made with anything',
-    );
   const sig = await signer.sign(preAuthEncoding(inTotoPayloadType, payload));
+  const witnessed = await witnessAnnotations({ kind: 'dsse', payload, payloadType: inTotoPayloadType, signature: sig }, signer);
   const envelope = {
     payloadType: inTotoPayloadType,
     payload: payload.toString('base64'),
@@ -101,7 +96,7 @@ export async function attestImage(input: AttestImageInput): Promise<Attested> {
     mediaType: dsseMediaType,
     bytes: Buffer.from(JSON.stringify(envelope)),
     // cosign looks for the first, which is empty: the signature stands in the envelope.
-    annotations: { [signatureAnnotation]: '', [legacyPredicateTypeAnnotation]: predicateType },
+    annotations: { [signatureAnnotation]: '', [legacyPredicateTypeAnnotation]: predicateType, ...witnessed },
   };
   return { digest, predicateType, format, ...(await attachToTag(repository, attestationTag(digest), layer, signal)) };
 }

@@ -11,6 +11,33 @@ import { witness } from './witness.ts';
  * @throws PortcullisError of the signer, `TRUST_WITNESS_FAILED`, `TRUST_FORMAT_UNFIT`
  */
 export async function legacyAnnotationsOf(payload: Buffer, signer: Signer): Promise<Readonly<Record<string, string>>> {
+  refuseOtherLogs(signer);
+  const signature = await signer.sign(payload);
+  const witnessed = await witnessAnnotations({ kind: 'message', message: payload, signature }, signer);
+  return { [signatureAnnotation]: signature.toString('base64'), ...witnessed };
+}
+
+/**
+ * What a layer of cosign's older forms says beside the signature: certificate, log entry, time stamp.
+ * @throws PortcullisError `TRUST_WITNESS_FAILED`, `TRUST_FORMAT_UNFIT`
+ */
+export async function witnessAnnotations(
+  content: Parameters<typeof witness>[0],
+  signer: Signer,
+): Promise<Readonly<Record<string, string>>> {
+  refuseOtherLogs(signer);
+  const verifier = verifierPem(signer);
+  const { tlogEntries, timestampVerificationData } = await witness(content, verifier, signer.witnesses);
+  const stamp = timestampVerificationData?.rfc3161Timestamps[0]?.signedTimestamp;
+  const entry = recordOf(tlogEntries?.[0]);
+  return {
+    ...(signer.certificates.length === 0 ? {} : { 'dev.sigstore.cosign/certificate': verifier }),
+    ...(entry === undefined ? {} : { 'dev.sigstore.cosign/bundle': JSON.stringify(promiseOf(entry)) }),
+    ...(stamp === undefined ? {} : { 'dev.sigstore.cosign/rfc3161timestamp': JSON.stringify({ SignedRFC3161Timestamp: stamp }) }),
+  };
+}
+
+function refuseOtherLogs(signer: Signer): void {
   const [log, ...others] = signer.witnesses.logs;
   if (log?.version === 2 || others.length > 0) {
     throw new PortcullisError({
@@ -22,21 +49,6 @@ export async function legacyAnnotationsOf(payload: Buffer, signer: Signer): Prom
       fix: 'sign with --format bundle, or with a signing configuration that names one Rekor v1 log',
     });
   }
-  const signature = await signer.sign(payload);
-  const verifier = verifierPem(signer);
-  const { tlogEntries, timestampVerificationData } = await witness(
-    { kind: 'message', message: payload, signature },
-    verifier,
-    signer.witnesses,
-  );
-  const stamp = timestampVerificationData?.rfc3161Timestamps[0]?.signedTimestamp;
-  const entry = recordOf(tlogEntries?.[0]);
-  return {
-    [signatureAnnotation]: signature.toString('base64'),
-    ...(signer.certificates.length === 0 ? {} : { 'dev.sigstore.cosign/certificate': verifier }),
-    ...(entry === undefined ? {} : { 'dev.sigstore.cosign/bundle': JSON.stringify(promiseOf(entry)) }),
-    ...(stamp === undefined ? {} : { 'dev.sigstore.cosign/rfc3161timestamp': JSON.stringify({ SignedRFC3161Timestamp: stamp }) }),
-  };
 }
 
 /** The log's promise as cosign writes it: numbers, and the log's id in hex. */
