@@ -7,6 +7,7 @@ import { loadPrehashed } from '../keys/prehash.ts';
 import { parsePublicKey } from '../keys/public-key.ts';
 import { recordOf } from '../strict-json.ts';
 import type { TrustPolicy, TrustRule } from '../types.ts';
+import { policyText } from '../verdict/log/texts.ts';
 import { readBounded, readPolicyFiles } from './documents.ts';
 import type { Building } from './building.ts';
 import { readRules } from './rule.ts';
@@ -70,7 +71,10 @@ export async function loadPolicy(options: {
   if (problems.length > 0) throw invalid(options.paths, problems, [...read.files, ...references.keys()]);
   const keys = [...references].map(([file, read]) => ({ name: basename(file), digest: 'digest' in read ? read.digest : '' }));
   const revision = canonicalDigest({ files: read.digests, keys });
-  return { policy: { revision, default: 'deny', rules }, otherDocuments, files: [...read.files, ...references.keys()] };
+  const policy: TrustPolicy = { revision, default: 'deny', rules };
+  // What could not be replayed may not decide.
+  policyText(policy);
+  return { policy, otherDocuments, files: [...read.files, ...references.keys()] };
 }
 
 /**
