@@ -41,5 +41,5 @@ export function compileSteps(text: string): number {
 
 /** Steps that matching may take: each character may visit each instruction. */
 export function matchSteps({ instructions }: CompiledPattern, text: string): number {
-  return 1 + text.length * Math.max(3, instructions / 2.5);
+  return 1 + text.length * Math.max(2, instructions / 6);
 }
