@@ -1,0 +1,198 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { configSchema } from '../../runtime/config/schema.ts';
+import type { ConfigSchema } from '../../runtime/config/schema.ts';
+import { containerConfig, podConfig } from '../fixtures/pod.ts';
+import { failureOf, openStage, plainPolicy, podNamespace, policyOf } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+/** Options that the stage itself gives by a flag, that need files of their own, or that the daemon does not read. */
+const given = [
+  '$schema',
+  'socket',
+  'root',
+  'state',
+  'policy',
+  'cni.confDir',
+  'cgroupDriver',
+  'streaming.tls.certFile',
+  'streaming.tls.keyFile',
+];
+
+/** Values for what the schema alone can not tell. */
+const own: Readonly<Record<string, readonly unknown[]>> = {
+  'cni.binDirs': [['/usr/lib/cni'], ['/nonexistent']],
+  'registries.mirrors': [{}, { 'other.test': { url: 'http://127.0.0.1:9', origin: true } }],
+  'registries.insecure': [[], ['good.test']],
+  'registries.certificates': [[], ['/nonexistent']],
+  'cdi.specDirs': [[], ['/nonexistent']],
+  runtimes: [{ crun: { path: '/usr/bin/crun' }, runc: { path: '/usr/sbin/runc' } }],
+  defaultRuntime: ['crun', 'runc'],
+  'streaming.address': ['127.0.0.1', '0.0.0.0'],
+  'metrics.address': ['', '127.0.0.1:0'],
+  'tracing.endpoint': ['', 'http://127.0.0.1:9'],
+  'audit.path': ['audit.log'],
+  'peers.uids': [[], [12_345]],
+  'peers.gids': [[], [12_345]],
+  kubeletRoot: ['/var/lib/kubelet', '/nonexistent'],
+  logLevel: ['debug', 'info'],
+  // Debian's runtimes are refused by `strict`: the daemon then does not start, which is a case of its own below.
+  strict: [false],
+};
+
+/** No policy admits anything; some are none at all. */
+const policies: Readonly<Record<string, string | undefined>> = {
+  'no file': undefined,
+  'no rule': policyOf('  []\n'),
+  'a rule that denies': policyOf('  - images: ["**"]\n    deny: everything\n'),
+  'a document that only narrows': `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nnamespaces: ["${podNamespace}"]\nrules:\n  - images: ["**"]\n    require: { cosign: { key: k.pub } }\n`,
+  'glass that was broken until yesterday': policyOf(
+    '  - images: ["**"]\n    deny: everything\n    breakGlass: { until: 2020-01-01, reason: r, by: me }\n',
+  ),
+  'a broken file': plainPolicy.replace('require', 'requires'),
+};
+
+interface Option {
+  readonly name: string;
+  readonly values: readonly unknown[];
+}
+
+function optionsOf(schema: ConfigSchema, path: readonly string[] = []): readonly Option[] {
+  const name = path.join('.');
+  if (given.includes(name)) return [];
+  if (own[name] !== undefined) return [{ name, values: own[name] }];
+  if (schema.properties !== undefined) return Object.entries(schema.properties).flatMap(([key, part]) => optionsOf(part, [...path, key]));
+  return [{ name, values: valuesOf(schema) }];
+}
+
+function valuesOf(schema: ConfigSchema): readonly unknown[] {
+  const choices = schema['enum'];
+  if (Array.isArray(choices)) return choices;
+  if (schema.type === 'boolean') return [false, true];
+  if (schema.type === 'integer') return [...new Set([schema['minimum'], schema.default])];
+  // Sizes.
+  return [...new Set([schema.default, '32Mi'])];
+}
+
+type Choice = ReadonlyMap<string, unknown>;
+
+/** Configurations in which every two values of two options stand together at least once: greedily (AETG), the same each time. */
+function pairwise(options: readonly Option[]): readonly Choice[] {
+  const open = new Set<string>();
+  const pairs = (row: readonly number[]): string[] => row.flatMap((x, i) => row.slice(i + 1).map((y, j) => `${i}=${x}&${i + 1 + j}=${y}`));
+  options.forEach((a, i) =>
+    options
+      .slice(i + 1)
+      .forEach((b, j) => a.values.forEach((_, x) => b.values.forEach((__, y) => open.add(`${i}=${x}&${i + 1 + j}=${y}`)))),
+  );
+  let seed = 7;
+  const random = (below: number): number => (seed = (seed * 48_271) % 2_147_483_647) % below;
+  const rows: Choice[] = [];
+  while (open.size > 0) {
+    // The best of some rows, each around a pair that is still missing.
+    const [first = ''] = open;
+    const fixed = new Map(first.split('&').map((part) => part.split('=').map(Number) as [number, number]));
+    const candidates = Array.from({ length: 400 }, () => options.map(({ values }, index) => fixed.get(index) ?? random(values.length)));
+    const gains = candidates.map((row) => pairs(row).filter((pair) => open.has(pair)).length);
+    const best = candidates[gains.indexOf(Math.max(...gains))] ?? [];
+    for (const pair of pairs(best)) open.delete(pair);
+    rows.push(new Map(options.map(({ name, values }, index) => [name, values[best[index] ?? 0]])));
+  }
+  return rows;
+}
+
+function documentOf(choice: Choice): Record<string, unknown> {
+  const document: Record<string, unknown> = {};
+  for (const [name, value] of choice) {
+    if (name === 'the policy') continue;
+    const path = name.split('.');
+    let place = document;
+    for (const key of path.slice(0, -1)) place = (place[key] ??= {}) as Record<string, unknown>;
+    place[path.at(-1) ?? ''] = value;
+  }
+  return document;
+}
+
+const refusals = ['IMAGES_DENIED', 'IMAGES_NO_POLICY', 'IMAGES_UNDECIDED'];
+
+describe('whatever is configured, a policy that admits nothing admits nothing', () => {
+  const options = optionsOf(configSchema);
+  const rows = pairwise([{ name: 'the policy', values: Object.keys(policies) }, ...options]);
+  let stage: Stage;
+  let reference = '';
+  let image = '';
+  let config = '';
+  let pods = 0;
+
+  before(async () => {
+    stage = await openStage({ flags: [] });
+    ({ reference } = await stage.publish('app/a:1'));
+    // It is here, admitted by the policy of before.
+    image = await stage.pull(reference);
+    config = join(stage.folders.folder, 'config.yaml');
+  });
+  after(async () => {
+    await stage.restart({ meanwhile: () => Promise.resolve(configure(new Map([['the policy', 'no rule']]))) });
+    await stage.close();
+  });
+
+  function configure(choice: Choice): void {
+    writeFileSync(config, JSON.stringify(documentOf(choice)));
+    const policy = policies[String(choice.get('the policy'))];
+    if (policy === undefined) rmSync(join(stage.folders.policy, 'policy.yaml'), { force: true });
+    else stage.writePolicy(policy);
+  }
+
+  it(`takes every option: ${options.length} of them, in ${rows.length} configurations that hold every pair`, () => {
+    assert.ok(options.length >= 30, options.map(({ name }) => name).join(', '));
+    assert.ok(options.every(({ values }) => values.length > 0));
+  });
+
+  for (const [index, choice] of rows.entries()) {
+    it(`configuration ${index + 1}: ${String(choice.get('the policy'))}`, async () => {
+      await stage.restart({ meanwhile: () => Promise.resolve(configure(choice)), flags: ['--config', config] });
+      const refused = async (call: Promise<unknown>): Promise<void> => {
+        const { code } = await failureOf(call);
+        assert.ok(refusals.includes(code), `${code} under ${JSON.stringify(documentOf(choice))}`);
+      };
+      for (const namespace of [podNamespace, 'other', '']) await refused(stage.pull(reference, namespace));
+      // Where this configuration can run a pod at all.
+      const { runtime } = stage.daemon.cri;
+      const sandbox = podConfig(stage, `p${index}`);
+      const podSandboxId = await runtime.runPodSandbox({ config: sandbox, runtimeHandler: '' }).then(
+        (answer) => answer.podSandboxId,
+        (thrown: unknown) => void assert.ok(isPortcullisError(thrown)),
+      );
+      if (podSandboxId === undefined) return;
+      pods += 1;
+      const volume = { more: { mounts: [{ containerPath: '/v', image: { image: reference } }] } };
+      for (const ask of [{ image }, { image, reference }, { image: reference }, { image, ...volume }])
+        await refused(runtime.createContainer({ podSandboxId, config: containerConfig(ask), sandboxConfig: sandbox }));
+      assert.deepEqual((await runtime.listContainers({})).containers, []);
+      await runtime.removePodSandbox({ podSandboxId });
+    });
+  }
+
+  it('strict: it does not start, or it refuses', async () => {
+    const choice: Choice = new Map<string, unknown>([
+      ['the policy', 'no rule'],
+      ['strict', true],
+    ]);
+    try {
+      await stage.restart({ meanwhile: () => Promise.resolve(configure(choice)), flags: ['--config', config] });
+    } catch (thrown) {
+      assert.match(String(thrown), /the daemon does not answer/);
+      await stage.restart({ kill: true, meanwhile: () => Promise.resolve(configure(new Map([['the policy', 'no rule']]))) });
+      return;
+    }
+    assert.ok(refusals.includes((await failureOf(stage.pull(reference))).code));
+  });
+
+  it('most of them could have run it', () => {
+    assert.ok(pods > rows.length / 2, `${pods} of ${rows.length}`);
+  });
+});

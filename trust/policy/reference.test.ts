@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { readFileSync, readdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { constraintProperties } from './constraints.ts';
+import { reasonCodes } from './reason-codes.ts';
+import { trustPolicySchema } from './schema.ts';
+import { policyTestSchema } from './testing/policy-test-schema.ts';
+import { testPolicy } from './testing/policy-tests.ts';
+
+const trust = join(import.meta.dirname, '..');
+const docs = join(trust, '../docs');
+const text = readFileSync(join(docs, 'policy.md'), 'utf8');
+const again = 'run: sh packaging/node trust/policy/generate-reference.ts';
+
+test('the published schemas are those that policies are checked by', () => {
+  for (const [name, schema] of [
+    ['trust-policy.json', trustPolicySchema],
+    ['policy-test.json', policyTestSchema],
+  ] as const)
+    assert.deepEqual(JSON.parse(readFileSync(join(docs, 'schemas', name), 'utf8')), JSON.parse(JSON.stringify(schema)), again);
+});
+
+test('docs/policy.md tells every key of a document, a rule, a requirement and a constraint', () => {
+  const { properties, $defs } = trustPolicySchema;
+  const keys = [properties, $defs.rule.properties, $defs.requirement.properties, constraintProperties].flatMap(Object.keys);
+  for (const key of keys) assert.ok(text.includes(`\`${key}`), key);
+});
+
+test('docs/policy.md tells every code of a reason, and there are no others', () => {
+  for (const [code, meaning] of Object.entries(reasonCodes)) {
+    assert.ok(text.includes(`\`${code}\``), `${code}; ${again}`);
+    assert.ok(text.includes(meaning), `${code}; ${again}`);
+  }
+  const sources = ['verdict', 'policy', 'sigstore', 'notation', 'gpg', 'attestation'].flatMap((folder) =>
+    readdirSync(join(trust, folder), { recursive: true, encoding: 'utf8' }).flatMap((name) =>
+      /^(?!.*\.test).*\.ts$/.test(name) ? [readFileSync(join(trust, folder, name), 'utf8')] : [],
+    ),
+  );
+  const used = new Set(sources.flatMap((source) => source.match(/TRUST_[A-Z_]+[A-Z]/g) ?? []));
+  assert.deepEqual(
+    Object.keys(reasonCodes).filter((code) => !used.has(code)),
+    [],
+  );
+});
+
+test('the examples of docs/policy.md run', async () => {
+  const [policy = '', tests = ''] = [...text.matchAll(/```yaml\n([^]*?)```/g)].map(([, yaml = '']) => yaml);
+  const folder = await mkdtemp(join(tmpdir(), 'trust-docs-'));
+  try {
+    await writeFile(join(folder, 'policy.yaml'), policy);
+    await writeFile(join(folder, 'test.yaml'), tests);
+    const { cases } = await testPolicy({ paths: [join(folder, 'test.yaml')], policy: [], now: new Date() });
+    assert.deepEqual(
+      cases.map(({ name, failures }) => [name, failures]),
+      cases.map(({ name }) => [name, []]),
+    );
+    assert.equal(cases.length, 3);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
