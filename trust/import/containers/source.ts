@@ -19,14 +19,15 @@ export interface Source {
 /** Reads JSON as strictly as the containers image library: one object, no key twice. */
 export function readJsonSource(text: string, file: string): Source {
   // A tab is a blank between tokens of JSON, and as wide as one in columns; YAML, which knows the places, is pickier.
-  const { documents } = parseDocuments(text.replaceAll('\t', ' '), file);
+  const { documents, problems } = parseDocuments(text.replaceAll('\t', ' '), file);
   try {
     return createSource(parseStrictJson(Buffer.from(text)), file, documents[0]);
   } catch (error) {
     const source = createSource(undefined, file, undefined);
-    const { cause, message } = error as Error;
-    const at = / at position (\d+)/.exec(cause instanceof Error ? cause.message : jsonComplaint(text));
-    source.problems.push({ position: { file, ...lineOf(text, Number(at?.[1] ?? 0)) }, path: '', message, fix: 'correct the JSON' });
+    const { message } = error as Error;
+    const at = / at position (\d+)/.exec(jsonComplaint(text))?.[1];
+    const position = at === undefined ? (problems[0]?.position ?? { line: 1, column: 1 }) : lineOf(text, Number(at));
+    source.problems.push({ position: { file, line: position.line, column: position.column }, path: '', message, fix: 'correct the JSON' });
     return source;
   }
 }

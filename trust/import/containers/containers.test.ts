@@ -1,0 +1,221 @@
+import assert from 'node:assert/strict';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { isPortcullisError } from '../../../base/errors/index.ts';
+import type { ImportedPolicy } from '../imported.ts';
+import type { TrustPolicy, TrustRule } from '../../types.ts';
+import { exportContainersPolicy } from './export.ts';
+import { importContainersPolicy } from './import.ts';
+import { scopeChain, scopePatterns, whyNever } from './scopes.ts';
+
+const gpgKey = join(import.meta.dirname, '../../gpg/fixtures/rsa2048.asc');
+
+function read(text: string, registries: readonly string[] = []): Promise<ImportedPolicy> {
+  const registriesD = registries.map((content, index) => ({ file: `${index}.yaml`, text: content }));
+  return importContainersPolicy({ policyJson: { file: 'policy.json', text }, registriesD, directory: tmpdir() });
+}
+
+const refused: readonly (readonly [what: string, text: string, place: RegExp])[] = [
+  ['no JSON', '{\n  "default": [}\n}', /policy\.json:2:15/],
+  ['a key twice', '{"default":[{"type":"reject"}],"default":[{"type":"reject"}]}', /twice/],
+  ['no default', '{"transports":{}}', /policy\.json:1:1.*no `default`/],
+  ['an empty list', '{"default":[]}', /policy\.json:1:12.*no list/],
+  ['a field that is not known', '{\n\t"default": [{"type":"reject"}],\n\t"more": 1\n}', /policy\.json:3:10.*`more`/],
+  ['a type that is not known', '{"default":[{"type":"signedbyMe"}]}', /policy\.json:1:21/],
+  ['a field of another type', '{"default":[{"type":"reject","keyPath":"x"}]}', /`keyPath` is not known/],
+  ['two kinds of keys', '{"default":[{"type":"signedBy","keyType":"GPGKeys","keyPath":"a","keyPaths":["b"]}]}', /stands beside keyPath/],
+  ['no keys', '{"default":[{"type":"signedBy","keyType":"GPGKeys"}]}', /names no keys/],
+  ['a broken base64', '{"default":[{"type":"signedBy","keyType":"GPGKeys","keyData":"%"}]}', /`keyData` can not be read/],
+  [
+    'an identity that is none',
+    '{"default":[{"type":"signedBy","keyType":"GPGKeys","keyPath":"a","signedIdentity":{"type":"matchAll"}}]}',
+    /type of identity/,
+  ],
+  [
+    'a reference without a tag',
+    '{"default":[{"type":"sigstoreSigned","keyPath":"a","signedIdentity":{"type":"exactReference","dockerReference":"a.b/c"}}]}',
+    /dockerReference/,
+  ],
+  [
+    'fulcio without a log',
+    '{"default":[{"type":"sigstoreSigned","fulcio":{"caPath":"a","oidcIssuer":"b","subjectEmail":"c"}}]}',
+    /needs a log/,
+  ],
+  [
+    'pki with a log',
+    '{"default":[{"type":"sigstoreSigned","rekorPublicKeyPath":"a","pki":{"caRootsPath":"a","subjectEmail":"c"}}]}',
+    /knows no log/,
+  ],
+];
+for (const [what, text, place] of refused) {
+  test(`a policy.json with ${what} is refused at its place`, async () => {
+    await assert.rejects(
+      read(text),
+      (error: unknown) => isPortcullisError(error) && error.code === 'TRUST_IMPORT_INVALID' && place.test(error.message),
+    );
+  });
+}
+
+test('registries.d is refused where it contradicts itself or is no YAML', async () => {
+  const reject = '{"default":[{"type":"reject"}]}';
+  await assert.rejects(
+    read(reject, ['docker: { a.com: { lookaside: x } }', 'docker: { a.com: {} }']),
+    /1\.yaml:1:18.*another file names a\.com/,
+  );
+  await assert.rejects(read(reject, ['default-docker: {}', 'default-docker: {}']), /another file has a default-docker/);
+  await assert.rejects(read(reject, ['docker: {']), /0\.yaml/);
+  await assert.rejects(read(reject, ['docker: { a.com: { use-sigstore-attachments: often } }']), /neither true nor false/);
+});
+
+test('the most specific scope alone decides: rules except the scopes inside theirs', async () => {
+  const signed = { type: 'signedBy', keyType: 'GPGKeys', keyPath: gpgKey };
+  const docker = {
+    'quay.io': [signed],
+    'quay.io/open': [{ type: 'insecureAcceptAnything' }],
+    'quay.io/open/not': [{ type: 'reject' }],
+    'quay.io/same': [signed],
+  };
+  const { rules, unmapped } = await read(
+    JSON.stringify({ default: [{ type: 'reject' }], transports: { docker, 'docker-daemon': { '': [{ type: 'reject' }] } } }),
+  );
+  assert.deepEqual(
+    rules.map(({ rule }) => [rule['images'], rule['except'], Object.keys(rule).at(-1)]),
+    [
+      [['quay.io/**'], ['quay.io/open', 'quay.io/open/**'], 'require'],
+      [['quay.io/open', 'quay.io/open/**'], ['quay.io/open/not', 'quay.io/open/not/**'], 'allow'],
+      [['quay.io/open/not', 'quay.io/open/not/**'], undefined, 'deny'],
+    ],
+  );
+  assert.deepEqual(
+    unmapped.map(({ path }) => path),
+    ['transports.docker-daemon.'],
+  );
+});
+
+test('what can not be mapped denies its scope and is listed with its place', async () => {
+  const text = JSON.stringify(
+    {
+      default: [{ type: 'insecureAcceptAnything' }],
+      transports: {
+        docker: {
+          'a.com': [{ type: 'signedBy', keyType: 'GPGKeys', keyPath: '/nowhere' }],
+          'b.com': [{ type: 'signedBaseLayer', baseLayerIdentity: { type: 'matchExact' } }],
+          'Upper.com': [{ type: 'reject' }],
+        },
+      },
+    },
+    null,
+    1,
+  );
+  const { rules, unmapped } = await read(text);
+  assert.deepEqual(
+    rules.map(({ rule }) => Object.keys(rule).at(-1)),
+    ['allow', 'deny', 'deny'],
+  );
+  assert.deepEqual(
+    unmapped.map(({ line, became }) => [line > 1, became]),
+    [
+      [true, 'nothing: other scopes decide'],
+      [true, 'the images of the scope docker: a.com are denied'],
+      [true, 'the images of the scope docker: b.com are denied'],
+    ],
+  );
+});
+
+test('scopes are looked up as the image library looks them up', () => {
+  assert.deepEqual(scopeChain('a.b.example.com:8443/ns/app:1'), [
+    'a.b.example.com:8443/ns/app:1',
+    'a.b.example.com:8443/ns/app',
+    'a.b.example.com:8443/ns',
+    'a.b.example.com:8443',
+    '*.b.example.com',
+    '*.example.com',
+    '*.com',
+    '',
+  ]);
+  assert.deepEqual(scopeChain('*.example.com'), ['*.example.com', '*.com', '']);
+  assert.deepEqual(scopePatterns('docker.io/grafana'), ['docker.io/grafana/**']);
+  assert.deepEqual(scopePatterns('*.example.com'), ['*.example.com/**', '*.example.com:*/**']);
+  for (const scope of ['busybox', 'docker.io/busybox:1', 'index.docker.io', 'Quay.io', 'quay.io/', '*.com/x', '*', 'quay.io:1@sha256:0'])
+    assert.notEqual(whyNever(scope), undefined, scope);
+  for (const scope of ['', 'quay.io', 'localhost', 'localhost:5000/a', '*.com', 'quay.io/a/b:1'])
+    assert.equal(whyNever(scope), undefined, scope);
+});
+
+const seed = Number(process.env['FUZZ_SEED'] ?? 5);
+const numRuns = Number(process.env['FUZZ_RUNS'] ?? 300);
+const letters = fc.string({ maxLength: 12 });
+const requirement = fc.record(
+  {
+    type: fc.constantFrom('reject', 'signedBy', 'sigstoreSigned', 'signedBaseLayer', 'x'),
+    keyType: fc.constantFrom('GPGKeys', 'X509Certificates'),
+    keyPath: fc.constantFrom(gpgKey, '/nowhere', '/dev/zero', ''),
+    keyData: fc.string(),
+    signedIdentity: fc.record(
+      { type: fc.constantFrom('matchExact', 'remapIdentity'), prefix: letters, signedPrefix: letters },
+      { requiredKeys: ['type'] },
+    ),
+  },
+  { requiredKeys: ['type'] },
+);
+
+test('no policy.json, however made, admits what it does not accept, or fails without a place', async () => {
+  const scope = fc.oneof(letters, fc.constantFrom('quay.io', '*.io', 'quay.io/a', 'quay.io/a:1', ''));
+  const value = fc.record({
+    default: fc.array(requirement, { maxLength: 2 }),
+    transports: fc.record({ docker: fc.dictionary(scope, fc.array(requirement, { maxLength: 3 }), { maxKeys: 4 }) }),
+  });
+  const text = fc.oneof(
+    value.map((json) => JSON.stringify(json)),
+    fc.json(),
+    fc.string(),
+  );
+  await fc.assert(
+    fc.asyncProperty(text, fc.oneof(fc.string(), fc.constant('docker: { quay.io: { lookaside: "file:///x" } }')), async (json, yaml) => {
+      try {
+        const { rules } = await read(json, [yaml]);
+        // Nothing here says insecureAcceptAnything.
+        assert.ok(rules.every(({ rule }) => rule['allow'] === undefined));
+      } catch (error) {
+        assert.ok(isPortcullisError(error) && error.code === 'TRUST_IMPORT_INVALID', String(error));
+        assert.match(error.message, /:\d+:\d+/);
+      }
+    }),
+    { seed, numRuns },
+  );
+});
+
+function exported(...rules: readonly Partial<TrustRule>[]): { docker: Record<string, unknown>; why: readonly string[] } {
+  const whole = rules.map((rule, index): TrustRule => ({
+    name: `p.yaml:${index + 1}`,
+    images: ['**'],
+    allowUnverified: false,
+    ceiling: { rule: '', ceiling: 'baseline' },
+    ...rule,
+  }));
+  const policy: TrustPolicy = { revision: '', default: 'deny', rules: whole };
+  const { policyJson, unmapped } = exportContainersPolicy(policy);
+  const { transports } = JSON.parse(policyJson) as { transports: { docker: Record<string, unknown> } };
+  return { docker: transports.docker, why: unmapped.map(({ why }) => why) };
+}
+
+const rejected = [{ type: 'reject' }];
+const anything = [{ type: 'insecureAcceptAnything' }];
+test('what can not be exported is rejected, and listed', () => {
+  const open = { allowUnverified: true } as const;
+  assert.deepEqual(exported({ ...open, images: ['quay.io/**'] }), { docker: { '': rejected, 'quay.io': anything }, why: [] });
+  const narrowed = exported(
+    { ...open, images: ['quay.io/**'] },
+    { images: ['quay.io/**'], namespaces: ['a'], require: { kind: 'all', of: [] } },
+  );
+  assert.deepEqual(narrowed.docker, { '': rejected });
+  assert.match(narrowed.why.join(), /namespaces/);
+  const somewhere = exported({ ...open, images: ['quay.io/**'] }, { images: ['quay.io/*/secret'], require: { kind: 'all', of: [] } });
+  assert.deepEqual(somewhere.docker, { '': rejected });
+  const wide = exported({ ...open, images: ['quay.io/dev/**'] });
+  assert.deepEqual([wide.docker, wide.why.length], [{ '': rejected }, 1]);
+  const excepted = exported({ ...open, images: ['quay.io/**'], except: ['quay.io/x', 'quay.io/x/**'] });
+  assert.deepEqual(excepted.docker, { '': rejected, 'quay.io': anything, 'quay.io/x': rejected });
+});
