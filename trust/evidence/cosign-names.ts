@@ -1,6 +1,9 @@
-/** Media type of a sigstore bundle, version 0.3, and the older spelling of the same (sigstore/protobuf-specs). */
+/** Media type of a sigstore bundle, version 0.3, and the older spelling of it and of older ones (sigstore/protobuf-specs). */
 export const bundleMediaType = 'application/vnd.dev.sigstore.bundle.v0.3+json';
-export const bundleMediaTypes: readonly string[] = [bundleMediaType, 'application/vnd.dev.sigstore.bundle+json;version=0.3'];
+export const bundleMediaTypes: readonly string[] = [
+  bundleMediaType,
+  ...['0.3', '0.2', '0.1'].map((version) => `application/vnd.dev.sigstore.bundle+json;version=${version}`),
+];
 
 /** Predicate type of the statement that cosign v3 signs for an image. */
 export const cosignPredicateType = 'https://sigstore.dev/cosign/sign/v1';

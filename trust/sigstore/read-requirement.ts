@@ -7,7 +7,9 @@ import type { Building } from '../policy/building.ts';
 import { readConstraints } from '../policy/constraints.ts';
 import { recordOf, textsOf } from '../strict-json.ts';
 import type { PolicyRoot, Requirement, SigstoreProof } from '../types.ts';
+import { findPath } from '../x509/path.ts';
 import { trustedRootOf } from './policy-root.ts';
+import type { TrustedRoot } from './trusted-root.ts';
 import { embeddedTrustedRoot, publicGoodTufUrl } from './public-good.ts';
 import { cachedRootFile, defaultRootCache, maximumRootBytes } from './root-cache.ts';
 import { publicGood } from './schema.ts';
@@ -169,6 +171,15 @@ async function readRootFile(
   return rootOf(name, await readReferenced(building, file, maximumRootBytes), path, building, fix);
 }
 
+/** Verifies the authorities' own paths now: the answers are kept, and the first decision does not wait for cold code. */
+function warm({ authorities, timeStampAuthorities }: TrustedRoot): void {
+  for (const { chain } of [...authorities, ...timeStampAuthorities]) {
+    const [first] = chain;
+    const anchor = chain.at(-1);
+    if (first !== undefined && anchor !== undefined) findPath(first, { anchors: [anchor], intermediates: chain.slice(1, -1) }, []);
+  }
+}
+
 function rootOf(
   name: string,
   read: { readonly bytes: Buffer } | { readonly problem: string },
@@ -179,7 +190,7 @@ function rootOf(
   try {
     if ('problem' in read) throw new Error(read.problem);
     const root = { name, digest: createHash('sha256').update(read.bytes).digest('hex'), content: read.bytes.toString('base64') };
-    trustedRootOf(root);
+    warm(trustedRootOf(root));
     return root;
   } catch (error) {
     report(building, path, `the trusted root ${name} can not be used: ${(error as Error).message}`, fix);
