@@ -11,11 +11,11 @@ import type { Verdict } from '../../trust/index.ts';
 import { exportNotation } from '../../trust/import/notation/export.ts';
 import { importNotation } from '../../trust/import/notation/import.ts';
 import { policyKey } from '../../trust/keys/public-key.ts';
-import { attachNotation } from '../../trust/notation/attach.ts';
 import { chainOf, rootExtensions, signerExtensions, stampExtensions } from '../../trust/notation/fixtures/authority.ts';
 import type { Issued } from '../../trust/notation/fixtures/authority.ts';
+import { makeNotationSignature } from '../../trust/notation/sign.ts';
 import { keySigner } from '../../trust/signing/signer.ts';
-import { openNotation, serveFiles, serveTimestamps, startEither } from '../fixtures/notation.ts';
+import { attachEnvelope, openNotation, serveFiles, serveTimestamps, startEither } from '../fixtures/notation.ts';
 import type { NotationGround, Served } from '../fixtures/notation.ts';
 import { findRegistry } from '../fixtures/registry.ts';
 import { findTool } from '../fixtures/tools.ts';
@@ -108,14 +108,15 @@ describe("notation's trust policies, imported, decide as notation does", { skip 
         { certificates, witnesses: { logs: [], timestamps: more.stamped === true ? [stamps.url] : [] } },
       );
       const format = digests.size % 2 === 0 ? 'jws' : 'cose';
-      await attachNotation({
-        repository,
-        digest,
-        signer,
+      const size = Buffer.byteLength(bytes);
+      const made = await makeNotationSignature({
         format,
+        target: { mediaType: mediaTypes.ociManifest, digest, size, annotations: {} },
+        signer,
         now: more.now ?? new Date(),
         ...(more.expiry === undefined ? {} : { expiry: more.expiry }),
       });
+      await attachEnvelope(repository, digest, { mediaType: made.mediaType, bytes: made.envelope });
     };
     for (const [name, leaf] of Object.entries(leaves)) if (name !== 'old') await signed(name, leaf);
     await signed('unsigned', leaves.good);

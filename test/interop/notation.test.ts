@@ -9,12 +9,13 @@ import type { RegistryRepository } from '../../base/distribution/index.ts';
 import { explainVerdict, loadPolicy, openRegistries, verifyImage } from '../../trust/index.ts';
 import type { TrustPolicy, Verdict } from '../../trust/index.ts';
 import { policyKey } from '../../trust/keys/public-key.ts';
-import { attachNotation } from '../../trust/notation/attach.ts';
 import { chainOf, rootExtensions, signerExtensions } from '../../trust/notation/fixtures/authority.ts';
 import type { Issued } from '../../trust/notation/fixtures/authority.ts';
+import { makeNotationSignature } from '../../trust/notation/sign.ts';
+import { signImage } from '../../trust/signing/sign-image.ts';
 import { keySigner } from '../../trust/signing/signer.ts';
 import type { Signer } from '../../trust/signing/signer.ts';
-import { openNotation, serveFiles, startEither } from '../fixtures/notation.ts';
+import { attachEnvelope, openNotation, serveFiles, startEither } from '../fixtures/notation.ts';
 import type { NotationGround, Served } from '../fixtures/notation.ts';
 import { findTool } from '../fixtures/tools.ts';
 
@@ -138,26 +139,8 @@ rules:
       assert.ok(layer);
       return { mediaType: layer.mediaType, bytes: await repository.blobBytes(layer, 1 << 20) };
     };
-    const attach = async (
-      name: string,
-      digest: string,
-      envelope: { readonly mediaType: string; readonly bytes: Uint8Array },
-    ): Promise<void> => {
-      const repository = repositoryOf(name);
-      const subject = await repository.resolve(digest);
-      const [layer, config] = await Promise.all([repository.pushBlob(envelope.bytes), repository.pushBlob(Buffer.from('{}'))]);
-      const artifactType = 'application/vnd.cncf.notary.signature';
-      const manifest = {
-        schemaVersion: 2,
-        mediaType: mediaTypes.ociManifest,
-        artifactType,
-        config: { ...config, mediaType: 'application/vnd.oci.empty.v1+json' },
-        layers: [{ ...layer, mediaType: envelope.mediaType }],
-        subject: { mediaType: subject.mediaType, digest: subject.digest, size: subject.size },
-        annotations: { 'io.cncf.notary.x509chain.thumbprint#S256': '["00"]' },
-      };
-      await repository.pushReferrer(Buffer.from(JSON.stringify(manifest)), mediaTypes.ociManifest);
-    };
+    const attach = (name: string, digest: string, envelope: Parameters<typeof attachEnvelope>[2]): Promise<void> =>
+      attachEnvelope(repositoryOf(name), digest, envelope);
 
     for (const format of ['jws', 'cose'] as const) {
       for (const part of ['index', 'manifest'] as const) {
@@ -195,14 +178,8 @@ rules:
                 key: join(ground.authority.folder, 'good.key'),
                 certificate: join(ground.authority.folder, 'good.crt'),
               });
-              await attachNotation({
-                repository: repositoryOf(name),
-                digest,
-                signer,
-                format,
-                now: new Date(),
-                annotations: { build: '7' },
-              });
+              const input = { repository: repositoryOf(name), digest, key: signer, now: new Date(), annotations: { build: '7' } };
+              await signImage({ ...input, format: `notation-${format}` });
               return undefined;
             },
             { outcome: 'admit' },
@@ -266,7 +243,10 @@ rules:
                 certificate: join(ground.authority.folder, 'good.crt'),
               });
               const past = (minutes: number): Date => new Date(Date.now() - minutes * minute);
-              await attachNotation({ repository: repositoryOf(name), digest, signer, format, now: past(10), expiry: past(5) });
+              const { mediaType, size } = await repositoryOf(name).resolve(digest);
+              const target = { mediaType, digest, size, annotations: {} };
+              const made = await makeNotationSignature({ format, target, signer, now: past(10), expiry: past(5) });
+              await attach(name, digest, { mediaType: made.mediaType, bytes: made.envelope });
               return undefined;
             },
             { outcome: 'deny', code: 'TRUST_NOTATION_EXPIRY' },

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createPrivateKey, createPublicKey } from 'node:crypto';
+import { createPrivateKey, createPublicKey, sign as signBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -224,6 +224,60 @@ describe('Notary Project signatures', () => {
   it('without the bytes of the manifest nothing counts', async () => {
     const { subjectBytes: _gone, ...rest } = await sign('plain');
     expect(await decided([rest], requirement('audit')), 'deny', /not at hand/);
+  });
+
+  describe('signatures of a signing authority', () => {
+    /** An envelope that no tool here makes: signed by hand, with these protected headers beside the usual ones. */
+    const byHand = (header: object, name = 'plain'): EvidenceItem => {
+      const encode = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+      const payload = encode({ targetArtifact: target });
+      const head = encode({ alg: 'ES256', cty: 'application/vnd.cncf.notary.payload.v1+json', ...header });
+      const key = createPrivateKey(readFileSync(get(name).key));
+      const signature = signBytes('sha256', Buffer.from(`${head}.${payload}`), { key, dsaEncoding: 'ieee-p1363' }).toString('base64url');
+      const x5c = chainOf(get(name), middle, root).map((one) => one.toString('base64'));
+      return itemOf('application/jose+json', Buffer.from(JSON.stringify({ payload, protected: head, header: { x5c }, signature })));
+    };
+    const scheme = 'io.cncf.notary.signingScheme';
+    const time = 'io.cncf.notary.authenticSigningTime';
+    const at = (milliseconds: number): string => new Date(Math.floor(milliseconds / 1000) * 1000).toISOString().replace('.000Z', 'Z');
+    const right = (): Record<string, unknown> => ({
+      crit: [scheme, time],
+      [scheme]: 'notary.x509.signingAuthority',
+      [time]: at(Date.now()),
+    });
+    const trusting = (): NotationRequirement => requirement('strict', { stores: [storeOf('signingAuthority', root)] });
+
+    it('count for stores of that type, and outlive their certificates', async () => {
+      const item = byHand(right(), 'short');
+      expect(await decided([item], trusting()), 'admit', /says the signing authority/);
+      expect(await decided([item], trusting(), { decided: new Date(Date.now() + 2 * hour) }), 'admit');
+      expect(await decided([item], requirement('strict')), 'deny', /of type signingAuthority/);
+    });
+
+    it('made while a certificate was not valid, do not', async () => {
+      const early = byHand({ ...right(), [time]: at(Date.now() - 5 * day) }, 'short');
+      expect(await decided([early], trusting()), 'deny', /was not valid when it was signed/);
+    });
+
+    for (const [name, change, says] of [
+      ['no critical headers', { crit: [] }, /lists no critical headers/],
+      ['a time that is not critical', { crit: [scheme] }, /does not mark io\.cncf\.notary\.authenticSigningTime as critical/],
+      ['another time beside it', { 'io.cncf.notary.signingTime': '2026-01-01T00:00:00Z' }, /does not have/],
+      ['an unknown critical header', { crit: [scheme, time, 'x'], x: 1 }, /demands that "x" be understood/],
+      ['a critical header that is not there', { crit: [scheme, time, 'x'] }, /does not hold it/],
+      [
+        'a verification plugin',
+        { crit: [scheme, time, 'io.cncf.notary.verificationPlugin'], 'io.cncf.notary.verificationPlugin': 'p' },
+        /verificationPlugin" be understood/,
+      ],
+      ['another scheme', { [scheme]: 'notary.x509.other' }, /signing scheme is neither/],
+      ['an expiry that is not critical', { 'io.cncf.notary.expiry': '2030-01-01T00:00:00Z' }, /does not mark io\.cncf\.notary\.expiry/],
+      ['a time that is none', { [time]: '2026-02-31T00:00:00Z' }, /is not a time/],
+      ['another algorithm', { alg: 'PS256' }, /its signing key demands ES256/],
+      ['no algorithm', { alg: 'none' }, /its signing key demands ES256/],
+      ['another content type', { cty: 'text/plain' }, /its content type is not/],
+    ] as const)
+      it(`with ${name} are malformed`, async () => expect(await decided([byHand({ ...right(), ...change })], trusting()), 'deny', says));
   });
 
   describe('expiry', () => {
