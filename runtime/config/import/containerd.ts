@@ -12,8 +12,14 @@ const folders =
   (value: unknown): Mapped => ({ set: { [setting]: Array.isArray(value) ? value : [value] } });
 
 const credentials = 'no credentials are kept in a configuration: a kubelet hands them on from imagePullSecrets and credential providers';
+const ownSocket = 'a kubelet finds us by --container-runtime-endpoint: keep `socket` apart from containerd’s while both are installed';
 const verifier =
   'write a TrustPolicy instead (`portcullis policy init`): every pull and every container is decided by it, with credentials';
+
+/** Who owns containerd's socket may connect to it, and root may in any case. */
+function peer(kind: 'uids' | 'gids', value: unknown): Mapped {
+  return typeof value === 'number' && value > 0 ? { set: { [`peers.${kind}`]: [value] } } : { inherent: 'root may connect' };
+}
 
 /** An OCI runtime behind containerd's runc shim is a handler here; what needs another shim is not. */
 function runtimeTable(value: unknown, path: readonly string[]): Mapped {
@@ -53,7 +59,7 @@ export const containerdRules: readonly Rule[] = [
   { path: ['version'], map: inherent('the version of its own format') },
   {
     path: ['grpc', 'address'],
-    map: left('a kubelet finds us by --container-runtime-endpoint: keep `socket` apart from containerd’s while both are installed'),
+    map: left(ownSocket),
   },
   { path: ['root'], map: left('images are pulled and verified anew, into `root`') },
   { path: ['state'], map: left('see `state`') },
@@ -91,6 +97,48 @@ export const containerdRules: readonly Rule[] = [
   { path: ['drain_exec_sync_io_timeout'], map: inherent('an answer waits 1 s for pipes that grandchildren hold') },
   { path: ['image_pull_with_sync_fs'], map: inherent('every layer is on disk before it counts') },
   { path: ['privileged_without_host_devices'], map: left('a profile says which devices of the host a container has') },
+  // Version 4 has its servers among the plugins.
+  { path: ['io.containerd.server.v1.grpc', 'address'], map: left(ownSocket) },
+  { path: ['io.containerd.server.v1.grpc', 'uid'], map: (value) => peer('uids', value) },
+  { path: ['io.containerd.server.v1.grpc', 'gid'], map: (value) => peer('gids', value) },
+  { path: ['io.containerd.server.v1.metrics', 'address'], map: set('metrics.address') },
+  { path: ['grpc', 'uid'], map: (value) => peer('uids', value) },
+  { path: ['grpc', 'gid'], map: (value) => peer('gids', value) },
+  { path: ['imports'], map: left('import each of these files as well: there is one file here') },
+  { path: ['disabled_plugins'], map: inherent('there are no plugins') },
+  { path: ['required_plugins'], map: inherent('there are no plugins') },
+  { path: ['proxy_plugins'], map: left('there are no plugins') },
+  { path: ['oom_score'], map: left('OOMScoreAdjust= of the unit') },
+  {
+    path: ['io.containerd.tracing.processor.v1.otlp', 'endpoint'],
+    map: left('set tracing.endpoint to the collector’s OTLP over HTTP, port 4318'),
+  },
+  { path: ['snapshotter'], map: inherent('layers are overlays of the kernel') },
+  { path: ['disable_snapshot_annotations'], map: inherent('there is one way to pull') },
+  { path: ['use_local_image_pull'], map: inherent('there is one way to pull') },
+  { path: ['concurrent_layer_fetch_buffer'], map: inherent('there is one way to pull') },
+  { path: ['max_concurrent_downloads'], map: left('layers are fetched side by side, without a limit of an operator') },
+  { path: ['image_pull_progress_timeout'], map: inherent('a pull ends when a registry sends nothing for 30 s') },
+  { path: ['discard_unpacked_layers'], map: left('blobs stay, so that files can be repaired from them') },
+  { path: ['image_decryption'], map: left('encrypted layers are refused') },
+  { path: ['stream_processors'], map: left('encrypted layers are refused') },
+  { path: ['stats_collect_period'], map: inherent('figures come from a background sampler') },
+  { path: ['stats_retention_period'], map: inherent('figures come from a background sampler') },
+  { path: ['selinux_category_range'], map: left('labels are those that a pod asks for') },
+  { path: ['max_container_log_line_size'], map: inherent('longer lines are written in parts, as the log format of the CRI has it') },
+  { path: ['disable_proc_mount'], map: left('procMount: Unmasked is taken from pods with a user namespace only') },
+  { path: ['unset_seccomp_profile'], map: left('a container that names none has the filter of its profile') },
+  { path: ['disable_hugetlb_controller'], map: inherent('limits of huge pages are set where the kernel counts them') },
+  { path: ['ignore_image_defined_volumes'], map: left('a declared volume is a folder of the container') },
+  { path: ['netns_mounts_under_state_dir'], map: inherent('always') },
+  { path: ['enable_criu'], map: left('no checkpoints are made or restored') },
+  { path: ['cni', 'setup_serially'], map: inherent('a pod has one network') },
+  { path: ['cni', 'use_internal_loopback'], map: inherent('the daemon brings loopback up itself') },
+  { path: ['cni', 'conf_template'], map: left('write the network’s file yourself: its folder is read at once') },
+  { path: ['cni', 'ip_pref'], map: left('addresses come in the order of the network’s ranges') },
+  { path: ['max_recv_message_size'], map: inherent('messages have 16 MiB at most') },
+  { path: ['max_send_message_size'], map: inherent('messages have 16 MiB at most') },
+  { path: ['disable_tcp_service'], map: inherent('there is only the unix socket') },
   { path: ['bindir', 'bin_dir'], map: left(verifier) },
   { path: ['io.containerd.image-verifier.v1.bindir'], map: left(verifier) },
 ];

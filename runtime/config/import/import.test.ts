@@ -130,6 +130,24 @@ describe('the configuration of another runtime', () => {
     await load(settings);
   });
 
+  it('of containerd: who owned the socket may connect, and what holds otherwise is said', () => {
+    const text =
+      "version = 4\n[grpc]\nuid = 0\ngid = 1000\n[plugins.'io.containerd.cri.v1.images']\nsnapshotter = 'overlayfs'\n" +
+      "image_pull_progress_timeout = '5m0s'\ndiscard_unpacked_layers = true\n[plugins.'io.containerd.server.v1.metrics']\naddress = '127.0.0.1:1338'\n";
+    const { settings, findings } = importConfiguration([{ kind: 'containerd', file: 'c', text }]);
+    assert.deepEqual(settings, { peers: { gids: [1000] }, metrics: { address: '127.0.0.1:1338' } });
+    const outcomes: Record<string, string> = Object.fromEntries(findings.map(({ key, outcome }) => [key.split('.').at(-1) ?? '', outcome]));
+    assert.deepEqual(outcomes, {
+      version: 'inherent',
+      uid: 'inherent',
+      gid: 'taken',
+      snapshotter: 'inherent',
+      image_pull_progress_timeout: 'inherent',
+      discard_unpacked_layers: 'left',
+      address: 'taken',
+    });
+  });
+
   it('that is no TOML', () => {
     assert.throws(() => importConfiguration([{ kind: 'crio', file: 'x', text: '[crio' }]), { code: 'CONFIG_IMPORT_UNREADABLE' });
   });
