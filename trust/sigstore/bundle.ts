@@ -52,6 +52,7 @@ const versions: Readonly<Record<string, Bundle['version']>> = {
 /** Each costs a signature verification or more: far more than any signer makes. */
 const maximumOfEach = 16;
 const maximumProofHashes = 64;
+const maximumCertificates = 6;
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -148,7 +149,8 @@ function readSigner(material: Json, version: Bundle['version']): Pick<Bundle, 'c
   const certificates = listOf(chain?.['certificates'], 'certificates', 'certificate').map((entry, index) =>
     bytesOf(entry['rawBytes'], `certificates[${index}].rawBytes`),
   );
-  if (certificates.length === 0) throw new Error('its certificate chain is empty');
+  if (certificates.length === 0 || certificates.length > maximumCertificates)
+    throw new Error(`its certificate chain does not have 1 to ${maximumCertificates} certificates`);
   return { certificates };
 }
 

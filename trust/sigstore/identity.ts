@@ -142,22 +142,24 @@ function shown(text: string): string {
 export function subjectMatches(pattern: string, text: string): boolean {
   if (text.length > maximumSubject) return false;
   const parts = pattern.split(/(\*+)/);
-  // Odd places are runs of stars. Linear: positions reachable so far, by character.
-  let reached = new Set([0]);
+  // Odd places are runs of stars. One pass over the text a part: which places are reached so far.
+  let reached = new Uint8Array(text.length + 1);
+  reached[0] = 1;
   for (const [index, part] of parts.entries()) {
-    if (index % 2 === 0) {
-      reached = new Set([...reached].filter((at) => text.startsWith(part, at)).map((at) => at + part.length));
-      continue;
-    }
+    const next = new Uint8Array(text.length + 1);
     const last = index === parts.length - 2 && parts.at(-1) === '';
-    const next = new Set<number>();
-    for (const start of [...reached].sort((a, b) => a - b)) {
-      for (let at = start; at <= text.length && !next.has(at); at += 1) {
-        next.add(at);
-        if (part.length === 1 && !last && text[at] === '/') break;
+    const bounded = part.length === 1 && !last;
+    let open = false;
+    for (let at = 0; at <= text.length; at += 1) {
+      if (index % 2 === 0) {
+        if (reached[at] === 1 && text.startsWith(part, at)) next[at + part.length] = 1;
+        continue;
       }
+      open ||= reached[at] === 1;
+      if (open) next[at] = 1;
+      if (bounded && text[at] === '/') open = false;
     }
     reached = next;
   }
-  return reached.has(text.length);
+  return reached[text.length] === 1;
 }

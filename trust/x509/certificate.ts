@@ -1,5 +1,6 @@
 import { createPublicKey, verify } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
+import { policyKey } from '../keys/public-key.ts';
 import {
   childrenOf,
   derTag,
@@ -105,11 +106,16 @@ export function readCertificate(bytes: Uint8Array): Certificate {
 }
 
 function readKey(spki: DerElement): KeyObject {
+  let key: KeyObject;
   try {
-    return createPublicKey({ key: spki.whole, format: 'der', type: 'spki' });
+    key = createPublicKey({ key: spki.whole, format: 'der', type: 'spki' });
   } catch {
     throw new DerError('the public key can not be read', spki.offset);
   }
+  // Of others a verification is unsafe (short) or takes milliseconds (long): the limits of keys in policies.
+  const named = policyKey('certificate', key);
+  if ('problem' in named) throw new DerError(`the public key can not be used: ${named.problem},`, spki.offset);
+  return key;
 }
 
 function readExtensions(field: DerElement | undefined): ReadonlyMap<string, CertificateExtension> {
