@@ -31,8 +31,9 @@ export function dearmor(bytes: Buffer): Buffer {
 }
 
 function nextBlock(lines: readonly string[], from: number): number {
-  const found = lines.findIndex((line, index) => index >= from && begin.test(line));
-  return found < 0 ? lines.length : found;
+  let index = from;
+  while (index < lines.length && !begin.test(lines[index] ?? '')) index += 1;
+  return index;
 }
 
 function decodable(line: string, index: number): string {

@@ -219,3 +219,21 @@ test('what can not be exported is rejected, and listed', () => {
   const excepted = exported({ ...open, images: ['quay.io/**'], except: ['quay.io/x', 'quay.io/x/**'] });
   assert.deepEqual(excepted.docker, { '': rejected, 'quay.io': anything, 'quay.io/x': rejected });
 });
+
+test('thousands of scopes, and scopes of any length, are read at once', async () => {
+  const docker = Object.fromEntries(
+    Array.from({ length: 2000 }, (_, index) => [
+      `h${index % 50}.example.com/team${index}`,
+      [{ type: index % 2 === 0 ? 'reject' : 'insecureAcceptAnything' }],
+    ]),
+  );
+  const started = performance.now();
+  const { rules } = await read(
+    JSON.stringify({
+      default: [{ type: 'reject' }],
+      transports: { docker: { ...docker, [`${'a'.repeat(300_000)}.`]: [{ type: 'reject' }] } },
+    }),
+  );
+  assert.equal(rules.length, 1000);
+  assert.ok(performance.now() - started < 30_000);
+});

@@ -31,6 +31,8 @@ interface Cell {
   readonly requirements: ContainersRequirements;
   readonly places: SignaturePlaces;
   readonly equalBy: string;
+  /** The scope of the cell around it; undefined for the root. */
+  readonly around: string | undefined;
 }
 
 const referencedBytes = 4 * 1024 * 1024;
@@ -66,14 +68,19 @@ function distinctCells(policy: ContainersPolicy, registries: RegistriesD | undef
     .sort((a, b) => a.chain.length - b.chain.length || (a.scope < b.scope ? -1 : 1));
   const cells = new Map<string, Cell>();
   for (const { scope, chain } of ordered) {
-    const cell = cellOf(scope, chain, policy, registries);
     const around = chain.slice(1).find((name) => cells.has(name));
+    const cell = { ...cellOf(scope, chain, policy, registries), around };
     if (around === undefined || cells.get(around)?.equalBy !== cell.equalBy) cells.set(scope, cell);
   }
   return [...cells.values()];
 }
 
-function cellOf(scope: string, chain: readonly string[], policy: ContainersPolicy, registries: RegistriesD | undefined): Cell {
+function cellOf(
+  scope: string,
+  chain: readonly string[],
+  policy: ContainersPolicy,
+  registries: RegistriesD | undefined,
+): Omit<Cell, 'around'> {
   const holder = chain.find((name) => policy.docker.has(name));
   const requirements = (holder === undefined ? undefined : policy.docker.get(holder)) ?? policy.default;
   const places = {
@@ -103,9 +110,7 @@ async function ruleOf(
     if (result.kind === 'unmapped')
       unmapped.push(unmappedAt(source, [...cell.requirements.path, index], result.why, `the images of ${title(cell.scope)} are denied`));
   }
-  const except = cells
-    .filter(({ scope }) => scope !== cell.scope && nearestAround(scope, cells) === cell.scope)
-    .flatMap(({ scope }) => scopePatterns(scope));
+  const except = cells.filter(({ around }) => around === cell.scope).flatMap(({ scope }) => scopePatterns(scope));
   const images = { images: scopePatterns(cell.scope), ...(except.length === 0 ? {} : { except }) };
   const denial = denialOf(mapped);
   // What no rule matches is denied, so the default needs no rule to deny.
@@ -120,12 +125,6 @@ function denialOf(mapped: readonly Mapped[]): string | undefined {
   const unmapped = mapped.find((result) => result.kind === 'unmapped');
   if (unmapped !== undefined) return unmapped.why.replace(/\s+/g, ' ').slice(0, 500);
   return mapped.some(({ kind }) => kind === 'denied') ? 'policy.json rejects it' : undefined;
-}
-
-function nearestAround(scope: string, cells: readonly Cell[]): string | undefined {
-  return scopeChain(scope)
-    .slice(1)
-    .find((name) => cells.some((cell) => cell.scope === name));
 }
 
 function title(scope: string): string {

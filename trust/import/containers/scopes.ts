@@ -1,6 +1,9 @@
 /** The scope of everything that the transport `docker` reaches. */
 export const rootScope = '';
 
+/** A name has 255 characters at most, a tag 128, a digest 72; and an image pattern of ours 512. */
+const scopeLimit = 500;
+
 const hostPart = '(?:[a-z0-9]|[a-z0-9][a-z0-9-]*[a-z0-9])';
 const host = `${hostPart}(?:\\.${hostPart})*`;
 const pathPart = '[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*';
@@ -14,6 +17,7 @@ const wildcardScope = new RegExp(`^\\*\\.${host}$`);
  * looked up written out, host first (docker/policyconfiguration/naming.go).
  */
 export function whyNever(scope: string): string | undefined {
+  if (scope.length > scopeLimit) return 'no name is so long';
   if (scope === rootScope || wildcardScope.test(scope)) return undefined;
   if (scope.startsWith('*')) return 'a wildcard is written *.HOST, without port and path';
   const [, registry, path = '', tag, digest] = plainScope.exec(scope) ?? [];
