@@ -25,22 +25,29 @@ export function watchPolicyFiles(changed: () => void): PolicyFiles {
   let seen = '';
   let watchers = new Map<string, FSWatcher>();
   let pending: NodeJS.Timeout | undefined;
+  const events = { missed: false };
   let closed = false;
 
-  const settle = async (before?: string): Promise<void> => {
-    const found = await signature(paths);
-    if (closed || found === seen) return;
-    // Twice the same: nobody is writing.
-    if (found !== before) {
-      pending = setTimeout(() => void settle(found), quietMs);
-      return;
-    }
-    seen = found;
-    changed();
+  const arm = (before?: string): void => {
+    pending = setTimeout(() => void settle(before), quietMs / 2);
   };
+  const settle = async (before: string | undefined): Promise<void> => {
+    events.missed = false;
+    const found = await signature(paths);
+    pending = undefined;
+    if (closed) return;
+    if (found !== seen && found === before) {
+      // Twice the same: nobody is writing.
+      seen = found;
+      changed();
+    }
+    if (found !== seen) arm(found);
+    else if (events.missed) arm();
+  };
+  // An event in a folder may be about any file of it, and some folders are never quiet: they put nothing off.
   const touched = (): void => {
-    clearTimeout(pending);
-    if (!closed) pending = setTimeout(() => void settle(), quietMs / 5);
+    events.missed = true;
+    if (!closed && pending === undefined) arm();
   };
   const look = setInterval(touched, lookMs);
   look.unref();

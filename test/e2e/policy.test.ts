@@ -3,8 +3,11 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { patience } from '../fixtures/daemon.ts';
 import { createContainer, expectServing, removePod, runPod } from '../fixtures/pod.ts';
-import { failureOf, openStage, plainPolicy } from '../fixtures/stage.ts';
+import { failureOf, makeKey, openStage, plainPolicy } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
 interface Condition {
@@ -140,5 +143,79 @@ describe('a daemon whose policy is nowhere', () => {
     } finally {
       await stage.close();
     }
+  });
+});
+
+describe('a policy that changes under a running daemon', () => {
+  let stage: Stage;
+  let reference = '';
+  before(async () => {
+    stage = await openStage({});
+    ({ reference } = await stage.publish('app/a:1'));
+  });
+  after(() => stage.close());
+
+  /** Waits until it holds; a policy is loaded by itself once its files have been quiet. */
+  async function eventually(holds: () => Promise<boolean>): Promise<void> {
+    const until = performance.now() + patience;
+    while (!(await holds())) {
+      assert.ok(performance.now() < until, stage.daemon.log().slice(-2000));
+      await pause(50);
+    }
+  }
+
+  it('is loaded by itself, and felt at the next CreateContainer', async () => {
+    const image = await stage.pull(reference);
+    const pod = await runPod(stage, 'by-itself');
+    await createContainer(stage, pod, { image, reference, command: ['sleep', '600'] });
+    stage.writePolicy(plainPolicy.replace('good.test/**', 'other.test/**'));
+    let attempt = 0;
+    await eventually(async () => {
+      attempt += 1;
+      const made = createContainer(stage, pod, { image, reference, name: `c${attempt}` });
+      return made.then(
+        () => false,
+        (thrown: unknown) => isPortcullisError(thrown) && thrown.code === 'IMAGES_DENIED',
+      );
+    });
+    stage.writePolicy(plainPolicy);
+    await eventually(() => stage.pull(reference).then(Boolean, () => false));
+    await removePod(stage, pod);
+  });
+
+  it('keeps the old revision when it is broken, and takes the mended one by itself', async () => {
+    stage.writePolicy(plainPolicy.replace('require', 'requires'));
+    await eventually(async () => (await policyCondition(stage)).reason === 'ReloadFailed');
+    await expectServing(stage, await stage.pull(reference));
+    stage.writePolicy(plainPolicy);
+    await eventually(async () => (await policyCondition(stage)).status);
+  });
+
+  it('is loaded by itself when a key that it names changes', async () => {
+    const key = join(stage.folders.policy, 'k.pub');
+    const kept = readFileSync(key);
+    await makeKey(join(stage.folders.folder, 'other.key'), key);
+    await eventually(async () => (await failureOf(stage.pull(reference)).catch(() => ({ code: '' }))).code === 'IMAGES_DENIED');
+    writeFileSync(key, kept);
+    await eventually(() => stage.pull(reference).then(Boolean, () => false));
+  });
+
+  it('tells what an exception admits: in Status, in the log and in the verdict', async () => {
+    const { reference: unsigned } = await stage.publish('app/unsigned:1', {}, { sign: false });
+    assert.equal((await failureOf(stage.pull(unsigned))).code, 'IMAGES_DENIED');
+    const until = new Date(Date.now() + 3_600_000).toISOString();
+    stage.writePolicy(`${plainPolicy}    breakGlass: { until: "${until}", reason: CVE-1, by: ops }\n`);
+    await stage.daemon.reload();
+    await expectServing(stage, await stage.pull(unsigned));
+    assert.match(stage.daemon.log(), /"kind":"break-glass".*"reason":"CVE-1".*a refusal did not hold/);
+    const { info } = await stage.daemon.cri.runtime.status({ verbose: true });
+    const { exceptions } = JSON.parse(info['policy'] ?? '{}') as { readonly exceptions: readonly { readonly kind: string }[] };
+    assert.deepEqual(
+      exceptions.map(({ kind }) => kind),
+      ['break-glass'],
+    );
+    stage.writePolicy(plainPolicy);
+    await stage.daemon.reload();
+    assert.equal((await failureOf(stage.pull(unsigned))).code, 'IMAGES_DENIED');
   });
 });

@@ -60,7 +60,7 @@ for (const [what, stated, failures] of table) {
   test(`a case about ${what}`, async () => {
     const { cases } = await run(`  - { name: c, ${stated} }\n`);
     assert.equal(cases.length, 1);
-    assert.equal(cases[0]?.passed, failures.length === 0, cases[0]?.failures.join('; '));
+    assert.equal(cases[0]?.passed, failures.length === 0, JSON.stringify(cases[0]?.failures));
     for (const [index, pattern] of failures.entries()) assert.match(cases[0]?.failures[index] ?? '', pattern);
   });
 }
