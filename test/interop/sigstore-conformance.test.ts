@@ -1,13 +1,15 @@
 /** The two commands that speak sigstore's client conformance protocol, against Fulcio, Rekor v1 and v2 and a time stamp authority on loopback. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { promisify } from 'node:util';
 import { mockIssuer, mockSubject, startMockSigstore } from '../../trust/sigstore/fixtures/mock-sigstore.ts';
 import type { MockSigstore, SignOptions } from '../../trust/sigstore/fixtures/mock-sigstore.ts';
+import { findTool } from '../fixtures/tools.ts';
 
 let services: MockSigstore;
 let folder: string;
@@ -74,6 +76,28 @@ for (const [name, options] of cases) {
     assert.deepEqual(Object.keys(bundle.verificationMaterial).sort(), ['certificate', 'timestampVerificationData', 'tlogEntries']);
   });
 }
+
+const cosign = findTool('cosign');
+
+test('cosign accepts what we sign, with Rekor v1 and v2, and refuses it for another', { skip: cosign.skip }, async () => {
+  const run = promisify(execFile);
+  for (const rekor of [1, 2] as const) {
+    await writeFile(join(folder, 'c.json'), JSON.stringify(await services.sign(artifact, { rekor })));
+    const judged = (subject: string): Promise<unknown> =>
+      run(
+        cosign.path,
+        [
+          ...['verify-blob', '--bundle', 'c.json', '--trusted-root', 'trusted_root.json'],
+          ...['--certificate-identity', subject, '--certificate-oidc-issuer', mockIssuer],
+          ...(rekor === 2 ? ['--use-signed-timestamps'] : []),
+          'artifact.txt',
+        ],
+        { cwd: folder, env: { ...process.env, HOME: folder, TUF_ROOT: join(folder, 'tuf') } },
+      );
+    await judged(mockSubject);
+    await assert.rejects(judged('somebody'));
+  }
+});
 
 test('what the bundle does not sign, and who did not sign it, is a no', async () => {
   const [other, otherDigest, otherIdentity] = await Promise.all([
