@@ -1,7 +1,8 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -13,6 +14,15 @@ import type { Stage } from '../fixtures/stage.ts';
 
 const tightened = plainPolicy.replace('good.test/**', 'other.test/**');
 const command = ['sleep', '600'];
+const configs = mkdtempSync(join(tmpdir(), 'pc-redecision-'));
+process.once('exit', () => rmSync(configs, { recursive: true }));
+
+function configFile(act: string, more = ''): string {
+  const file = join(configs, `${act}.yaml`);
+  writeFileSync(file, `verdicts: { outOfPolicy: ${act} }\n${more}`);
+  return file;
+}
+
 const port = 30_000 + (process.pid % 20_000);
 
 interface OutOfPolicy {
@@ -65,16 +75,10 @@ describe('re-decision', () => {
   let stage: Stage;
   let reference = '';
   before(async () => {
-    stage = await openStage({ flags: ['--config', configFile('report')] });
+    stage = await openStage({ flags: ['--config', configFile('report', `metrics: { address: "127.0.0.1:${port}" }\n`)] });
     ({ reference } = await stage.publish('app/a:1'));
   });
   after(() => stage.close());
-
-  function configFile(act: string): string {
-    const file = join('/tmp', `pc-redecision-${process.pid}-${act}.yaml`);
-    writeFileSync(file, `verdicts: { outOfPolicy: ${act} }\nmetrics: { address: "127.0.0.1:${port}" }\n`);
-    return file;
-  }
 
   it('tells of a running container that a tighter policy leaves behind, and when it is in policy again', async () => {
     const image = await stage.pull(reference);
@@ -128,9 +132,7 @@ describe('re-decision', () => {
 describe('re-decision that stops', () => {
   let stage: Stage;
   before(async () => {
-    const file = join('/tmp', `pc-redecision-${process.pid}-stop.yaml`);
-    writeFileSync(file, 'verdicts: { outOfPolicy: stop }\n');
-    stage = await openStage({ flags: ['--config', file] });
+    stage = await openStage({ flags: ['--config', configFile('stop')] });
   });
   after(() => stage.close());
 
