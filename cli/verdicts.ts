@@ -37,7 +37,7 @@ const mostBytes = 400 * 1024 * 1024;
 
 /** `portcullis verdicts`: the verdict log, read from its database file whether a daemon runs or not, or from an exported file. */
 export function register(program: Command): void {
-  const verdicts = program.command('verdicts').description('the verdict log: tamper-evident, replayable');
+  const verdicts = program.command('verdicts').description('the verdict log: list, show, replay, verify, export');
   withLog(verdicts.command('ls').description('list verdicts, newest first'))
     .option('--image <text>', 'only those whose reference or digest holds this')
     .option('--namespace <name>', 'only those for this namespace')
