@@ -19,6 +19,8 @@ export type { ExportedPolicy, ExportFormat, ImportFormat } from './import/conver
 export { describeUnmapped, importedText, writeImported } from './import/write-imported.ts';
 export type { ImportedPolicy, ImportedRule, Unmapped } from './import/imported.ts';
 export { starterPolicy, writeStarterPolicy } from './policy/starter.ts';
+export { createAbsences } from './evidence/absences.ts';
+export type { Absences, KnownAbsent } from './evidence/absences.ts';
 export { gather } from './evidence/gather.ts';
 export type { GatherLimits } from './evidence/limits.ts';
 export { sealDossier } from './evidence/dossier.ts';

@@ -1,4 +1,5 @@
 import type { RegistryRepository } from '../base/distribution/index.ts';
+import type { KnownAbsent } from './evidence/absences.ts';
 import type { GpgKey } from './gpg/key-ring.ts';
 import type { NotationRequirement } from './notation/requirement.ts';
 import type { SignedIdentity } from './policy/signed-identity.ts';
@@ -131,6 +132,8 @@ export interface GatherInput {
   readonly repositories: readonly RegistryRepository[];
   readonly policy: TrustPolicy;
   readonly now: Date;
+  /** What these repositories have said is not there, by whoever gathers often. */
+  readonly absences?: KnownAbsent;
   readonly signal?: AbortSignal;
 }
 

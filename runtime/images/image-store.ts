@@ -2,7 +2,7 @@ import type { RegistryClient, RegistryClientOptions } from '../../base/distribut
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { Database } from '../../base/storage/index.ts';
-import { hostPlatform } from '../../trust/index.ts';
+import { createAbsences, hostPlatform } from '../../trust/index.ts';
 import type { Dossier, Platform, TrustPolicy, VerdictLog } from '../../trust/index.ts';
 import { createBlobShelf } from './blobs.ts';
 import { createDecisions } from './decisions.ts';
@@ -90,6 +90,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
     log,
     now,
     gathering: createSharedFlight<Dossier>(),
+    absences: createAbsences(),
     publishing: createSerial(),
     rootfs,
     trash,

@@ -3,7 +3,7 @@ import type { PortcullisError } from '../../base/errors/index.ts';
 import type { Credentials, RegistryClient, RegistryClientOptions } from '../../base/distribution/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { canonicalJson, gather } from '../../trust/index.ts';
-import type { Dossier, Platform, TrustPolicy, Verdict } from '../../trust/index.ts';
+import type { Absences, Dossier, Platform, TrustPolicy, Verdict } from '../../trust/index.ts';
 import { blobSources } from './blob-sources.ts';
 import type { BlobOrigin } from './blob-sources.ts';
 import type { BlobClaim, BlobShelf } from './blobs.ts';
@@ -45,6 +45,8 @@ export interface PullParts {
   readonly now: () => Date;
   /** Pulls of one image at one moment gather its evidence once. */
   readonly gathering: SharedFlight<Dossier>;
+  /** What registries have said is not there: an unsigned image is not asked about with each retry. */
+  readonly absences: Absences;
   /** One publication at a time: two pulls may share what they publish. */
   readonly publishing: Serial;
 }
@@ -149,7 +151,10 @@ async function decideFresh(
     .update(canonicalJson([name.text, digest, manifestDigest, policy.revision, asked.credentials]))
     .digest('hex');
   const dossier = await parts.gathering.join(key, signal, (shared) =>
-    gather({ reference: name.text, digest, manifestDigest, repositories: places, policy, now: parts.now(), signal: shared }),
+    gather({
+      ...{ reference: name.text, digest, manifestDigest, repositories: places, policy, now: parts.now(), signal: shared },
+      absences: parts.absences.of(asked.credentials),
+    }),
   );
   // The policy in force now decides: it may have been reloaded since the pull began.
   const current = parts.decisions.policy('pull image', name.text);

@@ -1,6 +1,7 @@
 import type { Descriptor, ImageManifest, RegistryRepository } from '../../base/distribution/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { EvidenceItem } from '../types.ts';
+import type { KnownAbsent } from './absences.ts';
 import { isBadContent, isNotFound } from './collection.ts';
 import type { Collector, GatheringContext, LeafRequirement } from './collector.ts';
 import type { Collection } from './collection.ts';
@@ -15,6 +16,7 @@ interface Search {
   readonly collectors: readonly Collector[];
   readonly wanted: readonly LeafRequirement[];
   readonly collection: Collection;
+  readonly absences: KnownAbsent | undefined;
 }
 
 /** Collects at one repository what the collectors want for these digests: one listing and one fetch of each tag a digest. */
@@ -22,10 +24,17 @@ export async function collectFrom(
   repository: RegistryRepository,
   digests: readonly string[],
   collectors: readonly Collector[],
-  { wanted, collection }: GatheringContext,
+  { input, wanted, collection }: GatheringContext,
 ): Promise<void> {
   const at = (where: Collector['at']): readonly Collector[] => collectors.filter((collector) => collector.at === where);
-  const search = (digest: string, chosen: readonly Collector[]): Search => ({ repository, digest, collectors: chosen, wanted, collection });
+  const search = (digest: string, chosen: readonly Collector[]): Search => ({
+    repository,
+    digest,
+    collectors: chosen,
+    wanted,
+    collection,
+    absences: input.absences,
+  });
   await Promise.all(
     digests.flatMap((digest) => [
       collectReferrers(search(digest, at('referrers'))),
@@ -37,9 +46,9 @@ export async function collectFrom(
 
 /** The referrers of a digest (distribution-spec, "Listing Referrers" and its fallback tag). */
 async function collectReferrers(search: Search): Promise<void> {
-  const { repository, digest, collectors, wanted, collection } = search;
-  if (collectors.length === 0) return;
+  const { repository, digest, collectors, wanted, collection, absences } = search;
   const source = `${repository.host}/${repository.repository}, referrers of ${digest}`;
+  if (collectors.length === 0 || absences?.knows(source) === true) return;
   try {
     // The filter by type is ours: registries may ignore the question's, and one listing serves every kind.
     const { via, descriptors, complete } = await repository.referrers(digest, {
@@ -48,6 +57,8 @@ async function collectReferrers(search: Search): Promise<void> {
     });
     const foundBy = via === 'referrers' ? 'referrers' : `fallback-tag ${digest.replace(':', '-')}`;
     if (!complete) collection.overflow(source);
+    if (complete && descriptors.length === 0) absences?.note(source);
+    else absences?.forget(source);
     const chosen = distinct(descriptors)
       .map((descriptor) => ({ descriptor, by: collectors.filter((one) => one.wants?.(descriptor, wanted) ?? true) }))
       .filter(({ by }) => by.length > 0)
@@ -90,13 +101,14 @@ async function openReferrer(search: Search, descriptor: Descriptor, place: Place
 
 /** The manifest under `sha256-<hex>.sig` or `.att`, whose layers are signatures or attestations (cosign, specs/SIGNATURE_SPEC.md). */
 async function collectTag(search: Search, suffix: 'sig' | 'att'): Promise<void> {
-  const { repository, digest, collectors, wanted, collection } = search;
-  if (collectors.length === 0) return;
+  const { repository, digest, collectors, wanted, collection, absences } = search;
   const tag = `${digest.replace(':', '-')}.${suffix}`;
   const source = `${repository.host}/${repository.repository}:${tag}`;
+  if (collectors.length === 0 || absences?.knows(source) === true) return;
   const place: Place = { attachedTo: digest, foundBy: `tag ${tag}`, servedBy: repository.host, manifestDigest: '' };
   try {
     const { content, digest: manifestDigest } = await repository.manifest(tag, collection.signal);
+    absences?.forget(source);
     if (content.kind !== 'manifest') return;
     const pairs = collectors.flatMap((collector) => (collector.layers?.(content, wanted) ?? []).map((layer) => ({ collector, layer })));
     const chosen = pairs.filter(() => collection.take(source));
@@ -104,7 +116,8 @@ async function collectTag(search: Search, suffix: 'sig' | 'att'): Promise<void> 
       addLayer(search, collector, { ...place, manifestDigest }, layer, content),
     );
   } catch (error) {
-    if (!isNotFound(error)) record(search, collectors[0], place, undefined, error, source);
+    if (isNotFound(error)) absences?.note(source);
+    else record(search, collectors[0], place, undefined, error, source);
   }
 }
 

@@ -8,6 +8,7 @@ import { loadPrehashed } from '../keys/prehash.ts';
 import { explainVerdict } from '../verdict/explain.ts';
 import { decide } from '../verdict/decide.ts';
 import type { Dossier, TrustPolicy, Verdict } from '../types.ts';
+import { createAbsences } from './absences.ts';
 import { defaultLimits } from './limits.ts';
 
 async function serve(
@@ -327,3 +328,19 @@ function replacePayload(repository: FixtureRepository, change: (text: string) =>
       ),
   );
 }
+
+test('an image that is known to be unsigned is not asked about again for a while; a new signature is seen after it', async (t) => {
+  const content = fixtureContent();
+  const { host, requests } = await serve(t, { referrers: true }, content);
+  let clock = 1;
+  const absences = createAbsences(() => clock).of(undefined);
+  const asked = async (): Promise<number> => {
+    const before = requests.length;
+    const dossier = await gatherFixture(host, 'unsigned', p256, { absences });
+    assert.equal(verdictOf(dossier, p256).outcome, 'deny');
+    return requests.length - before;
+  };
+  assert.deepEqual([await asked(), await asked(), await asked()], [3, 3, 1]);
+  clock += 2_000;
+  assert.equal(await asked(), 3);
+});
