@@ -120,15 +120,17 @@ function noteOf({ type, outcome, action, says }: Validation, { level }: Notation
 
 const names = { authenticity: 'authenticity', authenticTimestamp: 'authentic time', expiry: 'expiry', revocation: 'revocation' } as const;
 
+/** A signing time without a time stamp is the signer's word, which proves nothing; a signing authority's is what it is trusted for. */
 function provenBy(envelope: Envelope, validations: readonly Validation[]): NonNullable<SignatureFinding['proven']> {
   const stamped = validations.find(({ stampedAt }) => stampedAt !== undefined)?.stampedAt;
+  const told = envelope.scheme === 'notary.x509.signingAuthority' ? envelope.signingTime : undefined;
+  const time = stamped ?? told;
   return {
     signer: `x509 sha256:${envelope.leaf.thumbprint}`,
     annotations: envelope.target.annotations,
-    signedAt:
-      stamped === undefined
-        ? { time: new Date(envelope.signingTime).toISOString(), provenBy: 'signer' }
-        : { time: new Date(stamped).toISOString(), provenBy: 'time stamp' },
+    ...(time === undefined
+      ? {}
+      : { signedAt: { time: new Date(time).toISOString(), provenBy: stamped === undefined ? 'signer' : 'time stamp' } }),
   };
 }
 

@@ -328,6 +328,18 @@ describe('Notary Project signatures', () => {
         );
       });
 
+    it('an age is proven by a time stamp, not by the word of a signer', async () => {
+      const aged = { constraints: { maxAge: 3600 } };
+      expect(await decided([await sign('plain')], requirement('strict', aged)), 'deny', /nothing proves when it was signed/);
+      const signer = signerOf('plain', [stamps.url]);
+      const made = await makeNotationSignature({ format: 'cose', target, signer, now: new Date() });
+      const stores = [storeOf('ca', root), storeOf('tsa', stampRoot)];
+      const item = itemOf(made.mediaType, made.envelope);
+      expect(await decided([item], requirement('strict', { stores, ...aged })), 'admit');
+      expect(await decided([item], requirement('strict', { stores, constraints: { annotations: { build: '7' } } })), 'admit');
+      expect(await decided([item], requirement('strict', { stores, constraints: { annotations: { build: '8' } } })), 'deny');
+    });
+
     it('a demanded time stamp that is missing is a no', async () => {
       const stores = [storeOf('ca', root), storeOf('tsa', stampRoot)];
       expect(await decided([await sign('plain')], requirement('strict', { stores })), 'deny', /carries no time stamp/);

@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict';
+import { createPrivateKey, sign } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { readCertificate } from '../certificate.ts';
+import type { Certificate } from '../certificate.ts';
+import { contextTag, derTags } from '../der.ts';
+import { der, derOid, derUnsigned } from '../der-write.ts';
+import { chainOf, createAuthority, rootExtensions, signerExtensions } from '../fixtures/authority.ts';
+import { oids } from '../names.ts';
+import { judgeCrl } from './crl.ts';
+
+const deltaUrl = 'http://127.0.0.1:1/delta.crl';
+const hour = 3600 * 1000;
+
+/** Lists that openssl does not make: with numbers, changes and scopes. */
+describe('revocation lists', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'notation-crl-'));
+  let leaf: Certificate;
+  let root: Certificate;
+  let key = '';
+
+  before(() => {
+    const authority = createAuthority(folder);
+    const issuer = authority.issue('root', { extensions: rootExtensions });
+    const [first, second] = chainOf(authority.issue('leaf', { extensions: signerExtensions, by: issuer }), issuer);
+    leaf = readCertificate(first ?? Buffer.alloc(0));
+    root = readCertificate(second ?? Buffer.alloc(0));
+    key = readFileSync(issuer.key, 'utf8');
+  });
+  after(() => rmSync(folder, { recursive: true, force: true }));
+
+  const extension = (oid: string, value: Buffer, critical = false): Buffer =>
+    der(derTags.sequence, derOid(oid), ...(critical ? [der(derTags.boolean, Buffer.from([0xff]))] : []), der(derTags.octetString, value));
+  const time = (at: number): Buffer => der(derTags.generalizedTime, Buffer.from(new Date(at).toISOString().replace(/[-:T]|\.\d+/g, '')));
+  const number = (value: number): Buffer => derUnsigned(Buffer.from([value]));
+  const freshest = (): Buffer => {
+    const name = der(contextTag(0, 'constructed'), der(contextTag(6, 'primitive'), Buffer.from(deltaUrl)));
+    return extension(oids.freshestCrl, der(derTags.sequence, der(derTags.sequence, der(contextTag(0, 'constructed'), name))));
+  };
+  const entry = (reason: number, at = Date.now() - hour): Buffer =>
+    der(
+      derTags.sequence,
+      derUnsigned(leaf.serial),
+      time(at),
+      der(derTags.sequence, extension(oids.reasonCode, der(derTags.enumerated, Buffer.from([reason])))),
+    );
+  const list = (extensions: readonly Buffer[], entries: readonly Buffer[] = [], until: number | null = Date.now() + hour): Buffer => {
+    const algorithm = der(derTags.sequence, derOid('1.2.840.10045.4.3.2'));
+    const body = der(
+      derTags.sequence,
+      number(1),
+      algorithm,
+      root.subjectRaw,
+      time(Date.now() - hour),
+      ...(until === null ? [] : [time(until)]),
+      ...(entries.length === 0 ? [] : [der(derTags.sequence, ...entries)]),
+      der(contextTag(0, 'constructed'), der(derTags.sequence, ...extensions)),
+    );
+    const signature = sign('sha256', body, createPrivateKey(key));
+    return der(derTags.sequence, body, algorithm, der(derTags.bitString, Buffer.from([0]), signature));
+  };
+  const base = (entries: readonly Buffer[] = []): Buffer => list([extension(oids.crlNumber, number(5)), freshest()], entries);
+  const delta = (own: number, since: number, entries: readonly Buffer[] = []): Buffer =>
+    list([extension(oids.crlNumber, number(own)), extension(oids.deltaCrlIndicator, number(since), true)], entries);
+  const judged = (bytes: Buffer, changes?: Buffer): string => judgeCrl(bytes, () => changes, leaf, root, Date.now()).status;
+
+  for (const [name, judge, status] of [
+    ['nothing revoked', () => judged(base(), delta(6, 5)), 'good'],
+    ['revoked in the list', () => judged(base([entry(1)]), delta(6, 5)), 'revoked'],
+    ['revoked in the changes', () => judged(base(), delta(6, 5, [entry(1)])), 'revoked'],
+    ['held', () => judged(base([entry(6)]), delta(6, 5)), 'revoked'],
+    ['held, and lifted by the changes', () => judged(base([entry(6, Date.now() - 2 * hour)]), delta(6, 5, [entry(8)])), 'good'],
+    ['lifted before it was held', () => judged(base([entry(6)]), delta(6, 5, [entry(8, Date.now() - 2 * hour)])), 'revoked'],
+    ['changes that are not at hand', () => judged(base()), 'unknown'],
+    ['changes that are older than the list', () => judged(base(), delta(5, 5)), 'unknown'],
+    ['changes to a later list', () => judged(base(), delta(7, 6)), 'unknown'],
+    ['changes that are a whole list', () => judged(base(), list([extension(oids.crlNumber, number(6))])), 'unknown'],
+    ['changes alone', () => judged(delta(6, 5)), 'unknown'],
+    ['no end', () => judged(list([extension(oids.crlNumber, number(5))], [], null)), 'unknown'],
+    ['ended', () => judged(list([extension(oids.crlNumber, number(5))], [], Date.now() - 60_000)), 'unknown'],
+    ['an unknown critical extension', () => judged(list([extension('1.2.3.4', number(1), true)])), 'unknown'],
+    ['for authorities only', () => judged(list([scope(2)])), 'unknown'],
+    ['for users only', () => judged(list([scope(1)])), 'good'],
+    ['indirect', () => judged(list([scope(4)])), 'unknown'],
+  ] as const)
+    it(`${name}: ${status}`, () => assert.equal(judge(), status));
+
+  function scope(part: number): Buffer {
+    const value = der(derTags.sequence, der(contextTag(part, 'primitive'), Buffer.from([0xff])));
+    return extension(oids.issuingDistributionPoint, value, true);
+  }
+});
