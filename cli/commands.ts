@@ -26,15 +26,15 @@ export const commands: readonly Entry[] = [
   { name: 'verify', summary: 'decide whether an image may run, and say why', load: () => import('./verify.ts') },
   {
     name: 'sigstore-verify-bundle',
-    summary: "verify a file's sigstore bundle (conformance protocol)",
+    summary: "verify a file's sigstore bundle; speaks sigstore's client conformance protocol",
     load: () => import('./sigstore-verify-bundle.ts'),
   },
   {
     name: 'sigstore-sign-bundle',
-    summary: 'sign a file with an OIDC identity (conformance protocol)',
+    summary: "sign a file with an OIDC identity; speaks sigstore's client conformance protocol",
     load: () => import('./sigstore-sign-bundle.ts'),
   },
-  { name: 'sigstore-root', summary: 'keep the trusted roots of sigstore up to date', load: () => import('./sigstore-root.ts') },
+  { name: 'sigstore-root', summary: 'keep the trusted roots of sigstore instances up to date', load: () => import('./sigstore-root.ts') },
   { name: 'verdicts', summary: 'the verdict log: list, show, replay, verify, export', load: () => import('./verdicts.ts') },
   {
     name: 'entitlements',
