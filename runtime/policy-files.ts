@@ -25,14 +25,14 @@ export function watchPolicyFiles(changed: () => void): PolicyFiles {
   let seen = '';
   let watchers = new Map<string, FSWatcher>();
   let pending: NodeJS.Timeout | undefined;
-  const events = { missed: false };
+  const events = { count: 0 };
   let closed = false;
 
   const arm = (before?: string): void => {
     pending = setTimeout(() => void settle(before), quietMs / 2);
   };
   const settle = async (before: string | undefined): Promise<void> => {
-    events.missed = false;
+    const known = events.count;
     const found = await signature(paths);
     pending = undefined;
     if (closed) return;
@@ -42,11 +42,11 @@ export function watchPolicyFiles(changed: () => void): PolicyFiles {
       changed();
     }
     if (found !== seen) arm(found);
-    else if (events.missed) arm();
+    else if (events.count !== known) arm();
   };
   // An event in a folder may be about any file of it, and some folders are never quiet: they put nothing off.
   const touched = (): void => {
-    events.missed = true;
+    events.count += 1;
     if (!closed && pending === undefined) arm();
   };
   const look = setInterval(touched, lookMs);
