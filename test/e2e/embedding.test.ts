@@ -14,7 +14,7 @@ import type { Stage } from '../fixtures/stage.ts';
 const repository = join(import.meta.dirname, '../..');
 const examples = join(repository, 'docs/examples');
 
-/** Every example of docs/embedding.md, as a user runs it: against the package, installed. */
+/** Every example of docs/embedding.md and docs/trust-library.md, as a user runs it: against the package, installed. */
 describe('the examples of docs/embedding.md', () => {
   let stage: Stage;
   let folder = '';
@@ -39,8 +39,11 @@ describe('the examples of docs/embedding.md', () => {
 
   function node(...args: string[]): Promise<{ readonly code: number; readonly stdout: string; readonly stderr: string }> {
     return new Promise((resolve) => {
-      execFile(process.execPath, args, { cwd: folder, timeout: 60_000 }, (error, stdout, stderr) =>
-        resolve({ code: error === null ? 0 : Number(error.code ?? 255), stdout, stderr }),
+      execFile(
+        process.execPath,
+        args,
+        { cwd: folder, timeout: 60_000, env: { ...process.env, COSIGN_PASSWORD: '' } },
+        (error, stdout, stderr) => resolve({ code: error === null ? 0 : Number(error.code ?? 255), stdout, stderr }),
       );
     });
   }
@@ -57,6 +60,30 @@ describe('the examples of docs/embedding.md', () => {
     assert.equal(job.code, 125);
     assert.match(job.stderr, /SignatureValidationFailed.*IMAGES_DENIED/s);
     assert.deepEqual((await stage.daemon.cri.runtime.listPodSandbox({})).items, []);
+  });
+
+  it('sign-image and decide-offline (docs/trust-library.md): signed, gathered, and decided without a registry', async () => {
+    const { host } = stage.registry;
+    const name = 'library/trust';
+    await stage.publish(`${name}:1`, {}, { sign: false });
+    const { generateKeyPair } = await import('../../trust/index.ts');
+    await generateKeyPair(join(folder, 'own'), { environment: { PORTCULLIS_PASSPHRASE: '' } });
+    writeFileSync(join(folder, 'own.yaml'), policyOf(`  - images: ["${host}/**"]\n    require: { cosign: { key: own.pub } }\n`));
+    const decided = async (): Promise<number> => {
+      const gathered = await node('decide-offline.mjs', 'gather', 'own.yaml', host, name, '1');
+      assert.equal(gathered.code, 0, gathered.stderr);
+      const child = spawn(process.execPath, ['decide-offline.mjs', 'decide', 'own.yaml'], {
+        cwd: folder,
+        stdio: ['pipe', 'ignore', 'ignore'],
+      });
+      child.stdin.end(gathered.stdout);
+      const [code] = (await once(child, 'exit')) as [number];
+      return code;
+    };
+    assert.equal(await decided(), 1);
+    const signed = await node('sign-image.mjs', `${host}/${name}:1`, 'own.key');
+    assert.equal(signed.code, 0, signed.stderr);
+    assert.equal(await decided(), 0);
   });
 
   it('judge: the verdict and the most that it allows', async () => {
@@ -87,7 +114,7 @@ describe('the examples of docs/embedding.md', () => {
   });
 
   it('are the ones that the text names', () => {
-    const text = readFileSync(join(repository, 'docs/embedding.md'), 'utf8');
+    const text = ['embedding.md', 'trust-library.md'].map((name) => readFileSync(join(repository, 'docs', name), 'utf8')).join('\n');
     for (const name of readdirSync(examples)) assert.ok(text.includes(`(examples/${name})`), name);
   });
 });
