@@ -124,11 +124,13 @@ function cgroups(): string[] {
 
 function files(folder: string): string[] {
   // SQLite makes and drops the files beside a database as it likes.
-  return find([folder, '-xdev', '-printf', '%y %p\n'])
-    .filter((line) => !/\.db-(wal|shm|journal)$/.test(line))
-    // The node's key is made once and stays, as the log that it signs does.
-    .filter((line) => !/\/verdict-log\.key(\.pub)?$/.test(line))
-    .map((line) => `file ${line}`);
+  return (
+    find([folder, '-xdev', '-printf', '%y %p\n'])
+      .filter((line) => !/\.db-(wal|shm|journal)$/.test(line))
+      // The node's key is made once and stays, as the log that it signs does.
+      .filter((line) => !/\/verdict-log\.key(\.pub)?$/.test(line))
+      .map((line) => `file ${line}`)
+  );
 }
 
 /** Without its complaints: ip has one for each link whose other end goes while it looks. */
