@@ -18,7 +18,22 @@ export type { KernelFeatures } from './compile/kernel.ts';
 export { settingsDigest } from './compile/digest.ts';
 export type { EntitlementsCode } from './errors.ts';
 export { builtinNames, builtinProfile, defaultProfile, topProfile } from './profile/builtin.ts';
-export type { Limit, LimitName, PathRestrictions, Profile } from './profile/model.ts';
+export type {
+  FileAccess,
+  FileRule,
+  FileRules,
+  HostNamespace,
+  Limit,
+  LimitName,
+  MountRule,
+  NetworkProtocol,
+  NetworkRule,
+  OwnNamespace,
+  PathPattern,
+  PathRestrictions,
+  Profile,
+  ResourceName,
+} from './profile/model.ts';
 export { loadProfiles, profileSet } from './profile/load.ts';
 export type { ProfileSet } from './profile/load.ts';
 export type { NamedProfile } from './profile/document.ts';

@@ -10,7 +10,7 @@ import { always, decision } from '../seccomp/decision.ts';
 import type { Decision } from '../seccomp/decision.ts';
 import { defaultPolicy, policyOfCapability } from '../seccomp/default-policy.ts';
 import { EPERM } from '../seccomp/outcome.ts';
-import { filteredPolicy, joinPolicies, meetPolicies } from '../seccomp/policy.ts';
+import { COMPAT_ARCHITECTURES, filteredPolicy, joinPolicies, meetPolicies } from '../seccomp/policy.ts';
 import type { SyscallPolicy } from '../seccomp/policy.ts';
 import { argumentWidth } from '../seccomp/syscalls.ts';
 import type { Capability } from '../types.ts';
@@ -84,7 +84,7 @@ function grantedPolicy(names: readonly string[]): SyscallPolicy {
 
 /** A policy that allows everything but the excluded call. */
 function withoutCall(excluded: ExcludedCall): SyscallPolicy {
-  return filteredPolicy('allow', [[excluded.call, remaining(excluded)]]);
+  return filteredPolicy('allow', [[excluded.call, remaining(excluded)]], COMPAT_ARCHITECTURES);
 }
 
 function remaining({ call, when, unless }: ExcludedCall): Decision {

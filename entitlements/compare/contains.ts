@@ -4,7 +4,8 @@ import type { SyscallPolicy } from '../seccomp/policy.ts';
 import { deviceExcess, formatDevice } from '../profile/devices.ts';
 import type { Profile } from '../profile/model.ts';
 import { pathExcess } from '../profile/paths.ts';
-import { lacking, limitExcess, networkRank } from './sets.ts';
+import { ruleExcess } from './rules.ts';
+import { lacking, limitExcess, networkRank, resourceExcess } from './sets.ts';
 
 /** Something that the inner profile grants and the outer does not. */
 export interface Witness {
@@ -56,6 +57,15 @@ const CHECKS: readonly Check[] = [
       networkRank(inner.network) > networkRank(outer.network) ? inner.network : undefined,
       (name) => `the network class ${name}`,
     ),
+  (outer, inner) =>
+    granted('ownNamespaces', lacking(inner.ownNamespaces, outer.ownNamespaces), (name) => `sharing the host's ${name} namespace`),
+  (outer, inner) => flag('readonlyVolumes', !inner.readonlyVolumes && outer.readonlyVolumes, 'writing volumes'),
+  (outer, inner) => flag('nonRoot', !inner.nonRoot && outer.nonRoot, 'running as root'),
+  (outer, inner) => {
+    const dimension = ruleExcess(outer, inner);
+    return dimension === undefined ? undefined : granted(dimension, 'any', () => `every access that the rules of ${dimension} leave out`);
+  },
+  (outer, inner) => granted('resources', resourceExcess(outer.resources, inner.resources), (name) => `more ${name}`),
   (outer, inner) => granted('limits', limitExcess(outer.limits, inner.limits), (name) => `a higher limit ${name}`),
   (outer, inner) => flag('sysctls', inner.sysctls === 'any' && outer.sysctls === 'safe', 'sysctls that are not safe'),
   (outer, inner) =>
@@ -78,6 +88,10 @@ function syscallWitness(outer: SyscallPolicy, inner: SyscallPolicy): Witness | u
   if (excess === undefined || !outer.filtered) return undefined;
   if (!inner.filtered) {
     return { dimension: 'syscalls', subject: 'all', sentence: 'every system call is unfiltered in the inner, not in the outer' };
+  }
+  if (excess.compat !== undefined) {
+    const sentence = `system calls of ${excess.compat} programs are granted by the inner, not by the outer`;
+    return { dimension: 'syscalls', subject: excess.compat, sentence };
   }
   const name = excess.name ?? 'a system call that neither names';
   const args = excess.args ?? [];

@@ -2,7 +2,8 @@ import { meetPolicies, joinPolicies } from '../seccomp/policy.ts';
 import { deviceGrants, meetDevices } from '../profile/devices.ts';
 import type { Profile } from '../profile/model.ts';
 import { joinPaths, meetPaths } from '../profile/paths.ts';
-import { common, either, joinLimits, meetLimits, networkRank } from './sets.ts';
+import { joinRules, meetRules } from './rules.ts';
+import { common, either, joinLimits, joinResources, meetLimits, meetResources, networkRank } from './sets.ts';
 
 /**
  * The greatest profile that grants no more than either: what both grant, restricted by what either restricts. Exact in every
@@ -21,8 +22,13 @@ export function meet(a: Profile, b: Profile): Profile {
     hostDevices: a.hostDevices && b.hostDevices,
     hostPaths: a.hostPaths && b.hostPaths,
     hostNamespaces: common(a.hostNamespaces, b.hostNamespaces),
+    ownNamespaces: either(a.ownNamespaces, b.ownNamespaces),
+    readonlyVolumes: a.readonlyVolumes || b.readonlyVolumes,
+    nonRoot: a.nonRoot || b.nonRoot,
     network: networkRank(a.network) <= networkRank(b.network) ? a.network : b.network,
+    ...meetRules(a, b),
     limits: meetLimits(a.limits, b.limits),
+    resources: meetResources(a.resources, b.resources),
     sysctls: a.sysctls === 'any' ? b.sysctls : 'safe',
     writableSys: a.writableSys && b.writableSys,
     readonlyRootfs: a.readonlyRootfs || b.readonlyRootfs,
@@ -46,8 +52,13 @@ export function join(a: Profile, b: Profile): Profile {
     hostDevices: a.hostDevices || b.hostDevices,
     hostPaths: a.hostPaths || b.hostPaths,
     hostNamespaces: either(a.hostNamespaces, b.hostNamespaces),
+    ownNamespaces: common(a.ownNamespaces, b.ownNamespaces),
+    readonlyVolumes: a.readonlyVolumes && b.readonlyVolumes,
+    nonRoot: a.nonRoot && b.nonRoot,
     network: networkRank(a.network) >= networkRank(b.network) ? a.network : b.network,
+    ...joinRules(a, b),
     limits: joinLimits(a.limits, b.limits),
+    resources: joinResources(a.resources, b.resources),
     sysctls: a.sysctls === 'any' ? 'any' : b.sysctls,
     writableSys: a.writableSys || b.writableSys,
     readonlyRootfs: a.readonlyRootfs && b.readonlyRootfs,

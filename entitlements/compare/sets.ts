@@ -1,5 +1,5 @@
 import type { NetworkClass } from '../types.ts';
-import type { Limit, LimitName, Profile } from '../profile/model.ts';
+import type { Limit, LimitName, Profile, ResourceName } from '../profile/model.ts';
 
 /** Network classes from granting least to most. */
 export const NETWORK_CLASSES: readonly NetworkClass[] = ['none', 'user', 'proxy', 'admin', 'host'];
@@ -23,7 +23,26 @@ export function lacking<T extends string>(outer: readonly T[], inner: readonly T
   return inner.find((item) => !held.has(item));
 }
 
-export const LIMIT_NAMES: readonly LimitName[] = ['CORE', 'MEMLOCK', 'NOFILE', 'NPROC'];
+export const LIMIT_NAMES: readonly LimitName[] = [
+  'AS',
+  'CORE',
+  'CPU',
+  'DATA',
+  'FSIZE',
+  'LOCKS',
+  'MEMLOCK',
+  'MSGQUEUE',
+  'NICE',
+  'NOFILE',
+  'NPROC',
+  'RSS',
+  'RTPRIO',
+  'RTTIME',
+  'SIGPENDING',
+  'STACK',
+];
+
+export const RESOURCE_NAMES: readonly ResourceName[] = ['cpu', 'memory', 'pids', 'swap'];
 
 type Limits = Profile['limits'];
 
@@ -50,6 +69,41 @@ export function limitExcess(outer: Limits, inner: Limits): LimitName | undefined
     const [bound, own] = [outer[name], inner[name]];
     return bound !== undefined && (own === undefined || own.soft > bound.soft || own.hard > bound.hard);
   });
+}
+
+type Resources = Profile['resources'];
+
+/** The lower of both bounds. */
+export function meetResources(a: Resources, b: Resources): Resources {
+  return collectResources((name) => {
+    const [x, y] = [a[name], b[name]];
+    return x === undefined || y === undefined ? (x ?? y) : least(x, y);
+  });
+}
+
+/** The higher of both bounds; unbounded when one is. */
+export function joinResources(a: Resources, b: Resources): Resources {
+  return collectResources((name) => {
+    const [x, y] = [a[name], b[name]];
+    return x === undefined || y === undefined ? undefined : most(x, y);
+  });
+}
+
+/** A bound that `inner` has higher than `outer`, or not at all. */
+export function resourceExcess(outer: Resources, inner: Resources): ResourceName | undefined {
+  return RESOURCE_NAMES.find((name) => {
+    const [bound, own] = [outer[name], inner[name]];
+    return bound !== undefined && (own === undefined || own > bound);
+  });
+}
+
+function collectResources(of: (name: ResourceName) => bigint | undefined): Resources {
+  const found: Partial<Record<ResourceName, bigint>> = {};
+  for (const name of RESOURCE_NAMES) {
+    const bound = of(name);
+    if (bound !== undefined) found[name] = bound;
+  }
+  return found;
 }
 
 function collect(of: (name: LimitName) => Limit | undefined): Limits {

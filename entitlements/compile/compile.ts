@@ -14,6 +14,7 @@ import type { Architecture, Capability, Settings } from '../types.ts';
 import { basePolicy } from './base-set.ts';
 import { settingsDigest } from './digest.ts';
 import type { KernelFeatures } from './kernel.ts';
+import { refuseUnenforced } from './unenforced.ts';
 
 /** Where a profile is to hold. */
 export interface Target {
@@ -45,6 +46,7 @@ export function compile(profile: Profile, target: Target): Settings {
 }
 
 function compiled(profile: Profile, target: Target, digest: string): Settings {
+  refuseUnenforced(profile);
   const degraded: string[] = [];
   const seccomp = profile.syscalls.filtered ? compiledFilter(profile.syscalls, target, degraded) : undefined;
   const apparmor = appArmorProfile(profile);

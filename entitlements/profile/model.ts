@@ -17,19 +17,87 @@ export interface DeviceGrant {
   readonly minor?: number;
 }
 
-/** The rlimits a profile can bound, by their OCI names without `RLIMIT_`. */
-export type LimitName = 'MEMLOCK' | 'NOFILE' | 'NPROC' | 'CORE';
+/** The rlimits of getrlimit(2), by their OCI names without `RLIMIT_`. */
+export type LimitName =
+  | 'AS'
+  | 'CORE'
+  | 'CPU'
+  | 'DATA'
+  | 'FSIZE'
+  | 'LOCKS'
+  | 'MEMLOCK'
+  | 'MSGQUEUE'
+  | 'NICE'
+  | 'NOFILE'
+  | 'NPROC'
+  | 'RSS'
+  | 'RTPRIO'
+  | 'RTTIME'
+  | 'SIGPENDING'
+  | 'STACK';
 
 export interface Limit {
   readonly soft: bigint;
   readonly hard: bigint;
 }
 
+/** What a container's cgroup may bound: memory and swap in bytes (swap counts alone, without the memory), pids in tasks, cpu in thousandths of a CPU. */
+export type ResourceName = 'cpu' | 'memory' | 'pids' | 'swap';
+
+/** Namespaces of the host that a container has only when it asks. */
 export type HostNamespace = 'network' | 'pid' | 'ipc';
+
+/** Namespaces that a container shares with the host unless it asks for its own. */
+export type OwnNamespace = 'cgroup' | 'time' | 'user';
+
+/**
+ * read: open for reading, list a folder. write: change, create, remove, rename, link, lock. execute: run, and map as code. None of
+ * them implies another.
+ */
+export type FileAccess = 'read' | 'write' | 'execute';
+
+/**
+ * A set of paths, as the container sees them: `*` any characters but `/`, `**` any characters, `?` one but `/`, `[…]` and `[^…]` one of
+ * a class (never `/`), `{a,b}` alternatives; a backslash takes the meaning from the next character. As in apparmor.d(5), "Globbing".
+ */
+export type PathPattern = string;
+
+export interface FileRule {
+  readonly pattern: PathPattern;
+  /** Sorted; not empty. */
+  readonly access: readonly FileAccess[];
+}
+
+/** An access is granted when a rule under `allow` has it and none under `deny` does; order does not matter. */
+export interface FileRules {
+  readonly allow: readonly FileRule[];
+  readonly deny: readonly FileRule[];
+}
+
+export type NetworkProtocol = 'icmp' | 'sctp' | 'tcp' | 'udp';
+
+/** Peers and what is spoken with them. `icmp` with an IPv6 block is ICMPv6. */
+export interface NetworkRule {
+  /** The peer's addresses as CIDR, host bits zero, in canonical text: `10.0.0.0/8`, `2001:db8::/32`. */
+  readonly cidr: string;
+  readonly protocol: NetworkProtocol;
+  /** Egress: the peer's ports. Ingress: the container's own. Both ends included, 0…65535; 0…65535 for icmp. */
+  readonly ports: { readonly low: number; readonly high: number };
+}
+
+/** A mount that a process of the container may make itself, as far as its capabilities and system calls let it. */
+export interface MountRule {
+  /** As in /proc/filesystems; `*`: any, bind mounts and moves too. */
+  readonly fstype: string;
+  /** Where it is mounted on. */
+  readonly target: PathPattern;
+  /** Only read-only. */
+  readonly readonly: boolean;
+}
 
 /**
  * What a workload may do: one point of a lattice, a product of the dimensions below. `a` grants no more than `b` when it grants no
- * more in each. Made by {@link profileOf}, so that equal meanings are equal values.
+ * more in each. A dimension that is optional restricts nothing when it is absent.
  */
 export interface Profile {
   /** The bounding set, sorted. */
@@ -45,10 +113,30 @@ export interface Profile {
   readonly hostDevices: boolean;
   /** Paths of the host, beyond what the node's agent keeps for the pod itself, may be mounted as volumes. */
   readonly hostPaths: boolean;
+  /** Sorted. */
   readonly hostNamespaces: readonly HostNamespace[];
+  /** Sorted: those it must have of its own. */
+  readonly ownNamespaces: readonly OwnNamespace[];
+  /** Volumes are mounted read-only, whatever the pod says. */
+  readonly readonlyVolumes: boolean;
+  /** No process is started as user 0 of the host: user 0 of a user namespace is none. */
+  readonly nonRoot: boolean;
   readonly network: NetworkClass;
+  /** Whom it may connect or send to, within its class; an empty list: nobody. Answers to what came in are not counted. */
+  readonly egress?: readonly NetworkRule[];
+  /** Who may connect or send to it, within its class; an empty list: nobody. */
+  readonly ingress?: readonly NetworkRule[];
+  /**
+   * Files of the container, beside `paths` and the files' own modes. An access is granted when one of the members grants it: a document
+   * gives one member, a join several; an empty list grants none.
+   */
+  readonly files?: readonly FileRules[];
+  /** Mounts it may make; an empty list: none. */
+  readonly mounts?: readonly MountRule[];
   /** A limit that is absent is not bounded. */
   readonly limits: Readonly<Partial<Record<LimitName, Limit>>>;
+  /** Bounds of its cgroup; one that is absent is not bounded. */
+  readonly resources: Readonly<Partial<Record<ResourceName, bigint>>>;
   /** Sysctls a pod may set: those that Kubernetes calls safe, or any namespaced one. */
   readonly sysctls: 'safe' | 'any';
   /** `/sys` and the cgroup file system may be written. */

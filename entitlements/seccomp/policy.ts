@@ -3,10 +3,15 @@ import type { Decision } from './decision.ts';
 import { looser, tighter } from './outcome.ts';
 import type { Outcome } from './outcome.ts';
 
+/** Architectures whose programs a kernel can run beside its native ones: x86 and x32 on x86_64, arm on aarch64. */
+export type CompatArchitecture = 'arm' | 'x32' | 'x86';
+
+export const COMPAT_ARCHITECTURES: readonly CompatArchitecture[] = ['arm', 'x32', 'x86'];
+
 /**
  * Which system calls are answered how. Unfiltered is the top: no filter at all, every call of every architecture.
- * Filtered: the native architecture's calls by name; a call without a rule gets `fallback`; every other architecture's calls
- * (x86 and x32 on x86_64, arm on aarch64) are killed.
+ * Filtered: the calls of the native architecture and of those under `compat` by name; a call without a rule gets `fallback`; every
+ * other architecture's calls are killed.
  */
 export type SyscallPolicy = { readonly filtered: false } | FilteredPolicy;
 
@@ -14,15 +19,21 @@ export interface FilteredPolicy {
   readonly filtered: true;
   readonly fallback: Outcome;
   readonly rules: ReadonlyMap<string, Decision>;
+  /** Sorted. One that the machine has not says nothing. */
+  readonly compat: readonly CompatArchitecture[];
 }
 
 export const UNFILTERED: SyscallPolicy = { filtered: false };
 
 /** A filtered policy in its simplest form: rules sorted by name, none that repeats the fallback. */
-export function filteredPolicy(fallback: Outcome, rules: Iterable<readonly [string, Decision]>): FilteredPolicy {
+export function filteredPolicy(
+  fallback: Outcome,
+  rules: Iterable<readonly [string, Decision]>,
+  compat: readonly CompatArchitecture[] = [],
+): FilteredPolicy {
   const useful = [...rules].filter(([, of]) => !isConstant(of) || of.otherwise !== fallback);
   useful.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
-  return { filtered: true, fallback, rules: new Map(useful) };
+  return { filtered: true, fallback, rules: new Map(useful), compat: [...new Set(compat)].sort() };
 }
 
 export function decisionFor(policy: FilteredPolicy, name: string): Decision {
@@ -33,26 +44,38 @@ export function decisionFor(policy: FilteredPolicy, name: string): Decision {
 export function meetPolicies(a: SyscallPolicy, b: SyscallPolicy): SyscallPolicy {
   if (!a.filtered || a === b) return b;
   if (!b.filtered) return a;
-  return combine(a, b, tighter(a.fallback, b.fallback), meetDecisions);
+  const compat = a.compat.filter((name) => b.compat.includes(name));
+  return combine(a, b, tighter(a.fallback, b.fallback), meetDecisions, compat);
 }
 
 /** The least policy that grants no less than either. */
 export function joinPolicies(a: SyscallPolicy, b: SyscallPolicy): SyscallPolicy {
   if (!a.filtered || a === b) return a;
   if (!b.filtered) return b;
-  return combine(a, b, looser(a.fallback, b.fallback), joinDecisions);
+  return combine(a, b, looser(a.fallback, b.fallback), joinDecisions, [...a.compat, ...b.compat]);
 }
 
-function combine(a: FilteredPolicy, b: FilteredPolicy, fallback: Outcome, how: (a: Decision, b: Decision) => Decision): FilteredPolicy {
+function combine(
+  a: FilteredPolicy,
+  b: FilteredPolicy,
+  fallback: Outcome,
+  how: (a: Decision, b: Decision) => Decision,
+  compat: readonly CompatArchitecture[],
+): FilteredPolicy {
   const names = new Set([...a.rules.keys(), ...b.rules.keys()]);
   return filteredPolicy(
     fallback,
     [...names].map((name) => [name, how(decisionFor(a, name), decisionFor(b, name))] as const),
+    compat,
   );
 }
 
-/** A call that `inner` grants more of than `outer`. `name` undefined: any call that neither names; `args` undefined: no filter at all. */
+/**
+ * A call that `inner` grants more of than `outer`. `compat`: every call of that architecture; else `name` undefined: any call that
+ * neither names; `args` undefined: no filter at all.
+ */
 export interface SyscallExcess {
+  readonly compat?: CompatArchitecture;
   readonly name?: string;
   readonly args?: readonly bigint[];
 }
@@ -61,6 +84,8 @@ export interface SyscallExcess {
 export function policyExcess(outer: SyscallPolicy, inner: SyscallPolicy): SyscallExcess | undefined {
   if (!outer.filtered || outer === inner) return undefined;
   if (!inner.filtered) return {};
+  const compat = inner.compat.find((name) => !outer.compat.includes(name));
+  if (compat !== undefined) return { compat };
   for (const name of [...new Set([...inner.rules.keys(), ...outer.rules.keys()])].sort()) {
     const args = exceeds(decisionFor(outer, name), decisionFor(inner, name));
     if (args !== undefined) return { name, args };
@@ -72,5 +97,6 @@ export function policyExcess(outer: SyscallPolicy, inner: SyscallPolicy): Syscal
 /** Equal texts are equal policies. */
 export function policyText(policy: SyscallPolicy): string {
   if (!policy.filtered) return 'unfiltered';
-  return [`fallback ${policy.fallback}`, ...[...policy.rules].map(([name, of]) => `${name}: ${decisionKey(of)}`)].join('\n');
+  const compat = policy.compat.length === 0 ? [] : [`compat ${policy.compat.join(' ')}`];
+  return [`fallback ${policy.fallback}`, ...compat, ...[...policy.rules].map(([name, of]) => `${name}: ${decisionKey(of)}`)].join('\n');
 }
