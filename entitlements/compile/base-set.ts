@@ -1,6 +1,5 @@
 import { always } from '../seccomp/decision.ts';
 import { defaultPolicy } from '../seccomp/default-policy.ts';
-import { EPERM } from '../seccomp/outcome.ts';
 import { decisionFor, filteredPolicy } from '../seccomp/policy.ts';
 import type { FilteredPolicy } from '../seccomp/policy.ts';
 
@@ -42,8 +41,9 @@ function baseSyscalls(runtime: string): string[] {
 /** The base set as a policy that grants it and nothing else: of clone, threads and processes but no namespaces. */
 export function basePolicy(runtime: string): FilteredPolicy {
   const ordinary = defaultPolicy([]);
+  // The tightest fallback: joined with a profile's, it leaves that as it is.
   return filteredPolicy(
-    EPERM,
+    'kill-process',
     baseSyscalls(runtime).map(
       (name) => [name, name === 'clone' && ordinary.filtered ? decisionFor(ordinary, name) : always('allow')] as const,
     ),

@@ -1,0 +1,109 @@
+import type { ArgumentTest } from '../seccomp/argument-test.ts';
+import type { Clause } from '../seccomp/clause.ts';
+import type { Decision } from '../seccomp/decision.ts';
+import { beyondTables } from '../seccomp/outcome.ts';
+import type { Outcome } from '../seccomp/outcome.ts';
+import { decisionFor } from '../seccomp/policy.ts';
+import type { FilteredPolicy } from '../seccomp/policy.ts';
+import { AUDIT_ARCH, syscallNumbers } from '../seccomp/syscalls.ts';
+import type { Architecture } from '../types.ts';
+import { answerOfOutcome, answerRank } from './answer.ts';
+import { and, ARCH_WORD, argumentVariable, NR_WORD, wordVariable } from './conditions.ts';
+import { FALSE, TRUE } from './diagram.ts';
+import type { DiagramStore, Node } from './diagram.ts';
+
+/** __X32_SYSCALL_BIT (asm/unistd.h): on x86_64 numbers from here on are calls of another architecture, x32. */
+const X32_BIT = 0x40000000;
+
+/** The numbers from here to the next entry's. */
+export interface NumberRange {
+  readonly from: number;
+  readonly answer: Node;
+}
+
+/**
+ * What a policy answers, as a function of all calls, built from its decisions and nothing of the code generator's.
+ * Calls of other architectures kill the thread; calls newer than the tables get ENOSYS where the fallback is an errno.
+ * @param base calls that the runtime itself needs: each of its rules is granted as well; calls that it does not name keep the policy's answer
+ * @throws ENTITLEMENTS_TOO_COMPLEX
+ */
+export function diagramOfPolicy(
+  store: DiagramStore,
+  policy: FilteredPolicy,
+  { architecture, base }: { readonly architecture: Architecture; readonly base?: FilteredPolicy },
+): Node {
+  const numbers = syscallNumbers(architecture);
+  const constant = (outcome: Outcome): Node => store.leaf(answerOfOutcome(outcome));
+  const fallback = constant(policy.fallback);
+  const byNumber = new Map<number, Node>();
+  for (const [name, number] of numbers) {
+    const own = diagramOfDecision(store, decisionFor(policy, name));
+    const needed = base?.rules.get(name);
+    byNumber.set(number, needed === undefined ? own : store.combine(own, diagramOfDecision(store, needed), looserAnswer));
+  }
+  const last = Math.max(...numbers.values());
+  const ranges: NumberRange[] = [];
+  for (let number = 0; number <= last; number++) ranges.push({ from: number, answer: byNumber.get(number) ?? fallback });
+  ranges.push({ from: last + 1, answer: constant(beyondTables(policy.fallback)) });
+  const killed = constant('kill-thread');
+  if (architecture === 'x86_64') ranges.push({ from: X32_BIT, answer: killed });
+  return store.choose(wordIs(store, ARCH_WORD, AUDIT_ARCH[architecture]), byNumberRange(store, ranges), killed);
+}
+
+function looserAnswer(a: number, b: number): number {
+  return answerRank(a) >= answerRank(b) ? a : b;
+}
+
+/** What one call is answered, as a function of its arguments: the loosest outcome of the pieces that match, and `otherwise`. */
+export function diagramOfDecision(store: DiagramStore, of: Decision): Node {
+  const leafOf = (outcome: Outcome): Node => store.leaf(answerOfOutcome(outcome));
+  let found = leafOf(of.otherwise);
+  const tightestFirst = of.pieces.toSorted((a, b) => answerRank(answerOfOutcome(a.outcome)) - answerRank(answerOfOutcome(b.outcome)));
+  const floor = answerRank(answerOfOutcome(of.otherwise));
+  for (const { outcome, when } of tightestFirst) {
+    if (answerRank(answerOfOutcome(outcome)) > floor) found = store.choose(conditionOfClause(store, when), leafOf(outcome), found);
+  }
+  return found;
+}
+
+function conditionOfClause(store: DiagramStore, when: Clause): Node {
+  return when.reduce((all, test) => and(store, conditionOfTest(store, test), all), TRUE);
+}
+
+/** low ≤ x ≤ high and (x & mask) = value, for the bits of the argument that the kernel reads. */
+function conditionOfTest(store: DiagramStore, { index, width, low, high, mask, value }: ArgumentTest): Node {
+  let [atLeast, atMost, masked] = [TRUE, TRUE, TRUE];
+  for (let bit = 0; bit < width; bit++) {
+    const level = argumentVariable(index, bit);
+    const isSet = (number: bigint): boolean => ((number >> BigInt(bit)) & 1n) === 1n;
+    atLeast = isSet(low) ? store.decide(level, atLeast, FALSE) : store.decide(level, TRUE, atLeast);
+    atMost = isSet(high) ? store.decide(level, atMost, TRUE) : store.decide(level, FALSE, atMost);
+    if (isSet(mask)) masked = isSet(value) ? store.decide(level, masked, FALSE) : store.decide(level, FALSE, masked);
+  }
+  return and(store, and(store, atLeast, atMost), masked);
+}
+
+/** The condition that a word of the call is this number. */
+export function wordIs(store: DiagramStore, word: number, value: number): Node {
+  let found = TRUE;
+  for (let bit = 0; bit < 32; bit++) {
+    const level = wordVariable(word, bit);
+    found = ((value >>> bit) & 1) === 1 ? store.decide(level, found, FALSE) : store.decide(level, FALSE, found);
+  }
+  return found;
+}
+
+/** A function of the number: each range has its answer. @param ranges ascending, the first from 0 */
+export function byNumberRange(store: DiagramStore, ranges: readonly NumberRange[]): Node {
+  const distinct = ranges.filter(({ answer }, at) => at === 0 || answer !== ranges[at - 1]?.answer);
+  const build = (first: number, from: number, bit: number): Node => {
+    // `first` is the range that `from` stands in; it may reach beyond the 2^(bit+1) numbers from there.
+    const next = distinct[first + 1];
+    if (next === undefined || next.from >= from + 2 ** (bit + 1)) return distinct[first]?.answer ?? FALSE;
+    const middle = from + 2 ** bit;
+    let upper = first;
+    while ((distinct[upper + 1]?.from ?? Infinity) <= middle) upper += 1;
+    return store.decide(wordVariable(NR_WORD, bit), build(upper, middle, bit - 1), build(first, from, bit - 1));
+  };
+  return build(0, 0, 31);
+}
