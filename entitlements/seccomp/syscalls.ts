@@ -30,6 +30,17 @@ export function argumentWidth(name: string, index: number): Width {
   return letter === 'i' ? 32 : letter === 'h' ? 16 : 64;
 }
 
+/** What an argument is to the kernel: a number of that many bits, or an address, of which a filter sees the number alone. */
+export type ArgumentKind = Width | 'pointer';
+
+/** The kinds of a call's arguments, in order; undefined for a call that current kernels have not. On x86_64, where the two differ. */
+export function argumentKinds(name: string): readonly ArgumentKind[] | undefined {
+  const letters = ARGUMENTS.get(name);
+  return letters === undefined
+    ? undefined
+    : Array.from(letters, (letter, index) => (letter === 'p' ? 'pointer' : argumentWidth(name, index)));
+}
+
 /** Every name of both architectures, sorted. */
 export function allSyscallNames(): string[] {
   return [...new Set([...NUMBERS.x86_64.keys(), ...NUMBERS.aarch64.keys()])].sort();
