@@ -50,6 +50,7 @@ async function sign(file: string, flags: Flags): Promise<number> {
       flags.signingConfig === undefined
         ? signingConfigOfInstance(flags.staging ? 'staging' : 'public-good')
         : await readInputFile(flags.signingConfig),
+    now: new Date(),
   });
   await writeFile(flags.bundle, bundle);
   print(flags.output, { bundle: flags.bundle }, `wrote ${flags.bundle}\n`);

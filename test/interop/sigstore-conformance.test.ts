@@ -73,7 +73,11 @@ for (const [name, options] of cases) {
     assert.deepEqual([byFile.status, byDigest.status], [0, 0], byFile.stderr + byDigest.stderr);
     const bundle = JSON.parse(await readFile(join(folder, 'b.json'), 'utf8')) as { mediaType: string; verificationMaterial: object };
     assert.equal(bundle.mediaType, 'application/vnd.dev.sigstore.bundle.v0.3+json');
-    assert.deepEqual(Object.keys(bundle.verificationMaterial).sort(), ['certificate', 'timestampVerificationData', 'tlogEntries']);
+    assert.deepEqual(Object.keys(bundle.verificationMaterial).sort(), [
+      'certificate',
+      ...(options.rekor === 2 ? ['timestampVerificationData'] : []),
+      'tlogEntries',
+    ]);
   });
 }
 
@@ -128,6 +132,6 @@ test('wrong use, files that are not there and a refused token say so, and the to
     'artifact.txt',
   );
   assert.equal(refused.status, 4);
-  assert.match(refused.stderr, /TRUST_SIGNING_FAILED/);
-  assert.doesNotMatch(refused.stderr, /aGlkZGVu/);
+  assert.match(refused.stderr, /TRUST_IDENTITY_TOKEN/);
+  assert.doesNotMatch(refused.stderr, /aGlkZGVu|"hidden|'hidden/);
 });

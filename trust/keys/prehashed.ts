@@ -11,6 +11,16 @@ export function verifyEd25519ph(key: KeyObject, message: Uint8Array, signature: 
   return ed25519ph.verify(signature, message, point, { zip215: false });
 }
 
+/** Ed25519ph as {@link verifyEd25519ph} reads it. */
+export function signEd25519ph(key: KeyObject, message: Uint8Array): Buffer {
+  const seed = Buffer.from(String(key.export({ format: 'jwk' }).d), 'base64url');
+  try {
+    return Buffer.from(ed25519ph.sign(message, seed));
+  } finally {
+    seed.fill(0);
+  }
+}
+
 const curves = { prime256v1: p256, secp384r1: p384, secp521r1: p521 } as const;
 
 /** ECDSA (DER) over a digest, without the message: Node's verify hashes by itself. */

@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { boundedBytes } from '../signing/bounded-bytes.ts';
 import { childrenOf, derTags, expectTag, readDer, smallIntegerOf } from './der.ts';
 import { der, derAlgorithm, derUnsigned } from './der-write.ts';
 
@@ -9,10 +10,14 @@ const maximumBytes = 256 * 1024;
 
 /**
  * Has a signature stamped by an RFC 3161 authority over HTTP (section 3.4), with its certificates in the token.
- * @returns the token: ContentInfo in DER
+ * @returns the answer (TimeStampResp) and the token in it (ContentInfo), both DER
  * @throws PortcullisError `TRUST_TIMESTAMP_FAILED`
  */
-export async function requestTimestamp(url: string, signature: Uint8Array, signal?: AbortSignal): Promise<Buffer> {
+export async function requestTimestamp(
+  url: string,
+  signature: Uint8Array,
+  signal?: AbortSignal,
+): Promise<{ readonly response: Buffer; readonly token: Buffer }> {
   const fails = (why: string, cause?: unknown): PortcullisError =>
     new PortcullisError({
       code: 'TRUST_TIMESTAMP_FAILED',
@@ -34,7 +39,7 @@ export async function requestTimestamp(url: string, signature: Uint8Array, signa
       signal: signal === undefined ? timeout : AbortSignal.any([timeout, signal]),
     });
     if (answer.status !== 200 && answer.status !== 201) throw new Error(`it answered with HTTP status ${answer.status}`);
-    bytes = await bounded(answer);
+    bytes = await boundedBytes(answer, maximumBytes);
   } catch (error) {
     throw fails(reasonOf(error), error);
   }
@@ -43,7 +48,7 @@ export async function requestTimestamp(url: string, signature: Uint8Array, signa
     const code = smallIntegerOf(childrenOf(expectTag(status, derTags.sequence))[0]);
     // granted, or granted with changes (RFC 3161 section 2.4.2)
     if (code > 1) throw new Error(`it refuses with status ${code}`);
-    return Buffer.from(expectTag(token, derTags.sequence).raw);
+    return { response: bytes, token: Buffer.from(expectTag(token, derTags.sequence).raw) };
   } catch (error) {
     throw fails(`its answer can not be used: ${(error as Error).message}`, error);
   }
@@ -62,15 +67,4 @@ function timestampRequest(signature: Uint8Array): Buffer {
     derUnsigned(nonce),
     der(derTags.boolean, Buffer.from([0xff])),
   );
-}
-
-async function bounded(answer: Response): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of (answer.body ?? []) as AsyncIterable<Uint8Array>) {
-    size += chunk.byteLength;
-    if (size > maximumBytes) throw new Error(`its answer is larger than ${maximumBytes} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
 }

@@ -168,7 +168,7 @@ async function signWith(signer: Signer, algorithm: string, message: Buffer): Pro
 
 async function stampOf({ signer, signal }: NotationSignatureInput, signature: Buffer): Promise<Buffer | undefined> {
   const [url] = signer.witnesses.timestamps;
-  return url === undefined ? undefined : requestTimestamp(url, signature, signal);
+  return url === undefined ? undefined : (await requestTimestamp(url, signature, signal)).token;
 }
 
 function seconds(time: Date): number {

@@ -1,9 +1,11 @@
-import { createPublicKey } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { preAuthEncoding } from '../dsse.ts';
 import { bundleMediaType, cosignPredicateType, inTotoPayloadType, statementType } from '../evidence/cosign-names.ts';
 import { bundleKeyHint } from '../keys/public-key.ts';
+import { witnessedScheme } from './signer.ts';
 import type { Signer } from './signer.ts';
 import { witness } from './witness.ts';
+import type { Witnessed } from './witness.ts';
 
 /** The statement that `cosign sign` (v3) signs for an image, with signed annotations. */
 export function imageStatement(digest: string, annotations: Readonly<Record<string, string>> = {}): Buffer {
@@ -22,27 +24,26 @@ export function imageStatement(digest: string, annotations: Readonly<Record<stri
  * @throws PortcullisError of the signer, `TRUST_WITNESS_FAILED`
  */
 export async function signBundle(payload: Buffer, signer: Signer, payloadType: string = inTotoPayloadType): Promise<Buffer> {
-  const sig = await signer.sign(preAuthEncoding(payloadType, payload));
-  const [leaf] = signer.certificates;
-  const key = leaf === undefined ? { publicKey: { hint: bundleKeyHint(signer.public.spki) } } : { certificate: { rawBytes: base64(leaf) } };
-  const witnessed = await witness({ kind: 'dsse', payload, payloadType, signature: sig }, verifierPem(signer), signer.witnesses);
-  return Buffer.from(
-    JSON.stringify({
-      mediaType: bundleMediaType,
-      verificationMaterial: { ...key, ...witnessed },
-      dsseEnvelope: { payload: base64(payload), payloadType, signatures: [{ sig: base64(sig) }] },
-    }),
-  );
+  const signature = await signer.sign(preAuthEncoding(payloadType, payload), witnessedScheme(signer));
+  const envelope = { payload: base64(payload), payloadType, signatures: [{ sig: base64(signature) }] };
+  return bundleOf(signer, { kind: 'dsse', payload, payloadType, signature }, { dsseEnvelope: envelope });
 }
 
-/** What a log is told to verify the signature with: the certificate, else the key. PEM. */
-export function verifierPem(signer: Signer): string {
+/**
+ * A sigstore bundle v0.3 with a signature over `message` itself.
+ * @throws PortcullisError of the signer, `TRUST_WITNESS_FAILED`
+ */
+export async function signMessageBundle(message: Buffer, signer: Signer): Promise<Buffer> {
+  const signature = await signer.sign(message, witnessedScheme(signer));
+  const messageDigest = { algorithm: 'SHA2_256', digest: createHash('sha256').update(message).digest('base64') };
+  return bundleOf(signer, { kind: 'message', message, signature }, { messageSignature: { messageDigest, signature: base64(signature) } });
+}
+
+async function bundleOf(signer: Signer, signed: Witnessed, content: object): Promise<Buffer> {
   const [leaf] = signer.certificates;
-  if (leaf !== undefined)
-    return `-----BEGIN CERTIFICATE-----\n${base64(leaf).replace(/(.{64})(?=.)/g, '$1\n')}\n-----END CERTIFICATE-----\n`;
-  return createPublicKey({ key: Buffer.from(signer.public.spki, 'base64'), format: 'der', type: 'spki' })
-    .export({ type: 'spki', format: 'pem' })
-    .toString();
+  const key = leaf === undefined ? { publicKey: { hint: bundleKeyHint(signer.public.spki) } } : { certificate: { rawBytes: base64(leaf) } };
+  const witnessed = await witness(signed, signer);
+  return Buffer.from(JSON.stringify({ mediaType: bundleMediaType, verificationMaterial: { ...key, ...witnessed }, ...content }));
 }
 
 function base64(bytes: Uint8Array): string {

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { readFile, stat } from 'node:fs/promises';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { recordOf } from '../strict-json.ts';
+import { boundedBytes } from './bounded-bytes.ts';
 
 /** Where an OIDC identity token is looked for. It is never an argument of a command: any process may read those. */
 export interface IdentityTokenSource {
@@ -18,6 +19,8 @@ export interface IdentityTokenSource {
 /** A token whose form is checked; who issued it is Fulcio's to check. */
 export interface IdentityToken {
   readonly text: string;
+  /** Whom it names: the verified address, else the subject. */
+  readonly subject: string;
   /** What it says of itself: `GitHub Actions`, a variable, a file. */
   readonly from: string;
 }
@@ -34,19 +37,20 @@ const projectedFile = '/var/run/sigstore/cosign/oidc-token';
 export async function findIdentityToken(source: IdentityTokenSource): Promise<IdentityToken> {
   const { environment, audience = 'sigstore', now } = source;
   const named = (name: string): string | undefined => (environment[name] === '' ? undefined : environment[name]);
-  if (source.file !== undefined) return checked(await fromFile(source.file), `the file ${source.file}`, now);
+  if (source.file !== undefined) return readIdentityToken(await fromFile(source.file), `the file ${source.file}`, now);
   if (source.variable !== undefined) {
     const text = named(source.variable);
     if (text === undefined) throw fail(`the variable ${source.variable}`, 'it is not set', 'name a variable that holds the token');
-    return checked(text, `the variable ${source.variable}`, now);
+    return readIdentityToken(text, `the variable ${source.variable}`, now);
   }
   const given = named('SIGSTORE_ID_TOKEN');
-  if (given !== undefined) return checked(given, 'the variable SIGSTORE_ID_TOKEN', now);
+  if (given !== undefined) return readIdentityToken(given, 'the variable SIGSTORE_ID_TOKEN', now);
   const url = named('ACTIONS_ID_TOKEN_REQUEST_URL');
   const bearer = named('ACTIONS_ID_TOKEN_REQUEST_TOKEN');
-  if (url !== undefined && bearer !== undefined) return checked(await fromGitHub(url, bearer, audience), 'GitHub Actions', now);
-  if (named('BUILDKITE') === 'true') return checked(await fromBuildkite(audience, environment), 'Buildkite', now);
-  if ((await stat(projectedFile).catch(() => undefined)) !== undefined) return checked(await fromFile(projectedFile), projectedFile, now);
+  if (url !== undefined && bearer !== undefined) return readIdentityToken(await fromGitHub(url, bearer, audience), 'GitHub Actions', now);
+  if (named('BUILDKITE') === 'true') return readIdentityToken(await fromBuildkite(audience, environment), 'Buildkite', now);
+  if ((await stat(projectedFile).catch(() => undefined)) !== undefined)
+    return readIdentityToken(await fromFile(projectedFile), projectedFile, now);
   throw fail(
     'the environment',
     'there is no identity token: neither GitHub Actions, GitLab, Buildkite nor a variable or file offers one',
@@ -79,7 +83,7 @@ async function fromGitHub(address: string, bearer: string, audience: string): Pr
       signal: AbortSignal.timeout(20_000),
     });
     if (!answer.ok) throw refuse(`its token service answers ${answer.status}`);
-    const value = recordOf(JSON.parse(await boundedText(answer)))?.['value'];
+    const value = recordOf(JSON.parse((await boundedBytes(answer, maximumBytes)).toString('utf8')))?.['value'];
     if (typeof value !== 'string') throw refuse('its token service gives no token');
     return value;
   } catch (error) {
@@ -88,17 +92,6 @@ async function fromGitHub(address: string, bearer: string, audience: string): Pr
     const cause = error instanceof Error && error.cause !== undefined ? `: ${reasonOf(error.cause)}` : '';
     throw refuse(error instanceof SyntaxError ? 'its token service does not answer in JSON' : `${reasonOf(error)}${cause}`);
   }
-}
-
-async function boundedText(answer: Response): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of (answer.body ?? []) as AsyncIterable<Uint8Array>) {
-    size += chunk.length;
-    if (size > maximumBytes) throw new Error('its token service answers more than is read');
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
 }
 
 function fromBuildkite(audience: string, environment: IdentityTokenSource['environment']): Promise<string> {
@@ -114,11 +107,14 @@ function fromBuildkite(audience: string, environment: IdentityTokenSource['envir
   });
 }
 
-/** Three parts of base64url, of which the second says who and until when (RFC 7519). */
-function checked(raw: string, from: string, now: Date): IdentityToken {
+/**
+ * Reads what a token says of itself: three parts of base64url, of which the second says who and until when (RFC 7519).
+ * @throws PortcullisError `TRUST_IDENTITY_TOKEN`; no part of the token is in it
+ */
+export function readIdentityToken(raw: string, from: string, now: Date): IdentityToken {
   const text = raw.trim();
   const refuse = (why: string): PortcullisError => fail(from, why, 'fetch a fresh OIDC token with the audience "sigstore"');
-  const [, payload] = /^[\w-]+\.([\w-]+)\.[\w-]+$/.exec(text) ?? [];
+  const [, payload] = /^[\w-]+\.([\w-]+)\.[\w-]*$/.exec(text) ?? [];
   if (payload === undefined) throw refuse('it is not a token (JWT)');
   let claims: Readonly<Record<string, unknown>>;
   try {
@@ -128,11 +124,13 @@ function checked(raw: string, from: string, now: Date): IdentityToken {
   }
   if (typeof claims['exp'] === 'number' && claims['exp'] * 1000 <= now.getTime())
     throw refuse(`it expired at ${new Date(claims['exp'] * 1000).toISOString()}`);
-  if (typeof claims['email'] === 'string' && claims['email'] !== '') {
-    if (claims['email_verified'] !== true && claims['email_verified'] !== 'true')
-      throw refuse('its issuer has not verified the email address');
-  } else if (typeof claims['sub'] !== 'string' || claims['sub'] === '') throw refuse('it names no subject');
-  return { text, from };
+  const { email, email_verified: verified, sub } = claims;
+  if (typeof email === 'string' && email !== '') {
+    if (verified !== true && verified !== 'true') throw refuse('its issuer has not verified the email address');
+    return { text, subject: email, from };
+  }
+  if (typeof sub !== 'string' || sub === '') throw refuse('it names no subject');
+  return { text, subject: sub, from };
 }
 
 function fail(on: string, why: string, fix: string): PortcullisError {

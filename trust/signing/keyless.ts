@@ -2,7 +2,9 @@ import { X509Certificate, generateKeyPair, sign } from 'node:crypto';
 import { promisify } from 'node:util';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { policyKey } from '../keys/public-key.ts';
+import { recordOf } from '../strict-json.ts';
 import type { IdentityToken } from './identity-token.ts';
+import { postJson } from './post-json.ts';
 import { keySigner } from './signer.ts';
 import type { Signer, WitnessUrls } from './signer.ts';
 
@@ -30,24 +32,22 @@ export async function keylessSigner({ token, fulcioUrl, witnesses }: KeylessOpti
       fix: 'name a log or a time stamp authority in the signing configuration',
     });
   }
-  const { FulcioSigner } = await import('@sigstore/sign');
+  const url = checkedUrl(fulcioUrl);
   const pair = await promisify(generateKeyPair)('ec', { namedCurve: 'P-256' });
-  const publicKey = pair.publicKey.export({ type: 'spki', format: 'pem' }).toString();
-  const fulcio = new FulcioSigner({
-    fulcioBaseURL: fulcioUrl.replace(/\/+$/, ''),
-    identityProvider: { getToken: () => Promise.resolve(token.text) },
-    keyHolder: {
-      sign: (data) => Promise.resolve({ signature: sign('sha256', data, pair.privateKey), key: { $case: 'publicKey', publicKey } }),
+  const request = {
+    credentials: { oidcIdentityToken: token.text },
+    publicKeyRequest: {
+      publicKey: { algorithm: 'ECDSA', content: pair.publicKey.export({ type: 'spki', format: 'pem' }) },
+      // That we have the key is shown by signing who we say we are.
+      proofOfPossession: sign('sha256', Buffer.from(token.subject), pair.privateKey).toString('base64'),
     },
-    timeout: 20_000,
-    retry: { retries: 2 },
-  });
+  };
   let certificate: X509Certificate;
   try {
-    const { key } = await fulcio.sign(Buffer.from('portcullis'));
-    certificate = new X509Certificate(key.$case === 'x509Certificate' ? key.certificate : '');
+    certificate = new X509Certificate(leafOf(await postJson(`${url}/api/v2/signingCert`, request)));
   } catch (error) {
-    throw refused(fulcioUrl, safeReason(error, token));
+    // What a service answers is its own: it may quote what it was sent.
+    throw refused(fulcioUrl, reasonOf(error).replaceAll(token.text, '(token)').slice(0, 500));
   }
   // An authority that certifies another key than ours would make signatures that nobody can verify.
   if (!certificate.checkPrivateKey(pair.privateKey)) throw refused(fulcioUrl, 'its certificate is of another key');
@@ -56,10 +56,31 @@ export async function keylessSigner({ token, fulcioUrl, witnesses }: KeylessOpti
   return keySigner({ public: named, private: pair.privateKey }, { certificates: [certificate.raw], witnesses });
 }
 
-/** What the library says, with what the service answered; a token never. */
-function safeReason(error: unknown, token: IdentityToken): string {
-  const cause = error instanceof Error && error.cause !== undefined ? `: ${reasonOf(error.cause)}` : '';
-  return `${reasonOf(error)}${cause}`.replaceAll(token.text, '(token)').slice(0, 500);
+/** PEM of the certificate (sigstore/fulcio fulcio.proto, SigningCertificate), the signer's first. */
+function leafOf(answer: unknown): string {
+  const record = recordOf(answer);
+  const signed = recordOf(record?.['signedCertificateEmbeddedSct']) ?? recordOf(record?.['signedCertificateDetachedSct']);
+  const certificates = recordOf(signed?.['chain'])?.['certificates'];
+  const leaf: unknown = Array.isArray(certificates) ? certificates[0] : undefined;
+  if (typeof leaf !== 'string') throw new Error('it gives no certificate');
+  return leaf;
+}
+
+/** The token makes whoever reads it the signer, for as long as it lives: it goes nowhere in the clear. */
+function checkedUrl(text: string): string {
+  const url = URL.parse(text);
+  const loopback = url !== null && ['127.0.0.1', '[::1]', 'localhost'].includes(url.hostname);
+  if (url === null || (url.protocol !== 'https:' && !(url.protocol === 'http:' && loopback))) {
+    throw new PortcullisError({
+      code: 'TRUST_SIGNING_CONFIG',
+      kind: 'invalid',
+      attempted: 'sign without a key',
+      on: text,
+      why: 'the certificate authority is not reached over https, and it is sent the identity token',
+      fix: 'name its https address',
+    });
+  }
+  return text.replace(/\/+$/, '');
 }
 
 function refused(url: string, why: string): PortcullisError {

@@ -1,9 +1,8 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import { signatureAnnotation } from '../evidence/cosign-names.ts';
 import { recordOf } from '../strict-json.ts';
-import { verifierPem } from './dsse-bundle.ts';
 import type { Signer } from './signer.ts';
-import { witness } from './witness.ts';
+import { verifierPem, witness } from './witness.ts';
 
 /**
  * Signs a payload of cosign's older form: the annotations of its layer, with the certificate, the log's promise and the time stamp
@@ -26,12 +25,11 @@ export async function witnessAnnotations(
   signer: Signer,
 ): Promise<Readonly<Record<string, string>>> {
   refuseOtherLogs(signer);
-  const verifier = verifierPem(signer);
-  const { tlogEntries, timestampVerificationData } = await witness(content, verifier, signer.witnesses);
+  const { tlogEntries, timestampVerificationData } = await witness(content, signer);
   const stamp = timestampVerificationData?.rfc3161Timestamps[0]?.signedTimestamp;
   const entry = recordOf(tlogEntries?.[0]);
   return {
-    ...(signer.certificates.length === 0 ? {} : { 'dev.sigstore.cosign/certificate': verifier }),
+    ...(signer.certificates.length === 0 ? {} : { 'dev.sigstore.cosign/certificate': verifierPem(signer) }),
     ...(entry === undefined ? {} : { 'dev.sigstore.cosign/bundle': JSON.stringify(promiseOf(entry)) }),
     ...(stamp === undefined ? {} : { 'dev.sigstore.cosign/rfc3161timestamp': JSON.stringify({ SignedRFC3161Timestamp: stamp }) }),
   };

@@ -3,6 +3,7 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import type { SigningKey } from '../keys/private-key.ts';
 import { keyObjectOf } from '../keys/public-key.ts';
 import type { PolicyKey } from '../types.ts';
+import { rekor2Form } from './rekor-v2.ts';
 
 /** How a message is hashed and signed. ECDSA signatures are DER here; JWS and COSE, which want r‖s, convert. */
 export type SignatureScheme =
@@ -13,7 +14,8 @@ export type SignatureScheme =
   | 'rsa-pss-sha256'
   | 'rsa-pss-sha384'
   | 'rsa-pss-sha512'
-  | 'ed25519';
+  | 'ed25519'
+  | 'ed25519ph';
 
 /** The services that are told of a signature, so that its time can be proven later. */
 export interface WitnessUrls {
@@ -52,9 +54,14 @@ export function defaultScheme(key: PolicyKey): SignatureScheme {
   return key.type === 'ed25519' ? 'ed25519' : key.type === 'rsa' ? 'rsa-pkcs1-sha256' : 'ecdsa-sha256';
 }
 
+/** How a signer signs what its witnesses will be told of: as its key usually does, unless a log takes no more than one way. */
+export function witnessedScheme(signer: Signer): SignatureScheme {
+  return signer.witnesses.logs.some(({ version }) => version === 2) ? rekor2Form(signer.public).scheme : defaultScheme(signer.public);
+}
+
 /** @throws PortcullisError `TRUST_SIGNING_SCHEME` when a key of this type can not sign so */
 export function checkScheme(key: PolicyKey, scheme: SignatureScheme): void {
-  const fits = key.type === 'ed25519' ? scheme === 'ed25519' : scheme.startsWith(`${key.type}-`);
+  const fits = key.type === 'ed25519' ? scheme.startsWith('ed25519') : scheme.startsWith(`${key.type}-`);
   // A key whose own type is RSASSA-PSS may do nothing else (RFC 4055).
   const bound = keyObjectOf(key).asymmetricKeyType === 'rsa-pss' && !scheme.startsWith('rsa-pss-');
   if (fits && !bound) return;
@@ -79,6 +86,7 @@ export function keySigner(
     witnesses: options.witnesses ?? noWitnesses,
     async sign(message, scheme = defaultScheme(key.public)) {
       checkScheme(key.public, scheme);
+      if (scheme === 'ed25519ph') return (await import('../keys/prehashed.ts')).signEd25519ph(key.private, message);
       const digest = scheme === 'ed25519' ? null : (scheme.split('-').at(-1) as string);
       const padding = scheme.startsWith('rsa-pss')
         ? { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST }

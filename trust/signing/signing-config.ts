@@ -22,25 +22,42 @@ interface Service {
   readonly start: number;
 }
 
+const maximumBytes = 1024 * 1024;
+
+/** {@link parseSigningConfig} of a file. @throws PortcullisError `TRUST_SIGNING_CONFIG` */
+export async function readSigningConfig(file: string, now: Date): Promise<SigningServices> {
+  let bytes: Buffer;
+  try {
+    if ((await stat(file)).size > maximumBytes) throw new Error('it is too large');
+    bytes = await readFile(file);
+  } catch (error) {
+    throw failed(file, reasonOf(error));
+  }
+  return parseSigningConfig(bytes, file, now);
+}
+
+function failed(on: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'TRUST_SIGNING_CONFIG',
+    kind: 'invalid',
+    attempted: 'read signing configuration',
+    on,
+    why,
+    fix: 'name a signing_config.json of version 0.2, as "cosign signing-config create" writes it',
+  });
+}
+
 /**
  * Reads a `signing_config.json` (sigstore/protobuf-specs SigningConfig, version 0.2): of each kind the newest service that is valid
  * now and whose interface is known, or as many as the selector says.
+ * @param on what the bytes are, for errors
  * @throws PortcullisError `TRUST_SIGNING_CONFIG`
  */
-export async function readSigningConfig(file: string, now: Date): Promise<SigningServices> {
-  const fail = (why: string): PortcullisError =>
-    new PortcullisError({
-      code: 'TRUST_SIGNING_CONFIG',
-      kind: 'invalid',
-      attempted: 'read signing configuration',
-      on: file,
-      why,
-      fix: 'name a signing_config.json of version 0.2, as "cosign signing-config create" writes it',
-    });
+export function parseSigningConfig(bytes: Uint8Array, on: string, now: Date): SigningServices {
+  const fail = (why: string): PortcullisError => failed(on, why);
   let config: Readonly<Record<string, unknown>>;
   try {
-    if ((await stat(file)).size > 1024 * 1024) throw new Error('it is too large');
-    config = recordOf(JSON.parse(await readFile(file, 'utf8'))) ?? {};
+    config = recordOf(JSON.parse(Buffer.from(bytes).toString('utf8'))) ?? {};
   } catch (error) {
     throw fail(reasonOf(error));
   }
@@ -49,7 +66,7 @@ export async function readSigningConfig(file: string, now: Date): Promise<Signin
   const services = (name: string, versions: readonly number[]): readonly Service[] =>
     servicesOf(config[name], now, (why) => fail(`${name}: ${why}`)).filter(({ majorApiVersion }) => versions.includes(majorApiVersion));
   const selected = (list: string, rule: string, versions: readonly number[]): readonly Service[] =>
-    select(services(list, versions), recordOf(config[rule]), (why) => fail(`${list}: ${why}`));
+    select(services(list, versions), ruleFor(config[list], recordOf(config[rule])), (why) => fail(`${list}: ${why}`));
   const [ca] = services('caUrls', [1]);
   return {
     ...(ca === undefined ? {} : { fulcioUrl: ca.url }),
@@ -86,6 +103,12 @@ function servicesOf(value: unknown, now: Date, fail: (why: string) => Portcullis
     })
     .filter(({ start, end }) => start <= now.getTime() && now.getTime() <= end)
     .sort((a, b) => (a.start === b.start ? 0 : b.start - a.start));
+}
+
+/** cosign writes a rule also where it writes no service (`tsaConfig: {}`, ANY): one that demands none of none is none. */
+function ruleFor(list: unknown, rule: Readonly<Record<string, unknown>> | undefined): Readonly<Record<string, unknown>> | undefined {
+  const isEmpty = list === undefined || (Array.isArray(list) && list.length === 0);
+  return isEmpty && rule?.['selector'] !== 'EXACT' ? undefined : rule;
 }
 
 /** ANY: the newest. EXACT: so many, of different operators. ALL: every one. Without a rule none is demanded. */

@@ -1,8 +1,10 @@
-import { createHash } from 'node:crypto';
-import type { RFC3161SignedTimestamp, TransparencyLogEntry } from '@sigstore/bundle';
+import { createHash, createPublicKey } from 'node:crypto';
 import type { SignatureBundle } from '@sigstore/sign';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import type { WitnessUrls } from './signer.ts';
+import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { preAuthEncoding } from '../dsse.ts';
+import { requestTimestamp } from '../notation/request-timestamp.ts';
+import { logInRekor2 } from './rekor-v2.ts';
+import type { Signer } from './signer.ts';
 
 /** A signature as logs and time stamp authorities are told of it. */
 export type Witnessed =
@@ -18,51 +20,60 @@ export interface WitnessAnswer {
 const patience = { timeout: 20_000, retry: { retries: 2 } };
 
 /**
- * Tells the log and the time stamp authorities of a signature.
- * @param verifier PEM of the certificate or key that verifies it
+ * Tells the signer's logs and time stamp authorities of a signature.
  * @throws PortcullisError `TRUST_WITNESS_FAILED`
  */
-export async function witness(signed: Witnessed, verifier: string, urls: WitnessUrls): Promise<WitnessAnswer> {
-  if (urls.logs.length === 0 && urls.timestamps.length === 0) return {};
-  const { entries, timestamps } = await askWitnesses(signed, verifier, urls);
-  const { TransparencyLogEntry: entry } = await import('@sigstore/protobuf-specs');
+export async function witness(signed: Witnessed, signer: Signer): Promise<WitnessAnswer> {
+  const { logs, timestamps } = signer.witnesses;
+  const [tlogEntries, stamps] = await Promise.all([
+    Promise.all(
+      logs.map(({ url, version }) => asked(url, version === 2 ? logInTiles(url, signed, signer) : logInTree(url, signed, signer))),
+    ),
+    Promise.all(timestamps.map((url) => asked(url, stamp(url, signed.signature)))),
+  ]);
+  const rfc3161Timestamps = stamps.map((one) => ({ signedTimestamp: one.toString('base64') }));
   return {
-    ...(entries.length === 0 ? {} : { tlogEntries: entries.map((one) => entry.toJSON(one)) }),
-    ...(timestamps.length === 0
-      ? {}
-      : {
-          timestampVerificationData: {
-            rfc3161Timestamps: timestamps.map(({ signedTimestamp }) => ({
-              signedTimestamp: Buffer.from(signedTimestamp).toString('base64'),
-            })),
-          },
-        }),
+    ...(tlogEntries.length === 0 ? {} : { tlogEntries }),
+    ...(stamps.length === 0 ? {} : { timestampVerificationData: { rfc3161Timestamps } }),
   };
 }
 
-async function askWitnesses(
-  signed: Witnessed,
-  verifier: string,
-  { logs, timestamps }: WitnessUrls,
-): Promise<{ readonly entries: readonly TransparencyLogEntry[]; readonly timestamps: readonly RFC3161SignedTimestamp[] }> {
-  const { RekorWitness, TSAWitness } = await import('@sigstore/sign');
-  const content = await contentOf(signed);
-  const answered = await Promise.all([
-    ...logs.map(({ url, version }) =>
-      asked(url, new RekorWitness({ rekorBaseURL: url, majorApiVersion: version, ...patience }).testify(content, verifier)),
-    ),
-    ...timestamps.map((url) => asked(url, new TSAWitness({ tsaBaseURL: url, ...patience }).testify(content))),
-  ]);
-  return {
-    entries: answered.flatMap((one) => ('tlogEntries' in one ? one.tlogEntries : [])),
-    timestamps: answered.flatMap((one) => ('rfc3161Timestamps' in one ? one.rfc3161Timestamps : [])),
-  };
+/** Rekor v2. */
+function logInTiles(url: string, signed: Witnessed, { public: key, certificates: [leaf] }: Signer): Promise<object> {
+  const message = signed.kind === 'dsse' ? preAuthEncoding(signed.payloadType, signed.payload) : signed.message;
+  return logInRekor2(url, { message, signature: signed.signature, key, ...(leaf === undefined ? {} : { certificate: leaf }) });
+}
+
+/** Rekor v1. */
+async function logInTree(url: string, signed: Witnessed, signer: Signer): Promise<unknown> {
+  const [{ RekorWitness }, { TransparencyLogEntry }] = await Promise.all([import('@sigstore/sign'), import('@sigstore/protobuf-specs')]);
+  const log = new RekorWitness({ rekorBaseURL: url.replace(/\/+$/, ''), majorApiVersion: 1, ...patience });
+  const { tlogEntries } = await log.testify(await contentOf(signed), verifierPem(signer));
+  const [entry] = tlogEntries;
+  if (entry === undefined) throw new Error('its answer is no entry of a log');
+  return TransparencyLogEntry.toJSON(entry);
+}
+
+/** The path at which sigstore's timestamp-authority answers; a URL without a path means it too, as in its signing configurations. */
+const sigstorePath = '/api/v1/timestamp';
+
+/** A TimeStampResp (RFC 3161) in DER, from sigstore's own authority or any other. */
+async function stamp(url: string, signature: Buffer): Promise<Buffer> {
+  const { pathname } = new URL(url);
+  if (pathname !== '/' && !pathname.endsWith(sigstorePath)) return (await requestTimestamp(url, signature)).response;
+  const { TSAWitness } = await import('@sigstore/sign');
+  const content = { $case: 'messageSignature', messageSignature: { messageDigest: undefined, signature } } as SignatureBundle;
+  const { rfc3161Timestamps } = await new TSAWitness({ tsaBaseURL: url.replace(/\/+$/, ''), ...patience }).testify(content);
+  const [one] = rfc3161Timestamps;
+  if (one === undefined) throw new Error('its answer is no time stamp');
+  return Buffer.from(one.signedTimestamp);
 }
 
 async function asked<T>(url: string, answer: Promise<T>): Promise<T> {
   try {
     return await answer;
   } catch (error) {
+    if (isPortcullisError(error)) throw error;
     const cause = error instanceof Error && error.cause !== undefined ? `: ${reasonOf(error.cause)}` : '';
     throw new PortcullisError({
       code: 'TRUST_WITNESS_FAILED',
@@ -83,4 +94,14 @@ async function contentOf(signed: Witnessed): Promise<SignatureBundle> {
   const { HashAlgorithm } = await import('@sigstore/protobuf-specs');
   const messageDigest = { algorithm: HashAlgorithm.SHA2_256, digest: createHash('sha256').update(signed.message).digest() };
   return { $case: 'messageSignature', messageSignature: { messageDigest, signature: signed.signature } };
+}
+
+/** What a log is told to verify the signature with: the certificate, else the key. PEM. */
+export function verifierPem(signer: Signer): string {
+  const [leaf] = signer.certificates;
+  if (leaf !== undefined)
+    return `-----BEGIN CERTIFICATE-----\n${leaf.toString('base64').replace(/(.{64})(?=.)/g, '$1\n')}\n-----END CERTIFICATE-----\n`;
+  return createPublicKey({ key: Buffer.from(signer.public.spki, 'base64'), format: 'der', type: 'spki' })
+    .export({ type: 'spki', format: 'pem' })
+    .toString();
 }

@@ -1,6 +1,8 @@
-import type { SerializedBundle } from '@sigstore/bundle';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { bundleMediaType, inTotoPayloadType } from '../evidence/cosign-names.ts';
+import { signBundle, signMessageBundle } from '../signing/dsse-bundle.ts';
+import { readIdentityToken } from '../signing/identity-token.ts';
+import { keylessSigner } from '../signing/keyless.ts';
+import { parseSigningConfig } from '../signing/signing-config.ts';
+import { PortcullisError } from '../../base/errors/index.ts';
 
 export interface SignArtifactInput {
   readonly artifact: Uint8Array;
@@ -10,55 +12,31 @@ export interface SignArtifactInput {
   readonly identityToken: string;
   /** A sigstore `signing_config.json` (sigstore/protobuf-specs SigningConfig, version 0.2). */
   readonly signingConfig: Uint8Array;
+  readonly now: Date;
 }
 
 /**
  * Signs with a key of this moment and the certificate that Fulcio gives for the token, and has it logged and stamped as the signing
  * configuration says.
  * @returns the bundle's JSON
- * @throws PortcullisError `TRUST_SIGNING_CONFIG`, `TRUST_SIGNING_FAILED`
+ * @throws PortcullisError `TRUST_SIGNING_CONFIG`, `TRUST_IDENTITY_TOKEN`, `TRUST_FULCIO_FAILED`, `TRUST_WITNESS_FAILED`; no part of the
+ *   token is in it
  */
 export async function signArtifact(input: SignArtifactInput): Promise<Buffer> {
-  const [{ bundleBuilderFromSigningConfig }, { SigningConfig }, { bundleToJSON }] = await Promise.all([
-    import('@sigstore/sign'),
-    import('@sigstore/protobuf-specs'),
-    import('@sigstore/bundle'),
-  ]);
-  let builder;
-  try {
-    builder = bundleBuilderFromSigningConfig({
-      bundleType: input.inToto ? 'dsseEnvelope' : 'messageSignature',
-      signingConfig: SigningConfig.fromJSON(JSON.parse(Buffer.from(input.signingConfig).toString('utf8'))),
-      identityProvider: { getToken: () => Promise.resolve(input.identityToken) },
-      fetchOptions: { timeout: 20_000, retry: { retries: 2 } },
+  const on = 'the signing configuration';
+  const { fulcioUrl, witnesses } = parseSigningConfig(input.signingConfig, on, input.now);
+  if (fulcioUrl === undefined) {
+    throw new PortcullisError({
+      code: 'TRUST_SIGNING_CONFIG',
+      kind: 'invalid',
+      attempted: 'sign an artifact',
+      on,
+      why: 'no certificate authority in it is valid now',
+      fix: 'name a signing_config.json with caUrls',
     });
-  } catch (error) {
-    throw failed('TRUST_SIGNING_CONFIG', 'invalid', messageOf(error), 'name a signing_config.json of version 0.2');
   }
-  try {
-    const data = Buffer.from(input.artifact);
-    const bundle = await builder.create(input.inToto ? { data, type: inTotoPayloadType } : { data });
-    return Buffer.from(JSON.stringify(asVersion3(bundleToJSON(bundle))));
-  } catch (error) {
-    // The library quotes the token in its messages: whoever reads an error must not become the signer.
-    const words = messageOf(error).replaceAll(input.identityToken, '(the token)');
-    throw failed('TRUST_SIGNING_FAILED', 'unavailable', words, 'check the token and the services that the signing configuration names');
-  }
-}
-
-/** The library writes version 0.2 for messages; of version 0.3 on there is the signer's certificate alone. */
-function asVersion3(bundle: SerializedBundle): object {
-  const { x509CertificateChain: chain, ...material } = bundle.verificationMaterial;
-  if (chain === undefined) return bundle;
-  const [certificate] = chain.certificates;
-  return { ...bundle, mediaType: bundleMediaType, verificationMaterial: { ...material, certificate } };
-}
-
-function messageOf(error: unknown): string {
-  const cause = error instanceof Error && error.cause !== undefined ? `: ${reasonOf(error.cause)}` : '';
-  return `${reasonOf(error)}${cause}`;
-}
-
-function failed(code: string, kind: 'invalid' | 'unavailable', why: string, fix: string): PortcullisError {
-  return new PortcullisError({ code, kind, attempted: 'sign an artifact', on: '', why, fix });
+  const token = readIdentityToken(input.identityToken, 'the token', input.now);
+  const signer = await keylessSigner({ token, fulcioUrl, witnesses });
+  const artifact = Buffer.from(input.artifact);
+  return input.inToto ? signBundle(artifact, signer) : signMessageBundle(artifact, signer);
 }

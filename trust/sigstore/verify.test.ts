@@ -77,6 +77,7 @@ const kinds: readonly (readonly [string, SignOptions])[] = [
   ['an envelope with Rekor v1', { rekor: 1, inToto: true }],
   ['a message with Rekor v2', { rekor: 2 }],
   ['an envelope with Rekor v2', { rekor: 2, inToto: true }],
+  ['an envelope with an early Rekor v2', { rekor: 2, inToto: true, envelopeEntry: true }],
 ];
 
 for (const [name, options] of kinds) {

@@ -12,7 +12,10 @@ import { parsePkcs11Uri } from './uri.ts';
 
 /** CKM_… of each scheme. ECDSA is over the digest, the others over the message; PSS has its hash, mask and salt as parameter. */
 const mechanisms: Readonly<
-  Record<SignatureScheme, { readonly mechanism: number; readonly pss?: readonly [hash: number, mask: number, salt: number] }>
+  Record<
+    Exclude<SignatureScheme, 'ed25519ph'>,
+    { readonly mechanism: number; readonly pss?: readonly [hash: number, mask: number, salt: number] }
+  >
 > = {
   'ecdsa-sha256': { mechanism: 0x1041 },
   'ecdsa-sha384': { mechanism: 0x1041 },
@@ -73,6 +76,8 @@ export async function pkcs11Signer(options: Pkcs11Options): Promise<Signer> {
       witnesses: options.witnesses ?? { logs: [], timestamps: [] },
       async sign(message, scheme = defaultScheme(key)) {
         checkScheme(key, scheme);
+        // CKM_EDDSA has it as a parameter that SoftHSM and others do not take.
+        if (scheme === 'ed25519ph') throw fail('it can not sign a digest with Ed25519, which a Rekor v2 log asks for');
         const { mechanism, pss } = mechanisms[scheme];
         const data = scheme.startsWith('ecdsa-') ? createHash(scheme.slice('ecdsa-'.length)).update(message).digest() : message;
         const parameter = pss === undefined ? {} : { parameter: ulongs(pss) };
