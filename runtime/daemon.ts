@@ -7,7 +7,8 @@ import { createLogger } from '../base/log/index.ts';
 import { programStarter, startReactor } from '../base/reactor/index.ts';
 import { openDatabase } from '../base/storage/index.ts';
 import { createNetworkEngine } from '../cni-plugins/index.ts';
-import { appArmorProfile, defaultProfile, detectKernel } from '../entitlements/index.ts';
+import { appArmorProfile, createProver, defaultProfile, detectKernel } from '../entitlements/index.ts';
+import type { Prover } from '../entitlements/index.ts';
 import { bundleVerifications, findVerdict, hostPlatform } from '../trust/index.ts';
 import type { DaemonConfig } from './config/types.ts';
 import { createCdiRegistry } from './containers/cdi/registry.ts';
@@ -78,11 +79,17 @@ export interface Daemon {
   stop(): Promise<void>;
 }
 
+/** Parts that an embedding program may bring; the daemon closes them. */
+export interface DaemonParts {
+  /** Compiles profiles and proves what came out. */
+  readonly prover?: Prover;
+}
+
 /**
  * Starts everything, reconciles with what an earlier run left, then listens. The one composition root.
  * @throws PortcullisError when a part can not be had at all; a broken policy or network only shows in Status
  */
-export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
+export async function startDaemon(config: DaemonConfig, { prover = createProver() }: DaemonParts = {}): Promise<Daemon> {
   const log = createLogger({ level: config.logLevel });
   favourMainThread(log);
   const folders = {
@@ -205,6 +212,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       confinement: createConfinement({
         profiles: policy.profiles,
         target: (runtime) => ({ architecture: process.arch === 'arm64' ? 'aarch64' : 'x86_64', runtime, kernel: features }),
+        prover,
         apparmor,
         selinux,
       }),
@@ -380,7 +388,7 @@ export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
       await server.close();
       await streaming.close();
       await observability.close();
-      await probe.close();
+      await Promise.all([probe.close(), prover.close()]);
       await stats.close();
       rotation.close();
       containers.close();

@@ -1,7 +1,7 @@
 import type { DaemonConfig } from './config/types.ts';
-import type { Daemon } from './daemon.ts';
+import type { Daemon, DaemonParts } from './daemon.ts';
 
-export type { Daemon } from './daemon.ts';
+export type { Daemon, DaemonParts } from './daemon.ts';
 export { createCriServer } from './cri/server.ts';
 export { openAdvisories } from './oci/advisories.ts';
 export { readHandlerFeatures } from './oci/probe/feature-probe.ts';
@@ -31,9 +31,9 @@ export type { Container, ContainerEventResponse as ContainerEvent, PodSandbox } 
  * Starts the daemon: see `daemon.ts`. Loaded only then, so that a command that merely asks a running daemon starts fast.
  * @throws PortcullisError when a part can not be had at all
  */
-export async function startDaemon(config: DaemonConfig): Promise<Daemon> {
+export async function startDaemon(config: DaemonConfig, parts?: DaemonParts): Promise<Daemon> {
   // First: where it applies, this process begins anew, and would have loaded the rest for nothing.
   (await import('./oci/mount-namespace.ts')).enterMountNamespace([config.root, config.state]);
-  return (await import('./daemon.ts')).startDaemon(config);
+  return (await import('./daemon.ts')).startDaemon(config, parts);
 }
 export { policyEventsHeader, policyReasons } from './events/policy-events.ts';

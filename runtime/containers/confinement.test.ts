@@ -1,15 +1,18 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
-import { detectKernel, loadProfiles } from '../../entitlements/index.ts';
+import { after, test } from 'node:test';
+import { createProver, detectKernel, loadProfiles } from '../../entitlements/index.ts';
 import type { ContainerConfig } from '../cri/contract/contract.types.ts';
 import type { SandboxRecord } from '../pods/record.ts';
 import { createConfinement } from './confinement.ts';
 
 const profiles = await loadProfiles({ paths: [] });
 const kernel = detectKernel();
+const prover = createProver();
+after(() => prover.close());
 const confinement = createConfinement({
   profiles: () => profiles,
   target: (runtime) => ({ architecture: 'x86_64', runtime, kernel }),
+  prover,
   apparmor: { label: () => Promise.resolve(undefined) },
   selinux: { labels: () => undefined, relabel: () => Promise.resolve() },
 });

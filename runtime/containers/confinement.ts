@@ -1,7 +1,7 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import { boundingCapabilities } from '../../base/kernel/index.ts';
-import { askedFromSecurityContext, bound, boundPod, compile, publisherCeiling } from '../../entitlements/index.ts';
-import type { Ceiling, Target, Profile, ProfileSet, Settings } from '../../entitlements/index.ts';
+import { askedFromSecurityContext, bound, boundPod, publisherCeiling } from '../../entitlements/index.ts';
+import type { Ceiling, Target, Profile, ProfileSet, Prover, Settings } from '../../entitlements/index.ts';
 import type { CeilingDemand, RequestedEntitlements } from '../../trust/index.ts';
 import { NamespaceMode } from '../cri/contract/contract.types.ts';
 import type { ContainerConfig } from '../cri/contract/contract.types.ts';
@@ -20,7 +20,7 @@ import { seccompRequest } from './seccomp-request.ts';
 
 export interface Confinement {
   /**
-   * What the kernel will be told: asked ∩ requested ∩ every ceiling of the rules that admitted the image.
+   * What the kernel will be told: asked ∩ requested ∩ every ceiling of the rules that admitted the image. Its filter is proved.
    * @throws PortcullisError ENTITLEMENTS_CEILING_EXCEEDED, ENTITLEMENTS_BAD_PROFILE (of what the publisher signed) and others of that room; RUNTIME_UNKNOWN_PROFILE, RUNTIME_BAD_SECCOMP, RUNTIME_BAD_APPARMOR,
    * RUNTIME_APPARMOR_NOT_LOADED, RUNTIME_BAD_SELINUX, RUNTIME_SELINUX_UNAVAILABLE, RUNTIME_SANDBOX_NOT_PRIVILEGED
    */
@@ -46,10 +46,11 @@ export interface Confined {
   relabel(paths: readonly string[]): Promise<void>;
 }
 
-/** Compiled settings are kept by profile and target, since most containers of a node share a few. */
+/** @param parts.prover compiles, proves and remembers, since most containers of a node share a few profiles */
 export function createConfinement(parts: {
   readonly profiles: () => ProfileSet;
   readonly target: (runtime: string) => Target;
+  readonly prover: Pick<Prover, 'settings'>;
   readonly apparmor: Pick<AppArmor, 'label'>;
   readonly selinux: Pick<SeLinux, 'labels' | 'relabel'>;
 }): Confinement {
@@ -108,7 +109,7 @@ export function createConfinement(parts: {
         },
         allBounds,
       );
-      const settings = compile(effective, parts.target(runtime));
+      const settings = await parts.prover.settings(effective, parts.target(runtime));
       const apparmor = await parts.apparmor.label(apparmorAsked, settings.apparmor);
       const relabel = (paths: readonly string[]): Promise<void> =>
         selinux === undefined ? Promise.resolve() : parts.selinux.relabel(paths, selinux.mount);

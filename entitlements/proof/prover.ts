@@ -1,0 +1,173 @@
+import type { Worker } from 'node:worker_threads';
+import { errorFromJson, reasonOf } from '../../base/errors/index.ts';
+import { startWorker } from '../../base/process/index.ts';
+import type { Target } from '../compile/compile.ts';
+import { settingsDigest } from '../compile/digest.ts';
+import { entitlementsError } from '../errors.ts';
+import type { Profile } from '../profile/model.ts';
+import type { Settings } from '../types.ts';
+import type { FromProver, ToProver } from './prover.types.ts';
+
+/** Compiles profiles and proves what came out, off the caller's thread. */
+export interface Prover {
+  /**
+   * The settings of a profile for a target, proved: the program that the kernel runs is the profile's policy and the runtime's base
+   * set, and so is the OCI object. Known ones come from memory, by the digest of profile and target.
+   * @throws ENTITLEMENTS_MISCOMPILED with a call on which program and profile differ; ENTITLEMENTS_TOO_COMPLEX above two seconds;
+   * ENTITLEMENTS_UNPROVED when the proof broke off; what `compile` throws
+   */
+  settings(profile: Profile, target: Target): Promise<Settings>;
+  close(): Promise<void>;
+}
+
+const CACHE_SIZE = 256;
+
+/** A Worker that nobody asked for this long ends: a node compiles a profile once. */
+const IDLE_MS = 10_000;
+
+/** The proof ends itself after two seconds of its thread's time. A Worker that is silent for this long on the wall's clock is ended. */
+const PATIENCE_MS = 30_000;
+
+/**
+ * @param generate makes settings in place of this room's compiler, on the caller's thread: the proof does not care who wrote a program
+ */
+export function createProver({
+  generate,
+  patienceMs = PATIENCE_MS,
+  idleMs = IDLE_MS,
+}: {
+  readonly generate?: (profile: Profile, target: Target) => Settings;
+  readonly patienceMs?: number;
+  readonly idleMs?: number;
+} = {}): Prover {
+  const proved = new Map<string, Promise<Settings>>();
+  const worker = proverWorker(patienceMs, idleMs);
+
+  const prove = async (profile: Profile, target: Target): Promise<Settings> => {
+    const settings = generate?.(profile, target);
+    const answer = await worker.ask({ profile, target, ...(settings !== undefined && { settings }) });
+    if ('error' in answer) throw errorFromJson(answer.error);
+    return answer.settings;
+  };
+
+  return {
+    settings(profile, target) {
+      const digest = settingsDigest(profile, target);
+      const known = proved.get(digest);
+      if (known !== undefined) return known;
+      const made = prove(profile, target);
+      if (proved.size >= CACHE_SIZE) proved.clear();
+      proved.set(digest, made);
+      // A refusal is no knowledge: the next one asks again.
+      made.catch(() => {
+        if (proved.get(digest) === made) proved.delete(digest);
+      });
+      return made;
+    },
+    close: () => worker.close(),
+  };
+}
+
+/** One Worker at a time, started when it is needed; one question at a time. */
+function proverWorker(
+  patienceMs: number,
+  idleMs: number,
+): {
+  ask(question: ToProver): Promise<Exclude<FromProver, 'ready'>>;
+  close(): Promise<void>;
+} {
+  let worker: Worker | undefined;
+  let before: Promise<unknown> = Promise.resolve();
+  let idle: NodeJS.Timeout | undefined;
+  let closed = false;
+
+  const end = (): Promise<unknown> => {
+    clearTimeout(idle);
+    const ended = worker?.terminate() ?? Promise.resolve();
+    worker = undefined;
+    return ended;
+  };
+
+  /** The next message of the Worker; what breaks it or takes too long is a refusal, and the Worker is ended. */
+  const next = (from: Worker): Promise<FromProver> =>
+    new Promise((resolve, reject) => {
+      const settle = (act: () => void): void => {
+        clearTimeout(timer);
+        from.off('message', onMessage).off('error', onError).off('exit', onExit);
+        act();
+      };
+      const fail = (error: Error): void =>
+        settle(() => {
+          if (worker === from) void end();
+          reject(error);
+        });
+      const onMessage = (message: FromProver): void => settle(() => resolve(message));
+      const onError = (error: Error): void => fail(brokenOff(`its Worker failed: ${reasonOf(error)}`, error));
+      const onExit = (): void => fail(brokenOff('its Worker has ended'));
+      const timer = setTimeout(() => fail(silent(patienceMs)), patienceMs);
+      from.on('message', onMessage).on('error', onError).on('exit', onExit);
+    });
+
+  const started = async (): Promise<Worker> => {
+    if (worker !== undefined) return worker;
+    const made = startWorker(import.meta.url, './prover.worker.ts', { resourceLimits: { maxOldGenerationSizeMb: 512 } });
+    worker = made;
+    // A Worker that breaks between two questions is missed at the next one.
+    made.on('error', () => undefined);
+    made.on('exit', () => {
+      if (worker === made) worker = undefined;
+    });
+    await next(made);
+    return made;
+  };
+
+  const asked = async (question: ToProver): Promise<Exclude<FromProver, 'ready'>> => {
+    if (closed) throw brokenOff('it was closed');
+    clearTimeout(idle);
+    const mine = await started();
+    mine.ref();
+    const reply = next(mine);
+    mine.postMessage(question);
+    try {
+      const answer = await reply;
+      if (answer === 'ready') throw brokenOff('its Worker answers out of turn');
+      return answer;
+    } finally {
+      mine.unref();
+      idle = setTimeout(() => void end(), idleMs).unref();
+    }
+  };
+
+  return {
+    ask(question) {
+      const answer = before.then(() => asked(question));
+      before = answer.catch(() => undefined);
+      return answer;
+    },
+    async close() {
+      closed = true;
+      await end();
+    },
+  };
+}
+
+function brokenOff(why: string, cause?: unknown): Error {
+  return entitlementsError('ENTITLEMENTS_UNPROVED', {
+    kind: 'internal',
+    attempted: 'compile and prove profile',
+    on: '',
+    why,
+    fix: 'try again; if it stays, report this with the profile and the log of the daemon',
+    ...(cause !== undefined && { cause }),
+  });
+}
+
+function silent(milliseconds: number): Error {
+  return entitlementsError('ENTITLEMENTS_TOO_COMPLEX', {
+    kind: 'exhausted',
+    attempted: 'compile and prove profile',
+    on: '',
+    why: `no answer after ${milliseconds / 1000} seconds`,
+    fix: 'use fewer or simpler argument conditions',
+  });
+}

@@ -1,0 +1,43 @@
+import { parentPort } from 'node:worker_threads';
+import { asPortcullisError, errorToJson } from '../../base/errors/index.ts';
+import { basePolicy } from '../compile/base-set.ts';
+import { compile } from '../compile/compile.ts';
+import { proveFilter } from './prove.ts';
+import type { FromProver, ToProver } from './prover.types.ts';
+
+const port = parentPort;
+if (port === null) throw new TypeError('this module runs in a Worker');
+
+/** What this thread has computed: a busy machine makes no filter too complex. */
+const clock = (): number => {
+  const { user, system } = process.threadCpuUsage();
+  return (user + system) / 1000;
+};
+
+function answer({ profile, target, settings = compile(profile, target) }: ToProver): FromProver {
+  const { architecture, runtime } = target;
+  proveFilter({ policy: profile.syscalls, architecture, base: basePolicy(runtime) }, settings.seccomp, { clock });
+  return { settings };
+}
+
+port.on('message', (message: ToProver) => {
+  let reply: FromProver;
+  try {
+    reply = answer(message);
+  } catch (error) {
+    const attempted = 'compile and prove profile';
+    reply = {
+      error: errorToJson(
+        asPortcullisError(error, {
+          code: 'ENTITLEMENTS_UNPROVED',
+          kind: 'internal',
+          attempted,
+          on: '',
+          fix: 'report this with the profile',
+        }),
+      ),
+    };
+  }
+  port.postMessage(reply);
+});
+port.postMessage('ready' satisfies FromProver);
