@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { decodeBase64 } from '../strict-json.ts';
 import { verifyWith } from '../x509/certificate.ts';
 import type { TransparencyLog } from './trusted-root.ts';
@@ -54,12 +55,21 @@ function readSignature(line: string): NoteSignature {
  * The signature's name must be the origin's: Rekor v1 writes `NAME - TREE` as origin, Rekor v2 the name alone.
  */
 export function isSignedByLog(checkpoint: Checkpoint, log: TransparencyLog): boolean {
-  const id = Buffer.from(log.id, 'base64').subarray(0, 4);
   const { origin, text } = checkpoint;
   return checkpoint.signatures.some(
     ({ name, hint, signature }) =>
-      hint.equals(id) &&
+      hintsOf(log, name).some((id) => hint.equals(id)) &&
       (origin === name || origin.startsWith(`${name} - `)) &&
       verifyWith(log.digest, Buffer.from(text, 'utf8'), log.key, signature),
   );
+}
+
+/** By what a signature may point at the log's key: the ids that the root tells, or the one that C2SP signed-note computes for Ed25519. */
+function hintsOf({ id, checkpointId = id, key }: TransparencyLog, name: string): readonly Buffer[] {
+  const ids = [id, checkpointId].map((text) => Buffer.from(text, 'base64'));
+  if (key.asymmetricKeyType === 'ed25519') {
+    const raw = key.export({ type: 'spki', format: 'der' }).subarray(-32);
+    ids.push(createHash('sha256').update(`${name}\n\u0001`).update(raw).digest());
+  }
+  return ids.map((bytes) => bytes.subarray(0, 4));
 }

@@ -21,7 +21,7 @@ export function checkInclusion(
   logs: readonly TransparencyLog[],
   promiseSuffices: boolean,
 ): LogFinding | { readonly problem: string } {
-  const named = logs.filter((log) => log.id === entry.logId);
+  const named = logs.filter(({ id, checkpointId }) => entry.logId === id || entry.logId === checkpointId);
   if (named.length === 0) return { problem: 'the log that it names is not in the trusted root' };
   if (entry.promise === undefined && entry.proof === undefined) return { problem: 'it has neither an inclusion proof nor a promise' };
   if (entry.proof === undefined && !promiseSuffices) return { problem: 'it has no inclusion proof' };
@@ -57,7 +57,7 @@ function proofFlaw({ proof, body }: LogEntry, log: TransparencyLog): string | un
     return (error as Error).message;
   }
   if (!isSignedByLog(checkpoint, log)) return 'the log has not signed the checkpoint';
-  if (checkpoint.size !== proof.size || !checkpoint.root.equals(proof.root))
+  if (checkpoint.size !== proof.size || proof.root?.equals(checkpoint.root) === false)
     return 'the checkpoint is of another tree than the inclusion proof';
   const root = rootOfProof(body, proof.index, proof.size, proof.hashes);
   return root?.equals(checkpoint.root) === true ? undefined : 'the inclusion proof does not lead to the root of the checkpoint';

@@ -76,6 +76,21 @@ test('a checkpoint is signed by its log alone, whoever else signs', () => {
   assert.ok(isSignedByLog(readCheckpoint(envelope), trusted));
   assert.ok(isSignedByLog(readCheckpoint(`${envelope}\u2014 witness.example AAAAAAAA\n`), trusted));
   assert.ok(!isSignedByLog(readCheckpoint(envelope), { ...trusted, key: generateKeyPairSync('ed25519').publicKey }));
+  // However the root names the log's key, the checkpoint names it as C2SP does or as the root does, and in no other way.
+  const otherwise = { ...trusted, id: Buffer.alloc(32, 1).toString('base64') };
+  assert.ok(isSignedByLog(readCheckpoint(envelope), otherwise));
+  const signature = /\S+(?=\n$)/.exec(envelope)?.[0] ?? '';
+  const hinted = (hint: number): string =>
+    envelope.replace(signature, Buffer.concat([Buffer.alloc(4, hint), Buffer.from(signature, 'base64').subarray(4)]).toString('base64'));
+  for (const [hint, counts] of [
+    [1, true],
+    [2, true],
+    [3, false],
+  ] as const)
+    assert.equal(
+      isSignedByLog(readCheckpoint(hinted(hint)), { ...otherwise, checkpointId: Buffer.alloc(4, 2).toString('base64') }),
+      counts,
+    );
   for (const [from, to] of [
     ['\n6\n', '\n7\n'],
     ['log.example\n', 'log.example2\n'],
@@ -119,8 +134,13 @@ const roots: readonly (readonly [string, (root: Json) => void, RegExp])[] = [
   ['a key that is no base64', (root) => void (logOf(root)['rawBytes'] = '?'), /not base64/],
   ['a log without identity', (root) => Reflect.deleteProperty((root['tlogs'] as Json[])[0] as Json, 'logId'), /logId/],
   [
-    'an authority without validity',
-    (root) => Reflect.deleteProperty((root['certificateAuthorities'] as Json[])[0] as Json, 'validFor'),
+    'an authority whose start is no time',
+    (root) => void (((root['certificateAuthorities'] as Json[])[0] as Json)['validFor'] = { start: 'x' }),
+    /certificateAuthorities\[0\].validFor/,
+  ],
+  [
+    'an authority whose validity is none',
+    (root) => void (((root['certificateAuthorities'] as Json[])[0] as Json)['validFor'] = 'always'),
     /certificateAuthorities\[0\].validFor/,
   ],
   [
@@ -147,6 +167,21 @@ for (const [name, change, says] of roots) {
     assert.throws(() => readTrustedRoot(Buffer.from(JSON.stringify(root))), says);
   });
 }
+
+test('an authority that tells no start is bounded by its certificates, and its end holds', () => {
+  const end = '2030-01-01T00:00:00Z';
+  for (const [validFor, until] of [
+    [undefined, Number.POSITIVE_INFINITY],
+    [null, Number.POSITIVE_INFINITY],
+    [{}, Number.POSITIVE_INFINITY],
+    [{ start: null, end }, Date.parse(end)],
+  ] as const) {
+    const root = JSON.parse(embeddedTrustedRoot().toString()) as Json;
+    ((root['certificateAuthorities'] as Json[])[0] as Json)['validFor'] = validFor;
+    const [authority] = readTrustedRoot(Buffer.from(JSON.stringify(root))).authorities;
+    assert.deepEqual(authority?.validFor, { start: Number.NEGATIVE_INFINITY, end: until });
+  }
+});
 
 test('a key type of tomorrow is left out and told, and the rest holds', () => {
   const root = JSON.parse(embeddedTrustedRoot().toString()) as Json;

@@ -16,6 +16,8 @@ export interface TransparencyLog {
   readonly name: string;
   /** logId.keyId, base64. */
   readonly id: string;
+  /** checkpointKeyId.keyId, base64, where the root tells it. */
+  readonly checkpointId?: string;
   readonly key: KeyObject;
   /** What its signatures hash with; null for Ed25519. */
   readonly digest: string | null;
@@ -49,7 +51,8 @@ const maximumMembers = 256;
 const maximumChain = 8;
 
 /**
- * Reads a `trusted_root.json`. Strict: every member needs the start of its validity, a readable key or chain, and an identity.
+ * Reads a `trusted_root.json`. Strict: every log needs the start of its validity, a readable key and an identity, every authority a
+ * readable chain. An authority without a start is bounded by its certificates alone, as sigstore-go and @sigstore/verify have it.
  * @throws Error with a sentence that names the member and what is wrong with it
  */
 export function readTrustedRoot(bytes: Uint8Array): TrustedRoot {
@@ -88,6 +91,7 @@ function readLog(member: Json, where: string, ignored: string[]): readonly Trans
   if (publicKey === undefined || bytes === undefined) throw new Error(`${where}.publicKey.rawBytes is missing or not base64`);
   const validFor = readPeriod(publicKey['validFor'], `${where}.publicKey`);
   const id = recordOf(member['logId'])?.['keyId'];
+  const checkpointId = recordOf(member['checkpointKeyId'])?.['keyId'];
   if (typeof id !== 'string' || (decodeBase64(id)?.length ?? 0) < 4) throw new Error(`${where}.logId.keyId is missing or not base64`);
   const details = String(publicKey['keyDetails']);
   const digest = digestOfKeyDetails(details);
@@ -101,7 +105,8 @@ function readLog(member: Json, where: string, ignored: string[]): readonly Trans
   } catch {
     throw new Error(`${where}.publicKey can not be read as ${details}`);
   }
-  return [{ name: nameOf(member['baseUrl'], where), id, key, digest, validFor }];
+  const named = typeof checkpointId === 'string' && checkpointId !== '' ? { checkpointId } : {};
+  return [{ name: nameOf(member['baseUrl'], where), id, ...named, key, digest, validFor }];
 }
 
 function readAuthority(member: Json, where: string): CertificateAuthority {
@@ -117,12 +122,14 @@ function readAuthority(member: Json, where: string): CertificateAuthority {
       throw new Error(`${where}.certChain.certificates[${index}]: ${(error as Error).message}`, { cause: error });
     }
   });
-  return { name: nameOf(member['uri'], where), chain, validFor: readPeriod(member['validFor'], where) };
+  return { name: nameOf(member['uri'], where), chain, validFor: readPeriod(member['validFor'], where, Number.NEGATIVE_INFINITY) };
 }
 
-function readPeriod(value: unknown, where: string): ValidityPeriod {
-  const period = recordOf(value);
-  const start = readInstant(period?.['start']);
+/** @param without the start of a period that tells none; absent: it must tell */
+function readPeriod(value: unknown, where: string, without?: number): ValidityPeriod {
+  const period = recordOf(value ?? {});
+  const begun = period?.['start'] ?? undefined;
+  const start = begun === undefined && period !== undefined ? without : readInstant(begun);
   if (start === undefined) throw new Error(`${where}.validFor.start is missing or not a time: without it nothing would bound its trust`);
   const written = period?.['end'];
   const end = written === undefined || written === null ? Number.POSITIVE_INFINITY : readInstant(written);
