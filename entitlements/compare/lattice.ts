@@ -2,7 +2,9 @@ import { meetPolicies, joinPolicies } from '../seccomp/policy.ts';
 import { deviceGrants, meetDevices } from '../profile/devices.ts';
 import type { Profile } from '../profile/model.ts';
 import { joinPaths, meetPaths } from '../profile/paths.ts';
-import { joinRules, meetRules } from './rules.ts';
+import { joinFiles, meetFiles } from './files.ts';
+import { joinMounts, meetMounts } from './mounts.ts';
+import { joinNetworkRules, meetNetworkRules } from './network-rules.ts';
 import { common, either, joinLimits, joinResources, meetLimits, meetResources, networkRank } from './sets.ts';
 
 /**
@@ -26,7 +28,10 @@ export function meet(a: Profile, b: Profile): Profile {
     readonlyVolumes: a.readonlyVolumes || b.readonlyVolumes,
     nonRoot: a.nonRoot || b.nonRoot,
     network: networkRank(a.network) <= networkRank(b.network) ? a.network : b.network,
-    ...meetRules(a, b),
+    ...given('egress', meetNetworkRules(a.egress, b.egress)),
+    ...given('ingress', meetNetworkRules(a.ingress, b.ingress)),
+    ...given('files', meetFiles(a.files, b.files)),
+    ...given('mounts', meetMounts(a.mounts, b.mounts)),
     limits: meetLimits(a.limits, b.limits),
     resources: meetResources(a.resources, b.resources),
     sysctls: a.sysctls === 'any' ? b.sysctls : 'safe',
@@ -56,7 +61,10 @@ export function join(a: Profile, b: Profile): Profile {
     readonlyVolumes: a.readonlyVolumes && b.readonlyVolumes,
     nonRoot: a.nonRoot && b.nonRoot,
     network: networkRank(a.network) >= networkRank(b.network) ? a.network : b.network,
-    ...joinRules(a, b),
+    ...given('egress', joinNetworkRules(a.egress, b.egress)),
+    ...given('ingress', joinNetworkRules(a.ingress, b.ingress)),
+    ...given('files', joinFiles(a.files, b.files)),
+    ...given('mounts', joinMounts(a.mounts, b.mounts)),
     limits: joinLimits(a.limits, b.limits),
     resources: joinResources(a.resources, b.resources),
     sysctls: a.sysctls === 'any' ? 'any' : b.sysctls,
@@ -64,4 +72,9 @@ export function join(a: Profile, b: Profile): Profile {
     readonlyRootfs: a.readonlyRootfs && b.readonlyRootfs,
     apparmor: a.apparmor === 'unconfined' ? 'unconfined' : b.apparmor,
   };
+}
+
+/** A dimension that restricts nothing when it is absent. */
+function given<K extends 'egress' | 'files' | 'ingress' | 'mounts'>(name: K, rules: Profile[K]): Pick<Profile, K> | object {
+  return rules === undefined ? {} : { [name]: rules };
 }
