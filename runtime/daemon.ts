@@ -54,6 +54,8 @@ import { tellExceptions, watchContainers, watchImages } from './observability/wa
 import { openServiceManager } from './service-manager/service-manager.ts';
 import { policyChange } from './redecision/policy-change.ts';
 import { createRedecision } from './redecision/redecision.ts';
+import { openRenewals } from './renewal/open-renewals.ts';
+import { renewForRun } from './renewal/renew-for-run.ts';
 import { createImageHandlers } from './services/image-handlers.ts';
 import { createResourceHandlers } from './services/resource-handlers.ts';
 import { createReport } from './services/report.ts';
@@ -150,6 +152,7 @@ export async function startDaemon(config: DaemonConfig, { prover = createProver(
       networkReady: async () => (await network.status()).ready,
       policy: () => policyFacts(policy),
       verifications: bundleVerifications,
+      renewals: () => renewals.counts(),
       outOfPolicy: () => ({ containers: redecision.counts(), images: redecision.images() }),
       events: () => events.counts(),
     },
@@ -169,7 +172,8 @@ export async function startDaemon(config: DaemonConfig, { prover = createProver(
     now: () => new Date(),
     onFetched: (bytes) => observability.runtime?.fetched(bytes),
   });
-  const watched = observability.runtime === undefined ? store : watchImages(store, observability.runtime);
+  const renewing = renewForRun(store, () => renewals);
+  const watched = observability.runtime === undefined ? renewing : watchImages(renewing, observability.runtime);
   const images = tellExceptions(watched, log, observability.runtime);
   if (observability.runtime !== undefined) watchContainers(containerRecords, observability.runtime);
   const cgroups = readCgroupMounts();
@@ -310,6 +314,7 @@ export async function startDaemon(config: DaemonConfig, { prover = createProver(
     onChange: (container, found) => events.tellPolicy(container, policyChange(found)),
     log: log.child({ room: 'redecision' }),
   });
+  const renewals = openRenewals({ policy, images: store, redecide: redecision.request, log });
   const verbose = createVerboseInfo({
     outOfPolicy: redecision.of,
     findVerdict: (id) => findVerdict(database, id),
@@ -383,6 +388,7 @@ export async function startDaemon(config: DaemonConfig, { prover = createProver(
       manager.stopping();
       process.off('SIGHUP', reload);
       policy.close();
+      await renewals.close();
       await redecision.close();
       events.close();
       await server.close();

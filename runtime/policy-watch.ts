@@ -3,13 +3,15 @@ import type { Logger } from '../base/log/index.ts';
 import { loadProfiles } from '../entitlements/index.ts';
 import type { ProfileSet } from '../entitlements/index.ts';
 import { loadPolicy, standingExceptions } from '../trust/index.ts';
-import type { TrustPolicy } from '../trust/index.ts';
+import type { TrustPolicy, TufRoot } from '../trust/index.ts';
 import { watchPolicyFiles } from './policy-files.ts';
 
 /** The policy and the profiles in force. */
 export interface PolicyHolder {
   current(): TrustPolicy | undefined;
   profiles(): ProfileSet;
+  /** TUF repositories whose roots the policy in force reads. */
+  tufRoots(): readonly TufRoot[];
   /** Why the latest load failed; undefined when it did not. */
   problem(): string | undefined;
   /** How often the policy was loaded, and how often it could not be. */
@@ -31,6 +33,7 @@ type Cause = 'start' | 'signal' | 'change';
 export async function openPolicy(paths: readonly string[], log: Logger): Promise<PolicyHolder> {
   let policy: TrustPolicy | undefined;
   let profiles = await loadProfiles({ paths: [] });
+  let tufRoots: readonly TufRoot[] = [];
   let problem: string | undefined;
   let files = paths;
   const count = { loaded: 0, failed: 0 };
@@ -46,6 +49,7 @@ export async function openPolicy(paths: readonly string[], log: Logger): Promise
       const silent = cause === 'change' && !changed && policy !== undefined && problem === undefined;
       policy = loaded;
       profiles = loadedProfiles;
+      ({ tufRoots } = loadedPolicy);
       problem = undefined;
       files = [...paths, ...loadedPolicy.files];
       count.loaded += 1;
@@ -79,6 +83,7 @@ export async function openPolicy(paths: readonly string[], log: Logger): Promise
   return {
     current: () => policy,
     profiles: () => profiles,
+    tufRoots: () => tufRoots,
     problem: () => problem,
     loads: () => ({ ...count }),
     reload: () => inTurn('signal'),

@@ -3,6 +3,7 @@ import type { KnownAbsent } from './evidence/absences.ts';
 import type { GpgKey } from './gpg/key-ring.ts';
 import type { NotationRequirement } from './notation/requirement.ts';
 import type { SignedIdentity } from './policy/signed-identity.ts';
+import type { Decider } from './verdict/decider.ts';
 
 /** A statement of the publisher, of signed entitlements. Profile documents are opaque here: the entitlements room reads them. */
 export interface RequestedEntitlements {
@@ -134,6 +135,8 @@ export interface GatherInput {
   readonly now: Date;
   /** What these repositories have said is not there, by whoever gathers often. */
   readonly absences?: KnownAbsent;
+  /** Judges what has been found without blocking, for whoever may not block. */
+  readonly decider?: Pick<Decider, 'satisfied'>;
   readonly signal?: AbortSignal;
 }
 
@@ -248,6 +251,8 @@ export interface PolicyRoot {
   readonly digest: string;
   /** Base64. */
   readonly content: string;
+  /** ISO 8601: of a TUF repository, until when it says that this is its newest. From then on nothing is proven by it. */
+  readonly expires?: string;
 }
 
 export interface PolicyKey {

@@ -17,6 +17,7 @@ import type { ImageLimits } from './limits.ts';
 import { pullImage } from './pull.ts';
 import { openImageRecords } from './records.ts';
 import { reconcileStore } from './reconcile.ts';
+import { evidenceInUse, renewEvidenceOf } from './renew.ts';
 import { openVolumeShelf, withVolumes } from './image-volume.ts';
 import { openQuotaShelf, withQuotas } from './quota.ts';
 import { openRootfsShelf } from './rootfs.ts';
@@ -121,6 +122,8 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
     },
     decideForRun: (input) => decideForRun(records, decisions, platform, input),
     judge: (input) => judge({ records, decisions, platform, database }, input),
+    evidence: (imageId) => evidenceInUse(records, imageId),
+    renew: (old, fresh) => renewEvidenceOf({ records, decisions, platform, database }, old, fresh),
     async mountRootfs(containerId, image, mapping, context) {
       const stored = records.byId(image.id);
       if (stored === undefined) throw gone('mount root file system of', image.id);

@@ -44,6 +44,9 @@ export interface StoredImage {
   readonly record: ImageRecord;
 }
 
+/** A name whose evidence was renewed. */
+export type RenewedName = Pick<NameRow, 'name' | 'dossier' | 'verdictId' | 'unverified'>;
+
 /** A document of an image, exactly as served: index, manifest, configuration. */
 export interface ImageDocument {
   readonly digest: string;
@@ -70,6 +73,8 @@ export interface ImageRecords {
   isLayerOwned(folder: string): boolean;
   /** Records an image; a name that stood for another image now stands for this one. `also` shares the transaction. */
   admit(admission: Admission, also: readonly Statement[]): Promise<StoredImage>;
+  /** Puts newer evidence under the names that have the old one, each with its verdict; names that have moved on stay. `also` shares the transaction. */
+  renew(oldDossier: string, fresh: readonly RenewedName[], also: readonly Statement[]): Promise<void>;
   /** Statements of the verdict log alone. */
   append(statements: readonly Statement[]): Promise<void>;
   removeImage(id: string): Promise<void>;
@@ -196,6 +201,21 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
     return put({ ...image, seq: existing?.seq ?? next, names: [...kept, ...names] });
   }
 
+  async function renew(oldDossier: string, fresh: readonly RenewedName[], also: readonly Statement[]): Promise<void> {
+    const byName = new Map(fresh.map((one) => [one.name, one]));
+    const renewed = (row: NameRow): NameRow => {
+      const { dossier, verdictId, unverified } = byName.get(row.name) ?? row;
+      return row.dossier.id === oldDossier ? { ...row, dossier, verdictId, unverified } : row;
+    };
+    const changed = [...images.values()].filter(({ names }) => names.some((row) => renewed(row) !== row && byName.has(row.name)));
+    await database.write([
+      ...dossierStatements(fresh.map(({ dossier }) => dossier)),
+      ...changed.flatMap((image) => image.names.map((row) => nameStatement(renewed(row), image.id))),
+      ...also,
+    ]);
+    for (const image of changed) put({ ...image, names: image.names.map(renewed) });
+  }
+
   async function removeImage(id: string): Promise<void> {
     const image = images.get(id);
     if (image === undefined) return;
@@ -223,6 +243,7 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
       return false;
     },
     admit: (admission, also) => serial(() => admit(admission, also)),
+    renew: (oldDossier, fresh, also) => serial(() => renew(oldDossier, fresh, also)),
     append: async (statements) => void (await database.write(statements)),
     removeImage: (id) => serial(() => removeImage(id)),
     removeLayers: (folders) =>

@@ -88,6 +88,13 @@ export interface JudgedImage {
   readonly namespace?: string;
 }
 
+/** Evidence that is in use, with the names that rest on it. */
+export interface EvidenceInUse {
+  readonly dossier: Dossier;
+  readonly names: readonly string[];
+  readonly imageId: string;
+}
+
 /** The image room's door for the rest of the runtime: the one choke point for content. */
 export interface ImageStore {
   pull(request: PullRequest): Promise<{ readonly image: ImageRecord; readonly verdict: Verdict }>;
@@ -101,6 +108,10 @@ export interface ImageStore {
   decideForRun(input: { readonly image: ImageRecord; readonly userSpecified: string; readonly namespace: string }): Promise<Verdict>;
   /** Decides again about what runs or is recorded; never throws for a no. An image that is gone is judged by the evidence of its verdict. Logged before it returns. */
   judge(input: JudgedImage): Promise<readonly Verdict[]>;
+  /** The evidence of all images, or of one, each once an image. */
+  evidence(imageId?: string): readonly EvidenceInUse[];
+  /** Puts newer evidence in the place of old and decides again about the names that rest on it; all of it is recorded before it returns. */
+  renew(old: EvidenceInUse, fresh: Dossier): Promise<readonly Verdict[]>;
   /** Makes the writable layer and mounts the overlay. Done already: the same answer. @param context SELinux context of its files */
   mountRootfs(containerId: string, image: ImageRecord, mapping?: LayerMapping, context?: string): Promise<Rootfs>;
   /** Whether layers can be shown to a user namespace by a mapping. @throws IMAGES_NOT_MAPPABLE with what is missing */

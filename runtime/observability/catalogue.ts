@@ -49,6 +49,17 @@ export const metricCatalogue = {
     'rule',
   ]),
   imagesOutOfPolicy: metric('images_out_of_policy', 'gauge', 'Recorded images that the policy in force would not admit again.'),
+  evidenceRenewals: metric(
+    'evidence_renewals_total',
+    'counter',
+    'Tries to renew what ends in recorded evidence, such as answers about revocation: renewed, failed.',
+    ['outcome'],
+  ),
+  evidenceEnded: metric('evidence_ended', 'gauge', 'Images with evidence whose time is over: not admitted until it is renewed.'),
+  rootUpdates: metric('sigstore_root_updates_total', 'counter', 'Updates of sigstore roots from TUF: updated, unchanged, failed.', [
+    'outcome',
+  ]),
+  rootsFailing: metric('sigstore_roots_failing', 'gauge', 'TUF repositories of sigstore roots whose latest update failed.'),
   policyLoads: metric('policy_loads_total', 'counter', 'Loads of the policy: loaded, failed.', ['outcome']),
   policyInForce: metric('policy_in_force', 'gauge', '1 when there is a valid policy; without one everything new is denied.'),
   policyReloadFailed: metric('policy_reload_failed', 'gauge', '1 when the latest load failed; the policy before it stays in force.'),

@@ -46,6 +46,11 @@ export interface DaemonFacts {
     readonly containers: readonly { readonly namespace: string; readonly rule: string; readonly count: number }[];
     readonly images: number;
   };
+  /** Renewals since the start, and what could not be renewed: evidence that has ended, roots whose latest update failed. */
+  renewals(): {
+    readonly evidence: { readonly renewed: number; readonly failed: number; readonly ended: number };
+    readonly roots: { readonly updated: number; readonly unchanged: number; readonly failed: number; readonly failing: number };
+  };
   events(): { readonly clients: number; readonly waiting: number; readonly sent: number; readonly lost: number };
   auditFailures(): number;
 }

@@ -34,6 +34,7 @@ const facts: DaemonFacts = {
     exceptions: { 'break-glass': 1, report: 0 },
     loads: { loaded: 2, failed: 1 },
   }),
+  renewals: () => ({ evidence: { renewed: 6, failed: 2, ended: 1 }, roots: { updated: 1, unchanged: 3, failed: 0, failing: 0 } }),
   events: () => ({ clients: 1, waiting: 2, sent: 30, lost: 4 }),
   auditFailures: () => 9,
 };

@@ -143,6 +143,11 @@ function readers(
     const out = facts.outOfPolicy();
     for (const { namespace, rule, count } of out.containers) set(c.outOfPolicy, count, { namespace, rule });
     set(c.imagesOutOfPolicy, out.images);
+    const { evidence, roots } = facts.renewals();
+    each(c.evidenceRenewals, 'outcome', { renewed: evidence.renewed, failed: evidence.failed });
+    set(c.evidenceEnded, evidence.ended);
+    each(c.rootUpdates, 'outcome', { updated: roots.updated, unchanged: roots.unchanged, failed: roots.failed });
+    set(c.rootsFailing, roots.failing);
     set(c.eventClients, events.clients);
     set(c.eventsWaiting, events.waiting);
     set(c.eventsSent, events.sent);

@@ -1,10 +1,10 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { format, resolveConfig } from 'prettier';
-import { reasonCodes } from './reason-codes.ts';
-import { trustPolicySchema } from './schema.ts';
-import { policyTestSchema } from './testing/policy-test-schema.ts';
+import { reasonCodes } from '../../trust/policy/reason-codes.ts';
+import { trustPolicySchema } from '../../trust/policy/schema.ts';
+import { policyTestSchema } from '../../trust/policy/testing/policy-test-schema.ts';
 
-/** Writes the published schemas and the table of codes in docs/policy.md: `sh packaging/node trust/policy/generate-reference.ts`. */
+/** Writes the published schemas and the table of codes in docs/policy.md: `sh packaging/node test/house/policy-reference.ts`. */
 const docs = new URL('../../docs/', import.meta.url);
 const options = (await resolveConfig(new URL('policy.md', docs))) ?? {};
 mkdirSync(new URL('schemas/', docs), { recursive: true });

@@ -2,6 +2,7 @@ import type { CelInput } from '@bufbuild/cel';
 import { parseReference } from '../../base/distribution/index.ts';
 import { inTotoPayloadType } from '../evidence/cosign-names.ts';
 import { describeAuthority } from '../sigstore/authority.ts';
+import { holdToRoot } from '../sigstore/root-expiry.ts';
 import type { AttestationRequirement, Constraints, EvidenceItem } from '../types.ts';
 import { evaluateAuthority } from '../verdict/authority.ts';
 import type { CheckedSignature } from '../verdict/authority.ts';
@@ -29,14 +30,8 @@ export function evaluateAttestation(requirement: AttestationRequirement, evidenc
   const { predicateType, by } = requirement;
   const run: Run = { requirement, evidence, context, language: loadedCel() };
   const checked = evidence.items.filter(({ kind }) => kind === 'attestation').map((item) => checkAttestation(item, run).checked);
-  return evaluateAuthority(
-    `an attestation of the type ${predicateType} by ${describeAuthority(by)}`,
-    checked,
-    mergedConstraints(requirement),
-    evidence,
-    context,
-    'attestation',
-  );
+  const what = `an attestation of the type ${predicateType} by ${describeAuthority(by)}`;
+  return holdToRoot(evaluateAuthority(what, checked, mergedConstraints(requirement), evidence, context, 'attestation'), by, context);
 }
 
 /** One evaluation of one requirement. */

@@ -48,6 +48,11 @@ const wrong: readonly (readonly [name: string, require: string, problems: readon
     `{ attestation: { type: vuln, by: { cosign: { key: k.pub } }, cel: "${'a'.repeat(4097)}" } }`,
     [/4096/],
   ],
+  [
+    'an age that a key can not prove',
+    '{ attestation: { type: vuln, by: { cosign: { key: k.pub } }, maxAge: 1d } }',
+    [/^6:\d+ .*nothing proves when a key has attested: maxAge can never be met/],
+  ],
   ['a number for an expression', '{ attestation: { type: vuln, by: { cosign: { key: k.pub } }, cel: 1 } }', [/^6:\d+ .*cel/]],
 ];
 
@@ -87,7 +92,7 @@ describe('attestation: in a policy', () => {
 
   it('takes the identity of the one beside it, and not what is asked of signatures', async () => {
     const require = await read(
-      '{ all: [ { cosign: { key: k.pub, annotations: { env: prod } } }, { attestation: { type: slsaprovenance1, by: cosign, maxAge: 30d } } ] }',
+      '{ all: [ { cosign: { key: k.pub, log: true, annotations: { env: prod } } }, { attestation: { type: slsaprovenance1, by: cosign, maxAge: 30d } } ] }',
     );
     assert.ok(require?.kind === 'all');
     const [, attestation] = require.of;

@@ -2,7 +2,7 @@ import { formatPath } from '../../base/schema/index.ts';
 import type { PathSegment, Position } from '../../base/schema/index.ts';
 import { report } from '../policy/building.ts';
 import type { Building } from '../policy/building.ts';
-import { constraintProperties, readConstraints } from '../policy/constraints.ts';
+import { constraintProperties, readConstraints, refuseUnprovenAge } from '../policy/constraints.ts';
 import type { RequirementReader } from '../policy/requirement.ts';
 import { recordOf } from '../strict-json.ts';
 import type { AttestationRequirement, Requirement } from '../types.ts';
@@ -61,8 +61,15 @@ export async function readAttestation(
   const cel = await readExpressions(record['cel'], [...path, 'cel'], building);
   const constraints = readConstraints(record, path, building);
   if (predicateType === undefined || by === undefined || cel === undefined) return undefined;
+  const timeless = by.kind === 'cosign-key' && by.log === undefined;
+  if (timeless && refuseUnprovenAge(constraints, path, building, keyAge)) return undefined;
   return { kind: 'attestation', predicateType, by, cel, ...(constraints === undefined ? {} : { constraints }) };
 }
+
+const keyAge = {
+  why: 'nothing proves when a key has attested',
+  fix: 'demand an entry in a log of it: cosign: { key: FILE, log: true }',
+};
 
 function readType(value: unknown, path: readonly PathSegment[], building: Building): string | undefined {
   if (typeof value !== 'string' || value === '') return undefined;

@@ -33,6 +33,23 @@ export interface Collector {
   elsewhere?(context: GatheringContext): Promise<void>;
   /** Facts about what was found (revocation of its certificates, say), as items of their own. After each repository; must not repeat itself. */
   complete?(context: GatheringContext): Promise<void>;
+  /** The facts that `complete` adds, where they end by themselves and can be asked for again without a registry (`renew.ts`). */
+  readonly renewable?: RenewableFacts;
+}
+
+/** Facts that hold for a time only, such as answers about revocation. */
+export interface RenewableFacts {
+  readonly kinds: readonly EvidenceItem['kind'][];
+  /** Where an item's fact comes from: a newer item with the same key takes its place. */
+  keyOf(item: EvidenceItem): string;
+  /** How each thing that the requirements need such facts for stands by the items; in an order that new facts do not change. */
+  standing(context: GatheringContext): readonly FactsStanding[];
+}
+
+/** `until` in milliseconds since 1970: of `good`, when the first of the facts ends; absent where none does. */
+export interface FactsStanding {
+  readonly status: 'good' | 'refuted' | 'missing';
+  readonly until?: number;
 }
 
 export interface GatheringContext {
@@ -41,4 +58,11 @@ export interface GatheringContext {
   readonly wanted: readonly LeafRequirement[];
   /** Where items and failures go, with the limits and the signal that every request must heed. */
   readonly collection: Collection;
+  /** Answers that others of this moment have got: many images hang on one revocation list. */
+  readonly answers?: FactAnswers;
+}
+
+/** Answers by the question (address and what is asked), shared between renewals of one moment. */
+export interface FactAnswers {
+  ask(question: string, ask: () => Promise<Uint8Array | string>): Promise<Uint8Array | string>;
 }

@@ -1,8 +1,8 @@
 import { entitlementDemands } from '../attestation/authorities.ts';
-import { signedEntitlements } from '../attestation/entitlements.ts';
 import { normaliseReference, ruleNamesImage } from '../policy/matching.ts';
-import type { Dossier, EvidenceItem, GatherInput, Requirement, TrustRule } from '../types.ts';
-import { evaluateRequirement } from '../verdict/requirement.ts';
+import type { Dossier, GatherInput, Requirement, TrustRule } from '../types.ts';
+import type { Evidence } from '../verdict/evaluation.ts';
+import { satisfied } from '../verdict/satisfied.ts';
 import { verifyAhead } from '../verdict/verify-ahead.ts';
 import { sealDossier } from './dossier.ts';
 import { defaultLimits } from './limits.ts';
@@ -23,12 +23,10 @@ export async function gather(input: GatherInput, limits: GatherLimits = defaultL
   const { digest, manifestDigest, now } = input;
   const reference = normaliseReference(input.reference);
   const rules = input.policy.rules.filter((rule) => ruleNamesImage(rule, reference));
-  const wanted = rules.flatMap((rule) => (rule.require === undefined ? [] : [rule.require]));
   const collection = createCollection(limits, input.signal);
   const unsealed = { reference: reference.text, digest, manifestDigest, unreachable: [] };
   try {
-    // What a publisher has signed that the image needs bounds it, also where no rule asks.
-    const leaves = [...wanted.flatMap(leavesOf), ...rules.flatMap(entitlementDemands)];
+    const leaves = wantedBy(rules);
     const collectors = await collectorsFor(leaves);
     const context: GatheringContext = { input, wanted: leaves, collection };
     // No rule asks for evidence: no question, no round trip.
@@ -37,8 +35,7 @@ export async function gather(input: GatherInput, limits: GatherLimits = defaultL
       for (const repository of input.repositories) {
         await Promise.all([outside, collectFrom(repository, [...new Set([digest, manifestDigest])], collectors, context)]);
         await each(collectors, 'complete', context);
-        await verifyAhead({ dossier: { ...unsealed, items: collection.items() }, reference: reference.text, policy: input.policy, now });
-        if (satisfied(rules, collection.items(), input)) break;
+        if (await isEnough({ ...unsealed, items: collection.items() }, input)) break;
       }
       await outside;
     }
@@ -68,13 +65,17 @@ async function each(collectors: readonly Collector[], step: 'elsewhere' | 'compl
   await Promise.all(collectors.map(run));
 }
 
-function satisfied(rules: readonly TrustRule[], items: readonly EvidenceItem[], input: GatherInput): boolean {
-  const evidence = { reference: input.reference, digest: input.digest, manifestDigest: input.manifestDigest, items, unreachable: [] };
-  const context = { now: input.now, reference: input.reference };
-  return rules.every((rule) => {
-    if (rule.require !== undefined && evaluateRequirement(rule.require, evidence, context).answer !== 'yes') return false;
-    return rule.ceiling.require !== 'signed' || signedEntitlements(rule, evidence, context).evaluation?.answer === 'yes';
-  });
+/** Whether a later repository has nothing to add. */
+async function isEnough(evidence: Evidence, { policy, now, decider }: GatherInput): Promise<boolean> {
+  const context = { now, reference: evidence.reference };
+  if (decider !== undefined) return decider.satisfied(policy, evidence, context);
+  await verifyAhead({ dossier: evidence, reference: evidence.reference, policy, now });
+  return satisfied(policy, evidence, context);
+}
+
+/** What evidence the rules ask for. What a publisher has signed that the image needs bounds it, also where no rule asks. */
+export function wantedBy(rules: readonly TrustRule[]): readonly LeafRequirement[] {
+  return [...rules.flatMap((rule) => (rule.require === undefined ? [] : leavesOf(rule.require))), ...rules.flatMap(entitlementDemands)];
 }
 
 function leavesOf(requirement: Requirement): readonly LeafRequirement[] {

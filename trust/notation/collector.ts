@@ -1,6 +1,6 @@
 import { sha256Digest } from '../canonical-json.ts';
 import { emptyType } from '../evidence/cosign-names.ts';
-import type { Collector, GatheringContext, LeafRequirement } from '../evidence/collector.ts';
+import type { Collector, FactsStanding, GatheringContext, LeafRequirement } from '../evidence/collector.ts';
 import { decodeBase64 } from '../strict-json.ts';
 import type { EvidenceItem } from '../types.ts';
 import type { Certificate } from './certificate.ts';
@@ -8,7 +8,7 @@ import { openEnvelope } from './envelope.ts';
 import type { Envelope } from './envelope.ts';
 import { envelopeMediaTypes, notationArtifactType } from './names.ts';
 import type { NotationRequirement } from './requirement.ts';
-import { bytesOf, certificateAnnotation, ocspStatus, urlAnnotation } from './revocation/judge.ts';
+import { bytesOf, certificateAnnotation, judgeChain, ocspStatus, urlAnnotation } from './revocation/judge.ts';
 import { deltaUrls } from './revocation/crl.ts';
 import { askRevocation } from './revocation/fetch.ts';
 import { ocspRequest } from './revocation/ocsp.ts';
@@ -32,6 +32,11 @@ const signatures: Collector = {
   },
   judge: () => 'with-subject',
   complete: gatherRevocation,
+  renewable: {
+    kinds: ['ocsp-response', 'crl'],
+    keyOf: ({ kind, annotations }) => JSON.stringify([kind, annotations[urlAnnotation], annotations[certificateAnnotation]]),
+    standing,
+  },
 };
 
 export const notationCollectors: readonly Collector[] = [signatures];
@@ -51,18 +56,32 @@ interface Link {
  * certificate that anybody could have made must not send this machine to addresses of his choice.
  */
 async function gatherRevocation(context: GatheringContext): Promise<void> {
-  const { collection, input, wanted } = context;
   const links = new Map<string, Link>();
-  for (const item of collection.items()) {
-    const envelope = item.kind === 'notation-signature' ? opened(item) : undefined;
-    if (envelope === undefined) continue;
-    for (const chain of wanted.filter(isNotation).flatMap((requirement) => chainsOf(envelope, requirement, input.now.getTime()))) {
-      for (const [index, certificate] of chain.slice(0, -1).entries())
-        links.set(certificate.thumbprint, { certificate, issuer: chain[index + 1] as Certificate });
-    }
+  for (const chain of decidingChains(context)) {
+    for (const [index, certificate] of chain.slice(0, -1).entries())
+      links.set(certificate.thumbprint, { certificate, issuer: chain[index + 1] as Certificate });
   }
   await Promise.all([...links.values()].map((link) => askFor(link, context)));
 }
+
+function decidingChains({ collection, input, wanted }: GatheringContext): readonly (readonly Certificate[])[] {
+  const requirements = wanted.filter(isNotation);
+  return collection.items().flatMap((item) => {
+    const envelope = item.kind === 'notation-signature' ? opened(item) : undefined;
+    return envelope === undefined ? [] : requirements.flatMap((requirement) => chainsOf(envelope, requirement, input.now.getTime()));
+  });
+}
+
+/** Of each chain that decides. */
+function standing(context: GatheringContext): readonly FactsStanding[] {
+  const { collection, input } = context;
+  return decidingChains(context).map((chain) => {
+    const { status, until } = judgeChain(chain, collection.items(), input.now.getTime());
+    return { status: standings[status], ...(until === undefined ? {} : { until }) };
+  });
+}
+
+const standings = { good: 'good', revoked: 'refuted', unknown: 'missing' } as const;
 
 function isNotation(requirement: LeafRequirement): requirement is NotationRequirement {
   return requirement.kind === 'notation';
@@ -127,13 +146,14 @@ async function ask(
 }
 
 async function fetchItem(
-  { collection, input }: GatheringContext,
+  { collection, input, answers }: GatheringContext,
   kind: 'ocsp-response' | 'crl',
   annotations: Readonly<Record<string, string>>,
   limits: { readonly body?: Uint8Array; readonly maximumBytes: number; readonly milliseconds: number },
 ): Promise<void> {
   const url = annotations[urlAnnotation] ?? '';
-  const answer = await askRevocation({ url, ...limits }, collection.signal);
+  const fetch = (): Promise<Uint8Array | string> => askRevocation({ url, ...limits }, collection.signal);
+  const answer = await (answers === undefined ? fetch() : answers.ask(JSON.stringify([kind, annotations]), fetch));
   const item = {
     kind,
     attachedTo: input.manifestDigest,

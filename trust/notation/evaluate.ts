@@ -86,7 +86,7 @@ function summarise(
     const until = failed.find(({ validUntil }) => validUntil !== undefined)?.validUntil;
     return {
       counted: false,
-      code: `TRUST_NOTATION_${codes[first.type]}`,
+      code: codes[first.type].enforce,
       says: `${integrity.says}; but ${failed.map(({ says }) => says).join(', and ')}`,
       ...(undecided ? { undecided } : {}),
       ...(undecided || until === undefined ? {} : { validUntil: new Date(until).toISOString() }),
@@ -105,7 +105,32 @@ function summarise(
   };
 }
 
-const codes = { authenticity: 'AUTHENTICITY', authenticTimestamp: 'TIMESTAMP', expiry: 'EXPIRY', revocation: 'REVOCATION' } as const;
+const codes = {
+  authenticity: {
+    enforce: 'TRUST_NOTATION_AUTHENTICITY',
+    log: 'TRUST_NOTATION_AUTHENTICITY_LOGGED',
+    skip: 'TRUST_NOTATION_AUTHENTICITY_LOGGED',
+    passed: 'TRUST_NOTATION_AUTHENTICITY_PASSED',
+  },
+  authenticTimestamp: {
+    enforce: 'TRUST_NOTATION_TIMESTAMP',
+    log: 'TRUST_NOTATION_TIMESTAMP_LOGGED',
+    skip: 'TRUST_NOTATION_TIMESTAMP_LOGGED',
+    passed: 'TRUST_NOTATION_TIMESTAMP_PASSED',
+  },
+  expiry: {
+    enforce: 'TRUST_NOTATION_EXPIRY',
+    log: 'TRUST_NOTATION_EXPIRY_LOGGED',
+    skip: 'TRUST_NOTATION_EXPIRY_LOGGED',
+    passed: 'TRUST_NOTATION_EXPIRY_PASSED',
+  },
+  revocation: {
+    enforce: 'TRUST_NOTATION_REVOCATION',
+    log: 'TRUST_NOTATION_REVOCATION_LOGGED',
+    skip: 'TRUST_NOTATION_REVOCATION_SKIPPED',
+    passed: 'TRUST_NOTATION_REVOCATION_PASSED',
+  },
+} as const;
 
 function noteOf({ type, outcome, action, says }: Validation, { level }: NotationRequirement): Reason {
   const passed = outcome === 'passed';
@@ -114,7 +139,7 @@ function noteOf({ type, outcome, action, says }: Validation, { level }: Notation
   return {
     counted: passed,
     text: `${names[type]}: ${says}${how}`,
-    code: `TRUST_NOTATION_${codes[type]}${passed ? '_PASSED' : action === 'enforce' ? '' : action === 'skip' ? '_SKIPPED' : '_LOGGED'}`,
+    code: codes[type][passed ? 'passed' : action],
   };
 }
 

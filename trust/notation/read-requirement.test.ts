@@ -96,6 +96,11 @@ describe('the requirement `notation` of a policy', () => {
     ['time stamping authorities alone', '{ truststore: tsa/stamps }', /time stamping authorities only/],
     ['a store outside', '{ truststore: ca/../../x }', /truststore/],
     ['a file that is not there', '{ certificates: { ca: [none.crt] } }', /6:40: .*there is no such file/],
+    [
+      'an age without a time stamp',
+      '{ truststore: ca/k8s, maxAge: 1d }',
+      /6:39: .*nothing proves when it was signed.*name a trust store of type tsa/,
+    ],
     ['the level skip', '{ truststore: ca/k8s, level: skip }', /level/],
     ['authenticity skipped', '{ truststore: ca/k8s, override: { authenticity: skip } }', /authenticity/],
     ['integrity overridden', '{ truststore: ca/k8s, override: { integrity: log } }', /integrity/],

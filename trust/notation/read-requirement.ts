@@ -3,7 +3,7 @@ import { dirname, resolve } from 'node:path';
 import type { PathSegment } from '../../base/schema/index.ts';
 import { listReferenced, readReferenced, report } from '../policy/building.ts';
 import type { Building } from '../policy/building.ts';
-import { constraintProperties, readConstraints } from '../policy/constraints.ts';
+import { constraintProperties, readConstraints, refuseUnprovenAge } from '../policy/constraints.ts';
 import { recordOf } from '../strict-json.ts';
 import { isSubset, parseSubject } from './distinguished-name.ts';
 import { readStoreFile } from './store-file.ts';
@@ -64,6 +64,8 @@ export const notationSchema = {
   },
 } as const;
 
+const unstamped = { why: 'nothing proves when it was signed without a time stamp', fix: 'name a trust store of type tsa' };
+
 /** Reads what stands below `notation`; what the schema refuses has been told already. */
 export async function readNotation(
   value: unknown,
@@ -85,6 +87,7 @@ export async function readNotation(
   const identities = readIdentities(record['identities'], [...path, 'identities'], building);
   const level = levelNames.find((name) => name === record['level']) ?? 'strict';
   const constraints = readConstraints(record, path, building);
+  if (stores.length > 0 && stores.every(({ type }) => type === 'ca')) refuseUnprovenAge(constraints, path, building, unstamped);
   if (building.problems.length > before || stores.length === 0) return undefined;
   return {
     kind: 'notation',

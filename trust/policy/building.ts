@@ -12,12 +12,22 @@ export interface Building {
   readonly problems: Problem[];
   /** Every file and folder that the policy refers to, by its path; each is read once, so that revision and content are of the same bytes. */
   readonly references: Map<string, Referenced>;
+  /** TUF repositories whose roots the policy reads from a cache, by the file that they stand in. */
+  readonly tufRoots?: Map<string, TufRoot>;
   /** Bytes that stand for files, by their paths: keys of tests. */
   readonly substitutes?: ReadonlyMap<string, Buffer>;
 }
 
 /** A file as it was read, or why it could not be. */
 export type ReferencedFile = { readonly bytes: Buffer; readonly digest: string } | { readonly problem: string };
+
+/** A TUF repository whose trusted root is kept in a cache. */
+export interface TufRoot {
+  readonly url: string;
+  readonly cache: string;
+  /** Milliseconds since 1970: when what is known of the repository ends. Absent where that ends nothing. */
+  readonly expires?: number;
+}
 
 type Referenced = ReferencedFile | { readonly names: readonly string[]; readonly digest: string };
 

@@ -66,6 +66,18 @@ export function readConstraints(
   return Object.keys(constraints).length === 0 ? undefined : constraints;
 }
 
+/** Refuses an age that no signature by such an authority can ever prove. */
+export function refuseUnprovenAge(
+  constraints: Constraints | undefined,
+  path: readonly PathSegment[],
+  building: Building,
+  { why, fix }: { readonly why: string; readonly fix: string },
+): boolean {
+  const asked = (['maxAge', 'notBefore'] as const).filter((key) => constraints?.[key] !== undefined);
+  for (const key of asked) report(building, [...path, key], `${why}: ${key} can never be met`, `${fix}, or leave ${key} out`, 'key');
+  return asked.length > 0;
+}
+
 const identityFields: Readonly<Record<SignedIdentity['type'], readonly string[]>> = {
   matchExact: [],
   matchRepoDigestOrExact: [],

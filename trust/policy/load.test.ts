@@ -172,6 +172,11 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
     plain.replace('cosign: { key: one.pub }', 'cosign: { key: one.pub }, any: [ { cosign: { key: two.pub } } ]'),
     [/must have at most 1 field/],
   ],
+  [
+    'an age that nothing can prove',
+    plain.replace('{ key: one.pub }', '{ key: one.pub, maxAge: 30d, notBefore: 2026-01-31 }'),
+    [/^6:40 nothing proves when a key has signed: maxAge can never be met; add log: true/, /^6:53 .*notBefore can never be met/],
+  ],
   ['an empty requirement', plain.replace('{ cosign: { key: one.pub } }', '{}'), [/must have at least 1 field/]],
   ['neither require nor allow', `${head}rules:\n  - images: [a.example/x]\n`, [/^5:5 the rule says neither/]],
   ['both require and allow', `${plain}    allow: unverified\n`, [/^7:5 a rule either requires or allows/]],

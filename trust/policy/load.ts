@@ -9,7 +9,7 @@ import { recordOf } from '../strict-json.ts';
 import type { TrustPolicy, TrustRule } from '../types.ts';
 import { policyText } from '../verdict/log/texts.ts';
 import { readBounded, readPolicyFiles } from './documents.ts';
-import type { Building } from './building.ts';
+import type { Building, TufRoot } from './building.ts';
 import { readRules } from './rule.ts';
 import { trustPolicySchema } from './schema.ts';
 
@@ -26,6 +26,8 @@ export interface LoadedPolicy {
   readonly otherDocuments: readonly OtherDocument[];
   /** The policy files, and the files and folders they refer to, that were read: what to watch for a reload. */
   readonly files: readonly string[];
+  /** TUF repositories whose roots the policy reads: what to keep up to date. */
+  readonly tufRoots: readonly TufRoot[];
 }
 
 const otherKinds = ['EntitlementProfile', 'PolicyTest'];
@@ -45,6 +47,7 @@ export async function loadPolicy(options: {
   const read = await readPolicyFiles(options.paths);
   const problems: Problem[] = [...read.problems];
   const references: Building['references'] = new Map();
+  const tufRoots = new Map<string, TufRoot>();
   const rules: TrustRule[] = [];
   const otherDocuments: OtherDocument[] = [];
   let found = false;
@@ -57,7 +60,7 @@ export async function loadPolicy(options: {
     // A document without a kind, or with a misspelt one, must not be a policy that silently does not hold.
     found = true;
     problems.push(...validate(document, trustPolicySchema));
-    rules.push(...(await readRules({ document, problems, references, ...(substitutes === undefined ? {} : { substitutes }) })));
+    rules.push(...(await readRules({ document, problems, references, tufRoots, ...(substitutes === undefined ? {} : { substitutes }) })));
   }
   if (!found && problems.length === 0) {
     const file = options.paths[0] ?? '';
@@ -74,7 +77,7 @@ export async function loadPolicy(options: {
   const policy: TrustPolicy = { revision, default: 'deny', rules };
   // What could not be replayed may not decide.
   policyText(policy);
-  return { policy, otherDocuments, files: [...read.files, ...references.keys()] };
+  return { policy, otherDocuments, files: [...read.files, ...references.keys()], tufRoots: [...tufRoots.values()] };
 }
 
 /**

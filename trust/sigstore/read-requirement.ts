@@ -4,17 +4,19 @@ import { loadPrehashed } from '../keys/prehash.ts';
 import { parsePublicKey } from '../keys/public-key.ts';
 import { readReferenced, report } from '../policy/building.ts';
 import type { Building } from '../policy/building.ts';
-import { readConstraints } from '../policy/constraints.ts';
+import { readConstraints, refuseUnprovenAge } from '../policy/constraints.ts';
 import { recordOf, textsOf } from '../strict-json.ts';
 import type { PolicyRoot, Requirement, SigstoreProof } from '../types.ts';
 import { findPath } from '../x509/path.ts';
 import { trustedRootOf } from './policy-root.ts';
 import type { TrustedRoot } from './trusted-root.ts';
 import { embeddedTrustedRoot, publicGoodTufUrl } from './public-good.ts';
-import { cachedRootFile, defaultRootCache, maximumRootBytes } from './root-cache.ts';
+import { cachedRootFile, cachedTimestampFile, defaultRootCache, expiryOfMetadata, maximumRootBytes } from './root-cache.ts';
 import { publicGood } from './schema.ts';
 
 type Json = Readonly<Record<string, unknown>>;
+
+const keyAge = { why: 'nothing proves when a key has signed', fix: 'add log: true: a transparency log proves the time' };
 
 /** Reads `cosign: { key, log }`. */
 export async function readCosign(value: unknown, path: readonly PathSegment[], building: Building): Promise<Requirement | undefined> {
@@ -33,6 +35,7 @@ export async function readCosign(value: unknown, path: readonly PathSegment[], b
   const constraints = readConstraints(record, path, building);
   const log = await readLogDemand(record['log'], [...path, 'log'], building);
   if ('problem' in key || log === 'broken') return undefined;
+  if (log === undefined && refuseUnprovenAge(constraints, path, building, keyAge)) return undefined;
   // cosign v3 signs with Ed25519ph by such keys, which Node's crypto lacks.
   if (key.type === 'ed25519') await loadPrehashed();
   return {
@@ -149,6 +152,8 @@ async function readRoot(value: unknown, path: readonly PathSegment[], building: 
     const bytes = embeddedTrustedRoot();
     read = { bytes, digest: createHash('sha256').update(bytes).digest('hex') };
     building.references.set(file, read);
+  } else {
+    building.tufRoots?.set(file, { url: publicGoodTufUrl, cache: defaultRootCache });
   }
   return rootOf(publicGood, read, path, building, 'update it: portcullis sigstore-root update');
 }
@@ -156,9 +161,20 @@ async function readRoot(value: unknown, path: readonly PathSegment[], building: 
 async function readCached(tuf: Json, path: readonly PathSegment[], building: Building): Promise<PolicyRoot | undefined> {
   const { url, cache } = tuf;
   if (typeof url !== 'string') return undefined;
-  const file = cachedRootFile(typeof cache === 'string' ? cache : defaultRootCache, url);
+  const folder = typeof cache === 'string' ? cache : defaultRootCache;
+  const file = cachedRootFile(folder, url);
   const where = typeof cache === 'string' ? ` --cache ${cache}` : '';
-  return readRootFile(url, file, [...path, 'tuf'], building, `fetch it: portcullis sigstore-root update --url ${url} --root FILE${where}`);
+  const fix = `fetch it: portcullis sigstore-root update --url ${url} --root FILE${where}`;
+  const root = await readRootFile(url, file, [...path, 'tuf'], building, fix);
+  if (root === undefined) return undefined;
+  const timestamp = await readReferenced(building, cachedTimestampFile(folder, url), maximumRootBytes);
+  const expires = 'problem' in timestamp ? undefined : expiryOfMetadata(timestamp.bytes);
+  if (expires === undefined) {
+    report(building, [...path, 'tuf'], `until when the trusted root of ${url} holds is not known`, fix);
+    return undefined;
+  }
+  building.tufRoots?.set(file, { url, cache: folder, expires });
+  return { ...root, expires: new Date(expires).toISOString() };
 }
 
 async function readRootFile(

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
+import { recordOf } from '../strict-json.ts';
 
 /** Where updated roots are kept unless told otherwise: of the machine, so that daemon and commands see the same. */
 export const defaultRootCache = '/var/lib/portcullis/sigstore-roots';
@@ -17,4 +18,20 @@ export function rootFolder(cache: string, url: string): string {
 /** The trusted root that the latest update of that repository has verified. */
 export function cachedRootFile(cache: string, url: string): string {
   return join(rootFolder(cache, url), 'trusted_root.json');
+}
+
+/** What the latest update knows of that repository ends when this says so (TUF specification, section 5.4: freeze attacks). */
+export function cachedTimestampFile(cache: string, url: string): string {
+  return join(rootFolder(cache, url), 'metadata', 'timestamp.json');
+}
+
+/** Of TUF metadata that was verified when it was fetched, in milliseconds since 1970; undefined when it can not be read. */
+export function expiryOfMetadata(bytes: Uint8Array): number | undefined {
+  try {
+    const { expires } = recordOf(recordOf(JSON.parse(Buffer.from(bytes).toString('utf8')))?.['signed']) ?? {};
+    const time = typeof expires === 'string' ? Date.parse(expires) : Number.NaN;
+    return Number.isNaN(time) ? undefined : time;
+  } catch {
+    return undefined;
+  }
 }

@@ -1,61 +1,18 @@
 import assert from 'node:assert/strict';
-import { createHash, generateKeyPairSync, sign } from 'node:crypto';
-import type { KeyObject } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { generateKeyPairSync } from 'node:crypto';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
-import { canonicalJson } from '../canonical-json.ts';
+import { loadPolicy } from '../policy/load.ts';
+import { decide } from '../verdict/decide.ts';
+import { sealDossier } from '../evidence/dossier.ts';
+import { explainVerdict } from '../verdict/explain.ts';
+import { serveTufRepository } from './fixtures/tuf-repository.ts';
 import { embeddedTrustedRoot } from './public-good.ts';
 import { cachedRootFile } from './root-cache.ts';
 import { updateTrustedRoot } from './update-root.ts';
-
-/** A TUF repository with one key for every role, whose files are made anew at each `publish`. */
-interface Repository {
-  readonly url: string;
-  readonly root: Buffer;
-  publish(version: number, trustedRoot: Buffer, signer?: KeyObject): void;
-}
-
-async function serveRepository(t: TestContext): Promise<Repository> {
-  const files = new Map<string, Buffer>();
-  const server = createServer((request, response) => {
-    const file = files.get(request.url ?? '');
-    response.writeHead(file === undefined ? 404 : 200).end(file);
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => server.close());
-  const { publicKey, privateKey } = generateKeyPairSync('ed25519');
-  const key = {
-    keytype: 'ed25519',
-    scheme: 'ed25519',
-    keyval: { public: publicKey.export({ type: 'spki', format: 'der' }).subarray(-32).toString('hex') },
-  };
-  const keyid = createHash('sha256').update(canonicalJson(key)).digest('hex');
-  const expires = new Date(Date.now() + 86_400_000).toISOString().replace(/\.\d+Z$/, 'Z');
-  const signed = (body: object, signer: KeyObject): Buffer => {
-    const part = { spec_version: '1.0.0', expires, ...body };
-    const sig = sign(null, Buffer.from(canonicalJson(part)), signer).toString('hex');
-    return Buffer.from(JSON.stringify({ signed: part, signatures: [{ keyid, sig }] }));
-  };
-  const roles = Object.fromEntries(['root', 'timestamp', 'snapshot', 'targets'].map((name) => [name, { keyids: [keyid], threshold: 1 }]));
-  const root = signed({ _type: 'root', version: 1, consistent_snapshot: false, keys: { [keyid]: key }, roles }, privateKey);
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    root,
-    publish(version, trustedRoot, signer = privateKey) {
-      const hashes = { sha256: createHash('sha256').update(trustedRoot).digest('hex') };
-      const targets = { 'trusted_root.json': { length: trustedRoot.length, hashes } };
-      files.set('/targets/trusted_root.json', trustedRoot);
-      files.set('/targets.json', signed({ _type: 'targets', version, targets }, signer));
-      files.set('/snapshot.json', signed({ _type: 'snapshot', version, meta: { 'targets.json': { version } } }, signer));
-      files.set('/timestamp.json', signed({ _type: 'timestamp', version, meta: { 'snapshot.json': { version } } }, signer));
-    },
-  };
-}
 
 async function folderOf(t: TestContext): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'trust-update-'));
@@ -66,7 +23,7 @@ async function folderOf(t: TestContext): Promise<string> {
 const pretty = Buffer.from(JSON.stringify(JSON.parse(embeddedTrustedRoot().toString()), null, 1));
 
 test('fetches, then follows; refuses what is older, forged or no trusted root, and keeps what it has', async (t) => {
-  const [repository, cache] = [await serveRepository(t), await folderOf(t)];
+  const [repository, cache] = [await serveTufRepository(t), await folderOf(t)];
   const { url } = repository;
   const update = () => updateTrustedRoot({ url, cache, tufRoot: repository.root });
   const kept = () => readFile(cachedRootFile(cache, url));
@@ -91,7 +48,49 @@ test('fetches, then follows; refuses what is older, forged or no trusted root, a
 });
 
 test('a repository of which nothing is known, and one that is not there', async (t) => {
-  const [repository, cache] = [await serveRepository(t), await folderOf(t)];
+  const [repository, cache] = [await serveTufRepository(t), await folderOf(t)];
   await assert.rejects(updateTrustedRoot({ url: repository.url, cache }), /name its first TUF root: --root FILE/);
   await assert.rejects(updateTrustedRoot({ url: repository.url, cache, tufRoot: repository.root }), /TRUST_ROOT_UPDATE_FAILED/);
+});
+
+test('a policy tells which repositories it reads and until when they hold; from then on nothing is decided by their roots', async (t) => {
+  const [repository, cache] = [await serveTufRepository(t, 3600), await folderOf(t)];
+  const { url } = repository;
+  const file = join(cache, 'policy.yaml');
+  const rule = `require: { sigstore: { issuer: https://issuer.test, subject: a@example.com, root: { tuf: { url: "${url}", cache: "${cache}" } } } }`;
+  await writeFile(file, `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["**"]\n    ${rule}\n`);
+  await assert.rejects(loadPolicy({ paths: [file] }), /fetch it: portcullis sigstore-root update --url http.* --root FILE --cache /);
+  repository.publish(1, embeddedTrustedRoot());
+  const { expires } = await updateTrustedRoot({ url, cache, tufRoot: repository.root });
+  const { policy, tufRoots } = await loadPolicy({ paths: [file] });
+  assert.deepEqual(tufRoots, [{ url, cache, expires }]);
+  const digest = `sha256:${'a'.repeat(64)}`;
+  const now = new Date();
+  const verdictAt = (at: Date, unreachable: { source: string; why: string }[] = []) => {
+    const dossier = sealDossier({
+      reference: 'a.test/b:1',
+      digest,
+      manifestDigest: digest,
+      items: [],
+      unreachable,
+      gatheredAt: now.toISOString(),
+    });
+    return decide({ dossier, reference: 'a.test/b:1', namespace: '', platform: { os: 'linux', architecture: 'amd64' }, policy, now: at });
+  };
+  // What is not there stays a no; whatever else was known is known no longer.
+  assert.equal(verdictAt(new Date(expires + 1)).outcome, 'deny');
+  const source = [{ source: 'registry', why: 'away' }];
+  assert.equal(verdictAt(now, source).validUntil, new Date(expires).toISOString());
+  const late = verdictAt(new Date(expires), source);
+  assert.equal(late.outcome, 'undecided');
+  assert.match(explainVerdict(late), /what is known of the trusted root http.* held until/);
+
+  // The same root, vouched for anew, is another revision: what was decided until the old end is decided again.
+  repository.publish(2, embeddedTrustedRoot());
+  await new Promise((resolve) => setTimeout(resolve, 1100));
+  repository.publish(3, embeddedTrustedRoot());
+  const again = await updateTrustedRoot({ url, cache });
+  assert.ok(again.expires > expires && !again.changed);
+  const { policy: newer } = await loadPolicy({ paths: [file] });
+  assert.notEqual(newer.revision, policy.revision);
 });

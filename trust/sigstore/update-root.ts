@@ -4,7 +4,7 @@ import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { writeFileAtomic } from '../../base/storage/index.ts';
 import { sha256Digest } from '../canonical-json.ts';
 import { embeddedTufRoot, publicGoodTufUrl } from './public-good.ts';
-import { cachedRootFile, defaultRootCache, maximumRootBytes, rootFolder } from './root-cache.ts';
+import { cachedRootFile, cachedTimestampFile, defaultRootCache, expiryOfMetadata, maximumRootBytes, rootFolder } from './root-cache.ts';
 import { readTrustedRoot } from './trusted-root.ts';
 
 export interface UpdateRootOptions {
@@ -21,6 +21,8 @@ export interface UpdatedRoot {
   readonly digest: string;
   /** Whether it differs from what was there. */
   readonly changed: boolean;
+  /** Milliseconds since 1970: until when the repository says that this is its newest. */
+  readonly expires: number;
 }
 
 const target = 'trusted_root.json';
@@ -63,7 +65,8 @@ export async function updateTrustedRoot(options: UpdateRootOptions = {}): Promis
     const before = await readFile(file).catch(() => undefined);
     const changed = before?.equals(bytes) !== true;
     if (changed) await writeFileAtomic(file, bytes);
-    return { url, file, digest: sha256Digest(bytes), changed };
+    const expires = expiryOfMetadata(await readFile(cachedTimestampFile(cache, url)));
+    return { url, file, digest: sha256Digest(bytes), changed, expires: expires ?? 0 };
   } catch (error) {
     if (error instanceof PortcullisError) throw error;
     throw failed(reasonOf(error), 'check the repository and its address; policies go on with the root they have');

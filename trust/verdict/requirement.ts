@@ -2,6 +2,7 @@ import { evaluateGpg } from '../gpg/evaluate.ts';
 import { evaluateAttestation } from '../attestation/evaluate.ts';
 import { evaluateNotation } from '../notation/evaluate.ts';
 import { describeAuthority } from '../sigstore/authority.ts';
+import { holdToRoot } from '../sigstore/root-expiry.ts';
 import type { SigstoreAuthority } from '../sigstore/authority.ts';
 import type { EvidenceItem, Requirement } from '../types.ts';
 import { evaluateAuthority } from './authority.ts';
@@ -69,7 +70,7 @@ function combined(answer: Answer, text: string, parts: readonly Evaluation[]): E
 function evaluateSigstore(requirement: SigstoreAuthority, evidence: Evidence, context: EvaluationContext): Evaluation {
   const checked = evidence.items.filter(isCosign).map((item) => checkItem(item, requirement, evidence, context.now));
   const what = `a ${requirement.kind === 'sigstore' ? 'keyless' : 'cosign'} signature by ${describeAuthority(requirement)}`;
-  return evaluateAuthority(what, checked, requirement.constraints, evidence, context);
+  return holdToRoot(evaluateAuthority(what, checked, requirement.constraints, evidence, context), requirement, context);
 }
 
 function isCosign({ kind }: EvidenceItem): boolean {

@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { createLogger } from '../../base/log/index.ts';
+import type { TufRoot } from '../../trust/index.ts';
+import { openRootUpdates } from './root-updates.ts';
+
+async function until(condition: () => boolean): Promise<void> {
+  for (let waited = 0; waited < 5000 && !condition(); waited += 5) await pause(5);
+  assert.ok(condition());
+}
+
+test('a repository that can not be reached is tried again, later, counted and told; one that left the policy is forgotten', async () => {
+  const cache = await mkdtemp(join(tmpdir(), 'root-updates-'));
+  let roots: readonly TufRoot[] = [{ url: 'http://127.0.0.1:1', cache, expires: Date.now() + 1000 }];
+  let changed: () => void = () => undefined;
+  let time = Date.now();
+  const updates = openRootUpdates({
+    policy: { tufRoots: () => roots, onChange: (listener) => ((changed = listener), () => undefined) },
+    log: createLogger({ level: 'silent' }),
+    now: () => new Date(time),
+    random: () => 0,
+  });
+  try {
+    await pause(20);
+    assert.equal(updates.counts().failed, 0, 'nothing is due at once');
+    time += 24 * 3_600_000;
+    changed();
+    await until(() => updates.counts().failed === 1);
+    assert.equal(updates.counts().failing, 1);
+    changed();
+    await pause(20);
+    assert.equal(updates.counts().failed, 1, 'not before its time');
+    time += 60_000;
+    changed();
+    await until(() => updates.counts().failed === 2);
+    roots = [];
+    changed();
+    await until(() => updates.counts().failing === 0);
+  } finally {
+    await updates.close();
+    await rm(cache, { recursive: true });
+  }
+});

@@ -1,0 +1,97 @@
+import { reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { updateTrustedRoot } from '../../trust/index.ts';
+import type { TufRoot } from '../../trust/index.ts';
+import { nextRootUpdate, nextTry } from './schedule.ts';
+
+export interface RootUpdates {
+  /** Since the start; `failing` is how many repositories could not be reached or believed the last time. */
+  counts(): { readonly updated: number; readonly unchanged: number; readonly failed: number; readonly failing: number };
+  /** Waits for an update under way; none follows. */
+  close(): Promise<void>;
+}
+
+interface Parts {
+  readonly policy: { tufRoots(): readonly TufRoot[]; onChange(listener: () => void): () => void };
+  readonly log: Logger;
+  readonly now?: () => Date;
+  readonly random?: () => number;
+  readonly roundMs?: number;
+}
+
+interface Plan {
+  due: number;
+  failures: number;
+}
+
+const roundMilliseconds = 60_000;
+
+/**
+ * Updates the trusted roots that the policy reads from TUF repositories: once a day, and well before what is known of a repository
+ * ends. A newer root is a changed file, which the policy is loaded again for. What can not be updated stays until it ends.
+ */
+export function openRootUpdates(parts: Parts): RootUpdates {
+  const { policy, log, now = () => new Date(), random = Math.random, roundMs = roundMilliseconds } = parts;
+  const plans = new Map<string, Plan>();
+  const count = { updated: 0, unchanged: 0, failed: 0 };
+  let running: Promise<void> | undefined;
+  let closed = false;
+
+  async function round(): Promise<void> {
+    const roots = policy.tufRoots();
+    const known = new Set(roots.map(keyOf));
+    for (const key of plans.keys()) if (!known.has(key)) plans.delete(key);
+    for (const root of roots) {
+      const at = now().getTime();
+      const plan = plans.get(keyOf(root)) ?? { due: nextRootUpdate(at, root.expires, random()), failures: 0 };
+      plans.set(keyOf(root), plan);
+      if (!closed && plan.due <= at) await update(root, plan);
+    }
+  }
+
+  async function update(root: TufRoot, plan: Plan): Promise<void> {
+    const { url, cache } = root;
+    try {
+      const { digest, changed, expires } = await updateTrustedRoot({ url, cache });
+      plan.failures = 0;
+      plan.due = nextRootUpdate(now().getTime(), root.expires === undefined ? undefined : expires, random());
+      count[changed ? 'updated' : 'unchanged'] += 1;
+      log.info({ url, digest, changed }, changed ? 'a sigstore root was updated' : 'a sigstore root is up to date');
+    } catch (error) {
+      plan.failures += 1;
+      plan.due = nextTry(now().getTime(), plan.failures, random());
+      count.failed += 1;
+      const until = root.expires === undefined ? undefined : new Date(root.expires).toISOString();
+      const ended = root.expires !== undefined && root.expires <= now().getTime();
+      log.error(
+        { url, cause: reasonOf(error), until, next: new Date(plan.due).toISOString() },
+        ended
+          ? 'a sigstore root could not be updated, and what is known of it has ended: nothing is proven by it until it is'
+          : 'a sigstore root could not be updated: the one that is there stays',
+      );
+    }
+  }
+
+  const request = (): void => {
+    if (closed || running !== undefined) return;
+    running = round()
+      .catch((error: unknown) => log.error({ cause: reasonOf(error) }, 'sigstore roots could not be updated; the next round tries again'))
+      .finally(() => (running = undefined));
+  };
+  const timer = setInterval(request, roundMs).unref();
+  const unsubscribe = policy.onChange(request);
+  request();
+  return {
+    counts: () => ({ ...count, failing: [...plans.values()].filter(({ failures }) => failures > 0).length }),
+    async close() {
+      closed = true;
+      clearInterval(timer);
+      unsubscribe();
+      await running;
+    },
+  };
+}
+
+function keyOf({ url, cache }: TufRoot): string {
+  return JSON.stringify([url, cache]);
+}

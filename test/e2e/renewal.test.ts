@@ -1,0 +1,156 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { createPrivateKey, createPublicKey } from 'node:crypto';
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { makeNotationSignature } from '../../trust/notation/sign.ts';
+import { chainOf, createAuthority, rootExtensions, signerExtensions } from '../../trust/notation/fixtures/authority.ts';
+import type { Authority, Issued } from '../../trust/notation/fixtures/authority.ts';
+import { policyKey } from '../../trust/keys/public-key.ts';
+import { keySigner } from '../../trust/signing/signer.ts';
+import { patience } from '../fixtures/daemon.ts';
+import { attachEnvelope, serveFiles } from '../fixtures/notation.ts';
+import type { Served } from '../fixtures/notation.ts';
+import { createContainer, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import { failureOf, openStage, plainPolicy, policyOf, registryName } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+const port = 20_000 + (process.pid % 10_000);
+const policy = policyOf(`  - images: ["${registryName}/**"]
+    require: { notation: { certificates: { ca: [root.crt] } } }
+`);
+
+describe('revocation lists that end while an image is present', () => {
+  const files = new Map<string, Uint8Array>();
+  let stage: Stage;
+  let authority: Authority;
+  let lists: Served;
+  let root: Issued;
+  /** Each image has a signer and a list of its own: answers are shared between images. */
+  const leaves = new Map<string, Issued>();
+
+  before(async () => {
+    stage = await openStage({ policy: plainPolicy });
+    authority = createAuthority(join(stage.folders.folder, 'authority'));
+    lists = await serveFiles(files);
+    root = authority.issue('root', { extensions: rootExtensions });
+    for (const name of ['a', 'b', 'c', 'd']) {
+      const extensions = [...signerExtensions, `crlDistributionPoints=URI:${lists.url}/${name}.crl`];
+      leaves.set(name, authority.issue(name, { extensions, by: root }));
+    }
+    mkdirSync(stage.folders.policy, { recursive: true });
+    copyFileSync(root.certificate, join(stage.folders.policy, 'root.crt'));
+    stage.writePolicy(policy);
+    const config = join(stage.folders.folder, 'config.yaml');
+    writeFileSync(config, `metrics: { address: "127.0.0.1:${port}" }\n`);
+    await stage.restart({ flags: ['--config', config] });
+  });
+  after(async () => {
+    await lists.close();
+    await stage.close();
+  });
+
+  const leafOf = (name: string): Issued => {
+    const leaf = leaves.get(name);
+    assert.ok(leaf);
+    return leaf;
+  };
+  const list = (name: string, seconds: number): void => void files.set(`/${name}.crl`, authority.list(root, ['-crlsec', String(seconds)]));
+  const publish = async (by: string): Promise<string> => {
+    const [name, leaf] = [`app/${by}`, leafOf(by)];
+    const { reference, image } = await stage.publish(`${name}:1`, {}, { sign: false });
+    const { digest, mediaType, size } = await stage.repository(name).resolve(image.manifestDigest);
+    const key = createPrivateKey(readFileSync(leaf.key));
+    const half = policyKey(by, createPublicKey(key));
+    assert.ok('spki' in half);
+    const signer = keySigner({ public: half, private: key }, { certificates: chainOf(leaf, root) });
+    const target = { mediaType, digest, size, annotations: {} };
+    const made = await makeNotationSignature({ format: 'jws', target, signer, now: new Date() });
+    await attachEnvelope(stage.repository(name), digest, { mediaType: made.mediaType, bytes: made.envelope });
+    return reference;
+  };
+  const metric = async (name: string): Promise<number> => {
+    const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+    return Number(
+      text
+        .split('\n')
+        .find((line) => line.startsWith(name))
+        ?.split(' ')[1],
+    );
+  };
+  const until = async (what: string, condition: () => Promise<boolean>): Promise<void> => {
+    for (const end = performance.now() + patience; performance.now() < end; await pause(100)) if (await condition()) return;
+    assert.fail(`${what}\n${stage.daemon.log().slice(-2000)}`);
+  };
+  const renewed = () => metric('portcullis_evidence_renewals_total{outcome="renewed"}');
+
+  it('are replaced in the background before they end, without a pull', async () => {
+    list('a', 5);
+    const reference = await publish('a');
+    const image = await stage.pull(reference);
+    const ended = pause(5500);
+    list('a', 3600);
+    await until('the list is never renewed', async () => (await renewed()) === 1);
+    await ended;
+    const pod = await runPod(stage, 'a');
+    await runContainer(stage, pod, { image, reference });
+    assert.equal(await metric('portcullis_evidence_ended'), 0);
+    assert.match(stage.daemon.log(), /evidence was renewed/);
+    await removePod(stage, pod);
+  });
+
+  it('leave a container undecided once they have ended, loudly, until they can be had: then it is asked for at once', async () => {
+    list('b', 3);
+    const reference = await publish('b');
+    const image = await stage.pull(reference);
+    files.clear();
+    await pause(3500);
+    const pod = await runPod(stage, 'b');
+    const failure = await failureOf(createContainer(stage, pod, { image, reference, name: 'first' }));
+    assert.equal(failure.code, 'IMAGES_UNDECIDED', failure.message);
+    assert.match(failure.message, /whether a certificate was revoked is not known/);
+    assert.equal(await metric('portcullis_evidence_ended'), 1);
+    assert.match(stage.daemon.log(), /answers about revocation have ended and can not be had anew/);
+    list('b', 3600);
+    // Whoever creates again and again does not ask again and again: soon it is asked for, by this or in the background.
+    await until('the container is never admitted', async () => {
+      try {
+        await createContainer(stage, pod, { image, reference, name: 'second' });
+        return true;
+      } catch {
+        return false;
+      }
+    });
+    assert.equal(await metric('portcullis_evidence_ended'), 0);
+    await removePod(stage, pod);
+  });
+
+  it('that have just ended are renewed while the container waits', async () => {
+    list('c', 3);
+    const reference = await publish('c');
+    const image = await stage.pull(reference);
+    files.clear();
+    await pause(3500);
+    list('c', 3600);
+    const pod = await runPod(stage, 'c');
+    await createContainer(stage, pod, { image, reference });
+    await removePod(stage, pod);
+  });
+
+  it('that name the signer end what was admitted: for what is new, and told of what runs', async () => {
+    list('d', 6);
+    const reference = await publish('d');
+    const image = await stage.pull(reference);
+    const pod = await runPod(stage, 'd');
+    await runContainer(stage, pod, { image, reference, command: ['sleep', '600'] });
+    authority.revoke(root, leafOf('d'));
+    list('d', 3600);
+    await until('the revocation is never felt', async () => (await metric('portcullis_containers_out_of_policy')) === 1);
+    const failure = await failureOf(createContainer(stage, pod, { image, reference, name: 'second' }));
+    assert.equal(failure.code, 'IMAGES_DENIED', failure.message);
+    assert.match(failure.message, /a certificate was revoked/);
+    await removePod(stage, pod);
+  });
+});

@@ -1,0 +1,137 @@
+import { normaliseReference, ruleNamesImage } from '../policy/matching.ts';
+import type { Dossier, EvidenceItem, TrustPolicy } from '../types.ts';
+import { createCollection } from './collection.ts';
+import type { Collector, FactAnswers, FactsStanding, GatheringContext, RenewableFacts } from './collector.ts';
+import { collectorsFor } from './collectors.ts';
+import { sealDossier } from './dossier.ts';
+import { wantedBy } from './gather.ts';
+import { defaultLimits } from './limits.ts';
+
+export interface RenewInput {
+  readonly dossier: Dossier;
+  /** Normalised names that the image is decided about under. */
+  readonly references: readonly string[];
+  readonly policy: TrustPolicy;
+  readonly now: Date;
+  /** Answers shared between renewals of one moment. */
+  readonly answers?: FactAnswers;
+  /** For all questions together. */
+  readonly milliseconds?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** How the facts of a dossier stand that end by themselves, such as answers about revocation. */
+export interface EvidenceStanding {
+  /** When the first of them ends; absent where none does. */
+  readonly until?: Date;
+  /** One that the policy needs is not there, or has ended. */
+  readonly missing: boolean;
+}
+
+/** Undefined: nothing in it that the policy needs ends by itself. */
+export async function evidenceStanding(
+  input: Omit<RenewInput, 'answers' | 'signal' | 'milliseconds'>,
+): Promise<EvidenceStanding | undefined> {
+  const opened = await openRenewal(input, input.dossier.items);
+  try {
+    const standings = standingsOf(opened);
+    if (standings.length === 0) return undefined;
+    const ends = standings.flatMap(({ until }) => (until === undefined ? [] : [until]));
+    return {
+      missing: standings.some(({ status }) => status === 'missing'),
+      ...(ends.length === 0 ? {} : { until: new Date(Math.min(...ends)) }),
+    };
+  } finally {
+    opened.context.collection.close();
+  }
+}
+
+/**
+ * Asks again for those facts, and for nothing that needs a registry: the signatures stay as they were gathered. The new dossier
+ * replaces the old one only where it makes nothing worse that holds, and something newer (or refuted) known: whoever can silence a
+ * responder, or repeat its older answers, changes nothing before the time of the answers that are there.
+ * @returns undefined when nothing newer could be had
+ */
+export async function renewEvidence(input: RenewInput): Promise<Dossier | undefined> {
+  const { dossier, now } = input;
+  const before = await openRenewal(input, dossier.items);
+  const kinds = new Set(before.renewable.flatMap(({ facts }) => facts.kinds));
+  const asked = await openRenewal(
+    input,
+    dossier.items.filter(({ kind }) => !kinds.has(kind)),
+  );
+  let merged: Renewal | undefined;
+  try {
+    for (const { collector } of asked.renewable) await collector.complete?.(asked.context);
+    merged = await openRenewal(input, mergedItems(dossier.items, asked.context.collection.items(), before.renewable));
+    if (!isBetter(standingsOf(before), standingsOf(merged))) return undefined;
+    const { version: _version, id: _id, ...parts } = dossier;
+    return sealDossier({ ...parts, items: merged.context.collection.items(), gatheredAt: now.toISOString() });
+  } finally {
+    for (const renewal of [before, asked, merged]) renewal?.context.collection.close();
+  }
+}
+
+interface Renewal {
+  readonly context: GatheringContext;
+  readonly renewable: readonly { readonly collector: Collector; readonly facts: RenewableFacts }[];
+}
+
+/** A gathering without a registry, in which some items are there already. */
+async function openRenewal(input: RenewInput, items: readonly EvidenceItem[]): Promise<Renewal> {
+  const { dossier, policy, now, answers, signal, milliseconds = defaultLimits.milliseconds } = input;
+  const names = input.references.map(normaliseReference);
+  const wanted = wantedBy(policy.rules.filter((rule) => names.some((name) => ruleNamesImage(rule, name))));
+  const collectors = await collectorsFor(wanted);
+  const collection = createCollection({ ...defaultLimits, milliseconds }, signal);
+  for (const item of items) {
+    collection.reserve(item.bytes?.length ?? 0, item.foundBy);
+    collection.add(item);
+  }
+  const { reference, digest, manifestDigest } = dossier;
+  return {
+    context: {
+      input: { reference, digest, manifestDigest, repositories: [], policy, now },
+      wanted,
+      collection,
+      ...(answers === undefined ? {} : { answers }),
+    },
+    renewable: collectors.flatMap((collector) => (collector.renewable === undefined ? [] : [{ collector, facts: collector.renewable }])),
+  };
+}
+
+function standingsOf({ renewable, context }: Renewal): readonly FactsStanding[] {
+  return renewable.flatMap(({ facts }) => facts.standing(context));
+}
+
+/** What could not be had anew stays as it was. */
+function mergedItems(
+  old: readonly EvidenceItem[],
+  fresh: readonly EvidenceItem[],
+  renewable: Renewal['renewable'],
+): readonly EvidenceItem[] {
+  const keyOf = (item: EvidenceItem): string | undefined =>
+    renewable.find(({ facts }) => facts.kinds.includes(item.kind))?.facts.keyOf(item);
+  const items = new Map<string, EvidenceItem>();
+  const kept: EvidenceItem[] = [];
+  for (const item of [...old, ...fresh.filter((one) => keyOf(one) !== undefined)]) {
+    const key = keyOf(item);
+    if (key === undefined) kept.push(item);
+    else if (item.problem === undefined || items.get(key)?.problem !== undefined || !items.has(key)) items.set(key, item);
+  }
+  return [...kept, ...items.values()];
+}
+
+function isBetter(before: readonly FactsStanding[], after: readonly FactsStanding[]): boolean {
+  const pairs = after.map((one, index) => ({ now: one, was: before[index] }));
+  // Refuted is news whatever else could not be had.
+  if (pairs.some(({ now, was }) => now.status === 'refuted' && was?.status !== 'refuted')) return true;
+  if (pairs.some(({ now, was }) => rank(now) < rank(was))) return false;
+  return pairs.some(({ now, was }) => rank(now) > rank(was));
+}
+
+/** A known no ranks above everything that may end. */
+function rank(standing: FactsStanding | undefined): number {
+  if (standing === undefined || standing.status === 'missing') return 0;
+  return standing.status === 'refuted' ? Number.POSITIVE_INFINITY : (standing.until ?? Number.MAX_VALUE);
+}

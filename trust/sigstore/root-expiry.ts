@@ -1,0 +1,18 @@
+import { earliest } from '../verdict/evaluation.ts';
+import type { Evaluation, EvaluationContext } from '../verdict/evaluation.ts';
+import type { SigstoreAuthority } from './authority.ts';
+
+/**
+ * An evaluation by a trusted root that a TUF repository has vouched for until some time: from then on what it says is not known any
+ * more, since newer roots may have been kept back (TUF specification, section 5.4.4). A no stays one.
+ */
+export function holdToRoot(evaluation: Evaluation, authority: SigstoreAuthority, { now }: EvaluationContext): Evaluation {
+  const root = (authority.kind === 'sigstore' ? authority.proof : authority.log)?.root;
+  if (root?.expires === undefined || evaluation.answer === 'no') return evaluation;
+  if (now.getTime() < Date.parse(root.expires)) {
+    const validUntil = earliest([evaluation.validUntil, root.expires]);
+    return validUntil === undefined ? evaluation : { ...evaluation, validUntil };
+  }
+  const text = `what is known of the trusted root ${root.name} held until ${root.expires}, and it could not be updated since`;
+  return { answer: 'unknown', reason: { counted: false, text, code: 'TRUST_SIGSTORE_ROOT_EXPIRED', children: [evaluation.reason] } };
+}
