@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { PortcullisError } from '../base/errors/index.ts';
 import { compile, describeSettings, detectKernel, loadProfiles, settingsToJson } from '../entitlements/index.ts';
 import type { Architecture } from '../entitlements/index.ts';
+import { registerCompare } from './entitlements/compare.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 
@@ -53,6 +54,7 @@ export function register(program: Command): void {
       '\nExamples:\n  $ portcullis entitlements compile default\n  $ portcullis entitlements compile web --policy web.yaml --runtime runc --output json | jq .seccomp.oci',
     )
     .action((name: string, flags: CompileFlags) => run(flags.output, () => show(name, flags)));
+  registerCompare(entitlements);
 }
 
 async function check(paths: readonly string[], flags: Flags): Promise<number> {

@@ -19,6 +19,14 @@ export { detectKernel } from './compile/kernel.ts';
 export type { KernelFeatures } from './compile/kernel.ts';
 export { settingsDigest } from './compile/digest.ts';
 export type { EntitlementsCode } from './errors.ts';
+export { compareProfiles, describeDifferences } from './explain/comparison.ts';
+export type { Comparison, Finding } from './explain/comparison.ts';
+export { compareToSarif, problemsToSarif } from './explain/sarif.ts';
+export type { SarifLog } from './explain/sarif.ts';
+export type { SeccompTarget } from './import/conditional-seccomp.ts';
+export type { Imported, Remark } from './import/imported.ts';
+export { readOperand } from './import/operand.ts';
+export type { Operand, OperandOptions } from './import/operand.ts';
 export { builtinNames, builtinProfile, defaultProfile, topProfile } from './profile/builtin.ts';
 export type {
   FileAccess,

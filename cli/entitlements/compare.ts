@@ -1,0 +1,48 @@
+import type { Command } from 'commander';
+import { Option } from 'commander';
+import { compareProfiles, compareToSarif, describeDifferences } from '../../entitlements/index.ts';
+import { exitCodes, print, run } from '../output.ts';
+import type { OutputFormat } from '../output.ts';
+import { operand, operandHelp, withOperands } from './operands.ts';
+import type { OperandFlags } from './operands.ts';
+
+interface Flags extends OperandFlags {
+  readonly output: OutputFormat | 'sarif';
+  readonly within: boolean;
+}
+
+const examples = `${operandHelp}
+
+Each difference is a thing that one grants and the other does not, with a witness: a capability, a system call with its arguments, a path,
+a peer. Files are compared by what their rules mean, never by their text.
+
+Examples:
+  $ portcullis entitlements compare default web.yaml
+  $ portcullis entitlements compare --within web.yaml baseline               may the policy's ceiling be baseline?
+  $ portcullis entitlements compare old.json new.json --output sarif > new-access.sarif
+
+Exit status: 0 the same (with --within: the first grants no more than the second); 1 not; 2 wrong use; 4 the comparison failed.`;
+
+export function registerCompare(entitlements: Command): void {
+  withOperands(
+    entitlements
+      .command('compare')
+      .description('say what one profile grants and another does not')
+      .argument('<first>', 'profile')
+      .argument('<second>', 'profile')
+      .option('--within', 'ask only whether the first grants nothing that the second does not', false)
+      .addOption(new Option('--output <format>', 'how to print the result').choices(['text', 'json', 'sarif']).default('text')),
+  )
+    .addHelpText('after', examples)
+    .action((first: string, second: string, flags: Flags) =>
+      run(flags.output === 'text' ? 'text' : 'json', () => compare(first, second, flags)),
+    );
+}
+
+async function compare(first: string, second: string, flags: Flags): Promise<number> {
+  const [a, b] = [await operand(first, flags), await operand(second, flags)];
+  const comparison = compareProfiles(a, b, { within: flags.within });
+  if (flags.output === 'sarif') print('json', compareToSarif(comparison), '');
+  else print(flags.output, comparison, describeDifferences(comparison));
+  return comparison.holds ? exitCodes.yes : exitCodes.no;
+}

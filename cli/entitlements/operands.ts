@@ -1,0 +1,46 @@
+import { Option } from 'commander';
+import type { Command } from 'commander';
+import { builtinProfile, readOperand } from '../../entitlements/index.ts';
+import type { Architecture, Operand, SeccompTarget } from '../../entitlements/index.ts';
+
+/** Flags of every command that takes profiles. */
+export interface OperandFlags {
+  readonly policy?: readonly string[];
+  readonly arch: Architecture;
+  readonly capabilities?: readonly string[];
+  readonly kernel?: string;
+}
+
+export const operandHelp = `
+A profile is: a built-in name (default, privileged, baseline, restricted); a name from --policy; a file with one profile, or FILE#name; a
+seccomp JSON of docker, containerd, CRI-O or the OCI specification, which stands for a default container with that filter.`;
+
+/** Adds what every command has that takes profiles. */
+export function withOperands(command: Command): Command {
+  return command
+    .option('--policy <path...>', 'files or folders with more profiles')
+    .addOption(
+      new Option('--arch <architecture>', 'the machine, for sources that depend on it')
+        .choices(['x86_64', 'aarch64'])
+        .default(process.arch === 'arm64' ? 'aarch64' : 'x86_64'),
+    )
+    .option('--capabilities <name...>', "the container's capabilities, for seccomp sources that depend on them (default: docker's 14)")
+    .option('--kernel <version>', 'the kernel, for seccomp sources that depend on it, such as 6.1 (default: newer than any they name)');
+}
+
+export function targetOf(flags: OperandFlags): SeccompTarget {
+  return {
+    architecture: flags.arch,
+    capabilities: (flags.capabilities ?? builtinProfile('default')?.capabilities ?? []).map((name) =>
+      name.toUpperCase().replace(/^CAP_/, ''),
+    ),
+    ...(flags.kernel === undefined ? {} : { kernel: flags.kernel }),
+  };
+}
+
+/** The profile that an argument names; what of its source could not be said goes to standard error. */
+export async function operand(text: string, flags: OperandFlags): Promise<Operand> {
+  const found = await readOperand(text, { target: targetOf(flags), policy: flags.policy ?? [] });
+  for (const { part, why } of found.unmapped) process.stderr.write(`portcullis: ${found.label}: not mapped: ${part}: ${why}\n`);
+  return found;
+}

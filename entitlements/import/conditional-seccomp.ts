@@ -1,0 +1,140 @@
+import { capabilityName } from '../capabilities/names.ts';
+import { entitlementsError } from '../errors.ts';
+import type { Architecture, Capability } from '../types.ts';
+
+/** What the conditions of a seccomp source depend on. */
+export interface SeccompTarget {
+  readonly architecture: Architecture;
+  /** The container's capabilities. */
+  readonly capabilities: readonly Capability[];
+  /** `major.minor`; undefined: newer than any that a condition names. */
+  readonly kernel?: string;
+}
+
+/** Go's names of the architectures, which the conditions use. */
+const GO_ARCHITECTURE: Readonly<Record<Architecture, string>> = { x86_64: 'amd64', aarch64: 'arm64' };
+const SCMP_ARCHITECTURE: Readonly<Record<Architecture, string>> = { x86_64: 'SCMP_ARCH_X86_64', aarch64: 'SCMP_ARCH_AARCH64' };
+
+/** An object whose members nobody has looked at yet. */
+export type Fields = Readonly<Record<string, unknown>>;
+
+/** A plain OCI object, and for each of its rules the place in the source. */
+interface Resolved {
+  readonly plain: Fields;
+  readonly places: readonly number[];
+}
+
+/**
+ * A seccomp source of docker or CRI-O, whose rules may depend on architecture, kernel and capabilities (`includes`, `excludes`, `archMap`),
+ * as the plain OCI object that these engines make of it for one container (github.com/moby/profiles, seccomp/seccomp_linux.go;
+ * github.com/containers/common, pkg/seccomp). A plain OCI object stays as it is.
+ * @throws ENTITLEMENTS_BAD_SECCOMP
+ */
+export function resolveConditions(json: unknown, target: SeccompTarget): Resolved {
+  const top = fields(json, '');
+  const syscalls = list(top['syscalls'], 'syscalls');
+  const { archMap, syscalls: _rules, ...rest } = top;
+  const mapped = archMap === undefined || archMap === null ? undefined : list(archMap, 'archMap');
+  const plain = top['architectures'];
+  if (mapped !== undefined && mapped.length > 0 && Array.isArray(plain) && plain.length > 0) {
+    throw bad('archMap', 'it stands beside architectures: only one of the two may be there');
+  }
+  const kept = syscalls.flatMap((item, at) => {
+    const path = `syscalls[${at}]`;
+    const rule = fields(item, path);
+    if (!applies(rule, path, target)) return [];
+    const { includes: _includes, excludes: _excludes, comment: _comment, name, ...plainRule } = rule;
+    if (name === undefined || name === null || name === '') return [{ at, rule: plainRule }];
+    if (list(rule['names'], `${path}.names`).length > 0)
+      throw bad(`${path}.name`, 'it stands beside names: only one of the two may be there');
+    return [{ at, rule: { ...plainRule, names: [name] } }];
+  });
+  return {
+    plain: {
+      ...rest,
+      ...(mapped === undefined ? {} : { architectures: architecturesOf(mapped, target) }),
+      syscalls: kept.map(({ rule }) => rule),
+    },
+    places: kept.map(({ at }) => at),
+  };
+}
+
+function architecturesOf(mapped: readonly unknown[], target: SeccompTarget): unknown[] {
+  const native = SCMP_ARCHITECTURE[target.architecture];
+  return mapped.flatMap((item, at) => {
+    const entry = fields(item, `archMap[${at}]`);
+    return entry['architecture'] === native ? [native, ...list(entry['subArchitectures'], `archMap[${at}].subArchitectures`)] : [];
+  });
+}
+
+function applies(rule: Fields, path: string, target: SeccompTarget): boolean {
+  const excludes = condition(rule['excludes'], `${path}.excludes`);
+  const includes = condition(rule['includes'], `${path}.includes`);
+  const arch = GO_ARCHITECTURE[target.architecture];
+  const held = (name: Capability): boolean => target.capabilities.includes(name);
+  if (excludes.arches.includes(arch) || excludes.caps.some(held)) return false;
+  if (excludes.minKernel !== undefined && atLeast(target.kernel, excludes.minKernel)) return false;
+  if (includes.arches.length > 0 && !includes.arches.includes(arch)) return false;
+  return includes.caps.every(held) && (includes.minKernel === undefined || atLeast(target.kernel, includes.minKernel));
+}
+
+interface Condition {
+  readonly arches: readonly string[];
+  readonly caps: readonly Capability[];
+  readonly minKernel?: readonly [number, number];
+}
+
+function condition(value: unknown, path: string): Condition {
+  if (value === undefined || value === null) return { arches: [], caps: [] };
+  const found = fields(value, path);
+  const unknown = Object.keys(found).find((key) => !['arches', 'caps', 'minKernel'].includes(key));
+  if (unknown !== undefined)
+    throw bad(`${path}.${unknown}`, 'it is no condition that is known here, so whether the rule counts is not either');
+  const caps = list(found['caps'], `${path}.caps`).map((item, at) => {
+    const name = capabilityName(text(item, `${path}.caps[${at}]`));
+    if (name === undefined) throw bad(`${path}.caps[${at}]`, 'there is no such capability');
+    return name;
+  });
+  const arches = list(found['arches'], `${path}.arches`).map((item, at) => text(item, `${path}.arches[${at}]`));
+  const minKernel = found['minKernel'];
+  if (minKernel === undefined || minKernel === null || minKernel === '') return { arches, caps };
+  return { arches, caps, minKernel: version(text(minKernel, `${path}.minKernel`), `${path}.minKernel`) };
+}
+
+function atLeast(kernel: string | undefined, wanted: readonly [number, number]): boolean {
+  if (kernel === undefined) return true;
+  const [major, minor] = version(kernel, 'kernel');
+  return major > wanted[0] || (major === wanted[0] && minor >= wanted[1]);
+}
+
+function version(written: string, path: string): readonly [number, number] {
+  const found = /^(\d{1,4})\.(\d{1,4})/.exec(written);
+  if (found === null) throw bad(path, 'a kernel version is written as 4.8');
+  return [Number(found[1]), Number(found[2])];
+}
+
+function fields(value: unknown, path: string): Fields {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw bad(path, 'it is not an object');
+  return value as Fields;
+}
+
+function list(value: unknown, path: string): readonly unknown[] {
+  if (value === undefined || value === null) return [];
+  if (!Array.isArray(value)) throw bad(path, 'it is not a list');
+  return value;
+}
+
+function text(value: unknown, path: string): string {
+  if (typeof value !== 'string') throw bad(path, 'it is not a text');
+  return value;
+}
+
+function bad(path: string, why: string): Error {
+  return entitlementsError('ENTITLEMENTS_BAD_SECCOMP', {
+    kind: 'invalid',
+    attempted: 'read seccomp profile',
+    on: path,
+    why,
+    fix: 'write it as docker and the OCI runtime specification have it (config-linux.md, Seccomp)',
+  });
+}

@@ -1,0 +1,131 @@
+import { readFile, stat } from 'node:fs/promises';
+import { reasonOf } from '../../base/errors/index.ts';
+import { formatProblems, parseDocuments } from '../../base/schema/index.ts';
+import type { Document } from '../../base/schema/index.ts';
+import { entitlementsError } from '../errors.ts';
+import { builtinNames, builtinProfile } from '../profile/builtin.ts';
+import { loadProfiles } from '../profile/load.ts';
+import type { Profile } from '../profile/model.ts';
+import { parseSeccompJson } from '../seccomp/oci-shape.ts';
+import type { SeccompTarget } from './conditional-seccomp.ts';
+import type { Remark } from './imported.ts';
+import { importSeccomp } from './seccomp.ts';
+
+/** A profile that a user named: what it is called, and where it came from. */
+export interface Operand {
+  /** As it is called in answers: the profile's name, or the file's. */
+  readonly label: string;
+  readonly profile: Profile;
+  /** The file it was read from; undefined for a built-in one. */
+  readonly file?: string;
+  readonly unmapped: readonly Remark[];
+  readonly notes: readonly Remark[];
+}
+
+export interface OperandOptions {
+  readonly target: SeccompTarget;
+  /** Files and folders with more profiles, which may be named and be parents. */
+  readonly policy: readonly string[];
+}
+
+const MAX_BYTES = 1024 * 1024;
+
+/**
+ * The profile that a user named: a built-in one, one of `policy`, a file with one profile, one of several in a file as `FILE#name`, or a
+ * seccomp JSON of docker, containerd or CRI-O. A name that is also a file is the profile; `./name` is the file.
+ * @throws ENTITLEMENTS_UNKNOWN_PROFILE, ENTITLEMENTS_BAD_PROFILE, ENTITLEMENTS_BAD_SECCOMP, ENTITLEMENTS_UNREADABLE
+ */
+export async function readOperand(text: string, options: OperandOptions): Promise<Operand> {
+  const builtin = builtinProfile(text);
+  if (builtin !== undefined) return { label: text, profile: builtin, unmapped: [], notes: [] };
+  if (options.policy.length > 0) {
+    const found = (await loadProfiles({ paths: options.policy })).resolve(text);
+    if (found !== undefined) return { label: text, profile: found, unmapped: [], notes: [] };
+  }
+  const hash = text.lastIndexOf('#');
+  const whole = hash < 0 || (await exists(text));
+  const file = whole ? text : text.slice(0, hash);
+  const name = whole ? undefined : text.slice(hash + 1);
+  if (!(await exists(file))) throw unknown(text);
+  const content = await readText(file);
+  if (isSeccomp(content)) {
+    if (name !== undefined) throw unknown(text, `${file} is a seccomp profile, which has no names in it`);
+    const imported = importSeccomp(parseSeccompJson(content), options.target);
+    return { ...imported, label: file, file };
+  }
+  return fromDocuments(file, name, content, options);
+}
+
+async function fromDocuments(file: string, name: string | undefined, content: string, options: OperandOptions): Promise<Operand> {
+  const { documents, problems } = parseDocuments(content, file);
+  if (problems.length > 0) throw invalid(file, formatProblems(problems));
+  const own = documents.flatMap((document) => nameOf(document) ?? []);
+  const profiles = await loadProfiles({ paths: [...new Set([file, ...options.policy])] });
+  const wanted = name ?? (own.length === 1 ? own[0] : undefined);
+  if (wanted === undefined) {
+    throw own.length === 0
+      ? unknown(file, 'there is no profile in the file')
+      : unknown(file, `there are ${own.length} profiles in the file: name one as ${own.map((one) => `${file}#${one}`).join(', ')}`);
+  }
+  const profile = own.includes(wanted) ? profiles.resolve(wanted) : undefined;
+  if (profile === undefined) throw unknown(`${file}#${wanted}`, `the file defines: ${own.join(', ') || 'none'}`);
+  return { label: wanted, profile, file, unmapped: [], notes: [] };
+}
+
+/** The name of an entitlement profile's document. */
+function nameOf({ value }: Document): string | undefined {
+  const { kind, metadata } = (value ?? {}) as { readonly kind?: unknown; readonly metadata?: { readonly name?: unknown } };
+  return kind === 'EntitlementProfile' && typeof metadata?.name === 'string' ? metadata.name : undefined;
+}
+
+/** JSON with a default action: nothing else in this field has one. */
+export function isSeccomp(content: string): boolean {
+  if (!/^\s*\{/.test(content) || !content.includes('"defaultAction"')) return false;
+  return !content.includes('"apiVersion"');
+}
+
+async function exists(file: string): Promise<boolean> {
+  return stat(file).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** @throws ENTITLEMENTS_UNREADABLE */
+export async function readText(file: string): Promise<string> {
+  try {
+    const facts = await stat(file);
+    // A FIFO would wait for ever, a device has no end.
+    if (!facts.isFile()) throw new Error('it is not a file');
+    if (facts.size > MAX_BYTES) throw new Error(`it is larger than ${MAX_BYTES} bytes`);
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    throw entitlementsError('ENTITLEMENTS_UNREADABLE', {
+      kind: 'invalid',
+      attempted: 'read file',
+      on: file,
+      why: (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : reasonOf(error),
+      fix: 'name a readable file of at most 1 MiB',
+    });
+  }
+}
+
+function invalid(file: string, why: string): Error {
+  return entitlementsError('ENTITLEMENTS_BAD_PROFILE', {
+    kind: 'invalid',
+    attempted: 'read profile',
+    on: file,
+    why,
+    fix: 'correct the lines named',
+  });
+}
+
+function unknown(text: string, why = 'there is no such profile and no such file'): Error {
+  return entitlementsError('ENTITLEMENTS_UNKNOWN_PROFILE', {
+    kind: 'invalid',
+    attempted: 'find entitlement profile',
+    on: text,
+    why,
+    fix: `use ${builtinNames().join(', ')}, a file, FILE#name, or name the files that define it by --policy`,
+  });
+}

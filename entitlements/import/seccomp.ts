@@ -1,0 +1,122 @@
+import { constants } from 'node:os';
+import { entitlementsError } from '../errors.ts';
+import { defaultProfile } from '../profile/builtin.ts';
+import type { Profile } from '../profile/model.ts';
+import { always, exceeds } from '../seccomp/decision.ts';
+import type { Decision } from '../seccomp/decision.ts';
+import { policyFromOci } from '../seccomp/oci-import.ts';
+import { filteredPolicy } from '../seccomp/policy.ts';
+import type { CompatArchitecture, FilteredPolicy } from '../seccomp/policy.ts';
+import { argumentWidth, isSyscallName } from '../seccomp/syscalls.ts';
+import { sortedCapabilities } from '../capabilities/names.ts';
+import { resolveConditions } from './conditional-seccomp.ts';
+import type { Fields, SeccompTarget } from './conditional-seccomp.ts';
+import type { Imported, Remark } from './imported.ts';
+
+/** SCMP_ARCH_* whose programs run beside the native ones. Others do not run on the machine, and say nothing. */
+const COMPAT: ReadonlyMap<unknown, CompatArchitecture> = new Map([
+  ['SCMP_ARCH_X86', 'x86'],
+  ['SCMP_ARCH_X32', 'x32'],
+  ['SCMP_ARCH_ARM', 'arm'],
+]);
+
+/** Order comparisons, which are wrong for an int unless the high bits are left out. */
+const ORDERED: readonly unknown[] = ['SCMP_CMP_NE', 'SCMP_CMP_LT', 'SCMP_CMP_LE', 'SCMP_CMP_GE', 'SCMP_CMP_GT'];
+
+/**
+ * A seccomp JSON of docker, containerd, CRI-O or the OCI specification as the profile of a container that is confined by it and by the
+ * default profile's other parts: what `--security-opt seccomp=FILE` gives.
+ *
+ * Actions that need somebody outside (SCMP_ACT_NOTIFY, SCMP_ACT_TRACE) become ENOSYS, which is what the kernel answers when nobody is
+ * there, and are listed.
+ * @param json as `parseSeccompJson` gives it
+ * @throws ENTITLEMENTS_BAD_SECCOMP, ENTITLEMENTS_TOO_COMPLEX
+ */
+export function importSeccomp(json: unknown, target: SeccompTarget): Imported {
+  const unmapped: Remark[] = [];
+  const notes: Remark[] = [];
+  const { plain: resolved, places } = resolveConditions(json, target);
+  const plain = withoutSupervisor(resolved, places, unmapped);
+  const read = policyFromOci(plain);
+  const architectures = listOf(plain['architectures']);
+  const compat = [...new Set(architectures.flatMap((name) => COMPAT.get(name) ?? []))];
+  const syscalls = read.filtered ? filteredPolicy(read.fallback, known(read, compat), compat) : read;
+  for (const flag of listOf(plain['flags'])) {
+    if (flag === 'SECCOMP_FILTER_FLAG_TSYNC') continue;
+    notes.push({
+      part: `flags: ${String(flag)}`,
+      why: 'filters are loaded without flags here: what it adds is logging or speed, not a grant',
+    });
+  }
+  notes.push(...narrowed(plain, places));
+  const profile: Profile = { ...defaultProfile(), capabilities: sortedCapabilities(target.capabilities), syscalls };
+  return { profile, unmapped, notes };
+}
+
+/** Without grants to calls that the machine has not: of RISC-V, say; 32-bit names only where 32-bit programs run. */
+function known({ fallback, rules }: FilteredPolicy, compat: readonly CompatArchitecture[]): [string, Decision][] {
+  if (compat.length > 0) return [...rules];
+  return [...rules].filter(([name, of]) => isSyscallName(name) || exceeds(always(fallback), of) === undefined);
+}
+
+/** The same without what only a supervisor can answer. */
+function withoutSupervisor(top: Fields, places: readonly number[], unmapped: Remark[]): Fields {
+  const told = (part: string, action: unknown): unknown => {
+    if (action !== 'SCMP_ACT_NOTIFY' && action !== 'SCMP_ACT_TRACE') return action;
+    unmapped.push({ part, why: `${action} needs a supervisor outside the container; the call answers ENOSYS instead` });
+    return undefined;
+  };
+  const { defaultAction, listenerPath: _path, listenerMetadata: _metadata, syscalls, ...rest } = top;
+  const fallback = told('defaultAction', defaultAction);
+  return {
+    ...rest,
+    ...(fallback === undefined && defaultAction !== undefined
+      ? { defaultAction: 'SCMP_ACT_ERRNO', defaultErrnoRet: constants.errno.ENOSYS }
+      : { ...withErrno(top, 'defaultErrno', 'defaultErrnoRet', 'defaultErrno'), defaultAction }),
+    syscalls: listOf(syscalls).map((item, at) => {
+      const rule = item as Fields;
+      const action = told(`syscalls[${places[at]}]`, rule['action']);
+      if (action === undefined && rule['action'] !== undefined)
+        return { ...rule, action: 'SCMP_ACT_ERRNO', errnoRet: constants.errno.ENOSYS };
+      return { ...rule, ...withErrno(rule, 'errno', 'errnoRet', `syscalls[${places[at]}].errno`) };
+    }),
+  };
+}
+
+/** CRI-O's sources name an errno as well, and the name counts (containers/common, pkg/seccomp, `getErrno`). */
+function withErrno(rule: Fields, name: string, number: string, path: string): Fields {
+  const written = rule[name];
+  if (written === undefined || written === null || written === '') return {};
+  const value = Object.entries(constants.errno).find(([known]) => known === written)?.[1];
+  if (value === undefined) throw bad(path, `there is no error ${JSON.stringify(written)}`);
+  return { [number]: value };
+}
+
+/** Conditions that the kernel reads in fewer bits than the filter compared. */
+function narrowed(plain: Fields, places: readonly number[]): Remark[] {
+  return listOf(plain['syscalls']).flatMap((item, at) => {
+    const rule = item as Fields;
+    if (rule['action'] !== 'SCMP_ACT_ALLOW' && rule['action'] !== 'SCMP_ACT_LOG') return [];
+    return listOf(rule['args']).flatMap((arg) => {
+      const { index, op } = arg as { readonly index: number; readonly op: string };
+      const call = listOf(rule['names']).find((name) => typeof name === 'string' && argumentWidth(name, index) < 64);
+      if (typeof call !== 'string' || !ORDERED.includes(op)) return [];
+      const why = `${call} reads an int there: the condition holds for those bits alone, where 64 bits would let 0x100000026 pass for 0x26`;
+      return [{ part: `syscalls[${places[at]}].args`, why }];
+    });
+  });
+}
+
+function listOf(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
+function bad(path: string, why: string): Error {
+  return entitlementsError('ENTITLEMENTS_BAD_SECCOMP', {
+    kind: 'invalid',
+    attempted: 'read seccomp profile',
+    on: path,
+    why,
+    fix: 'use a name of errno(3)',
+  });
+}
