@@ -1,3 +1,5 @@
+import type { LandlockRule } from './landlock/plan.ts';
+
 /** How far a workload's network reaches. Ordered by what is granted: none < user < proxy < admin < host. */
 export type NetworkClass = 'none' | 'user' | 'proxy' | 'admin' | 'host';
 
@@ -63,6 +65,8 @@ export interface Settings {
   readonly writableSys: boolean;
   /** Undefined: no profile, or a kernel without AppArmor. To be loaded before a process carries its name. */
   readonly apparmor?: { readonly name: string; readonly text: string };
+  /** Rules on files that a launcher sets up before the container's command; undefined: none, or AppArmor holds them. */
+  readonly landlock?: readonly LandlockRule[];
   /** What the profile demands and this kernel or runtime can not do, each a sentence. */
   readonly degraded: readonly string[];
   /** sha256 of the canonical profile and target: equal digests are equal settings. */

@@ -11,6 +11,7 @@ export { sysctlNamespace } from './sysctl.ts';
 export type { PinnedNamespaces } from './pins.ts';
 export { closeFd, fsyncDir, mkfifo, mknod, openFile, openInRoot, setTimes, syncfs, writeFd } from './files.ts';
 export type { OpenInRoot, Times } from './files.ts';
+export { landlockVersion } from './landlock.ts';
 export { limitsProjects } from './project-quota.ts';
 export { getXattr, listXattr, removeXattr, setXattr } from './xattr.ts';
 export type { XattrOptions } from './xattr.ts';

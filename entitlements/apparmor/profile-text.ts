@@ -1,6 +1,8 @@
+import { createHash } from 'node:crypto';
 import { networkRank } from '../compare/sets.ts';
 import type { Profile } from '../profile/model.ts';
 import { isUnder } from '../profile/paths.ts';
+import { appArmorFileRules } from './file-rules.ts';
 
 /** A profile for the kernel's AppArmor: what to load, and under which name processes carry it. */
 export interface AppArmorProfile {
@@ -13,7 +15,7 @@ const PREFIX = 'portcullis-default';
 
 /**
  * What of a profile AppArmor can hold and others can not, or hold a second time. Few facts on purpose, and none of them text of a pod: each
- * combination is a profile in the kernel for good, and a name for people.
+ * combination is a profile in the kernel for good, and a name for people. Rules on files come from documents of the node's administrator.
  */
 interface Facts {
   /** With CAP_SYS_ADMIN a filter lets mounts through: so does this, or the grant would be none. */
@@ -25,16 +27,23 @@ interface Facts {
   readonly sys: boolean;
   /** Sockets other than local ones. */
   readonly network: boolean;
+  /** Only the rules on files: the profile demands no other. */
+  readonly filesOnly: boolean;
+  /** Lines in place of `file,`. */
+  readonly files: readonly string[] | undefined;
 }
 
 function factsOf(profile: Profile): Facts {
+  const filesOnly = profile.apparmor === 'unconfined';
   const unwritable = [...profile.paths.masked, ...profile.paths.readonly];
   return {
-    mount: profile.capabilities.includes('SYS_ADMIN'),
-    proc: !unwritable.some((path) => isUnder('/proc/sys', path)),
-    kernel: !profile.paths.masked.some((path) => isUnder('/proc/kcore', path)),
-    sys: profile.writableSys,
-    network: networkRank(profile.network) > networkRank('none'),
+    mount: filesOnly || profile.capabilities.includes('SYS_ADMIN'),
+    proc: filesOnly || !unwritable.some((path) => isUnder('/proc/sys', path)),
+    kernel: filesOnly || !profile.paths.masked.some((path) => isUnder('/proc/kcore', path)),
+    sys: filesOnly || profile.writableSys,
+    network: filesOnly || networkRank(profile.network) > networkRank('none'),
+    filesOnly,
+    files: profile.files && appArmorFileRules(profile.files),
   };
 }
 
@@ -43,34 +52,35 @@ function factsOf(profile: Profile): Facts {
  * (github.com/moby/profiles, apparmor/template.go, Apache-2.0), and grant what the profile grants: mounts with SYS_ADMIN, a writable
  * /proc/sys or /sys where these are, no address family but the local one without a network. Capabilities are the bounding set's matter.
  * @returns undefined when the profile demands none
+ * @throws ENTITLEMENTS_TOO_COMPLEX
  */
 export function appArmorProfile(profile: Profile): AppArmorProfile | undefined {
-  if (profile.apparmor === 'unconfined') return undefined;
+  if (profile.apparmor === 'unconfined' && profile.files === undefined) return undefined;
   const facts = factsOf(profile);
+  const { filesOnly, files } = facts;
   const marks = [
     ...(facts.mount ? ['mount'] : []),
     ...(facts.proc ? ['proc'] : []),
     ...(facts.kernel ? ['kernel'] : []),
     ...(facts.sys ? ['sys'] : []),
     ...(facts.network ? [] : ['local']),
+    ...(filesOnly ? ['open'] : []),
+    // Equal names are equal texts.
+    ...(files === undefined ? [] : [`files-${createHash('sha256').update(files.join('\n')).digest('hex').slice(0, 16)}`]),
   ];
   const name = [PREFIX, ...marks].join('.');
   return { name, text: textOf(name, facts) };
 }
 
-function textOf(name: string, { mount, proc, kernel, sys, network }: Facts): string {
+function textOf(name: string, { mount, proc, kernel, sys, network, filesOnly, files }: Facts): string {
   const rules = [
     ...(network
-      ? ['network,', '# The kernel’s own cryptography: CVE-2026-31431.', 'deny network alg,']
+      ? ['network,', ...(filesOnly ? [] : ['# The kernel’s own cryptography: CVE-2026-31431.', 'deny network alg,'])]
       : ['network unix,', 'network netlink,']),
     'capability,',
-    'file,',
+    ...(files ?? ['file,']),
     ...(mount ? ['mount,', 'umount,', 'pivot_root,'] : ['deny mount,', 'deny umount,', 'deny pivot_root,']),
-    '# From the host, and from the runtimes, which some distributions confine by profiles of these names.',
-    ...['unconfined', 'crun', 'runc'].map((peer) => `signal (receive) peer=${peer},`),
-    '# Among themselves. Only containers of one pod that share a PID namespace can name each other’s processes.',
-    `signal (send, receive) peer=${PREFIX}*,`,
-    `ptrace (trace, read, tracedby, readby) peer=${PREFIX}*,`,
+    ...(filesOnly ? ['signal,', 'ptrace,'] : betweenProcesses),
     ...(proc ? [] : guardedProc),
     ...(kernel
       ? []
@@ -81,12 +91,21 @@ function textOf(name: string, { mount, proc, kernel, sys, network }: Facts): str
           'deny /sys/devices/virtual/powercap/** rwklx,',
         ]),
     ...(sys ? [] : guardedSys),
-    '# AppArmor’s own files, by which a process of root would load another profile.',
-    'deny /sys/kernel/security/** rwklx,',
+    ...(filesOnly
+      ? []
+      : ['# AppArmor’s own files, by which a process of root would load another profile.', 'deny /sys/kernel/security/** rwklx,']),
   ];
   const body = rules.map((rule) => `  ${rule}\n`).join('');
   return `profile ${name} flags=(attach_disconnected, mediate_deleted) {\n${body}}\n`;
 }
+
+const betweenProcesses: readonly string[] = [
+  '# From the host, and from the runtimes, which some distributions confine by profiles of these names.',
+  ...['unconfined', 'crun', 'runc'].map((peer) => `signal (receive) peer=${peer},`),
+  '# Among themselves. Only containers of one pod that share a PID namespace can name each other’s processes.',
+  `signal (send, receive) peer=${PREFIX}*,`,
+  `ptrace (trace, read, tracedby, readby) peer=${PREFIX}*,`,
+];
 
 const guardedProc: readonly string[] = [
   '# Files directly in /proc, and in its folders that are not a process’s.',

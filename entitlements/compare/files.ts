@@ -47,6 +47,22 @@ function meetMembers(a: FileRules, b: FileRules, budget: Budget): FileRules {
   return { allow: fileRules(allow), deny: fileRules([...a.deny, ...b.deny]) };
 }
 
+/**
+ * Rules of one member that grant the same, for an enforcer that knows allowed and denied patterns and no more.
+ * @throws ENTITLEMENTS_TOO_COMPLEX when that takes several, as after a join of profiles with different denials
+ */
+export function asOneMember(files: readonly FileRules[]): FileRules {
+  const [first, ...others] = files;
+  if (first === undefined) return { allow: [], deny: [] };
+  if (others.length === 0) return first;
+  const deny = first.deny.filter((rule) =>
+    others.every((other) => other.deny.some((theirs) => JSON.stringify(theirs) === JSON.stringify(rule))),
+  );
+  const one = { allow: fileRules(files.flatMap(({ allow }) => allow)), deny };
+  if (fileExcess(files, [one]) !== undefined) throw tooComplex('express file rules');
+  return one;
+}
+
 /** Rules in their simplest form that needs no automaton: one a pattern, sorted. @throws ENTITLEMENTS_TOO_COMPLEX above 4096 */
 function fileRules(rules: readonly FileRule[]): FileRule[] {
   const byPattern = new Map<string, Set<FileAccess>>();

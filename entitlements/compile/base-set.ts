@@ -1,3 +1,4 @@
+import { LAUNCHER_CALLS } from '../landlock/launcher.ts';
 import { always } from '../seccomp/decision.ts';
 import { defaultPolicy } from '../seccomp/default-policy.ts';
 import { decisionFor, filteredPolicy } from '../seccomp/policy.ts';
@@ -38,13 +39,17 @@ function baseSyscalls(runtime: string): string[] {
   return [...new Set(sets.flatMap((set) => set.calls.split(/\s+/)))].sort();
 }
 
-/** The base set as a policy that grants it and nothing else: of clone, threads and processes but no namespaces. */
-export function basePolicy(runtime: string): FilteredPolicy {
+/**
+ * The base set as a policy that grants it and nothing else: of clone, threads and processes but no namespaces.
+ * @param launched with what the launcher of Landlock calls too
+ */
+export function basePolicy(runtime: string, launched = false): FilteredPolicy {
   const ordinary = defaultPolicy([]);
-  // The tightest fallback: joined with a profile's, it leaves that as it is.
+  const names = [...baseSyscalls(runtime), ...(launched ? LAUNCHER_CALLS : [])];
   return filteredPolicy(
+    // The tightest fallback: joined with a profile's, it leaves that as it is.
     'kill-process',
-    baseSyscalls(runtime).map(
+    [...new Set(names)].map(
       (name) => [name, name === 'clone' && ordinary.filtered ? decisionFor(ordinary, name) : always('allow')] as const,
     ),
   );

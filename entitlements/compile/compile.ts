@@ -12,6 +12,7 @@ import type { FilteredPolicy } from '../seccomp/policy.ts';
 import { syscallNumbers } from '../seccomp/syscalls.ts';
 import type { Architecture, Capability, Settings } from '../types.ts';
 import { basePolicy } from './base-set.ts';
+import { enforcedFiles } from './file-rules.ts';
 import { settingsDigest } from './digest.ts';
 import type { KernelFeatures } from './kernel.ts';
 import { refuseUnenforced } from './unenforced.ts';
@@ -24,6 +25,8 @@ export interface Target {
   readonly kernel: KernelFeatures;
   /** The daemon's own bounding set; undefined: all. What it lacks is not set, and is said. */
   readonly heldCapabilities?: readonly Capability[];
+  /** What can not be enforced exactly is let through, and said. */
+  readonly allowDegraded?: boolean;
 }
 
 /** Compiled settings by digest; a node runs few distinct profiles. */
@@ -48,7 +51,9 @@ export function compile(profile: Profile, target: Target): Settings {
 function compiled(profile: Profile, target: Target, digest: string): Settings {
   refuseUnenforced(profile);
   const degraded: string[] = [];
-  const seccomp = profile.syscalls.filtered ? compiledFilter(profile.syscalls, target, degraded) : undefined;
+  const landlock = enforcedFiles(profile, target, degraded);
+  const launched = landlock !== undefined;
+  const seccomp = profile.syscalls.filtered ? compiledFilter(profile.syscalls, target, degraded, launched) : undefined;
   const apparmor = appArmorProfile(profile);
   if (apparmor !== undefined && !target.kernel.apparmor) {
     degraded.push('no AppArmor can be used here: file, mount and signal rules of the default AppArmor profile are not enforced');
@@ -59,7 +64,8 @@ function compiled(profile: Profile, target: Target, digest: string): Settings {
   return {
     capabilities: capabilitySets(profile.capabilities, profile.ambient, held),
     ...(seccomp === undefined ? {} : { seccomp }),
-    noNewPrivileges: profile.noNewPrivileges,
+    // Without it the kernel takes no rules from a process that is not CAP_SYS_ADMIN.
+    noNewPrivileges: profile.noNewPrivileges || launched,
     maskedPaths: expanded(profile.paths.masked, target),
     readonlyPaths: expanded(profile.paths.readonly, target),
     devices: deviceRules(profile.devices),
@@ -73,12 +79,13 @@ function compiled(profile: Profile, target: Target, digest: string): Settings {
     readonlyRootfs: profile.readonlyRootfs,
     writableSys: profile.writableSys,
     ...(apparmor !== undefined && target.kernel.apparmor && { apparmor }),
+    ...(landlock !== undefined && { landlock }),
     degraded,
     digest,
   };
 }
 
-function compiledFilter(policy: FilteredPolicy, target: Target, degraded: string[]): NonNullable<Settings['seccomp']> {
+function compiledFilter(policy: FilteredPolicy, target: Target, degraded: string[], launched: boolean): NonNullable<Settings['seccomp']> {
   if (!target.kernel.seccomp) {
     throw entitlementsError('ENTITLEMENTS_UNSUPPORTED', {
       kind: 'precondition',
@@ -89,7 +96,7 @@ function compiledFilter(policy: FilteredPolicy, target: Target, degraded: string
     });
   }
   const numbers = syscallNumbers(target.architecture);
-  const base = basePolicy(target.runtime);
+  const base = basePolicy(target.runtime, launched);
   const added = [...base.rules].filter(([name, needed]) => numbers.has(name) && exceeds(decisionFor(policy, name), needed) !== undefined);
   const withBase = joinPolicies(policy, base);
   const filter = withBase.filtered ? withBase : policy;

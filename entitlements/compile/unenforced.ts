@@ -3,7 +3,6 @@ import type { Profile } from '../profile/model.ts';
 
 /** Dimensions that `Settings` can not carry yet: a profile that restricts one of them is refused rather than compiled without it. */
 const UNENFORCED: readonly (readonly [what: string, restricts: (profile: Profile) => boolean])[] = [
-  ['files', (profile) => profile.files !== undefined],
   ['network.egress', (profile) => profile.egress !== undefined],
   ['network.ingress', (profile) => profile.ingress !== undefined],
   ['mounts', (profile) => profile.mounts !== undefined],

@@ -16,7 +16,9 @@ const clock = (): number => {
 
 function answer({ profile, target, settings = compile(profile, target) }: ToProver): FromProver {
   const { architecture, runtime } = target;
-  proveFilter({ policy: profile.syscalls, architecture, base: basePolicy(runtime) }, settings.seccomp, { clock });
+  proveFilter({ policy: profile.syscalls, architecture, base: basePolicy(runtime, settings.landlock !== undefined) }, settings.seccomp, {
+    clock,
+  });
   return { settings };
 }
 

@@ -1,0 +1,68 @@
+import { asOneMember } from '../compare/files.ts';
+import { NAME_BYTE, SLASH, bytesOf, singleByte } from '../files/byte-set.ts';
+import { patternOf } from '../files/pattern-of.ts';
+import type { PatternNode, PatternSequence } from '../files/path-pattern.ts';
+import { withStandardDevices } from '../files/standard-devices.ts';
+import type { FileAccess, FileRules } from '../profile/model.ts';
+
+/** What is granted: mapping as code goes with reading, as it does where Landlock holds the rules; a program goes on under the same profile. */
+const GRANTED: Readonly<Record<FileAccess, string>> = { read: 'rm', write: 'wlk', execute: 'ix' };
+const DENIED: Readonly<Record<FileAccess, string>> = { read: 'r', write: 'wlk', execute: 'x' };
+
+/**
+ * File rules as apparmor.d(5) has them, in place of `file,`: one line each.
+ * @throws ENTITLEMENTS_TOO_COMPLEX when AppArmor, whose denials count for all rules, can not be told the same
+ */
+export function appArmorFileRules(files: readonly FileRules[]): string[] {
+  const { allow, deny } = asOneMember(withStandardDevices(files));
+  return [
+    ...allow.map(({ pattern, access }) => `${appArmorPattern(pattern)} ${modes(access, GRANTED)},`),
+    ...deny.map(({ pattern, access }) => `deny ${appArmorPattern(pattern)} ${modes(access, DENIED)},`),
+  ];
+}
+
+/** Letters, each once; the way of execution last. */
+function modes(access: readonly FileAccess[], letters: Readonly<Record<FileAccess, string>>): string {
+  return (['read', 'write', 'execute'] as const)
+    .filter((name) => access.includes(name))
+    .map((name) => letters[name])
+    .join('');
+}
+
+/** A pattern as a quoted glob of AppArmor that matches the same clean paths. */
+function appArmorPattern(pattern: string): string {
+  return `"${glob(patternOf(pattern), false)}"`;
+}
+
+/** @param inside braces, where a comma separates */
+function glob(sequence: PatternSequence, inside: boolean): string {
+  return sequence
+    .map((node, at) => {
+      if (node.kind === 'alternatives') return `{${node.of.map((option) => glob(option, true)).join(',')}}`;
+      if (node.kind === 'byte') return byteText(node.of);
+      const stars = node.of === NAME_BYTE ? '*' : '**';
+      // AppArmor's own stars match one character at least where they are all that follows a slash.
+      return !inside && at > 0 && isSlash(sequence[at - 1]) && at === sequence.length - 1 ? `{,${stars}}` : stars;
+    })
+    .join('');
+}
+
+function isSlash(node: PatternNode | undefined): boolean {
+  return node?.kind === 'byte' && node.of === singleByte(SLASH);
+}
+
+function byteText(of: bigint): string {
+  if (of === NAME_BYTE) return '?';
+  const members = bytesOf(of);
+  if (members.length === 1) return literal(members[0] ?? 0);
+  // A negated class of AppArmor holds the slash.
+  const negated = of >> 128n !== 0n;
+  const listed = negated ? bytesOf(NAME_BYTE & ~of).filter((byte) => byte >= 0x20 && byte < 0x7f) : members;
+  return `[${negated ? '^/' : ''}${listed.map(literal).join('')}]`;
+}
+
+/** Plain where it has no meaning for AppArmor's reader, else octal. */
+function literal(byte: number): string {
+  const letter = String.fromCharCode(byte);
+  return /[A-Za-z0-9/._+=:~%;<>|&!$()'`-]/.test(letter) ? letter : `\\${byte.toString(8).padStart(3, '0')}`;
+}

@@ -1,0 +1,51 @@
+import { entitlementsError } from '../errors.ts';
+import { withStandardDevices } from '../files/standard-devices.ts';
+import { LANDLOCK_ABI } from '../landlock/launcher.ts';
+import { planLandlock } from '../landlock/plan.ts';
+import type { LandlockPlan, LandlockRule } from '../landlock/plan.ts';
+import type { Profile } from '../profile/model.ts';
+import type { Target } from './compile.ts';
+
+/**
+ * How the file rules of a profile hold: by AppArmor where the kernel has it, else by Landlock.
+ * @param degraded gets a sentence for all that does not hold as the profile says
+ * @returns the rules of Landlock; undefined when AppArmor holds them, there are none, or nothing can
+ * @throws ENTITLEMENTS_UNENFORCEABLE unless the target allows the degraded form
+ */
+export function enforcedFiles(profile: Profile, target: Target, degraded: string[]): readonly LandlockRule[] | undefined {
+  if (profile.files === undefined || target.kernel.apparmor) return undefined;
+  if ((target.kernel.landlock ?? 0) < LANDLOCK_ABI) {
+    const why = `this kernel has no AppArmor, and no Landlock of version ${LANDLOCK_ABI} or later (Linux 6.2)`;
+    if (target.allowDegraded !== true) throw unenforceable(why);
+    degraded.push(`${why}: the rules on files are not enforced`);
+    return undefined;
+  }
+  const files = withStandardDevices(profile.files);
+  const { rules, beyond } = planLandlock(files);
+  if (beyond.length > 0 && target.allowDegraded !== true) {
+    throw unenforceable(
+      `without AppArmor, Landlock would have to hold them, and it knows only files and whole folders: ${beyond.map(sentence).join('; ')}`,
+    );
+  }
+  degraded.push(...beyond.map((excess) => `Landlock knows only files and whole folders: ${sentence(excess)}`));
+  if (!profile.noNewPrivileges) degraded.push('Landlock needs no_new_privs: set-user-id programs and file capabilities give nothing');
+  const changed = rules.filter(({ path, kind, access }) => kind === 'file' && access.includes('write') && !path.startsWith('/dev/'));
+  if (changed.length > 0) {
+    degraded.push(`Landlock lets single files be changed, but not made, removed or renamed: ${changed.map(({ path }) => path).join(', ')}`);
+  }
+  return rules;
+}
+
+function sentence({ access, pattern, rule, path }: LandlockPlan['beyond'][number]): string {
+  return `${access} of \`${pattern}\` would become \`${rule}\`, which also gives ${access} of ${path}`;
+}
+
+function unenforceable(why: string): Error {
+  return entitlementsError('ENTITLEMENTS_UNENFORCEABLE', {
+    kind: 'precondition',
+    attempted: 'enforce the rules on files',
+    on: '',
+    why,
+    fix: 'write the rules as files and as folders with all below them (/app/**), use a node with AppArmor, or say `entitlements: { onDegraded: allow }` in the rule of the trust policy',
+  });
+}

@@ -1,0 +1,162 @@
+/**
+ * The few instructions of which the launcher consists, for both machines. Registers by role: `s0`…`s4` keep their values over system
+ * calls, `a0`…`a4` are the arguments of one, `result` is its answer (and a0 on arm64: use it at once), `t` is scratch, `sp` the stack.
+ */
+export type Register = 's0' | 's1' | 's2' | 's3' | 's4' | 'a0' | 'a1' | 'a2' | 'a3' | 'a4' | 'result' | 't' | 'sp';
+
+export interface Assembler {
+  label(name: string): void;
+  /** A value of 32 bits; the upper half becomes zero. */
+  set(to: Register, value: number): void;
+  copy(to: Register, from: Register): void;
+  addTo(to: Register, value: number): void;
+  addRegister(to: Register, from: Register): void;
+  load64(to: Register, base: Register, offset: number): void;
+  load16(to: Register, base: Register, offset: number): void;
+  load8(to: Register, base: Register, offset: number): void;
+  store64(from: Register, base: Register, offset: number): void;
+  store32(from: Register, base: Register, offset: number): void;
+  and32(to: Register, value: number): void;
+  call(number: number): void;
+  jump(label: string): void;
+  jumpIfZero(register: Register, label: string): void;
+  jumpUnlessZero(register: Register, label: string): void;
+  /** Of the lower 32 bits. */
+  jumpIfNegative(register: Register, label: string): void;
+  /** Of the lower 32 bits. */
+  jumpIfEqual(register: Register, value: number, label: string): void;
+  /** The code, with every jump resolved. */
+  bytes(): Buffer;
+}
+
+type Fix = (code: Buffer, target: number) => void;
+
+/** Intel SDM volume 2; the System V ABI and syscall(2) for the registers. */
+export function assemblerForX64(): Assembler {
+  const numbers: Readonly<Record<Register, number>> = {
+    ...{ s0: 3, s1: 12, s2: 13, s3: 14, s4: 15, a0: 7, a1: 6, a2: 2, a3: 10, a4: 8, result: 0, t: 9, sp: 4 },
+  };
+  const code: number[] = [];
+  const { labels, fixes, resolve } = targets();
+  const word = (value: number): number[] => [value & 255, (value >> 8) & 255, (value >> 16) & 255, (value >> 24) & 255];
+  /** REX prefix, opcode, ModRM. @param reg in the reg field @param rm in the rm field */
+  const emit = (wide: boolean, opcode: readonly number[], reg: number, rm: number, mode: number, tail: readonly number[] = []): void => {
+    const rex = 0x40 | (wide ? 8 : 0) | (reg > 7 ? 4 : 0) | (rm > 7 ? 1 : 0);
+    code.push(rex, ...opcode, (mode << 6) | ((reg & 7) << 3) | (rm & 7), ...tail);
+  };
+  /** With an offset of 32 bits from a base; a base whose low bits are 4 needs a SIB byte. */
+  const memory = (wide: boolean, opcode: readonly number[], reg: Register, base: Register, offset: number): void => {
+    emit(wide, opcode, numbers[reg], numbers[base], 2, [...((numbers[base] & 7) === 4 ? [0x24] : []), ...word(offset)]);
+  };
+  const branch = (opcode: readonly number[], label: string): void => {
+    code.push(...opcode, 0, 0, 0, 0);
+    const end = code.length;
+    fixes.push([label, (bytes, target) => void bytes.writeInt32LE(target - end, end - 4)]);
+  };
+  const test = (register: Register, wide: boolean): void => emit(wide, [0x85], numbers[register], numbers[register], 3);
+  return {
+    label: (name) => void labels.set(name, code.length),
+    set: (to, value) => void code.push(numbers[to] > 7 ? 0x41 : 0x40, 0xb8 | (numbers[to] & 7), ...word(value)),
+    copy: (to, from) => emit(true, [0x89], numbers[from], numbers[to], 3),
+    addTo: (to, value) => emit(true, [0x81], 0, numbers[to], 3, word(value)),
+    addRegister: (to, from) => emit(true, [0x01], numbers[from], numbers[to], 3),
+    load64: (to, base, offset) => memory(true, [0x8b], to, base, offset),
+    load16: (to, base, offset) => memory(false, [0x0f, 0xb7], to, base, offset),
+    load8: (to, base, offset) => memory(false, [0x0f, 0xb6], to, base, offset),
+    store64: (from, base, offset) => memory(true, [0x89], from, base, offset),
+    store32: (from, base, offset) => memory(false, [0x89], from, base, offset),
+    and32: (to, value) => emit(false, [0x81], 4, numbers[to], 3, word(value)),
+    call: (number) => void code.push(0xb8, ...word(number), 0x0f, 0x05),
+    jump: (label) => branch([0xe9], label),
+    jumpIfZero: (register, label) => {
+      test(register, true);
+      branch([0x0f, 0x84], label);
+    },
+    jumpUnlessZero: (register, label) => {
+      test(register, true);
+      branch([0x0f, 0x85], label);
+    },
+    jumpIfNegative: (register, label) => {
+      test(register, false);
+      branch([0x0f, 0x88], label);
+    },
+    jumpIfEqual: (register, value, label) => {
+      emit(false, [0x81], 7, numbers[register], 3, word(value));
+      branch([0x0f, 0x84], label);
+    },
+    bytes: () => resolve(Buffer.from(code)),
+  };
+}
+
+/** Arm Architecture Reference Manual, C6.2: every instruction is one word. */
+export function assemblerForArm64(): Assembler {
+  const numbers: Readonly<Record<Register, number>> = {
+    ...{ s0: 19, s1: 20, s2: 21, s3: 22, s4: 23, a0: 0, a1: 1, a2: 2, a3: 3, a4: 4, result: 0, t: 9, sp: 31 },
+  };
+  /** For constants that an instruction can not hold. */
+  const constant = 16;
+  const code: number[] = [];
+  const { labels, fixes, resolve } = targets();
+  const load = (register: number, value: number): void => {
+    code.push(0x5280_0000 | ((value & 0xffff) << 5) | register, 0x72a0_0000 | (((value >>> 16) & 0xffff) << 5) | register);
+  };
+  const memory = (opcode: number, scale: number, register: Register, base: Register, offset: number): void => {
+    code.push(opcode | ((offset / scale) << 10) | (numbers[base] << 5) | numbers[register]);
+  };
+  const branch = (opcode: number, shift: number, mask: number, label: string): void => {
+    const at = code.length * 4;
+    code.push(opcode);
+    fixes.push([label, (bytes, target) => void bytes.writeUInt32LE((opcode | ((((target - at) / 4) & mask) << shift)) >>> 0, at)]);
+  };
+  return {
+    label: (name) => void labels.set(name, code.length * 4),
+    set: (to, value) => load(numbers[to], value),
+    copy: (to, from) =>
+      void code.push(
+        to === 'sp' || from === 'sp' ? 0x9100_0000 | (numbers[from] << 5) | numbers[to] : 0xaa00_03e0 | (numbers[from] << 16) | numbers[to],
+      ),
+    addTo: (to, value) =>
+      void code.push((value < 0 ? 0xd100_0000 : 0x9100_0000) | (Math.abs(value) << 10) | (numbers[to] << 5) | numbers[to]),
+    addRegister: (to, from) => void code.push(0x8b00_0000 | (numbers[from] << 16) | (numbers[to] << 5) | numbers[to]),
+    load64: (to, base, offset) => memory(0xf940_0000, 8, to, base, offset),
+    load16: (to, base, offset) => memory(0x7940_0000, 2, to, base, offset),
+    load8: (to, base, offset) => memory(0x3940_0000, 1, to, base, offset),
+    store64: (from, base, offset) => memory(0xf900_0000, 8, from, base, offset),
+    store32: (from, base, offset) => memory(0xb900_0000, 4, from, base, offset),
+    and32: (to, value) => {
+      load(constant, value);
+      code.push(0x0a00_0000 | (constant << 16) | (numbers[to] << 5) | numbers[to]);
+    },
+    call: (number) => {
+      load(8, number);
+      code.push(0xd400_0001);
+    },
+    jump: (label) => branch(0x1400_0000, 0, 0x3ff_ffff, label),
+    jumpIfZero: (register, label) => branch(0xb400_0000 | numbers[register], 5, 0x7_ffff, label),
+    jumpUnlessZero: (register, label) => branch(0xb500_0000 | numbers[register], 5, 0x7_ffff, label),
+    jumpIfNegative: (register, label) => branch(0x37f8_0000 | numbers[register], 5, 0x3fff, label),
+    jumpIfEqual: (register, value, label) => {
+      load(constant, value);
+      code.push(0x6b00_001f | (constant << 16) | (numbers[register] << 5));
+      branch(0x5400_0000, 5, 0x7_ffff, label);
+    },
+    bytes: () => {
+      const bytes = Buffer.alloc(code.length * 4);
+      code.forEach((instruction, at) => bytes.writeUInt32LE(instruction >>> 0, at * 4));
+      return resolve(bytes);
+    },
+  };
+}
+
+function targets(): { labels: Map<string, number>; fixes: [string, Fix][]; resolve: (code: Buffer) => Buffer } {
+  const labels = new Map<string, number>();
+  const fixes: [string, Fix][] = [];
+  return {
+    labels,
+    fixes,
+    resolve: (code) => {
+      for (const [label, fix] of fixes) fix(code, labels.get(label) ?? 0);
+      return code;
+    },
+  };
+}

@@ -1,0 +1,284 @@
+import type { Architecture } from '../types.ts';
+import type { FileAccess } from '../profile/model.ts';
+import { assemblerForArm64, assemblerForX64 } from './assembler.ts';
+import type { Assembler } from './assembler.ts';
+import type { LandlockRule } from './plan.ts';
+
+/**
+ * The program that puts a container's process under Landlock and then becomes what was asked for: a static ELF executable, assembled
+ * here for a set of rules, which it holds as constants. It runs as the container's user, with its capabilities and behind its filter.
+ *
+ * 1. prctl(PR_SET_NO_NEW_PRIVS, 1), without which the kernel takes no rules from a process without CAP_SYS_ADMIN.
+ * 2. landlock_create_ruleset, of every access that a rule can grant: what none grants is denied.
+ * 3. For each rule: openat2(path, O_PATH, RESOLVE_NO_SYMLINKS), landlock_add_rule. A path that is not there, is reached through a
+ *    symbolic link or is no file (no folder) grants nothing: rules are about names that the kernel resolved.
+ * 4. landlock_restrict_self, close.
+ * 5. execve of each candidate up to the first empty argument, with the arguments after it; on to the next while there is no such file.
+ *
+ * A failure of 1, 2 or 4 or of adding a rule ends it with 125; no candidate with 127, one that can not be executed with 126.
+ */
+export function landlockLauncher(rules: readonly LandlockRule[], architecture: Architecture): Uint8Array {
+  const machine = MACHINES[architecture];
+  const assemble = (data: number): { code: Buffer; data: Buffer } => {
+    const constants = layOut(rules, data);
+    const assembler = machine.assembler();
+    write(assembler, machine, constants);
+    return { code: assembler.bytes(), data: constants.bytes };
+  };
+  // Constants follow the code, whose length does not depend on their address, on a boundary of 8 bytes.
+  const dataOffset = Math.ceil((HEADER_SIZE + assemble(LOAD_ADDRESS).code.length) / 8) * 8;
+  const { code, data } = assemble(LOAD_ADDRESS + dataOffset);
+  const padding = Buffer.alloc(dataOffset - HEADER_SIZE - code.length);
+  const body = Buffer.concat([code, padding, data]);
+  return Uint8Array.from(Buffer.concat([header(machine.elf, HEADER_SIZE + body.length), body]));
+}
+
+/** The ABI that holds every access below: 3, Linux 6.2. */
+export const LANDLOCK_ABI = 3;
+
+/** The system calls of the launcher: a container's filter must let them through. */
+export const LAUNCHER_CALLS: readonly string[] = [
+  ...['close', 'execve', 'exit_group', 'landlock_add_rule', 'landlock_create_ruleset', 'landlock_restrict_self', 'openat2', 'prctl'],
+  ...['statx', 'write'],
+];
+
+/**
+ * The arguments of the launcher for a command: the places where it may be, an empty one, the command itself.
+ * @param path of the environment; a command with a slash is not sought
+ */
+export function launcherArguments(launcher: string, args: readonly string[], path: string | undefined): string[] {
+  const command = args[0] ?? '';
+  const folders = (path ?? '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin').split(':').filter((folder) => folder !== '');
+  const candidates = command === '' ? [] : command.includes('/') ? [command] : folders.map((folder) => `${folder}/${command}`);
+  return [launcher, ...candidates, '', ...args];
+}
+
+interface Machine {
+  /** e_machine of elf.h. */
+  readonly elf: number;
+  readonly assembler: () => Assembler;
+  readonly calls: Readonly<Record<'prctl' | 'write' | 'close' | 'execve' | 'exitGroup' | 'statx', number>>;
+}
+
+const MACHINES: Readonly<Record<Architecture, Machine>> = {
+  x86_64: { elf: 62, assembler: assemblerForX64, calls: { prctl: 157, write: 1, close: 3, execve: 59, exitGroup: 231, statx: 332 } },
+  aarch64: { elf: 183, assembler: assemblerForArm64, calls: { prctl: 167, write: 64, close: 57, execve: 221, exitGroup: 94, statx: 291 } },
+};
+
+/** The same on all machines, as everything since Linux 5.1. */
+const [OPENAT2, CREATE_RULESET, ADD_RULE, RESTRICT_SELF] = [437, 444, 445, 446];
+const PR_SET_NO_NEW_PRIVS = 38;
+const AT_FDCWD = -100;
+const AT_EMPTY_PATH = 0x1000;
+const STATX_TYPE = 1;
+/** Offset of stx_mode in struct statx (linux/stat.h). */
+const STX_MODE = 28;
+const [S_IFMT, S_IFDIR] = [0xf000, 0x4000];
+const [ENOENT, ENOTDIR] = [2, 20];
+const [O_PATH, O_CLOEXEC] = [0o10000000, 0o2000000];
+const RESOLVE_NO_SYMLINKS = 4n;
+const RULE_PATH_BENEATH = 1;
+
+/** LANDLOCK_ACCESS_FS_* (linux/landlock.h) by access; those of a folder that a file has not are the kernel's EINVAL. */
+const FILE_RIGHTS: Readonly<Record<FileAccess, number>> = {
+  execute: 1 << 0,
+  read: 1 << 2,
+  // WRITE_FILE, TRUNCATE
+  write: (1 << 1) | (1 << 14),
+};
+const FOLDER_RIGHTS: Readonly<Record<FileAccess, number>> = {
+  execute: FILE_RIGHTS.execute,
+  // READ_DIR
+  read: FILE_RIGHTS.read | (1 << 3),
+  // REMOVE_DIR … MAKE_SYM, REFER
+  write: FILE_RIGHTS.write | 0x3ff0,
+};
+const HANDLED = FOLDER_RIGHTS.execute | FOLDER_RIGHTS.read | FOLDER_RIGHTS.write;
+
+/** One row of the table: path, whether it must be a folder, rights; each 8 bytes. */
+const ROW_SIZE = 24;
+
+interface Place {
+  readonly at: number;
+  readonly length: number;
+}
+
+interface Constants {
+  readonly bytes: Buffer;
+  readonly attributes: Place;
+  readonly how: Place;
+  readonly empty: Place;
+  readonly failed: Place;
+  readonly missing: Place;
+  readonly table: Place;
+}
+
+function layOut(rules: readonly LandlockRule[], base: number): Constants {
+  const parts: Buffer[] = [];
+  let end = base;
+  const put = (bytes: Buffer): Place => {
+    const place = { at: end, length: bytes.length };
+    const padding = Buffer.alloc((8 - (bytes.length % 8)) % 8);
+    parts.push(bytes, padding);
+    end += bytes.length + padding.length;
+    return place;
+  };
+  // struct landlock_ruleset_attr: handled_access_fs; struct open_how: flags, mode, resolve (openat2(2)).
+  const attributes = put(words(BigInt(HANDLED)));
+  const how = put(words(BigInt(O_PATH | O_CLOEXEC), 0n, RESOLVE_NO_SYMLINKS));
+  const empty = put(Buffer.alloc(8));
+  const failed = put(Buffer.from('portcullis: the rules on files can not be set up\n'));
+  const missing = put(Buffer.from('portcullis: the command can not be executed: it is not there, or the rules on files deny it\n'));
+  const paths = rules.map(({ path }) => put(Buffer.from(`${path}\0`)));
+  const rows = rules.map(({ kind, access }, row) => {
+    const rights = access.reduce((sum, name) => sum | (kind === 'folder' ? FOLDER_RIGHTS : FILE_RIGHTS)[name], 0);
+    return words(BigInt(paths[row]?.at ?? 0), kind === 'folder' ? 1n : 0n, BigInt(rights));
+  });
+  const table = put(Buffer.concat(rows));
+  return { attributes, how, empty, failed, missing, table, bytes: Buffer.concat(parts) };
+}
+
+function words(...values: readonly bigint[]): Buffer {
+  const bytes = Buffer.alloc(values.length * 8);
+  values.forEach((value, at) => bytes.writeBigUInt64LE(value, at * 8));
+  return bytes;
+}
+
+/** Where on the stack struct statx and struct landlock_path_beneath_attr stand. */
+const [STAT, BENEATH, STACK] = [0, 256, 512];
+
+function write(a: Assembler, { calls }: Machine, constants: Constants): void {
+  const call = (number: number, ...values: readonly number[]): void => {
+    (['a0', 'a1', 'a2', 'a3', 'a4'] as const).forEach((register, at) => {
+      const value = values[at];
+      if (value !== undefined) a.set(register, value);
+    });
+    a.call(number);
+  };
+  a.copy('s0', 'sp');
+  a.addTo('sp', -STACK);
+  call(calls.prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  a.jumpUnlessZero('result', 'failed');
+  call(CREATE_RULESET, constants.attributes.at, constants.attributes.length, 0);
+  a.jumpIfNegative('result', 'failed');
+  a.copy('s1', 'result');
+
+  // s1: the rule set, s2: the row, s3: how many are left, s4: what is open.
+  a.set('s2', constants.table.at);
+  a.set('s3', constants.table.length / ROW_SIZE);
+  a.label('row');
+  a.jumpIfZero('s3', 'restrict');
+  a.load64('a1', 's2', 0);
+  a.set('a0', AT_FDCWD);
+  a.set('a2', constants.how.at);
+  a.set('a3', constants.how.length);
+  a.call(OPENAT2);
+  a.jumpIfNegative('result', 'next');
+  a.copy('s4', 'result');
+  a.copy('a0', 's4');
+  a.set('a1', constants.empty.at);
+  a.set('a2', AT_EMPTY_PATH);
+  a.set('a3', STATX_TYPE);
+  a.copy('a4', 'sp');
+  a.call(calls.statx);
+  a.jumpUnlessZero('result', 'close');
+  a.load16('t', 'sp', STAT + STX_MODE);
+  a.and32('t', S_IFMT);
+  a.jumpIfEqual('t', S_IFDIR, 'folder');
+  a.load64('t', 's2', 8);
+  a.jumpUnlessZero('t', 'close');
+  a.jump('add');
+  a.label('folder');
+  a.load64('t', 's2', 8);
+  a.jumpIfZero('t', 'close');
+  a.label('add');
+  a.load64('t', 's2', 16);
+  a.store64('t', 'sp', BENEATH);
+  a.store32('s4', 'sp', BENEATH + 8);
+  a.copy('a0', 's1');
+  a.set('a1', RULE_PATH_BENEATH);
+  a.copy('a2', 'sp');
+  a.addTo('a2', BENEATH);
+  a.set('a3', 0);
+  a.call(ADD_RULE);
+  a.jumpUnlessZero('result', 'failed');
+  a.label('close');
+  a.copy('a0', 's4');
+  a.call(calls.close);
+  a.label('next');
+  a.addTo('s2', ROW_SIZE);
+  a.addTo('s3', -1);
+  a.jump('row');
+
+  a.label('restrict');
+  a.copy('a0', 's1');
+  a.set('a1', 0);
+  a.call(RESTRICT_SELF);
+  a.jumpUnlessZero('result', 'failed');
+  a.copy('a0', 's1');
+  a.call(calls.close);
+
+  // At s0: argc, argv, NULL, envp. s2: the candidates, s3: the command's arguments after an empty one, s1: its environment, s4: the exit code.
+  a.copy('s2', 's0');
+  a.addTo('s2', 16);
+  a.copy('s3', 's2');
+  a.label('scan');
+  a.load64('t', 's3', 0);
+  a.jumpIfZero('t', 'failed');
+  a.addTo('s3', 8);
+  a.load8('t', 't', 0);
+  a.jumpUnlessZero('t', 'scan');
+  a.load64('s1', 's0', 0);
+  for (let times = 0; times < 3; times += 1) a.addRegister('s1', 's1');
+  a.addRegister('s1', 's0');
+  a.addTo('s1', 16);
+  a.set('s4', 127);
+  a.label('try');
+  a.load64('a0', 's2', 0);
+  a.load8('t', 'a0', 0);
+  a.jumpIfZero('t', 'missing');
+  a.copy('a1', 's3');
+  a.copy('a2', 's1');
+  a.call(calls.execve);
+  a.jumpIfEqual('result', -ENOENT, 'other');
+  a.jumpIfEqual('result', -ENOTDIR, 'other');
+  a.set('s4', 126);
+  a.label('other');
+  a.addTo('s2', 8);
+  a.jump('try');
+
+  a.label('failed');
+  call(calls.write, 2, constants.failed.at, constants.failed.length);
+  call(calls.exitGroup, 125);
+  a.label('missing');
+  call(calls.write, 2, constants.missing.at, constants.missing.length);
+  a.copy('a0', 's4');
+  a.call(calls.exitGroup);
+}
+
+/** Both machines map it here: above mmap_min_addr, on a boundary of the largest page (64 KiB). */
+const LOAD_ADDRESS = 0x40_0000;
+const HEADER_SIZE = 64 + 56;
+
+/** ELF header and one program header: the whole file, readable and executable, never writable (elf(5)). */
+function header(machine: number, fileSize: number): Buffer {
+  const bytes = Buffer.alloc(HEADER_SIZE);
+  // Magic, 64-bit, little-endian, version 1.
+  bytes.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1], 0);
+  bytes.writeUInt16LE(2, 16); // e_type: ET_EXEC
+  bytes.writeUInt16LE(machine, 18);
+  bytes.writeUInt32LE(1, 20); // e_version
+  bytes.writeBigUInt64LE(BigInt(LOAD_ADDRESS + HEADER_SIZE), 24); // e_entry
+  bytes.writeBigUInt64LE(64n, 32); // e_phoff
+  bytes.writeUInt16LE(64, 52); // e_ehsize
+  bytes.writeUInt16LE(56, 54); // e_phentsize
+  bytes.writeUInt16LE(1, 56); // e_phnum
+  bytes.writeUInt32LE(1, 64); // p_type: PT_LOAD
+  bytes.writeUInt32LE(5, 68); // p_flags: PF_R | PF_X
+  bytes.writeBigUInt64LE(BigInt(LOAD_ADDRESS), 80); // p_vaddr
+  bytes.writeBigUInt64LE(BigInt(LOAD_ADDRESS), 88); // p_paddr
+  bytes.writeBigUInt64LE(BigInt(fileSize), 96); // p_filesz
+  bytes.writeBigUInt64LE(BigInt(fileSize), 104); // p_memsz
+  bytes.writeBigUInt64LE(0x1_0000n, 112); // p_align
+  return bytes;
+}

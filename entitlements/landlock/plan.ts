@@ -1,0 +1,83 @@
+import { fileExcess } from '../compare/files.ts';
+import { newBudget } from '../files/automaton.ts';
+import type { PatternNode } from '../files/path-pattern.ts';
+import { alternativesOf, formatSequence } from '../files/meet-patterns.ts';
+import { patternOf } from '../files/pattern-of.ts';
+import { SLASH, bytesOf } from '../files/byte-set.ts';
+import { tooComplex } from '../files/automaton.ts';
+import type { FileAccess, FileRules } from '../profile/model.ts';
+
+/** One rule of Landlock: a file, or a folder and all below it. */
+export interface LandlockRule {
+  /** Absolute and clean, without a trailing slash; `/` for the root. */
+  readonly path: string;
+  readonly kind: 'file' | 'folder';
+  /** Sorted; not empty. */
+  readonly access: readonly FileAccess[];
+}
+
+export interface LandlockPlan {
+  /** Sorted by path. Together they grant all that the file rules grant. */
+  readonly rules: readonly LandlockRule[];
+  /** What they grant beyond it: empty when Landlock can hold the rules exactly. */
+  readonly beyond: readonly { readonly access: FileAccess; readonly pattern: string; readonly rule: string; readonly path: string }[];
+}
+
+/** More rules than this are no launcher of a few kilobytes any more. */
+const MAX_RULES = 1000;
+
+/**
+ * The closest rules of Landlock around file rules. Landlock knows files and whole hierarchies, and can only grant: a pattern becomes the
+ * folder before its first wildcard, and whether that is more than the profile grants is decided exactly, by automata.
+ * Source: Documentation/userspace-api/landlock.rst of Linux 6.18.
+ * @throws ENTITLEMENTS_TOO_COMPLEX
+ */
+export function planLandlock(files: readonly FileRules[]): LandlockPlan {
+  const byPlace = new Map<string, { readonly path: string; readonly kind: 'file' | 'folder'; readonly access: Set<FileAccess> }>();
+  const origins = new Map<string, string>();
+  for (const { pattern, access } of files.flatMap(({ allow }) => allow)) {
+    for (const sequence of alternativesOf(patternOf(pattern))) {
+      const { path, kind } = closest(sequence);
+      const place = byPlace.get(`${kind} ${path}`) ?? { path, kind, access: new Set() };
+      access.forEach((name) => {
+        place.access.add(name);
+        origins.set(`${kind} ${path} ${name}`, pattern);
+      });
+      byPlace.set(`${kind} ${path}`, place);
+    }
+  }
+  if (byPlace.size > MAX_RULES) throw tooComplex('express file rules by Landlock');
+  const rules = [...byPlace.values()]
+    .map(({ path, kind, access }): LandlockRule => ({ path, kind, access: [...access].sort() }))
+    .sort((a, b) => (`${a.path} ${a.kind}` < `${b.path} ${b.kind}` ? -1 : 1));
+  const budget = newBudget();
+  const beyond = rules.flatMap((rule) =>
+    rule.access.flatMap((access) => {
+      const granted = [{ allow: [{ pattern: patternText(rule), access: [access] }], deny: [] }];
+      const excess = fileExcess(files, granted, budget);
+      const pattern = origins.get(`${rule.kind} ${rule.path} ${access}`) ?? '';
+      return excess === undefined ? [] : [{ access, pattern, rule: patternText(rule), path: excess.path }];
+    }),
+  );
+  return { rules, beyond };
+}
+
+/** The paths that a rule covers, as a pattern. */
+function patternText({ path, kind }: LandlockRule): string {
+  const literal = path.replace(/[*?[\]{}\\,]/g, '\\$&');
+  return kind === 'file' ? literal : `${path === '/' ? '' : literal}/**`;
+}
+
+/** The one file that a sequence without wildcards names, or the folder that holds all it matches. */
+function closest(sequence: readonly Exclude<PatternNode, { kind: 'alternatives' }>[]): { path: string; kind: 'file' | 'folder' } {
+  const isSlash = ({ kind, of }: PatternNode): boolean => kind === 'byte' && of === 1n << BigInt(SLASH);
+  const wild = sequence.findIndex(({ kind, of }) => kind === 'any' || bytesOf(of).length !== 1);
+  const literal = wild < 0 ? sequence : sequence.slice(0, wild);
+  const slash = literal.findLastIndex(isSlash);
+  if (wild < 0 && slash !== sequence.length - 1) return { path: unescaped(literal), kind: 'file' };
+  return { path: slash <= 0 ? '/' : unescaped(literal.slice(0, slash)), kind: 'folder' };
+}
+
+function unescaped(literal: readonly Exclude<PatternNode, { kind: 'alternatives' }>[]): string {
+  return formatSequence(literal).replace(/\\(.)/g, '$1');
+}
