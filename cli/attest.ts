@@ -1,6 +1,5 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { loadProfiles } from '../entitlements/index.ts';
 import { attestReference, openRegistries, readPredicate } from '../trust/index.ts';
 import type { AttestationFormat, Signer } from '../trust/index.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
@@ -51,7 +50,10 @@ async function attest(reference: string, flags: AttestFlags): Promise<number> {
   const now = new Date();
   const predicate = await readPredicate(flags.predicate, type, now);
   // Nobody could run what is signed with a profile that can not be read.
-  if (type === 'entitlements') await loadProfiles({ paths: [flags.predicate] });
+  if (type === 'entitlements') {
+    const { loadProfiles } = await import('../entitlements/index.ts');
+    await loadProfiles({ paths: [flags.predicate] });
+  }
   const signer = await openSignerOf(flags);
   try {
     return await push(reference, { signer, predicate, now }, flags);

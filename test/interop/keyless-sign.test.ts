@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { parseReference } from '../../base/distribution/index.ts';
-import { openRegistries } from '../../trust/index.ts';
+import { explainVerdict, loadPolicy, openRegistries, verifyImage } from '../../trust/index.ts';
+import type { Verdict } from '../../trust/index.ts';
 import { mockIssuer, mockSubject, startMockSigstore } from '../../trust/sigstore/fixtures/mock-sigstore.ts';
 import type { MockSigstore } from '../../trust/sigstore/fixtures/mock-sigstore.ts';
 import { portcullis, runProgram } from '../fixtures/command.ts';
@@ -57,6 +58,7 @@ for (const referrers of [false, true]) {
       );
       writeFileSync(join(folder, 'predicate.json'), '{"result":"PASSED"}');
       environment = {
+        NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'],
         PATH: process.env['PATH'],
         HOME: folder,
         TUF_ROOT: join(folder, 'tuf'),
@@ -91,12 +93,18 @@ for (const referrers of [false, true]) {
       return file;
     };
 
-    const ours = async (target: string, demand: (identity: object) => object, subject = mockSubject): Promise<Ended> => {
+    const ours = async (target: string, demand: (identity: object) => object, subject = mockSubject): Promise<Verdict> => {
       const file = join(folder, 'policy.json');
       const identity = { issuer: mockIssuer, subject, root: 'root.json' };
       const rules = [{ images: ['**'], require: demand(identity) }];
       writeFileSync(file, JSON.stringify({ apiVersion: 'portcullis.dev/v1alpha1', kind: 'TrustPolicy', rules }));
-      return portcullis(['verify', target, '--policy', file], environment);
+      const access = await openRegistries({ mirrors: [], insecureHosts: [] });
+      try {
+        const { policy } = await loadPolicy({ paths: [file] });
+        return (await verifyImage({ reference: target, namespace: '', policy, registry: access, now: new Date() })).verdict;
+      } finally {
+        await access.close();
+      }
     };
     const theirs = (verb: string, target: string, more: readonly string[], subject = mockSubject): Promise<Ended> =>
       runProgram(
@@ -108,7 +116,8 @@ for (const referrers of [false, true]) {
         environment,
       );
 
-    for (const row of rows) {
+    // Where bundles are kept is all that differs.
+    for (const row of referrers ? rows.slice(-1) : rows) {
       for (const format of ['bundle', 'legacy'] as const) {
         if (format === 'legacy' && row.rekor === 2) continue;
         const skipRow = row.real === true ? rekorServer.skip : false;
@@ -120,15 +129,15 @@ for (const referrers of [false, true]) {
         it(`sign in the form ${format} with ${row.name}`, { skip: skipRow }, async () => {
           const target = await publish(`sign-${format}-${rows.indexOf(row)}`);
           const demand = (identity: object): object => ({ sigstore: identity });
-          assert.equal((await ours(target, demand)).code, 1, 'unsigned');
+          assert.equal((await ours(target, demand)).outcome, 'deny', 'unsigned');
           const signed = await portcullis(
             ['sign', target, '--keyless', '--signing-config', configOf(row), '--format', format, '--annotation', 'build=7'],
             environment,
           );
           assert.equal(signed.code, 0, signed.output);
           const verdict = await ours(target, demand);
-          assert.equal(verdict.code, 0, verdict.output);
-          assert.equal((await ours(target, demand, `${mockSubject}0`)).code, 1, 'another identity');
+          assert.equal(verdict.outcome, 'admit', explainVerdict(verdict));
+          assert.equal((await ours(target, demand, `${mockSubject}0`)).outcome, 'deny', 'another identity');
           if (cosign.skip !== false) return;
           const accepted = await theirs('verify', target, [...flags, '-a', 'build=7']);
           assert.equal(accepted.code, 0, accepted.output);
@@ -142,13 +151,13 @@ for (const referrers of [false, true]) {
           const demand = (identity: object): object => ({
             attestation: { type, by: { sigstore: identity }, cel: "predicate.result == 'PASSED'" },
           });
-          assert.equal((await ours(target, demand)).code, 1, 'unsigned');
+          assert.equal((await ours(target, demand)).outcome, 'deny', 'unsigned');
           const words = ['--keyless', '--signing-config', configOf(row), '--type', type, '--predicate', join(folder, 'predicate.json')];
           const attested = await portcullis(['attest', target, ...words, '--format', format], environment);
           assert.equal(attested.code, 0, attested.output);
           const verdict = await ours(target, demand);
-          assert.equal(verdict.code, 0, verdict.output);
-          assert.equal((await ours(target, demand, `${mockSubject}0`)).code, 1, 'another identity');
+          assert.equal(verdict.outcome, 'admit', explainVerdict(verdict));
+          assert.equal((await ours(target, demand, `${mockSubject}0`)).outcome, 'deny', 'another identity');
           if (cosign.skip !== false) return;
           const accepted = await theirs('verify-attestation', target, [...flags, '--type', type]);
           assert.equal(accepted.code, 0, accepted.output);

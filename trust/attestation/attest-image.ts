@@ -86,15 +86,19 @@ export async function attestImage(input: AttestImageInput): Promise<Attested> {
     return { digest, predicateType, format, ...attached };
   }
   const sig = await signer.sign(preAuthEncoding(inTotoPayloadType, payload));
-  const witnessed = await witnessAnnotations({ kind: 'dsse', payload, payloadType: inTotoPayloadType, signature: sig }, signer);
-  const envelope = {
-    payloadType: inTotoPayloadType,
-    payload: payload.toString('base64'),
-    signatures: [{ keyid: '', sig: sig.toString('base64') }],
-  };
+  const envelope = Buffer.from(
+    JSON.stringify({
+      payloadType: inTotoPayloadType,
+      payload: payload.toString('base64'),
+      signatures: [{ keyid: '', sig: sig.toString('base64') }],
+    }),
+  );
+  // cosign's readers of this form want the envelope stamped, not the signature in it.
+  const content = { kind: 'dsse', payload, payloadType: inTotoPayloadType, signature: sig, envelope, stamped: envelope } as const;
+  const witnessed = await witnessAnnotations(content, signer);
   const layer = {
     mediaType: dsseMediaType,
-    bytes: Buffer.from(JSON.stringify(envelope)),
+    bytes: envelope,
     // cosign looks for the first, which is empty: the signature stands in the envelope.
     annotations: { [signatureAnnotation]: '', [legacyPredicateTypeAnnotation]: predicateType, ...witnessed },
   };

@@ -69,6 +69,6 @@ function readBare(bytes: Buffer, annotations: Readonly<Record<string, string>>):
   return {
     payloadType,
     payload,
-    signatures: contents.map((content) => ({ ...legacyBundle(content.signature, annotations), content })),
+    signatures: contents.map((content) => ({ ...legacyBundle(content.signature, annotations), content, stamped: bytes })),
   };
 }

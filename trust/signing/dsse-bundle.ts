@@ -26,7 +26,11 @@ export function imageStatement(digest: string, annotations: Readonly<Record<stri
 export async function signBundle(payload: Buffer, signer: Signer, payloadType: string = inTotoPayloadType): Promise<Buffer> {
   const signature = await signer.sign(preAuthEncoding(payloadType, payload), witnessedScheme(signer));
   const envelope = { payload: base64(payload), payloadType, signatures: [{ sig: base64(signature) }] };
-  return bundleOf(signer, { kind: 'dsse', payload, payloadType, signature }, { dsseEnvelope: envelope });
+  return bundleOf(
+    signer,
+    { kind: 'dsse', payload, payloadType, signature, envelope: Buffer.from(JSON.stringify(envelope)) },
+    { dsseEnvelope: envelope },
+  );
 }
 
 /**

@@ -11,6 +11,9 @@ import { verifierPem, witness } from './witness.ts';
  */
 export async function legacyAnnotationsOf(payload: Buffer, signer: Signer): Promise<Readonly<Record<string, string>>> {
   refuseOtherLogs(signer);
+  const [log] = signer.witnesses.logs;
+  if (log !== undefined && signer.public.type === 'ed25519')
+    throw unfit(log.url, 'a Rekor v1 log is told the SHA-256 digest of the payload, over which Ed25519 does not sign', 'use another key');
   const signature = await signer.sign(payload);
   const witnessed = await witnessAnnotations({ kind: 'message', message: payload, signature }, signer);
   return { [signatureAnnotation]: signature.toString('base64'), ...witnessed };
@@ -38,15 +41,23 @@ export async function witnessAnnotations(
 function refuseOtherLogs(signer: Signer): void {
   const [log, ...others] = signer.witnesses.logs;
   if (log?.version === 2 || others.length > 0) {
-    throw new PortcullisError({
-      code: 'TRUST_FORMAT_UNFIT',
-      kind: 'invalid',
-      attempted: 'sign in the form legacy',
-      on: log?.url ?? '',
-      why: 'it holds the promise of one Rekor v1 log, and nothing of a Rekor v2 log',
-      fix: 'sign with --format bundle, or with a signing configuration that names one Rekor v1 log',
-    });
+    throw unfit(
+      log?.url ?? '',
+      'it holds the promise of one Rekor v1 log, and nothing of a Rekor v2 log',
+      'use a signing configuration that names one Rekor v1 log',
+    );
   }
+}
+
+function unfit(on: string, why: string, otherwise: string): PortcullisError {
+  return new PortcullisError({
+    code: 'TRUST_FORMAT_UNFIT',
+    kind: 'invalid',
+    attempted: 'sign in the form legacy',
+    on,
+    why,
+    fix: `sign with --format bundle, or ${otherwise}`,
+  });
 }
 
 /** The log's promise as cosign writes it: numbers, and the log's id in hex. */

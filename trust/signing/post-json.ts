@@ -9,30 +9,47 @@ const maximumBytes = 1024 * 1024;
 
 /**
  * Asks a service of sigstore. One that is busy is asked again; a redirect is not followed, for what is sent is meant for this one.
+ * Where it says that it has this already (409), what it has is asked for.
  * @returns what it answers in JSON
  * @throws Error with a sentence that quotes nothing of the request
  */
 export async function postJson(url: string, request: unknown): Promise<unknown> {
-  const body = JSON.stringify(request);
+  const bytes = await postForBytes(url, request);
+  try {
+    return JSON.parse(bytes.toString('utf8'));
+  } catch {
+    throw new Error('it does not answer in JSON');
+  }
+}
+
+/** {@link postJson} where the answer is something else than JSON. */
+export async function postForBytes(url: string, request: unknown): Promise<Buffer> {
+  const tried = await repeatedly(url, { method: 'POST', body: JSON.stringify(request) });
+  if ('bytes' in tried) return tried.bytes;
+  const found = await repeatedly(tried.present, { method: 'GET' });
+  if ('bytes' in found) return found.bytes;
+  throw new Error('it answers 409 again and again');
+}
+
+type Request = { readonly method: 'POST'; readonly body: string } | { readonly method: 'GET' };
+type Answered = { readonly bytes: Buffer } | { readonly present: string };
+
+async function repeatedly(url: string, request: Request): Promise<Answered> {
   for (let attempt = 1; ; attempt += 1) {
-    const tried = await once(url, body);
-    if (!('problem' in tried)) return tried.answer;
+    const tried = await once(url, request);
+    if (!('problem' in tried)) return tried;
     if (!tried.again || attempt >= attempts) throw new Error(tried.problem);
     await sleep(250 * 2 ** attempt);
   }
 }
 
-async function once(
-  url: string,
-  body: string,
-): Promise<{ readonly answer: unknown } | { readonly problem: string; readonly again: boolean }> {
+async function once(url: string, request: Request): Promise<Answered | { readonly problem: string; readonly again: boolean }> {
   let answer: Response;
   let bytes: Buffer;
   try {
     answer = await fetch(url, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', accept: 'application/json', 'user-agent': 'portcullis' },
-      body,
+      ...request,
+      headers: { 'content-type': 'application/json', accept: 'application/json, application/timestamp-reply', 'user-agent': 'portcullis' },
       redirect: 'manual',
       signal: AbortSignal.timeout(patienceMs),
     });
@@ -41,23 +58,21 @@ async function once(
     const cause = error instanceof Error && error.cause !== undefined ? `: ${reasonOf(error.cause)}` : '';
     return { problem: `${reasonOf(error)}${cause}`, again: true };
   }
+  const location = answer.status === 409 ? URL.parse(answer.headers.get('location') ?? '', url) : null;
+  if (location !== null && location.origin === new URL(url).origin) return { present: location.href };
   if (!answer.ok)
     return {
       problem: `it answers ${answer.status}${messageIn(bytes)}`,
       again: answer.status >= 500 || [408, 429].includes(answer.status),
     };
-  try {
-    return { answer: JSON.parse(bytes.toString('utf8')) };
-  } catch {
-    return { problem: 'it does not answer in JSON', again: false };
-  }
+  return { bytes };
 }
 
-/** What a service says of a refusal (google.rpc.Status). */
+/** What a service says of a refusal (google.rpc.Status), whole: whoever shows it cuts it when no secret can be in it any more. */
 function messageIn(bytes: Buffer): string {
   try {
     const message = recordOf(JSON.parse(bytes.toString('utf8')))?.['message'];
-    return typeof message === 'string' ? `: ${message.slice(0, 300)}` : '';
+    return typeof message === 'string' ? `: ${message}` : '';
   } catch {
     return '';
   }

@@ -1,14 +1,25 @@
 import { createHash, createPublicKey } from 'node:crypto';
-import type { SignatureBundle } from '@sigstore/sign';
 import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { preAuthEncoding } from '../dsse.ts';
 import { requestTimestamp } from '../notation/request-timestamp.ts';
+import { postForBytes } from './post-json.ts';
+import { logInRekor1 } from './rekor-v1.ts';
+import type { ProposedEntry } from './rekor-v1.ts';
 import { logInRekor2 } from './rekor-v2.ts';
 import type { Signer } from './signer.ts';
 
 /** A signature as logs and time stamp authorities are told of it. */
 export type Witnessed =
-  | { readonly kind: 'dsse'; readonly payload: Buffer; readonly payloadType: string; readonly signature: Buffer }
+  | {
+      readonly kind: 'dsse';
+      readonly payload: Buffer;
+      readonly payloadType: string;
+      readonly signature: Buffer;
+      /** The envelope's JSON, as it is kept. */
+      readonly envelope: Buffer;
+      /** What a time stamp is over: the signature unless given. */
+      readonly stamped?: Buffer;
+    }
   | { readonly kind: 'message'; readonly message: Buffer; readonly signature: Buffer };
 
 /** What the services answered, as a bundle's JSON holds it; without services, nothing. */
@@ -16,8 +27,6 @@ export interface WitnessAnswer {
   readonly tlogEntries?: readonly unknown[];
   readonly timestampVerificationData?: { readonly rfc3161Timestamps: readonly { readonly signedTimestamp: string }[] };
 }
-
-const patience = { timeout: 20_000, retry: { retries: 2 } };
 
 /**
  * Tells the signer's logs and time stamp authorities of a signature.
@@ -29,7 +38,7 @@ export async function witness(signed: Witnessed, signer: Signer): Promise<Witnes
     Promise.all(
       logs.map(({ url, version }) => asked(url, version === 2 ? logInTiles(url, signed, signer) : logInTree(url, signed, signer))),
     ),
-    Promise.all(timestamps.map((url) => asked(url, stamp(url, signed.signature)))),
+    Promise.all(timestamps.map((url) => asked(url, stamp(url, stampedOf(signed))))),
   ]);
   const rfc3161Timestamps = stamps.map((one) => ({ signedTimestamp: one.toString('base64') }));
   return {
@@ -45,28 +54,28 @@ function logInTiles(url: string, signed: Witnessed, { public: key, certificates:
 }
 
 /** Rekor v1. */
-async function logInTree(url: string, signed: Witnessed, signer: Signer): Promise<unknown> {
-  const [{ RekorWitness }, { TransparencyLogEntry }] = await Promise.all([import('@sigstore/sign'), import('@sigstore/protobuf-specs')]);
-  const log = new RekorWitness({ rekorBaseURL: url.replace(/\/+$/, ''), majorApiVersion: 1, ...patience });
-  const { tlogEntries } = await log.testify(await contentOf(signed), verifierPem(signer));
-  const [entry] = tlogEntries;
-  if (entry === undefined) throw new Error('its answer is no entry of a log');
-  return TransparencyLogEntry.toJSON(entry);
+function logInTree(url: string, signed: Witnessed, signer: Signer): Promise<object> {
+  const proposed: ProposedEntry =
+    signed.kind === 'dsse'
+      ? { kind: 'dsse', envelope: signed.envelope }
+      : { kind: 'hashedrekord', message: signed.message, signature: signed.signature };
+  return logInRekor1(url, proposed, verifierPem(signer));
+}
+
+function stampedOf(signed: Witnessed): Buffer {
+  return signed.kind === 'dsse' && signed.stamped !== undefined ? signed.stamped : signed.signature;
 }
 
 /** The path at which sigstore's timestamp-authority answers; a URL without a path means it too, as in its signing configurations. */
 const sigstorePath = '/api/v1/timestamp';
 
 /** A TimeStampResp (RFC 3161) in DER, from sigstore's own authority or any other. */
-async function stamp(url: string, signature: Buffer): Promise<Buffer> {
+async function stamp(url: string, bytes: Buffer): Promise<Buffer> {
   const { pathname } = new URL(url);
-  if (pathname !== '/' && !pathname.endsWith(sigstorePath)) return (await requestTimestamp(url, signature)).response;
-  const { TSAWitness } = await import('@sigstore/sign');
-  const content = { $case: 'messageSignature', messageSignature: { messageDigest: undefined, signature } } as SignatureBundle;
-  const { rfc3161Timestamps } = await new TSAWitness({ tsaBaseURL: url.replace(/\/+$/, ''), ...patience }).testify(content);
-  const [one] = rfc3161Timestamps;
-  if (one === undefined) throw new Error('its answer is no time stamp');
-  return Buffer.from(one.signedTimestamp);
+  if (pathname !== '/' && !pathname.endsWith(sigstorePath)) return (await requestTimestamp(url, bytes)).response;
+  const address = pathname === '/' ? `${url.replace(/\/+$/, '')}${sigstorePath}` : url;
+  const request = { artifactHash: createHash('sha256').update(bytes).digest('base64'), hashAlgorithm: 'sha256', certificates: true };
+  return Buffer.from(await postForBytes(address, request));
 }
 
 async function asked<T>(url: string, answer: Promise<T>): Promise<T> {
@@ -80,20 +89,10 @@ async function asked<T>(url: string, answer: Promise<T>): Promise<T> {
       kind: 'unavailable',
       attempted: 'have a signature witnessed',
       on: url,
-      why: `${reasonOf(error)}${cause}`,
+      why: `${reasonOf(error)}${cause}`.slice(0, 500),
       fix: 'check the services that the signing configuration names, and sign again',
     });
   }
-}
-
-async function contentOf(signed: Witnessed): Promise<SignatureBundle> {
-  if (signed.kind === 'dsse') {
-    const { payload, payloadType, signature } = signed;
-    return { $case: 'dsseEnvelope', dsseEnvelope: { payload, payloadType, signatures: [{ sig: signature, keyid: '' }] } };
-  }
-  const { HashAlgorithm } = await import('@sigstore/protobuf-specs');
-  const messageDigest = { algorithm: HashAlgorithm.SHA2_256, digest: createHash('sha256').update(signed.message).digest() };
-  return { $case: 'messageSignature', messageSignature: { messageDigest, signature: signed.signature } };
 }
 
 /** What a log is told to verify the signature with: the certificate, else the key. PEM. */

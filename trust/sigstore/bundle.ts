@@ -41,6 +41,8 @@ export interface Bundle {
   readonly logEntries: readonly LogEntry[];
   /** DER of RFC 3161 time stamps. */
   readonly timeStamps: readonly Buffer[];
+  /** What they may be over instead of the signature: cosign's older attestations have the whole envelope stamped. */
+  readonly stamped?: Buffer;
 }
 
 const versions: Readonly<Record<string, Bundle['version']>> = {

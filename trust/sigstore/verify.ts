@@ -132,7 +132,9 @@ function provenTimes(
   const stamps: { readonly name: string; readonly time: number }[] = [];
   // A root without authorities can not judge a time stamp; with them, each must be right.
   for (const stamp of root.timeStampAuthorities.length === 0 ? [] : bundle.timeStamps) {
-    const finding = checkTimeStamp(stamp, bundle.content.signature, root.timeStampAuthorities);
+    const alone = checkTimeStamp(stamp, bundle.content.signature, root.timeStampAuthorities);
+    const { stamped } = bundle;
+    const finding = 'problem' in alone && stamped !== undefined ? checkTimeStamp(stamp, stamped, root.timeStampAuthorities) : alone;
     if ('problem' in finding) return no('TRUST_SIGSTORE_TIME', `its time stamp does not count: ${finding.problem}`);
     stamps.push({ name: finding.authority.name, time: finding.time });
   }

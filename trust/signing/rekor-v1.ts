@@ -1,0 +1,69 @@
+import { createHash } from 'node:crypto';
+import { parseStrictJson, recordOf } from '../strict-json.ts';
+import { postJson } from './post-json.ts';
+
+/** What a Rekor v1 log is told of: an envelope as it is (JSON), or the digest of a message. */
+export type ProposedEntry =
+  | { readonly kind: 'dsse'; readonly envelope: Uint8Array }
+  | { readonly kind: 'hashedrekord'; readonly message: Uint8Array; readonly signature: Uint8Array };
+
+/**
+ * Adds a signature to a Rekor v1 log (sigstore/rekor openapi.yaml, pkg/types/dsse and pkg/types/hashedrekord). One that it has already is
+ * found instead.
+ * @param verifier PEM of the certificate or key that verifies it
+ * @returns the entry as a bundle's JSON holds it
+ * @throws Error with a sentence
+ */
+export async function logInRekor1(url: string, proposed: ProposedEntry, verifier: string): Promise<object> {
+  return entryOf(await postJson(`${url.replace(/\/+$/, '')}/api/v1/log/entries`, requestOf(proposed, base64(Buffer.from(verifier)))));
+}
+
+function requestOf(proposed: ProposedEntry, verifier: string): object {
+  if (proposed.kind === 'dsse') {
+    // The log hashes this very text, and readers of cosign's older form compare that.
+    const proposedContent = { envelope: Buffer.from(proposed.envelope).toString('utf8'), verifiers: [verifier] };
+    return { apiVersion: '0.0.1', kind: 'dsse', spec: { proposedContent } };
+  }
+  const hash = { algorithm: 'sha256', value: createHash('sha256').update(proposed.message).digest('hex') };
+  const signature = { content: base64(proposed.signature), publicKey: { content: verifier } };
+  return { apiVersion: '0.0.1', kind: 'hashedrekord', spec: { data: { hash }, signature } };
+}
+
+/** A log entry by its UUID → TransparencyLogEntry (sigstore/protobuf-specs sigstore_rekor.proto), whose integers are text. */
+function entryOf(answer: unknown): object {
+  const [entry, ...others] = Object.values(recordOf(answer) ?? {}).map(recordOf);
+  const { body, integratedTime, logID, logIndex, verification } = entry ?? {};
+  if (others.length > 0 || typeof body !== 'string' || typeof logID !== 'string') throw new Error('its answer is no entry of a log');
+  const { signedEntryTimestamp, inclusionProof } = recordOf(verification) ?? {};
+  const proof = recordOf(inclusionProof);
+  const hashes = proof?.['hashes'] ?? [];
+  const said = recordOf(parseStrictJson(Buffer.from(body, 'base64')));
+  return {
+    logIndex: String(logIndex),
+    logId: { keyId: base64Of(logID) },
+    kindVersion: { kind: String(said?.['kind']), version: String(said?.['apiVersion']) },
+    integratedTime: String(integratedTime),
+    ...(typeof signedEntryTimestamp === 'string' ? { inclusionPromise: { signedEntryTimestamp } } : {}),
+    ...(proof === undefined
+      ? {}
+      : {
+          inclusionProof: {
+            logIndex: String(proof['logIndex']),
+            rootHash: base64Of(proof['rootHash']),
+            treeSize: String(proof['treeSize']),
+            hashes: Array.isArray(hashes) ? hashes.map(base64Of) : [],
+            checkpoint: { envelope: String(proof['checkpoint']) },
+          },
+        }),
+    canonicalizedBody: body,
+  };
+}
+
+/** Of hex, which Rekor v1 writes. */
+function base64Of(hex: unknown): string {
+  return Buffer.from(String(hex), 'hex').toString('base64');
+}
+
+function base64(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('base64');
+}
