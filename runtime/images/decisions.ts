@@ -1,8 +1,16 @@
 import { LRUCache } from 'lru-cache';
 import type { Statement } from '../../base/storage/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
-import { canonicalJson, decide, decideUnseen, explainReason, unseenDossier, verdictLogStatements, verifyAhead } from '../../trust/index.ts';
-import type { Dossier, Platform, Reason, TrustPolicy, Verdict, VerdictLog } from '../../trust/index.ts';
+import {
+  canonicalJson,
+  createDecider,
+  decide,
+  decideUnseen,
+  explainReason,
+  unseenDossier,
+  verdictLogStatements,
+} from '../../trust/index.ts';
+import type { Decider, Dossier, Platform, Reason, TrustPolicy, Verdict, VerdictLog } from '../../trust/index.ts';
 import { imageError } from './failures.ts';
 
 /** One question to the policy. */
@@ -26,8 +34,9 @@ export interface Decisions {
   policy(attempted: string, on: string): TrustPolicy;
   /** A verdict that no evidence could turn, before anything is fetched; undefined when evidence could admit. */
   unseen(policy: TrustPolicy, question: Omit<Question, 'dossier'>): Decided | undefined;
-  decide(policy: TrustPolicy, question: Question): Decided;
-  /** Before {@link Decisions.again}: what is dear is verified, a little at a time, unless the verdict is known. */
+  /** Anew, by the policy in force: what is dear off the main thread. @throws PortcullisError `TRUST_DECIDER_FAILED`, IMAGES_NO_POLICY */
+  decide(question: Question, attempted: string): Promise<Decided>;
+  /** Before {@link Decisions.again}: unless the verdict is known, it is made, what is dear off the main thread. */
   prepare(policy: TrustPolicy, question: Question): Promise<void>;
   /**
    * The verdict on a recorded image: the same inputs give the verdict that was given before, as long as it is valid.
@@ -36,6 +45,9 @@ export interface Decisions {
   again(policy: TrustPolicy, question: Question): Decided;
   /** The verdict's log statements are durable. */
   logged(verdict: Verdict): void;
+  /** What decides off the main thread. */
+  readonly decider: Pick<Decider, 'satisfied'>;
+  close(): Promise<void>;
 }
 
 /** Verdicts kept; one of a usual policy is some kilobytes. */
@@ -58,41 +70,58 @@ export function createDecisions(options: DecisionsOptions): Decisions {
     const verdict = cache.get(keyOf(policy, question));
     return verdict !== undefined && isValid(verdict, now()) ? verdict : undefined;
   };
-  const answer = (policy: TrustPolicy, question: Question): Verdict => decide({ ...question, policy, now: now() });
+  const decider = createDecider();
+  /** Of the same question at one moment. */
+  const flights = new Map<string, Promise<Verdict>>();
+  const inForce = (attempted: string, on: string): TrustPolicy => {
+    const policy = options.policy();
+    if (policy !== undefined) return policy;
+    throw imageError({
+      code: 'IMAGES_NO_POLICY',
+      kind: 'denied',
+      attempted,
+      on,
+      why: 'there is no valid trust policy, and without one nothing is admitted',
+      fix: 'correct the files given as --policy; the log of the daemon names each mistake',
+      prefix: 'SignatureValidationFailed',
+    });
+  };
 
   return {
-    policy(attempted, on) {
-      const policy = options.policy();
-      if (policy !== undefined) return policy;
-      throw imageError({
-        code: 'IMAGES_NO_POLICY',
-        kind: 'denied',
-        attempted,
-        on,
-        why: 'there is no valid trust policy, and without one nothing is admitted',
-        fix: 'correct the files given as --policy; the log of the daemon names each mistake',
-        prefix: 'SignatureValidationFailed',
-      });
-    },
+    policy: inForce,
+    decider,
+    close: () => decider.close(),
     unseen(policy, question) {
       const at = now();
       const verdict = decideUnseen({ ...question, policy, now: at });
       return verdict && { verdict, log: statements(verdict, unseenDossier(question.reference, at), policy) };
     },
-    decide(policy, question) {
-      const verdict = answer(policy, question);
-      return { verdict, log: statements(verdict, question.dossier, policy) };
+    async decide(question, attempted) {
+      for (;;) {
+        const policy = inForce(attempted, question.reference);
+        const verdict = await decider.decide({ ...question, policy, now: now() });
+        // It may have been reloaded meanwhile.
+        if (inForce(attempted, question.reference).revision !== policy.revision) continue;
+        return { verdict, log: statements(verdict, question.dossier, policy) };
+      }
     },
     again(policy, question) {
       let verdict = known(policy, question);
       if (verdict === undefined) {
-        verdict = answer(policy, question);
+        verdict = decide({ ...question, policy, now: now() });
         cache.set(keyOf(policy, question), verdict);
       }
       return { verdict, log: inLog.has(verdict.id) ? [] : statements(verdict, question.dossier, policy) };
     },
     async prepare(policy, question) {
-      if (known(policy, question) === undefined) await verifyAhead({ ...question, policy, now: now() });
+      if (known(policy, question) !== undefined) return;
+      const key = keyOf(policy, question);
+      let flight = flights.get(key);
+      if (flight === undefined) {
+        flight = decider.decide({ ...question, policy, now: now() }).finally(() => flights.delete(key));
+        flights.set(key, flight);
+      }
+      cache.set(key, await flight);
     },
     logged(verdict) {
       inLog.set(verdict.id, true);

@@ -101,6 +101,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
   let unclean = marker.unclean;
   let closed: Promise<void> | undefined;
   const close = async (): Promise<void> => {
+    await decisions.close();
     await pool.close();
     await trash.settled();
     await marker.stopped();

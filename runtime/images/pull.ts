@@ -154,11 +154,11 @@ async function decideFresh(
     gather({
       ...{ reference: name.text, digest, manifestDigest, repositories: places, policy, now: parts.now(), signal: shared },
       absences: parts.absences.of(asked.credentials),
+      decider: parts.decisions.decider,
     }),
   );
   // The policy in force now decides: it may have been reloaded since the pull began.
-  const current = parts.decisions.policy('pull image', name.text);
-  const decided = parts.decisions.decide(current, { dossier, reference: name.text, namespace, platform });
+  const decided = await parts.decisions.decide({ dossier, reference: name.text, namespace, platform }, 'pull image');
   if (decided.verdict.outcome === 'admit') return { dossier, decided };
   await parts.records.append(decided.log);
   throw refusal(decided.verdict, 'pull image');

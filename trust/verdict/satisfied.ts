@@ -1,0 +1,20 @@
+import { signedEntitlements } from '../attestation/entitlements.ts';
+import { normaliseReference, ruleNamesImage } from '../policy/matching.ts';
+import type { TrustPolicy } from '../types.ts';
+import type { EvaluationContext, Evidence } from './evaluation.ts';
+import { evaluateRequirement } from './requirement.ts';
+
+/**
+ * Whether the evidence satisfies every rule that names the image, in whatever namespace: nothing more needs to be looked for then.
+ * Decides nothing. Pure.
+ * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE`
+ */
+export function satisfied(policy: TrustPolicy, evidence: Evidence, context: EvaluationContext): boolean {
+  const reference = normaliseReference(context.reference);
+  return policy.rules
+    .filter((rule) => ruleNamesImage(rule, reference))
+    .every((rule) => {
+      if (rule.require !== undefined && evaluateRequirement(rule.require, evidence, context).answer !== 'yes') return false;
+      return rule.ceiling.require !== 'signed' || signedEntitlements(rule, evidence, context).evaluation?.answer === 'yes';
+    });
+}
