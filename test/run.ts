@@ -26,6 +26,7 @@ const besideTheCode = [
   'packaging',
   'bench',
   'test/simulation',
+  'test/proof',
   'test/house',
   'test/fixtures',
 ].map((room) => `${room}/**/*.test.ts`);

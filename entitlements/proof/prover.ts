@@ -88,8 +88,8 @@ function proverWorker(
     return ended;
   };
 
-  /** The next message of the Worker; what breaks it or takes too long is a refusal, and the Worker is ended. */
-  const next = (from: Worker): Promise<FromProver> =>
+  /** The Worker's answer to what `ask` sends it; what breaks it or takes too long is a refusal, and the Worker is ended. */
+  const next = (from: Worker, ask: () => void = () => undefined): Promise<FromProver> =>
     new Promise((resolve, reject) => {
       const settle = (act: () => void): void => {
         clearTimeout(timer);
@@ -106,6 +106,11 @@ function proverWorker(
       const onExit = (): void => fail(brokenOff('its Worker has ended'));
       const timer = setTimeout(() => fail(silent(patienceMs)), patienceMs);
       from.on('message', onMessage).on('error', onError).on('exit', onExit);
+      try {
+        ask();
+      } catch (error) {
+        fail(brokenOff(`it can not be sent: ${reasonOf(error)}`, error));
+      }
     });
 
   const started = async (): Promise<Worker> => {
@@ -126,10 +131,8 @@ function proverWorker(
     clearTimeout(idle);
     const mine = await started();
     mine.ref();
-    const reply = next(mine);
-    mine.postMessage(question);
     try {
-      const answer = await reply;
+      const answer = await next(mine, () => mine.postMessage(question));
       if (answer === 'ready') throw brokenOff('its Worker answers out of turn');
       return answer;
     } finally {

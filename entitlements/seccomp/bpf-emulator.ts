@@ -1,28 +1,27 @@
-import { ALU_AND_K, JMP_JA, JMP_JEQ_K, JMP_JGE_K, JMP_JGT_K, LD_W_ABS, MAX_INSTRUCTIONS, RET_K } from './bpf-assembler.ts';
+import { MAX_INSTRUCTIONS } from './bpf-assembler.ts';
 import type { Instruction } from './bpf-assembler.ts';
 
-/** `struct seccomp_data` without the instruction pointer, which our filters do not read (it reads as 0). */
+/** `struct seccomp_data` (linux/seccomp.h). */
 export interface Call {
   readonly arch: number;
   readonly nr: number;
+  /** A missing one is 0. */
   readonly args: readonly bigint[];
+  /** 0 when absent. */
+  readonly instructionPointer?: bigint;
 }
 
-/** Opcodes that only other compilers emit. */
-const JMP_JSET_K = 0x45;
-const LD_IMM = 0x00;
-const LD_MEM = 0x60;
-const ST = 0x02;
-const RET_A = 0x16;
-const TAX = 0x07;
-const TXA = 0x87;
+/** sizeof(struct seccomp_data): what `ld len` gives. */
+const DATA_SIZE = 64;
 
 /**
- * Runs a seccomp filter on one call, as the kernel's interpreter does (Documentation/networking/filter.rst, seccomp's checked subset).
+ * Runs a seccomp filter on one call, as the kernel does (Documentation/networking/filter.rst; net/core/filter.c, bpf_convert_filter;
+ * kernel/seccomp.c for the opcodes): registers begin at 0 and have 32 bits, shifts by X count modulo 32, a division by an X of 0 ends
+ * the program with 0. Written apart from the prover, which is tested against it.
  * @returns the filter's 32-bit return value and how many instructions ran
  */
 export function emulate(program: readonly Instruction[], call: Call): { value: number; executed: number } {
-  let accumulator = 0;
+  let a = 0;
   let x = 0;
   const memory = new Uint32Array(16);
   let at = 0;
@@ -31,30 +30,113 @@ export function emulate(program: readonly Instruction[], call: Call): { value: n
     if (instruction === undefined) throw new Error(`the filter runs past its end at ${at}`);
     const { code, jt, jf, k } = instruction;
     at += 1;
-    if (code === LD_W_ABS) accumulator = load(call, k);
-    else if (code === ALU_AND_K) accumulator = (accumulator & k) >>> 0;
-    else if (code === JMP_JA) at += k;
-    else if (code === JMP_JEQ_K) at += accumulator === k ? jt : jf;
-    else if (code === JMP_JGT_K) at += accumulator > k ? jt : jf;
-    else if (code === JMP_JGE_K) at += accumulator >= k ? jt : jf;
-    else if (code === JMP_JSET_K) at += (accumulator & k) !== 0 ? jt : jf;
-    else if (code === RET_K) return { value: k, executed };
-    else if (code === RET_A) return { value: accumulator, executed };
-    else if (code === LD_IMM) accumulator = k;
-    else if (code === LD_MEM) accumulator = memory[k] ?? 0;
-    else if (code === ST) memory[k] = accumulator;
-    else if (code === TAX) x = accumulator;
-    else if (code === TXA) accumulator = x;
-    else throw new Error(`the filter has an opcode seccomp does not take: 0x${code.toString(16)}`);
+    switch (code) {
+      case 0x20: // BPF_LD | BPF_W | BPF_ABS
+        a = load(call, k);
+        break;
+      case 0x80: // BPF_LD | BPF_W | BPF_LEN
+        a = DATA_SIZE;
+        break;
+      case 0x81: // BPF_LDX | BPF_W | BPF_LEN
+        x = DATA_SIZE;
+        break;
+      case 0x00: // BPF_LD | BPF_IMM
+        a = k;
+        break;
+      case 0x01: // BPF_LDX | BPF_IMM
+        x = k;
+        break;
+      case 0x60: // BPF_LD | BPF_MEM
+        a = memory[k] ?? 0;
+        break;
+      case 0x61: // BPF_LDX | BPF_MEM
+        x = memory[k] ?? 0;
+        break;
+      case 0x02: // BPF_ST
+        memory[k] = a;
+        break;
+      case 0x03: // BPF_STX
+        memory[k] = x;
+        break;
+      case 0x07: // BPF_MISC | BPF_TAX
+        x = a;
+        break;
+      case 0x87: // BPF_MISC | BPF_TXA
+        a = x;
+        break;
+      case 0x05: // BPF_JMP | BPF_JA
+        at += k;
+        break;
+      case 0x06: // BPF_RET | BPF_K
+        return { value: k, executed };
+      case 0x16: // BPF_RET | BPF_A
+        return { value: a, executed };
+      case 0x84: // BPF_ALU | BPF_NEG
+        a = -a >>> 0;
+        break;
+      default: {
+        const operand = (code & 0x08) === 0 ? k : x;
+        const operation = code & 0xf0;
+        if ((code & 0xff07) === 0x05) at += holds(operation, a, operand, code) ? jt : jf;
+        else if ((code & 0xff07) !== 0x04) throw unknown(code);
+        else if (operation === 0x30 && operand === 0) return { value: 0, executed };
+        else a = computed(operation, a, operand, code);
+      }
+    }
   }
   throw new Error('the filter does not end');
+}
+
+/** BPF_JMP: A against the operand. */
+function holds(operation: number, a: number, operand: number, code: number): boolean {
+  switch (operation) {
+    case 0x10:
+      return a === operand;
+    case 0x20:
+      return a > operand;
+    case 0x30:
+      return a >= operand;
+    case 0x40:
+      return (a & operand) !== 0;
+    default:
+      throw unknown(code);
+  }
+}
+
+/** BPF_ALU: A by the operand. */
+function computed(operation: number, a: number, operand: number, code: number): number {
+  switch (operation) {
+    case 0x00:
+      return (a + operand) >>> 0;
+    case 0x10:
+      return (a - operand) >>> 0;
+    case 0x20:
+      return Math.imul(a, operand) >>> 0;
+    case 0x30:
+      return Math.floor(a / operand);
+    case 0x40:
+      return (a | operand) >>> 0;
+    case 0x50:
+      return (a & operand) >>> 0;
+    case 0x60:
+      return (a << operand) >>> 0;
+    case 0x70:
+      return a >>> operand;
+    case 0xa0:
+      return (a ^ operand) >>> 0;
+    default:
+      throw unknown(code);
+  }
+}
+
+function unknown(code: number): Error {
+  return new Error(`the filter has an opcode seccomp does not take: 0x${code.toString(16)}`);
 }
 
 function load(call: Call, offset: number): number {
   if (offset === 0) return call.nr >>> 0;
   if (offset === 4) return call.arch >>> 0;
-  if (offset === 8 || offset === 12) return 0;
-  if (offset % 4 !== 0 || offset < 16 || offset >= 64) throw new Error(`the filter loads from offset ${offset}`);
-  const argument = call.args[(offset - 16) >> 3] ?? 0n;
-  return Number(offset % 8 === 0 ? argument & 0xffffffffn : (argument >> 32n) & 0xffffffffn);
+  if (offset % 4 !== 0 || offset < 8 || offset >= DATA_SIZE) throw new Error(`the filter loads from offset ${offset}`);
+  const value = offset < 16 ? (call.instructionPointer ?? 0n) : (call.args[(offset - 16) >> 3] ?? 0n);
+  return Number(offset % 8 === 0 ? value & 0xffffffffn : (value >> 32n) & 0xffffffffn);
 }

@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict';
+import { after, describe, it } from 'node:test';
+import { compile } from '../compile/compile.ts';
+import type { Target } from '../compile/compile.ts';
+import { defaultProfile, topProfile } from '../profile/builtin.ts';
+import type { Profile } from '../profile/model.ts';
+import { argumentTest } from '../seccomp/argument-test.ts';
+import { always, decision } from '../seccomp/decision.ts';
+import { filteredPolicy } from '../seccomp/policy.ts';
+import { createProver } from './prover.ts';
+
+const target: Target = { architecture: 'x86_64', runtime: 'crun', kernel: { seccomp: true, apparmor: false, expanded: {} } };
+
+/** The profile with one call allowed that it forbids. */
+function looser(profile: Profile): Profile {
+  assert.ok(profile.syscalls.filtered);
+  return { ...profile, syscalls: filteredPolicy(profile.syscalls.fallback, [...profile.syscalls.rules, ['bpf', always('allow')]]) };
+}
+
+describe('the prover', () => {
+  const prover = createProver();
+  after(() => prover.close());
+
+  it('gives what compile gives, proved in a Worker, and remembers it', async () => {
+    const settings = await prover.settings(defaultProfile(), target);
+    assert.deepEqual(settings, compile(defaultProfile(), target));
+    assert.equal(await prover.settings({ ...defaultProfile() }, { ...target }), settings);
+    assert.notEqual(await prover.settings(defaultProfile(), { ...target, runtime: 'runc' }), settings);
+    assert.equal((await prover.settings(topProfile(), target)).seccomp, undefined);
+  });
+
+  it('keeps a kill-process fallback when the runtime’s base set is added', async () => {
+    const { syscalls } = defaultProfile();
+    assert.ok(syscalls.filtered);
+    const strict = { ...defaultProfile(), syscalls: filteredPolicy('kill-process', syscalls.rules) };
+    assert.equal((await prover.settings(strict, target)).seccomp?.oci.defaultAction, 'SCMP_ACT_KILL_PROCESS');
+  });
+
+  it('hands on what compile refuses', async () => {
+    const kernel = { ...target.kernel, seccomp: false };
+    await assert.rejects(prover.settings(defaultProfile(), { ...target, kernel }), { code: 'ENTITLEMENTS_UNSUPPORTED' });
+  });
+
+  it('refuses a miscompilation, every time it is asked, with a witness in words', async () => {
+    const planted = createProver({ generate: (profile, where) => compile(looser(profile), where) });
+    for (let times = 0; times < 2; times++) {
+      await assert.rejects(planted.settings(defaultProfile(), target), {
+        code: 'ENTITLEMENTS_MISCOMPILED',
+        message: /x86_64 bpf\(\): the profile says errno 1, the program answers allow/,
+      });
+    }
+    await planted.close();
+  });
+
+  it('refuses when its Worker is silent, ends or can not be asked, and works again afterwards', async () => {
+    const impatient = createProver({ patienceMs: 1 });
+    await assert.rejects(impatient.settings(defaultProfile(), target), { code: 'ENTITLEMENTS_TOO_COMPLEX' });
+    await impatient.close();
+    const ended = createProver();
+    const asked = ended.settings(defaultProfile(), target);
+    const refused = assert.rejects(asked, { code: 'ENTITLEMENTS_UNPROVED' });
+    await ended.close();
+    await refused;
+    await assert.rejects(ended.settings(defaultProfile(), target), { code: 'ENTITLEMENTS_UNPROVED', message: /closed/ });
+    let broken = true;
+    const odd = createProver({
+      generate: (profile, where) =>
+        broken ? Object.assign({ ...compile(profile, where) }, { no: () => 'clone' }) : compile(profile, where),
+    });
+    await assert.rejects(odd.settings(defaultProfile(), target), { code: 'ENTITLEMENTS_UNPROVED', message: /can not be sent/ });
+    broken = false;
+    assert.ok((await odd.settings(defaultProfile(), target)).seccomp !== undefined);
+    await odd.close();
+  });
+
+  it('refuses after two seconds what it can not prove, and proves the next', async () => {
+    const pieces = Array.from({ length: 32 }, (_, bit) => {
+      const tests = [0, 1].map((index) => argumentTest(index, 64, { mask: 1n << BigInt(bit), value: 1n << BigInt(bit) }));
+      return { outcome: 'allow' as const, when: tests.filter((test) => test !== undefined) };
+    });
+    const hard = { ...defaultProfile(), syscalls: filteredPolicy('errno 1', [['mremap', decision('errno 1', pieces)]]) };
+    const [first, second] = await Promise.allSettled([
+      prover.settings(hard, target),
+      prover.settings(defaultProfile(), { ...target, runtime: 'third' }),
+    ]);
+    assert.equal(first.status === 'rejected' && (first.reason as { code: string }).code, 'ENTITLEMENTS_TOO_COMPLEX');
+    assert.equal(second.status, 'fulfilled');
+  });
+});
