@@ -10,6 +10,8 @@ export type { Demand } from './ceiling/demand.ts';
 export { contains, witnesses } from './compare/contains.ts';
 export type { Containment, Names, Witness } from './compare/contains.ts';
 export { join, meet } from './compare/lattice.ts';
+export { landlockLauncher, launcherArguments } from './landlock/launcher.ts';
+export type { LandlockRule } from './landlock/plan.ts';
 export { parsePathPattern } from './files/path-pattern.ts';
 export type { PatternProblem } from './files/path-pattern.ts';
 export { compile } from './compile/compile.ts';

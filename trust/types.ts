@@ -75,6 +75,8 @@ export interface CeilingDemand {
   readonly ceiling: string;
   /** `signed`: without a publisher's signed statement nothing runs. */
   readonly require?: 'signed';
+  /** `allow`: what of a profile this node can not enforce exactly is let through, and said. Absent: the container is refused. */
+  readonly onDegraded?: 'allow';
 }
 
 export interface Verdict {

@@ -10,6 +10,7 @@ import type { RuntimeHandler } from '../oci/runtime-handler.ts';
 import { checkedResources } from '../oci/check-resources.ts';
 import type { ResourceSupport } from '../oci/resource-support.ts';
 import type { HandlerFeatures } from '../oci/probe/features.ts';
+import { provideLauncher } from '../oci/launcher.ts';
 import { generateSpec, serialiseSpec } from '../oci/spec.ts';
 import { podDirIn } from '../pods/effects.ts';
 import type { SandboxRecord } from '../pods/record.ts';
@@ -109,6 +110,7 @@ export async function writeBundle(input: {
   const asked = input.devicesOwnedByUser ? ownedBy(host.devices, user) : host.devices;
   const devices = settings.hostDevices ? withAllHostDevices(await allHostDevices(), asked) : asked;
   const pins = sandbox.namespacesDir;
+  const launcher = settings.landlock && (await provideLauncher(input.stateDir, settings.landlock));
   const spec = generateSpec({
     rootfs: rootfs.path,
     ...process,
@@ -134,6 +136,7 @@ export async function writeBundle(input: {
     features,
     userNamespace,
     oomScoreFloor: input.oomScoreFloor,
+    ...(launcher !== undefined && { launcher }),
     // None of the image's or the pod's reach the runtime: crun and runc act on some.
     annotations: {
       'dev.portcullis.sandbox': sandbox.id,

@@ -109,7 +109,10 @@ export function createConfinement(parts: {
         },
         allBounds,
       );
-      const settings = await parts.prover.settings(effective, parts.target(runtime));
+      const settings = await parts.prover.settings(effective, {
+        ...parts.target(runtime),
+        ...(ceilings.every(({ onDegraded }) => onDegraded === 'allow') && { allowDegraded: true }),
+      });
       const apparmor = await parts.apparmor.label(apparmorAsked, settings.apparmor);
       const relabel = (paths: readonly string[]): Promise<void> =>
         selinux === undefined ? Promise.resolve() : parts.selinux.relabel(paths, selinux.mount);

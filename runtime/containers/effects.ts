@@ -24,6 +24,7 @@ import { cgroupProcesses } from '../oci/cgroups.ts';
 import { createOomLedger } from '../oci/oom-ledger.ts';
 import { execSync } from '../oci/exec.ts';
 import type { ExecScopes } from '../oci/exec-scope.ts';
+import { commandArguments } from '../oci/launcher.ts';
 import { noQuota, writeCgroupSettings } from '../oci/cgroup-settings.ts';
 import { checkedResources } from '../oci/check-resources.ts';
 import { detectResourceSupport } from '../oci/resource-support.ts';
@@ -210,7 +211,7 @@ function realEffects(parts: EffectParts): ContainerEffects {
         startProgram: parts.startProgram,
         scopes: parts.execScopes,
         target: { id: record.id, handler: handlerOf(record), conmon: parts.conmon, init: record.init?.pid ?? 0, dir: bundle(record.id) },
-        process: { ...spec.process, terminal: false, args: command },
+        process: { ...spec.process, terminal: false, args: commandArguments(spec.process, command) },
         timeoutMs,
         ...(signal !== undefined && { signal }),
       });

@@ -1,6 +1,7 @@
 import type { Settings } from '../../entitlements/index.ts';
 import type { LinuxContainerResources, Mount } from '../cri/contract/contract.types.ts';
 import { containerMounts, rootfsPropagation } from './mounts.ts';
+import { launchedArguments, launcherMount } from './launcher.ts';
 import { ociMapping } from './mapped-mounts.ts';
 import type { JoinedUserNamespace, PodFiles } from './mounts.ts';
 import type { HandlerFeatures } from './probe/features.ts';
@@ -42,6 +43,8 @@ export interface SpecInput {
   /** The lowest oom_score_adj that this daemon may set: without CAP_SYS_RESOURCE its own. */
   readonly oomScoreFloor: number;
   readonly annotations: Readonly<Record<string, string>>;
+  /** The file on the host that sets up `settings.landlock`; absent: there is none to set up. */
+  readonly launcher?: string;
 }
 
 const seccompBpfAnnotation = 'run.oci.seccomp_bpf_data';
@@ -58,7 +61,7 @@ export function generateSpec(input: SpecInput): OciSpec {
     process: {
       terminal: input.terminal,
       user: input.user,
-      args: input.args,
+      args: input.launcher === undefined ? input.args : launchedArguments(input.args, input.env),
       env: input.env,
       cwd: input.cwd,
       capabilities,
@@ -69,15 +72,18 @@ export function generateSpec(input: SpecInput): OciSpec {
       ...(input.resources?.oomScoreAdj !== undefined && { oomScoreAdj: Math.max(input.resources.oomScoreAdj, input.oomScoreFloor) }),
     },
     root: { path: input.rootfs, readonly: settings.readonlyRootfs },
-    mounts: containerMounts({
-      asked: input.mounts,
-      podFiles: input.podFiles,
-      readonlyRootfs: settings.readonlyRootfs,
-      writableSys: settings.writableSys,
-      hostNetwork: input.namespaces.network === undefined,
-      features: input.features,
-      userNamespace: input.userNamespace,
-    }),
+    mounts: withLauncher(
+      input.launcher,
+      containerMounts({
+        asked: input.mounts,
+        podFiles: input.podFiles,
+        readonlyRootfs: settings.readonlyRootfs,
+        writableSys: settings.writableSys,
+        hostNetwork: input.namespaces.network === undefined,
+        features: input.features,
+        userNamespace: input.userNamespace,
+      }),
+    ),
     annotations: {
       ...input.annotations,
       ...(readyMade !== undefined && { [seccompBpfAnnotation]: Buffer.from(readyMade.bpf).toString('base64') }),
@@ -104,6 +110,10 @@ export function generateSpec(input: SpecInput): OciSpec {
       ...(input.labels.selinux !== undefined && { mountLabel: input.labels.selinux.mount }),
     },
   };
+}
+
+function withLauncher(launcher: string | undefined, mounts: OciSpec['mounts']): OciSpec['mounts'] {
+  return launcher === undefined ? mounts : [...mounts, launcherMount(launcher)];
 }
 
 /** JSON of a spec; seccomp values may exceed 2^53 and are written as exact integers. */

@@ -10,6 +10,7 @@ import type { ExecFiles } from '../oci/exec-files.ts';
 import { openExecScope } from '../oci/exec-scope.ts';
 import type { ExecScope, ExecScopes } from '../oci/exec-scope.ts';
 import { detachedFrom } from '../oci/exec-session.ts';
+import { commandArguments } from '../oci/launcher.ts';
 import type { OciProcess, OciSpec } from '../oci/spec.types.ts';
 import { startCommand, takesCgroup } from '../oci/start-command.ts';
 import type { StartedCommand } from '../oci/start-command.ts';
@@ -99,7 +100,7 @@ async function describe({ target, command, streams }: ExecPlan): Promise<OciProc
   const spec = JSON.parse(await readFile(join(target.dir, 'config.json'), 'utf8')) as OciSpec;
   const { env } = spec.process;
   const terminal = streams.tty && !env.some((entry) => entry.startsWith('TERM=')) ? ['TERM=xterm'] : [];
-  return { ...spec.process, terminal: streams.tty, args: command, env: [...env, ...terminal] };
+  return { ...spec.process, terminal: streams.tty, args: commandArguments(spec.process, command), env: [...env, ...terminal] };
 }
 
 type StartParts = ExecParts & { readonly files: ExecFiles; readonly scope: ExecScope | undefined };

@@ -61,7 +61,12 @@ async function readRule(
     ...(Object.hasOwn(record, 'namespaces') ? { namespaces: textsOf(record['namespaces']) } : {}),
     ...(require === undefined ? {} : { require }),
     allowUnverified: record['allow'] === 'unverified',
-    ceiling: { rule: name, ceiling, ...(entitlements['require'] === 'signed' ? { require: 'signed' } : {}) },
+    ceiling: {
+      rule: name,
+      ceiling,
+      ...(entitlements['require'] === 'signed' ? { require: 'signed' } : {}),
+      ...(entitlements['onDegraded'] === 'allow' ? { onDegraded: 'allow' } : {}),
+    },
     ...(mode && !allows ? { mode: 'report' } : {}),
     ...(breakGlass === undefined || allows ? {} : { breakGlass }),
     ...(common.narrows === undefined ? {} : { narrows: common.narrows }),

@@ -104,6 +104,11 @@ export const trustPolicySchema = {
           properties: {
             ceiling: { ...nonEmptyText, description: 'A profile, or privileged, baseline or restricted; baseline unless told.' },
             require: { enum: ['signed'], description: 'The publisher must have signed what the image needs.' },
+            onDegraded: {
+              enum: ['refuse', 'allow'],
+              description:
+                'What happens where a node can not enforce the rules on files exactly: refuse unless told. allow: the closest that it can, and that is said.',
+            },
           },
         },
       },

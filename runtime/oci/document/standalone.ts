@@ -1,3 +1,4 @@
+import { PortcullisError } from '../../../base/errors/index.ts';
 import type { Settings } from '../../../entitlements/index.ts';
 import { noFeatures } from '../probe/features.ts';
 import { generateSpec } from '../spec.ts';
@@ -29,9 +30,11 @@ const ownShm: OciMount = {
 /**
  * A configuration for `crun run` or `runc run` in a folder of the caller's: confined as a container of the daemon would be, with namespaces of its own
  * (the host's network where the profile's class is `host`). Pure. Source: runtime-spec 1.0.2, config.md.
+ * @throws PortcullisError RUNTIME_UNSUPPORTED for rules on files that Landlock would hold: nothing would set them up
  */
 export function standaloneSpec(input: StandaloneInput): OciSpec {
   const { settings } = input;
+  if (settings.landlock !== undefined) throw noLauncher();
   const shares = (name: 'network' | 'pid' | 'ipc'): boolean => settings.hostNamespaces.includes(name);
   const spec = generateSpec({
     ...input,
@@ -57,4 +60,15 @@ export function standaloneSpec(input: StandaloneInput): OciSpec {
     mounts: spec.mounts.filter(({ type }) => type !== 'bind').concat(ownShm),
     linux: { ...linux, namespaces: [...spec.linux.namespaces, ...own.map((type) => ({ type }))] },
   };
+}
+
+function noLauncher(): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_UNSUPPORTED',
+    kind: 'unimplemented',
+    attempted: 'write a configuration that stands alone',
+    on: '',
+    why: 'without AppArmor the rules on files are set up by a launcher, which only the daemon provides',
+    fix: 'use a profile without rules on files, or a machine with AppArmor',
+  });
 }

@@ -1,0 +1,48 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { chmod, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { landlockLauncher, launcherArguments } from '../../entitlements/index.ts';
+import type { Settings } from '../../entitlements/index.ts';
+import type { OciMount, OciProcess } from './spec.types.ts';
+
+/** Where a container that Landlock confines finds what sets its rules up: in its root, as nothing hides that. */
+const launcherPath = '/.portcullis-launcher';
+
+/**
+ * The launcher of these rules as a file of the host, for containers to mount; the same rules have the same file. It is compared byte by
+ * byte each time. Readable and executable by all, since it runs as the container's user.
+ * @param stateDir is reached by a runtime in a user namespace
+ */
+export async function provideLauncher(stateDir: string, rules: NonNullable<Settings['landlock']>): Promise<string> {
+  const bytes = Buffer.from(landlockLauncher(rules, process.arch === 'arm64' ? 'aarch64' : 'x86_64'));
+  const folder = join(stateDir, 'launchers');
+  const file = join(folder, createHash('sha256').update(bytes).digest('hex'));
+  const standing = await readFile(file).catch(() => undefined);
+  if (standing !== undefined && bytes.equals(standing)) return file;
+  await mkdir(folder, { recursive: true });
+  await chmod(folder, 0o711);
+  const draft = `${file}.${randomUUID()}`;
+  await writeFile(draft, bytes, { mode: 0o500, flag: 'wx' });
+  await chmod(draft, 0o555);
+  await rename(draft, file);
+  return file;
+}
+
+/** The mount of a launcher: last of all, so that nothing of the pod stands over it. */
+export function launcherMount(file: string): OciMount {
+  return { destination: launcherPath, type: 'bind', source: file, options: ['bind', 'rprivate', 'ro', 'nosuid', 'nodev', 'exec'] };
+}
+
+/** The arguments of a container's process that goes through its launcher. */
+export function launchedArguments(args: readonly string[], env: readonly string[]): readonly string[] {
+  return launcherArguments(launcherPath, args, pathOf(env));
+}
+
+/** The arguments of another command in a container: through the launcher where its own process went through it. */
+export function commandArguments(own: Pick<OciProcess, 'args' | 'env'>, command: readonly string[]): readonly string[] {
+  return own.args[0] === launcherPath ? launchedArguments(command, own.env) : command;
+}
+
+function pathOf(env: readonly string[]): string | undefined {
+  return env.findLast((entry) => entry.startsWith('PATH='))?.slice('PATH='.length);
+}
