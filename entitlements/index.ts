@@ -48,7 +48,7 @@ export type {
 } from './profile/model.ts';
 export { loadProfiles, profileSet } from './profile/load.ts';
 export type { ProfileSet } from './profile/load.ts';
-export type { NamedProfile } from './profile/document.ts';
+export type { NamedProfile } from './profile/resolve.ts';
 export { profileSchema } from './profile/schema.ts';
 export { createProver } from './proof/prover.ts';
 export type { Prover } from './proof/prover.ts';

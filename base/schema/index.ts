@@ -1,3 +1,4 @@
+export { closest } from './closest.ts';
 export { parseDocuments } from './parse.ts';
 export { validate } from './validate.ts';
 export { formatProblems } from './format.ts';

@@ -1,3 +1,4 @@
+import { readDevice } from '../profile/devices.ts';
 import type { Entitlement } from './entitlement.ts';
 
 export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
@@ -8,14 +9,15 @@ export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
     grants: {},
     // libentitlement also replaces all mounts by docker's defaults and so drops the user's volumes.
     excludes: { capabilities: ['MKNOD', 'SYS_ADMIN', 'SYS_RAWIO'], hostDevices: true, maskedPaths: ['/proc/kcore'] },
+    tests: { allows: ['device c 1:3 rw'], denies: ['CAP_MKNOD', 'device b 8:0 r', 'read /proc/kcore', 'host devices'] },
   },
   {
     name: 'host.devices.view',
-    title: 'Volumes are read-only',
+    title: 'Volumes are read-only, whatever the pod says',
     risk: 'medium',
     grants: {},
-    excludes: {},
-    refused: 'it makes volumes read-only, and this version does not govern volumes',
+    excludes: { volumeWrites: true },
+    tests: { denies: ['writing volumes'] },
   },
   {
     name: 'host.devices.admin',
@@ -23,6 +25,47 @@ export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
     risk: 'critical',
     grants: { capabilities: ['SYS_ADMIN'], hostDevices: true, unmasked: true },
     excludes: {},
+    tests: { allows: ['CAP_SYS_ADMIN', 'device b 8:0 rw', 'read /proc/kcore', 'host devices'], denies: ['CAP_SYS_RAWIO', 'mount()'] },
+  },
+  {
+    name: 'host.device',
+    title: 'One device, or all of a major number, beside the usual ones',
+    risk: 'high',
+    grants: {},
+    excludes: {},
+    argument: {
+      form: 'TYPE MAJOR:MINOR ACCESS',
+      example: 'c 10:232 rw',
+      read: (text) => {
+        const found = readDevice(text);
+        return 'problem' in found ? { problem: `${found.problem}; ${found.fix}` } : { grants: { devices: [text] }, excludes: {} };
+      },
+    },
+    tests: { allows: ['device c 10:232 rw'], denies: ['device c 10:232 m', 'device c 10:229 r'].slice(1) },
+  },
+  {
+    name: 'host.device.kvm',
+    title: 'Virtual machines by the host’s /dev/kvm',
+    risk: 'high',
+    grants: { devices: ['c 10:232 rw'] },
+    excludes: {},
+    tests: { allows: ['device c 10:232 rw'], denies: ['device c 10:229 rw'] },
+  },
+  {
+    name: 'host.device.fuse',
+    title: 'File systems in user space by /dev/fuse; mounting one needs kernel.mounts',
+    risk: 'medium',
+    grants: { devices: ['c 10:229 rw'] },
+    excludes: {},
+    tests: { allows: ['device c 10:229 rw'], denies: ['device c 10:232 rw', 'mount()'] },
+  },
+  {
+    name: 'host.device.tun',
+    title: 'Network tunnels by /dev/net/tun; making one needs network.admin',
+    risk: 'medium',
+    grants: { devices: ['c 10:200 rw'] },
+    excludes: {},
+    tests: { allows: ['device c 10:200 rw'], denies: ['CAP_NET_ADMIN'] },
   },
   {
     name: 'host.paths',
@@ -30,6 +73,7 @@ export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
     risk: 'critical',
     grants: { hostPaths: true },
     excludes: {},
+    tests: { allows: ['host paths'], denies: ['host devices'] },
   },
   {
     name: 'host.processes.none',
@@ -37,6 +81,7 @@ export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
     risk: 'low',
     grants: {},
     excludes: { hostNamespaces: ['pid'] },
+    tests: { denies: ['host pid'] },
   },
   {
     name: 'host.processes.admin',
@@ -44,13 +89,44 @@ export const HOST_ENTITLEMENTS: readonly Entitlement[] = [
     risk: 'critical',
     grants: { hostNamespaces: ['pid'] },
     excludes: {},
+    tests: { allows: ['host pid'], denies: ['host ipc', 'CAP_SYS_PTRACE'] },
+  },
+  {
+    name: 'host.ipc.none',
+    title: 'Shares memory, semaphores and message queues with its own pod only',
+    risk: 'low',
+    grants: {},
+    excludes: { hostNamespaces: ['ipc'] },
+    tests: { denies: ['host ipc'] },
+  },
+  {
+    name: 'host.ipc.admin',
+    title: 'Shares memory, semaphores and message queues with the host',
+    risk: 'critical',
+    grants: { hostNamespaces: ['ipc'] },
+    excludes: {},
+    tests: { allows: ['host ipc'], denies: ['host pid'] },
   },
   {
     name: 'api.access',
-    title: "Access to the engine's API",
+    title: 'Access to an API of the container engine: its part of that name, or all, allowed or denied',
     risk: 'critical',
     grants: {},
     excludes: {},
-    refused: 'a container reaches no API of this runtime: there is none to grant, and a socket in a volume is the admission’s to judge',
+    argument: { form: 'API:SUBSET:deny', example: 'engine.v1:all:deny', read: apiAccess },
+    tests: { denies: ['host paths'] },
   },
 ];
+
+/**
+ * libentitlement's `api.access=<api>:<subset>:<allow|deny>`. An engine's API is a socket of the host; whoever has the socket has all of
+ * the API, so a part of it can be denied (with the rest) and not allowed (without the rest).
+ */
+function apiAccess(text: string): { grants: Record<string, never>; excludes: { hostPaths: true } } | { problem: string } {
+  const [whole, api = '', subset = '', verdict] = /^([A-Za-z0-9][\w.-]{0,127}):([\w.*/-]{1,128}):(allow|deny)$/.exec(text) ?? [];
+  if (whole === undefined) return { problem: 'write api.access=API:SUBSET:deny, as in api.access=engine.v1:all:deny' };
+  if (verdict === 'deny') return { grants: {}, excludes: { hostPaths: true } };
+  return {
+    problem: `access to ${subset} of ${api} can not be granted: an engine's API is a socket, and whoever has the socket has the whole of it. Where that is meant, grant host.paths and mount the socket as a volume`,
+  };
+}

@@ -1,5 +1,6 @@
 import type { DeviceRule } from '../types.ts';
 import type { DeviceGrant } from './model.ts';
+import type { Read } from './values.ts';
 
 /** True when every access of `inner` is one of `outer`. */
 export function grantWithin(inner: DeviceGrant, outer: DeviceGrant): boolean {
@@ -63,21 +64,49 @@ export function deviceRules(grants: readonly DeviceGrant[]): DeviceRule[] {
   return [{ allow: false, type: 'a', access: 'rwm' }, ...allowed];
 }
 
-/** Grants from a compact notation: `c 1:3 rwm`, `b *:* m`. */
+/** Grants from a compact notation that stands in this room's own code: `c 1:3 rwm`, `b *:* m`. */
 export function parseDeviceGrants(lines: readonly string[]): DeviceGrant[] {
   return deviceGrants(
     lines.flatMap((line) => {
-      const found = /^([bc]) (\d+|\*):(\d+|\*) ([rwm]+)$/.exec(line);
-      if (found === null) throw new Error(`not a device grant: ${line}`);
-      const [, type, major, minor, access] = found;
-      return Array.from(access ?? '').map((letter): DeviceGrant => ({
-        access: letter as DeviceGrant['access'],
-        type: type as DeviceGrant['type'],
-        ...(major === '*' ? {} : { major: Number(major) }),
-        ...(minor === '*' ? {} : { minor: Number(minor) }),
-      }));
+      const found = readDevice(line);
+      if (!('value' in found)) throw new Error(`${found.problem}: ${line}`);
+      return found.value;
     }),
   );
+}
+
+/** Majors have 12 bits, minors 20 (linux/kdev_t.h). */
+const MAX_MAJOR = 4095;
+const MAX_MINOR = 1048575;
+
+/** One device of any number, or all of a kind: `c 10:232 rw`, `b 8:* r`. */
+export function readDevice(written: unknown): Read<DeviceGrant[]> {
+  const fix = 'write c or b, major:minor or *, and of r, w and m what is meant: c 10:232 rw';
+  const found = /^([bc]) (\d{1,7}|\*):(\d{1,7}|\*) (?=[rwm])(r?w?m?)$/.exec(typeof written === 'string' ? written : '');
+  if (found === null) return { problem: `${JSON.stringify(written)} is not a device`, fix };
+  const [, type, major, minor, access] = found;
+  if ((major !== '*' && Number(major) > MAX_MAJOR) || (minor !== '*' && Number(minor) > MAX_MINOR))
+    return { problem: `no device has the number ${major}:${minor}`, fix: `majors end at ${MAX_MAJOR}, minors at ${MAX_MINOR}` };
+  const value = Array.from(access ?? '').map((letter): DeviceGrant => ({
+    access: letter as DeviceGrant['access'],
+    type: type as DeviceGrant['type'],
+    ...(major === '*' ? {} : { major: Number(major) }),
+    ...(minor === '*' ? {} : { minor: Number(minor) }),
+  }));
+  return { value };
+}
+
+/**
+ * Grants without those that are taken away.
+ * @returns the grant that is wider than what is taken away, when there is one: what would be left can not be said
+ */
+export function withoutDevices(
+  from: readonly DeviceGrant[],
+  remove: readonly DeviceGrant[],
+): DeviceGrant[] | { readonly wider: DeviceGrant } {
+  const left = from.filter((grant) => !remove.some((gone) => grantWithin(grant, gone)));
+  const wider = left.find((grant) => remove.some((gone) => meetDevices([grant], [gone]).length > 0));
+  return wider === undefined ? left : { wider };
 }
 
 function key(grant: DeviceGrant): string {

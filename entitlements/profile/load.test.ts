@@ -96,9 +96,9 @@ describe('loading profiles', () => {
 
   it('tells every problem at its place', async () => {
     const text = `${HEAD}metadata: { name: default }
-entitlements: [network.none, network.admin, api.access=engine:all:allow, host.devices.view]
-files: { read: [/app/**] }
-network: { egress: [] }
+entitlements: [network.none, network.admin, api.access=engine:all:allow, resources.pids=many]
+files: { read: [app/**] }
+network: { egress: [{ to: 10.0.0.1/8 }] }
 capabilities:
   add: [BOGUS, ALL, KILL]
   drop: [KILL]
@@ -109,10 +109,10 @@ syscalls:
     const expected = [
       /^3:19 `default` is a built-in profile/,
       /^4:30 network\.admin conflicts with network\.none on the network class/,
-      /^4:45 api\.access=engine:all:allow is not supported/,
-      /^4:74 host\.devices\.view is not supported/,
-      /^5:1 files rules are not supported by this version/,
-      /^6:1 network rules are not supported by this version/,
+      /^4:45 api\.access=engine:all:allow: access to all of engine can not be granted/,
+      /^4:74 resources\.pids=many: "many" is not a count/,
+      /^5:17 a path pattern begins with \//,
+      /^6:27 10\.0\.0\.1\/8 has bits set beyond its first 8/,
       /^8:9 there is no capability `BOGUS`/,
       /^8:16 ALL can only be dropped/,
       /^9:10 `KILL` is under add as well/,

@@ -1,25 +1,123 @@
+import { LIMIT_BOUNDS, RESOURCE_BOUNDS } from '../catalog/resources.ts';
 import { CATALOG } from '../catalog/catalog.ts';
+import { PARAMETER_TYPES } from './parameters.ts';
 
 export const PROFILE_KIND = 'EntitlementProfile';
 
 /** Where editors find the schema of a profile document. */
 const schemaId = 'https://portcullis.dev/schemas/v1alpha1/entitlement-profile.json';
 
-const names = (description: string) => ({
-  type: 'array',
-  maxItems: 1000,
-  items: { type: 'string', minLength: 1, maxLength: 128 },
-  description,
-});
-const planned = (what: string) => ({ description: `${what} Not supported by this version: a profile that uses it is refused.` });
-const count = (description: string) => ({ type: 'integer', minimum: 0, maximum: 4294967295, description });
-const size = (description: string) => ({
+/** How a profile is called. */
+const NAME = '^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$';
+const PARAMETER_NAME = '^[A-Za-z][A-Za-z0-9_-]{0,62}$';
+
+const profileName = { type: 'string', pattern: NAME, description: 'write 1 to 63 lower-case letters, digits, dots and dashes' } as const;
+const text = { type: 'string', minLength: 1, maxLength: 512 } as const;
+const texts = (description: string) => ({ type: 'array', maxItems: 1000, items: text, description }) as const;
+const patterns = (description: string) =>
+  ({ type: 'array', maxItems: 1000, items: { type: 'string', minLength: 1, maxLength: 4096 }, description }) as const;
+const object = <T extends object>(description: string, properties: T) =>
+  ({ type: 'object', additionalProperties: false, properties, description }) as const;
+const scalar = { anyOf: [{ type: 'integer' }, text] } as const;
+
+const argumentValue = {
   anyOf: [
-    { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER },
-    { type: 'string', pattern: '^[0-9]{1,12}(Ki|Mi|Gi)?$', description: 'write bytes, or a number with Ki, Mi or Gi' },
+    { type: 'integer' },
+    text,
+    {
+      type: 'object',
+      additionalProperties: false,
+      required: ['mask', 'value'],
+      properties: { mask: scalar, value: scalar },
+      description: 'Those whose bits under the mask are the value.',
+    },
   ],
-  description,
-});
+} as const;
+
+/** A condition on one argument. */
+const argument = {
+  anyOf: [
+    { type: 'integer' },
+    text,
+    { type: 'array', minItems: 1, maxItems: 500, items: argumentValue, description: 'Any of these.' },
+    argumentValue.anyOf[2],
+    {
+      type: 'object',
+      additionalProperties: false,
+      required: ['not'],
+      properties: { not: { type: 'array', minItems: 1, maxItems: 500, items: argumentValue } },
+      description: 'None of these.',
+    },
+  ],
+  description: 'A number, a name of the kernel’s headers, or both joined by |; a range 3..99; a list of these; {mask, value}; {not: […]}.',
+} as const;
+
+const argumentNames = ['arg0', 'arg1', 'arg2', 'arg3', 'arg4', 'arg5'] as const;
+const conditions = {
+  type: 'object',
+  additionalProperties: false,
+  minProperties: 1,
+  properties: Object.fromEntries(argumentNames.map((name) => [name, argument])),
+  description: 'Conditions on arguments; all of them hold.',
+} as const;
+
+const calls = (description: string) =>
+  ({
+    type: 'array',
+    maxItems: 1000,
+    items: {
+      anyOf: [
+        text,
+        {
+          type: 'object',
+          minProperties: 1,
+          maxProperties: 1,
+          additionalProperties: { anyOf: [conditions, { type: 'array', minItems: 1, maxItems: 100, items: conditions }] },
+          description: 'A system call with conditions on its arguments; a list: any of them.',
+        },
+      ],
+    },
+    description,
+  }) as const;
+
+const peers = (direction: 'to' | 'from', description: string) =>
+  ({
+    type: 'array',
+    maxItems: 1000,
+    items: object('Peers and ports.', {
+      [direction]: { anyOf: [text, texts('')], description: 'Addresses or CIDR blocks; any, when left out.' },
+      except: texts('Blocks to leave out.'),
+      ports: texts('As in 5432/tcp, 8000-8080/tcp, icmp; any port of any protocol, when left out.'),
+    }),
+    description,
+  }) as const;
+
+const accesses = {
+  read: patterns('Paths that may be read, folders that may be listed.'),
+  write: patterns('Paths that may be changed, made, removed, linked and locked.'),
+  execute: patterns('Paths that may be run or mapped as code.'),
+} as const;
+
+const amount = { anyOf: [{ type: 'integer', minimum: 0 }, { type: 'number', minimum: 0 }, text] } as const;
+const limit = (description: string) =>
+  ({
+    anyOf: [
+      { type: 'integer', minimum: 0 },
+      text,
+      {
+        type: 'object',
+        additionalProperties: false,
+        required: ['soft', 'hard'],
+        properties: { soft: amount, hard: amount },
+      },
+    ],
+    description,
+  }) as const;
+
+/** The key of an rlimit under `resources`: the cgroup has `cpu` already. */
+export function limitKey(name: string): string {
+  return name === 'CPU' ? 'cputime' : name.toLowerCase();
+}
 
 /** JSON Schema (draft 2020-12) of a `kind: EntitlementProfile` document, for editors and for `loadProfiles`. */
 export const profileSchema = {
@@ -27,7 +125,7 @@ export const profileSchema = {
   $id: schemaId,
   title: 'Portcullis EntitlementProfile',
   description:
-    'What a workload may do: the default profile changed by entitlements, then by capabilities and syscalls. A pod names it in the annotation portcullis.dev/profile; a policy rule names it as ceiling.',
+    'What a workload may do: the default profile changed by parents and entitlements, then by the other keys. A pod names it in the annotation portcullis.dev/profile; a policy rule names it as ceiling.',
   type: 'object',
   additionalProperties: false,
   required: ['apiVersion', 'kind', 'metadata'],
@@ -39,44 +137,109 @@ export const profileSchema = {
       type: 'object',
       additionalProperties: false,
       required: ['name'],
-      properties: {
-        name: {
-          type: 'string',
-          pattern: '^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$',
-          description: 'write 1 to 63 lower-case letters, digits, dots and dashes',
+      properties: { name: profileName, description: { type: 'string', maxLength: 4096 } },
+    },
+    parameters: {
+      type: 'object',
+      maxProperties: 100,
+      propertyNames: { pattern: PARAMETER_NAME, description: 'begin with a letter; letters, digits, _ and -' },
+      additionalProperties: {
+        type: 'object',
+        additionalProperties: false,
+        required: ['type'],
+        properties: {
+          type: { enum: [...PARAMETER_TYPES] },
+          default: { anyOf: [{ type: 'integer' }, { type: 'string', maxLength: 4096 }] },
+          description: { type: 'string', maxLength: 4096 },
         },
       },
+      description: 'Values that a profile which extends this one may set; ${name} stands for one in any text below.',
+    },
+    extends: {
+      type: 'array',
+      maxItems: 100,
+      items: {
+        anyOf: [
+          { type: 'string', minLength: 1, maxLength: 63 },
+          {
+            type: 'object',
+            additionalProperties: false,
+            required: ['profile'],
+            properties: {
+              profile: { type: 'string', minLength: 1, maxLength: 63 },
+              with: {
+                type: 'object',
+                maxProperties: 100,
+                additionalProperties: { anyOf: [{ type: 'integer' }, { type: 'string', maxLength: 4096 }] },
+              },
+            },
+          },
+        ],
+      },
+      description: 'Profiles of which this one is made: all that they grant and exclude. Their order does not matter.',
     },
     entitlements: {
       type: 'array',
       maxItems: 100,
-      items: { anyOf: [{ enum: [...CATALOG.keys()] }, { type: 'string', pattern: '^api\\.access=' }] },
+      items: {
+        anyOf: [
+          { enum: [...CATALOG.values()].filter(({ argument: takes }) => takes === undefined).map(({ name }) => name) },
+          { type: 'string', pattern: '^[a-z0-9.-]+=|\\$\\{' },
+        ],
+      },
       description: 'Names of the catalog. Their order does not matter.',
     },
-    files: planned('Files that may be read and written.'),
-    network: planned('Where connections may go and come from.'),
-    syscalls: {
-      type: 'object',
-      additionalProperties: false,
-      properties: { add: names('System calls to allow whatever their arguments.'), drop: names('System calls to deny.') },
-      description: 'Counts after the entitlements.',
-    },
-    capabilities: {
-      type: 'object',
-      additionalProperties: false,
-      properties: { add: names('Capabilities to grant.'), drop: names('Capabilities to take away; ALL: every one that is not under add.') },
-      description: 'Counts after the entitlements.',
-    },
-    resources: {
-      type: 'object',
-      additionalProperties: false,
-      properties: {
-        memlock: size('Memory that may be locked.'),
-        core: size('Size of a core dump.'),
-        nofile: count('Open files.'),
-        nproc: count('Processes of the user.'),
+    files: object('Which files may be used, each kind of access by itself: a kind that is left out is not restricted.', {
+      ...accesses,
+      deny: object('Wins over what allows.', accesses),
+    }),
+    network: object('Who may be reached and who may reach; a direction that is left out is not restricted within the class.', {
+      egress: peers('to', 'Whom it may connect or send to.'),
+      ingress: peers('from', 'Who may connect or send to it.'),
+    }),
+    syscalls: object('Counts after parents and entitlements; drop counts before add.', {
+      add: calls('System calls to allow.'),
+      drop: calls('System calls to deny; ALL: every one that is not under add.'),
+      architectures: {
+        type: 'array',
+        items: { enum: ['arm', 'x32', 'x86'] },
+        description: 'Programs of these run beside the native ones.',
       },
-      description: 'Resource limits (setrlimit(2)), soft and hard.',
+    }),
+    capabilities: object('Counts after parents and entitlements.', {
+      add: texts('Capabilities to grant, and the system calls that they stand for.'),
+      drop: texts('Capabilities to take away; ALL: every one that is not under add.'),
+      ambient: texts('Those that a pod may ask to survive an exec by a user other than root; ALL: all that it has.'),
+    }),
+    devices: object('Counts after parents and entitlements.', {
+      add: texts('As in c 10:232 rw; * for any number.'),
+      drop: texts('Devices to take away.'),
+    }),
+    mounts: {
+      type: 'array',
+      maxItems: 1000,
+      items: {
+        type: 'object',
+        additionalProperties: false,
+        required: ['target'],
+        properties: {
+          fstype: { ...text, description: 'A file system type; *: any, and bind mounts. * unless told.' },
+          target: { type: 'string', minLength: 1, maxLength: 4096, description: 'A pattern of paths.' },
+          readonly: { type: 'boolean', description: 'Only read-only. false unless told.' },
+        },
+      },
+      description: 'Mounts that its processes may make; no others. Not restricted when left out.',
     },
+    paths: object('Restrictions beside those that parents, entitlements and the default profile have.', {
+      masked: patterns('Paths that are empty in the container.'),
+      readonly: patterns('Paths that can not be written.'),
+    }),
+    namespaces: object('Namespaces that a container usually shares with the host.', {
+      own: { type: 'array', items: { enum: ['cgroup', 'time', 'user'] }, description: 'Those it must have of its own.' },
+    }),
+    resources: object('Bounds in place of those that parents and entitlements have; unlimited: no bound.', {
+      ...Object.fromEntries(Object.entries(RESOURCE_BOUNDS).map(([name, { title }]) => [name, { ...amount, description: `${title}.` }])),
+      ...Object.fromEntries(Object.entries(LIMIT_BOUNDS).map(([name, { title }]) => [limitKey(name), limit(`${title} (setrlimit(2)).`)])),
+    }),
   },
 } as const;

@@ -92,11 +92,16 @@ function allowIf(clauses: readonly Clause[]): Decision {
   );
 }
 
+/** The names of the calls that a capability stands for. */
+export function callsOfCapability(name: Capability): string[] {
+  return words(BY_CAPABILITY[name] ?? '');
+}
+
 /** The calls that a capability stands for, granted whole. */
 export function policyOfCapability(name: Capability): SyscallPolicy {
   return filteredPolicy(
     EPERM,
-    words(BY_CAPABILITY[name] ?? '').map((call) => [call, always('allow')] as const),
+    callsOfCapability(name).map((call) => [call, always('allow')] as const),
   );
 }
 

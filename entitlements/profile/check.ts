@@ -1,0 +1,53 @@
+import { parseDocuments, validate } from '../../base/schema/index.ts';
+import type { Document, Problem } from '../../base/schema/index.ts';
+import { resolveProfiles } from './resolve.ts';
+import type { ResolvedProfile } from './resolve.ts';
+import { PROFILE_KIND, profileSchema } from './schema.ts';
+
+export interface SourceFile {
+  /** Its name, for places. */
+  readonly file: string;
+  readonly text: string;
+}
+
+export interface Checked {
+  /** Profiles that are complete, in the order of files and places. */
+  readonly profiles: readonly ResolvedProfile[];
+  /** Those that another profile must give values first, with the parameters that lack one. */
+  readonly incomplete: ReadonlyMap<string, readonly string[]>;
+  /** Every problem at once, by file, line and column; with one of them no profile may be used. */
+  readonly problems: readonly Problem[];
+}
+
+/**
+ * Reads the documents of kind EntitlementProfile in texts of YAML or JSON; documents of other kinds are skipped. Parents are found in
+ * any of the files. Never throws.
+ */
+export function checkProfiles(files: readonly SourceFile[]): Checked {
+  const problems: Problem[] = [];
+  const documents: Document[] = [];
+  for (const { file, text } of files) {
+    const parsed = parseDocuments(text, file);
+    problems.push(...parsed.problems);
+    for (const document of parsed.documents) {
+      if (kindOf(document.value) !== PROFILE_KIND) continue;
+      const shape = validate(document, profileSchema);
+      problems.push(...shape);
+      if (shape.length === 0) documents.push(document);
+    }
+  }
+  const { defined, incomplete, problems: deeper } = resolveProfiles(documents);
+  return { profiles: defined, incomplete, problems: byPlace([...problems, ...deeper]) };
+}
+
+/** Problems by file, line and column, each once. */
+export function byPlace(problems: readonly Problem[]): Problem[] {
+  const key = ({ position, message }: Problem): string => `${position.file}\0${position.line}:${position.column}\0${message}`;
+  return [...new Map(problems.map((problem) => [key(problem), problem])).values()].sort(
+    (a, b) => a.position.file.localeCompare(b.position.file) || a.position.line - b.position.line || a.position.column - b.position.column,
+  );
+}
+
+function kindOf(value: unknown): unknown {
+  return typeof value === 'object' && value !== null && 'kind' in value ? value.kind : undefined;
+}

@@ -1,0 +1,99 @@
+import type { PathSegment } from '../../base/schema/index.ts';
+import { parsePathPattern } from '../files/path-pattern.ts';
+import { readCidr, readSize } from './values.ts';
+
+export const PARAMETER_TYPES = ['cidr', 'integer', 'name', 'path', 'pattern', 'port', 'size'] as const;
+export type ParameterType = (typeof PARAMETER_TYPES)[number];
+
+export type ParameterValue = number | string;
+
+export interface Parameter {
+  readonly type: ParameterType;
+  readonly default?: ParameterValue;
+}
+
+/** Values that stand in when a profile is checked that is not complete without some. */
+const SAMPLES: Readonly<Record<ParameterType, ParameterValue>> = {
+  cidr: '192.0.2.0/24',
+  integer: 1,
+  name: 'x',
+  path: '/x',
+  pattern: '/x/*',
+  port: 1,
+  size: 1,
+};
+
+export function sampleOf({ type }: Parameter): ParameterValue {
+  return SAMPLES[type];
+}
+
+const TOLD: Readonly<Record<ParameterType, string>> = {
+  cidr: 'write an address, or CIDR such as 10.0.0.0/8',
+  integer: 'write a whole number',
+  name: 'write 1 to 128 letters, digits, dots, dashes and underscores',
+  path: 'write an absolute path without . and .. and without pattern characters',
+  pattern: 'write a pattern of absolute paths, such as /app/**',
+  port: 'write a number from 1 to 65535',
+  size: 'write bytes, or a number with Ki, Mi, Gi or Ti',
+};
+
+/** What is wrong with a value of that type, and what to write; undefined: nothing. */
+export function parameterProblem(type: ParameterType, value: unknown): { readonly problem: string; readonly fix: string } | undefined {
+  const fine = fits(type, value);
+  return fine ? undefined : { problem: `${JSON.stringify(value).slice(0, 200)} is no ${type}`, fix: TOLD[type] };
+}
+
+function fits(type: ParameterType, value: unknown): boolean {
+  const number = typeof value === 'number' && Number.isSafeInteger(value);
+  switch (type) {
+    case 'integer':
+      return number;
+    case 'port':
+      return number && value >= 1 && value <= 65535;
+    case 'size':
+      return 'value' in readSize(value);
+    case 'cidr':
+      return 'value' in readCidr(value);
+    case 'name':
+      return typeof value === 'string' && /^[A-Za-z0-9._-]{1,128}$/.test(value);
+    case 'path':
+      return typeof value === 'string' && !/[*?[\]{}\\,^$]|.\/$/.test(value) && 'pattern' in parsePathPattern(value);
+    case 'pattern':
+      return typeof value === 'string' && !value.includes('$') && 'pattern' in parsePathPattern(value);
+  }
+}
+
+const REFERENCE = /\$\{([^{}]*)\}/g;
+
+/** The names of the parameters that a text refers to, with or without one of that name. */
+function referencesIn(text: string): string[] {
+  return [...text.matchAll(REFERENCE)].map(([, name = '']) => name);
+}
+
+export interface Reference {
+  readonly name: string;
+  readonly path: readonly PathSegment[];
+}
+
+/** Every `${name}` in the texts of a value, with its place. */
+export function referencesOf(value: unknown, path: readonly PathSegment[] = []): Reference[] {
+  if (typeof value === 'string') return referencesIn(value).map((name) => ({ name, path }));
+  if (Array.isArray(value)) return value.flatMap((item, at) => referencesOf(item, [...path, at]));
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([key, item]) => referencesOf(item, [...path, key]));
+}
+
+/**
+ * The value with each `${name}` in its texts replaced. A text that is nothing but one reference becomes the parameter's own value, a
+ * number stays one; within a longer text it is written out. Names without a value stay as they are. Keys are not touched.
+ */
+export function substitute(value: unknown, values: ReadonlyMap<string, ParameterValue>): unknown {
+  if (typeof value === 'string') {
+    const whole = /^\$\{([^{}]*)\}$/.exec(value)?.[1];
+    if (whole !== undefined) return values.get(whole) ?? value;
+    return value.replaceAll(REFERENCE, (reference, name: string) => String(values.get(name) ?? reference));
+  }
+  if (Array.isArray(value)) return value.map((item) => substitute(item, values));
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, substitute(item, values)]));
+}

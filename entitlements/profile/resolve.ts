@@ -1,0 +1,410 @@
+import { closest } from '../../base/schema/index.ts';
+import type { Document, PathSegment, Position, Problem } from '../../base/schema/index.ts';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { CAPABILITIES } from '../capabilities/names.ts';
+import { entitlementNamed } from '../catalog/catalog.ts';
+import { composed } from '../catalog/compose.ts';
+import { conflictsOf } from '../catalog/conflicts.ts';
+import { NOTHING, partOf, unionParts } from '../catalog/part.ts';
+import type { Part } from '../catalog/part.ts';
+import { unionCalls, withoutCalls } from '../seccomp/call-set.ts';
+import { builtinProfile, builtinNames } from './builtin.ts';
+import { deviceGrants, formatDevice, withoutDevices } from './devices.ts';
+import type { DeviceGrant, Profile } from './model.ts';
+import { parameterProblem, referencesOf, sampleOf, substitute } from './parameters.ts';
+import type { Parameter, ParameterValue } from './parameters.ts';
+import { reporter } from './report.ts';
+import type { Report } from './report.ts';
+import { readSections } from './sections.ts';
+import type { Own, Sections } from './sections.ts';
+
+type Parent = string | { readonly profile: string; readonly with?: Readonly<Record<string, ParameterValue>> };
+
+/** A valid `kind: EntitlementProfile` document, by its schema. */
+interface ProfileDocument extends Sections {
+  readonly metadata: { readonly name: string };
+  readonly parameters?: Readonly<Record<string, Parameter>>;
+  readonly extends?: readonly Parent[];
+  readonly entitlements?: readonly string[];
+}
+
+export interface NamedProfile {
+  readonly name: string;
+  /** The names under `entitlements`, as written, parameters in their places. */
+  readonly entitlements: readonly string[];
+  readonly profile: Profile;
+}
+
+/** A profile with its source, for who looks at what it is made of. */
+export interface ResolvedProfile extends NamedProfile {
+  readonly document: Document;
+  readonly value: ProfileDocument;
+  /** What parents and entitlements give, without what the profile says itself. */
+  readonly inherited: Part;
+  readonly own: Own;
+}
+
+export interface Resolution {
+  /** Those that are complete, in the order of the documents. */
+  readonly defined: readonly ResolvedProfile[];
+  /** Those that only another profile can make complete, by name: the parameters without a value. */
+  readonly incomplete: ReadonlyMap<string, readonly string[]>;
+  readonly problems: readonly Problem[];
+}
+
+/** Profiles made of one another, each with its parameters, that one set of documents may come to. */
+const MAX_INSTANCES = 2000;
+/** Parents of parents; a bound on what one document can make a reader do. */
+const MAX_DEPTH = 64;
+const SECTIONS = [
+  'entitlements',
+  'files',
+  'network',
+  'syscalls',
+  'capabilities',
+  'devices',
+  'mounts',
+  'paths',
+  'namespaces',
+  'resources',
+] as const;
+
+/**
+ * The profiles that documents mean, parents and parameters resolved among them.
+ * @param documents each passes the schema of profiles
+ * @returns the profiles, and every problem that the schema can not see
+ */
+export function resolveProfiles(documents: readonly Document[]): Resolution {
+  const problems: Problem[] = [];
+  const byName = new Map<string, Document>();
+  for (const document of documents) {
+    const { name } = valueOf(document).metadata;
+    const position = document.positionOf(['metadata', 'name']);
+    const earlier = byName.get(name)?.positionOf(['metadata', 'name']);
+    const report = (message: string, fix: string): number => problems.push({ position, path: 'metadata.name', message, fix });
+    if (builtinProfile(name) !== undefined) report(`\`${name}\` is a built-in profile`, 'choose another name');
+    else if (earlier !== undefined)
+      report(`the profile \`${name}\` stands at ${earlier.file}:${earlier.line} already`, 'rename one of the two');
+    else byName.set(name, document);
+  }
+  const looped = cycles(byName, problems);
+  const context: Context = { byName, looped, instances: new Map(), problems };
+  const defined: ResolvedProfile[] = [];
+  const incomplete = new Map<string, readonly string[]>();
+  for (const document of documents) {
+    const { name } = valueOf(document).metadata;
+    const { unbound, found } = checked(document, context);
+    if (byName.get(name) !== document) continue;
+    if (unbound.length > 0) incomplete.set(name, unbound);
+    else if (found !== undefined) defined.push(found);
+  }
+  return { defined, incomplete, problems };
+}
+
+interface Context {
+  readonly byName: ReadonlyMap<string, Document>;
+  readonly looped: ReadonlySet<string>;
+  readonly instances: Map<string, Instance>;
+  readonly problems: Problem[];
+}
+
+interface Instance {
+  /** Undefined when there are problems. */
+  readonly resolved?: ResolvedProfile;
+  readonly part?: Part;
+  readonly problems: readonly Problem[];
+}
+
+function valueOf(document: Document): ProfileDocument {
+  return document.value as ProfileDocument;
+}
+
+/** The profile as it stands: parameters at their defaults; those without one at a sample, for the check alone. */
+function checked(document: Document, context: Context): { readonly unbound: readonly string[]; readonly found?: ResolvedProfile } {
+  const value = valueOf(document);
+  const { report, problems } = reporter(document);
+  const parameters = Object.entries(value.parameters ?? {});
+  for (const [name, { type, default: usual }] of parameters) {
+    const wrong = usual === undefined ? undefined : parameterProblem(type, usual);
+    if (wrong !== undefined) report(['parameters', name, 'default'], wrong.problem, wrong.fix);
+  }
+  for (const { name, path } of SECTIONS.flatMap((key) => referencesOf(value[key], [key])).concat(
+    referencesOf(value.extends, ['extends']),
+  )) {
+    if (parameters.some(([known]) => known === name)) continue;
+    const near = closest(
+      name,
+      parameters.map(([known]) => known),
+    );
+    report(
+      path,
+      `there is no parameter \`${name.slice(0, 80)}\``,
+      near === undefined ? 'declare it under parameters' : `did you mean \`${near}\`?`,
+    );
+  }
+  context.problems.push(...problems);
+  if (problems.length > 0) return { unbound: [] };
+  const unbound = parameters.filter(([, { default: usual }]) => usual === undefined);
+  const values = new Map(unbound.map(([name, parameter]) => [name, sampleOf(parameter)]));
+  const instance = instantiate(document, values, context);
+  context.problems.push(...instance.problems);
+  return { unbound: unbound.map(([name]) => name), ...(instance.resolved !== undefined && { found: instance.resolved }) };
+}
+
+function instantiate(document: Document, given: ReadonlyMap<string, ParameterValue>, context: Context): Instance {
+  const value = valueOf(document);
+  const values = new Map(
+    Object.entries(value.parameters ?? {}).flatMap(([name, { default: usual }]) => {
+      const one = given.get(name) ?? usual;
+      return one === undefined ? [] : [[name, one] as const];
+    }),
+  );
+  const { file, line, column } = document.positionOf(['metadata', 'name']);
+  const key = JSON.stringify([file, line, column, [...values].sort(([a], [b]) => (a < b ? -1 : 1))]);
+  const known = context.instances.get(key);
+  if (known !== undefined) return known;
+  const instance = context.instances.size >= MAX_INSTANCES ? tooMany(document) : made(document, values, context);
+  context.instances.set(key, instance);
+  return instance;
+}
+
+function tooMany(document: Document): Instance {
+  const { report, problems } = reporter(document);
+  report(['extends'], `its parents come to more than ${MAX_INSTANCES} different profiles`, 'use fewer values of parameters', 'key');
+  return { problems };
+}
+
+function made(document: Document, values: ReadonlyMap<string, ParameterValue>, context: Context): Instance {
+  const { report, problems } = reporter(document);
+  const value = substitute(valueOf(document), values) as ProfileDocument;
+  const { name } = value.metadata;
+  try {
+    const own = readSections(value, name, report);
+    const parts = [...parentParts(value, context, report), ...entitlementParts(value.entitlements ?? [], report)];
+    const complete = parts.flatMap(({ part }) => part ?? []);
+    const left = complete.map((part) => decidedBy(own, part, report));
+    reportConflicts(
+      left,
+      parts.filter(({ part }) => part !== undefined),
+      report,
+    );
+    if (problems.length > 0 || complete.length < parts.length) return { problems };
+    const inherited = unionParts(name, complete);
+    const part = changed(unionParts(name, left), own, report);
+    if (problems.length > 0) return { problems };
+    const profile = composed(part);
+    return { problems, part, resolved: { name, entitlements: value.entitlements ?? [], profile, document, value, inherited, own } };
+  } catch (error) {
+    if (!isPortcullisError(error)) throw error;
+    report([], error.failure.why, error.failure.fix);
+    return { problems };
+  }
+}
+
+interface Source {
+  readonly part: Part | undefined;
+  readonly path: readonly PathSegment[];
+}
+
+function entitlementParts(names: readonly string[], report: Report): Source[] {
+  return names.map((text, at) => {
+    const path = ['entitlements', at];
+    const found = entitlementNamed(text);
+    if (!('problem' in found)) return { part: partOf(text, found), path };
+    report(path, found.problem, found.fix);
+    return { part: undefined, path };
+  });
+}
+
+function parentParts(value: ProfileDocument, context: Context, report: Report): Source[] {
+  return (value.extends ?? []).map((parent, at) => {
+    const path = ['extends', at];
+    const name = typeof parent === 'string' ? parent : parent.profile;
+    const given = typeof parent === 'string' ? {} : (parent.with ?? {});
+    return { part: parentPart(name, given, path, context, report), path };
+  });
+}
+
+function parentPart(
+  name: string,
+  given: Readonly<Record<string, ParameterValue>>,
+  path: readonly PathSegment[],
+  context: Context,
+  report: Report,
+): Part | undefined {
+  const document = context.byName.get(name);
+  if (document === undefined) {
+    const part = BUILTIN_PARTS.get(name);
+    if (part === undefined) report(path, ...unknownParent(name, context));
+    else if (Object.keys(given).length > 0) report(path, `${name} has no parameters`, 'take them out');
+    return part;
+  }
+  if (context.looped.has(name)) return undefined;
+  const parameters = valueOf(document).parameters ?? {};
+  let faults = 0;
+  const wrong = (place: readonly PathSegment[], message: string, fix: string): void => {
+    faults += 1;
+    report(place, message, fix);
+  };
+  for (const [key, one] of Object.entries(given)) {
+    const parameter = Object.hasOwn(parameters, key) ? parameters[key] : undefined;
+    const problem = parameter === undefined ? undefined : parameterProblem(parameter.type, one);
+    if (parameter === undefined)
+      wrong([...path, 'with', key], `${name} has no parameter \`${key.slice(0, 80)}\``, known(Object.keys(parameters)));
+    else if (problem !== undefined) wrong([...path, 'with', key], problem.problem, problem.fix);
+  }
+  const missing = Object.entries(parameters).filter(([key, { default: usual }]) => usual === undefined && !Object.hasOwn(given, key));
+  if (missing.length > 0) {
+    const names = missing.map(([key]) => key);
+    wrong(
+      path,
+      `${name} needs a value for ${names.join(', ')}`,
+      `write { profile: ${name}, with: { ${names.map((key) => `${key}: …`).join(', ')} } }`,
+    );
+  }
+  if (faults > 0) return undefined;
+  const instance = instantiate(document, new Map(Object.entries(given)), context);
+  const usual = Object.keys(given).length === 0;
+  const [first] = instance.problems;
+  // Its own check tells a parent's problems at their places; those that come of the values given here are told here.
+  if (!usual && first !== undefined && checkedAlone(document, context)) {
+    report(path, `${name} with these values: ${first.message}`, first.fix ?? 'give other values');
+  }
+  return instance.part;
+}
+
+/** True when the profile has no problem with the values it has itself. */
+function checkedAlone(document: Document, context: Context): boolean {
+  const value = valueOf(document);
+  const samples = Object.entries(value.parameters ?? {}).filter(([, { default: usual }]) => usual === undefined);
+  return instantiate(document, new Map(samples.map(([name, parameter]) => [name, sampleOf(parameter)])), context).problems.length === 0;
+}
+
+function known(names: readonly string[]): string {
+  return names.length === 0 ? 'take it out' : `use one of: ${names.join(', ')}`;
+}
+
+/** Built-in profiles as parents: what tells them from the default one. */
+const BUILTIN_PARTS: ReadonlyMap<string, Part> = new Map([
+  ['default', { ...NOTHING, name: 'default' }],
+  ['baseline', builtinPart('baseline', {})],
+  ['restricted', builtinPart('restricted', { privilegeGain: true, root: true })],
+]);
+
+function builtinPart(name: string, excludes: { readonly privilegeGain?: true; readonly root?: true }): Part {
+  const profile = builtinProfile(name);
+  const capabilities = CAPABILITIES.filter((one) => profile?.capabilities.includes(one) !== true);
+  return partOf(name, { grants: { ambient: profile?.ambient ?? [] }, excludes: { capabilities, ...excludes } });
+}
+
+function unknownParent(name: string, { byName }: Context): [string, string] {
+  if (builtinNames().includes(name)) return [`${name} has no filter that one could add to`, 'name the entitlements that are needed'];
+  const names = [...BUILTIN_PARTS.keys(), ...byName.keys()];
+  const near = closest(name, names);
+  return [
+    `there is no profile \`${name.slice(0, 80)}\``,
+    near === undefined ? `known here: ${names.slice(0, 20).join(', ')}` : `did you mean \`${near}\`?`,
+  ];
+}
+
+function reportConflicts(parts: readonly Part[], sources: readonly Source[], report: Report): void {
+  for (const { first, second, on } of conflictsOf(parts)) {
+    const at = parts.findLastIndex(({ name }) => name === second);
+    report(
+      sources[at]?.path ?? [],
+      `${second} conflicts with ${first} on ${on}`,
+      'keep one of the two, or say which holds under capabilities, syscalls or devices',
+    );
+  }
+}
+
+/** What is left of a parent's or an entitlement's part when the profile's own words have decided what they speak of. */
+function decidedBy(own: Own, part: Part, report: Report): Part {
+  const { grants, excludes } = own.part;
+  const capabilities = new Set([...grants.capabilities, ...excludes.capabilities]);
+  const calls = unionCalls(grants.calls, excludes.calls);
+  const devices = [...grants.devices, ...excludes.devices];
+  return {
+    ...part,
+    grants: {
+      ...part.grants,
+      capabilities: part.grants.capabilities.filter((name) => !capabilities.has(name)),
+      calls: withoutCalls(part.grants.calls, calls),
+      devices: leftDevices(part.grants.devices, devices, report),
+    },
+    excludes: {
+      ...part.excludes,
+      capabilities: part.excludes.capabilities.filter((name) => !capabilities.has(name)),
+      calls: withoutCalls(part.excludes.calls, calls),
+      devices: leftDevices(part.excludes.devices, devices, report),
+      limits: without(part.excludes.limits, own.limits),
+      resources: without(part.excludes.resources, own.resources),
+    },
+  };
+}
+
+function without<K extends string, V>(of: Readonly<Partial<Record<K, V>>>, names: ReadonlySet<K>): Partial<Record<K, V>> {
+  return Object.fromEntries(Object.entries(of).filter(([name]) => !names.has(name as K))) as Partial<Record<K, V>>;
+}
+
+function leftDevices(from: readonly DeviceGrant[], decided: readonly DeviceGrant[], report: Report): readonly DeviceGrant[] {
+  const left = withoutDevices(from, decided);
+  if (!('wider' in left)) return left;
+  report(['devices'], `the wider grant ${formatDevice(left.wider)} can not be divided`, 'drop that one, and add what is left of it', 'key');
+  return from;
+}
+
+/** The inherited part with the profile's own words. */
+function changed(inherited: Part, own: Own, report: Report): Part {
+  const part = unionParts(inherited.name, [inherited, own.part]);
+  // Of the default profile's devices as well: what can not be divided is said, and not kept in silence.
+  leftDevices(builtinProfile('default')?.devices ?? [], deviceGrants(own.part.excludes.devices), report);
+  return part;
+}
+
+/** The names of profiles that extend themselves, or too many others one after the other; each loop is told once. */
+function cycles(byName: ReadonlyMap<string, Document>, problems: Problem[]): ReadonlySet<string> {
+  const parentsOf = (name: string): string[] => {
+    const document = byName.get(name);
+    return document === undefined
+      ? []
+      : (valueOf(document).extends ?? []).map((parent) => (typeof parent === 'string' ? parent : parent.profile));
+  };
+  const looped = new Set<string>();
+  const depths = new Map<string, number>();
+  const tooDeep = (name: string): void => {
+    const position = byName.get(name)?.positionOf(['extends'], 'key') as Position;
+    problems.push({ position, path: 'extends', message: `its parents are more than ${MAX_DEPTH} deep`, fix: 'extend fewer profiles' });
+  };
+  const walk = (start: string): void => {
+    // By hand: a chain of a thousand parents is no reason to overflow.
+    const trail: { name: string; next: number }[] = [{ name: start, next: 0 }];
+    const on = new Map([[start, 0]]);
+    for (let top = trail.at(-1); top !== undefined; top = trail.at(-1)) {
+      const at = top.next++;
+      const parent = parentsOf(top.name)[at];
+      if (parent === undefined) {
+        const depth = 1 + Math.max(0, ...parentsOf(top.name).map((name) => depths.get(name) ?? 0));
+        depths.set(top.name, depth);
+        if (depth === MAX_DEPTH + 1) tooDeep(top.name);
+        if (depth > MAX_DEPTH) looped.add(top.name);
+        on.delete(top.name);
+        trail.pop();
+        continue;
+      }
+      const back = on.get(parent);
+      if (back !== undefined) {
+        const loop = trail.slice(back).map(({ name }) => name);
+        for (const name of loop) looped.add(name);
+        const position = byName.get(top.name)?.positionOf(['extends', at]) as Position;
+        const message = `${top.name} extends itself: ${[...loop, parent].join(' → ')}`;
+        problems.push({ position, path: `extends[${at}]`, message, fix: 'take one of them out' });
+      } else if (byName.has(parent) && !depths.has(parent)) {
+        on.set(parent, trail.length);
+        trail.push({ name: parent, next: 0 });
+      }
+    }
+  };
+  for (const name of byName.keys()) if (!depths.has(name)) walk(name);
+  return looped;
+}

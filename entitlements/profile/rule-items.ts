@@ -1,0 +1,137 @@
+import type { PathSegment } from '../../base/schema/index.ts';
+import { blockWithin, formatAddress, parseCidr } from '../compare/cidr.ts';
+import type { Block } from '../compare/cidr.ts';
+import { parsePathPattern } from '../files/path-pattern.ts';
+import type { FileAccess, FileRule, MountRule, NetworkRule } from './model.ts';
+import type { Report } from './report.ts';
+import { EVERY_PORT, EVERYWHERE, networkRules, readCidr, readPorts } from './values.ts';
+import type { Ports, Read } from './values.ts';
+
+type Path = readonly PathSegment[];
+
+export const ACCESSES: readonly FileAccess[] = ['execute', 'read', 'write'];
+
+export interface FileSection {
+  readonly read?: readonly string[];
+  readonly write?: readonly string[];
+  readonly execute?: readonly string[];
+  readonly deny?: Omit<FileSection, 'deny'>;
+}
+
+/** Patterns by kind of access, as far as they are sound. */
+export function readFiles(section: FileSection, path: Path, report: Report): Partial<Record<FileAccess, readonly string[]>> {
+  const found: Partial<Record<FileAccess, readonly string[]>> = {};
+  for (const access of ACCESSES) {
+    const written = section[access];
+    if (written !== undefined) found[access] = written.filter((pattern, at) => soundPattern(pattern, [...path, access, at], report));
+  }
+  return found;
+}
+
+export function readDenied(section: FileSection, path: Path, report: Report): FileRule[] {
+  const found = readFiles(section.deny ?? {}, [...path, 'deny'], report);
+  return ACCESSES.flatMap((access) => (found[access] ?? []).map((pattern) => ({ pattern, access: [access] })));
+}
+
+function soundPattern(pattern: string, path: Path, report: Report): boolean {
+  const found = parsePathPattern(pattern);
+  if ('pattern' in found) return true;
+  const { at, message, fix } = found.problem;
+  report(path, at === 0 ? message : `at character ${at + 1}: ${message}`, fix);
+  return false;
+}
+
+export interface PeerSection {
+  readonly to?: string | readonly string[];
+  readonly from?: string | readonly string[];
+  readonly except?: readonly string[];
+  readonly ports?: readonly string[];
+}
+
+/** What one rule of `egress` or `ingress` allows. */
+export function readPeers(section: PeerSection, direction: 'to' | 'from', path: Path, report: Report): NetworkRule[] {
+  const written = section[direction];
+  const cidrs =
+    written === undefined
+      ? EVERYWHERE
+      : typeof written === 'string'
+        ? read([written], readCidr, () => [...path, direction], report)
+        : read(written, readCidr, (at) => [...path, direction, at], report);
+  const except = read(section.except ?? [], readCidr, (at) => [...path, 'except', at], report);
+  const ports: readonly Ports[] =
+    section.ports === undefined ? EVERY_PORT : read(section.ports, readPorts, (at) => [...path, 'ports', at], report);
+  for (const [at, text] of except.entries()) {
+    if (!cidrs.some((cidr) => within(text, cidr)))
+      report([...path, 'except', at], `${text} is in none of the blocks that it is taken out of`, 'take it out, or widen the block');
+  }
+  const left = cidrs.flatMap((cidr) => without(cidr, except));
+  if (left.length > MAX_BLOCKS) {
+    report([...path, 'except'], `more than ${MAX_BLOCKS} blocks are left`, 'take fewer blocks out, or name what is meant');
+    return [];
+  }
+  return networkRules(left, ports);
+}
+
+const MAX_BLOCKS = 1024;
+
+function within(inner: string, outer: string): boolean {
+  const [a, b] = [parseCidr(inner), parseCidr(outer)];
+  return a !== undefined && b !== undefined && blockWithin(a, b);
+}
+
+/** The block without others, as blocks. */
+function without(cidr: string, except: readonly string[]): string[] {
+  const holes = except.flatMap((text) => parseCidr(text) ?? []);
+  const split = (block: Block): Block[] => {
+    if (holes.some((hole) => blockWithin(block, hole))) return [];
+    if (!holes.some((hole) => blockWithin(hole, block))) return [block];
+    const prefix = block.prefix + 1;
+    const half = 1n << BigInt((block.family === 4 ? 32 : 128) - prefix);
+    return [...split({ ...block, prefix }), ...split({ ...block, prefix, address: block.address | half })];
+  };
+  const block = parseCidr(cidr);
+  return block === undefined ? [] : split(block).map(({ family, address, prefix }) => `${formatAddress(family, address)}/${prefix}`);
+}
+
+/** Values that can be read; what can not is reported. */
+export function read<T>(items: readonly unknown[], how: (written: unknown) => Read<T>, place: (at: number) => Path, report: Report): T[] {
+  return items.flatMap((item, at) => {
+    const found = how(item);
+    if ('value' in found) return [found.value];
+    report(place(at), found.problem, found.fix);
+    return [];
+  });
+}
+
+export interface MountSection {
+  readonly fstype?: string;
+  readonly target: string;
+  readonly readonly?: boolean;
+}
+
+export function readMounts(sections: readonly MountSection[], report: Report): MountRule[] {
+  return sections.flatMap(({ fstype = '*', target, readonly = false }, at) => {
+    const sound = soundPattern(target, ['mounts', at, 'target'], report);
+    const known = fstype === '*' || /^[a-z0-9][a-z0-9._-]{0,31}$/.test(fstype);
+    if (!known) report(['mounts', at, 'fstype'], `\`${fstype}\` is not a file system type`, 'write one of /proc/filesystems, or *');
+    return sound && known ? [{ fstype, target, readonly }] : [];
+  });
+}
+
+/** Plain absolute paths. */
+export function readPaths(written: readonly string[], path: Path, report: Report): string[] {
+  return written.filter((text, at) => {
+    const clean = /^\/[^*?[\]{}\\]*$/.test(text) && !/\/\/|\/\.\.?(\/|$)|.\/$/.test(text) && !hasControl(text);
+    if (!clean)
+      report(
+        [...path, at],
+        `\`${text}\` is not a plain absolute path`,
+        'write one path, without patterns, . and .. and a slash at its end',
+      );
+    return clean;
+  });
+}
+
+function hasControl(text: string): boolean {
+  return Array.from(text).some((character) => character < ' ' || character === '\u007f');
+}
