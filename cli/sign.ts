@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { Option } from 'commander';
-import { generateKeyPair, openRegistries, processPassphrase, signReference, signatureFormats } from '../trust/index.ts';
+import { generateKeyPair, openRegistries, parseDuration, processPassphrase, signReference, signatureFormats } from '../trust/index.ts';
 import type { SignatureFormat } from '../trust/index.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
@@ -15,6 +15,7 @@ interface SignFlags extends RegistryFlags, SignerFlags {
   readonly recursive: boolean;
   readonly identity?: string;
   readonly annotation: Readonly<Record<string, string>>;
+  readonly expiry?: number;
   readonly output: OutputFormat;
 }
 
@@ -23,7 +24,7 @@ Examples:
   $ portcullis sign --generate-key cosign                          makes cosign.key and cosign.pub
   $ portcullis sign registry.example.com/team/app:1 --key cosign.key
   $ portcullis sign registry.example.com/team/app:1 --key cosign.key --recursive       also each platform's manifest
-  $ portcullis sign registry.example.com/team/app:1 --key leaf.key --certificate-chain chain.pem --format bundle --format notation-jws
+  $ portcullis sign registry.example.com/team/app:1 --key leaf.key --certificate-chain chain.pem --format bundle --format notation-jws --expiry 365d
   $ portcullis sign registry.example.com/team/app:1 --key 'pkcs11:token=release;object=images?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/run/secrets/pin'
   $ portcullis sign registry.example.com/team/app:1 --keyless --signing-config signing_config.json
 ${signerHelp}
@@ -46,6 +47,7 @@ export function register(program: Command): void {
     .option('--recursive', 'sign every manifest of an index too', false)
     .option('--annotation <name=value>', 'sign this with the digest; may be repeated', annotation, {})
     .option('--identity <name>', 'the name that the signature claims; the reference without its tag unless given')
+    .option('--expiry <duration>', 'void after this long, such as 90d or 24h (notation formats)', expiry)
     .addHelpText('after', examples);
   const chosenFormat = (value: string): string =>
     (signatureFormats as readonly string[]).includes(value)
@@ -65,6 +67,13 @@ export function register(program: Command): void {
     return run(flags.output, () => sign(image, flags));
   });
 
+  function expiry(text: string): number {
+    const seconds = parseDuration(text);
+    return seconds === undefined
+      ? command.error(`error: --expiry ${text}: write a duration such as 90d, 24h or 30m`, { exitCode: exitCodes.usage })
+      : seconds;
+  }
+
   function annotation(text: string, before: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
     const [, name, value] = /^([^=\s]+)=(.*)$/s.exec(text) ?? [];
     if (name === undefined || value === undefined)
@@ -80,6 +89,7 @@ async function makeKey(prefix: string, flags: SignFlags): Promise<number> {
 }
 
 async function sign(reference: string, flags: SignFlags): Promise<number> {
+  const now = new Date();
   const signer = await openSignerOf(flags);
   try {
     const registry = await openRegistries({ mirrors: flags.registryMirror, insecureHosts: flags.insecureRegistry });
@@ -91,8 +101,9 @@ async function sign(reference: string, flags: SignFlags): Promise<number> {
         recursive: flags.recursive,
         ...(flags.identity === undefined ? {} : { identity: flags.identity }),
         annotations: flags.annotation,
+        ...(flags.expiry === undefined ? {} : { expiry: new Date(now.getTime() + flags.expiry * 1000) }),
         registry,
-        now: new Date(),
+        now,
       });
       print(
         flags.output,

@@ -69,6 +69,7 @@ export type { LogVerification } from './verdict/log/verify.ts';
 export { parsePublicKey } from './keys/public-key.ts';
 export { generateKeyPair, loadSigningKey } from './keys/private-key.ts';
 export type { SigningKey } from './keys/private-key.ts';
+export { parseDuration } from './policy/duration.ts';
 export { processPassphrase } from './keys/passphrase.ts';
 export type { PassphraseSource } from './keys/passphrase.ts';
 export { openRegistries } from './registry-access.ts';

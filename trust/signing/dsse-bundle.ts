@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { preAuthEncoding } from '../dsse.ts';
 import { bundleMediaType, cosignPredicateType, inTotoPayloadType, statementType } from '../evidence/cosign-names.ts';
 import { bundleKeyHint } from '../keys/public-key.ts';
-import { witnessedScheme } from './signer.ts';
+import { identityCertificate, witnessedScheme } from './signer.ts';
 import type { Signer } from './signer.ts';
 import { witness } from './witness.ts';
 import type { Witnessed } from './witness.ts';
@@ -44,7 +44,7 @@ export async function signMessageBundle(message: Buffer, signer: Signer): Promis
 }
 
 async function bundleOf(signer: Signer, signed: Witnessed, content: object): Promise<Buffer> {
-  const [leaf] = signer.certificates;
+  const leaf = identityCertificate(signer);
   const key = leaf === undefined ? { publicKey: { hint: bundleKeyHint(signer.public.spki) } } : { certificate: { rawBytes: base64(leaf) } };
   const witnessed = await witness(signed, signer);
   return Buffer.from(JSON.stringify({ mediaType: bundleMediaType, verificationMaterial: { ...key, ...witnessed }, ...content }));

@@ -53,7 +53,7 @@ export async function keylessSigner({ token, fulcioUrl, witnesses }: KeylessOpti
   if (!certificate.checkPrivateKey(pair.privateKey)) throw refused(fulcioUrl, 'its certificate is of another key');
   const named = policyKey(`the identity of ${token.from}`, pair.publicKey);
   if ('problem' in named) throw refused(fulcioUrl, named.problem);
-  return keySigner({ public: named, private: pair.privateKey }, { certificates: [certificate.raw], witnesses });
+  return keySigner({ public: named, private: pair.privateKey }, { certificates: [certificate.raw], identity: true, witnesses });
 }
 
 /** PEM of the certificate (sigstore/fulcio fulcio.proto, SigningCertificate), the signer's first. */

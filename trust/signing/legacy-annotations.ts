@@ -1,6 +1,7 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import { signatureAnnotation } from '../evidence/cosign-names.ts';
 import { recordOf } from '../strict-json.ts';
+import { identityCertificate } from './signer.ts';
 import type { Signer } from './signer.ts';
 import { verifierPem, witness } from './witness.ts';
 
@@ -32,7 +33,7 @@ export async function witnessAnnotations(
   const stamp = timestampVerificationData?.rfc3161Timestamps[0]?.signedTimestamp;
   const entry = recordOf(tlogEntries?.[0]);
   return {
-    ...(signer.certificates.length === 0 ? {} : { 'dev.sigstore.cosign/certificate': verifierPem(signer) }),
+    ...(identityCertificate(signer) === undefined ? {} : { 'dev.sigstore.cosign/certificate': verifierPem(signer) }),
     ...(entry === undefined ? {} : { 'dev.sigstore.cosign/bundle': JSON.stringify(promiseOf(entry)) }),
     ...(stamp === undefined ? {} : { 'dev.sigstore.cosign/rfc3161timestamp': JSON.stringify({ SignedRFC3161Timestamp: stamp }) }),
   };

@@ -32,6 +32,8 @@ export interface SignImageInput {
   readonly identity?: string;
   /** Signed with the digest. */
   readonly annotations?: Readonly<Record<string, string>>;
+  /** The signature is void from then on; for the Notary Project's formats, the others know none. */
+  readonly expiry?: Date;
   readonly now: Date;
   readonly signal?: AbortSignal;
 }
@@ -70,11 +72,12 @@ const pushers: Readonly<Record<SignatureFormat, (input: SignImageInput, signer: 
 
 /** As notation pushes it (Notary Project, signature-specification.md, "Signature Manifest"). */
 async function pushNotation(input: SignImageInput, signer: Signer, format: 'jws' | 'cose'): Promise<Attached> {
-  const { repository, digest, annotations = {}, now, signal } = input;
+  const { repository, digest, annotations = {}, now, expiry, signal } = input;
   const { makeNotationSignature } = await import('../notation/sign.ts');
   const { mediaType, size } = await repository.resolve(digest, signal);
   const target = { mediaType, digest, size, annotations };
-  const made = await makeNotationSignature({ format, target, signer, now, ...(signal === undefined ? {} : { signal }) });
+  const options = { ...(expiry === undefined ? {} : { expiry }), ...(signal === undefined ? {} : { signal }) };
+  const made = await makeNotationSignature({ format, target, signer, now, ...options });
   const artifact = {
     config: { mediaType: notationArtifactType },
     mediaType: made.mediaType,
@@ -95,7 +98,7 @@ async function pushSimpleSigning(input: SignImageInput, signer: Signer): Promise
   const payload = makeSimpleSigningPayload(digest, identity ?? `${repository.host}/${repository.repository}`, annotations);
   const present = await layersAt(repository, tag, signal);
   const own =
-    signer.certificates.length > 0
+    signer.identity === true
       ? undefined
       : present.find(({ digest: blob, annotations: notes }) => {
           const signature = blob === sha256Digest(payload) ? decodeBase64(notes?.[signatureAnnotation]) : undefined;

@@ -19,6 +19,8 @@ export interface SignReferenceInput {
   readonly identity?: string;
   /** Signed with the digest. */
   readonly annotations?: Readonly<Record<string, string>>;
+  /** The signatures are void from then on. Only the Notary Project's formats can say it; one of them must be asked for. */
+  readonly expiry?: Date;
   readonly registry: RegistryAccess;
   readonly now: Date;
   readonly signal?: AbortSignal;
@@ -26,7 +28,7 @@ export interface SignReferenceInput {
 
 /**
  * Resolves a reference once and signs its digest, at the origin or, where that is replaced, its mirror.
- * @throws PortcullisError of base/distribution
+ * @throws PortcullisError `TRUST_NO_REGISTRY`, and those of {@link signImage}
  */
 export async function signReference(input: SignReferenceInput): Promise<readonly SignedImage[]> {
   const { reference, registry, format, key, now, recursive, annotations } = input;
@@ -50,11 +52,24 @@ export async function signReference(input: SignReferenceInput): Promise<readonly
     : [(await repository.resolve(tagOrDigest, input.signal)).digest];
   const identity = input.identity ?? `${parsed.registry}/${parsed.repository}`;
   const formats = typeof format === 'string' ? [format] : format;
+  if (input.expiry !== undefined && !formats.some((one) => one.startsWith('notation-'))) {
+    throw new PortcullisError({
+      code: 'TRUST_FORMAT_UNFIT',
+      kind: 'invalid',
+      attempted: 'sign image',
+      on: reference,
+      why: `signatures in the form ${formats.join(' and ')} have no expiry`,
+      fix: 'sign with --format notation-jws or notation-cose, or let policies bound the age of signatures (maxAge)',
+    });
+  }
   const signed: SignedImage[] = [];
   // One after the other: signatures of one image may share a fallback tag, which is read, changed and written back.
   for (const digest of digests) {
     for (const one of new Set(formats)) {
-      const notes = annotations === undefined ? {} : { annotations };
+      const notes = {
+        ...(annotations === undefined ? {} : { annotations }),
+        ...(input.expiry === undefined ? {} : { expiry: input.expiry }),
+      };
       signed.push(await signImage({ repository, digest, key, format: one, identity, now, ...notes, ...signal }));
     }
   }

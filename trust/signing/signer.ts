@@ -32,8 +32,13 @@ export interface WitnessUrls {
 export interface Signer {
   /** The public half. `name` tells a person which key it is. */
   readonly public: PolicyKey;
-  /** DER, leaf first; empty for a bare key. The leaf is of `public`. */
+  /** DER, leaf first; empty for a bare key. The leaf is of `public`. The Notary Project's envelopes carry them. */
   readonly certificates: readonly Buffer[];
+  /**
+   * The certificate says who signs, and outlives the key: sigstore's forms carry it. Without this they name the key, which is what
+   * `cosign verify --key` demands.
+   */
+  readonly identity?: true;
   readonly witnesses: WitnessUrls;
   /**
    * Signs a message (not its digest). `scheme`: the key's usual one, {@link defaultScheme}, unless given.
@@ -52,6 +57,11 @@ const noWitnesses: WitnessUrls = { logs: [], timestamps: [] };
  */
 export function defaultScheme(key: PolicyKey): SignatureScheme {
   return key.type === 'ed25519' ? 'ed25519' : key.type === 'rsa' ? 'rsa-pkcs1-sha256' : 'ecdsa-sha256';
+}
+
+/** The certificate that stands for the signer in sigstore's forms, DER; undefined where its key does. */
+export function identityCertificate({ certificates, identity }: Signer): Buffer | undefined {
+  return identity === true ? certificates[0] : undefined;
 }
 
 /** How a signer signs what its witnesses will be told of: as its key usually does, unless a log takes no more than one way. */
@@ -78,11 +88,12 @@ export function checkScheme(key: PolicyKey, scheme: SignatureScheme): void {
 /** A signer that holds a private key in this process, with the certificates that go with it when there are any. */
 export function keySigner(
   key: SigningKey,
-  options: { readonly certificates?: readonly Buffer[]; readonly witnesses?: WitnessUrls } = {},
+  options: { readonly certificates?: readonly Buffer[]; readonly identity?: true; readonly witnesses?: WitnessUrls } = {},
 ): Signer {
   return {
     public: key.public,
     certificates: options.certificates ?? [],
+    ...(options.identity === undefined ? {} : { identity: options.identity }),
     witnesses: options.witnesses ?? noWitnesses,
     async sign(message, scheme = defaultScheme(key.public)) {
       checkScheme(key.public, scheme);

@@ -6,6 +6,7 @@ import { postForBytes } from './post-json.ts';
 import { logInRekor1 } from './rekor-v1.ts';
 import type { ProposedEntry } from './rekor-v1.ts';
 import { logInRekor2 } from './rekor-v2.ts';
+import { identityCertificate } from './signer.ts';
 import type { Signer } from './signer.ts';
 
 /** A signature as logs and time stamp authorities are told of it. */
@@ -48,9 +49,15 @@ export async function witness(signed: Witnessed, signer: Signer): Promise<Witnes
 }
 
 /** Rekor v2. */
-function logInTiles(url: string, signed: Witnessed, { public: key, certificates: [leaf] }: Signer): Promise<object> {
+function logInTiles(url: string, signed: Witnessed, signer: Signer): Promise<object> {
+  const leaf = identityCertificate(signer);
   const message = signed.kind === 'dsse' ? preAuthEncoding(signed.payloadType, signed.payload) : signed.message;
-  return logInRekor2(url, { message, signature: signed.signature, key, ...(leaf === undefined ? {} : { certificate: leaf }) });
+  return logInRekor2(url, {
+    message,
+    signature: signed.signature,
+    key: signer.public,
+    ...(leaf === undefined ? {} : { certificate: leaf }),
+  });
 }
 
 /** Rekor v1. */
@@ -97,7 +104,7 @@ async function asked<T>(url: string, answer: Promise<T>): Promise<T> {
 
 /** What a log is told to verify the signature with: the certificate, else the key. PEM. */
 export function verifierPem(signer: Signer): string {
-  const [leaf] = signer.certificates;
+  const leaf = identityCertificate(signer);
   if (leaf !== undefined)
     return `-----BEGIN CERTIFICATE-----\n${leaf.toString('base64').replace(/(.{64})(?=.)/g, '$1\n')}\n-----END CERTIFICATE-----\n`;
   return createPublicKey({ key: Buffer.from(signer.public.spki, 'base64'), format: 'der', type: 'spki' })
