@@ -1,5 +1,5 @@
 /**
- * `npm test`: the gates, then every test, then what needs Go. The last line is the count: `N passed, N failed, N skipped`.
+ * `npm test`: the gates, the peers that tests are held beside, then every test, then the conformance suite. The last line is the count: `N passed, N failed, N skipped`.
  * With paths (`npm test -- base/storage test/e2e/pull.test.ts`) only the tests there run, without gates or coverage.
  */
 import { globSync, mkdtempSync, rmSync } from 'node:fs';
@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { runConformance } from './house/conformance.ts';
 import { printCoverage } from './house/coverage.ts';
 import { runGates } from './house/gates.ts';
+import { getPeers } from './house/peers.ts';
 import { lasting, leftovers } from './house/leftovers.ts';
 import { failures, runTests } from './house/tests.ts';
 import type { Counts } from './house/tests.ts';
@@ -49,6 +50,7 @@ const whole = paths.length === 0;
 const out = process.stdout;
 const before = leftovers();
 const gatesFailed = whole ? await runGates(out) : [];
+const peers = whole ? getPeers(out) : { passed: 0, failed: 0, skipped: 0 };
 
 const coverageFolder = mkdtempSync(join(tmpdir(), 'portcullis-coverage-'));
 if (whole) process.env['NODE_V8_COVERAGE'] = coverageFolder;
@@ -64,7 +66,7 @@ for (const thing of left) out.write(`left behind: ${thing}\n`);
 
 for (const failure of failures) out.write(`failed: ${failure}\n`);
 
-const total = add(units, crossing, conformance);
+const total = add(peers, units, crossing, conformance);
 out.write(`\n${((performance.now() - started) / 1000).toFixed(0)} s`);
 if (gatesFailed.length > 0) out.write(`, gates that failed: ${gatesFailed.join(', ')}`);
 out.write(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`);
