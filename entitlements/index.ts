@@ -1,3 +1,5 @@
+export { appArmorWithin, hasAppArmorParser } from './apparmor/parser.ts';
+export type { AppArmorContainment } from './apparmor/within.ts';
 export { appArmorProfile } from './apparmor/profile-text.ts';
 export type { AppArmorProfile } from './apparmor/profile-text.ts';
 export { askedFromSecurityContext } from './ceiling/asked.ts';

@@ -1,0 +1,86 @@
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { entitlementsError } from '../errors.ts';
+import { readCompiledPolicy } from './compiled-policy.ts';
+import type { CompiledProfile } from './compiled-policy.ts';
+import { compiledWithin } from './within.ts';
+import type { AppArmorContainment } from './within.ts';
+
+const PARSERS = ['/sbin/apparmor_parser', '/usr/sbin/apparmor_parser'];
+/** Without the features of a kernel the parser compiles for one that has none, and leaves rules out. */
+const FEATURES = '/etc/apparmor.d/abi/3.0';
+const MAX_TEXT = 1024 * 1024;
+const PATIENCE_MS = 20_000;
+const MAX_OUTPUT = 64 * 1024 * 1024;
+
+/** True where {@link appArmorWithin} has what it needs: Debian's package `apparmor`. */
+export function hasAppArmorParser(): boolean {
+  return PARSERS.some((path) => existsSync(path)) && existsSync(FEATURES);
+}
+
+/**
+ * Does the AppArmor text `inner` grant no more than `outer`? Both are compiled by `apparmor_parser`, which loads nothing here, for the
+ * features of ABI 3.0, and their automata are compared (see {@link compiledWithin}).
+ * @throws ENTITLEMENTS_BAD_PROFILE with what the parser says (line and reason); ENTITLEMENTS_UNSUPPORTED without the parser; ENTITLEMENTS_TOO_COMPLEX
+ */
+export async function appArmorWithin(inner: string, outer: string): Promise<AppArmorContainment> {
+  const [ours, theirs] = await Promise.all([compiledAppArmor(inner), compiledAppArmor(outer)]);
+  return compiledWithin(ours, theirs);
+}
+
+/** The profiles of a text, compiled. @throws as {@link appArmorWithin} */
+async function compiledAppArmor(text: string): Promise<CompiledProfile[]> {
+  const parser = PARSERS.find((path) => existsSync(path));
+  if (parser === undefined || !existsSync(FEATURES)) throw unavailable();
+  if (text.length > MAX_TEXT) throw refused(`it is longer than ${MAX_TEXT} characters`);
+  const folder = await mkdtemp(join(tmpdir(), 'apparmor-'));
+  try {
+    const file = join(folder, 'profile');
+    await writeFile(file, text, { mode: 0o600 });
+    const args = ['--skip-kernel-load', '--skip-cache', '--quiet', '--stdout', '--features-file', FEATURES, file];
+    const compiled = await run(parser, args, file);
+    const profiles = readCompiledPolicy(compiled);
+    if (profiles.length === 0) throw refused('it holds no profile');
+    return profiles;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function run(parser: string, args: readonly string[], file: string): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    execFile(
+      parser,
+      args,
+      { encoding: 'buffer', timeout: PATIENCE_MS, maxBuffer: MAX_OUTPUT, env: { LC_ALL: 'C' } },
+      (error, stdout, stderr) => {
+        if (error === null) resolve(stdout);
+        else if (error.killed === true) reject(refused(`apparmor_parser had not ended after ${PATIENCE_MS / 1000} s`));
+        else reject(refused(stderr.toString('utf8').replaceAll(file, 'profile').trim().slice(0, 2_000)));
+      },
+    );
+  });
+}
+
+function refused(why: string): Error {
+  return entitlementsError('ENTITLEMENTS_BAD_PROFILE', {
+    kind: 'invalid',
+    attempted: 'compile AppArmor profile',
+    on: '',
+    why: why === '' ? 'apparmor_parser does not say why' : why,
+    fix: 'write it as apparmor.d(5) has it',
+  });
+}
+
+function unavailable(): Error {
+  return entitlementsError('ENTITLEMENTS_UNSUPPORTED', {
+    kind: 'precondition',
+    attempted: 'compile AppArmor profile',
+    on: '',
+    why: 'apparmor_parser or its description of kernel features is not installed',
+    fix: 'install Debian’s package apparmor',
+  });
+}
