@@ -58,6 +58,8 @@ export async function writeBundle(input: {
   readonly kernel: Pick<Kernel, 'checkIdmap'>;
   /** What a handler was seen to do. */
   readonly features: (handler: string) => Promise<HandlerFeatures>;
+  /** Called once the request is known to be within its ceilings. */
+  readonly accepted: () => void;
 }): Promise<Prepared> {
   const { record, sandbox, admitted, handler, bundle } = input;
   const { config } = record;
@@ -78,6 +80,7 @@ export async function writeBundle(input: {
     access: host.access,
     sharesHostPids: input.pidNamespace.isHost,
   });
+  input.accepted();
   const process = { args: argumentsOf(config, image), env: environmentOf(config, image, plan.hostname), cwd: workingDirOf(config, image) };
   const features = await input.features(record.runtimeHandler);
   const userNamespace = await joinedUserNamespace(plan, sandbox, features);

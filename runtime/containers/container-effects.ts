@@ -23,8 +23,11 @@ export type Prepared = Pick<
 export interface ContainerEffects {
   /** Decides again, offline, for this pod's namespace. Throws when the answer is no. */
   admit(config: ContainerConfig, sandbox: SandboxRecord): Promise<Admission>;
-  /** Checks the request against its ceilings, mounts the root file system, writes the bundle. */
-  prepare(record: ContainerRecord, sandbox: SandboxRecord, admission: Admission): Promise<Prepared>;
+  /**
+   * Checks the request against its ceilings, mounts the root file system, writes the bundle.
+   * @param durable settles with the record's own writing: before it no process may be started for the container
+   */
+  prepare(record: ContainerRecord, sandbox: SandboxRecord, admission: Admission, durable: Promise<void>): Promise<Prepared>;
   create(record: ContainerRecord): Promise<Required<Pick<ContainerRecord, 'init' | 'monitor'>>>;
   /** Raises the pod's link to what its started containers need. */
   raiseNetwork(sandbox: SandboxRecord, containers: readonly ContainerRecord[]): Promise<void>;

@@ -1,4 +1,4 @@
-import { mkdir, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, readFile, rm, rmdir, stat } from 'node:fs/promises';
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -10,8 +10,8 @@ import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import type { NetworkEngine } from '../../cni-plugins/index.ts';
 import type { ImageStore } from '../images/types.ts';
-import { createMonitored } from '../monitor/conmon.ts';
-import type { MonitorFolders } from '../monitor/conmon.ts';
+import { startMonitor } from '../monitor/conmon.ts';
+import type { MonitorFolders, WaitingMonitor } from '../monitor/conmon.ts';
 import type { ExitWatch } from '../monitor/exits.ts';
 import { tracedConfinement, tracedContainerEffects, tracedRootfs } from '../observability/traced-effects.ts';
 import type { AdoptMonitor } from '../monitor/monitor-scope.ts';
@@ -118,9 +118,44 @@ function realEffects(parts: EffectParts): ContainerEffects {
     openNamespaces.delete(id);
   };
 
+  /** With the uppermost folder that had to be made for its log. */
+  const monitorOf = async (record: ContainerRecord): Promise<{ readonly monitor: WaitingMonitor; readonly made: string | undefined }> => {
+    const { config, logPath } = record;
+    const [made] = await Promise.all([
+      logPath === '' ? undefined : mkdir(dirname(logPath), { recursive: true, mode: 0o755 }),
+      mkdir(bundle(record.id), { recursive: true, mode: 0o700 }),
+    ]);
+    const monitor = await startMonitor({
+      startProgram: parts.startProgram,
+      conmon: parts.conmon,
+      handler: handlerOf(record),
+      id: record.id,
+      bundle: bundle(record.id),
+      folders: parts.folders,
+      logPath,
+      terminal: config.tty,
+      stdin: config.stdin,
+      stdinOnce: config.stdinOnce,
+      systemdCgroup: placeOf(record).systemd,
+    });
+    return { monitor, made };
+  };
+  // Monitors that were started beside the preparation; `destroy` follows when that fails.
+  const waiting = new Map<string, ReturnType<typeof monitorOf>>();
+  const abandonMonitor = async (record: ContainerRecord): Promise<void> => {
+    const started = await waiting.get(record.id)?.catch(() => undefined);
+    waiting.delete(record.id);
+    if (started === undefined) return;
+    await started.monitor.abandon();
+    // A request that is refused leaves nothing: no empty log, no folder for it.
+    if ((await stat(record.logPath).catch(() => undefined))?.size === 0) await rm(record.logPath, { force: true });
+    for (let folder = dirname(record.logPath); started.made !== undefined && folder.startsWith(started.made); folder = dirname(folder))
+      await rmdir(folder).catch(() => undefined);
+  };
+
   return {
     admit: (config, sandbox) => admitForRun(images, config, sandbox),
-    prepare: async (record, sandbox, admission) => {
+    prepare: async (record, sandbox, admission, durable) => {
       const handler = handlerOf(record);
       const pidNamespace = openPidNamespace({ config: record.config, sandbox, handler, find: parts.container });
       openNamespaces.set(record.id, pidNamespace);
@@ -135,29 +170,26 @@ function realEffects(parts: EffectParts): ContainerEffects {
         cgroup: placeOf(record),
         resourceSupport,
         pidNamespace,
+        accepted: () => {
+          // Only on a processor that would be idle; else every pod that waits for its turn would have a monitor that waits.
+          if (slots.activeCount + slots.pendingCount + waiting.size >= availableParallelism()) return;
+          const monitor = durable.then(() => monitorOf(record));
+          waiting.set(record.id, monitor);
+          // Told where it is asked for.
+          monitor.catch(() => undefined);
+        },
       });
       if (admitted.volumes.length === 0) return made;
       const refs = admitted.volumes.map(({ mount, image }) => [mount.containerPath, image.repoDigests[0] ?? image.id] as const);
       return { ...made, volumeImages: Object.fromEntries(refs) };
     },
     create: async (record) => {
-      if (record.logPath !== '') await mkdir(dirname(record.logPath), { recursive: true, mode: 0o755 });
-      const { config } = record;
-      const made = await slots(() =>
-        createMonitored({
-          startProgram: parts.startProgram,
-          conmon: parts.conmon,
-          handler: handlerOf(record),
-          id: record.id,
-          bundle: bundle(record.id),
-          folders: parts.folders,
-          logPath: record.logPath,
-          terminal: config.tty,
-          stdin: config.stdin,
-          stdinOnce: config.stdinOnce,
-          systemdCgroup: placeOf(record).systemd,
-        }),
-      );
+      const started = waiting.get(record.id);
+      const made = await slots(async () => {
+        const { monitor } = await (started ?? monitorOf(record));
+        waiting.delete(record.id);
+        return monitor.create();
+      });
       closeNamespace(record.id);
       parts.adoptMonitor(made.monitor.pid);
       return made;
@@ -175,6 +207,7 @@ function realEffects(parts: EffectParts): ContainerEffects {
     },
     destroy: async (record) => {
       closeNamespace(record.id);
+      await abandonMonitor(record);
       await killMonitorOf(record);
       const handler = handlers.get(record.runtimeHandler);
       await handler?.delete(record.id);

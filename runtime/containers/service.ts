@@ -139,7 +139,8 @@ export function createContainerService(parts: {
     };
     try {
       // Side by side: what prepare makes is found and removed by the next start without a record, processes are not.
-      const [made] = await settleAll([effects.prepare(intent, place, admission), records.put(intent)]);
+      const durable = records.put(intent);
+      const [made] = await settleAll([effects.prepare(intent, place, admission, durable), durable]);
       const prepared = { ...intent, ...made };
       const processes = await effects.create(prepared);
       const created: ContainerRecord = { ...prepared, ...processes, phase: nextContainerPhase('creating', 'monitor-holds-it') };

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Socket } from 'node:net';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { closeFd, openPipe } from '../../base/kernel/index.ts';
+import { closeFd, openPipe, writeFd } from '../../base/kernel/index.ts';
 import type { Child, StartProgram } from '../../base/reactor/index.ts';
 import { processIdentity } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
@@ -23,19 +23,17 @@ export interface MonitoredContainer {
 const createTimeoutMs = 120_000;
 const SIGKILL = 9;
 
-/**
- * Starts conmon, which runs the runtime's `create` and stays. Resolves when the first process exists and waits for its start.
- * @throws PortcullisError RUNTIME_CREATE_FAILED with what the runtime said, RUNTIME_MONITOR_FAILED
- */
-export async function createMonitored(input: {
+/** A container that conmon is to hold. */
+export interface MonitorInput {
   readonly startProgram: StartProgram;
   /** Absolute path. */
   readonly conmon: string;
   readonly handler: RuntimeHandler;
   readonly id: string;
+  /** Must exist. */
   readonly bundle: string;
   readonly folders: MonitorFolders;
-  /** Absolute; empty keeps no log. */
+  /** Absolute; its folder must exist. Empty keeps no log. */
   readonly logPath: string;
   readonly terminal: boolean;
   readonly stdin: boolean;
@@ -43,22 +41,78 @@ export async function createMonitored(input: {
   readonly stdinOnce: boolean;
   /** The runtime's `create` asks systemd for the cgroup; its other commands know that from their own state. */
   readonly systemdCgroup: boolean;
-}): Promise<MonitoredContainer> {
-  const { handler, id, bundle, folders } = input;
-  const [monitorPidFile, initPidFile] = [join(bundle, 'monitor.pid'), join(bundle, 'init.pid')];
-  const args = [
+}
+
+/** A conmon that has opened its log and waits. */
+export interface WaitingMonitor {
+  /**
+   * Lets it run the runtime's `create`, for which the bundle must be complete; it stays. Resolves when the first process exists and waits for its start.
+   * @throws PortcullisError RUNTIME_CREATE_FAILED with what the runtime said, RUNTIME_MONITOR_FAILED
+   */
+  create(): Promise<MonitoredContainer>;
+  /** Ends it before that: it has made nothing but its log. */
+  abandon(): Promise<void>;
+}
+
+/**
+ * Starts conmon, which waits for the word to create the container, so that it starts beside the preparation of the bundle. Should this
+ * process end first, conmon goes on by itself: the intent must be durable, and the next start ends it by the id among its arguments.
+ * @throws PortcullisError RUNTIME_MONITOR_FAILED
+ */
+export async function startMonitor(input: MonitorInput): Promise<WaitingMonitor> {
+  const { id, bundle } = input;
+  const [report, gate] = [openPipe(), openPipe()];
+  let child: Child;
+  try {
+    // cwd: conmon leaves its `oom` mark in its working folder. Standard streams must be nobody's pipe: conmon outlives us.
+    child = await input.startProgram({
+      path: input.conmon,
+      argv: ['conmon', ...argumentsFor(input)],
+      // Without a locale conmon refuses every argument that is not ASCII, such as a log's path; this part of one is enough.
+      env: { PATH: process.env['PATH'], LC_CTYPE: 'C.UTF-8', _OCI_SYNCPIPE: '3', _OCI_STARTPIPE: '4' },
+      cwd: bundle,
+      descriptors: [null, null, null, report.write, gate.read],
+    });
+  } catch (cause) {
+    for (const fd of [report.read, gate.write]) closeFd(fd);
+    throw monitorFailed(id, reasonOf(cause), 'install conmon (`portcullis doctor --fix`)');
+  } finally {
+    for (const fd of [report.write, gate.read]) closeFd(fd);
+  }
+  return {
+    create: async () => {
+      try {
+        writeFd(gate.write, Buffer.alloc(1));
+      } catch {
+        // It has ended; what it reported says why.
+      } finally {
+        closeFd(gate.write);
+      }
+      const { pid, message } = await hear(report.read, child, id);
+      if (pid <= 0) throw createFailed(id, input.handler.path, message);
+      const init = processIdentity(pid);
+      const monitor = processIdentity(Number(await readFile(join(bundle, monitorPidFile), 'utf8')));
+      if (init === undefined) throw createFailed(id, input.handler.path, 'its first process ended before it was started');
+      if (monitor === undefined)
+        throw monitorFailed(id, 'conmon ended at once', 'see the system log; check conmon with `portcullis doctor`');
+      return { init, monitor };
+    },
+    abandon: async () => {
+      child.kill(SIGKILL);
+      await child.exited;
+      for (const fd of [report.read, gate.write]) closeFd(fd);
+    },
+  };
+}
+
+const monitorPidFile = 'monitor.pid';
+
+function argumentsFor({ handler, id, bundle, folders, ...input }: MonitorInput): string[] {
+  return [
     ...['--cid', id, '--cuuid', id.slice(0, 16), '--name', id.slice(0, 16), '--bundle', bundle],
     ...['--runtime', handler.program, ...handler.globalArgs.flatMap((arg) => ['--runtime-arg', arg])],
-    ...[
-      '--exit-dir',
-      folders.exits,
-      '--socket-dir-path',
-      folders.attach,
-      '--conmon-pidfile',
-      monitorPidFile,
-      '--container-pidfile',
-      initPidFile,
-    ],
+    ...['--exit-dir', folders.exits, '--socket-dir-path', folders.attach],
+    ...['--conmon-pidfile', join(bundle, monitorPidFile), '--container-pidfile', join(bundle, 'init.pid')],
     // Its own rotation throws the old log away: a kubelet rotates, and asks for a reopen.
     ...['--log-path', input.logPath === '' ? 'none' : `k8s-file:${input.logPath}`, '--log-level', 'error'],
     ...(input.terminal ? ['--terminal'] : []),
@@ -66,47 +120,16 @@ export async function createMonitored(input: {
     ...(input.stdin && !input.stdinOnce ? ['--leave-stdin-open'] : []),
     ...(input.systemdCgroup ? ['--systemd-cgroup'] : []),
   ];
-  const report = await startAndHear(input.startProgram, input.conmon, args, bundle, id);
-  if (report.pid <= 0) throw createFailed(id, handler.path, report.message);
-  const init = processIdentity(report.pid);
-  const monitor = processIdentity(Number(await readFile(monitorPidFile, 'utf8')));
-  if (init === undefined) throw createFailed(id, handler.path, 'its first process ended before it was started');
-  if (monitor === undefined) throw monitorFailed(id, 'conmon ended at once', 'see the system log; check conmon with `portcullis doctor`');
-  return { init, monitor };
 }
 
-/** conmon writes one line of JSON to descriptor 3: the pid, or -1 with the runtime's own words. */
-async function startAndHear(
-  startProgram: StartProgram,
-  conmon: string,
-  args: readonly string[],
-  bundle: string,
-  id: string,
-): Promise<{ readonly pid: number; readonly message: string }> {
-  const pipe = openPipe();
-  const socket = new Socket({ fd: pipe.read, readable: true, writable: false });
-  let timer: NodeJS.Timeout | undefined;
+/** conmon writes one line of JSON: the pid, or -1 with the runtime's own words. */
+async function hear(fd: number, child: Child, id: string): Promise<{ readonly pid: number; readonly message: string }> {
+  const socket = new Socket({ fd, readable: true, writable: false });
+  const timer = setTimeout(() => {
+    child.kill(SIGKILL);
+    socket.destroy(monitorFailed(id, `no answer in ${createTimeoutMs / 1000} s`, 'see whether the machine is overloaded, then retry'));
+  }, createTimeoutMs);
   try {
-    let child: Child;
-    try {
-      // cwd: conmon leaves its `oom` mark in its working folder. Standard streams must be nobody's pipe: conmon outlives us.
-      child = await startProgram({
-        path: conmon,
-        argv: ['conmon', ...args],
-        // Without a locale conmon refuses every argument that is not ASCII, such as a log's path; this part of one is enough.
-        env: { PATH: process.env['PATH'], LC_CTYPE: 'C.UTF-8', _OCI_SYNCPIPE: '3' },
-        cwd: bundle,
-        descriptors: [null, null, null, pipe.write],
-      });
-    } catch (cause) {
-      throw monitorFailed(id, reasonOf(cause), 'install conmon (`portcullis doctor --fix`)');
-    } finally {
-      closeFd(pipe.write);
-    }
-    timer = setTimeout(() => {
-      child.kill(SIGKILL);
-      socket.destroy(monitorFailed(id, `no answer in ${createTimeoutMs / 1000} s`, 'see whether the machine is overloaded, then retry'));
-    }, createTimeoutMs);
     let text = '';
     socket.setEncoding('utf8');
     for await (const chunk of socket) {

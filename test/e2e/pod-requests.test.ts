@@ -1,6 +1,8 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { createContainer, containerConfig, expectServing, podConfig, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import type { ContainerConfig, PodConfig } from '../fixtures/pod.ts';
@@ -159,6 +161,9 @@ describe('requests that can not be met', () => {
       const failure = await failureOf(attempt());
       if (code === '') assert.match(failure.message, /\/no\/such\/program/);
       else assert.equal(failure.code, code, failure.message);
+      // A monitor is started beside the preparation, and opens the log: both go with a refusal.
+      if (code !== '') assert.equal(existsSync(join(stage.logs, pod.config.metadata?.name ?? '', 'main')), false, 'a log is left');
+      if (code !== '') assert.deepEqual(monitorsOf(stage), []);
       await removePod(stage, pod);
     });
   }
@@ -225,3 +230,17 @@ describe('requests that can not be met', () => {
     assert.doesNotMatch(stage.daemon.log(), /uncaught|unhandled/i);
   });
 });
+
+/** The command lines of conmon processes of the stage's daemon. */
+function monitorsOf(stage: Stage): string[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+      } catch {
+        return '';
+      }
+    })
+    .filter((line) => line.startsWith('conmon ') && line.includes(stage.folders.state));
+}
