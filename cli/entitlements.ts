@@ -4,6 +4,7 @@ import { PortcullisError } from '../base/errors/index.ts';
 import { compile, describeSettings, detectKernel, loadProfiles, settingsToJson } from '../entitlements/index.ts';
 import type { Architecture } from '../entitlements/index.ts';
 import { registerCompare } from './entitlements/compare.ts';
+import { registerProve } from './entitlements/prove.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 
@@ -55,6 +56,7 @@ export function register(program: Command): void {
     )
     .action((name: string, flags: CompileFlags) => run(flags.output, () => show(name, flags)));
   registerCompare(entitlements);
+  registerProve(entitlements);
 }
 
 async function check(paths: readonly string[], flags: Flags): Promise<number> {

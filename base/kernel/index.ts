@@ -33,6 +33,7 @@ export { sealedFile } from './sealed-file.ts';
 export { createEventFd, drainEventFd, signalEventFd } from './eventfd.ts';
 export { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLONESHOT, createEpoll, epollAdd, epollRearm, epollRemove, epollWait } from './epoll.ts';
 export { boundingCapabilities, capabilityNames, effectiveCapabilities } from './capabilities.ts';
+export { seccompFilters } from './seccomp-filters.ts';
 export { kernelRelease } from './release.ts';
 export type { KernelRelease } from './release.ts';
 export { startKernelWorker } from './kernel.ts';

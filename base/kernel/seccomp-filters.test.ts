@@ -1,0 +1,21 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { describe, it } from 'node:test';
+import { seccompFilters } from './seccomp-filters.ts';
+
+describe('the filters of a process', { skip: process.getuid?.() !== 0 && 'it takes root to trace' }, () => {
+  it('are none where none was loaded, and the process goes on', async () => {
+    const child = spawn('cat', [], { stdio: ['pipe', 'pipe', 'ignore'] });
+    await once(child, 'spawn');
+    assert.deepEqual(seccompFilters(child.pid ?? 0), []);
+    child.stdin.end('still here');
+    const [output] = (await once(child.stdout, 'data')) as [Buffer];
+    assert.equal(output.toString(), 'still here');
+    await once(child, 'exit');
+  });
+
+  it('can not be had of a process that is not there', () => {
+    assert.throws(() => seccompFilters(2 ** 22 + 1), { code: 'KERNEL_ESRCH' });
+  });
+});

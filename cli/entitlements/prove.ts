@@ -1,0 +1,156 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Option } from 'commander';
+import type { Command } from 'commander';
+import { seccompFilters } from '../../base/kernel/index.ts';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { attestFilters, basePolicy, parseSeccompJson } from '../../entitlements/index.ts';
+import type { Attestation, Expected } from '../../entitlements/index.ts';
+import { ContainerState, findContainer } from '../../runtime/index.ts';
+import type { CriClient } from '../../runtime/index.ts';
+import { exitCodeOf, withClient, withSocket } from '../endpoint.ts';
+import { readInputFile } from '../input-file.ts';
+import { exitCodes, print, run, withOutput } from '../output.ts';
+import type { OutputFormat } from '../output.ts';
+import { operand, operandHelp, withOperands } from './operands.ts';
+import type { OperandFlags } from './operands.ts';
+
+interface Flags extends OperandFlags {
+  readonly container?: string;
+  readonly bpf?: string;
+  readonly profile?: string;
+  readonly runtime?: 'crun' | 'runc';
+  readonly socket: string;
+  readonly output: OutputFormat;
+}
+
+const examples = `${operandHelp}
+
+A container is held against the OCI seccomp object that its profile was compiled to when it was made, or against --profile. Its filter is
+read back from the kernel, which stops its first process for less than a millisecond. What the runtime itself needs to start a container is
+granted beside a profile: say --runtime none where no runtime is in play.
+
+Examples:
+  $ portcullis entitlements prove --container web
+  $ portcullis entitlements prove --container web --profile web --policy /etc/portcullis/policy.d
+  $ portcullis entitlements prove --bpf filter.bpf --profile default --runtime none
+
+Exit status: 0 the filter lets nothing through that the profile does not (every call is answered alike, or some are denied that are
+allowed); 1 it does, with a call that shows it; 2 wrong use, or no program that the kernel would load; 3 too complex to prove; 4 it could
+not be read.`;
+
+/** `portcullis entitlements prove`: a compiled filter, or that of a running container, against a profile. */
+export function registerProve(entitlements: Command): void {
+  withSocket(
+    withOutput(
+      withOperands(entitlements.command('prove').description('prove what a compiled filter, or that of a running container, lets through')),
+    ),
+  )
+    .option('--container <id>', 'a running container: its id, the beginning of it, or its name; needs root')
+    .option('--bpf <file>', 'a compiled seccomp program: struct sock_filter[], little-endian')
+    .option('--profile <profile>', 'what it is held against')
+    .addOption(
+      new Option('--runtime <name>', 'whose needs are granted too (default: that of the container, else crun)').choices([
+        'crun',
+        'runc',
+        'none',
+      ]),
+    )
+    .addHelpText('after', examples)
+    .action((flags: Flags) =>
+      run(
+        flags.output,
+        () => prove(flags),
+        (error) => (error.code === 'ENTITLEMENTS_TOO_COMPLEX' ? exitCodes.undecided : exitCodeOf(error)),
+      ),
+    );
+}
+
+/** What is to be proved: filters, the oldest first, and what they should be. */
+interface Question {
+  readonly subject: string;
+  readonly against: string;
+  readonly filters: readonly Uint8Array[];
+  readonly expected: Expected;
+}
+
+async function prove(flags: Flags): Promise<number> {
+  const { subject, against, filters, expected } = await questionOf(flags);
+  const attestation = attestFilters(expected, flags.arch, filters);
+  const { verdict, witness, instructions } = attestation;
+  const shown = {
+    subject,
+    against,
+    ...attestation,
+    ...(witness !== undefined && { witness: { ...witness, args: witness.args.map(hex) } }),
+  };
+  const sentence = `${verdict}: ${subject} (${instructions} instructions) ${SENTENCES[verdict]} ${against}`;
+  print(flags.output, shown, `${sentence}${witness === undefined ? '' : `\n  ${witness.sentence}`}\n`);
+  return verdict === 'looser' ? exitCodes.no : exitCodes.yes;
+}
+
+const SENTENCES: Readonly<Record<Attestation['verdict'], string>> = {
+  equal: 'answers every call as',
+  narrower: 'lets no call through that is denied by, and answers some otherwise than,',
+  looser: 'lets a call through that is denied by',
+};
+
+function hex(value: bigint): string {
+  return `0x${value.toString(16)}`;
+}
+
+async function questionOf(flags: Flags): Promise<Question> {
+  const { container, bpf, profile } = flags;
+  if ((container === undefined) === (bpf === undefined)) throw usage('give --container or --bpf, one of them');
+  if (container !== undefined) return withClient(flags.socket, (client) => ofContainer(client, container, flags));
+  if (bpf === undefined || profile === undefined) throw usage('--bpf needs --profile: what it is held against');
+  const filters = [await readInputFile(bpf)];
+  return { subject: bpf, against: profile, filters, expected: await expectedOf(profile, flags, 'crun') };
+}
+
+async function expectedOf(profile: string, flags: Flags, runtime: string): Promise<Expected> {
+  const name = flags.runtime ?? runtime;
+  const { profile: found } = await operand(profile, flags);
+  return { policy: found.syscalls, ...(name !== 'none' && { base: basePolicy(name) }) };
+}
+
+async function ofContainer(client: CriClient, named: string, flags: Flags): Promise<Question> {
+  const { id, state } = await findContainer(client, named);
+  if (state !== ContainerState.CONTAINER_RUNNING) throw unprovable(named, 'it does not run', 'name a running container');
+  const { info } = await client.runtime.containerStatus({ containerId: id, verbose: true });
+  const { pid, runtimeHandler } = JSON.parse(info['info'] ?? '{}') as { pid?: number; runtimeHandler?: string };
+  if (pid === undefined || pid === 0) throw unprovable(named, 'the daemon does not know its process', 'ask the daemon of Portcullis');
+  const filters = seccompFilters(pid);
+  const subject = `the filter of container ${named}`;
+  if (flags.profile !== undefined) {
+    const runtime = runtimeHandler?.includes('runc') === true ? 'runc' : 'crun';
+    return { subject, against: flags.profile, filters, expected: await expectedOf(flags.profile, flags, runtime) };
+  }
+  return { subject, against: 'what its profile was compiled to', filters, expected: await compiledFor(client, id) };
+}
+
+/** The OCI seccomp object in the container's bundle, which was proved equal to its profile when the container was made. */
+async function compiledFor(client: CriClient, id: string): Promise<Expected> {
+  const { info } = await client.runtime.status({ verbose: true });
+  const { state = '/run/portcullis' } = JSON.parse(info['config'] ?? '{}') as { state?: string };
+  const file = join(state, 'containers', id, 'config.json');
+  try {
+    const spec = parseSeccompJson(await readFile(file, 'utf8')) as { readonly linux?: { readonly seccomp?: unknown } };
+    const oci = spec.linux?.seccomp;
+    return oci === undefined ? { policy: { filtered: false } } : { oci };
+  } catch (error) {
+    throw unprovable(
+      id,
+      `its bundle can not be read: ${reasonOf(error)}`,
+      'run as root beside the daemon, or name what it is held against by --profile',
+    );
+  }
+}
+
+function usage(why: string): PortcullisError {
+  return new PortcullisError({ code: 'CLI_USAGE', kind: 'invalid', attempted: 'prove filter', on: '', why, fix: 'see --help' });
+}
+
+function unprovable(on: string, why: string, fix: string): PortcullisError {
+  return new PortcullisError({ code: 'CLI_UNPROVABLE', kind: 'precondition', attempted: 'prove filter of container', on, why, fix });
+}

@@ -1,0 +1,126 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { portcullis } from '../fixtures/command.ts';
+import { createContainer, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import type { Pod } from '../fixtures/pod.ts';
+import { failureOf, openStage, policyOf, registryName } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+const policy = policyOf(
+  ['baseline', 'privileged']
+    .map(
+      (ceiling) =>
+        `  - images: ["${registryName}/${ceiling}/**"]\n    require: { cosign: { key: k.pub } }\n    entitlements: { ceiling: ${ceiling} }\n`,
+    )
+    .join(''),
+);
+
+/** That containers get the filter of their profile and no other: proved before they are made, and read back from the kernel. */
+describe('proof', () => {
+  describe('of running containers', () => {
+    let stage: Stage;
+    let image = '';
+    let free = '';
+    before(async () => {
+      stage = await openStage({ policy });
+      image = await stage.pull((await stage.publish('baseline/a:1')).reference);
+      free = await stage.pull((await stage.publish('privileged/a:1')).reference);
+    });
+    after(() => stage.close());
+
+    const prove = (...words: string[]) => portcullis(['entitlements', 'prove', '--socket', stage.folders.socket, ...words]);
+
+    for (const handler of ['crun', 'runc']) {
+      describe(`under ${handler}`, () => {
+        let pod: Pod;
+        let id = '';
+        before(async () => {
+          pod = await runPod(stage, `proved-${handler}`, {}, handler);
+          id = await runContainer(stage, pod, { image, command: ['sleep', '600'] });
+        });
+        after(() => removePod(stage, pod));
+
+        it('the kernel holds what its profile was compiled to', async () => {
+          const { code, stdout, stderr } = await prove('--container', id);
+          assert.equal(code, 0, stderr + stdout);
+          assert.match(stdout, /^(equal|narrower): the filter of container /);
+        });
+
+        it('the kernel holds the default profile', async () => {
+          const { code, stdout, stderr } = await prove('--container', id, '--profile', 'default');
+          assert.equal(code, 0, stderr + stdout);
+          // libseccomp knows fewer calls than we do, and runc answers those that it does not know by ENOSYS.
+          assert.match(stdout, handler === 'crun' ? /^equal: / : /^(equal|narrower): /);
+        });
+
+        it('what goes beyond a profile is named by a call', async () => {
+          const { code, stdout } = await prove('--container', id, '--profile', 'restricted', '--output', 'json');
+          assert.equal(code, 1);
+          const { verdict, witness } = JSON.parse(stdout) as { verdict: string; witness: { sentence: string } };
+          assert.equal(verdict, 'looser');
+          assert.match(witness.sentence, /^x86_64 \w+\(.*\): the filter answers allow, the profile says errno 1$/);
+        });
+      });
+    }
+
+    it('an unfiltered container is looser than any profile, and equal to privileged', async () => {
+      const pod = await runPod(stage, 'free', { linux: { securityContext: { privileged: true } } });
+      const id = await runContainer(stage, pod, { image: free, command: ['sleep', '600'], security: { privileged: true } });
+      assert.equal((await prove('--container', id, '--profile', 'default')).code, 1);
+      assert.match((await prove('--container', id, '--profile', 'privileged')).stdout, /^equal: /);
+      assert.match((await prove('--container', id)).stdout, /^equal: /);
+      await removePod(stage, pod);
+    });
+  });
+
+  it('of a program in a file: equal, looser with a call, or refused with the instruction', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'pc-prove-'));
+    try {
+      const compiled = await portcullis(['entitlements', 'compile', 'default', '--output', 'json']);
+      const { seccomp } = JSON.parse(compiled.stdout) as { seccomp: { bpf: string } };
+      const file = join(folder, 'filter.bpf');
+      const bpf = Buffer.from(seccomp.bpf, 'base64');
+      const prove = (bytes: Uint8Array, ...words: string[]) => {
+        writeFileSync(file, bytes);
+        return portcullis(['entitlements', 'prove', '--bpf', file, ...words]);
+      };
+      assert.match((await prove(bpf, '--profile', 'default')).stdout, /^equal: /);
+      const looser = await prove(bpf, '--profile', 'restricted');
+      assert.deepEqual([looser.code, /the filter answers allow, the profile says errno 1/.test(looser.stdout)], [1, true]);
+      const cut = await prove(bpf.subarray(0, bpf.length - 8 * 12), '--profile', 'default');
+      assert.equal(cut.code, 2);
+      assert.match(cut.stderr, /read seccomp filter instruction \d+: .*ENTITLEMENTS_BAD_FILTER/);
+      assert.equal((await portcullis(['entitlements', 'prove'])).code, 2);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+
+  describe('with a generator that is wrong', () => {
+    let stage: Stage;
+    before(async () => {
+      stage = await openStage({ policy, program: [process.execPath, join(import.meta.dirname, '../fixtures/miscompiling-daemon.ts')] });
+    });
+    after(() => stage.close());
+
+    it('no filtered container is made, and the call that it would have been allowed is named; an unfiltered one is', async () => {
+      const image = await stage.pull((await stage.publish('baseline/a:1')).reference);
+      const free = await stage.pull((await stage.publish('privileged/a:1')).reference);
+      const pod = await runPod(stage, 'planted');
+      for (let times = 0; times < 2; times++) {
+        const failure = await failureOf(createContainer(stage, pod, { image, command: ['true'] }));
+        assert.equal(failure.code, 'ENTITLEMENTS_MISCOMPILED');
+        assert.match(failure.message, /x86_64 bpf\(\): the profile says errno 1, the program answers allow/);
+      }
+      assert.deepEqual((await stage.daemon.cri.runtime.listContainers({})).containers, []);
+      await removePod(stage, pod);
+      const unfiltered = await runPod(stage, 'unfiltered', { linux: { securityContext: { privileged: true } } });
+      await createContainer(stage, unfiltered, { image: free, command: ['true'], security: { privileged: true } });
+      await removePod(stage, unfiltered);
+    });
+  });
+});
