@@ -43,7 +43,7 @@ export const metricCatalogue = {
     'kind',
     'act',
   ]),
-  policyExceptions: metric('policy_exceptions', 'gauge', 'Rules in force that do not refuse, by why: break-glass, report.', ['kind']),
+  policyExceptions: metric('policy_exceptions', 'gauge', 'Rules in force that do not refuse, by why: break-glass, report, logs.', ['kind']),
   outOfPolicy: metric('containers_out_of_policy', 'gauge', 'Containers that run and that the policy in force would not admit.', [
     'namespace',
     'rule',

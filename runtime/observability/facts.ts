@@ -35,7 +35,7 @@ export interface DaemonFacts {
     readonly failed: boolean;
     readonly rules: Readonly<Record<'true' | 'false', number>>;
     /** Rules that do not refuse, by why. */
-    readonly exceptions: Readonly<Record<'break-glass' | 'report', number>>;
+    readonly exceptions: Readonly<Record<'break-glass' | 'report' | 'logs', number>>;
     /** Loads since the start, by how they ended. */
     readonly loads: Readonly<Record<'loaded' | 'failed', number>>;
   };
@@ -77,12 +77,12 @@ export function countByVerdict<Item>(items: readonly Item[], isUnverified: (item
 export function policyFacts(policy: Pick<PolicyHolder, 'current' | 'problem' | 'loads'>): ReturnType<DaemonFacts['policy']> {
   const current = policy.current();
   const standing = current === undefined ? [] : standingExceptions(current, new Date()).filter(({ ended }) => !ended);
-  const count = (kind: 'break-glass' | 'report'): number => standing.filter((one) => one.kind === kind).length;
+  const count = (kind: 'break-glass' | 'report' | 'logs'): number => standing.filter((one) => one.kind === kind).length;
   return {
     revision: current?.revision,
     failed: policy.problem() !== undefined,
     rules: countByVerdict(current?.rules ?? [], ({ allowUnverified }) => allowUnverified),
-    exceptions: { 'break-glass': count('break-glass'), report: count('report') },
+    exceptions: { 'break-glass': count('break-glass'), report: count('report'), logs: count('logs') },
     loads: policy.loads(),
   };
 }

@@ -31,7 +31,7 @@ const facts: DaemonFacts = {
     revision,
     failed: false,
     rules: { true: 7, false: 0 },
-    exceptions: { 'break-glass': 1, report: 0 },
+    exceptions: { 'break-glass': 1, report: 0, logs: 0 },
     loads: { loaded: 2, failed: 1 },
   }),
   renewals: () => ({ evidence: { renewed: 6, failed: 2, ended: 1 }, roots: { updated: 1, unchanged: 3, failed: 0, failing: 0 } }),

@@ -3,7 +3,7 @@ import { describeNotation } from '../notation/requirement.ts';
 import { explainAttestation, explainSignedEntitlements } from '../attestation/explain.ts';
 import { describeAuthority } from '../sigstore/authority.ts';
 import type { Reason, Requirement, TrustPolicy, TrustRule } from '../types.ts';
-import { standingExceptions } from './break-glass.ts';
+import { inForce, standingExceptions } from './break-glass.ts';
 import type { StandingException } from './break-glass.ts';
 import { describeConstraints } from './constraints.ts';
 import { deniedBy, inNamespace, matchRules, nobodySigns, noRule, normaliseReference, signedEntitlementsMissing } from './matching.ts';
@@ -22,13 +22,15 @@ export interface PolicyExplanation {
  * Which rules match a reference in a namespace and what they demand; offline.
  * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE`
  */
-export function explainPolicy(policy: TrustPolicy, text: string, namespace: string): PolicyExplanation {
+export function explainPolicy(policy: TrustPolicy, text: string, namespace: string, now: Date = new Date()): PolicyExplanation {
   const reference = normaliseReference(text);
   const matching = matchRules(policy, reference, namespace);
   const head = { reference: reference.text, namespace, policyRevision: policy.revision };
   const speaking = matching.requiring.length > 0 ? matching.requiring : matching.unverified;
   if (speaking.length === 0) return { ...head, outcome: 'denied', reasons: noRule(reference, namespace, matching) };
-  const denied = speaking.some((rule) => rule.deny !== undefined || nobodySigns(rule));
+  const refuses = (rule: TrustRule): boolean => rule.mode !== 'report' && !inForce(rule.breakGlass, now);
+  const denied = speaking.some((rule) => (rule.deny !== undefined || nobodySigns(rule)) && refuses(rule));
+  const exceptions = standingExceptions(policy, now);
   const outcome = denied ? 'denied' : matching.requiring.length > 0 ? 'requires' : 'unverified';
   const sentence = {
     denied: 'no evidence can admit it',
@@ -42,7 +44,11 @@ export function explainPolicy(policy: TrustPolicy, text: string, namespace: stri
     reasons: {
       counted: outcome !== 'denied',
       text: `${reference.text}${inNamespace(namespace)}: ${sentence}`,
-      children: [...speaking.map((rule) => explainRule(rule, reference.text)), ...silenced, ...matching.others],
+      children: [
+        ...speaking.map((rule) => withStanding(rule, explainRule(rule, reference.text), exceptions)),
+        ...silenced,
+        ...matching.others,
+      ],
     },
   };
 }
@@ -52,11 +58,15 @@ export function describePolicy(policy: TrustPolicy, now: Date): Reason {
   const exceptions = standingExceptions(policy, now);
   const children = policy.rules.map((rule): Reason => {
     const told = explainRule(rule, 'the image');
-    const standing = exceptions.filter((one) => one.rule === rule.name).map(describeStanding);
-    return { ...told, text: `${told.text}; for ${describeScope(rule)}`, children: [...(told.children ?? []), ...standing] };
+    return withStanding(rule, { ...told, text: `${told.text}; for ${describeScope(rule)}` }, exceptions);
   });
   const count = `${policy.rules.length} rule${policy.rules.length === 1 ? '' : 's'}`;
   return { counted: true, text: `${count}; every rule that matches an image must admit it, and what none matches is denied`, children };
+}
+
+function withStanding(rule: TrustRule, told: Reason, exceptions: readonly StandingException[]): Reason {
+  const standing = exceptions.filter((one) => one.rule === rule.name).map(describeStanding);
+  return standing.length === 0 ? told : { ...told, children: [...(told.children ?? []), ...standing] };
 }
 
 function describeScope({ images, except, namespaces, narrows }: TrustRule): string {
@@ -70,6 +80,7 @@ function describeScope({ images, except, namespaces, narrows }: TrustRule): stri
 
 function describeStanding({ kind, until = '', reason = '', by = '', ended }: StandingException): Reason {
   if (kind === 'report') return { counted: false, text: 'REPORT ONLY: what it refuses is admitted and told', code: 'TRUST_REPORT_ONLY' };
+  if (kind === 'logs') return { counted: false, text: 'LOGS ONLY: whoever signs is admitted', code: 'TRUST_NOTATION_LOGGED' };
   const text = ended ? `its glass was broken until ${until}, which is over` : `BREAK GLASS: what it refuses is admitted until ${until}`;
   return { counted: false, text: `${text}: ${reason} (${by})`, code: 'TRUST_BREAK_GLASS' };
 }

@@ -105,6 +105,10 @@ function exceptionFinding({ kind, rule, images, until, reason, by, ended }: Stan
       fix: 'remove `mode: report` once it refuses nothing that must run',
     };
   }
+  if (kind === 'logs') {
+    const meaning = [`whoever signs ${images.join(', ')} is admitted: who it was is only logged`];
+    return { topic: 'policy logs only', state: 'degraded', found: `rule ${rule}`, meaning, fix: 'write `level: strict` or `permissive`' };
+  }
   const who = `${reason ?? ''} (${by ?? ''})`;
   const meaning = ended
     ? [`it ended at ${until ?? ''}, and refuses again: ${who}`]

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -292,6 +293,25 @@ describe('the daemon, by its configuration while none runs', () => {
     assert.match(found['network'] ?? '', /no \.conflist.*no pod gets an address/);
     assert.match(found['handler one'] ?? '', /there is no such program/);
     assert.match(found['daemon'] ?? '', /nothing listens at .*x\.sock/);
+  });
+
+  it('names each rule that does not refuse: reports only, broken glass, and levels that only log', async (t) => {
+    const k = 'require: { cosign: { key: k.pub } }';
+    const root = machine(t, {
+      'policy/p.yaml': policy(
+        `  - images: ["a.test/**"]\n    mode: report\n    ${k}\n` +
+          `  - images: ["b.test/**"]\n    ${k}\n    breakGlass: { until: 2999-01-01, reason: outage, by: ann }\n` +
+          `  - images: ["c.test/**"]\n    require: { any: [ { notation: { certificates: { ca: [root.crt] }, level: audit } } ] }\n`,
+      ),
+      'policy/k.pub': String(key),
+      'cni/10-n.conflist': network,
+    });
+    const made = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/C=US/ST=WA/O=o/CN=r'];
+    execFileSync('openssl', [...made, '-keyout', join(root, 'root.key'), '-out', join(root, 'policy/root.crt')], { stdio: 'ignore' });
+    const found = await look(root, files(root));
+    assert.match(found['policy reports only'] ?? '', /p\.yaml:\d+ .*of a\.test\/\*\* is admitted, and only reported/);
+    assert.match(found['broken glass'] ?? '', /it admits b\.test\/\*\* until 2999-01-01.*outage \(ann\)/);
+    assert.match(found['policy logs only'] ?? '', /whoever signs c\.test\/\*\* is admitted/);
   });
 
   it('shows what the policy lets in unverified, and what the handler was seen to lack', async (t) => {

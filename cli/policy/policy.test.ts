@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+
+const main = join(import.meta.dirname, '../main.ts');
+
+/** As a user runs them, in a folder of his. */
+describe('portcullis policy', () => {
+  let folder = '';
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'cli-policy-'));
+    portcullis('sign', '--generate-key', 'k');
+  });
+  after(() => rmSync(folder, { recursive: true }));
+
+  function portcullis(...args: readonly string[]): { readonly code: number | null; readonly out: string; readonly err: string } {
+    const env = { PATH: process.env['PATH'], HOME: folder, PORTCULLIS_PASSPHRASE: 'words' };
+    const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], { cwd: folder, env, encoding: 'utf8' });
+    return { code: status, out: stdout, err: stderr };
+  }
+  const write = (name: string, text: string): void => writeFileSync(join(folder, name), text);
+  const policy = (rules: string): string => `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\ndefault: deny\nrules:\n${rules}`;
+  const signed = '  - images: ["r.test/**"]\n    require: { cosign: { key: k.pub } }\n';
+
+  it('test: exit 0 when all holds, 1 with the tree of reasons when not, 2 for a file that is none', () => {
+    write('p.yaml', policy(signed));
+    const cases = (expect: string): string =>
+      `apiVersion: portcullis.dev/v1alpha1\nkind: PolicyTest\npolicy: [p.yaml]\nkeys: { k: k.pub }\ncases:\n  - { name: signed, image: r.test/a:1, signed: [{ key: k }], expect: ${expect} }\n`;
+    write('t.yaml', cases('admit'));
+    const held = portcullis('policy', 'test', 't.yaml', '--coverage', '--output', 'json');
+    assert.equal(held.code, 0, held.err + held.out);
+    write('t.yaml', cases('deny'));
+    const failed = portcullis('policy', 'test', 't.yaml');
+    assert.equal(failed.code, 1);
+    assert.match(failed.out + failed.err, /signed[^]*rule p\.yaml:5/);
+    write('t.yaml', cases('perhaps'));
+    assert.equal(portcullis('policy', 'test', 't.yaml').code, 2);
+  });
+
+  it('fmt: writes the canonical form once, and says which would change', () => {
+    write('f.yaml', policy('  -   images:   [ "r.test/**" ]\n      require: { cosign: {key: k.pub} } # mine\n'));
+    const check = portcullis('policy', 'fmt', 'f.yaml', '--check');
+    assert.equal(check.code, 1, check.err + check.out);
+    assert.equal(portcullis('policy', 'fmt', 'f.yaml').code, 0);
+    assert.match(readFileSync(join(folder, 'f.yaml'), 'utf8'), /# mine/);
+    assert.equal(portcullis('policy', 'fmt', 'f.yaml', '--check').code, 0);
+  });
+
+  it('export and import: through the language of another tool and back; what it can not say is listed', () => {
+    write('e.yaml', policy(signed));
+    const exported = portcullis('policy', 'export', '--to', 'containers', 'e.yaml', '--out', 'out');
+    assert.equal(exported.code, 0, exported.err);
+    assert.ok(readdirSync(join(folder, 'out')).includes('policy.json'));
+    const imported = portcullis('policy', 'import', '--from', 'containers', 'out/policy.json', '--out', 'in');
+    assert.equal(imported.code, 0, imported.err);
+    assert.equal(portcullis('policy', 'check', 'in').code, 0);
+    write('e.yaml', policy(signed.replace('key: k.pub', 'key: k.pub, annotations: { env: prod }')));
+    const listed = portcullis('policy', 'export', '--to', 'containers', 'e.yaml');
+    assert.equal(listed.code, 1);
+    assert.match(listed.err, /annotations/);
+    assert.equal(portcullis('policy', 'import', '--from', 'containers', 'missing.json').code, 2);
+  });
+
+  it('simulate: says what would change, and refuses what holds nothing', () => {
+    write('s.yaml', policy(signed));
+    write('nothing.txt', 'nothing');
+    assert.notEqual(portcullis('policy', 'simulate', '--policy', 's.yaml', 'nothing.txt').code, 0);
+  });
+
+  it('explain: an exception is told beside the rule, and decides what is said of an image', () => {
+    write(
+      'x.yaml',
+      policy('  - images: ["r.test/**"]\n    deny: everything\n    breakGlass: { until: 2999-01-01, reason: outage, by: ann }\n'),
+    );
+    const explained = portcullis('policy', 'explain', 'r.test/a:1', '--policy', 'x.yaml');
+    assert.equal(explained.code, 0, explained.out);
+    assert.match(explained.out, /BREAK GLASS: what it refuses is admitted until 2999-01-01.*outage \(ann\)/);
+    write('x.yaml', policy(`${signed}    mode: report\n`));
+    assert.match(portcullis('policy', 'explain', 'r.test/a:1', '--policy', 'x.yaml').out, /REPORT ONLY/);
+  });
+});
