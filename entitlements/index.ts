@@ -52,6 +52,12 @@ export type {
 export { loadProfiles, profileSet } from './profile/load.ts';
 export type { ProfileSet } from './profile/load.ts';
 export type { NamedProfile } from './profile/resolve.ts';
+export { checkProfiles } from './profile/check.ts';
+export type { Checked, SourceFile } from './profile/check.ts';
+export { formatProfile } from './profile/format.ts';
+export { LINT_CODES } from './profile/lint/finding.ts';
+export type { Finding as LintFinding, LintCode } from './profile/lint/finding.ts';
+export { lintProfiles } from './profile/lint/lint.ts';
 export { profileSchema } from './profile/schema.ts';
 export { attestFilters } from './proof/attest.ts';
 export type { Attestation, Expected } from './proof/attest.ts';

@@ -1,5 +1,8 @@
 import { parseDocuments, validate } from '../../base/schema/index.ts';
 import type { Document, Problem } from '../../base/schema/index.ts';
+import { readExactProfiles } from './exact.ts';
+import { EXACT_KIND } from './exact-schema.ts';
+import type { Profile } from './model.ts';
 import { resolveProfiles } from './resolve.ts';
 import type { ResolvedProfile } from './resolve.ts';
 import { PROFILE_KIND, profileSchema } from './schema.ts';
@@ -13,6 +16,10 @@ export interface SourceFile {
 export interface Checked {
   /** Profiles that are complete, in the order of files and places. */
   readonly profiles: readonly ResolvedProfile[];
+  /** These, and the incomplete ones with samples in place of what is missing: to look at, not to use. */
+  readonly examined: readonly ResolvedProfile[];
+  /** Those of kind ExactProfile. */
+  readonly exact: readonly { readonly name: string; readonly profile: Profile }[];
   /** Those that another profile must give values first, with the parameters that lack one. */
   readonly incomplete: ReadonlyMap<string, readonly string[]>;
   /** Every problem at once, by file, line and column; with one of them no profile may be used. */
@@ -26,18 +33,21 @@ export interface Checked {
 export function checkProfiles(files: readonly SourceFile[]): Checked {
   const problems: Problem[] = [];
   const documents: Document[] = [];
+  const exact: Document[] = [];
   for (const { file, text } of files) {
     const parsed = parseDocuments(text, file);
     problems.push(...parsed.problems);
     for (const document of parsed.documents) {
+      if (kindOf(document.value) === EXACT_KIND) exact.push(document);
       if (kindOf(document.value) !== PROFILE_KIND) continue;
       const shape = validate(document, profileSchema);
       problems.push(...shape);
       if (shape.length === 0) documents.push(document);
     }
   }
-  const { defined, incomplete, problems: deeper } = resolveProfiles(documents);
-  return { profiles: defined, incomplete, problems: byPlace([...problems, ...deeper]) };
+  const whole = readExactProfiles(exact, documents);
+  const { defined, examined, incomplete, problems: deeper } = resolveProfiles(documents);
+  return { profiles: defined, examined, incomplete, problems: byPlace([...problems, ...deeper, ...whole.problems]), exact: whole.profiles };
 }
 
 /** Problems by file, line and column, each once. */

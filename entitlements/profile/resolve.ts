@@ -47,6 +47,8 @@ export interface ResolvedProfile extends NamedProfile {
 export interface Resolution {
   /** Those that are complete, in the order of the documents. */
   readonly defined: readonly ResolvedProfile[];
+  /** These, and those that are not complete with samples in place of the missing values: to look at, not to use. */
+  readonly examined: readonly ResolvedProfile[];
   /** Those that only another profile can make complete, by name: the parameters without a value. */
   readonly incomplete: ReadonlyMap<string, readonly string[]>;
   readonly problems: readonly Problem[];
@@ -90,15 +92,17 @@ export function resolveProfiles(documents: readonly Document[]): Resolution {
   const looped = cycles(byName, problems);
   const context: Context = { byName, looped, instances: new Map(), problems };
   const defined: ResolvedProfile[] = [];
+  const examined: ResolvedProfile[] = [];
   const incomplete = new Map<string, readonly string[]>();
   for (const document of documents) {
     const { name } = valueOf(document).metadata;
     const { unbound, found } = checked(document, context);
     if (byName.get(name) !== document) continue;
+    if (found !== undefined) examined.push(found);
     if (unbound.length > 0) incomplete.set(name, unbound);
     else if (found !== undefined) defined.push(found);
   }
-  return { defined, incomplete, problems };
+  return { defined, examined, incomplete, problems };
 }
 
 interface Context {

@@ -1,0 +1,53 @@
+import { formatDocuments } from '../../base/schema/index.ts';
+import type { KeyOrder, Problem } from '../../base/schema/index.ts';
+
+const documentKeys = [
+  '$schema',
+  'apiVersion',
+  'kind',
+  'metadata',
+  'parameters',
+  'extends',
+  'entitlements',
+  'files',
+  'network',
+  'syscalls',
+  'capabilities',
+  'devices',
+  'mounts',
+  'paths',
+  'namespaces',
+  'resources',
+];
+
+const SECTION_KEYS: Readonly<Record<string, readonly string[]>> = {
+  metadata: ['name', 'description'],
+  files: ['read', 'write', 'execute', 'deny'],
+  network: ['egress', 'ingress'],
+  syscalls: ['drop', 'add', 'architectures'],
+  capabilities: ['drop', 'add', 'ambient'],
+  devices: ['drop', 'add'],
+  paths: ['masked', 'readonly'],
+};
+
+const ITEM_KEYS: Readonly<Record<string, readonly string[]>> = {
+  parameters: ['type', 'default', 'description'],
+  extends: ['profile', 'with'],
+  mounts: ['fstype', 'target', 'readonly'],
+  egress: ['to', 'except', 'ports'],
+  ingress: ['from', 'except', 'ports'],
+};
+
+/** The order in which a profile's keys are written: what counts first stands first. Documents of other kinds share only the first keys. */
+const order: KeyOrder = (path) => {
+  if (path.length === 0) return documentKeys;
+  const [first, second] = path;
+  if (path.length === 1) return SECTION_KEYS[String(first)];
+  if (path.length === 2) return second === 'deny' && first === 'files' ? SECTION_KEYS['files'] : ITEM_KEYS[String(first)];
+  return path.length === 3 && first === 'network' ? ITEM_KEYS[String(second)] : undefined;
+};
+
+/** A profile file in its canonical form; comments and meaning stay. What is wrong with the text is a problem, and leaves it as it is. Never throws. */
+export function formatProfile(text: string, file: string): { readonly text: string; readonly problems: readonly Problem[] } {
+  return formatDocuments(text, file, order);
+}

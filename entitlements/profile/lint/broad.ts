@@ -1,0 +1,134 @@
+import { capabilityName } from '../../capabilities/names.ts';
+import { entitlementNamed } from '../../catalog/catalog.ts';
+import { findPath } from '../../files/automaton.ts';
+import { patternOf } from '../../files/pattern-of.ts';
+import type { Capability } from '../../types.ts';
+import { readDevice } from '../devices.ts';
+import type { ResolvedProfile } from '../resolve.ts';
+import type { Find } from './finding.ts';
+import { patternWithin } from './shadowed.ts';
+
+const CAPABILITY_REACH: ReadonlyMap<Capability, string> = new Map([
+  ['BPF', 'loads programs into the kernel'],
+  ['CHECKPOINT_RESTORE', 'reads and rebuilds any process'],
+  ['DAC_READ_SEARCH', 'reads every file, and by open_by_handle_at those of the host'],
+  ['MAC_ADMIN', 'changes the rules of the security modules'],
+  ['MAC_OVERRIDE', 'is above the rules of the security modules'],
+  ['NET_ADMIN', 'configures the network: routes, firewalls, packet capture'],
+  ['PERFMON', 'reads the kernel’s memory by its events'],
+  ['SYS_ADMIN', 'is as good as root on the host: mounts, namespaces and hundreds of other checks'],
+  ['SYS_BOOT', 'reboots the host and loads another kernel'],
+  ['SYS_MODULE', 'loads code into the kernel'],
+  ['SYS_PTRACE', 'reads and steers any process that it sees'],
+  ['SYS_RAWIO', 'reaches devices and memory past the kernel'],
+  ['SYS_TIME', 'sets the clocks of the host'],
+]);
+
+const CALL_REACH: ReadonlyMap<string, string> = new Map([
+  ['add_key', 'the keyrings are the user’s, not the container’s'],
+  ['bpf', 'it loads programs into the kernel'],
+  ['clone', 'with any flags it makes user namespaces, which open much of the kernel'],
+  ['clone3', 'its flags stand behind a pointer, so no filter keeps it from making user namespaces'],
+  ['init_module', 'it loads code into the kernel'],
+  ['finit_module', 'it loads code into the kernel'],
+  ['io_uring_enter', 'requests of io_uring pass the filter unseen'],
+  ['io_uring_setup', 'requests of io_uring pass the filter unseen'],
+  ['kexec_file_load', 'it loads another kernel'],
+  ['kexec_load', 'it loads another kernel'],
+  ['keyctl', 'the keyrings are the user’s, not the container’s'],
+  ['mount', 'with CAP_SYS_ADMIN it changes what paths mean'],
+  ['open_by_handle_at', 'with CAP_DAC_READ_SEARCH it opens files of the host'],
+  ['perf_event_open', 'it has been a way into the kernel many times'],
+  ['personality', 'with any value it turns protections of memory off'],
+  ['request_key', 'the keyrings are the user’s, not the container’s'],
+  ['setns', 'it enters namespaces of others'],
+  ['socket', 'with any family it reaches the kernel’s cryptography (AF_ALG) and the host’s own sockets (AF_VSOCK)'],
+  ['unshare', 'with any flags it makes user namespaces, which open much of the kernel'],
+  ['userfaultfd', 'it stops the kernel in the middle of a copy, which makes races easy'],
+]);
+
+/** Grants that reach far. */
+export function broadGrants({ value }: ResolvedProfile, find: Find): void {
+  (value.entitlements ?? []).forEach((text, at) => {
+    const found = entitlementNamed(text);
+    if ('problem' in found || found.entry.risk !== 'critical') return;
+    const grantsNothing = Object.keys(found.grants).length === 0;
+    if (!grantsNothing)
+      find('broad-grant', ['entitlements', at], `${found.entry.name} is critical: ${found.entry.title}`, 'name what is needed of it');
+  });
+  (value.capabilities?.add ?? []).forEach((text, at) => {
+    const reach = CAPABILITY_REACH.get(capabilityName(text) ?? '');
+    if (reach !== undefined)
+      find('broad-grant', ['capabilities', 'add', at], `${text} ${reach}`, 'grant the entitlement or the call that is needed');
+  });
+  (value.syscalls?.add ?? []).forEach((item, at) => {
+    const reach = typeof item === 'string' ? CALL_REACH.get(item) : undefined;
+    if (reach === undefined) return;
+    find('broad-grant', ['syscalls', 'add', at], `${String(item)}: ${reach}`, 'leave it out, or allow it with certain arguments');
+  });
+  broadFiles(value.files ?? {}, find);
+  broadPeers(value.network ?? {}, find);
+  (value.devices?.add ?? []).forEach((text, at) => {
+    const found = readDevice(text);
+    const [grant] = 'value' in found ? found.value.filter(({ access }) => access !== 'm') : [];
+    if (grant === undefined) return;
+    const path = ['devices', 'add', at];
+    if (grant.major === undefined) find('broad-grant', path, `${text} is every device of its type`, 'name major and minor');
+    else if (grant.type === 'b')
+      find('broad-grant', path, `${text} is a disk or a part of one, past the rights of its files`, 'mount what is needed as a volume');
+    else if (grant.major === 1 && [1, 2, 4].includes(grant.minor ?? 1))
+      find('broad-grant', path, `${text} is the memory of the machine`, 'take it out');
+  });
+}
+
+function broadFiles(files: NonNullable<ResolvedProfile['value']['files']>, find: Find): void {
+  for (const access of ['write', 'execute'] as const) {
+    (files[access] ?? []).forEach((pattern, at) => {
+      if (patternWithin('/*/**', pattern))
+        find(
+          'broad-grant',
+          ['files', access, at],
+          `${pattern} is every file: so is leaving ${access} out`,
+          'name the folders that are needed',
+        );
+    });
+  }
+  (files.write ?? []).forEach((pattern, at) => {
+    const run = files.execute?.find((other) => overlap(pattern, other) !== undefined);
+    if (run === undefined) return;
+    const path = overlap(pattern, run) ?? pattern;
+    find(
+      'write-execute',
+      ['files', 'write', at],
+      `${path} may be written and, by ${run}, run`,
+      'keep programs and data in different folders',
+    );
+  });
+}
+
+function overlap(a: string, b: string): string | undefined {
+  const tagged = [
+    { pattern: patternOf(a), tag: 0 },
+    { pattern: patternOf(b), tag: 1 },
+  ];
+  return findPath(tagged, (is) => is(0) && is(1));
+}
+
+function broadPeers(network: NonNullable<ResolvedProfile['value']['network']>, find: Find): void {
+  for (const [direction, peer] of [
+    ['egress', 'to'],
+    ['ingress', 'from'],
+  ] as const) {
+    (network[direction] ?? []).forEach((rule, at) => {
+      const named = rule[peer];
+      const blocks = typeof named === 'string' ? [named] : (named ?? ['0.0.0.0/0']);
+      if (rule.ports !== undefined || rule.except !== undefined || !blocks.some((block) => block.endsWith('/0'))) return;
+      find(
+        'broad-grant',
+        ['network', direction, at],
+        'it is every port of every address: so is leaving it out',
+        'name the ports, or the blocks',
+      );
+    });
+  }
+}

@@ -1,0 +1,136 @@
+import { capabilityName } from '../../capabilities/names.ts';
+import { callsOfCapability } from '../../seccomp/default-policy.ts';
+import { decide } from '../../seccomp/decision.ts';
+import { constantValue } from '../../seccomp/constants.ts';
+import { decisionFor } from '../../seccomp/policy.ts';
+import type { Capability } from '../../types.ts';
+import type { Profile } from '../model.ts';
+import type { ResolvedProfile } from '../resolve.ts';
+import { ACCESSES } from '../rule-items.ts';
+import type { Find } from './finding.ts';
+import { patternWithin } from './shadowed.ts';
+
+/** Capabilities that are of no use but to these calls (capabilities(7)). */
+const ONLY_BY_CALLS: readonly Capability[] = ['BPF', 'PERFMON', 'SYS_BOOT', 'SYS_CHROOT', 'SYS_MODULE', 'SYS_PACCT', 'SYS_TTY_CONFIG'];
+
+/** Calls that fail whatever their arguments without one of these capabilities (the man page of each). */
+const NEEDS: ReadonlyMap<string, readonly Capability[]> = new Map([
+  ['acct', ['SYS_PACCT']],
+  ['bpf', ['BPF', 'SYS_ADMIN']],
+  ['chroot', ['SYS_CHROOT']],
+  ['clock_settime', ['SYS_TIME']],
+  ['delete_module', ['SYS_MODULE']],
+  ['finit_module', ['SYS_MODULE']],
+  ['init_module', ['SYS_MODULE']],
+  ['ioperm', ['SYS_RAWIO']],
+  ['iopl', ['SYS_RAWIO']],
+  ['kexec_file_load', ['SYS_BOOT']],
+  ['kexec_load', ['SYS_BOOT']],
+  ['mount', ['SYS_ADMIN']],
+  ['mount_setattr', ['SYS_ADMIN']],
+  ['open_by_handle_at', ['DAC_READ_SEARCH']],
+  ['pivot_root', ['SYS_ADMIN']],
+  ['reboot', ['SYS_BOOT']],
+  ['setdomainname', ['SYS_ADMIN']],
+  ['sethostname', ['SYS_ADMIN']],
+  ['setns', ['SYS_ADMIN']],
+  ['settimeofday', ['SYS_TIME']],
+  ['swapoff', ['SYS_ADMIN']],
+  ['swapon', ['SYS_ADMIN']],
+  ['umount2', ['SYS_ADMIN']],
+  ['vhangup', ['SYS_TTY_CONFIG']],
+]);
+
+const NETWORK_CAPABILITIES: readonly Capability[] = ['NET_ADMIN', 'NET_BIND_SERVICE', 'NET_BROADCAST', 'NET_RAW'];
+
+/** Grants of which nothing comes, and bounds that do not hold. */
+export function deadGrants({ value, profile }: ResolvedProfile, find: Find): void {
+  (value.capabilities?.add ?? []).forEach((text, at) => {
+    const name = capabilityName(text);
+    if (name !== undefined) deadCapability(name, ['capabilities', 'add', at], profile, find);
+  });
+  (value.entitlements ?? []).forEach((text, at) => {
+    if (text === 'network.raw' || text === 'network.low-ports') {
+      const name = text === 'network.raw' ? 'NET_RAW' : 'NET_BIND_SERVICE';
+      if (!profile.capabilities.includes(name))
+        find('dead-grant', ['entitlements', at], `capabilities.drop takes ${name} away again`, 'take one of the two out');
+    }
+  });
+  deadCalls(value.syscalls?.add ?? [], profile, find);
+  for (const direction of ['egress', 'ingress'] as const) {
+    if (profile.network === 'none' && (value.network?.[direction]?.length ?? 0) > 0)
+      find('dead-grant', ['network', direction], 'the class network.none has no peers', 'take the rules out, or name another class', 'key');
+  }
+  for (const access of ACCESSES) {
+    (value.files?.[access] ?? []).forEach((pattern, at) => {
+      const by = value.files?.deny?.[access]?.find((denied) => patternWithin(pattern, denied));
+      if (by !== undefined)
+        find('dead-grant', ['files', access, at], `files.deny.${access} denies all of it: ${by}`, 'take one of the two out');
+    });
+  }
+  if ((value.mounts?.length ?? 0) > 0 && !mayMount(profile))
+    find(
+      'dead-grant',
+      ['mounts'],
+      'mounting needs CAP_SYS_ADMIN or a user namespace, and the profile grants neither',
+      'add kernel.mounts, or take the rules out',
+      'key',
+    );
+  voidBounds(value, profile, find);
+}
+
+function deadCapability(name: Capability, path: readonly (string | number)[], profile: Profile, find: Find): void {
+  const calls = callsOfCapability(name);
+  if (ONLY_BY_CALLS.includes(name) && calls.every((call) => !allowed(profile, call))) {
+    find(
+      'dead-grant',
+      path,
+      `${name} serves only ${calls.join(', ')}, and the filter denies them`,
+      'allow these calls, or take the capability out',
+    );
+  } else if (profile.network === 'none' && NETWORK_CAPABILITIES.includes(name)) {
+    find('dead-grant', path, `${name} serves the network, and the class is network.none`, 'take it out, or name another class');
+  } else if (profile.nonRoot && profile.noNewPrivileges && !profile.ambient.includes(name)) {
+    const message = `no process can hold ${name}: none starts as root, no exec gains privileges, and it is not under capabilities.ambient`;
+    find('dead-grant', path, message, 'put it under capabilities.ambient as well');
+  }
+}
+
+function deadCalls(items: readonly unknown[], profile: Profile, find: Find): void {
+  items.forEach((item, at) => {
+    const call = typeof item === 'string' ? item : (Object.keys(item as object)[0] ?? '');
+    const needs = NEEDS.get(call);
+    if (needs === undefined || needs.some((name) => profile.capabilities.includes(name)) || namespaces(profile)) return;
+    find(
+      'dead-grant',
+      ['syscalls', 'add', at],
+      `${call} fails without ${needs.map((name) => `CAP_${name}`).join(' or ')}`,
+      'grant the capability, or take the call out',
+    );
+  });
+}
+
+function allowed({ syscalls }: Profile, call: string, args: readonly bigint[] = []): boolean {
+  return !syscalls.filtered || decide(decisionFor(syscalls, call), args) === 'allow';
+}
+
+/** In a user namespace of its own making a process has every capability. */
+function namespaces(profile: Profile): boolean {
+  const flag = constantValue('clone', 0, 'CLONE_NEWUSER') ?? 0n;
+  return allowed(profile, 'unshare', [flag]) || allowed(profile, 'clone', [flag]) || allowed(profile, 'clone3');
+}
+
+function mayMount(profile: Profile): boolean {
+  const call = allowed(profile, 'mount') || allowed(profile, 'fsmount');
+  return call && (profile.capabilities.includes('SYS_ADMIN') || namespaces(profile));
+}
+
+function voidBounds(value: ResolvedProfile['value'], profile: Profile, find: Find): void {
+  const bounds = Object.keys(value.resources ?? {});
+  if (bounds.includes('memlock') && profile.limits.MEMLOCK !== undefined && profile.capabilities.includes('IPC_LOCK'))
+    find('void-bound', ['resources', 'memlock'], 'CAP_IPC_LOCK locks memory beyond it', 'take one of the two out', 'key');
+  for (const key of bounds.filter((name) => Object.keys(profile.limits).some((limit) => limit.toLowerCase() === name))) {
+    if (profile.capabilities.includes('SYS_RESOURCE'))
+      find('void-bound', ['resources', key], 'CAP_SYS_RESOURCE raises it', 'take the capability out, or the bound', 'key');
+  }
+}

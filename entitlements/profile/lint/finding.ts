@@ -1,0 +1,39 @@
+import { formatPath } from '../../../base/schema/index.ts';
+import type { Document, PathSegment, Position } from '../../../base/schema/index.ts';
+
+/** Every code of a finding and what it stands for. */
+export const LINT_CODES = {
+  'int-arg-high-bits': 'A condition compares bits of an argument that the kernel does not read: what it denies passes with such a bit set.',
+  'shadowed-rule': 'The rule changes nothing: another one, a parent, an entitlement or the default says it already.',
+  'dead-grant': 'What is granted can not be used: something else that it needs is missing or denied.',
+  'void-bound': 'What is bounded can be raised, or is not bounded at all, by who holds another grant of the profile.',
+  'broad-grant': 'The grant reaches far beyond one container, or beyond what its name says.',
+  'write-execute': 'Files that the container may write it may also run: what breaks in can bring its own program.',
+  'unused-parameter': 'A parameter is declared and nothing refers to it.',
+} as const;
+
+export type LintCode = keyof typeof LINT_CODES;
+
+/** Something that is allowed in a profile and probably not meant. */
+export interface Finding {
+  readonly code: LintCode;
+  readonly position: Position;
+  /** As in `syscalls.add[0]`. */
+  readonly path: string;
+  readonly message: string;
+  readonly fix: string;
+}
+
+/** Takes a finding at a place. */
+export type Find = (code: LintCode, path: readonly PathSegment[], message: string, fix: string, part?: 'value' | 'key') => void;
+
+/** Findings of one document, gathered. */
+export function finder(document: Pick<Document, 'positionOf'>): { readonly find: Find; readonly findings: Finding[] } {
+  const findings: Finding[] = [];
+  return {
+    findings,
+    find: (code, path, message, fix, part = 'value') => {
+      findings.push({ code, position: document.positionOf(path, part), path: formatPath(path), message, fix });
+    },
+  };
+}

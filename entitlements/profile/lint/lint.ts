@@ -1,0 +1,44 @@
+import { isPortcullisError } from '../../../base/errors/index.ts';
+import { checkProfiles } from '../check.ts';
+import type { SourceFile } from '../check.ts';
+import { referencesOf } from '../parameters.ts';
+import type { ResolvedProfile } from '../resolve.ts';
+import { broadGrants } from './broad.ts';
+import { deadGrants } from './dead.ts';
+import { finder } from './finding.ts';
+import type { Find, Finding } from './finding.ts';
+import { shadowedRules } from './shadowed.ts';
+
+/**
+ * What in profiles is allowed and probably not meant, by file, line and column. Profiles with problems have no findings: see
+ * checkProfiles. Never throws.
+ */
+export function lintProfiles(files: readonly SourceFile[]): Finding[] {
+  return checkProfiles(files)
+    .examined.flatMap(lintProfile)
+    .sort(
+      (a, b) =>
+        a.position.file.localeCompare(b.position.file) || a.position.line - b.position.line || a.position.column - b.position.column,
+    );
+}
+
+function lintProfile(profile: ResolvedProfile): Finding[] {
+  const { find, findings } = finder(profile.document);
+  for (const rule of [shadowedRules, deadGrants, broadGrants, unusedParameters]) {
+    try {
+      rule(profile, find);
+    } catch (error) {
+      // A rule that would have to compare too much says nothing; the profile itself is sound.
+      if (!isPortcullisError(error) || error.code !== 'ENTITLEMENTS_TOO_COMPLEX') throw error;
+    }
+  }
+  return findings;
+}
+
+function unusedParameters({ document }: ResolvedProfile, find: Find): void {
+  const { parameters = {}, ...rest } = document.value as { readonly parameters?: object };
+  const used = new Set(referencesOf(rest).map(({ name }) => name));
+  for (const name of Object.keys(parameters)) {
+    if (!used.has(name)) find('unused-parameter', ['parameters', name], `nothing refers to \${${name}}`, 'take it out, or use it', 'key');
+  }
+}

@@ -1,0 +1,150 @@
+import { entitlementNamed } from '../../catalog/catalog.ts';
+import { composed } from '../../catalog/compose.ts';
+import { NOTHING, partOf, unionParts } from '../../catalog/part.ts';
+import type { Part } from '../../catalog/part.ts';
+import { networkExcess } from '../../compare/network-rules.ts';
+import { findPath } from '../../files/automaton.ts';
+import { patternOf } from '../../files/pattern-of.ts';
+import { capabilityName } from '../../capabilities/names.ts';
+import { policyAllowing, policyWithout, unionCalls, withoutCalls } from '../../seccomp/call-set.ts';
+import type { CallSet } from '../../seccomp/call-set.ts';
+import { meetPolicies, policyExcess } from '../../seccomp/policy.ts';
+import { grantWithin, readDevice } from '../devices.ts';
+import type { NetworkRule, Profile } from '../model.ts';
+import type { ResolvedProfile } from '../resolve.ts';
+import { ACCESSES, readPeers } from '../rule-items.ts';
+import { readCalls } from '../syscall-items.ts';
+import type { Find } from './finding.ts';
+
+/** Lists longer than this are not compared item by item. */
+const MAX_COMPARED = 200;
+const silent = (): void => undefined;
+
+/** Items of a profile that change nothing. */
+export function shadowedRules({ value, inherited }: ResolvedProfile, find: Find): void {
+  const before = composed(inherited);
+  entitlements(value.entitlements ?? [], find);
+  capabilities(value.capabilities, before, find);
+  calls(value.syscalls ?? {}, before, find);
+  devices(value.devices?.add ?? [], before, find);
+  for (const access of ACCESSES) {
+    patterns(value.files?.[access] ?? [], ['files', access], find);
+    patterns(value.files?.deny?.[access] ?? [], ['files', 'deny', access], find);
+  }
+  peers(value.network?.egress ?? [], 'egress', find);
+  peers(value.network?.ingress ?? [], 'ingress', find);
+}
+
+const REMOVE = 'take it out';
+
+function entitlements(names: readonly string[], find: Find): void {
+  if (names.length > MAX_COMPARED) return;
+  const parts = names.map((text): Part => {
+    const found = entitlementNamed(text);
+    return 'problem' in found ? NOTHING : partOf('', found);
+  });
+  const text = (part: Part): string =>
+    JSON.stringify(part, (_, item: unknown) => (typeof item === 'bigint' ? `${item}n` : item instanceof Map ? [...item] : item));
+  const whole = text(unionParts('', parts));
+  const gone = new Set<number>();
+  // From the end, so that of two that say the same the first stays.
+  for (let at = parts.length - 1; at >= 0; at--) {
+    const rest = parts.filter((_, index) => index !== at && !gone.has(index));
+    if (parts.length === 1 || text(unionParts('', rest)) !== whole) continue;
+    gone.add(at);
+    find('shadowed-rule', ['entitlements', at], `the other entitlements say what ${names[at] ?? ''} says`, REMOVE);
+  }
+}
+
+function capabilities(lists: ResolvedProfile['value']['capabilities'], before: Profile, find: Find): void {
+  (lists?.add ?? []).forEach((text, at) => {
+    const name = capabilityName(text);
+    // Under `drop: [ALL]` nothing is left of what was there before.
+    if (name === undefined || !before.capabilities.includes(name) || lists?.drop?.includes('ALL') === true) return;
+    find('shadowed-rule', ['capabilities', 'add', at], `${name} is granted without it`, REMOVE);
+  });
+  (lists?.drop ?? []).forEach((text, at) => {
+    const name = capabilityName(text);
+    if (text === 'ALL' ? before.capabilities.length > 0 : name === undefined || before.capabilities.includes(name)) return;
+    find(
+      'shadowed-rule',
+      ['capabilities', 'drop', at],
+      `${text === 'ALL' ? 'no capability' : `${name ?? ''} is not`} granted without it`,
+      REMOVE,
+    );
+  });
+}
+
+function calls(lists: { readonly add?: readonly unknown[]; readonly drop?: readonly unknown[] }, before: Profile, find: Find): void {
+  const added = readCalls(lists.add ?? [], ['syscalls', 'add'], silent);
+  const dropped = readCalls(lists.drop ?? [], ['syscalls', 'drop'], silent);
+  if (added.length + dropped.length > MAX_COMPARED) return;
+  dropped.forEach((set, at) => {
+    if (set === undefined) return;
+    if (policyExcess(policyWithout(set), before.syscalls) === undefined)
+      find('shadowed-rule', ['syscalls', 'drop', at], `${shown(lists.drop?.[at])} is denied without it`, REMOVE);
+    else covered(set, dropped, at, ['syscalls', 'drop', at], shown(lists.drop?.[at]), find);
+  });
+  const left = meetPolicies(before.syscalls, policyWithout(unionCalls(NOTHING.grants.calls, ...dropped.flatMap((set) => set ?? []))));
+  added.forEach((set, at) => {
+    if (set === undefined) return;
+    if (policyExcess(left, policyAllowing(set)) === undefined)
+      find('shadowed-rule', ['syscalls', 'add', at], `${shown(lists.add?.[at])} is allowed without it`, REMOVE);
+    else covered(set, added, at, ['syscalls', 'add', at], shown(lists.add?.[at]), find);
+  });
+}
+
+/** Says when the other items of a list cover one; of two alike the first stays. */
+function covered(
+  set: CallSet,
+  all: readonly (CallSet | undefined)[],
+  at: number,
+  path: readonly (string | number)[],
+  name: string,
+  find: Find,
+): void {
+  const others = all.filter((other, index) => index !== at && other !== undefined && (index < at || withoutCalls(other, set).size > 0));
+  const rest = unionCalls(NOTHING.grants.calls, ...others.flatMap((other) => other ?? []));
+  if (withoutCalls(set, rest).size === 0) find('shadowed-rule', path, `other items of the list cover ${name}`, REMOVE);
+}
+
+function shown(item: unknown): string {
+  return typeof item === 'string' ? item : `${Object.keys(item ?? {})[0] ?? 'it'} with these arguments`;
+}
+
+function devices(items: readonly string[], before: Profile, find: Find): void {
+  items.forEach((text, at) => {
+    const found = readDevice(text);
+    if ('value' in found && found.value.every((one) => before.devices.some((grant) => grantWithin(one, grant))))
+      find('shadowed-rule', ['devices', 'add', at], `${text} is granted without it`, REMOVE);
+  });
+}
+
+function patterns(list: readonly string[], path: readonly string[], find: Find): void {
+  if (list.length > MAX_COMPARED) return;
+  list.forEach((pattern, at) => {
+    const by = list.find((other, index) => index !== at && patternWithin(pattern, other) && (index < at || !patternWithin(other, pattern)));
+    if (by !== undefined) find('shadowed-rule', [...path, at], `${by} covers it`, REMOVE);
+  });
+}
+
+/** True when every path of `inner` is one of `outer`. */
+export function patternWithin(inner: string, outer: string): boolean {
+  if (inner === outer) return true;
+  const tagged = [
+    { pattern: patternOf(inner), tag: 0 },
+    { pattern: patternOf(outer), tag: 1 },
+  ];
+  return findPath(tagged, (is) => is(0) && !is(1)) === undefined;
+}
+
+function peers(rules: readonly object[], direction: 'egress' | 'ingress', find: Find): void {
+  if (rules.length > MAX_COMPARED) return;
+  const read = rules.map((rule) => readPeers(rule, direction === 'egress' ? 'to' : 'from', [], silent));
+  const within = (inner: readonly NetworkRule[], outer: readonly NetworkRule[]): boolean => networkExcess(outer, inner) === undefined;
+  read.forEach((rule, at) => {
+    const others = read.filter((other, index) => index !== at && (index < at || !within(other, rule)));
+    if (others.length > 0 && within(rule, others.flat()))
+      find('shadowed-rule', ['network', direction, at], 'other rules of the list cover it', REMOVE);
+  });
+}
