@@ -16,8 +16,8 @@ Examples:
   $ portcullis sigstore-root update                                          sigstore's public good instance
   $ portcullis sigstore-root update --url https://tuf.example.com --root root.json
 
-Policies read what was fetched when they are loaded (\`root: public-good\`, \`root: { tuf: { url: … } }\`); a running daemon
-loads its policy again when it changes. Deciding never asks anyone: run this from a timer.
+Policies read what was fetched when they are loaded (\`root: public-good\`, \`root: { tuf: { url: … } }\`). Once fetched, a running
+daemon keeps it up to date by itself, and loads its policy again when it changes. Deciding never asks anyone.
 
 Exit status: 0 up to date, 2 wrong use, 4 failed, and what was there stays.`;
 

@@ -62,7 +62,8 @@ test('docs/policy.md tells every code of a reason, and there are no others', () 
 });
 
 test('the examples of docs/policy.md run', async () => {
-  const [policy = '', tests = ''] = [...text.matchAll(/```yaml\n([^]*?)```/g)].map(([, yaml = '']) => yaml);
+  const blocks = [...text.matchAll(/```yaml\n([^]*?)```/g)].map(([, yaml = '']) => yaml);
+  const [policy = '', tests = ''] = ['TrustPolicy', 'PolicyTest'].map((kind) => blocks.find((yaml) => yaml.includes(`kind: ${kind}`)));
   const folder = await mkdtemp(join(tmpdir(), 'trust-docs-'));
   try {
     await writeFile(join(folder, 'policy.yaml'), policy);
