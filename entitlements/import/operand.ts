@@ -4,8 +4,11 @@ import { formatProblems, parseDocuments } from '../../base/schema/index.ts';
 import type { Document } from '../../base/schema/index.ts';
 import { entitlementsError } from '../errors.ts';
 import { builtinNames, builtinProfile } from '../profile/builtin.ts';
-import { loadProfiles } from '../profile/load.ts';
+import { EXACT_KIND } from '../profile/exact-schema.ts';
+import type { SourceFile } from '../profile/check.ts';
+import { profilesOf, readProfileFiles } from '../profile/load.ts';
 import type { Profile } from '../profile/model.ts';
+import { PROFILE_KIND } from '../profile/schema.ts';
 import { parseSeccompJson } from '../seccomp/oci-shape.ts';
 import type { SeccompTarget } from './conditional-seccomp.ts';
 import type { Remark } from './imported.ts';
@@ -18,9 +21,16 @@ export interface Operand {
   readonly profile: Profile;
   /** The file it was read from; undefined for a built-in one. */
   readonly file?: string;
+  readonly source: OperandSource;
   readonly unmapped: readonly Remark[];
   readonly notes: readonly Remark[];
 }
+
+/** What a profile was made of, so that one can see which part of it decides something. */
+export type OperandSource =
+  | { readonly kind: 'builtin' }
+  | { readonly kind: 'documents'; readonly files: readonly SourceFile[]; readonly name: string }
+  | { readonly kind: 'seccomp'; readonly file: string; readonly text: string; readonly target: SeccompTarget };
 
 export interface OperandOptions {
   readonly target: SeccompTarget;
@@ -37,10 +47,12 @@ const MAX_BYTES = 1024 * 1024;
  */
 export async function readOperand(text: string, options: OperandOptions): Promise<Operand> {
   const builtin = builtinProfile(text);
-  if (builtin !== undefined) return { label: text, profile: builtin, unmapped: [], notes: [] };
+  if (builtin !== undefined) return { label: text, profile: builtin, source: { kind: 'builtin' }, unmapped: [], notes: [] };
   if (options.policy.length > 0) {
-    const found = (await loadProfiles({ paths: options.policy })).resolve(text);
-    if (found !== undefined) return { label: text, profile: found, unmapped: [], notes: [] };
+    const files = await readProfileFiles(options.policy);
+    const found = profilesOf(options.policy, files).resolve(text);
+    if (found !== undefined)
+      return { label: text, profile: found, source: { kind: 'documents', files, name: text }, unmapped: [], notes: [] };
   }
   const hash = text.lastIndexOf('#');
   const whole = hash < 0 || (await exists(text));
@@ -51,7 +63,7 @@ export async function readOperand(text: string, options: OperandOptions): Promis
   if (isSeccomp(content)) {
     if (name !== undefined) throw unknown(text, `${file} is a seccomp profile, which has no names in it`);
     const imported = importSeccomp(parseSeccompJson(content), options.target);
-    return { ...imported, label: file, file };
+    return { ...imported, label: file, file, source: { kind: 'seccomp', file, text: content, target: options.target } };
   }
   return fromDocuments(file, name, content, options);
 }
@@ -60,7 +72,9 @@ async function fromDocuments(file: string, name: string | undefined, content: st
   const { documents, problems } = parseDocuments(content, file);
   if (problems.length > 0) throw invalid(file, formatProblems(problems));
   const own = documents.flatMap((document) => nameOf(document) ?? []);
-  const profiles = await loadProfiles({ paths: [...new Set([file, ...options.policy])] });
+  const paths = [...new Set([file, ...options.policy])];
+  const files = await readProfileFiles(paths);
+  const profiles = profilesOf(paths, files);
   const wanted = name ?? (own.length === 1 ? own[0] : undefined);
   if (wanted === undefined) {
     throw own.length === 0
@@ -69,13 +83,19 @@ async function fromDocuments(file: string, name: string | undefined, content: st
   }
   const profile = own.includes(wanted) ? profiles.resolve(wanted) : undefined;
   if (profile === undefined) throw unknown(`${file}#${wanted}`, `the file defines: ${own.join(', ') || 'none'}`);
-  return { label: wanted, profile, file, unmapped: [], notes: [] };
+  return { label: wanted, profile, file, source: { kind: 'documents', files, name: wanted }, unmapped: [], notes: [] };
 }
 
-/** The name of an entitlement profile's document. */
+function kindOf(value: unknown): unknown {
+  return typeof value === 'object' && value !== null && 'kind' in value ? value.kind : undefined;
+}
+
+/** The name of a profile's document. */
 function nameOf({ value }: Document): string | undefined {
-  const { kind, metadata } = (value ?? {}) as { readonly kind?: unknown; readonly metadata?: { readonly name?: unknown } };
-  return kind === 'EntitlementProfile' && typeof metadata?.name === 'string' ? metadata.name : undefined;
+  const kind = kindOf(value);
+  if (kind !== PROFILE_KIND && kind !== EXACT_KIND) return undefined;
+  const { metadata } = value as { readonly metadata?: { readonly name?: unknown } };
+  return typeof metadata?.name === 'string' ? metadata.name : undefined;
 }
 
 /** JSON with a default action: nothing else in this field has one. */

@@ -1,0 +1,269 @@
+import { fileExcess } from '../compare/files.ts';
+import { mountExcess } from '../compare/mounts.ts';
+import { networkExcess } from '../compare/network-rules.ts';
+import { deviceExcess } from '../profile/devices.ts';
+import { matchesPath } from '../files/automaton.ts';
+import { parsePathPattern } from '../files/path-pattern.ts';
+import type { Profile } from '../profile/model.ts';
+import { intersectClauses, witnessOf } from '../seccomp/clause.ts';
+import type { Clause } from '../seccomp/clause.ts';
+import { argumentTest } from '../seccomp/argument-test.ts';
+import { constantName, constantsOf } from '../seccomp/constants.ts';
+import { rank } from '../seccomp/outcome.ts';
+import type { Outcome } from '../seccomp/outcome.ts';
+import { decisionFor } from '../seccomp/policy.ts';
+import { argumentWidth } from '../seccomp/syscalls.ts';
+import type { Question } from './question.ts';
+
+/** The answer to a question, exact for the profile as it is compiled for the native architecture and those it chooses. */
+export interface Answer {
+  readonly question: string;
+  readonly yes: boolean;
+  /** yes: how, with a witness. no: what stands in the way, all of it. */
+  readonly reasons: readonly string[];
+  /** For a yes about a system call: it, with arguments that pass. */
+  readonly witness?: string;
+}
+
+/** True when the profile lets a program do it. @throws ENTITLEMENTS_TOO_COMPLEX */
+export function answer(profile: Profile, question: Question): Answer {
+  const found = find(profile, question);
+  return { question: question.text, ...found };
+}
+
+type Found = Omit<Answer, 'question'>;
+
+const yes = (reason: string, witness?: string): Found => ({ yes: true, reasons: [reason], ...(witness === undefined ? {} : { witness }) });
+const no = (...reasons: readonly string[]): Found => ({ yes: false, reasons });
+
+function find(profile: Profile, question: Question): Found {
+  switch (question.kind) {
+    case 'call':
+      return call(profile, question.name, question.when);
+    case 'file':
+      return file(profile, question);
+    case 'network':
+      return network(profile, question);
+    case 'mount':
+      return mount(profile, question);
+    case 'capability':
+      return capability(profile, question);
+    case 'device': {
+      const { type, major, minor } = question;
+      const wanted = question.access.map((access) => ({
+        access,
+        type,
+        ...(major === undefined ? {} : { major }),
+        ...(minor === undefined ? {} : { minor }),
+      }));
+      const excess = deviceExcess(profile.devices, wanted);
+      return excess === undefined
+        ? yes('the list of devices holds it')
+        : no(`the list of devices has no ${{ r: 'reading', w: 'writing', m: 'making' }[excess.access]} of it`);
+    }
+    case 'share':
+      return profile.hostNamespaces.includes(question.namespace)
+        ? yes(`the host's ${question.namespace} namespace is granted`)
+        : no(`the host's ${question.namespace} namespace is not granted`);
+    case 'user-namespace':
+      return userNamespace(profile);
+    case 'gain':
+      return profile.noNewPrivileges
+        ? no('no_new_privs is set: set-user-id programs and file capabilities give nothing')
+        : yes('no_new_privs is not set: a set-user-id program gives what its owner has, within the capabilities of the profile');
+  }
+}
+
+/** Calls that x86 programs also make through one that takes its arguments from memory, where no filter sees them (net/socket.c, ipc/syscall.c). */
+const MULTIPLEXED: readonly (readonly [through: string, calls: readonly string[]])[] = [
+  [
+    'socketcall',
+    [
+      ...['accept', 'accept4', 'bind', 'connect', 'getpeername', 'getsockname', 'getsockopt', 'listen', 'recvfrom', 'recvmmsg', 'recvmsg'],
+      ...['sendmmsg', 'sendmsg', 'sendto', 'setsockopt', 'shutdown', 'socket', 'socketpair'],
+    ],
+  ],
+  ['ipc', ['msgctl', 'msgget', 'msgrcv', 'msgsnd', 'semctl', 'semget', 'semop', 'semtimedop', 'shmat', 'shmctl', 'shmdt', 'shmget']],
+];
+
+function call(profile: Profile, name: string, when: Clause): Found {
+  const policy = profile.syscalls;
+  if (!policy.filtered) {
+    const witness = callText(name, witnessOf(when));
+    return yes(`no system call is filtered: ${witness} goes through`, witness);
+  }
+  const decision = decisionFor(policy, name);
+  const passes = (outcome: Outcome): boolean => rank(outcome) >= rank('log');
+  const found = [...decision.pieces, { outcome: decision.otherwise, when: [] }]
+    .filter(({ outcome }) => passes(outcome))
+    .map((piece) => intersectClauses(piece.when, when))
+    .find((both) => both !== undefined);
+  if (found !== undefined) {
+    const witness = callText(name, witnessOf(found));
+    return yes(`the system call filter lets ${witness} through`, witness);
+  }
+  for (const [through, calls] of policy.compat.includes('x86') ? MULTIPLEXED : []) {
+    if (!calls.includes(name)) continue;
+    const decided = decisionFor(policy, through);
+    if (![...decided.pieces.map(({ outcome }) => outcome), decided.otherwise].some(passes)) continue;
+    return yes(`a 32-bit program calls it through ${through}, whose arguments are in memory, where no filter sees them`, `${through}()`);
+  }
+  const answers = [
+    ...new Set([
+      ...decision.pieces.filter((piece) => intersectClauses(piece.when, when) !== undefined).map(({ outcome }) => outcome),
+      decision.otherwise,
+    ]),
+  ];
+  return no(
+    `no program under this profile can call ${formatAsked(name, when)}: the filter answers ${answers.join(' or ')}, whatever else the arguments are`,
+  );
+}
+
+/** A call as C has it, with names where the kernel's headers have one. */
+export function callText(name: string, args: readonly bigint[]): string {
+  const last = args.findLastIndex((value) => value !== 0n);
+  const shown = args.slice(0, last + 1).map((value, index) => valueText(name, index, value, args));
+  return `${name}(${shown.join(', ')})`;
+}
+
+/** A value with its name. A socket's protocol has other names in AF_NETLINK than elsewhere. */
+function valueText(name: string, index: number, value: bigint, args: readonly (bigint | undefined)[]): string {
+  const netlink = index === 2 && (name === 'socket' || name === 'socketpair') && args[0] === AF_NETLINK;
+  const special = [...constantsOf(name, index)].find(([known, constant]) => constant === value && known.startsWith('NETLINK_'))?.[0];
+  return (netlink ? special : constantName(name, index, value)) ?? numberText(value);
+}
+
+function numberText(value: bigint): string {
+  return value < 1000n ? value.toString() : `0x${value.toString(16)}`;
+}
+
+/** A call with the arguments that a question fixed; `_` for the others. */
+function formatAsked(name: string, when: Clause): string {
+  const last = Math.max(-1, ...when.map(({ index }) => index));
+  const shown = Array.from({ length: last + 1 }, (_, index) => {
+    const test = when.find((one) => one.index === index);
+    if (test === undefined) return '_';
+    const value = test.low === test.high ? test.low : test.value;
+    const text = valueText(name, index, value, [when.find((one) => one.index === 0)?.low]);
+    return test.low === test.high ? text : `&${text}`;
+  });
+  return `${name}(${shown.join(', ')})`;
+}
+
+/** A pattern that matches this path alone. */
+function literal(path: string): string {
+  return path.replaceAll(/[\\*?[\]{},]/g, '\\$&');
+}
+
+/** True when the path is a restriction's, or below it. Restrictions may have a `*`, which stays within a component. */
+function restricted(path: string, by: readonly string[]): string | undefined {
+  return by.find((top) =>
+    [top, `${top}/**`, `${top}/`].some((text) => {
+      const parsed = parsePathPattern(text);
+      return 'pattern' in parsed && matchesPath(parsed.pattern, path);
+    }),
+  );
+}
+
+function file(profile: Profile, { access, path }: Extract<Question, { kind: 'file' }>): Found {
+  const against: string[] = [];
+  const masked = restricted(path, profile.paths.masked);
+  if (masked !== undefined) against.push(`${masked} is masked: it reads as empty`);
+  const readonly = access === 'write' ? restricted(path, profile.paths.readonly) : undefined;
+  if (readonly !== undefined) against.push(`${readonly} is mounted read-only`);
+  if (access === 'write' && !profile.writableSys && (path === '/sys' || path.startsWith('/sys/')))
+    against.push('/sys is mounted read-only');
+  if (fileExcess(profile.files, [{ allow: [{ pattern: literal(path), access: [access] }], deny: [] }]) !== undefined) {
+    against.push(`no file rule grants it${deniedBy(profile, path, access)}`);
+  }
+  const kernels = /^\/(proc|sys|dev)(\/|$)/.test(path);
+  if (access === 'write' && profile.readonlyRootfs && !kernels) {
+    against.push('the root file system is read-only (a volume that is mounted there is as it is mounted)');
+  }
+  if (against.length > 0) return no(...against);
+  const how = profile.files === undefined ? 'nothing of the profile restricts files there' : 'a file rule grants it';
+  return yes(`${how}; the file's own mode and owner count as well`);
+}
+
+function deniedBy(profile: Profile, path: string, access: string): string {
+  const rule = profile.files
+    ?.flatMap(({ deny }) => deny)
+    .find((one) => {
+      const parsed = parsePathPattern(one.pattern);
+      return one.access.some((name) => name === access) && 'pattern' in parsed && matchesPath(parsed.pattern, path);
+    });
+  return rule === undefined ? '' : `, and ${rule.pattern} denies it`;
+}
+
+/** linux/socket.h */
+const [AF_INET, AF_INET6, AF_NETLINK] = [2n, 10n, 16n];
+
+function network(profile: Profile, { direction, protocol, cidr, port }: Extract<Question, { kind: 'network' }>): Found {
+  const against: string[] = [];
+  const family = cidr.includes(':') ? AF_INET6 : AF_INET;
+  const test = argumentTest(0, argumentWidth('socket', 0), { low: family, high: family });
+  if (profile.network === 'none') against.push('the network class is none: the pod has no link');
+  for (const [name, when] of [
+    ['socket', test === undefined ? [] : [test]],
+    [direction === 'egress' ? 'connect' : 'bind', []],
+  ] as const) {
+    const found = call(profile, name, when);
+    if (!found.yes) against.push(...found.reasons);
+  }
+  const rules = direction === 'egress' ? profile.egress : profile.ingress;
+  if (networkExcess(rules, [{ cidr, protocol, ports: { low: port, high: protocol === 'icmp' ? 65535 : port } }]) !== undefined) {
+    against.push(`no ${direction} rule covers it`);
+  }
+  if (against.length > 0) return no(...against);
+  return yes(
+    `the network class is ${profile.network}${rules === undefined ? ` and has no ${direction} rules` : `, and a rule of ${direction} covers it`}`,
+  );
+}
+
+/** Ways to mount something, each all of its calls. */
+const MOUNT_WAYS: readonly (readonly string[])[] = [
+  ['mount'],
+  ['fsopen', 'fsconfig', 'fsmount', 'move_mount'],
+  ['open_tree', 'move_mount'],
+];
+
+function mount(profile: Profile, { fstype, target }: Extract<Question, { kind: 'mount' }>): Found {
+  const against: string[] = [];
+  const held = capability(profile, { kind: 'capability', text: '', name: 'SYS_ADMIN', anyNamespace: true });
+  if (!held.yes) against.push(...held.reasons);
+  const ways = MOUNT_WAYS.filter((calls) => calls.every((name) => call(profile, name, []).yes));
+  if (ways.length === 0)
+    against.push('the system call filter lets neither mount nor the calls of the newer interface (fsopen … move_mount) through');
+  if (profile.mounts !== undefined && !mountRuleCovers(profile, fstype, target)) against.push('no mount rule covers it');
+  if (against.length > 0) return no(...against);
+  return yes(`${held.reasons.join('; ')}; the filter lets ${(ways[0] ?? []).join(', ')} through`);
+}
+
+function mountRuleCovers(profile: Profile, fstype: string | undefined, target: string | undefined): boolean {
+  const rules = (profile.mounts ?? []).filter((rule) => fstype === undefined || rule.fstype === '*' || rule.fstype === fstype);
+  if (target === undefined) return rules.length > 0;
+  const wanted = { fstype: fstype ?? '', target: literal(target), readonly: true };
+  return rules.some((rule) => mountExcess([{ ...rule, fstype: wanted.fstype }], [wanted]) === undefined);
+}
+
+function capability(profile: Profile, { name, anyNamespace }: Extract<Question, { kind: 'capability' }>): Found {
+  if (profile.capabilities.includes(name)) return yes(`${name} is in the bounding set`);
+  if (!anyNamespace) return no(`${name} is not in the bounding set`);
+  const own = userNamespace(profile);
+  return own.yes
+    ? yes(`${own.reasons.join('; ')}, and in it a program has ${name}`, own.witness)
+    : no(`${name} is not in the bounding set, and no user namespace can be made in which it would be held`);
+}
+
+/** clone3's flags are in memory: a filter lets all of them through, or none. */
+const USER_NAMESPACE_CALLS = ['unshare', 'clone', 'clone3'] as const;
+const CLONE_NEWUSER = 0x10000000n;
+
+function userNamespace(profile: Profile): Found {
+  for (const name of USER_NAMESPACE_CALLS) {
+    const test = name === 'clone3' ? undefined : argumentTest(0, argumentWidth(name, 0), { mask: CLONE_NEWUSER, value: CLONE_NEWUSER });
+    const found = call(profile, name, test === undefined ? [] : [test]);
+    if (found.yes) return yes(`${found.witness ?? name} makes a user namespace`, found.witness);
+  }
+  return no('the filter lets no call through that makes a user namespace: unshare and clone with CLONE_NEWUSER, clone3');
+}

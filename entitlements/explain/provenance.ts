@@ -1,0 +1,135 @@
+import { formatPath, parseDocuments } from '../../base/schema/index.ts';
+import type { Document, PathSegment } from '../../base/schema/index.ts';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import type { OperandSource } from '../import/operand.ts';
+import { importSeccomp } from '../import/seccomp.ts';
+import { checkProfiles } from '../profile/check.ts';
+import type { SourceFile } from '../profile/check.ts';
+import type { Profile } from '../profile/model.ts';
+import { PROFILE_KIND } from '../profile/schema.ts';
+import { parseSeccompJson } from '../seccomp/oci-shape.ts';
+
+/** A part of a source without which the answer is another. */
+export interface DecidingPart {
+  /** `web.yaml:9:5`. */
+  readonly place: string;
+  /** `entitlements[2]`. */
+  readonly path: string;
+  /** The part as it is written, on one line. */
+  readonly text: string;
+}
+
+/** Who decides an answer. */
+export interface Provenance {
+  /** Each of them is needed for the answer. */
+  readonly parts: readonly DecidingPart[];
+  /** Nothing of the source is: the default profile says it already, or several parts do. */
+  readonly otherwise?: 'several parts' | 'the built-in profile' | 'the default profile';
+}
+
+/** More parts than this are not tried one after the other. */
+const MAX_PARTS = 400;
+
+/**
+ * Which parts of a source decide an answer: those without which it is another. Each is taken out, and the profile made again.
+ * @param said what the answer to the question is under a profile
+ */
+export function provenance(source: OperandSource, said: (profile: Profile) => boolean): Provenance {
+  if (source.kind === 'builtin') return { parts: [], otherwise: 'the built-in profile' };
+  const { whole, parts, without } = source.kind === 'seccomp' ? seccompParts(source) : documentParts(source);
+  const answer = whole === undefined ? undefined : said(whole);
+  if (answer === undefined || parts.length > MAX_PARTS) return { parts: [], otherwise: 'several parts' };
+  const flips = (removed: readonly Place[]): boolean => {
+    const left = without(removed);
+    return left !== undefined && said(left) !== answer;
+  };
+  const deciding = parts.filter((part) => flips([part]));
+  if (deciding.length > 0) return { parts: deciding.map(partOf) };
+  return { parts: [], otherwise: flips(parts) ? 'several parts' : 'the default profile' };
+}
+
+/** A part of a document. */
+interface Place {
+  readonly document: Document;
+  readonly path: readonly PathSegment[];
+}
+
+interface Taken {
+  readonly whole: Profile | undefined;
+  readonly parts: readonly Place[];
+  /** The profile without these parts; undefined when nothing sound is left. */
+  readonly without: (removed: readonly Place[]) => Profile | undefined;
+}
+
+function partOf({ document, path }: Place): DecidingPart {
+  const { file, line, column } = document.positionOf(path);
+  const value = path.reduce<unknown>((of, key) => (of as Readonly<Record<PathSegment, unknown>>)[key], document.value);
+  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  return { place: `${file}:${line}:${column}`, path: formatPath(path), text: text.length > 120 ? `${text.slice(0, 119)}…` : text };
+}
+
+function documentParts({ files, name }: Extract<OperandSource, { kind: 'documents' }>): Taken {
+  const documents = files.flatMap(({ file, text }) => parseDocuments(text, file).documents);
+  const profiles = documents.filter(({ value }) => (value as { readonly kind?: unknown } | null)?.kind === PROFILE_KIND);
+  const made = (sources: readonly SourceFile[]): Profile | undefined => {
+    const { profiles: found, exact, problems } = checkProfiles(sources);
+    return problems.length > 0 ? undefined : [...found, ...exact].find((one) => one.name === name)?.profile;
+  };
+  return {
+    whole: made(files),
+    parts: profiles.flatMap((document) => pathsOf(document.value).map((path) => ({ document, path }))),
+    // Each document as a file of its own: places do not matter here.
+    without: (removed) =>
+      made(
+        documents.map((document, at) => ({
+          file: `${document.file}#${at}`,
+          text: JSON.stringify(
+            pruned(
+              document.value,
+              removed.filter((place) => place.document === document).map(({ path }) => path),
+            ),
+          ),
+        })),
+      ),
+  };
+}
+
+/** Keys that say nothing of what is granted. */
+const LABELS: readonly string[] = ['$schema', 'apiVersion', 'kind', 'metadata', 'parameters'];
+
+/** The parts of a profile that can be taken out alone: items of lists, and bounds. */
+function pathsOf(value: unknown, path: readonly PathSegment[] = []): PathSegment[][] {
+  if (Array.isArray(value)) return value.map((_, at) => [...path, at]);
+  if (typeof value !== 'object' || value === null) return path.length > 1 ? [[...path]] : [];
+  return Object.entries(value).flatMap(([key, part]) => (path.length === 0 && LABELS.includes(key) ? [] : pathsOf(part, [...path, key])));
+}
+
+function pruned(value: unknown, removed: readonly (readonly PathSegment[])[], path: readonly PathSegment[] = []): unknown {
+  const key = JSON.stringify(path);
+  const gone = new Set(removed.map((one) => JSON.stringify(one)));
+  const kept = (segment: PathSegment): boolean => !gone.has(JSON.stringify([...path, segment]));
+  if (removed.length === 0 || key === '' || typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) return value.flatMap((item: unknown, at) => (kept(at) ? [pruned(item, removed, [...path, at])] : []));
+  return Object.fromEntries(
+    Object.entries(value).flatMap(([name, part]) => (kept(name) ? [[name, pruned(part, removed, [...path, name])]] : [])),
+  );
+}
+
+function seccompParts({ file, text, target }: Extract<OperandSource, { kind: 'seccomp' }>): Taken {
+  const document = parseDocuments(text, file).documents[0];
+  const json = parseSeccompJson(text) as Readonly<Record<string, unknown>>;
+  const rules = Array.isArray(json['syscalls']) ? (json['syscalls'] as readonly unknown[]) : [];
+  const made = (left: readonly unknown[]): Profile | undefined => {
+    try {
+      return importSeccomp({ ...json, syscalls: left }, target).profile;
+    } catch (error) {
+      if (isPortcullisError(error)) return undefined;
+      throw error;
+    }
+  };
+  return {
+    whole: made(rules),
+    parts: document === undefined ? [] : rules.map((_, at) => ({ document, path: ['syscalls', at] })),
+    without: (removed) => made(rules.filter((_, at) => !removed.some(({ path }) => path[1] === at))),
+  };
+}

@@ -1,0 +1,65 @@
+import { entitlementsError } from '../errors.ts';
+import type { Profile } from '../profile/model.ts';
+import { exportOci } from '../seccomp/oci-export.ts';
+import { filteredPolicy } from '../seccomp/policy.ts';
+import type { CompatArchitecture, FilteredPolicy } from '../seccomp/policy.ts';
+import { syscallNumbers } from '../seccomp/syscalls.ts';
+import type { Architecture, OciSeccomp } from '../types.ts';
+
+const SCMP_ARCHITECTURE: Readonly<Record<CompatArchitecture, string>> = {
+  arm: 'SCMP_ARCH_ARM',
+  x32: 'SCMP_ARCH_X32',
+  x86: 'SCMP_ARCH_X86',
+};
+const COMPAT_OF: Readonly<Record<Architecture, readonly CompatArchitecture[]>> = { x86_64: ['x86', 'x32'], aarch64: ['arm'] };
+
+/**
+ * The profile's filter as an OCI seccomp object, which docker, containerd and CRI-O take as it is.
+ * Conditions are masks over the bits that the kernel reads, so no engine can compare more or fewer.
+ * @throws ENTITLEMENTS_TOO_COMPLEX
+ */
+export function exportSeccomp(profile: Profile, architecture: Architecture): OciSeccomp {
+  const { syscalls } = profile;
+  if (!syscalls.filtered) return { defaultAction: 'SCMP_ACT_ALLOW', architectures: [], syscalls: [] };
+  const native = exportOci(syscalls, architecture);
+  const compat = COMPAT_OF[architecture].filter((name) => syscalls.compat.includes(name));
+  return {
+    ...native,
+    architectures: [...native.architectures, ...compat.map((name) => SCMP_ARCHITECTURE[name])],
+    syscalls: [...native.syscalls, ...foreignRules(syscalls, architecture, compat)],
+  };
+}
+
+/** Rules for calls that only programs of the other architectures have, such as `socketcall`. */
+function foreignRules(policy: FilteredPolicy, architecture: Architecture, compat: readonly CompatArchitecture[]): OciSeccomp['syscalls'] {
+  if (compat.length === 0) return [];
+  const numbers = syscallNumbers(architecture);
+  const foreign = [...policy.rules].filter(([name]) => !numbers.has(name));
+  const conditional = foreign.find(([, of]) => of.pieces.length > 0);
+  if (conditional !== undefined) throw unsaid(conditional[0]);
+  // Under a name that this machine has: the exporter knows no numbers of the others.
+  const byOutcome = new Map(foreign.map(([, of]) => [of.otherwise, [] as string[]] as const));
+  for (const [name, of] of foreign) byOutcome.get(of.otherwise)?.push(name);
+  return [...byOutcome].flatMap(([outcome, names]) =>
+    exportOci(filteredPolicy(policy.fallback, [['read', { otherwise: outcome, pieces: [] }]]), architecture).syscalls.map((rule) => ({
+      ...rule,
+      names,
+    })),
+  );
+}
+
+function unsaid(name: string): Error {
+  return entitlementsError('ENTITLEMENTS_UNSUPPORTED', {
+    kind: 'unimplemented',
+    attempted: 'export seccomp profile',
+    on: name,
+    why: 'the widths of its arguments are not known, so conditions on them can not be written for other engines',
+    fix: 'take the conditions out, or the architectures that have the call',
+  });
+}
+
+/** JSON text of the object, 64-bit numbers in full. Ends with a newline. */
+export function seccompText(oci: OciSeccomp): string {
+  const raw = (JSON as unknown as { readonly rawJSON: (text: string) => unknown }).rawJSON;
+  return `${JSON.stringify(oci, (_key, value: unknown) => (typeof value === 'bigint' ? raw(value.toString()) : value), 2)}\n`;
+}
