@@ -46,6 +46,9 @@ function* numbers(of: string): Generator<number> {
   for (let at = 0; at < count(of); at++) yield at;
 }
 
+/** Z3, compiled to WebAssembly, has too small a stack for terms as deep as the longest programs. */
+const LONGEST_FOR_Z3 = 400;
+
 const start = performance.now();
 const oracle = count(values.z3) > 0 ? await openOracle() : undefined;
 let [proved, refused, samples, byZ3] = [0, 0, 0, 0];
@@ -59,7 +62,7 @@ for (let at = 0; proved < count(values.policies); at++) {
   }
   proved += 1;
   samples += checked.calls;
-  if (oracle !== undefined && byZ3 < count(values.z3)) {
+  if (oracle !== undefined && byZ3 < count(values.z3) && checked.bpf.length <= 8 * LONGEST_FOR_Z3) {
     const difference = await oracle.difference(checked.policy, checked.bpf, architecture);
     assert.equal(difference, undefined, `Z3 finds a call on which policy ${seedOf(1, at)} and its program differ`);
     byZ3 += 1;

@@ -19,6 +19,24 @@ export interface Oracle {
 }
 
 export async function openOracle(): Promise<Oracle> {
+  let asked = 0;
+  let session = await openSession();
+  return {
+    async difference(...question) {
+      if (++asked % QUESTIONS === 0) {
+        session.close();
+        session = await openSession();
+      }
+      return session.difference(...question);
+    },
+    close: () => session.close(),
+  };
+}
+
+/** Terms are freed when JavaScript's collector comes by, which knows nothing of the two gigabytes that they may fill. */
+const QUESTIONS = 20;
+
+async function openSession(): Promise<Oracle> {
   const z3solver = await init();
   // Emscripten's module, whose types the package does not have.
   const emscripten = z3solver.em as { readonly PThread: { terminateAllThreads(): void } };
@@ -110,7 +128,9 @@ export async function openOracle(): Promise<Oracle> {
     async difference(policy, bpf, architecture) {
       const solver = new z3.Solver();
       solver.add(programTerm(bpf).neq(policyTerm(policy, architecture)));
-      const answer = await solver.check();
+      // Z3 runs in a thread that does not hold this process.
+      const held = setInterval(() => undefined, 1000);
+      const answer = await solver.check().finally(() => clearInterval(held));
       if (answer === 'unsat') return undefined;
       if (answer !== 'sat') throw new Error(`z3 answers ${answer}`);
       const model = solver.model();
