@@ -46,7 +46,7 @@ import { createSandboxService } from './pods/service.ts';
 import { createEventHub } from './events/hub.ts';
 import { createEventHandlers, encodeEvent } from './services/event-handlers.ts';
 import { writableLayersOf } from './images/writable-layers.ts';
-import { countByVerdict, countContainers, countPods, policyFacts } from './observability/facts.ts';
+import { countByVerdict, countContainers, countDegraded, countPods, policyFacts } from './observability/facts.ts';
 import { createHealth } from './observability/health.ts';
 import { livenessChecks } from './observability/liveness.ts';
 import { openObservability } from './observability/observability.ts';
@@ -145,6 +145,7 @@ export async function startDaemon(config: DaemonConfig, { prover = createProver(
       version: runtimeVersion,
       pods: () => countPods(sandboxRecords.list()),
       containers: () => countContainers(containerRecords.list()),
+      degradedContainers: () => countDegraded(containerRecords.list()),
       images: () => countByVerdict(images.list(), ({ unverified }) => unverified),
       imageBytes: async () => (await images.usage()).usedBytes,
       namespacePool: () => pool.size,

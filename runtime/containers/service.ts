@@ -146,6 +146,8 @@ export function createContainerService(parts: {
       const created: ContainerRecord = { ...prepared, ...processes, phase: nextContainerPhase('creating', 'monitor-holds-it') };
       await records.put(created);
       watch(created);
+      if (made.degraded !== undefined && made.degraded.length > 0)
+        log.info({ container: created.id, degraded: made.degraded }, 'this node can not enforce all of its profile');
       return created;
     } catch (cause) {
       await takeBack(intent).catch((second: unknown) =>

@@ -22,6 +22,7 @@ export const metricCatalogue = {
   rpcsInFlight: metric('rpcs_in_flight', 'gauge', 'Calls that are being served.', ['method']),
   pods: metric('pods', 'gauge', 'Pod sandboxes that are listed.', ['state']),
   containers: metric('containers', 'gauge', 'Containers that are listed.', ['state']),
+  containersDegraded: metric('containers_degraded', 'gauge', 'Containers that run and of whose profile this node can not enforce all.'),
   containerStarts: metric('container_starts_total', 'counter', 'Containers that were started (ok) or could not be (failed).', ['outcome']),
   containerExits: metric('container_exits_total', 'counter', 'Containers that ended, by the reason that their status tells.', ['reason']),
   containerOoms: metric('container_ooms_total', 'counter', 'Containers that ended because the kernel killed a process for want of memory.'),

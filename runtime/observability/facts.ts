@@ -25,6 +25,8 @@ export interface DaemonFacts {
   /** Counts by state; a state without any is 0. */
   pods(): Readonly<Record<'ready' | 'notready', number>>;
   containers(): Readonly<Record<'created' | 'running' | 'exited', number>>;
+  /** Those that run with less confinement than their profile says. */
+  degradedContainers(): number;
   images(): Readonly<Record<'true' | 'false', number>>;
   imageBytes(): Promise<number>;
   namespacePool(): number;
@@ -65,6 +67,11 @@ export function countPods(records: readonly SandboxRecord[]): Record<'ready' | '
 export function countContainers(records: readonly ContainerRecord[]): Record<'created' | 'running' | 'exited', number> {
   const count = (...phases: readonly string[]): number => records.filter(({ phase }) => phases.includes(phase)).length;
   return { created: count('created', 'starting'), running: count('running'), exited: count('exited') };
+}
+
+/** Containers that run and of whose profile the node can not enforce all. Pure. */
+export function countDegraded(records: readonly ContainerRecord[]): number {
+  return records.filter(({ phase, degraded = [] }) => phase === 'running' && degraded.length > 0).length;
 }
 
 /** How many of `items` were verified (`true`) and how many not. Pure. */

@@ -25,6 +25,7 @@ const facts: DaemonFacts = {
   namespacePool: () => 3,
   namespacePoolTarget: 4,
   networkReady: () => Promise.reject(new Error('no answer')),
+  degradedContainers: () => 1,
   verifications: () => 5,
   outOfPolicy: () => ({ containers: [{ namespace: 'pay', rule: 'policy.yaml:3', count: 2 }], images: 1 }),
   policy: () => ({

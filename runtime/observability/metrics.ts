@@ -128,6 +128,7 @@ function readers(
     set(c.buildInfo, 1, { version: facts.version, node: process.versions.node });
     each(c.pods, 'state', facts.pods());
     each(c.containers, 'state', facts.containers());
+    set(c.containersDegraded, facts.degradedContainers());
     each(c.images, 'verified', facts.images());
     set(c.imageBytes, usage);
     set(c.poolSize, facts.namespacePool());
