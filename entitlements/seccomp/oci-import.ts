@@ -34,11 +34,19 @@ export function policyFromOci(json: unknown): SyscallPolicy {
   );
 }
 
-function decisionOf(name: string, rules: readonly OciRule[], fallback: Outcome): Decision {
+/** How many bits of an argument a condition is about. */
+type WidthOf = (name: string, index: number) => Width;
+
+/**
+ * What the rules that name a call answer.
+ * @param widthOf the bits that conditions are about: those that the kernel reads, unless told
+ * @throws ENTITLEMENTS_UNSUPPORTED, ENTITLEMENTS_TOO_COMPLEX
+ */
+export function decisionOf(name: string, rules: readonly OciRule[], fallback: Outcome, widthOf: WidthOf = argumentWidth): Decision {
   const regions = new Map<Outcome, Clause[]>();
   for (const rule of rules) {
     const outcome = outcomeOf(rule.action, rule.errnoRet);
-    regions.set(outcome, [...(regions.get(outcome) ?? []), ...clausesOf(name, rule.args)]);
+    regions.set(outcome, [...(regions.get(outcome) ?? []), ...clausesOf(name, rule.args, widthOf)]);
   }
   // Tightest first: each outcome keeps the calls that no tighter rule matches; what no rule matches gets the fallback.
   const pieces: Piece[] = [];
@@ -52,19 +60,19 @@ function decisionOf(name: string, rules: readonly OciRule[], fallback: Outcome):
   return decision(lowest, pieces);
 }
 
-function clausesOf(name: string, args: readonly OciArgument[]): Clause[] {
+function clausesOf(name: string, args: readonly OciArgument[], widthOf: WidthOf): Clause[] {
   const repeated = new Set(args.map((arg) => arg.index)).size < args.length;
-  if (repeated) return args.flatMap((arg) => testsOf(name, arg).map((test) => clause([test])));
+  if (repeated) return args.flatMap((arg) => testsOf(name, arg, widthOf).map((test) => clause([test])));
   return args.reduce<Clause[]>(
-    (clauses, arg) => clauses.flatMap((tests) => testsOf(name, arg).map((test) => clause([...tests, test]))),
+    (clauses, arg) => clauses.flatMap((tests) => testsOf(name, arg, widthOf).map((test) => clause([...tests, test]))),
     [[]],
   );
 }
 
 /** The values that pass a condition, as alternatives; none when no value of the argument's width passes. */
-function testsOf(name: string, arg: OciArgument): ArgumentTest[] {
+function testsOf(name: string, arg: OciArgument, widthOf: WidthOf): ArgumentTest[] {
   const { index } = arg;
-  const width = argumentWidth(name, index);
+  const width = widthOf(name, index);
   const value = narrowed(arg.value, width);
   const test = (set: { low?: bigint; high?: bigint; mask?: bigint; value?: bigint }): ArgumentTest[] => {
     const found = argumentTest(index, width, set);
@@ -94,7 +102,8 @@ function narrowed(value: bigint, width: Width): bigint {
   return width !== 64 && negative ? BigInt.asUintN(width, value) : value;
 }
 
-function outcomeOf(action: string, errnoRet: number | undefined): Outcome {
+/** @throws ENTITLEMENTS_UNSUPPORTED for notify and trace */
+export function outcomeOf(action: string, errnoRet: number | undefined): Outcome {
   switch (action) {
     case 'SCMP_ACT_ALLOW':
       return 'allow';
