@@ -4,6 +4,8 @@ import { PortcullisError } from '../base/errors/index.ts';
 import { compile, describeSettings, detectKernel, loadProfiles, settingsToJson } from '../entitlements/index.ts';
 import type { Architecture } from '../entitlements/index.ts';
 import { registerCompare } from './entitlements/compare.ts';
+import { registerExplain } from './entitlements/explain.ts';
+import { registerMerge } from './entitlements/merge.ts';
 import { registerProve } from './entitlements/prove.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
@@ -55,6 +57,8 @@ export function register(program: Command): void {
       '\nExamples:\n  $ portcullis entitlements compile default\n  $ portcullis entitlements compile web --policy web.yaml --runtime runc --output json | jq .seccomp.oci',
     )
     .action((name: string, flags: CompileFlags) => run(flags.output, () => show(name, flags)));
+  registerExplain(entitlements);
+  registerMerge(entitlements);
   registerCompare(entitlements);
   registerProve(entitlements);
 }

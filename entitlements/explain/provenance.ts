@@ -21,7 +21,7 @@ export interface DecidingPart {
 
 /** Who decides an answer. */
 export interface Provenance {
-  /** Each of them is needed for the answer. */
+  /** Each of them is needed for the answer; with `several parts`, each of them is enough for it. */
   readonly parts: readonly DecidingPart[];
   /** Nothing of the source is: the default profile says it already, or several parts do. */
   readonly otherwise?: 'several parts' | 'the built-in profile' | 'the default profile';
@@ -45,7 +45,10 @@ export function provenance(source: OperandSource, said: (profile: Profile) => bo
   };
   const deciding = parts.filter((part) => flips([part]));
   if (deciding.length > 0) return { parts: deciding.map(partOf) };
-  return { parts: [], otherwise: flips(parts) ? 'several parts' : 'the default profile' };
+  if (!flips(parts)) return { parts: [], otherwise: 'the default profile' };
+  // More than one of them would do: those that are enough alone.
+  const enough = parts.filter((part) => !flips(parts.filter((other) => other !== part)));
+  return { parts: enough.map(partOf), otherwise: 'several parts' };
 }
 
 /** A part of a document. */

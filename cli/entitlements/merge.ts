@@ -1,0 +1,61 @@
+import type { Command } from 'commander';
+import { exactProfile, join, meet, writeExactProfile } from '../../entitlements/index.ts';
+import { exitCodes, print, run, withOutput } from '../output.ts';
+import type { OutputFormat } from '../output.ts';
+import { operand, operandHelp, withOperands } from './operands.ts';
+import type { OperandFlags } from './operands.ts';
+
+interface Flags extends OperandFlags {
+  readonly output: OutputFormat;
+  readonly meet?: true;
+  readonly join?: true;
+  readonly name: string;
+}
+
+const examples = `${operandHelp}
+
+--meet grants what all grant, --join what any grants; both are exact, system call arguments and file patterns included, and the order of
+the profiles does not matter. The result is a document of kind ExactProfile, which may stand where any profile may.
+
+Examples:
+  $ portcullis entitlements merge --meet /etc/docker/seccomp.json baseline > both.yaml
+  $ portcullis entitlements merge --join web.yaml#front web.yaml#back --name pod
+
+Exit status: 0 done; 2 wrong use; 4 the profiles can not be merged exactly.`;
+
+export function registerMerge(entitlements: Command): void {
+  withOperands(
+    withOutput(
+      entitlements
+        .command('merge')
+        .description('print the profile that several grant together (--join) or each by itself (--meet)')
+        .argument('<profile...>', 'profiles')
+        .option('--meet', 'what all of them grant')
+        .option('--join', 'what any of them grants')
+        .option('--name <name>', 'what to call the result', 'merged'),
+    ),
+  )
+    .addHelpText('after', examples)
+    .action((profiles: readonly string[], flags: Flags, command: Command) => {
+      if ((flags.meet === true) === (flags.join === true))
+        command.error('error: say one of --meet and --join', { exitCode: exitCodes.usage });
+      if (!/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/.test(flags.name))
+        command.error(`error: --name ${flags.name}: write 1 to 63 lower-case letters, digits, dots and dashes`, {
+          exitCode: exitCodes.usage,
+        });
+      return run(flags.output, () => merge(profiles, flags));
+    });
+}
+
+async function merge(texts: readonly string[], flags: Flags): Promise<number> {
+  const operands = [];
+  for (const text of texts) operands.push(await operand(text, flags));
+  const profile = operands.map((one) => one.profile).reduce(flags.meet === true ? meet : join);
+  const labels = operands.map(({ label }) => label).join(', ');
+  const description = `What ${flags.meet === true ? 'all' : 'any'} of these grant${flags.meet === true ? '' : 's'}: ${labels}`.slice(
+    0,
+    4096,
+  );
+  print(flags.output, exactProfile(flags.name, profile, description), writeExactProfile(flags.name, profile, description));
+  return exitCodes.yes;
+}

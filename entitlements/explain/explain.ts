@@ -1,0 +1,164 @@
+import { judgeAttacks } from '../cve/judge.ts';
+import type { Judgement } from '../cve/judge.ts';
+import type { Operand } from '../import/operand.ts';
+import type { Profile } from '../profile/model.ts';
+import { callsOfCapability } from '../seccomp/default-policy.ts';
+import { formatClause } from '../seccomp/clause.ts';
+import { isConstant } from '../seccomp/decision.ts';
+import { decisionFor } from '../seccomp/policy.ts';
+import { answer } from './answer.ts';
+import type { Answer } from './answer.ts';
+import { provenance } from './provenance.ts';
+import type { Provenance } from './provenance.ts';
+import { parseQuestion } from './question.ts';
+import type { Question } from './question.ts';
+import { CATALOG } from '../catalog/catalog.ts';
+import { capabilityName } from '../capabilities/names.ts';
+
+/** An answer, and who decides it. */
+export interface Explained extends Answer {
+  readonly decidedBy: Provenance;
+  /** For a system call: what it is answered, as a function of its arguments. */
+  readonly rule?: string;
+  /** What of the catalog would grant it, or stands for it. */
+  readonly hints: readonly string[];
+}
+
+/**
+ * Answers one question about a profile (parseQuestion has the grammar), and says which parts of its source decide.
+ * @throws ENTITLEMENTS_BAD_QUESTION, ENTITLEMENTS_TOO_COMPLEX
+ */
+export function explainQuestion({ profile, source }: Operand, text: string): Explained {
+  const question = parseQuestion(text);
+  const found = answer(profile, question);
+  return {
+    ...found,
+    decidedBy: provenance(source, (other) => answer(other, question).yes),
+    ...(question.kind === 'call' ? { rule: ruleText(profile, question.name) } : {}),
+    hints: hintsOf(profile, question),
+  };
+}
+
+/** Judges the profile against known attacks. @throws ENTITLEMENTS_BAD_QUESTION for an unknown id */
+export function explainAttacks({ profile }: Operand, ids: readonly string[]): Judgement[] {
+  return judgeAttacks(profile, ids);
+}
+
+function ruleText({ syscalls }: Profile, name: string): string {
+  if (!syscalls.filtered) return `${name}: allow, as every call`;
+  const of = decisionFor(syscalls, name);
+  const otherwise = syscalls.rules.has(name) ? of.otherwise : `${of.otherwise}, as every call without a rule`;
+  if (isConstant(of)) return `${name}: ${otherwise}`;
+  return [...of.pieces.map(({ outcome, when }) => `${name}: ${outcome} if ${formatClause(when)}`), `${name}: else ${otherwise}`].join('\n');
+}
+
+function hintsOf(profile: Profile, question: Question): string[] {
+  if (question.kind === 'call') {
+    const held = profile.capabilities.filter((name) => callsOfCapability(name).includes(question.name));
+    return [
+      ...held.map((name) => `${question.name} goes with the capability ${name}, which the profile has`),
+      ...entitlementsFor(
+        ({ syscalls }) => syscalls?.some((call) => (typeof call === 'string' ? call : call.call) === question.name) === true,
+      ).map((name) => `the entitlement ${name} grants ${question.name}`),
+    ];
+  }
+  if (question.kind === 'capability') {
+    return entitlementsFor(({ capabilities }) => capabilities?.includes(question.name) === true).map(
+      (name) => `the entitlement ${name} grants ${question.name}`,
+    );
+  }
+  return [];
+}
+
+type Grants = NonNullable<ReturnType<typeof CATALOG.get>>['grants'];
+
+function entitlementsFor(grants: (of: Grants) => boolean): string[] {
+  return [...CATALOG.values()].filter((entitlement) => grants(entitlement.grants)).map(({ name }) => name);
+}
+
+/** The entitlements of the catalog that give a capability; undefined when there is no such capability. */
+export function entitlementsGiving(capability: string): string[] | undefined {
+  const name = capabilityName(capability);
+  return name === undefined ? undefined : entitlementsFor(({ capabilities }) => capabilities?.includes(name) === true);
+}
+
+/** An explained answer as text. */
+export function describeExplained({ question, yes, reasons, witness, rule, decidedBy, hints }: Explained): string {
+  const { parts, otherwise } = decidedBy;
+  const enough = otherwise === 'several parts' ? ', which is enough alone' : '';
+  const who =
+    parts.length > 0
+      ? parts.map(({ place, path, text }) => `  decided by ${place}: ${path}: ${text}${enough}\n`)
+      : [`  decided by ${otherwise === 'several parts' ? 'several parts together' : (otherwise ?? '')}\n`];
+  return [
+    `${question}: ${yes ? 'yes' : 'no'}\n`,
+    ...reasons.map((reason) => `  ${reason}\n`),
+    ...(rule === undefined ? [] : rule.split('\n').map((line) => `  ${line}\n`)),
+    ...(witness === undefined ? [] : [`  witness: ${witness}\n`]),
+    ...who,
+    ...hints.map((hint) => `  ${hint}\n`),
+  ].join('');
+}
+
+/** A profile in plain words, a line a subject: what it lets a program do, and what it does not. */
+export function describeProfile(label: string, profile: Profile): string {
+  const { syscalls } = profile;
+  const lines: (readonly [string, string])[] = [
+    ['profile', label],
+    ['capabilities', listed(profile.capabilities)],
+    ['ambient', listed(profile.ambient)],
+    ...(syscalls.filtered ? filterLines(profile) : [['system calls', 'every one, of every architecture: no filter'] as const]),
+    [
+      'privileges',
+      profile.noNewPrivileges ? 'no program gains any by exec (no_new_privs)' : 'set-user-id programs and file capabilities count',
+    ],
+    ['users', profile.nonRoot ? 'no process starts as root of the host' : 'any, root too'],
+    ['network', `class ${profile.network}; reaches ${rules(profile.egress)}; is reached by ${rules(profile.ingress)}`],
+    ['host namespaces', listed(profile.hostNamespaces)],
+    ['own namespaces', listed(['ipc, mount, network, pid and uts unless shared above', ...profile.ownNamespaces])],
+    ['devices', profile.hostDevices ? "all of the host's appear" : `${profile.devices.length} grants; the host's do not appear`],
+    ['host paths', profile.hostPaths ? 'may be volumes' : 'may not be volumes'],
+    ['volumes', profile.readonlyVolumes ? 'read-only' : 'as they are mounted'],
+    ['files', profile.files === undefined ? "not restricted beyond the files' own modes" : fileText(profile)],
+    ['mounts', profile.mounts === undefined ? 'as far as capabilities and system calls let it' : `${profile.mounts.length} rules`],
+    ['masked paths', listed(profile.paths.masked)],
+    ['read-only paths', listed(profile.paths.readonly)],
+    ['root file system', profile.readonlyRootfs ? 'read-only' : 'writable'],
+    ['/sys', profile.writableSys ? 'writable' : 'read-only'],
+    ['limits', listed(Object.entries(profile.limits).map(([name, { soft, hard }]) => `${name} ${soft}/${hard}`))],
+    ['resources', listed(Object.entries(profile.resources).map(([name, bound]) => `${name} ${bound}`))],
+    ['sysctls', profile.sysctls === 'any' ? 'any namespaced one' : 'those that Kubernetes calls safe'],
+    ['AppArmor', profile.apparmor === 'default' ? "this runtime's own profile, where the kernel has AppArmor" : 'none'],
+  ];
+  const width = Math.max(...lines.map(([name]) => name.length));
+  return lines.map(([name, text]) => `${name.padEnd(width)}  ${text}\n`).join('');
+}
+
+function filterLines({ syscalls }: Profile): (readonly [string, string])[] {
+  if (!syscalls.filtered) return [];
+  const all = [...syscalls.rules];
+  const allowed = all.filter(([, of]) => isConstant(of) && of.otherwise === 'allow').length;
+  const conditional = all.filter(([, of]) => !isConstant(of));
+  const others = all.filter(([, of]) => isConstant(of) && of.otherwise !== 'allow');
+  return [
+    ['system calls', `${allowed} allowed, ${conditional.length} by their arguments; any other answers ${syscalls.fallback}`],
+    ...(syscalls.compat.length === 0 ? [] : [['', `programs of ${syscalls.compat.join(', ')} run, too`] as const]),
+    ...conditional.flatMap(([name, of]) =>
+      of.pieces.map(({ outcome, when }) => ['', `${name}: ${outcome} if ${formatClause(when)}`] as const),
+    ),
+    ...others.map(([name, of]) => ['', `${name}: ${of.otherwise}`] as const),
+  ];
+}
+
+function fileText({ files = [] }: Profile): string {
+  const count = files.reduce((sum, { allow, deny }) => sum + allow.length + deny.length, 0);
+  return files.length === 0 ? 'none may be used' : `${count} rules; ask with --can 'write PATH'`;
+}
+
+function rules(list: readonly unknown[] | undefined): string {
+  return list === undefined ? 'anybody' : list.length === 0 ? 'nobody' : `what ${list.length} rules name`;
+}
+
+function listed(items: readonly string[]): string {
+  return items.length === 0 ? 'none' : items.join(', ');
+}
