@@ -1,0 +1,139 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { detectKernel } from '../../entitlements/index.ts';
+import { layerOf } from '../fixtures/image.ts';
+import { createContainer, execute, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import { failureOf, openStage, policyOf, registryName } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+const rule = (place: string, entitlements: string): string =>
+  `  - images: ["${registryName}/${place}/**"]\n    require: { cosign: { key: k.pub } }\n    entitlements: { ${entitlements} }\n`;
+const profile = (name: string, files: string): string =>
+  `---\napiVersion: portcullis.dev/v1alpha1\nkind: EntitlementProfile\nmetadata: { name: ${name} }\nfiles: ${files}\n`;
+const policy =
+  policyOf(rule('kept', 'ceiling: kept') + rule('odd', 'ceiling: odd') + rule('lax', 'ceiling: odd, onDegraded: allow')) +
+  profile('kept', '{ read: [/bin/**, /proc/**, /app/**], write: [/tmp/**, /app/log], execute: [/bin/**] }') +
+  profile('odd', '{ read: [/bin/**, /proc/**, "/app/*.txt"], execute: [/bin/**] }');
+
+const kernel = detectKernel();
+const enforcer = kernel.apparmor ? 'AppArmor' : (kernel.landlock ?? 0) >= 3 ? 'Landlock' : undefined;
+
+/** What each does under `kept`. */
+const tries: readonly (readonly [command: string, works: boolean])[] = [
+  ['cat /app/data.txt', true],
+  ['cat /app/deep/er', true],
+  ['ls /app', true],
+  ['cat /secret', false],
+  // A link is followed to a name that no rule has.
+  ['cat /app/sideways', false],
+  ['ls /', false],
+  ['cat /etc/resolv.conf', false],
+  ['echo x > /app/data.txt', false],
+  ['echo x > /app/log', true],
+  // Two shells try at once: each has a folder of its own.
+  ['mkdir /tmp/$$ && echo x > /tmp/$$/x', true],
+  // It is written there, and not read.
+  ['cat /tmp/$$/x', false],
+  ['mkdir /tmp/$$/d && mv /tmp/$$/x /tmp/$$/d/x', true],
+  ['mv /tmp/$$/d/x /app/deep/x', false],
+  ['ln /app/data.txt /tmp/$$/data', false],
+  ['rm /app/data.txt', false],
+  ['rm /tmp/$$/d/x && rmdir /tmp/$$/d', true],
+  ['/app/run.sh', false],
+  ['sh -c true', true],
+  ['echo x > /dev/null', true],
+];
+const script = tries.map(([command], at) => `(${command}) >/dev/null 2>&1 && echo ${at} works || echo ${at} fails`).join('; ');
+const expected = tries.map(([command, works], at) => `${at} ${works ? 'works' : 'fails'}: ${command}`);
+const seen = (text: string): string[] =>
+  [...text.matchAll(/(\d+) (works|fails)/g)].map(([line, at]) => `${line}: ${tries[Number(at)]?.[0] ?? ''}`);
+
+describe(
+  `rules on files, held by ${enforcer ?? 'nothing'}`,
+  { skip: enforcer === undefined && 'this kernel has neither AppArmor nor Landlock' },
+  () => {
+    let stage: Stage;
+    const image: Record<string, string> = {};
+    before(async () => {
+      stage = await openStage({ policy });
+      const layer = await layerOf([
+        ...['app/', 'app/deep/', 'tmp/'].map((name) => ({ name, type: 'directory' as const, mode: 0o777 })),
+        { name: 'app/data.txt', body: 'data\n', mode: 0o666 },
+        { name: 'app/deep/er', body: 'deep\n' },
+        { name: 'app/log', body: '', mode: 0o666 },
+        { name: 'app/run.sh', body: '#!/bin/sh\necho ran\n', mode: 0o755 },
+        { name: 'app/sideways', type: 'symlink', linkname: '../secret' },
+        { name: 'secret', body: 'secret\n' },
+      ]);
+      for (const place of ['kept', 'odd', 'lax']) {
+        image[place] = await stage.pull((await stage.publish(`${place}/a:1`, { layers: [layer] })).reference);
+      }
+    });
+    after(() => stage.close());
+
+    for (const handler of ['crun', 'runc']) {
+      it(`hold for a container and for what is executed in it (${handler})`, async () => {
+        const pod = await runPod(stage, `kept-${handler}`, {}, handler);
+        const command = ['sh', '-c', `${script}; sleep 600`];
+        const container = await runContainer(stage, pod, { image: image['kept'] ?? '', command });
+        const { stdout } = await execute(stage, container, 'sh', '-c', script);
+        assert.deepEqual(seen(stdout), expected);
+        const log = readFileSync(join(stage.logs, `kept-${handler}`, 'main/0.log'), 'utf8');
+        assert.deepEqual(seen(log.replace(/^\S+ std(out|err) F /gm, '')), expected);
+        await removePod(stage, pod);
+      });
+
+      it(`hold for a user without privileges, in a read-only root, for a command without a path (${handler})`, async () => {
+        const pod = await runPod(stage, `user-${handler}`, {}, handler);
+        const container = await runContainer(stage, pod, {
+          image: image['kept'] ?? '',
+          command: ['sleep', '600'],
+          security: { runAsUser: { value: 65534 }, readonlyRootfs: true },
+        });
+        const { stdout } = await execute(
+          stage,
+          container,
+          'sh',
+          '-c',
+          'id -u; cat /secret || echo kept; cat /app/data.txt; tr "\\0" " " < /proc/1/cmdline',
+        );
+        assert.equal(stdout, '65534\nkept\ndata\nsleep 600 ');
+        const missing = await execute(stage, container, 'no-such-command').catch((error: unknown) => String(error));
+        if (typeof missing !== 'string') assert.equal(missing.exitCode, 127);
+        await removePod(stage, pod);
+      });
+    }
+
+    it(
+      'that Landlock can not express are refused by what they would become',
+      { skip: enforcer !== 'Landlock' && 'AppArmor can express them' },
+      async () => {
+        const pod = await runPod(stage, 'odd');
+        const refused = await failureOf(createContainer(stage, pod, { image: image['odd'] ?? '' }));
+        assert.equal(refused.code, 'ENTITLEMENTS_UNENFORCEABLE');
+        assert.match(refused.message, /read of `\/app\/\*\.txt` would become `\/app\/\*\*`, which also gives read of \/app\//);
+        assert.match(refused.message, /onDegraded: allow/);
+        await removePod(stage, pod);
+      },
+    );
+
+    it(
+      'are held as closely as Landlock can where the policy allows it, and that is told',
+      { skip: enforcer !== 'Landlock' && 'AppArmor can express them' },
+      async () => {
+        const pod = await runPod(stage, 'lax');
+        const container = await runContainer(stage, pod, { image: image['lax'] ?? '', command: ['sleep', '600'] });
+        const { stdout } = await execute(stage, container, 'sh', '-c', 'cat /app/data.txt; cat /secret || echo kept');
+        assert.equal(stdout, 'data\nkept\n');
+        const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId: container, verbose: true });
+        const told = JSON.stringify(info);
+        assert.match(told, /Landlock knows only files and whole folders: read of `\/app\/\*\.txt` would become `\/app\/\*\*`/);
+        assert.match(told, /Landlock needs no_new_privs/);
+        await removePod(stage, pod);
+      },
+    );
+  },
+);
