@@ -52,7 +52,8 @@ function authorityFlaw(stamp: TimeStamp, { chain, validFor, name }: CertificateA
   if (!isWithin(stamp.time, validFor)) return `the authority ${name} was not trusted at ${new Date(stamp.time).toISOString()}`;
   const flaw = signerFlaw(signer);
   if (flaw !== undefined) return flaw;
-  const path = findPath(signer, { anchors: [anchor], intermediates: chain.slice(0, -1).filter((one) => one !== signer) }, [stamp.time]);
+  const intermediates = chain.slice(0, -1).filter((one) => one !== signer);
+  const path = findPath(signer, { anchors: [anchor], intermediates }, [stamp.time], timeStampingOid);
   if ('problem' in path) return path.problem;
   return stamp.isSignedBy(signer) ? undefined : `its signature does not fit the authority ${name}`;
 }

@@ -192,7 +192,7 @@ function certificateFlaw(
   for (const { chain, validFor, name } of root.authorities) {
     const anchor = chain.at(-1);
     if (anchor === undefined) continue;
-    const found = findPath(leaf, { anchors: [anchor], intermediates: [...chain.slice(0, -1), ...others] }, moments);
+    const found = findPath(leaf, { anchors: [anchor], intermediates: [...chain.slice(0, -1), ...others] }, moments, codeSigningOid);
     if ('problem' in found) {
       if (found.problem !== noIssuer || root.authorities.length === 1)
         problem = no('TRUST_SIGSTORE_CERTIFICATE', `its certificate does not count: ${found.problem}`);

@@ -18,9 +18,15 @@ export type PathResult = { readonly path: readonly Certificate[] } | { readonly 
 /**
  * Finds a path whose every certificate is valid at each of the times, each issued by the next, ending in an anchor
  * (RFC 5280 section 6, without policies and name constraints: a certificate that marks those critical is refused on reading).
- * `times` in milliseconds since 1970; an empty list checks no time.
+ * `times` in milliseconds since 1970; an empty list checks no time. `purpose`: the extended key usage (an OID) that no issuer on
+ * the way may lack once it lists any, as browsers and Go's crypto/x509 hold it: an authority for one use issues for no other.
  */
-export function findPath(leaf: Certificate, { anchors, intermediates }: PathAnchors, times: readonly number[]): PathResult {
+export function findPath(
+  leaf: Certificate,
+  { anchors, intermediates }: PathAnchors,
+  times: readonly number[],
+  purpose?: string,
+): PathResult {
   const late = notValidAt(leaf, times);
   if (late !== undefined) return { problem: `the certificate ${late}` };
   if (anchors.some((anchor) => anchor.raw.equals(leaf.raw))) return { path: [leaf] };
@@ -36,7 +42,7 @@ export function findPath(leaf: Certificate, { anchors, intermediates }: PathAnch
       for (const issuer of candidates) {
         if (!current.issuer.equals(issuer.subject) || issuer.raw.equals(current.raw)) continue;
         if ((budget -= 1) < 0) return undefined;
-        const flaw = issuerFlaw(issuer, path.length - 1, times);
+        const flaw = issuerFlaw(issuer, path.length - 1, times, purpose);
         if (flaw !== undefined) {
           problem = `an issuing certificate ${flaw}`;
           continue;
@@ -72,7 +78,12 @@ function signedBy(certificate: Certificate, issuer: Certificate): boolean {
   return answer;
 }
 
-function issuerFlaw(issuer: Certificate, below: number, times: readonly number[]): string | undefined {
+const anyPurpose = '2.5.29.37.0';
+
+function issuerFlaw(issuer: Certificate, below: number, times: readonly number[], purpose?: string): string | undefined {
+  const uses = issuer.extendedKeyUsage;
+  if (purpose !== undefined && uses !== undefined && !uses.includes(purpose) && !uses.includes(anyPurpose))
+    return 'is of an authority for another use';
   if (!issuer.isAuthority) return 'is not of an authority';
   if (issuer.keyUsage !== undefined && (issuer.keyUsage & keyUsageBit.keyCertSign) === 0) return 'may not sign certificates';
   if (issuer.pathLength !== undefined && below > issuer.pathLength) return 'allows no path of this length';
