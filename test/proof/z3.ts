@@ -33,14 +33,14 @@ export async function openOracle(): Promise<Oracle> {
   };
 }
 
-/** Terms are freed when JavaScript's collector comes by, which knows nothing of the two gigabytes that they may fill. */
+/** Of one session, whose memory is never freed before it ends. */
 const QUESTIONS = 20;
 
 async function openSession(): Promise<Oracle> {
-  const z3solver = await init();
+  const z3solver = await withoutFinalizers(init);
   // Emscripten's module, whose types the package does not have.
   const emscripten = z3solver.em as { readonly PThread: { terminateAllThreads(): void } };
-  const z3 = z3solver.Context('proof');
+  const z3 = await withoutFinalizers(() => Promise.resolve(z3solver.Context('proof')));
   type Vector = BitVec<number, 'proof'>;
   type Condition = Bool<'proof'>;
   const WIDTH: number = 32;
@@ -139,4 +139,26 @@ async function openSession(): Promise<Oracle> {
     },
     close: () => emscripten.PThread.terminateAllThreads(),
   };
+}
+
+/**
+ * The package gives terms back to Z3 when JavaScript's collector finds them, on this thread, also while Z3 works in another: it crashes
+ * then. What is made in `body` gives nothing back.
+ */
+async function withoutFinalizers<T>(body: () => Promise<T>): Promise<T> {
+  const kept = globalThis.FinalizationRegistry;
+  globalThis.FinalizationRegistry = class {
+    readonly [Symbol.toStringTag] = 'FinalizationRegistry';
+    register(): void {
+      // Nothing.
+    }
+    unregister(): boolean {
+      return false;
+    }
+  };
+  try {
+    return await body();
+  } finally {
+    globalThis.FinalizationRegistry = kept;
+  }
 }
