@@ -22,6 +22,7 @@ import type { ContainerRecord } from './containers/record.ts';
 import { createContainerService } from './containers/service.ts';
 import { createCriServer } from './cri/server.ts';
 import { createImageStore } from './images/index.ts';
+import { openMirrors } from './images/mirrors.ts';
 import { openExitWatch } from './monitor/exits.ts';
 import { openMonitorScope } from './monitor/monitor-scope.ts';
 import { favourCgroupMoves } from './oci/cgroup-moves.ts';
@@ -127,7 +128,7 @@ export async function startDaemon(config: DaemonConfig, { prover = createProver(
     log: log.child({ room: 'network' }),
   });
   const registryOptions = {
-    mirrors: new Map(Object.entries(config.registries.mirrors)),
+    mirrors: await openMirrors(config.registries.mirrors),
     insecureHosts: config.registries.insecure,
     certificateFolders: config.registries.certificates,
   };

@@ -72,6 +72,7 @@ export type { SigningKey } from './keys/private-key.ts';
 export { parseDuration } from './policy/duration.ts';
 export { processPassphrase } from './keys/passphrase.ts';
 export type { PassphraseSource } from './keys/passphrase.ts';
+export { credentialsIn } from './credentials/credentials-in.ts';
 export { openRegistries } from './registry-access.ts';
 export type { RegistryAccess, RegistryAccessOptions } from './registry-access.ts';
 export { hostPlatform } from './resolve-image.ts';

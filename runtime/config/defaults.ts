@@ -12,7 +12,7 @@ export function withDefaults(schema: ConfigSchema, given: unknown): Record<strin
     const value = from[key] ?? structuredClone(property.default);
     if (property.properties !== undefined) result[key] = withDefaults(property, value);
     else if (property.type === 'object') result[key] = entriesWithDefaults(property, value as Readonly<Record<string, unknown>>);
-    else result[key] = value;
+    else if (value !== undefined) result[key] = value;
   }
   return result;
 }

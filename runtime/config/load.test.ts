@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { loadDaemonConfig } from './load.ts';
@@ -127,4 +127,18 @@ test('a named file must exist, and flags are checked all the same', async () => 
   const problems = await problemsOf({ file: join(folder, 'absent.yaml'), flags: { '--runtime': ['x'] } });
   assert.equal(problems.length, 2, problems.join('\n'));
   assert.match(problems[0] ?? '', /absent\.yaml: cannot be read: ENOENT/);
+});
+
+test('paths of registries are relative to the file', async () => {
+  const file = await written(
+    'registries: { certificates: [certs.d], mirrors: { docker.io: { url: "https://m", authFile: auth.json } } }\n',
+  );
+  const { registries } = await loadDaemonConfig({ file });
+  assert.deepEqual(registries.certificates, [join(dirname(file), 'certs.d')]);
+  assert.equal(registries.mirrors['docker.io']?.authFile, join(dirname(file), 'auth.json'));
+});
+
+test('a mirror whose certificate nobody checks is refused', async () => {
+  const file = await written('registries: { mirrors: { docker.io: { url: "https://m", skip_verify: true } } }\n');
+  await assert.rejects(loadDaemonConfig({ file }), /skip_verify/);
 });

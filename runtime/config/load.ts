@@ -96,6 +96,9 @@ function absolutePaths(value: Readonly<Record<string, unknown>>, folder: string)
   const tls = (changed.streaming as { tls?: { certFile?: unknown; keyFile?: unknown } } | undefined)?.tls;
   if (tls?.certFile) tls.certFile = absolute(tls.certFile);
   if (tls?.keyFile) tls.keyFile = absolute(tls.keyFile);
+  const registries = changed.registries as { certificates?: unknown; mirrors?: Record<string, { authFile?: unknown }> } | undefined;
+  if (Array.isArray(registries?.certificates)) registries.certificates = registries.certificates.map(absolute);
+  for (const mirror of Object.values(registries?.mirrors ?? {})) if ('authFile' in mirror) mirror.authFile = absolute(mirror.authFile);
   const audit = changed.audit as { path?: unknown } | undefined;
   if (audit?.path !== undefined && audit.path !== '') audit.path = absolute(audit.path);
   for (const handler of Object.values((changed.runtimes ?? {}) as Record<string, { path: unknown }>)) handler.path = absolute(handler.path);

@@ -92,6 +92,11 @@ export const configSchema: ConfigSchema = {
                 description: 'Where the mirror is; with `http://` it may be asked in plain HTTP.',
               },
               origin: { type: 'boolean', description: 'Whether the registry itself is asked for what the mirror lacks.', default: true },
+              authFile: {
+                ...path,
+                description:
+                  'File with credentials for the mirror’s host, as `docker login` and `podman login --authfile` write it; read when the daemon starts. What a kubelet brings is for the registry itself, and never sent to a mirror. Authorities and client certificates of the mirror’s host stand in `registries.certificates`; its certificate is always checked.',
+              },
             },
           },
           default: {},

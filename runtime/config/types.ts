@@ -6,6 +6,8 @@ export interface MirrorConfig {
   readonly url: string;
   /** False: the origin is never contacted, not even when the mirror lacks something. */
   readonly origin: boolean;
+  /** File with the mirror's own credentials, as `docker login` writes it. */
+  readonly authFile?: string;
 }
 
 /** The effective configuration of the daemon: file, flags and defaults merged, all paths absolute. */

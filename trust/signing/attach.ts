@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isPortcullisError } from '../../base/errors/index.ts';
 import type { Descriptor, RegistryRepository, SharedList } from '../../base/distribution/index.ts';
 import {
   bundleContentAnnotation,
@@ -115,14 +117,17 @@ export async function attachToTag(repository: RegistryRepository, tag: string, l
   return { manifestDigest: await repository.addUnderTag(tag, list, options), via: tag };
 }
 
-/** The layers under one of cosign's older tags; none when there is no such tag. */
+/** The layers under one of cosign's older tags; none when there is no such tag. Registries fail for moments while a tag is written. */
 export async function layersAt(repository: RegistryRepository, tag: string, signal?: AbortSignal): Promise<readonly Descriptor[]> {
-  try {
-    const { content } = await repository.manifest(tag, signal);
-    return content.kind === 'manifest' ? content.layers : [];
-  } catch (error) {
-    if (isNotFound(error)) return [];
-    throw error;
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      const { content } = await repository.manifest(tag, signal);
+      return content.kind === 'manifest' ? content.layers : [];
+    } catch (error) {
+      if (isNotFound(error)) return [];
+      if (!isPortcullisError(error) || error.kind !== 'unavailable' || attempt === 5) throw error;
+      await sleep(50 * 2 ** attempt, undefined, { signal });
+    }
   }
 }
 

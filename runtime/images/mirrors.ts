@@ -1,0 +1,26 @@
+import type { Mirror } from '../../base/distribution/index.ts';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { credentialsIn } from '../../trust/index.ts';
+import type { MirrorConfig } from '../config/types.ts';
+
+/**
+ * The mirrors of a configuration, each with the credentials that its own file holds for it.
+ * @throws PortcullisError `IMAGES_MIRROR_CREDENTIALS` when the file knows none, and of reading it
+ */
+export async function openMirrors(mirrors: Readonly<Record<string, MirrorConfig>>): Promise<ReadonlyMap<string, Mirror>> {
+  const opened = Object.entries(mirrors).map(async ([registry, { url, origin, authFile }]) => {
+    if (authFile === undefined) return [registry, { url, origin }] as const;
+    const { host, pathname } = new URL(url);
+    const credentials = await credentialsIn(authFile, { registry: host, repository: pathname.replace(/^\/(v2\/)?|\/$/g, '') });
+    if (credentials !== undefined) return [registry, { url, origin, credentials }] as const;
+    throw new PortcullisError({
+      code: 'IMAGES_MIRROR_CREDENTIALS',
+      kind: 'precondition',
+      attempted: 'read the credentials of a mirror',
+      on: `registries.mirrors.${registry}.authFile: ${authFile}`,
+      why: `it has no entry for ${host}`,
+      fix: `write one: podman login --authfile ${authFile} ${host}`,
+    });
+  });
+  return new Map(await Promise.all(opened));
+}
