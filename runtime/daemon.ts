@@ -175,8 +175,7 @@ export async function startDaemon(config: DaemonConfig, { prover = createProver(
     onFetched: (bytes) => observability.runtime?.fetched(bytes),
   });
   const renewing = renewForRun(store, () => renewals);
-  const watched = observability.runtime === undefined ? renewing : watchImages(renewing, observability.runtime);
-  const images = tellExceptions(watched, log, observability.runtime);
+  const images = tellExceptions(watchImages(renewing, observability.runtime), log, observability.runtime);
   if (observability.runtime !== undefined) watchContainers(containerRecords, observability.runtime);
   const cgroups = readCgroupMounts();
   const execScopes = await openExecScopes(cgroups, kernel);
@@ -316,7 +315,7 @@ export async function startDaemon(config: DaemonConfig, { prover = createProver(
     onChange: (container, found) => events.tellPolicy(container, policyChange(found)),
     log: log.child({ room: 'redecision' }),
   });
-  const renewals = openRenewals({ policy, images: store, redecide: redecision.request, log });
+  const renewals = openRenewals({ policy, images: store, redecision, log });
   const verbose = createVerboseInfo({
     outOfPolicy: redecision.of,
     findVerdict: (id) => findVerdict(database, id),

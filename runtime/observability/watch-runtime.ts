@@ -18,7 +18,8 @@ export function watchContainers(containers: Pick<WatchedRecords<ContainerRecord>
 }
 
 /** The store, telling what pulls and decisions come to. */
-export function watchImages<Store extends ImageStore>(images: Store, observer: RuntimeObserver): Store {
+export function watchImages<Store extends ImageStore>(images: Store, observer: RuntimeObserver | undefined): Store {
+  if (observer === undefined) return images;
   return {
     ...images,
     pull: async (request) => {

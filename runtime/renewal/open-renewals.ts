@@ -1,6 +1,7 @@
 import type { Logger } from '../../base/log/index.ts';
 import type { ImageStore } from '../images/types.ts';
 import type { PolicyHolder } from '../policy-watch.ts';
+import type { Redecision } from '../redecision/redecision.ts';
 import { createRenewal } from './renewal.ts';
 import type { Renewal } from './renewal.ts';
 import { openRootUpdates } from './root-updates.ts';
@@ -11,20 +12,21 @@ export interface Renewals extends Pick<Renewal, 'request' | 'tryNow' | 'close'> 
   counts(): { readonly evidence: ReturnType<Renewal['counts']>; readonly roots: ReturnType<RootUpdates['counts']> };
 }
 
-/** Begins with what recorded images rest on. @param redecide called when newer evidence speaks against what was admitted */
+/** Begins with what recorded images rest on. What newer evidence may change about what runs is decided again. */
 export function openRenewals(parts: {
   readonly policy: Pick<PolicyHolder, 'current' | 'onChange' | 'tufRoots'>;
   readonly images: Pick<ImageStore, 'evidence' | 'renew'>;
-  readonly redecide: () => void;
+  readonly redecision: Pick<Redecision, 'request' | 'counts' | 'images'>;
   readonly log: Logger;
 }): Renewals {
-  const { policy, images, redecide } = parts;
+  const { policy, images, redecision } = parts;
   const log = parts.log.child({ room: 'renewal' });
   const renewal = createRenewal({
     policy,
     images,
     onRenewed: (verdicts) => {
-      if (verdicts.some(({ outcome }) => outcome !== 'admit')) redecide();
+      const isOut = redecision.images() > 0 || redecision.counts().length > 0;
+      if (isOut || verdicts.some(({ outcome }) => outcome !== 'admit')) redecision.request();
     },
     log,
   });

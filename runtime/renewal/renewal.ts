@@ -165,19 +165,18 @@ export function createRenewal(parts: Parts): Renewal {
     async tryNow(imageId, milliseconds) {
       const inForce = policy.current();
       if (inForce === undefined) return false;
-      let renewed = false;
-      for (const one of images.evidence(imageId)) {
+      const tries = images.evidence(imageId).map(async (one): Promise<boolean> => {
         const { dossier, names: references } = one;
         const at = now();
         const standing = await evidenceStanding({ dossier, references, policy: inForce, now: at });
-        if (standing?.missing !== true) continue;
+        if (standing?.missing !== true) return false;
         const plan = await planOf(one, inForce);
-        if (!underWay.has(keyOf(one)) && at.getTime() - plan.triedNow < betweenTriesNow) continue;
+        if (!underWay.has(keyOf(one)) && at.getTime() - plan.triedNow < betweenTriesNow) return false;
         plan.triedNow = at.getTime();
-        const waited = new Promise<false>((resolve) => setTimeout(resolve, milliseconds, false).unref());
-        if (await Promise.race([renew(one, inForce, plan, milliseconds), waited])) renewed = true;
-      }
-      return renewed;
+        return renew(one, inForce, plan, milliseconds);
+      });
+      const waited = new Promise<readonly boolean[]>((resolve) => setTimeout(resolve, milliseconds, []).unref());
+      return (await Promise.race([Promise.all(tries), waited])).includes(true);
     },
     counts() {
       const at = now().getTime();
