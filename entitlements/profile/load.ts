@@ -25,18 +25,32 @@ export interface ProfileSet {
 const MAX_BYTES = 1024 * 1024;
 
 /**
- * Loads the documents of kind EntitlementProfile from files and folders (of a folder: .yaml, .yml and .json by name); documents of
+ * Loads the documents of kinds EntitlementProfile and ExactProfile from files and folders (of a folder: .yaml, .yml and .json by name); documents of
  * other kinds are skipped.
  * @throws ENTITLEMENTS_BAD_PROFILE with every problem at once as file:line:column, in `details.problems` too
  */
 export async function loadProfiles(options: { readonly paths: readonly string[] }): Promise<ProfileSet> {
+  return profilesOf(options.paths, await readProfileFiles(options.paths));
+}
+
+/**
+ * The texts of files and folders, as {@link loadProfiles} takes them.
+ * @throws ENTITLEMENTS_BAD_PROFILE naming each that can not be read
+ */
+export async function readProfileFiles(paths: readonly string[]): Promise<SourceFile[]> {
   const unread: Problem[] = [];
-  const files = (await Promise.all(options.paths.map((path) => filesAt(path, unread)))).flat();
+  const files = (await Promise.all(paths.map((path) => filesAt(path, unread)))).flat();
   const texts: SourceFile[] = [];
   for (const file of new Set(files)) texts.push(...(await textOf(file, unread)));
-  const { profiles, incomplete, problems } = checkProfiles(texts);
-  if (unread.length + problems.length > 0) throw invalid(options.paths, byPlace([...unread, ...problems]));
-  return profileSet(profiles, incomplete);
+  if (unread.length > 0) throw invalid(paths, byPlace([...unread, ...checkProfiles(texts).problems]));
+  return texts;
+}
+
+/** The profiles in texts that were read from `paths`. @throws ENTITLEMENTS_BAD_PROFILE with every problem */
+export function profilesOf(paths: readonly string[], texts: readonly SourceFile[]): ProfileSet {
+  const { profiles, exact, incomplete, problems } = checkProfiles(texts);
+  if (problems.length > 0) throw invalid(paths, problems);
+  return profileSet([...profiles, ...exact.map((one) => ({ ...one, entitlements: [] }))], incomplete);
 }
 
 /** The set of the built-in profiles and these. */
