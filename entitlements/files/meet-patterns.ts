@@ -2,6 +2,7 @@ import { findPath, newBudget, tooComplex } from './automaton.ts';
 import type { Budget } from './automaton.ts';
 import { ANY_BYTE, NAME_BYTE, bytesOf } from './byte-set.ts';
 import type { ByteSet } from './byte-set.ts';
+import { uncleanAt } from './path-pattern.ts';
 import type { PatternNode, PatternSequence } from './path-pattern.ts';
 import { patternOf } from './pattern-of.ts';
 
@@ -40,7 +41,7 @@ export function meetPatterns(a: string, b: string, budget: Budget = newBudget())
   if (findPath(tagged, (is) => is(0) && !is(1), budget) === undefined) return [a];
   if (findPath(tagged, (is) => is(1) && !is(0), budget) === undefined) return [b];
   const met = alternativesOf(ours).flatMap((one) => alternativesOf(theirs).flatMap((other) => meetSequences(one, other)));
-  return withoutCovered([...new Set(met.map(formatSequence))], budget);
+  return withoutCovered([...new Set(met.map(formatSequence).filter((text) => uncleanAt(text) < 0))], budget);
 }
 
 /** Without those that another one covers. */

@@ -40,6 +40,11 @@ export function parsePathPattern(text: string): Parsed {
   return found;
 }
 
+/** Where a text has a component that no path has, so that it matches none; -1: nowhere. */
+export function uncleanAt(text: string): number {
+  return text.search(/\/\/|\/\.\.?(?=\/|$)/);
+}
+
 interface Group {
   readonly at: number;
   readonly done: PatternSequence[];
@@ -50,9 +55,8 @@ function readPattern(text: string): Parsed {
   const problem = (at: number, message: string, fix: string): Parsed => ({ problem: { at, message, fix } });
   if (!text.startsWith('/')) return problem(0, 'a path pattern begins with /', 'write the path from the root of the container');
   if (text.length > MAX_LENGTH) return problem(MAX_LENGTH, `it is longer than ${MAX_LENGTH} characters`, 'write several patterns');
-  const unclean = /\/\/|\/\.\.?(?=\/|$)/.exec(text);
-  if (unclean !== null)
-    return problem(unclean.index, 'no path has an empty component, `.` or `..`', 'write the path as the kernel resolves it');
+  const unclean = uncleanAt(text);
+  if (unclean >= 0) return problem(unclean, 'no path has an empty component, `.` or `..`', 'write the path as the kernel resolves it');
   const groups: Group[] = [{ at: 0, done: [], current: [] }];
   let at = 0;
   while (at < text.length) {

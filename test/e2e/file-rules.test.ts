@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { detectKernel } from '../../entitlements/index.ts';
 import { layerOf } from '../fixtures/image.ts';
-import { createContainer, execute, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import { createContainer, execute, namespaceOptions, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import { failureOf, openStage, policyOf, registryName } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
@@ -106,6 +106,16 @@ describe(
         await removePod(stage, pod);
       });
     }
+
+    it('hold in a user namespace', async () => {
+      const ids = [{ hostId: 300_000, containerId: 0, length: 65_536 }];
+      const inNamespace = { namespaceOptions: { ...namespaceOptions, usernsOptions: { mode: 0, uids: ids, gids: ids } } };
+      const pod = await runPod(stage, 'userns', { linux: { securityContext: inNamespace } });
+      const container = await runContainer(stage, pod, { image: image['kept'] ?? '', command: ['sleep', '600'], security: inNamespace });
+      const { stdout } = await execute(stage, container, 'sh', '-c', 'cat /secret || echo kept; cat /app/data.txt');
+      assert.equal(stdout, 'kept\ndata\n');
+      await removePod(stage, pod);
+    });
 
     it(
       'that Landlock can not express are refused by what they would become',
