@@ -5,6 +5,8 @@ import { entitlementsError } from '../errors.ts';
 import { deviceRules } from '../profile/devices.ts';
 import type { Profile } from '../profile/model.ts';
 import { generateBpf } from '../seccomp/bpf-generator.ts';
+import { compatCalls, compatDecision } from '../seccomp/compat.ts';
+import { MULTIPLEXED } from '../seccomp/compat-calls.ts';
 import { exceeds } from '../seccomp/decision.ts';
 import { exportOci } from '../seccomp/oci-export.ts';
 import { decisionFor, joinPolicies } from '../seccomp/policy.ts';
@@ -15,7 +17,7 @@ import { basePolicy } from './base-set.ts';
 import { enforcedFiles } from './file-rules.ts';
 import { settingsDigest } from './digest.ts';
 import type { KernelFeatures } from './kernel.ts';
-import { refuseUnenforced } from './unenforced.ts';
+import { runtimeBounds } from './unenforced.ts';
 
 /** Where a profile is to hold. */
 export interface Target {
@@ -49,7 +51,6 @@ export function compile(profile: Profile, target: Target): Settings {
 }
 
 function compiled(profile: Profile, target: Target, digest: string): Settings {
-  refuseUnenforced(profile);
   const degraded: string[] = [];
   const landlock = enforcedFiles(profile, target, degraded);
   const launched = landlock !== undefined;
@@ -78,6 +79,7 @@ function compiled(profile: Profile, target: Target, digest: string): Settings {
     networkClass: profile.network,
     readonlyRootfs: profile.readonlyRootfs,
     writableSys: profile.writableSys,
+    ...runtimeBounds(profile),
     ...(apparmor !== undefined && target.kernel.apparmor && { apparmor }),
     ...(landlock !== undefined && { landlock }),
     degraded,
@@ -109,7 +111,27 @@ function compiledFilter(policy: FilteredPolicy, target: Target, degraded: string
     if (unknown.length > 0)
       degraded.push(`these names are no system calls on ${target.architecture}, their rules say nothing: ${unknown.join(', ')}`);
   }
-  return { bpf: generateBpf(filter, target.architecture), oci: exportOci(filter, target.architecture) };
+  degraded.push(...compatSentences(policy, target));
+  return { bpf: generateBpf(filter, target.architecture, policy), oci: exportOci(filter, target.architecture) };
+}
+
+/** The compatibility architectures that a policy names, as far as they are not just what it says. Each is tighter. */
+function compatSentences(policy: FilteredPolicy, target: Target): string[] {
+  if (policy.compat.length === 0) return [];
+  const found: string[] = [];
+  const here = compatCalls(policy, target.architecture).map(({ name }) => name);
+  const absent = policy.compat.filter((name) => !here.includes(name));
+  if (absent.length > 0) found.push(`${target.architecture} runs no programs of ${absent.join(', ')}`);
+  if (here.length > 0 && target.runtime !== 'crun') {
+    // libseccomp adds a socketcall without conditions to each conditional rule on socket (src/arch-x86.c).
+    found.push(`only crun takes filters for ${here.join(', ')}: under ${target.runtime} their calls are killed`);
+  } else if (here.includes('x86')) {
+    const answers = Object.keys(MULTIPLEXED).map((call) => `${call} answers ${compatDecision(policy, 'x86', call).otherwise}`);
+    found.push(
+      `x86 programs hide the arguments of sockets and System V IPC in memory, so each gets what its tightest call gets: ${answers.join(', ')}`,
+    );
+  }
+  return found;
 }
 
 /** Paths with a `*` as the kernel's existing ones. */

@@ -1,4 +1,4 @@
-import type { DeviceRule, OciSeccomp, Settings } from '../types.ts';
+import type { DeviceRule, OciSeccomp, RuntimeBounds, Settings } from '../types.ts';
 import { formatClause } from '../seccomp/clause.ts';
 import { isConstant } from '../seccomp/decision.ts';
 import type { Profile } from '../profile/model.ts';
@@ -31,6 +31,8 @@ export function describeSettings(name: string, profile: Profile, settings: Setti
     ['/sys', settings.writableSys ? 'writable' : 'read-only'],
     ['limits', listed(settings.rlimits.map(({ type, soft, hard }) => `${type} ${soft}/${hard}`))],
     ['AppArmor', settings.apparmor?.name ?? 'no profile'],
+    ...(settings.bounds === undefined ? [] : [['bounds', boundsText(settings.bounds)] satisfies [string, string]]),
+    ...(settings.unenforced ?? []).map((sentence): [string, string] => ['not enforced', `${sentence}; no container starts with it`]),
     ...settings.degraded.map((sentence): [string, string] => ['degraded', sentence]),
     ['digest', settings.digest],
   ];
@@ -57,6 +59,16 @@ function describeSyscalls(profile: Profile, settings: Settings): [string, string
 
 function device({ type, major, minor, access }: DeviceRule): string {
   return `${type} ${major ?? '*'}:${minor ?? '*'} ${access}`;
+}
+
+function boundsText({ resources, ownNamespaces, readonlyVolumes, nonRoot }: RuntimeBounds): string {
+  const parts = [
+    ...Object.entries(resources).map(([name, value]) => `${name} ${value}`),
+    ...ownNamespaces.map((name) => `a ${name} namespace of its own`),
+    ...(readonlyVolumes ? ['volumes read-only'] : []),
+    ...(nonRoot ? ['not as root'] : []),
+  ];
+  return parts.join(', ');
 }
 
 function listed(items: readonly string[]): string {

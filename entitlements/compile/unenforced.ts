@@ -1,28 +1,32 @@
-import { entitlementsError } from '../errors.ts';
 import type { Profile } from '../profile/model.ts';
+import type { Settings } from '../types.ts';
 
-/** Dimensions that `Settings` can not carry yet: a profile that restricts one of them is refused rather than compiled without it. */
-const UNENFORCED: readonly (readonly [what: string, restricts: (profile: Profile) => boolean])[] = [
-  ['network.egress', (profile) => profile.egress !== undefined],
-  ['network.ingress', (profile) => profile.ingress !== undefined],
-  ['mounts', (profile) => profile.mounts !== undefined],
-  ['resources of the cgroup', (profile) => Object.keys(profile.resources).length > 0],
-  ['namespaces of its own', (profile) => profile.ownNamespaces.length > 0],
-  ['read-only volumes', (profile) => profile.readonlyVolumes],
-  ['users other than root', (profile) => profile.nonRoot],
-  ['compatibility architectures', (profile) => profile.syscalls.filtered && profile.syscalls.compat.length > 0],
+/** Rules that are read, compared and compiled, and that nothing on a node holds yet. */
+const UNENFORCED: readonly (readonly [restricts: (profile: Profile) => boolean, what: string])[] = [
+  [(profile) => profile.egress !== undefined, 'network.egress: the network of the pod takes no rules of peers'],
+  [(profile) => profile.ingress !== undefined, 'network.ingress: the network of the pod takes no rules of peers'],
+  [(profile) => profile.mounts !== undefined, 'mounts: they are allowed or denied as a whole, by CAP_SYS_ADMIN and the filter'],
+  [(profile) => profile.ownNamespaces.includes('time'), 'namespaces.own time: no OCI runtime is told to make one'],
 ];
 
-/** @throws ENTITLEMENTS_UNSUPPORTED naming all that nothing would enforce */
-export function refuseUnenforced(profile: Profile): void {
-  const missing = UNENFORCED.filter(([, restricts]) => restricts(profile)).map(([what]) => what);
-  if (missing.length === 0) return;
-  throw entitlementsError('ENTITLEMENTS_UNSUPPORTED', {
-    kind: 'precondition',
-    attempted: 'compile profile',
-    on: '',
-    why: `nothing would enforce its rules on: ${missing.join(', ')}`,
-    fix: 'take these rules out of the profile and of its ceilings',
-    details: { missing },
-  });
+/** What a runtime holds itself beside the rest of the settings; nothing when the profile bounds none of it. */
+export function runtimeBounds(profile: Profile): Pick<Settings, 'bounds' | 'unenforced'> {
+  const unenforced = UNENFORCED.filter(([restricts]) => restricts(profile)).map(([, what]) => what);
+  const { resources, ownNamespaces, readonlyVolumes, nonRoot } = profile;
+  const bounded = Object.keys(resources).length > 0 || ownNamespaces.length > 0 || readonlyVolumes || nonRoot;
+  const number = (value: bigint): number => Number(value < MAX ? value : MAX);
+  return {
+    ...(bounded && {
+      bounds: {
+        resources: Object.fromEntries(Object.entries(resources).map(([name, value]) => [name, number(value)])),
+        ownNamespaces,
+        readonlyVolumes,
+        nonRoot,
+      },
+    }),
+    ...(unenforced.length > 0 && { unenforced }),
+  };
 }
+
+/** No machine has more of anything. */
+const MAX = BigInt(Number.MAX_SAFE_INTEGER);

@@ -1,5 +1,7 @@
 import type { ArgumentTest } from '../seccomp/argument-test.ts';
 import type { Clause } from '../seccomp/clause.ts';
+import { compatCalls, X32_BIT } from '../seccomp/compat.ts';
+import type { CompatCalls } from '../seccomp/compat.ts';
 import type { Decision } from '../seccomp/decision.ts';
 import { beyondTables } from '../seccomp/outcome.ts';
 import type { Outcome } from '../seccomp/outcome.ts';
@@ -12,9 +14,6 @@ import { and, ARCH_WORD, argumentVariable, NR_WORD, wordVariable } from './condi
 import { FALSE, TRUE } from './diagram.ts';
 import type { DiagramStore, Node } from './diagram.ts';
 
-/** __X32_SYSCALL_BIT (asm/unistd.h): on x86_64 numbers from here on are calls of another architecture, x32. */
-const X32_BIT = 0x40000000;
-
 /** The numbers from here to the next entry's. */
 export interface NumberRange {
   readonly from: number;
@@ -23,7 +22,7 @@ export interface NumberRange {
 
 /**
  * What a policy answers, as a function of all calls, built from its decisions and nothing of the code generator's.
- * Calls of other architectures kill the thread; calls newer than the tables get ENOSYS where the fallback is an errno.
+ * Calls of other architectures kill the thread, unless the policy has them under `compat`; calls newer than the tables get ENOSYS where the fallback is an errno.
  * @param base calls that the runtime itself needs: each of its rules is granted as well; calls that it does not name keep the policy's answer
  * @throws ENTITLEMENTS_TOO_COMPLEX
  */
@@ -46,8 +45,32 @@ export function diagramOfPolicy(
   for (let number = 0; number <= last; number++) ranges.push({ from: number, answer: byNumber.get(number) ?? fallback });
   ranges.push({ from: last + 1, answer: constant(beyondTables(policy.fallback)) });
   const killed = constant('kill-thread');
-  if (architecture === 'x86_64') ranges.push({ from: X32_BIT, answer: killed });
-  return store.choose(wordIs(store, ARCH_WORD, AUDIT_ARCH[architecture]), byNumberRange(store, ranges), killed);
+  const others = compatCalls(policy, architecture);
+  const x32 = others.find(({ bit }) => bit !== 0);
+  if (x32 !== undefined) ranges.push(...compatRanges(store, x32, policy.fallback));
+  if (architecture === 'x86_64') ranges.push({ from: x32?.until ?? X32_BIT, answer: killed });
+  let found = store.choose(wordIs(store, ARCH_WORD, AUDIT_ARCH[architecture]), byNumberRange(store, ranges), killed);
+  for (const calls of others) {
+    if (calls === x32) continue;
+    found = store.choose(wordIs(store, ARCH_WORD, calls.arch), byNumberRange(store, compatRanges(store, calls, policy.fallback)), found);
+  }
+  return found;
+}
+
+/** What a compatibility architecture's calls are answered (seccomp/compat.ts says what each means): the runtime's own calls are not among them. */
+function compatRanges(store: DiagramStore, { decisions, bit, beyond }: CompatCalls, fallback: Outcome): NumberRange[] {
+  const [inside, outside] = [fallback, beyondTables(fallback)].map((outcome) => store.leaf(answerOfOutcome(outcome)));
+  const ranges: NumberRange[] = [];
+  for (let number = 0; number < beyond; number++) {
+    const of = decisions.get(number);
+    ranges.push({ from: bit + number, answer: of === undefined ? (inside ?? FALSE) : diagramOfDecision(store, of) });
+  }
+  ranges.push({ from: bit + beyond, answer: outside ?? FALSE });
+  // arm's private calls stand far above the others.
+  for (const [number, of] of [...decisions].filter(([number]) => number > beyond).sort(([a], [b]) => a - b)) {
+    ranges.push({ from: bit + number, answer: diagramOfDecision(store, of) }, { from: bit + number + 1, answer: outside ?? FALSE });
+  }
+  return ranges.filter(({ from }, at) => ranges[at + 1]?.from !== from);
 }
 
 function looserAnswer(a: number, b: number): number {

@@ -4,6 +4,8 @@ import { boundsFollowFromMask, maxOf } from './argument-test.ts';
 import type { ArgumentTest } from './argument-test.ts';
 import { assemble, encode, JMP_JEQ_K, JMP_JGE_K, JMP_JGT_K, MAX_INSTRUCTIONS } from './bpf-assembler.ts';
 import type { Line } from './bpf-assembler.ts';
+import { compatCalls, X32_BIT } from './compat.ts';
+import type { CompatCalls } from './compat.ts';
 import { always, decisionKey, isConstant } from './decision.ts';
 import type { Decision } from './decision.ts';
 import { beyondTables, returnValue } from './outcome.ts';
@@ -17,55 +19,88 @@ const NR = 0;
 const ARCH = 4;
 const ARGS = 16;
 
-/** __X32_SYSCALL_BIT (asm/unistd.h): numbers from here on are x32 calls on x86_64. */
-const X32_BIT = 0x40000000;
-
 /** Numbers [from, next entry's from) are answered by one decision. */
 interface Interval {
   readonly from: number;
   readonly decision: Decision;
 }
 
+/** What the calls of one AUDIT_ARCH are answered. */
+interface ArchitectureIntervals {
+  readonly arch: number;
+  readonly intervals: readonly Interval[];
+}
+
 /**
- * The policy as a classic BPF program for one architecture: the architecture first, then a binary search over the intervals of
- * equally answered numbers, then the arguments of the few calls that have conditions.
- * Calls of another architecture, and x32 calls, kill the thread, as libseccomp's do.
+ * The policy as a classic BPF program for one machine: the architecture first, then a binary search over the intervals of equally answered
+ * numbers, then the arguments of the few calls that have conditions.
+ * Calls of another architecture, and x32 calls, kill the thread, as libseccomp's do, unless the policy has them under `compat`.
+ * @param compat the policy that calls of compatibility architectures are answered by, when `policy` has more for the runtime's own sake
  * @throws ENTITLEMENTS_TOO_COMPLEX when the program exceeds the kernel's 4096 instructions
  */
-export function generateBpf(policy: FilteredPolicy, architecture: Architecture): Uint8Array {
+export function generateBpf(policy: FilteredPolicy, architecture: Architecture, compat = policy): Uint8Array {
   const generator = newGenerator();
   const { lines } = generator;
   const bad = generator.leaf(always('kill-thread'));
   lines.push({ op: 'load', offset: ARCH });
-  lines.push({ op: 'if', code: JMP_JEQ_K, k: AUDIT_ARCH[architecture], yes: 'native', no: bad });
-  lines.push({ op: 'label', label: 'native' }, { op: 'load', offset: NR });
-  generator.search(intervalsOf(policy, architecture));
+  const all = architectureIntervals(policy, architecture, compat);
+  all.forEach(({ arch, intervals }, at) => {
+    const next = at === all.length - 1 ? bad : `arch ${at + 1}`;
+    lines.push({ op: 'if', code: JMP_JEQ_K, k: arch, yes: `calls ${at}`, no: next });
+    lines.push({ op: 'label', label: `calls ${at}` }, { op: 'load', offset: NR });
+    generator.search(intervals);
+    if (next !== bad) lines.push({ op: 'label', label: next });
+  });
   generator.finish();
   const program = assemble(lines);
   if (program.length > MAX_INSTRUCTIONS) throw tooLong(program.length);
   return encode(program);
 }
 
-/** Neighbouring numbers with equal decisions share an interval; the last interval reaches 2³²−1. */
-export function intervalsOf(policy: FilteredPolicy, architecture: Architecture): Interval[] {
-  const byNumber = new Map<number, Decision>();
-  let last = -1;
-  for (const [name, number] of syscallNumbers(architecture)) {
-    byNumber.set(number, decisionFor(policy, name));
-    last = Math.max(last, number);
-  }
-  const fallback = always(policy.fallback);
-  const intervals: Interval[] = [];
-  let previous: string | undefined;
-  const add = (from: number, decision: Decision): void => {
-    const key = decisionKey(decision);
-    if (key !== previous) intervals.push({ from, decision });
-    previous = key;
+/** The native architecture's intervals first; each list reaches from 0 to 2³²−1. */
+function architectureIntervals(policy: FilteredPolicy, architecture: Architecture, compat: FilteredPolicy): ArchitectureIntervals[] {
+  const others = compatCalls(compat, architecture);
+  const x32 = others.find(({ bit }) => bit !== 0);
+  const numbers = syscallNumbers(architecture);
+  const native = rangesOf({
+    decisions: new Map([...numbers].map(([name, number]) => [number, decisionFor(policy, name)])),
+    bit: 0,
+    beyond: 1 + Math.max(...numbers.values()),
+    until: architecture === 'x86_64' ? X32_BIT : 2 ** 32,
+    fallback: policy.fallback,
+  });
+  const above = x32 === undefined ? [] : rangesOf({ ...x32, fallback: compat.fallback });
+  const killed = { from: x32?.until ?? X32_BIT, decision: always('kill-thread') };
+  return [
+    { arch: AUDIT_ARCH[architecture], intervals: merged([...native, ...above, ...(architecture === 'x86_64' ? [killed] : [])]) },
+    ...others
+      .filter((calls) => calls !== x32)
+      .map((calls) => ({ arch: calls.arch, intervals: merged(rangesOf({ ...calls, fallback: compat.fallback })) })),
+  ];
+}
+
+/** One interval a number of the table, one a gap between; numbers beyond the table get ENOSYS where the fallback is an errno. */
+function rangesOf(table: Pick<CompatCalls, 'decisions' | 'bit' | 'beyond' | 'until'> & { readonly fallback: Outcome }): Interval[] {
+  const { decisions, bit, beyond, until, fallback } = table;
+  const found: Interval[] = [];
+  let next = 0;
+  const fill = (to: number): void => {
+    if (next < Math.min(to, beyond)) found.push({ from: bit + next, decision: always(fallback) });
+    if (to > beyond && to > next) found.push({ from: bit + Math.max(next, beyond), decision: always(beyondTables(fallback)) });
   };
-  for (let number = 0; number <= last; number++) add(number, byNumber.get(number) ?? fallback);
-  add(last + 1, always(beyondTables(policy.fallback)));
-  if (architecture === 'x86_64') add(X32_BIT, always('kill-thread'));
-  return intervals;
+  for (const [number, of] of [...decisions].sort(([a], [b]) => a - b)) {
+    fill(number);
+    found.push({ from: bit + number, decision: of });
+    next = number + 1;
+  }
+  fill(until - bit);
+  return found;
+}
+
+/** Neighbours with equal decisions as one. */
+function merged(intervals: readonly Interval[]): Interval[] {
+  const keys = intervals.map(({ decision: of }) => decisionKey(of));
+  return intervals.filter((_, at) => at === 0 || keys[at] !== keys[at - 1]);
 }
 
 interface Generator {
@@ -92,7 +127,7 @@ function newGenerator(): Generator {
   };
 
   const search = (intervals: readonly Interval[]): void => {
-    const middle = intervals.length >> 1;
+    const middle = heaviestSplit(intervals);
     const at = intervals[middle];
     if (at === undefined) return;
     if (intervals.length === 1) {
@@ -132,6 +167,28 @@ function newGenerator(): Generator {
 
   return { lines, leaf, search, finish };
 }
+
+/**
+ * Where to divide the intervals so that both sides hold as many calls that programs make: those that are not plainly denied. A number
+ * in a wide interval is then found in fewer steps than one that stands alone.
+ */
+function heaviestSplit(intervals: readonly Interval[]): number {
+  const weights = intervals.map(({ from, decision: of }, at) => {
+    const numbers = (intervals[at + 1]?.from ?? from + 1) - from;
+    return isConstant(of) && of.otherwise !== 'allow' ? Math.min(numbers, DENIED_WEIGHT) : numbers;
+  });
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  let [best, least, below] = [intervals.length >> 1, Infinity, 0];
+  for (let at = 1; at < intervals.length; at++) {
+    below += weights[at - 1] ?? 0;
+    const uneven = Math.abs(total - 2 * below);
+    if (uneven < least) [best, least] = [at, uneven];
+  }
+  return best;
+}
+
+/** A denied interval counts as much as one call, however many numbers it has. */
+const DENIED_WEIGHT = 1;
 
 /** Falls through when the argument passes, else goes to `no`. */
 function argumentLines(test: ArgumentTest, no: string, fresh: () => string, lines: Line[]): void {
