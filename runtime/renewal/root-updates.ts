@@ -25,6 +25,7 @@ interface Plan {
 }
 
 const roundMilliseconds = 60_000;
+const leastPause = 250;
 
 /**
  * Updates the trusted roots that the policy reads from TUF repositories: once a day, and well before what is known of a repository
@@ -72,20 +73,26 @@ export function openRootUpdates(parts: Parts): RootUpdates {
     }
   }
 
+  let timer: NodeJS.Timeout | undefined;
   const request = (): void => {
     if (closed || running !== undefined) return;
+    clearTimeout(timer);
     running = round()
       .catch((error: unknown) => log.error({ cause: reasonOf(error) }, 'sigstore roots could not be updated; the next round tries again'))
-      .finally(() => (running = undefined));
+      .finally(() => {
+        running = undefined;
+        if (closed) return;
+        const next = Math.min(...[...plans.values()].map(({ due }) => due - now().getTime()));
+        timer = setTimeout(request, Math.min(roundMs, Math.max(leastPause, next))).unref();
+      });
   };
-  const timer = setInterval(request, roundMs).unref();
   const unsubscribe = policy.onChange(request);
   request();
   return {
     counts: () => ({ ...count, failing: [...plans.values()].filter(({ failures }) => failures > 0).length }),
     async close() {
       closed = true;
-      clearInterval(timer);
+      clearTimeout(timer);
       unsubscribe();
       await running;
     },

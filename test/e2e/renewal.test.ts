@@ -9,6 +9,9 @@ import { makeNotationSignature } from '../../trust/notation/sign.ts';
 import { chainOf, createAuthority, rootExtensions, signerExtensions } from '../../trust/notation/fixtures/authority.ts';
 import type { Authority, Issued } from '../../trust/notation/fixtures/authority.ts';
 import { policyKey } from '../../trust/keys/public-key.ts';
+import { serveTufRepository } from '../../trust/sigstore/fixtures/tuf-repository.ts';
+import { embeddedTrustedRoot } from '../../trust/sigstore/public-good.ts';
+import { updateTrustedRoot } from '../../trust/sigstore/update-root.ts';
 import { keySigner } from '../../trust/signing/signer.ts';
 import { patience } from '../fixtures/daemon.ts';
 import { attachEnvelope, serveFiles } from '../fixtures/notation.ts';
@@ -153,4 +156,41 @@ describe('revocation lists that end while an image is present', () => {
     assert.match(failure.message, /a certificate was revoked/);
     await removePod(stage, pod);
   });
+});
+
+describe('sigstore roots of a TUF repository', () => {
+  const root = (space?: number): Buffer => Buffer.from(JSON.stringify(JSON.parse(embeddedTrustedRoot().toString()), null, space));
+
+  it('are updated by the daemon itself, which then loads the policy again; what can not be updated stays, loudly', async (t) => {
+    const stage = await openStage({ policy: plainPolicy });
+    const cache = join(stage.folders.folder, 'roots');
+    const repository = await serveTufRepository(t, 8);
+    const { url } = repository;
+    try {
+      repository.publish(1, root());
+      await updateTrustedRoot({ url, cache, tufRoot: repository.root });
+      const require = `sigstore: { issuer: https://issuer.test, subject: a@example.com, root: { tuf: { url: "${url}", cache: "${cache}" } } }`;
+      stage.writePolicy(policyOf(`  - images: ["${registryName}/**"]\n    require: { ${require} }\n`));
+      repository.publish(2, root(1));
+      const says = async (text: RegExp): Promise<void> => {
+        for (const end = performance.now() + patience; performance.now() < end && !text.test(stage.daemon.log());) await pause(100);
+        assert.match(stage.daemon.log(), text);
+      };
+      await stage.daemon.reload();
+      const [first] = revisions(stage);
+      await says(/a sigstore root was updated/);
+      await says(/"cause":"change","msg":"policy in force"/);
+      assert.notEqual(revisions(stage).at(-1), first);
+      // From here on its metadata stay as they are, and end.
+      await says(/a sigstore root could not be updated/);
+    } finally {
+      await stage.close();
+    }
+  });
+
+  function revisions(stage: Stage): readonly string[] {
+    return [...stage.daemon.log().matchAll(/"revision":"([^"]+)","rules":1,"cause":"(?:signal|change)"/g)].map(
+      ([, revision = '']) => revision,
+    );
+  }
 });
