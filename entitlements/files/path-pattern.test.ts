@@ -126,7 +126,7 @@ describe('path patterns', () => {
       `/${'**x'.repeat(60)}`,
     ];
     for (const [at, a] of hostile.entries()) {
-      for (const b of hostile.slice(at)) {
+      for (const b of hostile.slice(at, at + 2)) {
         const begin = process.cpuUsage();
         try {
           meetPatterns(a, b.replace('/', '/?'));
