@@ -36,6 +36,17 @@ export interface DeviceRule {
   readonly access: string;
 }
 
+/** Bounds of a container that its runtime holds. */
+export interface RuntimeBounds {
+  /** Of its cgroup: memory and swap (alone, without the memory) in bytes, pids in tasks, cpu in thousandths of one. */
+  readonly resources: { readonly cpu?: number; readonly memory?: number; readonly pids?: number; readonly swap?: number };
+  /** Namespaces that it must not share with the host. */
+  readonly ownNamespaces: readonly ('cgroup' | 'time' | 'user')[];
+  readonly readonlyVolumes: boolean;
+  /** No process is started as user 0 of the host. */
+  readonly nonRoot: boolean;
+}
+
 /** What the kernel is told; everything the OCI spec needs for confinement. */
 export interface Settings {
   readonly capabilities: {
@@ -67,6 +78,10 @@ export interface Settings {
   readonly apparmor?: { readonly name: string; readonly text: string };
   /** Rules on files that a launcher sets up before the container's command; undefined: none, or AppArmor holds them. */
   readonly landlock?: readonly LandlockRule[];
+  /** What the runtime that starts the container holds itself; undefined: nothing is bounded. */
+  readonly bounds?: RuntimeBounds;
+  /** Rules of the profile that nothing here holds, each with the reason: such a container must not start. Undefined: none. */
+  readonly unenforced?: readonly string[];
   /** What the profile demands and this kernel or runtime can not do, each a sentence. */
   readonly degraded: readonly string[];
   /** sha256 of the canonical profile and target: equal digests are equal settings. */

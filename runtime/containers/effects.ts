@@ -27,6 +27,7 @@ import type { ExecScopes } from '../oci/exec-scope.ts';
 import { commandArguments } from '../oci/launcher.ts';
 import { noQuota, writeCgroupSettings } from '../oci/cgroup-settings.ts';
 import { checkedResources } from '../oci/check-resources.ts';
+import { boundedResources } from '../oci/profile-bounds.ts';
 import { detectResourceSupport } from '../oci/resource-support.ts';
 import { mergedResources, toOciUpdate, updateFailure } from '../oci/resources.ts';
 import type { RuntimeHandler } from '../oci/runtime-handler.ts';
@@ -250,7 +251,8 @@ function realEffects(parts: EffectParts): ContainerEffects {
       });
     },
     update: async (record, resources) => {
-      const wanted = checkedResources(mergedResources(record.config.linux?.resources, resources), resourceSupport);
+      const asked = checkedResources(mergedResources(record.config.linux?.resources, resources), resourceSupport);
+      const wanted = boundedResources(asked, record.held?.resources) ?? asked;
       const handler = handlerOf(record);
       // crun 1.8 writes -1 as a number without sign, which version 1 refuses.
       const removesQuota = handler.kind !== 'crun' || cgroups.version === 2;

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Settings } from '../../entitlements/index.ts';
+import type { RuntimeBounds, Settings } from '../../entitlements/index.ts';
 import type { Verdict } from '../../trust/index.ts';
 
 /** What the kernel was told about a container, in short: kept with its record, shown in its verbose status. */
@@ -20,6 +20,8 @@ export interface HeldSettings {
   readonly maskedPaths: number;
   readonly readonlyPaths: number;
   readonly apparmor?: string;
+  /** Bounds of its cgroup, for updates of its resources. */
+  readonly resources?: RuntimeBounds['resources'];
   readonly degraded: readonly string[];
   readonly digest: string;
 }
@@ -52,6 +54,7 @@ export function heldSettings(
     maskedPaths: settings.maskedPaths.length,
     readonlyPaths: settings.readonlyPaths.length,
     ...(apparmor !== undefined && { apparmor: apparmor.name }),
+    ...(settings.bounds !== undefined && { resources: settings.bounds.resources }),
     degraded,
     digest,
   };

@@ -5,6 +5,7 @@ import { launchedArguments, launcherMount } from './launcher.ts';
 import { ociMapping } from './mapped-mounts.ts';
 import type { JoinedUserNamespace, PodFiles } from './mounts.ts';
 import type { HandlerFeatures } from './probe/features.ts';
+import { boundedMounts, boundedResources, checkBounds } from './profile-bounds.ts';
 import { toOciResources } from './resources.ts';
 import type { OciDevice, OciSpec } from './spec.types.ts';
 
@@ -49,13 +50,23 @@ export interface SpecInput {
 
 const seccompBpfAnnotation = 'run.oci.seccomp_bpf_data';
 
-/** The OCI configuration of one container. Pure. Source: runtime-spec 1.0.2, config.md and config-linux.md. */
+/**
+ * The OCI configuration of one container. Pure. Source: runtime-spec 1.0.2, config.md and config-linux.md.
+ * @throws PortcullisError RUNTIME_OUTSIDE_PROFILE, RUNTIME_PROFILE_NOT_ENFORCED; RUNTIME_BAD_MOUNT and others of mounts
+ */
 export function generateSpec(input: SpecInput): OciSpec {
   const { settings } = input;
   const capabilities = prefixed(settings.capabilities);
   const readyMade = input.runtime === 'crun' ? settings.seccomp : undefined;
-  const resources = toOciResources(input.resources);
-  const propagation = rootfsPropagation(input.mounts);
+  const { bounds } = settings;
+  checkBounds(settings, { uid: input.user.uid, userNamespace: input.userNamespace !== undefined, cgroupNamespace: input.cgroupNamespace });
+  const pids = bounds?.resources.pids;
+  const resources = {
+    ...toOciResources(boundedResources(input.resources, bounds?.resources)),
+    ...(pids !== undefined && { pids: { limit: pids } }),
+  };
+  const mounts = boundedMounts(input.mounts, bounds);
+  const propagation = rootfsPropagation(mounts);
   return {
     ociVersion: '1.0.2',
     process: {
@@ -75,7 +86,7 @@ export function generateSpec(input: SpecInput): OciSpec {
     mounts: withLauncher(
       input.launcher,
       containerMounts({
-        asked: input.mounts,
+        asked: mounts,
         podFiles: input.podFiles,
         readonlyRootfs: settings.readonlyRootfs,
         writableSys: settings.writableSys,

@@ -77,6 +77,7 @@ export interface OciResources {
     readonly mems?: string;
   };
   readonly hugepageLimits?: readonly { readonly pageSize: string; readonly limit: number }[];
+  readonly pids?: { readonly limit: number };
   readonly unified?: Readonly<Record<string, string>>;
 }
 

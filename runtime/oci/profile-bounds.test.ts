@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { MountPropagation } from '../cri/contract/contract.types.ts';
+import type { LinuxContainerResources, Mount } from '../cri/contract/contract.types.ts';
+import { boundedMounts, boundedResources, checkBounds } from './profile-bounds.ts';
+
+const none: LinuxContainerResources = {
+  cpuPeriod: 0,
+  cpuQuota: 0,
+  cpuShares: 0,
+  memoryLimitInBytes: 0,
+  oomScoreAdj: 0,
+  cpusetCpus: '',
+  cpusetMems: '',
+  hugepageLimits: [],
+  unified: {},
+  memorySwapLimitInBytes: 0,
+};
+const bounds = { resources: {}, ownNamespaces: [], readonlyVolumes: false, nonRoot: false } as const;
+
+describe('what a profile demands of the runtime', () => {
+  const facts = { uid: 1000, userNamespace: false, cgroupNamespace: true };
+  const table: readonly (readonly [
+    name: string,
+    settings: Parameters<typeof checkBounds>[0],
+    facts: Parameters<typeof checkBounds>[1],
+    code?: string,
+  ])[] = [
+    ['nothing', {}, { ...facts, uid: 0 }],
+    ['a user other than root', { bounds: { ...bounds, nonRoot: true } }, facts],
+    ['a user other than root, of root', { bounds: { ...bounds, nonRoot: true } }, { ...facts, uid: 0 }, 'RUNTIME_OUTSIDE_PROFILE'],
+    [
+      'a user other than root, of root in a user namespace',
+      { bounds: { ...bounds, nonRoot: true } },
+      { ...facts, uid: 0, userNamespace: true },
+    ],
+    ['a user namespace', { bounds: { ...bounds, ownNamespaces: ['user'] } }, facts, 'RUNTIME_OUTSIDE_PROFILE'],
+    ['a user namespace that it has', { bounds: { ...bounds, ownNamespaces: ['user'] } }, { ...facts, userNamespace: true }],
+    [
+      'a cgroup namespace',
+      { bounds: { ...bounds, ownNamespaces: ['cgroup'] } },
+      { ...facts, cgroupNamespace: false },
+      'RUNTIME_OUTSIDE_PROFILE',
+    ],
+    ['what nothing holds', { unenforced: ['network.egress: none'] }, facts, 'RUNTIME_PROFILE_NOT_ENFORCED'],
+  ];
+  for (const [name, settings, of, code] of table) {
+    it(name, () => {
+      if (code === undefined) checkBounds(settings, of);
+      else assert.throws(() => checkBounds(settings, of), { code });
+    });
+  }
+});
+
+describe('bounds of resources', () => {
+  it('are set where nothing was asked', () => {
+    const resources = { cpu: 500, memory: 1 << 20, swap: 0 };
+    const { cpuQuota, cpuPeriod, memoryLimitInBytes, memorySwapLimitInBytes } = boundedResources(undefined, resources) ?? none;
+    assert.deepEqual([cpuQuota, cpuPeriod, memoryLimitInBytes, memorySwapLimitInBytes], [50_000, 100_000, 1 << 20, 1 << 20]);
+  });
+
+  it('leave alone what was asked within them, and all when there are none', () => {
+    const asked = { ...none, cpuQuota: 20_000, cpuPeriod: 50_000, memoryLimitInBytes: 1000, memorySwapLimitInBytes: 1500 };
+    assert.deepEqual(boundedResources(asked, { cpu: 500, memory: 2000, swap: 500 }), asked);
+    assert.equal(boundedResources(asked, undefined), asked);
+    assert.equal(boundedResources(undefined, {}), undefined);
+  });
+
+  const beyond: readonly (readonly [asked: Partial<LinuxContainerResources>, bounds: object, why: RegExp])[] = [
+    [{ memoryLimitInBytes: 2001 }, { memory: 2000 }, /memory of 2001 bytes is more than 2000/],
+    [{ cpuQuota: 60_000, cpuPeriod: 100_000 }, { cpu: 500 }, /0\.6 CPUs are more than 0\.5/],
+    [{ memoryLimitInBytes: 1000, memorySwapLimitInBytes: -1 }, { swap: 0 }, /swap of -1 bytes/],
+    [{ memorySwapLimitInBytes: 0 }, { swap: 0 }, /without a limit on memory/],
+    [{ unified: { 'memory.max': 'max' } }, { memory: 1 }, /memory\.max under unified/],
+    [{ unified: { 'pids.max': '9' } }, { pids: 1 }, /pids\.max under unified/],
+  ];
+  for (const [asked, limits, why] of beyond) {
+    it(`refuse ${JSON.stringify(asked)}`, () => {
+      assert.throws(() => boundedResources({ ...none, ...asked }, limits), { code: 'RUNTIME_OUTSIDE_PROFILE', message: why });
+    });
+  }
+});
+
+describe('read-only volumes', () => {
+  const mount = { containerPath: '/data', hostPath: '/x', readonly: false, propagation: MountPropagation.PROPAGATION_PRIVATE } as Mount;
+
+  it('are read-only with what is mounted below', () => {
+    const [found] = boundedMounts([mount], { ...bounds, readonlyVolumes: true });
+    assert.deepEqual([found?.readonly, found?.recursiveReadOnly], [true, true]);
+    assert.deepEqual(boundedMounts([mount], bounds), [mount]);
+  });
+
+  it('do not take mounts that come later', () => {
+    const shared = { ...mount, propagation: MountPropagation.PROPAGATION_HOST_TO_CONTAINER };
+    assert.throws(() => boundedMounts([shared], { ...bounds, readonlyVolumes: true }), {
+      code: 'RUNTIME_OUTSIDE_PROFILE',
+      message: /\/data/,
+    });
+  });
+});

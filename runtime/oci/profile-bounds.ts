@@ -1,0 +1,107 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import type { RuntimeBounds, Settings } from '../../entitlements/index.ts';
+import { MountPropagation } from '../cri/contract/contract.types.ts';
+import type { LinuxContainerResources, Mount } from '../cri/contract/contract.types.ts';
+
+/** What a container is to be, as far as its profile's bounds are about it. */
+interface Facts {
+  readonly uid: number;
+  readonly userNamespace: boolean;
+  readonly cgroupNamespace: boolean;
+}
+
+/**
+ * Refuses a container that is not within what its profile demands of the runtime, and one whose profile has rules that nothing holds.
+ * @throws PortcullisError RUNTIME_PROFILE_NOT_ENFORCED, RUNTIME_OUTSIDE_PROFILE
+ */
+export function checkBounds({ bounds, unenforced }: Pick<Settings, 'bounds' | 'unenforced'>, facts: Facts): void {
+  if (unenforced !== undefined && unenforced.length > 0) {
+    throw new PortcullisError({
+      code: 'RUNTIME_PROFILE_NOT_ENFORCED',
+      kind: 'precondition',
+      attempted: 'create container',
+      on: '',
+      why: `nothing here would hold these rules of its profile or ceiling: ${unenforced.join('; ')}`,
+      fix: 'take these rules out of the profile and of its ceilings',
+      details: { unenforced },
+    });
+  }
+  const broken = [
+    ...(bounds?.nonRoot === true && facts.uid === 0 && !facts.userNamespace
+      ? ['no process may start as user 0 of the host, and this one would: set runAsUser, or hostUsers: false']
+      : []),
+    ...(bounds?.ownNamespaces.includes('user') === true && !facts.userNamespace
+      ? ['it must have a user namespace: set hostUsers: false']
+      : []),
+    ...(bounds?.ownNamespaces.includes('cgroup') === true && !facts.cgroupNamespace
+      ? ['it must have a cgroup namespace, and on cgroup version 1, or privileged, it has none']
+      : []),
+  ];
+  if (broken.length > 0) throw outside(broken);
+}
+
+/** Resources within the profile's bounds: what was not asked is set to the bound. @throws PortcullisError RUNTIME_OUTSIDE_PROFILE for what was asked beyond one */
+export function boundedResources(
+  asked: LinuxContainerResources | undefined,
+  resources: RuntimeBounds['resources'] | undefined,
+): LinuxContainerResources | undefined {
+  if (resources === undefined || Object.keys(resources).length === 0) return asked;
+  const wanted = asked ?? nothingAsked;
+  const { cpu, memory, swap } = resources;
+  const broken: string[] = [];
+  const unified = Object.keys(wanted.unified).filter((key) => /^(cpu\.max|memory\.|pids\.)/.test(key));
+  if (unified.length > 0) broken.push(`${unified.join(', ')} under unified would pass its bounds`);
+  if (memory !== undefined && wanted.memoryLimitInBytes > memory)
+    broken.push(`memory of ${wanted.memoryLimitInBytes} bytes is more than ${memory}`);
+  const memoryLimit = wanted.memoryLimitInBytes > 0 ? wanted.memoryLimitInBytes : (memory ?? 0);
+  const asksSwap = wanted.memorySwapLimitInBytes !== 0;
+  if (swap !== undefined && memoryLimit === 0) broken.push('swap is bounded, and without a limit on memory none can be set: set one');
+  else if (swap !== undefined && asksSwap && (wanted.memorySwapLimitInBytes < 0 || wanted.memorySwapLimitInBytes - memoryLimit > swap))
+    broken.push(`swap of ${wanted.memorySwapLimitInBytes} bytes with the memory is more than ${swap} beside it`);
+  const period = wanted.cpuPeriod > 0 ? wanted.cpuPeriod : 100_000;
+  const quota = cpu === undefined ? 0 : Math.max(1000, Math.floor((cpu * period) / 1000));
+  if (cpu !== undefined && wanted.cpuQuota > quota) broken.push(`${wanted.cpuQuota / period} CPUs are more than ${cpu / 1000}`);
+  if (broken.length > 0) throw outside(broken);
+  return {
+    ...wanted,
+    memoryLimitInBytes: memoryLimit,
+    ...(swap !== undefined && { memorySwapLimitInBytes: asksSwap ? wanted.memorySwapLimitInBytes : memoryLimit + swap }),
+    ...(cpu !== undefined && { cpuPeriod: period, cpuQuota: wanted.cpuQuota > 0 ? wanted.cpuQuota : quota }),
+  };
+}
+
+const nothingAsked: LinuxContainerResources = {
+  cpuPeriod: 0,
+  cpuQuota: 0,
+  cpuShares: 0,
+  memoryLimitInBytes: 0,
+  oomScoreAdj: 0,
+  cpusetCpus: '',
+  cpusetMems: '',
+  hugepageLimits: [],
+  unified: {},
+  memorySwapLimitInBytes: 0,
+};
+
+/** Mounts as a profile with read-only volumes has them: where it can be, read-only with all that is mounted below. */
+export function boundedMounts(mounts: readonly Mount[], bounds: RuntimeBounds | undefined): readonly Mount[] {
+  if (bounds?.readonlyVolumes !== true) return mounts;
+  const shared = mounts.filter((mount) => mount.propagation !== MountPropagation.PROPAGATION_PRIVATE);
+  if (shared.length > 0) {
+    const paths = shared.map(({ containerPath }) => containerPath).join(', ');
+    throw outside([`volumes must be read-only, and mounts that appear later in ${paths} would not be: let their propagation be private`]);
+  }
+  return mounts.map((mount) => ({ ...mount, readonly: true, recursiveReadOnly: true }));
+}
+
+function outside(broken: readonly string[]): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_OUTSIDE_PROFILE',
+    kind: 'denied',
+    attempted: 'run container within its profile',
+    on: '',
+    why: `its profile or ceiling demands otherwise: ${broken.join('; ')}`,
+    fix: 'ask within the profile, or let the policy rule that admits this image name a ceiling that holds it',
+    details: { refused: broken },
+  });
+}
