@@ -1,5 +1,6 @@
 // The walls of the house (docs/architecture.md). test/house/walls.test.ts plants one violation of each rule and expects it to be found.
 const rooms = 'base|trust|entitlements|cni-plugins|runtime|cli';
+const fixtures = '/fixtures/|\\.fixture\\.ts$';
 const inside = '^(base/[^/]+|trust|entitlements|cni-plugins|runtime)/';
 
 /** @type {import('dependency-cruiser').IConfiguration} */
@@ -29,10 +30,10 @@ module.exports = {
     {
       name: 'only-by-the-door',
       comment:
-        "A room, and each folder of base, is entered by its index.ts only. Types alone may come from a leaf's types.ts through that door too.",
+        "A room, and each folder of base, is entered by its index.ts only. Types alone may come from a leaf's types.ts through that door too. Benches measure insides.",
       severity: 'error',
-      from: { path: '^(base/[^/]+|trust|entitlements|cni-plugins|runtime|cli|packaging|bench|test)/', pathNot: '^test/' },
-      to: { path: inside, pathNot: ['^$1/', '^(base/[^/]+|trust|entitlements|cni-plugins|runtime)/index\\.ts$'] },
+      from: { path: '^(base/[^/]+|trust|entitlements|cni-plugins|runtime|cli|packaging)/' },
+      to: { path: inside, pathNot: ['^$1/', '^(base/[^/]+|trust|entitlements|cni-plugins|runtime)/index\\.ts$', fixtures] },
     },
     {
       name: 'nobody-imports-cli',
@@ -43,10 +44,10 @@ module.exports = {
     },
     {
       name: 'no-test-code-in-the-product',
-      comment: 'Only tests and benches may use what stands in test/.',
+      comment: 'Only tests, their fixtures and benches may use what stands in test/ and fixtures.',
       severity: 'error',
-      from: { path: `^(${rooms}|packaging)/`, pathNot: '\\.test\\.ts$' },
-      to: { path: '^test/|\\.test\\.ts$' },
+      from: { path: `^(${rooms}|packaging)/`, pathNot: ['\\.test\\.ts$', fixtures] },
+      to: { path: `^test/|\\.test\\.ts$|${fixtures}` },
     },
     {
       name: 'no-cycles',
@@ -60,7 +61,7 @@ module.exports = {
       name: 'no-dev-packages-in-the-product',
       comment: 'What ships may only use packages that ship.',
       severity: 'error',
-      from: { path: `^(${rooms})/`, pathNot: '\\.test\\.ts$' },
+      from: { path: `^(${rooms})/`, pathNot: ['\\.test\\.ts$', fixtures] },
       to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown'], dependencyTypesNot: ['type-only'] },
     },
   ],
