@@ -15,6 +15,7 @@ export interface RegistryAccess {
   close(): Promise<void>;
 }
 
+/** How registries are reached, and with whose credentials. */
 export interface RegistryAccessOptions {
   /** `HOST=URL`, each; the mirror stands for the host, whose origin is then never asked. */
   readonly mirrors: readonly string[];

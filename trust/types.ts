@@ -12,6 +12,7 @@ export interface RequestedEntitlements {
   readonly attestation: string;
 }
 
+/** A platform in the words of image indexes (image-spec, image-index.md): `linux`, `arm64`, `v8`. */
 export interface Platform {
   readonly os: string;
   readonly architecture: string;
@@ -79,6 +80,7 @@ export interface CeilingDemand {
   readonly onDegraded?: 'allow';
 }
 
+/** A decision with its reasons; the same input gives the same bytes. */
 export interface Verdict {
   readonly outcome: 'admit' | 'deny' | 'undecided';
   readonly reference: string;
@@ -116,6 +118,7 @@ export interface PolicyException {
   readonly by?: string;
 }
 
+/** Everything that a decision depends on. */
 export interface DecideInput {
   readonly dossier: Dossier;
   readonly reference: string;
@@ -126,6 +129,7 @@ export interface DecideInput {
   readonly now: Date;
 }
 
+/** About which image evidence is sought, where, and for which policy. */
 export interface GatherInput {
   /** Normalised reference. */
   readonly reference: string;
@@ -149,6 +153,7 @@ export interface TrustPolicy {
   readonly rules: readonly TrustRule[];
 }
 
+/** One rule: the images it is about, where, and what it demands of them. */
 export interface TrustRule {
   /** `FILE:LINE`, where the rule stands. */
   readonly name: string;
@@ -190,6 +195,7 @@ export interface Constraints {
   readonly notBefore?: string;
 }
 
+/** What a rule demands: one proof, or several joined by all, any or a threshold. */
 export type Requirement =
   | { readonly kind: 'all' | 'any'; readonly of: readonly Requirement[] }
   | { readonly kind: 'threshold'; readonly count: number; readonly of: readonly Requirement[] }
@@ -257,6 +263,7 @@ export interface PolicyRoot {
   readonly expires?: string;
 }
 
+/** A public key, as a policy names it. */
 export interface PolicyKey {
   /** As written in the policy: a path relative to the file. */
   readonly name: string;

@@ -6,6 +6,7 @@ import type { Dossier, Platform, TrustPolicy, Verdict } from './types.ts';
 import { decide } from './verdict/decide.ts';
 import { decideUnseen } from './verdict/decide-unseen.ts';
 
+/** Which image is judged, for which namespace and platform, by which policy. */
 export interface VerifyImageInput {
   readonly reference: string;
   /** Empty when there is none: rules with `namespaces` then do not match. */

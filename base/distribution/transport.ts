@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Readable } from 'node:stream';
 import { Agent } from 'undici';
-import type { Dispatcher } from 'undici';
 import { reasonOf } from '../errors/index.ts';
 import type { Certificates, HostCertificates } from './certificates.ts';
 import { distributionError } from './failure.ts';
@@ -26,7 +26,8 @@ export interface HttpAnswer {
   readonly status: number;
   /** The first of a repeated header. */
   header(name: string): string | undefined;
-  readonly body: Dispatcher.ResponseData['body'];
+  /** `dump` reads what is left, up to a limit, and lets go of the connection. */
+  readonly body: Readable & { dump(options: { readonly limit: number }): Promise<void> };
   /** Where the answer came from, after redirects. */
   readonly url: URL;
 }

@@ -35,17 +35,20 @@ interface Attesting {
   readonly signal?: AbortSignal;
 }
 
+/** What is stated of one digest, by whom. */
 export interface AttestImageInput extends Attesting {
   readonly repository: RegistryRepository;
   /** Digest of the index or manifest that is attested. */
   readonly digest: string;
 }
 
+/** What is stated of an image by its name, by whom. */
 export interface AttestReferenceInput extends Attesting {
   readonly reference: string;
   readonly registry: RegistryAccess;
 }
 
+/** Which digest was attested as what, and where the attestation is. */
 export interface Attested extends Attached {
   readonly digest: string;
   readonly predicateType: string;

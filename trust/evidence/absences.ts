@@ -12,6 +12,7 @@ export interface Absences {
   of(credentials: Credentials | undefined): KnownAbsent;
 }
 
+/** What registries have said is not there, to those with the same credentials. */
 export interface KnownAbsent {
   /** Whether this question is not asked now. */
   knows(question: string): boolean;
@@ -35,7 +36,10 @@ interface Entry {
   readonly until: number;
 }
 
-/** @param clock milliseconds, never set back */
+/**
+ * Makes the memory of what registries have said is not there, for whoever gathers often.
+ * @param clock milliseconds, never set back
+ */
 export function createAbsences(clock: () => number = () => performance.now()): Absences {
   const salt = randomBytes(32);
   const entries = new Map<string, Entry>();

@@ -1,17 +1,21 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { describe, test } from 'node:test';
-import { gzipSync } from 'node:zlib';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
 import { createRegistryClient } from '../../base/distribution/index.ts';
 import { attestImage } from '../attestation/attest-image.ts';
+import { notarySigner } from '../notation/fixtures/notary-signer.ts';
 import { signImage } from '../signing/sign-image.ts';
 import { decide } from '../verdict/decide.ts';
 import { explainVerdict } from '../verdict/explain.ts';
 import type { Requirement } from '../types.ts';
 import { amd64, now, policyOf } from './fixtures/fixture-image.ts';
+import { faults } from './fixtures/faults.ts';
+import type { Fault } from './fixtures/faults.ts';
 import { answerFixtures } from './fixtures/fixture-registry.ts';
 import type { FixtureRepository } from './fixtures/fixture-registry.ts';
 import { by, newKey } from './fixtures/made-evidence.ts';
@@ -20,60 +24,15 @@ import { gather } from './gather.ts';
 import { defaultLimits } from './limits.ts';
 
 /** Every request that gathering makes, answered wrongly in every way: never an admit, within time and memory. */
-type Fault = (request: IncomingMessage, response: ServerResponse, right: Buffer) => void;
-
-const endless = (response: ServerResponse, piece: Buffer, everyMs: number): void => {
-  const timer = setInterval(() => response.write(piece), everyMs);
-  response.on('close', () => clearInterval(timer));
-};
 const json = 'application/vnd.oci.image.index.v1+json';
-const bomb = gzipSync(Buffer.alloc(8 * 1024 * 1024));
-
-const faults: Readonly<Record<string, Fault>> = {
-  'a connection that is reset': (request) => void request.socket.destroy(),
-  'no answer': () => undefined,
-  'an answer that stops': (_request, response) => void response.writeHead(200, { 'content-length': 1000 }).write('{'),
-  'an answer that drips': (_request, response) => endless(response.writeHead(200, { 'content-type': json }), Buffer.from(' '), 20),
-  'an answer without end': (_request, response) =>
-    endless(response.writeHead(200, { 'content-type': json }), Buffer.alloc(1024 * 1024, 32), 1),
-  'an answer cut short': (_request, response, right) => {
-    response.writeHead(200, { 'content-type': json, 'content-length': right.length + 1 }).write(right, () => response.destroy());
-  },
-  'a length of terabytes': (_request, response) =>
-    void response.writeHead(200, { 'content-type': json, 'content-length': 2 ** 42 }).write('{'),
-  'nothing in it': (_request, response) => void response.writeHead(200, { 'content-type': json }).end(),
-  garbage: (_request, response) => void response.writeHead(200, { 'content-type': json }).end(Buffer.alloc(500, 0xff)),
-  'JSON of another kind': (_request, response) =>
-    void response.writeHead(200, { 'content-type': json }).end('[null, 7, {"manifests": {}}]'),
-  'JSON too deep': (_request, response) => void response.writeHead(200, { 'content-type': json }).end('['.repeat(100_000)),
-  'a flipped byte': (_request, response, right) => {
-    const wrong = Buffer.from(right);
-    // Where it matters: in a digest, or in the middle of what is signed.
-    const last = wrong.lastIndexOf('sha256:');
-    const place = last < 0 ? wrong.length >> 1 : last + 12;
-    wrong[place] = (wrong[place] ?? 0) ^ 1;
-    response.writeHead(200, { 'content-type': json, 'content-length': wrong.length }).end(wrong);
-  },
-  'a web page': (_request, response) => void response.writeHead(200, { 'content-type': 'text/html' }).end('<html>log in</html>'),
-  'a bomb of gzip': (_request, response) => void response.writeHead(200, { 'content-type': json, 'content-encoding': 'gzip' }).end(bomb),
-  'a redirect to itself': (request, response) => void response.writeHead(307, { location: request.url ?? '' }).end(),
-  'a redirect to a file': (_request, response) => void response.writeHead(302, { location: 'file:///etc/passwd' }).end(),
-  'a redirect to nowhere': (_request, response) => void response.writeHead(302).end(),
-  '400': (_request, response) => void response.writeHead(400).end(),
-  '401': (_request, response) => void response.writeHead(401).end(),
-  '403': (_request, response) => void response.writeHead(403).end(),
-  '404': (_request, response) => void response.writeHead(404).end(),
-  '410': (_request, response) => void response.writeHead(410).end(),
-  '429': (_request, response) => void response.writeHead(429, { 'retry-after': '1' }).end(),
-  '429 for an hour': (_request, response) => void response.writeHead(429, { 'retry-after': '3600' }).end(),
-  '500': (_request, response) => void response.writeHead(500).end(),
-  '503': (_request, response) => void response.writeHead(503, { 'retry-after': '0' }).end(),
-  'no HTTP': (request) => void request.socket.end('SSH-2.0-OpenSSH_9\r\n'),
-};
 
 const key = newKey('ours.pub');
 const statement = { type: 'https://example.com/review/v1', predicate: { by: 'somebody' } };
 const attested: Requirement = { kind: 'attestation', predicateType: statement.type, by: { kind: 'cosign-key', key: key.public }, cel: [] };
+
+const folder = mkdtempSync(join(tmpdir(), 'faults-'));
+after(() => rmSync(folder, { recursive: true }));
+const notation = await notarySigner(folder);
 
 /** How evidence of a kind is made, and what demands it. */
 const kinds: Readonly<
@@ -81,6 +40,10 @@ const kinds: Readonly<
 > = {
   'a bundle': { require: by(key), make: (to) => signImage({ ...to, key, format: 'bundle', now }) },
   'a signature in the older form': { require: by(key), make: (to) => signImage({ ...to, key, format: 'legacy', now }) },
+  'a notation envelope': {
+    require: notation.require,
+    make: (to) => signImage({ ...to, key: notation.signer, format: 'notation-jws', now: new Date() }),
+  },
   'an attestation': { require: attested, make: (to) => attestImage({ ...to, ...statement, key, format: 'bundle', now }) },
   'an attestation in the older form': { require: attested, make: (to) => attestImage({ ...to, ...statement, key, format: 'legacy', now }) },
 };
@@ -155,7 +118,7 @@ function carrying(kind: string, referrers: boolean): readonly string[] {
 }
 
 // What waits for a registry waits side by side.
-describe('faults in evidence', { concurrency: 3 }, () => {
+describe('faults in evidence', { concurrency: 2 }, () => {
   for (const [kind, { require, make }] of Object.entries(kinds)) {
     for (const referrers of [true, false]) {
       test(`${kind}, ${referrers ? 'with the referrers API' : 'with fallback tags'}: no fault admits`, async () => {

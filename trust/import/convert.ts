@@ -8,7 +8,9 @@ import type { ImportedPolicy, Unmapped } from './imported.ts';
 export const importFormats = ['containers', 'cluster-image-policy', 'notation', 'kyverno'] as const;
 /** Policies of other tools that can be written. */
 export const exportFormats = ['containers', 'cluster-image-policy', 'notation'] as const;
+/** Policies of other tools that are read. */
 export type ImportFormat = (typeof importFormats)[number];
+/** Policies of other tools that ours are written as. */
 export type ExportFormat = (typeof exportFormats)[number];
 
 /**

@@ -8,6 +8,7 @@ export interface ImportedPolicy {
   readonly unmapped: readonly Unmapped[];
 }
 
+/** One rule of another tool, in our words. */
 export interface ImportedRule {
   /** Where it comes from, and what became of it: a comment above the rule. */
   readonly comment: string;

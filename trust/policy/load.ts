@@ -21,6 +21,7 @@ export interface OtherDocument {
   readonly line: number;
 }
 
+/** A checked policy, with what else stood in its files. */
 export interface LoadedPolicy {
   readonly policy: TrustPolicy;
   readonly otherDocuments: readonly OtherDocument[];

@@ -9,6 +9,7 @@ import type { Signer, WitnessUrls } from './signer.ts';
 import { publicGood, readSigningConfig } from './signing-config.ts';
 import type { SigningServices } from './signing-config.ts';
 
+/** What is to sign, and which services are told of it. */
 export interface OpenSignerInput {
   /** A key file, or a PKCS #11 URI (RFC 7512). Without it the identity of whoever runs this signs. */
   readonly key?: string;

@@ -19,8 +19,10 @@ import { makeSimpleSigningPayload } from './simple-signing-payload.ts';
  * `notation-jws` and `notation-cose`: the Notary Project's envelopes, for which the signer has certificates.
  */
 export const signatureFormats = ['bundle', 'legacy', 'notation-jws', 'notation-cose'] as const;
+/** One of {@link signatureFormats}. */
 export type SignatureFormat = (typeof signatureFormats)[number];
 
+/** What is signed, by whom, and in which form. */
 export interface SignImageInput {
   readonly repository: RegistryRepository;
   /** Digest of the index or manifest to sign. */
@@ -38,6 +40,7 @@ export interface SignImageInput {
   readonly signal?: AbortSignal;
 }
 
+/** Which digest was signed in which form, and where the signature is. */
 export interface SignedImage extends Attached {
   readonly digest: string;
   readonly format: SignatureFormat;

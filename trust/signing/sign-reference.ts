@@ -7,6 +7,7 @@ import type { Signer } from './signer.ts';
 import type { RegistryAccess } from '../registry-access.ts';
 import { resolveAll } from '../resolve-image.ts';
 
+/** Which image is signed by its name, by whom, and in which forms. */
 export interface SignReferenceInput {
   readonly reference: string;
   /** A key, or anything else that signs. */

@@ -4,6 +4,7 @@ import { keylessSigner } from '../signing/keyless.ts';
 import { parseSigningConfig } from '../signing/signing-config.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
 
+/** What is signed, by whose token, with which services. */
 export interface SignArtifactInput {
   readonly artifact: Uint8Array;
   /** The artifact is an in-toto statement, to be signed in a DSSE envelope. */

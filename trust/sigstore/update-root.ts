@@ -7,6 +7,7 @@ import { embeddedTufRoot, publicGoodTufUrl } from './public-good.ts';
 import { cachedRootFile, cachedTimestampFile, defaultRootCache, expiryOfMetadata, maximumRootBytes, rootFolder } from './root-cache.ts';
 import { readTrustedRoot } from './trusted-root.ts';
 
+/** Which TUF repository a trusted root comes from, and where it is kept. */
 export interface UpdateRootOptions {
   /** The TUF repository; sigstore's public good instance unless given. */
   readonly url?: string;
@@ -15,6 +16,7 @@ export interface UpdateRootOptions {
   readonly cache?: string;
 }
 
+/** Where the trusted root is, and what it was taken from. */
 export interface UpdatedRoot {
   readonly url: string;
   readonly file: string;

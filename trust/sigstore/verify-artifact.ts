@@ -15,6 +15,7 @@ import type { CertificateIdentity } from './identity.ts';
 /** A file, or no more of it than its digest. */
 export type Artifact = { readonly bytes: Uint8Array } | { readonly sha256: string };
 
+/** A bundle, what it should be of, and who should have signed it. */
 export interface VerifyArtifactInput {
   /** A sigstore bundle's JSON. */
   readonly bundle: Uint8Array;
@@ -26,6 +27,7 @@ export interface VerifyArtifactInput {
   readonly now: Date;
 }
 
+/** Who signed the artifact and when (ISO 8601), or why it does not count. */
 export type ArtifactFinding =
   | { readonly verified: true; readonly identity?: CertificateIdentity; readonly signedAt: string }
   | { readonly verified: false; readonly code: string; readonly why: string };

@@ -15,6 +15,7 @@ import { policyTestSchema } from './policy-test-schema.ts';
 import { readRecording } from './recording.ts';
 import type { Recording } from './recording.ts';
 
+/** Which test files are run, and against which policies. */
 export interface PolicyTestOptions {
   /** Test files or folders. */
   readonly paths: readonly string[];
@@ -24,12 +25,14 @@ export interface PolicyTestOptions {
   readonly now: Date;
 }
 
+/** How a policy’s tests ended, case by case. */
 export interface PolicyTestResult {
   readonly cases: readonly CaseResult[];
   /** Rules that no case reached, each once, by name. */
   readonly unreached: readonly string[];
 }
 
+/** How one case of a policy test ended. */
 export interface CaseResult {
   /** `FILE:LINE`. */
   readonly place: string;

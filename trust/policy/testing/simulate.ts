@@ -11,6 +11,7 @@ import type { LogSource } from '../../verdict/log/source.ts';
 import { dossierOf, readRecording } from './recording.ts';
 import type { Recording } from './recording.ts';
 
+/** What another policy would have decided of the evidence that is at hand. */
 export interface Simulation {
   /** How many recorded images were decided again. */
   readonly decided: number;

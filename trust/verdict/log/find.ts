@@ -17,6 +17,7 @@ export interface VerdictFilter {
   readonly since?: string;
 }
 
+/** A verdict with its place in the log. */
 export interface LoggedVerdict {
   readonly row: LogRow;
   readonly entry: VerdictEntry;

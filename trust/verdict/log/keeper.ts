@@ -27,6 +27,7 @@ export interface VerdictLogOptions {
   readonly onFailure: (what: string, error: unknown) => void;
 }
 
+/** The log of verdicts as the daemon writes it. */
 export interface VerdictLog {
   /**
    * What makes a verdict durable, for the transaction of the act that it decides about.

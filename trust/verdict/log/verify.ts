@@ -31,6 +31,7 @@ export type LogProblemCode =
   | 'TRUST_LOG_HEAD_WRONG'
   | 'TRUST_LOG_DAMAGED';
 
+/** Whether the log is whole, and if not, where it breaks. */
 export interface LogVerification {
   readonly ok: boolean;
   readonly rows: number;
