@@ -4,20 +4,15 @@ import { basePolicy } from '../compile/base-set.ts';
 import { compile } from '../compile/compile.ts';
 import { proveFilter } from './prove.ts';
 import type { FromProver, ToProver } from './prover.types.ts';
+import { threadClock } from './thread-clock.ts';
 
 const port = parentPort;
 if (port === null) throw new TypeError('this module runs in a Worker');
 
-/** What this thread has computed: a busy machine makes no filter too complex. */
-const clock = (): number => {
-  const { user, system } = process.threadCpuUsage();
-  return (user + system) / 1000;
-};
-
 function answer({ profile, target, settings = compile(profile, target) }: ToProver): FromProver {
   const { architecture, runtime } = target;
   proveFilter({ policy: profile.syscalls, architecture, base: basePolicy(runtime, settings.landlock !== undefined) }, settings.seccomp, {
-    clock,
+    clock: threadClock,
   });
   return { settings };
 }
