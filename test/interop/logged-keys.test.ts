@@ -6,12 +6,12 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { parseReference } from '../../base/distribution/index.ts';
+import { mediaTypes, parseReference } from '../../base/distribution/index.ts';
 import { explainVerdict, loadPolicy, openRegistries, openSigner, signReference, verifyImage } from '../../trust/index.ts';
 import type { RegistryAccess, SignatureFormat, Verdict } from '../../trust/index.ts';
 import { startMockSigstore } from '../../trust/sigstore/fixtures/mock-sigstore.ts';
 import type { MockSigstore } from '../../trust/sigstore/fixtures/mock-sigstore.ts';
-import { runProgram } from '../fixtures/command.ts';
+import { portcullis, runProgram } from '../fixtures/command.ts';
 import type { Ended } from '../fixtures/command.ts';
 import { buildImage, pushImage } from '../fixtures/image.ts';
 import { startRegistry } from '../fixtures/registry.ts';
@@ -172,6 +172,39 @@ describe('what keys sign', () => {
   it('an Ed25519 key and a Rekor v1 log do not go together in the older form', async () => {
     await assert.rejects(sign(await publish(), 'ed25519.pem', 'legacy', 'Rekor v1'), { code: 'TRUST_FORMAT_UNFIT' });
   });
+
+  it(
+    '--recursive signs an index and each manifest of it, with the name and annotations that cosign shows',
+    { skip: cosign.skip },
+    async () => {
+      const name = `${registry.host}/index`;
+      const [repository] = await access.repositories(parseReference(name));
+      assert.ok(repository);
+      const images = [await buildImage({ base: false }), await buildImage({ base: false })];
+      for (const image of images) await pushImage(repository, image, image.manifestDigest.slice(7, 17));
+      const manifests = images.map((image, at) => ({
+        mediaType: mediaTypes.ociManifest,
+        digest: image.manifestDigest,
+        size: image.manifest.length,
+        platform: { os: 'linux', architecture: at === 0 ? 'amd64' : 'arm64' },
+      }));
+      const index = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests }));
+      const { digest } = await repository.pushManifest(index, mediaTypes.ociIndex, { tag: '1' });
+      for (const format of ['bundle', 'legacy']) {
+        const words = ['sign', `${name}:1`, '--key', join(folder, 'p-256.pem'), '--recursive', '--format', format];
+        const signed = await portcullis([...words, '--annotation', 'build=7', '--identity', 'registry.example.com/team/app'], environment);
+        assert.equal(signed.code, 0, signed.output);
+      }
+      for (const one of [digest, ...images.map(({ manifestDigest }) => manifestDigest)]) {
+        for (const format of ['bundle', 'legacy'] as const) {
+          const accepted = await theirs(`${name}@${one}`, 'p-256', format, 'no log', ['-a', 'build=7']);
+          assert.equal(accepted.code, 0, accepted.output);
+          if (format === 'legacy') assert.match(accepted.stdout, /"docker-reference":"registry\.example\.com\/team\/app"/);
+          assert.notEqual((await theirs(`${name}@${one}`, 'p-256', format, 'no log', ['-a', 'build=8'])).code, 0, 'another annotation');
+        }
+      }
+    },
+  );
 
   it('a log that is not there is told, and nothing is pushed', async () => {
     const reference = await publish();
