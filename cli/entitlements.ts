@@ -3,6 +3,8 @@ import type { Command } from 'commander';
 import { PortcullisError } from '../base/errors/index.ts';
 import { compile, describeSettings, detectKernel, loadProfiles, settingsToJson } from '../entitlements/index.ts';
 import type { Architecture } from '../entitlements/index.ts';
+import { registerCatalog } from './entitlements/catalog.ts';
+import { registerConvert } from './entitlements/convert.ts';
 import { registerCompare } from './entitlements/compare.ts';
 import { registerExplain } from './entitlements/explain.ts';
 import { registerMerge } from './entitlements/merge.ts';
@@ -60,6 +62,8 @@ export function register(program: Command): void {
   registerExplain(entitlements);
   registerMerge(entitlements);
   registerCompare(entitlements);
+  registerConvert(entitlements);
+  registerCatalog(entitlements);
   registerProve(entitlements);
 }
 

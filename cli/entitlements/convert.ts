@@ -1,0 +1,174 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { Option } from 'commander';
+import type { Command } from 'commander';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import {
+  exactProfile,
+  exportFormats,
+  exportProfile,
+  importFrom,
+  importSources,
+  loadProfiles,
+  writeExactProfile,
+} from '../../entitlements/index.ts';
+import type { ExportFormat, ImportSource, Remark } from '../../entitlements/index.ts';
+import { exitCodes, print, run, withOutput } from '../output.ts';
+import type { OutputFormat } from '../output.ts';
+import { operand, operandHelp, targetOf, withOperands } from './operands.ts';
+import type { OperandFlags } from './operands.ts';
+
+interface Flags extends OperandFlags {
+  readonly output: OutputFormat;
+  readonly name?: string;
+  readonly out?: string;
+  readonly allowUnmapped: boolean;
+  readonly seccompRoot?: string;
+}
+
+const importExamples = `
+Sources: seccomp (JSON of docker, containerd, CRI-O, OCI), security-context (a Pod or anything with a pod template, each container a
+profile), pod-security (privileged, baseline, restricted), spo (SeccompProfile, AppArmorProfile of the security-profiles-operator),
+oci-artifact (the folder of an OCI image layout, KEP-6061), apparmor (text), apparmor-json (its structured form). Unless told, the source
+is seen from its content. What can not be mapped is listed on standard error; the profile never grants more for it.
+
+Examples:
+  $ portcullis entitlements import /usr/share/containers/seccomp.json --name crio > crio.yaml
+  $ portcullis entitlements import deployment.yaml --seccomp-root /var/lib/kubelet/seccomp
+  $ portcullis entitlements import --from pod-security restricted
+
+Exit status: 0 everything was mapped; 1 something was not (0 with --allow-unmapped); 2 the source can not be read.`;
+
+const exportExamples = `${operandHelp}
+
+What was written is read again and compared, so the list of what the other words lack is exact. Nothing is ever written that grants more
+without being listed.
+
+Examples:
+  $ portcullis entitlements export --to seccomp web.yaml > seccomp.json
+  $ portcullis entitlements export --to security-context web.yaml --out manifests
+  $ portcullis entitlements export --to oci-artifact web.yaml --out layout      an OCI image layout, to push
+
+Exit status: 0 everything was said; 1 something could not be (0 with --allow-unmapped); 2 wrong use; 4 it can not be said at all.`;
+
+export function registerConvert(entitlements: Command): void {
+  withOperands(
+    withOutput(
+      entitlements
+        .command('import')
+        .description('say what another tool allows as a profile')
+        .addOption(new Option('--from <source>', 'what the source is').choices(importSources).default('auto'))
+        .argument('<source>', 'file or folder; with --from pod-security, a level')
+        .option('--name <name>', 'what to call the profile')
+        .option('--seccomp-root <folder>', "the kubelet's seccomp folder, for Localhost profiles")
+        .option('--out <file>', 'write there instead of printing; it must not exist')
+        .option('--allow-unmapped', 'exit with 0 although something was not mapped', false),
+    ),
+  )
+    .addHelpText('after', importExamples)
+    .action((source: string, flags: Flags & { readonly from: ImportSource }) => run(flags.output, () => importSource(source, flags)));
+  withOperands(
+    withOutput(
+      entitlements
+        .command('export')
+        .description('say a profile in the words of another tool')
+        .addOption(new Option('--to <format>', 'whose words').choices(exportFormats).makeOptionMandatory())
+        .argument('<profile>', 'profile')
+        .option('--name <name>', 'name of the objects and files')
+        .option('--out <folder>', 'write the files there, instead of printing the first')
+        .option('--allow-unmapped', 'exit with 0 although something could not be said', false),
+    ),
+  )
+    .addHelpText('after', exportExamples)
+    .action((profile: string, flags: Flags & { readonly to: ExportFormat }) => run(flags.output, () => exportTo(profile, flags)));
+}
+
+async function importSource(source: string, flags: Flags & { readonly from: ImportSource }): Promise<number> {
+  const known = await loadProfiles({ paths: flags.policy ?? [] });
+  const found = await importFrom(flags.from, source, {
+    target: targetOf(flags),
+    profile: (name) => known.resolve(name),
+    ...(flags.seccompRoot === undefined ? {} : { seccompRoot: flags.seccompRoot }),
+  });
+  const description = `Imported from ${source}`.slice(0, 4096);
+  const names = namesOf(
+    found.map(({ name }) => name),
+    flags.name,
+  );
+  const text = found.map(({ profile }, at) => writeExactProfile(names[at] ?? '', profile, description)).join('---\n');
+  if (flags.out !== undefined) await write(flags.out, text);
+  const unmapped = found.flatMap((one) => one.unmapped);
+  print(
+    flags.output,
+    {
+      profiles: found.map((one, at) => ({
+        profile: exactProfile(names[at] ?? '', one.profile, description),
+        unmapped: one.unmapped,
+        notes: one.notes,
+      })),
+      ...(flags.out === undefined ? {} : { written: [flags.out] }),
+    },
+    flags.out === undefined ? text : `wrote ${flags.out}\n`,
+  );
+  tell(
+    flags,
+    unmapped,
+    found.flatMap((one) => one.notes),
+  );
+  return unmapped.length === 0 || flags.allowUnmapped ? exitCodes.yes : exitCodes.no;
+}
+
+/** A name each; built-in ones and repeated ones get a number. */
+function namesOf(own: readonly string[], wanted: string | undefined): string[] {
+  const taken = new Set(['default', 'privileged', 'baseline', 'restricted']);
+  return own.map((name) => {
+    const base = wanted === undefined ? name : own.length === 1 ? wanted : `${wanted}-${name}`;
+    let chosen = base;
+    for (let count = 2; taken.has(chosen); count++) chosen = `${base}-${count}`;
+    taken.add(chosen);
+    return chosen;
+  });
+}
+
+async function exportTo(text: string, flags: Flags & { readonly to: ExportFormat }): Promise<number> {
+  const found = await operand(text, flags);
+  const name = flags.name ?? (/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/.test(found.label) ? found.label : 'profile');
+  const { files, unmapped, notes } = exportProfile(flags.to, name, found.profile, targetOf(flags));
+  const written: string[] = [];
+  for (const file of flags.out === undefined ? [] : files) {
+    const path = join(flags.out ?? '', file.name);
+    await write(path, file.text);
+    written.push(path);
+  }
+  print(
+    flags.output,
+    { files, unmapped, notes, written },
+    flags.out === undefined ? (files[0]?.text ?? '') : written.map((path) => `wrote ${path}\n`).join(''),
+  );
+  const more = files.slice(1).map((file) => ({ part: file.name, why: 'goes with it: write all files with --out FOLDER' }));
+  tell(flags, unmapped, [...notes, ...(flags.out === undefined ? more : [])]);
+  return unmapped.length === 0 || flags.allowUnmapped ? exitCodes.yes : exitCodes.no;
+}
+
+function tell(flags: Flags, unmapped: readonly Remark[], notes: readonly Remark[]): void {
+  if (flags.output !== 'text') return;
+  for (const { part, why } of unmapped) process.stderr.write(`not mapped: ${part}: ${why}\n`);
+  for (const { part, why } of notes) process.stderr.write(`note: ${part}: ${why}\n`);
+}
+
+async function write(file: string, text: string): Promise<void> {
+  try {
+    await mkdir(dirname(file), { recursive: true, mode: 0o755 });
+    await writeFile(file, text, { flag: 'wx', mode: 0o644 });
+  } catch (error) {
+    const exists = (error as NodeJS.ErrnoException).code === 'EEXIST';
+    throw new PortcullisError({
+      code: 'CLI_FILE_UNWRITABLE',
+      kind: exists ? 'invalid' : 'internal',
+      attempted: 'write file',
+      on: file,
+      why: exists ? 'it exists already, and nothing is overwritten' : reasonOf(error),
+      fix: 'name another place by --out',
+    });
+  }
+}

@@ -1,0 +1,66 @@
+import { contractVariables } from '../import/apparmor-variables.ts';
+import type { Remark } from '../import/imported.ts';
+import type { FileAccess, FileRules, NetworkProtocol, Profile } from '../profile/model.ts';
+
+/**
+ * The structured AppArmor rules of the security-profiles-operator and of KEP-6061 (`executable`, `filesystem`, `network`, `capability`),
+ * and what of the profile's files they have no words for.
+ */
+export function appArmorAbstract(profile: Profile): { readonly rules: object; readonly unmapped: readonly Remark[] } {
+  const unmapped: Remark[] = [];
+  const { files } = profile;
+  const [member] = files ?? [];
+  if (files !== undefined && files.length > 1)
+    unmapped.push({ part: 'files', why: 'of several sets of rules only one can be said, so the first is' });
+  const lists = member === undefined ? everything(files) : listsOf(member);
+  return {
+    rules: {
+      executable: { allowedExecutables: lists.executable },
+      filesystem: { readOnlyPaths: lists.readOnly, writeOnlyPaths: lists.writeOnly, readWritePaths: lists.readWrite },
+      network: networkOf(profile),
+      capability: { allowedCapabilities: profile.capabilities.map((name) => name.toLowerCase()) },
+    },
+    unmapped,
+  };
+}
+
+interface Lists {
+  readonly executable: readonly string[];
+  readonly readOnly: readonly string[];
+  readonly writeOnly: readonly string[];
+  readonly readWrite: readonly string[];
+}
+
+function everything(files: Profile['files']): Lists {
+  const all = files === undefined ? ['/**'] : [];
+  return { executable: all, readOnly: [], writeOnly: [], readWrite: all };
+}
+
+/** A read-only path denies writing as well, and a write-only one reading: whoever exports compares what comes of it. */
+function listsOf({ allow }: FileRules): Lists {
+  const having = (wanted: readonly FileAccess[], without: readonly FileAccess[]): string[] =>
+    allow
+      .filter(({ access }) => wanted.every((name) => access.includes(name)) && !without.some((name) => access.includes(name)))
+      .map(({ pattern }) => contractVariables(pattern));
+  return {
+    executable: having(['execute', 'read'], []),
+    readOnly: having(['read'], ['write', 'execute']),
+    writeOnly: having(['write'], ['read', 'execute']),
+    readWrite: having(['read', 'write'], []),
+  };
+}
+
+/** Protocols that every address may be reached by, and may reach it. */
+function networkOf({ network, egress, ingress, capabilities }: Profile): object {
+  const open = (protocol: NetworkProtocol): boolean =>
+    network !== 'none' &&
+    [egress, ingress].every(
+      (rules) =>
+        rules === undefined ||
+        ['0.0.0.0/0', '::/0'].every((cidr) =>
+          rules.some((rule) => rule.protocol === protocol && rule.cidr === cidr && rule.ports.low === 0 && rule.ports.high === 65535),
+        ),
+    );
+  const raw = open('icmp') && (egress !== undefined || capabilities.includes('NET_RAW'));
+  return { allowRaw: raw, allowedProtocols: { allowTcp: open('tcp'), allowUdp: open('udp') } };
+}

@@ -1,0 +1,321 @@
+import { CAPABILITIES, capabilityName, sortedCapabilities } from '../capabilities/names.ts';
+import { entitlementsError } from '../errors.ts';
+import { parsePathPattern } from '../files/path-pattern.ts';
+import { defaultProfile } from '../profile/builtin.ts';
+import type { FileAccess, FileRule, MountRule, NetworkProtocol, NetworkRule, Profile } from '../profile/model.ts';
+import { defaultPolicy } from '../seccomp/default-policy.ts';
+import type { Capability } from '../types.ts';
+import { expandVariables } from './apparmor-variables.ts';
+import { profileName } from './imported.ts';
+import type { Imported, Remark } from './imported.ts';
+
+/** One rule of a profile, without its comma. */
+interface Statement {
+  readonly line: number;
+  readonly text: string;
+}
+
+/** What a text's rules come to, as they are read. */
+interface Reading {
+  readonly file: string;
+  readonly allow: FileRule[];
+  readonly deny: FileRule[];
+  readonly capabilities: Set<Capability>;
+  readonly deniedCapabilities: Set<Capability>;
+  readonly network: NetworkRule[];
+  readonly mounts: MountRule[];
+  readonly unmapped: Remark[];
+  readonly notes: Remark[];
+}
+
+/**
+ * An AppArmor profile's text (apparmor.d(5)) as the profile of a container that is confined by it: rules on files, capabilities, networks
+ * and mounts. What is not allowed is denied. Rules of other kinds, and those with conditions, are listed and grant nothing.
+ * @throws ENTITLEMENTS_BAD_PROFILE with the line, when the text has no profile, several, or one that does not end
+ */
+export function importAppArmorText(text: string, file: string): Imported {
+  const { name, flags, statements } = readProfile(text, file);
+  const reading: Reading = {
+    file,
+    allow: [],
+    deny: [],
+    capabilities: new Set(),
+    deniedCapabilities: new Set(),
+    network: [],
+    mounts: [],
+    unmapped: [],
+    notes: [],
+  };
+  if (/\bcomplain\b/.test(flags))
+    reading.notes.push({ part: 'flags', why: 'complain enforces nothing and logs; the rules are taken as if they were enforced' });
+  for (const statement of statements) readStatement(statement, reading);
+  const capabilities = sortedCapabilities([...reading.capabilities].filter((one) => !reading.deniedCapabilities.has(one)));
+  const classified = reading.network.length === 0 ? 'none' : 'user';
+  const profile: Profile = {
+    ...defaultProfile(),
+    capabilities,
+    syscalls: defaultPolicy(capabilities),
+    files: [{ allow: byPattern(reading.allow), deny: byPattern(reading.deny) }],
+    mounts: reading.mounts,
+    network: classified,
+    ...(reading.network.length === 0 ? {} : { egress: reading.network, ingress: reading.network }),
+  };
+  const called = profileName(name);
+  return { ...(called === undefined ? {} : { name: called }), profile, unmapped: reading.unmapped, notes: reading.notes };
+}
+
+/** True for text with the header of an AppArmor profile. */
+export function isAppArmorText(text: string): boolean {
+  return /^\s*(profile\s+\S+|\/\S+)[^\n]*\{\s*(#[^\n]*)?$/m.test(text) && !/^\s*(apiVersion:|\{)/.test(text);
+}
+
+function readProfile(
+  text: string,
+  file: string,
+): { readonly name: string; readonly flags: string; readonly statements: readonly Statement[] } {
+  const lines = text.split('\n');
+  let header: { readonly name: string; readonly flags: string; readonly line: number } | undefined;
+  const statements: Statement[] = [];
+  let pending = '';
+  let began = 0;
+  let ended = false;
+  lines.forEach((raw, at) => {
+    const line = at + 1;
+    const include = /^\s*#?include\s/.test(raw);
+    const stripped = (include ? raw : raw.replace(/(^|\s)#.*$/, '')).trim();
+    if (stripped === '') return;
+    if (header === undefined || ended) {
+      if (include || /^(abi\s|@\{\w+\}\s*\+?=|alias\s)/.test(stripped)) return;
+      const found = /^(?:profile\s+)?(?:"([^"]+)"|(\S+))(?:\s+(\S*\/\S+))?\s*(?:flags=\(([^)]*)\)|\(([^)]*)\))?\s*\{$/.exec(stripped);
+      if (found === null) throw bad(`${file}:${line}:1`, `${JSON.stringify(stripped.slice(0, 80))} is no header of a profile`);
+      if (ended) throw bad(`${file}:${line}:1`, 'a second profile begins here: give each a file of its own');
+      header = { name: found[1] ?? found[2] ?? '', flags: found[4] ?? found[5] ?? '', line };
+      return;
+    }
+    if (include) {
+      statements.push({ line, text: stripped });
+      return;
+    }
+    if (stripped === '}' && pending === '') {
+      ended = true;
+      return;
+    }
+    if (pending === '') began = line;
+    pending = pending === '' ? stripped : `${pending} ${stripped}`;
+    if (/^(profile\s|\^|hat\s).*\{$/.test(pending)) throw bad(`${file}:${line}:1`, 'a profile within the profile has no counterpart');
+    // A comma ends a rule; those within braces and parentheses are followed by more.
+    for (let end = endOfRule(pending); end >= 0; end = endOfRule(pending)) {
+      statements.push({ line: began, text: pending.slice(0, end).trim() });
+      pending = pending.slice(end + 1).trim();
+    }
+  });
+  // Assigned in a callback, which the checker does not see.
+  const found = header as { readonly name: string; readonly flags: string; readonly line: number } | undefined;
+  if (found === undefined) throw bad(`${file}:1:1`, 'there is no profile in it');
+  if (pending !== '') throw bad(`${file}:${began}:1`, `the rule ${JSON.stringify(pending.slice(0, 80))} has no comma at its end`);
+  // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- likewise
+  if (!ended) throw bad(`${file}:${found.line}:1`, 'the profile has no closing brace');
+  return { name: found.name, flags: found.flags, statements };
+}
+
+function endOfRule(text: string): number {
+  let depth = 0;
+  let quoted = false;
+  for (let at = 0; at < text.length; at++) {
+    const letter = text[at];
+    if (letter === '\\') at += 1;
+    else if (letter === '"') quoted = !quoted;
+    else if (quoted) continue;
+    else if (letter === '{' || letter === '(' || letter === '[') depth += 1;
+    else if (letter === '}' || letter === ')' || letter === ']') depth -= 1;
+    else if (letter === ',' && depth === 0) return at;
+  }
+  return -1;
+}
+
+function readStatement({ line, text }: Statement, reading: Reading): void {
+  const part = `${reading.file}:${line}`;
+  const drop = (why: string): void => {
+    reading.unmapped.push({ part, why: `${JSON.stringify(text.slice(0, 120))}: ${why}` });
+  };
+  if (/^#?include\b/.test(text)) {
+    drop('what is included is not read: its rules grant nothing here');
+    return;
+  }
+  const [denied, audit, owner, rest] = splitPrefix(text);
+  if (audit) reading.notes.push({ part, why: 'what is denied is not logged apart' });
+  const deny = denied;
+  const [word = ''] = rest.split(/[\s,]/, 1);
+  switch (word) {
+    case 'capability':
+      readCapabilities(rest, deny, reading, drop);
+      return;
+    case 'network':
+      readNetwork(rest, deny, reading, drop);
+      return;
+    case 'mount':
+      readMount(rest, deny, reading, drop);
+      return;
+    case 'umount':
+    case 'remount':
+    case 'pivot_root':
+      reading.notes.push({ part, why: `${word} goes with the capability SYS_ADMIN and its system calls` });
+      return;
+    case 'signal':
+    case 'ptrace':
+    case 'unix':
+    case 'dbus':
+    case 'userns':
+    case 'io_uring':
+    case 'mqueue':
+    case 'change_profile':
+    case 'rlimit':
+    case 'set':
+    case 'all':
+    case 'link':
+    case 'priority':
+      drop(deny ? 'a profile has no words for this denial' : 'a profile has no words for it; it grants nothing here');
+      return;
+    default:
+      if (owner && !deny) drop('a profile does not tell owners apart; it grants nothing here');
+      else readFile(rest, deny, reading, drop);
+  }
+}
+
+function splitPrefix(text: string): [boolean, boolean, boolean, string] {
+  let rest = text;
+  const seen = { deny: false, audit: false, owner: false };
+  for (;;) {
+    const word = /^(audit|deny|allow|owner)\s+/.exec(rest);
+    if (word === null) return [seen.deny, seen.audit, seen.owner, rest];
+    if (word[1] !== 'allow') seen[word[1] as keyof typeof seen] = true;
+    rest = rest.slice(word[0].length);
+  }
+}
+
+type Drop = (why: string) => void;
+
+function readCapabilities(rest: string, deny: boolean, reading: Reading, drop: Drop): void {
+  const names = rest.split(/\s+/).slice(1);
+  const into = deny ? reading.deniedCapabilities : reading.capabilities;
+  if (names.length === 0) for (const name of CAPABILITIES) into.add(name);
+  for (const text of names) {
+    const name = capabilityName(text);
+    if (name === undefined) drop(`there is no capability ${text}`);
+    else into.add(name);
+  }
+}
+
+const FAMILIES: Readonly<Record<string, readonly string[]>> = { inet: ['0.0.0.0/0'], inet6: ['::/0'] };
+const KINDS: Readonly<Record<string, readonly NetworkProtocol[]>> = {
+  stream: ['tcp'],
+  tcp: ['tcp'],
+  dgram: ['udp'],
+  udp: ['udp'],
+  raw: ['icmp'],
+  icmp: ['icmp'],
+};
+const BOTH = ['0.0.0.0/0', '::/0'];
+
+function readNetwork(rest: string, deny: boolean, reading: Reading, drop: Drop): void {
+  const words = rest.split(/\s+/).slice(1);
+  if (deny) {
+    if (words.join(' ') === 'alg') return; // No profile of ours reaches that family but by words of its own.
+    if (words.length === 0) reading.network.length = 0;
+    drop('a profile has no words for this denial');
+    return;
+  }
+  const family = words.find((word) => word in FAMILIES);
+  const kind = words.find((word) => word in KINDS);
+  if (words.some((word) => word !== family && word !== kind)) {
+    if (words[0] !== 'unix' && words[0] !== 'netlink')
+      drop('of networks, inet and inet6 with tcp, udp and raw have words here; it grants nothing');
+    return;
+  }
+  const protocols: readonly NetworkProtocol[] = kind === undefined ? ['icmp', 'sctp', 'tcp', 'udp'] : (KINDS[kind] ?? []);
+  for (const cidr of family === undefined ? BOTH : (FAMILIES[family] ?? [])) {
+    for (const protocol of protocols) reading.network.push({ cidr, protocol, ports: { low: 0, high: 65535 } });
+  }
+}
+
+function readMount(rest: string, deny: boolean, reading: Reading, drop: Drop): void {
+  const plain = rest === 'mount';
+  if (deny) {
+    // Without a rule that allows one, none is allowed.
+    if (plain) reading.mounts.length = 0;
+    else drop('a profile has no words for denying some mounts');
+    return;
+  }
+  if (plain) {
+    reading.mounts.push({ fstype: '*', target: '/**', readonly: false });
+    return;
+  }
+  const found = /^mount\s+fstype=\(?([a-z0-9_]+)\)?(?:\s+options=\(?(ro)\)?)?(?:\s+\S+)?\s+->\s+(\S+)$/.exec(rest);
+  const target = found === null ? undefined : expandVariables(found[3] ?? '');
+  if (found === null || target === undefined || 'problem' in parsePathPattern(target))
+    drop('it grants nothing here: write mount fstype=TYPE -> PATH');
+  else reading.mounts.push({ fstype: found[1] ?? '', target, readonly: found[2] === 'ro' });
+}
+
+function readFile(rest: string, deny: boolean, reading: Reading, drop: Drop): void {
+  if (rest === 'file') {
+    (deny ? reading.deny : reading.allow).push({ pattern: '/**', access: ['execute', 'read', 'write'] });
+    return;
+  }
+  const found = /^(?:file\s+)?(?:("[^"]+"|[/@]\S*)\s+([a-zA-Z]+)|([a-zA-Z]+)\s+("[^"]+"|[/@]\S*))$/.exec(rest);
+  if (found === null) {
+    drop('a profile has no words for it; it grants nothing here');
+    return;
+  }
+  const written = (found[1] ?? found[4] ?? '').replaceAll('"', '');
+  const letters = found[2] ?? found[3] ?? '';
+  const pattern = expandVariables(written);
+  const parsed = pattern === undefined ? undefined : parsePathPattern(pattern);
+  if (pattern === undefined || parsed === undefined || 'problem' in parsed) {
+    drop(
+      `${parsed !== undefined && 'problem' in parsed ? parsed.problem.message : 'a variable has no known value'}; ${deny ? 'it denies nothing here' : 'it grants nothing here'}`,
+    );
+    return;
+  }
+  const access = deny ? deniedAccess(letters) : grantedAccess(letters, drop);
+  if (access.length > 0) (deny ? reading.deny : reading.allow).push({ pattern, access });
+}
+
+function grantedAccess(letters: string, drop: Drop): FileAccess[] {
+  const access: FileAccess[] = [];
+  if (/[pPcCuU]/.test(letters)) drop('running under another profile, or none, has no words here');
+  else if (letters.includes('x') || letters.includes('m')) access.push('execute');
+  if (letters.includes('r')) access.push('read');
+  if (letters.includes('w')) access.push('write');
+  else if (/[akl]/.test(letters)) drop('appending, locking and linking alone have no words here');
+  return access;
+}
+
+/** A denial may only be wider here. */
+function deniedAccess(letters: string): FileAccess[] {
+  return [
+    ...(/[xm]/.test(letters) ? (['execute'] as const) : []),
+    ...(letters.includes('r') ? (['read'] as const) : []),
+    ...(/[wakl]/.test(letters) ? (['write'] as const) : []),
+  ];
+}
+
+function byPattern(rules: readonly FileRule[]): FileRule[] {
+  const found = new Map<string, Set<FileAccess>>();
+  for (const { pattern, access } of rules) {
+    const set = found.get(pattern) ?? new Set<FileAccess>();
+    for (const name of access) set.add(name);
+    found.set(pattern, set);
+  }
+  return [...found].sort(([a], [b]) => (a < b ? -1 : 1)).map(([pattern, access]) => ({ pattern, access: [...access].sort() }));
+}
+
+function bad(at: string, why: string): Error {
+  return entitlementsError('ENTITLEMENTS_BAD_PROFILE', {
+    kind: 'invalid',
+    attempted: 'read AppArmor profile',
+    on: at,
+    why,
+    fix: 'write one profile, as apparmor.d(5) has it; apparmor_parser -Q -K FILE checks it',
+  });
+}

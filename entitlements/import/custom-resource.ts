@@ -1,0 +1,75 @@
+import { entitlementsError } from '../errors.ts';
+import { defaultProfile } from '../profile/builtin.ts';
+import { importAppArmorAbstract } from './apparmor-abstract.ts';
+import type { SeccompTarget } from './conditional-seccomp.ts';
+import { profileName } from './imported.ts';
+import type { Imported, Remark } from './imported.ts';
+import { importSeccomp } from './seccomp.ts';
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** API group of the security-profiles-operator. */
+const GROUP = 'security-profiles-operator.x-k8s.io/';
+const KINDS = ['SeccompProfile', 'AppArmorProfile', 'SelinuxProfile', 'RawSelinuxProfile'] as const;
+
+/** True for an object of the security-profiles-operator that holds a profile. */
+export function isCustomResource(value: unknown): boolean {
+  const { apiVersion, kind } = fields(value);
+  return typeof apiVersion === 'string' && apiVersion.startsWith(GROUP) && KINDS.some((known) => known === kind);
+}
+
+/**
+ * A SeccompProfile or AppArmorProfile of the security-profiles-operator as a profile. Of an SelinuxProfile nothing can be said: it is
+ * listed, and the profile is the default one.
+ * @throws ENTITLEMENTS_BAD_SECCOMP, ENTITLEMENTS_BAD_PROFILE
+ */
+export function importCustomResource(value: unknown, target: SeccompTarget): Imported {
+  const top = fields(value);
+  const spec = fields(top['spec']);
+  if (top['spec'] === undefined) throw bad('spec', 'it is not there');
+  const name = typeof fields(top['metadata'])['name'] === 'string' ? profileName(String(fields(top['metadata'])['name'])) : undefined;
+  const extra: Remark[] = [];
+  const notes: Remark[] = [];
+  if (spec['state'] === 'Disabled' || spec['disabled'] === true)
+    notes.push({ part: 'spec.state', why: 'the operator does not install a disabled profile' });
+  const found = read(top['kind'], spec, target, extra, notes);
+  return { ...found, ...(name === undefined ? {} : { name }), unmapped: [...extra, ...found.unmapped], notes: [...notes, ...found.notes] };
+}
+
+function read(kind: unknown, spec: Fields, target: SeccompTarget, unmapped: Remark[], notes: Remark[]): Imported {
+  switch (kind) {
+    case 'SeccompProfile': {
+      const { baseProfileName, state: _state, disabled: _disabled, ...seccomp } = spec;
+      if (baseProfileName !== undefined && baseProfileName !== '') {
+        const named = JSON.stringify(baseProfileName);
+        unmapped.push({
+          part: 'spec.baseProfileName',
+          why: `the profile ${named} is not here: what it grants is not granted; merge it with --join`,
+        });
+      }
+      return importSeccomp(seccomp, target);
+    }
+    case 'AppArmorProfile':
+      if (spec['mode'] === 'Complain') {
+        notes.push({ part: 'spec.mode', why: 'Complain enforces nothing and logs; its rules are taken as if they were enforced' });
+      }
+      return importAppArmorAbstract(spec['abstract'], 'spec.abstract');
+    default:
+      unmapped.push({ part: 'spec', why: 'SELinux policies have no counterpart in a profile: the default one stands here' });
+      return { profile: defaultProfile(), unmapped: [], notes: [] };
+  }
+}
+
+function fields(value: unknown): Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Fields) : {};
+}
+
+function bad(at: string, why: string): Error {
+  return entitlementsError('ENTITLEMENTS_BAD_PROFILE', {
+    kind: 'invalid',
+    attempted: 'read profile of the security-profiles-operator',
+    on: at,
+    why,
+    fix: 'write it as its custom resource definition has it',
+  });
+}

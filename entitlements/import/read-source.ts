@@ -1,0 +1,132 @@
+import { parseDocuments, formatProblems } from '../../base/schema/index.ts';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { entitlementsError } from '../errors.ts';
+import { builtinProfile } from '../profile/builtin.ts';
+import type { Profile } from '../profile/model.ts';
+import { parseSeccompJson } from '../seccomp/oci-shape.ts';
+import { importAppArmorAbstract } from './apparmor-abstract.ts';
+import { importAppArmorText, isAppArmorText } from './apparmor-text.ts';
+import { importArtifact, isLayout } from './artifact.ts';
+import type { SeccompTarget } from './conditional-seccomp.ts';
+import { importCustomResource, isCustomResource } from './custom-resource.ts';
+import { profileName } from './imported.ts';
+import type { Imported } from './imported.ts';
+import { isSeccomp, readText } from './operand.ts';
+import { importSeccomp } from './seccomp.ts';
+import { holdsPod, importPod } from './security-context.ts';
+
+export const importSources = [
+  'auto',
+  'seccomp',
+  'security-context',
+  'pod-security',
+  'spo',
+  'oci-artifact',
+  'apparmor',
+  'apparmor-json',
+] as const;
+export type ImportSource = (typeof importSources)[number];
+
+export interface ImportOptions {
+  readonly target: SeccompTarget;
+  /** Profiles that a pod's annotation may name. */
+  readonly profile: (name: string) => Profile | undefined;
+  /** The folder that `localhostProfile` is relative to: a kubelet's seccomp folder. */
+  readonly seccompRoot?: string;
+}
+
+/** A profile of a source, with a name. */
+export type NamedImport = Imported & { readonly name: string };
+
+const PSS = ['privileged', 'baseline', 'restricted'];
+
+/**
+ * The profiles that a source of another tool stands for: a file or folder, or with `pod-security` a level's name.
+ * @throws ENTITLEMENTS_BAD_SECCOMP, ENTITLEMENTS_BAD_PROFILE, ENTITLEMENTS_UNREADABLE, ENTITLEMENTS_UNKNOWN_PROFILE
+ */
+export async function importFrom(source: ImportSource, from: string, options: ImportOptions): Promise<NamedImport[]> {
+  if (source === 'pod-security' || (source === 'auto' && PSS.includes(from))) return [podSecurity(from)];
+  const fallback = profileName(from.replace(/^.*\//, '').replace(/\.(json|ya?ml)$/, '')) ?? 'imported';
+  const named = (imported: Imported): NamedImport => ({ ...imported, name: imported.name ?? fallback });
+  if (source === 'oci-artifact' || (source === 'auto' && (await isLayout(from))))
+    return [named(await importArtifact(from, options.target))];
+  const text = await readText(from);
+  try {
+    if (source === 'seccomp' || (source === 'auto' && isSeccomp(text)))
+      return [named(importSeccomp(parseSeccompJson(text), options.target))];
+    if (source === 'apparmor-json') return [named(importAppArmorAbstract(parseSeccompJson(text), ''))];
+    if (source === 'apparmor' || (source === 'auto' && isAppArmorText(text))) return [named(importAppArmorText(text, from))];
+    const found = await fromDocuments(source, text, from, options);
+    return found.map(named);
+  } catch (error) {
+    // Their places are within the text: say which text.
+    if (!isPortcullisError(error) || error.failure.on.startsWith(from)) throw error;
+    throw entitlementsError(error.code as 'ENTITLEMENTS_BAD_PROFILE', {
+      ...error.failure,
+      on: `${from}${error.failure.on === '' ? '' : `: ${error.failure.on}`}`,
+    });
+  }
+}
+
+async function fromDocuments(source: ImportSource, text: string, from: string, options: ImportOptions): Promise<Imported[]> {
+  const { documents, problems } = parseDocuments(text, from);
+  if (problems.length > 0) throw bad(from, formatProblems(problems), 'correct the lines named');
+  const found: Imported[] = [];
+  for (const document of documents) {
+    for (const item of itemsOf(document.value)) {
+      const { line } = document.positionOf([]);
+      try {
+        if (source !== 'security-context' && isCustomResource(item)) found.push(importCustomResource(item, options.target));
+        else if (source !== 'spo' && holdsPod(item))
+          found.push(...importPod(item, { profile: options.profile, seccomp: await localhost(item, options) }));
+      } catch (error) {
+        if (!isPortcullisError(error)) throw error;
+        throw entitlementsError(error.code as 'ENTITLEMENTS_BAD_PROFILE', { ...error.failure, on: `${from}:${line}: ${error.failure.on}` });
+      }
+    }
+  }
+  if (found.length === 0) throw bad(from, 'nothing in it is known here', 'say what it is by --from, and see --help for what can be read');
+  return found;
+}
+
+function itemsOf(value: unknown): readonly unknown[] {
+  if (typeof value !== 'object' || value === null) return [];
+  const { kind, items } = value as { readonly kind?: unknown; readonly items?: unknown };
+  return typeof kind === 'string' && kind.endsWith('List') && Array.isArray(items) ? (items as readonly unknown[]) : [value];
+}
+
+/** Reads the node's files that a manifest names, below the folder alone. */
+async function localhost(manifest: unknown, { seccompRoot }: ImportOptions): Promise<(path: string) => unknown> {
+  const read = new Map<string, unknown>();
+  if (seccompRoot === undefined) return () => undefined;
+  for (const [, name = ''] of JSON.stringify(manifest).matchAll(/"localhostProfile":"([^"\\]{1,255})"/g)) {
+    if (name.startsWith('/') || name.split('/').includes('..')) continue;
+    const file = join(seccompRoot, name);
+    const there = await stat(file).then(
+      () => true,
+      () => false,
+    );
+    if (there) read.set(name, parseSeccompJson(await readText(file)));
+  }
+  return (path) => read.get(path);
+}
+
+function podSecurity(level: string): NamedImport {
+  const profile = PSS.includes(level) ? builtinProfile(level) : undefined;
+  if (profile === undefined) throw bad(level, 'the Pod Security Standards have no such level', 'use privileged, baseline or restricted');
+  return {
+    name: `pod-security-${level}`,
+    profile,
+    unmapped: [],
+    notes:
+      level === 'privileged'
+        ? []
+        : [{ part: level, why: 'what it says of volume types, host ports and probes is the admission’s business' }],
+  };
+}
+
+function bad(on: string, why: string, fix: string): Error {
+  return entitlementsError('ENTITLEMENTS_BAD_PROFILE', { kind: 'invalid', attempted: 'import profile', on, why, fix });
+}
