@@ -49,7 +49,7 @@ describe('the AppArmor profile of a container', () => {
   it('is the same for the same name, however else profiles differ, and holds nothing of their own texts', () => {
     const byName = new Map<string, string>();
     fc.assert(
-      fc.property(arbitraryProfiles(fc), (profile) => {
+      fc.property(arbitraryProfiles(fc), ({ files: _files, ...profile }) => {
         const found = appArmorProfile(profile);
         if (found === undefined) return;
         assert.equal(byName.get(found.name) ?? found.text, found.text);
@@ -80,8 +80,11 @@ describe('the AppArmor profile of a container', () => {
       );
       const file = join(folder, 'all');
       writeFileSync(file, profiles.map((profile) => profile?.text ?? '').join('\n'));
-      const said = spawnSync(parser ?? '', ['--skip-kernel-load', '--skip-cache', '--quiet', file], { encoding: 'utf8' });
-      assert.deepEqual([said.status, said.stderr], [0, '']);
+      const said = spawnSync(parser ?? '', ['--skip-kernel-load', '--skip-cache', '--quiet', file], {
+        encoding: 'utf8',
+      });
+      // Where the kernel has no AppArmor it says that it can not keep what it compiled.
+      assert.deepEqual([said.status, said.stderr.replace(/^Cache read\/write disabled: .*\n/, '')], [0, '']);
     } finally {
       rmSync(folder, { recursive: true });
     }
