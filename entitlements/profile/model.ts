@@ -51,14 +51,15 @@ export type HostNamespace = 'network' | 'pid' | 'ipc';
 export type OwnNamespace = 'cgroup' | 'time' | 'user';
 
 /**
- * read: open for reading, list a folder. write: change, create, remove, rename, link, lock. execute: run, and map as code. None of
- * them implies another.
+ * read: open for reading, map (as code too), list a folder. write: change, create, remove, rename, link, lock; not modes, owners and
+ * times, which are the files' own. execute: execve. None of them implies another.
  */
 export type FileAccess = 'read' | 'write' | 'execute';
 
 /**
  * A set of paths, as the container sees them: `*` any characters but `/`, `**` any characters, `?` one but `/`, `[…]` and `[^…]` one of
- * a class (never `/`), `{a,b}` alternatives; a backslash takes the meaning from the next character. As in apparmor.d(5), "Globbing".
+ * a class (never `/`), `{a,b}` alternatives; a backslash takes the meaning from the next character. Folders end in `/`. As in
+ * apparmor.d(5), "Globbing", but that a star may stand for nothing everywhere: `/app/**` is the folder `/app/` too.
  */
 export type PathPattern = string;
 
