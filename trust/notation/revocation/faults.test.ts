@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
+import { after, before, describe, it } from 'node:test';
+import { createRegistryClient } from '../../../base/distribution/index.ts';
+import { amd64, policyOf } from '../../evidence/fixtures/fixture-image.ts';
+import { faults } from '../../evidence/fixtures/faults.ts';
+import type { Fault } from '../../evidence/fixtures/faults.ts';
+import { serveFixtures } from '../../evidence/fixtures/fixture-registry.ts';
+import type { FixtureRegistry } from '../../evidence/fixtures/fixture-registry.ts';
+import { contentToSign } from '../../evidence/fixtures/signed-content.ts';
+import { gather } from '../../evidence/gather.ts';
+import { defaultLimits } from '../../evidence/limits.ts';
+import { signImage } from '../../signing/sign-image.ts';
+import type { Requirement, Verdict } from '../../types.ts';
+import { decide } from '../../verdict/decide.ts';
+import { explainVerdict } from '../../verdict/explain.ts';
+import { notarySigner } from '../fixtures/notary-signer.ts';
+
+/** Within what is signed: an OCSP answer brings certificates beside it, which are not needed where the issuer itself answers. */
+const flipSigned: Fault = (_request, response, right) => {
+  const wrong = Buffer.from(right);
+  wrong[100] = (wrong[100] ?? 0) ^ 1;
+  response.writeHead(200, { 'content-length': wrong.length }).end(wrong);
+};
+
+/** Whoever answers about revocation answers wrongly in every way: a strict policy never admits then. */
+for (const by of ['a revocation list', 'an OCSP responder'] as const) {
+  describe(`faults of ${by}`, { concurrency: 4 }, () => {
+    const folder = mkdtempSync(join(tmpdir(), 'revocation-faults-'));
+    let registry: FixtureRegistry;
+    let require: Requirement;
+    let digest: string;
+    let fault: Fault | undefined;
+    let answer: (body: Buffer) => Buffer;
+    let asked = 0;
+    const server = createServer((request, response) => {
+      asked += 1;
+      void buffer(request).then((body) => {
+        const right = answer(body);
+        if (fault === undefined) response.writeHead(200, { 'content-length': right.length }).end(right);
+        else fault(request, response, right);
+      });
+    });
+    server.on('clientError', () => undefined);
+    before(async () => {
+      server.listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+      const at = by === 'a revocation list' ? `crlDistributionPoints=URI:${url}` : `authorityInfoAccess=OCSP;URI:${url}`;
+      const { authority, root, signer, require: demand } = await notarySigner(folder, [at]);
+      const list = authority.list(root);
+      // The same question is asked each time; openssl is asked once.
+      let answered: Buffer | undefined;
+      answer = (body) => (by === 'a revocation list' ? list : (answered ??= authority.answer(root, body)));
+      require = demand;
+      const made = contentToSign();
+      digest = made.digest;
+      await signImage({ ...made, key: signer, format: 'notation-jws', now: new Date() });
+      registry = await serveFixtures(new Map([['app', made.content]]), { referrers: true });
+    });
+    after(async () => {
+      server.closeAllConnections();
+      server.close();
+      await registry.close();
+      rmSync(folder, { recursive: true });
+    });
+
+    async function verdict(milliseconds: number): Promise<Verdict> {
+      const client = createRegistryClient();
+      try {
+        const now = new Date();
+        const policy = policyOf({ require });
+        const reference = `${registry.host}/app:1`;
+        const repositories = client.repositories({ registry: registry.host, repository: 'app' });
+        const limits = { ...defaultLimits, milliseconds };
+        const dossier = await gather({ reference, digest, manifestDigest: digest, repositories, policy, now }, limits);
+        return decide({ dossier, reference, namespace: '', platform: amd64, policy, now });
+      } finally {
+        await client.close();
+      }
+    }
+
+    it('no fault admits', async () => {
+      const good = await verdict(20_000);
+      assert.equal(good.outcome, 'admit', explainVerdict(good));
+      for (const [name, one] of Object.entries({ ...faults, 'a flipped byte': flipSigned })) {
+        fault = one;
+        const before = asked;
+        const faulty = await verdict(1000);
+        assert.ok(asked > before, `${name}: nobody asked`);
+        assert.notEqual(faulty.outcome, 'admit', `${name}: ${explainVerdict(faulty)}`);
+      }
+    });
+  });
+}
