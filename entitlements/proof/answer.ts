@@ -71,6 +71,11 @@ export function answerRank(answer: number): number {
   }
 }
 
+/** What an answer grants: errnos, traps and kills are one, since the call is not made. */
+export function grantOf(answer: number): number {
+  return answerRank(answer) > answerRank(ERRNO | MAX_ERRNO) ? answer : ERRNO;
+}
+
 /** In words: `allow`, `errno 1`, `kill-thread`. */
 export function answerText(answer: number): string {
   const action = (answer & 0xffff0000) >>> 0;

@@ -1,7 +1,7 @@
 import type { FilteredPolicy, SyscallPolicy } from '../seccomp/policy.ts';
 import { AUDIT_ARCH } from '../seccomp/syscalls.ts';
 import type { Architecture } from '../types.ts';
-import { answerOf, answerRank } from './answer.ts';
+import { answerOf, answerRank, grantOf } from './answer.ts';
 import { equal, evaluate, witness, within } from './compare.ts';
 import { describeDifference } from './describe-call.ts';
 import type { CallWitness } from './describe-call.ts';
@@ -12,8 +12,6 @@ import { diagramOfPolicy } from './policy-diagram.ts';
 import { diagramOfProgram } from './program-diagram.ts';
 
 const ALLOW = 0x7fff0000;
-const EPERM = 0x00050001;
-const LOOSEST_ERRNO = 0x00050fff;
 
 /** What filters are held against: a profile's system calls, or the OCI seccomp object that a runtime was given. */
 export type Expected =
@@ -78,9 +76,4 @@ function tightest(older: number, newer: number): number {
 
 function actionRank(answer: number): number {
   return answerRank(answerOf((answer & 0xffff0000) >>> 0));
-}
-
-/** Errnos, traps and kills as one: the call is not made. */
-function grantOf(answer: number): number {
-  return answerRank(answer) > answerRank(LOOSEST_ERRNO) ? answer : EPERM;
 }

@@ -1,9 +1,23 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { DEFAULT_CAPABILITIES } from '../capabilities/names.ts';
+import { defaultPolicy } from '../seccomp/default-policy.ts';
+import { exportOci } from '../seccomp/oci-export.ts';
+import type { FilteredPolicy } from '../seccomp/policy.ts';
 import { AUDIT_ARCH, syscallNumbers } from '../seccomp/syscalls.ts';
+import type { OciSeccomp } from '../types.ts';
 import { answerText } from './answer.ts';
 import { evaluate } from './compare.ts';
-import { createDiagramStore } from './diagram.ts';
+import { ARCH_WORD } from './conditions.ts';
+import { createDiagramStore, FALSE, TRUE } from './diagram.ts';
+import type { DiagramStore, Node } from './diagram.ts';
+import { randomPolicy } from './fixtures/random-policy.ts';
+import { seeded } from './fixtures/seeded.ts';
+import { byNumberRange, diagramOfPolicy, wordIs } from './policy-diagram.ts';
+import { diagramOfProgram } from './program-diagram.ts';
 import { findMiscompilations, withoutLibseccomp } from './fixtures/miscompilations.ts';
 import { diagramOfOci } from './oci-diagram.ts';
 
@@ -22,6 +36,46 @@ function answers(
   const store = createDiagramStore();
   const root = diagramOfOci(store, { defaultAction, syscalls: rules.map((rule) => ({ names: ['write'], ...rule })) }, 'x86_64');
   return calls.map((args) => answerText(evaluate(store, root, { arch: AUDIT_ARCH.x86_64, nr: 1, args })));
+}
+
+/** What libseccomp 2.5.4 knows; the gaps are calls that it has no names for. */
+const NEWEST_OF_LIBSECCOMP = 450;
+const GAPS = [335, 336];
+
+function exported(seed: number): { seed: number; policy: FilteredPolicy; oci: OciSeccomp } | undefined {
+  try {
+    const policy = seed === 0 ? defaultPolicy(DEFAULT_CAPABILITIES) : randomPolicy(seeded(seed));
+    if (!policy.filtered) return undefined;
+    const oci = exportOci(policy, 'x86_64');
+    return oci.syscalls.length < 400 ? { seed, policy, oci } : undefined;
+  } catch (error) {
+    if (isPortcullisError(error) && error.code === 'ENTITLEMENTS_TOO_COMPLEX') return undefined;
+    throw error;
+  }
+}
+
+function compiledByLibseccomp(objects: readonly OciSeccomp[]): Uint8Array[] {
+  const compiler = fileURLToPath(new URL('../seccomp/fixtures/libseccomp.py', import.meta.url));
+  const input = objects.map((oci) => JSON.stringify(oci, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value)));
+  const { stdout, stderr, status } = spawnSync('/usr/bin/python3', [compiler], {
+    input: input.join('\n'),
+    maxBuffer: 1 << 26,
+    encoding: 'utf8',
+  });
+  assert.equal(status, 0, stderr);
+  return stdout
+    .trim()
+    .split('\n')
+    .map((line) => Uint8Array.from(Buffer.from(line, 'hex')));
+}
+
+/** The condition that a call of x86_64 has one of these numbers. */
+function callsOf(store: DiagramStore, known: readonly number[]): Node {
+  const ranges = Array.from({ length: Math.max(...known) + 2 }, (_, number) => ({
+    from: number,
+    answer: known.includes(number) ? TRUE : FALSE,
+  }));
+  return store.choose(wordIs(store, ARCH_WORD, AUDIT_ARCH.x86_64), byNumberRange(store, ranges), FALSE);
 }
 
 const ALLOW = 'SCMP_ACT_ALLOW';
@@ -97,6 +151,25 @@ describe('the diagram of an OCI seccomp object', () => {
       ['log', 'trace 1', 'notify', 'trap', 'kill-thread', 'kill-process'],
     );
     assert.throws(() => answers([{ action: 'SCMP_ACT_MAYBE' }], []), { code: 'ENTITLEMENTS_BAD_SECCOMP' });
+  });
+
+  it('is what libseccomp makes of our exports: the default policy and random ones', { skip: withoutLibseccomp }, () => {
+    const policies = Array.from({ length: 200 }, (_, seed) => exported(seed)).filter((one) => one !== undefined);
+    assert.ok(policies.length > 100);
+    for (const [at, bpf] of compiledByLibseccomp(policies.map(({ oci }) => oci)).entries()) {
+      const { seed = -1, policy, oci } = policies[at] ?? {};
+      assert.ok(policy !== undefined);
+      const store = createDiagramStore();
+      const known = [...syscallNumbers('x86_64').values()].filter((number) => number <= NEWEST_OF_LIBSECCOMP && !GAPS.includes(number));
+      const among = callsOf(store, known);
+      const [made, exportedAs, meant] = [
+        diagramOfProgram(store, bpf),
+        diagramOfOci(store, oci, 'x86_64'),
+        diagramOfPolicy(store, policy, { architecture: 'x86_64' }),
+      ].map((node) => store.choose(among, node, store.leaf(0)));
+      assert.equal(made, meant, `seed ${seed}: libseccomp`);
+      assert.equal(exportedAs, meant, `seed ${seed}: the export`);
+    }
   });
 
   it('finds what libseccomp compiles wrongly: at least 32 of 400 random policies', { skip: withoutLibseccomp }, (t) => {

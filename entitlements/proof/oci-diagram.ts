@@ -33,10 +33,11 @@ const X32_BIT = 0x40000000;
  * - several rules of one name are alternatives; comparisons are of all 64 bits;
  * - calls of other architectures, and x32 calls, kill the thread.
  * What runc adds for calls newer than libseccomp (ENOSYS) is not part of it.
+ * @param newest the highest number that libseccomp knows: names above it are skipped; all are known when absent
  * @throws ENTITLEMENTS_BAD_SECCOMP; ENTITLEMENTS_UNPROVED when rules of different actions match one call, whose answer libseccomp
  * leaves open; ENTITLEMENTS_TOO_COMPLEX
  */
-export function diagramOfOci(store: DiagramStore, json: unknown, architecture: Architecture): Node {
+export function diagramOfOci(store: DiagramStore, json: unknown, architecture: Architecture, newest = Infinity): Node {
   const oci = readOciSeccomp(json);
   const numbers = syscallNumbers(architecture);
   const fallback = store.leaf(actionOf(oci.defaultAction, oci.defaultErrnoRet));
@@ -46,7 +47,8 @@ export function diagramOfOci(store: DiagramStore, json: unknown, architecture: A
     if (action === fallback) continue;
     const when = conditionOfRule(store, rule);
     for (const name of rule.names) {
-      if (!numbers.has(name)) continue;
+      const number = numbers.get(name);
+      if (number === undefined || number > newest) continue;
       const rules = byName.get(name) ?? new Map<Node, Node>();
       rules.set(action, or(store, rules.get(action) ?? FALSE, when));
       byName.set(name, rules);

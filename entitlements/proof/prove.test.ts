@@ -113,6 +113,21 @@ describe('the proof of a filter', () => {
     assert.equal(found.why, 'x86_64 socket(38): the profile says errno 1, the OCI seccomp object answers allow');
   });
 
+  it('refuses for a runtime that compiles the OCI object what an older libseccomp would allow', () => {
+    const open = filteredPolicy('allow', [
+      ['mseal', always('errno 1')],
+      ['mount', always('errno 1')],
+    ]);
+    const older = { policy: open, architecture: 'x86_64', compiledByRuntime: true } as const;
+    const found = refused(() => proveFilter(older, filterOf(open)));
+    assert.equal(found.code, 'ENTITLEMENTS_UNPROVED');
+    assert.equal(found.why, 'x86_64 mseal(): the profile says errno 1, a libseccomp that does not know it answers allow');
+    assert.ok(proveFilter({ ...older, compiledByRuntime: false }, filterOf(open)).nodes > 0);
+    const known = filteredPolicy('allow', [['mount', always('errno 1')]]);
+    assert.ok(proveFilter({ ...older, policy: known }, filterOf(known)).nodes > 0);
+    assert.ok(proveFilter({ ...subject, compiledByRuntime: true }, filterOf(standard())).nodes > 0);
+  });
+
   it('refuses a filter where none is due, and none where one is', () => {
     assert.match(refused(() => proveFilter({ ...subject, policy: UNFILTERED }, filterOf(standard()))).why, /filters no system call/);
     assert.match(refused(() => proveFilter(subject, undefined)).why, /no filter was made/);

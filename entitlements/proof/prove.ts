@@ -2,7 +2,8 @@ import { entitlementsError } from '../errors.ts';
 import type { FilteredPolicy, SyscallPolicy } from '../seccomp/policy.ts';
 import { AUDIT_ARCH, syscallNumbers } from '../seccomp/syscalls.ts';
 import type { Architecture, Settings } from '../types.ts';
-import { equal, witness } from './compare.ts';
+import { grantOf } from './answer.ts';
+import { equal, evaluate, witness, within } from './compare.ts';
 import { ARCH_WORD } from './conditions.ts';
 import { describeDifference } from './describe-call.ts';
 import type { CallWitness } from './describe-call.ts';
@@ -20,7 +21,12 @@ export interface ProofSubject {
   readonly architecture: Architecture;
   /** What the runtime itself calls before the program starts: granted beside the policy. */
   readonly base?: FilteredPolicy;
+  /** The runtime is given the OCI object, and compiles it itself by the libseccomp it has. */
+  readonly compiledByRuntime?: boolean;
 }
+
+/** The newest call that libseccomp 2.5.4 knows on every architecture (set_mempolicy_home_node), the oldest that we run with. */
+const OLDEST_LIBSECCOMP = 450;
 
 /** That a proof was made, and what it took. */
 export interface Proof {
@@ -51,6 +57,7 @@ export function proveFilter(subject: ProofSubject, filter: Filter | undefined, b
   );
   const ociWitness = differenceOf(store, left ?? FALSE, right ?? FALSE, subject.architecture, 'the OCI seccomp object answers');
   if (ociWitness !== undefined) throw mismatch(ociWitness.sentence, ociWitness);
+  if (subject.compiledByRuntime === true) proveForOlder(store, subject, filter, store.choose(known, expected, store.leaf(0)), known);
   return { nodes: store.size(), milliseconds: performance.now() - start };
 }
 
@@ -87,6 +94,28 @@ function differenceOf(
   return describeDifference(difference, { left: 'the profile says', right: verb });
 }
 
+/** A libseccomp that does not know a call skips its rules: where the default allows, that would allow it. */
+function proveForOlder(store: DiagramStore, { architecture }: ProofSubject, { oci }: Filter, expected: Node, known: Node): void {
+  const skipped = store.choose(known, diagramOfOci(store, oci, architecture, OLDEST_LIBSECCOMP), store.leaf(0));
+  const [grants, bound] = [skipped, expected].map((node) => store.mapLeaves(node, grantOf));
+  const answer = within(store, grants ?? FALSE, bound ?? FALSE, AUDIT_ARCH[architecture]);
+  if (answer.yes) return;
+  const { call } = answer.difference;
+  const [left, right] = [evaluate(store, expected, call), evaluate(store, skipped, call)];
+  const found = describeDifference(
+    { call, left, right },
+    { left: 'the profile says', right: 'a libseccomp that does not know it answers' },
+  );
+  throw entitlementsError('ENTITLEMENTS_UNPROVED', {
+    kind: 'precondition',
+    attempted: 'prove that the seccomp filter is the profile',
+    on: '',
+    why: found.sentence,
+    fix: 'use crun, which takes our program as it is, or a profile that denies what it does not name',
+    details: { witness: plain(found) },
+  });
+}
+
 /** The calls that both a policy and libseccomp speak of: those of the architecture with a number in its table. */
 function callsOfTables(store: DiagramStore, architecture: Architecture): Node {
   const known = new Set(syscallNumbers(architecture).values());
@@ -104,6 +133,11 @@ function mismatch(why: string, found?: CallWitness): Error {
     on: '',
     why,
     fix: 'the container is not started; report this with the profile: the compiler is wrong, not the profile',
-    ...(found !== undefined && { details: { witness: { ...found, args: found.args.map((value) => `0x${value.toString(16)}`) } } }),
+    ...(found !== undefined && { details: { witness: plain(found) } }),
   });
+}
+
+/** As JSON takes it. */
+function plain(found: CallWitness): object {
+  return { ...found, args: found.args.map((value) => `0x${value.toString(16)}`) };
 }

@@ -11,9 +11,10 @@ if (port === null) throw new TypeError('this module runs in a Worker');
 
 function answer({ profile, target, settings = compile(profile, target) }: ToProver): FromProver {
   const { architecture, runtime } = target;
-  proveFilter({ policy: profile.syscalls, architecture, base: basePolicy(runtime, settings.landlock !== undefined) }, settings.seccomp, {
-    clock: threadClock,
-  });
+  const base = basePolicy(runtime, settings.landlock !== undefined);
+  // crun is handed the program; any other runtime compiles the OCI object.
+  const compiledByRuntime = runtime !== 'crun';
+  proveFilter({ policy: profile.syscalls, architecture, base, compiledByRuntime }, settings.seccomp, { clock: threadClock });
   return { settings };
 }
 
