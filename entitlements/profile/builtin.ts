@@ -95,13 +95,13 @@ const BUILTIN: ReadonlyMap<string, Profile> = new Map([
   ['privileged', PRIVILEGED],
   // A ceiling bounds what survives an exec by its capabilities alone: baseline has no rule on ambient ones.
   ['baseline', { ...confinedTo(BASELINE_CAPABILITIES), ambient: BASELINE_CAPABILITIES }],
-  ['restricted', { ...confinedTo(['NET_BIND_SERVICE']), ambient: ['NET_BIND_SERVICE'], noNewPrivileges: true }],
+  ['restricted', { ...confinedTo(['NET_BIND_SERVICE']), ambient: ['NET_BIND_SERVICE'], noNewPrivileges: true, nonRoot: true }],
 ]);
 
 /**
  * The profiles that need no document: `default` (what docker and containerd give) and the Pod Security Standards' levels as
  * ceilings: `privileged`, `baseline`, `restricted` (https://kubernetes.io/docs/concepts/security/pod-security-standards/).
- * What those levels say of host ports and user ids is the admission's business, not the kernel's, and is not part of them here.
+ * What those levels say of host ports and volume types is the admission's business, not the kernel's, and is not part of them here.
  */
 export function builtinProfile(name: string): Profile | undefined {
   return BUILTIN.get(name);

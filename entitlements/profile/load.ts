@@ -37,13 +37,21 @@ export async function loadProfiles(options: { readonly paths: readonly string[] 
  * The texts of files and folders, as {@link loadProfiles} takes them.
  * @throws ENTITLEMENTS_BAD_PROFILE naming each that can not be read
  */
-export async function readProfileFiles(paths: readonly string[]): Promise<SourceFile[]> {
+export async function readProfileFiles(paths: readonly string[]): Promise<readonly SourceFile[]> {
+  const { texts, unread } = await collectProfileFiles(paths);
+  if (unread.length > 0) throw invalid(paths, byPlace([...unread, ...checkProfiles(texts).problems]));
+  return texts;
+}
+
+/** The texts of files and folders, and what of them could not be read. */
+export async function collectProfileFiles(
+  paths: readonly string[],
+): Promise<{ readonly texts: readonly SourceFile[]; readonly unread: readonly Problem[] }> {
   const unread: Problem[] = [];
   const files = (await Promise.all(paths.map((path) => filesAt(path, unread)))).flat();
   const texts: SourceFile[] = [];
   for (const file of new Set(files)) texts.push(...(await textOf(file, unread)));
-  if (unread.length > 0) throw invalid(paths, byPlace([...unread, ...checkProfiles(texts).problems]));
-  return texts;
+  return { texts, unread };
 }
 
 /** The profiles in texts that were read from `paths`. @throws ENTITLEMENTS_BAD_PROFILE with every problem */

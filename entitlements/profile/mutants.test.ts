@@ -166,8 +166,8 @@ const REACH: Readonly<Record<string, readonly (keyof Profile)[]>> = {
 type Sections = Readonly<Record<string, unknown>>;
 
 function sectionsOf(text: string): Map<string, Sections> {
-  const values = parseDocuments(text, 'mutant.yaml').documents.map(({ value }) => value as Sections & { metadata: { name: string } });
-  return new Map(values.map((value) => [value.metadata.name, value]));
+  const values = parseDocuments(text, 'mutant.yaml').documents.map(({ value }) => value as Sections & { metadata?: { name: string } });
+  return new Map(values.flatMap((value) => (value.metadata === undefined ? [] : [[value.metadata.name, value]])));
 }
 
 /** A mutant that is accepted grants more only where a key that says so says something else: no damage is read past. */

@@ -54,8 +54,8 @@ export interface Resolution {
   readonly problems: readonly Problem[];
 }
 
-/** Profiles made of one another, each with its parameters, that one set of documents may come to. */
-const MAX_INSTANCES = 2000;
+/** Different values of parameters that one set of documents may give: each makes a profile of its own. */
+const MAX_INSTANCES = 200;
 /** Parents of parents; a bound on what one document can make a reader do. */
 const MAX_DEPTH = 64;
 const SECTIONS = [
@@ -90,7 +90,7 @@ export function resolveProfiles(documents: readonly Document[]): Resolution {
     else byName.set(name, document);
   }
   const looped = cycles(byName, problems);
-  const context: Context = { byName, looped, instances: new Map(), problems };
+  const context: Context = { byName, looped, instances: new Map(), given: { count: 0 }, problems };
   const defined: ResolvedProfile[] = [];
   const examined: ResolvedProfile[] = [];
   const incomplete = new Map<string, readonly string[]>();
@@ -109,6 +109,8 @@ interface Context {
   readonly byName: ReadonlyMap<string, Document>;
   readonly looped: ReadonlySet<string>;
   readonly instances: Map<string, Instance>;
+  /** Instances whose values come from elsewhere. */
+  readonly given: { count: number };
   readonly problems: Problem[];
 }
 
@@ -167,14 +169,15 @@ function instantiate(document: Document, given: ReadonlyMap<string, ParameterVal
   const key = JSON.stringify([file, line, column, [...values].sort(([a], [b]) => (a < b ? -1 : 1))]);
   const known = context.instances.get(key);
   if (known !== undefined) return known;
-  const instance = context.instances.size >= MAX_INSTANCES ? tooMany(document) : made(document, values, context);
+  if (given.size > 0) context.given.count += 1;
+  const instance = context.given.count > MAX_INSTANCES ? tooMany(document) : made(document, values, context);
   context.instances.set(key, instance);
   return instance;
 }
 
 function tooMany(document: Document): Instance {
   const { report, problems } = reporter(document);
-  report(['extends'], `its parents come to more than ${MAX_INSTANCES} different profiles`, 'use fewer values of parameters', 'key');
+  report(['extends'], `parameters are given more than ${MAX_INSTANCES} different values`, 'use fewer values of parameters', 'key');
   return { problems };
 }
 

@@ -39,13 +39,13 @@ const argument = {
   anyOf: [
     { type: 'integer' },
     text,
-    { type: 'array', minItems: 1, maxItems: 500, items: argumentValue, description: 'Any of these.' },
+    { type: 'array', minItems: 1, maxItems: 500, items: { $ref: '#/$defs/value' }, description: 'Any of these.' },
     argumentValue.anyOf[2],
     {
       type: 'object',
       additionalProperties: false,
       required: ['not'],
-      properties: { not: { type: 'array', minItems: 1, maxItems: 500, items: argumentValue } },
+      properties: { not: { type: 'array', minItems: 1, maxItems: 500, items: { $ref: '#/$defs/value' } } },
       description: 'None of these.',
     },
   ],
@@ -57,7 +57,7 @@ const conditions = {
   type: 'object',
   additionalProperties: false,
   minProperties: 1,
-  properties: Object.fromEntries(argumentNames.map((name) => [name, argument])),
+  properties: Object.fromEntries(argumentNames.map((name) => [name, { $ref: '#/$defs/argument' }])),
   description: 'Conditions on arguments; all of them hold.',
 } as const;
 
@@ -72,7 +72,9 @@ const calls = (description: string) =>
           type: 'object',
           minProperties: 1,
           maxProperties: 1,
-          additionalProperties: { anyOf: [conditions, { type: 'array', minItems: 1, maxItems: 100, items: conditions }] },
+          additionalProperties: {
+            anyOf: [{ $ref: '#/$defs/conditions' }, { type: 'array', minItems: 1, maxItems: 100, items: { $ref: '#/$defs/conditions' } }],
+          },
           description: 'A system call with conditions on its arguments; a list: any of them.',
         },
       ],
@@ -242,4 +244,5 @@ export const profileSchema = {
       ...Object.fromEntries(Object.entries(LIMIT_BOUNDS).map(([name, { title }]) => [limitKey(name), limit(`${title} (setrlimit(2)).`)])),
     }),
   },
+  $defs: { value: argumentValue, argument, conditions },
 } as const;

@@ -156,9 +156,13 @@ function readNumber({ call, index, width, report }: Place, written: unknown, pat
   }
   const value = text.startsWith('-') ? -BigInt(text.slice(1)) : BigInt(text);
   if (value > maxOf(width) || value < -(1n << BigInt(width - 1))) {
-    const message = `the kernel reads ${width} bits of arg${index} of ${call}: ${text} has more, and would never be told from ${value & maxOf(width)}`;
+    const message = `the kernel reads ${width} bits of arg${index} of ${call}: ${shownNumber(value)} has more, and would never be told from ${BigInt.asUintN(width, value)}`;
     report(path, message, `write a number of ${width} bits`);
     return undefined;
   }
   return BigInt.asUintN(width, value);
+}
+
+function shownNumber(value: bigint): string {
+  return value < 0n ? value.toString() : `0x${value.toString(16)}`;
 }

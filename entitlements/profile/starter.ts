@@ -1,0 +1,29 @@
+/** A commented profile to begin with. */
+export function starterProfile(name: string): string {
+  return `# yaml-language-server: $schema=https://portcullis.dev/schemas/v1alpha1/entitlement-profile.json
+# What the workload may do. Checked by: portcullis entitlements check FILE; said in words by: portcullis entitlements explain FILE
+apiVersion: portcullis.dev/v1alpha1
+kind: EntitlementProfile
+metadata:
+  name: ${name}
+# Their order does not matter. All there are: portcullis entitlements list
+entitlements:
+  - host.devices.none
+  - host.processes.none
+  - network.user
+  - security.confined
+capabilities:
+  drop: [ALL]
+# Uncomment what is needed.
+# files:
+#   read: [/app/**, /etc/ssl/**]
+#   write: [/var/cache/app/**]
+# network:
+#   egress:
+#     - { to: 10.0.0.0/8, ports: [5432/tcp] }
+# syscalls:
+#   add: [io_uring_setup]
+# resources:
+#   memlock: 64Ki
+`;
+}
