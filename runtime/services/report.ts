@@ -62,7 +62,11 @@ export function createReport(parts: {
         ...(verbose && {
           info: {
             policy: JSON.stringify(policyInfo(policy, problem)),
-            config: JSON.stringify({ ...parts.details(), policyRevision: policy?.revision, defaultRuntime: parts.defaultRuntime }),
+            config: JSON.stringify(
+              { ...parts.details(), policyRevision: policy?.revision, defaultRuntime: parts.defaultRuntime },
+              // Limits of the kernel have 64 bits.
+              (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value),
+            ),
           },
         }),
       };
