@@ -31,6 +31,10 @@ export function describeSettings(name: string, profile: Profile, settings: Setti
     ['/sys', settings.writableSys ? 'writable' : 'read-only'],
     ['limits', listed(settings.rlimits.map(({ type, soft, hard }) => `${type} ${soft}/${hard}`))],
     ['AppArmor', settings.apparmor?.name ?? 'no profile'],
+    ...(settings.landlock ?? []).map(({ path, kind, access }): [string, string] => [
+      'Landlock',
+      `${path}${kind === 'folder' ? ' and all below' : ''}: ${access.join(', ')}`,
+    ]),
     ...(settings.bounds === undefined ? [] : [['bounds', boundsText(settings.bounds)] satisfies [string, string]]),
     ...(settings.unenforced ?? []).map((sentence): [string, string] => ['not enforced', `${sentence}; no container starts with it`]),
     ...settings.degraded.map((sentence): [string, string] => ['degraded', sentence]),

@@ -20,6 +20,8 @@ export interface HeldSettings {
   readonly maskedPaths: number;
   readonly readonlyPaths: number;
   readonly apparmor?: string;
+  /** How many rules on files the launcher sets up; absent: none, or AppArmor holds them. */
+  readonly landlock?: number;
   /** Bounds of its cgroup, for updates of its resources. */
   readonly resources?: RuntimeBounds['resources'];
   readonly degraded: readonly string[];
@@ -54,6 +56,7 @@ export function heldSettings(
     maskedPaths: settings.maskedPaths.length,
     readonlyPaths: settings.readonlyPaths.length,
     ...(apparmor !== undefined && { apparmor: apparmor.name }),
+    ...(settings.landlock !== undefined && { landlock: settings.landlock.length }),
     ...(settings.bounds !== undefined && { resources: settings.bounds.resources }),
     degraded,
     digest,
