@@ -15,7 +15,7 @@ export type Matched = (tag: number) => boolean;
 
 /** States and steps that one question, or all questions of one comparison together, may take: about half a second. */
 const MAX_STATES = 30_000;
-const MAX_STEPS = 4_000_000;
+const MAX_STEPS = 3_000_000;
 
 /** What is left of the steps; several questions may share one. */
 export interface Budget {
@@ -105,6 +105,9 @@ export function findPath(patterns: readonly Tagged[], wanted: (matched: Matched)
     return begin;
   });
   const representatives = byteClasses([singleByte(SLASH), singleByte(DOT), ...patterns.flatMap(({ pattern }) => setsOf(pattern))]);
+  // What was laid out costs as well: many small questions are no cheaper than a large one.
+  budget.steps -= places.tags.length * (8 + representatives.length);
+  if (budget.steps < 0) throw tooComplex();
   const moves = places.steps.map((steps) =>
     steps.map(({ set, to }) => ({ to, on: Uint8Array.from(representatives, (byte) => Number((set >> BigInt(byte)) & 1n)) })),
   );
