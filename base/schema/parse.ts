@@ -22,7 +22,7 @@ export function parseDocuments(
     documents: [],
     problems: [{ position: { file, line: 1, column: 1 }, path: '', message, fix }],
   });
-  if (Buffer.byteLength(text) > bytes) return refuse(`the file is larger than ${bytes} bytes`, 'split it');
+  if (new TextEncoder().encode(text).length > bytes) return refuse(`the file is larger than ${bytes} bytes`, 'split it');
   // The parser recurses: nesting is bounded before it starts, where text alone can tell, and after it where it cannot.
   if (flowDepthExceeds(text, depth)) return refuse(`nested deeper than ${depth} levels`, 'flatten it');
 

@@ -1,7 +1,7 @@
 import { Lexer, isMap, isPair, isScalar, isSeq, parseAllDocuments, stringify } from 'yaml';
 import type { Document as YamlDocument, Pair } from 'yaml';
-import { isDeepStrictEqual } from 'node:util';
 import { parseDocuments } from './parse.ts';
+import { sameValue } from './same-value.ts';
 import type { PathSegment, Problem } from './types.ts';
 
 const style = { lineWidth: 120, indent: 2, flowCollectionPadding: true } as const;
@@ -37,11 +37,11 @@ export function formatDocuments(
   const again = parseDocuments(formatted, file);
   const same =
     again.problems.length === 0 &&
-    isDeepStrictEqual(
+    sameValue(
       again.documents.map((document) => document.value),
       documents.map((document) => document.value),
     );
-  if (same && isDeepStrictEqual(commentsOf(formatted), commentsOf(text))) return { text: formatted, problems: [] };
+  if (same && sameValue(commentsOf(formatted), commentsOf(text))) return { text: formatted, problems: [] };
   const message = 'it can not be written in canonical form without a change of what it says';
   return { text, problems: [{ position: { file, line: 1, column: 1 }, path: '', message, fix: 'write its anchors and directives out' }] };
 }

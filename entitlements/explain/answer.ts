@@ -74,18 +74,6 @@ function find(profile: Profile, question: Question): Found {
   }
 }
 
-/** Calls that x86 programs also make through one that takes its arguments from memory, where no filter sees them (net/socket.c, ipc/syscall.c). */
-const MULTIPLEXED: readonly (readonly [through: string, calls: readonly string[]])[] = [
-  [
-    'socketcall',
-    [
-      ...['accept', 'accept4', 'bind', 'connect', 'getpeername', 'getsockname', 'getsockopt', 'listen', 'recvfrom', 'recvmmsg', 'recvmsg'],
-      ...['sendmmsg', 'sendmsg', 'sendto', 'setsockopt', 'shutdown', 'socket', 'socketpair'],
-    ],
-  ],
-  ['ipc', ['msgctl', 'msgget', 'msgrcv', 'msgsnd', 'semctl', 'semget', 'semop', 'semtimedop', 'shmat', 'shmctl', 'shmdt', 'shmget']],
-];
-
 function call(profile: Profile, name: string, when: Clause): Found {
   const policy = profile.syscalls;
   if (!policy.filtered) {
@@ -102,12 +90,7 @@ function call(profile: Profile, name: string, when: Clause): Found {
     const witness = callText(name, witnessOf(found));
     return yes(`the system call filter lets ${witness} through`, witness);
   }
-  for (const [through, calls] of policy.compat.includes('x86') ? MULTIPLEXED : []) {
-    if (!calls.includes(name)) continue;
-    const decided = decisionFor(policy, through);
-    if (![...decided.pieces.map(({ outcome }) => outcome), decided.otherwise].some(passes)) continue;
-    return yes(`a 32-bit program calls it through ${through}, whose arguments are in memory, where no filter sees them`, `${through}()`);
-  }
+  // A call of a compatibility architecture never gets more than the native one of its name (seccomp/compat.ts).
   const answers = [
     ...new Set([
       ...decision.pieces.filter((piece) => intersectClauses(piece.when, when) !== undefined).map(({ outcome }) => outcome),

@@ -30,16 +30,16 @@ export function exportSeccomp(profile: Profile, architecture: Architecture): Oci
   };
 }
 
-/** Rules for calls that only programs of the other architectures have, such as `socketcall`. */
+/** Rules for calls that only programs of other architectures have, such as `socketcall`. */
 function foreignRules(policy: FilteredPolicy, architecture: Architecture, compat: readonly CompatArchitecture[]): OciSeccomp['syscalls'] {
-  if (compat.length === 0) return [];
   const numbers = syscallNumbers(architecture);
+  // Names that no program of these architectures has stay, too: they say nothing there.
   const foreign = [...policy.rules].filter(([name]) => !numbers.has(name));
   const conditional = foreign.find(([, of]) => of.pieces.length > 0);
-  if (conditional !== undefined) throw unsaid(conditional[0]);
+  if (conditional !== undefined && compat.length > 0) throw unsaid(conditional[0]);
   // Under a name that this machine has: the exporter knows no numbers of the others.
   const byOutcome = new Map(foreign.map(([, of]) => [of.otherwise, [] as string[]] as const));
-  for (const [name, of] of foreign) byOutcome.get(of.otherwise)?.push(name);
+  for (const [name, of] of foreign) if (of.pieces.length === 0) byOutcome.get(of.otherwise)?.push(name);
   return [...byOutcome].flatMap(([outcome, names]) =>
     exportOci(filteredPolicy(policy.fallback, [['read', { otherwise: outcome, pieces: [] }]]), architecture).syscalls.map((rule) => ({
       ...rule,

@@ -13,7 +13,8 @@ entitlements:
   - network.user
   - security.confined
 capabilities:
-  drop: [ALL]
+  drop: [ ALL ]
+
 # Uncomment what is needed.
 # files:
 #   read: [/app/**, /etc/ssl/**]

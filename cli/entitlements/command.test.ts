@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { Ajv } from 'ajv';
+
+const root = join(import.meta.dirname, '../..');
+const fixtures = join(root, 'entitlements/import/fixtures');
+const docker = join(fixtures, 'docker-default.json');
+const crio = join(fixtures, 'crio-default.json');
+
+interface Ran {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** OASIS's schema of SARIF 2.1.0 (errata 01), whose draft 4 differs from what ajv takes in `id` alone. */
+function sarifSchema(): object {
+  const schema = JSON.parse(readFileSync(join(import.meta.dirname, 'fixtures/sarif-schema-2.1.0.json'), 'utf8')) as Record<string, unknown>;
+  const { id: _id, $schema: _draft, ...rest } = schema;
+  return rest;
+}
+
+describe('portcullis entitlements', () => {
+  let folder = '';
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'pc-entitlements-'));
+    copyFileSync(join(root, 'entitlements/profile/fixtures/web.yaml'), join(folder, 'web.yaml'));
+  });
+  after(() => {
+    rmSync(folder, { recursive: true });
+  });
+
+  function run(...args: string[]): Promise<Ran> {
+    return new Promise((resolve) => {
+      execFile(
+        process.execPath,
+        [join(root, 'cli/main.ts'), 'entitlements', ...args],
+        { cwd: folder, timeout: 60_000 },
+        (error, out, err) => {
+          resolve({ code: error === null ? 0 : Number(error.code ?? 255), out, err });
+        },
+      );
+    });
+  }
+
+  it('compare: same, different with a witness, within', async () => {
+    assert.deepEqual(await run('compare', docker, docker), { code: 0, out: 'the first and the second grant the same\n', err: '' });
+    const different = await run('compare', crio, docker);
+    assert.equal(different.code, 1);
+    assert.match(different.out, /keyctl\(\) is allowed by .*crio-default\.json, not by .*docker-default\.json/);
+    assert.equal((await run('compare', '--within', 'restricted', 'baseline')).code, 0);
+    assert.equal((await run('compare', '--within', 'baseline', 'restricted')).code, 1);
+  });
+
+  it('merge: the meet of a profile with itself is itself, and is a profile again', async () => {
+    const { code, out } = await run('merge', '--meet', docker, docker, '--name', 'both');
+    assert.equal(code, 0);
+    writeFileSync(join(folder, 'both.yaml'), out);
+    assert.equal((await run('compare', 'both.yaml', docker)).code, 0);
+    assert.equal((await run('check', 'both.yaml')).code, 0);
+    assert.equal((await run('merge', docker, docker)).code, 2);
+  });
+
+  it('explain: answers with what decides, and exit codes', async () => {
+    const denied = await run('explain', 'web.yaml', '--can', 'socket(AF_ALG)', '--why', 'ptrace');
+    assert.equal(denied.code, 1);
+    assert.match(denied.out, /no program under this profile can call socket\(AF_ALG\)/);
+    assert.match(denied.out, /decided by web\.yaml:\d+:\d+: syscalls\.drop\[\d\]: ptrace/);
+    assert.equal((await run('explain', 'web.yaml', '--can', 'openat2')).code, 0);
+    const attack = await run('explain', docker, '--cve', 'CVE-2022-0185', '--output', 'json');
+    assert.equal(attack.code, 0);
+    assert.equal((JSON.parse(attack.out) as { attacks: { verdict: string }[] }).attacks[0]?.verdict, 'out of reach');
+    assert.match((await run('explain', 'default')).out, /^system calls +\d+ allowed/m);
+  });
+
+  it('compare and check give SARIF that its schema takes', async () => {
+    const validate = new Ajv({ strict: false, validateFormats: false }).compile(sarifSchema());
+    writeFileSync(
+      join(folder, 'bad.yaml'),
+      'apiVersion: portcullis.dev/v1alpha1\nkind: EntitlementProfile\nmetadata: { name: bad }\nentitlements: [network.usr]\n',
+    );
+    for (const args of [
+      ['compare', docker, 'default'],
+      ['check', 'bad.yaml', 'web.yaml', docker],
+      ['check', 'web.yaml'],
+    ]) {
+      const { out } = await run(...args, '--output', 'sarif');
+      assert.ok(validate(JSON.parse(out)), JSON.stringify(validate.errors?.slice(0, 3)));
+    }
+  });
+
+  it('init gives a profile that is valid and in its canonical form', async () => {
+    assert.equal((await run('init', 'new.yaml')).code, 0);
+    assert.equal((await run('init', 'new.yaml')).code, 2);
+    assert.equal((await run('check', 'new.yaml')).code, 0);
+    assert.equal((await run('fmt', '--check', 'new.yaml')).code, 0);
+  });
+
+  it('wrong use and wrong input: exit 2 or 1, a place, and nothing written', async () => {
+    writeFileSync(join(folder, 'broken.json'), '{ "defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{ "names": 3 }] }');
+    const seen = readdirSync(folder).sort();
+    const cases: (readonly [string[], number, RegExp])[] = [
+      [['compare', 'default', 'nowhere.yaml'], 2, /nowhere\.yaml/],
+      [['compare', 'broken.json', 'default'], 2, /syscalls\[0\]\.names/],
+      [['import', 'broken.json', '--out', 'x.yaml'], 2, /broken\.json: syscalls\[0\]\.names/],
+      [['explain', 'default', '--can', 'socket(AF_NOPE)'], 2, /column 8/],
+      [['explain', 'default', '--cve', 'CVE-1'], 2, /no such entry/],
+      [['export', '--to', 'nothing', 'default'], 2, /--to/],
+      [['show', 'nothing.at.all'], 2, /nothing\.at\.all/],
+      [['merge', '--meet', 'default', 'broken.json'], 2, /syscalls/],
+      [['check', 'nowhere.yaml'], 1, /nowhere\.yaml/],
+    ];
+    for (const [args, code, what] of cases) {
+      const ran = await run(...args);
+      assert.equal(ran.code, code, `${args.join(' ')}: ${ran.err}`);
+      assert.match(ran.err + ran.out, what);
+    }
+    assert.deepEqual(readdirSync(folder).sort(), seen);
+  });
+});

@@ -1,0 +1,152 @@
+import { writeFile } from 'node:fs/promises';
+import { Option } from 'commander';
+import type { Command } from 'commander';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { formatProblems } from '../../base/schema/index.ts';
+import type { Problem } from '../../base/schema/index.ts';
+import { writeFileAtomic } from '../../base/storage/index.ts';
+import { checkFiles, formatProfile, problemsToSarif, starterProfile } from '../../entitlements/index.ts';
+import type { CheckedFiles } from '../../entitlements/index.ts';
+import { readInputFile } from '../input-file.ts';
+import { exitCodes, print, run, withOutput } from '../output.ts';
+import type { OutputFormat } from '../output.ts';
+
+interface CheckFlags {
+  readonly output: OutputFormat | 'sarif';
+  readonly strict: boolean;
+}
+
+interface FormatFlags {
+  readonly output: OutputFormat;
+  readonly check: boolean;
+}
+
+const checkExamples = `
+Every problem at once, as file:line:column, each with its fix; and what is allowed and probably not meant (lint). Documents of other kinds are
+skipped. A seccomp JSON of docker, containerd or CRI-O is checked, too.
+
+Examples:
+  $ portcullis entitlements check web.yaml
+  $ portcullis entitlements check /etc/portcullis/policy.d --output sarif > profiles.sarif
+  $ portcullis entitlements check --strict profiles/
+
+Exit status: 0 valid; 1 not (with --strict also: a finding of the lint); 2 wrong use.`;
+
+export function registerDocuments(entitlements: Command): void {
+  withOutput(
+    entitlements
+      .command('init')
+      .description('print a commented profile to begin with, or write it')
+      .argument('[file]', 'file to write; it must not exist')
+      .option('--name <name>', 'what to call it', 'app'),
+  )
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ portcullis entitlements init\n  $ portcullis entitlements init web.yaml --name web\n\nExit status: 0 done; 2 the file exists; 4 it can not be written.',
+    )
+    .action((file: string | undefined, flags: { readonly output: OutputFormat; readonly name: string }, command: Command) => {
+      if (!/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/.test(flags.name))
+        command.error(`error: --name ${flags.name}: write 1 to 63 lower-case letters, digits, dots and dashes`, {
+          exitCode: exitCodes.usage,
+        });
+      return run(flags.output, () => init(file, flags));
+    });
+  entitlements
+    .command('check')
+    .description('check profiles: every problem at once, as file:line:column, and what is probably not meant')
+    .argument('<path...>', 'files or folders')
+    .option('--strict', 'a finding of the lint counts as well', false)
+    .addOption(new Option('--output <format>', 'how to print the result').choices(['text', 'json', 'sarif']).default('text'))
+    .addHelpText('after', checkExamples)
+    .action((paths: readonly string[], flags: CheckFlags) => run(flags.output === 'text' ? 'text' : 'json', () => check(paths, flags)));
+  withOutput(
+    entitlements
+      .command('fmt')
+      .description('write profiles in the canonical form')
+      .argument('<file...>', 'files')
+      .option('--check', 'change nothing, and say which files are not in it', false),
+  )
+    .addHelpText(
+      'after',
+      '\nComments and meaning stay; keys, lists and line breaks get one form.\n\nExamples:\n  $ portcullis entitlements fmt web.yaml\n  $ portcullis entitlements fmt --check profiles/*.yaml    for CI: changes nothing\n\nExit status: 0 done, or nothing to do; 1 with --check a file is not in its canonical form; 2 a file is no YAML.',
+    )
+    .action((files: readonly string[], flags: FormatFlags) => run(flags.output, () => format(files, flags)));
+}
+
+async function init(file: string | undefined, flags: { readonly output: OutputFormat; readonly name: string }): Promise<number> {
+  const text = starterProfile(flags.name);
+  if (file === undefined) {
+    print(flags.output, { profile: text }, text);
+    return exitCodes.yes;
+  }
+  try {
+    await writeFile(file, text, { flag: 'wx', mode: 0o644 });
+  } catch (error) {
+    const exists = (error as NodeJS.ErrnoException).code === 'EEXIST';
+    throw new PortcullisError({
+      code: 'CLI_FILE_UNWRITABLE',
+      kind: exists ? 'invalid' : 'internal',
+      attempted: 'write profile',
+      on: file,
+      why: exists ? 'it exists already, and nothing is overwritten' : reasonOf(error),
+      fix: 'name another file',
+    });
+  }
+  print(flags.output, { file }, `wrote ${file}\n`);
+  return exitCodes.yes;
+}
+
+async function check(paths: readonly string[], flags: CheckFlags): Promise<number> {
+  const checked = await checkFiles(paths);
+  const { problems, findings, profiles } = checked;
+  if (flags.output === 'sarif') {
+    const lint = findings.map((finding) => ({ ...finding, rule: finding.code, level: 'warning' as const }));
+    print('json', problemsToSarif([...problems, ...lint]), '');
+  } else {
+    print(flags.output, { valid: problems.length === 0, profiles, problems: problems.map(plain), findings }, text(checked));
+  }
+  return problems.length > 0 || (flags.strict && findings.length > 0) ? exitCodes.no : exitCodes.yes;
+}
+
+function plain({ position, path, message, fix }: Problem): unknown {
+  return { position, path, message, ...(fix === undefined ? {} : { fix }) };
+}
+
+function text({ problems, findings, profiles }: CheckedFiles): string {
+  const lint = findings.map(
+    ({ code, position: { file, line, column }, path, message, fix }) => `${file}:${line}:${column}: ${code}: ${path}: ${message}; ${fix}\n`,
+  );
+  const names = profiles.map(({ name }) => name).join(', ');
+  const summary =
+    problems.length > 0
+      ? `not valid: ${problems.length} problem${problems.length === 1 ? '' : 's'}\n`
+      : `valid: ${names === '' ? 'no entitlement profile in it' : names}\n`;
+  return [problems.length > 0 ? `${formatProblems(problems)}\n` : '', ...lint, summary].join('');
+}
+
+async function format(files: readonly string[], flags: FormatFlags): Promise<number> {
+  const changed: string[] = [];
+  const written: (readonly [string, string])[] = [];
+  for (const file of files) {
+    const before = (await readInputFile(file)).toString('utf8');
+    const { text: after, problems } = formatProfile(before, file);
+    if (problems.length > 0) {
+      throw new PortcullisError({
+        code: 'CLI_FORMAT_UNREADABLE',
+        kind: 'invalid',
+        attempted: 'format profile',
+        on: file,
+        why: `${problems.length} problems:\n${formatProblems(problems)}\n`,
+        fix: 'correct the lines named',
+      });
+    }
+    if (after === before) continue;
+    changed.push(file);
+    written.push([file, after]);
+  }
+  // All are read before the first is written: a file that is wrong changes none.
+  if (!flags.check) for (const [file, after] of written) await writeFileAtomic(file, after, { mode: 0o644 });
+  const word = flags.check ? 'not in canonical form' : 'formatted';
+  print(flags.output, { changed, check: flags.check }, changed.map((file) => `${word}: ${file}\n`).join(''));
+  return flags.check && changed.length > 0 ? exitCodes.no : exitCodes.yes;
+}

@@ -1,0 +1,59 @@
+import { isPortcullisError } from '../../base/errors/index.ts';
+import type { PathSegment, Problem } from '../../base/schema/index.ts';
+import { defaultProfile } from '../profile/builtin.ts';
+import { byPlace, checkProfiles } from '../profile/check.ts';
+import type { SourceFile } from '../profile/check.ts';
+import { collectProfileFiles } from '../profile/load.ts';
+import type { Finding } from '../profile/lint/finding.ts';
+import { lintProfiles } from '../profile/lint/lint.ts';
+import { jsonPlaces } from '../profile/lint/json-places.ts';
+import { lintSeccomp, lintSeccompText } from '../profile/lint/seccomp.ts';
+import { parseSeccompJson } from '../seccomp/oci-shape.ts';
+import { resolveConditions } from './conditional-seccomp.ts';
+import { isSeccomp } from './operand.ts';
+
+/** What a check of files found. */
+export interface CheckedFiles {
+  readonly profiles: readonly { readonly name: string; readonly entitlements: readonly string[] }[];
+  /** What makes them unusable, by file, line and column. */
+  readonly problems: readonly Problem[];
+  /** What is allowed and probably not meant. */
+  readonly findings: readonly Finding[];
+}
+
+/** Checks profiles and seccomp JSON in files and folders. Never throws for what is in them. */
+export async function checkFiles(paths: readonly string[]): Promise<CheckedFiles> {
+  const { texts, unread } = await collectProfileFiles(paths);
+  const seccomp = texts.filter(({ text }) => isSeccomp(text));
+  const documents = texts.filter((file) => !seccomp.includes(file));
+  const { profiles, exact, problems } = checkProfiles(documents);
+  const filters = seccomp.map(lintFilter);
+  return {
+    profiles: [
+      ...profiles.map(({ name, entitlements }) => ({ name, entitlements })),
+      ...exact.map(({ name }) => ({ name, entitlements: [] })),
+    ],
+    problems: byPlace([...unread, ...problems, ...filters.flatMap((one) => one.problems)]),
+    findings: [...lintProfiles(documents), ...filters.flatMap((one) => one.findings)],
+  };
+}
+
+/** The rules that hold for a default container of x86_64, at their places in the source. */
+function lintFilter({ file, text }: SourceFile): ReturnType<typeof lintSeccompText> {
+  try {
+    const { plain, places } = resolveConditions(parseSeccompJson(text), {
+      architecture: 'x86_64',
+      capabilities: defaultProfile().capabilities,
+    });
+    const positionOf = jsonPlaces(text, file);
+    const inSource = (path: readonly PathSegment[]): readonly PathSegment[] =>
+      path[0] === 'syscalls' && typeof path[1] === 'number' ? ['syscalls', places[path[1]] ?? path[1], ...path.slice(2)] : path;
+    return { findings: lintSeccomp(plain, (path) => positionOf(inSource(path))), problems: [] };
+  } catch (error) {
+    if (!isPortcullisError(error)) throw error;
+    const { findings, problems } = lintSeccompText(text, file);
+    if (problems.length > 0) return { findings, problems };
+    const { on, why, fix } = error.failure;
+    return { findings: [], problems: [{ position: jsonPlaces(text, file)([]), path: on, message: why, fix }] };
+  }
+}
