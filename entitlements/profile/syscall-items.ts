@@ -33,9 +33,12 @@ export function readCalls(items: readonly unknown[], path: Path, report: Report)
   });
 }
 
+/** All calls of the tables, made once. */
+let every: CallSet | undefined;
+
 function readName(name: string, mayBeAll: boolean, path: Path, report: Report): CallSet | undefined {
   if (name === 'ALL') {
-    if (mayBeAll) return wholeCalls(allSyscallNames());
+    if (mayBeAll) return (every ??= wholeCalls(allSyscallNames()));
     report(path, 'ALL can only be dropped', 'name each system call that is needed');
     return undefined;
   }

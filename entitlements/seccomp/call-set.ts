@@ -11,31 +11,57 @@ export type CallSet = ReadonlyMap<string, readonly Clause[]>;
 
 export function callSet(calls: Iterable<readonly [name: string, when: Clause]>): CallSet {
   const byName = new Map<string, Clause[]>();
-  for (const [name, when] of calls) byName.set(name, [...(byName.get(name) ?? []), when]);
-  return simplified(byName);
+  for (const [name, when] of calls) {
+    const found = byName.get(name);
+    if (found === undefined) byName.set(name, [when]);
+    else found.push(when);
+  }
+  return sorted([...byName].map(([name, clauses]) => [name, clauses.length === 1 ? clauses : mergeAdjacent(clauses)]));
 }
 
 /** The named calls, whatever their arguments. */
 export function wholeCalls(names: Iterable<string>): CallSet {
-  return callSet([...names].map((name) => [name, []] as const));
+  return sorted([...new Set(names)].map((name) => [name, WHOLE]));
 }
 
-function simplified(byName: ReadonlyMap<string, readonly Clause[]>): CallSet {
-  const kept = [...byName].flatMap(([name, clauses]) => (clauses.length === 0 ? [] : [[name, mergeAdjacent(clauses)] as const]));
-  return new Map(kept.sort(([a], [b]) => (a < b ? -1 : 1)));
+const WHOLE: readonly Clause[] = [[]];
+
+function sorted(entries: (readonly [name: string, clauses: readonly Clause[]])[]): CallSet {
+  return new Map(entries.sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 /** Calls in either. */
 export function unionCalls(...sets: readonly CallSet[]): CallSet {
-  const [first] = sets;
-  if (first !== undefined && sets.every((set) => set === first || set.size === 0)) return first;
-  return callSet(sets.flatMap((set) => [...set].flatMap(([name, clauses]) => clauses.map((when) => [name, when] as const))));
+  const [first, ...others] = [...new Set(sets)].filter((set) => set.size > 0);
+  if (first === undefined) return sets[0] ?? new Map<string, readonly Clause[]>();
+  if (others.length === 0) return first;
+  const byName = new Map(first);
+  for (const set of others) {
+    for (const [name, clauses] of set) {
+      const found = byName.get(name);
+      byName.set(name, found === undefined ? clauses : isWhole(found) ? found : mergeAdjacent([...found, ...clauses]));
+    }
+  }
+  return sorted([...byName]);
+}
+
+function isWhole(clauses: readonly Clause[]): boolean {
+  return clauses.some((when) => when.length === 0);
 }
 
 /** Calls of `from` that are not in `remove`. @throws ENTITLEMENTS_TOO_COMPLEX */
 export function withoutCalls(from: CallSet, remove: CallSet): CallSet {
   if (remove.size === 0) return from;
-  return simplified(new Map([...from].map(([name, clauses]) => [name, subtract(clauses, remove.get(name) ?? [])])));
+  const left: (readonly [string, readonly Clause[]])[] = [];
+  for (const [name, clauses] of from) {
+    const gone = remove.get(name);
+    if (gone === undefined) left.push([name, clauses]);
+    else if (!isWhole(gone)) {
+      const rest = subtract(clauses, gone);
+      if (rest.length > 0) left.push([name, mergeAdjacent(rest)]);
+    }
+  }
+  return new Map(left);
 }
 
 /** A call in both, with arguments; undefined when there is none. */
@@ -60,10 +86,12 @@ export function policyAllowing(calls: CallSet): SyscallPolicy {
     EPERM,
     [...calls].map(([name, clauses]) => [
       name,
-      decision(
-        EPERM,
-        clauses.map((when) => ({ outcome: 'allow', when })),
-      ),
+      isWhole(clauses)
+        ? always('allow')
+        : decision(
+            EPERM,
+            clauses.map((when) => ({ outcome: 'allow', when })),
+          ),
     ]),
   );
 }
@@ -73,7 +101,7 @@ export function policyWithout(calls: CallSet): SyscallPolicy {
   return filteredPolicy(
     'allow',
     [...calls].map(([name, clauses]) => {
-      const left = subtract([[]], clauses);
+      const left = isWhole(clauses) ? [] : subtract(WHOLE, clauses);
       return [
         name,
         left.length === 0
