@@ -7,7 +7,7 @@ import { compile } from './compile.ts';
 import type { Target } from './compile.ts';
 import { describeSettings, settingsToJson } from './describe.ts';
 import { settingsDigest } from './digest.ts';
-import { detectKernel } from './kernel.ts';
+import { boundLimits, detectKernel } from './kernel.ts';
 
 const THERMAL = '/sys/devices/system/cpu/cpu*/thermal_throttle';
 const target: Target = {
@@ -79,6 +79,32 @@ describe('compile', () => {
     assert.match(degraded.join('\n'), /crun needs these system calls .*execve/);
     assert.match(degraded.join('\n'), /no AppArmor/);
     assert.match(degraded.join('\n'), /does not hold .*SETUID/);
+  });
+
+  it('lowers limits that the daemon may not raise, and says so', () => {
+    const status = 'CapEff:\t00000000a80425fb\n';
+    const text =
+      'Max processes             96365                96365                processes \nMax cpu time              unlimited            unlimited            seconds\n';
+    const hardLimits = boundLimits(status, text);
+    assert.deepEqual(hardLimits, { NPROC: 96365n });
+    assert.equal(boundLimits('CapEff:\t000001ffffffffff\n', text), undefined, 'CAP_SYS_RESOURCE raises any');
+    const limits = { NPROC: { soft: 5n, hard: 100_000n }, CPU: { soft: 7n, hard: 1n << 63n } };
+    const kernel = { ...target.kernel, ...(hardLimits !== undefined && { hardLimits }) };
+    const { rlimits, degraded } = compile({ ...builtin('default'), limits }, { ...target, kernel });
+    assert.deepEqual(rlimits, [
+      { type: 'RLIMIT_CPU', soft: 7n, hard: 1n << 63n },
+      { type: 'RLIMIT_NPROC', soft: 5n, hard: 96365n },
+    ]);
+    assert.match(degraded.join('\n'), /lowers NPROC to 96365/);
+  });
+
+  it('says what of compatibility architectures does not hold as written', () => {
+    const { syscalls } = builtin('default');
+    assert.ok(syscalls.filtered);
+    const sentences = (runtime: string): string =>
+      compile({ ...builtin('default'), syscalls: { ...syscalls, compat: ['arm', 'x86'] } }, { ...target, runtime }).degraded.join('\n');
+    assert.match(sentences('crun'), /x86_64 runs no programs of arm\n.*socketcall answers errno 1, ipc answers allow/);
+    assert.match(sentences('runc'), /under runc their calls are killed/);
   });
 
   it('refuses to drop a filter that the kernel can not load', () => {

@@ -71,10 +71,7 @@ function compiled(profile: Profile, target: Target, digest: string): Settings {
     readonlyPaths: expanded(profile.paths.readonly, target),
     devices: deviceRules(profile.devices),
     hostDevices: profile.hostDevices,
-    rlimits: LIMIT_NAMES.flatMap((name) => {
-      const limit = profile.limits[name];
-      return limit === undefined ? [] : [{ type: `RLIMIT_${name}`, soft: limit.soft, hard: limit.hard }];
-    }),
+    rlimits: rlimits(profile, target, degraded),
     hostNamespaces: profile.hostNamespaces,
     networkClass: profile.network,
     readonlyRootfs: profile.readonlyRootfs,
@@ -85,6 +82,21 @@ function compiled(profile: Profile, target: Target, digest: string): Settings {
     degraded,
     digest,
   };
+}
+
+/** The limits, no hard one above what this process may give. */
+function rlimits(profile: Profile, target: Target, degraded: string[]): Settings['rlimits'] {
+  const lowered: string[] = [];
+  const found = LIMIT_NAMES.flatMap((name) => {
+    const limit = profile.limits[name];
+    if (limit === undefined) return [];
+    const most = target.kernel.hardLimits?.[name] ?? limit.hard;
+    if (limit.hard > most) lowered.push(`${name} to ${most}`);
+    const [hard, soft] = [limit.hard > most ? most : limit.hard, limit.soft > most ? most : limit.soft];
+    return [{ type: `RLIMIT_${name}`, soft, hard }];
+  });
+  if (lowered.length > 0) degraded.push(`the daemon may not raise its own limits (CAP_SYS_RESOURCE) and lowers ${lowered.join(', ')}`);
+  return found;
 }
 
 function compiledFilter(policy: FilteredPolicy, target: Target, degraded: string[], launched: boolean): NonNullable<Settings['seccomp']> {

@@ -1,5 +1,6 @@
 import { globSync, readFileSync } from 'node:fs';
 import { landlockVersion } from '../../base/kernel/index.ts';
+import type { LimitName } from '../profile/model.ts';
 
 /** What of this kernel decides how a profile can be enforced. */
 export interface KernelFeatures {
@@ -7,20 +8,63 @@ export interface KernelFeatures {
   readonly apparmor: boolean;
   /** The version of Landlock's interface; absent or 0: none. */
   readonly landlock?: number;
+  /** Hard limits of this process that it may not raise and so can not hand on; absent: any may be raised (CAP_SYS_RESOURCE). */
+  readonly hardLimits?: Readonly<Partial<Record<LimitName, bigint>>>;
   /** Existing paths for each masked path that has a `*`. */
   readonly expanded: Readonly<Record<string, readonly string[]>>;
 }
 
 const THERMAL = '/sys/devices/system/cpu/cpu*/thermal_throttle';
 
-/** Reads the features of the running kernel from /proc and /sys. Cheap; does not change while the machine runs. */
+/** Reads the features of the running kernel, and of this process, from /proc and /sys. Cheap; does not change while the process runs. */
 export function detectKernel(): KernelFeatures {
+  const hardLimits = boundLimits(read('/proc/self/status'), read('/proc/self/limits'));
   return {
     seccomp: read('/proc/sys/kernel/seccomp/actions_avail').includes('errno'),
     apparmor: read('/sys/module/apparmor/parameters/enabled').startsWith('Y'),
     landlock: landlockVersion(),
+    ...(hardLimits !== undefined && { hardLimits }),
     expanded: { [THERMAL]: globSync(THERMAL).sort() },
   };
+}
+
+/** The rlimits by their lines in /proc/PID/limits (fs/proc/base.c, lnames). */
+const LIMIT_LINES: readonly (readonly [line: string, name: LimitName])[] = [
+  ['Max address space', 'AS'],
+  ['Max core file size', 'CORE'],
+  ['Max cpu time', 'CPU'],
+  ['Max data size', 'DATA'],
+  ['Max file size', 'FSIZE'],
+  ['Max file locks', 'LOCKS'],
+  ['Max locked memory', 'MEMLOCK'],
+  ['Max msgqueue size', 'MSGQUEUE'],
+  ['Max nice priority', 'NICE'],
+  ['Max open files', 'NOFILE'],
+  ['Max processes', 'NPROC'],
+  ['Max resident set', 'RSS'],
+  ['Max realtime priority', 'RTPRIO'],
+  ['Max realtime timeout', 'RTTIME'],
+  ['Max pending signals', 'SIGPENDING'],
+  ['Max stack size', 'STACK'],
+];
+
+/** CAP_SYS_RESOURCE (linux/capability.h): a process that has it raises hard limits (setrlimit(2)). */
+const SYS_RESOURCE = 24n;
+
+/**
+ * @param status of /proc/PID/status
+ * @param limits of /proc/PID/limits
+ * @returns the bounded hard limits of a process that may not raise them; undefined when it may
+ */
+export function boundLimits(status: string, limits: string): Partial<Record<LimitName, bigint>> | undefined {
+  const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? '0'}`);
+  if (((effective >> SYS_RESOURCE) & 1n) === 1n) return undefined;
+  const found: Partial<Record<LimitName, bigint>> = {};
+  for (const [line, name] of LIMIT_LINES) {
+    const hard = new RegExp(`^${line} +\\S+ +(\\d+)`, 'm').exec(limits)?.[1];
+    if (hard !== undefined) found[name] = BigInt(hard);
+  }
+  return found;
 }
 
 function read(path: string): string {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { after, before, describe, it } from 'node:test';
@@ -21,6 +21,9 @@ import { detectKernel } from './kernel.ts';
 
 const WEB = fileURLToPath(new URL('../profile/fixtures/web.yaml', import.meta.url));
 const EPERM = -1n;
+const NAMESPACES = { ipc: true, mnt: true, net: true, pid: true, uts: true };
+/** Another release than the machine's, where `test/peers/get runc` has put it. */
+const PEER_RUNC = '/var/cache/portcullis-peers/bin/runc';
 
 function missing(): string | false {
   if (process.arch !== 'x64') return 'the probe program is x86_64 code';
@@ -113,6 +116,44 @@ describe('on the running kernel', { skip: missing() }, () => {
       assert.deepEqual(results, [EPERM, -9n, -9n, EPERM, -9n]);
     });
 
+    it(`${runtime}: what the settings say stands in the container`, () => {
+      const limits = { NOFILE: { soft: 77n, hard: 99n }, CORE: { soft: 0n, hard: 0n }, NPROC: { soft: 1n << 40n, hard: 1n << 62n } };
+      const profile: Profile = {
+        ...builtin('default'),
+        capabilities: ['CHOWN', 'NET_BIND_SERVICE'],
+        ambient: ['NET_BIND_SERVICE'],
+        noNewPrivileges: true,
+        readonlyRootfs: true,
+        limits,
+      };
+      const settings = settingsOf(profile, runtime);
+      const own = Object.keys(NAMESPACES).map((name) => readlinkSync(`/proc/self/ns/${name}`));
+      const script = `grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status; grep -E 'open files|core file|Max processes' /proc/self/limits
+        for ns in ${Object.keys(NAMESPACES).join(' ')}; do readlink /proc/self/ns/$ns; done
+        echo >/x; echo >/proc/sys/kernel/hostname; wc -c < /proc/keys; cat /proc/acpi/* /sys/firmware/*`;
+      const { stdout, stderr } = bundle.run(runtime, settings, ['sh', '-c', `(${script}) 2>&1`], 1000);
+      const said = stdout.toString() + stderr;
+      const bit = (number: number): string => (1n << BigInt(number)).toString(16).padStart(16, '0');
+      // NET_BIND_SERVICE (10) is inheritable because it is ambient, and nothing else is (CVE-2022-24769).
+      for (const [set, value] of Object.entries({ Inh: bit(10), Prm: bit(10), Eff: bit(10), Bnd: '0000000000000401', Amb: bit(10) }))
+        assert.match(said, new RegExp(`^Cap${set}:\\s+${value}$`, 'm'), `Cap${set} in ${said}`);
+      assert.match(said, /^NoNewPrivs:\s+1$/m);
+      assert.match(said, /^Seccomp:\s+2$/m);
+      assert.match(said, /Max open files\s+77\s+99 /);
+      assert.match(said, /Max core file size\s+0\s+0 /);
+      const { soft, hard } = settings.rlimits.find(({ type }) => type === 'RLIMIT_NPROC') ?? {};
+      assert.match(said, new RegExp(`Max processes\\s+${soft}\\s+${hard} `));
+      for (const link of own) assert.ok(!said.includes(link), `${link} is the host's`);
+      assert.match(said, /can't create \/x: Read-only file system/);
+      assert.match(said, /can't create \/proc\/sys\/kernel\/hostname: (Read-only|Permission)/);
+      assert.match(said, /^0$/m, '/proc/keys is masked');
+    });
+
+    it(`${runtime}: inheritable is empty where nothing is ambient`, () => {
+      const { stdout } = bundle.run(runtime, settingsOf(builtin('default'), runtime), ['grep', 'CapInh', '/proc/self/status']);
+      assert.match(stdout.toString(), /^CapInh:\s+0000000000000000$/m);
+    });
+
     it(`${runtime}: starts when the profile grants no system call at all, as any user, with and without no_new_privs`, () => {
       const write = filteredPolicy('errno 1', [
         ['write', { otherwise: 'allow', pieces: [] }],
@@ -143,4 +184,42 @@ describe('on the running kernel', { skip: missing() }, () => {
       for (const line of [/linux32 0/, /unshare 0/, /chown 0/]) assert.match(free, line);
     });
   }
+
+  it('the runc of test/peers starts on its base set too', { skip: existsSync(PEER_RUNC) ? false : 'test/peers/get runc' }, () => {
+    const other = temporaryBundle({ runc: PEER_RUNC });
+    try {
+      writeFileSync(join(other.root, 'bin/probe'), probeProgram([{ nr: 102 }]), { mode: 0o755 });
+      for (const noNewPrivileges of [false, true]) {
+        const profile = { ...builtin('default'), noNewPrivileges, syscalls: filteredPolicy('errno 1', []) };
+        const { status, stdout, stderr } = other.run('runc', settingsOf(profile, 'runc'), ['/bin/probe']);
+        assert.equal(status, 0, stderr);
+        assert.deepEqual(probeResults(stdout), [EPERM]);
+      }
+    } finally {
+      other.remove();
+    }
+  });
+
+  it('crun: programs of x86 are killed, and run where the profile names them, with sockets compared as ever', () => {
+    const calls = [
+      { nr: 20 }, // getpid
+      { nr: 359, args: [38n, 1n] }, // socket(AF_ALG)
+      { nr: 102, args: [1n] }, // socketcall(SYS_SOCKET)
+      { nr: 122 }, // uname of nothing: EFAULT
+      { nr: 310, args: [0x10000000n] }, // unshare(CLONE_NEWUSER)
+    ];
+    writeFileSync(join(bundle.root, 'bin/probe'), probeProgram(calls, 'x86'), { mode: 0o755 });
+    const standard = builtin('default');
+    assert.ok(standard.syscalls.filtered);
+    const killed = bundle.run('crun', settingsOf(standard, 'crun'), ['/bin/probe']);
+    assert.notEqual(killed.status, 0);
+    assert.equal(killed.stdout.length, 0);
+    const named: Profile = { ...standard, syscalls: { ...standard.syscalls, compat: ['x86'] } };
+    const { status, stdout, stderr } = bundle.run('crun', settingsOf(named, 'crun'), ['/bin/probe']);
+    assert.equal(status, 0, stderr);
+    assert.deepEqual(
+      probeResults(stdout).map((result) => BigInt.asIntN(32, result)),
+      [1n, EPERM, EPERM, -14n, EPERM],
+    );
+  });
 });

@@ -76,7 +76,7 @@ export function generateSpec(input: SpecInput): OciSpec {
       env: input.env,
       cwd: input.cwd,
       capabilities,
-      rlimits: settings.rlimits.map((limit) => ({ type: limit.type, soft: Number(limit.soft), hard: Number(limit.hard) })),
+      rlimits: settings.rlimits.map((limit) => ({ type: limit.type, soft: exact(limit.soft), hard: exact(limit.hard) })),
       noNewPrivileges: settings.noNewPrivileges,
       ...(input.labels.apparmor !== undefined && { apparmorProfile: input.labels.apparmor }),
       ...(input.labels.selinux !== undefined && { selinuxLabel: input.labels.selinux.process }),
@@ -161,6 +161,11 @@ function deviceRules(settings: Settings, devices: SpecInput['devices']): NonNull
 }
 
 /** JSON.rawJSON is in the engine and not yet in TypeScript's library. */
+/** A number where it is exact, for readers that know no bigint. */
+function exact(value: bigint): number | bigint {
+  return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;
+}
+
 function exactInteger(value: bigint): unknown {
   return (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(value.toString());
 }
