@@ -95,6 +95,13 @@ describe('the examples of docs/embedding.md', () => {
     assert.equal((await node('judge.mjs', stage.folders.policy, unsigned, podNamespace, mirror)).code, 1);
   });
 
+  it('compare-profiles (docs/entitlements-library.md): a profile within a ceiling, and a question answered', async () => {
+    const within = await node('compare-profiles.mjs', 'restricted', 'baseline');
+    assert.deepEqual([within.code, within.stderr], [0, '']);
+    assert.match(within.stdout, /no program under this profile can call socket\(AF_ALG\)/);
+    assert.equal((await node('compare-profiles.mjs', 'default', 'restricted')).code, 1);
+  });
+
   it('own-daemon: serves from a program of its own, and ends', async () => {
     const own = join(folder, 'own');
     mkdirSync(join(own, 'cni'), { recursive: true });
@@ -114,7 +121,9 @@ describe('the examples of docs/embedding.md', () => {
   });
 
   it('are the ones that the text names', () => {
-    const text = ['embedding.md', 'trust-library.md'].map((name) => readFileSync(join(repository, 'docs', name), 'utf8')).join('\n');
+    const text = ['embedding.md', 'trust-library.md', 'entitlements-library.md']
+      .map((name) => readFileSync(join(repository, 'docs', name), 'utf8'))
+      .join('\n');
     for (const name of readdirSync(examples)) assert.ok(text.includes(`(examples/${name})`), name);
   });
 });
