@@ -38,7 +38,7 @@ export const commands: readonly Entry[] = [
   { name: 'verdicts', summary: 'the verdict log: list, show, replay, verify, export', load: () => import('./verdicts.ts') },
   {
     name: 'entitlements',
-    summary: 'check and compile entitlement profiles: what a workload may do',
+    summary: 'write, check, explain, compare, merge, import and export profiles: what a workload may do',
     load: () => import('./entitlements.ts'),
   },
   { name: 'spec', summary: 'make and judge OCI runtime configurations (config.json)', load: () => import('./spec.ts') },

@@ -24,7 +24,9 @@ interface CompileFlags extends Flags {
 }
 
 export function register(program: Command): void {
-  const entitlements = program.command('entitlements').description('check and compile entitlement profiles: what a workload may do');
+  const entitlements = program
+    .command('entitlements')
+    .description('write, check, explain, compare, merge, import and export profiles: what a workload may do');
   registerDocuments(entitlements);
   withOutput(
     entitlements
