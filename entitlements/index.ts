@@ -64,6 +64,7 @@ export type {
   Profile,
   ResourceName,
 } from './profile/model.ts';
+export { holdsDevice } from './profile/devices.ts';
 export { loadProfiles, profileSet } from './profile/load.ts';
 export type { ProfileSet } from './profile/load.ts';
 export type { NamedProfile } from './profile/resolve.ts';

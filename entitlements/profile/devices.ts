@@ -1,5 +1,5 @@
 import type { DeviceRule } from '../types.ts';
-import type { DeviceGrant } from './model.ts';
+import type { DeviceGrant, Profile } from './model.ts';
 import type { Read } from './values.ts';
 
 /** True when every access of `inner` is one of `outer`. */
@@ -9,6 +9,21 @@ export function grantWithin(inner: DeviceGrant, outer: DeviceGrant): boolean {
     inner.type === outer.type &&
     (outer.major === undefined || outer.major === inner.major) &&
     (outer.minor === undefined || outer.minor === inner.minor)
+  );
+}
+
+/** True when the profile holds these accesses (of r, w and m) to one device. */
+export function holdsDevice(
+  { devices, hostDevices }: Pick<Profile, 'devices' | 'hostDevices'>,
+  { type, major, minor, access }: { readonly type: string; readonly major: number; readonly minor: number; readonly access: string },
+): boolean {
+  if (hostDevices) return true;
+  const kind = type === 'b' ? 'b' : type === 'c' || type === 'u' ? 'c' : undefined;
+  return (
+    kind !== undefined &&
+    (['r', 'w', 'm'] as const).every(
+      (letter) => !access.includes(letter) || devices.some((grant) => grantWithin({ access: letter, type: kind, major, minor }, grant)),
+    )
   );
 }
 

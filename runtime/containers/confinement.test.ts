@@ -21,7 +21,7 @@ const config = { metadata: { name: 'main', attempt: 0 }, devices: [], CDIDevices
 function sandbox(part: { sysctls?: Record<string, string>; annotations?: Record<string, string> } = {}): SandboxRecord {
   return { config: { annotations: part.annotations ?? {}, linux: { sysctls: part.sysctls ?? {} } } } as unknown as SandboxRecord;
 }
-const access = { devices: [], cdi: [], paths: [], sharedPaths: [] };
+const access = { devices: [], nodes: [], cdi: [], paths: [], sharedPaths: [] };
 const baseline = [{ rule: 'policy.yaml:1', ceiling: 'baseline' }];
 
 test('a verdict without a ceiling is refused, not taken as "no bound"', async () => {

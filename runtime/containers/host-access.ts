@@ -1,10 +1,13 @@
 import { PortcullisError } from '../../base/errors/index.ts';
+import { holdsDevice } from '../../entitlements/index.ts';
 import type { Ceiling } from '../../entitlements/index.ts';
 
 /** What a container asks of the host beyond its own namespaces, resolved; every part is held against the ceilings. */
 export interface HostAccess {
   /** Devices as asked. */
   readonly devices: readonly string[];
+  /** The device nodes behind them, and what is to be done with each. */
+  readonly nodes: readonly { readonly type: string; readonly major: number; readonly minor: number; readonly access: string }[];
   /** CDI devices as asked: their specs may add devices, mounts and programs that run on the host. */
   readonly cdi: readonly string[];
   /** Sources of bind mounts that are not the pod's own, links followed. */
@@ -14,15 +17,23 @@ export interface HostAccess {
 }
 
 /**
- * Refuses what a ceiling does not hold: devices need host.devices, paths host.paths, and mounts that reach back to the host a ceiling
+ * Refuses what a ceiling does not hold: devices need host.devices.admin, or each a grant of its own, paths host.paths, and mounts that reach back to the host a ceiling
  * for privileged containers. Source: Pod Security Standards, baseline: HostPath Volumes are forbidden.
  * @throws PortcullisError RUNTIME_DEVICE_NOT_GRANTED, RUNTIME_HOST_PATH_NOT_GRANTED
  */
 export function boundHostAccess(asked: HostAccess, ceilings: readonly Ceiling[]): void {
   const devices = [...asked.devices, ...asked.cdi];
-  const noDevices = ceilings.filter(({ profile }) => !profile.hostDevices).map(({ name }) => name);
+  const holds = ({ profile }: Ceiling): boolean =>
+    profile.hostDevices || (asked.cdi.length === 0 && asked.nodes.every((node) => holdsDevice(profile, node)));
+  const noDevices = ceilings.filter((ceiling) => !holds(ceiling)).map(({ name }) => name);
   if (devices.length > 0 && noDevices.length > 0) {
-    throw refusal('RUNTIME_DEVICE_NOT_GRANTED', 'add host device', devices, noDevices, 'devices of the host (host.devices.admin)');
+    throw refusal(
+      'RUNTIME_DEVICE_NOT_GRANTED',
+      'add host device',
+      devices,
+      noDevices,
+      'devices of the host (host.devices.admin, or host.device for one)',
+    );
   }
   const noPaths = ceilings.filter(({ profile }) => !profile.hostPaths).map(({ name }) => name);
   if (asked.paths.length > 0 && noPaths.length > 0)

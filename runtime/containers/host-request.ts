@@ -49,6 +49,7 @@ export async function hostRequest(input: {
     edits: changes.length === 0 ? undefined : await readyEdits(changes),
     access: {
       devices: config.devices.map((device) => device.hostPath),
+      nodes: devices.map(({ node: { type, major, minor }, access }) => ({ type, major, minor, access })),
       cdi: cdi.map(({ text }) => text),
       paths: [...new Set(paths)],
       sharedPaths: shared.map(({ path }) => path),

@@ -87,7 +87,7 @@ describe('devices of the host', () => {
       [device('/dev/null', '/dev/x', 'rwx'), 'RUNTIME_BAD_DEVICE'],
     ] as const)
       assert.equal((await failureOf(createContainer(stage, pod, ask(devices)))).code, code);
-    const failure = await failureOf(createContainer(stage, pod, ask(device('/dev/null'), low)));
+    const failure = await failureOf(createContainer(stage, pod, ask(device('/dev/kmsg'), low)));
     assert.equal(failure.code, 'RUNTIME_DEVICE_NOT_GRANTED');
     assert.equal(failure.kind, 'denied');
   });
