@@ -43,4 +43,6 @@ console.log(`compiled and proved, with the Worker's start   ${started.toFixed(0)
 console.log(`compiled and proved, another target            ${next.toFixed(1)} ms`);
 console.log(`known                                          ${known.toFixed(2)} ms`);
 console.log(`a random policy, compiled, proved and sampled  ${random.toFixed(1)} ms`);
-console.log(`bench:proof: default profile ${first.milliseconds.toFixed(1)} ms first, ${warm.toFixed(1)} ms warm, ${known.toFixed(2)} ms known`);
+console.log(
+  `bench:proof: default profile ${first.milliseconds.toFixed(1)} ms first, ${warm.toFixed(1)} ms warm, ${known.toFixed(2)} ms known`,
+);

@@ -110,7 +110,7 @@ describe(
     // The virtual machine's images lie on tmpfs, which its kernel can not map.
     it('hold in a user namespace', { skip: enforcer === 'AppArmor' && 'images can not be mapped there' }, async () => {
       const ids = [{ hostId: 300_000, containerId: 0, length: 65_536 }];
-      const inNamespace = { namespaceOptions: { ...namespaceOptions, usernsOptions: { mode: 0, uids: ids, gids: ids } } };
+      const inNamespace = { namespaceOptions: { ...namespaceOptions, usernsOptions: { mode: 0, uids: ids, gids: ids } } } as const;
       const pod = await runPod(stage, 'userns', { linux: { securityContext: inNamespace } });
       const container = await runContainer(stage, pod, { image: image['kept'] ?? '', command: ['sleep', '600'], security: inNamespace });
       const { stdout } = await execute(stage, container, 'sh', '-c', 'cat /secret || echo kept; cat /app/data.txt');
