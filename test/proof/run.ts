@@ -50,7 +50,7 @@ function* numbers(of: string): Generator<number> {
 const LONGEST_FOR_Z3 = 400;
 
 const start = performance.now();
-const oracle = count(values.z3) > 0 ? await openOracle() : undefined;
+const oracle = count(values.z3) > 0 ? openOracle() : undefined;
 let [proved, refused, samples, byZ3] = [0, 0, 0, 0];
 // What is refused as too complex is no policy that was proved: another takes its place.
 for (let at = 0; proved < count(values.policies); at++) {

@@ -6,7 +6,7 @@ import type { Oracle } from './z3.ts';
 
 describe('Z3', () => {
   let oracle: Oracle;
-  before(async () => (oracle = await openOracle()));
+  before(() => (oracle = openOracle()));
   after(() => oracle.close());
 
   it('agrees that programs are their policies', async () => {

@@ -18,23 +18,49 @@ export interface Oracle {
   close(): void;
 }
 
-export async function openOracle(): Promise<Oracle> {
+export function openOracle(): Oracle {
   let asked = 0;
-  let session = await openSession();
+  let session: Oracle | undefined;
+  const close = (): void => {
+    session?.close();
+    session = undefined;
+  };
   return {
     async difference(...question) {
-      if (++asked % QUESTIONS === 0) {
-        session.close();
-        session = await openSession();
+      if (++asked % QUESTIONS === 0) close();
+      for (let attempt = 1; ; attempt += 1) {
+        try {
+          session ??= await answered(openSession());
+          return await answered(session.difference(...question));
+        } catch (error) {
+          if (!(error instanceof NoAnswer) || attempt === ATTEMPTS) throw error;
+          close();
+        }
       }
-      return session.difference(...question);
     },
-    close: () => session.close(),
+    close,
   };
 }
 
 /** Of one session, whose memory is never freed before it ends. */
 const QUESTIONS = 20;
+/** Z3's WebAssembly build loses a wake-up between its threads about once in a hundred sessions, and then waits for ever. */
+const PATIENCE_MS = 20_000;
+const ATTEMPTS = 3;
+
+class NoAnswer extends Error {}
+
+async function answered<T>(promise: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new NoAnswer(`Z3 did not answer in ${PATIENCE_MS / 1000} s`)), PATIENCE_MS);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
 
 async function openSession(): Promise<Oracle> {
   const z3solver = await withoutFinalizers(init);
