@@ -7,7 +7,11 @@ import type { Oracle } from './z3.ts';
 describe('Z3', () => {
   let oracle: Oracle;
   before(() => (oracle = openOracle()));
-  after(() => oracle.close());
+  after(() => {
+    oracle.close();
+    // A session that was lost before it could be closed would hold the process for ever.
+    setTimeout(() => process.exit(), 5_000).unref();
+  });
 
   it('agrees that programs are their policies', async () => {
     let agreed = 0;
