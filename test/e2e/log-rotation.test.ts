@@ -110,8 +110,9 @@ describe('a log that is rotated under a fast writer', () => {
     for (let size = -1; size !== statSync(log).size; await pause(300)) size = statSync(log).size;
     assert.equal(asides(log).length, 3);
     const lines = written([...asides(log), log]);
-    const first = Number(/line (\d+)/.exec(lines[0] ?? '')?.[1]);
-    assert.equal(lines.length, count - first + 1, 'what is kept has no gap, and ends with the last line');
+    // conmon writes what it reads: the oldest file may begin within a line, whose first part went with the one before.
+    const second = Number(/line (\d+)/.exec(lines[1] ?? '')?.[1]);
+    assert.equal(lines.length, count - second + 2, 'what is kept has no gap, and ends with the last line');
   });
 
   it('crictl logs -f goes on in the new file', { skip: crictl.skip }, async () => {

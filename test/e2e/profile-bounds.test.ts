@@ -54,8 +54,9 @@ describe('bounds of a profile', () => {
 
       it('sets the limits of the cgroup and of the process', async () => {
         const id = await runContainer(stage, await named('bounded'), { image });
-        const { stdout } = await execute(stage, id, 'sh', '-c', 'ulimit -n; ulimit -Hn');
-        assert.equal(stdout, '64\n128\n');
+        // Of the first process: runc 1.1.5 raises the soft one of a command to the hard one.
+        const { stdout } = await execute(stage, id, 'grep', 'open files', '/proc/1/limits');
+        assert.match(stdout, / 64 +128 /);
         const spawned = await execute(stage, id, 'sh', '-c', 'for n in $(seq 60); do sleep 5 & done; echo no end');
         assert.match(spawned.stderr, /fork|Resource temporarily unavailable/);
         await removePod(stage, pod);

@@ -122,12 +122,12 @@ describe('signed entitlements', () => {
 
   it('one that this version can not read admits no container', async () => {
     const { reference, image } = await stage.publish('must/unreadable:1');
-    await attest('must/unreadable', image.manifestDigest, { ...chowner, files: { read: ['/app/**'] } });
+    await attest('must/unreadable', image.manifestDigest, { ...chowner, sockets: ['/run/**'] });
     const id = await stage.pull(reference);
     const pod = await runPod(stage, 'unreadable');
     const failure = await failureOf(createContainer(stage, pod, { image: id, reference }));
     assert.equal(failure.code, 'ENTITLEMENTS_BAD_PROFILE');
-    assert.match(failure.message, /files rules are not supported by this version/);
+    assert.match(failure.message, /sockets/);
     await removePod(stage, pod);
   });
 
