@@ -16,7 +16,7 @@ export interface Suite {
 }
 
 /** No test file may take longer, in ms: one that hangs fails instead of holding everything up. */
-const fileLimit = 300_000;
+const fileLimit = 600_000;
 
 /** Every test that failed so far, to be named again beside the count: a long log is read from its end. */
 export const failures: string[] = [];
