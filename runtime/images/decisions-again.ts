@@ -11,7 +11,7 @@ import type { ImageRecord, JudgedImage } from './types.ts';
 
 /**
  * Decides about a recorded image for one namespace, from the evidence found under each name. Resolves only with an admitting
- * verdict; with several names its ceilings are those of all of them. A verdict is logged the first time it is given in a run.
+ * verdict; with several names its ceilings, and the signed statements that bound it, are those of all of them. A verdict is logged the first time it is given in a run.
  */
 export async function decideForRun(
   records: ImageRecords,
@@ -35,10 +35,12 @@ export async function decideForRun(
   const [first, ...others] = verdicts;
   if (first === undefined) throw gone(attempted, stored.id);
   if (others.length === 0) return first;
-  const exceptions = [first, ...others].flatMap((verdict) => verdict.exceptions ?? []);
+  const exceptions = verdicts.flatMap((verdict) => verdict.exceptions ?? []);
+  const requested = new Map(verdicts.flatMap((verdict) => verdict.requestedEntitlements ?? []).map((one) => [one.attestation, one]));
   return {
     ...first,
     ...(exceptions.length > 0 && { exceptions }),
+    ...(requested.size > 0 && { requestedEntitlements: [...requested.values()] }),
     ceilings: [...first.ceilings, ...others.flatMap((verdict) => verdict.ceilings)],
     unverified: [first, ...others].some((verdict) => verdict.unverified),
   };

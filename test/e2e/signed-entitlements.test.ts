@@ -5,6 +5,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { attestImage } from '../../trust/index.ts';
+import { pushImage } from '../fixtures/image.ts';
 import { createContainer, execute, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import type { SecurityContext } from '../fixtures/pod.ts';
 import { failureOf, makeKey, openStage, policyOf, registryName } from '../fixtures/stage.ts';
@@ -118,6 +119,20 @@ describe('signed entitlements', () => {
       assert.match(failure.message, new RegExp(`signed statement lacks the capability ${name}`));
     }
     await removePod(stage, other);
+  });
+
+  it('of an image with several names, what was signed under any of them bounds', async () => {
+    const { reference: plain, image } = await stage.publish('may/names:1');
+    const id = await stage.pull(plain);
+    await attest('may/names', image.manifestDigest, chowner);
+    await pushImage(stage.repository('may/names'), image, '2');
+    const attested = plain.replace(/:1$/, ':2');
+    assert.equal(await stage.pull(attested), id, 'one image');
+    const pod = await runPod(stage, 'names');
+    await createContainer(stage, pod, { name: 'plain', image: id, reference: plain, security: adds('KILL') });
+    const failure = await failureOf(createContainer(stage, pod, { name: 'any', image: id, security: adds('KILL') }));
+    assert.match(failure.message, /the publisher's signed statement lacks the capability KILL/);
+    await removePod(stage, pod);
   });
 
   it('one that this version can not read admits no container', async () => {

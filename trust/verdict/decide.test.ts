@@ -30,6 +30,18 @@ const table: readonly (readonly [name: string, verdict: () => Verdict, outcome: 
     /all of 2 requirements: 1 satisfied, 2 needed/,
   ],
   [
+    'all of nothing, which no policy file can say',
+    () => decided([bundle(ours)], policyOf({ require: { kind: 'all', of: [] } })),
+    'deny',
+    /all of 0 requirements: 0 satisfied/,
+  ],
+  [
+    'none of nothing',
+    () => decided([bundle(ours)], policyOf({ require: { kind: 'threshold', count: 0, of: [] } })),
+    'deny',
+    /0 of 0 requirements: 0 satisfied/,
+  ],
+  [
     'all of two keys, both signed',
     () => decided([bundle(ours), bundle(second)], policyOf({ require: { kind: 'all', of: [by(ours), by(second)] } })),
     'admit',

@@ -57,6 +57,15 @@ test('many questions at once, under several policies, are each answered under th
   );
 });
 
+test('a policy that the thread could not take is brought again, and refused for the same reason', async () => {
+  const asked = input(dossierOf([attested(statementText({}))]), demand(['true']));
+  const broken = { ...asked, policy: { revision: 'r', default: 'deny' } } as unknown as DecideInput;
+  const why = () => decider.decide(broken).then(JSON.stringify, (error: unknown) => String(error));
+  const first = await why();
+  assert.match(first, /TRUST_DECIDER_FAILED/);
+  assert.equal(await why(), first);
+});
+
 test('what costs hundreds of milliseconds keeps the calling thread from nothing', async () => {
   const objects = Array.from({ length: 30_000 }, (_, index) => ({ name: `p${index}`, version: '1' }));
   const heavy = input(

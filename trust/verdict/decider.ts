@@ -77,7 +77,11 @@ export function createDecider(): Decider {
       current.worker.postMessage({ id, question, ...(current.policy === policy ? {} : { policy }) } satisfies Asked);
       current.policy = policy;
       const answered = await promise;
-      if ('error' in answered) throw new Error(answered.error);
+      if ('error' in answered) {
+        // It may have been the policy that it could not take: the next question brings it again.
+        current.policy = undefined;
+        throw new Error(answered.error);
+      }
       return answered;
     } catch (error) {
       throw failed(on, error);

@@ -36,7 +36,9 @@ function combine(name: string, of: readonly Requirement[], needed: number, evide
   const parts = of.map((part) => evaluateRequirement(part, evidence, context));
   const yes = parts.filter((part) => part.answer === 'yes').length;
   const possible = parts.filter((part) => part.answer !== 'no').length;
-  const answer: Answer = yes >= needed ? 'yes' : possible >= needed ? 'unknown' : 'no';
+  // Of nothing, nothing is proven: the policy's schema lets no empty list through, and whoever makes a policy otherwise is not admitted by one.
+  const least = Math.max(1, needed);
+  const answer: Answer = yes >= least ? 'yes' : possible >= least ? 'unknown' : 'no';
   const text = `${name} ${of.length} requirement${of.length === 1 ? '' : 's'}: ${yes} satisfied, ${needed} needed`;
   return combined(answer, text, parts);
 }
@@ -49,7 +51,8 @@ function threshold({ count, of }: Requirement & { kind: 'threshold' }, evidence:
   const open = parts.filter((part) => part.answer === 'unknown').length;
   // A source that could not be asked may hold another signer's signature for a part that one signer satisfies twice.
   const possible = evidence.unreachable.length > 0 ? satisfied.length + open : distinct + open;
-  const answer: Answer = distinct >= count ? 'yes' : possible >= count ? 'unknown' : 'no';
+  const least = Math.max(1, count);
+  const answer: Answer = distinct >= least ? 'yes' : possible >= least ? 'unknown' : 'no';
   const signers = distinct === satisfied.length ? '' : ` by ${distinct} distinct signer${distinct === 1 ? '' : 's'}`;
   const text = `${count} of ${of.length} requirement${of.length === 1 ? '' : 's'}: ${satisfied.length} satisfied${signers}, ${count} needed`;
   return combined(answer, text, parts);
