@@ -1,0 +1,100 @@
+import type { IpAddress, IpPrefix } from '../spec/address.ts';
+import type { Fields } from '../spec/fields.ts';
+import type { CniResult } from '../spec/result.ts';
+import type { NetlinkSocket } from '../netlink/socket.ts';
+
+/**
+ * How a plugin and the engine share the work. A plugin says, as a value, what shall stand in the kernel (resources) and what the
+ * caller is told (a result). The engine writes both down, makes the resources, compares them for CHECK, removes them for DEL and
+ * makes them again after a crash. A plugin has no effects of its own.
+ */
+
+/** Which attachment a call is about (CNI specification 1.1, section 2, "Attachment Parameters"). */
+export interface AttachmentKey {
+  readonly network: string;
+  /** CNI_CONTAINERID; for our own CRI the sandbox id. */
+  readonly containerId: string;
+  /** CNI_IFNAME. */
+  readonly interface: string;
+}
+
+/** What a plugin may know when it plans. */
+export interface PlanInput {
+  readonly key: AttachmentKey;
+  /** The pod's network namespace, as a path that the engine can open. */
+  readonly netns: string;
+  /** CNI_ARGS. */
+  readonly args: Readonly<Record<string, string>>;
+  /** The result of the plugin before it in the chain. */
+  readonly prevResult?: CniResult;
+  /** Leased by the address plugin of this configuration: IPv4 first. Empty where it has none. */
+  readonly addresses: readonly LeasedAddress[];
+  /** Routes and DNS that the address plugin gives. */
+  readonly ipamRoutes: CniResult['routes'];
+  readonly dns: CniResult['dns'];
+  readonly host: HostFacts;
+}
+
+export interface LeasedAddress {
+  readonly address: IpPrefix;
+  readonly gateway?: IpAddress;
+  /** The network that the address belongs to. */
+  readonly subnet: IpPrefix;
+}
+
+/** Read once before the plan, so that the plan stays pure. */
+export interface HostFacts {
+  /** MTU of the link by which the default route leaves; 1500 without one. */
+  readonly defaultMtu: number;
+  /** Name of that link. */
+  readonly defaultLink?: string;
+  /** MTU of a link of the host's namespace, undefined when there is none of that name. */
+  readonly mtuOf: (link: string) => number | undefined;
+  readonly hasIpv6: boolean;
+}
+
+export interface Plan {
+  /** In the order in which they are made; removed in the opposite order. JSON values: they are stored. */
+  readonly resources: readonly Resource[];
+  readonly result: CniResult;
+}
+
+/** One thing that shall stand in the kernel. `kind` chooses the ResourceKind that makes it. A plain JSON value. */
+export interface Resource {
+  readonly kind: string;
+}
+
+/** A plugin of ours: `type` without the prefix `portcullis-`. Everything here is pure. */
+export interface Plugin<Config = unknown> {
+  readonly type: string;
+  /** Whether it makes the interface (first of a chain) or changes what another one made (needs prevResult). */
+  readonly role: 'interface' | 'chained';
+  /** Names of `runtimeConfig` keys that it honours (CNI conventions). */
+  readonly capabilities: readonly string[];
+  /** Reads the configuration, its runtimeConfig and args; every problem is added to the fields' problems, none is thrown. */
+  read(config: Fields, args: Readonly<Record<string, string>>): Config;
+  /** @throws NETWORK_* when the input cannot be served, such as a missing prevResult */
+  plan(config: Config, input: PlanInput): Plan;
+}
+
+/** Sockets and namespaces in which a resource is made. Synchronous, for the network's Worker. */
+export interface ResourceKernel {
+  /** In the host's (the caller's) network namespace. */
+  readonly host: { readonly route: NetlinkSocket; readonly filter: NetlinkSocket };
+  /** In the pod's namespace; undefined when it is gone (DEL after the pod died). */
+  readonly pod?: { readonly route: NetlinkSocket; readonly netnsFd: number };
+  /** Runs synchronous kernel calls and /proc/sys reads inside the pod's namespace: no await, no Worker, no DNS. @throws when the namespace is gone */
+  inPod<T>(body: () => T): T;
+  inHost<T>(body: () => T): T;
+}
+
+/** How resources of one kind are made, compared and removed. */
+export interface ResourceKind<R extends Resource = Resource> {
+  readonly kind: R['kind'];
+  /** Makes it, or what is missing of it; success when it stands. */
+  ensure(resource: R, kernel: ResourceKernel, key: AttachmentKey): void;
+  /** What the kernel has otherwise, in words for a person; empty: it stands as described. */
+  differences(resource: R, kernel: ResourceKernel, key: AttachmentKey): string[];
+  /** Success when it is gone already, the pod's namespace included. */
+  remove(resource: R, kernel: ResourceKernel, key: AttachmentKey): void;
+}
