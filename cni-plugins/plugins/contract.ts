@@ -33,6 +33,8 @@ export interface PlanInput {
   readonly ipamRoutes: CniResult['routes'];
   readonly dns: CniResult['dns'];
   readonly host: HostFacts;
+  /** What the plugin's own `observe` answered. */
+  readonly observed?: unknown;
 }
 
 export interface LeasedAddress {
@@ -73,8 +75,26 @@ export interface Plugin<Config = unknown> {
   readonly capabilities: readonly string[];
   /** Reads the configuration, its runtimeConfig and args; every problem is added to the fields' problems, none is thrown. */
   read(config: Fields, args: Readonly<Record<string, string>>): Config;
+  /**
+   * Reads of the kernel what only this plugin's plan needs: the MAC of the device to move, a free routing table, values to give back at DEL.
+   * Called for ADD only, after the plugins before it in the chain have made their resources. It changes nothing, and its answer is a JSON value.
+   */
+  observe?(config: Config, kernel: ResourceKernel, input: Omit<PlanInput, 'observed'>): unknown;
   /** @throws NETWORK_* when the input cannot be served, such as a missing prevResult */
   plan(config: Config, input: PlanInput): Plan;
+}
+
+/** Addresses without a store: `ipam.type` of a configuration names it. Pure. */
+export interface AddressPlugin<Config = unknown> {
+  readonly type: string;
+  readonly capabilities: readonly string[];
+  /** Reads the plugin's whole configuration (`ipam`, `runtimeConfig`, `args`); problems go to the fields. */
+  read(config: Fields, args: Readonly<Record<string, string>>): Config;
+  lease(config: Config): {
+    readonly addresses: readonly LeasedAddress[];
+    readonly routes: CniResult['routes'];
+    readonly dns: CniResult['dns'];
+  };
 }
 
 /** Sockets and namespaces in which a resource is made. Synchronous, for the network's Worker. */

@@ -10,6 +10,10 @@ export interface Fields {
   objects(name: string): Fields[];
   /** A list of lists of objects. */
   lists(name: string): Fields[][];
+  /** A list of strings. */
+  texts(name: string): string[];
+  /** The names of an object's members, in their order. */
+  names(): string[];
   /** Notes a problem at a field, or at the object itself (`''`). */
   problem(name: string, message: string): void;
   hasProblems(): boolean;
@@ -65,6 +69,13 @@ export function fieldsOf(value: unknown, path: Path, file: string, source: JsonT
         }
         return entry.flatMap((item: unknown, inner) => nested(item, [...where, inner]) ?? []);
       }),
+    texts: (name) =>
+      list(name).flatMap((entry, index) => {
+        if (typeof entry === 'string') return [entry];
+        note([...at(name), index], `${labelOf([...at(name), index])} must be a string`);
+        return [];
+      }),
+    names: () => Object.keys(value),
     problem: (name, message) => note(at(name), message),
     hasProblems: () => problems.length > 0,
   };
