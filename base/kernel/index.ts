@@ -22,6 +22,7 @@ export type { PeerCredentials } from './socket.ts';
 export { sendDatagram } from './datagram.ts';
 export { adopt, onProcessEnd } from './adopt.ts';
 export type { Adopted } from './adopt.ts';
+export { adoptTerminal } from './adopt-terminal.ts';
 export { hasHungUp } from './hangup.ts';
 export { receiveDescriptor } from './passed-descriptors.ts';
 export { connectLoopback, loopbackConnected, openLoopbackSocket } from './loopback-socket.ts';

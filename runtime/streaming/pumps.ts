@@ -38,7 +38,6 @@ export function pumpOutput(source: Readable, target: Writable | undefined, allow
     source.resume();
   });
   source.pause();
-  // A terminal whose last process is gone answers EIO: its end.
   source.on('error', () => source.destroy());
   source.on('end', () => source.destroy());
   const closed = new Promise<void>((resolve) =>

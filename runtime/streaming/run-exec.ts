@@ -3,7 +3,7 @@ import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { reasonOf } from '../../base/errors/index.ts';
-import { adopt, closeFd, openPipe, setWindowSize } from '../../base/kernel/index.ts';
+import { adoptTerminal, closeFd, openPipe, setWindowSize } from '../../base/kernel/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { readPid, writeExecFiles } from '../oci/exec-files.ts';
 import type { ExecFiles } from '../oci/exec-files.ts';
@@ -150,13 +150,13 @@ async function startOnTerminal({ target }: ExecPlan, streams: CommandStreams, pa
     const command = await startCommand({ ...parts, target, descriptors: [null, null, null], consoleSocket: terminal.path });
     const master = await Promise.race([terminal.master, command.exited.then(() => Promise.race([terminal.master, pause(lateMasterMs)]))]);
     if (master === undefined) return { command, outputs: [], hangUp: () => undefined };
-    const { socket, fd } = adopt(master);
-    if (streams.stdin !== undefined) pumpKeys(streams.stdin, socket);
-    const output = pumpOutput(socket, streams.stdout, startOf(command, parts.files));
+    const { output, input, fd } = adoptTerminal(master);
+    if (streams.stdin !== undefined) pumpKeys(streams.stdin, input);
+    const pump = pumpOutput(output, streams.stdout, startOf(command, parts.files));
     streams.onResize((size) => {
-      if (!socket.destroyed) setWindowSize(fd, size);
+      if (!input.destroyed) setWindowSize(fd, size);
     });
-    return { command, outputs: [output], hangUp: () => socket.destroy() };
+    return { command, outputs: [pump], hangUp: () => input.destroy() };
   } finally {
     await terminal.close();
   }
