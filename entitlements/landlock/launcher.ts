@@ -1,7 +1,7 @@
+import { assembleExecutable, callWith, words } from '../../base/elf/index.ts';
+import type { Assembler, Constants, Place } from '../../base/elf/index.ts';
 import type { Architecture } from '../types.ts';
 import type { FileAccess } from '../profile/model.ts';
-import { assemblerForArm64, assemblerForX64 } from './assembler.ts';
-import type { Assembler } from './assembler.ts';
 import type { LandlockRule } from './plan.ts';
 
 /**
@@ -18,19 +18,8 @@ import type { LandlockRule } from './plan.ts';
  * A failure of 1, 2 or 4 or of adding a rule ends it with 125; no candidate with 127, one that can not be executed with 126.
  */
 export function landlockLauncher(rules: readonly LandlockRule[], architecture: Architecture): Uint8Array {
-  const machine = MACHINES[architecture];
-  const assemble = (data: number): { code: Buffer; data: Buffer } => {
-    const constants = layOut(rules, data);
-    const assembler = machine.assembler();
-    write(assembler, machine, constants);
-    return { code: assembler.bytes(), data: constants.bytes };
-  };
-  // Constants follow the code, whose length does not depend on their address, on a boundary of 8 bytes.
-  const dataOffset = Math.ceil((HEADER_SIZE + assemble(LOAD_ADDRESS).code.length) / 8) * 8;
-  const { code, data } = assemble(LOAD_ADDRESS + dataOffset);
-  const padding = Buffer.alloc(dataOffset - HEADER_SIZE - code.length);
-  const body = Buffer.concat([code, padding, data]);
-  return Uint8Array.from(Buffer.concat([header(machine.elf, HEADER_SIZE + body.length), body]));
+  const bytes = assembleExecutable(architecture, (assembler, constants) => write(assembler, CALLS[architecture], layOut(rules, constants)));
+  return Uint8Array.from(bytes);
 }
 
 /** The ABI that holds every access below: 3, Linux 6.2. */
@@ -53,16 +42,11 @@ export function launcherArguments(launcher: string, args: readonly string[], pat
   return [launcher, ...candidates, '', ...args];
 }
 
-interface Machine {
-  /** e_machine of elf.h. */
-  readonly elf: number;
-  readonly assembler: () => Assembler;
-  readonly calls: Readonly<Record<'prctl' | 'write' | 'close' | 'execve' | 'exitGroup' | 'statx', number>>;
-}
+type Calls = Readonly<Record<'prctl' | 'write' | 'close' | 'execve' | 'exitGroup' | 'statx', number>>;
 
-const MACHINES: Readonly<Record<Architecture, Machine>> = {
-  x86_64: { elf: 62, assembler: assemblerForX64, calls: { prctl: 157, write: 1, close: 3, execve: 59, exitGroup: 231, statx: 332 } },
-  aarch64: { elf: 183, assembler: assemblerForArm64, calls: { prctl: 167, write: 64, close: 57, execve: 221, exitGroup: 94, statx: 291 } },
+const CALLS: Readonly<Record<Architecture, Calls>> = {
+  x86_64: { prctl: 157, write: 1, close: 3, execve: 59, exitGroup: 231, statx: 332 },
+  aarch64: { prctl: 167, write: 64, close: 57, execve: 221, exitGroup: 94, statx: 291 },
 };
 
 /** The same on all machines, as everything since Linux 5.1. */
@@ -98,13 +82,7 @@ const HANDLED = FOLDER_RIGHTS.execute | FOLDER_RIGHTS.read | FOLDER_RIGHTS.write
 /** One row of the table: path, whether it must be a folder, rights; each 8 bytes. */
 const ROW_SIZE = 24;
 
-interface Place {
-  readonly at: number;
-  readonly length: number;
-}
-
-interface Constants {
-  readonly bytes: Buffer;
+interface Layout {
   readonly attributes: Place;
   readonly how: Place;
   readonly empty: Place;
@@ -113,16 +91,7 @@ interface Constants {
   readonly table: Place;
 }
 
-function layOut(rules: readonly LandlockRule[], base: number): Constants {
-  const parts: Buffer[] = [];
-  let end = base;
-  const put = (bytes: Buffer): Place => {
-    const place = { at: end, length: bytes.length };
-    const padding = Buffer.alloc((8 - (bytes.length % 8)) % 8);
-    parts.push(bytes, padding);
-    end += bytes.length + padding.length;
-    return place;
-  };
+function layOut(rules: readonly LandlockRule[], { put }: Constants): Layout {
   // struct landlock_ruleset_attr: handled_access_fs; struct open_how: flags, mode, resolve (openat2(2)).
   const attributes = put(words(BigInt(HANDLED)));
   const how = put(words(BigInt(O_PATH | O_CLOEXEC), 0n, RESOLVE_NO_SYMLINKS));
@@ -135,26 +104,14 @@ function layOut(rules: readonly LandlockRule[], base: number): Constants {
     return words(BigInt(paths[row]?.at ?? 0), kind === 'folder' ? 1n : 0n, BigInt(rights));
   });
   const table = put(Buffer.concat(rows));
-  return { attributes, how, empty, failed, missing, table, bytes: Buffer.concat(parts) };
-}
-
-function words(...values: readonly bigint[]): Buffer {
-  const bytes = Buffer.alloc(values.length * 8);
-  values.forEach((value, at) => bytes.writeBigUInt64LE(value, at * 8));
-  return bytes;
+  return { attributes, how, empty, failed, missing, table };
 }
 
 /** Where on the stack struct statx and struct landlock_path_beneath_attr stand. */
 const [STAT, BENEATH, STACK] = [0, 256, 512];
 
-function write(a: Assembler, { calls }: Machine, constants: Constants): void {
-  const call = (number: number, ...values: readonly number[]): void => {
-    (['a0', 'a1', 'a2', 'a3', 'a4'] as const).forEach((register, at) => {
-      const value = values[at];
-      if (value !== undefined) a.set(register, value);
-    });
-    a.call(number);
-  };
+function write(a: Assembler, calls: Calls, constants: Layout): void {
+  const call = (number: number, ...values: readonly number[]): void => callWith(a, number, ...values);
   a.copy('s0', 'sp');
   a.addTo('sp', -STACK);
   call(calls.prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
@@ -254,31 +211,4 @@ function write(a: Assembler, { calls }: Machine, constants: Constants): void {
   call(calls.write, 2, constants.missing.at, constants.missing.length);
   a.copy('a0', 's4');
   a.call(calls.exitGroup);
-}
-
-/** Both machines map it here: above mmap_min_addr, on a boundary of the largest page (64 KiB). */
-const LOAD_ADDRESS = 0x40_0000;
-const HEADER_SIZE = 64 + 56;
-
-/** ELF header and one program header: the whole file, readable and executable, never writable (elf(5)). */
-function header(machine: number, fileSize: number): Buffer {
-  const bytes = Buffer.alloc(HEADER_SIZE);
-  // Magic, 64-bit, little-endian, version 1.
-  bytes.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1], 0);
-  bytes.writeUInt16LE(2, 16); // e_type: ET_EXEC
-  bytes.writeUInt16LE(machine, 18);
-  bytes.writeUInt32LE(1, 20); // e_version
-  bytes.writeBigUInt64LE(BigInt(LOAD_ADDRESS + HEADER_SIZE), 24); // e_entry
-  bytes.writeBigUInt64LE(64n, 32); // e_phoff
-  bytes.writeUInt16LE(64, 52); // e_ehsize
-  bytes.writeUInt16LE(56, 54); // e_phentsize
-  bytes.writeUInt16LE(1, 56); // e_phnum
-  bytes.writeUInt32LE(1, 64); // p_type: PT_LOAD
-  bytes.writeUInt32LE(5, 68); // p_flags: PF_R | PF_X
-  bytes.writeBigUInt64LE(BigInt(LOAD_ADDRESS), 80); // p_vaddr
-  bytes.writeBigUInt64LE(BigInt(LOAD_ADDRESS), 88); // p_paddr
-  bytes.writeBigUInt64LE(BigInt(fileSize), 96); // p_filesz
-  bytes.writeBigUInt64LE(BigInt(fileSize), 104); // p_memsz
-  bytes.writeBigUInt64LE(0x1_0000n, 112); // p_align
-  return bytes;
 }

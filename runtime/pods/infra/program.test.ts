@@ -11,8 +11,8 @@ import { infraProgram } from './program.ts';
 
 /** A change of these bytes is a change of what process 1 of a pod does: read the disassembly (`objdump -D -b binary`), then write it here. */
 for (const [architecture, size, digest] of [
-  ['x64', 440, 'bebf541fd450802c342d4de2ee06a24d686ebb4a7a23295b3116aa1c6655cb6a'],
-  ['arm64', 528, '134caf2ea4f8cf91a516c0fa5814a0dadf59d49549b56828d76fc682594469bc'],
+  ['x64', 464, '5ad48301eb09bacc9181146d52b2d2a2b2fd8ad8411de359b3a36692da908b3e'],
+  ['arm64', 528, '66d6e0275d958a0ebef1f25abce610d67f39e7ee855e609a01e5f9bd8901227b'],
 ] as const) {
   test(`the program for ${architecture} is the one that was read`, () => {
     const bytes = infraProgram(architecture);

@@ -1,5 +1,5 @@
 /**
- * The few instructions of which the launcher consists, for both machines. Registers by role: `s0`…`s4` keep their values over system
+ * The few instructions of which our small programs consist, for both machines. Registers by role: `s0`…`s4` keep their values over system
  * calls, `a0`…`a4` are the arguments of one, `result` is its answer (and a0 on arm64: use it at once), `t` is scratch, `sp` the stack.
  */
 export type Register = 's0' | 's1' | 's2' | 's3' | 's4' | 'a0' | 'a1' | 'a2' | 'a3' | 'a4' | 'result' | 't' | 'sp';
@@ -11,11 +11,13 @@ export interface Assembler {
   copy(to: Register, from: Register): void;
   addTo(to: Register, value: number): void;
   addRegister(to: Register, from: Register): void;
+  subtractRegister(to: Register, from: Register): void;
   load64(to: Register, base: Register, offset: number): void;
   load16(to: Register, base: Register, offset: number): void;
   load8(to: Register, base: Register, offset: number): void;
   store64(from: Register, base: Register, offset: number): void;
   store32(from: Register, base: Register, offset: number): void;
+  store8(from: Register, base: Register, offset: number): void;
   and32(to: Register, value: number): void;
   call(number: number): void;
   jump(label: string): void;
@@ -60,11 +62,13 @@ export function assemblerForX64(): Assembler {
     copy: (to, from) => emit(true, [0x89], numbers[from], numbers[to], 3),
     addTo: (to, value) => emit(true, [0x81], 0, numbers[to], 3, word(value)),
     addRegister: (to, from) => emit(true, [0x01], numbers[from], numbers[to], 3),
+    subtractRegister: (to, from) => emit(true, [0x29], numbers[from], numbers[to], 3),
     load64: (to, base, offset) => memory(true, [0x8b], to, base, offset),
     load16: (to, base, offset) => memory(false, [0x0f, 0xb7], to, base, offset),
     load8: (to, base, offset) => memory(false, [0x0f, 0xb6], to, base, offset),
     store64: (from, base, offset) => memory(true, [0x89], from, base, offset),
     store32: (from, base, offset) => memory(false, [0x89], from, base, offset),
+    store8: (from, base, offset) => memory(false, [0x88], from, base, offset),
     and32: (to, value) => emit(false, [0x81], 4, numbers[to], 3, word(value)),
     call: (number) => void code.push(0xb8, ...word(number), 0x0f, 0x05),
     jump: (label) => branch([0xe9], label),
@@ -118,11 +122,13 @@ export function assemblerForArm64(): Assembler {
     addTo: (to, value) =>
       void code.push((value < 0 ? 0xd100_0000 : 0x9100_0000) | (Math.abs(value) << 10) | (numbers[to] << 5) | numbers[to]),
     addRegister: (to, from) => void code.push(0x8b00_0000 | (numbers[from] << 16) | (numbers[to] << 5) | numbers[to]),
+    subtractRegister: (to, from) => void code.push(0xcb00_0000 | (numbers[from] << 16) | (numbers[to] << 5) | numbers[to]),
     load64: (to, base, offset) => memory(0xf940_0000, 8, to, base, offset),
     load16: (to, base, offset) => memory(0x7940_0000, 2, to, base, offset),
     load8: (to, base, offset) => memory(0x3940_0000, 1, to, base, offset),
     store64: (from, base, offset) => memory(0xf900_0000, 8, from, base, offset),
     store32: (from, base, offset) => memory(0xb900_0000, 4, from, base, offset),
+    store8: (from, base, offset) => memory(0x3900_0000, 1, from, base, offset),
     and32: (to, value) => {
       load(constant, value);
       code.push(0x0a00_0000 | (constant << 16) | (numbers[to] << 5) | numbers[to]);

@@ -1,0 +1,3 @@
+export { assembleExecutable, callWith, words } from './executable.ts';
+export type { Constants, Machine, Place } from './executable.ts';
+export type { Assembler, Register } from './assembler.ts';
