@@ -4,6 +4,8 @@ import { processIdentity, sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { Reactor } from '../../base/reactor/index.ts';
 
+const SIGKILL = 9;
+
 /** A pidfd of that very process: looked at again after opening, since the pid may have been reused before. Undefined when it is gone. */
 export function openProcess(identity: ProcessIdentity): number | undefined {
   if (!sameProcess(identity)) return undefined;
@@ -64,4 +66,14 @@ export function processesWithArgument(argument: string): ProcessIdentity[] {
       }
     })
     .filter((identity) => identity !== undefined);
+}
+
+/** Kills every other process with exactly this argument, and those that they start meanwhile, until none is left or a second has passed. */
+export async function endProcessesWithArgument(argument: string): Promise<void> {
+  for (let attempt = 0; attempt < 100; attempt += 1) {
+    const found = processesWithArgument(argument);
+    if (found.length === 0) return;
+    for (const identity of found) signalProcess(identity, SIGKILL);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
 }

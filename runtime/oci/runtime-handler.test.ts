@@ -1,23 +1,29 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { startKernelWorker } from '../../base/kernel/index.ts';
+import { processIdentity } from '../../base/process/index.ts';
 import { programStarter, startReactor } from '../../base/reactor/index.ts';
+import { removeCgroups } from './cgroup-removal.ts';
+import { readCgroupMounts } from './cgroups.ts';
 import { openRuntimeHandler } from './runtime-handler.ts';
 
 // An idle reactor holds no process: the test does.
 const hold = setInterval(() => undefined, 1_000);
+const folder = mkdtempSync(join(tmpdir(), 'portcullis-handler-'));
+const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
+after(async () => {
+  await Promise.all([reactor.close(), kernel.close()]);
+  clearInterval(hold);
+  rmSync(folder, { recursive: true });
+});
 
-test('a handler that is opened drops the files of updates that a killed daemon began, and nothing else', async (t) => {
-  const stateDir = mkdtempSync(join(tmpdir(), 'portcullis-handler-'));
-  const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
-  t.after(async () => {
-    await Promise.all([reactor.close(), kernel.close()]);
-    clearInterval(hold);
-    rmSync(stateDir, { recursive: true });
-  });
+test('a handler that is opened drops the files of updates that a killed daemon began, and nothing else', async () => {
+  const stateDir = join(folder, 'updates');
+  mkdirSync(stateDir);
   writeFileSync(join(stateDir, `.update-${'a'.repeat(64)}-1.json`), '{}');
   mkdirSync(join(stateDir, 'b'.repeat(64)));
   const handler = await openRuntimeHandler({
@@ -30,4 +36,48 @@ test('a handler that is opened drops the files of updates that a killed daemon b
   assert.deepEqual(readdirSync(stateDir), ['b'.repeat(64)]);
   assert.equal(await handler.observe('c'.repeat(64)), 'absent');
   await handler.delete('c'.repeat(64));
+});
+
+// crun 1.8 refuses hybrid cgroups; a daemon moves away from them.
+const leaveHybrid = existsSync('/sys/fs/cgroup/unified') ? 'mount --make-rprivate /sys/fs/cgroup && umount /sys/fs/cgroup/unified; ' : '';
+
+// runc keeps its record before it lets its first process go on, which ends with a runc that is killed earlier.
+test('delete ends the first process of a crun create that was cut off before it kept a record', async () => {
+  const path = '/usr/bin/crun';
+  const [stateDir, bundle, id] = [join(folder, 'state'), join(folder, 'bundle'), 'd'.repeat(64)];
+  mkdirSync(stateDir);
+  mkdirSync(join(bundle, 'rootfs'), { recursive: true });
+  writeFileSync(join(bundle, 'rootfs/none'), '', { mode: 0o700 });
+  const configuration = {
+    ociVersion: '1.0.2',
+    process: { user: { uid: 0, gid: 0 }, args: ['/none'], cwd: '/', env: ['PATH=/'], noNewPrivileges: true },
+    root: { path: 'rootfs' },
+    mounts: [
+      { destination: '/proc', type: 'proc', source: 'proc' },
+      { destination: '/dev', type: 'tmpfs', source: 'tmpfs' },
+    ],
+    linux: { namespaces: [{ type: 'mount' }, { type: 'pid' }], cgroupsPath: `/${id}` },
+  };
+  writeFileSync(join(bundle, 'config.json'), JSON.stringify(configuration));
+  const pidFile = join(bundle, 'pid');
+  const create = [path, '--root', stateDir, 'create', '--bundle', bundle, '--pid-file', pidFile, id];
+  // Not held by its outputs: the first process keeps them.
+  const made = spawnSync('unshare', ['-m', 'sh', '-c', `${leaveHybrid}exec "$@"`, 'sh', ...create], { stdio: 'ignore' });
+  assert.equal(made.status, 0);
+  const pid = Number(readFileSync(pidFile, 'utf8'));
+  const cgroups = readFileSync(`/proc/${pid}/cgroup`, 'utf8');
+  try {
+    assert.notEqual(processIdentity(pid), undefined);
+    rmSync(join(stateDir, id, 'status'));
+    const handler = await openRuntimeHandler({ startProgram: programStarter(reactor, kernel), name: 'crun', path, stateDir });
+    await handler.delete(id);
+    assert.equal(processIdentity(pid), undefined, 'the first process is gone');
+    assert.deepEqual(readdirSync(stateDir), []);
+  } finally {
+    if (processIdentity(pid) !== undefined) process.kill(pid, 'SIGKILL');
+    await removeCgroups(
+      readCgroupMounts(),
+      [...cgroups.matchAll(/^.*?:.*?:(.*)$/gm)].map((match) => match[1] ?? ''),
+    );
+  }
 });

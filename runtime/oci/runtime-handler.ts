@@ -1,7 +1,9 @@
+import { existsSync } from 'node:fs';
 import { readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
+import { endProcessesWithArgument } from '../monitor/processes.ts';
 import { runCommand } from './command.ts';
 import { startByFifo } from './start-by-fifo.ts';
 import { openSealedProgram } from './sealed-program.ts';
@@ -28,7 +30,7 @@ export interface RuntimeHandler {
   readonly stateDir: string;
   start(id: string): Promise<void>;
   observe(id: string): Promise<ObservedStatus>;
-  /** Removes what the runtime keeps of a container, killing what still runs in it. Absent: success. */
+  /** Removes what the runtime keeps of a container, killing what still runs in it, also of one that is half created. Absent: success. */
   delete(id: string): Promise<void>;
   update(id: string, resources: OciResources): Promise<void>;
 }
@@ -52,6 +54,8 @@ export async function openRuntimeHandler(input: {
   const kind = firstLine.startsWith('crun') ? 'crun' : firstLine.startsWith('runc') ? 'runc' : 'other';
   const globalArgs = ['--root', stateDir];
   const program = kind === 'other' ? () => path : await openSealedProgram(path);
+  // What each writes last of all; of other runtimes nothing is known.
+  const statusFile = { crun: 'status', runc: 'state.json', other: '.' }[kind];
   // What an update wrote whose daemon was killed meanwhile.
   for (const left of await readdir(stateDir)) if (left.startsWith(updatePrefix)) await rm(join(stateDir, left), { force: true });
   const call = async (command: string, id: string, args: readonly string[]): Promise<void> => {
@@ -78,6 +82,9 @@ export async function openRuntimeHandler(input: {
       return (JSON.parse(result.stdout) as { status: ObservedStatus }).status;
     },
     delete: async (id) => {
+      // A `create` that was cut off, or is not done: crun would delete the folder, call it a success, and leave the first process waiting
+      // for its start for ever. That, and the command itself, have the id among their arguments.
+      if (existsSync(join(stateDir, id)) && !existsSync(join(stateDir, id, statusFile))) await endProcessesWithArgument(id);
       // A plain delete first: runc >= 1.2 sleeps 100 ms in a forced one.
       const plain = await runCommand(startProgram, program(), [...globalArgs, 'delete', id]);
       if (plain.exitCode === 0 || isUnknown(plain.stderr)) return;

@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { mountsBelow } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
@@ -98,14 +99,15 @@ export function idsIn(log: string): ReadonlySet<string> {
   return new Set(log.match(/\b[0-9a-f]{32}(?:[0-9a-f]{32})?\b/g) ?? []);
 }
 
-/** Monitors and OCI runtimes that name the stage's folder among their arguments. */
+/** Monitors and OCI runtimes, whatever file they run from (docs/decisions/0022): the runtime's own folder is among their arguments. */
 function processesOf(folder: string): string[] {
+  const runtimes = join(folder, 'state/oci/');
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .flatMap((name) => {
       try {
         const command = readFileSync(`/proc/${name}/cmdline`, 'utf8').replaceAll('\0', ' ');
-        return command.includes(folder) && /^\S*(conmon|crun|runc) /.test(command) ? [`process ${name} ${command.slice(0, 120)}`] : [];
+        return command.includes(runtimes) ? [`process ${name} ${command.slice(0, 120)}`] : [];
       } catch {
         return [];
       }

@@ -5,6 +5,7 @@ import { closeSync, existsSync, openSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { endProcessesWithArgument } from '../../monitor/processes.ts';
 import { readCgroupMounts } from '../cgroups.ts';
 
 /** Whether a runtime takes a configuration, and its own words when it does not. */
@@ -33,6 +34,8 @@ export async function tryRuntime(input: { readonly runtime: string; readonly con
     await writeFile(join(folder, 'config.json'), JSON.stringify(spec), { mode: 0o600 });
     const words = join(folder, 'words');
     const create = await call(input.runtime, ['--root', state, 'create', '--bundle', folder, id], words);
+    // One that was cut off may have no record by which the runtime could end it.
+    if (create !== 0) await endProcessesWithArgument(id);
     await call(input.runtime, ['--root', state, 'delete', '--force', id], join(folder, 'deletion'));
     return { runtime: input.runtime, accepted: create === 0, said: (await readFile(words, 'utf8').catch(() => '')).trim() };
   } finally {

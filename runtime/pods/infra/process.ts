@@ -5,7 +5,7 @@ import pLimit from 'p-limit';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { processIdentity, sameProcess } from '../../../base/process/index.ts';
 import type { Reactor, StartProgram } from '../../../base/reactor/index.ts';
-import { processesWithArgument, signalProcess, watchProcess } from '../../monitor/processes.ts';
+import { endProcessesWithArgument, signalProcess, watchProcess } from '../../monitor/processes.ts';
 import { containerCgroup, systemdAnnotations } from '../../oci/cgroup-place.ts';
 import { emptyCgroup, removeCgroupTree } from '../../oci/cgroup-removal.ts';
 import type { CgroupMounts } from '../../oci/cgroups.ts';
@@ -84,7 +84,8 @@ export async function openInfraProcesses(parts: {
     },
     end: async (record) => {
       const process = record.infra?.process;
-      if (process === undefined) await endStarters(folderOf(record));
+      // What a killed daemon left starting it has the bundle's folder among its arguments.
+      if (process === undefined) await endProcessesWithArgument(folderOf(record));
       else signalProcess(process, SIGKILL);
       const { path } = containerCgroup(record.cgroupParent, record.id);
       await emptyCgroup(cgroups, path);
@@ -114,16 +115,6 @@ async function provideProgram(root: string): Promise<void> {
   await writeFile(draft, bytes, { mode: 0o500 });
   await chmod(draft, 0o555);
   await rename(draft, file);
-}
-
-/** Ends the runtime's own processes that a killed daemon left starting one: they have the bundle's folder among their arguments. */
-async function endStarters(folder: string): Promise<void> {
-  for (let attempt = 0; attempt < 50; attempt += 1) {
-    const found = processesWithArgument(folder);
-    if (found.length === 0) return;
-    for (const identity of found) signalProcess(identity, SIGKILL);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
 }
 
 function unsupported(record: SandboxRecord, handler: RuntimeHandler | undefined): PortcullisError {
