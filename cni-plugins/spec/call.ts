@@ -1,0 +1,204 @@
+import { readCniArgs } from './cni-args.ts';
+import { cniCodes } from './cni-error.ts';
+import type { CniError } from './cni-error.ts';
+import { currentVersion, isAtLeast, parseVersion, supportedVersions } from './cni-version.ts';
+import { fieldsOf } from './fields.ts';
+import type { Fields, Problems } from './fields.ts';
+import { readJson } from './json-text.ts';
+import type { CniResult } from './result.ts';
+import { readResult } from './result-versions.ts';
+
+/**
+ * How a CNI plugin is called: environment and standard input (CNI specification 1.1, sections 2 and 4). The checks, their order, codes and
+ * messages are those of libcni's pkg/skel, so that whoever reads its errors reads ours. Pure.
+ */
+export interface RawCall {
+  /** Name of the program, without its folder. */
+  readonly name: string;
+  readonly environment: Readonly<Record<string, string>>;
+  readonly stdin: Uint8Array;
+}
+
+export type Verb = 'add' | 'del' | 'check' | 'gc' | 'status';
+
+/** A call that keeps the protocol. What its configuration means is for the plugin to judge. */
+export interface CheckedCall {
+  readonly verb: Verb;
+  readonly type: string;
+  readonly key: { readonly network: string; readonly containerId: string; readonly interface: string };
+  readonly netns: string;
+  /** CNI_NETNS_OVERRIDE: the pod's namespace may be the caller's own. */
+  readonly netnsOverride: boolean;
+  readonly args: Readonly<Record<string, string>>;
+  readonly path: readonly string[];
+  readonly config: string;
+  readonly prevResult?: CniResult;
+  readonly valid?: readonly { readonly containerId: string; readonly interface: string }[];
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+export type ReadCall =
+  /** No command was given: a person called it by hand. For standard error. */
+  | { readonly kind: 'about'; readonly text: string }
+  | { readonly kind: 'version' }
+  | { readonly kind: 'error'; readonly error: CniError; readonly version: string }
+  | { readonly kind: 'call'; readonly call: CheckedCall; readonly version: string };
+
+/** More than any configuration: a GC of 10,000 attachments is 2 MB. */
+export const maxStdin = 4 * 1024 * 1024;
+
+export function readCall({ name, environment, stdin }: RawCall): ReadCall {
+  const get = (variable: string): string => (Object.hasOwn(environment, variable) ? (environment[variable] ?? '') : '');
+  const type = name.replace(/^portcullis-/u, '');
+  const command = get('CNI_COMMAND');
+  if (command === '') {
+    return {
+      kind: 'about',
+      text: `CNI plugin ${name} of Portcullis\nCNI protocol versions supported: ${supportedVersions.join(', ')}\n`,
+    };
+  }
+  const fail = (code: number, msg: string, details?: string, version = currentVersion): ReadCall => ({
+    kind: 'error',
+    error: { code, msg, ...(details === undefined ? {} : { details }) },
+    version,
+  });
+
+  const wrong = checkEnvironment(command, get);
+  if (wrong !== undefined) return fail(wrong.code, wrong.msg, wrong.details);
+  if (command === 'VERSION') return { kind: 'version' };
+
+  if (stdin.length > maxStdin) return fail(cniCodes.ioFailure, `error reading from stdin: it is larger than ${maxStdin} bytes`);
+  const config = Buffer.from(stdin.buffer, stdin.byteOffset, stdin.byteLength).toString('utf8');
+  const source = readJson(config);
+  if ('message' in source)
+    return fail(cniCodes.decodingFailure, `error unmarshall network config: stdin:${source.line}:${source.column}: ${source.message}`);
+  const problems: Problems = [];
+  const fields = fieldsOf(source.value, [], 'stdin', source, problems);
+  const network = fields?.text('name') ?? '';
+  const declared = fields?.text('cniVersion') ?? '';
+  if (fields === undefined || problems.length > 0)
+    return fail(cniCodes.decodingFailure, `error unmarshall network config: ${problems.join('; ')}`);
+  const version = declared === '' ? '0.1.0' : declared;
+  // An error must be readable for whoever speaks that version; of a version that is none, ours is told.
+  const answered = supportedVersions.includes(version) ? version : currentVersion;
+  const refuse = (code: number, msg: string, details?: string): ReadCall => fail(code, msg, details, answered);
+
+  if (network === '') return refuse(cniCodes.invalidConfig, 'missing network name');
+  if (!namePattern.test(network)) return refuse(cniCodes.invalidConfig, 'invalid characters found in network name', network);
+  const verb = verbs[command];
+  if (verb === undefined) return refuse(cniCodes.invalidEnvironment, `unknown CNI_COMMAND: ${command}`);
+  const since = firstVersion[verb];
+  if (since !== undefined) {
+    const parsed = parseVersion(version);
+    if (typeof parsed === 'string') return refuse(cniCodes.decodingFailure, parsed);
+    if (!isAtLeast(parsed, since)) return refuse(cniCodes.incompatibleVersion, `config version does not allow ${command}`);
+  }
+  if (!supportedVersions.includes(version)) {
+    const details = `config is ${JSON.stringify(version)}, plugin supports [${supportedVersions.map((each) => JSON.stringify(each)).join(' ')}]`;
+    return refuse(cniCodes.incompatibleVersion, 'incompatible CNI versions', details);
+  }
+
+  const ofAttachment = verb === 'add' || verb === 'check' || verb === 'del';
+  const { args, problem } = readCniArgs(get('CNI_ARGS'), ofAttachment && readsArgs(type, fields));
+  if (problem !== undefined) return refuse(cniCodes.invalidEnvironment, problem);
+  const previous = ofAttachment ? fields.object('prevResult') : undefined;
+  const prevResult = previous === undefined ? undefined : readResult(previous, version);
+  const valid = verb === 'gc' ? readValid(fields) : undefined;
+  if (problems.length > 0) return refuse(cniCodes.invalidConfig, `invalid network config: ${problems.join('; ')}`);
+
+  const override = get('CNI_NETNS_OVERRIDE').toUpperCase();
+  return {
+    kind: 'call',
+    version,
+    call: {
+      verb,
+      type,
+      key: {
+        network,
+        containerId: ofAttachment ? get('CNI_CONTAINERID') : '',
+        interface: ofAttachment ? get('CNI_IFNAME') : '',
+      },
+      netns: ofAttachment ? get('CNI_NETNS') : '',
+      netnsOverride: override === 'TRUE' || override === '1',
+      args,
+      path: get('CNI_PATH')
+        .split(':')
+        .filter((folder) => folder !== ''),
+      config,
+      ...(prevResult === undefined ? {} : { prevResult }),
+      ...(valid === undefined ? {} : { valid }),
+      environment: Object.fromEntries(handedOn.flatMap((variable) => (get(variable) === '' ? [] : [[variable, get(variable)]]))),
+    },
+  };
+}
+
+const verbs: Readonly<Record<string, Verb | undefined>> = { ADD: 'add', DEL: 'del', CHECK: 'check', GC: 'gc', STATUS: 'status' };
+const firstVersion: Readonly<Partial<Record<Verb, readonly [number, number, number]>>> = {
+  check: [0, 4, 0],
+  gc: [1, 1, 0],
+  status: [1, 1, 0],
+};
+const handedOn = ['TRACEPARENT', 'TRACESTATE', 'BAGGAGE'];
+const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/u;
+
+/** In skel's order: a value that is wrong is told before one that is missing. */
+function checkEnvironment(command: string, get: (variable: string) => string): CniError | undefined {
+  const missing: string[] = [];
+  for (const { variable, needed, check } of variables) {
+    const value = get(variable);
+    if (!needed.includes(command)) continue;
+    if (value === '') missing.push(variable);
+    else {
+      const wrong = check?.(value);
+      if (wrong !== undefined) return wrong;
+    }
+  }
+  if (missing.length === 0) return undefined;
+  return { code: cniCodes.invalidEnvironment, msg: `required env variables [${missing.join(',')}] missing` };
+}
+
+const ofOneContainer = ['ADD', 'CHECK', 'DEL'];
+const variables: readonly {
+  readonly variable: string;
+  readonly needed: readonly string[];
+  readonly check?: (value: string) => CniError | undefined;
+}[] = [
+  {
+    variable: 'CNI_CONTAINERID',
+    needed: ofOneContainer,
+    check: (id) =>
+      namePattern.test(id) ? undefined : { code: cniCodes.invalidEnvironment, msg: 'invalid characters in containerID', details: id },
+  },
+  { variable: 'CNI_NETNS', needed: ['ADD', 'CHECK'] },
+  { variable: 'CNI_IFNAME', needed: ofOneContainer, check: checkInterfaceName },
+  { variable: 'CNI_PATH', needed: ['ADD', 'CHECK', 'DEL', 'GC', 'STATUS'] },
+];
+
+function checkInterfaceName(name: string): CniError | undefined {
+  const wrong = (msg: string, details?: string): CniError => ({
+    code: cniCodes.invalidEnvironment,
+    msg,
+    ...(details === undefined ? {} : { details }),
+  });
+  if (Buffer.byteLength(name) > 15) return wrong('interface name is too long', 'interface name should be less than 16 characters');
+  if (name === '.' || name === '..') return wrong('interface name is . or ..');
+  // Go's unicode.IsSpace knows NEL as well.
+  if (/[/:\s\u0085]/u.test(name)) return wrong('interface name contains / or : or whitespace characters');
+  return undefined;
+}
+
+/** The types whose upstream plugins read CNI_ARGS, or whose address plugin does: only they refuse what they do not know. */
+function readsArgs(type: string, config: Fields): boolean {
+  return ['bridge', 'macvlan', 'tuning', 'static', 'ipam', 'host-local'].includes(type) || config.has('ipam');
+}
+
+/** Both names: the specification's, and the one that its text once had (containernetworking/cni issue 1101). */
+function readValid(config: Fields): { containerId: string; interface: string }[] {
+  const name = ['cni.dev/valid-attachments', 'cni.dev/attachments'].find((each) => config.has(each));
+  if (name === undefined) return [];
+  return config.objects(name).flatMap((entry) => {
+    const [containerId, ifname] = [entry.text('containerID'), entry.text('ifname')];
+    if (containerId === undefined || ifname === undefined) entry.problem('', "'containerID' and 'ifname' are needed");
+    return containerId === undefined || ifname === undefined ? [] : [{ containerId, interface: ifname }];
+  });
+}

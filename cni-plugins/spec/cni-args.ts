@@ -1,0 +1,34 @@
+/**
+ * CNI_ARGS: `K=V;K2=V2` (CNI specification 1.1, section 2; `LoadArgs` of libcni's pkg/types/args.go). Pure.
+ * @param strict refuse names that no plugin of ours reads, as the plugins that read arguments do, unless IgnoreUnknown is true
+ */
+export function readCniArgs(text: string, strict: boolean): { readonly args: Readonly<Record<string, string>>; readonly problem?: string } {
+  if (text === '') return { args: {} };
+  const args: Record<string, string> = {};
+  const unknown: string[] = [];
+  for (const pair of text.split(';')) {
+    const [name = '', value, ...more] = pair.split('=');
+    if (value === undefined || more.length > 0) {
+      if (strict) return { args: {}, problem: `ARGS: invalid pair ${JSON.stringify(pair)}` };
+      continue;
+    }
+    // A name such as __proto__ must be a plain property as well.
+    Object.defineProperty(args, name, { value, enumerable: true, configurable: true, writable: true });
+    if (!known.has(name)) unknown.push(pair);
+  }
+  const ignore = (args['IgnoreUnknown'] ?? '').toLowerCase();
+  if (strict && ignore !== '' && !['1', 'true', '0', 'false'].includes(ignore))
+    return {
+      args: {},
+      problem: `ARGS: error parsing value of pair "IgnoreUnknown=${args['IgnoreUnknown'] ?? ''}": neither true nor false`,
+    };
+  if (strict && unknown.length > 0 && ignore !== '1' && ignore !== 'true')
+    return { args: {}, problem: `ARGS: unknown args ${JSON.stringify(unknown)}` };
+  return { args };
+}
+
+/** What plugins of ours read, and what a kubelet's runtime always gives. */
+const known: ReadonlySet<string> = new Set([
+  ...['IgnoreUnknown', 'IP', 'MAC', 'GATEWAY'],
+  ...['K8S_POD_NAMESPACE', 'K8S_POD_NAME', 'K8S_POD_INFRA_CONTAINER_ID', 'K8S_POD_UID'],
+]);

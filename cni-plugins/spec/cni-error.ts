@@ -1,0 +1,71 @@
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { currentVersion } from './cni-version.ts';
+
+/** Errors as a CNI plugin tells them: JSON on standard output, exit code 1 (CNI specification 1.1, section 5, "Error"). Pure. */
+export interface CniError {
+  readonly code: number;
+  readonly msg: string;
+  readonly details?: string;
+}
+
+/** Codes 1 to 99 belong to the specification, 100 and more to the plugin; 8 and 999 are libcni's own (pkg/types/types.go). */
+export const cniCodes = {
+  incompatibleVersion: 1,
+  unsupportedField: 2,
+  unknownContainer: 3,
+  invalidEnvironment: 4,
+  ioFailure: 5,
+  decodingFailure: 6,
+  invalidConfig: 7,
+  invalidNetns: 8,
+  tryAgainLater: 11,
+  notAvailable: 50,
+  limitedConnectivity: 51,
+  alreadyAttached: 100,
+  addressesExhausted: 101,
+  addressTaken: 102,
+  hostPortTaken: 103,
+  differs: 104,
+  kernelRefused: 105,
+  addressPluginFailed: 106,
+  internal: 999,
+} as const;
+
+/** By the stable code of our own errors. */
+const codes: Readonly<Record<string, number>> = {
+  NETWORK_CONFIG_INVALID: cniCodes.invalidConfig,
+  NETWORK_PLUGIN_UNKNOWN: cniCodes.invalidConfig,
+  NETWORK_FIELD_UNSUPPORTED: cniCodes.unsupportedField,
+  NETWORK_PREVIOUS_RESULT_MISSING: cniCodes.invalidConfig,
+  NETWORK_NETNS_MISSING: cniCodes.invalidNetns,
+  NETWORK_NETNS_INVALID: cniCodes.invalidNetns,
+  NETWORK_NOT_ATTACHED: cniCodes.unknownContainer,
+  NETWORK_NOT_AVAILABLE: cniCodes.notAvailable,
+  NETWORK_LIMITED: cniCodes.limitedConnectivity,
+  NETWORK_ENGINE_LOST: cniCodes.tryAgainLater,
+  NETWORK_BUSY: cniCodes.tryAgainLater,
+  NETWORK_ALREADY_ATTACHED: cniCodes.alreadyAttached,
+  NETWORK_ADDRESSES_EXHAUSTED: cniCodes.addressesExhausted,
+  NETWORK_ADDRESS_TAKEN: cniCodes.addressTaken,
+  NETWORK_HOST_PORT_TAKEN: cniCodes.hostPortTaken,
+  NETWORK_DIFFERS: cniCodes.differs,
+  NETWORK_IPAM_FAILED: cniCodes.addressPluginFailed,
+};
+
+/** The error that a caller of a plugin is told. An address plugin of others keeps its own code (`details.cniCode`). */
+export function cniErrorOf(thrown: unknown): CniError {
+  if (!isPortcullisError(thrown)) return { code: cniCodes.internal, msg: reasonOf(thrown) };
+  const { code, attempted, on, why, fix, details } = thrown.failure;
+  const told = details?.['cniCode'];
+  const number =
+    typeof told === 'number' && Number.isSafeInteger(told) && told > 0
+      ? told
+      : (codes[code] ?? (code.startsWith('NETWORK_KERNEL_') || code.startsWith('KERNEL_') ? cniCodes.kernelRefused : cniCodes.internal));
+  return { code: number, msg: `${attempted}${on === '' ? '' : ` ${on}`}: ${why}`, details: `${fix} [${code}]` };
+}
+
+/** What goes to standard output. @param version the one of the call's configuration, where that could be read */
+export function writeCniError(error: CniError, version: string = currentVersion): string {
+  const { code, msg, details } = error;
+  return `${JSON.stringify({ cniVersion: version, code, msg, ...(details === undefined ? {} : { details }) }, null, 4)}\n`;
+}
