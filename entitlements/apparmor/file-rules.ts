@@ -29,9 +29,9 @@ function modes(access: readonly FileAccess[], letters: Readonly<Record<FileAcces
     .join('');
 }
 
-/** A pattern as a quoted glob of AppArmor that matches the same clean paths. */
-function appArmorPattern(pattern: string): string {
-  return `"${glob(patternOf(pattern), false)}"`;
+/** A pattern as a quoted glob of AppArmor that matches the same clean paths. @param after a glob to follow it */
+export function appArmorPattern(pattern: string, after = ''): string {
+  return `"${glob(patternOf(pattern), false)}${after}"`;
 }
 
 /** @param inside braces, where a comma separates */

@@ -3,6 +3,7 @@ import { networkRank } from '../compare/sets.ts';
 import type { Profile } from '../profile/model.ts';
 import { isUnder } from '../profile/paths.ts';
 import { appArmorFileRules } from './file-rules.ts';
+import { appArmorMountRules } from './mount-rules.ts';
 
 /** A profile for the kernel's AppArmor: what to load, and under which name processes carry it. */
 export interface AppArmorProfile {
@@ -20,6 +21,8 @@ const PREFIX = 'portcullis-default';
 interface Facts {
   /** With CAP_SYS_ADMIN a filter lets mounts through: so does this, or the grant would be none. */
   readonly mount: boolean;
+  /** Lines that allow those of the profile, in place of all; empty: none. */
+  readonly mounts: readonly string[] | undefined;
   /** /proc/sys and the kernel's other files in /proc may be written. */
   readonly proc: boolean;
   /** The kernel's secrets and keys to the machine, such as /proc/kcore, may be read. */
@@ -27,7 +30,7 @@ interface Facts {
   readonly sys: boolean;
   /** Sockets other than local ones. */
   readonly network: boolean;
-  /** Only the rules on files: the profile demands no other. */
+  /** Only the rules on files and mounts: the profile demands no other. */
   readonly filesOnly: boolean;
   /** Lines in place of `file,`. */
   readonly files: readonly string[] | undefined;
@@ -35,9 +38,11 @@ interface Facts {
 
 function factsOf(profile: Profile): Facts {
   const filesOnly = profile.apparmor === 'unconfined';
+  const mount = (filesOnly || profile.capabilities.includes('SYS_ADMIN')) && profile.mounts?.length !== 0;
   const unwritable = [...profile.paths.masked, ...profile.paths.readonly];
   return {
-    mount: filesOnly || profile.capabilities.includes('SYS_ADMIN'),
+    mount,
+    mounts: mount && profile.mounts !== undefined ? appArmorMountRules(profile.mounts) : undefined,
     proc: filesOnly || !unwritable.some((path) => isUnder('/proc/sys', path)),
     kernel: filesOnly || !profile.paths.masked.some((path) => isUnder('/proc/kcore', path)),
     sys: filesOnly || profile.writableSys,
@@ -55,9 +60,9 @@ function factsOf(profile: Profile): Facts {
  * @throws ENTITLEMENTS_TOO_COMPLEX
  */
 export function appArmorProfile(profile: Profile): AppArmorProfile | undefined {
-  if (profile.apparmor === 'unconfined' && profile.files === undefined) return undefined;
+  if (profile.apparmor === 'unconfined' && profile.files === undefined && profile.mounts === undefined) return undefined;
   const facts = factsOf(profile);
-  const { filesOnly, files } = facts;
+  const { filesOnly, files, mounts } = facts;
   const marks = [
     ...(facts.mount ? ['mount'] : []),
     ...(facts.proc ? ['proc'] : []),
@@ -66,20 +71,25 @@ export function appArmorProfile(profile: Profile): AppArmorProfile | undefined {
     ...(facts.network ? [] : ['local']),
     ...(filesOnly ? ['open'] : []),
     // Equal names are equal texts.
-    ...(files === undefined ? [] : [`files-${createHash('sha256').update(files.join('\n')).digest('hex').slice(0, 16)}`]),
+    ...(files === undefined ? [] : [`files-${fingerprint(files)}`]),
+    ...(mounts === undefined ? [] : [`mounts-${fingerprint(mounts)}`]),
   ];
   const name = [PREFIX, ...marks].join('.');
   return { name, text: textOf(name, facts) };
 }
 
-function textOf(name: string, { mount, proc, kernel, sys, network, filesOnly, files }: Facts): string {
+function fingerprint(lines: readonly string[]): string {
+  return createHash('sha256').update(lines.join('\n')).digest('hex').slice(0, 16);
+}
+
+function textOf(name: string, { mount, mounts, proc, kernel, sys, network, filesOnly, files }: Facts): string {
   const rules = [
     ...(network
       ? ['network,', ...(filesOnly ? [] : ['# The kernel’s own cryptography: CVE-2026-31431.', 'deny network alg,'])]
       : ['network unix,', 'network netlink,']),
     'capability,',
     ...(files ?? ['file,']),
-    ...(mount ? ['mount,', 'umount,', 'pivot_root,'] : ['deny mount,', 'deny umount,', 'deny pivot_root,']),
+    ...(mount ? (mounts ?? ['mount,', 'umount,', 'pivot_root,']) : ['deny mount,', 'deny umount,', 'deny pivot_root,']),
     ...(filesOnly ? ['signal,', 'ptrace,'] : betweenProcesses),
     ...(proc ? [] : guardedProc),
     ...(kernel

@@ -17,6 +17,7 @@ import { basePolicy } from './base-set.ts';
 import { enforcedFiles } from './file-rules.ts';
 import { settingsDigest } from './digest.ts';
 import type { KernelFeatures } from './kernel.ts';
+import { checkMountRules, enforcedSyscalls } from './mount-rules.ts';
 import { runtimeBounds } from './unenforced.ts';
 
 /** Where a profile is to hold. */
@@ -38,7 +39,8 @@ const CACHE_SIZE = 256;
 /**
  * What the kernel is to be told so that a container gets exactly this profile, and the runtime's base set. Deterministic; answers
  * from memory when the same profile was compiled for the same target before. Do not change the result.
- * @throws ENTITLEMENTS_UNSUPPORTED when the profile needs a filter and the kernel has no seccomp; ENTITLEMENTS_TOO_COMPLEX
+ * @throws ENTITLEMENTS_UNSUPPORTED when the profile needs a filter and the kernel has no seccomp; ENTITLEMENTS_UNENFORCEABLE for rules on
+ * files and mounts that nothing here holds; ENTITLEMENTS_TOO_COMPLEX
  */
 export function compile(profile: Profile, target: Target): Settings {
   const digest = settingsDigest(profile, target);
@@ -54,7 +56,9 @@ function compiled(profile: Profile, target: Target, digest: string): Settings {
   const degraded: string[] = [];
   const landlock = enforcedFiles(profile, target, degraded);
   const launched = landlock !== undefined;
-  const seccomp = profile.syscalls.filtered ? compiledFilter(profile.syscalls, target, degraded, launched) : undefined;
+  checkMountRules(profile, target, degraded);
+  const syscalls = enforcedSyscalls(profile, target);
+  const seccomp = syscalls.filtered ? compiledFilter(syscalls, target, degraded, launched) : undefined;
   const apparmor = appArmorProfile(profile);
   if (apparmor !== undefined && !target.kernel.apparmor) {
     degraded.push('no AppArmor can be used here: file, mount and signal rules of the default AppArmor profile are not enforced');

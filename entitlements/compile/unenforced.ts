@@ -5,8 +5,6 @@ import type { Settings } from '../types.ts';
 const UNENFORCED: readonly (readonly [restricts: (profile: Profile) => boolean, what: string])[] = [
   [(profile) => profile.egress !== undefined, 'network.egress: the network of the pod takes no rules of peers'],
   [(profile) => profile.ingress !== undefined, 'network.ingress: the network of the pod takes no rules of peers'],
-  [(profile) => profile.mounts !== undefined, 'mounts: they are allowed or denied as a whole, by CAP_SYS_ADMIN and the filter'],
-  [(profile) => profile.ownNamespaces.includes('time'), 'namespaces.own time: no OCI runtime is told to make one'],
 ];
 
 /** What a runtime holds itself beside the rest of the settings; nothing when the profile bounds none of it. */

@@ -2,6 +2,7 @@ import { parentPort } from 'node:worker_threads';
 import { asPortcullisError, errorToJson } from '../../base/errors/index.ts';
 import { basePolicy } from '../compile/base-set.ts';
 import { compile } from '../compile/compile.ts';
+import { enforcedSyscalls } from '../compile/mount-rules.ts';
 import { proveFilter } from './prove.ts';
 import type { FromProver, ToProver } from './prover.types.ts';
 import { threadClock } from './thread-clock.ts';
@@ -14,7 +15,9 @@ function answer({ profile, target, settings = compile(profile, target) }: ToProv
   const base = basePolicy(runtime, settings.landlock !== undefined);
   // crun is handed the program; any other runtime compiles the OCI object.
   const compiledByRuntime = runtime !== 'crun';
-  proveFilter({ policy: profile.syscalls, architecture, base, compiledByRuntime }, settings.seccomp, { clock: threadClock });
+  proveFilter({ policy: enforcedSyscalls(profile, target), architecture, base, compiledByRuntime }, settings.seccomp, {
+    clock: threadClock,
+  });
   return { settings };
 }
 

@@ -19,7 +19,7 @@ const none: LinuxContainerResources = {
 const bounds = { resources: {}, ownNamespaces: [], readonlyVolumes: false, nonRoot: false } as const;
 
 describe('what a profile demands of the runtime', () => {
-  const facts = { uid: 1000, userNamespace: false, cgroupNamespace: true };
+  const facts = { uid: 1000, userNamespace: false, cgroupNamespace: true, timeNamespace: false };
   const table: readonly (readonly [
     name: string,
     settings: Parameters<typeof checkBounds>[0],
@@ -42,6 +42,8 @@ describe('what a profile demands of the runtime', () => {
       { ...facts, cgroupNamespace: false },
       'RUNTIME_OUTSIDE_PROFILE',
     ],
+    ['a time namespace', { bounds: { ...bounds, ownNamespaces: ['time'] } }, facts, 'RUNTIME_OUTSIDE_PROFILE'],
+    ['a time namespace that the runtime makes', { bounds: { ...bounds, ownNamespaces: ['time'] } }, { ...facts, timeNamespace: true }],
     ['what nothing holds', { unenforced: ['network.egress: none'] }, facts, 'RUNTIME_PROFILE_NOT_ENFORCED'],
   ];
   for (const [name, settings, of, code] of table) {

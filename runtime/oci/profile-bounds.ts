@@ -8,6 +8,8 @@ interface Facts {
   readonly uid: number;
   readonly userNamespace: boolean;
   readonly cgroupNamespace: boolean;
+  /** The runtime makes time namespaces. */
+  readonly timeNamespace: boolean;
 }
 
 /**
@@ -35,6 +37,9 @@ export function checkBounds({ bounds, unenforced }: Pick<Settings, 'bounds' | 'u
       : []),
     ...(bounds?.ownNamespaces.includes('cgroup') === true && !facts.cgroupNamespace
       ? ['it must have a cgroup namespace, and on cgroup version 1, or privileged, it has none']
+      : []),
+    ...(bounds?.ownNamespaces.includes('time') === true && !facts.timeNamespace
+      ? ['it must have a time namespace, and this runtime handler was not seen to make one: use runc 1.2 or later']
       : []),
   ];
   if (broken.length > 0) throw outside(broken);

@@ -59,7 +59,12 @@ export function generateSpec(input: SpecInput): OciSpec {
   const capabilities = prefixed(settings.capabilities);
   const readyMade = input.runtime === 'crun' ? settings.seccomp : undefined;
   const { bounds } = settings;
-  checkBounds(settings, { uid: input.user.uid, userNamespace: input.userNamespace !== undefined, cgroupNamespace: input.cgroupNamespace });
+  checkBounds(settings, {
+    uid: input.user.uid,
+    userNamespace: input.userNamespace !== undefined,
+    cgroupNamespace: input.cgroupNamespace,
+    timeNamespace: input.features.timeNamespaces,
+  });
   const pids = bounds?.resources.pids;
   const resources = {
     ...toOciResources(boundedResources(input.resources, bounds?.resources)),
@@ -104,6 +109,7 @@ export function generateSpec(input: SpecInput): OciSpec {
         { type: 'mount' },
         ...(input.namespaces.pid === undefined ? (input.hostPid ? [] : [{ type: 'pid' }]) : joined('pid', input.namespaces.pid)),
         ...(input.cgroupNamespace ? [{ type: 'cgroup' }] : []),
+        ...(bounds?.ownNamespaces.includes('time') === true ? [{ type: 'time' }] : []),
         ...joined('user', input.userNamespace?.path),
         ...joined('network', input.namespaces.network),
         ...joined('ipc', input.namespaces.ipc),

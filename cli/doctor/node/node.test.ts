@@ -329,6 +329,7 @@ describe('the daemon, by its configuration while none runs', () => {
       idmappedMounts: true,
       userNamespaces: false,
       bindsKeepSubmounts: true,
+      timeNamespaces: true,
       whyNoUserNamespaces: 'too old',
     };
     mkdirSync(join(root, 'lib'));

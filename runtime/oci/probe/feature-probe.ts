@@ -118,9 +118,12 @@ function fileIn(root: string): string {
   return join(root, 'handler-features.json');
 }
 
+/** Raised when a probe asks more than those before. */
+const questions = 2;
+
 async function keyOf(handler: RuntimeHandler, layers: string): Promise<string> {
   const [program, store] = await Promise.all([stat(handler.path), stat(layers)]);
-  return [handler.path, program.size, program.mtimeMs, handler.version, release(), store.dev].join(' ');
+  return [questions, handler.path, program.size, program.mtimeMs, handler.version, release(), store.dev].join(' ');
 }
 
 async function readKept(file: string): Promise<Readonly<Record<string, Seen | undefined>>> {

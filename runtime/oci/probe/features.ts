@@ -8,6 +8,8 @@ export interface HandlerFeatures {
   readonly userNamespaces: boolean;
   /** In a user namespace, `rbind` brings the mounts below along: crun before 1.9 leaves them out. */
   readonly bindsKeepSubmounts: boolean;
+  /** It makes a time namespace beside a PID namespace: runc from 1.2, crun 1.8 not. */
+  readonly timeNamespaces: boolean;
   /** Why `userNamespaces` is false; empty when it is true. */
   readonly whyNoUserNamespaces: string;
 }
@@ -18,10 +20,11 @@ export const noFeatures: HandlerFeatures = {
   idmappedMounts: false,
   userNamespaces: false,
   bindsKeepSubmounts: false,
+  timeNamespaces: false,
   whyNoUserNamespaces: 'this runtime handler was not examined yet',
 };
 
-/** Whether there is nothing left that another look could show. */
+/** Whether there is nothing left that another look could show: none turns a runtime into one that knows time namespaces. */
 export function hasEverything(features: HandlerFeatures): boolean {
   return features.recursiveReadOnlyMounts && features.idmappedMounts && features.userNamespaces;
 }

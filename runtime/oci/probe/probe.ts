@@ -1,4 +1,4 @@
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { StartProgram } from '../../../base/reactor/index.ts';
@@ -35,22 +35,33 @@ const mountFolders = ['/dev', '/sys', '/proc', '/run'];
 export async function probeRuntime(handler: RuntimeHandler, parts: ProbeParts): Promise<HandlerFeatures> {
   const own = parseMountinfo(await readFile('/proc/self/mountinfo', 'utf8'));
   const source = mountFolders.find((folder) => mountPointsBelow(own, folder).length > 0);
-  const [plain, mapped] = await Promise.all([
+  const [plain, timeNamespaces, mapped] = await Promise.all([
     source === undefined
       ? false
       : withContainer(handler, parts, { namespaces: [], mounts: [bind(source, ['rro'])] }, (lines) =>
           everyBelow(lines, (line) => line.options.includes('ro')),
         ).catch(() => false),
+    probeTimeNamespace(handler, parts),
     probeUserNamespace(handler, parts, source),
   ]);
-  return { recursiveReadOnlyMounts: plain, ...mapped };
+  return { recursiveReadOnlyMounts: plain, timeNamespaces, ...mapped };
+}
+
+/** A runtime that knows none refuses the configuration, and one that makes none of it is seen. */
+async function probeTimeNamespace(handler: RuntimeHandler, parts: ProbeParts): Promise<boolean> {
+  const ownTime = await readlink('/proc/self/ns/time').catch(() => undefined);
+  if (ownTime === undefined) return false;
+  return withContainer(handler, parts, { namespaces: [{ type: 'time' }], mounts: [] }, async (_lines, pid) => {
+    // That of the first process is made with its execve: time_namespaces(7).
+    return (await readlink(`/proc/${pid}/ns/time_for_children`)) !== ownTime;
+  }).catch(() => false);
 }
 
 async function probeUserNamespace(
   handler: RuntimeHandler,
   parts: ProbeParts,
   source: string | undefined,
-): Promise<Omit<HandlerFeatures, 'recursiveReadOnlyMounts'>> {
+): Promise<Omit<HandlerFeatures, 'recursiveReadOnlyMounts' | 'timeNamespaces'>> {
   const no = { idmappedMounts: false, userNamespaces: false, bindsKeepSubmounts: false };
   let dir: string | undefined;
   try {
@@ -86,7 +97,7 @@ async function probeUserNamespace(
 }
 
 interface ProbeSpec {
-  readonly namespaces: readonly { readonly type: string; readonly path: string }[];
+  readonly namespaces: readonly { readonly type: string; readonly path?: string }[];
   readonly ids?: readonly unknown[];
   readonly mounts: readonly object[];
 }
@@ -108,7 +119,7 @@ async function withContainer<T>(
   handler: RuntimeHandler,
   parts: ProbeParts,
   spec: ProbeSpec,
-  look: (lines: readonly MountLine[]) => T,
+  look: (lines: readonly MountLine[], pid: number) => T | Promise<T>,
 ): Promise<T> {
   const id = parts.newId();
   const bundle = parts.bundle(id);
@@ -121,7 +132,8 @@ async function withContainer<T>(
     const args = [...handler.globalArgs, 'create', '--bundle', bundle, '--pid-file', pidFile, id];
     const { exitCode, stderr } = await runCommand(parts.startProgram, handler.path, args, { timeoutMs });
     if (exitCode !== 0) throw new Error(`${handler.path} create: ${stderr.trim().slice(0, 500)}`);
-    return look(parseMountinfo(await readFile(`/proc/${Number(await readFile(pidFile, 'utf8'))}/mountinfo`, 'utf8')));
+    const pid = Number(await readFile(pidFile, 'utf8'));
+    return await look(parseMountinfo(await readFile(`/proc/${pid}/mountinfo`, 'utf8')), pid);
   } finally {
     await handler.delete(id).catch(() => undefined);
     await rm(bundle, { recursive: true, force: true });

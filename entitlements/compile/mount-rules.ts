@@ -1,0 +1,74 @@
+import { entitlementsError } from '../errors.ts';
+import type { Profile } from '../profile/model.ts';
+import { always, isConstant } from '../seccomp/decision.ts';
+import { COMPAT_ARCHITECTURES, decisionFor, filteredPolicy, meetPolicies } from '../seccomp/policy.ts';
+import type { SyscallPolicy } from '../seccomp/policy.ts';
+import type { Target } from './compile.ts';
+
+/** Answered as by a kernel that does not know them: mount(8) then takes mount(2). ENOSYS. */
+const UNKNOWN = 'errno 38';
+/** EPERM, as for who may not mount. */
+const REFUSED = 'errno 1';
+
+/**
+ * The mount calls of Linux 5.2 and later. AppArmor judges none of them before Linux 6.7, and of those that change a mount through a
+ * descriptor none at all: fsconfig(2), mount_setattr(2).
+ */
+const BY_DESCRIPTOR = ['fsconfig', 'fsmount', 'fsopen', 'fspick', 'mount_setattr', 'move_mount', 'open_tree', 'open_tree_attr'];
+
+/** mount(2), and pivot_root(2), which moves two mounts. */
+const BY_PATH = ['mount', 'pivot_root'];
+
+/**
+ * The system calls of a profile as they are enforced: where it has rules on mounts, without the calls by which a process would pass
+ * them. With AppArmor mount(2) stays and AppArmor judges it; a profile that allows no mount loses it as well.
+ * @returns the profile's own policy when nothing is taken away
+ */
+export function enforcedSyscalls(profile: Profile, target: Target): SyscallPolicy {
+  const { syscalls, mounts } = profile;
+  if (mounts === undefined || !mayMount(syscalls) || !syscalls.filtered) return syscalls;
+  const judged = mounts.length > 0 && target.kernel.apparmor;
+  const taken = [
+    ...BY_DESCRIPTOR.map((name) => [name, always(UNKNOWN)] as const),
+    ...(judged ? [] : BY_PATH.map((name) => [name, always(REFUSED)] as const)),
+  ];
+  return meetPolicies(syscalls, filteredPolicy('allow', taken, COMPAT_ARCHITECTURES));
+}
+
+/**
+ * Whether the rules on mounts of a profile hold for this target.
+ * @param degraded gets a sentence for what is not as the profile says: it is always less
+ * @throws ENTITLEMENTS_UNENFORCEABLE unless the target allows the degraded form, in which nothing can be mounted
+ */
+export function checkMountRules({ syscalls, mounts }: Profile, target: Target, degraded: string[]): void {
+  if (mounts === undefined || !mayMount(syscalls)) return;
+  // No filter is no rule: what AppArmor does not judge would pass.
+  if (!syscalls.filtered) throw unenforceable('the profile filters no system call, and AppArmor does not judge fsmount(2) and its like');
+  if (mounts.length === 0) return;
+  if (target.kernel.apparmor) {
+    degraded.push(`rules on mounts hold for mount(2); ${BY_DESCRIPTOR.join(', ')} answer ENOSYS`);
+    return;
+  }
+  const why = 'this kernel has no AppArmor, and a filter of system calls does not see paths and file system types';
+  if (target.allowDegraded !== true) throw unenforceable(why);
+  degraded.push(`${why}: nothing can be mounted`);
+}
+
+/** Whether some call that makes or changes a mount is answered by more than an error. */
+function mayMount(policy: SyscallPolicy): boolean {
+  if (!policy.filtered) return true;
+  return [...BY_PATH, ...BY_DESCRIPTOR].some((name) => {
+    const decision = decisionFor(policy, name);
+    return !isConstant(decision) || decision.otherwise === 'allow' || decision.otherwise === 'log';
+  });
+}
+
+function unenforceable(why: string): Error {
+  return entitlementsError('ENTITLEMENTS_UNENFORCEABLE', {
+    kind: 'precondition',
+    attempted: 'enforce the rules on mounts',
+    on: '',
+    why,
+    fix: 'use a node with AppArmor, allow no mount (`mounts: []`), take the system call mount away, or say `entitlements: { onDegraded: allow }` in the rule of the trust policy: then nothing can be mounted',
+  });
+}
