@@ -1,6 +1,7 @@
 import { startWorker } from '../process/index.ts';
 import { onDemand } from './on-demand.ts';
 import { connectCalls } from './worker-calls.ts';
+import type { Caller } from './worker-calls.ts';
 import type { MountCalls } from './kernel-mounts.worker.ts';
 import type { NamespaceCalls } from './kernel-namespaces.worker.ts';
 import type { FileCalls } from './kernel-files.worker.ts';
@@ -10,7 +11,10 @@ import type { PinnedNamespaces } from './pins.ts';
 import type { SpawnedProcess } from './spawn.ts';
 import type { DiskUsage } from './disk-usage.ts';
 
-/** The kernel's blocking calls, for the main thread. Each throws `KERNEL_<errno>`; each takes its turn in one of three Workers. */
+/**
+ * The kernel's blocking calls, for the main thread. Each throws `KERNEL_<errno>`; each takes its turn in one of three Workers, which
+ * start when they are needed and end when they are idle.
+ */
 export interface Kernel {
   mount(source: string, target: string, fstype: string, flags: number, data?: string): Promise<void>;
   umount(target: string, flags?: number): Promise<void>;
@@ -42,44 +46,56 @@ export interface Kernel {
   unpinNamespaces(dir: string): Promise<void>;
   /** Texts of `/proc/net/<name>` as pinned network namespaces see it, one a pin; undefined where it can not be opened. Give few at once: others wait. */
   readNetFiles(pins: readonly string[], name: string): Promise<(string | undefined)[]>;
+  /** Resolves when a Worker takes its turn, or is not there; starts none and keeps none. @throws KERNEL_WORKER_GONE when it broke */
+  answers(worker: 'mounts' | 'namespaces'): Promise<void>;
   /** Waits for calls under way and ends the Workers. Without it they do not keep the process alive. */
   close(): Promise<void>;
 }
 
-/** How long the Worker for slow calls outlives its last one: a Worker holds some 10 MB. */
-const FILES_IDLE_MS = 30_000;
+/** How long a Worker outlives its last call: it holds some 8 MB, and another is there within 30 ms. A kubelet asks for figures every ten seconds. */
+const IDLE_MS = 15_000;
 
 /**
  * Starts one Worker for mounts and one for namespace windows; a third, for what may take seconds (removal, syncfs, usage), at
- * its first call. So a slow delete never delays a pin or a mount.
+ * its first call. So a slow delete never delays a pin or a mount. An idle one ends, one that broke is replaced at the next call.
  */
 export async function startKernelWorker(): Promise<Kernel> {
-  const [mounts, namespaces] = await Promise.all([
-    connectCalls<MountCalls>(startWorker(import.meta.url, './kernel-mounts.worker.ts')),
-    connectCalls<NamespaceCalls>(startWorker(import.meta.url, './kernel-namespaces.worker.ts')),
-  ]);
-  const files = onDemand(FILES_IDLE_MS, () => connectCalls<FileCalls>(startWorker(import.meta.url, './kernel-files.worker.ts')));
+  const mounts = onDemand(IDLE_MS, () => connectCalls<MountCalls>(startWorker(import.meta.url, './kernel-mounts.worker.ts')));
+  const namespaces = onDemand(IDLE_MS, () => connectCalls<NamespaceCalls>(startWorker(import.meta.url, './kernel-namespaces.worker.ts')));
+  const files = onDemand(IDLE_MS, () => connectCalls<FileCalls>(startWorker(import.meta.url, './kernel-files.worker.ts')));
+  const mounting: Caller<MountCalls>['call'] = (name, ...values) => mounts.use((caller) => caller.call(name, ...values));
+  const pinning: Caller<NamespaceCalls>['call'] = (name, ...values) => {
+    // A pod's mounts and programs follow its namespaces.
+    void mounts.use(nothing).catch(() => undefined);
+    return namespaces.use((caller) => caller.call(name, ...values));
+  };
+  const filing: Caller<FileCalls>['call'] = (name, ...values) => files.use((caller) => caller.call(name, ...values));
+  // What can not be started is said now.
+  await Promise.all([mounts.use(nothing), namespaces.use(nothing)]);
   return {
-    mount: (...values) => mounts.call('mount', ...values),
-    umount: (...values) => mounts.call('umount', ...values),
-    bindMount: (...values) => mounts.call('bindMount', ...values),
-    checkIdmap: (...values) => mounts.call('checkIdmap', ...values),
-    mountOverlay: (overlay) => mounts.call('mountOverlay', overlay),
-    openDetachedMount: (fstype) => mounts.call('openDetachedMount', fstype),
-    limitsProjects: (path) => mounts.call('limitsProjects', path),
-    limitTrees: (...values) => mounts.call('limitTrees', ...values),
-    spawnProcess: (program) => mounts.call('spawnProcess', program),
-    setPropagation: (...values) => mounts.call('setPropagation', ...values),
-    syncfs: (path) => files.use((caller) => caller.call('syncfs', path)),
-    removeTree: (path) => files.use((caller) => caller.call('removeTree', path)),
-    diskUsage: (path) => files.use((caller) => caller.call('diskUsage', path)),
-    pinNamespaces: (input) => namespaces.call('pinNamespaces', input),
-    pinNamespacesOf: (...values) => namespaces.call('pinNamespacesOf', ...values),
-    configureNamespaces: (input) => namespaces.call('configureNamespaces', input),
-    unpinNamespaces: (dir) => namespaces.call('unpinNamespaces', dir),
-    readNetFiles: (...values) => namespaces.call('readNetFiles', ...values),
+    mount: (...values) => mounting('mount', ...values),
+    umount: (...values) => mounting('umount', ...values),
+    bindMount: (...values) => mounting('bindMount', ...values),
+    checkIdmap: (...values) => mounting('checkIdmap', ...values),
+    mountOverlay: (overlay) => mounting('mountOverlay', overlay),
+    openDetachedMount: (fstype) => mounting('openDetachedMount', fstype),
+    limitsProjects: (path) => mounting('limitsProjects', path),
+    limitTrees: (...values) => mounting('limitTrees', ...values),
+    spawnProcess: (program) => mounting('spawnProcess', program),
+    setPropagation: (...values) => mounting('setPropagation', ...values),
+    syncfs: (path) => filing('syncfs', path),
+    removeTree: (path) => filing('removeTree', path),
+    diskUsage: (path) => filing('diskUsage', path),
+    pinNamespaces: (input) => pinning('pinNamespaces', input),
+    pinNamespacesOf: (...values) => pinning('pinNamespacesOf', ...values),
+    configureNamespaces: (input) => pinning('configureNamespaces', input),
+    unpinNamespaces: (dir) => pinning('unpinNamespaces', dir),
+    readNetFiles: (...values) => namespaces.use((caller) => caller.call('readNetFiles', ...values)),
+    answers: (worker) => (worker === 'mounts' ? mounts : namespaces).ask((caller) => caller.ping()),
     async close() {
       await Promise.all([mounts.close(), namespaces.close(), files.close()]);
     },
   };
 }
+
+const nothing = (): Promise<void> => Promise.resolve();

@@ -11,7 +11,16 @@ import { temporaryFolder } from './temporary.fixture.ts';
 
 /** The network namespaces of all threads of this process. */
 function threadNamespaces(): Set<string> {
-  return new Set(readdirSync('/proc/self/task').map((task) => readlinkSync(`/proc/self/task/${task}/ns/net`)));
+  const namespaceOf = (task: string): string[] => {
+    try {
+      return [readlinkSync(`/proc/self/task/${task}/ns/net`)];
+    } catch (error) {
+      // The thread of a Worker that is done has just ended.
+      assert.equal((error as { code?: unknown }).code, 'ENOENT');
+      return [];
+    }
+  };
+  return new Set(readdirSync('/proc/self/task').flatMap(namespaceOf));
 }
 
 /** Interface names that a bound netlink socket sees: RTM_GETLINK as a dump. */

@@ -47,3 +47,18 @@ test('a broken one is replaced at the next use; a failed use keeps it', async ()
   assert.equal(count.started, 2);
   await thing.close();
 });
+
+test('a question neither starts nor keeps it', async () => {
+  const count = counted();
+  const thing = onDemand(20, count.start);
+  await thing.ask(() => Promise.reject(new Error('nobody is asked')));
+  assert.equal(count.started, 0);
+  await thing.use(() => Promise.resolve());
+  await assert.rejects(thing.ask(() => Promise.reject(new Error('it is broken'))));
+  for (let waited = 0; waited < 500 && count.ended === 0; waited++) {
+    await thing.ask(() => Promise.resolve());
+    await setTimeout(5);
+  }
+  assert.deepEqual([count.started, count.ended], [1, 1]);
+  await thing.close();
+});

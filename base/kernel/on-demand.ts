@@ -7,6 +7,8 @@ interface Closable {
 /** Something that is started at its first use and ended when it has been idle. */
 export interface OnDemand<Thing extends Closable> {
   use<Result>(body: (thing: Thing) => Promise<Result>): Promise<Result>;
+  /** A use of the thing that neither starts nor keeps it: nothing when there is none. */
+  ask(body: (thing: Thing) => Promise<unknown>): Promise<void>;
   /** Waits for uses under way and ends the thing; later uses fail. */
   close(): Promise<void>;
 }
@@ -42,6 +44,16 @@ export function onDemand<Thing extends Closable>(idleMs: number, start: () => Pr
       } finally {
         uses -= 1;
         if (uses === 0) timer = setTimeout(end, idleMs).unref();
+      }
+    },
+    async ask(body) {
+      const mine = thing;
+      if (mine === undefined) return;
+      try {
+        await body(await mine);
+      } catch (error) {
+        // Another is started at the next use when it was ended meanwhile.
+        if (thing === mine) throw error;
       }
     },
     async close() {

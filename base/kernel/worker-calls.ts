@@ -10,6 +10,10 @@ interface Request {
 }
 type Reply = { readonly id: number; readonly value: unknown } | { readonly id: number; readonly error: SerialisedError };
 
+/** A call that every Worker answers. */
+const PING = '.ping';
+const nothing = (): void => undefined;
+
 /** The functions that a Worker offers, by name. */
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- the parameters are checked by the caller's copy of the type
 export type Offer = Readonly<Record<string, (...values: any[]) => unknown>>;
@@ -21,7 +25,7 @@ export function serveCalls(offer: Offer, close: () => void = () => undefined): v
   const answer = async ({ id, call, values }: Request): Promise<void> => {
     let reply: Reply;
     try {
-      const handler = offer[call];
+      const handler = call === PING ? nothing : offer[call];
       if (handler === undefined) throw new TypeError(`no call ${call}`);
       reply = { id, value: await handler(...values) };
     } catch (error) {
@@ -44,6 +48,8 @@ function unexpected(call: string): Omit<ConstructorParameters<typeof PortcullisE
 /** A Worker as its owner sees it: calls by name. */
 export interface Caller<Calls extends Offer> {
   call<Name extends keyof Calls & string>(name: Name, ...values: Parameters<Calls[Name]>): Promise<Awaited<ReturnType<Calls[Name]>>>;
+  /** Resolves when the Worker takes its turn. */
+  ping(): Promise<void>;
   /** Refuses new calls, waits for those under way, ends the Worker. */
   close(): Promise<void>;
 }
@@ -91,16 +97,19 @@ export async function connectCalls<Calls extends Offer>(worker: Worker): Promise
   await ready;
   worker.unref();
 
+  const send = (call: string, values: readonly unknown[]): Promise<never> => {
+    if (lost !== undefined) return Promise.reject(lost);
+    const id = ++sequence;
+    return new Promise((resolve, reject) => {
+      worker.postMessage({ id, call, values } satisfies Request);
+      pending.set(id, { call, resolve, reject });
+      worker.ref();
+    });
+  };
+
   return {
-    call(name, ...values) {
-      if (lost !== undefined) return Promise.reject(lost);
-      const id = ++sequence;
-      return new Promise((resolve, reject) => {
-        worker.postMessage({ id, call: name, values } satisfies Request);
-        pending.set(id, { call: name, resolve, reject });
-        worker.ref();
-      });
-    },
+    call: (name, ...values) => send(name, values),
+    ping: () => send(PING, []),
     async close() {
       lost ??= workerGone('it was closed');
       if (pending.size > 0) await new Promise<void>((resolve) => (idle = resolve));

@@ -1,4 +1,3 @@
-import { isPortcullisError } from '../../base/errors/index.ts';
 import { closeFd, createEventFd, drainEventFd, signalEventFd } from '../../base/kernel/index.ts';
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Reactor } from '../../base/reactor/index.ts';
@@ -10,19 +9,17 @@ import { heartbeat } from './heartbeat.ts';
 export function livenessChecks(parts: {
   readonly database: Pick<Database, 'write'>;
   readonly reactor: Pick<Reactor, 'onReadable'>;
-  readonly kernel: Pick<Kernel, 'unpinNamespaces' | 'umount'>;
-  /** A path that is never there. */
-  readonly absent: string;
+  readonly kernel: Pick<Kernel, 'answers'>;
 }): readonly HealthCheck[] {
-  const { database, reactor, kernel, absent } = parts;
+  const { database, reactor, kernel } = parts;
   return [
     {
       name: 'database',
       check: () => database.write([heartbeat()]),
     },
     { name: 'reactor', check: () => reactorAnswers(reactor) },
-    { name: 'namespaces', check: () => kernel.unpinNamespaces(absent) },
-    { name: 'mounts', check: () => kernel.umount(absent).then(impossible, expectAbsent) },
+    { name: 'namespaces', check: () => kernel.answers('namespaces') },
+    { name: 'mounts', check: () => kernel.answers('mounts') },
   ];
 }
 
@@ -38,14 +35,4 @@ function reactorAnswers(reactor: Pick<Reactor, 'onReadable'>): Promise<void> {
     });
     signalEventFd(fd);
   });
-}
-
-/** The kernel's "no such file" is the right answer: the Worker has asked it. */
-function expectAbsent(cause: unknown): void {
-  if (isPortcullisError(cause) && cause.code === 'KERNEL_ENOENT') return;
-  throw cause;
-}
-
-function impossible(): never {
-  throw new Error('a path that is not there was unmounted');
 }
