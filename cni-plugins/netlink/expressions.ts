@@ -14,10 +14,20 @@ function expression(name: string, ...attributes: readonly Uint8Array[]): Buffer 
   return nested(1, attribute(1, text(name)), nested(2, ...attributes));
 }
 
-const metaKeys = { iifname: 6, oifname: 7, l4proto: 16, iifgroup: 21, oifgroup: 22 } as const;
+const metaKeys = { mark: 3, iifname: 6, oifname: 7, nfproto: 15, l4proto: 16, pkttype: 19, iifgroup: 21, oifgroup: 22 } as const;
 
 export function meta(key: keyof typeof metaKeys, to: number): Buffer {
   return expression('meta', attribute(1, be32(to)), attribute(2, be32(metaKeys[key])));
+}
+
+/** Writes the register's value into the packet's metadata. */
+export function setMeta(key: 'mark' | 'pkttype', from: number): Buffer {
+  return expression('meta', attribute(2, be32(metaKeys[key])), attribute(3, be32(from)));
+}
+
+/** A constant into a register. */
+export function constant(value: Uint8Array, to: number): Buffer {
+  return expression('immediate', attribute(1, be32(to)), nested(2, attribute(1, value)));
 }
 
 const payloadBases = { link: 0, network: 1, transport: 2 } as const;
@@ -33,6 +43,17 @@ export function payload(base: keyof typeof payloadBases, offset: number, length:
   );
 }
 
+/** Writes bytes of the frame's own header, which has no checksum. */
+export function setFrame(offset: number, length: number, from: number): Buffer {
+  return expression(
+    'payload',
+    attribute(2, be32(payloadBases.link)),
+    attribute(3, be32(offset)),
+    attribute(4, be32(length)),
+    attribute(5, be32(from)),
+  );
+}
+
 export function equals(from: number, value: Uint8Array): Buffer {
   return expression('cmp', attribute(1, be32(from)), attribute(2, be32(0)), nested(3, attribute(1, value)));
 }
@@ -41,16 +62,26 @@ export function differs(from: number, value: Uint8Array): Buffer {
   return expression('cmp', attribute(1, be32(from)), attribute(2, be32(1)), nested(3, attribute(1, value)));
 }
 
-/** Keeps only the bits of `mask`. */
-export function masked(from: number, mask: Uint8Array, to = from): Buffer {
-  const zero = new Uint8Array(mask.length);
+/** Both ends included; bytes in network order. */
+export function within(from: number, low: Uint8Array, high: Uint8Array): readonly Buffer[] {
+  return [
+    expression('cmp', attribute(1, be32(from)), attribute(2, be32(NFT_CMP_GTE)), nested(3, attribute(1, low))),
+    expression('cmp', attribute(1, be32(from)), attribute(2, be32(NFT_CMP_LTE)), nested(3, attribute(1, high))),
+  ];
+}
+
+const NFT_CMP_LTE = 3;
+const NFT_CMP_GTE = 5;
+
+/** Keeps only the bits of `mask`, and turns those of `flipped`. */
+export function masked(from: number, mask: Uint8Array, to = from, flipped: Uint8Array = new Uint8Array(mask.length)): Buffer {
   return expression(
     'bitwise',
     attribute(1, be32(from)),
     attribute(2, be32(to)),
     attribute(3, be32(mask.length)),
     nested(4, attribute(1, mask)),
-    nested(5, attribute(1, zero)),
+    nested(5, attribute(1, flipped)),
   );
 }
 
@@ -93,6 +124,18 @@ export function destinationIsLocal(scratch: number): readonly Buffer[] {
     expression('fib', attribute(1, be32(scratch)), attribute(2, be32(NFT_FIB_RESULT_ADDRTYPE)), attribute(3, be32(NFTA_FIB_F_DADDR))),
     equals(scratch, local),
   ];
+}
+
+const connectionKeys = { state: 0, protocol: 10, portFrom: 11, portTo: 12, from4: 19, to4: 20, from6: 21, to6: 22 } as const;
+
+/** Of the packet's connection; the rule ends when it has none (`state` is known always), or is of the other family. */
+export function connection(key: keyof typeof connectionKeys, direction: 'original' | 'reply' | undefined, to: number): Buffer {
+  return expression(
+    'ct',
+    attribute(1, be32(to)),
+    attribute(2, be32(connectionKeys[key])),
+    ...(direction === undefined ? [] : [attribute(3, u8(direction === 'original' ? 0 : 1))]),
+  );
 }
 
 const NFT_CT_STATUS = 2;

@@ -1,4 +1,5 @@
-import { attribute, be16, be32, nested, text, u8, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE } from './wire.ts';
+import { attribute, attributesOf, be16, be32, nested, text, textOf, u8, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE } from './wire.ts';
+import type { Received } from './wire.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
 
 /** nf_tables over nfnetlink: tables, chains, sets, elements, rules. Source: linux/netfilter/nf_tables.h. Expressions: expressions.ts. */
@@ -11,23 +12,29 @@ const NFT_MSG_NEWTABLE = 0;
 const NFT_MSG_GETTABLE = 1;
 const NFT_MSG_DELTABLE = 2;
 const NFT_MSG_NEWCHAIN = 3;
+const NFT_MSG_DELCHAIN = 5;
 const NFT_MSG_NEWRULE = 6;
+const NFT_MSG_GETRULE = 7;
+const NFT_MSG_DELRULE = 8;
 const NFT_MSG_NEWSET = 9;
+const NFT_MSG_DELSET = 11;
 const NFT_MSG_NEWSETELEM = 12;
+const NFT_MSG_GETSETELEM = 13;
 const NFT_MSG_DELSETELEM = 14;
 
 export type Family = 'ip' | 'ip6' | 'bridge';
-const familyNumbers: Readonly<Record<Family, number>> = { ip: 2, bridge: 7, ip6: 10 };
+const familyNumbers: Readonly<Record<Family | 'inet', number>> = { inet: 1, ip: 2, bridge: 7, ip6: 10 };
 
 /** Where a verdict leads. */
-export type Verdict = 'accept' | 'drop' | { readonly goto: string } | { readonly jump: string };
+export type Verdict = 'accept' | 'drop' | 'return' | { readonly goto: string } | { readonly jump: string };
 const NF_DROP = 0;
 const NF_ACCEPT = 1;
 const NFT_JUMP = -3;
 const NFT_GOTO = -4;
+const NFT_RETURN = -5;
 
 export interface Table {
-  readonly family: Family;
+  readonly family: Family | 'inet';
   readonly name: string;
 }
 
@@ -44,6 +51,7 @@ const dataTypes = {
   ether_addr: { number: 9, width: 6 },
   inet_proto: { number: 12, width: 1 },
   inet_service: { number: 13, width: 2 },
+  mark: { number: 19, width: 4 },
   ifname: { number: 41, width: 16 },
 } as const;
 export type DataType = keyof typeof dataTypes;
@@ -169,6 +177,7 @@ export function addSet(table: Table, set: NamedSet, id: number): Request {
 
 /** NFTA_DATA_VERDICT of a verdict. */
 export function verdictData(verdict: Verdict): Buffer {
+  if (verdict === 'return') return nested(2, attribute(1, be32(NFT_RETURN)));
   if (verdict === 'accept' || verdict === 'drop') return nested(2, attribute(1, be32(verdict === 'accept' ? NF_ACCEPT : NF_DROP)));
   return 'goto' in verdict
     ? nested(2, attribute(1, be32(NFT_GOTO)), attribute(2, text(verdict.goto)))
@@ -210,13 +219,36 @@ export function addElements(table: Table, set: string, entries: readonly Element
   return elementRequests('add elements to the set', NFT_MSG_NEWSETELEM, table, set, entries);
 }
 
+/** Refused (ENOENT) when it is not there; only the key counts. */
+export function getElement(table: Table, set: string, { key }: Element): Request {
+  return request(
+    'look up an element of the set',
+    table,
+    set,
+    NFT_MSG_GETSETELEM,
+    0,
+    attribute(1, text(table.name)),
+    attribute(2, text(set)),
+    nested(3, element({ key })),
+  );
+}
+
 /** An element that is not there is refused (ENOENT). */
 export function deleteElements(table: Table, set: string, entries: readonly Element[]): Request[] {
   return elementRequests('delete elements of the set', NFT_MSG_DELSETELEM, table, set, entries);
 }
 
+const UDATA_RULE_COMMENT = 0;
+const commentBytes = 128;
+
+/** A comment as `nft list` shows it (libnftnl's udata: type, length, text), cut to what nft itself takes. */
+function commentData(comment: string): Buffer {
+  const words = text(comment.slice(0, commentBytes - 1));
+  return Buffer.concat([Buffer.of(UDATA_RULE_COMMENT, words.length), words]);
+}
+
 /** @param expressions encoded by expressions.ts */
-export function addRule(table: Table, chain: string, expressions: readonly Uint8Array[]): Request {
+export function addRule(table: Table, chain: string, expressions: readonly Uint8Array[], comment?: string): Request {
   return request(
     'add a rule to the chain',
     table,
@@ -226,7 +258,59 @@ export function addRule(table: Table, chain: string, expressions: readonly Uint8
     attribute(1, text(table.name)),
     attribute(2, text(chain)),
     nested(4, ...expressions),
+    ...(comment === undefined ? [] : [attribute(7, commentData(comment))]),
   );
+}
+
+/** Takes all rules out of the chain. */
+export function flushChain(table: Table, chain: string): Request {
+  return request('flush the chain', table, chain, NFT_MSG_DELRULE, 0, attribute(1, text(table.name)), attribute(2, text(chain)));
+}
+
+/** Refused (EBUSY) while a rule or a map leads to it. */
+export function deleteChain(table: Table, chain: string): Request {
+  return request('delete the chain', table, chain, NFT_MSG_DELCHAIN, 0, attribute(1, text(table.name)), attribute(3, text(chain)));
+}
+
+/** Refused (EBUSY) while a rule looks it up. */
+export function deleteSet(table: Table, set: string): Request {
+  return request('delete the set', table, set, NFT_MSG_DELSET, 0, attribute(1, text(table.name)), attribute(2, text(set)));
+}
+
+/** For a dump: all rules of the table. Read by {@link readRule}. */
+export function listRules(table: Table): Request {
+  return request('list the rules', table, '', NFT_MSG_GETRULE, 0, attribute(1, text(table.name)));
+}
+
+/** What a rule says of itself and has counted; undefined counts: it has no counter. */
+export interface CountedRule {
+  readonly chain: string;
+  readonly comment: string;
+  readonly packets?: bigint;
+  readonly bytes?: bigint;
+}
+
+const nfgenmsgLength = 4;
+
+export function readRule(message: Received): CountedRule {
+  const attributes = attributesOf(message.body, nfgenmsgLength);
+  const chain = textOf(attributes.get(2));
+  const userData = attributes.get(7);
+  const comment = userData === undefined || userData.length < 2 || userData[0] !== UDATA_RULE_COMMENT ? '' : textOf(userData.subarray(2));
+  const list = attributes.get(4);
+  // Every expression of the list has the same type: they are walked, not looked up.
+  for (let at = 0; list !== undefined && at + 4 <= list.length;) {
+    const length = list.readUInt16LE(at);
+    if (length < 4 || at + length > list.length) break;
+    const expression = attributesOf(list.subarray(at + 4, at + length));
+    const data = expression.get(2);
+    if (textOf(expression.get(1)) === 'counter' && data !== undefined) {
+      const counts = attributesOf(data);
+      return { chain, comment, packets: counts.get(2)?.readBigUInt64BE() ?? 0n, bytes: counts.get(1)?.readBigUInt64BE() ?? 0n };
+    }
+    at += (length + 3) & ~3;
+  }
+  return { chain, comment };
 }
 
 /** All or nothing: one transaction. Throws the first refusal. */

@@ -1,0 +1,115 @@
+import type { CountedRule } from '../netlink/nftables.ts';
+import type { Request } from '../netlink/socket.ts';
+import type { LinkRules } from '../types.ts';
+import { grantsOf } from './grants.ts';
+import { changeImage, makeImage } from './image.ts';
+import type { Image, ImagePod } from './image.ts';
+import type { Direction, Layer, PodRules } from './pod-chains.ts';
+
+/** Which pods are open, what holds them, and what the kernel was told of it. Speaks in requests: whoever asks sends them. */
+export interface Enforcer {
+  /** The link is opened with these rules, or has others from now on. @throws NETWORK_BAD_RULE, and nothing is changed */
+  open(pod: OpenPod): Request[];
+  /** Unknown: nothing. */
+  close(id: string): Request[];
+  /** The tables anew, for these pods, whatever stood. */
+  restart(pods: readonly OpenPod[]): Request[];
+  /** Says that the kernel took the last requests. Without it the next ones make everything anew. */
+  settled(): void;
+  /** @param rules of the judgement's table, as the kernel lists them */
+  counts(rules: readonly CountedRule[]): readonly DenialCount[];
+}
+
+/** A pod whose link's class lets packets through. */
+export interface OpenPod {
+  readonly id: string;
+  readonly pod: { readonly name: string; readonly namespace: string };
+  readonly hostInterface: string;
+  /** The link-local one included. */
+  readonly addresses: readonly string[];
+  /** Of the bridge, as the kernel has it now. */
+  readonly bridgeMac: string;
+  readonly rules: LinkRules;
+}
+
+export interface DenialCount {
+  readonly id: string;
+  readonly direction: Direction;
+  readonly rule: string;
+  readonly packets: bigint;
+  readonly bytes: bigint;
+}
+
+export function createEnforcer(): Enforcer {
+  let open: ReadonlyMap<string, OpenPod> = new Map();
+  let image: Image = new Map();
+  let unsettled = false;
+
+  const change = (pods: ReadonlyMap<string, OpenPod>, anew: boolean): Request[] => {
+    const next = imageOf(pods, image);
+    const requests = anew || unsettled ? makeImage(next) : changeImage(image, next);
+    open = pods;
+    image = next;
+    unsettled = true;
+    return requests;
+  };
+
+  return {
+    open: (pod) => change(new Map([...open, [pod.id, pod]]), false),
+    close(id) {
+      if (!open.has(id)) return [];
+      return change(new Map([...open].filter(([other]) => other !== id)), false);
+    },
+    restart: (pods) => change(new Map(pods.map((pod) => [pod.id, pod])), true),
+    settled() {
+      unsettled = false;
+    },
+    counts: (rules) => countsOf(image, rules),
+  };
+}
+
+/** The same object for a pod of which nothing changed: that is how a change is seen. */
+function imageOf(pods: ReadonlyMap<string, OpenPod>, before: Image): Image {
+  return new Map(
+    [...pods].map(([id, pod]) => {
+      const made = imagePod(pod);
+      const stood = before.get(id);
+      return [id, stood !== undefined && JSON.stringify(stood, plain) === JSON.stringify(made, plain) ? stood : made];
+    }),
+  );
+}
+
+const plain = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? value.toString(16) : value);
+
+function imagePod({ hostInterface, addresses, bridgeMac, rules }: OpenPod): ImagePod {
+  const { egress, ingress } = rules;
+  return {
+    hostInterface,
+    addresses,
+    bridgeMac,
+    rules: {
+      profile: {
+        ...(egress !== undefined && { egress: { grants: grantsOf(egress), denies: 'network.egress' } }),
+        ...(ingress !== undefined && { ingress: { grants: grantsOf(ingress), denies: 'network.ingress' } }),
+      },
+      policies: {},
+    },
+  };
+}
+
+const layers: readonly (keyof PodRules)[] = ['profile', 'policies'];
+
+function countsOf(image: Image, rules: readonly CountedRule[]): DenialCount[] {
+  const known = new Map<string, { id: string; direction: Direction; layer: Layer }>();
+  for (const [id, pod] of image)
+    for (const name of layers)
+      for (const direction of ['egress', 'ingress'] as const) {
+        const layer = pod.rules[name][direction];
+        if (layer !== undefined) known.set(`${pod.hostInterface}_${direction}_${name}`, { id, direction, layer });
+      }
+  return rules.flatMap(({ chain, packets, bytes }) => {
+    const found = known.get(chain);
+    if (found === undefined || packets === undefined || bytes === undefined || packets === 0n) return [];
+    return [{ id: found.id, direction: found.direction, rule: found.layer.denies, packets, bytes }];
+  });
+}

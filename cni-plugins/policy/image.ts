@@ -1,0 +1,135 @@
+import {
+  addChain,
+  addElements,
+  addRule,
+  addSet,
+  addTable,
+  deleteChain,
+  deleteElements,
+  deleteSet,
+  deleteTable,
+  flushChain,
+  interfaceKey,
+} from '../netlink/nftables.ts';
+import type { Element, Table } from '../netlink/nftables.ts';
+import type { Request } from '../netlink/socket.ts';
+import { macBytes } from '../attach/record.ts';
+import { podFragment } from './pod-chains.ts';
+import type { PodFragment, RuledPod } from './pod-chains.ts';
+import { frameDefinition, frameTable, judgeDefinition, judgeTable, policyTables } from './tables.ts';
+
+/** What shall stand in the policy tables, and the requests from one such state to the next. Pure. */
+
+/** An open link. Those without rules are known too: their frames to a pod with rules go through the host. */
+export interface ImagePod extends RuledPod {
+  readonly bridgeMac: string;
+}
+
+export type Image = ReadonlyMap<string, ImagePod>;
+
+type Elements = PodFragment['elements'];
+
+const hasRules = ({ rules }: RuledPod): boolean => Object.keys(rules.profile).length + Object.keys(rules.policies).length > 0;
+const isNeeded = (image: Image): boolean => [...image.values()].some(hasRules);
+
+/** One transaction's requests. The tables stand only while a pod has rules. */
+export function changeImage(from: Image, to: Image): Request[] {
+  if (!isNeeded(to)) return isNeeded(from) ? removeImage() : [];
+  if (!isNeeded(from)) return makeImage(to);
+  const changed = new Set<string>();
+  for (const [id, pod] of from) if (to.get(id) !== pod) changed.add(id);
+  for (const [id, pod] of to) if (from.get(id) !== pod) changed.add(id);
+  const pick = (image: Image): ImagePod[] => [...changed].flatMap((id) => image.get(id) ?? []);
+  const [before, after] = [pick(from).map(fragmentOf), pick(to).map(fragmentOf)];
+  const kept = [...to].filter(([id]) => !changed.has(id)).flatMap(([, pod]) => fragmentOf(pod).sets.map(({ set }) => set.name));
+  const [oldSets, newSets] = [setsOf(before), setsOf(after)];
+  const stays = new Set([...kept, ...newSets.keys()]);
+  const stood = new Set([...kept, ...oldSets.keys()]);
+  const [oldChains, newChains] = [before.flatMap(({ chains }) => chains), after.flatMap(({ chains }) => chains)];
+  const oldNames = new Set(oldChains.map(({ name }) => name));
+  const newNames = new Set(newChains.map(({ name }) => name));
+  return [
+    ...elementRequests(deleteElements, before.flatMap(({ elements }) => elements).map(keyOnly)),
+    ...oldChains.map(({ name }) => flushChain(judgeTable, name)),
+    ...oldChains.filter(({ name }) => !newNames.has(name)).map(({ name }) => deleteChain(judgeTable, name)),
+    ...[...oldSets.keys()].filter((name) => !stays.has(name)).map((name) => deleteSet(judgeTable, name)),
+    ...[...newSets.values()].filter(({ set }) => !stood.has(set.name)).flatMap(setRequests),
+    ...newChains.filter(({ name }) => !oldNames.has(name)).map(({ name }) => addChain(judgeTable, { name })),
+    ...chainRules(newChains),
+    ...elementRequests(
+      addElements,
+      after.flatMap(({ elements }) => elements),
+    ),
+  ];
+}
+
+/** The tables anew, whatever stood before. */
+export function makeImage(image: Image): Request[] {
+  if (!isNeeded(image)) return removeImage();
+  const fragments = [...image.values()].map(fragmentOf);
+  const chains = fragments.flatMap((fragment) => fragment.chains);
+  return [
+    ...removeImage(),
+    ...[frameDefinition, judgeDefinition].flatMap((definition) => [
+      addTable(definition.table),
+      ...definition.chains.map((chain) => addChain(definition.table, chain)),
+      ...definition.sets.map((set, index) => addSet(definition.table, set, firstSetId + index)),
+      ...definition.rules.map(({ chain, expressions, comment }) => addRule(definition.table, chain, expressions, comment)),
+    ]),
+    ...[...setsOf(fragments).values()].flatMap(setRequests),
+    ...chains.map(({ name }) => addChain(judgeTable, { name })),
+    ...chainRules(chains),
+    ...elementRequests(
+      addElements,
+      fragments.flatMap(({ elements }) => elements),
+    ),
+  ];
+}
+
+/** Success whether they stand or not. */
+export function removeImage(): Request[] {
+  return policyTables.flatMap((table) => [addTable(table), deleteTable(table)]);
+}
+
+/** Set ids are unique within a transaction; those of other tables are small. */
+const firstSetId = 0x1000;
+const firstSharedId = 0x2000;
+
+type SharedSet = PodFragment['sets'][number];
+
+function setsOf(fragments: readonly PodFragment[]): Map<string, SharedSet> {
+  return new Map(fragments.flatMap(({ sets }) => sets.map((shared) => [shared.set.name, shared] as const)));
+}
+
+const setRequests = ({ set, elements }: SharedSet, index: number): Request[] => [
+  addSet(judgeTable, set, firstSharedId + index),
+  ...addElements(judgeTable, set.name, elements),
+];
+
+const chainRules = (chains: PodFragment['chains']): Request[] =>
+  chains.flatMap(({ rules }) => rules.map(({ chain, expressions, comment }) => addRule(judgeTable, chain, expressions, comment)));
+
+const fragments = new WeakMap<ImagePod, PodFragment>();
+
+function fragmentOf(pod: ImagePod): PodFragment {
+  const known = fragments.get(pod);
+  if (known !== undefined) return known;
+  const made = podFragment(pod);
+  const way: Elements[number] = [frameTable, 'ways', { key: interfaceKey(pod.hostInterface), value: macBytes(pod.bridgeMac) }];
+  const fragment = { ...made, elements: [way, ...made.elements] };
+  fragments.set(pod, fragment);
+  return fragment;
+}
+
+const keyOnly = ([table, set, { key }]: Elements[number]): Elements[number] => [table, set, { key }];
+
+function elementRequests(request: (table: Table, set: string, entries: readonly Element[]) => Request[], elements: Elements): Request[] {
+  const groups = new Map<string, { table: Table; set: string; entries: Element[] }>();
+  for (const [table, set, element] of elements) {
+    const key = `${table.family} ${set}`;
+    const group = groups.get(key) ?? { table, set, entries: [] };
+    group.entries.push(element);
+    groups.set(key, group);
+  }
+  return [...groups.values()].flatMap(({ table, set, entries }) => request(table, set, entries));
+}

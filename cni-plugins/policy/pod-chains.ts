@@ -1,0 +1,162 @@
+import { createHash } from 'node:crypto';
+import { connection, counter, equals, inSet, meta, register, verdict, within } from '../netlink/expressions.ts';
+import { concatenated, interfaceKey } from '../netlink/nftables.ts';
+import type { Element, NamedSet, Table } from '../netlink/nftables.ts';
+import { be16 } from '../netlink/wire.ts';
+import { ipBytes, parseIp } from '../spec/address.ts';
+import type { IpAddress } from '../spec/address.ts';
+import type { Grant, PortRange } from './grants.ts';
+import { elementsOf, isEverything } from './intervals.ts';
+import type { Intervals } from './intervals.ts';
+import { frameTable, judgeTable } from './tables.ts';
+import type { PolicyRule } from './tables.ts';
+
+/** What one pod with rules adds to the constant tables: chains of its own, and elements that lead to them. Pure. */
+
+export type Direction = 'egress' | 'ingress';
+
+/** All that must grant a connection, in words for whoever is denied. */
+export interface Layer {
+  readonly grants: readonly Grant[];
+  /** The rule that denies what no grant of the layer has. */
+  readonly denies: string;
+}
+
+/** In each direction, both layers must grant; a layer that is absent restricts nothing. */
+export interface PodRules {
+  /** The profiles of the pod's containers: hold for every peer. */
+  readonly profile: Readonly<Partial<Record<Direction, Layer>>>;
+  /** NetworkPolicies: hold for every peer but the node itself. */
+  readonly policies: Readonly<Partial<Record<Direction, Layer>>>;
+}
+
+export interface RuledPod {
+  readonly hostInterface: string;
+  /** The link-local one included. */
+  readonly addresses: readonly string[];
+  readonly rules: PodRules;
+}
+
+export interface PodFragment {
+  readonly chains: readonly { readonly name: string; readonly rules: readonly PolicyRule[] }[];
+  /** Sets of addresses, named by what they hold: pods share them. */
+  readonly sets: readonly { readonly set: NamedSet; readonly elements: readonly Element[] }[];
+  readonly elements: readonly (readonly [table: Table, set: string, element: Element])[];
+}
+
+const directions = ['egress', 'ingress'] as const;
+const protocolNumbers = { icmp: { 4: 1, 6: 58 }, tcp: { 4: 6, 6: 6 }, udp: { 4: 17, 6: 17 }, sctp: { 4: 132, 6: 132 } } as const;
+const [r0] = [register(0)];
+
+export function podFragment({ hostInterface, addresses, rules }: RuledPod): PodFragment {
+  const chains: { name: string; rules: readonly PolicyRule[] }[] = [];
+  const sets = new Map<string, PodFragment['sets'][number]>();
+  const heads: { direction: Direction; all: string; host?: string }[] = [];
+  for (const direction of directions) {
+    const [profile, policies] = [rules.profile[direction], rules.policies[direction]];
+    const name = (layer: string): string => `${hostInterface}_${direction}_${layer}`;
+    if (profile !== undefined)
+      chains.push({ name: name('profile'), rules: layerRules(name('profile'), direction, profile, undefined, sets) });
+    if (policies !== undefined) {
+      const next = profile === undefined ? undefined : name('profile');
+      chains.push({ name: name('policies'), rules: layerRules(name('policies'), direction, policies, next, sets) });
+    }
+    const head = policies === undefined ? (profile === undefined ? undefined : name('profile')) : name('policies');
+    if (head !== undefined) heads.push({ direction, all: head, ...(profile === undefined ? {} : { host: name('profile') }) });
+  }
+  const own = addresses.flatMap((text) => parseIp(text) ?? []);
+  return {
+    chains,
+    sets: [...sets.values()],
+    elements:
+      heads.length === 0 ? [] : [...linkElements(hostInterface, heads), ...own.flatMap((address) => addressElements(address, heads))],
+  };
+}
+
+function linkElements(hostInterface: string, heads: readonly { direction: Direction }[]): PodFragment['elements'] {
+  return heads.map(({ direction }) => [
+    frameTable,
+    direction === 'egress' ? 'ruled_senders' : 'ruled_receivers',
+    { key: interfaceKey(hostInterface) },
+  ]);
+}
+
+function addressElements(
+  address: IpAddress,
+  heads: readonly { direction: Direction; all: string; host?: string }[],
+): PodFragment['elements'] {
+  const { family } = address;
+  const key = ipBytes(address);
+  return [
+    [frameTable, `ruled${family}`, { key }],
+    [judgeTable, `ruled${family}`, { key }],
+    [judgeTable, `self${family}`, { key: concatenated(key, key) }],
+    ...heads.flatMap(({ direction, all, host }): PodFragment['elements'] => [
+      [judgeTable, `${direction}${family}`, { key, value: { jump: all } }],
+      ...(host === undefined ? [] : ([[judgeTable, `host_${direction}${family}`, { key, value: { jump: host } }]] as const)),
+    ]),
+  ];
+}
+
+/** What is granted goes on to the next layer, or back to the judgement; the rest is counted and dropped. */
+function layerRules(
+  chain: string,
+  direction: Direction,
+  { grants, denies }: Layer,
+  next: string | undefined,
+  sets: Map<string, PodFragment['sets'][number]>,
+): PolicyRule[] {
+  const granted = verdict(next === undefined ? 'return' : { goto: next });
+  return [
+    ...grants.flatMap((grant) =>
+      conditionsOf(grant, direction, sets).map((expressions): PolicyRule => ({
+        chain,
+        expressions: [...expressions, granted],
+        ...(grant.name === '' ? {} : { comment: grant.name }),
+      })),
+    ),
+    { chain, expressions: [counter(), verdict('drop')], comment: denies },
+  ];
+}
+
+const families = [4, 6] as const;
+const nfproto = { 4: 2, 6: 10 } as const;
+
+/** One list of expressions for each nf_tables rule that the grant needs: those of a rule all hold. */
+function conditionsOf(grant: Grant, direction: Direction, sets: Map<string, PodFragment['sets'][number]>): Buffer[][] {
+  const { protocol, ports, peers } = grant;
+  const ranges: readonly (PortRange | undefined)[] = ports ?? [undefined];
+  const wanted = families.map((family) => ({ family, intervals: peers === undefined ? undefined : family === 4 ? peers.four : peers.six }));
+  return wanted.flatMap(({ family, intervals }): Buffer[][] => {
+    if (intervals?.length === 0) return [];
+    return ranges.map((range) => [
+      meta('nfproto', r0),
+      equals(r0, Buffer.of(nfproto[family])),
+      ...(protocol === undefined ? [] : [connection('protocol', 'original', r0), equals(r0, Buffer.of(protocolNumbers[protocol][family]))]),
+      ...(range === undefined ? [] : portCondition(protocol, range)),
+      ...(intervals === undefined || isEverything(intervals, family) ? [] : peerCondition(direction, family, intervals, sets)),
+    ]);
+  });
+}
+
+/** The port of whoever answers, after translation; of ICMP the type and code of what was asked. */
+function portCondition(protocol: Grant['protocol'], { low, high }: PortRange): readonly Buffer[] {
+  const load = protocol === 'icmp' ? connection('portTo', 'original', r0) : connection('portFrom', 'reply', r0);
+  return [load, ...(low === high ? [equals(r0, be16(low))] : within(r0, be16(low), be16(high)))];
+}
+
+function peerCondition(
+  direction: Direction,
+  family: 4 | 6,
+  intervals: Intervals,
+  sets: Map<string, PodFragment['sets'][number]>,
+): readonly Buffer[] {
+  const text = intervals.map(({ low, high }) => `${low.toString(16)}-${high.toString(16)}`).join(' ');
+  const name = `peers${family}_${createHash('sha256').update(text).digest('hex').slice(0, 24)}`;
+  sets.set(name, {
+    set: { name, key: [family === 4 ? 'ipv4_addr' : 'ipv6_addr'], interval: true },
+    elements: elementsOf(intervals, family),
+  });
+  // Of egress the peer is whoever answers, of ingress whoever began.
+  return [connection(family === 4 ? 'from4' : 'from6', direction === 'egress' ? 'reply' : 'original', r0), inSet(name, r0)];
+}

@@ -1,0 +1,242 @@
+import {
+  connection,
+  constant,
+  counter,
+  differs,
+  equals,
+  inSet,
+  mapped,
+  masked,
+  meta,
+  payload,
+  register,
+  setFrame,
+  setMeta,
+  verdict,
+  verdictOf,
+  within,
+} from '../netlink/expressions.ts';
+import type { Chain, NamedSet, Table } from '../netlink/nftables.ts';
+import { be16 } from '../netlink/wire.ts';
+
+/**
+ * The constant part of what holds rules of peers; docs/decisions/0030. Pure.
+ *
+ * A packet is judged by its connection: who began it, who answers, protocol and port of whoever answers. Every packet is, so what is
+ * taken back ends at once; and an answer is never more than an answer. Connections are known to the host's IP layer only, so what
+ * comes from or goes to a pod with rules is sent through it: the frame's destination is made the bridge itself. What reaches such a pod by
+ * another way lacks the mark that the judgement leaves, and is dropped on the pod's link.
+ */
+export const frameTable: Table = { family: 'bridge', name: 'portcullis_rules' };
+export const judgeTable: Table = { family: 'inet', name: 'portcullis_rules' };
+export const policyTables: readonly Table[] = [frameTable, judgeTable];
+
+export interface PolicyDefinition {
+  readonly table: Table;
+  readonly sets: readonly NamedSet[];
+  readonly chains: readonly Chain[];
+  readonly rules: readonly PolicyRule[];
+}
+
+export interface PolicyRule {
+  readonly chain: string;
+  readonly expressions: readonly Buffer[];
+  readonly comment?: string;
+}
+
+const host32 = (value: number): Buffer => {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(value >>> 0);
+  return bytes;
+};
+
+/** A bit of the packet's mark, from the judgement until the packet leaves the host: it does not cross into the pod's namespace. */
+const judgedMark = 0x10000000;
+const [r0, r1] = [register(0), register(1)];
+const r4 = register(4);
+const etherType = { ip: be16(0x0800), arp: be16(0x0806), ip6: be16(0x86dd) };
+const PACKET_HOST = 0;
+const nfproto = { 4: Buffer.of(2), 6: Buffer.of(10) };
+const CT_INVALID_OR_UNTRACKED = 1 | (1 << 6);
+const CT_RELATED = 1 << 2;
+const ICMPV6 = 58;
+const neighbourTypes = [Buffer.of(135), Buffer.of(136)] as const;
+/** One address and one option (RFC 4861, sections 4.3 and 4.4): no room for anything else. */
+const neighbourBytes = 32;
+
+const is = (type: Buffer): Buffer[] => [payload('link', 12, 2, r0), equals(r0, type)];
+
+/** Neighbour solicitation and advertisement, without which no IPv6 address is found. Connection tracking does not know them. */
+const neighbourDiscovery: readonly Buffer[] = [
+  payload('network', 6, 1, r0),
+  equals(r0, Buffer.of(ICMPV6)),
+  payload('network', 7, 1, r0),
+  equals(r0, Buffer.of(255)),
+  payload('network', 4, 2, r0),
+  ...within(r0, be16(0), be16(neighbourBytes)),
+  payload('transport', 0, 1, r0),
+  ...within(r0, ...neighbourTypes),
+];
+
+const judged = (bit: boolean): Buffer[] => [
+  meta('mark', r0),
+  masked(r0, host32(judgedMark)),
+  bit ? differs(r0, host32(0)) : equals(r0, host32(0)),
+];
+
+const address = {
+  4: { source: (to: number) => payload('network', 12, 4, to), destination: (to: number) => payload('network', 16, 4, to) },
+  6: { source: (to: number) => payload('network', 8, 16, to), destination: (to: number) => payload('network', 24, 16, to) },
+} as const;
+
+const families = [4, 6] as const;
+const bothFamilies = (rule: (family: 4 | 6) => PolicyRule | readonly PolicyRule[]): PolicyRule[] =>
+  families.flatMap((family) => rule(family));
+
+/** Through the host: to the MAC of the bridge that the link is a port of. */
+const throughHost: readonly Buffer[] = [
+  constant(Buffer.of(PACKET_HOST, 0, 0, 0), r0),
+  setMeta('pkttype', r0),
+  meta('iifname', r0),
+  mapped('ways', r0, r4),
+  setFrame(0, 6, r4),
+  verdict('accept'),
+];
+
+export const frameDefinition: PolicyDefinition = {
+  table: frameTable,
+  sets: [
+    { name: 'ways', key: ['ifname'], data: ['ether_addr'] },
+    { name: 'ruled4', key: ['ipv4_addr'] },
+    { name: 'ruled6', key: ['ipv6_addr'] },
+    { name: 'ruled_senders', key: ['ifname'] },
+    { name: 'ruled_receivers', key: ['ifname'] },
+  ],
+  chains: [
+    // After `table bridge portcullis` has dropped what no pod may send as; before bridge-netfilter (0).
+    { name: 'prerouting', hook: { type: 'filter', number: 0, priority: -250 } },
+    // After bridge-netfilter's own judgement (-1).
+    { name: 'forward', hook: { type: 'filter', number: 2, priority: 10 } },
+    // After the class's verdict, so that no packet meets an open class and no rules yet.
+    { name: 'postrouting', hook: { type: 'filter', number: 4, priority: 10 } },
+    { name: 'from_ruled' },
+    { name: 'to_ruled' },
+  ],
+  rules: [
+    { chain: 'prerouting', expressions: [...is(etherType.ip6), ...neighbourDiscovery, verdict('accept')] },
+    ...bothFamilies((family) =>
+      (['destination', 'source'] as const).map((end) => ({
+        chain: 'prerouting',
+        expressions: [
+          ...is(family === 4 ? etherType.ip : etherType.ip6),
+          address[family][end](r0),
+          inSet(`ruled${family}`, r0),
+          // A group's frames stay a group's: the bridge gives them to the host as well, and from_ruled drops the rest.
+          payload('link', 0, 1, r0),
+          masked(r0, Buffer.of(1)),
+          equals(r0, Buffer.of(0)),
+          ...throughHost,
+        ],
+      })),
+    ),
+    { chain: 'forward', expressions: [meta('iifname', r0), inSet('ruled_senders', r0), verdict({ goto: 'from_ruled' })] },
+    { chain: 'postrouting', expressions: [meta('oifname', r0), inSet('ruled_receivers', r0), verdict({ goto: 'to_ruled' })] },
+    ...['from_ruled', 'to_ruled'].flatMap((chain): PolicyRule[] => [
+      { chain, expressions: [...is(etherType.arp), verdict('accept')] },
+      { chain, expressions: [...is(etherType.ip6), ...neighbourDiscovery, verdict('accept')] },
+      { chain, expressions: [...judged(true), verdict('accept')] },
+      { chain, expressions: [counter(), verdict('drop')], comment: 'multicast, broadcast or not judged' },
+    ]),
+  ],
+};
+
+/** Whose address one end of the connection is. @param chains map of addresses to chains */
+const end = (family: 4 | 6, direction: 'original' | 'reply', map: string): PolicyRule['expressions'] => [
+  connection(family === 4 ? 'from4' : 'from6', direction, r0),
+  verdictOf(map, r0),
+];
+
+const stateHas = (bits: number): Buffer[] => [connection('state', undefined, r0), masked(r0, host32(bits)), differs(r0, host32(0))];
+
+const family = (which: 4 | 6): Buffer[] => [meta('nfproto', r0), equals(r0, nfproto[which])];
+
+const judgement = (chain: string, maps: 'all' | 'host'): PolicyRule[] => [
+  { chain, expressions: [...family(6), ...neighbourDiscovery, verdict('return')] },
+  // The mark first: whoever finds the pod in this set finds its rules below as well, which came in the same transaction.
+  ...bothFamilies((which) =>
+    (['destination', 'source'] as const).map((side) => ({
+      chain,
+      expressions: [
+        ...family(which),
+        address[which][side](r0),
+        inSet(`ruled${which}`, r0),
+        meta('mark', r0),
+        masked(r0, host32(~judgedMark), r0, host32(judgedMark)),
+        setMeta('mark', r0),
+      ],
+    })),
+  ),
+  { chain, expressions: [...stateHas(CT_INVALID_OR_UNTRACKED), verdict({ goto: 'no_connection' })] },
+  { chain, expressions: [...stateHas(CT_RELATED), verdict({ jump: 'errors' })] },
+  ...bothFamilies((which) => [
+    { chain, expressions: end(which, 'original', `${maps === 'host' ? 'host_' : ''}egress${which}`) },
+    { chain, expressions: end(which, 'reply', `${maps === 'host' ? 'host_' : ''}ingress${which}`) },
+  ]),
+];
+
+const selfOf = (which: 4 | 6, direction: 'original' | 'reply'): Buffer[] => [
+  ...family(which),
+  address[which].source(register(0)),
+  connection(which === 4 ? 'from4' : 'from6', direction, register(which === 4 ? 1 : 4)),
+  inSet(`self${which}`, r0),
+];
+
+export const judgeDefinition: PolicyDefinition = {
+  table: judgeTable,
+  sets: families.flatMap((which): NamedSet[] => {
+    const type = which === 4 ? 'ipv4_addr' : 'ipv6_addr';
+    return [
+      { name: `ruled${which}`, key: [type] },
+      { name: `self${which}`, key: [type, type] },
+      ...['egress', 'ingress', 'host_egress', 'host_ingress'].map((name): NamedSet => ({
+        name: `${name}${which}`,
+        key: [type],
+        data: 'verdict',
+      })),
+    ];
+  }),
+  chains: [
+    // After the translation of destinations (-100): a rule is about the address that is really reached.
+    { name: 'forward', hook: { type: 'filter', number: 2, priority: 0 } },
+    { name: 'input', hook: { type: 'filter', number: 1, priority: 0 } },
+    { name: 'output', hook: { type: 'filter', number: 3, priority: 0 } },
+    { name: 'judge' },
+    { name: 'judge_with_host' },
+    { name: 'no_connection' },
+    { name: 'errors' },
+  ],
+  rules: [
+    { chain: 'forward', expressions: [verdict({ jump: 'judge' })] },
+    { chain: 'input', expressions: [verdict({ jump: 'judge_with_host' })] },
+    { chain: 'output', expressions: [verdict({ jump: 'judge_with_host' })] },
+    ...judgement('judge', 'all'),
+    ...judgement('judge_with_host', 'host'),
+    ...bothFamilies((which) =>
+      (['destination', 'source'] as const).map((side) => ({
+        chain: 'no_connection',
+        expressions: [...family(which), address[which][side](r1), inSet(`ruled${which}`, r1), counter(), verdict('drop')],
+        comment: 'belongs to no connection',
+      })),
+    ),
+    // An ICMP error belongs to the connection it is about: a pod may send it only about its own.
+    ...bothFamilies((which) => [
+      { chain: 'errors', expressions: [...selfOf(which, 'original'), verdict('return')] },
+      { chain: 'errors', expressions: [...selfOf(which, 'reply'), verdict('return')] },
+      {
+        chain: 'errors',
+        expressions: [...family(which), address[which].source(r1), inSet(`ruled${which}`, r1), counter(), verdict('drop')],
+        comment: 'an ICMP error about a connection of others',
+      },
+    ]),
+  ],
+};
