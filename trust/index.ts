@@ -45,6 +45,7 @@ export type { SignArtifactInput } from './sigstore/sign-artifact.ts';
 export { signingConfigOfInstance, trustedRootOfInstance } from './sigstore/instances.ts';
 export { updateTrustedRoot } from './sigstore/update-root.ts';
 export type { UpdateRootOptions, UpdatedRoot } from './sigstore/update-root.ts';
+export { downloadTargets, initialiseTuf, refreshTuf } from './tuf/client/folder-client.ts';
 export { bundleVerifications } from './sigstore/verify-once.ts';
 export { decide } from './verdict/decide.ts';
 export { createDecider } from './verdict/decider.ts';

@@ -201,9 +201,29 @@ export type Requirement =
   | { readonly kind: 'threshold'; readonly count: number; readonly of: readonly Requirement[] }
   | { readonly kind: 'cosign-key'; readonly key: PolicyKey; readonly log?: SigstoreProof; readonly constraints?: Constraints }
   | { readonly kind: 'sigstore'; readonly identity: SigstoreIdentity; readonly proof: SigstoreProof; readonly constraints?: Constraints }
+  | PkiRequirement
   | AttestationRequirement
   | NotationRequirement
   | GpgRequirement;
+
+/** A signature of cosign by a certificate of an authority of one's own, of exactly this subject. */
+export interface PkiRequirement {
+  readonly kind: 'pki';
+  readonly roots: PolicyCertificates;
+  readonly intermediates?: PolicyCertificates;
+  /** At least one of the two is there; both must fit. */
+  readonly email?: string;
+  readonly hostname?: string;
+  readonly constraints?: Constraints;
+}
+
+/** The certificates of a PEM file, as a policy names it. */
+export interface PolicyCertificates {
+  /** As written in the policy: a path relative to the file. */
+  readonly name: string;
+  /** DER, base64. */
+  readonly certificates: readonly string[];
+}
 
 /** A GPG simple signature by one of these keys, found in a lookaside store. */
 export interface GpgRequirement {
@@ -222,7 +242,7 @@ export interface AttestationRequirement {
   /** URI, compared as it is. */
   readonly predicateType: string;
   /** Whoever must have signed it. */
-  readonly by: Extract<Requirement, { readonly kind: 'cosign-key' | 'sigstore' }>;
+  readonly by: Extract<Requirement, { readonly kind: 'cosign-key' | 'sigstore' | 'pki' }>;
   /** Expressions of CEL over what is attested; every one must be true. */
   readonly cel: readonly string[];
   readonly constraints?: Constraints;

@@ -16,7 +16,7 @@ export function entitlementDemands(rule: Pick<TrustRule, 'require' | 'ceiling'>)
 function attesting(requirement: Requirement): readonly AttestationRequirement['by'][] {
   if ('of' in requirement) return requirement.of.flatMap(attesting);
   if (requirement.kind === 'attestation') return [requirement.by];
-  return requirement.kind === 'cosign-key' || requirement.kind === 'sigstore' ? [requirement] : [];
+  return requirement.kind === 'cosign-key' || requirement.kind === 'sigstore' || requirement.kind === 'pki' ? [requirement] : [];
 }
 
 /** What a rule asks of a signature of the image is not asked of attestations: they carry other annotations, and no name. */

@@ -8,7 +8,7 @@ import { evaluateAuthority } from '../verdict/authority.ts';
 import type { CheckedSignature } from '../verdict/authority.ts';
 import { earliest } from '../verdict/evaluation.ts';
 import type { Evaluation, EvaluationContext, Evidence } from '../verdict/evaluation.ts';
-import { judgeDigests } from '../verdict/signature-finding.ts';
+import { judgeDigests, untilOf } from '../verdict/signature-finding.ts';
 import type { SignatureFinding } from '../verdict/signature-finding.ts';
 import { compiledCel, loadedCel } from './cel-loaded.ts';
 import type { CelLanguage } from './cel-loaded.ts';
@@ -58,7 +58,7 @@ export function checkAttestation(item: EvidenceItem, run: Run): { readonly check
   if (statement.predicateType !== requirement.predicateType)
     return { checked: { place, finding: refused('TRUST_ATTESTATION_OTHER_TYPE', `it is of the type ${shown(statement.predicateType)}`) } };
   const signed = verifyEnvelope(envelope, requirement.by, context.now);
-  if ('problem' in signed) return { checked: { place, finding: refused(signed.code, signed.problem) } };
+  if ('problem' in signed) return { checked: { place, finding: { ...refused(signed.code, signed.problem), ...untilOf(signed) } } };
   // The type is under the signature: it is judged after it.
   if (envelope.payloadType !== inTotoPayloadType)
     return {
@@ -76,6 +76,7 @@ export function checkAttestation(item: EvidenceItem, run: Run): { readonly check
   const annotations = annotationsOf(statement, run.evidence);
   const finding: SignatureFinding = {
     ...named,
+    ...untilOf(signed),
     proven: { ...signed.proven, annotations },
   };
   return { checked: { place, finding: judgeExpressions(finding, statement, run) }, statement };

@@ -10,7 +10,12 @@ import { withoutConstraints } from './authorities.ts';
 import { loadCel } from './cel-loaded.ts';
 import { predicateShortNames, predicateTypeOf } from './predicate-types.ts';
 
-const authorities = ['cosign', 'sigstore'] as const;
+const authorities = ['cosign', 'sigstore', 'pki'] as const;
+const examples: Readonly<Record<string, string>> = {
+  cosign: 'cosign: { key: FILE }',
+  sigstore: 'sigstore: { issuer: …, subject: … }',
+  pki: 'pki: { roots: FILE, email: … }',
+};
 const expression = { type: 'string', minLength: 1, maxLength: 4096 } as const;
 const { signs, annotations, maxAge, notBefore } = constraintProperties;
 
@@ -30,7 +35,7 @@ export const attestationSchema = {
     by: {
       type: ['string', 'object'],
       description:
-        'Who must have signed it: cosign or sigstore for the one that stands beside it in the same `all`, or one of its own, such as { cosign: { key: FILE } }.',
+        'Who must have signed it: cosign, sigstore or pki for the one that stands beside it in the same `all`, or one of its own, such as { cosign: { key: FILE } }.',
       additionalProperties: false,
       minProperties: 1,
       maxProperties: 1,
@@ -61,7 +66,7 @@ export async function readAttestation(
   const cel = await readExpressions(record['cel'], [...path, 'cel'], building);
   const constraints = readConstraints(record, path, building);
   if (predicateType === undefined || by === undefined || cel === undefined) return undefined;
-  const timeless = by.kind === 'cosign-key' && by.log === undefined;
+  const timeless = by.kind === 'pki' || (by.kind === 'cosign-key' && by.log === undefined);
   if (timeless && refuseUnprovenAge(constraints, path, building, keyAge)) return undefined;
   return { kind: 'attestation', predicateType, by, cel, ...(constraints === undefined ? {} : { constraints }) };
 }
@@ -95,7 +100,7 @@ async function readAuthority(
       building,
       [...path, 'by'],
       `"${value}" is no kind of authority that attests`,
-      'write cosign, sigstore, or one such as { cosign: { key: FILE } }',
+      'write cosign, sigstore, pki, or one such as { cosign: { key: FILE } }',
     );
     return undefined;
   }
@@ -107,7 +112,7 @@ async function readAuthority(
       building,
       [...path, 'by'],
       `\`by: ${value}\` means the one \`${value}\` requirement beside it in the same \`all\`, and ${found}`,
-      value === 'cosign' ? 'write it here: by: { cosign: { key: FILE } }' : 'write it here: by: { sigstore: { issuer: …, subject: … } }',
+      `write it here: by: { ${examples[value] ?? ''} }`,
     );
     return undefined;
   }
@@ -118,7 +123,7 @@ async function readAuthority(
 }
 
 function attesting(requirement: Requirement | undefined): AttestationRequirement['by'] | undefined {
-  const kinds: readonly string[] = ['cosign-key', 'sigstore'];
+  const kinds: readonly string[] = ['cosign-key', 'sigstore', 'pki'];
   return requirement !== undefined && kinds.includes(requirement.kind) ? (requirement as AttestationRequirement['by']) : undefined;
 }
 

@@ -11,6 +11,7 @@ const loaders: Readonly<Record<LeafRequirement['kind'], readonly Load[]>> = {
   notation: [async () => (await import('../notation/collector.ts')).notationCollectors],
   'cosign-key': [cosign],
   sigstore: [cosign],
+  pki: [cosign],
 };
 
 /** The collectors that these requirements need, each once. */

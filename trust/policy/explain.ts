@@ -112,7 +112,8 @@ function explainRequirement(requirement: Requirement, name: string): Reason {
 function explainAuthority(requirement: Exclude<Requirement, { readonly of: unknown }>): Reason {
   if (requirement.kind === 'gpg') return { counted: true, text: describeGpg(requirement) };
   if (requirement.kind === 'notation') return { counted: true, text: describeNotation(requirement) };
-  if (requirement.kind === 'cosign-key') return { counted: true, text: `a cosign signature by ${describeAuthority(requirement)}` };
+  if (requirement.kind === 'cosign-key' || requirement.kind === 'pki')
+    return { counted: true, text: `a cosign signature by ${describeAuthority(requirement)}` };
   if (requirement.kind === 'sigstore') return { counted: true, text: `a keyless signature by ${describeAuthority(requirement)}` };
   return explainAttestation(requirement);
 }

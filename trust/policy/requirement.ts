@@ -2,6 +2,7 @@ import type { PathSegment } from '../../base/schema/index.ts';
 import { readGpg } from '../gpg/policy.ts';
 import { readAttestation } from '../attestation/policy.ts';
 import { readNotation } from '../notation/read-requirement.ts';
+import { readPki } from '../pki/reader.ts';
 import { readCosign, readSigstore } from '../sigstore/read-requirement.ts';
 import { recordOf } from '../strict-json.ts';
 import type { PolicyKey, Requirement } from '../types.ts';
@@ -16,6 +17,7 @@ const readers: Readonly<Record<string, RequirementReader>> = {
   attestation: (value, path, building) => readAttestation(value, path, building, readRequirement),
   cosign: readCosign,
   sigstore: readSigstore,
+  pki: readPki,
   gpg: readGpg,
   notation: readNotation,
 };

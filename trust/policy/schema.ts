@@ -1,5 +1,6 @@
 import { gpgSchema } from '../gpg/policy.ts';
 import { attestationSchema } from '../attestation/policy.ts';
+import { pkiSchema } from '../pki/reader.ts';
 import { logSchema, sigstoreSchema } from '../sigstore/schema.ts';
 import { notationSchema } from '../notation/read-requirement.ts';
 import { constraintProperties } from './constraints.ts';
@@ -139,6 +140,7 @@ export const trustPolicySchema = {
         },
         tuf: planned('Signed targets of a TUF or Notary service.'),
         sigstore: sigstoreSchema,
+        pki: pkiSchema,
         notation: notationSchema,
         gpg: gpgSchema,
         attestation: attestationSchema,

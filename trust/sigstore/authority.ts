@@ -1,3 +1,4 @@
+import { describePki, verifyByPki } from '../pki/verify.ts';
 import { describeKey, keyObjectOf, signerOfKey } from '../keys/public-key.ts';
 import type { Requirement } from '../types.ts';
 import type { ProvenFacts } from '../verdict/signature-finding.ts';
@@ -6,15 +7,20 @@ import { matchIdentity } from './identity.ts';
 import type { SignedMessage } from './log-body.ts';
 import { trustedRootOf } from './policy-root.ts';
 import { verifyBundleOnce } from './verify-once.ts';
+import { signaturesOnly } from './verify.ts';
 import type { SigstoreCode } from './verify.ts';
 
-/** Whose signatures count: a key's, with or without a transparency log, or an identity's. */
-export type SigstoreAuthority = Extract<Requirement, { readonly kind: 'cosign-key' | 'sigstore' }>;
+/** Whose signatures count: a key's, with or without a transparency log, an identity's, or those of a certificate of one's own authority. */
+export type SigstoreAuthority = Extract<Requirement, { readonly kind: 'cosign-key' | 'sigstore' | 'pki' }>;
 
 /** What a signature that an authority made has proven, or why it does not count. */
 export type AuthorityResult =
-  | { readonly proven: Required<Pick<ProvenFacts, 'signer'>> & Pick<ProvenFacts, 'signedAt'> }
-  | { readonly code: SigstoreCode | 'TRUST_SIGSTORE_IDENTITY' | 'TRUST_SIGNATURE_OTHER_KEY'; readonly problem: string };
+  | { readonly proven: Required<Pick<ProvenFacts, 'signer'>> & Pick<ProvenFacts, 'signedAt'>; readonly validUntil?: string }
+  | {
+      readonly code: SigstoreCode | 'TRUST_SIGSTORE_IDENTITY' | 'TRUST_SIGNATURE_OTHER_KEY' | 'TRUST_CERTIFICATE_CHAIN';
+      readonly problem: string;
+      readonly validUntil?: string;
+    };
 
 /** Verifies a bundle for one authority. Pure; never throws. */
 export function verifyForAuthority(
@@ -23,6 +29,7 @@ export function verifyForAuthority(
   authority: SigstoreAuthority,
   now: Date,
 ): AuthorityResult {
+  if (authority.kind === 'pki') return verifyByPki(bundle, message, authority, now);
   const proof = authority.kind === 'sigstore' ? authority.proof : authority.log;
   let root;
   try {
@@ -35,7 +42,7 @@ export function verifyForAuthority(
     ...(message === undefined ? {} : { message }),
     ...(authority.kind === 'cosign-key' ? { key: keyObjectOf(authority.key) } : {}),
     ...(root === undefined ? {} : { root }),
-    thresholds: proof ?? { logs: 0, timeStamps: 0, certificateLogs: 0 },
+    thresholds: proof ?? signaturesOnly,
     now,
   });
   if ('problem' in verified) return verified;
@@ -50,6 +57,7 @@ export function verifyForAuthority(
 
 /** The authority in words, to stand after "by". */
 export function describeAuthority(authority: SigstoreAuthority): string {
+  if (authority.kind === 'pki') return describePki(authority);
   if (authority.kind === 'cosign-key') {
     return `the key ${describeKey(authority.key)}${authority.log === undefined ? '' : `, entered in a transparency log of ${authority.log.root.name}`}`;
   }

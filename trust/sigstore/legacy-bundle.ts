@@ -4,6 +4,8 @@ import type { Bundle, LogEntry } from './bundle.ts';
 /** Annotations of cosign's older form (cosign pkg/oci/static/annotations.go). */
 const certificateAnnotation = 'dev.sigstore.cosign/certificate';
 const chainAnnotation = 'dev.sigstore.cosign/chain';
+/** What tells of the signer alone. */
+export const signerAnnotations: readonly string[] = [certificateAnnotation, chainAnnotation];
 const bundleAnnotation = 'dev.sigstore.cosign/bundle';
 const timeStampAnnotation = 'dev.sigstore.cosign/rfc3161timestamp';
 
@@ -16,6 +18,7 @@ const maximumCertificates = 8;
  */
 export function legacyBundle(signature: Buffer, annotations: Readonly<Record<string, string>>): Bundle {
   const leaf = readCertificates(annotations[certificateAnnotation]);
+  if (leaf.length > 1) throw new Error(`its annotation ${certificateAnnotation} holds ${leaf.length} certificates, not one`);
   // A chain without a certificate would make its first the signer's.
   const certificates = leaf.length === 0 ? [] : [...leaf, ...readCertificates(annotations[chainAnnotation])];
   if (certificates.length > maximumCertificates) throw new Error(`it has more than ${maximumCertificates} certificates`);

@@ -7,6 +7,7 @@ import type { SigstoreAuthority } from './authority.ts';
  * more, since newer roots may have been kept back (TUF specification, section 5.4.4). A no stays one.
  */
 export function holdToRoot(evaluation: Evaluation, authority: SigstoreAuthority, { now }: EvaluationContext): Evaluation {
+  if (authority.kind === 'pki') return evaluation;
   const root = (authority.kind === 'sigstore' ? authority.proof : authority.log)?.root;
   if (root?.expires === undefined || evaluation.answer === 'no') return evaluation;
   if (now.getTime() < Date.parse(root.expires)) {

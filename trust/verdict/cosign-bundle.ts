@@ -7,7 +7,7 @@ import { readBundle } from '../sigstore/bundle.ts';
 import type { Bundle, BundleContent } from '../sigstore/bundle.ts';
 import { decodeBase64, parseStrictJson, recordOf, textsOf } from '../strict-json.ts';
 import type { EvidenceItem } from '../types.ts';
-import { judgeDigests, malformed, otherClaim } from './signature-finding.ts';
+import { judgeDigests, malformed, otherClaim, untilOf } from './signature-finding.ts';
 import type { SignatureFinding, Subject } from './signature-finding.ts';
 
 /**
@@ -50,11 +50,11 @@ function checkEnvelope(
 }
 
 function provenBy(
-  { proven }: Extract<AuthorityResult, { readonly proven: object }>,
+  result: Extract<AuthorityResult, { readonly proven: object }>,
   finding: SignatureFinding,
   annotations: Readonly<Record<string, string>> = {},
 ): SignatureFinding {
-  return finding.counted ? { ...finding, proven: { ...proven, annotations } } : finding;
+  return finding.counted ? { ...finding, ...untilOf(result), proven: { ...result.proven, annotations } } : finding;
 }
 
 type Statement =
@@ -121,12 +121,14 @@ function claimOther({ digest }: BundleContent & { kind: 'message' }, manifestDig
 }
 
 function refused(
-  { code, problem }: Extract<AuthorityResult, { readonly problem: string }>,
+  result: Extract<AuthorityResult, { readonly problem: string }>,
   authority: SigstoreAuthority,
   { keyHint, certificates }: Bundle,
   claim: string,
 ): SignatureFinding {
-  if (authority.kind === 'sigstore' || code !== 'TRUST_SIGNATURE_WRONG') return { counted: false, code, says: `${problem}${claim}` };
+  const { code, problem } = result;
+  if (authority.kind !== 'cosign-key' || code !== 'TRUST_SIGNATURE_WRONG')
+    return { counted: false, code, says: `${problem}${claim}`, ...untilOf(result) };
   const own = bundleKeyHint(authority.key.spki);
   // The hint is not proof; it only tells a foreign key from damage when the signature has failed already.
   if (keyHint !== undefined && keyHint !== '' && keyHint !== own) {

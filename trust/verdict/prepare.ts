@@ -18,5 +18,9 @@ function leavesOf(requirement: Requirement): readonly Requirement[] {
 }
 
 function needsPrehashed(requirement: Requirement): boolean {
-  return requirement.kind === 'sigstore' || (requirement.kind === 'cosign-key' && requirement.key.type === 'ed25519');
+  return (
+    requirement.kind === 'sigstore' ||
+    requirement.kind === 'pki' ||
+    (requirement.kind === 'cosign-key' && requirement.key.type === 'ed25519')
+  );
 }

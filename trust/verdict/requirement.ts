@@ -28,6 +28,7 @@ export function evaluateRequirement(requirement: Requirement, evidence: Evidence
       return evaluateNotation(requirement, evidence, context);
     case 'cosign-key':
     case 'sigstore':
+    case 'pki':
       return evaluateSigstore(requirement, evidence, context);
   }
 }

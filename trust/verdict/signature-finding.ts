@@ -34,6 +34,11 @@ export interface ProvenFacts {
 /** The digests a signature may name to speak for the image. */
 export type Subject = Pick<Dossier, 'digest' | 'manifestDigest' | 'reference'>;
 
+/** When a result ends, for the finding that it becomes. */
+export function untilOf({ validUntil }: { readonly validUntil?: string }): Pick<SignatureFinding, 'validUntil'> {
+  return validUntil === undefined ? {} : { validUntil };
+}
+
 /** A finding for evidence that can not be read. */
 export function malformed(why: string): SignatureFinding {
   return { counted: false, code: 'TRUST_SIGNATURE_MALFORMED', says: `it is malformed: ${why}` };

@@ -2,9 +2,9 @@ import { signatureAnnotation, simpleSigningType } from '../evidence/cosign-names
 import { verifyForAuthority } from '../sigstore/authority.ts';
 import type { SigstoreAuthority } from '../sigstore/authority.ts';
 import type { Bundle } from '../sigstore/bundle.ts';
-import { legacyBundle } from '../sigstore/legacy-bundle.ts';
+import { legacyBundle, signerAnnotations } from '../sigstore/legacy-bundle.ts';
 import type { EvidenceItem } from '../types.ts';
-import { judgeDigests, malformed, otherClaim } from './signature-finding.ts';
+import { judgeDigests, malformed, otherClaim, untilOf } from './signature-finding.ts';
 import type { SignatureFinding, Subject } from './signature-finding.ts';
 import { decodeBase64, parseStrictJson, recordOf, textsOf } from '../strict-json.ts';
 
@@ -25,9 +25,7 @@ export function checkSimpleSigning(
   const payload = readPayload(bytes);
   let bundle: Bundle;
   try {
-    // Where the key alone is believed, nothing else that stands beside the signature is read.
-    const alone = authority.kind === 'cosign-key' && authority.log === undefined;
-    bundle = legacyBundle(signature, alone ? {} : item.annotations);
+    bundle = legacyBundle(signature, believed(item, authority));
   } catch (error) {
     return malformed((error as Error).message);
   }
@@ -38,7 +36,7 @@ export function checkSimpleSigning(
       authority.kind === 'cosign-key' && result.code === 'TRUST_SIGNATURE_WRONG'
         ? 'the signature does not fit its payload and this key: one of them was changed, or another key signed'
         : result.problem;
-    return { counted: false, code: result.code, says: `${wrong}${claim}` };
+    return { counted: false, code: result.code, says: `${wrong}${claim}`, ...untilOf(result) };
   }
   if (payload.problem !== undefined) return malformed(payload.problem);
   // Control characters of a payload never reach a terminal.
@@ -47,7 +45,14 @@ export function checkSimpleSigning(
   if (!finding.counted) return finding;
   const { annotations } = payload;
   const name = payload.identity === undefined ? {} : { claimedReference: payload.identity };
-  return { ...finding, proven: { ...result.proven, annotations, ...name } };
+  return { ...finding, ...untilOf(result), proven: { ...result.proven, annotations, ...name } };
+}
+
+/** Where the key or the certificate alone is believed, nothing else that stands beside the signature is read. */
+function believed({ annotations }: EvidenceItem, authority: SigstoreAuthority): Readonly<Record<string, string>> {
+  if (authority.kind === 'cosign-key' && authority.log === undefined) return {};
+  if (authority.kind !== 'pki') return annotations;
+  return Object.fromEntries(Object.entries(annotations).filter(([name]) => signerAnnotations.includes(name)));
 }
 
 type Payload =

@@ -1,5 +1,6 @@
 import { isSignedBy, keyUsageBit } from './certificate.ts';
 import type { Certificate } from './certificate.ts';
+import { nameConstraintFlaw } from './name-constraints.ts';
 
 /** Where a path ends. */
 export interface PathAnchors {
@@ -17,7 +18,7 @@ export type PathResult = { readonly path: readonly Certificate[] } | { readonly 
 
 /**
  * Finds a path whose every certificate is valid at each of the times, each issued by the next, ending in an anchor
- * (RFC 5280 section 6, without policies and name constraints: a certificate that marks those critical is refused on reading).
+ * (RFC 5280 section 6, without certificate policies: a certificate that marks those critical is refused on reading).
  * `times` in milliseconds since 1970; an empty list checks no time. `purpose`: the extended key usage (an OID) that no issuer on
  * the way may lack once it lists any, as browsers and Go's crypto/x509 hold it: an authority for one use issues for no other.
  */
@@ -42,7 +43,7 @@ export function findPath(
       for (const issuer of candidates) {
         if (!current.issuer.equals(issuer.subject) || issuer.raw.equals(current.raw)) continue;
         if ((budget -= 1) < 0) return undefined;
-        const flaw = issuerFlaw(issuer, path.length - 1, times, purpose);
+        const flaw = issuerFlaw(issuer, path.length - 1, times, purpose) ?? nameConstraintFlaw(issuer, path);
         if (flaw !== undefined) {
           problem = `an issuing certificate ${flaw}`;
           continue;

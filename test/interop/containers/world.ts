@@ -6,6 +6,7 @@ import { digestOfBytes, fixtureContent, serveFixtures } from '../../../trust/evi
 import type { FixtureContent, FixtureRepository } from '../../../trust/evidence/fixtures/fixture-registry.ts';
 import { createTestKey } from '../../../trust/gpg/fixtures/openpgp-signer.ts';
 import type { TestKey } from '../../../trust/gpg/fixtures/openpgp-signer.ts';
+import type { Issued } from '../../../trust/notation/fixtures/authority.ts';
 import { createAuthority, rootExtensions } from '../../../trust/notation/fixtures/authority.ts';
 
 /** Registries, lookaside stores, keys and signatures of a small world that policies of real shape speak about. */
@@ -169,6 +170,15 @@ export async function createWorld(folder: string): Promise<World> {
       `quay.io/keyless/${name}:latest`,
     );
   }
+  // By certificates of an authority of one's own, with an intermediate: good ones, and each way in which one is not.
+  const own = createOwnAuthority(join(folder, 'own'));
+  write('own-roots.pem', own.roots);
+  write('own-intermediates.pem', own.intermediates);
+  write('old-roots.pem', own.oldRoots);
+  for (const [name, { secret, certificate, chain }] of own.leaves) {
+    const whole = `quay.io/own/${name}`;
+    addCosign(content, whole, image(whole), { key: { secret, pem: '' }, certificate, chain }, `${whole}:latest`);
+  }
   // By real cosign 3 (trust/evidence/fixtures).
   for (const name of ['ecdsa-p256', 'rsa-2048', 'index', 'platform', 'unsigned'])
     if (content.has(`legacy/${name}`)) images.push(`127.0.0.1:15987/legacy/${name}:1`);
@@ -312,6 +322,88 @@ function logged(log: CosignKey, payload: Buffer, signature: string, material: st
   };
   const promise = sign('sha256', Buffer.from(JSON.stringify(entry)), log.secret).toString('base64');
   return JSON.stringify({ SignedEntryTimestamp: promise, Payload: entry });
+}
+
+interface OwnLeaf {
+  readonly secret: KeyObject;
+  readonly certificate: string;
+  readonly chain: string;
+}
+
+/** A root, an intermediate, and signers' certificates of every kind that the image library tells apart (signature/pki_cert.go). */
+function createOwnAuthority(folder: string): {
+  readonly roots: string;
+  readonly intermediates: string;
+  readonly oldRoots: string;
+  readonly leaves: ReadonlyMap<string, OwnLeaf>;
+} {
+  const authority = createAuthority(folder);
+  const root = authority.issue('root', { extensions: rootExtensions });
+  const over = new Date(Date.now() - 60_000);
+  const old = authority.issue('old', { extensions: rootExtensions, to: over });
+  const between = authority.issue('between', { by: root, extensions: rootExtensions });
+  const subOf = (name: string, extensions: readonly string[]): Issued => authority.issue(name, { by: root, extensions });
+  const [usage = '', keyUsage = ''] = rootExtensions;
+  const noAuthority = subOf('no-authority', ['basicConstraints=CA:FALSE']);
+  const otherUse = subOf('other-use', [...rootExtensions, 'extendedKeyUsage=serverAuth']);
+  const shortPath = subOf('short-path', ['basicConstraints=critical,CA:TRUE,pathlen:0', keyUsage]);
+  const below = authority.issue('below', { by: shortPath, extensions: [usage, keyUsage] });
+  const named = subOf('named', [...rootExtensions, 'nameConstraints=permitted;email:redhat.example,excluded;DNS:evil.example']);
+  const mayNotSign = subOf('may-not-sign', ['basicConstraints=critical,CA:TRUE', 'keyUsage=critical,cRLSign']);
+  const text = ({ certificate }: Issued): string => readFileSync(certificate, 'utf8');
+  const leaves = new Map<string, OwnLeaf>();
+  const leaf = (
+    name: string,
+    options: { by?: Issued; names?: string; more?: readonly string[]; to?: Date; chain?: readonly Issued[] },
+  ): void => {
+    const names = options.names ?? 'email:mitr@redhat.example,DNS:sign.redhat.example';
+    const more = options.more ?? ['keyUsage=critical,digitalSignature', 'extendedKeyUsage=codeSigning'];
+    const issuer = options.by ?? between;
+    const issued = authority.issue(name, {
+      by: issuer,
+      extensions: ['basicConstraints=CA:FALSE', ...more, `subjectAltName=${names}`],
+      ...(options.to === undefined ? {} : { to: options.to }),
+    });
+    const chain = (options.chain ?? [issuer, root]).map(text).join('');
+    leaves.set(name, { secret: createPrivateKey(readFileSync(issued.key)), certificate: text(issued), chain });
+  };
+  leaf('good', {});
+  leaf('by-root', { by: root, chain: [root] });
+  leaf('chainless', { chain: [] });
+  leaf('half-chain', { by: shortPath, chain: [shortPath] });
+  leaf('only-root', { chain: [root] });
+  leaf('other-email', { names: 'email:other@redhat.example,DNS:sign.redhat.example' });
+  leaf('upper-email', { names: 'email:Mitr@redhat.example,DNS:SIGN.redhat.example' });
+  leaf('other-host', { names: 'email:mitr@redhat.example,DNS:other.redhat.example' });
+  leaf('wildcard', { names: 'email:mitr@redhat.example,DNS:*.redhat.example' });
+  leaf('deep-wildcard', { names: 'email:mitr@redhat.example,DNS:*.example' });
+  leaf('part-wildcard', { names: 'email:mitr@redhat.example,DNS:s*.redhat.example' });
+  leaf('address', { names: 'email:mitr@redhat.example,IP:192.0.2.7' });
+  leaf('address-as-name', { names: 'email:mitr@redhat.example,DNS:192.0.2.7' });
+  leaf('address-of-six', { names: 'email:mitr@redhat.example,IP:2001:db8::7' });
+  leaf('host-only', { names: 'DNS:sign.redhat.example' });
+  leaf('uri-only', { names: 'URI:https://redhat.example/mitr' });
+  leaf('expired', { to: over });
+  leaf('for-servers', { more: ['extendedKeyUsage=serverAuth'] });
+  leaf('for-anything', { more: ['extendedKeyUsage=anyExtendedKeyUsage'] });
+  leaf('for-all', { more: [] });
+  leaf('for-keys', { more: ['keyUsage=critical,keyEncipherment', 'extendedKeyUsage=codeSigning'] });
+  leaf('by-no-authority', { by: noAuthority });
+  leaf('by-other-use', { by: otherUse });
+  leaf('by-may-not-sign', { by: mayNotSign });
+  leaf('by-too-deep', { by: below, chain: [below, shortPath, root] });
+  leaf('by-named', { by: named });
+  leaf('by-named-other', { by: named, names: 'email:mitr@other.example,DNS:sign.redhat.example' });
+  leaf('by-named-excluded', { by: named, names: 'email:mitr@redhat.example,DNS:sign.redhat.example,DNS:a.evil.example' });
+  leaf('by-old', { by: old, chain: [old] });
+  const stranger = createAuthority(`${folder}-stranger`).issue('root', { extensions: rootExtensions });
+  leaf('by-stranger', { by: stranger, chain: [stranger] });
+  const good = leaves.get('good');
+  const other = leaves.get('other-email');
+  // Somebody's certificate beside another's signature.
+  if (good !== undefined && other !== undefined) leaves.set('borrowed', { ...good, secret: other.secret });
+  if (good !== undefined) leaves.set('two-leaves', { ...good, certificate: good.certificate + good.certificate });
+  return { roots: text(root), intermediates: text(between), oldRoots: text(old) + text(root), leaves };
 }
 
 interface TestFulcio {

@@ -3,7 +3,7 @@ import type { KeyObject } from 'node:crypto';
 import { canonicalJson } from '../../canonical-json.ts';
 import type { SignedIdentity } from '../../policy/signed-identity.ts';
 import { trustedRootOf } from '../../sigstore/policy-root.ts';
-import type { Constraints, Requirement, SigstoreProof } from '../../types.ts';
+import type { Constraints, PolicyCertificates, Requirement, SigstoreProof } from '../../types.ts';
 
 /** Requirements of a policy.json that say no less than ours, and where their signatures are; or why there are none. */
 export type ExportedRequirement =
@@ -29,6 +29,7 @@ function combine(requirement: Requirement): ExportedRequirement {
     case 'gpg':
     case 'cosign-key':
     case 'sigstore':
+    case 'pki':
       return exportAny([requirement]);
     case 'all':
       return exportAll(requirement.of);
@@ -61,6 +62,7 @@ function exportAny(of: readonly Requirement[]): ExportedRequirement {
   const keys = of.filter((one): one is Only<'cosign-key'> => one.kind === 'cosign-key');
   const [one] = of;
   if (one?.kind === 'sigstore' && of.length === 1) return exportKeyless(one);
+  if (one?.kind === 'pki' && of.length === 1) return exportPki(one);
   if (gpg.length === of.length) return exportGpg(gpg);
   if (keys.length === of.length) return exportKeys(keys);
   return of.length === 1 && one !== undefined ? combine(one) : { why: 'it knows alternatives of keys of one kind only' };
@@ -106,6 +108,19 @@ function exportKeyless({ identity, proof, constraints }: Only<'sigstore'>): Expo
     lookasides: [],
     attachments: true,
   };
+}
+
+function exportPki({ roots, intermediates, email, hostname, constraints }: Only<'pki'>): ExportedRequirement {
+  const signedIdentity = sameIdentity([constraints], { type: 'matchRepository' });
+  const data = ({ certificates }: PolicyCertificates): string =>
+    Buffer.from(certificates.map((one) => certificatePem(Buffer.from(one, 'base64'))).join('')).toString('base64');
+  const pki = {
+    caRootsData: data(roots),
+    ...(intermediates === undefined ? {} : { caIntermediatesData: data(intermediates) }),
+    ...(email === undefined ? {} : { subjectEmail: email }),
+    ...(hostname === undefined ? {} : { subjectHostname: hostname }),
+  };
+  return { list: [{ type: 'sigstoreSigned', pki, signedIdentity }], lookasides: [], attachments: true };
 }
 
 /** Logs that are in use, of the kind that it reads: their keys in base64 of PEM. */

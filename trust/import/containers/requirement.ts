@@ -1,3 +1,4 @@
+import { readPemCertificates } from '../../pki/authorities.ts';
 import { parsePublicKey } from '../../keys/public-key.ts';
 import { readKeyRing } from '../../gpg/key-ring.ts';
 import { defaultLookaside, parseLookaside } from '../../gpg/lookaside.ts';
@@ -78,7 +79,7 @@ async function mapSigstoreSigned(requirement: SigstoreSigned, { attachments }: S
   if (attachments === false)
     return unmapped('registries.d does not say use-sigstore-attachments: true for it, so that no signature is read');
   const { keys, fulcio, rekor, pki, signedIdentity } = requirement;
-  if (pki !== undefined) return unmapped('signers of a PKI of your own (pki) have no counterpart');
+  if (pki !== undefined) return mapPki(pki, signedIdentity, files);
   const rekorKeys = rekor === undefined ? undefined : (await collect(rekor, '.pub', files)).contents;
   if (fulcio !== undefined) {
     if (fulcio.subjectEmail.includes('*')) return unmapped(`the subject ${fulcio.subjectEmail} would be read as a pattern`);
@@ -97,6 +98,31 @@ async function mapSigstoreSigned(requirement: SigstoreSigned, { attachments }: S
   const authorities = names.map((key) => ({ cosign: { key, ...log, ...constraints(signedIdentity) } }));
   const [only] = authorities;
   return { kind: 'require', value: authorities.length === 1 && only !== undefined ? only : { any: authorities } };
+}
+
+async function mapPki(pki: NonNullable<SigstoreSigned['pki']>, signedIdentity: SignedIdentity, files: ImportFiles): Promise<Mapped> {
+  const { subjectEmail, subjectHostname } = pki;
+  const named = [subjectEmail, subjectHostname].find((name) => name?.includes('*') === true);
+  if (named !== undefined) return unmapped(`no certificate is of ${named}: a name of a signer has no *`);
+  const part = async (field: string, material: Material | undefined): Promise<Readonly<Record<string, string>>> => {
+    if (material === undefined) return {};
+    const { names, contents } = await collect(material, '.pem', files);
+    for (const [index, content] of contents.entries())
+      checked(names[index], () => readPemCertificates(names[index] ?? '', content), 'certificates');
+    return names[0] === undefined ? {} : { [field]: names[0] };
+  };
+  return {
+    kind: 'require',
+    value: {
+      pki: {
+        ...(await part('roots', pki.roots)),
+        ...(await part('intermediates', pki.intermediates)),
+        ...(subjectEmail === undefined ? {} : { email: subjectEmail }),
+        ...(subjectHostname === undefined ? {} : { hostname: subjectHostname }),
+        ...constraints(signedIdentity),
+      },
+    },
+  };
 }
 
 /** The contents, and the names by which rules can refer to them. */
@@ -122,10 +148,10 @@ async function collect(
   return { names: material.paths.map((path) => files.absolute(path)), contents };
 }
 
-function checked(name: string | undefined, read: () => unknown): void {
+function checked(name: string | undefined, read: () => unknown, what = 'keys'): void {
   try {
     read();
   } catch (error) {
-    throw new Error(`the keys of ${name ?? ''} can not be used: ${(error as Error).message}`, { cause: error });
+    throw new Error(`the ${what} of ${name ?? ''} can not be used: ${(error as Error).message}`, { cause: error });
   }
 }

@@ -1,0 +1,36 @@
+import { readCertificate } from '../x509/certificate.ts';
+import type { Certificate } from '../x509/certificate.ts';
+import type { PolicyCertificates } from '../types.ts';
+
+const read = new WeakMap<PolicyCertificates, readonly Certificate[]>();
+
+/** Certificates of a policy, read once. @throws DerError when one can not be used; loading a policy has checked them */
+export function certificatesOf(named: PolicyCertificates | undefined): readonly Certificate[] {
+  if (named === undefined) return [];
+  let certificates = read.get(named);
+  if (certificates === undefined) {
+    certificates = named.certificates.map((one) => readCertificate(Buffer.from(one, 'base64')));
+    read.set(named, certificates);
+  }
+  return certificates;
+}
+
+const block = /-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]*)-----END CERTIFICATE-----/g;
+const maximum = 256;
+
+/** The certificates of a PEM file. @throws Error that says what is wrong with it */
+export function readPemCertificates(name: string, pem: Buffer): PolicyCertificates {
+  const text = pem.toString('latin1');
+  if (text.includes('PRIVATE KEY')) throw new Error('it holds a private key; a policy names certificates');
+  const certificates = [...text.matchAll(block)].map(([, body = '']) => Buffer.from(body.replace(/\s/g, ''), 'base64'));
+  if (certificates.length === 0) throw new Error('there is no PEM certificate in it');
+  if (certificates.length > maximum) throw new Error(`it holds more than ${maximum} certificates`);
+  for (const [index, certificate] of certificates.entries()) {
+    try {
+      readCertificate(certificate);
+    } catch (error) {
+      throw new Error(`its certificate ${index + 1} can not be used: ${(error as Error).message}`, { cause: error });
+    }
+  }
+  return { name, certificates: certificates.map((one) => one.toString('base64')) };
+}

@@ -1,0 +1,90 @@
+import { LRUCache } from 'lru-cache';
+import { signaturesOnly } from '../sigstore/verify.ts';
+import { verifyBundleOnce } from '../sigstore/verify-once.ts';
+import type { AuthorityResult } from '../sigstore/authority.ts';
+import type { Bundle } from '../sigstore/bundle.ts';
+import type { SignedMessage } from '../sigstore/log-body.ts';
+import type { PkiRequirement } from '../types.ts';
+import { readCertificate } from '../x509/certificate.ts';
+import type { Certificate } from '../x509/certificate.ts';
+import { findPath } from '../x509/path.ts';
+import type { PathResult } from '../x509/path.ts';
+import { certificatesOf } from './authorities.ts';
+import { matchSubject } from './subject.ts';
+
+const codeSigning = '1.3.6.1.5.5.7.3.3';
+const anyPurpose = '2.5.29.37.0';
+
+/**
+ * Whether a signature was made by whom a `pki` requirement names, with a certificate that its roots have issued and that is good now
+ * (containers image library, signature/pki_cert.go): nothing proves an earlier time, so that a signature ends with its certificate. Pure.
+ */
+export function verifyByPki(bundle: Bundle, message: SignedMessage | undefined, authority: PkiRequirement, now: Date): AuthorityResult {
+  if (bundle.certificates.length === 0) return no('TRUST_CERTIFICATE_CHAIN', 'it was made with a key, and has no certificate');
+  let leaf: Certificate;
+  let chain: Chain;
+  try {
+    const [first, ...others] = bundle.certificates.map(readCertificate);
+    leaf = first as Certificate;
+    // cosign writes the root last into a chain, and the library takes the last for it: from the root on, only the policy's count.
+    chain = chainOf(leaf, bundle.version === 'legacy' ? others.slice(0, -1) : others, authority, now);
+  } catch (error) {
+    return no('TRUST_CERTIFICATE_CHAIN', `its certificate can not be used: ${(error as Error).message}`);
+  }
+  if ('problem' in chain)
+    return { ...no('TRUST_CERTIFICATE_CHAIN', `its certificate does not count: ${chain.problem}`), ...startOf(leaf, now) };
+  const uses = leaf.extendedKeyUsage;
+  if (uses !== undefined && !uses.includes(codeSigning) && !uses.includes(anyPurpose))
+    return no('TRUST_CERTIFICATE_CHAIN', 'its certificate is not for code signing');
+  const subject = matchSubject(leaf, authority);
+  if ('problem' in subject) return no('TRUST_SIGSTORE_IDENTITY', subject.problem);
+  const signed = verifyBundleOnce({
+    bundle,
+    ...(message === undefined ? {} : { message }),
+    key: leaf.key,
+    thresholds: signaturesOnly,
+    now,
+  });
+  if ('problem' in signed) return signed;
+  return { proven: { signer: subject.signer }, validUntil: new Date(chain.until + 1).toISOString() };
+}
+
+type Chain = { readonly from: number; readonly until: number } | { readonly problem: string };
+
+/** Paths that were found, by requirement: they hold while every certificate on them is valid. */
+const kept = new WeakMap<PkiRequirement, LRUCache<string, Extract<Chain, { readonly until: number }>>>();
+
+function chainOf(leaf: Certificate, others: readonly Certificate[], authority: PkiRequirement, now: Date): Chain {
+  const key = [leaf, ...others].map(({ raw }) => raw.toString('base64')).join(' ');
+  const paths = kept.get(authority) ?? new LRUCache({ max: 64 });
+  kept.set(authority, paths);
+  const known = paths.get(key);
+  if (known !== undefined && known.from <= now.getTime() && now.getTime() <= known.until) return known;
+  const trust = { anchors: certificatesOf(authority.roots), intermediates: [...certificatesOf(authority.intermediates), ...others] };
+  const found: PathResult = findPath(leaf, trust, [now.getTime()], codeSigning);
+  if ('problem' in found) return found;
+  const chain = {
+    from: Math.max(...found.path.map(({ notBefore }) => notBefore)),
+    until: Math.min(...found.path.map(({ notAfter }) => notAfter)),
+  };
+  paths.set(key, chain);
+  return chain;
+}
+
+/** A certificate of the future may count when its time comes. */
+function startOf(leaf: Certificate, now: Date): { readonly validUntil?: string } {
+  return leaf.notBefore > now.getTime() ? { validUntil: new Date(leaf.notBefore).toISOString() } : {};
+}
+
+function no(
+  code: 'TRUST_CERTIFICATE_CHAIN' | 'TRUST_SIGSTORE_IDENTITY',
+  problem: string,
+): Extract<AuthorityResult, { readonly problem: string }> {
+  return { code, problem };
+}
+
+/** Who must have signed, in words, to stand after "by". */
+export function describePki({ roots, email, hostname }: PkiRequirement): string {
+  const who = [...(email === undefined ? [] : [email]), ...(hostname === undefined ? [] : [`the host ${hostname}`])].join(' and ');
+  return `${who}, with a certificate of ${roots.name}`;
+}
