@@ -1,3 +1,5 @@
+import type { CallPlugin } from './attach/plugin-call.ts';
+
 /** A host port to forward into a pod (CNI conventions, `portMappings`). */
 export interface PortMapping {
   readonly protocol: 'tcp' | 'udp' | 'sctp';
@@ -9,6 +11,43 @@ export interface PortMapping {
 
 /** What a link lets through, enforced on the host's side. A link is born `deny`. */
 export type LinkClass = 'deny' | 'none' | 'user' | 'proxy' | 'admin';
+
+/** Peers and what is spoken with them: connections that a pod may make (egress) or take (ingress). Answers belong to their connection. */
+export interface LinkRule {
+  /** The peers: an address or a block. */
+  readonly cidr: string;
+  /** Blocks of it that are no peers. */
+  readonly except?: readonly string[];
+  readonly protocol: 'icmp' | 'sctp' | 'tcp' | 'udp';
+  /** Of whoever is connected to: the peer's for egress, the pod's own for ingress. Both ends included; of icmp: type * 256 + code. */
+  readonly ports: { readonly low: number; readonly high: number };
+  /** What lists of the kernel's rules call it. */
+  readonly name?: string;
+}
+
+/** Within a link's class. A direction that is absent is not restricted; an empty list: nobody. */
+export interface LinkRules {
+  readonly egress?: readonly LinkRule[];
+  readonly ingress?: readonly LinkRule[];
+}
+
+/** What a link lets through. */
+export interface LinkPolicy extends LinkRules {
+  readonly class: LinkClass;
+}
+
+/** What was denied, by pod and rule, since the rule was made. */
+export interface Denial {
+  readonly id: string;
+  readonly pod: AttachRequest['pod'];
+  readonly network: string;
+  readonly class: LinkClass;
+  readonly direction: 'egress' | 'ingress';
+  /** `network.none`, `network.egress`, a NetworkPolicy's name … */
+  readonly rule: string;
+  readonly packets: bigint;
+  readonly bytes: bigint;
+}
 
 export interface AttachRequest {
   /** The sandbox id: attachments are named by it. */
@@ -46,11 +85,19 @@ export interface NetworkEngine {
   attach(request: AttachRequest): Promise<Attachment>;
   /** Isolates at once; frees the address once the kernel let go. Unknown id: success. */
   detach(id: string): Promise<void>;
-  setClass(id: string, linkClass: LinkClass): Promise<void>;
+  /**
+   * The class, and the rules within it: what is absent now is not restricted from now on. Connections that stand are judged anew.
+   * @throws NETWORK_NOT_ATTACHED · NETWORK_BAD_RULE · NETWORK_RULES_UNSUPPORTED (the host is no gateway of the network)
+   */
+  setClass(id: string, linkClass: LinkClass, rules?: LinkRules): Promise<void>;
+  /** What the links' classes and rules have denied, of attachments that stand. */
+  denials(): Promise<readonly Denial[]>;
   get(id: string): Attachment | undefined;
   list(): readonly Attachment[];
   /** Removes every attachment, link, rule and address whose id is not in `valid`. */
   gc(valid: ReadonlySet<string>): Promise<void>;
+  /** A call of one of our CNI plugins by somebody else's runtime, in the caller's namespaces. */
+  readonly callPlugin: CallPlugin;
   /** Reads the conf folder afresh. */
   status(): Promise<NetworkStatus>;
   /** `removeAll`: also the bridge and tables, when no attachment stands. */

@@ -12,6 +12,7 @@ const c = {
   utimensat: glibc('utimensat', 'int', ['int', 'str', 'void *', 'int']),
   syncfs: glibc('syncfs', 'int', ['int']),
   fsync: glibc('fsync', 'int', ['int']),
+  flock: glibc('flock', 'int', ['int', 'int']),
 };
 
 const SYS_openat2 = 437; // the same number on every architecture
@@ -26,6 +27,18 @@ export function openFile(path: string, flags: number, mode = 0): number {
 /** close(2). On Linux the descriptor is gone even when an error is reported, so it is never closed twice. */
 export function closeFd(fd: number): void {
   checked(c.close(fd), 'close', `fd ${fd}`);
+}
+
+const LOCK_EX = 2;
+const LOCK_UN = 8;
+
+/** flock(2): waits for the exclusive lock, so never on the main thread. The kernel drops it when the process dies. */
+export function lockFile(fd: number): void {
+  uninterrupted(() => c.flock(fd, LOCK_EX), 'flock', `fd ${fd}`);
+}
+
+export function unlockFile(fd: number): void {
+  checked(c.flock(fd, LOCK_UN), 'flock', `fd ${fd}`);
 }
 
 /** Writes all of `data` (one write(2) unless the kernel takes less). */

@@ -74,6 +74,17 @@ export function peerCredentials(fd: number): PeerCredentials {
   return { pid: ucred.readInt32LE(0), uid: ucred.readUInt32LE(4), gid: ucred.readUInt32LE(8) };
 }
 
+const SO_NETNS_COOKIE = 71;
+
+/** A number that the kernel gives to one network namespace only until the next boot, here to the one of this socket. Since Linux 5.14; ENOPROTOOPT before. */
+export function netnsCookie(fd: number): bigint {
+  const cookie = Buffer.alloc(8);
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(cookie.length, 0);
+  checked(c.getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, cookie, length), 'getsockopt', `fd ${fd}`);
+  return cookie.readBigUInt64LE(0);
+}
+
 const POLLIN = 1;
 
 /** Whether `fd` is readable (or at its end) within `timeoutMs`; -1 waits for ever. On the main thread only with 0. */

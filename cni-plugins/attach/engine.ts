@@ -3,6 +3,7 @@ import { PortcullisError, errorFromJson, reasonOf } from '../../base/errors/inde
 import type { Logger } from '../../base/log/index.ts';
 import { startWorker } from '../../base/process/index.ts';
 import type { Attachment, NetworkEngine } from '../types.ts';
+import type { CallPlugin } from './plugin-call.ts';
 import type { Answer, Call, FromWorker, ToWorker, WorkerSettings } from './protocol.ts';
 
 export interface NetworkEngineOptions {
@@ -69,14 +70,16 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
       attachments.delete(id);
       await ask({ do: 'detach', id });
     },
-    async setClass(id, linkClass) {
-      await ask({ do: 'set-class', id, class: linkClass });
+    async setClass(id, linkClass, rules = {}) {
+      await ask({ do: 'set-class', id, class: linkClass, rules });
     },
+    denials: async () => (await ask({ do: 'denials' })).denials ?? [],
     get: (id) => attachments.get(id),
     list: () => [...attachments.values()],
     async gc(valid) {
       await ask({ do: 'gc', valid: new Set(valid) });
     },
+    callPlugin: async (call) => (await current().call({ do: 'plugin', call })).result,
     async status() {
       try {
         const { status } = await ask({ do: 'status' });
@@ -101,6 +104,21 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
         await last.stop();
       }
     },
+  };
+}
+
+/** The engine for CNI plugins alone, in a process that ends soon: on the same database, beside a daemon or without one. */
+export interface PluginEngine {
+  readonly callPlugin: CallPlugin;
+  close(): Promise<void>;
+}
+
+/** @throws nothing: what is wrong with the database or the kernel is thrown by the first call */
+export function openPluginEngine(options: Pick<NetworkEngineOptions, 'databasePath' | 'log'>): PluginEngine {
+  const thread = startThread({ databasePath: options.databasePath }, options.log.child({ room: 'network' }), () => undefined);
+  return {
+    callPlugin: async (call) => (await thread.call({ do: 'plugin', call })).result,
+    close: () => thread.stop(),
   };
 }
 

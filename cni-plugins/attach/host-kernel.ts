@@ -8,8 +8,8 @@ import { isRefusal } from '../netlink/kernel-failure.ts';
 import * as links from '../netlink/links.ts';
 import type { Link } from '../netlink/links.ts';
 import * as routes from '../netlink/routes.ts';
-import { getTable, transact } from '../netlink/nftables.ts';
-import type { Table } from '../netlink/nftables.ts';
+import { getTable, listRules, readRule, transact } from '../netlink/nftables.ts';
+import type { CountedRule, Table } from '../netlink/nftables.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import type { NetlinkSocket, Request } from '../netlink/socket.ts';
 import { linkGroups, macBytes } from './record.ts';
@@ -36,6 +36,8 @@ export interface HostKernel {
   deleteLink(name: string): void;
   rules(requests: readonly Request[]): void;
   hasTable(table: Table): boolean;
+  /** Its rules with what they have counted; none when it is not there. */
+  countedRules(table: Table): readonly CountedRule[];
   forget(stale: readonly StalePort[]): void;
   close(): void;
 }
@@ -193,6 +195,14 @@ export function openHostKernel(): HostKernel {
         return filter.ask(getTable(table)).length > 0;
       } catch (thrown) {
         if (isRefusal(thrown, 'ENOENT')) return false;
+        throw thrown;
+      }
+    },
+    countedRules(table) {
+      try {
+        return filter.dump(listRules(table)).map(readRule);
+      } catch (thrown) {
+        if (isRefusal(thrown, 'ENOENT')) return [];
         throw thrown;
       }
     },

@@ -13,19 +13,29 @@ export interface Choice {
  * The first free address after `last`, going round.
  * @param last the address leased last from this set
  * @param leased leased addresses from `low` to `high`, both included, in ascending order
+ * @param taken whether somebody else's store holds the address
  * @returns undefined when every address is leased or reserved
  */
 export function chooseAddress(
   set: RangeSet,
   last: bigint | undefined,
   leased: (low: bigint, high: bigint) => Iterable<bigint>,
+  taken?: (address: IpAddress) => boolean,
 ): Choice | undefined {
   const reserved = reservedOf(set);
   for (const { range, low, high } of segments(set, last)) {
-    const value = firstFree(low, high, leased(low, high), reserved);
+    const { family } = range.start;
+    const passed = (value: bigint): boolean => reserved.has(value) || (taken?.({ family, value }) ?? false);
+    const value = firstFree(low, high, leased(low, high), passed);
     if (value !== undefined) return { address: { family: range.start.family, value }, range };
   }
   return undefined;
+}
+
+/** The range that may lease the address; undefined when none has it or it is reserved. */
+export function rangeOf(set: RangeSet, address: IpAddress): AddressRange | undefined {
+  if (reservedOf(set).has(address.value)) return undefined;
+  return set.find(({ start, end }) => start.family === address.family && start.value <= address.value && address.value <= end.value);
 }
 
 /** Gateways, and the first and last address of each subnet, are never leased. */
@@ -56,10 +66,10 @@ function segments(set: RangeSet, last: bigint | undefined): Segment[] {
   return [...(after.low <= after.high ? [after] : []), ...whole.slice(at + 1), ...whole.slice(0, at), before];
 }
 
-function firstFree(low: bigint, high: bigint, leased: Iterable<bigint>, reserved: ReadonlySet<bigint>): bigint | undefined {
+function firstFree(low: bigint, high: bigint, leased: Iterable<bigint>, passed: (value: bigint) => boolean): bigint | undefined {
   let candidate = low;
   const pass = (): void => {
-    while (reserved.has(candidate)) candidate += 1n;
+    while (candidate <= high && passed(candidate)) candidate += 1n;
   };
   pass();
   for (const taken of leased) {

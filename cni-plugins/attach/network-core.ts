@@ -7,7 +7,11 @@ import { planReconciliation, unusedBridges } from '../reconcile/plan.ts';
 import type { Operation } from '../reconcile/plan.ts';
 import { confFolderStamp, loadNetwork } from '../spec/conf-folder.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
-import type { AttachRequest, LinkClass, NetworkStatus, PortMapping } from '../types.ts';
+import { createEnforcer } from '../policy/enforcer.ts';
+import type { OpenPod } from '../policy/enforcer.ts';
+import { openPodOf } from '../policy/open-pod.ts';
+import { judgeTable } from '../policy/tables.ts';
+import type { AttachRequest, Denial, LinkClass, LinkRules, NetworkStatus, PortMapping } from '../types.ts';
 import type { HostKernel } from './host-kernel.ts';
 import { namespaceStands, withNetns } from './netns.ts';
 import { hostInterfaceOf, linkGroups } from './record.ts';
@@ -23,7 +27,8 @@ export interface NetworkCore {
   reconcile(): void;
   attach(request: AttachRequest): AttachmentRecord;
   detach(id: string): void;
-  setClass(id: string, linkClass: LinkClass): AttachmentRecord;
+  setClass(id: string, linkClass: LinkClass, rules: LinkRules): AttachmentRecord;
+  denials(): readonly Denial[];
   gc(valid: ReadonlySet<string>): void;
   /** Also brings back rules that were removed (`nft flush ruleset`): without them nothing would be denied. */
   status(): NetworkStatus;
@@ -49,6 +54,7 @@ export function createNetworkCore({ store, kernel, confDir, log }: CoreParts): N
   const going = new Set<string>();
   /** Connections to forget, soon but not while somebody waits: before a released port can be taken again. */
   let stale: StalePort[] = [];
+  const policy = createEnforcer();
 
   const currentNetwork = (): LoadedNetwork => {
     const stamp = confFolderStamp(confDir);
@@ -63,15 +69,26 @@ export function createNetworkCore({ store, kernel, confDir, log }: CoreParts): N
 
   const rebuildRules = (): void => {
     const live = store.records().filter(({ state }) => state !== 'detaching');
-    kernel.rules(rebuild(live));
+    kernel.rules([...rebuild(live), ...policy.restart(live.flatMap((record) => openPod(record) ?? []))]);
+    policy.settled();
     outline = new Set(outlineOf(live));
   };
 
+  const openPod = (record: AttachmentRecord): OpenPod | undefined =>
+    openPodOf(record, kernel.link(record.spec.bridge.name)?.mac ?? record.spec.bridge.mac);
+
+  /** The requests that bring the rules of peers to what the record says. */
+  const policyOf = (record: AttachmentRecord): Request[] => {
+    const pod = openPod(record);
+    return pod === undefined ? policy.close(record.id) : policy.open(pod);
+  };
+
   /** Changes elements; when the tables are not what they should be, someone else touched them: they are made anew. */
-  const changeRules = (record: AttachmentRecord, requests: readonly Request[]): void => {
+  const changeRules = (record: AttachmentRecord, requests: readonly Request[], ofPolicy?: readonly Request[]): void => {
     if (outline === undefined || !outlineOf([record]).every((entry) => outline?.has(entry))) return rebuildRules();
     try {
-      kernel.rules(requests);
+      kernel.rules([...requests, ...(ofPolicy ?? [])]);
+      if (ofPolicy !== undefined) policy.settled();
     } catch (thrown) {
       if (!isRefusal(thrown, 'ENOENT', 'EEXIST')) throw thrown;
       log.warn({ id: record.id, why: reasonOf(thrown) }, 'the network rules were changed by another program; they are made anew');
@@ -83,7 +100,7 @@ export function createNetworkCore({ store, kernel, confDir, log }: CoreParts): N
     store.setState(record.id, 'detaching');
     going.add(record.id);
     kernel.isolate(record.spec.hostInterface);
-    if (outline !== undefined && record.state !== 'detaching') changeRules(record, removePod(record));
+    if (outline !== undefined && record.state !== 'detaching') changeRules(record, removePod(record), policy.close(record.id));
     if (record.spec.portMappings.length > 0) store.freeHostPorts(record.id);
     stale.push(...stalePorts(record, false));
   };
@@ -193,16 +210,18 @@ export function createNetworkCore({ store, kernel, confDir, log }: CoreParts): N
     if (record !== undefined) release(record);
   };
 
-  const setClass = (id: string, linkClass: LinkClass): AttachmentRecord => {
+  const setClass = (id: string, linkClass: LinkClass, rules: LinkRules): AttachmentRecord => {
     const record = store.record(id);
     if (record?.state !== 'ready') throw unknown(id);
-    const changed: AttachmentRecord = { ...record, class: linkClass };
-    store.setClass(id, linkClass);
+    const changed: AttachmentRecord = { ...record, class: linkClass, rules };
+    const ofPolicy = policyOf(changed);
+    store.setClass(id, linkClass, rules);
     try {
-      changeRules(changed, changeClass(record, linkClass));
+      changeRules(changed, changeClass(record, linkClass), ofPolicy);
     } catch (thrown) {
-      // What was not done must not be done by the next start either; the next call tries again.
-      store.setClass(id, 'deny');
+      // What was not done must not be done by the next start either; the next call tries again. The kernel still has what it had.
+      store.setClass(id, 'deny', {});
+      policyOf(record);
       throw thrown;
     }
     return changed;
@@ -232,7 +251,7 @@ export function createNetworkCore({ store, kernel, confDir, log }: CoreParts): N
       const releases = new Set(operations.flatMap((operation) => (operation.do === 'release' ? [operation.id] : [])));
       // The rules first: whatever is made or kept after them is bound by them.
       if (store.records().some(({ id }) => !releases.has(id))) rebuildRules();
-      else kernel.rules(removeTables());
+      else kernel.rules([...removeTables(), ...policy.restart([])]);
       operations.forEach(perform);
       for (const record of store.records()) if (record.state === 'ready') stale.push(...stalePorts(record, true));
       if (operations.length > 0) log.info({ operations }, 'the network was brought to its recorded state');
@@ -241,6 +260,11 @@ export function createNetworkCore({ store, kernel, confDir, log }: CoreParts): N
     attach,
     detach,
     setClass,
+    denials: () =>
+      policy.counts(policy.tables().length === 0 ? [] : kernel.countedRules(judgeTable)).flatMap(({ id, ...count }) => {
+        const record = store.record(id);
+        return record === undefined ? [] : [{ id, pod: record.spec.pod, network: record.spec.network, class: record.class, ...count }];
+      }),
     gc(valid) {
       for (const record of store.records()) if (!valid.has(record.id)) release(record);
       const claimed = new Set(store.records().map(({ spec }) => spec.hostInterface));
@@ -248,7 +272,7 @@ export function createNetworkCore({ store, kernel, confDir, log }: CoreParts): N
       reap(true);
     },
     status() {
-      if (outline !== undefined && !tables.every((table) => table === ip6Table || kernel.hasTable(table))) {
+      if (outline !== undefined && ![...tables, ...policy.tables()].every((table) => table === ip6Table || kernel.hasTable(table))) {
         log.warn({}, 'the network rules were removed by another program; they are made anew');
         rebuildRules();
       }
@@ -259,7 +283,7 @@ export function createNetworkCore({ store, kernel, confDir, log }: CoreParts): N
     removeAll() {
       reap(true);
       if (store.records().length > 0) return;
-      kernel.rules(removeTables());
+      kernel.rules([...removeTables(), ...policy.restart([])]);
       outline = undefined;
       for (const operation of unusedBridges(kernel.links())) perform(operation);
     },

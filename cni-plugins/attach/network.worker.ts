@@ -1,11 +1,16 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { asPortcullisError, errorToJson } from '../../base/errors/index.ts';
+import { openHosts } from './caller.ts';
+import { openNetworkDatabase } from './database.ts';
+import type { NetworkDatabase } from './database.ts';
 import { openHostKernel } from './host-kernel.ts';
 import { createNetworkCore } from './network-core.ts';
 import type { NetworkCore } from './network-core.ts';
+import { createPluginCore } from './plugin-engine.ts';
+import type { PluginCore } from './plugin-engine.ts';
 import type { Answer, Call, FromWorker, ToWorker, WorkerSettings } from './protocol.ts';
 import { attachmentOf } from './record.ts';
-import { openNetworkStore } from './store.ts';
+import { createNetworkStore } from './store.ts';
 
 /**
  * The one thread that speaks netlink. Every call is synchronous and serial, so that kernel, database and rules change in one order.
@@ -20,24 +25,42 @@ const log = {
   warn: (fields: object, message: string) => post({ level: 'warn', fields, message }),
 };
 
-let parts: { readonly core: NetworkCore; close(): void } | undefined;
-function open(): NetworkCore {
-  if (parts !== undefined) return parts.core;
-  const store = openNetworkStore(settings.databasePath);
+interface Parts {
+  readonly database: NetworkDatabase;
+  readonly plugins: PluginCore;
+  /** Absent in a process that serves plugin calls only. */
+  readonly core?: NetworkCore;
+  close(): void;
+}
+
+let parts: Parts | undefined;
+function open(): Parts {
+  if (parts !== undefined) return parts;
+  const database = openNetworkDatabase(settings.databasePath);
+  const opened: { close(): void }[] = [database];
+  const close = (): void => opened.toReversed().forEach((each) => each.close());
   try {
+    const hosts = openHosts();
+    opened.push(hosts);
+    const plugins = createPluginCore({ database, hosts, log });
+    const { confDir } = settings;
+    if (confDir === undefined) return (parts = { database, plugins, close });
     const kernel = openHostKernel();
-    const core = createNetworkCore({ store, kernel, confDir: settings.confDir, log });
-    const close = (): void => {
-      kernel.close();
-      store.close();
-    };
-    core.reconcile();
-    parts = { core, close };
-    return core;
+    opened.push(kernel);
+    const core = createNetworkCore({ store: createNetworkStore(database, hosts.own.realm), kernel, confDir, log });
+    database.exclusively(() => core.reconcile());
+    plugins.repair(hosts.own);
+    return (parts = { database, plugins, core, close });
   } catch (thrown) {
-    store.close();
+    close();
     throw thrown;
   }
+}
+
+function openCore(): NetworkCore {
+  const { core } = open();
+  if (core === undefined) throw new Error('this engine serves plugin calls only');
+  return core;
 }
 
 // The kernel destroys a link by itself soon after its namespace has gone: it is only watched. One that stays longer than this
@@ -50,7 +73,7 @@ let lastCall = 0;
 let timer: NodeJS.Timeout | undefined;
 
 function reapLater(): void {
-  if (parts === undefined || timer !== undefined) return;
+  if (parts?.core === undefined || timer !== undefined) return;
   timer = setTimeout(() => {
     timer = undefined;
     const now = performance.now();
@@ -58,7 +81,7 @@ function reapLater(): void {
     const quiet = now - lastCall > graceMs / 4;
     const force = now - waitingSince > patienceMs || (now - waitingSince > graceMs && quiet);
     try {
-      if ((parts?.core.reap(force) ?? 0) > 0) reapLater();
+      if ((parts?.database.exclusively(() => parts?.core?.reap(force)) ?? 0) > 0) reapLater();
       else waitingSince = undefined;
       if (force) waitingSince = undefined;
     } catch (thrown) {
@@ -69,7 +92,16 @@ function reapLater(): void {
 }
 
 function answer(call: Call): Answer {
-  const core = open();
+  if (call.do === 'plugin') {
+    const result = open().plugins.call(call.call);
+    return result === undefined ? {} : { result };
+  }
+  return open().database.exclusively(() => answerOwn(call));
+}
+
+/** A call of our own runtime. */
+function answerOwn(call: Exclude<Call, { do: 'plugin' }>): Answer {
+  const core = openCore();
   const all = (): Answer => ({ all: core.records().map(attachmentOf) });
   switch (call.do) {
     case 'start':
@@ -80,7 +112,9 @@ function answer(call: Call): Answer {
       core.detach(call.id);
       return { removed: call.id };
     case 'set-class':
-      return { changed: [attachmentOf(core.setClass(call.id, call.class))] };
+      return { changed: [attachmentOf(core.setClass(call.id, call.class, call.rules))] };
+    case 'denials':
+      return { denials: core.denials() };
     case 'gc':
       core.gc(call.valid);
       return all();
@@ -90,8 +124,6 @@ function answer(call: Call): Answer {
       core.reap(true);
       if (call.removeAll) core.removeAll();
       clearTimeout(timer);
-      parts?.close();
-      parts = undefined;
       return {};
   }
 }
@@ -99,7 +131,12 @@ function answer(call: Call): Answer {
 port.on('message', ({ sequence, call }: ToWorker) => {
   lastCall = performance.now();
   try {
-    post({ sequence, answer: answer(call) });
+    const done = answer(call);
+    if (call.do === 'close') {
+      parts?.close();
+      parts = undefined;
+    }
+    post({ sequence, answer: done });
   } catch (thrown) {
     const failure = {
       code: 'NETWORK_INTERNAL',

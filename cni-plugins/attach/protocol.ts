@@ -1,20 +1,25 @@
 import type { LogLevel } from '../../base/log/index.ts';
 import type { SerialisedError } from '../../base/errors/index.ts';
-import type { Attachment, AttachRequest, LinkClass, NetworkStatus } from '../types.ts';
+import type { CniResult } from '../spec/result.ts';
+import type { Attachment, AttachRequest, Denial, LinkClass, LinkRules, NetworkStatus } from '../types.ts';
+import type { PluginCall } from './plugin-call.ts';
 
 /** What passes between the engine and its Worker. */
 export interface WorkerSettings {
   readonly databasePath: string;
-  readonly confDir: string;
+  /** Absent: only plugin calls are served, nothing of our own runtime is read or repaired. */
+  readonly confDir?: string;
 }
 
 export type Call =
   | { readonly do: 'start' }
   | { readonly do: 'attach'; readonly request: AttachRequest }
   | { readonly do: 'detach'; readonly id: string }
-  | { readonly do: 'set-class'; readonly id: string; readonly class: LinkClass }
+  | { readonly do: 'set-class'; readonly id: string; readonly class: LinkClass; readonly rules: LinkRules }
+  | { readonly do: 'denials' }
   | { readonly do: 'gc'; readonly valid: ReadonlySet<string> }
   | { readonly do: 'status' }
+  | { readonly do: 'plugin'; readonly call: PluginCall }
   | { readonly do: 'close'; readonly removeAll: boolean };
 
 export interface Answer {
@@ -24,6 +29,9 @@ export interface Answer {
   readonly all?: readonly Attachment[];
   readonly removed?: string;
   readonly status?: NetworkStatus;
+  readonly denials?: readonly Denial[];
+  /** Of a plugin's ADD. */
+  readonly result?: CniResult;
 }
 
 export interface ToWorker {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Attachment, LinkClass, PortMapping } from '../types.ts';
+import type { Attachment, LinkClass, LinkRules, PortMapping } from '../types.ts';
 
 /**
  * `attaching`: intent is durable, the kernel may hold any part of it, nobody was told. `ready`: it stands.
@@ -12,6 +12,7 @@ export interface AttachmentRecord {
   readonly id: string;
   readonly state: AttachmentState;
   readonly class: LinkClass;
+  readonly rules: LinkRules;
   readonly spec: AttachmentSpec;
 }
 
@@ -45,7 +46,7 @@ export interface AttachmentSpec {
 }
 
 /** Links of ours carry one of these groups (`ip link` shows them) from birth: `pc` in ASCII, then what they are. */
-export const linkGroups = { pod: 0x70630001, bridge: 0x70630002, doomed: 0x70630003 } as const;
+export const linkGroups = { pod: 0x70630001, bridge: 0x70630002, doomed: 0x70630003, plugin: 0x70630004 } as const;
 
 export const hostInterfacePrefix = 'pc';
 

@@ -7,9 +7,11 @@ import { test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { readConflist } from '../spec/conflist.ts';
 import type { AttachRequest, PortMapping } from '../types.ts';
+import { bootOf } from './realm.ts';
 import { hostInterfaceOf } from './record.ts';
 import { specOf } from './request.ts';
-import { openNetworkStore } from './store.ts';
+import { openNetworkDatabase } from './database.ts';
+import { createNetworkStore } from './store.ts';
 import type { Claim, NetworkStore } from './store.ts';
 
 function networkOf(ipam: object): Claim['network'] {
@@ -38,11 +40,11 @@ const coded = (code: string) => (thrown: unknown) => isPortcullisError(thrown) &
 function withStore(body: (store: NetworkStore, path: string) => void): void {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-ipam-'));
   const path = join(folder, 'state', 'network.db');
-  const store = openNetworkStore(path);
+  const database = openNetworkDatabase(path);
   try {
-    body(store, path);
+    body(createNetworkStore(database, `${bootOf()}/1`), path);
   } finally {
-    store.close();
+    database.close();
     rmSync(folder, { recursive: true });
   }
 }
@@ -66,11 +68,12 @@ test('leases one address of each family until none is left; a freed one is lease
 
 test('two connections never lease one address twice', () => {
   withStore((one, path) => {
-    const two = openNetworkStore(path);
+    const other = openNetworkDatabase(path);
+    const two = createNetworkStore(other, `${bootOf()}/1`);
     const wide = networkOf({ subnet: '10.9.0.0/24' });
     for (let index = 0; index < 200; index += 1) (index % 3 === 0 ? one : two).claim(claimOf(`pod-${index}`, wide));
     assert.equal(new Set(addressesOf(one)).size, 200);
-    two.close();
+    other.close();
   });
 });
 
@@ -79,7 +82,7 @@ test('a claim that stands is returned as it is; states and classes last', () => 
     const first = store.claim(claimOf('a'));
     assert.equal(first.created, true);
     store.setState('a', 'ready');
-    store.setClass('a', 'user');
+    store.setClass('a', 'user', {});
     const again = store.claim(claimOf('a'));
     assert.deepEqual(again, { record: { ...first.record, state: 'ready', class: 'user' }, created: false });
     assert.equal(statSync(path).mode & 0o777, 0o600);
@@ -119,7 +122,7 @@ test('a database of a newer version is refused', () => {
     const db = new DatabaseSync(path);
     db.exec('PRAGMA user_version = 99');
     db.close();
-    assert.throws(() => openNetworkStore(path), coded('NETWORK_NEWER_SCHEMA'));
+    assert.throws(() => openNetworkDatabase(path), coded('NETWORK_NEWER_SCHEMA'));
     assert.deepEqual(store.records(), []);
   });
 });

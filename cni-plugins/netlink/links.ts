@@ -23,6 +23,7 @@ const IFLA_INFO_SLAVE_DATA = 5;
 const VETH_INFO_PEER = 1;
 const IFLA_BRPORT_STATE = 1;
 const IFLA_BRPORT_MODE = 4;
+const IFLA_BRPORT_ISOLATED = 33;
 const IFLA_INET_CONF = 1;
 const IPV4_DEVCONF_ROUTE_LOCALNET = 26;
 const IFLA_INET6_ADDR_GEN_MODE = 8;
@@ -83,6 +84,8 @@ export interface VethPair {
   readonly mtu: number;
   /** Index of the bridge. */
   readonly master: number;
+  /** Of the host's end; absent: the kernel chooses. */
+  readonly mac?: Uint8Array;
   readonly peer: { readonly name: string; readonly netnsFd: number; readonly mac: Uint8Array };
 }
 
@@ -103,6 +106,7 @@ export function createVeth(pair: VethPair): Request {
     body: Buffer.concat([
       linkHeader(),
       attribute(IFLA_IFNAME, text(pair.name)),
+      ...(pair.mac === undefined ? [] : [attribute(IFLA_ADDRESS, pair.mac)]),
       attribute(IFLA_MTU, u32(pair.mtu)),
       attribute(IFLA_GROUP, u32(pair.group)),
       attribute(IFLA_MASTER, u32(pair.master)),
@@ -165,6 +169,28 @@ export function setHairpin(link: LinkName): Request {
         IFLA_LINKINFO,
         attribute(IFLA_INFO_SLAVE_KIND, text('bridge')),
         nested(IFLA_INFO_SLAVE_DATA, attribute(IFLA_BRPORT_MODE, u8(1))),
+      ),
+    ]),
+  };
+}
+
+/** What a bridge port does beside forwarding. Refused (EINVAL) for a link that is none. */
+export function setPort(link: LinkName, port: { readonly hairpin: boolean; readonly isolated: boolean }): Request {
+  return {
+    what: 'set up the bridge port',
+    on: nameOf(link),
+    type: RTM_NEWLINK,
+    flags: 0,
+    body: Buffer.concat([
+      ...target(link),
+      nested(
+        IFLA_LINKINFO,
+        attribute(IFLA_INFO_SLAVE_KIND, text('bridge')),
+        nested(
+          IFLA_INFO_SLAVE_DATA,
+          attribute(IFLA_BRPORT_MODE, u8(port.hairpin ? 1 : 0)),
+          attribute(IFLA_BRPORT_ISOLATED, u8(port.isolated ? 1 : 0)),
+        ),
       ),
     ]),
   };
@@ -239,8 +265,11 @@ export interface Link {
   readonly group: number;
   readonly master: number;
   readonly kind: string;
+  readonly promiscuous: boolean;
   /** Of a bridge port: 3 is forwarding (linux/if_bridge.h). */
   readonly portState?: number;
+  readonly hairpin?: boolean;
+  readonly isolated?: boolean;
 }
 
 export function readLink(message: Received): Link {
@@ -248,7 +277,9 @@ export function readLink(message: Received): Link {
   const number = (type: number): number => attributes.get(type)?.readUInt32LE(0) ?? 0;
   const info = attributesOf(attributes.get(IFLA_LINKINFO) ?? Buffer.alloc(0));
   const port = attributesOf(info.get(IFLA_INFO_SLAVE_DATA) ?? Buffer.alloc(0));
-  const state = textOf(info.get(IFLA_INFO_SLAVE_KIND)) === 'bridge' ? port.get(IFLA_BRPORT_STATE)?.readUInt8(0) : undefined;
+  const isPort = textOf(info.get(IFLA_INFO_SLAVE_KIND)) === 'bridge';
+  const ofPort = (type: number): number | undefined => (isPort ? port.get(type)?.readUInt8(0) : undefined);
+  const state = ofPort(IFLA_BRPORT_STATE);
   return {
     index: message.body.readInt32LE(4),
     name: textOf(attributes.get(IFLA_IFNAME)),
@@ -258,6 +289,8 @@ export function readLink(message: Received): Link {
     group: number(IFLA_GROUP),
     master: number(IFLA_MASTER),
     kind: textOf(info.get(IFLA_INFO_KIND)),
+    promiscuous: (message.body.readUInt32LE(8) & IFF_PROMISC) !== 0,
     ...(state === undefined ? {} : { portState: state }),
+    ...(isPort ? { hairpin: ofPort(IFLA_BRPORT_MODE) === 1, isolated: ofPort(IFLA_BRPORT_ISOLATED) === 1 } : {}),
   };
 }

@@ -5,6 +5,7 @@ import type { Request } from './socket.ts';
 /** rtnetlink: addresses and routes. Source: rtnetlink(7), linux/if_addr.h, linux/rtnetlink.h. */
 
 const RTM_NEWADDR = 20;
+const RTM_DELADDR = 21;
 const RTM_NEWROUTE = 24;
 const RTM_GETROUTE = 26;
 const IFA_ADDRESS = 1;
@@ -37,6 +38,21 @@ export function addAddress(index: number, address: Uint8Array, prefixLength: num
     type: RTM_NEWADDR,
     flags: NLM_F_CREATE | NLM_F_REPLACE,
     body: Buffer.concat([header, attribute(IFA_LOCAL, address), attribute(IFA_ADDRESS, address), ...flags]),
+  };
+}
+
+/** Refused (EADDRNOTAVAIL) when it is not there. */
+export function deleteAddress(index: number, address: Uint8Array, prefixLength: number): Request {
+  const header = Buffer.alloc(8); // struct ifaddrmsg
+  header.writeUInt8(familyOf(address), 0);
+  header.writeUInt8(prefixLength, 1);
+  header.writeUInt32LE(index, 4);
+  return {
+    what: 'delete an address of the link',
+    on: `#${index}`,
+    type: RTM_DELADDR,
+    flags: 0,
+    body: Buffer.concat([header, attribute(IFA_LOCAL, address), attribute(IFA_ADDRESS, address)]),
   };
 }
 

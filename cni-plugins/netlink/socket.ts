@@ -45,6 +45,7 @@ export interface Refusal {
  * returns, so nothing here waits. It acts in the network namespace in which it was opened, wherever it is used later.
  */
 export interface NetlinkSocket {
+  readonly fd: number;
   /** Sends all in one sendmsg. The kernel goes on after a refused one, except in an nf_tables batch. */
   send(requests: readonly Request[]): readonly Refusal[];
   /** As `send`, and throws the first refusal. */
@@ -135,6 +136,7 @@ export function openNetlink(protocol: number): NetlinkSocket {
   };
 
   return {
+    fd,
     send: (requests) => exchange(requests.map((request) => ({ ...request, flags: request.flags | NLM_F_REQUEST }))).refusals,
     run(requests) {
       const refusal = exchange(requests.map((request) => ({ ...request, flags: request.flags | NLM_F_REQUEST | NLM_F_ACK }))).refusals[0];

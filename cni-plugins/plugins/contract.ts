@@ -2,6 +2,7 @@ import type { IpAddress, IpPrefix } from '../spec/address.ts';
 import type { Fields } from '../spec/fields.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
+import type { PortMapping } from '../types.ts';
 
 /**
  * How a plugin and the engine share the work. A plugin says, as a value, what shall stand in the kernel (resources) and what the
@@ -21,8 +22,10 @@ export interface AttachmentKey {
 /** What a plugin may know when it plans. */
 export interface PlanInput {
   readonly key: AttachmentKey;
-  /** The pod's network namespace, as a path that the engine can open. */
+  /** CNI_NETNS, as the caller wrote it: the `sandbox` of interfaces in the pod. */
   readonly netns: string;
+  /** Name for the host's end of the interface: at most 15 characters, one for each attachment of the realm. */
+  readonly hostInterface: string;
   /** CNI_ARGS. */
   readonly args: Readonly<Record<string, string>>;
   /** The result of the plugin before it in the chain. */
@@ -48,8 +51,8 @@ export interface LeasedAddress {
 export interface HostFacts {
   /** MTU of the link by which the default route leaves; 1500 without one. */
   readonly defaultMtu: number;
-  /** Name of that link. */
-  readonly defaultLink?: string;
+  /** Name of that link; undefined without a default route. */
+  readonly defaultLink: string | undefined;
   /** MTU of a link of the host's namespace, undefined when there is none of that name. */
   readonly mtuOf: (link: string) => number | undefined;
   readonly hasIpv6: boolean;
@@ -101,16 +104,23 @@ export interface AddressPlugin<Config = unknown> {
 export interface ResourceKernel {
   /** In the host's (the caller's) network namespace. */
   readonly host: { readonly route: NetlinkSocket; readonly filter: NetlinkSocket };
-  /** In the pod's namespace; undefined when it is gone (DEL after the pod died). */
+  /** In the pod's namespace; absent when it is gone (DEL after the pod died). */
   readonly pod?: { readonly route: NetlinkSocket; readonly netnsFd: number };
   /** Runs synchronous kernel calls and /proc/sys reads inside the pod's namespace: no await, no Worker, no DNS. @throws when the namespace is gone */
   inPod<T>(body: () => T): T;
   inHost<T>(body: () => T): T;
+  /** Says that something which many attachments share (a table of rules) was missing and was made anew: the engine repairs the others. */
+  readonly foundGone?: () => void;
 }
+
+/** A host port that one attachment of a realm holds at a time. */
+export type HostPort = Pick<PortMapping, 'protocol' | 'hostPort'> & { readonly hostIp?: string };
 
 /** How resources of one kind are made, compared and removed. */
 export interface ResourceKind<R extends Resource = Resource> {
   readonly kind: R['kind'];
+  /** Host ports that it takes: another attachment's ADD that wants one of them is refused. */
+  hostPorts?(resource: R): readonly HostPort[];
   /** Makes it, or what is missing of it; success when it stands. */
   ensure(resource: R, kernel: ResourceKernel, key: AttachmentKey): void;
   /** What the kernel has otherwise, in words for a person; empty: it stands as described. */

@@ -1,10 +1,11 @@
-import type { CountedRule } from '../netlink/nftables.ts';
+import type { CountedRule, Table } from '../netlink/nftables.ts';
 import type { Request } from '../netlink/socket.ts';
 import type { LinkRules } from '../types.ts';
 import { grantsOf } from './grants.ts';
-import { changeImage, makeImage } from './image.ts';
+import { changeImage, isNeeded, makeImage } from './image.ts';
 import type { Image, ImagePod } from './image.ts';
 import type { Direction, Layer, PodRules } from './pod-chains.ts';
+import { policyTables } from './tables.ts';
 
 /** Which pods are open, what holds them, and what the kernel was told of it. Speaks in requests: whoever asks sends them. */
 export interface Enforcer {
@@ -16,6 +17,8 @@ export interface Enforcer {
   restart(pods: readonly OpenPod[]): Request[];
   /** Says that the kernel took the last requests. Without it the next ones make everything anew. */
   settled(): void;
+  /** Those that must stand now. */
+  tables(): readonly Table[];
   /** @param rules of the judgement's table, as the kernel lists them */
   counts(rules: readonly CountedRule[]): readonly DenialCount[];
 }
@@ -64,6 +67,7 @@ export function createEnforcer(): Enforcer {
     settled() {
       unsettled = false;
     },
+    tables: () => (isNeeded(image) ? policyTables : []),
     counts: (rules) => countsOf(image, rules),
   };
 }

@@ -30,7 +30,7 @@ export type Image = ReadonlyMap<string, ImagePod>;
 type Elements = PodFragment['elements'];
 
 const hasRules = ({ rules }: RuledPod): boolean => Object.keys(rules.profile).length + Object.keys(rules.policies).length > 0;
-const isNeeded = (image: Image): boolean => [...image.values()].some(hasRules);
+export const isNeeded = (image: Image): boolean => [...image.values()].some(hasRules);
 
 /** One transaction's requests. The tables stand only while a pod has rules. */
 export function changeImage(from: Image, to: Image): Request[] {

@@ -14,6 +14,7 @@ const link = (name: string, more: Partial<Link> = {}): Link => ({
   group: linkGroups.pod,
   master: 3,
   kind: 'veth',
+  promiscuous: false,
   ...more,
 });
 const bridge = link('cni0', { index: 3, group: linkGroups.bridge, master: 0, kind: 'bridge' });
@@ -35,7 +36,7 @@ function record(state: AttachmentState): AttachmentRecord {
     masquerade: false,
     subnets: [],
   };
-  return { id: 'a', state, class: 'deny', spec };
+  return { id: 'a', state, class: 'deny', rules: {}, spec };
 }
 
 const own = link('pcaaaaaaaaaaaa');

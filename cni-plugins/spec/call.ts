@@ -41,7 +41,8 @@ export type ReadCall =
   /** No command was given: a person called it by hand. For standard error. */
   | { readonly kind: 'about'; readonly text: string }
   | { readonly kind: 'version' }
-  | { readonly kind: 'error'; readonly error: CniError; readonly version: string }
+  /** `beforeInput`: the environment alone says so; standard input is not read. */
+  | { readonly kind: 'error'; readonly error: CniError; readonly version: string; readonly beforeInput?: true }
   | { readonly kind: 'call'; readonly call: CheckedCall; readonly version: string };
 
 /** More than any configuration: a GC of 10,000 attachments is 2 MB. */
@@ -64,7 +65,7 @@ export function readCall({ name, environment, stdin }: RawCall): ReadCall {
   });
 
   const wrong = checkEnvironment(command, get);
-  if (wrong !== undefined) return fail(wrong.code, wrong.msg, wrong.details);
+  if (wrong !== undefined) return { kind: 'error', error: wrong, version: currentVersion, beforeInput: true };
   if (command === 'VERSION') return { kind: 'version' };
 
   if (stdin.length > maxStdin) return fail(cniCodes.ioFailure, `error reading from stdin: it is larger than ${maxStdin} bytes`);

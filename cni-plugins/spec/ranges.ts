@@ -5,14 +5,17 @@ import type { AddressRange, RangeSet, RouteConfig } from './network-config.ts';
 
 /** The address part of a conflist, with the rules of the upstream `host-local` plugin. */
 
-/** `ipam.ranges`, and the older `ipam.subnet` with its companions as a first set of its own. */
-export function readRangeSets(ipam: Fields): RangeSet[] {
+/**
+ * `ipam.ranges`, and the older `ipam.subnet` with its companions as a first set of its own.
+ * @param more sets of the capability `ipRanges`
+ */
+export function readRangeSets(ipam: Fields, more: readonly Fields[][] = []): RangeSet[] {
   const sets: RangeSet[] = [];
   if (ipam.has('subnet')) {
     const range = readRange(ipam);
     if (range !== undefined) sets.push([range]);
   }
-  for (const set of ipam.lists('ranges')) {
+  for (const set of [...more, ...ipam.lists('ranges')]) {
     const ranges = set.flatMap((entry) => readRange(entry) ?? []);
     if (ranges.length === 0 && set.length === 0) ipam.problem('ranges', 'a set of ranges is empty');
     if (new Set(ranges.map((range) => range.subnet.address.family)).size > 1) ipam.problem('ranges', 'one set mixes IPv4 and IPv6');

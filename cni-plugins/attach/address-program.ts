@@ -1,0 +1,140 @@
+import { spawnSync } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
+import { isAbsolute, join } from 'node:path';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { O_RDONLY, closeFd, openFile, sealedFile } from '../../base/kernel/index.ts';
+import { fieldsOf } from '../spec/fields.ts';
+import type { Problems } from '../spec/fields.ts';
+import { readJson } from '../spec/json-text.ts';
+import { readResult } from '../spec/result-versions.ts';
+import type { CniResult } from '../spec/result.ts';
+import type { Host } from './caller.ts';
+import type { PluginCall } from './plugin-call.ts';
+
+/** Address plugins of others: programs in CNI_PATH, called as libcni's `invoke` package calls them (CNI specification 1.1, section 4). */
+
+type Command = 'ADD' | 'DEL' | 'CHECK' | 'GC' | 'STATUS';
+
+/** Such a program may ask a server; but whoever waits for it waits in the network's thread. */
+const timeoutMs = 30_000;
+const maxOutput = 1024 * 1024;
+
+/**
+ * Runs it in the caller's network and mount namespaces; its standard input is a real file. ADD answers with its result.
+ * @throws NETWORK_IPAM_FAILED
+ */
+export function runAddressProgram(type: string, command: Command, call: PluginCall, host: Host): CniResult | undefined {
+  const program = find(type, call, host);
+  const written = sealedFile('cni-stdin', Buffer.from(call.config));
+  // Opened anew: the descriptor that wrote it stands at its end.
+  const input = openFile(`/proc/self/fd/${written}`, O_RDONLY);
+  try {
+    const environment = {
+      PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+      ...call.environment,
+      CNI_COMMAND: command,
+      CNI_PATH: call.path.join(':'),
+      ...(command === 'GC' || command === 'STATUS'
+        ? {}
+        : {
+            CNI_CONTAINERID: call.key.containerId,
+            CNI_NETNS: call.netns,
+            CNI_IFNAME: call.key.interface,
+            CNI_ARGS: Object.entries(call.args)
+              .map(([name, value]) => `${name}=${value}`)
+              .join(';'),
+          }),
+    };
+    const [file, args] =
+      host.pid === undefined
+        ? [program, []]
+        : ['nsenter', [`--mount=/proc/${host.pid}/ns/mnt`, `--root=/proc/${host.pid}/root`, '--', program]];
+    const run = host.inside(() =>
+      spawnSync(file, args, {
+        stdio: [input, 'pipe', 'pipe'],
+        env: environment,
+        timeout: timeoutMs,
+        maxBuffer: maxOutput,
+        killSignal: 'SIGKILL',
+        encoding: 'utf8',
+      }),
+    );
+    if (run.error !== undefined) throw failed(type, command, run.error.message);
+    if (run.status !== 0) throw told(type, command, run.stdout, run.stderr, run.status, run.signal);
+    return command === 'ADD' ? resultOf(type, run.stdout, call) : undefined;
+  } finally {
+    closeFd(input);
+    closeFd(written);
+  }
+}
+
+function find(type: string, call: PluginCall, host: Host): string {
+  for (const folder of call.path) {
+    if (!isAbsolute(folder)) continue;
+    const path = join(folder, type);
+    try {
+      accessSync(host.path(path), constants.X_OK);
+      return path;
+    } catch {
+      // The next folder of the path.
+    }
+  }
+  throw failed(
+    type,
+    'ADD',
+    `there is no program of that name in ${call.path.length === 0 ? 'CNI_PATH, which is empty' : call.path.join(':')}`,
+  );
+}
+
+function resultOf(type: string, stdout: string, call: PluginCall): CniResult {
+  const source = readJson(stdout);
+  if ('message' in source) throw failed(type, 'ADD', `its result is no JSON: ${source.line}:${source.column}: ${source.message}`);
+  const problems: Problems = [];
+  const fields = fieldsOf(source.value, [], type, source, problems);
+  const result = fields === undefined ? undefined : readResult(fields, versionOf(call.config));
+  if (result === undefined || problems.length > 0) throw failed(type, 'ADD', `its result is wrong: ${problems.join('; ')}`);
+  if (result.ips.length === 0) throw failed(type, 'ADD', 'its result has no address');
+  return result;
+}
+
+function versionOf(config: string): string {
+  const { cniVersion } = JSON.parse(config) as { readonly cniVersion?: unknown };
+  return typeof cniVersion === 'string' && cniVersion !== '' ? cniVersion : '0.1.0';
+}
+
+/** A plugin tells its error on standard output. */
+function told(
+  type: string,
+  command: Command,
+  stdout: string,
+  stderr: string,
+  status: number | null,
+  signal: string | null,
+): PortcullisError {
+  try {
+    const { code, msg, details } = JSON.parse(stdout) as { readonly code?: number; readonly msg?: string; readonly details?: string };
+    if (typeof msg === 'string')
+      return failed(
+        type,
+        command,
+        details === undefined || details === '' ? msg : `${msg}; ${details}`,
+        typeof code === 'number' ? code : undefined,
+      );
+  } catch {
+    // It told nothing that a plugin tells.
+  }
+  const end = status === null ? `it was killed by ${signal ?? 'a signal'}` : `it ended with ${status}`;
+  return failed(type, command, `${end}${stderr.trim() === '' ? '' : `: ${stderr.trim().slice(0, 1000)}`}`);
+}
+
+function failed(type: string, command: Command, why: string, cniCode?: number): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_IPAM_FAILED',
+    kind: 'unavailable',
+    attempted: `call ${command} of the address plugin`,
+    on: type,
+    why,
+    fix: 'see what it says; it is a program of others',
+    ...(cniCode === undefined ? {} : { details: { cniCode } }),
+  });
+}

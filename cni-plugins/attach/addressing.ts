@@ -1,0 +1,146 @@
+import { readFileSync } from 'node:fs';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { networkOf, parseIp, parsePrefix } from '../spec/address.ts';
+import type { CniResult } from '../spec/result.ts';
+import type { AttachmentKey, LeasedAddress, Resource } from '../plugins/contract.ts';
+import { parseResolvConf } from '../plugins/ipam/read.ts';
+import { kindOf } from '../plugins/registry.ts';
+import type { AddressSource, GivenAddresses, LeaseSource } from './addresses.ts';
+import { runAddressProgram } from './address-program.ts';
+import type { Host } from './caller.ts';
+import type { NetworkDatabase } from './database.ts';
+import { foreignAddresses, freeForeignAddresses } from './foreign-store.ts';
+import { createLeases } from './leases.ts';
+import type { Holder, LeaseRequest } from './leases.ts';
+import type { PluginCall } from './plugin-call.ts';
+
+/** Addresses and host ports of plugin calls: from the database, from upstream's store, from programs of others. */
+export interface Addressing {
+  /** Inside the caller's transaction. @throws NETWORK_ADDRESSES_EXHAUSTED · NETWORK_ADDRESS_TAKEN · NETWORK_ADDRESS_OUT_OF_RANGE */
+  lease(source: AddressSource, wanted: Wanted): GivenAddresses;
+  /** What a program of others gave. */
+  delegated(result: CniResult): GivenAddresses;
+  /** Inside the caller's transaction. @throws NETWORK_HOST_PORT_TAKEN */
+  takeHostPorts(host: Host, resources: readonly Resource[], holder: Holder): void;
+  /** Why no address can be leased; undefined when one can. */
+  exhaustion(source: LeaseSource, wanted: Pick<Wanted, 'host'> & { readonly network: string }): string | undefined;
+  /** An address that upstream's store holds for the key is free. */
+  freeForeign(source: LeaseSource, key: AttachmentKey, host: Host): void;
+  collectForeign(source: LeaseSource, network: string, valid: ReadonlySet<string>, host: Host): void;
+  addByProgram(type: string, call: PluginCall, host: Host): CniResult;
+  /** Failures are logged: what was made here must go all the same. */
+  delByProgram(type: string, call: PluginCall, host: Host, log: Pick<Logger, 'warn'>): void;
+  checkByProgram(type: string, call: PluginCall, host: Host): void;
+  gcByProgram(type: string, call: PluginCall, host: Host): void;
+  statusByProgram(type: string, call: PluginCall, host: Host): void;
+}
+
+interface Wanted {
+  readonly host: Host;
+  readonly key: AttachmentKey;
+  readonly holder: Holder;
+}
+
+const nothing: GivenAddresses = { addresses: [], routes: [], dns: {} };
+
+export function createAddressing(database: NetworkDatabase): Addressing {
+  const leases = createLeases(database);
+
+  const requestOf = (source: LeaseSource, host: Host, network: string): LeaseRequest => ({
+    realm: host.realm,
+    scope: '',
+    network,
+    rangeSets: source.rangeSets,
+    wanted: source.wanted,
+    taken: foreignAddresses(host.path(source.dataDir), network),
+  });
+
+  return {
+    lease(source, { host, key, holder }) {
+      if (source.from === 'plugin') return source.lease();
+      if (source.from !== 'ranges') return nothing;
+      const request = requestOf(source, host, key.network);
+      const choices = leases.choose(request);
+      leases.lease(request, choices, holder);
+      const addresses = choices
+        .toSorted((a, b) => a.address.family - b.address.family)
+        .map(({ address, range }): LeasedAddress => ({
+          address: { address, length: range.subnet.length },
+          gateway: range.gateway,
+          subnet: range.subnet,
+        }));
+      return { addresses, routes: source.routes, dns: source.resolvConf === undefined ? {} : dnsOf(host.path(source.resolvConf)) };
+    },
+    delegated: (result) => ({
+      addresses: result.ips.flatMap(({ address: text, gateway: via }): LeasedAddress[] => {
+        const address = parsePrefix(text);
+        const gateway = via === undefined ? undefined : parseIp(via);
+        if (address === undefined) return [];
+        return [
+          { address, subnet: { address: networkOf(address), length: address.length }, ...(gateway === undefined ? {} : { gateway }) },
+        ];
+      }),
+      routes: result.routes,
+      dns: result.dns,
+    }),
+    takeHostPorts(host, resources, holder) {
+      for (const resource of resources) {
+        const ports = kindOf(resource).hostPorts?.(resource) ?? [];
+        leases.takeHostPorts(
+          host.realm,
+          ports.map((port) => ({ ...port, containerPort: 0 })),
+          holder,
+        );
+      }
+    },
+    exhaustion(source, { host, network }) {
+      try {
+        const { wanted: _wanted, ...request } = requestOf(source, host, network);
+        leases.choose(request);
+        return undefined;
+      } catch (thrown) {
+        if (thrown instanceof PortcullisError && thrown.code === 'NETWORK_ADDRESSES_EXHAUSTED') return reasonOf(thrown);
+        throw thrown;
+      }
+    },
+    freeForeign: (source, key, host) =>
+      freeForeignAddresses(
+        host.path(source.dataDir),
+        key.network,
+        (id, name) => id === key.containerId && (name === undefined || name === key.interface),
+      ),
+    collectForeign: (source, network, valid, host) =>
+      freeForeignAddresses(host.path(source.dataDir), network, (id, name) => name !== undefined && !valid.has(`${id}\0${name}`)),
+    addByProgram(type, call, host) {
+      const result = runAddressProgram(type, 'ADD', call, host);
+      if (result !== undefined) return result;
+      throw new Error('an address program without a result was taken for one with');
+    },
+    delByProgram(type, call, host, log) {
+      try {
+        runAddressProgram(type, 'DEL', call, host);
+      } catch (thrown) {
+        log.warn({ ...call.key, type, why: reasonOf(thrown) }, 'an address plugin did not free what it gave');
+      }
+    },
+    checkByProgram: (type, call, host) => void runAddressProgram(type, 'CHECK', call, host),
+    gcByProgram: (type, call, host) => void runAddressProgram(type, 'GC', call, host),
+    statusByProgram: (type, call, host) => void runAddressProgram(type, 'STATUS', call, host),
+  };
+}
+
+function dnsOf(path: string): CniResult['dns'] {
+  try {
+    return parseResolvConf(readFileSync(path, 'utf8'));
+  } catch (thrown) {
+    throw new PortcullisError({
+      code: 'NETWORK_CONFIG_INVALID',
+      kind: 'invalid',
+      attempted: 'read the DNS settings',
+      on: path,
+      why: reasonOf(thrown),
+      fix: "correct 'resolvConf' of the address plugin's configuration",
+    });
+  }
+}

@@ -1,0 +1,119 @@
+import { chmodSync, mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { O_CREAT, O_RDWR, closeFd, lockFile, openFile, unlockFile } from '../../base/kernel/index.ts';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { bootOf } from './realm.ts';
+import { migrations } from './migrations.ts';
+
+/**
+ * The network's own database: attachments, leased addresses, taken host ports. Synchronous, for a Worker. The daemon and CNI
+ * plugins that run without it write it side by side; it is the only authority, nothing is leased from memory.
+ *
+ * synchronous=NORMAL: a commit survives the death of the process, which is what the kernel's links survive too. Only the
+ * loss of the whole machine can lose a commit, and it takes every link with it.
+ */
+export interface NetworkDatabase {
+  readonly db: DatabaseSync;
+  /** One BEGIN IMMEDIATE. */
+  transaction<T>(body: () => T): T;
+  /**
+   * One act on the kernel at a time over all processes: a lock on a file beside the database. The kernel drops it with its holder,
+   * so whoever holds it knows that what is half made was left by the dead.
+   */
+  exclusively<T>(body: () => T): T;
+  close(): void;
+}
+
+/**
+ * Opens it, makes it (0600 in a 0700 folder), brings it to this version, and forgets what stood before the last boot.
+ * @throws NETWORK_NEWER_SCHEMA
+ */
+export function openNetworkDatabase(path: string): NetworkDatabase {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const lock = openFile(`${path}.lock`, O_RDWR | O_CREAT, 0o600);
+  let db: DatabaseSync | undefined;
+  let depth = 0;
+  const exclusively = <T>(body: () => T): T => {
+    if (depth === 0) lockFile(lock);
+    depth += 1;
+    try {
+      return body();
+    } finally {
+      depth -= 1;
+      if (depth === 0) unlockFile(lock);
+    }
+  };
+  try {
+    // Two processes that make the file at once would both find it empty and busy: the lock orders them before SQLite does.
+    const opened = exclusively(() => openAndMigrate(path));
+    db = opened;
+    return {
+      db: opened,
+      transaction: (body) => inTransaction(opened, body),
+      exclusively,
+      close() {
+        opened.close();
+        closeFd(lock);
+      },
+    };
+  } catch (thrown) {
+    db?.close();
+    closeFd(lock);
+    throw thrown;
+  }
+}
+
+function openAndMigrate(path: string): DatabaseSync {
+  const db = new DatabaseSync(path, { timeout: 10_000 });
+  try {
+    chmodSync(path, 0o600);
+    db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON');
+    migrate(db, path);
+    forgetFormerBoots(db, bootOf());
+    return db;
+  } catch (thrown) {
+    db.close();
+    throw thrown;
+  }
+}
+
+function inTransaction<T>(db: DatabaseSync, body: () => T): T {
+  db.exec('BEGIN IMMEDIATE');
+  try {
+    const result = body();
+    db.exec('COMMIT');
+    return result;
+  } catch (thrown) {
+    if (db.isTransaction) db.exec('ROLLBACK');
+    throw thrown;
+  }
+}
+
+const versionOf = (db: DatabaseSync): number => (db.prepare('PRAGMA user_version').get() as { user_version: number }).user_version;
+
+function migrate(db: DatabaseSync, path: string): void {
+  if (versionOf(db) === migrations.length) return;
+  inTransaction(db, () => {
+    const standing = versionOf(db);
+    if (standing > migrations.length) {
+      throw new PortcullisError({
+        code: 'NETWORK_NEWER_SCHEMA',
+        kind: 'precondition',
+        attempted: 'open the network database',
+        on: path,
+        why: `it was written by a newer version (schema ${standing}, known is ${migrations.length})`,
+        fix: 'run the version that wrote it, or a newer one',
+      });
+    }
+    migrations.slice(standing).forEach((sql) => db.exec(sql));
+    db.exec(`PRAGMA user_version = ${migrations.length}`);
+  });
+}
+
+/** A reboot takes every namespace, link and rule with it: their addresses and ports are free. */
+function forgetFormerBoots(db: DatabaseSync, boot: string): void {
+  const former = "FROM attachment WHERE realm <> '' AND substr(realm, 1, ?1) <> ?2";
+  if (db.prepare(`SELECT 1 ${former} LIMIT 1`).get(boot.length + 1, `${boot}/`) !== undefined)
+    db.prepare(`DELETE ${former}`).run(boot.length + 1, `${boot}/`);
+}

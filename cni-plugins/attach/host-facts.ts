@@ -1,0 +1,60 @@
+import { existsSync } from 'node:fs';
+import { isRefusal } from '../netlink/kernel-failure.ts';
+import * as links from '../netlink/links.ts';
+import type { Link } from '../netlink/links.ts';
+import * as routes from '../netlink/routes.ts';
+import type { NetlinkSocket } from '../netlink/socket.ts';
+import type { HostFacts } from '../plugins/contract.ts';
+
+const ethernetMtu = 1500;
+
+/** Any address that only a default route leads to: TEST-NET-1 of RFC 5737, the documentation prefix of RFC 3849. */
+const farAway = [Buffer.of(192, 0, 2, 1), Buffer.from('20010db8000000000000000000000001', 'hex')];
+
+/** Reads the kernel when a fact is asked for, and only once. */
+export function hostFacts(route: NetlinkSocket): HostFacts {
+  let leaving: { readonly link: Link | undefined } | undefined;
+  const byDefault = (): Link | undefined => (leaving ??= { link: defaultLink(route) }).link;
+  return {
+    get defaultMtu() {
+      return byDefault()?.mtu ?? ethernetMtu;
+    },
+    get defaultLink() {
+      return byDefault()?.name;
+    },
+    mtuOf: (name) => lookUp(route, { name })?.mtu,
+    get hasIpv6() {
+      return existsSync('/proc/sys/net/ipv6');
+    },
+  };
+}
+
+/** The link that the default route leaves by: of IPv4, or else of IPv6. */
+export function defaultLink(route: NetlinkSocket): Link | undefined {
+  for (const destination of farAway) {
+    const index = leavingBy(route, destination);
+    const link = index === 0 || index === links.loopbackIndex ? undefined : lookUp(route, { index });
+    if (link !== undefined) return link;
+  }
+  return undefined;
+}
+
+function leavingBy(route: NetlinkSocket, destination: Uint8Array): number {
+  try {
+    const answer = route.ask(routes.lookUpRoute(destination))[0];
+    return answer === undefined ? 0 : routes.readRouteLink(answer);
+  } catch (thrown) {
+    if (isRefusal(thrown, 'ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL', 'EAFNOSUPPORT', 'EOPNOTSUPP')) return 0;
+    throw thrown;
+  }
+}
+
+export function lookUp(route: NetlinkSocket, link: links.LinkName): Link | undefined {
+  try {
+    const answer = route.ask(links.getLink(link))[0];
+    return answer === undefined ? undefined : links.readLink(answer);
+  } catch (thrown) {
+    if (isRefusal(thrown, 'ENODEV')) return undefined;
+    throw thrown;
+  }
+}

@@ -1,0 +1,207 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import { formatIp, ipBytes } from '../spec/address.ts';
+import type { IpAddress, IpFamily } from '../spec/address.ts';
+import type { RangeSet } from '../spec/network-config.ts';
+import type { PortMapping } from '../types.ts';
+import type { NetworkDatabase } from './database.ts';
+import { chooseAddress, rangeOf } from './ipam.ts';
+import type { Choice } from './ipam.ts';
+
+/** Addresses and host ports in the database, for pods of our runtime and for CNI plugins alike. Every method that takes something runs inside the caller's transaction. */
+export interface Leases {
+  /**
+   * One address of each set; of a set that holds a wanted address, that one.
+   * @param taken addresses that somebody else's store holds
+   * @throws NETWORK_ADDRESSES_EXHAUSTED · NETWORK_ADDRESS_TAKEN · NETWORK_ADDRESS_OUT_OF_RANGE
+   */
+  choose(wanted: LeaseRequest): Choice[];
+  /** Writes down what was chosen. */
+  lease(request: LeaseRequest, choices: readonly Choice[], holder: Holder): void;
+  /** @throws NETWORK_HOST_PORT_TAKEN */
+  takeHostPorts(realm: string, mappings: readonly PortMapping[], holder: Holder): void;
+  /** Whether the holder has the address leased. */
+  holds(address: IpAddress, holder: Holder): boolean;
+  /** What the holder has leased. */
+  of(holder: Holder): IpAddress[];
+  /** The ports of a detached pod may be taken at once, unlike its addresses: no rule leads to it any more. */
+  freeHostPorts(holder: Holder): void;
+  free(holder: Holder): void;
+}
+
+export interface LeaseRequest {
+  readonly realm: string;
+  /** Addresses are unique in it: empty for networks that the host routes, else the network's name. */
+  readonly scope: string;
+  readonly network: string;
+  readonly rangeSets: readonly RangeSet[];
+  readonly wanted?: readonly IpAddress[];
+  readonly taken?: ReadonlySet<string>;
+}
+
+export interface Holder {
+  /** `attachment.number` */
+  readonly attachment: number | bigint;
+  /** Type of the plugin; empty: the attachment itself. */
+  readonly part: string;
+}
+
+/** 16 bytes in network order, IPv4 as ::ffff:a.b.c.d: one key space, sorted like the numbers. */
+const mappedPrefix = 0xffffn << 32n;
+const keyOf = (family: IpFamily, value: bigint): Buffer => ipBytes({ family: 6, value: family === 4 ? mappedPrefix | value : value });
+function addressOf(key: Uint8Array): IpAddress {
+  const value = BigInt(`0x${Buffer.from(key).toString('hex')}`);
+  return value >> 32n === 0xffffn ? { family: 4, value: value & 0xffffffffn } : { family: 6, value };
+}
+
+export function createLeases({ db }: NetworkDatabase): Leases {
+  const leasedBetween = db.prepare('SELECT address FROM lease WHERE realm = ? AND scope = ? AND address BETWEEN ? AND ? ORDER BY address');
+  const holderOf = db.prepare(
+    `SELECT network, container_id FROM lease JOIN attachment ON number = attachment
+     WHERE lease.realm = ? AND scope = ? AND address = ?`,
+  );
+  const insertLease = db.prepare('INSERT INTO lease (realm, scope, address, attachment, part) VALUES (?, ?, ?, ?, ?)');
+  const selectLast = db.prepare('SELECT address FROM last_lease WHERE realm = ? AND network = ? AND range_set = ?');
+  const upsertLast = db.prepare(
+    `INSERT INTO last_lease (realm, network, range_set, address) VALUES (?, ?, ?, ?)
+     ON CONFLICT DO UPDATE SET address = excluded.address`,
+  );
+  const portHolder = db.prepare(
+    `SELECT container_id, spec, origin FROM host_port JOIN attachment ON number = attachment
+     WHERE host_port.realm = ?1 AND protocol = ?2 AND port = ?3 AND (host_ip = ?4 OR host_ip = '' OR ?4 = '') LIMIT 1`,
+  );
+  const insertPort = db.prepare('INSERT INTO host_port (realm, protocol, port, host_ip, attachment, part) VALUES (?, ?, ?, ?, ?, ?)');
+  const deletePorts = db.prepare('DELETE FROM host_port WHERE attachment = ? AND part = ?');
+  const deleteLeases = db.prepare('DELETE FROM lease WHERE attachment = ? AND part = ?');
+  const selectHeld = db.prepare('SELECT address FROM lease WHERE attachment = ? AND part = ? ORDER BY address');
+
+  const of = ({ attachment, part }: Holder): IpAddress[] =>
+    (selectHeld.all(attachment, part) as unknown as { address: Uint8Array }[]).map(({ address }) => addressOf(address));
+
+  const chooseFrom = (request: LeaseRequest, set: RangeSet, index: number, wanted: IpAddress | undefined): Choice => {
+    const { realm, scope, network, taken } = request;
+    if (wanted !== undefined) {
+      const range = rangeOf(set, wanted);
+      if (range === undefined) throw reserved(network, wanted);
+      const holder = holderOf.get(realm, scope, keyOf(wanted.family, wanted.value)) as { container_id: string } | undefined;
+      if (holder !== undefined || taken?.has(formatIp(wanted)) === true) throw addressTaken(network, wanted, holder?.container_id);
+      return { address: wanted, range };
+    }
+    const last = (selectLast.get(realm, network, index) as { address: Uint8Array } | undefined)?.address;
+    const leased = function* (low: bigint, high: bigint): Generator<bigint> {
+      const family = set[0]?.start.family ?? 4;
+      for (const row of leasedBetween.iterate(realm, scope, keyOf(family, low), keyOf(family, high)))
+        yield addressOf((row as { address: Uint8Array }).address).value;
+    };
+    const isTaken = taken === undefined || taken.size === 0 ? undefined : (address: IpAddress): boolean => taken.has(formatIp(address));
+    const choice = chooseAddress(set, last === undefined ? undefined : addressOf(last).value, leased, isTaken);
+    if (choice === undefined) throw exhausted(network, set);
+    return choice;
+  };
+
+  return {
+    choose(request) {
+      const wanted = [...(request.wanted ?? [])];
+      const choices = request.rangeSets.map((set, index) => {
+        const at = wanted.findIndex((address) => inSet(set, address));
+        return chooseFrom(request, set, index, at === -1 ? undefined : wanted.splice(at, 1)[0]);
+      });
+      if (wanted[0] !== undefined) throw outOfRange(request.network, wanted[0]);
+      return choices;
+    },
+    lease({ realm, scope, network }, choices, { attachment, part }) {
+      choices.forEach(({ address }, index) => {
+        const key = keyOf(address.family, address.value);
+        insertLease.run(realm, scope, key, attachment, part);
+        upsertLast.run(realm, network, index, key);
+      });
+    },
+    takeHostPorts(realm, mappings, { attachment, part }) {
+      for (const mapping of mappings) {
+        const hostIp = mapping.hostIp ?? '';
+        const holder = portHolder.get(realm, mapping.protocol, mapping.hostPort, hostIp) as PortHolder | undefined;
+        if (holder !== undefined) throw portTaken(mapping, holder);
+        insertPort.run(realm, mapping.protocol, mapping.hostPort, hostIp, attachment, part);
+      }
+    },
+    of,
+    holds: (address, holder) => of(holder).some((held) => held.family === address.family && held.value === address.value),
+    freeHostPorts: ({ attachment, part }) => void deletePorts.run(attachment, part),
+    free({ attachment, part }) {
+      deleteLeases.run(attachment, part);
+      deletePorts.run(attachment, part);
+    },
+  };
+}
+
+/** Whether one of the set's subnets has the address; a wanted address that is in none is refused. */
+const inSet = (set: RangeSet, address: IpAddress): boolean =>
+  set.some(({ start, end }) => start.family === address.family && start.value <= address.value && address.value <= end.value);
+
+function exhausted(network: string, set: RangeSet): PortcullisError {
+  const ranges = set.map(({ start, end }) => `${formatIp(start)}-${formatIp(end)}`).join(', ');
+  return new PortcullisError({
+    code: 'NETWORK_ADDRESSES_EXHAUSTED',
+    kind: 'exhausted',
+    attempted: 'lease an address of the network',
+    on: network,
+    why: `every address of ${ranges} is leased`,
+    fix: 'remove pods that are not needed, or give the network a larger range',
+    details: { network, ranges },
+  });
+}
+
+function addressTaken(network: string, address: IpAddress, holder: string | undefined): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_ADDRESS_TAKEN',
+    kind: 'already-exists',
+    attempted: `lease the address ${formatIp(address)} of the network`,
+    on: network,
+    why: holder === undefined ? 'a store of the host-local plugin holds it' : `container ${holder} holds it`,
+    fix: 'ask for another address, or for none',
+    details: { address: formatIp(address) },
+  });
+}
+
+function reserved(network: string, address: IpAddress): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_ADDRESS_OUT_OF_RANGE',
+    kind: 'invalid',
+    attempted: `lease the address ${formatIp(address)} of the network`,
+    on: network,
+    why: 'it is the gateway, or the first or last address of its subnet',
+    fix: 'ask for another address, or for none',
+    details: { address: formatIp(address) },
+  });
+}
+
+function outOfRange(network: string, address: IpAddress): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_ADDRESS_OUT_OF_RANGE',
+    kind: 'invalid',
+    attempted: `lease the address ${formatIp(address)} of the network`,
+    on: network,
+    why: 'it lies in no range of the network, or in one that gives an address already',
+    fix: 'ask for one address of each set of ranges at most',
+    details: { address: formatIp(address) },
+  });
+}
+
+interface PortHolder {
+  readonly container_id: string;
+  readonly spec: string;
+  readonly origin: string;
+}
+
+function portTaken(mapping: PortMapping, holder: PortHolder): PortcullisError {
+  const spec = JSON.parse(holder.spec) as { readonly pod?: { readonly name: string; readonly namespace: string } };
+  const pod = spec.pod === undefined ? '' : `pod ${spec.pod.namespace}/${spec.pod.name}, `;
+  return new PortcullisError({
+    code: 'NETWORK_HOST_PORT_TAKEN',
+    kind: 'already-exists',
+    attempted: 'take the host port',
+    on: `${mapping.hostPort}/${mapping.protocol}`,
+    why: `${pod}${holder.origin === 'pod' ? 'sandbox' : 'container'} ${holder.container_id}, holds it`,
+    fix: 'remove that pod or choose another host port',
+    details: { port: mapping.hostPort, protocol: mapping.protocol, holder: holder.container_id },
+  });
+}

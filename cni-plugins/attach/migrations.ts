@@ -1,0 +1,109 @@
+/**
+ * The schema of network.db, contiguous from version 1; PRAGMA user_version says which one stands. A version that was released is never changed.
+ *
+ * `realm`: the host network namespace that an attachment stands in ({@link realmOf}); empty for a row of version 1, whose engine
+ * takes it for its own. `origin`: a pod of our own runtime, or a call of a CNI plugin by another one. `lease.scope`: addresses are
+ * unique in it; empty for networks that the host routes, else the network's name. `part`: what one plugin of a chain made; of the
+ * runtime's plain networks the spec says it all. `lease.part` and `host_port.part`: the type of the plugin whose DEL frees them.
+ */
+export const migrations: readonly string[] = [
+  `CREATE TABLE attachment (
+     id TEXT PRIMARY KEY,
+     state TEXT NOT NULL CHECK (state IN ('attaching', 'ready', 'detaching')),
+     class TEXT NOT NULL,
+     host_interface TEXT NOT NULL UNIQUE,
+     spec TEXT NOT NULL
+   ) STRICT;
+   CREATE TABLE lease (
+     address BLOB PRIMARY KEY,
+     attachment TEXT NOT NULL REFERENCES attachment (id) ON DELETE CASCADE
+   ) STRICT, WITHOUT ROWID;
+   CREATE INDEX lease_attachment ON lease (attachment);
+   CREATE TABLE last_lease (
+     network TEXT NOT NULL,
+     range_set INTEGER NOT NULL,
+     address BLOB NOT NULL,
+     PRIMARY KEY (network, range_set)
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE host_port (
+     protocol TEXT NOT NULL,
+     port INTEGER NOT NULL,
+     host_ip TEXT NOT NULL,
+     attachment TEXT NOT NULL REFERENCES attachment (id) ON DELETE CASCADE,
+     PRIMARY KEY (protocol, port, host_ip)
+   ) STRICT, WITHOUT ROWID;
+   CREATE INDEX host_port_attachment ON host_port (attachment);`,
+
+  `ALTER TABLE attachment RENAME TO attachment_1;
+   ALTER TABLE lease RENAME TO lease_1;
+   ALTER TABLE last_lease RENAME TO last_lease_1;
+   ALTER TABLE host_port RENAME TO host_port_1;
+   DROP INDEX lease_attachment;
+   DROP INDEX host_port_attachment;
+   CREATE TABLE attachment (
+     number INTEGER PRIMARY KEY,
+     realm TEXT NOT NULL,
+     origin TEXT NOT NULL CHECK (origin IN ('pod', 'plugin')),
+     network TEXT NOT NULL,
+     container_id TEXT NOT NULL,
+     interface TEXT NOT NULL,
+     state TEXT NOT NULL CHECK (state IN ('attaching', 'ready', 'detaching')),
+     class TEXT NOT NULL,
+     host_interface TEXT NOT NULL,
+     spec TEXT NOT NULL,
+     UNIQUE (realm, origin, network, container_id, interface),
+     UNIQUE (realm, host_interface)
+   ) STRICT;
+   CREATE INDEX attachment_container ON attachment (container_id);
+   CREATE TABLE part (
+     attachment INTEGER NOT NULL REFERENCES attachment (number) ON DELETE CASCADE,
+     type TEXT NOT NULL,
+     position INTEGER NOT NULL,
+     state TEXT NOT NULL CHECK (state IN ('making', 'ready', 'removing')),
+     netns TEXT NOT NULL,
+     resources TEXT NOT NULL,
+     result TEXT NOT NULL,
+     PRIMARY KEY (attachment, type)
+   ) STRICT, WITHOUT ROWID;
+   CREATE INDEX part_unfinished ON part (attachment) WHERE state <> 'ready';
+   CREATE TABLE lease (
+     realm TEXT NOT NULL,
+     scope TEXT NOT NULL,
+     address BLOB NOT NULL,
+     attachment INTEGER NOT NULL REFERENCES attachment (number) ON DELETE CASCADE,
+     part TEXT NOT NULL,
+     PRIMARY KEY (realm, scope, address)
+   ) STRICT, WITHOUT ROWID;
+   CREATE INDEX lease_attachment ON lease (attachment);
+   CREATE TABLE last_lease (
+     realm TEXT NOT NULL,
+     network TEXT NOT NULL,
+     range_set INTEGER NOT NULL,
+     address BLOB NOT NULL,
+     PRIMARY KEY (realm, network, range_set)
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE host_port (
+     realm TEXT NOT NULL,
+     protocol TEXT NOT NULL,
+     port INTEGER NOT NULL,
+     host_ip TEXT NOT NULL,
+     attachment INTEGER NOT NULL REFERENCES attachment (number) ON DELETE CASCADE,
+     part TEXT NOT NULL,
+     PRIMARY KEY (realm, protocol, port, host_ip)
+   ) STRICT, WITHOUT ROWID;
+   CREATE INDEX host_port_attachment ON host_port (attachment);
+   INSERT INTO attachment (realm, origin, network, container_id, interface, state, class, host_interface, spec)
+     SELECT '', 'pod', json_extract(spec, '$.network'), id, json_extract(spec, '$.interface'), state, class, host_interface, spec
+     FROM attachment_1 ORDER BY rowid;
+   INSERT INTO lease (realm, scope, address, attachment, part)
+     SELECT '', '', address, number, '' FROM lease_1 JOIN attachment ON container_id = lease_1.attachment;
+   INSERT INTO host_port (realm, protocol, port, host_ip, attachment, part)
+     SELECT '', protocol, port, host_ip, number, '' FROM host_port_1 JOIN attachment ON container_id = host_port_1.attachment;
+   DROP TABLE lease_1;
+   DROP TABLE last_lease_1;
+   DROP TABLE host_port_1;
+   DROP TABLE attachment_1;`,
+
+  // Rules of peers within the class, as JSON.
+  `ALTER TABLE attachment ADD COLUMN rules TEXT NOT NULL DEFAULT '{}'`,
+];

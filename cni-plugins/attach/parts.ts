@@ -1,0 +1,114 @@
+import type { AttachmentKey, Resource } from '../plugins/contract.ts';
+import type { CniResult } from '../spec/result.ts';
+import type { NetworkDatabase } from './database.ts';
+
+/** What CNI plugins made, in the database: an attachment of the origin `plugin`, and one part for each plugin of its chain. */
+export interface PartStore {
+  part(realm: string, key: AttachmentKey, type: string): Part | undefined;
+  /** Intent: written before anything is made. Inside the caller's transaction. */
+  begin(realm: string, key: AttachmentKey, part: NewPart): Part;
+  describe(part: Part, resources: readonly Resource[], result: CniResult): Part;
+  setState(part: Part, state: PartState): void;
+  /** With its leases and host ports, and with the attachment when it was the last one. */
+  remove(part: Part): void;
+  /** What a dead process left half made or half removed; with the kernel's lock held nobody else can be at it. */
+  unfinished(realm: string): readonly Part[];
+  /** All parts of a realm, in the order in which they were made. */
+  all(realm: string): readonly Part[];
+}
+
+export type PartState = 'making' | 'ready' | 'removing';
+
+export interface Part {
+  readonly attachment: number;
+  readonly key: AttachmentKey;
+  readonly type: string;
+  readonly state: PartState;
+  /** Path of the pod's network namespace, as its caller named it. */
+  readonly netns: string;
+  readonly resources: readonly Resource[];
+  readonly result: CniResult;
+}
+
+export interface NewPart {
+  readonly type: string;
+  readonly netns: string;
+  readonly hostInterface: string;
+}
+
+interface Row {
+  readonly attachment: number;
+  readonly network: string;
+  readonly container_id: string;
+  readonly interface: string;
+  readonly type: string;
+  readonly state: PartState;
+  readonly netns: string;
+  readonly resources: string;
+  readonly result: string;
+}
+
+const emptyResult: CniResult = { interfaces: [], ips: [], routes: [], dns: {} };
+
+const partOf = (row: Row): Part => ({
+  attachment: row.attachment,
+  key: { network: row.network, containerId: row.container_id, interface: row.interface },
+  type: row.type,
+  state: row.state,
+  netns: row.netns,
+  resources: JSON.parse(row.resources) as Resource[],
+  result: JSON.parse(row.result) as CniResult,
+});
+
+export function createPartStore({ db, transaction }: NetworkDatabase): PartStore {
+  const columns = 'attachment, network, container_id, interface, type, part.state, netns, resources, result';
+  const from = `SELECT ${columns} FROM part JOIN attachment ON number = attachment WHERE realm = ? AND origin = 'plugin'`;
+  const selectOne = db.prepare(`${from} AND network = ? AND container_id = ? AND interface = ? AND type = ?`);
+  const selectAll = db.prepare(`${from} ORDER BY number, position`);
+  const selectUnfinished = db.prepare(`${from} AND part.state <> 'ready' ORDER BY number DESC, position DESC`);
+  const insertAttachment = db.prepare(
+    `INSERT INTO attachment (realm, origin, network, container_id, interface, state, class, host_interface, spec)
+     VALUES (?, 'plugin', ?, ?, ?, 'ready', 'admin', ?, '{}') ON CONFLICT DO NOTHING`,
+  );
+  const selectNumber = db.prepare(
+    "SELECT number FROM attachment WHERE realm = ? AND origin = 'plugin' AND network = ? AND container_id = ? AND interface = ?",
+  );
+  const insertPart = db.prepare(
+    `INSERT INTO part (attachment, type, position, state, netns, resources, result)
+     VALUES (?1, ?2, (SELECT coalesce(max(position), 0) + 1 FROM part WHERE attachment = ?1), 'making', ?3, '[]', ?4)`,
+  );
+  const updatePart = db.prepare('UPDATE part SET resources = ?, result = ? WHERE attachment = ? AND type = ?');
+  const updateState = db.prepare('UPDATE part SET state = ? WHERE attachment = ? AND type = ?');
+  const deletePart = db.prepare('DELETE FROM part WHERE attachment = ? AND type = ?');
+  const deleteLeases = db.prepare('DELETE FROM lease WHERE attachment = ? AND part = ?');
+  const deletePorts = db.prepare('DELETE FROM host_port WHERE attachment = ? AND part = ?');
+  const deleteEmpty = db.prepare('DELETE FROM attachment WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM part WHERE attachment = ?1)');
+
+  return {
+    part(realm, key, type) {
+      const row = selectOne.get(realm, key.network, key.containerId, key.interface, type) as Row | undefined;
+      return row === undefined ? undefined : partOf(row);
+    },
+    begin(realm, key, { type, netns, hostInterface }) {
+      insertAttachment.run(realm, key.network, key.containerId, key.interface, hostInterface);
+      const { number } = selectNumber.get(realm, key.network, key.containerId, key.interface) as { number: number };
+      insertPart.run(number, type, netns, JSON.stringify(emptyResult));
+      return { attachment: number, key, type, state: 'making', netns, resources: [], result: emptyResult };
+    },
+    describe(part, resources, result) {
+      updatePart.run(JSON.stringify(resources), JSON.stringify(result), part.attachment, part.type);
+      return { ...part, resources, result };
+    },
+    setState: (part, state) => void updateState.run(state, part.attachment, part.type),
+    remove(part) {
+      transaction(() => {
+        deletePart.run(part.attachment, part.type);
+        deleteLeases.run(part.attachment, part.type);
+        deletePorts.run(part.attachment, part.type);
+        deleteEmpty.run(part.attachment);
+      });
+    },
+    unfinished: (realm) => (selectUnfinished.all(realm) as unknown as Row[]).map(partOf),
+    all: (realm) => (selectAll.all(realm) as unknown as Row[]).map(partOf),
+  };
+}

@@ -1,0 +1,330 @@
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { formatIp } from '../spec/address.ts';
+import type { Fields, Problems } from '../spec/fields.ts';
+import type { CniResult } from '../spec/result.ts';
+import type { PlanInput, Plugin, Resource, ResourceKernel } from '../plugins/contract.ts';
+import { addressPlugins, kindOf, plugins } from '../plugins/registry.ts';
+import { leasingTypes, readAddressSource, readConfig } from './addresses.ts';
+import type { AddressSource } from './addresses.ts';
+import { createAddressing } from './addressing.ts';
+import type { Addressing } from './addressing.ts';
+import type { Host, Hosts } from './caller.ts';
+import type { NetworkDatabase } from './database.ts';
+import { hostFacts } from './host-facts.ts';
+import { createPartStore } from './parts.ts';
+import type { Part } from './parts.ts';
+import type { PluginCall } from './plugin-call.ts';
+import {
+  alreadyAttached,
+  configInvalid,
+  differs,
+  notAttached,
+  notAvailable,
+  previousResultMissing,
+  unknownPlugin,
+} from './plugin-errors.ts';
+import { bareType } from './plugin-type.ts';
+import { hostInterfaceOf } from './record.ts';
+
+/**
+ * What a call of one of our CNI plugins does: intent in the database, then the kernel, then the record. Synchronous, for a Worker; used by
+ * the daemon and by a plugin that runs without it. Acts are ordered over all processes by the database's lock, so whatever is found
+ * half made was left by the dead, and the next act in the realm removes it.
+ */
+export interface PluginCore {
+  /** ADD answers with its result. @throws what {@link PluginCall} names */
+  call(call: PluginCall): CniResult | undefined;
+  /** Makes again what others took away from attachments that stand in the host's realm, and ends what the dead left half made. */
+  repair(host: Host): void;
+}
+
+export interface PluginCoreParts {
+  readonly database: NetworkDatabase;
+  readonly hosts: Hosts;
+  readonly log: Pick<Logger, 'info' | 'warn'>;
+}
+
+/** A configuration, read. `plugin` is absent for an address plugin that is called by itself. */
+interface Reading {
+  readonly type: string;
+  readonly plugin?: Plugin;
+  readonly config: unknown;
+  readonly source: AddressSource;
+  readonly problems: Problems;
+}
+
+export function createPluginCore({ database, hosts, log }: PluginCoreParts): PluginCore {
+  const parts = createPartStore(database);
+  const addressing: Addressing = createAddressing(database);
+
+  const remove = (part: Part, kernel: ResourceKernel): void => {
+    parts.setState(part, 'removing');
+    for (const resource of part.resources.toReversed()) kindOf(resource).remove(resource, kernel, part.key);
+    parts.remove(part);
+  };
+
+  const removeAnyhow = (part: Part, host: Host, netns = part.netns): void =>
+    host.withPod(netns === '' ? part.netns : netns, { lenient: true }, (kernel) => remove(part, kernel));
+
+  /** Ends what the dead left half made. What can not be removed now is tried again by the next act. */
+  const recover = (host: Host): void => {
+    for (const part of parts.unfinished(host.realm)) {
+      try {
+        removeAnyhow(part, host);
+        log.info({ ...part.key, type: part.type }, 'what a killed process left half made was removed');
+      } catch (thrown) {
+        log.warn({ ...part.key, type: part.type, why: reasonOf(thrown) }, 'what a killed process left half made could not be removed');
+      }
+    }
+  };
+
+  const act = <T>(host: Host, body: () => T): T =>
+    database.exclusively(() => {
+      recover(host);
+      return body();
+    });
+
+  const add = (call: PluginCall, host: Host): CniResult => {
+    const reading = sound(read(call));
+    const { type, plugin, source } = reading;
+    if (plugin?.role === 'chained' && call.prevResult === undefined) throw previousResultMissing(type);
+    const delegated = source.from === 'program' ? addressing.addByProgram(source.type, call, host) : undefined;
+    try {
+      return act(host, () => {
+        if (parts.part(host.realm, call.key, type) !== undefined) throw alreadyAttached(call.key, type);
+        if (plugin === undefined) return leaseOnly(reading, call, host);
+        let othersLost = false;
+        const foundGone = (): void => void (othersLost = true);
+        const made = host.withPod(call.netns, { ownAllowed: call.netnsOverride === true, foundGone }, (kernel) =>
+          make(plugin, reading, call, host, kernel, delegated),
+        );
+        if (othersLost) repair(host);
+        return made;
+      });
+    } catch (thrown) {
+      if (source.from === 'program') addressing.delByProgram(source.type, call, host, log);
+      throw thrown;
+    }
+  };
+
+  const begin = (reading: Reading, call: PluginCall, host: Host): { part: Part; given: ReturnType<Addressing['lease']> } => {
+    const hostInterface = hostInterfaceOf(`${call.key.network}\0${call.key.containerId}\0${call.key.interface}`);
+    const part = parts.begin(host.realm, call.key, { type: reading.type, netns: call.netns, hostInterface });
+    const given = addressing.lease(reading.source, { host, key: call.key, holder: { attachment: part.attachment, part: reading.type } });
+    return { part, given };
+  };
+
+  /** The address plugin called by itself, by a plugin of others. */
+  const leaseOnly = (reading: Reading, call: PluginCall, host: Host): CniResult =>
+    database.transaction(() => {
+      const { part, given } = begin(reading, call, host);
+      const result = addressResult(given);
+      parts.setState(parts.describe(part, [], result), 'ready');
+      return result;
+    });
+
+  const make = (
+    plugin: Plugin,
+    reading: Reading,
+    call: PluginCall,
+    host: Host,
+    kernel: ResourceKernel,
+    delegated: CniResult | undefined,
+  ): CniResult => {
+    const planned = database.transaction(() => {
+      const begun = begin(reading, call, host);
+      const given = delegated === undefined ? begun.given : addressing.delegated(delegated);
+      const input: PlanInput = {
+        key: call.key,
+        netns: call.netns,
+        hostInterface: hostInterfaceOf(`${call.key.network}\0${call.key.containerId}\0${call.key.interface}`),
+        args: call.args,
+        ...(call.prevResult === undefined ? {} : { prevResult: call.prevResult }),
+        addresses: given.addresses,
+        ipamRoutes: given.routes,
+        dns: given.dns,
+        host: hostFacts(host.route),
+      };
+      // It reads the kernel only, and only what no other act can change meanwhile: the lock is held.
+      const observed = plugin.observe?.(reading.config, kernel, input);
+      const { resources, result } = plugin.plan(reading.config, observed === undefined ? input : { ...input, observed });
+      addressing.takeHostPorts(host, resources, { attachment: begun.part.attachment, part: reading.type });
+      return parts.describe(begun.part, resources, result);
+    });
+    try {
+      for (const resource of planned.resources) kindOf(resource).ensure(resource, kernel, call.key);
+      parts.setState(planned, 'ready');
+      return planned.result;
+    } catch (thrown) {
+      undo(planned, kernel);
+      throw thrown;
+    }
+  };
+
+  const undo = (part: Part, kernel: ResourceKernel): void => {
+    try {
+      remove(part, kernel);
+    } catch (thrown) {
+      log.warn(
+        { ...part.key, type: part.type, why: reasonOf(thrown) },
+        'a failed attachment could not be removed at once; it is tried again',
+      );
+    }
+  };
+
+  const del = (call: PluginCall, host: Host): void => {
+    const reading = read(call);
+    const { type, source } = reading;
+    if (source.from === 'program') addressing.delByProgram(source.type, call, host, log);
+    act(host, () => {
+      const part = parts.part(host.realm, call.key, type);
+      if (source.from === 'ranges') addressing.freeForeign(source, call.key, host);
+      if (part !== undefined) return removeAnyhow(part, host, call.netns);
+      // What was never added is deleted; a configuration that could not have been added is told.
+      sound(reading);
+    });
+  };
+
+  const check = (call: PluginCall, host: Host): void => {
+    const reading = sound(read(call));
+    const { type, plugin, source } = reading;
+    if (call.prevResult === undefined) throw previousResultMissing(type);
+    if (source.from === 'program') addressing.checkByProgram(source.type, call, host);
+    const part = act(host, () => parts.part(host.realm, call.key, type));
+    if (part === undefined) throw notAttached(call.key, type);
+    const told = plugin?.role === 'chained' ? [] : resultDifferences(part.result, call.prevResult);
+    const found =
+      plugin === undefined
+        ? []
+        : host.withPod(call.netns, { ownAllowed: call.netnsOverride === true }, (kernel) => differencesOf(part, kernel));
+    if (told.length + found.length > 0) throw differs(call.key, type, [...told, ...found]);
+  };
+
+  const gc = (call: PluginCall, host: Host): void => {
+    const { type, source } = sound(read(call));
+    const keyOf = (containerId: string, name: string): string => `${containerId}\0${name}`;
+    const valid = new Set((call.valid ?? []).map((each) => keyOf(each.containerId, each.interface)));
+    act(host, () => {
+      const failures: string[] = [];
+      for (const part of parts.all(host.realm).toReversed()) {
+        const { network, containerId, interface: name } = part.key;
+        if (network !== call.key.network || part.type !== type || valid.has(keyOf(containerId, name))) continue;
+        try {
+          removeAnyhow(part, host);
+        } catch (thrown) {
+          failures.push(reasonOf(thrown));
+        }
+      }
+      if (source.from === 'ranges') addressing.collectForeign(source, call.key.network, valid, host);
+      if (failures.length > 0) throw notAvailable(type, failures.join('; '));
+    });
+    if (source.from === 'program') addressing.gcByProgram(source.type, call, host);
+  };
+
+  const status = (call: PluginCall, host: Host): void => {
+    const { type, source } = sound(read(call));
+    if (source.from === 'program') addressing.statusByProgram(source.type, call, host);
+    repair(host);
+    if (source.from === 'ranges') {
+      const why = addressing.exhaustion(source, { host, network: call.key.network });
+      if (why !== undefined) throw notAvailable(type, why);
+    }
+  };
+
+  const repair = (host: Host): void =>
+    act(host, () => {
+      for (const part of parts.all(host.realm)) {
+        try {
+          host.withPod(part.netns, { lenient: true, ownAllowed: true }, (kernel) => repairPart(part, kernel));
+        } catch (thrown) {
+          log.warn(
+            { ...part.key, type: part.type, why: reasonOf(thrown) },
+            'an attachment differs from its record and could not be repaired',
+          );
+        }
+      }
+    });
+
+  const repairPart = (part: Part, kernel: ResourceKernel): void => {
+    if (kernel.pod === undefined) return;
+    for (const resource of part.resources) {
+      const kind = kindOf(resource);
+      const differences = kind.differences(resource, kernel, part.key);
+      if (differences.length === 0) continue;
+      log.warn({ ...part.key, type: part.type, differences }, 'an attachment differs from its record; it is repaired');
+      kind.ensure(resource, kernel, part.key);
+    }
+  };
+
+  const verbs = { add, del, check, gc, status };
+  return {
+    call: (call) => hosts.with(call.caller, (host) => verbs[call.verb](call, host) ?? undefined),
+    repair,
+  };
+}
+
+/** Whatever is wrong with a configuration is in `problems`. @throws NETWORK_PLUGIN_UNKNOWN · NETWORK_CONFIG_INVALID when it is no JSON object */
+function read(call: PluginCall): Reading {
+  const type = bareType(call.type);
+  const plugin = plugins.find((candidate) => candidate.type === type);
+  const isAddressPlugin = leasingTypes.includes(type) || addressPlugins.some((candidate) => candidate.type === type);
+  if (plugin === undefined && !isAddressPlugin)
+    throw unknownPlugin(call.type, [...plugins, ...addressPlugins].map((known) => known.type).concat('ipam'));
+  const problems: Problems = [];
+  const fields = readConfig(call.config, problems);
+  if (fields === undefined) throw configInvalid(type, problems);
+  const source: AddressSource = plugin?.role === 'chained' ? { from: 'nowhere' } : readAddressSource(fields, call.args);
+  if (plugin === undefined) {
+    if (source.from === 'nowhere') fields.problem('ipam', `'ipam' with a type is missing`);
+    return { type, config: undefined, source, problems };
+  }
+  return { type, plugin, config: readBy(plugin, fields, call, problems), source, problems };
+}
+
+function readBy(plugin: Plugin, fields: Fields, call: PluginCall, problems: Problems): unknown {
+  try {
+    return plugin.read(fields, call.args);
+  } catch (thrown) {
+    if (isPortcullisError(thrown)) throw thrown;
+    problems.push(reasonOf(thrown));
+    return undefined;
+  }
+}
+
+function sound(reading: Reading): Reading {
+  if (reading.problems.length > 0) throw configInvalid(reading.type, reading.problems);
+  return reading;
+}
+
+function addressResult(given: {
+  readonly addresses: PlanInput['addresses'];
+  readonly routes: CniResult['routes'];
+  readonly dns: CniResult['dns'];
+}): CniResult {
+  return {
+    interfaces: [],
+    ips: given.addresses.map(({ address, gateway }) => ({
+      address: `${formatIp(address.address)}/${address.length}`,
+      ...(gateway === undefined ? {} : { gateway: formatIp(gateway) }),
+    })),
+    routes: given.routes,
+    dns: given.dns,
+  };
+}
+
+/** What the caller believes of the interface against what was told at ADD. Plugins after this one may have added to it. */
+function resultDifferences(own: CniResult, believed: CniResult): string[] {
+  return [
+    ...own.interfaces
+      .filter((mine) => !believed.interfaces.some((other) => other.name === mine.name && (other.sandbox ?? '') === (mine.sandbox ?? '')))
+      .map((mine) => `prevResult has no interface ${mine.name}`),
+    ...own.ips
+      .filter((mine) => !believed.ips.some((other) => other.address === mine.address))
+      .map((mine) => `prevResult has no address ${mine.address}`),
+  ];
+}
+
+function differencesOf(part: Part, kernel: ResourceKernel): string[] {
+  return part.resources.flatMap((resource: Resource) => kindOf(resource).differences(resource, kernel, part.key));
+}

@@ -1,0 +1,83 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import type { AttachmentKey } from '../plugins/contract.ts';
+
+const nameOf = (key: AttachmentKey): string => `${key.network}/${key.containerId}/${key.interface}`;
+
+export function configInvalid(type: string, problems: readonly string[]): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_CONFIG_INVALID',
+    kind: 'invalid',
+    attempted: 'read the configuration of the plugin',
+    on: type,
+    why: problems.join('; '),
+    fix: 'correct the network configuration',
+    details: { problems },
+  });
+}
+
+export function unknownPlugin(type: string, known: readonly string[]): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_PLUGIN_UNKNOWN',
+    kind: 'invalid',
+    attempted: 'run the plugin',
+    on: type,
+    why: 'there is none of that name',
+    fix: `use one of ${known.join(', ')}`,
+  });
+}
+
+export function alreadyAttached(key: AttachmentKey, type: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_ALREADY_ATTACHED',
+    kind: 'already-exists',
+    attempted: `add ${type} to the attachment`,
+    on: nameOf(key),
+    why: 'it was added already',
+    fix: 'call DEL for it first',
+  });
+}
+
+export function notAttached(key: AttachmentKey, type: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_NOT_ATTACHED',
+    kind: 'not-found',
+    attempted: `check ${type} of the attachment`,
+    on: nameOf(key),
+    why: 'it was never added, or was deleted',
+    fix: 'call ADD for it',
+  });
+}
+
+export function differs(key: AttachmentKey, type: string, differences: readonly string[]): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_DIFFERS',
+    kind: 'precondition',
+    attempted: `check ${type} of the attachment`,
+    on: nameOf(key),
+    why: differences.join('; '),
+    fix: 'call DEL and ADD for it, or leave the repair to the daemon',
+    details: { differences },
+  });
+}
+
+export function previousResultMissing(type: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_PREVIOUS_RESULT_MISSING',
+    kind: 'invalid',
+    attempted: 'run the plugin',
+    on: type,
+    why: "the configuration has no 'prevResult'",
+    fix: 'place the plugin after one that makes an interface; a runtime passes the result of the plugin before',
+  });
+}
+
+export function notAvailable(type: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_NOT_AVAILABLE',
+    kind: 'unavailable',
+    attempted: 'report the state of the plugin',
+    on: type,
+    why,
+    fix: 'see the reason; the plugin can add nothing until it is removed',
+  });
+}

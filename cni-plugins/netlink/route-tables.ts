@@ -1,0 +1,226 @@
+import { attribute, attributesOf, nested, u32, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from './wire.ts';
+import type { NetlinkSocket, Request } from './socket.ts';
+
+/** rtnetlink: addresses and routes of one link as the kernel holds them, routing tables, policy rules. Source: rtnetlink(7), linux/fib_rules.h. */
+
+const RTM_NEWADDR = 20;
+const RTM_GETADDR = 22;
+const RTM_NEWROUTE = 24;
+const RTM_DELROUTE = 25;
+const RTM_GETROUTE = 26;
+const RTM_NEWRULE = 32;
+const RTM_DELRULE = 33;
+const RTM_GETRULE = 34;
+const IFA_ADDRESS = 1;
+const IFA_LOCAL = 2;
+const IFA_FLAGS = 8;
+const IFA_F_NODAD = 0x02;
+const IFA_F_NOPREFIXROUTE = 0x200;
+const RTA_DST = 1;
+const RTA_OIF = 4;
+const RTA_GATEWAY = 5;
+const RTA_PRIORITY = 6;
+const RTA_PREFSRC = 7;
+const RTA_METRICS = 8;
+const RTA_TABLE = 15;
+const RTAX_MTU = 2;
+const RTAX_ADVMSS = 8;
+const FRA_SRC = 2;
+const FRA_PRIORITY = 6;
+const FRA_TABLE = 15;
+const FR_ACT_TO_TBL = 1;
+const RTPROT_BOOT = 3;
+const RTN_UNICAST = 1;
+const RT_TABLE_UNSPEC = 0;
+export const mainTable = 254;
+export const routeScopes = { universe: 0, link: 253, nowhere: 255 } as const;
+
+const familyOf = (address: Uint8Array): number => (address.length === 4 ? 2 : 10);
+
+export interface LinkAddress {
+  readonly address: Uint8Array;
+  readonly length: number;
+}
+
+/** Success as well when it is there. IPv6 without duplicate address detection, unless it is asked for: the addresses are ours. */
+export function putAddress(index: number, own: LinkAddress, options: { readonly prefixRoute: boolean; readonly detectsDuplicates?: boolean }): Request {
+  const header = Buffer.alloc(8); // struct ifaddrmsg
+  header.writeUInt8(familyOf(own.address), 0);
+  header.writeUInt8(own.length, 1);
+  header.writeUInt32LE(index, 4);
+  const flags = (own.address.length === 16 && options.detectsDuplicates !== true ? IFA_F_NODAD : 0) | (options.prefixRoute ? 0 : IFA_F_NOPREFIXROUTE);
+  const last = Buffer.from(own.address);
+  // As ip-address(8) and the upstream plugins: an IPv4 subnet has its broadcast address.
+  const broadcast = own.address.length === 4 && own.length < 31 ? [attribute(4, broadcastOf(last, own.length))] : [];
+  return {
+    what: 'add an address to the link',
+    on: `#${index}`,
+    type: RTM_NEWADDR,
+    flags: NLM_F_CREATE | NLM_F_REPLACE,
+    body: Buffer.concat([
+      header,
+      attribute(IFA_LOCAL, own.address),
+      attribute(IFA_ADDRESS, own.address),
+      ...broadcast,
+      ...(flags === 0 ? [] : [attribute(IFA_FLAGS, u32(flags))]),
+    ]),
+  };
+}
+
+function broadcastOf(address: Buffer, length: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  const hostBits = length === 0 ? 0xffffffff : 2 ** (32 - length) - 1;
+  bytes.writeUInt32BE((address.readUInt32BE(0) | hostBits) >>> 0);
+  return bytes;
+}
+
+export function listAddresses(socket: NetlinkSocket, index: number): LinkAddress[] {
+  const request: Request = { what: 'list addresses', on: `#${index}`, type: RTM_GETADDR, flags: 0, body: Buffer.alloc(8) };
+  return socket.dump(request).flatMap((message) => {
+    const attributes = attributesOf(message.body, 8);
+    const address = attributes.get(IFA_LOCAL) ?? attributes.get(IFA_ADDRESS);
+    if (message.body.readUInt32LE(4) !== index || address === undefined) return [];
+    return [{ address, length: message.body.readUInt8(1) }];
+  });
+}
+
+export interface TableRoute {
+  /** Index of the link it leaves by. */
+  readonly index: number;
+  readonly destination: Uint8Array;
+  readonly length: number;
+  readonly table: number;
+  readonly scope: number;
+  readonly gateway?: Uint8Array;
+  readonly source?: Uint8Array;
+  readonly priority?: number;
+  readonly mtu?: number;
+  readonly advmss?: number;
+}
+
+function routeBody(route: TableRoute, forDeletion: boolean): Buffer {
+  const header = Buffer.alloc(12); // struct rtmsg
+  header.writeUInt8(familyOf(route.destination), 0);
+  header.writeUInt8(route.length, 1);
+  header.writeUInt8(route.table < 256 ? route.table : RT_TABLE_UNSPEC, 4);
+  header.writeUInt8(forDeletion ? 0 : RTPROT_BOOT, 5);
+  header.writeUInt8(forDeletion ? routeScopes.nowhere : route.scope, 6);
+  header.writeUInt8(forDeletion ? 0 : RTN_UNICAST, 7);
+  const metrics = [
+    ...(route.mtu === undefined ? [] : [attribute(RTAX_MTU, u32(route.mtu))]),
+    ...(route.advmss === undefined ? [] : [attribute(RTAX_ADVMSS, u32(route.advmss))]),
+  ];
+  return Buffer.concat([
+    header,
+    ...(route.length === 0 ? [] : [attribute(RTA_DST, route.destination)]),
+    ...(route.gateway === undefined ? [] : [attribute(RTA_GATEWAY, route.gateway)]),
+    ...(route.source === undefined || forDeletion ? [] : [attribute(RTA_PREFSRC, route.source)]),
+    ...(route.priority === undefined ? [] : [attribute(RTA_PRIORITY, u32(route.priority))]),
+    ...(metrics.length === 0 || forDeletion ? [] : [nested(RTA_METRICS, ...metrics)]),
+    attribute(RTA_TABLE, u32(route.table)),
+    attribute(RTA_OIF, u32(route.index)),
+  ]);
+}
+
+const routeRequest = (what: string, type: number, flags: number, route: TableRoute, body: Buffer): Request => ({
+  what,
+  on: `#${route.index} table ${route.table}`,
+  type,
+  flags,
+  body,
+});
+
+/** Refused (EEXIST) when the very same stands. Several gateways to one destination share the traffic. */
+export const appendRoute = (route: TableRoute): Request =>
+  routeRequest('add a route', RTM_NEWROUTE, NLM_F_CREATE, route, routeBody(route, false));
+
+/** In place of another one to the same destination. */
+export const replaceRoute = (route: TableRoute): Request =>
+  routeRequest('replace a route', RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, route, routeBody(route, false));
+
+/** Refused (ESRCH) when there is none. */
+export const deleteRoute = (route: TableRoute): Request => routeRequest('delete a route', RTM_DELROUTE, 0, route, routeBody(route, true));
+
+/** Unicast routes of every table, those of several next hops without their hops. */
+export function listRoutes(socket: NetlinkSocket): TableRoute[] {
+  const request: Request = { what: 'list routes', on: '', type: RTM_GETROUTE, flags: 0, body: Buffer.alloc(12) };
+  return socket.dump(request).flatMap((message) => {
+    const { body } = message;
+    if (body.readUInt8(7) !== RTN_UNICAST || ![2, 10].includes(body.readUInt8(0))) return [];
+    // The cache of learnt IPv6 routes comes with the dump (RTM_F_CLONED).
+    if ((body.readUInt32LE(8) & 0x200) !== 0) return [];
+    const attributes = attributesOf(body, 12);
+    const metrics = attributesOf(attributes.get(RTA_METRICS) ?? Buffer.alloc(0));
+    const number = (from: ReadonlyMap<number, Buffer>, type: number): number | undefined => from.get(type)?.readUInt32LE(0);
+    const gateway = attributes.get(RTA_GATEWAY);
+    const source = attributes.get(RTA_PREFSRC);
+    const priority = number(attributes, RTA_PRIORITY);
+    const mtu = number(metrics, RTAX_MTU);
+    const advmss = number(metrics, RTAX_ADVMSS);
+    return [
+      {
+        index: number(attributes, RTA_OIF) ?? 0,
+        destination: attributes.get(RTA_DST) ?? Buffer.alloc(body.readUInt8(0) === 2 ? 4 : 16),
+        length: body.readUInt8(1),
+        table: number(attributes, RTA_TABLE) ?? body.readUInt8(4),
+        scope: body.readUInt8(6),
+        ...(gateway === undefined ? {} : { gateway }),
+        ...(source === undefined ? {} : { source }),
+        ...(priority === undefined ? {} : { priority }),
+        ...(mtu === undefined ? {} : { mtu }),
+        ...(advmss === undefined ? {} : { advmss }),
+      },
+    ];
+  });
+}
+
+/** Packets from one address are routed by a table of their own. */
+export interface SourceRule {
+  readonly source: Uint8Array;
+  readonly table: number;
+}
+
+function ruleRequest(what: string, type: number, flags: number, rule: SourceRule): Request {
+  const header = Buffer.alloc(12); // struct fib_rule_hdr
+  header.writeUInt8(familyOf(rule.source), 0);
+  header.writeUInt8(rule.source.length * 8, 2);
+  header.writeUInt8(rule.table < 256 ? rule.table : RT_TABLE_UNSPEC, 4);
+  header.writeUInt8(FR_ACT_TO_TBL, 7);
+  return {
+    what,
+    on: `table ${rule.table}`,
+    type,
+    flags,
+    body: Buffer.concat([header, attribute(FRA_SRC, rule.source), attribute(FRA_TABLE, u32(rule.table))]),
+  };
+}
+
+/** The kernel chooses its place: before every rule but the local one. The kernel takes the same one twice. */
+export const addSourceRule = (rule: SourceRule): Request => ruleRequest('add a routing rule', RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, rule);
+
+/** Refused (ENOENT) when there is none. */
+export const deleteSourceRule = (rule: SourceRule): Request => ruleRequest('delete a routing rule', RTM_DELRULE, 0, rule);
+
+export interface PolicyRule {
+  readonly table: number;
+  readonly priority: number;
+  /** Absent: from anywhere or from a network. */
+  readonly source?: Uint8Array;
+}
+
+export function listRules(socket: NetlinkSocket): PolicyRule[] {
+  const request: Request = { what: 'list routing rules', on: '', type: RTM_GETRULE, flags: 0, body: Buffer.alloc(12) };
+  return socket.dump(request).flatMap((message) => {
+    const family = message.body.readUInt8(0);
+    if (family !== 2 && family !== 10) return [];
+    const attributes = attributesOf(message.body, 12);
+    const source = attributes.get(FRA_SRC);
+    return [
+      {
+        table: attributes.get(FRA_TABLE)?.readUInt32LE(0) ?? message.body.readUInt8(4),
+        priority: attributes.get(FRA_PRIORITY)?.readUInt32LE(0) ?? 0,
+        ...(source?.length === message.body.readUInt8(2) / 8 ? { source } : {}),
+      },
+    ];
+  });
+}

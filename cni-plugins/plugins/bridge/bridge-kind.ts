@@ -1,0 +1,147 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { PortcullisError } from '../../../base/errors/index.ts';
+import { isRefusal } from '../../netlink/kernel-failure.ts';
+import { createBridge, getLink, readLink, setNoOwnIpv6, setPromiscuous, setUp } from '../../netlink/links.ts';
+import type { Link } from '../../netlink/links.ts';
+import { listAddresses } from '../../netlink/route-tables.ts';
+import { addAddress, deleteAddress } from '../../netlink/routes.ts';
+import type { NetlinkSocket } from '../../netlink/socket.ts';
+import { contains, formatIp, ipBytes, ipFromBytes, parsePrefix } from '../../spec/address.ts';
+import type { IpPrefix } from '../../spec/address.ts';
+import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
+import { ensureVlanFiltering, ensureVlanGateway, vlanGatewayName } from './vlan.ts';
+
+/** A bridge of the host. Many attachments share it, so none removes it; it stays as upstream's does. */
+export interface BridgeLinkResource extends Resource {
+  readonly kind: 'bridge';
+  readonly name: string;
+  readonly mac: string;
+  readonly mtu?: number;
+  /** Of the bridge itself, as CIDR; none when it is no gateway. */
+  readonly addresses: readonly string[];
+  /** Takes away an address that is in the way. */
+  readonly forceAddress: boolean;
+  readonly promiscuous: boolean;
+  /** The gateway's addresses are in this VLAN; 0: in none. */
+  readonly vlan: number;
+  readonly filtersVlans: boolean;
+}
+
+/** Links of ours carry a group (`ip link` shows it): `pc` in ASCII, then what they are. */
+const bridgeGroup = 0x70630002;
+
+/** Bridges that were brought up over a socket and what they got: most calls find theirs so. */
+const known = new WeakMap<NetlinkSocket, Map<string, number>>();
+
+const stampOf = (resource: BridgeLinkResource): string =>
+  `${resource.name} ${resource.addresses.join(' ')} ${resource.promiscuous} ${resource.vlan} ${resource.filtersVlans}`;
+
+export function findBridge(route: NetlinkSocket, name: string): Link | undefined {
+  try {
+    const answer = route.ask(getLink({ name }))[0];
+    return answer === undefined ? undefined : readLink(answer);
+  } catch (thrown) {
+    if (isRefusal(thrown, 'ENODEV')) return undefined;
+    throw thrown;
+  }
+}
+
+function make(resource: BridgeLinkResource, route: NetlinkSocket): Link {
+  const mac = Buffer.from(resource.mac.replaceAll(':', ''), 'hex');
+  try {
+    route.run([
+      createBridge({ name: resource.name, mac, group: bridgeGroup, ...(resource.mtu === undefined ? {} : { mtu: resource.mtu }) }),
+      ...(existsSync('/proc/sys/net/ipv6') ? [setNoOwnIpv6({ name: resource.name })] : []),
+    ]);
+  } catch (thrown) {
+    if (!isRefusal(thrown, 'EEXIST')) throw thrown;
+  }
+  const made = findBridge(route, resource.name);
+  if (made === undefined) throw unusable(resource.name, 'it vanished while it was made');
+  return made;
+}
+
+function ensure(resource: BridgeLinkResource, kernel: ResourceKernel): void {
+  const { route } = kernel.host;
+  const link = findBridge(route, resource.name) ?? make(resource, route);
+  if (link.kind !== 'bridge') throw unusable(resource.name, `it is a link of kind ${link.kind === '' ? 'hardware' : link.kind}`);
+  const seen = known.get(route) ?? new Map<string, number>();
+  if (link.up && seen.get(stampOf(resource)) === link.index) return;
+  const own = { index: link.index };
+  if (resource.filtersVlans) ensureVlanFiltering(route, link);
+  route.run([...(resource.promiscuous ? [setPromiscuous(own)] : []), setUp(own)]);
+  const index = resource.vlan === 0 || resource.addresses.length === 0 ? link.index : ensureVlanGateway(route, link, resource.vlan);
+  const wanted = prefixesOf(resource);
+  for (const prefix of wanted) putAddress(resource, prefix, index, route, wanted);
+  if (wanted.length > 0) kernel.inHost(() => enableForwarding(wanted));
+  known.set(route, seen.set(stampOf(resource), link.index));
+}
+
+const prefixesOf = (resource: BridgeLinkResource): IpPrefix[] => resource.addresses.flatMap((text) => parsePrefix(text) ?? []);
+
+const textOf = ({ address, length }: IpPrefix): string => `${formatIp(address)}/${length}`;
+
+/** A bridge has one IPv4 address, and IPv6 addresses of distinct subnets; another one in the way is refused, or removed where that is asked for. */
+function putAddress(resource: BridgeLinkResource, prefix: IpPrefix, index: number, route: NetlinkSocket, own: readonly IpPrefix[]): void {
+  const present = listAddresses(route, index).map(({ address, length }): IpPrefix => ({ address: ipFromBytes(address), length }));
+  if (present.some((other) => textOf(other) === textOf(prefix))) return;
+  for (const other of present) {
+    if (other.address.family !== prefix.address.family || own.some((mine) => textOf(mine) === textOf(other))) continue;
+    const overlaps = contains(other, prefix.address) || contains(prefix, other.address);
+    if (prefix.address.family === 6 && !overlaps) continue;
+    if (!resource.forceAddress)
+      throw unusable(
+        resource.name,
+        `it has the address ${textOf(other)}, which is not ${textOf(prefix)}`,
+        "set 'forceAddress', or remove the address",
+      );
+    route.run([deleteAddress(index, ipBytes(other.address), other.length)]);
+  }
+  route.run([addAddress(index, ipBytes(prefix.address), prefix.length)]);
+}
+
+/** A gateway forwards. Written only when it is off: a container's /proc/sys may be read-only and already right. */
+function enableForwarding(addresses: readonly IpPrefix[]): void {
+  for (const file of forwardingFiles(addresses)) if (readFileSync(file, 'utf8').trim() !== '1') writeFileSync(file, '1');
+}
+
+const forwardingFiles = (addresses: readonly IpPrefix[]): string[] => [
+  ...(addresses.some(({ address }) => address.family === 4) ? ['/proc/sys/net/ipv4/ip_forward'] : []),
+  ...(addresses.some(({ address }) => address.family === 6) ? ['/proc/sys/net/ipv6/conf/all/forwarding'] : []),
+];
+
+function differences(resource: BridgeLinkResource, kernel: ResourceKernel): string[] {
+  const { route } = kernel.host;
+  const link = findBridge(route, resource.name);
+  const found = link === undefined ? [`there is no bridge ${resource.name}`] : differencesOf(resource, link, kernel);
+  if (found.length > 0) known.delete(route);
+  return found;
+}
+
+function differencesOf(resource: BridgeLinkResource, link: Link, kernel: ResourceKernel): string[] {
+  const { name } = resource;
+  if (link.kind !== 'bridge') return [`${name} is no bridge, but a link of kind ${link.kind}`];
+  const { route } = kernel.host;
+  const gateway = resource.vlan === 0 || resource.addresses.length === 0 ? link : findBridge(route, vlanGatewayName(name, resource.vlan));
+  const present =
+    gateway === undefined
+      ? []
+      : listAddresses(route, gateway.index).map(({ address, length }) => textOf({ address: ipFromBytes(address), length }));
+  const forwarding = kernel.inHost(() => forwardingFiles(prefixesOf(resource)).filter((file) => readFileSync(file, 'utf8').trim() !== '1'));
+  return [
+    ...(link.up ? [] : [`the bridge ${name} is down`]),
+    ...(resource.promiscuous && !link.promiscuous ? [`the bridge ${name} is not in promiscuous mode`] : []),
+    ...(gateway === undefined ? [`there is no link ${vlanGatewayName(name, resource.vlan)}`] : []),
+    ...prefixesOf(resource)
+      .map(textOf)
+      .filter((address) => !present.includes(address))
+      .map((address) => `the bridge ${name} has no address ${address}`),
+    ...forwarding.map((file) => `${file} is off`),
+  ];
+}
+
+function unusable(name: string, why: string, fix = "rename that link, or give another name as 'bridge' in the conflist"): PortcullisError {
+  return new PortcullisError({ code: 'NETWORK_BRIDGE_UNUSABLE', kind: 'precondition', attempted: 'use the bridge', on: name, why, fix });
+}
+
+export const bridgeKind: ResourceKind<BridgeLinkResource> = { kind: 'bridge', ensure, differences, remove: () => undefined };

@@ -1,0 +1,84 @@
+import { inSet, meta, notInSet, payload, register, verdict } from '../../netlink/expressions.ts';
+import { isRefusal } from '../../netlink/kernel-failure.ts';
+import {
+  addChain,
+  addElements,
+  addRule,
+  addSet,
+  addTable,
+  concatenated,
+  deleteElements,
+  getElement,
+  getTable,
+  interfaceKey,
+  transact,
+} from '../../netlink/nftables.ts';
+import type { Element, Table } from '../../netlink/nftables.ts';
+import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
+import type { Resource, ResourceKind } from '../contract.ts';
+
+/** Frames of the pod pass only with the pod's MAC address (`macspoofchk`). On the host's end, so NET_ADMIN inside cannot undo it. */
+export interface MacGuard extends Resource {
+  readonly kind: 'mac-guard';
+  readonly hostInterface: string;
+  readonly mac: string;
+}
+
+const table: Table = { family: 'bridge', name: 'portcullis_plugins' };
+
+function createGuard(): Request[] {
+  const r0 = register(0);
+  return [
+    addTable(table),
+    addChain(table, { name: 'prerouting', hook: { type: 'filter', number: 0, priority: -300 } }),
+    addSet(table, { name: 'guarded', key: ['ifname'] }, 1),
+    addSet(table, { name: 'senders', key: ['ifname', 'ether_addr'] }, 2),
+    addRule(table, 'prerouting', [
+      meta('iifname', r0),
+      inSet('guarded', r0),
+      payload('link', 6, 6, register(4)),
+      notInSet('senders', r0),
+      verdict('drop'),
+    ]),
+  ];
+}
+
+const elementsOf = (resource: MacGuard): readonly (readonly [set: string, element: Element])[] => [
+  ['guarded', { key: interfaceKey(resource.hostInterface) }],
+  ['senders', { key: concatenated(interfaceKey(resource.hostInterface), Buffer.from(resource.mac.replaceAll(':', ''), 'hex')) }],
+];
+
+const refused = (filter: NetlinkSocket, request: Request): boolean => {
+  try {
+    filter.ask(request);
+    return false;
+  } catch (thrown) {
+    if (isRefusal(thrown, 'ENOENT')) return true;
+    throw thrown;
+  }
+};
+
+export const macGuardKind: ResourceKind<MacGuard> = {
+  kind: 'mac-guard',
+  ensure(resource, { host: { filter }, foundGone }) {
+    const missing = refused(filter, getTable(table));
+    transact(filter, [
+      ...(missing ? createGuard() : []),
+      ...elementsOf(resource).flatMap(([set, element]) => addElements(table, set, [element])),
+    ]);
+    if (missing) foundGone?.();
+  },
+  differences: (resource, { host: { filter } }) =>
+    elementsOf(resource).some(([set, element]) => refused(filter, getElement(table, set, element)))
+      ? [`nf_tables does not bind ${resource.hostInterface} to ${resource.mac}`]
+      : [],
+  remove(resource, { host: { filter } }) {
+    for (const [set, element] of elementsOf(resource)) {
+      try {
+        transact(filter, deleteElements(table, set, [element]));
+      } catch (thrown) {
+        if (!isRefusal(thrown, 'ENOENT')) throw thrown;
+      }
+    }
+  },
+};

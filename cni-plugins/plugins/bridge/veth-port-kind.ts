@@ -1,0 +1,178 @@
+import { PortcullisError } from '../../../base/errors/index.ts';
+import { isRefusal } from '../../netlink/kernel-failure.ts';
+import { findLink, setFlag, setMac, setMtu } from '../../netlink/link-settings.ts';
+import { createVeth, deleteLink, setMaster, setNoOwnIpv6, setPort, setUp } from '../../netlink/links.ts';
+import type { Link } from '../../netlink/links.ts';
+import type { NetlinkSocket } from '../../netlink/socket.ts';
+import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
+import { findBridge as findHostLink } from './bridge-kind.ts';
+import { ensurePortVlans, portVlanDifferences } from './vlan.ts';
+import type { PortVlans } from './vlan.ts';
+
+/** A pair of links: one end a port of the bridge, the other one the pod's interface. */
+export interface VethPort extends Resource, PortVlans {
+  readonly kind: 'veth-port';
+  readonly bridge: string;
+  readonly hostInterface: string;
+  readonly hostMac: string;
+  readonly interface: string;
+  readonly mac: string;
+  readonly mtu: number;
+  /** False: the pod's end stays down. */
+  readonly enabled: boolean;
+  readonly hairpin: boolean;
+  readonly isolated: boolean;
+}
+
+/** Links of CNI plugins: unlike those of our own runtime's pods they are not bound by a link class. */
+const pluginGroup = 0x70630004;
+const forwarding = 3;
+const forwardingDeadlineMs = 2000;
+
+const bytes = (mac: string): Buffer => Buffer.from(mac.replaceAll(':', ''), 'hex');
+
+function ensure(resource: VethPort, kernel: ResourceKernel): void {
+  const { route } = kernel.host;
+  const { pod } = kernel;
+  if (pod === undefined) throw podGone(resource);
+  const master = findHostLink(route, resource.bridge);
+  if (master === undefined) throw bridgeGone(resource);
+  try {
+    create(resource, route, master.index, pod.netnsFd);
+  } catch (thrown) {
+    if (!isRefusal(thrown, 'EEXIST')) throw thrown;
+    const standing = findHostLink(route, resource.hostInterface);
+    // Not our own link is in the way, but one of the pod that has the interface's name.
+    if (standing === undefined) throw interfaceTaken(resource);
+    if (isPair(resource, standing, pod.route)) rejoin(resource, route, master.index, pod.route);
+    else {
+      route.run([deleteLink({ index: standing.index })]);
+      create(resource, route, master.index, pod.netnsFd);
+    }
+  }
+  finish(resource, route, pod.route);
+}
+
+function create(resource: VethPort, route: NetlinkSocket, master: number, netnsFd: number): void {
+  const own = { name: resource.hostInterface };
+  route.run([
+    createVeth({
+      name: resource.hostInterface,
+      group: pluginGroup,
+      mtu: resource.mtu,
+      master,
+      mac: bytes(resource.hostMac),
+      peer: { name: resource.interface, netnsFd, mac: bytes(resource.mac) },
+    }),
+  ]);
+  route.send([setNoOwnIpv6(own)]);
+  if (resource.hairpin || resource.isolated) route.run([setPort(own, resource)]);
+}
+
+const isPair = (resource: VethPort, standing: Link, pod: NetlinkSocket): boolean => {
+  const inside = findLink(pod, { name: resource.interface });
+  return inside?.kind === 'veth' && inside.peer === standing.index;
+};
+
+function rejoin(resource: VethPort, route: NetlinkSocket, master: number, pod: NetlinkSocket): void {
+  const own = { name: resource.hostInterface };
+  const standing = findHostLink(route, resource.hostInterface);
+  if (standing !== undefined && standing.master !== master) route.run([setMaster(own, master)]);
+  if (standing !== undefined) route.run([setMtu(standing.index, resource.mtu)]);
+  route.run([setPort(own, resource)]);
+  const inside = findLink(pod, { name: resource.interface });
+  if (inside === undefined) return;
+  pod.run([setMtu(inside.index, resource.mtu), ...(inside.mac === resource.mac ? [] : [setMac(inside.index, resource.mac)])]);
+}
+
+function finish(resource: VethPort, route: NetlinkSocket, pod: NetlinkSocket): void {
+  const own = { name: resource.hostInterface };
+  if (resource.vlan !== 0 || resource.trunk.length > 0) {
+    const standing = findHostLink(route, resource.hostInterface);
+    if (standing !== undefined) ensurePortVlans(route, standing.index, resource);
+  }
+  route.run([setUp(own)]);
+  if (!resource.enabled) return;
+  pod.run([setUp({ name: resource.interface })]);
+  awaitForwarding(resource, route);
+}
+
+const sleepCell = new Int32Array(new SharedArrayBuffer(4));
+
+/** The runtime may start the pod as soon as ADD is answered. A bridge with spanning tree takes its time: then it is not waited for. */
+function awaitForwarding(resource: VethPort, route: NetlinkSocket): void {
+  for (const deadline = performance.now() + forwardingDeadlineMs; performance.now() < deadline;) {
+    const state = findHostLink(route, resource.hostInterface)?.portState;
+    if (state === forwarding || state === undefined || state === 1 || state === 2) return;
+    Atomics.wait(sleepCell, 0, 0, 0.1);
+  }
+}
+
+function differences(resource: VethPort, kernel: ResourceKernel): string[] {
+  const { route } = kernel.host;
+  const { hostInterface, interface: name } = resource;
+  const link = findHostLink(route, hostInterface);
+  const master = findHostLink(route, resource.bridge);
+  const inside = kernel.pod === undefined ? undefined : findLink(kernel.pod.route, { name });
+  if (link === undefined) return [`the host has no link ${hostInterface}`];
+  if (inside === undefined) return [`the pod has no interface ${name}`];
+  return [
+    ...(link.up ? [] : [`${hostInterface} is down`]),
+    ...(master !== undefined && link.master === master.index ? [] : [`${hostInterface} is not on the bridge ${resource.bridge}`]),
+    ...(link.mtu === resource.mtu ? [] : [`${hostInterface} has the MTU ${link.mtu}, not ${resource.mtu}`]),
+    ...((link.hairpin ?? false) === resource.hairpin ? [] : [`hairpin mode of ${hostInterface} is ${resource.hairpin ? 'off' : 'on'}`]),
+    ...((link.isolated ?? false) === resource.isolated ? [] : [`isolation of ${hostInterface} is ${resource.isolated ? 'off' : 'on'}`]),
+    ...portVlanDifferences(route, link, resource),
+    ...(inside.peer === link.index ? [] : [`${name} of the pod is not the other end of ${hostInterface}`]),
+    ...(inside.up === resource.enabled ? [] : [`${name} is ${inside.up ? 'up' : 'down'}`]),
+    ...(inside.mac === resource.mac ? [] : [`${name} has the MAC address ${inside.mac}, not ${resource.mac}`]),
+    ...(inside.mtu === resource.mtu ? [] : [`${name} has the MTU ${inside.mtu}, not ${resource.mtu}`]),
+  ];
+}
+
+function remove(resource: VethPort, kernel: ResourceKernel): void {
+  // Down first: nothing is sent any more while the kernel takes its time to delete.
+  const { route } = kernel.host;
+  const link = findHostLink(route, resource.hostInterface);
+  if (link === undefined) return;
+  const refusals = route.send([acknowledged(setFlag(link.index, 'up', false)), acknowledged(deleteLink({ index: link.index }))]);
+  for (const { error } of refusals) if (!isRefusal(error, 'ENODEV')) throw error;
+}
+
+const NLM_F_ACK = 4;
+const acknowledged = <R extends { readonly flags: number }>(request: R): R => ({ ...request, flags: request.flags | NLM_F_ACK });
+
+export const vethPortKind: ResourceKind<VethPort> = { kind: 'veth-port', ensure, differences, remove };
+
+function interfaceTaken(resource: VethPort): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_INTERFACE_TAKEN',
+    kind: 'precondition',
+    attempted: 'make the interface',
+    on: resource.interface,
+    why: 'the pod has a link of that name',
+    fix: 'choose another interface name, or remove that link',
+  });
+}
+
+function podGone(resource: VethPort): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_NETNS_MISSING',
+    kind: 'not-found',
+    attempted: 'make the interface',
+    on: resource.interface,
+    why: "the pod's network namespace is gone",
+    fix: 'give the path of a pinned network namespace that still stands',
+  });
+}
+
+function bridgeGone(resource: VethPort): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_BRIDGE_UNUSABLE',
+    kind: 'precondition',
+    attempted: 'put the link on the bridge',
+    on: resource.bridge,
+    why: 'it is gone',
+    fix: 'try again; another program removes it',
+  });
+}

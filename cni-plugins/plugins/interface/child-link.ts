@@ -1,0 +1,117 @@
+import { isRefusal } from '../../netlink/kernel-failure.ts';
+import { createLink, ipvlanModes, macvlanModes } from '../../netlink/link-kinds.ts';
+import type { LinkKind } from '../../netlink/link-kinds.ts';
+import { findLink, macBytes, rename } from '../../netlink/link-settings.ts';
+import type { LinkSettings } from '../../netlink/link-settings.ts';
+import * as links from '../../netlink/links.ts';
+import type { NetlinkSocket } from '../../netlink/socket.ts';
+import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
+import { interfaceTaken, linkTypeMissing, masterMissing, namespaceGone } from './failures.ts';
+import { linkNameOf } from './names.ts';
+
+/** A link of the pod on top of a link of the host (or of the pod). It ends with the pod's namespace. */
+export interface ChildLink extends Resource {
+  readonly kind: 'child-link';
+  readonly interface: string;
+  readonly of: Extract<LinkKind, { kind: 'macvlan' | 'ipvlan' | 'vlan' }>;
+  readonly master: string;
+  readonly masterIn: 'host' | 'pod';
+  readonly mac?: string;
+  readonly mtu?: number;
+}
+
+const socketOf = (masterIn: 'host' | 'pod', kernel: ResourceKernel, name: string): NetlinkSocket =>
+  masterIn === 'host' ? kernel.host.route : podOf(kernel, name).route;
+
+/** @throws NETWORK_NETNS_MISSING */
+export function podOf(kernel: ResourceKernel, name: string): NonNullable<ResourceKernel['pod']> {
+  if (kernel.pod === undefined) throw namespaceGone(name);
+  return kernel.pod;
+}
+
+export const childLinkKind: ResourceKind<ChildLink> = {
+  kind: 'child-link',
+  ensure(resource, kernel, key) {
+    const pod = podOf(kernel, resource.interface);
+    const standing = findLink(pod.route, { name: resource.interface });
+    if (standing !== undefined) {
+      if (standing.kind === resource.of.kind) return;
+      throw interfaceTaken(
+        resource.interface,
+        `the pod has a ${standing.kind === '' ? 'device' : `link of kind ${standing.kind}`} of that name`,
+      );
+    }
+    const temporary = linkNameOf('pc', key);
+    const born = findLink(pod.route, { name: temporary }) ?? create(resource, temporary, kernel);
+    pod.route.run([rename(born.index, resource.interface)]);
+  },
+  differences(resource, kernel) {
+    const link = kernel.pod === undefined ? undefined : findLink(kernel.pod.route, { name: resource.interface });
+    if (link === undefined) return [`the pod has no interface ${resource.interface}`];
+    const name = resource.interface;
+    if (link.kind !== resource.of.kind) return [`${name} is a link of kind ${link.kind}, not ${resource.of.kind}`];
+    const master = findLink(socketOf(resource.masterIn, kernel, name), { name: resource.master });
+    return [
+      ...(master === undefined ? [`the master ${resource.master} is gone`] : []),
+      ...(master !== undefined && master.index !== link.peer ? [`${name} is not on ${resource.master}`] : []),
+      ...(resource.mac !== undefined && link.mac !== resource.mac ? [`${name} has the MAC address ${link.mac}, not ${resource.mac}`] : []),
+      ...(resource.mtu !== undefined && link.mtu !== resource.mtu ? [`${name} has the MTU ${link.mtu}, not ${resource.mtu}`] : []),
+      ...kindDifferences(resource, link),
+    ];
+  },
+  remove(resource, kernel, key) {
+    if (kernel.pod === undefined) return;
+    for (const name of [resource.interface, linkNameOf('pc', key)]) {
+      const link = findLink(kernel.pod.route, { name });
+      if (link?.kind === resource.of.kind) deleteLink(kernel.pod.route, link.index);
+    }
+  },
+};
+
+export function deleteLink(socket: NetlinkSocket, index: number): void {
+  try {
+    socket.run([links.deleteLink({ index })]);
+  } catch (thrown) {
+    if (!isRefusal(thrown, 'ENODEV')) throw thrown;
+  }
+}
+
+/** Under a name of its own: the kernel looks for the wanted name in the master's namespace too, and finds the host's eth0. */
+function create(resource: ChildLink, name: string, kernel: ResourceKernel): LinkSettings {
+  const pod = podOf(kernel, resource.interface);
+  const socket = socketOf(resource.masterIn, kernel, resource.interface);
+  const parent = findLink(socket, { name: resource.master });
+  if (parent === undefined) throw masterMissing(resource.master, resource.masterIn);
+  try {
+    socket.run([
+      createLink({
+        name,
+        of: resource.of,
+        parent: parent.index,
+        netnsFd: pod.netnsFd,
+        ...(resource.mac === undefined ? {} : { mac: macBytes(resource.mac) }),
+        ...(resource.mtu === undefined ? {} : { mtu: resource.mtu }),
+      }),
+    ]);
+  } catch (thrown) {
+    if (isRefusal(thrown, 'EOPNOTSUPP')) throw linkTypeMissing(resource.of.kind);
+    throw thrown;
+  }
+  const born = findLink(pod.route, { name });
+  if (born === undefined) throw masterMissing(resource.master, resource.masterIn);
+  return born;
+}
+
+function kindDifferences(resource: ChildLink, link: LinkSettings): string[] {
+  const { of, interface: name } = resource;
+  const data = link.data.get(1);
+  if (of.kind === 'vlan') {
+    const id = data?.readUInt16LE(0);
+    return id === of.id ? [] : [`${name} has the VLAN ${id}, not ${of.id}`];
+  }
+  const found = of.kind === 'macvlan' ? data?.readUInt32LE(0) : data?.readUInt16LE(0);
+  const wanted = of.kind === 'macvlan' ? macvlanModes[of.mode] : ipvlanModes[of.mode];
+  const modes: Readonly<Record<string, number>> = of.kind === 'macvlan' ? macvlanModes : ipvlanModes;
+  const nameOf = (mode: number | undefined): string => Object.entries(modes).find(([, number]) => number === mode)?.[0] ?? String(mode);
+  return found === wanted ? [] : [`${name} has the mode ${nameOf(found)}, not ${of.mode}`];
+}

@@ -1,0 +1,100 @@
+import { findLink } from '../../netlink/link-settings.ts';
+import { listRoutes, mainTable } from '../../netlink/route-tables.ts';
+import type { NetlinkSocket } from '../../netlink/socket.ts';
+import type { Fields } from '../../spec/fields.ts';
+import type { CniDns, CniResult } from '../../spec/result.ts';
+import type { LeasedAddress, Plan, PlanInput, ResourceKernel } from '../contract.ts';
+import type { ChildLink } from './child-link.ts';
+import { podOf } from './child-link.ts';
+import { masterMissing, mtuTooLarge } from './failures.ts';
+import type { PodAddresses } from './pod-addresses.ts';
+import { ipsOf, readDns, readInterfaceName, readMtu, routesVia } from './settings.ts';
+
+/** What macvlan, ipvlan and vlan share: a link of the pod on top of a master. */
+
+export interface MasterConfig {
+  /** Absent: the link of the default route. */
+  readonly master?: string;
+  readonly masterIn: 'host' | 'pod';
+  readonly mtu?: number;
+  readonly dns?: CniDns;
+}
+
+/** `master`, `linkInContainer`, `mtu`, `dns`. */
+export function readMaster(config: Fields): MasterConfig {
+  const master = readInterfaceName(config, 'master');
+  const mtu = readMtu(config);
+  const dns = readDns(config);
+  return {
+    masterIn: config.flag('linkInContainer', false) ? 'pod' : 'host',
+    ...(master === undefined ? {} : { master }),
+    ...(mtu === undefined ? {} : { mtu }),
+    ...(dns === undefined ? {} : { dns }),
+  };
+}
+
+/** The master as it is. */
+export interface Master {
+  readonly name: string;
+  readonly mac: string;
+  readonly mtu: number;
+}
+
+/** @throws NETWORK_MASTER_MISSING · NETWORK_MTU_TOO_LARGE */
+export function observeMaster(config: MasterConfig, kernel: ResourceKernel): Master {
+  const socket = config.masterIn === 'host' ? kernel.host.route : podOf(kernel, config.master ?? 'master').route;
+  const link = config.master === undefined ? defaultLink(socket) : findLink(socket, { name: config.master });
+  if (link === undefined) throw masterMissing(config.master, config.masterIn);
+  if (config.mtu !== undefined && config.mtu > link.mtu) throw mtuTooLarge(config.mtu, link.name, link.mtu);
+  return { name: link.name, mac: link.mac, mtu: link.mtu };
+}
+
+function defaultLink(socket: NetlinkSocket): ReturnType<typeof findLink> {
+  const defaults = listRoutes(socket).filter((route) => route.length === 0 && route.table === mainTable);
+  const [best] = defaults.toSorted((a, b) => a.destination.length - b.destination.length || (a.priority ?? 0) - (b.priority ?? 0));
+  return best === undefined || best.index === 0 ? undefined : findLink(socket, { index: best.index });
+}
+
+/** What stands on the master, and the addresses that the pod has there. */
+export interface ChildPlan {
+  readonly config: MasterConfig;
+  readonly of: ChildLink['of'];
+  readonly master: Master;
+  /** Given to the link; absent: it has the master's. */
+  readonly mac?: string;
+  readonly addresses: readonly LeasedAddress[];
+  readonly routes: CniResult['routes'];
+  readonly announces: boolean;
+}
+
+export function planChild(input: PlanInput, child: ChildPlan): Plan {
+  const name = input.key.interface;
+  const { config, of, master } = child;
+  const link: ChildLink = {
+    kind: 'child-link',
+    interface: name,
+    of,
+    master: master.name,
+    masterIn: config.masterIn,
+    ...(child.mac === undefined ? {} : { mac: child.mac }),
+    ...(config.mtu === undefined ? {} : { mtu: config.mtu }),
+  };
+  const ips = ipsOf(child.addresses, 0);
+  const addresses: PodAddresses = {
+    kind: 'pod-addresses',
+    interface: name,
+    addresses: ips.map(({ address }) => address),
+    routes: routesVia(child.routes, child.addresses),
+    prefixRoutes: true,
+    announces: child.announces && ips.length > 0,
+  };
+  return {
+    resources: [link, addresses],
+    result: {
+      interfaces: [{ name, mac: child.mac ?? master.mac, mtu: config.mtu ?? master.mtu, sandbox: input.netns }],
+      ips,
+      routes: child.routes,
+      dns: config.dns ?? input.dns,
+    },
+  };
+}

@@ -1,0 +1,138 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { formatIp, ipBytes, ipFromBytes, networkOf, parseIp, parsePrefix } from '../../spec/address.ts';
+import type { CniRoute } from '../../spec/result.ts';
+import { isRefusal } from '../../netlink/kernel-failure.ts';
+import { findLink, setFlag } from '../../netlink/link-settings.ts';
+import { appendRoute, listAddresses, listRoutes, mainTable, putAddress, routeScopes } from '../../netlink/route-tables.ts';
+import type { TableRoute } from '../../netlink/route-tables.ts';
+import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
+import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
+import { podOf } from './child-link.ts';
+import { interfaceMissing } from './failures.ts';
+
+/** A pod's interface is up, with these addresses and routes. They go with the interface. */
+export interface PodAddresses extends Resource {
+  readonly kind: 'pod-addresses';
+  readonly interface: string;
+  /** CIDR. */
+  readonly addresses: readonly string[];
+  readonly routes: readonly PodRoute[];
+  /** False: no route to the addresses' own networks. */
+  readonly prefixRoutes: boolean;
+  /** Tells the neighbours when the interface comes up or changes its MAC address. */
+  readonly announces: boolean;
+  /** IPv6 addresses are used only once no neighbour has claimed them; ADD waits for it. */
+  readonly detectsDuplicates?: boolean;
+}
+
+export interface PodRoute extends CniRoute {
+  /** Source address of what takes this route. */
+  readonly src?: string;
+}
+
+export const podAddressesKind: ResourceKind<PodAddresses> = {
+  kind: 'pod-addresses',
+  ensure(resource, kernel) {
+    const { route } = podOf(kernel, resource.interface);
+    const link = findLink(route, { name: resource.interface });
+    if (link === undefined) throw interfaceMissing(resource.interface, 'pod');
+    prepare(resource, kernel);
+    route.run([
+      ...resource.addresses.flatMap((text) => {
+        const prefix = parsePrefix(text);
+        return prefix === undefined
+          ? []
+          : [putAddress(link.index, { address: ipBytes(prefix.address), length: prefix.length }, { prefixRoute: resource.prefixRoutes, detectsDuplicates: resource.detectsDuplicates === true })];
+      }),
+      setFlag(link.index, 'up', true),
+    ]);
+    for (const entry of resource.routes) tolerating('EEXIST', route, appendRoute(tableRouteOf(entry, link.index)));
+  },
+  differences(resource, kernel) {
+    const { interface: name } = resource;
+    const route = kernel.pod?.route;
+    const link = route === undefined ? undefined : findLink(route, { name });
+    if (route === undefined || link === undefined) return [`the pod has no interface ${name}`];
+    const addresses = new Set(listAddresses(route, link.index).map(({ address, length }) => `${formatIp(ipFromBytes(address))}/${length}`));
+    const routes = resource.routes.length === 0 ? [] : listRoutes(route);
+    return [
+      ...(link.up ? [] : [`${name} is down`]),
+      ...resource.addresses.filter((text) => !addresses.has(canonical(text))).map((text) => `${name} has no address ${text}`),
+      ...resource.routes
+        .filter((entry) => !routes.some((found) => sameRoute(found, tableRouteOf(entry, link.index))))
+        .map((entry) => `${name} has no route to ${entry.dst}${entry.gw === undefined ? '' : ` by ${entry.gw}`}`),
+    ];
+  },
+  remove: () => undefined,
+};
+
+const canonical = (text: string): string => {
+  const prefix = parsePrefix(text);
+  return prefix === undefined ? text : `${formatIp(prefix.address)}/${prefix.length}`;
+};
+
+/** As the kernel takes it. @param index of the link it leaves by */
+export function tableRouteOf(entry: PodRoute, index: number): TableRoute {
+  const prefix = parsePrefix(entry.dst);
+  const gateway = entry.gw === undefined ? undefined : parseIp(entry.gw);
+  const source = entry.src === undefined ? undefined : parseIp(entry.src);
+  if (prefix === undefined) throw new Error(`the route to ${entry.dst} was stored unread`);
+  return {
+    index,
+    destination: ipBytes(networkOf(prefix)),
+    length: prefix.length,
+    table: entry.table ?? mainTable,
+    scope: entry.scope ?? routeScopes.universe,
+    ...(gateway === undefined ? {} : { gateway: ipBytes(gateway) }),
+    ...(source === undefined ? {} : { source: ipBytes(source) }),
+    ...(entry.priority === undefined ? {} : { priority: entry.priority }),
+    ...(entry.mtu === undefined ? {} : { mtu: entry.mtu }),
+    ...(entry.advmss === undefined ? {} : { advmss: entry.advmss }),
+  };
+}
+
+const sameBytes = (a: Uint8Array | undefined, b: Uint8Array | undefined): boolean =>
+  a === undefined || b === undefined ? a === b : Buffer.from(a).equals(b);
+
+/** Whether the kernel's route is the wanted one; a priority or metric that was not asked for is the kernel's own. */
+export function sameRoute(found: TableRoute, wanted: TableRoute): boolean {
+  return (
+    found.index === wanted.index &&
+    found.length === wanted.length &&
+    found.table === wanted.table &&
+    sameBytes(found.destination, wanted.destination) &&
+    sameBytes(found.gateway, wanted.gateway) &&
+    (wanted.source === undefined || sameBytes(found.source, wanted.source)) &&
+    (wanted.priority === undefined || found.priority === wanted.priority) &&
+    (wanted.mtu === undefined || found.mtu === wanted.mtu) &&
+    (wanted.advmss === undefined || found.advmss === wanted.advmss)
+  );
+}
+
+export function tolerating(errno: string, socket: NetlinkSocket, request: Request): void {
+  try {
+    socket.run([request]);
+  } catch (thrown) {
+    if (!isRefusal(thrown, errno)) throw thrown;
+  }
+}
+
+/** The interface takes IPv6 addresses and keeps them when it goes down; announcing itself is done as well as can be. */
+function prepare(resource: PodAddresses, kernel: ResourceKernel): void {
+  const hasIpv6Address = resource.addresses.some((text) => text.includes(':'));
+  kernel.inPod(() => {
+    const conf = (family: 'ipv4' | 'ipv6', link: string, name: string): string => `/proc/sys/net/${family}/conf/${link}/${name}`;
+    if (hasIpv6Address) {
+      for (const link of ['lo', resource.interface]) put(conf('ipv6', link, 'disable_ipv6'), '0');
+      put(conf('ipv6', resource.interface, 'keep_addr_on_down'), '1');
+    }
+    if (!resource.announces) return;
+    put(conf('ipv4', resource.interface, 'arp_notify'), '1');
+    put(conf('ipv6', resource.interface, 'ndisc_notify'), '1');
+  });
+}
+
+/** A kernel without IPv6 has no such files. */
+function put(file: string, value: string): void {
+  if (existsSync(file) && readFileSync(file, 'utf8').trim() !== value) writeFileSync(file, value);
+}

@@ -1,0 +1,95 @@
+import { parseIp } from '../../spec/address.ts';
+import type { Fields } from '../../spec/fields.ts';
+import type { CniDns, CniRoute } from '../../spec/result.ts';
+import type { LeasedAddress } from '../contract.ts';
+import { formatIp } from '../../spec/address.ts';
+import type { CniIp } from '../../spec/result.ts';
+
+/** Fields that several plugins have. Pure. */
+
+const interfaceName = /^(?!\.{1,2}$)[^\s/:%]{1,15}$/u;
+
+/** Undefined when it is absent or empty. */
+export function readInterfaceName(fields: Fields, name: string): string | undefined {
+  const given = fields.text(name) ?? '';
+  if (given === '') return undefined;
+  if (interfaceName.test(given)) return given;
+  fields.problem(name, `${JSON.stringify(given)} is not an interface name`);
+  return undefined;
+}
+
+/** Undefined when it is absent or 0: the kernel's or the master's own. */
+export function readMtu(fields: Fields, name = 'mtu'): number | undefined {
+  const mtu = fields.whole(name) ?? 0;
+  if (mtu === 0) return undefined;
+  if (mtu >= 68 && mtu <= 65535) return mtu;
+  fields.problem(name, `${mtu} is not an MTU: 68 to 65535, or 0`);
+  return undefined;
+}
+
+const macPattern = /^[0-9a-fA-F]{2}(?:[:-][0-9a-fA-F]{2}){5}$/u;
+
+/** In lower case with colons; undefined when it is no unicast MAC address of 48 bits. */
+export function parseMac(text: string): string | undefined {
+  if (!macPattern.test(text)) return undefined;
+  const mac = text.toLowerCase().replaceAll('-', ':');
+  return (Number.parseInt(mac.slice(0, 2), 16) & 1) === 0 && mac !== '00:00:00:00:00:00' ? mac : undefined;
+}
+
+export function readMac(fields: Fields, name: string): string | undefined {
+  const given = fields.text(name) ?? '';
+  if (given === '') return undefined;
+  const mac = parseMac(given);
+  if (mac === undefined) fields.problem(name, `${JSON.stringify(given)} is not a MAC address of one interface`);
+  return mac;
+}
+
+/** A MAC address by the order of the upstream plugins: the configuration, CNI_ARGS, the capability `mac`; the last one given counts. */
+export function readWantedMac(config: Fields, args: Readonly<Record<string, string>>): string | undefined {
+  const own = readMac(config, 'mac');
+  const fromArgs = args['MAC'] ?? '';
+  if (fromArgs !== '' && parseMac(fromArgs) === undefined)
+    config.problem('', `CNI_ARGS: MAC ${JSON.stringify(fromArgs)} is not a MAC address of one interface`);
+  const runtime = config.object('runtimeConfig');
+  const fromRuntime = runtime === undefined ? undefined : readMac(runtime, 'mac');
+  return fromRuntime ?? parseMac(fromArgs) ?? own;
+}
+
+/** `dns` of a configuration; undefined when it says nothing. */
+export function readDns(config: Fields): CniDns | undefined {
+  const dns = config.object('dns');
+  if (dns === undefined) return undefined;
+  const lists = (['nameservers', 'search', 'options'] as const).flatMap((name) => {
+    const values = dns.texts(name);
+    return values.length === 0 ? [] : [[name, values] as const];
+  });
+  const servers = new Map(lists).get('nameservers') ?? [];
+  for (const server of servers)
+    if (parseIp(server) === undefined) dns.problem('nameservers', `${JSON.stringify(server)} is not an IP address`);
+  const domain = dns.text('domain') ?? '';
+  if (lists.length === 0 && domain === '') return undefined;
+  return { ...Object.fromEntries(lists), ...(domain === '' ? {} : { domain }) };
+}
+
+/** Says that fields of an upstream plugin are known and not had. */
+export function refuseFields(fields: Fields, unsupported: Readonly<Record<string, string>>): void {
+  for (const [name, why] of Object.entries(unsupported)) if (fields.has(name)) fields.problem(name, `'${name}' is not supported: ${why}`);
+}
+
+/** `ips` of a result for addresses on the interface of that index. */
+export const ipsOf = (addresses: readonly LeasedAddress[], interfaceIndex: number): CniIp[] =>
+  addresses.map(({ address, gateway }) => ({
+    address: `${formatIp(address.address)}/${address.length}`,
+    ...(gateway === undefined ? {} : { gateway: formatIp(gateway) }),
+    interface: interfaceIndex,
+  }));
+
+/** Routes with the gateway that the kernel is told: the route's own, or that of the pod's address of the same family. */
+export function routesVia(routes: readonly CniRoute[], addresses: readonly LeasedAddress[]): CniRoute[] {
+  return routes.map((route) => {
+    if (route.gw !== undefined) return route;
+    const family = route.dst.includes(':') ? 6 : 4;
+    const gateway = addresses.find((candidate) => candidate.gateway?.family === family)?.gateway;
+    return gateway === undefined ? route : { ...route, gw: formatIp(gateway) };
+  });
+}

@@ -1,0 +1,94 @@
+import { isRefusal } from '../../netlink/kernel-failure.ts';
+import { addElements, deleteChain, deleteElements, getElement, getTable, transact } from '../../netlink/nftables.ts';
+import type { Element } from '../../netlink/nftables.ts';
+import type { NetlinkSocket } from '../../netlink/socket.ts';
+import type { IpFamily } from '../../spec/address.ts';
+import { createTable, tableOf } from './rules.ts';
+import type { SubnetChain } from './rules.ts';
+
+/** Elements of the plugins' tables, put, looked for and taken. */
+export interface MapElement {
+  readonly family: IpFamily;
+  readonly map: string;
+  readonly element: Element;
+  /** In words, for CHECK. */
+  readonly what: string;
+}
+
+/**
+ * Puts all of one family in one transaction. The tables and chains are made when they are missing.
+ * @returns whether the table was missing, and with it what other pods had in it
+ */
+export function putElements(
+  filter: NetlinkSocket,
+  family: IpFamily,
+  elements: readonly MapElement[],
+  chains: readonly SubnetChain[],
+): boolean {
+  if (elements.length === 0) return false;
+  const table = tableOf(family);
+  const wanted = elements.flatMap(({ map, element }) => addElements(table, map, [element]));
+  try {
+    transact(filter, wanted);
+    return false;
+  } catch (thrown) {
+    if (isRefusal(thrown, 'EEXIST')) {
+      // Another value stands under the key: what a former holder left, or an older subnet of the same pod.
+      takeElements(filter, family, elements, []);
+    } else if (!isRefusal(thrown, 'ENOENT')) throw thrown;
+  }
+  const missing = !stands(filter, family);
+  transact(filter, [...(missing ? createTable(family) : []), ...chains.flatMap(({ requests }) => requests), ...wanted]);
+  return missing;
+}
+
+export function stands(filter: NetlinkSocket, family: IpFamily): boolean {
+  try {
+    return filter.ask(getTable(tableOf(family))).length > 0;
+  } catch (thrown) {
+    if (isRefusal(thrown, 'ENOENT')) return false;
+    throw thrown;
+  }
+}
+
+/** Success when they are gone already. A chain that other pods use stays. */
+export function takeElements(
+  filter: NetlinkSocket,
+  family: IpFamily,
+  elements: readonly MapElement[],
+  chains: readonly SubnetChain[],
+): void {
+  const table = tableOf(family);
+  const gone = (elements.length === 0 ? [] : [elements]).concat(elements.map((each) => [each]));
+  for (const batch of gone) {
+    try {
+      transact(
+        filter,
+        batch.flatMap(({ map, element: { key } }) => deleteElements(table, map, [{ key }])),
+      );
+      if (batch === elements) break;
+    } catch (thrown) {
+      if (!isRefusal(thrown, 'ENOENT')) throw thrown;
+    }
+  }
+  for (const { name } of chains) {
+    try {
+      transact(filter, [deleteChain(table, name)]);
+    } catch (thrown) {
+      if (!isRefusal(thrown, 'ENOENT', 'EBUSY')) throw thrown;
+    }
+  }
+}
+
+/** What is missing, in words. */
+export function missingElements(filter: NetlinkSocket, elements: readonly MapElement[]): string[] {
+  return elements.flatMap(({ family, map, element, what }) => {
+    try {
+      filter.ask(getElement(tableOf(family), map, element));
+      return [];
+    } catch (thrown) {
+      if (isRefusal(thrown, 'ENOENT')) return [`nf_tables has no ${what}`];
+      throw thrown;
+    }
+  });
+}

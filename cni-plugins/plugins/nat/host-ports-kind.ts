@@ -1,0 +1,119 @@
+import { forgetConnections } from '../../netlink/conntrack.ts';
+import { isRefusal } from '../../netlink/kernel-failure.ts';
+import { setRouteLocalnet } from '../../netlink/links.ts';
+import { concatenated } from '../../netlink/nftables.ts';
+import { lookUpRoute, readRouteLink } from '../../netlink/routes.ts';
+import { be16 } from '../../netlink/wire.ts';
+import { formatIp, ipBytes, parseIp, parsePrefix } from '../../spec/address.ts';
+import type { IpFamily, IpPrefix } from '../../spec/address.ts';
+import type { PortMapping } from '../../types.ts';
+import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
+import { missingElements, putElements, takeElements } from './elements.ts';
+import type { MapElement } from './elements.ts';
+import { maps, masqueradeAll, returningChain } from './rules.ts';
+import type { SubnetChain } from './rules.ts';
+
+/** Ports of the host that lead into the pod. */
+export interface HostPorts extends Resource {
+  readonly kind: 'host-ports';
+  readonly mappings: readonly PortMapping[];
+  /** The pod's addresses with the length of their subnets. */
+  readonly addresses: readonly string[];
+  /** Whose connections to the ports are masqueraded: of the pod's subnet and the host itself, of everybody, of nobody. */
+  readonly masquerade: 'near' | 'all' | 'none';
+}
+
+const protocolNumbers: Readonly<Record<PortMapping['protocol'], number>> = { tcp: 6, udp: 17, sctp: 132 };
+const families: readonly IpFamily[] = [4, 6];
+
+interface Parts {
+  readonly elements: readonly MapElement[];
+  readonly chains: readonly SubnetChain[];
+}
+
+function prefixesOf({ addresses }: HostPorts, family: IpFamily): IpPrefix[] {
+  return addresses.flatMap((text) => parsePrefix(text) ?? []).filter(({ address }) => address.family === family);
+}
+
+function partsOf(resource: HostPorts, family: IpFamily): Parts {
+  // A host port leads to one address: the first one of each family, as upstream.
+  const prefix = prefixesOf(resource, family)[0];
+  if (prefix === undefined) return { elements: [], chains: [] };
+  const chain = returningChain(prefix);
+  const elements = resource.mappings.flatMap((mapping) => elementsOf(mapping, prefix, resource.masquerade, chain));
+  return { elements, chains: resource.masquerade === 'near' && elements.length > 0 ? [chain] : [] };
+}
+
+function elementsOf(mapping: PortMapping, pod: IpPrefix, masquerade: HostPorts['masquerade'], chain: SubnetChain): MapElement[] {
+  const { family } = pod.address;
+  const hostIp = mapping.hostIp === undefined || mapping.hostIp === '' ? undefined : parseIp(mapping.hostIp);
+  if (hostIp !== undefined && hostIp.family !== family) return [];
+  const everywhere = hostIp === undefined || hostIp.value === 0n;
+  const protocol = Buffer.of(protocolNumbers[mapping.protocol]);
+  const port = concatenated(protocol, be16(mapping.hostPort));
+  const value = concatenated(ipBytes(pod.address), be16(mapping.containerPort));
+  const at = everywhere ? '' : `${formatIp(hostIp)}:`;
+  const what = `host port ${at}${mapping.hostPort}/${mapping.protocol} to ${formatIp(pod.address)}:${mapping.containerPort}`;
+  const lead: MapElement = everywhere
+    ? { family, map: maps.anyHostPorts, element: { key: port, value }, what }
+    : { family, map: maps.hostPorts, element: { key: concatenated(ipBytes(hostIp), port), value }, what };
+  if (masquerade === 'none') return [lead];
+  const answer: MapElement = {
+    family,
+    map: maps.forwarded,
+    element: { key: concatenated(port, value), value: { jump: masquerade === 'all' ? masqueradeAll : chain.name } },
+    what: `masquerade for ${what}`,
+  };
+  return [lead, answer];
+}
+
+/** Connections that a former holder of a UDP port still answers; a TCP connection ends by itself. */
+function forget(resource: HostPorts, { host }: ResourceKernel, keepOwn: boolean): void {
+  const ports = resource.mappings.filter(({ protocol }) => protocol === 'udp');
+  const stale = families.flatMap((family) => {
+    const own = prefixesOf(resource, family)[0];
+    if (own === undefined) return [];
+    return ports.map(({ protocol, hostPort }) => ({
+      family: family === 4 ? (2 as const) : (10 as const),
+      protocol: protocolNumbers[protocol],
+      port: hostPort,
+      ...(keepOwn ? { unless: ipBytes(own.address) } : {}),
+    }));
+  });
+  forgetConnections(host.filter, stale);
+}
+
+/** Lets a connection from 127.0.0.1 leave by the link that the pod is behind, whoever made it. */
+function letLoopbackOut(resource: HostPorts, { host }: ResourceKernel): void {
+  const own = prefixesOf(resource, 4)[0];
+  if (resource.masquerade === 'none' || own === undefined) return;
+  const answer = host.route.ask(lookUpRoute(ipBytes(own.address)))[0];
+  const index = answer === undefined ? 0 : readRouteLink(answer);
+  if (index > 1) host.route.run([setRouteLocalnet({ index })]);
+}
+
+export const hostPortsKind: ResourceKind<HostPorts> = {
+  kind: 'host-ports',
+  hostPorts: ({ mappings }) => mappings,
+  ensure(resource, kernel) {
+    for (const family of families) {
+      const { elements, chains } = partsOf(resource, family);
+      if (putElements(kernel.host.filter, family, elements, chains)) kernel.foundGone?.();
+    }
+    try {
+      letLoopbackOut(resource, kernel);
+    } catch (thrown) {
+      // Nothing leads to the pod yet: the address is not routed by this host.
+      if (!isRefusal(thrown, 'ENETUNREACH', 'EHOSTUNREACH')) throw thrown;
+    }
+    forget(resource, kernel, true);
+  },
+  differences: (resource, { host }) => families.flatMap((family) => missingElements(host.filter, partsOf(resource, family).elements)),
+  remove(resource, kernel) {
+    for (const family of families) {
+      const { elements, chains } = partsOf(resource, family);
+      takeElements(kernel.host.filter, family, elements, chains);
+    }
+    forget(resource, kernel, false);
+  },
+};

@@ -1,0 +1,40 @@
+import { formatIp, ipBytes, parsePrefix } from '../../spec/address.ts';
+import type { IpPrefix } from '../../spec/address.ts';
+import type { LeasedAddress, Resource, ResourceKind } from '../contract.ts';
+import { missingElements, putElements, takeElements } from './elements.ts';
+import type { MapElement } from './elements.ts';
+import { leavingChain, maps } from './rules.ts';
+import type { SubnetChain } from './rules.ts';
+
+/** What the pod sends out of its subnet leaves with the host's address. */
+export interface Masquerade extends Resource {
+  readonly kind: 'masquerade';
+  /** The pod's address with the length of its subnet. */
+  readonly address: string;
+}
+
+/** One for each address. */
+export const masqueradeOf = (addresses: readonly LeasedAddress[]): Masquerade[] =>
+  addresses.map(({ address, subnet }) => ({ kind: 'masquerade', address: `${formatIp(address.address)}/${subnet.length}` }));
+
+function partsOf({ address }: Masquerade): { prefix: IpPrefix; chain: SubnetChain; element: MapElement } {
+  const prefix = parsePrefix(address);
+  if (prefix === undefined) throw new Error(`${address} is recorded as an address and is none`);
+  const chain = leavingChain(prefix);
+  const element = { key: ipBytes(prefix.address), value: { jump: chain.name } };
+  const what = `masquerade of ${formatIp(prefix.address)}`;
+  return { prefix, chain, element: { family: prefix.address.family, map: maps.masquerade, element, what } };
+}
+
+export const masqueradeKind: ResourceKind<Masquerade> = {
+  kind: 'masquerade',
+  ensure(resource, { host, foundGone }) {
+    const { prefix, chain, element } = partsOf(resource);
+    if (putElements(host.filter, prefix.address.family, [element], [chain])) foundGone?.();
+  },
+  differences: (resource, { host }) => missingElements(host.filter, [partsOf(resource).element]),
+  remove(resource, { host }) {
+    const { prefix, chain, element } = partsOf(resource);
+    takeElements(host.filter, prefix.address.family, [element], [chain]);
+  },
+};

@@ -1,0 +1,145 @@
+import {
+  destinationIsLocal,
+  destinationTranslated,
+  differs,
+  equals,
+  mapped,
+  masked,
+  masquerade,
+  meta,
+  originalPort,
+  payload,
+  register,
+  translateDestination,
+  verdict,
+  verdictOf,
+} from '../../netlink/expressions.ts';
+import { addChain, addRule, addSet, addTable, flushChain } from '../../netlink/nftables.ts';
+import type { Table } from '../../netlink/nftables.ts';
+import type { Request } from '../../netlink/socket.ts';
+import { ipBytes, networkOf } from '../../spec/address.ts';
+import type { IpFamily, IpPrefix } from '../../spec/address.ts';
+
+/**
+ * Address translation for what CNI plugins attach: constant rules in tables of their own, one map element a pod or a host port, one chain a
+ * subnet. The tables of our own runtime's pods (attach/rules.ts) are others: those are replaced as a whole. Pure.
+ */
+
+export const tableOf = (family: IpFamily): Table => ({ family: family === 4 ? 'ip' : 'ip6', name: 'portcullis_plugins' });
+
+/** Maps of each table. */
+export const maps = { masquerade: 'masquerade', hostPorts: 'host_ports', anyHostPorts: 'any_host_ports', forwarded: 'forwarded' } as const;
+
+export function createTable(family: IpFamily): Request[] {
+  const table = tableOf(family);
+  const address = family === 4 ? 'ipv4_addr' : 'ipv6_addr';
+  const [ip, width] = family === 4 ? (['ip', 4] as const) : (['ip6', 16] as const);
+  const source = (to: number): Buffer => payload('network', family === 4 ? 12 : 8, width, to);
+  const destination = (to: number): Buffer => payload('network', family === 4 ? 16 : 24, width, to);
+  const port = (to: number): Buffer => payload('transport', 2, 2, to);
+  const after = (index: number): number => register(index + width / 4);
+  const translate = translateDestination(ip, register(0), after(0));
+  const sets = [
+    { name: maps.masquerade, key: [address], data: 'verdict' },
+    { name: maps.hostPorts, key: [address, 'inet_proto', 'inet_service'], data: [address, 'inet_service'] },
+    { name: maps.anyHostPorts, key: ['inet_proto', 'inet_service'], data: [address, 'inet_service'] },
+    { name: maps.forwarded, key: ['inet_proto', 'inet_service', address, 'inet_service'], data: 'verdict' },
+  ] as const;
+  const rules: readonly (readonly [chain: string, ...expressions: readonly Buffer[]])[] = [
+    ['prerouting', ...destinationIsLocal(register(0)), verdict({ jump: 'host_ports_of' })],
+    ['output', ...destinationIsLocal(register(0)), verdict({ jump: 'host_ports_of' })],
+    [
+      'host_ports_of',
+      destination(register(0)),
+      meta('l4proto', after(0)),
+      port(after(1)),
+      mapped(maps.hostPorts, register(0), register(0)),
+      translate,
+    ],
+    ['host_ports_of', meta('l4proto', register(0)), port(register(1)), mapped(maps.anyHostPorts, register(0), register(0)), translate],
+    // The answer to the host itself, or to a pod of the same subnet, must come back this way to be translated again.
+    [
+      'postrouting',
+      ...destinationTranslated(register(0)),
+      meta('l4proto', register(0)),
+      originalPort(register(1)),
+      destination(register(2)),
+      port(after(2)),
+      verdictOf(maps.forwarded, register(0)),
+    ],
+    ['postrouting', source(register(0)), verdictOf(maps.masquerade, register(0))],
+    ['masquerade_all', masquerade()],
+    // route_localnet is on for host ports on 127.0.0.1: nobody outside may reach the host's loopback by it (CVE-2020-8558).
+    ...(family === 4
+      ? [
+          [
+            'loopback',
+            destination(register(0)),
+            masked(register(0), Buffer.of(255, 0, 0, 0)),
+            equals(register(0), Buffer.of(127, 0, 0, 0)),
+            meta('iifname', register(0)),
+            differs(register(0), Buffer.from('lo'.padEnd(16, '\0'), 'latin1')),
+            verdict('drop'),
+          ] as const,
+        ]
+      : []),
+  ];
+  return [
+    addTable(table),
+    addChain(table, { name: 'prerouting', hook: { type: 'nat', number: 0, priority: -100 } }),
+    addChain(table, { name: 'output', hook: { type: 'nat', number: 3, priority: -100 } }),
+    addChain(table, { name: 'postrouting', hook: { type: 'nat', number: 4, priority: 100 } }),
+    addChain(table, { name: 'host_ports_of' }),
+    addChain(table, { name: 'masquerade_all' }),
+    ...(family === 4 ? [addChain(table, { name: 'loopback', hook: { type: 'filter', number: 0, priority: -300 } })] : []),
+    ...sets.map((set, index) => addSet(table, set, index + 1)),
+    ...rules.map(([chain, ...expressions]) => addRule(table, chain, expressions)),
+  ];
+}
+
+const nameOf = (purpose: string, subnet: IpPrefix): string => `${purpose}_${ipBytes(networkOf(subnet)).toString('hex')}_${subnet.length}`;
+
+function maskOf(subnet: IpPrefix): Buffer {
+  const bits = subnet.address.family === 4 ? 32n : 128n;
+  const host = bits - BigInt(subnet.length);
+  return ipBytes({ family: subnet.address.family, value: ((1n << bits) - 1n) & ~((1n << host) - 1n) });
+}
+
+/** A chain for all pods of a subnet, and the requests that make it, whether it stands or not. */
+export interface SubnetChain {
+  readonly name: string;
+  readonly requests: readonly Request[];
+}
+
+function chainOf(table: Table, name: string, rules: readonly (readonly Buffer[])[]): SubnetChain {
+  return { name, requests: [addChain(table, { name }), flushChain(table, name), ...rules.map((rule) => addRule(table, name, rule))] };
+}
+
+/** Masquerades what leaves the subnet, but for multicast. */
+export function leavingChain(subnet: IpPrefix): SubnetChain {
+  const { family } = subnet.address;
+  const r0 = register(0);
+  const destination = family === 4 ? payload('network', 16, 4, r0) : payload('network', 24, 16, r0);
+  const multicast =
+    family === 4
+      ? [payload('network', 16, 1, r0), masked(r0, Buffer.of(0xf0)), equals(r0, Buffer.of(0xe0)), verdict('return')]
+      : [payload('network', 24, 1, r0), equals(r0, Buffer.of(0xff)), verdict('return')];
+  return chainOf(tableOf(family), nameOf('leaving', subnet), [
+    [destination, masked(r0, maskOf(subnet)), equals(r0, ipBytes(networkOf(subnet))), verdict('return')],
+    multicast,
+    [masquerade()],
+  ]);
+}
+
+/** Masquerades what reaches a host port from the subnet itself or from the host's loopback. */
+export function returningChain(subnet: IpPrefix): SubnetChain {
+  const { family } = subnet.address;
+  const r0 = register(0);
+  const source = family === 4 ? payload('network', 12, 4, r0) : payload('network', 8, 16, r0);
+  return chainOf(tableOf(family), nameOf('returning', subnet), [
+    [source, masked(r0, maskOf(subnet)), equals(r0, ipBytes(networkOf(subnet))), masquerade()],
+    ...(family === 4 ? [[source, masked(r0, Buffer.of(255, 0, 0, 0)), equals(r0, Buffer.of(127, 0, 0, 0)), masquerade()]] : []),
+  ]);
+}
+
+export const masqueradeAll = 'masquerade_all';

@@ -1,0 +1,88 @@
+import { parseIp } from '../../spec/address.ts';
+import type { Fields } from '../../spec/fields.ts';
+import type { PortMapping } from '../../types.ts';
+import type { Plan, Plugin } from '../contract.ts';
+import type { HostPorts } from '../nat/host-ports-kind.ts';
+
+/**
+ * Ports of the host that lead into the pod: `portmap` of the upstream plugins, on nf_tables. It needs the addresses of prevResult only, so
+ * it works behind an interface that another program made. Source: plugins/meta/portmap of containernetworking/plugins; CNI conventions.
+ */
+interface PortmapConfig {
+  readonly mappings: readonly PortMapping[];
+  readonly masquerade: HostPorts['masquerade'];
+}
+
+const protocols: readonly string[] = ['tcp', 'udp', 'sctp'];
+
+function readMapping(fields: Fields): PortMapping[] {
+  const hostPort = fields.whole('hostPort') ?? 0;
+  const containerPort = fields.whole('containerPort') ?? 0;
+  const protocol = (fields.text('protocol') ?? 'tcp').toLowerCase();
+  const hostIp = fields.text('hostIP') ?? '';
+  const before = fields.hasProblems();
+  // A container's port without one of the host: nothing is to be forwarded.
+  if (hostPort === 0 && !before) return [];
+  for (const [name, port] of [
+    ['hostPort', hostPort],
+    ['containerPort', containerPort],
+  ] as const)
+    if (port < 1 || port > 65535) fields.problem(name, `${port} is not a port: 1 to 65535`);
+  if (!protocols.includes(protocol === '' ? 'tcp' : protocol))
+    fields.problem('protocol', `${JSON.stringify(protocol)} is not tcp, udp or sctp`);
+  if (hostIp !== '' && parseIp(hostIp) === undefined) fields.problem('hostIP', `${JSON.stringify(hostIp)} is not an IP address`);
+  return [
+    {
+      protocol: (protocol === '' ? 'tcp' : protocol) as PortMapping['protocol'],
+      hostPort,
+      containerPort,
+      ...(hostIp === '' ? {} : { hostIp }),
+    },
+  ];
+}
+
+const keyOf = ({ protocol, hostPort, hostIp }: PortMapping): string => `${protocol} ${hostPort} ${hostIp ?? ''}`;
+
+/** Each once; the same port to two places is refused. */
+function distinct(mappings: readonly PortMapping[], fields: Fields | undefined): PortMapping[] {
+  const found = new Map<string, PortMapping>();
+  for (const mapping of mappings) {
+    const other = found.get(keyOf(mapping));
+    if (other !== undefined && other.containerPort !== mapping.containerPort)
+      fields?.problem('portMappings', `host port ${mapping.hostPort}/${mapping.protocol} is mapped twice`);
+    found.set(keyOf(mapping), mapping);
+  }
+  return [...found.values()];
+}
+
+function refuse(config: Fields): void {
+  const backend = config.text('backend') ?? '';
+  if (backend !== '' && backend !== 'nftables') config.problem('backend', `${JSON.stringify(backend)} is not supported: nftables is`);
+  const mark = config.text('externalSetMarkChain') ?? '';
+  if (mark !== '') config.problem('externalSetMarkChain', 'externalSetMarkChain is not supported: there is no iptables chain to call');
+  for (const name of ['conditionsV4', 'conditionsV6'])
+    if (config.has(name) && config.texts(name).length > 0) config.problem(name, `${name} is not supported: these are matches of iptables`);
+  const bit = config.whole('markMasqBit') ?? 0;
+  if (bit < 0 || bit > 31) config.problem('markMasqBit', `${bit} is not a bit of a mark: 0 to 31`);
+}
+
+export const portmap: Plugin<PortmapConfig> = {
+  type: 'portmap',
+  role: 'chained',
+  capabilities: ['portMappings'],
+  read(config) {
+    refuse(config);
+    const runtime = config.object('runtimeConfig');
+    const mappings = distinct((runtime?.objects('portMappings') ?? []).flatMap(readMapping), runtime);
+    const snat = config.flag('snat', true);
+    const all = config.flag('masqAll', false);
+    return { mappings, masquerade: snat ? (all ? 'all' : 'near') : 'none' };
+  },
+  plan({ mappings, masquerade }, { prevResult }): Plan {
+    const result = prevResult ?? { interfaces: [], ips: [], routes: [], dns: {} };
+    const inPod = result.ips.filter(({ interface: index }) => index === undefined || (result.interfaces[index]?.sandbox ?? '') !== '');
+    const addresses = inPod.map(({ address }) => address);
+    const resource: HostPorts = { kind: 'host-ports', mappings, addresses, masquerade };
+    return { resources: mappings.length === 0 || addresses.length === 0 ? [] : [resource], result };
+  },
+};
