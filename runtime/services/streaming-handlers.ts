@@ -52,6 +52,7 @@ export function createStreamingHandlers(parts: {
         container: record.id,
         socket: join(parts.attachFolder, record.id.slice(0, 16), 'attach'),
         windowSize: join(parts.bundle(record.id), 'winsz'),
+        endsWithInput: asked.tty || !record.config.stdinOnce,
         streams: asked,
       };
       return { url: await streaming.open(record.id, plan) };

@@ -23,6 +23,8 @@ export interface AttachPlan {
   readonly socket: string;
   /** The FIFO that takes the terminal's size. */
   readonly windowSize: string;
+  /** The container's input stays open for the next client: a client that ends its own has nothing more to say, and goes. */
+  readonly endsWithInput: boolean;
   readonly streams: AskedStreams;
 }
 

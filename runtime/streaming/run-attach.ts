@@ -12,11 +12,14 @@ import type { AttachPlan } from './plan.ts';
 const [packetRoom, inputPacket] = [16 * 1024, 8 * 1024];
 /** conmon reads what its FIFO holds as one line. */
 const resizeMs = 50;
+/** How long a client that has ended its input is still told what comes: the answer to its last words. */
+const lastAnswerMs = 500;
 const outputOf = { 2: 'stdout', 3: 'stderr' } as const;
 
 /**
  * Joins a running container's standard streams, by its monitor's socket: packets of one byte (2 stdout, 3 stderr) and content come,
  * raw input goes, and a shutdown is the end of input. The container's end is a success; a client that goes leaves the container as it is.
+ * Where input is not given once, its end ends the session, as with containerd: so a terminal is detached from (crictl, Ctrl-P Ctrl-Q).
  */
 export async function runAttach(plan: AttachPlan, streams: CommandStreams): Promise<Outcome> {
   let connection: Socket;
@@ -31,10 +34,16 @@ export async function runAttach(plan: AttachPlan, streams: CommandStreams): Prom
   const onGone = (): void => void connection.destroy();
   streams.gone.addEventListener('abort', onGone);
   if (streams.gone.aborted) onGone();
-  if (streams.stdin !== undefined) void pumpPackets(streams.stdin, connection);
+  let lastAnswer: NodeJS.Timeout | undefined;
+  if (streams.stdin !== undefined) {
+    void pumpPackets(streams.stdin, connection).then((ended) => {
+      if (ended && plan.endsWithInput && !connection.destroyed) lastAnswer = setTimeout(() => connection.destroy(), lastAnswerMs);
+    });
+  }
   const resizer = resizeThrough(plan.windowSize);
   streams.onResize(resizer.set);
   await over;
+  clearTimeout(lastAnswer);
   resizer.stop();
   streams.gone.removeEventListener('abort', onGone);
   return { kind: 'success' };
@@ -68,7 +77,8 @@ function connect(path: string, streams: CommandStreams): Socket {
   return adopted.socket;
 }
 
-async function pumpPackets(source: Readable, connection: Socket): Promise<void> {
+/** @returns whether the client ended its input, and all of it is sent */
+async function pumpPackets(source: Readable, connection: Socket): Promise<boolean> {
   try {
     for await (const chunk of source as AsyncIterable<Buffer>) {
       for (let at = 0; at < chunk.length; at += inputPacket) {
@@ -78,8 +88,10 @@ async function pumpPackets(source: Readable, connection: Socket): Promise<void> 
       }
     }
     connection.end();
+    return true;
   } catch {
     // The client reset its input, or the container is over.
+    return false;
   }
 }
 

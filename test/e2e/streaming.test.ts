@@ -266,6 +266,24 @@ for (const runtimeHandler of ['crun', 'runc'])
           assert.equal((await exitOf(stage, id)).exitCode, 6);
         });
 
+        for (const tty of [false, true])
+          it(`a client that ends its input has the answer, and goes; the container stays (${tty ? 'a terminal' : 'no terminal'})`, async () => {
+            const id = await runContainer(stage, pod, {
+              image,
+              name: tty ? 'detached-tty' : 'detached',
+              command: ['sh', '-c', 'while read line; do echo "got $line"; done; echo eof; sleep 600'],
+              more: { stdin: true, tty },
+            });
+            for (const word of ['one', 'two']) {
+              const client = await openCommand(await attach(id, tty ? interactive : { stdin: true }));
+              client.send(`${word}\n`);
+              client.endInput();
+              await Promise.race([client.status, pause(10_000).then(() => assert.fail('the session does not end'))]);
+              assert.match(client.stdout(), new RegExp(`^(${word}\r\n)?got ${word}\r?\n$`));
+            }
+            assert.equal((await runtime().containerStatus({ containerId: id })).status?.state, 1);
+          });
+
         it('a terminal is resized', async () => {
           const id = await runContainer(stage, pod, {
             image,

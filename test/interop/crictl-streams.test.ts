@@ -25,6 +25,7 @@ describe('crictl', { skip: tool.skip }, () => {
   let pod: Pod;
   let web = '';
   let shell = '';
+  let terminal = '';
   before(async () => {
     stage = await openStage();
     const image = await stage.pull((await stage.publish('app/a:1')).reference);
@@ -32,6 +33,7 @@ describe('crictl', { skip: tool.skip }, () => {
     web = await runContainer(stage, pod, { image, name: 'web', command: ['httpd', '-f', '-p', '127.0.0.1:80', '-h', '/www'] });
     const command = ['sh', '-c', 'while read line; do echo "got $line"; done'];
     shell = await runContainer(stage, pod, { image, name: 'shell', command, more: { stdin: true } });
+    terminal = await runContainer(stage, pod, { image, name: 'terminal', command, more: { stdin: true, tty: true } });
   });
   after(() => stage.close());
 
@@ -93,6 +95,28 @@ describe('crictl', { skip: tool.skip }, () => {
         assert.equal(stdout, `got by ${transport}\n`);
         child.kill('SIGKILL');
         assert.equal((await execute(stage, shell, 'true')).exitCode, 0);
+      });
+
+      it('attach: piped input has its answer and is the end of the session, not of the container', async () => {
+        const ran = await finish(start(['attach', '-i', '--transport', transport, shell]), 'piped\n');
+        assert.deepEqual([ran.code, ran.stdout], [0, 'got piped\n']);
+        assert.equal((await execute(stage, shell, 'true')).exitCode, 0);
+      });
+
+      it('attach: Ctrl-P Ctrl-Q leaves a terminal', async () => {
+        const child = inTerminal(['attach', '-it', '--transport', transport, terminal]);
+        let stdout = '';
+        child.stdout?.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+        await pause(1_000);
+        child.stdin?.write('word\r');
+        for (let waited = 0; waited < 10_000 && !stdout.includes('got word'); waited += 50) await pause(50);
+        assert.match(stdout, /got word\r\n/);
+        child.stdin?.write('\u0010\u0011');
+        const timer = setTimeout(() => child.kill('SIGKILL'), 10_000);
+        const [code] = (await once(child, 'close')) as [number | null];
+        clearTimeout(timer);
+        assert.equal(code, 0, stdout);
+        assert.equal((await execute(stage, terminal, 'true')).exitCode, 0);
       });
 
       it('port-forward: a page, and a port on which nobody listens', async () => {
