@@ -73,7 +73,7 @@ export const aloneChecks: readonly Check[] = [
       assert.ok(await present(images.spare));
       await kubelet.stop();
       // A threshold that this disk can not meet: the kubelet then reclaims what it may.
-      await kubelet.start({ evictionHard: { 'nodefs.available': '99%', 'imagefs.available': '99%', 'memory.available': '1Mi' } });
+      await kubelet.start({ evictionHard: { 'nodefs.available': '99.999%', 'imagefs.available': '99.999%', 'memory.available': '1Mi' } });
       for (let attempt = 0; attempt < patience(300) && (await present(images.spare)); attempt += 1) await pause(300);
       assert.equal(await present(images.spare), false, 'the unused one is gone');
       assert.equal(await present(images.app), true, 'the used one stays');
