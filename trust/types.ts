@@ -37,6 +37,8 @@ export interface EvidenceItem {
   readonly annotations: Readonly<Record<string, string>>;
   /** The blob's bytes; absent when it could not be had, with `problem`. */
   readonly bytes?: string;
+  /** How `bytes` are packed, where they are many; unpacked they have the digest. */
+  readonly packed?: 'zstd';
   /** Base64 of the manifest that the item is attached to; only where the signature is over the manifest itself (a message signature). */
   readonly subjectBytes?: string;
   /** Why the item can not count (wrong digest, too large, unreadable); such an item never counts and its reason is shown. */
@@ -246,6 +248,8 @@ export interface AttestationRequirement {
   /** Expressions of CEL over what is attested; every one must be true. */
   readonly cel: readonly string[];
   readonly constraints?: Constraints;
+  /** The largest that is read, in bytes; 16 MiB unless told. */
+  readonly maxSize?: number;
   /** Nothing demands it, and it is only sought where looking costs no request of its own: among the referrers. */
   readonly optional?: true;
 }

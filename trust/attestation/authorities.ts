@@ -1,6 +1,9 @@
 import type { AttestationRequirement, Requirement, TrustRule } from '../types.ts';
 import { entitlementsPredicateType } from './predicate-types.ts';
 
+/** What an image needs takes some hundred bytes to say. */
+const largestStatement = 1024 * 1024;
+
 /**
  * The demands for the publisher's statement of what an image of this rule needs: one for each authority of the rule that can attest
  * (keys and sigstore identities, of signatures and of attestations alike). A statement of any one of them counts, since it only
@@ -10,7 +13,14 @@ export function entitlementDemands(rule: Pick<TrustRule, 'require' | 'ceiling'>)
   const authorities = rule.require === undefined ? [] : attesting(rule.require).map(withoutConstraints);
   const distinct = new Map(authorities.map((by) => [JSON.stringify(by), by]));
   const optional = rule.ceiling.require === 'signed' ? {} : ({ optional: true } as const);
-  return [...distinct.values()].map((by) => ({ kind: 'attestation', predicateType: entitlementsPredicateType, by, cel: [], ...optional }));
+  return [...distinct.values()].map((by) => ({
+    kind: 'attestation',
+    predicateType: entitlementsPredicateType,
+    by,
+    cel: [],
+    maxSize: largestStatement,
+    ...optional,
+  }));
 }
 
 function attesting(requirement: Requirement): readonly AttestationRequirement['by'][] {

@@ -1,5 +1,5 @@
 import type { Descriptor, ImageManifest } from '../../base/distribution/index.ts';
-import type { Collector, LeafRequirement } from '../evidence/collector.ts';
+import type { Collector, LargeLayers, LeafRequirement } from '../evidence/collector.ts';
 import {
   bundleMediaTypes,
   cosignPredicateType,
@@ -10,6 +10,7 @@ import {
   predicateTypeAnnotation,
 } from '../evidence/cosign-names.ts';
 import { decodeBase64, parseStrictJson, recordOf } from '../strict-json.ts';
+import { largestAttestation } from './size.ts';
 import { readStatement } from './statement.ts';
 
 /** Sigstore bundles of other predicates than the one that signs an image, among the referrers (cosign v3). */
@@ -27,6 +28,7 @@ const bundles: Collector = {
     return layer === undefined || !mayBeWanted(manifest.annotations[predicateTypeAnnotation], wanted) ? [] : [layer];
   },
   judge: keepWanted,
+  large: largeAttestations,
 };
 
 /** Attestations in cosign's older form: each layer of the manifest under `sha256-<hex>.att` is an envelope. */
@@ -41,6 +43,7 @@ const envelopes: Collector = {
   annotations: (layer: Descriptor) =>
     Object.fromEntries(Object.entries(layer.annotations ?? {}).filter(([name, value]) => legacyAnnotations.includes(name) && value !== '')),
   judge: keepWanted,
+  large: largeAttestations,
 };
 
 export const attestationCollectors: readonly Collector[] = [bundles, envelopes];
@@ -54,8 +57,36 @@ function isWanted(predicateType: string, wanted: readonly LeafRequirement[]): bo
   return wanted.some((requirement) => requirement.kind === 'attestation' && requirement.predicateType === predicateType);
 }
 
+function largeAttestations(wanted: readonly LeafRequirement[]): LargeLayers {
+  const layer = largestAttestation(wanted);
+  return { layer, together: 2 * layer, setting: "`maxSize` of the policy's attestation" };
+}
+
+/** To read larger ones whole, only to see whether they are wanted, would keep the main thread from everything else. */
+const readWhole = 256 * 1024;
+
+/** The predicate type that the beginning of an envelope shows; undefined when it shows none. Only a hint: what it hides could as well not be served. */
+function typeAtStart(bytes: Uint8Array): string | undefined {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const key = /"payload"\s*:\s*"/.exec(buffer.subarray(0, 4096 + Math.max(0, buffer.indexOf('"payload"'))).toString('latin1'));
+  if (key === null) return undefined;
+  const start = key.index + key[0].length;
+  const text = Buffer.from(
+    buffer
+      .subarray(start, start + 64 * 1024)
+      .toString('latin1')
+      .split('"')[0] ?? '',
+    'base64',
+  ).toString('utf8');
+  return /"predicateType"\s*:\s*"([^"\\]+)"/.exec(text)?.[1];
+}
+
 /** What is readable and of a type that nobody asked for is left behind; what can not be read is kept, and its reason shown. */
 function keepWanted(bytes: Uint8Array, wanted: readonly LeafRequirement[]): 'keep' | 'drop' {
+  if (bytes.byteLength > readWhole) {
+    const type = typeAtStart(bytes);
+    return type === undefined || (type !== cosignPredicateType && isWanted(type, wanted)) ? 'keep' : 'drop';
+  }
   try {
     const value = recordOf(parseStrictJson(bytes));
     const payload = decodeBase64((recordOf(value?.['dsseEnvelope']) ?? value)?.['payload']);

@@ -1,9 +1,10 @@
 import { sha256Digest } from '../canonical-json.ts';
 import { dsseMediaType } from '../evidence/cosign-names.ts';
+import { unpackBytes } from '../evidence/packed.ts';
 import { readBundle, readEnvelope } from '../sigstore/bundle.ts';
 import type { Bundle, BundleContent } from '../sigstore/bundle.ts';
 import { legacyBundle } from '../sigstore/legacy-bundle.ts';
-import { decodeBase64, parseStrictJson, recordOf } from '../strict-json.ts';
+import { parseStrictJson, recordOf } from '../strict-json.ts';
 import type { EvidenceItem } from '../types.ts';
 
 type DsseContent = Extract<BundleContent, { readonly kind: 'dsse' }>;
@@ -36,7 +37,7 @@ export function envelopeOf(item: EvidenceItem): Read {
 
 function readItem(item: EvidenceItem): Read {
   if (item.problem !== undefined) return { code: 'TRUST_EVIDENCE_UNUSABLE', problem: item.problem };
-  const bytes = decodeBase64(item.bytes);
+  const bytes = unpackBytes(item);
   if (bytes === undefined) return malformed('its bytes are missing');
   // The dossier may have been stored for long: bytes are believed by digest, not by where they come from.
   if (sha256Digest(bytes) !== item.blobDigest)

@@ -8,6 +8,7 @@ import { recordOf } from '../strict-json.ts';
 import type { AttestationRequirement, Requirement } from '../types.ts';
 import { withoutConstraints } from './authorities.ts';
 import { loadCel } from './cel-loaded.ts';
+import { maxSizeSchema, parseSize } from './size.ts';
 import { predicateShortNames, predicateTypeOf } from './predicate-types.ts';
 
 const authorities = ['cosign', 'sigstore', 'pki'] as const;
@@ -48,6 +49,7 @@ export const attestationSchema = {
       description:
         'An expression of CEL over predicate, predicateType, subject, statement, image, signer and now; or several, all of which must be true.',
     },
+    maxSize: maxSizeSchema,
     ...{ signs, annotations, maxAge, notBefore },
   },
 } as const;
@@ -68,7 +70,15 @@ export async function readAttestation(
   if (predicateType === undefined || by === undefined || cel === undefined) return undefined;
   const timeless = by.kind === 'pki' || (by.kind === 'cosign-key' && by.log === undefined);
   if (timeless && refuseUnprovenAge(constraints, path, building, keyAge)) return undefined;
-  return { kind: 'attestation', predicateType, by, cel, ...(constraints === undefined ? {} : { constraints }) };
+  const maxSize = parseSize(record['maxSize']);
+  return {
+    kind: 'attestation',
+    predicateType,
+    by,
+    cel,
+    ...(maxSize === undefined ? {} : { maxSize }),
+    ...(constraints === undefined ? {} : { constraints }),
+  };
 }
 
 const keyAge = {

@@ -4,8 +4,8 @@ import { parseDocuments } from '../../base/schema/index.ts';
 import { parseStrictJson } from '../strict-json.ts';
 import { entitlementsPredicateType, predicateTypeOf } from './predicate-types.ts';
 
-/** As much as a signed statement may hold when it is gathered. */
-const maximumBytes = 1024 * 1024;
+/** As much as an attestation of the largest `maxSize` holds: base64 makes four bytes of three. */
+const maximumBytes = 47 * 1024 * 1024;
 
 /**
  * Reads what is to be attested: JSON. As `cosign attest` has it, `spdx` may be text, and what is attested as `custom` is wrapped with

@@ -1,7 +1,8 @@
 import type { Descriptor, ImageManifest, RegistryRepository } from '../../base/distribution/index.ts';
-import { reasonOf } from '../../base/errors/index.ts';
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { EvidenceItem } from '../types.ts';
 import type { KnownAbsent } from './absences.ts';
+import { packBytes } from './packed.ts';
 import { isBadContent, isNotFound } from './collection.ts';
 import type { Collector, GatheringContext, LeafRequirement } from './collector.ts';
 import type { Collection } from './collection.ts';
@@ -124,8 +125,7 @@ async function collectTag(search: Search, suffix: 'sig' | 'att'): Promise<void> 
 async function addLayer(search: Search, collector: Collector, place: Place, layer: Descriptor, manifest: ImageManifest): Promise<void> {
   const { repository, collection, wanted } = search;
   try {
-    const limit = collector.blobBytes ?? collection.limits.blobBytes;
-    const bytes = await collection.blob(repository, layer, limit, sourceOf(place));
+    const bytes = await collection.blob(repository, layer, collector.large?.(wanted), sourceOf(place));
     const judgement = bytes === undefined ? 'drop' : (collector.judge?.(bytes, wanted) ?? 'keep');
     if (bytes === undefined || judgement === 'drop') return;
     const annotations = collector.annotations?.(layer, manifest) ?? {};
@@ -137,7 +137,7 @@ async function addLayer(search: Search, collector: Collector, place: Place, laye
       blobDigest: layer.digest,
       mediaType: layer.mediaType,
       annotations,
-      bytes: base64(bytes),
+      ...(collector.large === undefined ? { bytes: base64(bytes) } : await packBytes(bytes)),
       ...(subjectBytes === undefined ? {} : { subjectBytes }),
     });
   } catch (error) {
@@ -153,7 +153,7 @@ async function subjectOf(repository: RegistryRepository, place: Place, collectio
 
 /** What was answered and can never count becomes an item with its problem; what was not answered, an unreachable source. */
 function record(
-  { collection }: Search,
+  { collection, wanted }: Search,
   collector: Collector | undefined,
   place: Place,
   layer: Descriptor | undefined,
@@ -161,8 +161,13 @@ function record(
   source = `${sourceOf(place)}, ${layer?.digest ?? place.manifestDigest}`,
 ): void {
   if (collector !== undefined && isBadContent(error))
-    collection.add(unusable(collector, place, layer, `it could not be read: ${reasonOf(error)}`));
+    collection.add(unusable(collector, place, layer, `it could not be read: ${reasonOf(error)}${remedy(error, collector, wanted)}`));
   else collection.failed(source, error);
+}
+
+function remedy(error: unknown, collector: Collector, wanted: readonly LeafRequirement[]): string {
+  const large = isPortcullisError(error) && error.code === 'DISTRIBUTION_TOO_LARGE' ? collector.large?.(wanted) : undefined;
+  return large === undefined ? '' : ` (raise ${large.setting})`;
 }
 
 function unusable(collector: Collector, place: Place, layer: Descriptor | undefined, problem: string): EvidenceItem {

@@ -1,6 +1,7 @@
 import type { Descriptor, RegistryRepository } from '../../base/distribution/index.ts';
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { EvidenceItem } from '../types.ts';
+import type { LargeLayers } from './collector.ts';
 import type { GatherLimits } from './limits.ts';
 
 /** What one gathering has found so far, within its limits. */
@@ -16,7 +17,7 @@ export interface Collection {
    * A blob's bytes, fetched and counted once however many ask for it; undefined when no room is left for it.
    * @throws PortcullisError of base/distribution
    */
-  blob(repository: RegistryRepository, layer: Descriptor, limit: number, source: string): Promise<Uint8Array | undefined>;
+  blob(repository: RegistryRepository, layer: Descriptor, large: LargeLayers | undefined, source: string): Promise<Uint8Array | undefined>;
   add(item: EvidenceItem): void;
   /** Records that a source holds more than is read. */
   overflow(source: string): void;
@@ -53,6 +54,17 @@ export function createCollection(limits: GatherLimits, outer: AbortSignal | unde
     bytesLeft -= bytes;
     return true;
   };
+  let largeTaken = 0;
+  /** Large layers have room of their own, so that they leave that of signatures alone. */
+  const reserveLarge = (bytes: number, large: LargeLayers | undefined, source: string): boolean => {
+    if (large !== undefined && largeTaken + bytes <= large.together) {
+      largeTaken += bytes;
+      return true;
+    }
+    const more = `it lists attestations of more than ${large?.together ?? 0} bytes together, and no more are read for one image`;
+    unreachable.set(source, `${more}: raise ${large?.setting ?? ''}, or remove old ones`);
+    return false;
+  };
   const blobs = new Map<string, Promise<Uint8Array>>();
   return {
     limits,
@@ -66,12 +78,14 @@ export function createCollection(limits: GatherLimits, outer: AbortSignal | unde
       return true;
     },
     reserve,
-    async blob(repository, layer, limit, source) {
+    async blob(repository, layer, large, source) {
+      const limit = Math.max(limits.blobBytes, large?.layer ?? 0);
       const key = JSON.stringify([repository.host, repository.repository, layer.digest, layer.size, limit]);
       let pending = blobs.get(key);
       if (pending === undefined) {
         // What is too large is refused by the call below, with its own sentence.
-        if (layer.size <= limit && !reserve(layer.size, source)) return undefined;
+        if (layer.size <= limit && !(layer.size > limits.blobBytes ? reserveLarge(layer.size, large, source) : reserve(layer.size, source)))
+          return undefined;
         pending = repository.blobBytes(layer, limit, signal);
         blobs.set(key, pending);
       }

@@ -27,14 +27,22 @@ export interface Collector {
    * bytes of the manifest that they are attached to. Absent: keep. Must not throw.
    */
   judge?(bytes: Uint8Array, wanted: readonly LeafRequirement[]): 'keep' | 'drop' | 'with-subject';
-  /** The largest layer read, in bytes; the limits' `blobBytes` unless given. */
-  readonly blobBytes?: number;
+  /** Where larger layers than the limits' `blobBytes` are read: how large, how much of such together, and what sets it. */
+  large?(wanted: readonly LeafRequirement[]): LargeLayers;
   /** Evidence that stands outside the registry (a lookaside). Asked once a gathering, not once a repository. */
   elsewhere?(context: GatheringContext): Promise<void>;
   /** Facts about what was found (revocation of its certificates, say), as items of their own. After each repository; must not repeat itself. */
   complete?(context: GatheringContext): Promise<void>;
   /** The facts that `complete` adds, where they end by themselves and can be asked for again without a registry (`renew.ts`). */
   readonly renewable?: RenewableFacts;
+}
+
+/** Sizes in bytes. */
+export interface LargeLayers {
+  readonly layer: number;
+  readonly together: number;
+  /** The setting, to stand after "raise". */
+  readonly setting: string;
 }
 
 /** Facts that hold for a time only, such as answers about revocation. */

@@ -85,7 +85,8 @@ async function openRenewal(input: RenewInput, items: readonly EvidenceItem[]): P
   const collectors = await collectorsFor(wanted);
   const collection = createCollection({ ...defaultLimits, milliseconds }, signal);
   for (const item of items) {
-    collection.reserve(item.bytes?.length ?? 0, item.foundBy);
+    // What is packed had room of its own.
+    if (item.packed === undefined) collection.reserve(item.bytes?.length ?? 0, item.foundBy);
     collection.add(item);
   }
   const { reference, digest, manifestDigest } = dossier;
