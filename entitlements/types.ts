@@ -1,4 +1,5 @@
 import type { LandlockRule } from './landlock/plan.ts';
+import type { NetworkRule } from './profile/model.ts';
 
 /** How far a workload's network reaches. Ordered by what is granted: none < user < proxy < admin < host. */
 export type NetworkClass = 'none' | 'user' | 'proxy' | 'admin' | 'host';
@@ -37,6 +38,12 @@ export interface DeviceRule {
 }
 
 /** Bounds of a container that its runtime holds. */
+/** A direction that is absent is not restricted; an empty list: nobody. */
+export interface PeerRules {
+  readonly egress?: readonly NetworkRule[];
+  readonly ingress?: readonly NetworkRule[];
+}
+
 export interface RuntimeBounds {
   /** Of its cgroup: memory and swap (alone, without the memory) in bytes, pids in tasks, cpu in thousandths of one. */
   readonly resources: { readonly cpu?: number; readonly memory?: number; readonly pids?: number; readonly swap?: number };
@@ -80,8 +87,8 @@ export interface Settings {
   readonly landlock?: readonly LandlockRule[];
   /** What the runtime that starts the container holds itself; undefined: nothing is bounded. */
   readonly bounds?: RuntimeBounds;
-  /** Rules of the profile that nothing here holds, each with the reason: such a container must not start. Undefined: none. */
-  readonly unenforced?: readonly string[];
+  /** Rules of peers, which the network holds for the pod; undefined: none. A container of the host's network can have none. */
+  readonly peers?: PeerRules;
   /** What the profile demands and this kernel or runtime can not do, each a sentence. */
   readonly degraded: readonly string[];
   /** sha256 of the canonical profile and target: equal digests are equal settings. */

@@ -7,7 +7,11 @@ import { conflist, createFixture, eventually, inPrivateNetns, shell, tried } fro
 import type { Fixture, Pod } from '../attach/engine.fixture.ts';
 import type { LinkRule, NetworkEngine } from '../types.ts';
 
-const rule = (cidr: string, protocol: LinkRule['protocol'] = 'tcp', low = 80, high = low): LinkRule => ({ cidr, protocol, ports: { low, high } });
+const rule = (cidr: string, protocol: LinkRule['protocol'] = 'tcp', low = 80, high = low): LinkRule => ({
+  cidr,
+  protocol,
+  ports: { low, high },
+});
 
 if (inPrivateNetns(import.meta.filename)) {
   let fixture: Fixture;

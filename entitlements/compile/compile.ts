@@ -18,7 +18,7 @@ import { enforcedFiles } from './file-rules.ts';
 import { settingsDigest } from './digest.ts';
 import type { KernelFeatures } from './kernel.ts';
 import { checkMountRules, enforcedSyscalls } from './mount-rules.ts';
-import { runtimeBounds } from './unenforced.ts';
+import { runtimeBounds } from './runtime-bounds.ts';
 
 /** Where a profile is to hold. */
 export interface Target {

@@ -1,7 +1,7 @@
 import type { DeviceRule, OciSeccomp, RuntimeBounds, Settings } from '../types.ts';
 import { formatClause } from '../seccomp/clause.ts';
 import { isConstant } from '../seccomp/decision.ts';
-import type { Profile } from '../profile/model.ts';
+import type { NetworkRule, Profile } from '../profile/model.ts';
 
 /** The compiled settings in plain words, a line a subject, for `portcullis entitlements compile --output text`. */
 export function describeSettings(name: string, profile: Profile, settings: Settings): string {
@@ -36,7 +36,10 @@ export function describeSettings(name: string, profile: Profile, settings: Setti
       `${path}${kind === 'folder' ? ' and all below' : ''}: ${access.join(', ')}`,
     ]),
     ...(settings.bounds === undefined ? [] : [['bounds', boundsText(settings.bounds)] satisfies [string, string]]),
-    ...(settings.unenforced ?? []).map((sentence): [string, string] => ['not enforced', `${sentence}; no container starts with it`]),
+    ...(['egress', 'ingress'] as const).flatMap((direction): [string, string][] => {
+      const rules = settings.peers?.[direction];
+      return rules === undefined ? [] : [[direction, rules.length === 0 ? 'nobody' : rules.map(peerText).join(', ')]];
+    }),
     ...settings.degraded.map((sentence): [string, string] => ['degraded', sentence]),
     ['digest', settings.digest],
   ];
@@ -63,6 +66,11 @@ function describeSyscalls(profile: Profile, settings: Settings): [string, string
 
 function device({ type, major, minor, access }: DeviceRule): string {
   return `${type} ${major ?? '*'}:${minor ?? '*'} ${access}`;
+}
+
+function peerText({ cidr, protocol, ports: { low, high } }: NetworkRule): string {
+  const ports = low === 0 && high === 65535 ? '' : low === high ? `${low}/` : `${low}-${high}/`;
+  return `${cidr} ${ports}${protocol}`;
 }
 
 function boundsText({ resources, ownNamespaces, readonlyVolumes, nonRoot }: RuntimeBounds): string {

@@ -156,6 +156,7 @@ export async function writeBundle(input: {
   return {
     settingsDigest: settings.digest,
     networkClass: settings.networkClass,
+    ...(settings.peers !== undefined && { peers: settings.peers }),
     noNewPrivileges: settings.noNewPrivileges,
     labels,
     degraded: settings.degraded,

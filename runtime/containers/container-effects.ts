@@ -16,7 +16,7 @@ export interface Admission {
 /** What the confinement and the image made of a request. */
 export type Prepared = Pick<
   ContainerRecord,
-  'settingsDigest' | 'networkClass' | 'noNewPrivileges' | 'labels' | 'degraded' | 'held' | 'user' | 'stopSignal' | 'volumeImages'
+  'settingsDigest' | 'networkClass' | 'peers' | 'noNewPrivileges' | 'labels' | 'degraded' | 'held' | 'user' | 'stopSignal' | 'volumeImages'
 >;
 
 /** What a container's life does to the world. Each act that finds itself done succeeds. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { exitReason } from './exit-reason.ts';
 import { nextContainerPhase } from './lifecycle.ts';
-import { linkClassFor } from './link-class.ts';
+import { linkPolicyFor } from './link-class.ts';
 import { containerLogPath } from './log-path.ts';
 
 test('exit reasons: completed, error, out of memory, monitor lost', () => {
@@ -16,17 +16,32 @@ test('exit reasons: completed, error, out of memory, monitor lost', () => {
 });
 
 test('the link is raised to the widest class of the started containers, and to nothing by the others', () => {
-  assert.equal(linkClassFor([]), 'deny');
-  assert.equal(linkClassFor([{ phase: 'created', networkClass: 'admin' }]), 'deny');
-  assert.equal(linkClassFor([{ phase: 'running', networkClass: 'none' }]), 'none');
-  assert.equal(
-    linkClassFor([
+  assert.deepEqual(linkPolicyFor([]), { class: 'deny' });
+  assert.deepEqual(linkPolicyFor([{ phase: 'created', networkClass: 'admin' }]), { class: 'deny' });
+  assert.deepEqual(linkPolicyFor([{ phase: 'running', networkClass: 'none' }]), { class: 'none' });
+  assert.deepEqual(
+    linkPolicyFor([
       { phase: 'running', networkClass: 'none' },
       { phase: 'starting', networkClass: 'user' },
       { phase: 'exited', networkClass: 'admin' },
     ]),
-    'user',
+    { class: 'user' },
   );
+  const rule = (cidr: string) => ({ cidr, protocol: 'tcp', ports: { low: 80, high: 80 } }) as const;
+  const running = (networkClass: 'none' | 'user' | 'proxy', peers?: object) =>
+    ({ phase: 'running', networkClass, ...(peers && { peers }) }) as const;
+  const [ten, eleven] = [rule('10.0.0.0/8'), rule('11.0.0.0/8')];
+  // Rules are joined; who has no network adds none; who has no rules lifts those of the others.
+  assert.deepEqual(linkPolicyFor([running('user', { egress: [ten] }), running('proxy', { egress: [eleven], ingress: [] })]), {
+    class: 'proxy',
+    egress: [ten, eleven],
+  });
+  assert.deepEqual(linkPolicyFor([running('user', { egress: [ten], ingress: [] }), running('none')]), {
+    class: 'user',
+    egress: [ten],
+    ingress: [],
+  });
+  assert.deepEqual(linkPolicyFor([running('user', { egress: [ten] }), running('user')]), { class: 'user' });
 });
 
 test('log paths stay below the log folder', () => {

@@ -40,7 +40,7 @@ import type { CdiRegistry } from './cdi/registry.ts';
 import type { Confinement } from './confinement.ts';
 import { admitForRun } from './admission.ts';
 import type { AdmittedImage } from './admission.ts';
-import { linkClassFor } from './link-class.ts';
+import { linkPolicyFor } from './link-class.ts';
 import { containerLogPath } from './log-path.ts';
 import { reopenLog } from './log-reopen.ts';
 import type { ContainerRecord } from './record.ts';
@@ -196,7 +196,9 @@ function realEffects(parts: EffectParts): ContainerEffects {
       return made;
     },
     raiseNetwork: async (sandbox, containers) => {
-      if (sandbox.attachment !== undefined) await network.setClass(sandbox.id, linkClassFor(containers));
+      if (sandbox.attachment === undefined) return;
+      const { class: linkClass, ...rules } = linkPolicyFor(containers);
+      await network.setClass(sandbox.id, linkClass, rules);
     },
     start: (record) => slots(() => handlerOf(record).start(record.id)),
     isStarted: async (record) => (await handlerOf(record).observe(record.id)) === 'running',

@@ -1,6 +1,6 @@
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { ContainerConfig } from '../cri/contract/contract.types.ts';
-import type { NetworkClass } from '../../entitlements/index.ts';
+import type { NetworkClass, PeerRules } from '../../entitlements/index.ts';
 import type { SecurityLabels } from '../oci/spec.ts';
 import type { Keyed } from '../state/records.ts';
 import type { HeldSettings } from './held-settings.ts';
@@ -22,6 +22,8 @@ export interface ContainerRecord extends Keyed {
   /** Digest of the settings that the kernel was told. */
   readonly settingsDigest: string;
   readonly networkClass: NetworkClass;
+  /** Rules of peers within the class; absent: none. */
+  readonly peers?: PeerRules;
   readonly noNewPrivileges: boolean;
   /** Labels of the kernel's security modules. */
   readonly labels?: SecurityLabels;

@@ -19,7 +19,7 @@ const none: LinuxContainerResources = {
 const bounds = { resources: {}, ownNamespaces: [], readonlyVolumes: false, nonRoot: false } as const;
 
 describe('what a profile demands of the runtime', () => {
-  const facts = { uid: 1000, userNamespace: false, cgroupNamespace: true, timeNamespace: false };
+  const facts = { uid: 1000, userNamespace: false, cgroupNamespace: true, hostNetwork: false, timeNamespace: false };
   const table: readonly (readonly [
     name: string,
     settings: Parameters<typeof checkBounds>[0],
@@ -44,7 +44,8 @@ describe('what a profile demands of the runtime', () => {
     ],
     ['a time namespace', { bounds: { ...bounds, ownNamespaces: ['time'] } }, facts, 'RUNTIME_OUTSIDE_PROFILE'],
     ['a time namespace that the runtime makes', { bounds: { ...bounds, ownNamespaces: ['time'] } }, { ...facts, timeNamespace: true }],
-    ['what nothing holds', { unenforced: ['network.egress: none'] }, facts, 'RUNTIME_PROFILE_NOT_ENFORCED'],
+    ['rules of peers', { peers: { egress: [] } }, facts],
+    ['rules of peers in the host’s network', { peers: { egress: [] } }, { ...facts, hostNetwork: true }, 'RUNTIME_PROFILE_NOT_ENFORCED'],
   ];
   for (const [name, settings, of, code] of table) {
     it(name, () => {

@@ -8,6 +8,7 @@ interface Facts {
   readonly uid: number;
   readonly userNamespace: boolean;
   readonly cgroupNamespace: boolean;
+  readonly hostNetwork: boolean;
   /** The runtime makes time namespaces. */
   readonly timeNamespace: boolean;
 }
@@ -16,16 +17,16 @@ interface Facts {
  * Refuses a container that is not within what its profile demands of the runtime, and one whose profile has rules that nothing holds.
  * @throws PortcullisError RUNTIME_PROFILE_NOT_ENFORCED, RUNTIME_OUTSIDE_PROFILE
  */
-export function checkBounds({ bounds, unenforced }: Pick<Settings, 'bounds' | 'unenforced'>, facts: Facts): void {
-  if (unenforced !== undefined && unenforced.length > 0) {
+export function checkBounds({ bounds, peers }: Pick<Settings, 'bounds' | 'peers'>, facts: Facts): void {
+  if (peers !== undefined && facts.hostNetwork) {
     throw new PortcullisError({
       code: 'RUNTIME_PROFILE_NOT_ENFORCED',
       kind: 'precondition',
       attempted: 'create container',
       on: '',
-      why: `nothing here would hold these rules of its profile or ceiling: ${unenforced.join('; ')}`,
-      fix: 'take these rules out of the profile and of its ceilings',
-      details: { unenforced },
+      why: `its profile or ceiling has rules of peers (network.${Object.keys(peers).join(', network.')}), and nothing holds them in the host's network`,
+      fix: 'run the pod without hostNetwork, or take these rules out of the profile and of its ceilings',
+      details: { rules: Object.keys(peers) },
     });
   }
   const broken = [

@@ -63,6 +63,7 @@ export function generateSpec(input: SpecInput): OciSpec {
     uid: input.user.uid,
     userNamespace: input.userNamespace !== undefined,
     cgroupNamespace: input.cgroupNamespace,
+    hostNetwork: input.namespaces.network === undefined,
     timeNamespace: input.features.timeNamespaces,
   });
   const pids = bounds?.resources.pids;

@@ -1,0 +1,25 @@
+import type { Profile } from '../profile/model.ts';
+import type { Settings } from '../types.ts';
+
+/** What a runtime holds itself beside the rest of the settings; nothing when the profile bounds none of it. */
+export function runtimeBounds(profile: Profile): Pick<Settings, 'bounds' | 'peers'> {
+  const { resources, ownNamespaces, readonlyVolumes, nonRoot, egress, ingress } = profile;
+  const bounded = Object.keys(resources).length > 0 || ownNamespaces.length > 0 || readonlyVolumes || nonRoot;
+  const number = (value: bigint): number => Number(value < MAX ? value : MAX);
+  return {
+    ...(bounded && {
+      bounds: {
+        resources: Object.fromEntries(Object.entries(resources).map(([name, value]) => [name, number(value)])),
+        ownNamespaces,
+        readonlyVolumes,
+        nonRoot,
+      },
+    }),
+    ...((egress !== undefined || ingress !== undefined) && {
+      peers: { ...(egress !== undefined && { egress }), ...(ingress !== undefined && { ingress }) },
+    }),
+  };
+}
+
+/** No machine has more of anything. */
+const MAX = BigInt(Number.MAX_SAFE_INTEGER);

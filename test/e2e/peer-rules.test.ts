@@ -1,0 +1,69 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { setTimeout as pause } from 'node:timers/promises';
+import { after, before, describe, it } from 'node:test';
+import { createContainer, execute, namespaceOptions, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import type { Pod } from '../fixtures/pod.ts';
+import { failureOf, openStage, plainPolicy } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+const policy = `${plainPolicy}---
+apiVersion: portcullis.dev/v1alpha1
+kind: EntitlementProfile
+metadata: { name: narrow }
+network: { egress: [{ to: 10.211.0.0/16, ports: [8080/tcp] }], ingress: [] }
+`;
+
+/** Rules of peers in a profile, as a pod that is annotated with it meets them. */
+describe('rules of peers', () => {
+  let stage: Stage;
+  let image = '';
+  before(async () => {
+    stage = await openStage({ policy });
+    image = await stage.pull((await stage.publish('app/a:1')).reference);
+  });
+  after(() => stage.close());
+
+  const addressOf = async (pod: Pod): Promise<string> =>
+    (await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: pod.id })).status?.network?.ip ?? '';
+  const fetch = async (id: string, host: string, port: number): Promise<boolean> =>
+    (await execute(stage, id, 'timeout', '1', 'wget', '-q', '-O', '-', `http://${host}:${port}/`)).stdout.includes('a page');
+  const reaches = async (id: string, host: string, port: number): Promise<void> => {
+    for (let waited = 0; !(await fetch(id, host, port)); waited += 100) {
+      assert.ok(waited < 5000, `${host}:${port} is not reached`);
+      await pause(100);
+    }
+  };
+
+  it('start with the container, hold, outlive the daemon, and are joined with those of the pod’s other containers', async () => {
+    const annotations = { 'portcullis.dev/profile.held': 'narrow' };
+    const [web, client] = [await runPod(stage, 'web'), await runPod(stage, 'client', { annotations })];
+    const command = ['sh', '-c', 'httpd -p 8081 -h /www; httpd -f -p 8080 -h /www'];
+    const server = await runContainer(stage, web, { image, command });
+    const held = await runContainer(stage, client, { image, name: 'held', command });
+    const [there, here] = [await addressOf(web), await addressOf(client)];
+    await reaches(held, there, 8080);
+    assert.equal(await fetch(held, there, 8081), false);
+    assert.equal(await fetch(server, here, 8080), false);
+    await stage.restart({ kill: true });
+    await reaches(held, there, 8080);
+    assert.equal(await fetch(held, there, 8081), false);
+    // The link is the pod's: a container without rules lifts them for all.
+    await runContainer(stage, client, { image, name: 'free', command: ['sleep', '600'] });
+    await reaches(held, there, 8081);
+    await reaches(server, here, 8080);
+    for (const pod of [web, client]) await removePod(stage, pod);
+  });
+
+  it('are refused in the host’s network', async () => {
+    const security = { namespaceOptions: { ...namespaceOptions, network: 2 } };
+    const pod = await runPod(stage, 'host', {
+      annotations: { 'portcullis.dev/profile': 'narrow' },
+      linux: { securityContext: security },
+    } as never);
+    const failure = await failureOf(createContainer(stage, pod, { image, security }));
+    // No profile grants both: rules of peers need a link of the pod's own.
+    assert.equal(failure.code, 'ENTITLEMENTS_CEILING_EXCEEDED');
+    await removePod(stage, pod);
+  });
+});
