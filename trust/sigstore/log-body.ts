@@ -2,7 +2,7 @@ import { createHash, createPublicKey, X509Certificate } from 'node:crypto';
 import { preAuthEncoding } from '../dsse.ts';
 import { readPem } from '../keys/pem.ts';
 import { decodeBase64, parseStrictJson, recordOf } from '../strict-json.ts';
-import type { BundleContent, LogEntry } from './bundle.ts';
+import type { Bundle, BundleContent, LogEntry } from './bundle.ts';
 import { digestOfHashAlgorithm } from './key-details.ts';
 
 /** What was signed, as far as the verifier has it: bytes, or only digests of them. */
@@ -28,7 +28,12 @@ type Json = Readonly<Record<string, unknown>>;
  * anything else could be put beside any signature.
  * @returns what does not fit, or undefined
  */
-export function bodyFlaw(entry: LogEntry, content: BundleContent, message: SignedMessage, signer: LoggedSigner): string | undefined {
+export function bodyFlaw(
+  entry: LogEntry,
+  { content, stamped: envelope }: Pick<Bundle, 'content' | 'stamped'>,
+  message: SignedMessage,
+  signer: LoggedSigner,
+): string | undefined {
   let body: Json | undefined;
   try {
     body = recordOf(parseStrictJson(entry.body));
@@ -39,9 +44,15 @@ export function bodyFlaw(entry: LogEntry, content: BundleContent, message: Signe
   const spec = recordOf(body['spec']) ?? {};
   const claim = claims[`${entry.kind} ${entry.version}`]?.(spec);
   if (claim === undefined) return `its kind ${entry.kind} ${entry.version} is not understood`.slice(0, 200);
-  if (!claim.signature?.equals(content.signature)) return 'it is of another signature';
+  // The digest of a whole envelope is of its signature, too.
+  if (claim.of !== 'envelope' && !claim.signature?.equals(content.signature)) return 'it is of another signature';
   if (!isSigner(claim, signer)) return 'it is of another signer';
   if (claim.of === 'payload' && content.kind !== 'dsse') return 'it is of an envelope';
+  if (claim.of === 'envelope') {
+    if (envelope === undefined) return 'it is of an envelope that is not at hand as it was logged';
+    const digest = digestHex(claim.algorithm, envelope);
+    return digest !== undefined && digest === claim.digest ? undefined : 'it is of another envelope';
+  }
   const expected =
     claim.of === 'payload' && content.kind === 'dsse' ? digestHex(claim.algorithm, content.payload) : digestOf(message, claim.algorithm);
   return expected !== undefined && expected === claim.digest ? undefined : 'it is of other content';
@@ -52,8 +63,8 @@ interface Claim {
   readonly signature: Buffer | undefined;
   /** PEM of a certificate or key, or DER. */
   readonly verifier: { readonly pem?: string; readonly certificate?: Buffer; readonly spki?: Buffer };
-  /** Whether the digest is of an envelope's payload or of the signed bytes. */
-  readonly of: 'payload' | 'message';
+  /** Whether the digest is of an envelope's payload, of the signed bytes, or of the envelope as it was uploaded. */
+  readonly of: 'payload' | 'message' | 'envelope';
   readonly algorithm: string;
   /** Hex. */
   readonly digest: string | undefined;
@@ -61,13 +72,16 @@ interface Claim {
 
 /** Readers by kind and version (sigstore/rekor pkg/types, sigstore/rekor-tiles). */
 const claims: Readonly<Record<string, (spec: Json) => Claim>> = {
-  'hashedrekord 0.0.1': (spec) => {
-    const signature = recordOf(spec['signature']);
-    const hash = recordOf(recordOf(spec['data'])?.['hash']);
+  'hashedrekord 0.0.1': recordClaim,
+  // cosign before 1.0; the keys of the other formats (pgp, minisign, ssh) fit no signer of a bundle.
+  'rekord 0.0.1': recordClaim,
+  // Attestations of cosign 1 and 2: their signature is in the envelope alone.
+  'intoto 0.0.1': (spec) => {
+    const hash = recordOf(recordOf(spec['content'])?.['hash']);
     return {
-      signature: decodeBase64(signature?.['content']),
-      verifier: { pem: text(recordOf(signature?.['publicKey'])?.['content']) },
-      of: 'message',
+      signature: undefined,
+      verifier: { pem: text(spec['publicKey']) },
+      of: 'envelope',
       algorithm: String(hash?.['algorithm']),
       digest: hexText(hash?.['value']),
     };
@@ -107,6 +121,18 @@ const claims: Readonly<Record<string, (spec: Json) => Claim>> = {
     return { ...tileClaim(only(entry?.['signatures']), recordOf(entry?.['payloadHash'])), of: 'payload' };
   },
 };
+
+function recordClaim(spec: Json): Claim {
+  const signature = recordOf(spec['signature']);
+  const hash = recordOf(recordOf(spec['data'])?.['hash']);
+  return {
+    signature: decodeBase64(signature?.['content']),
+    verifier: { pem: text(recordOf(signature?.['publicKey'])?.['content']) },
+    of: 'message',
+    algorithm: String(hash?.['algorithm']),
+    digest: hexText(hash?.['value']),
+  };
+}
 
 /** The parts that both kinds of Rekor v2 share. */
 function tileClaim(signature: Json | undefined, hash: Json | undefined): Omit<Claim, 'of'> {

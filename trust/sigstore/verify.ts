@@ -145,7 +145,7 @@ function provenTimes(
   const logTimes: number[] = [];
   for (const entry of root.logs.length === 0 ? [] : bundle.logEntries) {
     const finding = checkInclusion(entry, root.logs, bundle.version === '0.1' || bundle.version === 'legacy');
-    const problem = 'problem' in finding ? finding.problem : bodyFlaw(entry, bundle.content, message, signer);
+    const problem = 'problem' in finding ? finding.problem : bodyFlaw(entry, bundle, message, signer);
     if (problem !== undefined || 'problem' in finding)
       return no('TRUST_SIGSTORE_LOG', `its entry in a transparency log does not count: ${problem}`);
     const known = finding.time === undefined ? stamps.map(({ time }) => time) : [finding.time];

@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { createHash, createPublicKey } from 'node:crypto';
+import { after, before, describe, it } from 'node:test';
+import { amd64, policyOf } from '../evidence/fixtures/fixture-image.ts';
+import { dossierOf, foreign, ours, reference } from '../evidence/fixtures/made-evidence.ts';
+import { startMockSigstore } from '../sigstore/fixtures/mock-sigstore.ts';
+import type { MockSigstore } from '../sigstore/fixtures/mock-sigstore.ts';
+import type { EvidenceItem, Verdict } from '../types.ts';
+import { decide } from '../verdict/decide.ts';
+import { explainVerdict } from '../verdict/explain.ts';
+import { demand, envelope, statementText } from './fixtures/made-attestations.ts';
+
+const pemOf = (key = ours): string => createPublicKey(key.private).export({ type: 'spki', format: 'pem' }).toString();
+
+/** What cosign 1 and 2 logged of attestations: Rekor's kind intoto 0.0.1 (sigstore/rekor pkg/types/intoto/v0.0.1, Canonicalize). */
+describe('an attestation in the older form with an entry of the kind intoto 0.0.1', () => {
+  let services: MockSigstore;
+  before(async () => {
+    services = await startMockSigstore();
+  });
+  after(() => services.close());
+
+  async function logged(entry: object): Promise<string> {
+    const headers = { 'content-type': 'application/json' };
+    const answer = await fetch(`${services.url}/api/v1/log/entries`, { method: 'POST', headers, body: JSON.stringify(entry) });
+    const [added] = Object.values((await answer.json()) as Record<string, Readonly<Record<string, unknown>>>);
+    const { body, integratedTime, logID, logIndex, verification } = added ?? {};
+    const promise = (verification as { signedEntryTimestamp: string }).signedEntryTimestamp;
+    return JSON.stringify({ SignedEntryTimestamp: promise, Payload: { body, integratedTime, logIndex, logID } });
+  }
+
+  function entryOf(item: EvidenceItem, key: string, changes: object = {}): object {
+    const value = createHash('sha256')
+      .update(Buffer.from(item.bytes ?? '', 'base64'))
+      .digest('hex');
+    const content = { hash: { algorithm: 'sha256', value }, ...changes };
+    return { apiVersion: '0.0.1', kind: 'intoto', spec: { content, publicKey: Buffer.from(key).toString('base64') } };
+  }
+
+  function verdictOn(item: EvidenceItem, bundle: string): Verdict {
+    const content = Buffer.from(JSON.stringify(services.trustedRoot()));
+    const root = { name: 'root.json', digest: createHash('sha256').update(content).digest('hex'), content: content.toString('base64') };
+    const log = { root, logs: 1, timeStamps: 0, certificateLogs: 0 };
+    const policy = policyOf({ require: demand([], { by: { kind: 'cosign-key', key: ours.public, log } }) });
+    const dossier = dossierOf([{ ...item, annotations: { ...item.annotations, 'dev.sigstore.cosign/bundle': bundle } }]);
+    return decide({ dossier, reference, namespace: '', platform: amd64, policy, now: new Date() });
+  }
+
+  it('counts, and only for this envelope and this signer', async () => {
+    const item = envelope(statementText({ a: 1 }));
+    const good = verdictOn(item, await logged(entryOf(item, pemOf())));
+    assert.equal(good.outcome, 'admit', explainVerdict(good));
+    const other = await logged(entryOf(envelope(statementText({ a: 2 })), pemOf()));
+    assert.match(explainVerdict(verdictOn(item, other)), /it is of another envelope/);
+    assert.equal(verdictOn(item, other).outcome, 'deny');
+    const stranger = verdictOn(item, await logged(entryOf(item, pemOf(foreign))));
+    assert.match(explainVerdict(stranger), /it is of another signer/);
+    assert.equal(stranger.outcome, 'deny');
+    const without = verdictOn(item, await logged(entryOf(item, pemOf(), { hash: undefined })));
+    assert.equal(without.outcome, 'deny', explainVerdict(without));
+  });
+});
