@@ -6,6 +6,7 @@ import type { FileAccess, FileRule, NetworkProtocol, NetworkRule, Profile } from
 import { defaultPolicy } from '../seccomp/default-policy.ts';
 import { expandVariables } from './apparmor-variables.ts';
 import type { Imported, Remark } from './imported.ts';
+import { unknownField, unknownFieldText } from './known-fields.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -19,35 +20,32 @@ const EVERYWHERE: readonly string[] = ['0.0.0.0/0', '::/0'];
 export function importAppArmorAbstract(json: unknown, at: string): Imported {
   const unmapped: Remark[] = [];
   const notes: Remark[] = [];
-  const top = fields(json, at);
-  for (const key of Object.keys(top)) {
-    if (!['executable', 'filesystem', 'network', 'capability'].includes(key))
-      unmapped.push({ part: path(at, key), why: 'nothing is known of this field' });
-  }
-  const executable = member(top, 'executable', at);
-  const filesystem = member(top, 'filesystem', at);
-  const places = (from: Fields, section: string, key: string): string[] =>
+  const top = closed(fields(json, at), ['executable', 'filesystem', 'network', 'capability'], at);
+  const executable = member(top, 'executable', ['allowedExecutables', 'allowedLibraries'], at);
+  const filesystem = member(top, 'filesystem', ['readOnlyPaths', 'readWritePaths', 'writeOnlyPaths'], at);
+  const places = (from: Fields, section: string, key: string, denies = false): string[] =>
     texts(from[key], path(at, `${section}.${key}`)).flatMap((text, index) =>
-      readPath(text, path(at, `${section}.${key}[${index}]`), unmapped),
+      readPath(text, path(at, `${section}.${key}[${index}]`), denies, unmapped),
     );
   const libraries = places(executable, 'executable', 'allowedLibraries');
   if (libraries.length > 0)
-    notes.push({ part: path(at, 'executable.allowedLibraries'), why: 'mapping a file as code and running it are one access here' });
-  const readOnly = places(filesystem, 'filesystem', 'readOnlyPaths');
-  const writeOnly = places(filesystem, 'filesystem', 'writeOnlyPaths');
+    notes.push({ part: path(at, 'executable.allowedLibraries'), why: 'mapping a file as code goes with reading it here' });
+  const readOnly = places(filesystem, 'filesystem', 'readOnlyPaths', true);
+  const writeOnly = places(filesystem, 'filesystem', 'writeOnlyPaths', true);
   const rule =
     (access: readonly FileAccess[]) =>
     (pattern: string): FileRule => ({ pattern, access });
   const allow = [
-    ...[...places(executable, 'executable', 'allowedExecutables'), ...libraries].map(rule(['execute', 'read'])),
+    ...places(executable, 'executable', 'allowedExecutables').map(rule(['execute', 'read'])),
+    ...libraries.map(rule(['read'])),
     ...readOnly.map(rule(['read'])),
     ...writeOnly.map(rule(['write'])),
     ...places(filesystem, 'filesystem', 'readWritePaths').map(rule(['read', 'write'])),
   ];
   const deny = [...readOnly.map(rule(['write'])), ...writeOnly.map(rule(['read']))];
-  const network = networkOf(member(top, 'network', at), at);
+  const network = networkOf(member(top, 'network', ['allowRaw', 'allowedProtocols'], at), at);
   if (network.raw) notes.push({ part: path(at, 'network.allowRaw'), why: 'raw sockets need the capability NET_RAW as well' });
-  const capability = member(top, 'capability', at);
+  const capability = member(top, 'capability', ['allowedCapabilities'], at);
   const capabilities = sortedCapabilities(
     texts(capability['allowedCapabilities'], path(at, 'capability.allowedCapabilities')).map((text, index) => {
       const name = capabilityName(text);
@@ -66,13 +64,14 @@ export function importAppArmorAbstract(json: unknown, at: string): Imported {
     syscalls: defaultPolicy(capabilities),
     files: [{ allow: merged(allow), deny: merged(deny) }],
     network: network.protocols.length === 0 ? 'none' : network.raw ? 'proxy' : 'user',
-    ...(network.protocols.length === 0 ? {} : { egress: rulesOf(network.protocols), ingress: rulesOf(network.protocols) }),
+    egress: rulesOf(network.protocols),
+    ingress: rulesOf(network.protocols),
   };
   return { profile, unmapped, notes };
 }
 
 function networkOf(network: Fields, at: string): { readonly protocols: readonly NetworkProtocol[]; readonly raw: boolean } {
-  const protocols = member(network, 'allowedProtocols', path(at, 'network'));
+  const protocols = member(network, 'allowedProtocols', ['allowTcp', 'allowUdp'], path(at, 'network'));
   const raw = flag(network['allowRaw'], path(at, 'network.allowRaw'));
   const found: NetworkProtocol[] = [];
   if (raw) found.push('icmp');
@@ -96,9 +95,11 @@ function merged(rules: readonly FileRule[]): FileRule[] {
   return [...byPattern].sort(([a], [b]) => (a < b ? -1 : 1)).map(([pattern, access]) => ({ pattern, access: [...access].sort() }));
 }
 
-function readPath(text: string, part: string, unmapped: Remark[]): string[] {
+/** @param denies what is not granted there is denied, which must not be lost */
+function readPath(text: string, part: string, denies: boolean, unmapped: Remark[]): string[] {
   const pattern = expandVariables(text);
   if (pattern === undefined || !pattern.startsWith('/')) {
+    if (denies) throw bad(part, 'it is no path, or has a variable without a known value, and it denies what it does not grant');
     unmapped.push({
       part,
       why: `${JSON.stringify(text.slice(0, 80))} is no path, or has a variable without a known value: it grants nothing here`,
@@ -107,6 +108,7 @@ function readPath(text: string, part: string, unmapped: Remark[]): string[] {
   }
   const parsed = parsePathPattern(pattern);
   if (!('problem' in parsed)) return [pattern];
+  if (denies) throw bad(part, `${parsed.problem.message}, and it denies what it does not grant`);
   unmapped.push({ part, why: `${text}: ${parsed.problem.message}: it grants nothing here` });
   return [];
 }
@@ -121,8 +123,15 @@ function fields(value: unknown, at: string): Fields {
   return value as Fields;
 }
 
-function member(value: Fields, key: string, at: string): Fields {
-  return fields(value[key], path(at, key));
+function member(value: Fields, key: string, known: readonly string[], at: string): Fields {
+  return closed(fields(value[key], path(at, key)), known, path(at, key));
+}
+
+/** A field that is passed over may be a denial: `readOnlyPaths` is one of writing. */
+function closed(value: Fields, known: readonly string[], at: string): Fields {
+  const unknown = unknownField(value, known);
+  if (unknown !== undefined) throw bad(path(at, unknown.key), unknownFieldText(unknown));
+  return value;
 }
 
 function texts(value: unknown, at: string): string[] {

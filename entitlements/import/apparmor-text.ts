@@ -2,9 +2,12 @@ import { CAPABILITIES, capabilityName, sortedCapabilities } from '../capabilitie
 import { entitlementsError } from '../errors.ts';
 import { parsePathPattern } from '../files/path-pattern.ts';
 import { defaultProfile } from '../profile/builtin.ts';
-import type { FileAccess, FileRule, MountRule, NetworkProtocol, NetworkRule, Profile } from '../profile/model.ts';
+import type { FileAccess, FileRule, MountRule, Profile } from '../profile/model.ts';
 import { defaultPolicy } from '../seccomp/default-policy.ts';
+import { meetPolicies } from '../seccomp/policy.ts';
 import type { Capability } from '../types.ts';
+import { networkMeaning, readNetworkStatement } from './apparmor-network.ts';
+import type { NetworkStatement } from './apparmor-network.ts';
 import { expandVariables } from './apparmor-variables.ts';
 import { profileName } from './imported.ts';
 import type { Imported, Remark } from './imported.ts';
@@ -22,8 +25,10 @@ interface Reading {
   readonly deny: FileRule[];
   readonly capabilities: Set<Capability>;
   readonly deniedCapabilities: Set<Capability>;
-  readonly network: NetworkRule[];
+  readonly network: NetworkStatement[];
+  readonly deniedNetwork: NetworkStatement[];
   readonly mounts: MountRule[];
+  deniesMounts: boolean;
   readonly unmapped: Remark[];
   readonly notes: Remark[];
 }
@@ -42,7 +47,9 @@ export function importAppArmorText(text: string, file: string): Imported {
     capabilities: new Set(),
     deniedCapabilities: new Set(),
     network: [],
+    deniedNetwork: [],
     mounts: [],
+    deniesMounts: false,
     unmapped: [],
     notes: [],
   };
@@ -50,15 +57,16 @@ export function importAppArmorText(text: string, file: string): Imported {
     reading.notes.push({ part: 'flags', why: 'complain enforces nothing and logs; the rules are taken as if they were enforced' });
   for (const statement of statements) readStatement(statement, reading);
   const capabilities = sortedCapabilities([...reading.capabilities].filter((one) => !reading.deniedCapabilities.has(one)));
-  const classified = reading.network.length === 0 ? 'none' : 'user';
+  const { rules, sockets } = networkMeaning(reading.network, reading.deniedNetwork);
   const profile: Profile = {
     ...defaultProfile(),
     capabilities,
-    syscalls: defaultPolicy(capabilities),
+    syscalls: meetPolicies(defaultPolicy(capabilities), sockets),
     files: [{ allow: byPattern(reading.allow), deny: byPattern(reading.deny) }],
-    mounts: reading.mounts,
-    network: classified,
-    ...(reading.network.length === 0 ? {} : { egress: reading.network, ingress: reading.network }),
+    mounts: reading.deniesMounts ? [] : reading.mounts,
+    network: rules.length === 0 ? 'none' : 'user',
+    egress: rules,
+    ingress: rules,
   };
   const called = profileName(name);
   return { ...(called === undefined ? {} : { name: called }), profile, unmapped: reading.unmapped, notes: reading.notes };
@@ -145,16 +153,23 @@ function readStatement({ line, text }: Statement, reading: Reading): void {
   const [denied, audit, owner, rest] = splitPrefix(text);
   if (audit) reading.notes.push({ part, why: 'what is denied is not logged apart' });
   const deny = denied;
+  const place: Place = { file: reading.file, line, part, reading, drop };
   const [word = ''] = rest.split(/[\s,]/, 1);
   switch (word) {
     case 'capability':
       readCapabilities(rest, deny, reading, drop);
       return;
     case 'network':
-      readNetwork(rest, deny, reading, drop);
+      readNetwork(rest, deny, place);
       return;
     case 'mount':
-      readMount(rest, deny, reading, drop);
+      readMount(rest, deny, place);
+      return;
+    case 'unix':
+      // Whom it may speak to over local sockets has no words; whether it may have any has.
+      if (deny) reading.deniedNetwork.push({ family: 'unix', narrowed: false });
+      else reading.network.push({ family: 'unix', narrowed: false });
+      if (rest !== 'unix') drop('a profile has no words for peers of local sockets');
       return;
     case 'umount':
     case 'remount':
@@ -163,7 +178,6 @@ function readStatement({ line, text }: Statement, reading: Reading): void {
       return;
     case 'signal':
     case 'ptrace':
-    case 'unix':
     case 'dbus':
     case 'userns':
     case 'io_uring':
@@ -178,7 +192,7 @@ function readStatement({ line, text }: Statement, reading: Reading): void {
       return;
     default:
       if (owner && !deny) drop('a profile does not tell owners apart; it grants nothing here');
-      else readFile(rest, deny, reading, drop);
+      else readFile(rest, deny, place);
   }
 }
 
@@ -195,6 +209,15 @@ function splitPrefix(text: string): [boolean, boolean, boolean, string] {
 
 type Drop = (why: string) => void;
 
+/** Where a rule stands, and what reads it. */
+interface Place {
+  readonly file: string;
+  readonly line: number;
+  readonly part: string;
+  readonly reading: Reading;
+  readonly drop: Drop;
+}
+
 function readCapabilities(rest: string, deny: boolean, reading: Reading, drop: Drop): void {
   const names = rest.split(/\s+/).slice(1);
   const into = deny ? reading.deniedCapabilities : reading.capabilities;
@@ -206,44 +229,18 @@ function readCapabilities(rest: string, deny: boolean, reading: Reading, drop: D
   }
 }
 
-const FAMILIES: Readonly<Record<string, readonly string[]>> = { inet: ['0.0.0.0/0'], inet6: ['::/0'] };
-const KINDS: Readonly<Record<string, readonly NetworkProtocol[]>> = {
-  stream: ['tcp'],
-  tcp: ['tcp'],
-  dgram: ['udp'],
-  udp: ['udp'],
-  raw: ['icmp'],
-  icmp: ['icmp'],
-};
-const BOTH = ['0.0.0.0/0', '::/0'];
-
-function readNetwork(rest: string, deny: boolean, reading: Reading, drop: Drop): void {
-  const words = rest.split(/\s+/).slice(1);
-  if (deny) {
-    if (words.join(' ') === 'alg') return; // No profile of ours reaches that family but by words of its own.
-    if (words.length === 0) reading.network.length = 0;
-    drop('a profile has no words for this denial');
-    return;
-  }
-  const family = words.find((word) => word in FAMILIES);
-  const kind = words.find((word) => word in KINDS);
-  if (words.some((word) => word !== family && word !== kind)) {
-    if (words[0] !== 'unix' && words[0] !== 'netlink')
-      drop('of networks, inet and inet6 with tcp, udp and raw have words here; it grants nothing');
-    return;
-  }
-  const protocols: readonly NetworkProtocol[] = kind === undefined ? ['icmp', 'sctp', 'tcp', 'udp'] : (KINDS[kind] ?? []);
-  for (const cidr of family === undefined ? BOTH : (FAMILIES[family] ?? [])) {
-    for (const protocol of protocols) reading.network.push({ cidr, protocol, ports: { low: 0, high: 65535 } });
-  }
+function readNetwork(rest: string, deny: boolean, { file, line, reading, drop }: Place): void {
+  const found = readNetworkStatement(rest.split(/\s+/).slice(1));
+  if (typeof found !== 'string') (deny ? reading.deniedNetwork : reading.network).push(found);
+  else if (deny) throw unsaid(file, line, found);
+  else drop(`${found}; it grants nothing here`);
 }
 
-function readMount(rest: string, deny: boolean, reading: Reading, drop: Drop): void {
+function readMount(rest: string, deny: boolean, { part, reading, drop }: Place): void {
   const plain = rest === 'mount';
   if (deny) {
-    // Without a rule that allows one, none is allowed.
-    if (plain) reading.mounts.length = 0;
-    else drop('a profile has no words for denying some mounts');
+    reading.deniesMounts = true;
+    if (!plain) reading.notes.push({ part, why: 'a profile has no words for denying some mounts: all are denied' });
     return;
   }
   if (plain) {
@@ -257,13 +254,16 @@ function readMount(rest: string, deny: boolean, reading: Reading, drop: Drop): v
   else reading.mounts.push({ fstype: found[1] ?? '', target, readonly: found[2] === 'ro' });
 }
 
-function readFile(rest: string, deny: boolean, reading: Reading, drop: Drop): void {
+function readFile(rest: string, deny: boolean, { file, line, reading, drop }: Place): void {
   if (rest === 'file') {
     (deny ? reading.deny : reading.allow).push({ pattern: '/**', access: ['execute', 'read', 'write'] });
     return;
   }
   const found = /^(?:file\s+)?(?:("[^"]+"|[/@]\S*)\s+([a-zA-Z]+)|([a-zA-Z]+)\s+("[^"]+"|[/@]\S*))$/.exec(rest);
   if (found === null) {
+    const shown = JSON.stringify(rest.slice(0, 80));
+    if (!/^(file\s|["/@]|[rwamkliupcxUPC]+\s+["/@])/.test(rest)) throw bad(`${file}:${line}:1`, `${shown} is no rule of AppArmor`);
+    if (deny) throw unsaid(file, line, `${shown} is no rule on files that is known here`);
     drop('a profile has no words for it; it grants nothing here');
     return;
   }
@@ -272,9 +272,9 @@ function readFile(rest: string, deny: boolean, reading: Reading, drop: Drop): vo
   const pattern = expandVariables(written);
   const parsed = pattern === undefined ? undefined : parsePathPattern(pattern);
   if (pattern === undefined || parsed === undefined || 'problem' in parsed) {
-    drop(
-      `${parsed !== undefined && 'problem' in parsed ? parsed.problem.message : 'a variable has no known value'}; ${deny ? 'it denies nothing here' : 'it grants nothing here'}`,
-    );
+    const why = parsed !== undefined && 'problem' in parsed ? parsed.problem.message : 'a variable has no known value';
+    if (deny) throw unsaid(file, line, why);
+    drop(`${why}; it grants nothing here`);
     return;
   }
   const access = deny ? deniedAccess(letters) : grantedAccess(letters, drop);
@@ -284,7 +284,8 @@ function readFile(rest: string, deny: boolean, reading: Reading, drop: Drop): vo
 function grantedAccess(letters: string, drop: Drop): FileAccess[] {
   const access: FileAccess[] = [];
   if (/[pPcCuU]/.test(letters)) drop('running under another profile, or none, has no words here');
-  else if (letters.includes('x') || letters.includes('m')) access.push('execute');
+  else if (letters.includes('x')) access.push('execute');
+  if (letters.includes('m') && !letters.includes('r')) drop('mapping as code goes with reading here; it grants nothing');
   if (letters.includes('r')) access.push('read');
   if (letters.includes('w')) access.push('write');
   else if (/[akl]/.test(letters)) drop('appending, locking and linking alone have no words here');
@@ -294,8 +295,8 @@ function grantedAccess(letters: string, drop: Drop): FileAccess[] {
 /** A denial may only be wider here. */
 function deniedAccess(letters: string): FileAccess[] {
   return [
-    ...(/[xm]/.test(letters) ? (['execute'] as const) : []),
-    ...(letters.includes('r') ? (['read'] as const) : []),
+    ...(letters.includes('x') ? (['execute'] as const) : []),
+    ...(/[rm]/.test(letters) ? (['read'] as const) : []),
     ...(/[wakl]/.test(letters) ? (['write'] as const) : []),
   ];
 }
@@ -308,6 +309,11 @@ function byPattern(rules: readonly FileRule[]): FileRule[] {
     found.set(pattern, set);
   }
   return [...found].sort(([a], [b]) => (a < b ? -1 : 1)).map(([pattern, access]) => ({ pattern, access: [...access].sort() }));
+}
+
+/** A denial that can not be said: without it the profile would grant more than the text. */
+function unsaid(file: string, line: number, why: string): Error {
+  return bad(`${file}:${line}:1`, `${why}, and a denial that is left out would grant more than the text does`);
 }
 
 function bad(at: string, why: string): Error {

@@ -1,6 +1,7 @@
 import { capabilityName } from '../capabilities/names.ts';
 import { entitlementsError } from '../errors.ts';
 import type { Architecture, Capability } from '../types.ts';
+import { unknownField, unknownFieldText } from './known-fields.ts';
 
 /** What the conditions of a seccomp source depend on. */
 export interface SeccompTarget {
@@ -10,6 +11,14 @@ export interface SeccompTarget {
   /** `major.minor`; undefined: newer than any that a condition names. */
   readonly kernel?: string;
 }
+
+/** What docker, containerd, CRI-O and the OCI specification have, and editors add. A field that is passed over may be a condition. */
+const TOP = [
+  ...['$schema', 'archMap', 'architectures', 'defaultAction', 'defaultErrno', 'defaultErrnoRet', 'flags'],
+  ...['listenerMetadata', 'listenerPath', 'syscalls'],
+];
+const RULE = ['action', 'args', 'comment', 'errno', 'errnoRet', 'excludes', 'includes', 'name', 'names'];
+const ARGUMENT = ['index', 'op', 'value', 'valueTwo'];
 
 /** Go's names of the architectures, which the conditions use. */
 const GO_ARCHITECTURE: Readonly<Record<Architecture, string>> = { x86_64: 'amd64', aarch64: 'arm64' };
@@ -31,7 +40,7 @@ interface Resolved {
  * @throws ENTITLEMENTS_BAD_SECCOMP
  */
 export function resolveConditions(json: unknown, target: SeccompTarget): Resolved {
-  const top = fields(json, '');
+  const top = known(fields(json, ''), TOP, '');
   const syscalls = list(top['syscalls'], 'syscalls');
   const { archMap, syscalls: _rules, ...rest } = top;
   const mapped = archMap === undefined || archMap === null ? undefined : list(archMap, 'archMap');
@@ -41,7 +50,10 @@ export function resolveConditions(json: unknown, target: SeccompTarget): Resolve
   }
   const kept = syscalls.flatMap((item, at) => {
     const path = `syscalls[${at}]`;
-    const rule = fields(item, path);
+    const rule = known(fields(item, path), RULE, path);
+    list(rule['args'], `${path}.args`).forEach((arg, index) =>
+      known(fields(arg, `${path}.args[${index}]`), ARGUMENT, `${path}.args[${index}]`),
+    );
     if (!applies(rule, path, target)) return [];
     const { includes: _includes, excludes: _excludes, comment: _comment, name, ...plainRule } = rule;
     if (name === undefined || name === null || name === '') return [{ at, rule: plainRule }];
@@ -111,6 +123,12 @@ function version(written: string, path: string): readonly [number, number] {
   const found = /^(\d{1,4})\.(\d{1,4})/.exec(written);
   if (found === null) throw bad(path, 'a kernel version is written as 4.8');
   return [Number(found[1]), Number(found[2])];
+}
+
+function known(value: Fields, names: readonly string[], path: string): Fields {
+  const unknown = unknownField(value, names);
+  if (unknown !== undefined) throw bad(path === '' ? unknown.key : `${path}.${unknown.key}`, unknownFieldText(unknown));
+  return value;
 }
 
 function fields(value: unknown, path: string): Fields {

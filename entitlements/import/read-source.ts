@@ -1,4 +1,5 @@
 import { parseDocuments, formatProblems } from '../../base/schema/index.ts';
+import type { Document } from '../../base/schema/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -50,10 +51,10 @@ export async function importFrom(source: ImportSource, from: string, options: Im
   if (source === 'pod-security' || (source === 'auto' && PSS.includes(from))) return [podSecurity(from)];
   const fallback = profileName(from.replace(/^.*\//, '').replace(/\.(json|ya?ml)$/, '')) ?? 'imported';
   const named = (imported: Imported): NamedImport => ({ ...imported, name: imported.name ?? fallback });
-  if (source === 'oci-artifact' || (source === 'auto' && (await isLayout(from))))
-    return [named(await importArtifact(from, options.target))];
-  const text = await readText(from);
   try {
+    if (source === 'oci-artifact' || (source === 'auto' && (await isLayout(from))))
+      return [named(await importArtifact(from, options.target))];
+    const text = await readText(from);
     if (source === 'seccomp' || (source === 'auto' && isSeccomp(text)))
       return [named(importSeccomp(parseSeccompJson(text), options.target))];
     if (source === 'apparmor-json') return [named(importAppArmorAbstract(parseSeccompJson(text), ''))];
@@ -75,15 +76,17 @@ async function fromDocuments(source: ImportSource, text: string, from: string, o
   if (problems.length > 0) throw bad(from, formatProblems(problems), 'correct the lines named');
   const found: Imported[] = [];
   for (const document of documents) {
-    for (const item of itemsOf(document.value)) {
-      const { line } = document.positionOf([]);
+    for (const { item, path } of itemsOf(document.value)) {
       try {
         if (source !== 'security-context' && isCustomResource(item)) found.push(importCustomResource(item, options.target));
         else if (source !== 'spo' && holdsPod(item))
           found.push(...importPod(item, { profile: options.profile, seccomp: await localhost(item, options) }));
       } catch (error) {
         if (!isPortcullisError(error)) throw error;
-        throw entitlementsError(error.code as 'ENTITLEMENTS_BAD_PROFILE', { ...error.failure, on: `${from}:${line}: ${error.failure.on}` });
+        throw entitlementsError(error.code as 'ENTITLEMENTS_BAD_PROFILE', {
+          ...error.failure,
+          on: `${placeIn(document, path, error.failure.on)}: ${error.failure.on}`,
+        });
       }
     }
   }
@@ -91,10 +94,29 @@ async function fromDocuments(source: ImportSource, text: string, from: string, o
   return found;
 }
 
-function itemsOf(value: unknown): readonly unknown[] {
+interface Item {
+  readonly item: unknown;
+  readonly path: readonly (string | number)[];
+}
+
+function itemsOf(value: unknown): readonly Item[] {
   if (typeof value !== 'object' || value === null) return [];
   const { kind, items } = value as { readonly kind?: unknown; readonly items?: unknown };
-  return typeof kind === 'string' && kind.endsWith('List') && Array.isArray(items) ? (items as readonly unknown[]) : [value];
+  return typeof kind === 'string' && kind.endsWith('List') && Array.isArray(items)
+    ? (items as readonly unknown[]).map((item, at) => ({ item, path: ['items', at] }))
+    : [{ item: value, path: [] }];
+}
+
+/** file:line:column of a place that is written as `spec.containers[0].name`; the nearest part that is there. */
+function placeIn(document: Document, prefix: Item['path'], place: string): string {
+  const steps = [...place.matchAll(/([^.[\]]+)|\[(\d+)\]/g)].map(([, key, at]) => key ?? Number(at));
+  const full = [...prefix, ...steps];
+  // What is wrong in the spec of a custom resource is told from there.
+  const inSpec = [...prefix, 'spec', ...steps];
+  const [a, b] = [full, inSpec].map((path) => document.positionOf(path, 'key'));
+  const top = document.positionOf(prefix, 'key');
+  const found = a !== undefined && (a.line !== top.line || a.column !== top.column) ? a : (b ?? top);
+  return `${document.file}:${found.line}:${found.column}`;
 }
 
 /** Reads the node's files that a manifest names, below the folder alone. */

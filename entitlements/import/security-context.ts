@@ -6,6 +6,7 @@ import { either } from '../compare/sets.ts';
 import { entitlementsError } from '../errors.ts';
 import { defaultProfile } from '../profile/builtin.ts';
 import type { Profile } from '../profile/model.ts';
+import { misspelled, unknownField, unknownFieldText } from './known-fields.ts';
 import { profileName } from './imported.ts';
 import type { Imported, Remark } from './imported.ts';
 
@@ -23,6 +24,35 @@ export interface PodReferences {
   /** The parsed seccomp JSON of `localhostProfile`; undefined when it can not be had. */
   readonly seccomp: (path: string) => unknown;
 }
+
+const SECCOMP = ['localhostProfile', 'type'];
+const APPARMOR = SECCOMP;
+const SELINUX = ['level', 'role', 'type', 'user'];
+/** Of both; core/v1, PodSecurityContext and SecurityContext, Kubernetes 1.37. */
+const EITHER = ['appArmorProfile', 'runAsGroup', 'runAsNonRoot', 'runAsUser', 'seLinuxOptions', 'seccompProfile', 'windowsOptions'];
+const OF_POD = [
+  'fsGroup',
+  'fsGroupChangePolicy',
+  'seLinuxChangePolicy',
+  'supplementalGroups',
+  'supplementalGroupsPolicy',
+  'sysctls',
+  ...EITHER,
+];
+const OF_CONTAINER = ['allowPrivilegeEscalation', 'capabilities', 'privileged', 'procMount', 'readOnlyRootFilesystem', ...EITHER];
+/** What is read of a pod's and a container's own fields: those written almost like one of them are meant to be it. */
+const READ_OF_POD = [
+  'containers',
+  'ephemeralContainers',
+  'hostIPC',
+  'hostNetwork',
+  'hostPID',
+  'hostUsers',
+  'initContainers',
+  'securityContext',
+  'volumes',
+];
+const READ_OF_CONTAINER = ['resources', 'securityContext', 'volumeMounts'];
 
 /** Kubernetes kinds that hold a pod, and where. */
 const POD_PLACES: Readonly<Record<string, readonly string[]>> = {
@@ -76,13 +106,18 @@ function importContainer(
 ): ImportedContainer {
   const unmapped: Remark[] = [];
   const notes: Remark[] = [];
-  const ofPod = optional(spec, 'securityContext', specPath);
-  const own = optional(container, 'securityContext', path);
+  refuseSlips(spec, READ_OF_POD, specPath);
+  refuseSlips(container, READ_OF_CONTAINER, path);
+  const ofPod = securityContext(spec, OF_POD, specPath);
+  const own = securityContext(container, OF_CONTAINER, path);
   const where = (field: string): string =>
     own[field] === undefined ? `${specPath}.securityContext.${field}` : `${path}.securityContext.${field}`;
   const either_ = (field: string): unknown => own[field] ?? ofPod[field];
-  const capabilities = optional(own, 'capabilities', `${path}.securityContext`);
+  const capabilities = closed(own, 'capabilities', ['add', 'drop'], `${path}.securityContext`);
   const text = typeof container['name'] === 'string' ? container['name'] : '';
+  const ours = Object.keys(annotations).filter((key) => key.startsWith('portcullis.dev/'));
+  const odd = ours.find((key) => !/^portcullis\.dev\/profile(\..+)?$/.test(key));
+  if (odd !== undefined) throw bad(`metadata.annotations.${odd}`, 'there is no such annotation: portcullis.dev/profile names a profile');
   const named = annotations[`portcullis.dev/profile.${text}`] ?? annotations['portcullis.dev/profile'];
   const profile = typeof named === 'string' ? references.profile(named) : undefined;
   if (named !== undefined && profile === undefined)
@@ -95,15 +130,15 @@ function importContainer(
     });
   }
   const request: SecurityContextRequest = {
-    privileged: flag(own, 'privileged', path),
+    privileged: flag(own, 'privileged', `${path}.securityContext`),
     addCapabilities: texts(capabilities['add'], `${path}.securityContext.capabilities.add`),
     dropCapabilities: texts(capabilities['drop'], `${path}.securityContext.capabilities.drop`),
     addAmbient: [],
-    noNewPrivs: own['allowPrivilegeEscalation'] === false,
+    noNewPrivs: own['allowPrivilegeEscalation'] !== undefined && !flag(own, 'allowPrivilegeEscalation', `${path}.securityContext`),
     ...(seccomp === undefined ? {} : { seccomp }),
     ...readAppArmor(fieldsOf(either_('appArmorProfile')), where('appArmorProfile'), unmapped),
-    ...(own['procMount'] === 'Unmasked' ? { maskedPaths: [], readonlyPaths: [] } : {}),
-    readonlyRootfs: flag(own, 'readOnlyRootFilesystem', path),
+    ...(unmasked(own, path) ? { maskedPaths: [], readonlyPaths: [] } : {}),
+    readonlyRootfs: flag(own, 'readOnlyRootFilesystem', `${path}.securityContext`),
     hostNetwork: flag(spec, 'hostNetwork', specPath),
     hostPid: flag(spec, 'hostPID', specPath),
     hostIpc: flag(spec, 'hostIPC', specPath),
@@ -112,7 +147,11 @@ function importContainer(
   };
   const asked = askedFromSecurityContext(request).asked;
   const user = either_('runAsUser');
-  const nonRoot = either_('runAsNonRoot') === true || (typeof user === 'number' && user > 0);
+  if (user !== undefined && user !== null && (typeof user !== 'number' || !Number.isSafeInteger(user) || user < 0))
+    throw bad(where('runAsUser'), 'it is no user id');
+  const nonRoot =
+    flag(own['runAsNonRoot'] === undefined ? ofPod : own, 'runAsNonRoot', where('runAsNonRoot').replace(/\.runAsNonRoot$/, '')) ||
+    (typeof user === 'number' && user > 0);
   const volumes = listOf(spec['volumes'], `${specPath}.volumes`);
   const mounts = listOf(container['volumeMounts'], `${path}.volumeMounts`);
   const ofHost = volumes.filter((volume) => fieldsOf(volume)['hostPath'] !== undefined).map((volume) => fieldsOf(volume)['name']);
@@ -124,9 +163,15 @@ function importContainer(
       ...asked,
       nonRoot: asked.nonRoot || nonRoot,
       hostPaths: asked.hostPaths || mounts.some((mount) => ofHost.includes(fieldsOf(mount)['name'])),
-      ownNamespaces: spec['hostUsers'] === false ? either(asked.ownNamespaces, ['user' as const]) : asked.ownNamespaces,
+      ownNamespaces:
+        spec['hostUsers'] !== undefined && spec['hostUsers'] !== null && !flag(spec, 'hostUsers', specPath)
+          ? either(asked.ownNamespaces, ['user' as const])
+          : asked.ownNamespaces,
       sysctls: sysctls.every((name) => holds(defaultProfile(), { kind: 'sysctl', name })) ? asked.sysctls : 'any',
-      resources: { ...asked.resources, ...readResources(optional(container, 'resources', path), path, notes) },
+      resources: {
+        ...asked.resources,
+        ...readResources(closed(container, 'resources', ['claims', 'limits', 'requests'], path), path, notes),
+      },
     },
     unmapped,
     notes,
@@ -210,6 +255,8 @@ function readResources(resources: Fields, path: string, notes: Remark[]): Profil
   const found: { cpu?: bigint; memory?: bigint } = {};
   for (const [name, written] of Object.entries(limits)) {
     const part = `${path}.resources.limits.${name}`;
+    if (name !== 'cpu' && name !== 'memory' && !/^(hugepages-\w+|ephemeral-storage|storage|pods|.*\/.*)$/.test(name))
+      throw bad(part, 'there is no such resource');
     if (name !== 'cpu' && name !== 'memory') notes.push({ part, why: 'it is the scheduler’s, and no part of a profile' });
     else found[name] = quantity(String(written), part, name === 'cpu' ? 1000n : 1n);
   }
@@ -233,6 +280,34 @@ function member(value: unknown, key: string, path: string): Fields {
   const found = fieldsOf(value)[key];
   if (typeof found !== 'object' || found === null || Array.isArray(found)) throw bad(path, 'it is not an object');
   return found as Fields;
+}
+
+/** A security context whose fields and those of its parts are all known: one that is misspelled would be one that was not said. */
+function securityContext(value: Fields, known: readonly string[], path: string): Fields {
+  const found = closed(value, 'securityContext', known, path);
+  const place = `${path}.securityContext`;
+  closed(found, 'seccompProfile', SECCOMP, place);
+  closed(found, 'appArmorProfile', APPARMOR, place);
+  closed(found, 'seLinuxOptions', SELINUX, place);
+  return found;
+}
+
+function closed(value: Fields, key: string, known: readonly string[], path: string): Fields {
+  const found = optional(value, key, path);
+  const unknown = unknownField(found, known);
+  if (unknown !== undefined) throw bad(`${path}.${key}.${unknown.key}`, unknownFieldText(unknown));
+  return found;
+}
+
+function refuseSlips(value: Fields, known: readonly string[], path: string): void {
+  const slip = misspelled(value, known);
+  if (slip !== undefined) throw bad(`${path}.${slip.key}`, unknownFieldText(slip));
+}
+
+function unmasked(own: Fields, path: string): boolean {
+  const mount = own['procMount'] ?? 'Default';
+  if (mount !== 'Default' && mount !== 'Unmasked') throw bad(`${path}.securityContext.procMount`, 'it is not Default or Unmasked');
+  return mount === 'Unmasked';
 }
 
 function optional(value: Fields, key: string, path: string): Fields {
