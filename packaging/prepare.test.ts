@@ -203,7 +203,13 @@ describe('the launchers', () => {
     const command = install(join(folder, 'daemon'), join(folder, 'daemon/node_modules'));
     const started = launch(`${command}d`, ['--socket', '/s']);
     assert.deepEqual(started.argv, ['daemon', '--socket', '/s']);
-    assert.deepEqual(started.flags, ['--max-semi-space-size=4', '--single-threaded-gc']);
+    assert.deepEqual(started.flags, [
+      '--max-semi-space-size=4',
+      '--single-threaded-gc',
+      '--no-memory-pool-share-memory-on-teardown',
+      '--memory-pool-timeout=1',
+      '--expose-gc',
+    ]);
     assert.equal(started.arena, '1');
   });
 

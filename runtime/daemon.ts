@@ -138,7 +138,7 @@ export async function startDaemon(config: DaemonConfig, { prover = createProver(
     openRecords<ContainerRecord>(database, 'container'),
   ]);
   const verdictLog = await openDaemonVerdictLog(database, config, [containerRecords, { list: () => images.list() }], log);
-  const checks = livenessChecks({ database, reactor, kernel, absent: join(config.state, 'ns', 'none') });
+  const checks = livenessChecks({ database, reactor, kernel });
   const observability = await openObservability({
     config,
     log,

@@ -5,13 +5,14 @@ import { openAudit } from './audit/audit.ts';
 import type { DaemonFacts, RuntimeObserver } from './facts.ts';
 import { createHealth } from './health.ts';
 import type { HealthCheck } from './health.ts';
+import { openQuietCollection } from './quiet-collection.ts';
 
 export interface Observability {
   /** For the CRI server, the first outermost. */
   readonly calls: readonly CallObserver[];
   /** Undefined when nobody counts. */
   readonly runtime: RuntimeObserver | undefined;
-  /** Serves `/metrics` and `/healthz`, when an address is configured. @throws PortcullisError RUNTIME_METRICS_LISTEN */
+  /** At the end of the start. Serves `/metrics` and `/healthz`, when an address is configured. @throws PortcullisError RUNTIME_METRICS_LISTEN */
   listen(): Promise<void>;
   /** At SIGHUP: the audit log may have been rotated. */
   reopen(): void;
@@ -32,11 +33,13 @@ export async function openObservability(parts: {
   const tracing = traces.endpoint === '' ? undefined : (await import('./tracing.ts')).openTracing({ ...traces, version: facts.version });
   const metrics =
     http.address === '' ? undefined : (await import('./metrics.ts')).openMetrics({ ...facts, auditFailures: () => audit?.failures() ?? 0 });
+  const collection = openQuietCollection(log);
   let listener: { close(): Promise<void> } | undefined;
   return {
-    calls: [tracing?.calls, metrics?.calls, audit?.calls].filter((observer) => observer !== undefined),
+    calls: [tracing?.calls, metrics?.calls, audit?.calls, collection.calls].filter((observer) => observer !== undefined),
     runtime: metrics?.runtime,
     listen: async () => {
+      collection.atStart();
       if (metrics === undefined) return;
       const { listenHttp } = await import('./http.ts');
       listener = await listenHttp(http.address, { metrics, health: createHealth(parts.checks) });
@@ -44,6 +47,7 @@ export async function openObservability(parts: {
     },
     reopen: () => audit?.reopen(),
     close: async () => {
+      collection.close();
       await listener?.close();
       metrics?.close();
       await Promise.all([tracing?.close(), audit?.close()]);

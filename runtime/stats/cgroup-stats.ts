@@ -15,7 +15,7 @@ export interface CgroupStats {
 
 const sampleEveryMs = 1_000;
 /** A Worker without work is kept this many rounds: a pod often follows another. */
-const idleRounds = 30;
+const idleRounds = 15;
 
 /** Figures in one message: the main thread unpacks it in one go. */
 const targetsAtOnce = 32;

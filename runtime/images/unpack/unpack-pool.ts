@@ -21,7 +21,7 @@ export interface UnpackPool {
   close(): Promise<void>;
 }
 
-const idleMs = 30_000;
+const idleMs = 10_000;
 const jobsPerWorker = 2;
 
 interface Pending {

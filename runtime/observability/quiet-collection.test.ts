@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createLogger } from '../../base/log/index.ts';
+import type { StartedCall } from '../cri/observe.ts';
+import { openQuietCollection } from './quiet-collection.ts';
+
+const log = createLogger({ level: 'silent' });
+const call = (readsOnly: boolean): StartedCall => ({
+  rpc: 'Any',
+  service: 'runtime.v1.RuntimeService',
+  readsOnly,
+  requestId: '1',
+  peer: undefined,
+  header: () => undefined,
+});
+const done = { code: 0, milliseconds: 1 };
+
+test('memory is given back once after a busy time, and never during one', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  let collected = 0;
+  const collection = openQuietCollection(log, (() => (collected += 1)) as unknown as typeof globalThis.gc);
+  collection.atStart();
+  assert.equal(collected, 1);
+  const [first, second] = [collection.calls.begin(call(false)), collection.calls.begin(call(false))];
+  first?.end(done);
+  t.mock.timers.tick(60_000);
+  assert.equal(collected, 1);
+  second?.end(done);
+  // Reading does not put it off.
+  collection.calls.begin(call(true)).end(done);
+  t.mock.timers.tick(19_999);
+  assert.equal(collected, 1);
+  t.mock.timers.tick(1);
+  t.mock.timers.tick(60_000);
+  assert.equal(collected, 3);
+  collection.calls.begin(call(false)).end(done);
+  collection.close();
+  t.mock.timers.tick(60_000);
+  assert.equal(collected, 3);
+});
+
+test('without the collector nothing is done', () => {
+  const collection = openQuietCollection(log, undefined);
+  collection.atStart();
+  collection.calls.begin(call(false)).end(done);
+  collection.close();
+});
