@@ -43,12 +43,17 @@ export interface LinkAddress {
 }
 
 /** Success as well when it is there. IPv6 without duplicate address detection, unless it is asked for: the addresses are ours. */
-export function putAddress(index: number, own: LinkAddress, options: { readonly prefixRoute: boolean; readonly detectsDuplicates?: boolean }): Request {
+export function putAddress(
+  index: number,
+  own: LinkAddress,
+  options: { readonly prefixRoute: boolean; readonly detectsDuplicates?: boolean },
+): Request {
   const header = Buffer.alloc(8); // struct ifaddrmsg
   header.writeUInt8(familyOf(own.address), 0);
   header.writeUInt8(own.length, 1);
   header.writeUInt32LE(index, 4);
-  const flags = (own.address.length === 16 && options.detectsDuplicates !== true ? IFA_F_NODAD : 0) | (options.prefixRoute ? 0 : IFA_F_NOPREFIXROUTE);
+  const flags =
+    (own.address.length === 16 && options.detectsDuplicates !== true ? IFA_F_NODAD : 0) | (options.prefixRoute ? 0 : IFA_F_NOPREFIXROUTE);
   const last = Buffer.from(own.address);
   // As ip-address(8) and the upstream plugins: an IPv4 subnet has its broadcast address.
   const broadcast = own.address.length === 4 && own.length < 31 ? [attribute(4, broadcastOf(last, own.length))] : [];

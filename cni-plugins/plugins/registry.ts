@@ -9,21 +9,62 @@ import { loopback } from './loopback/plugin.ts';
 import { loopbackKind } from './loopback/loopback-kind.ts';
 import { hostPortsKind } from './nat/host-ports-kind.ts';
 import { portmap } from './portmap/plugin.ts';
+import { bandwidth } from './bandwidth/plugin.ts';
+import { trafficLimitKind } from './bandwidth/traffic-limit.ts';
+import { forwardPolicyKind } from './firewall/forward-policy.ts';
+import { firewall } from './firewall/plugin.ts';
+import { movedDeviceKind } from './host-device/moved-device.ts';
+import { hostDevice } from './host-device/plugin.ts';
+import { childLinkKind } from './interface/child-link.ts';
+import { ipvlan } from './ipvlan/plugin.ts';
+import { macvlan } from './macvlan/plugin.ts';
+import { ptp } from './ptp/plugin.ts';
+import { routedPairKind } from './ptp/routed-pair.ts';
+import { sbr } from './sbr/plugin.ts';
+import { sourceRoutingKind } from './sbr/source-routing.ts';
+import { staticAddresses } from './static/plugin.ts';
+import { linkTuningKind } from './tuning/link-tuning.ts';
+import { tuning } from './tuning/plugin.ts';
+import { vlan } from './vlan/plugin.ts';
+import { overlayLinkKind } from './vxlan/overlay-link.ts';
+import { vxlan } from './vxlan/plugin.ts';
 
 /** Every plugin of ours, one line each; by type, without the prefix `portcullis-`. The address plugin `ipam` is the engine's own. */
-export const plugins: readonly Plugin[] = [bridge, loopback, portmap];
+export const plugins: readonly Plugin[] = [
+  bandwidth,
+  bridge,
+  firewall,
+  hostDevice,
+  ipvlan,
+  loopback,
+  macvlan,
+  portmap,
+  ptp,
+  sbr,
+  tuning,
+  vlan,
+  vxlan,
+];
 
 /** Address plugins without a store; by `ipam.type`. */
-export const addressPlugins: readonly AddressPlugin[] = [];
+export const addressPlugins: readonly AddressPlugin[] = [staticAddresses];
 
 /** What plugins make, by the kind of the resource. */
 const resourceKinds: readonly ResourceKind[] = [
   bridgeKind,
+  childLinkKind,
+  forwardPolicyKind,
   hostPortsKind,
+  linkTuningKind,
   loopbackKind,
   macGuardKind,
   masqueradeKind,
+  movedDeviceKind,
+  overlayLinkKind,
   podAddressesKind,
+  routedPairKind,
+  sourceRoutingKind,
+  trafficLimitKind,
   vethPortKind,
 ];
 

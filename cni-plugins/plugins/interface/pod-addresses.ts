@@ -42,7 +42,13 @@ export const podAddressesKind: ResourceKind<PodAddresses> = {
         const prefix = parsePrefix(text);
         return prefix === undefined
           ? []
-          : [putAddress(link.index, { address: ipBytes(prefix.address), length: prefix.length }, { prefixRoute: resource.prefixRoutes, detectsDuplicates: resource.detectsDuplicates === true })];
+          : [
+              putAddress(
+                link.index,
+                { address: ipBytes(prefix.address), length: prefix.length },
+                { prefixRoute: resource.prefixRoutes, detectsDuplicates: resource.detectsDuplicates === true },
+              ),
+            ];
       }),
       setFlag(link.index, 'up', true),
     ]);

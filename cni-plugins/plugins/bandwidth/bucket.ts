@@ -1,0 +1,23 @@
+import type { TokenBucket } from '../../netlink/traffic.ts';
+
+/** A rate with its burst, both in bits. */
+export interface Limit {
+  readonly rate: number;
+  readonly burst: number;
+}
+
+/** How long a packet may wait, as in the upstream plugin. */
+const latencySeconds = 0.025;
+const ticksPerMicrosecond = 15.625; // PSCHED_SHIFT 6: a tick is 64 ns
+const maximum = 0xffffffff;
+
+/** The kernel's parameters with upstream's rounding; undefined when the burst takes longer than 32 bits of ticks. Pure. */
+export function bucketOf({ rate, burst }: Limit): TokenBucket | undefined {
+  const rateBytes = Math.floor(rate / 8);
+  const burstBytes = Math.floor(burst / 8);
+  const microseconds = Math.floor((burstBytes * 1_000_000) / rateBytes);
+  const buffer = Math.floor(microseconds * ticksPerMicrosecond);
+  if (microseconds > maximum || buffer > maximum) return undefined;
+  const limit = Math.min(Math.floor(rateBytes * latencySeconds) + burstBytes, maximum);
+  return { rate: BigInt(rateBytes), limit, buffer };
+}

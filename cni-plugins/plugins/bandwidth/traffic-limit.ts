@@ -1,0 +1,155 @@
+import { PortcullisError } from '../../../base/errors/index.ts';
+import { isRefusal } from '../../netlink/kernel-failure.ts';
+import { createLink } from '../../netlink/link-kinds.ts';
+import { findLink, macBytes, setAlias, setFlag } from '../../netlink/link-settings.ts';
+import type { LinkSettings } from '../../netlink/link-settings.ts';
+import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
+import { addIngress, addRedirection, deleteQdisc, listQdiscs, listRedirections, setTokenBucket } from '../../netlink/traffic.ts';
+import type { TokenBucket } from '../../netlink/traffic.ts';
+import type { AttachmentKey, Resource, ResourceKernel, ResourceKind } from '../contract.ts';
+import { deleteLink, podOf } from '../interface/child-link.ts';
+import { interfaceTaken, linkTypeMissing } from '../interface/failures.ts';
+import { ownerOf } from '../interface/names.ts';
+import { bucketOf } from './bucket.ts';
+import type { Limit } from './bucket.ts';
+
+/**
+ * Token buckets at the host's end of the pod's link: what the host sends there is what the pod receives; what arrives from the pod is
+ * redirected to an ifb link and limited there. On the host's side a pod with NET_ADMIN cannot undo them.
+ */
+export interface TrafficLimit extends Resource {
+  readonly kind: 'traffic-limit';
+  readonly interface: string;
+  /** One of these is the host's end. */
+  readonly hostInterfaces: readonly string[];
+  readonly toPod?: Limit;
+  readonly fromPod?: Limit & { readonly ifb: string; readonly mac: string };
+}
+
+export const trafficLimitKind: ResourceKind<TrafficLimit> = {
+  kind: 'traffic-limit',
+  ensure(resource, kernel, key) {
+    const { route } = kernel.host;
+    const end = hostEnd(resource, kernel);
+    if (typeof end === 'string') throw noHostEnd(resource.interface, end);
+    if (resource.toPod !== undefined) limit(route, end.index, resource.toPod);
+    if (resource.fromPod === undefined) return;
+    const ifb = ensureIfb(resource.fromPod, end.mtu, kernel, key);
+    limit(route, ifb.index, resource.fromPod);
+    const redirections = listQdiscs(route, end.index).some(({ place }) => place === 'ingress')
+      ? listRedirections(route, end.index)
+      : undefined;
+    if (redirections?.includes(ifb.index) === true) return;
+    // A redirection to another link is an ifb that is gone: the hook with all its filters is made anew.
+    route.run([
+      ...(redirections === undefined ? [] : [deleteQdisc(end.index, 'ingress')]),
+      addIngress(end.index),
+      addRedirection(end.index, ifb.index),
+    ]);
+  },
+  differences(resource, kernel) {
+    const { route } = kernel.host;
+    const end = hostEnd(resource, kernel);
+    if (typeof end === 'string') return [end];
+    const found: string[] = [];
+    if (resource.toPod !== undefined) found.push(...limitDifferences(route, end, resource.toPod));
+    if (resource.fromPod === undefined) return found;
+    const ifb = findLink(route, { name: resource.fromPod.ifb });
+    if (ifb === undefined) return [...found, `the host has no link ${resource.fromPod.ifb}`];
+    found.push(...limitDifferences(route, ifb, resource.fromPod));
+    if (!ifb.up) found.push(`${ifb.name} is down`);
+    const hooked = listQdiscs(route, end.index).some(({ place }) => place === 'ingress');
+    if (!hooked || !listRedirections(route, end.index).includes(ifb.index))
+      found.push(`what arrives on ${end.name} does not go to ${ifb.name}`);
+    return found;
+  },
+  remove(resource, kernel, key) {
+    const { route } = kernel.host;
+    const end = hostEnd(resource, kernel);
+    if (typeof end !== 'string') {
+      if (resource.fromPod !== undefined) attempt(route, deleteQdisc(end.index, 'ingress'));
+      if (resource.toPod !== undefined && listQdiscs(route, end.index).some(({ place, kind }) => place === 'root' && kind === 'tbf'))
+        attempt(route, deleteQdisc(end.index, 'root'));
+    }
+    const ifb = resource.fromPod === undefined ? undefined : findLink(route, { name: resource.fromPod.ifb });
+    if (ifb !== undefined && ifb.kind === 'ifb' && [ownerOf('ifb', key), ''].includes(ifb.alias)) deleteLink(route, ifb.index);
+  },
+};
+
+/** The link of the host whose other end is the pod's interface, or why there is none. */
+function hostEnd(resource: TrafficLimit, kernel: ResourceKernel): LinkSettings | string {
+  const pod = kernel.pod === undefined ? undefined : findLink(podOf(kernel, resource.interface).route, { name: resource.interface });
+  if (pod === undefined) return `the pod has no interface ${resource.interface}`;
+  if (pod.kind !== 'veth') return `${resource.interface} is no veth link: its traffic does not pass the host`;
+  const end = findLink(kernel.host.route, { index: pod.peer });
+  if (end === undefined || end.kind !== 'veth' || !resource.hostInterfaces.includes(end.name))
+    return `the other end of ${resource.interface} is none of ${resource.hostInterfaces.join(', ') || 'the interfaces of prevResult'}`;
+  return end;
+}
+
+function ensureIfb(wanted: NonNullable<TrafficLimit['fromPod']>, mtu: number, kernel: ResourceKernel, key: AttachmentKey): LinkSettings {
+  const { route } = kernel.host;
+  const owner = ownerOf('ifb', key);
+  if (findLink(route, { name: wanted.ifb }) === undefined) {
+    try {
+      route.run([createLink({ name: wanted.ifb, of: { kind: 'ifb' }, mac: macBytes(wanted.mac), mtu })]);
+    } catch (thrown) {
+      if (isRefusal(thrown, 'EOPNOTSUPP')) throw linkTypeMissing('ifb');
+      throw thrown;
+    }
+  }
+  const ifb = findLink(route, { name: wanted.ifb });
+  // Without an alias it was made by a process that died before it could say whose it is.
+  if (ifb === undefined || ifb.kind !== 'ifb' || ![owner, ''].includes(ifb.alias))
+    throw interfaceTaken(wanted.ifb, 'the host has a link of that name that belongs to something else');
+  route.run([setAlias(ifb.index, owner), setFlag(ifb.index, 'up', true)]);
+  return ifb;
+}
+
+/** Limits are checked when they are read: they have a bucket. */
+function wantedBucket(wanted: Limit): TokenBucket {
+  const bucket = bucketOf(wanted);
+  if (bucket === undefined) throw new Error(`a limit of ${wanted.rate} bits a second was stored unread`);
+  return bucket;
+}
+
+const rootBucket = (socket: NetlinkSocket, index: number): TokenBucket | undefined =>
+  listQdiscs(socket, index).find(({ place }) => place === 'root')?.bucket;
+
+/** The kernel counts in nanoseconds and answers in ticks: the burst comes back a tick off. */
+const sameBucket = (a: TokenBucket | undefined, b: TokenBucket): boolean =>
+  a?.rate === b.rate && a.limit === b.limit && Math.abs(a.buffer - b.buffer) <= 1;
+
+function limit(socket: NetlinkSocket, index: number, wanted: Limit): void {
+  const bucket = wantedBucket(wanted);
+  if (!sameBucket(rootBucket(socket, index), bucket)) socket.run([setTokenBucket(index, bucket)]);
+}
+
+function limitDifferences(socket: NetlinkSocket, link: LinkSettings, wanted: Limit): string[] {
+  const bucket = wantedBucket(wanted);
+  const found = rootBucket(socket, link.index);
+  if (found === undefined) return [`${link.name} has no traffic limit`];
+  if (sameBucket(found, bucket)) return [];
+  return [
+    `${link.name} is limited to ${found.rate * 8n} bits a second with ${found.limit} bytes waiting, not to ${bucket.rate * 8n} with ${bucket.limit}`,
+  ];
+}
+
+function attempt(socket: NetlinkSocket, request: Request): void {
+  try {
+    socket.run([request]);
+  } catch (thrown) {
+    if (!isRefusal(thrown, 'ENOENT', 'EINVAL', 'ENODEV')) throw thrown;
+  }
+}
+
+function noHostEnd(name: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_BANDWIDTH_NO_LINK',
+    kind: 'precondition',
+    attempted: 'limit the traffic of the interface',
+    on: name,
+    why,
+    fix: 'place the plugin after one that makes a veth link, such as bridge or ptp',
+  });
+}

@@ -1,0 +1,104 @@
+import { PortcullisError } from '../../../base/errors/index.ts';
+import { formatIp, parsePrefix } from '../../spec/address.ts';
+import { dropsByDefault } from '../../netlink/nft-chains.ts';
+import type { Plugin } from '../contract.ts';
+import { addressesMissing } from '../interface/failures.ts';
+import { hostInterfaces, previousOf } from '../interface/previous.ts';
+import type { ForwardPolicy } from './forward-policy.ts';
+import { reservedChains, tableName } from './rules.ts';
+
+interface FirewallConfig {
+  readonly adminChain: string;
+  readonly ingressPolicy: 'open' | 'same-bridge' | 'isolated';
+  /** The administrator has said that what others drop is none of ours. */
+  readonly overlooksOthers: boolean;
+}
+
+/** Base chains of others that drop what they do not accept, as `family table chain`. */
+type Observed = readonly string[];
+
+const ingressPolicies = ['open', 'same-bridge', 'isolated'];
+
+/**
+ * Accepts what is forwarded to and from the pod, after the administrator's own chain, and separates bridges. Semantics of the upstream
+ * plugin firewall with the backend iptables, in nf_tables of our own.
+ */
+export const firewall: Plugin<FirewallConfig> = {
+  type: 'firewall',
+  role: 'chained',
+  capabilities: [],
+  read(config) {
+    const backend = config.text('backend') ?? '';
+    if (!['', 'iptables', 'nftables'].includes(backend))
+      config.problem(
+        'backend',
+        `${JSON.stringify(backend)} is not supported: the rules are nf_tables of our own, for which 'nftables' or none stands`,
+      );
+    if ((config.text('firewalldZone') ?? '') !== '')
+      config.problem('firewalldZone', "'firewalldZone' is not supported: firewalld is never asked");
+    const given = config.text('iptablesAdminChainName') ?? '';
+    const adminChain = given === '' ? 'CNI-ADMIN' : given;
+    if (!/^[A-Za-z_.][A-Za-z0-9/\\_.-]{0,27}$/u.test(adminChain) || reservedChains.test(adminChain))
+      config.problem('iptablesAdminChainName', `${JSON.stringify(adminChain)} is no name for a chain`);
+    const policy = config.text('ingressPolicy') ?? '';
+    if (!['', ...ingressPolicies].includes(policy))
+      config.problem('ingressPolicy', `${JSON.stringify(policy)} is not a policy: ${ingressPolicies.join(', ')}`);
+    return {
+      adminChain,
+      ingressPolicy: (policy === '' ? 'open' : policy) as FirewallConfig['ingressPolicy'],
+      overlooksOthers: backend === 'nftables',
+    };
+  },
+  observe: (_config, kernel): Observed =>
+    dropsByDefault(kernel.host.filter, 'forward').filter((chain) => chain.split(' ')[1] !== tableName),
+  plan(config, input) {
+    const previous = previousOf(input, 'firewall');
+    const [foreign] = input.observed as Observed;
+    if (foreign !== undefined && !config.overlooksOthers) throw droppedByOthers(foreign);
+    const addresses = previous.ips.flatMap(({ address }) => {
+      const prefix = parsePrefix(address);
+      return prefix === undefined ? [] : [formatIp(prefix.address)];
+    });
+    const bridge = config.ingressPolicy === 'open' ? undefined : previous.interfaces[0]?.name;
+    if (config.ingressPolicy !== 'open' && (bridge === undefined || (previous.interfaces[0]?.sandbox ?? '') !== ''))
+      throw noBridge(config.ingressPolicy);
+    if (addresses.length === 0 && config.ingressPolicy === 'open' && previous.interfaces.length === 0) throw addressesMissing('firewall');
+    const resource: ForwardPolicy = {
+      kind: 'forward-policy',
+      addresses,
+      adminChain: config.adminChain,
+      ...(bridge === undefined
+        ? {}
+        : {
+            separation: {
+              bridge,
+              isolated: config.ingressPolicy === 'isolated',
+              ports: hostInterfaces(previous).filter((name) => name !== bridge),
+            },
+          }),
+    };
+    return { resources: [resource], result: previous };
+  },
+};
+
+function droppedByOthers(chain: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_FIREWALL_DROPPED_BY_OTHERS',
+    kind: 'precondition',
+    attempted: "accept the pod's traffic",
+    on: chain,
+    why: 'that chain drops what it does not accept itself, and no table of ours can lift that',
+    fix: `accept the pods' network in ${chain} and say so with "backend": "nftables", or use the upstream plugin firewall on this host`,
+  });
+}
+
+function noBridge(policy: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_BRIDGE_MISSING',
+    kind: 'precondition',
+    attempted: `set the ingress policy ${policy}`,
+    on: 'firewall',
+    why: 'prevResult does not begin with a bridge of the host',
+    fix: 'place the plugin after bridge, or leave ingressPolicy out',
+  });
+}

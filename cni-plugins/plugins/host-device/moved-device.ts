@@ -1,0 +1,116 @@
+import { O_RDONLY, closeFd, openFile } from '../../../base/kernel/index.ts';
+import { PortcullisError } from '../../../base/errors/index.ts';
+import { findLink, listSettings, moveLink, rename, setAlias, setFlag, setMac, setMtu } from '../../netlink/link-settings.ts';
+import type { LinkSettings } from '../../netlink/link-settings.ts';
+import type { NetlinkSocket } from '../../netlink/socket.ts';
+import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
+import { podOf } from '../interface/child-link.ts';
+import { interfaceTaken } from '../interface/failures.ts';
+
+/**
+ * A device of the host stands in the pod under another name. Its alias is its name in the host, as the upstream plugin has it: written
+ * before the move, so that the device is known in every state that a crash can leave.
+ */
+export interface MovedDevice extends Resource {
+  readonly kind: 'moved-device';
+  readonly device: string;
+  /** As the host had it. */
+  readonly mac: string;
+  readonly mtu: number;
+  readonly interface: string;
+}
+
+export const movedDeviceKind: ResourceKind<MovedDevice> = {
+  kind: 'moved-device',
+  ensure(resource, kernel) {
+    const pod = podOf(kernel, resource.interface);
+    const standing = inPod(resource, pod.route) ?? moveIn(resource, kernel);
+    if (standing.name !== resource.interface)
+      pod.route.run([setFlag(standing.index, 'up', false), rename(standing.index, resource.interface)]);
+    pod.route.run([setFlag(standing.index, 'up', true)]);
+  },
+  differences(resource, kernel) {
+    const { interface: name } = resource;
+    const link = kernel.pod === undefined ? undefined : findLink(kernel.pod.route, { name });
+    if (link === undefined) return [`the pod has no interface ${name}`];
+    return [
+      ...(link.alias === resource.device
+        ? []
+        : [`${name} is not ${resource.device} of the host: its alias is ${JSON.stringify(link.alias)}`]),
+      ...(link.mac === resource.mac ? [] : [`${name} has the MAC address ${link.mac}, not ${resource.mac}`]),
+      ...(link.up ? [] : [`${name} is down`]),
+    ];
+  },
+  remove(resource, kernel) {
+    const pod = kernel.pod;
+    const standing = pod === undefined ? undefined : inPod(resource, pod.route);
+    if (pod !== undefined && standing !== undefined) moveOut(resource, standing, pod.route, kernel);
+    // A device of hardware comes back by itself when its namespace ends, under the pod's name or one of the kernel's.
+    const back = ofHost(resource, kernel.host.route);
+    if (back !== undefined) giveBack(resource, back, kernel.host.route);
+  },
+};
+
+/** In the pod, under the wanted name or still under its own. */
+const inPod = (resource: MovedDevice, route: NetlinkSocket): LinkSettings | undefined =>
+  [resource.interface, resource.device].map((name) => findLink(route, { name })).find((link) => link?.alias === resource.device);
+
+/** In the host, with the alias of a device that was moved. */
+const ofHost = (resource: MovedDevice, route: NetlinkSocket): LinkSettings | undefined =>
+  listSettings(route).find(
+    ({ alias, mac, name }) => alias === resource.device && (mac === resource.mac || [resource.device, resource.interface].includes(name)),
+  );
+
+function moveIn(resource: MovedDevice, kernel: ResourceKernel): LinkSettings {
+  const pod = podOf(kernel, resource.interface);
+  const { route } = kernel.host;
+  const device = findLink(route, { name: resource.device });
+  if (device === undefined) throw vanished(resource.device);
+  const taken = findLink(pod.route, { name: resource.interface });
+  if (taken !== undefined) throw interfaceTaken(resource.interface, 'the pod has an interface of that name');
+  route.run([setAlias(device.index, resource.device)]);
+  route.run([moveLink(device.index, pod.netnsFd, resource.interface)]);
+  const moved = inPod(resource, pod.route);
+  if (moved === undefined) throw vanished(resource.device);
+  return moved;
+}
+
+function moveOut(resource: MovedDevice, link: LinkSettings, pod: NetlinkSocket, kernel: ResourceKernel): void {
+  const free = findLink(kernel.host.route, { name: resource.device }) === undefined;
+  if (!free) throw interfaceTaken(resource.device, 'the host has another link of that name: the device cannot come back');
+  pod.run([setFlag(link.index, 'up', false), ...(link.mac === resource.mac ? [] : [setMac(link.index, resource.mac)])]);
+  kernel.inHost(() => {
+    const host = openFile('/proc/thread-self/ns/net', O_RDONLY);
+    try {
+      pod.run([moveLink(link.index, host, resource.device)]);
+    } finally {
+      closeFd(host);
+    }
+  });
+}
+
+/** Its name, MAC address and MTU as before, no alias, and down: as the upstream plugin leaves it. */
+function giveBack(resource: MovedDevice, link: LinkSettings, host: NetlinkSocket): void {
+  const { index } = link;
+  const other = findLink(host, { name: resource.device });
+  if (other !== undefined && other.index !== index)
+    throw interfaceTaken(resource.device, 'the host has another link of that name: the device cannot come back');
+  host.run([
+    setFlag(index, 'up', false),
+    ...(link.name === resource.device ? [] : [rename(index, resource.device)]),
+    ...(link.mac === resource.mac ? [] : [setMac(index, resource.mac)]),
+    ...(link.mtu === resource.mtu ? [] : [setMtu(index, resource.mtu)]),
+    setAlias(index, ''),
+  ]);
+}
+
+function vanished(device: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_DEVICE_MISSING',
+    kind: 'not-found',
+    attempted: 'move the device of the host',
+    on: device,
+    why: 'the host has no link of that name any more',
+    fix: 'look where it went: another pod may hold it',
+  });
+}

@@ -1,0 +1,59 @@
+import { parseIp, parsePrefix, networkOf } from '../../spec/address.ts';
+import type { CniResult } from '../../spec/result.ts';
+import { ipvlanModes } from '../../netlink/link-kinds.ts';
+import type { LeasedAddress, Plugin } from '../contract.ts';
+import { addressesMissing, fieldUnfit } from '../interface/failures.ts';
+import { observeMaster, planChild, readMaster } from '../interface/master.ts';
+import type { Master, MasterConfig } from '../interface/master.ts';
+
+interface IpvlanConfig extends MasterConfig {
+  readonly mode: keyof typeof ipvlanModes;
+  readonly hasIpam: boolean;
+}
+
+/**
+ * The pod's interface shares the MAC address of a link of the host. Fields and semantics of the upstream plugin ipvlan: after another plugin
+ * it takes that one's interface as its master where none is named, and its addresses where it has no address plugin.
+ */
+export const ipvlan: Plugin<IpvlanConfig> = {
+  type: 'ipvlan',
+  role: 'interface',
+  capabilities: ['ips'],
+  read(config) {
+    const given = config.text('mode') ?? '';
+    const mode = given === '' ? 'l2' : given;
+    if (!Object.hasOwn(ipvlanModes, mode))
+      config.problem('mode', `${JSON.stringify(mode)} is not a mode: ${Object.keys(ipvlanModes).join(', ')}`);
+    return { ...readMaster(config), mode: mode as IpvlanConfig['mode'], hasIpam: (config.object('ipam')?.text('type') ?? '') !== '' };
+  },
+  observe(config, kernel, input) {
+    const { prevResult } = input;
+    if (config.master !== undefined || prevResult === undefined) return observeMaster(config, kernel);
+    const [only, ...others] = prevResult.interfaces;
+    if (only === undefined || others.length > 0)
+      throw fieldUnfit('ipvlan', `prevResult has ${prevResult.interfaces.length} interfaces: the master is not clear`, "name the 'master'");
+    return observeMaster({ ...config, master: only.name }, kernel);
+  },
+  plan(config, input) {
+    const taken = !config.hasIpam && input.prevResult !== undefined ? input.prevResult : undefined;
+    const addresses = taken === undefined ? input.addresses : addressesOf(taken);
+    if (addresses.length === 0) throw addressesMissing('ipvlan');
+    return planChild(input, {
+      config,
+      of: { kind: 'ipvlan', mode: config.mode },
+      master: input.observed as Master,
+      addresses,
+      routes: taken?.routes ?? input.ipamRoutes,
+      announces: true,
+    });
+  },
+};
+
+function addressesOf(result: CniResult): LeasedAddress[] {
+  return result.ips.flatMap(({ address: text, gateway: via }) => {
+    const address = parsePrefix(text);
+    const gateway = via === undefined ? undefined : parseIp(via);
+    if (address === undefined) return [];
+    return [{ address, subnet: { address: networkOf(address), length: address.length }, ...(gateway === undefined ? {} : { gateway }) }];
+  });
+}

@@ -1,0 +1,168 @@
+import { strict as assert } from 'node:assert';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { PortcullisError, errorFromJson } from '../../base/errors/index.ts';
+import type { SerialisedError } from '../../base/errors/index.ts';
+import type { CniResult } from '../spec/result.ts';
+import type { AttachmentKey } from './contract.ts';
+
+/** What the tests of plugins share: pods with a namespace each, our plugins on the real kernel, Debian's plugins beside them. */
+
+export interface Act {
+  readonly verb: 'add' | 'check' | 'del' | 'repair';
+  readonly type: string;
+  readonly config: string;
+  readonly key: AttachmentKey;
+  /** Empty: it is gone. */
+  readonly netns: string;
+  readonly args: Readonly<Record<string, string>>;
+  readonly prevResult?: CniResult;
+}
+
+export interface Answer {
+  readonly result?: CniResult;
+  readonly differences?: readonly string[];
+  readonly failure?: SerialisedError;
+  readonly fault?: string;
+}
+
+type Config = Readonly<Record<string, unknown>> & { readonly type: string };
+interface Options {
+  readonly prevResult?: CniResult;
+  readonly args?: Readonly<Record<string, string>>;
+  readonly interface?: string;
+}
+
+export interface TestPod {
+  readonly netns: string;
+  /** A shell command in its namespace. */
+  run(command: string): string;
+  add(config: Config, options?: Options): Promise<CniResult>;
+  check(config: Config, options?: Options): Promise<readonly string[]>;
+  repair(config: Config, options?: Options): Promise<void>;
+  del(config: Config, options?: Options): Promise<void>;
+  /** Without its namespace. */
+  delDead(config: Config, options?: Options): Promise<void>;
+  /** The upstream plugin of Debian, with the same configuration. */
+  debian(command: 'ADD' | 'DEL' | 'CHECK', config: Config, options?: Options): CniResult | undefined;
+  /** Its namespace ends. */
+  die(): void;
+}
+
+export interface Pods {
+  pod(name: string): TestPod;
+  end(): Promise<void>;
+}
+
+export const shell = (command: string): string =>
+  execFileSync('sh', ['-c', command], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+
+/** The output of a command that answers in JSON (`ip -j`, `tc -j`). */
+export const json = (text: string): Record<string, unknown>[] => JSON.parse(text.trim() === '' ? '[]' : text) as Record<string, unknown>[];
+
+export function openPods(): Pods {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-plugins-'));
+  const worker = new Worker(new URL('./act.fixture.ts', import.meta.url));
+  const waiting = new Map<number, (answer: Answer) => void>();
+  let dead: string | undefined;
+  worker.on('error', (thrown) => {
+    dead = String(thrown);
+    waiting.forEach((resolve) => resolve({ fault: String(thrown) }));
+  });
+  worker.on('message', ({ id, answer }: { id: number; answer: Answer }) => {
+    waiting.get(id)?.(answer);
+    waiting.delete(id);
+  });
+  let calls = 0;
+  const call = async (act: Act): Promise<Answer> => {
+    if (dead !== undefined) throw new Error(dead);
+    const answer = await new Promise<Answer>((resolve) => {
+      calls += 1;
+      waiting.set(calls, resolve);
+      worker.postMessage({ id: calls, act });
+    });
+    if (answer.failure !== undefined) throw errorFromJson(answer.failure);
+    if (answer.fault !== undefined) throw new Error(answer.fault);
+    return answer;
+  };
+  const pods: string[] = [];
+  shell('ip link set lo up');
+
+  const pod = (name: string): TestPod => {
+    const netns = join(folder, name);
+    shell(`touch ${netns} && unshare --net=${netns} ip link set lo up`);
+    pods.push(netns);
+    const keyOf = (options: Options): AttachmentKey => ({ network: 'net', containerId: name, interface: options.interface ?? 'eth0' });
+    const actOf = (verb: Act['verb'], config: Config, options: Options, at = netns): Act => ({
+      verb,
+      type: config.type.replace(/^portcullis-/u, ''),
+      config: JSON.stringify({ cniVersion: '1.0.0', name: 'net', ...config }),
+      key: keyOf(options),
+      netns: at,
+      args: options.args ?? {},
+      ...(options.prevResult === undefined ? {} : { prevResult: options.prevResult }),
+    });
+    return {
+      netns,
+      run: (command) => shell(`nsenter --net=${netns} ${command}`),
+      async add(config, options = {}) {
+        const { result } = await call(actOf('add', config, options));
+        assert.ok(result !== undefined);
+        return result;
+      },
+      check: async (config, options = {}) => (await call(actOf('check', config, options))).differences ?? [],
+      repair: async (config, options = {}) => void (await call(actOf('repair', config, options))),
+      del: async (config, options = {}) => void (await call(actOf('del', config, options))),
+      delDead: async (config, options = {}) => void (await call(actOf('del', config, options, ''))),
+      debian(command, config, options = {}) {
+        const run = spawnSync(`/usr/lib/cni/${config.type}`, {
+          input: JSON.stringify({
+            cniVersion: '1.0.0',
+            name: 'net',
+            ...config,
+            ...(options.prevResult === undefined ? {} : { prevResult: { cniVersion: '1.0.0', ...options.prevResult } }),
+          }),
+          encoding: 'utf8',
+          env: {
+            PATH: process.env['PATH'],
+            CNI_COMMAND: command,
+            CNI_CONTAINERID: name,
+            CNI_NETNS: netns,
+            CNI_IFNAME: options.interface ?? 'eth0',
+            CNI_PATH: '/usr/lib/cni',
+            CNI_ARGS: Object.entries(options.args ?? {})
+              .map(([key, value]) => `${key}=${value}`)
+              .join(';'),
+          },
+        });
+        assert.equal(run.status, 0, `${run.stdout}${run.stderr}`);
+        if (command !== 'ADD') return undefined;
+        const { interfaces = [], ips = [], routes = [], dns = {} } = JSON.parse(run.stdout) as Partial<CniResult>;
+        return { interfaces, ips, routes, dns };
+      },
+      die: () => void shell(`umount ${netns}`),
+    };
+  };
+  return {
+    pod,
+    async end() {
+      await worker.terminate();
+      for (const netns of pods) spawnSync('umount', [netns]);
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** The code of the failure that `body` ends with. */
+export async function codeOf(body: () => Promise<unknown>): Promise<string> {
+  try {
+    await body();
+  } catch (thrown) {
+    if (thrown instanceof PortcullisError) return thrown.code;
+    throw thrown;
+  }
+  return 'no failure';
+}

@@ -1,0 +1,112 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { ipBytes, ipFromBytes, parseIp } from '../../spec/address.ts';
+import type { IpAddress } from '../../spec/address.ts';
+import { createPair } from '../../netlink/link-kinds.ts';
+import { findLink, macBytes, setFlag } from '../../netlink/link-settings.ts';
+import type { LinkSettings } from '../../netlink/link-settings.ts';
+import { appendRoute, listAddresses, listRoutes, mainTable, putAddress, routeScopes } from '../../netlink/route-tables.ts';
+import type { TableRoute } from '../../netlink/route-tables.ts';
+import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
+import { deleteLink, podOf } from '../interface/child-link.ts';
+import { interfaceTaken } from '../interface/failures.ts';
+import { sameRoute, tolerating } from '../interface/pod-addresses.ts';
+
+/** A veth pair: the host's end has the gateways' addresses and the way to the pod's. It ends with either end. */
+export interface RoutedPair extends Resource {
+  readonly kind: 'routed-pair';
+  readonly hostInterface: string;
+  readonly hostMac: string;
+  readonly interface: string;
+  readonly mac: string;
+  readonly mtu: number;
+  readonly ends: readonly { readonly gateway: string; readonly pod: string }[];
+}
+
+const ownLength = ({ family }: IpAddress): number => (family === 4 ? 32 : 128);
+
+function addressOf(text: string): IpAddress {
+  const address = parseIp(text);
+  if (address === undefined) throw new Error(`${text} was stored unread`);
+  return address;
+}
+
+function hostRoute(text: string, index: number): TableRoute {
+  const address = addressOf(text);
+  const scope = address.family === 4 ? routeScopes.link : routeScopes.universe;
+  return { index, destination: ipBytes(address), length: ownLength(address), table: mainTable, scope };
+}
+
+export const routedPairKind: ResourceKind<RoutedPair> = {
+  kind: 'routed-pair',
+  ensure(resource, kernel) {
+    const { route } = kernel.host;
+    const end = standing(resource, kernel) ?? create(resource, kernel);
+    route.run([
+      ...resource.ends.map(({ gateway }) => {
+        const address = addressOf(gateway);
+        return putAddress(end.index, { address: ipBytes(address), length: ownLength(address) }, { prefixRoute: true });
+      }),
+      setFlag(end.index, 'up', true),
+    ]);
+    for (const { pod } of resource.ends) tolerating('EEXIST', route, appendRoute(hostRoute(pod, end.index)));
+    kernel.inHost(() => forwardingFiles(resource).forEach((file) => isOn(file) || writeFileSync(file, '1')));
+  },
+  differences(resource, kernel) {
+    const { route } = kernel.host;
+    const end = findLink(route, { name: resource.hostInterface });
+    if (end === undefined) return [`the host has no link ${resource.hostInterface}`];
+    const pod = kernel.pod === undefined ? undefined : findLink(kernel.pod.route, { name: resource.interface });
+    if (pod === undefined) return [`the pod has no interface ${resource.interface}`];
+    const addresses = listAddresses(route, end.index);
+    const routes = listRoutes(route);
+    return [
+      ...(end.up ? [] : [`${end.name} is down`]),
+      ...(end.kind === 'veth' && end.peer === pod.index ? [] : [`${end.name} is not the other end of ${pod.name}`]),
+      ...(pod.mac === resource.mac ? [] : [`${pod.name} has the MAC address ${pod.mac}, not ${resource.mac}`]),
+      ...(pod.mtu === resource.mtu ? [] : [`${pod.name} has the MTU ${pod.mtu}, not ${resource.mtu}`]),
+      ...resource.ends
+        .filter(({ gateway }) => !addresses.some(({ address }) => ipFromBytes(address).value === addressOf(gateway).value))
+        .map(({ gateway }) => `${end.name} has no address ${gateway}`),
+      ...resource.ends
+        .filter(({ pod: own }) => !routes.some((found) => sameRoute(found, hostRoute(own, end.index))))
+        .map(({ pod: own }) => `the host has no route to ${own} by ${end.name}`),
+      ...kernel.inHost(() => forwardingFiles(resource).filter((file) => !isOn(file))).map((file) => `${file} is not 1`),
+    ];
+  },
+  remove(resource, kernel) {
+    const end = findLink(kernel.host.route, { name: resource.hostInterface });
+    if (end?.kind === 'veth') deleteLink(kernel.host.route, end.index);
+  },
+};
+
+/** The host's end, when the pair stands whole. */
+function standing(resource: RoutedPair, kernel: ResourceKernel): LinkSettings | undefined {
+  const end = findLink(kernel.host.route, { name: resource.hostInterface });
+  const pod = findLink(podOf(kernel, resource.interface).route, { name: resource.interface });
+  if (end !== undefined && pod !== undefined && end.kind === 'veth' && end.peer === pod.index) return end;
+  // The other end of a pair that is not this one is a former pod's.
+  if (end?.kind === 'veth') deleteLink(kernel.host.route, end.index);
+  else if (end !== undefined) throw interfaceTaken(end.name, 'the host has a link of that name that is no veth');
+  if (pod !== undefined && findLink(podOf(kernel, resource.interface).route, { name: resource.interface }) !== undefined)
+    throw interfaceTaken(resource.interface, 'the pod has an interface of that name');
+  return undefined;
+}
+
+function create(resource: RoutedPair, kernel: ResourceKernel): LinkSettings {
+  const { netnsFd } = podOf(kernel, resource.interface);
+  const { hostInterface, hostMac, interface: name, mac, mtu } = resource;
+  kernel.host.route.run([createPair({ name: hostInterface, mac: macBytes(hostMac) }, { name, mac: macBytes(mac), netnsFd }, mtu)]);
+  const end = findLink(kernel.host.route, { name: hostInterface });
+  if (end === undefined) throw interfaceTaken(hostInterface, 'it vanished while it was made');
+  return end;
+}
+
+const isOn = (file: string): boolean => readFileSync(file, 'utf8').trim() === '1';
+
+function forwardingFiles(resource: RoutedPair): string[] {
+  const families = new Set(resource.ends.map(({ pod }) => addressOf(pod).family));
+  return [
+    ...(families.has(4) ? ['/proc/sys/net/ipv4/ip_forward'] : []),
+    ...(families.has(6) ? ['/proc/sys/net/ipv6/conf/all/forwarding'] : []),
+  ];
+}

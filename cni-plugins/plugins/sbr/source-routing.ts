@@ -1,0 +1,88 @@
+import { ipBytes, parseIp } from '../../spec/address.ts';
+import { isRefusal } from '../../netlink/kernel-failure.ts';
+import { findLink } from '../../netlink/link-settings.ts';
+import {
+  addSourceRule,
+  appendRoute,
+  deleteRoute,
+  deleteSourceRule,
+  listRoutes,
+  listRules,
+  mainTable,
+  replaceRoute,
+} from '../../netlink/route-tables.ts';
+import type { SourceRule } from '../../netlink/route-tables.ts';
+import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
+import type { Resource, ResourceKind } from '../contract.ts';
+import { podOf } from '../interface/child-link.ts';
+import { interfaceMissing } from '../interface/failures.ts';
+import { sameRoute, tableRouteOf, tolerating } from '../interface/pod-addresses.ts';
+import type { PodRoute } from '../interface/pod-addresses.ts';
+
+export interface SourceRouting extends Resource {
+  readonly kind: 'source-routing';
+  readonly interface: string;
+  readonly rules: readonly { readonly source: string; readonly table: number }[];
+  /** In tables of their own. */
+  readonly routes: readonly PodRoute[];
+  /** In the main table: they name the source address. */
+  readonly hints: readonly PodRoute[];
+  /** They leave the main table. */
+  readonly leaving: readonly PodRoute[];
+}
+
+const bytesOf = ({ source, table }: SourceRouting['rules'][number]): SourceRule => {
+  const address = parseIp(source);
+  if (address === undefined) throw new Error(`${source} was stored unread`);
+  return { source: ipBytes(address), table };
+};
+
+const has = (rules: ReturnType<typeof listRules>, wanted: SourceRule): boolean =>
+  rules.some(({ table, source }) => table === wanted.table && source !== undefined && Buffer.from(source).equals(wanted.source));
+
+export const sourceRoutingKind: ResourceKind<SourceRouting> = {
+  kind: 'source-routing',
+  ensure(resource, kernel) {
+    const { route } = podOf(kernel, resource.interface);
+    const link = findLink(route, { name: resource.interface });
+    if (link === undefined) throw interfaceMissing(resource.interface, 'pod');
+    for (const entry of resource.routes) tolerating('EEXIST', route, appendRoute(tableRouteOf(entry, link.index)));
+    const rules = listRules(route);
+    for (const wanted of resource.rules.map(bytesOf)) if (!has(rules, wanted)) route.run([addSourceRule(wanted)]);
+    for (const entry of resource.leaving) sending(route, deleteRoute({ ...tableRouteOf(entry, link.index), table: mainTable }), 'ESRCH');
+    for (const entry of resource.hints) route.run([replaceRoute(tableRouteOf(entry, link.index))]);
+  },
+  differences(resource, kernel) {
+    const { interface: name } = resource;
+    const route = kernel.pod?.route;
+    const link = route === undefined ? undefined : findLink(route, { name });
+    if (route === undefined || link === undefined) return [`the pod has no interface ${name}`];
+    const rules = listRules(route);
+    const routes = listRoutes(route);
+    return [
+      ...resource.rules
+        .filter((rule) => !has(rules, bytesOf(rule)))
+        .map(({ source, table }) => `no rule leads what is from ${source} to table ${table}`),
+      ...[...resource.routes, ...resource.hints]
+        .filter((entry) => !routes.some((found) => sameRoute(found, tableRouteOf(entry, link.index))))
+        .map((entry) => `table ${entry.table ?? mainTable} has no route to ${entry.dst} by ${name}`),
+    ];
+  },
+  remove(resource, kernel) {
+    const route = kernel.pod?.route;
+    if (route === undefined) return;
+    for (const rule of resource.rules) sending(route, deleteSourceRule(bytesOf(rule)), 'ENOENT', 'ESRCH');
+    const link = findLink(route, { name: resource.interface });
+    if (link === undefined) return;
+    // The ways to gateways last: a route by a gateway needs them until it is gone.
+    for (const entry of resource.routes.toReversed()) sending(route, deleteRoute(tableRouteOf(entry, link.index)), 'ESRCH', 'ENETDOWN');
+  },
+};
+
+function sending(socket: NetlinkSocket, request: Request, ...tolerated: readonly string[]): void {
+  try {
+    socket.run([request]);
+  } catch (thrown) {
+    if (!isRefusal(thrown, ...tolerated)) throw thrown;
+  }
+}

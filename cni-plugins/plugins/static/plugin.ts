@@ -1,0 +1,102 @@
+import { networkOf, parseIp, parsePrefix, contains } from '../../spec/address.ts';
+import type { IpAddress, IpPrefix } from '../../spec/address.ts';
+import type { Fields } from '../../spec/fields.ts';
+import type { CniDns, CniRoute } from '../../spec/result.ts';
+import type { AddressPlugin, LeasedAddress } from '../contract.ts';
+import { readDns } from '../interface/settings.ts';
+import { readRoutes } from '../ipam/read.ts';
+
+interface StaticConfig {
+  readonly addresses: readonly LeasedAddress[];
+  readonly routes: readonly CniRoute[];
+  readonly dns: CniDns;
+}
+
+/**
+ * Addresses as the configuration has them. Fields and semantics of the upstream plugin static: CNI_ARGS `IP` and `GATEWAY` add to
+ * `ipam.addresses`; `args.cni.ips`, then the capability `ips`, stand in place of all of them.
+ */
+export const staticAddresses: AddressPlugin<StaticConfig> = {
+  type: 'static',
+  capabilities: ['ips'],
+  read(config, args) {
+    const ipam = config.object('ipam');
+    if (ipam === undefined) {
+      config.problem('ipam', "'ipam' is missing");
+      return { addresses: [], routes: [], dns: {} };
+    }
+    const own = [...ipam.objects('addresses').flatMap(readAddress), ...addressesOfArgs(config, args)];
+    const withGateways = gatewaysOfArgs(config, args).reduce(
+      (addresses, gateway) => addresses.map((entry) => (contains(entry.address, gateway) ? { ...entry, gateway } : entry)),
+      own,
+    );
+    const fromArgs = readIps(config.object('args')?.object('cni'));
+    const fromRuntime = readIps(config.object('runtimeConfig'));
+    const addresses = [fromRuntime, fromArgs].find((list) => list.length > 0) ?? withGateways;
+    const version = config.text('cniVersion') ?? '';
+    if (
+      /^0\.[12]\./u.test(version) &&
+      ([4, 6] as const).some((family) => addresses.filter((entry) => entry.address.address.family === family).length > 1)
+    )
+      config.problem('ipam', `CNI version ${version} has room for one address of each family`);
+    return {
+      addresses: addresses.toSorted((a, b) => a.address.address.family - b.address.address.family),
+      routes: readRoutes(ipam),
+      dns: readDns(ipam) ?? {},
+    };
+  },
+  lease: (config) => config,
+};
+
+const leased = (address: IpPrefix, gateway?: IpAddress): LeasedAddress => ({
+  address,
+  subnet: { address: networkOf(address), length: address.length },
+  ...(gateway === undefined ? {} : { gateway }),
+});
+
+function readAddress(entry: Fields): LeasedAddress[] {
+  const text = entry.text('address');
+  const address = text === undefined ? undefined : parsePrefix(text);
+  if (address === undefined) {
+    if (text === undefined) entry.problem('', "'address' is missing");
+    else entry.problem('address', `${JSON.stringify(text)} is not an address with its prefix, such as 10.0.0.2/24`);
+    return [];
+  }
+  const via = entry.text('gateway') ?? '';
+  const gateway = via === '' ? undefined : parseIp(via);
+  if (via !== '' && gateway?.family !== address.address.family) {
+    entry.problem('gateway', `${JSON.stringify(via)} is not an address of the family of 'address'`);
+    return [];
+  }
+  return [leased(address, gateway)];
+}
+
+const listOf = (text: string | undefined): string[] =>
+  text === undefined || text === '' ? [] : text.split(',').map((item) => item.trim());
+
+function addressesOfArgs(config: Fields, args: Readonly<Record<string, string>>): LeasedAddress[] {
+  return listOf(args['IP']).flatMap((text) => {
+    const address = parsePrefix(text);
+    if (address !== undefined) return [leased(address)];
+    config.problem('', `CNI_ARGS: IP ${JSON.stringify(text)} is not an address with its prefix`);
+    return [];
+  });
+}
+
+function gatewaysOfArgs(config: Fields, args: Readonly<Record<string, string>>): IpAddress[] {
+  return listOf(args['GATEWAY']).flatMap((text) => {
+    const gateway = parseIp(text);
+    if (gateway !== undefined) return [gateway];
+    config.problem('', `CNI_ARGS: GATEWAY ${JSON.stringify(text)} is not an IP address`);
+    return [];
+  });
+}
+
+function readIps(fields: Fields | undefined): LeasedAddress[] {
+  return (fields?.texts('ips') ?? []).flatMap((text) => {
+    const address = parsePrefix(text);
+    if (address !== undefined) return [leased(address)];
+    fields?.problem('ips', `${JSON.stringify(text)} is not an address with its prefix, such as 10.0.0.2/24`);
+    return [];
+  });
+}

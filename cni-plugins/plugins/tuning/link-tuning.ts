@@ -1,0 +1,115 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { findLink, setFlag, setMac, setMtu, setQueueLength } from '../../netlink/link-settings.ts';
+import type { LinkSettings } from '../../netlink/link-settings.ts';
+import type { Request } from '../../netlink/socket.ts';
+import type { Resource, ResourceKind } from '../contract.ts';
+import { podOf } from '../interface/child-link.ts';
+import { interfaceMissing } from '../interface/failures.ts';
+
+/** Settings of a link that can be changed and given back. */
+export interface Tuned {
+  readonly mac?: string;
+  readonly mtu?: number;
+  readonly queueLength?: number;
+  readonly promiscuous?: boolean;
+  readonly allMulticast?: boolean;
+}
+
+export interface LinkTuning extends Resource {
+  readonly kind: 'link-tuning';
+  readonly interface: string;
+  /** Path below /proc/sys, and value. */
+  readonly sysctls: readonly (readonly [string, string])[];
+  readonly wanted: Tuned;
+  /** What stood before, of the settings that are wanted otherwise. */
+  readonly before: Tuned;
+}
+
+export const linkTuningKind: ResourceKind<LinkTuning> = {
+  kind: 'link-tuning',
+  ensure(resource, kernel) {
+    const { route } = podOf(kernel, resource.interface);
+    const link = findLink(route, { name: resource.interface });
+    if (link === undefined) throw interfaceMissing(resource.interface, 'pod');
+    kernel.inPod(() => resource.sysctls.forEach(([path, value]) => write(path, value)));
+    route.run(requestsFor(link, resource.wanted));
+  },
+  differences(resource, kernel) {
+    const { interface: name } = resource;
+    const link = kernel.pod === undefined ? undefined : findLink(kernel.pod.route, { name });
+    if (link === undefined) return [`the pod has no interface ${name}`];
+    const sysctls = kernel.inPod(() => resource.sysctls.map(([path, value]) => ({ path, value, found: read(path) })));
+    return [
+      ...sysctls.flatMap(({ path, value, found }) =>
+        found !== undefined && same(found, value) ? [] : [`${path} is ${found ?? 'missing'}, not ${value}`],
+      ),
+      ...changesOf(link, resource.wanted).map(
+        (setting) => `${name} has ${words[setting]} ${String(link[setting])}, not ${String(resource.wanted[setting])}`,
+      ),
+    ];
+  },
+  remove(resource, kernel) {
+    const link = kernel.pod === undefined ? undefined : findLink(kernel.pod.route, { name: resource.interface });
+    if (kernel.pod !== undefined && link !== undefined) kernel.pod.route.send(requestsFor(link, resource.before));
+  },
+};
+
+const words: Readonly<Record<keyof Tuned, string>> = {
+  mac: 'the MAC address',
+  mtu: 'the MTU',
+  queueLength: 'the transmit queue length',
+  promiscuous: 'promiscuous mode',
+  allMulticast: 'all-multicast mode',
+};
+
+const changesOf = (link: LinkSettings, wanted: Tuned): (keyof Tuned)[] =>
+  (Object.keys(wanted) as (keyof Tuned)[]).filter((setting) => link[setting] !== wanted[setting]);
+
+function requestsFor(link: LinkSettings, wanted: Tuned): Request[] {
+  const { index } = link;
+  return changesOf(link, wanted).flatMap((setting): Request[] => {
+    switch (setting) {
+      case 'mac':
+        return wanted.mac === undefined ? [] : [setMac(index, wanted.mac)];
+      case 'mtu':
+        return wanted.mtu === undefined ? [] : [setMtu(index, wanted.mtu)];
+      case 'queueLength':
+        return wanted.queueLength === undefined ? [] : [setQueueLength(index, wanted.queueLength)];
+      case 'promiscuous':
+        return [setFlag(index, 'promiscuous', wanted.promiscuous === true)];
+      case 'allMulticast':
+        return [setFlag(index, 'allMulticast', wanted.allMulticast === true)];
+    }
+  });
+}
+
+/** Several numbers come back separated by tabs. */
+const same = (found: string, wanted: string): boolean => found.trim().split(/\s+/u).join(' ') === wanted.trim().split(/\s+/u).join(' ');
+
+function read(path: string): string | undefined {
+  try {
+    return readFileSync(`/proc/sys/${path}`, 'utf8').replace(/\n$/u, '');
+  } catch {
+    return undefined;
+  }
+}
+
+/** Written only when it differs: a container's /proc/sys may be read-only and already right. */
+function write(path: string, value: string): void {
+  const found = read(path);
+  if (found !== undefined && same(found, value)) return;
+  try {
+    // Never creates a file: /proc does not take new ones, and the path has no way out of it.
+    writeFileSync(`/proc/sys/${path}`, value, { flag: 'r+' });
+  } catch (thrown) {
+    throw new PortcullisError({
+      code: 'NETWORK_SYSCTL_REFUSED',
+      kind: 'precondition',
+      attempted: 'set the sysctl',
+      on: path,
+      why: reasonOf(thrown),
+      fix: "name a sysctl that the pod's network namespace has, with a value that the kernel takes",
+    });
+  }
+}
