@@ -11,6 +11,8 @@ export interface NetworkEngineOptions {
   readonly databasePath: string;
   /** CNI configuration, read afresh whenever it changes. It may be missing or empty: then nothing attaches. */
   readonly confDir: string;
+  /** Folder of NetworkPolicies and namespaces, followed while the engine runs. It may be missing; absent: there are none. */
+  readonly policyDir?: string;
   readonly log: Logger;
 }
 
@@ -44,9 +46,13 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
   const current = (): Thread => {
     if (closed) throw lost('the engine is closed', 'start a new one');
     if (thread !== undefined) return thread;
-    const started = startThread({ databasePath: options.databasePath, confDir: options.confDir }, log, () => {
-      if (thread === started) thread = undefined;
-    });
+    const started = startThread(
+      { databasePath: options.databasePath, confDir: options.confDir, policyDir: options.policyDir ?? '' },
+      log,
+      () => {
+        if (thread === started) thread = undefined;
+      },
+    );
     thread = started;
     return started;
   };
@@ -115,7 +121,11 @@ export interface PluginEngine {
 
 /** @throws nothing: what is wrong with the database or the kernel is thrown by the first call */
 export function openPluginEngine(options: Pick<NetworkEngineOptions, 'databasePath' | 'log'>): PluginEngine {
-  const thread = startThread({ databasePath: options.databasePath }, options.log.child({ room: 'network' }), () => undefined);
+  const thread = startThread(
+    { databasePath: options.databasePath, policyDir: '' },
+    options.log.child({ room: 'network' }),
+    () => undefined,
+  );
   return {
     callPlugin: async (call) => (await thread.call({ do: 'plugin', call })).result,
     close: () => thread.stop(),
@@ -137,7 +147,9 @@ function startThread(settings: WorkerSettings, log: Logger, ended: () => void): 
   };
   worker.unref();
 
+  let over: string | undefined;
   const end = (why: string): void => {
+    over ??= why;
     ended();
     for (const { reject } of waiting.values()) reject(lost(why, 'try again; see the daemon log'));
     waiting.clear();
@@ -161,6 +173,7 @@ function startThread(settings: WorkerSettings, log: Logger, ended: () => void): 
       sequence += 1;
       const message: ToWorker = { sequence, call };
       return new Promise((resolve, reject) => {
+        if (over !== undefined) return reject(lost(over, 'try again; see the daemon log'));
         waiting.set(message.sequence, { resolve, reject });
         balance();
         worker.postMessage(message);

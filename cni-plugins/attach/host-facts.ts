@@ -22,7 +22,7 @@ export function hostFacts(route: NetlinkSocket): HostFacts {
     get defaultLink() {
       return byDefault()?.name;
     },
-    mtuOf: (name) => lookUp(route, { name })?.mtu,
+    mtuOf: (name) => links.lookUp(route, { name })?.mtu,
     get hasIpv6() {
       return existsSync('/proc/sys/net/ipv6');
     },
@@ -30,10 +30,10 @@ export function hostFacts(route: NetlinkSocket): HostFacts {
 }
 
 /** The link that the default route leaves by: of IPv4, or else of IPv6. */
-export function defaultLink(route: NetlinkSocket): Link | undefined {
+function defaultLink(route: NetlinkSocket): Link | undefined {
   for (const destination of farAway) {
     const index = leavingBy(route, destination);
-    const link = index === 0 || index === links.loopbackIndex ? undefined : lookUp(route, { index });
+    const link = index === 0 || index === links.loopbackIndex ? undefined : links.lookUp(route, { index });
     if (link !== undefined) return link;
   }
   return undefined;
@@ -45,16 +45,6 @@ function leavingBy(route: NetlinkSocket, destination: Uint8Array): number {
     return answer === undefined ? 0 : routes.readRouteLink(answer);
   } catch (thrown) {
     if (isRefusal(thrown, 'ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL', 'EAFNOSUPPORT', 'EOPNOTSUPP')) return 0;
-    throw thrown;
-  }
-}
-
-export function lookUp(route: NetlinkSocket, link: links.LinkName): Link | undefined {
-  try {
-    const answer = route.ask(links.getLink(link))[0];
-    return answer === undefined ? undefined : links.readLink(answer);
-  } catch (thrown) {
-    if (isRefusal(thrown, 'ENODEV')) return undefined;
     throw thrown;
   }
 }

@@ -12,6 +12,7 @@ import { getTable, listRules, readRule, transact } from '../netlink/nftables.ts'
 import type { CountedRule, Table } from '../netlink/nftables.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import type { NetlinkSocket, Request } from '../netlink/socket.ts';
+import { hostFacts } from './host-facts.ts';
 import { linkGroups, macBytes } from './record.ts';
 import type { AttachmentSpec } from './record.ts';
 import { linkLocalOf } from './ruleset.ts';
@@ -43,7 +44,6 @@ export interface HostKernel {
 }
 
 const forwarding = 3;
-const ethernetMtu = 1500;
 const forwardingDeadlineMs = 2000;
 
 export function openHostKernel(): HostKernel {
@@ -53,15 +53,7 @@ export function openHostKernel(): HostKernel {
   const quiet = (link: links.LinkName): Request[] => (hasIpv6 ? [links.setNoOwnIpv6(link)] : []);
   const bridges = new Map<string, number>();
 
-  const link = (name: string): Link | undefined => {
-    try {
-      const answer = route.ask(links.getLink({ name }))[0];
-      return answer === undefined ? undefined : links.readLink(answer);
-    } catch (thrown) {
-      if (isRefusal(thrown, 'ENODEV')) return undefined;
-      throw thrown;
-    }
-  };
+  const link = (name: string): Link | undefined => links.lookUp(route, { name });
 
   const createBridge = (spec: AttachmentSpec): Link => {
     try {
@@ -140,19 +132,7 @@ export function openHostKernel(): HostKernel {
   return {
     links: () => route.dump(links.listLinks).map(links.readLink),
     link,
-    defaultMtu() {
-      try {
-        // Any address that only a default route leads to: TEST-NET-1 of RFC 5737.
-        const answer = route.ask(routes.lookUpRoute(Buffer.of(192, 0, 2, 1)))[0];
-        const index = answer === undefined ? 0 : routes.readRouteLink(answer);
-        if (index === 0 || index === links.loopbackIndex) return ethernetMtu;
-        const leaving = route.ask(links.getLink({ index }))[0];
-        return leaving === undefined ? ethernetMtu : links.readLink(leaving).mtu;
-      } catch (thrown) {
-        if (isRefusal(thrown, 'ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL')) return ethernetMtu;
-        throw thrown;
-      }
-    },
+    defaultMtu: () => hostFacts(route).defaultMtu,
     ensureBridge,
     connect(spec, netnsFd) {
       const master = ensureBridge(spec);

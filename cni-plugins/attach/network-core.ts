@@ -9,6 +9,8 @@ import { confFolderStamp, loadNetwork } from '../spec/conf-folder.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
 import { createEnforcer } from '../policy/enforcer.ts';
 import type { OpenPod } from '../policy/enforcer.ts';
+import type { PolicyFolder } from '../policy/kubernetes/folder.ts';
+import type { PolicySet } from '../policy/kubernetes/network-policy.ts';
 import { openPodOf } from '../policy/open-pod.ts';
 import { judgeTable } from '../policy/tables.ts';
 import type { AttachRequest, Denial, LinkClass, LinkRules, NetworkStatus, PortMapping } from '../types.ts';
@@ -29,6 +31,8 @@ export interface NetworkCore {
   detach(id: string): void;
   setClass(id: string, linkClass: LinkClass, rules: LinkRules): AttachmentRecord;
   denials(): readonly Denial[];
+  /** Looks whether the NetworkPolicies changed, and brings the kernel to them. */
+  policies(): void;
   gc(valid: ReadonlySet<string>): void;
   /** Also brings back rules that were removed (`nft flush ruleset`): without them nothing would be denied. */
   status(): NetworkStatus;
@@ -41,13 +45,15 @@ export interface NetworkCore {
 }
 
 export interface CoreParts {
+  /** Of NetworkPolicies. */
+  readonly policyFolder: PolicyFolder;
   readonly store: NetworkStore;
   readonly kernel: HostKernel;
   readonly confDir: string;
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
-export function createNetworkCore({ store, kernel, confDir, log }: CoreParts): NetworkCore {
+export function createNetworkCore({ store, kernel, confDir, log, policyFolder }: CoreParts): NetworkCore {
   /** Subnets that the standing tables know; undefined: no tables. */
   let outline: ReadonlySet<string> | undefined;
   let loaded: { readonly stamp: string; readonly network: LoadedNetwork } | undefined;
@@ -55,6 +61,8 @@ export function createNetworkCore({ store, kernel, confDir, log }: CoreParts): N
   /** Connections to forget, soon but not while somebody waits: before a released port can be taken again. */
   let stale: StalePort[] = [];
   const policy = createEnforcer();
+  /** Policies that the kernel did not take yet. */
+  let unsent: PolicySet | undefined;
 
   const currentNetwork = (): LoadedNetwork => {
     const stamp = confFolderStamp(confDir);
@@ -72,6 +80,15 @@ export function createNetworkCore({ store, kernel, confDir, log }: CoreParts): N
     kernel.rules([...rebuild(live), ...policy.restart(live.flatMap((record) => openPod(record) ?? []))]);
     policy.settled();
     outline = new Set(outlineOf(live));
+  };
+
+  const applyPolicies = (): void => {
+    unsent = policyFolder.changed() ?? unsent;
+    if (unsent === undefined) return;
+    const requests = policy.setPolicies(unsent);
+    if (outline !== undefined && requests.length > 0) kernel.rules(requests);
+    policy.settled();
+    unsent = undefined;
   };
 
   const openPod = (record: AttachmentRecord): OpenPod | undefined =>
@@ -247,6 +264,7 @@ export function createNetworkCore({ store, kernel, confDir, log }: CoreParts): N
 
   return {
     reconcile() {
+      applyPolicies();
       const operations = planReconciliation(store.records(), { links: kernel.links(), namespaceStands });
       const releases = new Set(operations.flatMap((operation) => (operation.do === 'release' ? [operation.id] : [])));
       // The rules first: whatever is made or kept after them is bound by them.
@@ -260,6 +278,7 @@ export function createNetworkCore({ store, kernel, confDir, log }: CoreParts): N
     attach,
     detach,
     setClass,
+    policies: () => applyPolicies(),
     denials: () =>
       policy.counts(policy.tables().length === 0 ? [] : kernel.countedRules(judgeTable)).flatMap(({ id, ...count }) => {
         const record = store.record(id);

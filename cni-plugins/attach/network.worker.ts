@@ -9,6 +9,8 @@ import type { NetworkCore } from './network-core.ts';
 import { createPluginCore } from './plugin-engine.ts';
 import type { PluginCore } from './plugin-engine.ts';
 import type { Answer, Call, FromWorker, ToWorker, WorkerSettings } from './protocol.ts';
+import { createDenialLog } from '../policy/denial-log.ts';
+import { openPolicyFolder } from '../policy/kubernetes/folder.ts';
 import { attachmentOf } from './record.ts';
 import { createNetworkStore } from './store.ts';
 
@@ -23,6 +25,7 @@ const post = (message: FromWorker): void => port.postMessage(message);
 const log = {
   info: (fields: object, message: string) => post({ level: 'info', fields, message }),
   warn: (fields: object, message: string) => post({ level: 'warn', fields, message }),
+  error: (fields: object, message: string) => post({ level: 'error', fields, message }),
 };
 
 interface Parts {
@@ -47,14 +50,37 @@ function open(): Parts {
     if (confDir === undefined) return (parts = { database, plugins, close });
     const kernel = openHostKernel();
     opened.push(kernel);
-    const core = createNetworkCore({ store: createNetworkStore(database, hosts.own.realm), kernel, confDir, log });
+    const policyFolder = openPolicyFolder(settings.policyDir, log);
+    const core = createNetworkCore({ store: createNetworkStore(database, hosts.own.realm), kernel, confDir, log, policyFolder });
     database.exclusively(() => core.reconcile());
     plugins.repair(hosts.own);
+    opened.push(lookAfter(database, core));
     return (parts = { database, plugins, core, close });
   } catch (thrown) {
     close();
     throw thrown;
   }
+}
+
+const lookEveryMs = 500;
+const tellEveryMs = 5000;
+
+/** Follows the folder of NetworkPolicies, and says what was denied. */
+function lookAfter(database: NetworkDatabase, core: NetworkCore): { close(): void } {
+  const denialLog = createDenialLog(log);
+  let toldAt = 0;
+  const look = setInterval(() => {
+    try {
+      database.exclusively(() => core.policies());
+      const now = performance.now();
+      if (now - toldAt < tellEveryMs) return;
+      toldAt = now;
+      denialLog.tell(core.denials(), now);
+    } catch (thrown) {
+      log.error({ why: String(thrown) }, 'the NetworkPolicies could not be brought to the kernel; it is tried again');
+    }
+  }, lookEveryMs);
+  return { close: () => clearInterval(look) };
 }
 
 function openCore(): NetworkCore {

@@ -9,6 +9,8 @@ export interface WorkerSettings {
   readonly databasePath: string;
   /** Absent: only plugin calls are served, nothing of our own runtime is read or repaired. */
   readonly confDir?: string;
+  /** Folder of NetworkPolicies. */
+  readonly policyDir: string;
 }
 
 export type Call =

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Attachment, LinkClass, LinkRules, PortMapping } from '../types.ts';
+import type { Attachment, AttachRequest, LinkClass, LinkRules, PortMapping } from '../types.ts';
 
 /**
  * `attaching`: intent is durable, the kernel may hold any part of it, nobody was told. `ready`: it stands.
@@ -19,7 +19,7 @@ export interface AttachmentRecord {
 /** Everything that is needed to make the attachment in the kernel, or to make it again; it never changes. */
 export interface AttachmentSpec {
   readonly network: string;
-  readonly pod: { readonly name: string; readonly namespace: string; readonly uid: string };
+  readonly pod: AttachRequest['pod'];
   readonly netns: string;
   readonly hostInterface: string;
   readonly interface: string;

@@ -1,6 +1,7 @@
 import { attribute, attributesOf, nested, text, textOf, u32, u8, NLM_F_CREATE, NLM_F_EXCL } from './wire.ts';
 import type { Received } from './wire.ts';
-import type { Request } from './socket.ts';
+import { isRefusal } from './kernel-failure.ts';
+import type { NetlinkSocket, Request } from './socket.ts';
 
 /** rtnetlink: links. Source: rtnetlink(7), linux/if_link.h, linux/if_bridge.h. */
 
@@ -293,4 +294,15 @@ export function readLink(message: Received): Link {
     ...(state === undefined ? {} : { portState: state }),
     ...(isPort ? { hairpin: ofPort(IFLA_BRPORT_MODE) === 1, isolated: ofPort(IFLA_BRPORT_ISOLATED) === 1 } : {}),
   };
+}
+
+/** Undefined when there is none of that name or index. */
+export function lookUp(route: NetlinkSocket, link: LinkName): Link | undefined {
+  try {
+    const answer = route.ask(getLink(link))[0];
+    return answer === undefined ? undefined : readLink(answer);
+  } catch (thrown) {
+    if (isRefusal(thrown, 'ENODEV')) return undefined;
+    throw thrown;
+  }
 }

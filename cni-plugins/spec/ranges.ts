@@ -11,16 +11,20 @@ import type { AddressRange, RangeSet, RouteConfig } from './network-config.ts';
  */
 export function readRangeSets(ipam: Fields, more: readonly Fields[][] = []): RangeSet[] {
   const sets: RangeSet[] = [];
+  const readSets = (lists: readonly Fields[][]): void => {
+    for (const set of lists) {
+      const ranges = set.flatMap((entry) => readRange(entry) ?? []);
+      if (ranges.length === 0 && set.length === 0) ipam.problem('ranges', 'a set of ranges is empty');
+      if (new Set(ranges.map((range) => range.subnet.address.family)).size > 1) ipam.problem('ranges', 'one set mixes IPv4 and IPv6');
+      if (ranges.length > 0) sets.push(ranges);
+    }
+  };
+  readSets(more);
   if (ipam.has('subnet')) {
     const range = readRange(ipam);
     if (range !== undefined) sets.push([range]);
   }
-  for (const set of [...more, ...ipam.lists('ranges')]) {
-    const ranges = set.flatMap((entry) => readRange(entry) ?? []);
-    if (ranges.length === 0 && set.length === 0) ipam.problem('ranges', 'a set of ranges is empty');
-    if (new Set(ranges.map((range) => range.subnet.address.family)).size > 1) ipam.problem('ranges', 'one set mixes IPv4 and IPv6');
-    if (ranges.length > 0) sets.push(ranges);
-  }
+  readSets(ipam.lists('ranges'));
   if (sets.length === 0 && !ipam.hasProblems()) ipam.problem('', "no addresses: 'ranges' or 'subnet' is missing");
   const all = sets.flat();
   all.forEach((range, index) => {

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { createBridge, getLink, readLink, setNoOwnIpv6, setPromiscuous, setUp } from '../../netlink/links.ts';
+import { createBridge, lookUp, setNoOwnIpv6, setPromiscuous, setUp } from '../../netlink/links.ts';
 import type { Link } from '../../netlink/links.ts';
 import { listAddresses } from '../../netlink/route-tables.ts';
 import { addAddress, deleteAddress } from '../../netlink/routes.ts';
@@ -36,16 +36,6 @@ const known = new WeakMap<NetlinkSocket, Map<string, number>>();
 const stampOf = (resource: BridgeLinkResource): string =>
   `${resource.name} ${resource.addresses.join(' ')} ${resource.promiscuous} ${resource.vlan} ${resource.filtersVlans}`;
 
-export function findBridge(route: NetlinkSocket, name: string): Link | undefined {
-  try {
-    const answer = route.ask(getLink({ name }))[0];
-    return answer === undefined ? undefined : readLink(answer);
-  } catch (thrown) {
-    if (isRefusal(thrown, 'ENODEV')) return undefined;
-    throw thrown;
-  }
-}
-
 function make(resource: BridgeLinkResource, route: NetlinkSocket): Link {
   const mac = Buffer.from(resource.mac.replaceAll(':', ''), 'hex');
   try {
@@ -56,14 +46,14 @@ function make(resource: BridgeLinkResource, route: NetlinkSocket): Link {
   } catch (thrown) {
     if (!isRefusal(thrown, 'EEXIST')) throw thrown;
   }
-  const made = findBridge(route, resource.name);
+  const made = lookUp(route, { name: resource.name });
   if (made === undefined) throw unusable(resource.name, 'it vanished while it was made');
   return made;
 }
 
 function ensure(resource: BridgeLinkResource, kernel: ResourceKernel): void {
   const { route } = kernel.host;
-  const link = findBridge(route, resource.name) ?? make(resource, route);
+  const link = lookUp(route, { name: resource.name }) ?? make(resource, route);
   if (link.kind !== 'bridge') throw unusable(resource.name, `it is a link of kind ${link.kind === '' ? 'hardware' : link.kind}`);
   const seen = known.get(route) ?? new Map<string, number>();
   if (link.up && seen.get(stampOf(resource)) === link.index) return;
@@ -112,7 +102,7 @@ const forwardingFiles = (addresses: readonly IpPrefix[]): string[] => [
 
 function differences(resource: BridgeLinkResource, kernel: ResourceKernel): string[] {
   const { route } = kernel.host;
-  const link = findBridge(route, resource.name);
+  const link = lookUp(route, { name: resource.name });
   const found = link === undefined ? [`there is no bridge ${resource.name}`] : differencesOf(resource, link, kernel);
   if (found.length > 0) known.delete(route);
   return found;
@@ -122,7 +112,8 @@ function differencesOf(resource: BridgeLinkResource, link: Link, kernel: Resourc
   const { name } = resource;
   if (link.kind !== 'bridge') return [`${name} is no bridge, but a link of kind ${link.kind}`];
   const { route } = kernel.host;
-  const gateway = resource.vlan === 0 || resource.addresses.length === 0 ? link : findBridge(route, vlanGatewayName(name, resource.vlan));
+  const gateway =
+    resource.vlan === 0 || resource.addresses.length === 0 ? link : lookUp(route, { name: vlanGatewayName(name, resource.vlan) });
   const present =
     gateway === undefined
       ? []

@@ -1,11 +1,10 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { findLink, setFlag, setMac, setMtu } from '../../netlink/link-settings.ts';
-import { createVeth, deleteLink, setMaster, setNoOwnIpv6, setPort, setUp } from '../../netlink/links.ts';
+import { createVeth, deleteLink, lookUp, setMaster, setNoOwnIpv6, setPort, setUp } from '../../netlink/links.ts';
 import type { Link } from '../../netlink/links.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
-import { findBridge as findHostLink } from './bridge-kind.ts';
 import { ensurePortVlans, portVlanDifferences } from './vlan.ts';
 import type { PortVlans } from './vlan.ts';
 
@@ -35,13 +34,13 @@ function ensure(resource: VethPort, kernel: ResourceKernel): void {
   const { route } = kernel.host;
   const { pod } = kernel;
   if (pod === undefined) throw podGone(resource);
-  const master = findHostLink(route, resource.bridge);
+  const master = lookUp(route, { name: resource.bridge });
   if (master === undefined) throw bridgeGone(resource);
   try {
     create(resource, route, master.index, pod.netnsFd);
   } catch (thrown) {
     if (!isRefusal(thrown, 'EEXIST')) throw thrown;
-    const standing = findHostLink(route, resource.hostInterface);
+    const standing = lookUp(route, { name: resource.hostInterface });
     // Not our own link is in the way, but one of the pod that has the interface's name.
     if (standing === undefined) throw interfaceTaken(resource);
     if (isPair(resource, standing, pod.route)) rejoin(resource, route, master.index, pod.route);
@@ -76,7 +75,7 @@ const isPair = (resource: VethPort, standing: Link, pod: NetlinkSocket): boolean
 
 function rejoin(resource: VethPort, route: NetlinkSocket, master: number, pod: NetlinkSocket): void {
   const own = { name: resource.hostInterface };
-  const standing = findHostLink(route, resource.hostInterface);
+  const standing = lookUp(route, { name: resource.hostInterface });
   if (standing !== undefined && standing.master !== master) route.run([setMaster(own, master)]);
   if (standing !== undefined) route.run([setMtu(standing.index, resource.mtu)]);
   route.run([setPort(own, resource)]);
@@ -88,7 +87,7 @@ function rejoin(resource: VethPort, route: NetlinkSocket, master: number, pod: N
 function finish(resource: VethPort, route: NetlinkSocket, pod: NetlinkSocket): void {
   const own = { name: resource.hostInterface };
   if (resource.vlan !== 0 || resource.trunk.length > 0) {
-    const standing = findHostLink(route, resource.hostInterface);
+    const standing = lookUp(route, { name: resource.hostInterface });
     if (standing !== undefined) ensurePortVlans(route, standing.index, resource);
   }
   route.run([setUp(own)]);
@@ -102,7 +101,7 @@ const sleepCell = new Int32Array(new SharedArrayBuffer(4));
 /** The runtime may start the pod as soon as ADD is answered. A bridge with spanning tree takes its time: then it is not waited for. */
 function awaitForwarding(resource: VethPort, route: NetlinkSocket): void {
   for (const deadline = performance.now() + forwardingDeadlineMs; performance.now() < deadline;) {
-    const state = findHostLink(route, resource.hostInterface)?.portState;
+    const state = lookUp(route, { name: resource.hostInterface })?.portState;
     if (state === forwarding || state === undefined || state === 1 || state === 2) return;
     Atomics.wait(sleepCell, 0, 0, 0.1);
   }
@@ -111,8 +110,8 @@ function awaitForwarding(resource: VethPort, route: NetlinkSocket): void {
 function differences(resource: VethPort, kernel: ResourceKernel): string[] {
   const { route } = kernel.host;
   const { hostInterface, interface: name } = resource;
-  const link = findHostLink(route, hostInterface);
-  const master = findHostLink(route, resource.bridge);
+  const link = lookUp(route, { name: hostInterface });
+  const master = lookUp(route, { name: resource.bridge });
   const inside = kernel.pod === undefined ? undefined : findLink(kernel.pod.route, { name });
   if (link === undefined) return [`the host has no link ${hostInterface}`];
   if (inside === undefined) return [`the pod has no interface ${name}`];
@@ -120,7 +119,8 @@ function differences(resource: VethPort, kernel: ResourceKernel): string[] {
     ...(link.up ? [] : [`${hostInterface} is down`]),
     ...(master !== undefined && link.master === master.index ? [] : [`${hostInterface} is not on the bridge ${resource.bridge}`]),
     ...(link.mtu === resource.mtu ? [] : [`${hostInterface} has the MTU ${link.mtu}, not ${resource.mtu}`]),
-    ...((link.hairpin ?? false) === resource.hairpin ? [] : [`hairpin mode of ${hostInterface} is ${resource.hairpin ? 'off' : 'on'}`]),
+    // A plugin after this one may turn it on: a pod that calls its own host port needs it.
+    ...(resource.hairpin && link.hairpin !== true ? [`hairpin mode of ${hostInterface} is off`] : []),
     ...((link.isolated ?? false) === resource.isolated ? [] : [`isolation of ${hostInterface} is ${resource.isolated ? 'off' : 'on'}`]),
     ...portVlanDifferences(route, link, resource),
     ...(inside.peer === link.index ? [] : [`${name} of the pod is not the other end of ${hostInterface}`]),
@@ -133,7 +133,7 @@ function differences(resource: VethPort, kernel: ResourceKernel): string[] {
 function remove(resource: VethPort, kernel: ResourceKernel): void {
   // Down first: nothing is sent any more while the kernel takes its time to delete.
   const { route } = kernel.host;
-  const link = findHostLink(route, resource.hostInterface);
+  const link = lookUp(route, { name: resource.hostInterface });
   if (link === undefined) return;
   const refusals = route.send([acknowledged(setFlag(link.index, 'up', false)), acknowledged(deleteLink({ index: link.index }))]);
   for (const { error } of refusals) if (!isRefusal(error, 'ENODEV')) throw error;

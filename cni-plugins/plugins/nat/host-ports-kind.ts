@@ -1,6 +1,7 @@
+import { existsSync, readFileSync } from 'node:fs';
 import { forgetConnections } from '../../netlink/conntrack.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { setRouteLocalnet } from '../../netlink/links.ts';
+import { lookUp, setHairpin, setRouteLocalnet } from '../../netlink/links.ts';
 import { concatenated } from '../../netlink/nftables.ts';
 import { lookUpRoute, readRouteLink } from '../../netlink/routes.ts';
 import { be16 } from '../../netlink/wire.ts';
@@ -19,6 +20,8 @@ export interface HostPorts extends Resource {
   readonly mappings: readonly PortMapping[];
   /** The pod's addresses with the length of their subnets. */
   readonly addresses: readonly string[];
+  /** The host's interfaces that the plugins before made. */
+  readonly hostInterfaces: readonly string[];
   /** Whose connections to the ports are masqueraded: of the pod's subnet and the host itself, of everybody, of nobody. */
   readonly masquerade: 'near' | 'all' | 'none';
 }
@@ -92,6 +95,22 @@ function letLoopbackOut(resource: HostPorts, { host }: ResourceKernel): void {
   if (index > 1) host.route.run([setRouteLocalnet({ index })]);
 }
 
+/**
+ * Where bridged frames pass the rules of ip (br_netfilter), a pod that calls its own host port is answered on its own bridge port: the bridge
+ * must send a frame back where it came from.
+ */
+function letPodsCallThemselves(resource: HostPorts, { host, inHost }: ResourceKernel): void {
+  const filtered = (name: string): boolean => {
+    const file = `/proc/sys/net/bridge/bridge-nf-call-${name}`;
+    return existsSync(file) && readFileSync(file, 'utf8').trim() === '1';
+  };
+  if (resource.masquerade === 'none' || !inHost(() => filtered('iptables') || filtered('ip6tables'))) return;
+  for (const name of resource.hostInterfaces) {
+    const link = lookUp(host.route, { name });
+    if (link?.portState !== undefined && link.hairpin !== true) host.route.run([setHairpin({ index: link.index })]);
+  }
+}
+
 export const hostPortsKind: ResourceKind<HostPorts> = {
   kind: 'host-ports',
   hostPorts: ({ mappings }) => mappings,
@@ -106,6 +125,7 @@ export const hostPortsKind: ResourceKind<HostPorts> = {
       // Nothing leads to the pod yet: the address is not routed by this host.
       if (!isRefusal(thrown, 'ENETUNREACH', 'EHOSTUNREACH')) throw thrown;
     }
+    letPodsCallThemselves(resource, kernel);
     forget(resource, kernel, true);
   },
   differences: (resource, { host }) => families.flatMap((family) => missingElements(host.filter, partsOf(resource, family).elements)),

@@ -2,6 +2,7 @@ import { parseIp } from '../../spec/address.ts';
 import type { Fields } from '../../spec/fields.ts';
 import type { PortMapping } from '../../types.ts';
 import type { Plan, Plugin } from '../contract.ts';
+import { hostInterfaces } from '../interface/previous.ts';
 import type { HostPorts } from '../nat/host-ports-kind.ts';
 
 /**
@@ -82,7 +83,7 @@ export const portmap: Plugin<PortmapConfig> = {
     const result = prevResult ?? { interfaces: [], ips: [], routes: [], dns: {} };
     const inPod = result.ips.filter(({ interface: index }) => index === undefined || (result.interfaces[index]?.sandbox ?? '') !== '');
     const addresses = inPod.map(({ address }) => address);
-    const resource: HostPorts = { kind: 'host-ports', mappings, addresses, masquerade };
+    const resource: HostPorts = { kind: 'host-ports', mappings, addresses, hostInterfaces: hostInterfaces(result), masquerade };
     return { resources: mappings.length === 0 || addresses.length === 0 ? [] : [resource], result };
   },
 };

@@ -1,0 +1,214 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync, existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { after, before, test } from 'node:test';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { inPrivateNetns, shell, tried } from './engine.fixture.ts';
+import { bridgeConf, createPluginFixture, portmapConf } from './plugin-engine.fixture.ts';
+import type { PluginFixture } from './plugin-engine.fixture.ts';
+
+const coded =
+  (code: string, words = /(?:)/u) =>
+  (thrown: unknown) => {
+    assert.ok(isPortcullisError(thrown), String(thrown));
+    assert.equal(thrown.code, code, thrown.message);
+    assert.match(thrown.message, words);
+    return true;
+  };
+
+if (inPrivateNetns(import.meta.filename)) {
+  let fixture: PluginFixture;
+  before(() => {
+    fixture = createPluginFixture();
+  });
+  after(() => fixture.end());
+
+  const rows = (): Record<string, number> => {
+    const db = new DatabaseSync(fixture.databasePath, { readOnly: true });
+    const count = (table: string): number => (db.prepare(`SELECT count(*) AS n FROM ${table}`).get() as { n: number }).n;
+    const found = { attachment: count('attachment'), part: count('part'), lease: count('lease'), host_port: count('host_port') };
+    db.close();
+    return found;
+  };
+  const nothing = { attachment: 0, part: 0, lease: 0, host_port: 0 };
+
+  test('a chain is added, checked and deleted; nothing but the bridge stays', async () => {
+    const pod = { id: 'one', netns: fixture.pin('one') };
+    const chain = [bridgeConf(), portmapConf({ hostPort: 8080, containerPort: 80, protocol: 'tcp' }), { type: 'loopback' }];
+    const result = await fixture.add(chain, pod);
+    assert.deepEqual(
+      result.ips.map(({ address, gateway }) => [address, gateway]),
+      [
+        ['10.90.0.2/24', '10.90.0.1'],
+        ['fd00:90::2/64', 'fd00:90::1'],
+      ],
+    );
+    assert.match(fixture.inside(pod.netns, 'ip addr show eth0') ?? '', /10\.90\.0\.2\/24[^]*fd00:90::2\/64/u);
+    assert.equal(fixture.inside(pod.netns, 'busybox ping -c1 -W1 10.90.0.1 >/dev/null && echo up'), 'up\n');
+    assert.equal(fixture.inside(pod.netns, 'busybox ping -c1 -W1 fd00:90::1 >/dev/null && echo up'), 'up\n');
+    await fixture.check(chain, pod, result);
+    await assert.rejects(fixture.call('add', bridgeConf(), pod), coded('NETWORK_ALREADY_ATTACHED'));
+    await fixture.del(chain, pod);
+    assert.equal(fixture.inside(pod.netns, 'ip link show eth0'), undefined);
+    assert.deepEqual(rows(), nothing);
+    assert.doesNotMatch(shell('nft list ruleset'), /10\.90\.0\.2|8080|leaving_|returning_/u);
+    await fixture.del(chain, pod);
+  });
+
+  test('CHECK tells every difference in words, and STATUS repairs it', async () => {
+    const pod = { id: 'drift', netns: fixture.pin('drift') };
+    const chain = [bridgeConf(), portmapConf({ hostPort: 8081, containerPort: 80 })];
+    const result = await fixture.add(chain, pod);
+    const host = result.interfaces[1]?.name ?? '';
+    const own = result.ips[0]?.address ?? '';
+    const rowsOf: [break_: string, words: RegExp][] = [
+      [`nsenter --net=${pod.netns} ip addr del ${own} dev eth0`, /eth0 has no address 10\.90\.0/u],
+      [`nsenter --net=${pod.netns} ip route del default`, /eth0 has no route to 0\.0\.0\.0\/0 by 10\.90\.0\.1/u],
+      [`nsenter --net=${pod.netns} ip link set eth0 mtu 1300`, /eth0 has the MTU 1300, not 1500/u],
+      [`nsenter --net=${pod.netns} ip link set eth0 address 02:00:00:00:00:01`, /eth0 has the MAC address 02:00:00:00:00:01/u],
+      [`nsenter --net=${pod.netns} ip link set eth0 down`, /eth0 is down/u],
+      [`ip link set ${host} nomaster`, /is not on the bridge br0/u],
+      [`ip link set ${host} down`, /pc[0-9a-f]{12} is down/u],
+      [`ip link set ${host} mtu 1400`, /has the MTU 1400, not 1500/u],
+      [`ip link del ${host}`, /the host has no link pc/u],
+      ['ip addr del 10.90.0.1/24 dev br0', /the bridge br0 has no address 10\.90\.0\.1\/24/u],
+      ['ip link set br0 down', /the bridge br0 is down/u],
+      ['echo 0 > /proc/sys/net/ipv4/ip_forward', /ip_forward is off/u],
+      ['nft delete table ip portcullis_plugins', /nf_tables has no masquerade of 10\.90\.0/u],
+    ];
+    for (const [break_, words] of rowsOf) {
+      shell(break_);
+      await assert.rejects(fixture.call('check', bridgeConf(), pod, { prevResult: result }), coded('NETWORK_DIFFERS', words), break_);
+      await fixture.call('status', bridgeConf(), { ...pod, id: '', name: '', netns: '' });
+      await fixture.check(chain, pod, result);
+    }
+    await fixture.del(chain, pod);
+  });
+
+  test('several interfaces a pod, two networks', async () => {
+    const netns = fixture.pin('multi');
+    const one = { id: 'multi', netns };
+    const two = { id: 'multi', netns, name: 'net1', network: 'second' };
+    const second = bridgeConf({
+      bridge: 'br1',
+      isDefaultGateway: false,
+      isGateway: true,
+      ipam: { type: 'host-local', subnet: '10.91.0.0/24' },
+    });
+    const three = { ...one, name: 'eth1' };
+    await fixture.add([bridgeConf()], one);
+    await fixture.add([second], two);
+    await fixture.add([bridgeConf({ isDefaultGateway: false, isGateway: true })], three);
+    assert.match(fixture.inside(netns, 'ip -br addr') ?? '', /eth0@.*10\.90\.0[^]*net1@.*10\.91\.0[^]*eth1@.*10\.90\.0/u);
+    await fixture.call('gc', second, { ...two, id: '', name: '' }, { valid: [] });
+    assert.equal(fixture.inside(netns, 'ip link show net1'), undefined);
+    await fixture.call('gc', bridgeConf(), { ...one, id: '', name: '' }, { valid: [{ containerId: 'multi', interface: 'eth1' }] });
+    assert.equal(fixture.inside(netns, 'ip link show eth0'), undefined);
+    assert.ok(fixture.inside(netns, 'ip link show eth1'));
+    await fixture.del([bridgeConf()], three);
+    assert.deepEqual(rows(), nothing);
+  });
+
+  test('an address that is asked for, an address that upstream’s store holds, a range of the runtime', async () => {
+    const dataDir = join(fixture.folder, 'networks');
+    mkdirSync(join(dataDir, 'net'), { recursive: true });
+    writeFileSync(join(dataDir, 'net', '10.92.0.2'), 'old\neth0');
+    const conf = (more: Record<string, unknown> = {}): ReturnType<typeof bridgeConf> =>
+      bridgeConf({ bridge: 'br2', ipam: { type: 'host-local', subnet: '10.92.0.0/29', dataDir }, ...more });
+    const pods = ['a', 'b', 'c'].map((id) => ({ id, netns: fixture.pin(`asked-${id}`) }));
+    const [a, b, c] = pods as [(typeof pods)[0], (typeof pods)[0], (typeof pods)[0]];
+    assert.equal((await fixture.add([conf({ runtimeConfig: { ips: ['10.92.0.5/29'] } })], a)).ips[0]?.address, '10.92.0.5/29');
+    assert.equal((await fixture.add([conf()], b)).ips[0]?.address, '10.92.0.6/29');
+    // The store's .2 is passed over.
+    assert.equal((await fixture.add([conf()], c)).ips[0]?.address, '10.92.0.3/29');
+    const d = { id: 'd', netns: fixture.pin('asked-d') };
+    await assert.rejects(fixture.call('add', conf(), d, { args: { IP: '10.92.0.5' } }), coded('NETWORK_ADDRESS_TAKEN', /container a/u));
+    await assert.rejects(fixture.call('add', conf(), d, { args: { IP: '10.92.0.2' } }), coded('NETWORK_ADDRESS_TAKEN', /host-local/u));
+    await assert.rejects(fixture.call('add', conf(), d, { args: { IP: '10.92.0.1' } }), coded('NETWORK_ADDRESS_OUT_OF_RANGE'));
+    await assert.rejects(fixture.call('add', conf(), d, { args: { IP: '10.93.0.1' } }), coded('NETWORK_ADDRESS_OUT_OF_RANGE'));
+    await fixture.call('del', conf(), { id: 'old', netns: '' });
+    assert.equal(existsSync(join(dataDir, 'net', '10.92.0.2')), false);
+    const ranged = conf({ capabilities: { ipRanges: true }, runtimeConfig: { ipRanges: [[{ subnet: '10.94.0.0/24' }]] } });
+    const both = await fixture.add([{ ...ranged, forceAddress: true }], d);
+    assert.deepEqual(
+      both.ips.map(({ address }) => address),
+      ['10.94.0.2/24', '10.92.0.2/29'],
+    );
+    for (const pod of [...pods, d]) await fixture.del([conf()], pod);
+    assert.deepEqual(rows(), nothing);
+  });
+
+  test('the address plugin by itself, as a bridge of others calls it', async () => {
+    const conf = { type: 'bridge', ipam: { type: 'portcullis-ipam', subnet: '10.95.0.0/30', routes: [{ dst: '0.0.0.0/0' }] } };
+    const pod = { id: 'lone', netns: '/nowhere' };
+    const asIpam = { type: 'portcullis-ipam' };
+    assert.deepEqual(await fixture.call('add', conf, pod, asIpam), {
+      interfaces: [],
+      ips: [{ address: '10.95.0.2/30', gateway: '10.95.0.1' }],
+      routes: [{ dst: '0.0.0.0/0' }],
+      dns: {},
+    });
+    await assert.rejects(fixture.call('add', conf, { ...pod, id: 'next' }, asIpam), coded('NETWORK_ADDRESSES_EXHAUSTED'));
+    await assert.rejects(fixture.call('status', conf, { ...pod, id: '' }, asIpam), coded('NETWORK_NOT_AVAILABLE', /10\.95\.0/u));
+    await fixture.call('del', conf, pod, asIpam);
+    await fixture.call('status', conf, { ...pod, id: '' }, asIpam);
+    assert.deepEqual(rows(), nothing);
+  });
+
+  test('an address plugin of others is a program; its error is told', async () => {
+    const pod = { id: 'foreign', netns: fixture.pin('foreign') };
+    const more = { path: ['/nowhere', '/usr/lib/cni'] };
+    const conf = bridgeConf({
+      bridge: 'br3',
+      cniVersion: '1.0.0',
+      ipam: { type: 'dhcp' },
+    });
+    await assert.rejects(fixture.call('add', conf, pod, more), coded('NETWORK_IPAM_FAILED'));
+    await assert.rejects(
+      fixture.call('add', bridgeConf({ ipam: { type: 'none-such' } }), pod, more),
+      coded('NETWORK_IPAM_FAILED', /no program of that name in \/nowhere:\/usr\/lib\/cni/u),
+    );
+    assert.deepEqual(rows(), nothing);
+  });
+
+  test('what fails leaves nothing', async () => {
+    const netns = fixture.pin('fails');
+    const pod = { id: 'fails', netns };
+    const before = shell('ip -o link | cut -d: -f2; nft list ruleset');
+    fixture.inside(netns, 'ip link add eth0 type bridge');
+    await assert.rejects(fixture.add([bridgeConf()], pod), coded('NETWORK_INTERFACE_TAKEN'));
+    await assert.rejects(fixture.add([bridgeConf()], { ...pod, netns: '/nowhere' }), coded('NETWORK_NETNS_MISSING'));
+    await assert.rejects(fixture.add([bridgeConf()], { ...pod, netns: '/proc/self/ns/net' }), coded('NETWORK_NETNS_INVALID'));
+    await assert.rejects(
+      fixture.add([bridgeConf({ vlan: 5, mtu: 'big' })], pod),
+      coded('NETWORK_CONFIG_INVALID', /stdin:\d+:\d+: mtu must be/u),
+    );
+    await assert.rejects(fixture.add([portmapConf()], pod), coded('NETWORK_PREVIOUS_RESULT_MISSING'));
+    await assert.rejects(fixture.add([{ type: 'nonsense' }], pod), coded('NETWORK_PLUGIN_UNKNOWN'));
+    const other = { id: 'other', netns: fixture.pin('fails-other'), name: 'eth0' };
+    const chain = [bridgeConf(), portmapConf({ hostPort: 9000, containerPort: 1 })];
+    await fixture.add(chain, other);
+    const thief = { id: 'thief', netns: fixture.pin('thief') };
+    await assert.rejects(fixture.add(chain, thief), coded('NETWORK_HOST_PORT_TAKEN', /container other/u));
+    await fixture.del(chain, thief);
+    await fixture.del(chain, other);
+    assert.equal(shell('ip -o link | cut -d: -f2; nft list ruleset'), before);
+    assert.deepEqual(rows(), nothing);
+  });
+
+  test('a pod whose namespace is gone is deleted', async () => {
+    const pod = { id: 'gone', netns: fixture.pin('gone') };
+    const chain = [
+      bridgeConf({ macspoofchk: true }),
+      portmapConf({ hostPort: 9001, containerPort: 1, protocol: 'udp' }),
+      { type: 'loopback' },
+    ];
+    await fixture.add(chain, pod);
+    shell(`umount ${pod.netns}`);
+    tried(`rm ${pod.netns}`);
+    await fixture.del(chain, pod);
+    assert.deepEqual(rows(), nothing);
+    assert.doesNotMatch(shell('nft list ruleset'), /9001|"pc/u);
+  });
+}
