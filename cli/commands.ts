@@ -35,6 +35,11 @@ export const commands: readonly Entry[] = [
     load: () => import('./sigstore-sign-bundle.ts'),
   },
   { name: 'sigstore-root', summary: 'keep the trusted roots of sigstore instances up to date', load: () => import('./sigstore-root.ts') },
+  {
+    name: 'tuf-client',
+    summary: 'fetch from a TUF repository; speaks the TUF client conformance protocol',
+    load: () => import('./tuf-client.ts'),
+  },
   { name: 'verdicts', summary: 'the verdict log: list, show, replay, verify, export', load: () => import('./verdicts.ts') },
   {
     name: 'entitlements',

@@ -46,7 +46,7 @@ export { signingConfigOfInstance, trustedRootOfInstance } from './sigstore/insta
 export { updateTrustedRoot } from './sigstore/update-root.ts';
 export type { UpdateRootOptions, UpdatedRoot } from './sigstore/update-root.ts';
 export { downloadTargets, initialiseTuf, refreshTuf } from './tuf/client/folder-client.ts';
-export { bundleVerifications } from './sigstore/verify-once.ts';
+export { bundleVerifications } from './remembered.ts';
 export { decide } from './verdict/decide.ts';
 export { createDecider } from './verdict/decider.ts';
 export type { Decider } from './verdict/decider.ts';

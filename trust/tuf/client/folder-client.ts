@@ -1,0 +1,67 @@
+import { mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { writeFileAtomic } from '../../../base/storage/index.ts';
+import { tufFailure } from '../failure.ts';
+import { verifyFile } from '../trusted-set.ts';
+import { fetchTarget } from './fetch-target.ts';
+import { folderStore } from './folder-store.ts';
+import { httpSource } from './http-source.ts';
+import { updateMetadata } from './update.ts';
+import type { FoundTarget, TufUpdate } from './update.ts';
+
+/** A client of a TUF repository whose trusted metadata are files of a folder. */
+
+/** Trust begins with this root. It is not judged before the first update, which refuses one that is not signed by itself. */
+export async function initialiseTuf(metadataDir: string, root: Buffer): Promise<void> {
+  await folderStore(metadataDir).save('root', root);
+}
+
+/** @throws the codes of ../trusted-set.ts and of the HTTP source */
+export async function refreshTuf(input: {
+  readonly metadataDir: string;
+  readonly metadataUrl: string;
+  readonly now: Date;
+}): Promise<TufUpdate> {
+  const { metadataDir, metadataUrl, now } = input;
+  return updateMetadata({ dialect: 'tuf', source: httpSource(metadataUrl), store: folderStore(metadataDir), now });
+}
+
+/**
+ * Updates, then downloads each target into the folder; one that is there already, as it was signed, is not fetched again.
+ * @returns the files, in the order asked
+ * @throws TRUST_TUF_NO_TARGET, and those of refreshTuf and of the download
+ */
+export async function downloadTargets(input: {
+  readonly metadataDir: string;
+  readonly metadataUrl: string;
+  readonly targetUrl: string;
+  readonly targetDir: string;
+  readonly paths: readonly string[];
+  readonly now: Date;
+}): Promise<string[]> {
+  const update = await refreshTuf(input);
+  const files: string[] = [];
+  for (const path of input.paths) {
+    const target = await update.find(path);
+    if (target === undefined) throw tufFailure('TRUST_TUF_NO_TARGET', `target ${JSON.stringify(path)}`, 'no role has signed it');
+    // One flat name: a path of the repository must not leave the folder.
+    const file = join(input.targetDir, encodeURIComponent(path));
+    if (!(await standsAsSigned(file, target))) {
+      await mkdir(input.targetDir, { recursive: true });
+      await writeFileAtomic(file, await fetchTarget(input.targetUrl, target, update.trusted.root.signed.consistentSnapshot), {
+        mode: 0o644,
+      });
+    }
+    files.push(file);
+  }
+  return files;
+}
+
+async function standsAsSigned(file: string, target: FoundTarget): Promise<boolean> {
+  try {
+    verifyFile(target.path, await readFile(file), target);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,175 @@
+import { isPortcullisError } from '../../../base/errors/index.ts';
+import { delegatesFor } from '../delegation.ts';
+import { tufFailure } from '../failure.ts';
+import type { FileMeta, TargetFile } from '../metadata/model.ts';
+import {
+  fileMetaOf,
+  keptSnapshot,
+  keptTargets,
+  keptTimestamp,
+  nextRoot,
+  refuseExpiredRoot,
+  trustRoot,
+  withSnapshot,
+  withTargets,
+  withTimestamp,
+} from '../trusted-set.ts';
+import type { TrustedSet } from '../trusted-set.ts';
+import type { Dialect } from '../metadata/model.ts';
+import { metadataName } from './names.ts';
+import { defaultLimits } from './source.ts';
+import type { TufLimits, TufSource, TufStore } from './source.ts';
+
+/** One update: its moment is fixed, and what it trusts grows until it is done (TUF specification 1.0.34, section 5). */
+export interface TufUpdate {
+  readonly trusted: TrustedSet;
+  /**
+   * Searches the target, in the order of the delegations, and loads the roles that it passes.
+   * @returns undefined when the repository has signed no such target
+   * @throws the codes of trusted-set.ts and of the source
+   */
+  find(path: string): Promise<FoundTarget | undefined>;
+}
+
+export interface FoundTarget extends TargetFile {
+  readonly path: string;
+  /** The role that signed it. */
+  readonly role: string;
+}
+
+export interface UpdateInput {
+  readonly dialect: Dialect;
+  readonly source: TufSource;
+  /** Holds `root` at least: where trust begins. */
+  readonly store: TufStore;
+  readonly now: Date;
+  readonly limits?: Partial<TufLimits>;
+}
+
+/**
+ * Brings root, timestamp, snapshot and targets up to date. What was verified is kept at once; a refused file changes nothing.
+ * @throws the codes of trusted-set.ts and of the source; TRUST_TUF_TOO_MANY_ROOTS · TRUST_TUF_MISSING
+ */
+export async function updateMetadata(input: UpdateInput): Promise<TufUpdate> {
+  const { source, store, now, dialect } = input;
+  const limits = { ...defaultLimits, ...input.limits };
+  let trusted = await newestRoot(input, limits);
+
+  const required = async (name: string, role: string, most: number): Promise<Buffer> => {
+    const bytes = await source.fetch(name, most);
+    if (bytes === undefined) throw tufFailure('TRUST_TUF_MISSING', role, `${name} is not there`);
+    return bytes;
+  };
+  const sizeOf = (role: string, { length }: FileMeta): number => {
+    if (length !== undefined && length > limits.metadataBytes)
+      throw tufFailure('TRUST_TUF_TOO_LARGE', role, `${length} bytes were signed; the limit is ${limits.metadataBytes}`);
+    return length ?? limits.unsizedBytes;
+  };
+
+  const bringTimestamp = async (): Promise<void> => {
+    const kept = await store.load('timestamp');
+    if (kept !== undefined) trusted = keptTimestamp(trusted, kept);
+    const before = trusted.timestamp;
+    trusted = withTimestamp(trusted, await required('timestamp.json', 'timestamp', limits.timestampBytes), now);
+    if (trusted.timestamp !== undefined && trusted.timestamp !== before) await store.save('timestamp', trusted.timestamp.bytes);
+  };
+
+  const bringSnapshot = async (): Promise<void> => {
+    const meta = trusted.timestamp?.signed.snapshot;
+    if (meta === undefined) return;
+    const kept = await store.load('snapshot');
+    if (kept !== undefined) {
+      trusted = keptSnapshot(trusted, kept);
+      const standing = trusted.snapshot === undefined ? undefined : attempt(() => withSnapshot(trusted, kept, now));
+      if (standing !== undefined) {
+        trusted = standing;
+        return;
+      }
+    }
+    const name = metadataName(dialect, 'snapshot', meta, trusted.root.signed.consistentSnapshot);
+    const bytes = await required(name, 'snapshot', sizeOf('snapshot', meta));
+    trusted = withSnapshot(trusted, bytes, now);
+    await store.save('snapshot', bytes);
+  };
+
+  const bringTargets = async (name: string, delegator: string): Promise<void> => {
+    if (trusted.targets.has(name)) return;
+    const meta = fileMetaOf(trusted, name);
+    const kept = await store.load(name);
+    const standing = kept === undefined ? undefined : attempt(() => withTargets(trusted, { name, delegator, bytes: kept }, now));
+    if (standing !== undefined) {
+      trusted = standing;
+      return;
+    }
+    const former = kept === undefined ? undefined : keptTargets(dialect, kept);
+    const bytes = await required(metadataName(dialect, name, meta, trusted.root.signed.consistentSnapshot), name, sizeOf(name, meta));
+    trusted = withTargets(trusted, { name, delegator, bytes, ...(former === undefined ? {} : { former }) }, now);
+    await store.save(name, bytes);
+  };
+
+  await bringTimestamp();
+  await bringSnapshot();
+  await bringTargets('targets', 'root');
+
+  return {
+    get trusted() {
+      return trusted;
+    },
+    find: (path) => searchTarget(path, limits.roles, bringTargets, () => trusted),
+  };
+}
+
+/** Section 5.6.7: pre-order, depth first, each role once. */
+async function searchTarget(
+  path: string,
+  mostRoles: number,
+  bring: (name: string, delegator: string) => Promise<void>,
+  current: () => TrustedSet,
+): Promise<FoundTarget | undefined> {
+  const visited = new Set<string>();
+  let waiting: { readonly name: string; readonly delegator: string }[] = [{ name: 'targets', delegator: 'root' }];
+  while (visited.size < mostRoles) {
+    const next = waiting.pop();
+    if (next === undefined) return undefined;
+    if (visited.has(next.name)) continue;
+    await bring(next.name, next.delegator);
+    visited.add(next.name);
+    const role = current().targets.get(next.name)?.signed;
+    if (role === undefined) return undefined;
+    const found = role.targets.get(path);
+    if (found !== undefined) return { ...found, path, role: next.name };
+    const delegates = delegatesFor(role, path);
+    const end = delegates.findIndex(({ terminating }) => terminating);
+    if (end !== -1) waiting = [];
+    const asked = end === -1 ? delegates : delegates.slice(0, end + 1);
+    waiting.push(...asked.map(({ name }) => ({ name, delegator: next.name })).reverse());
+  }
+  throw tufFailure('TRUST_TUF_NO_TARGET', `target ${JSON.stringify(path)}`, `it was not found in the first ${mostRoles} roles`);
+}
+
+async function newestRoot({ dialect, source, store, now }: UpdateInput, limits: TufLimits): Promise<TrustedSet> {
+  const first = await store.load('root');
+  if (first === undefined) throw tufFailure('TRUST_TUF_MISSING', 'root', 'no root is trusted yet');
+  let trusted = trustRoot(dialect, first);
+  for (let steps = 0; ; steps += 1) {
+    const version = trusted.root.signed.version + 1;
+    const bytes = await source.fetch(`${version}.root.json`, limits.rootBytes);
+    if (bytes === undefined) break;
+    if (steps >= limits.newRoots)
+      throw tufFailure('TRUST_TUF_TOO_MANY_ROOTS', 'root', `more than ${limits.newRoots} newer roots were served at once`);
+    trusted = nextRoot(trusted, bytes);
+    await store.save('root', bytes);
+  }
+  refuseExpiredRoot(trusted, now);
+  return trusted;
+}
+
+/** What is kept and does not stand any more is fetched again. */
+function attempt<T>(body: () => T): T | undefined {
+  try {
+    return body();
+  } catch (thrown) {
+    if (isPortcullisError(thrown)) return undefined;
+    throw thrown;
+  }
+}

@@ -1,0 +1,91 @@
+import { createHash } from 'node:crypto';
+import type { DelegationScope, Targets } from './metadata/model.ts';
+
+/** A role that may speak for a path. */
+export interface Delegate {
+  readonly name: string;
+  /** Nothing after it is asked, whatever it says. */
+  readonly terminating: boolean;
+}
+
+/** The roles to which `targets` delegates the path, in order (TUF specification 1.0.34, section 5.6.7). Pure. */
+export function delegatesFor({ delegations }: Targets, path: string): Delegate[] {
+  if (delegations === undefined) return [];
+  const { roles, succinct } = delegations;
+  if (succinct !== undefined) {
+    const bin = binOf(path, succinct.bits);
+    const digits = Math.ceil(succinct.bits / 4);
+    return [{ name: `${succinct.namePrefix}-${bin.toString(16).padStart(digits, '0')}`, terminating: true }];
+  }
+  return roles.filter(({ scope }) => covers(scope, path)).map(({ name, terminating }) => ({ name, terminating }));
+}
+
+/** Whether a delegation is about the path. */
+export function covers(scope: DelegationScope, path: string): boolean {
+  switch (scope.kind) {
+    case 'patterns':
+      return scope.patterns.some((pattern) => matchesPath(pattern, path));
+    case 'hash-prefixes': {
+      const hash = createHash('sha256').update(path).digest('hex');
+      return scope.prefixes.some((prefix) => hash.startsWith(prefix.toLowerCase()));
+    }
+    case 'prefixes':
+      return scope.prefixes.some((prefix) => path.startsWith(prefix));
+  }
+}
+
+function binOf(path: string, bits: number): number {
+  return createHash('sha256').update(path).digest().readUInt32BE(0) >>> (32 - bits);
+}
+
+/** Shell wildcards, folder by folder: a wildcard never crosses a `/` (section 4.5, PATHPATTERN). */
+function matchesPath(pattern: string, path: string): boolean {
+  const [wanted, given] = [pattern.split('/'), path.split('/')];
+  return wanted.length === given.length && wanted.every((part, index) => matchesName(Array.from(part), Array.from(given[index] ?? '')));
+}
+
+/** `*`, `?` and `[set]`, in time linear in pattern times name: it goes back to the last `*` only. */
+function matchesName(pattern: readonly string[], name: readonly string[]): boolean {
+  let [at, from] = [0, 0];
+  let star: { at: number; from: number } | undefined;
+  while (from < name.length) {
+    const step = at < pattern.length && pattern[at] !== '*' ? matchOne(pattern, at, name[from] ?? '') : undefined;
+    if (step !== undefined) {
+      at = step;
+      from += 1;
+    } else if (pattern[at] === '*') {
+      star = { at, from };
+      at += 1;
+    } else if (star !== undefined) {
+      star = { at: star.at, from: star.from + 1 };
+      [at, from] = [star.at + 1, star.from];
+    } else return false;
+  }
+  while (pattern[at] === '*') at += 1;
+  return at === pattern.length;
+}
+
+/** @returns where the pattern goes on, or undefined when the character does not match */
+function matchOne(pattern: readonly string[], at: number, character: string): number | undefined {
+  const wanted = pattern[at];
+  if (wanted === '?') return at + 1;
+  if (wanted === '[') {
+    const end = pattern.indexOf(']', pattern[at + 1] === '!' ? at + 3 : at + 2);
+    if (end !== -1) return inSet(pattern.slice(at + 1, end), character) ? end + 1 : undefined;
+  }
+  return wanted === character ? at + 1 : undefined;
+}
+
+function inSet(set: readonly string[], character: string): boolean {
+  const negated = set[0] === '!';
+  const members = negated ? set.slice(1) : set;
+  let found = false;
+  for (let index = 0; index < members.length; index += 1) {
+    const [low, dash, high] = [members[index] ?? '', members[index + 1], members[index + 2]];
+    if (dash === '-' && high !== undefined) {
+      found ||= low <= character && character <= high;
+      index += 2;
+    } else found ||= low === character;
+  }
+  return found !== negated;
+}

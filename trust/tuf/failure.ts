@@ -1,0 +1,56 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import type { ErrorKind } from '../../base/errors/index.ts';
+
+/** Why metadata or a target was not believed. Each is an attack by its name, or a fault that looks like one. */
+export type TufCode =
+  | 'TRUST_TUF_MALFORMED'
+  | 'TRUST_TUF_UNSIGNED'
+  | 'TRUST_TUF_ROLLBACK'
+  | 'TRUST_TUF_EXPIRED'
+  | 'TRUST_TUF_MIX_AND_MATCH'
+  | 'TRUST_TUF_WRONG_LENGTH'
+  | 'TRUST_TUF_WRONG_HASH'
+  | 'TRUST_TUF_TOO_LARGE'
+  | 'TRUST_TUF_TOO_SLOW'
+  | 'TRUST_TUF_NOT_DELEGATED'
+  | 'TRUST_TUF_NO_TARGET'
+  | 'TRUST_TUF_MISSING'
+  | 'TRUST_TUF_UNREACHABLE'
+  | 'TRUST_TUF_TOO_MANY_ROOTS';
+
+const kinds: Partial<Record<TufCode, ErrorKind>> = {
+  TRUST_TUF_NO_TARGET: 'not-found',
+  TRUST_TUF_UNREACHABLE: 'unavailable',
+  TRUST_TUF_TOO_SLOW: 'unavailable',
+  TRUST_TUF_MISSING: 'unavailable',
+};
+
+const fixes: Readonly<Record<TufCode, string>> = {
+  TRUST_TUF_MALFORMED: 'tell the repository; what was trusted before stays trusted',
+  TRUST_TUF_UNSIGNED: 'tell the repository; if its keys were changed by hand, hand out its new root',
+  TRUST_TUF_ROLLBACK: 'somebody serves old metadata: ask the repository, not a mirror; what was trusted before stays trusted',
+  TRUST_TUF_EXPIRED: 'somebody holds new metadata back, or the repository has stopped signing; check the clock, then the repository',
+  TRUST_TUF_MIX_AND_MATCH: 'metadata of different moments is served together: ask the repository, not a mirror',
+  TRUST_TUF_WRONG_LENGTH: 'the file is not what was signed: ask the repository, not a mirror',
+  TRUST_TUF_WRONG_HASH: 'the file is not what was signed: ask the repository, not a mirror',
+  TRUST_TUF_TOO_LARGE: 'raise the limit if the repository is really that large',
+  TRUST_TUF_TOO_SLOW: 'try again, or ask another mirror',
+  TRUST_TUF_NOT_DELEGATED: 'tell the repository; the role may not speak for this path',
+  TRUST_TUF_NO_TARGET: 'check the name; the repository has signed no such target',
+  TRUST_TUF_MISSING: 'the repository names a file that it does not serve: try again, then tell the repository',
+  TRUST_TUF_UNREACHABLE: 'check the address and the network, then try again',
+  TRUST_TUF_TOO_MANY_ROOTS: 'hand out a newer root of the repository',
+};
+
+/** @param on the role or target, as `snapshot` or `target "app:1"` */
+export function tufFailure(code: TufCode, on: string, why: string, cause?: unknown): PortcullisError<TufCode> {
+  return new PortcullisError({
+    code,
+    kind: kinds[code] ?? 'denied',
+    attempted: 'trust TUF',
+    on,
+    why,
+    fix: fixes[code],
+    ...(cause === undefined ? {} : { cause }),
+  });
+}

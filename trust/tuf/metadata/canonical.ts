@@ -1,0 +1,57 @@
+/**
+ * Canonical JSON as TUF and Notary sign it (OLPC): keys in the order of their code points, no blanks, whole numbers only, and in
+ * strings nothing escaped but `"` and `\`. Source: TUF specification 1.0.34, section 4.2 (metaformat), "canonical JSON".
+ * @throws Error for a number that is not whole, which has no canonical form
+ */
+export function tufCanonicalJson(value: unknown): Buffer {
+  const parts: string[] = [];
+  write(value, parts);
+  return Buffer.from(parts.join(''), 'utf8');
+}
+
+function write(value: unknown, parts: string[]): void {
+  if (typeof value === 'string') parts.push(quoted(value));
+  else if (value === null || typeof value === 'boolean') parts.push(String(value));
+  else if (typeof value === 'number') {
+    if (!Number.isSafeInteger(value)) throw new Error(`${value} is not a whole number: it has no canonical form`);
+    parts.push(String(value));
+  } else if (Array.isArray(value)) writeList(value, parts);
+  else writeObject(value as Record<string, unknown>, parts);
+}
+
+function writeList(list: readonly unknown[], parts: string[]): void {
+  parts.push('[');
+  list.forEach((entry, index) => {
+    if (index > 0) parts.push(',');
+    write(entry, parts);
+  });
+  parts.push(']');
+}
+
+function writeObject(record: Readonly<Record<string, unknown>>, parts: string[]): void {
+  parts.push('{');
+  let first = true;
+  for (const key of Object.keys(record).sort(byCodePoint)) {
+    if (!first) parts.push(',');
+    first = false;
+    parts.push(quoted(key), ':');
+    write(record[key], parts);
+  }
+  parts.push('}');
+}
+
+const quoted = (text: string): string => `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
+
+/** JavaScript compares UTF-16 units; Python and Go compare code points, which differ above U+FFFF. */
+function byCodePoint(a: string, b: string): number {
+  if (!hasSurrogates(a) && !hasSurrogates(b)) return a < b ? -1 : a > b ? 1 : 0;
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+}
+
+function hasSurrogates(text: string): boolean {
+  for (let index = 0; index < text.length; index += 1) {
+    const unit = text.charCodeAt(index);
+    if (unit >= 0xd800 && unit <= 0xdfff) return true;
+  }
+  return false;
+}

@@ -1,0 +1,130 @@
+import { constants, createHash, createPublicKey, verify } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+import { tufCanonicalJson } from './canonical.ts';
+import type { SignatureScheme, TufKey } from './model.ts';
+import { objectAt, textAt } from './reading.ts';
+
+/** The prefix of an Ed25519 public key in SPKI (RFC 8410). */
+const ed25519Prefix = Buffer.from('302a300506032b6570032100', 'hex');
+
+export function ed25519Key(raw: Buffer): KeyObject {
+  if (raw.length !== 32) throw new Error('an Ed25519 key has 32 bytes');
+  return createPublicKey({ key: Buffer.concat([ed25519Prefix, raw]), format: 'der', type: 'spki' });
+}
+
+const rsaHashes = ['sha224', 'sha256', 'sha384', 'sha512'] as const;
+
+const schemes = new Map<string, SignatureScheme>([
+  ['ed25519', { kind: 'ed25519', hash: 'sha512', form: 'der' }],
+  ['ecdsa-sha2-nistp256', { kind: 'ecdsa', hash: 'sha256', form: 'der' }],
+  ['ecdsa-sha2-nistp384', { kind: 'ecdsa', hash: 'sha384', form: 'der' }],
+  ['ecdsa-sha2-nistp521', { kind: 'ecdsa', hash: 'sha512', form: 'der' }],
+  ...rsaHashes.map((hash): [string, SignatureScheme] => [`rsassa-pss-${hash}`, { kind: 'rsa-pss', hash, form: 'der' }]),
+  ...rsaHashes.map((hash): [string, SignatureScheme] => [`rsa-pkcs1v15-${hash}`, { kind: 'rsa-pkcs1', hash, form: 'der' }]),
+]);
+
+const curves: Readonly<Record<string, string>> = { sha256: 'prime256v1', sha384: 'secp384r1', sha512: 'secp521r1' };
+
+const materialOf = (key: KeyObject | undefined, otherwise: unknown): string =>
+  createHash('sha256')
+    .update(key === undefined ? JSON.stringify(otherwise) : key.export({ format: 'der', type: 'spki' }))
+    .digest('hex');
+
+/**
+ * A key of the TUF dialect (specification 1.0.34, section 4.2.1). One of a type or scheme that is not known here is kept, and
+ * never verifies: others may make up the threshold.
+ * @throws Error when it is not of a key's form
+ */
+export function readTufKey(id: string, value: unknown): TufKey {
+  const at = `key ${id}`;
+  const fields = objectAt(value, at);
+  const type = textAt(fields['keytype'], `${at}.keytype`);
+  const scheme = schemes.get(textAt(fields['scheme'], `${at}.scheme`));
+  const text = textAt(objectAt(fields['keyval'], `${at}.keyval`)['public'], `${at}.keyval.public`);
+  const key = scheme === undefined ? undefined : publicKeyOf(type, scheme, text);
+  return { id, scheme: key === undefined ? undefined : scheme, key, material: materialOf(key, [type, text]) };
+}
+
+function publicKeyOf(type: string, scheme: SignatureScheme, text: string): KeyObject | undefined {
+  try {
+    if (type === 'ed25519' && scheme.kind === 'ed25519')
+      return /^[0-9a-f]{64}$/iu.test(text) ? ed25519Key(Buffer.from(text, 'hex')) : undefined;
+    const key = createPublicKey({ key: text, format: 'pem' });
+    return fits(key, scheme) ? key : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A key is used only as its own type: an RSA key listed as ECDSA is no key. */
+function fits(key: KeyObject, scheme: SignatureScheme): boolean {
+  if (scheme.kind === 'ecdsa') return key.asymmetricKeyType === 'ec' && key.asymmetricKeyDetails?.namedCurve === curves[scheme.hash];
+  if (scheme.kind === 'ed25519') return key.asymmetricKeyType === 'ed25519';
+  return (key.asymmetricKeyType === 'rsa' || key.asymmetricKeyType === 'rsa-pss') && (key.asymmetricKeyDetails?.modulusLength ?? 0) >= 2048;
+}
+
+/** The schemes of Notary's key types; certificates are keys with a name (tuf/data/keys.go of Notary 0.7). */
+const notaryKinds: Readonly<Record<string, 'ed25519' | 'ecdsa' | 'rsa'>> = {
+  ed25519: 'ed25519',
+  ecdsa: 'ecdsa',
+  'ecdsa-x509': 'ecdsa',
+  rsa: 'rsa',
+  'rsa-x509': 'rsa',
+};
+
+/**
+ * A key of the Notary dialect: `public` is base64 of SPKI DER, of a raw Ed25519 key, or of a PEM certificate. Its id is the sha256
+ * of its canonical JSON, and is checked: Notary finds keys by it.
+ * @throws Error when it is not of a key's form, or its id is not its own
+ */
+export function readNotaryKey(id: string, value: unknown): TufKey {
+  const at = `key ${id}`;
+  const fields = objectAt(value, at);
+  const type = textAt(fields['keytype'], `${at}.keytype`);
+  const text = textAt(objectAt(fields['keyval'], `${at}.keyval`)['public'], `${at}.keyval.public`);
+  const own = notaryKeyId(type, text);
+  if (own !== id) throw new Error(`${at} is listed under an id that is not its own (${own})`);
+  const kind = notaryKinds[type];
+  const key = kind === undefined ? undefined : notaryPublicKey(type, kind, Buffer.from(text, 'base64'));
+  const scheme: SignatureScheme | undefined =
+    key === undefined || kind === undefined
+      ? undefined
+      : { kind: kind === 'rsa' ? 'rsa-pss' : kind, hash: 'sha256', form: kind === 'ecdsa' ? 'ieee-p1363' : 'der' };
+  return { id, scheme, key, material: materialOf(key, [type, text]) };
+}
+
+/** @param text base64, as `keyval.public` has it */
+export function notaryKeyId(type: string, text: string): string {
+  return createHash('sha256')
+    .update(tufCanonicalJson({ keytype: type, keyval: { private: null, public: text } }))
+    .digest('hex');
+}
+
+function notaryPublicKey(type: string, kind: 'ed25519' | 'ecdsa' | 'rsa', bytes: Buffer): KeyObject | undefined {
+  try {
+    if (kind === 'ed25519') return ed25519Key(bytes);
+    // createPublicKey takes a certificate's key out of it.
+    const key = type.endsWith('-x509')
+      ? createPublicKey({ key: bytes, format: 'pem' })
+      : createPublicKey({ key: bytes, format: 'der', type: 'spki' });
+    const expected = kind === 'ecdsa' ? 'ec' : 'rsa';
+    if (key.asymmetricKeyType !== expected) return undefined;
+    return kind === 'rsa' && (key.asymmetricKeyDetails?.modulusLength ?? 0) < 2048 ? undefined : key;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether `signature` is the key's over `message`. Never throws: what can not be read is wrong. */
+export function signedBy({ key, scheme }: TufKey, message: Uint8Array, signature: Uint8Array): boolean {
+  if (key === undefined || scheme === undefined) return false;
+  try {
+    if (scheme.kind === 'ed25519') return verify(null, message, key, signature);
+    if (scheme.kind === 'ecdsa') return verify(scheme.hash, message, { key, dsaEncoding: scheme.form }, signature);
+    const padding = scheme.kind === 'rsa-pss' ? constants.RSA_PKCS1_PSS_PADDING : constants.RSA_PKCS1_PADDING;
+    const salt = scheme.kind === 'rsa-pss' ? { saltLength: constants.RSA_PSS_SALTLEN_AUTO } : {};
+    return verify(scheme.hash, message, { key, padding, ...salt }, signature);
+  } catch {
+    return false;
+  }
+}

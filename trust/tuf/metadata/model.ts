@@ -1,0 +1,115 @@
+import type { KeyObject } from 'node:crypto';
+
+/**
+ * TUF metadata as values, the same for both dialects: the TUF specification's own (1.0.34) and Notary v1's, which is older and
+ * writes keys, signatures, hashes and names otherwise.
+ */
+export type Dialect = 'tuf' | 'notary';
+
+export const topRoles = ['root', 'timestamp', 'snapshot', 'targets'] as const;
+export type TopRole = (typeof topRoles)[number];
+
+/** A public key as metadata lists it. */
+export interface TufKey {
+  readonly id: string;
+  /** How it signs: `ed25519`, `ecdsa-sha2-nistp256`, `rsassa-pss-sha256` …; undefined: not known here, so it never verifies. */
+  readonly scheme: SignatureScheme | undefined;
+  readonly key: KeyObject | undefined;
+  /** Digest of the key itself: two ids of one key are one signer. */
+  readonly material: string;
+}
+
+export interface SignatureScheme {
+  readonly kind: 'ed25519' | 'ecdsa' | 'rsa-pss' | 'rsa-pkcs1';
+  readonly hash: 'sha224' | 'sha256' | 'sha384' | 'sha512';
+  /** How ECDSA signatures are written: DER, or Notary's r ‖ s (IEEE P1363). */
+  readonly form: 'der' | 'ieee-p1363';
+}
+
+export interface TufSignature {
+  readonly keyid: string;
+  readonly bytes: Buffer;
+}
+
+/** Who may sign for a role, and how many must. */
+export interface RoleKeys {
+  readonly keyids: readonly string[];
+  readonly threshold: number;
+}
+
+/** What one file says of another. Notary's snapshot and timestamp name no version. */
+export interface FileMeta {
+  readonly version: number | undefined;
+  readonly length: number | undefined;
+  /** Hex digests by algorithm; empty when none is given. */
+  readonly hashes: Readonly<Record<string, string>>;
+}
+
+export interface Common {
+  readonly dialect: Dialect;
+  readonly version: number;
+  /** Milliseconds since 1970. */
+  readonly expires: number;
+}
+
+export interface Root extends Common {
+  readonly type: 'root';
+  readonly keys: ReadonlyMap<string, TufKey>;
+  readonly roles: Readonly<Record<TopRole, RoleKeys>>;
+  readonly consistentSnapshot: boolean;
+}
+
+export interface Timestamp extends Common {
+  readonly type: 'timestamp';
+  readonly snapshot: FileMeta;
+}
+
+export interface Snapshot extends Common {
+  readonly type: 'snapshot';
+  /** By role name, without `.json`. */
+  readonly meta: ReadonlyMap<string, FileMeta>;
+}
+
+export interface TargetFile {
+  readonly length: number;
+  /** Hex digests by algorithm, at least one. */
+  readonly hashes: Readonly<Record<string, string>>;
+  readonly custom: unknown;
+}
+
+export interface DelegatedRole extends RoleKeys {
+  readonly name: string;
+  readonly terminating: boolean;
+  readonly scope: DelegationScope;
+}
+
+/** Which target paths a delegation is about. `prefixes`: Notary's; an empty one is every path. */
+export type DelegationScope =
+  | { readonly kind: 'patterns'; readonly patterns: readonly string[] }
+  | { readonly kind: 'hash-prefixes'; readonly prefixes: readonly string[] }
+  | { readonly kind: 'prefixes'; readonly prefixes: readonly string[] };
+
+export interface Delegations {
+  readonly keys: ReadonlyMap<string, TufKey>;
+  /** In order of appearance. */
+  readonly roles: readonly DelegatedRole[];
+  /** 2^bits roles with the same keys, one for each value of the first bits of a path's sha256 (TAP 15). */
+  readonly succinct: (RoleKeys & { readonly bits: number; readonly namePrefix: string }) | undefined;
+}
+
+export interface Targets extends Common {
+  readonly type: 'targets';
+  readonly targets: ReadonlyMap<string, TargetFile>;
+  readonly delegations: Delegations | undefined;
+}
+
+export type Signed = Root | Timestamp | Snapshot | Targets;
+
+/** A file as it was read: its meaning, its signatures, the bytes that they are over, and the file's own bytes. */
+export interface Metadata<S extends Signed = Signed> {
+  readonly signed: S;
+  readonly signatures: readonly TufSignature[];
+  /** Canonical JSON of `signed`. */
+  readonly message: Buffer;
+  readonly bytes: Buffer;
+}

@@ -1,0 +1,33 @@
+import { parseStrictJson } from '../../strict-json.ts';
+import { tufCanonicalJson } from './canonical.ts';
+import type { Dialect, Metadata, Root, Signed, Snapshot, Targets, Timestamp, TopRole } from './model.ts';
+import { readNotarySignature, readNotarySigned } from './read-notary.ts';
+import { readTufSignature, readTufSigned } from './read-tuf.ts';
+import { listAt, objectAt } from './reading.ts';
+
+interface ByType {
+  readonly root: Root;
+  readonly timestamp: Timestamp;
+  readonly snapshot: Snapshot;
+  readonly targets: Targets;
+}
+
+/**
+ * Reads metadata of one type; nothing is verified. Delegated targets are of the type `targets`.
+ * @throws Error with a sentence that says what is wrong with it
+ */
+export function readMetadata<T extends TopRole>(dialect: Dialect, type: T, bytes: Buffer): Metadata<ByType[T]> {
+  const file = objectAt(parseStrictJson(bytes), 'the file');
+  const fields = objectAt(file['signed'], 'signed');
+  const [readSigned, readSignature] = dialect === 'tuf' ? [readTufSigned, readTufSignature] : [readNotarySigned, readNotarySignature];
+  const signed: Signed = readSigned(type, fields);
+  const signatures = listAt(file['signatures'], 'signatures').map((entry, index) => readSignature(entry, `signatures[${index}]`));
+  if (dialect === 'tuf') refuseTwiceSigned(signatures.map(({ keyid }) => keyid));
+  return { signed: signed as ByType[T], signatures, message: tufCanonicalJson(fields), bytes };
+}
+
+/** Specification 1.0.34, section 4.2.1: several signatures with the same key id are not allowed. */
+function refuseTwiceSigned(keyids: readonly string[]): void {
+  const twice = keyids.find((keyid, index) => keyids.indexOf(keyid) !== index);
+  if (twice !== undefined) throw new Error(`it holds two signatures of key ${twice}`);
+}

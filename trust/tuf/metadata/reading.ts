@@ -1,0 +1,47 @@
+/** Typed reading of parsed JSON: the first thing that is not as it must be is thrown as a sentence. */
+export type Json = Readonly<Record<string, unknown>>;
+
+export function objectAt(value: unknown, at: string): Json {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Json;
+  throw new Error(`${at} must be an object`);
+}
+
+export function listAt(value: unknown, at: string): readonly unknown[] {
+  if (Array.isArray(value)) return value;
+  throw new Error(`${at} must be a list`);
+}
+
+export function textAt(value: unknown, at: string): string {
+  if (typeof value === 'string') return value;
+  throw new Error(`${at} must be a string`);
+}
+
+export function textsAt(value: unknown, at: string): string[] {
+  return listAt(value, at).map((entry, index) => textAt(entry, `${at}[${index}]`));
+}
+
+/** @param least the smallest value that is allowed */
+export function wholeAt(value: unknown, at: string, least: number): number {
+  if (Number.isSafeInteger(value) && (value as number) >= least) return value as number;
+  throw new Error(`${at} must be a whole number of at least ${least}`);
+}
+
+export function flagAt(value: unknown, at: string): boolean {
+  if (typeof value === 'boolean') return value;
+  throw new Error(`${at} must be true or false`);
+}
+
+/** Entries of an object whose keys are data, `__proto__` included. */
+export function entriesAt(value: unknown, at: string): [string, unknown][] {
+  return Object.entries(objectAt(value, at));
+}
+
+const utc = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$/u;
+
+/** RFC 3339. @returns milliseconds since 1970 */
+export function timeAt(value: unknown, at: string): number {
+  const text = textAt(value, at);
+  const time = utc.test(text) ? Date.parse(text) : Number.NaN;
+  if (Number.isNaN(time)) throw new Error(`${at} must be a time such as 2030-01-31T00:00:00Z`);
+  return time;
+}
