@@ -1,6 +1,8 @@
 import { createHash, createPublicKey, verify } from 'node:crypto';
+import { countVerifications, createMemory } from '../remembered.ts';
 import { hashName, keyAlgorithms } from './algorithms.ts';
 import { createReader } from './reader.ts';
+import { signatureTypes } from './signature-packet.ts';
 import type { SignaturePacket } from './signature-packet.ts';
 
 /**
@@ -8,11 +10,24 @@ import type { SignaturePacket } from './signature-packet.ts';
  * Key and signature must name the same algorithm; nothing here looks at times, flags or revocations.
  * @throws Error when the signature's own fields can not be read
  */
-export function verifyPacket(
-  signature: SignaturePacket,
-  key: { readonly algorithm: number; readonly spki: string },
-  data: Buffer,
-): boolean {
+export function verifyPacket(signature: SignaturePacket, key: SigningAlgorithm, data: Buffer): boolean {
+  const { version, algorithm, hash, salt, hashed, value } = signature;
+  return remembered([`${version} ${algorithm} ${hash} ${key.algorithm}`, key.spki, salt, hashed, value, data], () => {
+    // Those of key rings are part of reading a policy.
+    if (signature.type === signatureTypes.binary) countVerifications();
+    return fits(signature, key, data);
+  });
+}
+
+interface SigningAlgorithm {
+  readonly algorithm: number;
+  /** DER, base64. */
+  readonly spki: string;
+}
+
+const remembered = createMemory<boolean>(1024);
+
+function fits(signature: SignaturePacket, key: SigningAlgorithm, data: Buffer): boolean {
   if (family(signature.algorithm) !== family(key.algorithm)) return false;
   const signed = Buffer.concat([signature.salt, data, signature.hashed, trailer(signature)]);
   const hash = hashName(signature.hash);

@@ -1,4 +1,5 @@
 import { constants, verify } from 'node:crypto';
+import { countVerifications, createMemory } from '../remembered.ts';
 import { parseStrictJson, recordOf } from '../strict-json.ts';
 import { readCertificate } from './certificate.ts';
 import type { Certificate } from './certificate.ts';
@@ -37,6 +38,16 @@ export interface Envelope {
  * @throws Error with a sentence that completes "it is malformed: …", or {@link WrongSignature}
  */
 export function openEnvelope(mediaType: string, bytes: Uint8Array): Envelope {
+  return remembered([mediaType, bytes], () => {
+    countVerifications();
+    return open(mediaType, bytes);
+  });
+}
+
+/** Nothing in it depends on the time, or on who asks. */
+const remembered = createMemory<Envelope>(512);
+
+function open(mediaType: string, bytes: Uint8Array): Envelope {
   const opened = openAs(mediaType, bytes);
   if (opened.contentType !== payloadContentType) throw new Error(`its content type is not ${payloadContentType}`);
   const attributes = readAttributes(opened);

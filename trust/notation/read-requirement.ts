@@ -61,6 +61,10 @@ export const notationSchema = {
       description: 'When a time stamp is demanded, where a trust store of type tsa is named: always unless told.',
     },
     ...constraintProperties,
+    signedIdentity: {
+      ...constraintProperties.signedIdentity,
+      description: 'Refused: a Notary Project signature carries no name of the image.',
+    },
   },
 } as const;
 
@@ -87,6 +91,14 @@ export async function readNotation(
   const identities = readIdentities(record['identities'], [...path, 'identities'], building);
   const level = levelNames.find((name) => name === record['level']) ?? 'strict';
   const constraints = readConstraints(record, path, building);
+  if (constraints?.signedIdentity !== undefined)
+    report(
+      building,
+      [...path, 'signedIdentity'],
+      'a Notary Project signature carries no name of the image: signedIdentity can never be met',
+      'remove it: the digest is signed, and `images` says which names the rule is for',
+      'key',
+    );
   if (stores.length > 0 && stores.every(({ type }) => type === 'ca')) refuseUnprovenAge(constraints, path, building, unstamped);
   if (building.problems.length > before || stores.length === 0) return undefined;
   return {

@@ -1,5 +1,6 @@
 import { constants, verify } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
+import { createMemory, nameOfKey } from '../remembered.ts';
 import { childrenOf, contextTag, derTags, expectTag, oidOf, smallIntegerOf } from './der.ts';
 import type { Der } from './der.ts';
 import { hashes } from './names.ts';
@@ -46,6 +47,13 @@ export function readSignatureAlgorithm(identifier: Der, digest?: Hash): Signatur
 
 /** Whether the signature is the key's; a key of another kind than the algorithm's gives false. Never throws. */
 export function verifyWith(algorithm: SignatureAlgorithm, key: KeyObject, data: Uint8Array, signature: Uint8Array): boolean {
+  return remembered([JSON.stringify(algorithm), nameOfKey(key), data, signature], () => fits(algorithm, key, data, signature));
+}
+
+/** Certificates, time stamps and answers about revocation are asked about again with every decision. */
+const remembered = createMemory<boolean>(2048);
+
+function fits(algorithm: SignatureAlgorithm, key: KeyObject, data: Uint8Array, signature: Uint8Array): boolean {
   try {
     switch (algorithm.kind) {
       case 'pkcs1':

@@ -11,7 +11,7 @@ import { digest, dossierOf, item, reference, simpleFor } from '../evidence/fixtu
 import { amd64 } from '../evidence/fixtures/fixture-image.ts';
 import { loadPolicy } from '../policy/load.ts';
 import { imageStatement } from '../signing/dsse-bundle.ts';
-import { bundleVerifications } from '../sigstore/verify-once.ts';
+import { bundleVerifications } from '../remembered.ts';
 import { createAuthority, rootExtensions } from '../notation/fixtures/authority.ts';
 import type { Issued } from '../notation/fixtures/authority.ts';
 import type { EvidenceItem, TrustPolicy, Verdict } from '../types.ts';

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import type { KeyObject } from 'node:crypto';
 import { serialize } from 'node:v8';
 import { LRUCache } from 'lru-cache';
+import { countVerifications, nameOfKey } from '../remembered.ts';
 import type { TrustedRoot } from './trusted-root.ts';
 import { verifyBundle } from './verify.ts';
 import type { NotVerified, Verified, VerifyInput } from './verify.ts';
@@ -14,9 +14,8 @@ interface Kept {
 
 /** Results are some hundred bytes; the bundles themselves are not kept. */
 const kept = new LRUCache<string, Kept>({ max: 4096 });
-const names = new WeakMap<KeyObject | TrustedRoot, string>();
+const names = new WeakMap<TrustedRoot, string>();
 let rootCount = 0;
-let verifications = 0;
 
 /**
  * {@link verifyBundle}, done once for equal bundles, messages, keys, roots and thresholds: any number of rules, namespaces and containers then
@@ -28,20 +27,10 @@ export function verifyBundleOnce(input: VerifyInput): Verified | NotVerified {
   const before = key === undefined ? undefined : kept.get(key);
   const at = input.now.getTime();
   if (before !== undefined && before.at <= at) return before.result;
-  verifications += 1;
+  countVerifications();
   const result = verifyBundle(input);
   if (key !== undefined && !('problem' in result && result.code === 'TRUST_SIGSTORE_TIME')) kept.set(key, { result, at });
   return result;
-}
-
-/** Adds what another thread of this process has verified. */
-export function countVerifications(more: number): void {
-  verifications += more;
-}
-
-/** How many bundles this process has verified, each with all that belongs to it: for metrics and tests. */
-export function bundleVerifications(): number {
-  return verifications;
 }
 
 function keyOf({ bundle, message, key, root, thresholds }: VerifyInput): string | undefined {
@@ -54,17 +43,6 @@ function keyOf({ bundle, message, key, root, thresholds }: VerifyInput): string 
     // What can not be named is verified each time.
     return undefined;
   }
-}
-
-function nameOfKey(key: KeyObject): string {
-  let name = names.get(key);
-  if (name === undefined) {
-    name = createHash('sha256')
-      .update(key.export({ type: 'spki', format: 'der' }))
-      .digest('base64');
-    names.set(key, name);
-  }
-  return name;
 }
 
 /** Roots are told apart by identity: equal ones are read once (`policy-root.ts`). */

@@ -1,6 +1,6 @@
 import { parentPort } from 'node:worker_threads';
 import { reasonOf } from '../../base/errors/index.ts';
-import { bundleVerifications } from '../sigstore/verify-once.ts';
+import { bundleVerifications } from '../remembered.ts';
 import type { TrustPolicy } from '../types.ts';
 import { decide } from './decide.ts';
 import type { Answered, Asked } from './decider-messages.ts';

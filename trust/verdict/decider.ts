@@ -1,7 +1,7 @@
 import type { Worker } from 'node:worker_threads';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { startWorker } from '../../base/process/index.ts';
-import { countVerifications } from '../sigstore/verify-once.ts';
+import { countVerifications } from '../remembered.ts';
 import type { DecideInput, EvidenceItem, TrustPolicy, Verdict } from '../types.ts';
 import type { Answered, Asked } from './decider-messages.ts';
 import { decide } from './decide.ts';
