@@ -161,12 +161,12 @@ function damaged(text: string, random: Random): string {
     const at = random.below(result.length + 1);
     const length = random.below(20);
     const from = random.below(result.length + 1);
-    const middle = [
+    const middle = random.pick([
       '',
       random.pick(SCRAPS) + result.slice(at, at + length),
       String.fromCharCode(32 + random.below(95)),
       result.slice(from, from + length) + result.slice(at, at + length),
-    ][random.below(4)];
+    ]);
     result = result.slice(0, at) + middle + result.slice(at + length);
   }
   return result;
