@@ -29,6 +29,14 @@ export interface LinkRule {
 export interface LinkRules {
   readonly egress?: readonly LinkRule[];
   readonly ingress?: readonly LinkRule[];
+  /** The containers' ports that have names, for NetworkPolicies that speak of them. */
+  readonly namedPorts?: readonly NamedPort[];
+}
+
+export interface NamedPort {
+  readonly name: string;
+  readonly protocol: PortMapping['protocol'];
+  readonly port: number;
 }
 
 /** What a link lets through. */
@@ -39,7 +47,7 @@ export interface LinkPolicy extends LinkRules {
 /** What was denied, by pod and rule, since the rule was made. */
 export interface Denial {
   readonly id: string;
-  readonly pod: AttachRequest['pod'];
+  readonly pod: PodName;
   readonly network: string;
   readonly class: LinkClass;
   readonly direction: 'egress' | 'ingress';
@@ -49,12 +57,19 @@ export interface Denial {
   readonly bytes: bigint;
 }
 
+export interface PodName {
+  readonly name: string;
+  readonly namespace: string;
+  readonly uid: string;
+}
+
 export interface AttachRequest {
   /** The sandbox id: attachments are named by it. */
   readonly id: string;
   /** Path of the pinned network namespace. */
   readonly netns: string;
-  readonly pod: { readonly name: string; readonly namespace: string; readonly uid: string };
+  /** Labels: of the pod, for NetworkPolicies. */
+  readonly pod: PodName & { readonly labels?: Readonly<Record<string, string>> };
   readonly portMappings: readonly PortMapping[];
 }
 

@@ -125,6 +125,7 @@ export async function startDaemon(config: DaemonConfig, { prover = createProver(
   const network = await createNetworkEngine({
     databasePath: join(config.root, 'network.db'),
     confDir: config.cni.confDir,
+    policyDir: config.network.policies,
     log: log.child({ room: 'network' }),
   });
   const registryOptions = {

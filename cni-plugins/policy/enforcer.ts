@@ -2,6 +2,8 @@ import type { CountedRule, Table } from '../netlink/nftables.ts';
 import type { Request } from '../netlink/socket.ts';
 import type { LinkRules } from '../types.ts';
 import { grantsOf } from './grants.ts';
+import { evaluate } from './kubernetes/evaluate.ts';
+import type { Labels, PolicySet } from './kubernetes/network-policy.ts';
 import { changeImage, isNeeded, makeImage } from './image.ts';
 import type { Image, ImagePod } from './image.ts';
 import type { Direction, Layer, PodRules } from './pod-chains.ts';
@@ -15,6 +17,8 @@ export interface Enforcer {
   close(id: string): Request[];
   /** The tables anew, for these pods, whatever stood. */
   restart(pods: readonly OpenPod[]): Request[];
+  /** Other NetworkPolicies from now on. */
+  setPolicies(set: PolicySet): Request[];
   /** Says that the kernel took the last requests. Without it the next ones make everything anew. */
   settled(): void;
   /** Those that must stand now. */
@@ -26,7 +30,8 @@ export interface Enforcer {
 /** A pod whose link's class lets packets through. */
 export interface OpenPod {
   readonly id: string;
-  readonly pod: { readonly name: string; readonly namespace: string };
+  readonly namespace: string;
+  readonly labels: Labels;
   readonly hostInterface: string;
   /** The link-local one included. */
   readonly addresses: readonly string[];
@@ -46,10 +51,11 @@ export interface DenialCount {
 export function createEnforcer(): Enforcer {
   let open: ReadonlyMap<string, OpenPod> = new Map();
   let image: Image = new Map();
+  let policies: PolicySet = { policies: [], namespaces: new Map() };
   let unsettled = false;
 
   const change = (pods: ReadonlyMap<string, OpenPod>, anew: boolean): Request[] => {
-    const next = imageOf(pods, image);
+    const next = imageOf(pods, policies, image);
     const requests = anew || unsettled ? makeImage(next) : changeImage(image, next);
     open = pods;
     image = next;
@@ -63,6 +69,10 @@ export function createEnforcer(): Enforcer {
       if (!open.has(id)) return [];
       return change(new Map([...open].filter(([other]) => other !== id)), false);
     },
+    setPolicies(set) {
+      policies = set;
+      return change(open, false);
+    },
     restart: (pods) => change(new Map(pods.map((pod) => [pod.id, pod])), true),
     settled() {
       unsettled = false;
@@ -73,19 +83,27 @@ export function createEnforcer(): Enforcer {
 }
 
 /** The same object for a pod of which nothing changed: that is how a change is seen. */
-function imageOf(pods: ReadonlyMap<string, OpenPod>, before: Image): Image {
+function imageOf(pods: ReadonlyMap<string, OpenPod>, policies: PolicySet, before: Image): Image {
+  const all = [...pods.values()];
+  const held =
+    policies.policies.length === 0 && policies.isolated === undefined
+      ? undefined
+      : evaluate(
+          policies,
+          all.map(({ namespace, labels, addresses, rules }) => ({ namespace, labels, addresses, namedPorts: rules.namedPorts ?? [] })),
+        );
   return new Map(
-    [...pods].map(([id, pod]) => {
-      const made = imagePod(pod);
-      const stood = before.get(id);
-      return [id, stood !== undefined && JSON.stringify(stood, plain) === JSON.stringify(made, plain) ? stood : made];
+    all.map((pod, index) => {
+      const made = imagePod(pod, held?.[index] ?? {});
+      const stood = before.get(pod.id);
+      return [pod.id, stood !== undefined && JSON.stringify(stood, plain) === JSON.stringify(made, plain) ? stood : made];
     }),
   );
 }
 
 const plain = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? value.toString(16) : value);
 
-function imagePod({ hostInterface, addresses, bridgeMac, rules }: OpenPod): ImagePod {
+function imagePod({ hostInterface, addresses, bridgeMac, rules }: OpenPod, policies: PodRules['policies']): ImagePod {
   const { egress, ingress } = rules;
   return {
     hostInterface,
@@ -96,7 +114,7 @@ function imagePod({ hostInterface, addresses, bridgeMac, rules }: OpenPod): Imag
         ...(egress !== undefined && { egress: { grants: grantsOf(egress), denies: 'network.egress' } }),
         ...(ingress !== undefined && { ingress: { grants: grantsOf(ingress), denies: 'network.ingress' } }),
       },
-      policies: {},
+      policies,
     },
   };
 }

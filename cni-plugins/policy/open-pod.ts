@@ -17,7 +17,15 @@ export function openPodOf({ id, class: linkClass, rules, spec }: AttachmentRecor
   if ((rules.egress !== undefined || rules.ingress !== undefined) && spec.bridge.addresses.length === 0) throw noGateway(id, spec.network);
   const addresses = spec.addresses.map(({ ip }) => ip);
   const linkLocal = addresses.some((ip) => ip.includes(':')) ? [formatIp(ipFromBytes(linkLocalOf(spec.mac)))] : [];
-  return { id, pod: spec.pod, hostInterface: spec.hostInterface, addresses: [...addresses, ...linkLocal], bridgeMac, rules };
+  return {
+    id,
+    namespace: spec.pod.namespace,
+    labels: spec.pod.labels ?? {},
+    hostInterface: spec.hostInterface,
+    addresses: [...addresses, ...linkLocal],
+    bridgeMac,
+    rules,
+  };
 }
 
 function noGateway(id: string, network: string): PortcullisError {

@@ -91,6 +91,8 @@ function absolutePaths(value: Readonly<Record<string, unknown>>, folder: string)
   const cni = changed.cni as { confDir?: unknown; binDirs?: unknown } | undefined;
   if (cni?.confDir !== undefined) cni.confDir = absolute(cni.confDir);
   if (Array.isArray(cni?.binDirs)) cni.binDirs = cni.binDirs.map(absolute);
+  const network = changed.network as { policies?: unknown } | undefined;
+  if (network?.policies !== undefined) network.policies = absolute(network.policies);
   const cdi = changed.cdi as { specDirs?: unknown } | undefined;
   if (Array.isArray(cdi?.specDirs)) cdi.specDirs = cdi.specDirs.map(absolute);
   const tls = (changed.streaming as { tls?: { certFile?: unknown; keyFile?: unknown } } | undefined)?.tls;

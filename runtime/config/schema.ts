@@ -72,6 +72,19 @@ export const configSchema: ConfigSchema = {
         },
       },
     },
+    network: {
+      type: 'object',
+      description: 'Who may talk to whom.',
+      additionalProperties: false,
+      properties: {
+        policies: {
+          ...path,
+          description:
+            'Folder of Kubernetes NetworkPolicies and namespaces, as YAML or JSON files; followed while the daemon runs. It may be missing.',
+          default: '/etc/portcullis/network-policies',
+        },
+      },
+    },
     registries: {
       type: 'object',
       description: 'How registries are reached. Neither a mirror nor a redirect changes the name that a policy matches.',

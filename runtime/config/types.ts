@@ -22,6 +22,7 @@ export interface DaemonConfig {
   /** Files and folders with trust policies and profiles. Empty: everything new is denied. */
   readonly policy: readonly string[];
   readonly cni: { readonly confDir: string; readonly binDirs: readonly string[] };
+  readonly network: { readonly policies: string };
   readonly registries: {
     /** By registry host. */
     readonly mirrors: Readonly<Record<string, MirrorConfig>>;

@@ -237,11 +237,11 @@ export function isHostNetwork(record: SandboxRecord): boolean {
 }
 
 function attachRequest(record: SandboxRecord): AttachRequest {
-  const { metadata, portMappings } = record.config;
+  const { metadata, portMappings, labels } = record.config;
   return {
     id: record.id,
     netns: `${record.namespacesDir}/net`,
-    pod: { name: metadata?.name ?? '', namespace: metadata?.namespace ?? '', uid: metadata?.uid ?? '' },
+    pod: { name: metadata?.name ?? '', namespace: metadata?.namespace ?? '', uid: metadata?.uid ?? '', labels },
     portMappings: toPortMappings(portMappings),
   };
 }

@@ -56,11 +56,11 @@ describe('rules of peers', () => {
   });
 
   it('are refused in the host’s network', async () => {
-    const security = { namespaceOptions: { ...namespaceOptions, network: 2 } };
+    const security = { namespaceOptions: { ...namespaceOptions, network: 2 } } as const;
     const pod = await runPod(stage, 'host', {
       annotations: { 'portcullis.dev/profile': 'narrow' },
       linux: { securityContext: security },
-    } as never);
+    });
     const failure = await failureOf(createContainer(stage, pod, { image, security }));
     // No profile grants both: rules of peers need a link of the pod's own.
     assert.equal(failure.code, 'ENTITLEMENTS_CEILING_EXCEEDED');

@@ -1,0 +1,39 @@
+import type { Denial } from '../types.ts';
+
+/** Says what was denied, by pod and rule: soon when it begins, rarely while it goes on. */
+export interface DenialLog {
+  tell(denials: readonly Denial[], nowMs: number): void;
+}
+
+const everyMs = 30_000;
+const linesAtOnce = 20;
+
+export function createDenialLog(log: { warn(fields: object, message: string): void }): DenialLog {
+  /** By pod, direction and rule: when it was last said, and how many packets it was then. */
+  let said = new Map<string, { readonly at: number; readonly packets: bigint }>();
+  return {
+    tell(denials, nowMs) {
+      const next: typeof said = new Map();
+      let lines = 0;
+      for (const denial of denials) {
+        const key = `${denial.id} ${denial.direction} ${denial.rule}`;
+        const last = said.get(key);
+        // A rule that was made anew counts from zero.
+        const before = last === undefined || last.packets > denial.packets ? 0n : last.packets;
+        const due = last === undefined || nowMs - last.at >= everyMs;
+        if (denial.packets === before || !due || lines >= linesAtOnce) {
+          if (last !== undefined) next.set(key, last.packets > denial.packets ? { at: last.at, packets: 0n } : last);
+          continue;
+        }
+        lines += 1;
+        next.set(key, { at: nowMs, packets: denial.packets });
+        const { pod, id, network, direction, rule } = denial;
+        log.warn(
+          { pod: pod.name, namespace: pod.namespace, sandbox: id, network, direction, rule, packets: Number(denial.packets - before) },
+          'the network denied what a pod sent or was sent',
+        );
+      }
+      said = next;
+    },
+  };
+}
