@@ -148,6 +148,26 @@ describe('the configuration of another runtime', () => {
     });
   });
 
+  for (const [what, kind, text, runtimes, defaultRuntime] of [
+    ['containerd’s own default, which is not said', 'containerd', table('runc', 'BinaryName = "/opt/runc"'), ['runc'], 'runc'],
+    ['the same beside another', 'containerd', table('crun', '') + table('runc', ''), ['crun', 'runc'], 'runc'],
+    [
+      'one that was not taken over',
+      'containerd',
+      'plugins.x.containerd.default_runtime_name = "kata"\n' + table('one', ''),
+      ['one'],
+      'one',
+    ],
+    ['no handler at all', 'containerd', 'plugins.x.containerd.default_runtime_name = "kata"\n', ['crun', 'runc'], 'crun'],
+    ['CRI-O’s, which is ours', 'crio', '[crio.runtime.runtimes.crun]\nruntime_path = "/opt/crun"\n', ['crun'], 'crun'],
+    ['another alone', 'crio', '[crio.runtime.runtimes.runc]\nruntime_path = "/opt/runc"\n', ['runc'], 'runc'],
+  ] as const)
+    it(`has a default handler that is there: ${what}`, async () => {
+      const { settings } = importConfiguration([{ kind, file: 'c', text }]);
+      const loaded = await load(settings);
+      assert.deepEqual([Object.keys(loaded.runtimes).sort(), loaded.defaultRuntime], [runtimes, defaultRuntime]);
+    });
+
   it('that is no TOML', () => {
     assert.throws(() => importConfiguration([{ kind: 'crio', file: 'x', text: '[crio' }]), { code: 'CONFIG_IMPORT_UNREADABLE' });
   });
@@ -173,6 +193,11 @@ describe('the configuration of another runtime', () => {
     );
   });
 });
+
+function table(handler: string, options: string): string {
+  const path = `plugins.x.containerd.runtimes.${handler}`;
+  return `[${path}]\nruntime_type = "io.containerd.runc.v2"\n[${path}.options]\n${options}\n`;
+}
 
 function leaves(value: unknown): number {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return 1;

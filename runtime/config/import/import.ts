@@ -36,7 +36,23 @@ export function importConfiguration(sources: readonly ImportSource[]): Imported 
     settings = merge(settings, made.settings);
     findings.push(...made.findings.map((finding) => ({ ...finding, file: source.file })));
   }
-  return withoutUnfit(settings, findings);
+  const fit = withoutUnfit(settings, findings);
+  return withDefaultRuntime(fit, sources.some(({ kind }) => kind === 'containerd') ? 'runc' : 'crun');
+}
+
+/** The default handler must be one of those taken over; where none is said, it is the one that the other runtime means then. */
+function withDefaultRuntime({ settings, findings }: Imported, usual: string): Imported {
+  const { runtimes, defaultRuntime: asked, ...others } = settings;
+  if (runtimes === undefined && asked === undefined) return { settings, findings };
+  // Without handlers of its own it has ours (../schema.ts).
+  const names = isTable(runtimes) ? Object.keys(runtimes) : ['crun', 'runc'];
+  if (typeof asked === 'string' && names.includes(asked)) return { settings, findings };
+  const chosen = names.includes(usual) ? usual : names[0];
+  const note = `no handler ${String(asked)} was taken over`;
+  return {
+    settings: runtimes === undefined ? others : { ...others, runtimes, defaultRuntime: chosen },
+    findings: asked === undefined ? findings : [...findings, { file: 'config.yaml', key: 'defaultRuntime', outcome: 'left', note }],
+  };
 }
 
 /** A value that was right there may be none here: it is left out, and said, instead of making a file that does not load. */
