@@ -35,12 +35,14 @@ const ours = (): string[] =>
 const isV2 = existsSync(join(tree, 'cgroup.controllers'));
 const cgroupOf = (pid: number | string): string =>
   (isV2 ? /^0::(.*)$/m : /^\d+:memory:(.*)$/m).exec(readFileSync(`/proc/${pid}/cgroup`, 'utf8'))?.[1] ?? '';
+/** Alone, or together with cpuacct; systemd makes empty folders of both names. */
+const cpu = isV2 ? '' : (['cpu,cpuacct', 'cpu'].find((name) => existsSync(join(tree, name, 'cgroup.procs'))) ?? 'cpu');
 /** Memory limit in bytes, CPU quota and period in microseconds, as the kernel has them. */
 function limitsOf(path: string): string[] {
   const read = (controller: string, name: string): string => readFileSync(join(tree, isV2 ? '' : controller, path, name), 'utf8').trim();
   return isV2
     ? [read('', 'memory.max'), ...read('', 'cpu.max').split(' ')]
-    : [read('memory', 'memory.limit_in_bytes'), read('cpu,cpuacct', 'cpu.cfs_quota_us'), read('cpu,cpuacct', 'cpu.cfs_period_us')];
+    : [read('memory', 'memory.limit_in_bytes'), read(cpu, 'cpu.cfs_quota_us'), read(cpu, 'cpu.cfs_period_us')];
 }
 /** In any hierarchy, those that systemd does not use among them (freezer, cpuset …). */
 const stands = (path: string): boolean => ['', ...(isV2 ? [] : readdirSync(tree))].some((root) => existsSync(join(tree, root, path)));
