@@ -27,7 +27,7 @@ export { hasHungUp } from './hangup.ts';
 export { receiveDescriptor } from './passed-descriptors.ts';
 export { connectLoopback, loopbackConnected, openLoopbackSocket } from './loopback-socket.ts';
 export { setWindowSize } from './terminal.ts';
-export { raiseThreadPriority } from './priority.ts';
+export { makeThreadPrompt, raiseThreadPriority } from './priority.ts';
 export { openPipe, reapProcess, spawnProcess } from './spawn.ts';
 export type { ProcessEnd, SpawnedProcess } from './spawn.ts';
 export { sealedFile } from './sealed-file.ts';

@@ -7,6 +7,7 @@ const c = {
 };
 
 const SCHED_OTHER = 0;
+const SCHED_RR = 2;
 const SCHED_RESET_ON_FORK = 0x40000000;
 const PRIO_PROCESS = 0;
 
@@ -18,4 +19,15 @@ const PRIO_PROCESS = 0;
 export function raiseThreadPriority(nice: number): void {
   checked(c.schedSetscheduler(0, SCHED_OTHER | SCHED_RESET_ON_FORK, Buffer.alloc(4)), 'sched_setscheduler', '');
   checked(c.setpriority(PRIO_PROCESS, 0, nice), 'setpriority', String(nice));
+}
+
+/**
+ * Lets the calling thread run as soon as it can (SCHED_RR at its lowest priority, sched(7)), and none of what it starts. The kernel's own limit
+ * for real-time threads (`kernel.sched_rt_runtime_us`) leaves others their part should it never rest.
+ * @throws KERNEL_EPERM without CAP_SYS_NICE, or where a cgroup or the service manager (`RestrictRealtime=`) forbids it
+ */
+export function makeThreadPrompt(): void {
+  const priority = Buffer.alloc(4);
+  priority.writeInt32LE(1);
+  checked(c.schedSetscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, priority), 'sched_setscheduler', 'SCHED_RR');
 }
