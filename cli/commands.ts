@@ -47,6 +47,7 @@ export const commands: readonly Entry[] = [
     load: () => import('./entitlements.ts'),
   },
   { name: 'spec', summary: 'make and judge OCI runtime configurations (config.json)', load: () => import('./spec.ts') },
+  { name: 'cni', summary: 'install our CNI plugins for other runtimes, and say how they stand', load: () => import('./cni.ts') },
   { name: 'images', summary: 'list, pull, inspect and remove images', load: () => import('./images.ts') },
   { name: 'pods', summary: 'list pods', load: () => import('./pods.ts') },
   { name: 'ps', summary: 'list containers', load: () => import('./ps.ts') },

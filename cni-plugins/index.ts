@@ -1,6 +1,13 @@
 export { createNetworkEngine, openPluginEngine } from './attach/engine.ts';
 export type { NetworkEngineOptions, PluginEngine } from './attach/engine.ts';
 export type { CallPlugin, Caller, PluginCall } from './attach/plugin-call.ts';
+export { defaultCniSocket, installPlugins, installedPlugins } from './bin/install.ts';
+export type { Installation, InstallOptions, InstalledPlugin } from './bin/install.ts';
+export { askDaemon } from './serve/ask.ts';
+export { createPluginService } from './serve/service.ts';
+export type { PluginService, PluginServiceOptions } from './serve/service.ts';
+export { confUses } from './spec/conf-uses.ts';
+export type { ConfUse } from './spec/conf-uses.ts';
 export { loadNetwork } from './spec/conf-folder.ts';
 export type {
   Attachment,

@@ -15,6 +15,7 @@ const entries = {
   trust: 'trust/index.ts',
   entitlements: 'entitlements/index.ts',
   network: 'cni-plugins/index.ts',
+  'cni-plugin': 'cni-plugins/bin/cni-plugin.ts',
   runtime: 'runtime/index.ts',
 };
 

@@ -10,6 +10,7 @@ import { createNetworkEngine } from '../cni-plugins/index.ts';
 import { appArmorProfile, createProver, defaultProfile, detectKernel } from '../entitlements/index.ts';
 import type { Prover } from '../entitlements/index.ts';
 import { bundleVerifications, findVerdict, hostPlatform } from '../trust/index.ts';
+import { openCniService } from './cni-service.ts';
 import type { DaemonConfig } from './config/types.ts';
 import { createCdiRegistry } from './containers/cdi/registry.ts';
 import { bundleIn, createContainerEffects } from './containers/effects.ts';
@@ -373,6 +374,7 @@ export async function startDaemon(config: DaemonConfig, { prover = createProver(
       ...createImageListStream(images),
     },
   });
+  const cniService = await openCniService(config.cni.socket ?? join(config.state, 'cni.sock'), network, log.child({ room: 'network' }));
   const rotation = createLogRotation({ ...config.logs, containers: containers.list, reopen: containers.reopenLog, log });
   probe.begin();
   redecision.request();
@@ -394,6 +396,7 @@ export async function startDaemon(config: DaemonConfig, { prover = createProver(
       await redecision.close();
       events.close();
       await server.close();
+      await cniService.close();
       await streaming.close();
       await observability.close();
       await Promise.all([probe.close(), prover.close()]);

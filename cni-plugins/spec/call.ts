@@ -133,6 +133,15 @@ export function readCall({ name, environment, stdin }: RawCall): ReadCall {
   };
 }
 
+/**
+ * Whether the answer depends on standard input, by name and environment alone: a person who calls a plugin by hand gives none, and
+ * neither does VERSION.
+ */
+export function needsInput(call: Omit<RawCall, 'stdin'>): boolean {
+  const read = readCall({ ...call, stdin: new Uint8Array() });
+  return read.kind === 'call' || (read.kind === 'error' && read.beforeInput !== true);
+}
+
 const verbs: Readonly<Record<string, Verb | undefined>> = { ADD: 'add', DEL: 'del', CHECK: 'check', GC: 'gc', STATUS: 'status' };
 const firstVersion: Readonly<Partial<Record<Verb, readonly [number, number, number]>>> = {
   check: [0, 4, 0],

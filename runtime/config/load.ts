@@ -88,9 +88,10 @@ function absolutePaths(value: Readonly<Record<string, unknown>>, folder: string)
   const changed = structuredClone(value) as Record<string, unknown>;
   for (const key of ['socket', 'root', 'state', 'kubeletRoot']) if (key in changed) changed[key] = absolute(changed[key]);
   if (Array.isArray(changed.policy)) changed.policy = changed.policy.map(absolute);
-  const cni = changed.cni as { confDir?: unknown; binDirs?: unknown } | undefined;
+  const cni = changed.cni as { confDir?: unknown; binDirs?: unknown; socket?: unknown } | undefined;
   if (cni?.confDir !== undefined) cni.confDir = absolute(cni.confDir);
   if (Array.isArray(cni?.binDirs)) cni.binDirs = cni.binDirs.map(absolute);
+  if (cni?.socket !== undefined) cni.socket = absolute(cni.socket);
   const network = changed.network as { policies?: unknown } | undefined;
   if (network?.policies !== undefined) network.policies = absolute(network.policies);
   const cdi = changed.cdi as { specDirs?: unknown } | undefined;

@@ -70,6 +70,11 @@ export const configSchema: ConfigSchema = {
           uniqueItems: true,
           default: ['/opt/cni/bin', '/usr/lib/cni'],
         },
+        socket: {
+          ...path,
+          description:
+            'The unix socket at which the plugins that `portcullis cni install` installs reach the daemon, mode 0600. Without it: `cni.sock` in the folder `state`.',
+        },
       },
     },
     network: {

@@ -21,7 +21,12 @@ export interface DaemonConfig {
   readonly state: string;
   /** Files and folders with trust policies and profiles. Empty: everything new is denied. */
   readonly policy: readonly string[];
-  readonly cni: { readonly confDir: string; readonly binDirs: readonly string[] };
+  readonly cni: {
+    readonly confDir: string;
+    readonly binDirs: readonly string[];
+    /** Where our plugins reach the daemon. Absent: `cni.sock` in `state`. */
+    readonly socket?: string;
+  };
   readonly network: { readonly policies: string };
   readonly registries: {
     /** By registry host. */

@@ -1,0 +1,92 @@
+import type { Command } from 'commander';
+import manifest from '../package.json' with { type: 'json' };
+import { askDaemon, confUses, defaultCniSocket, installPlugins, installedPlugins } from '../cni-plugins/index.ts';
+import type { ConfUse, InstalledPlugin } from '../cni-plugins/index.ts';
+import { exitCodes, print, run, withOutput } from './output.ts';
+import type { OutputFormat } from './output.ts';
+import { table } from './table.ts';
+
+/** `portcullis cni install|status`: our CNI plugins for containerd, CRI-O, podman and whoever else calls CNI. */
+export function register(program: Command): void {
+  const cni = program.command('cni').description('install our CNI plugins for other runtimes, and say how they stand');
+  withOutput(cni.command('install'))
+    .description('put the plugins portcullis-bridge, portcullis-portmap and the others into a folder, each by one rename')
+    .requiredOption('--bin-dir <dir>', 'where the runtime seeks plugins, such as /opt/cni/bin')
+    .option('--data <dir>', "the daemon's root folder: plugins that run without it use its database", '/var/lib/portcullis')
+    .option('--socket <path>', 'where the daemon answers plugins (its setting cni.socket)', defaultCniSocket)
+    .addHelpText(
+      'after',
+      '\nAgain with the same options it changes nothing. Plugins that run at this moment are not disturbed.\n\nExamples:\n  portcullis cni install --bin-dir /opt/cni/bin\n  portcullis cni install --bin-dir /usr/libexec/cni --socket /run/portcullis/cni.sock --data /var/lib/portcullis\n',
+    )
+    .action((options: InstallFlags) => run(options.output, () => install(options)));
+  withOutput(cni.command('status'))
+    .description('which plugins are installed, whether the daemon answers them, which configurations name them')
+    .option('--bin-dir <dir...>', 'folders of plugins', ['/opt/cni/bin'])
+    .option('--conf-dir <dir>', 'folder of network configurations', '/etc/cni/net.d')
+    .addHelpText(
+      'after',
+      '\nExits with 1 when a plugin is missing, foreign, broken or of another version. Without a daemon the plugins work alone.\n\nExamples:\n  portcullis cni status\n  portcullis cni status --bin-dir /usr/libexec/cni --output json\n',
+    )
+    .action((options: StatusFlags) => run(options.output, () => status(options)));
+}
+
+interface InstallFlags {
+  readonly binDir: string;
+  readonly data: string;
+  readonly socket: string;
+  readonly output: OutputFormat;
+}
+
+interface StatusFlags {
+  readonly binDir: readonly string[];
+  readonly confDir: string;
+  readonly output: OutputFormat;
+}
+
+function install({ binDir, data, socket, output }: InstallFlags): Promise<number> {
+  const done = installPlugins({ binDir, data, socket, version: manifest.version });
+  const { written, unchanged } = done;
+  print(
+    output,
+    done,
+    `${written.length + unchanged.length} plugins in ${done.binDir}: ${written.length} written, ${unchanged.length} as they were\n` +
+      `They ask the daemon at ${done.socket}, and work on ${done.data}/network.db without it.\n`,
+  );
+  return Promise.resolve(exitCodes.yes);
+}
+
+type Found = InstalledPlugin & { readonly folder: string; readonly current: boolean };
+
+async function status({ binDir, confDir, output }: StatusFlags): Promise<number> {
+  const plugins: Found[] = binDir.flatMap((folder) =>
+    installedPlugins(folder).map((plugin) => ({ folder, ...plugin, current: plugin.version === manifest.version })),
+  );
+  const sockets = [...new Set(plugins.flatMap(({ socket }) => socket ?? []))];
+  const daemons = await Promise.all(
+    sockets.map(async (socket) => {
+      const why = await askDaemon(socket);
+      return { socket, answers: why === undefined, ...(why === undefined ? {} : { why }) };
+    }),
+  );
+  const configurations = confUses(confDir);
+  const whole = plugins.every(({ state, current }) => state === 'installed' && current);
+  print(output, { plugins, daemons, configurations, version: manifest.version }, asText(plugins, daemons, configurations));
+  return whole ? exitCodes.yes : exitCodes.no;
+}
+
+function asText(
+  plugins: readonly Found[],
+  daemons: readonly { readonly socket: string; readonly answers: boolean; readonly why?: string }[],
+  configurations: readonly ConfUse[],
+): string {
+  const rows = plugins.map(({ folder, name, state, version, current }) => [
+    `${folder}/${name}`,
+    state,
+    version === undefined || current ? (version ?? '') : `${version} (this is ${manifest.version})`,
+  ]);
+  const lines = [
+    ...daemons.map(({ socket, answers, why }) => `daemon at ${socket}: ${answers ? 'answers' : `${why ?? ''}; the plugins work alone`}`),
+    ...configurations.map(({ file, network, types }) => `${file}: network ${network} uses ${types.join(', ')}`),
+  ];
+  return `${table(['PLUGIN', 'STATE', 'VERSION'], rows)}${lines.map((line) => `${line}\n`).join('')}`;
+}

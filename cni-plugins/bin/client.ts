@@ -1,0 +1,450 @@
+import { assembleExecutable, callWith, words } from '../../base/elf/index.ts';
+import type { Assembler, Constants, Machine, Place, Register } from '../../base/elf/index.ts';
+import { greeting, headSize, lengthSize, maxAnswer } from '../serve/frames.ts';
+import { maxStdin } from '../spec/call.ts';
+import { cniCodes, writeCniError } from '../spec/cni-error.ts';
+import { writeStamp } from './stamp.ts';
+import type { Stamp } from './stamp.ts';
+
+/**
+ * The program that stands under every plugin's name: a static ELF executable of two kilobytes, so that a call costs one exec and a few
+ * system calls. It hands its name, environment and standard input to the daemon (serve/frames.ts) and shows the answer.
+ *
+ * 1. Where is the daemon? PORTCULLIS_CNI_SOCKET, else the path of its installation. An empty path: nowhere.
+ * 2. connect, send the strings, wait for the greeting. When nobody listens or greets within two seconds: execve of the program that
+ *    works without a daemon. Nothing was read from standard input until here.
+ * 3. Send standard input when it is wanted, receive the whole answer, write it out, end with its exit code.
+ * 4. When the daemon ends in between, it may have acted: standard input goes into a memfd, and the other program takes back what was
+ *    left and says that the call failed (code 11).
+ *
+ * Before 3 it holds no state and may be killed at any moment; after 3 the daemon notices.
+ */
+const socketVariable = 'PORTCULLIS_CNI_SOCKET';
+
+/** @param stamp its socket is a path of {@link maxSocketPath} bytes at most */
+export function clientProgram(stamp: Stamp, machine: Machine): Buffer {
+  return assembleExecutable(machine, (assembler, constants) => write(assembler, calls[machine], layOut(stamp, constants)));
+}
+
+/** `sun_path` holds 108 bytes with its final NUL (unix(7)). */
+export const maxSocketPath = 107;
+
+type CallName =
+  | 'brk'
+  | 'close'
+  | 'connect'
+  | 'dup3'
+  | 'execve'
+  | 'exitGroup'
+  | 'fcntl'
+  | 'lseek'
+  | 'memfdCreate'
+  | 'ppoll'
+  | 'read'
+  | 'sendto'
+  | 'setsockopt'
+  | 'socket'
+  | 'write';
+type Calls = Readonly<Record<CallName, number>>;
+
+const calls: Readonly<Record<Machine, Calls>> = {
+  x86_64: {
+    ...{ brk: 12, close: 3, connect: 42, dup3: 292, execve: 59, exitGroup: 231, fcntl: 72, lseek: 8 },
+    ...{ memfdCreate: 319, ppoll: 271, read: 0, sendto: 44, setsockopt: 54, socket: 41, write: 1 },
+  },
+  aarch64: {
+    ...{ brk: 214, close: 57, connect: 203, dup3: 24, execve: 221, exitGroup: 94, fcntl: 25, lseek: 62 },
+    ...{ memfdCreate: 279, ppoll: 73, read: 63, sendto: 206, setsockopt: 208, socket: 198, write: 64 },
+  },
+};
+
+const [AF_UNIX, SOCK_STREAM, SOCK_CLOEXEC] = [1, 1, 0o2000000];
+const [SOL_SOCKET, SO_RCVTIMEO, SO_SNDTIMEO] = [1, 20, 21];
+const F_DUPFD_CLOEXEC = 1030;
+const MSG_NOSIGNAL = 0x4000;
+const [EINTR, EAGAIN] = [4, 11];
+const [POLLIN, POLLOUT] = [1, 4];
+
+/** How long the daemon may take to greet, and to answer; more than a kubelet waits for a pod's network. */
+const [greetSeconds, answerSeconds] = [2n, 300n];
+
+/** Offsets in the memory of `s2`: what system calls write to, and what is put together. */
+const memory = { address: 0, head: 128, inputLength: 152, greeting: 160, poll: 168, vector: 176, input: 1024 };
+const answerAt = memory.input + Math.ceil((maxStdin + 1) / 8) * 8;
+const memorySize = answerAt + headSize + maxAnswer + 1;
+
+interface Layout {
+  readonly greeting: Place;
+  readonly variable: readonly number[];
+  readonly address: Place;
+  readonly greetTimeout: Place;
+  readonly answerTimeout: Place;
+  readonly alone: readonly Place[];
+  readonly lost: readonly Place[];
+  readonly unavailable: Place;
+  readonly memfdName: Place;
+}
+
+function layOut(stamp: Stamp, { put }: Constants): Layout {
+  const text = (value: string): Place => put(Buffer.from(`${value}\0`));
+  // struct sockaddr_un: family, path.
+  const address = Buffer.concat([Buffer.from([AF_UNIX, 0]), Buffer.from(stamp.socket), Buffer.alloc(1)]);
+  const unavailable = {
+    code: cniCodes.notAvailable,
+    msg: 'the Portcullis daemon does not answer, and the program that works without it can not be started',
+    details: "start the daemon, or run 'portcullis cni install' again",
+  };
+  // The name of the call follows as the last argument.
+  const [alone, lost] = [[], ['--lost']].map((flags) => [...stamp.program, ...flags, '--data', stamp.data].map(text));
+  const layout = {
+    greeting: put(greeting),
+    variable: [...Buffer.from(`${socketVariable}=`)],
+    address: put(address),
+    // struct timeval: seconds, microseconds.
+    greetTimeout: put(words(greetSeconds, 0n)),
+    answerTimeout: put(words(answerSeconds, 0n)),
+    alone: alone ?? [],
+    lost: lost ?? [],
+    unavailable: put(Buffer.from(writeCniError(unavailable))),
+    memfdName: text('cni-stdin'),
+  };
+  put(writeStamp(stamp));
+  return layout;
+}
+
+/** s0: what the kernel left on the stack (argc, argv, NULL, envp, NULL). s1: the socket. s2: our memory. s3, s4: lengths and pointers. */
+function write(a: Assembler, sys: Calls, c: Layout): void {
+  const emit = emitter(a, sys);
+  a.copy('s0', 'sp');
+  a.load64('t', 's0', 0);
+  a.jumpIfZero('t', 'unavailable');
+  // brk(0) says where the heap ends; it grows by what is needed, as zeros.
+  callWith(a, sys.brk, 0);
+  a.copy('s2', 'result');
+  a.copy('s3', 's2');
+  a.set('t', memorySize);
+  a.addRegister('s3', 't');
+  a.copy('a0', 's3');
+  a.call(sys.brk);
+  a.copy('t', 'result');
+  a.subtractRegister('t', 's3');
+  a.jumpUnlessZero('t', 'unavailable');
+
+  callWith(a, sys.socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  a.jumpIfNegative('result', 'alone');
+  a.copy('s3', 'result');
+  // A caller that closed its standard streams gave their numbers away: the socket must not have one of them.
+  a.copy('a0', 's3');
+  callWith(a, sys.fcntl, undefined, F_DUPFD_CLOEXEC, 3);
+  a.jumpIfNegative('result', 'alone');
+  a.copy('s1', 'result');
+  a.copy('a0', 's3');
+  a.call(sys.close);
+  for (const option of [SO_SNDTIMEO, SO_RCVTIMEO]) setTimeout(a, sys, option, c.greetTimeout);
+
+  findSocket(a, c);
+  a.copy('a0', 's1');
+  a.call(sys.connect);
+  a.jumpUnlessZero('result', 'alone');
+
+  sendStrings(a, emit, c);
+  emit.receive('greeting', 's1', memory.greeting, greeting.length, 'alone');
+  a.load8('t', 's2', memory.greeting);
+  a.jumpIfEqual('t', greeting[0] ?? 0, 'greeted');
+  a.jump('alone');
+  a.label('greeted');
+  a.load8('t', 's2', memory.greeting + 6);
+  a.jumpIfEqual('t', greeting[6] ?? 0, 'same version');
+  a.jump('alone');
+  a.label('same version');
+  // From here on the daemon may act: there is no other way any more. s3 stays zero where no input is wanted.
+  setTimeout(a, sys, SO_RCVTIMEO, c.answerTimeout);
+  a.load8('t', 's2', memory.greeting + 7);
+  a.jumpIfEqual('t', 'n'.charCodeAt(0), 'answer');
+
+  emit.readAll('input', undefined, memory.input, maxStdin + 1, 'input read', 'input read');
+  a.label('input read');
+  a.store64('s3', 's2', memory.inputLength);
+  a.copy('s4', 's2');
+  emit.add('s4', memory.inputLength);
+  a.set('s3', lengthSize);
+  emit.sendAll('send length', 'lost');
+  a.copy('s4', 's2');
+  emit.add('s4', memory.input);
+  a.load64('s3', 's2', memory.inputLength);
+  emit.sendAll('send input', 'lost');
+
+  a.label('answer');
+  emit.readAll('receive', 's1', answerAt, headSize + maxAnswer, 'received', 'lost');
+  a.label('received');
+  // Complete when it is as long as it says: s3 - head - output - error output is zero.
+  a.copy('s4', 's2');
+  emit.add('s4', answerAt);
+  a.copy('s0', 's4');
+  a.copy('t', 's3');
+  a.addTo('t', -headSize);
+  a.jumpIfNegative('t', 'lost');
+  a.load64('a1', 's4', 8);
+  a.subtractRegister('t', 'a1');
+  a.load64('a1', 's4', 16);
+  a.subtractRegister('t', 'a1');
+  a.jumpUnlessZero('t', 'lost');
+  a.addTo('s4', headSize);
+  a.load64('s3', 's0', 8);
+  emit.writeAll('output', 1);
+  a.load64('s3', 's0', 16);
+  emit.writeAll('error output', 2);
+  a.load64('a0', 's0', 0);
+  a.call(sys.exitGroup);
+
+  // s0 was given away for the answer's head: the stack pointer never moved.
+  a.label('lost');
+  a.copy('s0', 'sp');
+  keepInput(a, emit, sys, c);
+  execute(a, emit, sys, c.lost);
+  a.label('alone');
+  execute(a, emit, sys, c.alone);
+
+  a.label('unavailable');
+  callWith(a, sys.write, 1, c.unavailable.at, c.unavailable.length);
+  callWith(a, sys.exitGroup, 1);
+}
+
+function setTimeout(a: Assembler, sys: Calls, option: number, time: Place): void {
+  a.copy('a0', 's1');
+  callWith(a, sys.setsockopt, undefined, SOL_SOCKET, option, time.at, time.length);
+}
+
+/** Leaves the address of the daemon's socket in a1, its length in a2. */
+function findSocket(a: Assembler, c: Layout): void {
+  toEnvironment(a);
+  a.label('variable');
+  a.load64('s4', 's3', 0);
+  a.jumpIfZero('s4', 'installed');
+  c.variable.forEach((byte, at) => {
+    a.load8('t', 's4', at);
+    a.jumpIfEqual('t', byte, `variable ${at}`);
+    a.addTo('s3', 8);
+    a.jump('variable');
+    a.label(`variable ${at}`);
+  });
+  a.addTo('s4', c.variable.length);
+  a.load8('t', 's4', 0);
+  a.jumpIfZero('t', 'alone');
+  a.set('t', AF_UNIX);
+  a.store8('t', 's2', memory.address);
+  a.copy('a1', 's2');
+  a.addTo('a1', memory.address + 2);
+  a.set('a2', maxSocketPath + 1);
+  a.label('copy path');
+  a.load8('t', 's4', 0);
+  a.store8('t', 'a1', 0);
+  a.jumpIfZero('t', 'given');
+  a.addTo('s4', 1);
+  a.addTo('a1', 1);
+  a.addTo('a2', -1);
+  a.jumpUnlessZero('a2', 'copy path');
+  a.jump('alone');
+  a.label('given');
+  a.copy('a1', 's2');
+  a.addTo('a1', memory.address);
+  a.set('a2', 2 + maxSocketPath + 1);
+  a.jump('address');
+  a.label('installed');
+  a.set('a1', c.address.at);
+  a.set('a2', c.address.length);
+  a.label('address');
+}
+
+/** s3: the first entry of the environment. */
+function toEnvironment(a: Assembler): void {
+  a.load64('s3', 's0', 0);
+  for (let times = 0; times < 3; times += 1) a.addRegister('s3', 's3');
+  a.addRegister('s3', 's0');
+  a.addTo('s3', 16);
+}
+
+/** The kernel lays arguments and environment out one behind the other (fs/exec.c): from the first to the end of the last. */
+function sendStrings(a: Assembler, emit: Emitter, c: Layout): void {
+  a.set('t', c.greeting.at);
+  a.load64('t', 't', 0);
+  a.store64('t', 's2', memory.head);
+  a.load64('t', 's0', 0);
+  a.store64('t', 's2', memory.head + 8);
+  a.copy('s3', 's0');
+  a.addTo('s3', 8);
+  for (const list of ['arguments', 'environment']) {
+    a.label(list);
+    a.load64('t', 's3', 0);
+    a.addTo('s3', 8);
+    a.jumpIfZero('t', `end of ${list}`);
+    a.copy('s4', 't');
+    a.jump(list);
+    a.label(`end of ${list}`);
+  }
+  a.label('last byte');
+  a.load8('t', 's4', 0);
+  a.addTo('s4', 1);
+  a.jumpUnlessZero('t', 'last byte');
+  a.load64('t', 's0', 8);
+  a.subtractRegister('s4', 't');
+  a.store64('s4', 's2', memory.head + 16);
+  a.copy('s4', 's2');
+  a.addTo('s4', memory.head);
+  a.set('s3', headSize);
+  emit.sendAll('send head', 'alone');
+  a.load64('s4', 's0', 8);
+  a.load64('s3', 's2', memory.head + 16);
+  emit.sendAll('send strings', 'alone');
+}
+
+/** Makes the input that was read the standard input again. */
+function keepInput(a: Assembler, emit: Emitter, sys: Calls, c: Layout): void {
+  callWith(a, sys.memfdCreate, c.memfdName.at, 0);
+  a.jumpIfNegative('result', 'unavailable');
+  a.copy('s1', 'result');
+  a.copy('s4', 's2');
+  emit.add('s4', memory.input);
+  a.load64('s3', 's2', memory.inputLength);
+  a.label('keep');
+  a.jumpIfZero('s3', 'kept');
+  a.copy('a0', 's1');
+  a.copy('a1', 's4');
+  a.copy('a2', 's3');
+  a.call(sys.write);
+  a.jumpIfNegative('result', 'unavailable');
+  a.copy('t', 'result');
+  a.addRegister('s4', 't');
+  a.subtractRegister('s3', 't');
+  a.jump('keep');
+  a.label('kept');
+  a.copy('a0', 's1');
+  callWith(a, sys.lseek, undefined, 0, 0);
+  a.copy('a0', 's1');
+  callWith(a, sys.dup3, undefined, 0, 0);
+}
+
+/** Becomes the program, with the name of this call as its last argument. */
+function execute(a: Assembler, emit: Emitter, sys: Calls, program: readonly Place[]): void {
+  program.forEach((argument, at) => {
+    a.set('t', argument.at);
+    a.store64('t', 's2', memory.vector + at * 8);
+  });
+  a.load64('t', 's0', 8);
+  a.store64('t', 's2', memory.vector + program.length * 8);
+  a.set('t', 0);
+  a.store64('t', 's2', memory.vector + (program.length + 1) * 8);
+  toEnvironment(a);
+  a.copy('a2', 's3');
+  a.copy('a1', 's2');
+  emit.add('a1', memory.vector);
+  a.set('a0', program[0]?.at ?? 0);
+  a.call(sys.execve);
+  a.jump('unavailable');
+}
+
+interface Emitter {
+  /** Any constant; changes t. */
+  add(to: Register, value: number): void;
+  /** Sends s3 bytes from s4. */
+  sendAll(label: string, failed: string): void;
+  /** Writes s3 bytes from s4 and moves s4 behind them; an error ends it. */
+  writeAll(label: string, fd: number): void;
+  /** One read of at most `size` bytes into our memory; anything but all of it is a failure. */
+  receive(label: string, from: Register, offset: number, size: number, failed: string): void;
+  /** Reads to the end, or until `size` bytes are there; s3 is how many. @param from absent: standard input */
+  readAll(label: string, from: Register | undefined, offset: number, size: number, done: string, failed: string): void;
+}
+
+function emitter(a: Assembler, sys: Calls): Emitter {
+  const add: Emitter['add'] = (to, value) => {
+    a.set('t', value);
+    a.addRegister(to, 't');
+  };
+  /** For a descriptor that somebody made non-blocking. */
+  const awaitReady = (fd: number, events: number): void => {
+    // struct pollfd: fd, events, revents.
+    a.set('t', fd);
+    a.store32('t', 's2', memory.poll);
+    a.set('t', events);
+    a.store32('t', 's2', memory.poll + 4);
+    a.copy('a0', 's2');
+    add('a0', memory.poll);
+    callWith(a, sys.ppoll, undefined, 1, 0, 0, 0);
+  };
+  return {
+    add,
+    sendAll(label, failed) {
+      a.label(label);
+      a.jumpIfZero('s3', `${label} done`);
+      a.copy('a0', 's1');
+      a.copy('a1', 's4');
+      a.copy('a2', 's3');
+      callWith(a, sys.sendto, undefined, undefined, undefined, MSG_NOSIGNAL, 0);
+      a.jumpIfEqual('result', -EINTR, label);
+      a.jumpIfNegative('result', failed);
+      a.copy('t', 'result');
+      a.addRegister('s4', 't');
+      a.subtractRegister('s3', 't');
+      a.jump(label);
+      a.label(`${label} done`);
+    },
+    writeAll(label, fd) {
+      a.label(label);
+      a.jumpIfZero('s3', `${label} done`);
+      a.set('a0', fd);
+      a.copy('a1', 's4');
+      a.copy('a2', 's3');
+      a.call(sys.write);
+      a.jumpIfEqual('result', -EINTR, label);
+      a.jumpIfEqual('result', -EAGAIN, `${label} wait`);
+      a.jumpIfNegative('result', `${label} failed`);
+      a.copy('t', 'result');
+      a.addRegister('s4', 't');
+      a.subtractRegister('s3', 't');
+      a.jump(label);
+      a.label(`${label} wait`);
+      awaitReady(fd, POLLOUT);
+      a.jump(label);
+      a.label(`${label} failed`);
+      callWith(a, sys.exitGroup, 1);
+      a.label(`${label} done`);
+    },
+    receive(label, from, offset, size, failed) {
+      a.label(label);
+      a.copy('a0', from);
+      a.copy('a1', 's2');
+      add('a1', offset);
+      a.set('a2', size);
+      a.call(sys.read);
+      a.jumpIfEqual('result', -EINTR, label);
+      a.jumpIfEqual('result', size, `${label} done`);
+      a.jump(failed);
+      a.label(`${label} done`);
+    },
+    readAll(label, from, offset, size, done, failed) {
+      a.set('s3', 0);
+      a.label(label);
+      a.copy('a1', 's2');
+      add('a1', offset);
+      a.addRegister('a1', 's3');
+      a.set('a2', size);
+      a.subtractRegister('a2', 's3');
+      a.jumpIfZero('a2', done);
+      if (from === undefined) a.set('a0', 0);
+      else a.copy('a0', from);
+      a.call(sys.read);
+      a.jumpIfZero('result', done);
+      a.jumpIfEqual('result', -EINTR, label);
+      if (from === undefined) a.jumpIfEqual('result', -EAGAIN, `${label} wait`);
+      a.jumpIfNegative('result', failed);
+      a.copy('t', 'result');
+      a.addRegister('s3', 't');
+      a.jump(label);
+      if (from !== undefined) return;
+      a.label(`${label} wait`);
+      awaitReady(0, POLLIN);
+      a.jump(label);
+    },
+  };
+}

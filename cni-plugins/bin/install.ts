@@ -1,0 +1,142 @@
+import { randomBytes } from 'node:crypto';
+import { closeSync, fchmodSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { addressPlugins, plugins } from '../plugins/registry.ts';
+import { clientProgram, maxSocketPath } from './client.ts';
+import { readStamp } from './stamp.ts';
+import type { Stamp } from './stamp.ts';
+
+/** Where the daemon listens for plugins, and where its database is, unless they are told otherwise. */
+export const defaultCniSocket = '/run/portcullis/cni.sock';
+const defaultData = '/var/lib/portcullis';
+
+export interface InstallOptions {
+  /** Made when it is missing. */
+  readonly binDir: string;
+  readonly socket?: string;
+  /** The daemon's `root`: the database is in it. */
+  readonly data?: string;
+  readonly version: string;
+}
+
+export interface Installation {
+  readonly binDir: string;
+  readonly socket: string;
+  readonly data: string;
+  /** Names whose file was written, and names whose file was right already. */
+  readonly written: readonly string[];
+  readonly unchanged: readonly string[];
+}
+
+/** Names of the programs: `portcullis-` and the plugin's type. */
+export function pluginNames(): readonly string[] {
+  return [...plugins, ...addressPlugins, { type: 'ipam' }].map(({ type }) => `portcullis-${type}`).toSorted();
+}
+
+/**
+ * Puts the thin client under every plugin's name. Each file is written beside its name and renamed, so that a plugin that runs right now
+ * is never in the way ("text file busy"), and a caller finds the old program or the new one, whole. Again with the same options: nothing changes.
+ * @throws NETWORK_INSTALL_INVALID · NETWORK_INSTALL_FAILED
+ */
+export function installPlugins({ binDir, socket = defaultCniSocket, data = defaultData, version }: InstallOptions): Installation {
+  const folder = resolve(binDir);
+  const at = resolve(socket);
+  if (Buffer.byteLength(at) > maxSocketPath) throw socketTooLong(at);
+  const stamp: Stamp = { version, socket: at, data: resolve(data), program: [process.execPath, programPath()] };
+  const client = clientProgram(stamp, process.arch === 'arm64' ? 'aarch64' : 'x86_64');
+  const [written, unchanged]: [string[], string[]] = [[], []];
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o755 });
+    for (const name of pluginNames()) (replace(join(folder, name), client) ? written : unchanged).push(name);
+  } catch (thrown) {
+    throw new PortcullisError({
+      code: 'NETWORK_INSTALL_FAILED',
+      kind: 'precondition',
+      attempted: 'install the CNI plugins in',
+      on: folder,
+      why: reasonOf(thrown),
+      fix: 'name a folder that can be written, and run as root',
+      cause: thrown,
+    });
+  }
+  return { binDir: folder, socket: at, data: stamp.data, written, unchanged };
+}
+
+/** One file found under a plugin's name. */
+export interface InstalledPlugin {
+  readonly name: string;
+  readonly state: 'installed' | 'missing' | 'foreign' | 'not-executable' | 'broken';
+  readonly version?: string;
+  readonly socket?: string;
+  readonly data?: string;
+}
+
+/** `foreign`: another program; `broken`: ours, but the program that works without the daemon is gone. */
+export function installedPlugins(binDir: string): readonly InstalledPlugin[] {
+  return pluginNames().map((name) => {
+    let bytes: Buffer;
+    let mode: number;
+    try {
+      const path = join(binDir, name);
+      ({ mode } = statSync(path));
+      bytes = readFileSync(path);
+    } catch {
+      return { name, state: 'missing' };
+    }
+    const stamp = readStamp(bytes);
+    if (stamp === undefined) return { name, state: 'foreign' };
+    const { version, socket, data, program } = stamp;
+    const state = (mode & 0o111) === 0 ? 'not-executable' : program.every(exists) ? 'installed' : 'broken';
+    return { name, state, version, socket, data };
+  });
+}
+
+function exists(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false }) !== undefined;
+}
+
+/** The program that works without the daemon, beside this file or beside its bundle. */
+function programPath(): string {
+  return join(import.meta.dirname, import.meta.url.endsWith('.ts') ? 'cni-plugin.ts' : 'cni-plugin.js');
+}
+
+/** False when the file is right already. */
+function replace(path: string, bytes: Buffer): boolean {
+  if (isRight(path, bytes)) return false;
+  const next = `${path}.${randomBytes(6).toString('hex')}.new`;
+  const fd = openSync(next, 'wx', 0o755);
+  try {
+    try {
+      for (let rest = bytes; rest.length > 0;) rest = rest.subarray(writeSync(fd, rest));
+      fchmodSync(fd, 0o755);
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(next, path);
+    return true;
+  } catch (thrown) {
+    rmSync(next, { force: true });
+    throw thrown;
+  }
+}
+
+function isRight(path: string, bytes: Buffer): boolean {
+  try {
+    return (statSync(path).mode & 0o777) === 0o755 && readFileSync(path).equals(bytes);
+  } catch {
+    return false;
+  }
+}
+
+function socketTooLong(path: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_INSTALL_INVALID',
+    kind: 'invalid',
+    attempted: 'install the CNI plugins for the socket',
+    on: path,
+    why: `the path of a socket holds ${maxSocketPath} bytes at most`,
+    fix: 'give a shorter path with --socket',
+  });
+}

@@ -1,0 +1,28 @@
+/** What an installed client was made for. It stands at the end of the file, behind all that the program uses. */
+export interface Stamp {
+  readonly version: string;
+  /** The daemon's socket. */
+  readonly socket: string;
+  /** The folder of the database. */
+  readonly data: string;
+  /** Absolute path of the pinned Node, and of the program that works without the daemon. */
+  readonly program: readonly [node: string, script: string];
+}
+
+const mark = '\0portcullis-cni-client ';
+
+export function writeStamp(stamp: Stamp): Buffer {
+  return Buffer.from(`${mark}${JSON.stringify(stamp)}\n`);
+}
+
+/** Undefined for a file that is none of our clients. */
+export function readStamp(file: Buffer): Stamp | undefined {
+  const at = file.lastIndexOf(mark);
+  if (at < 0 || !file.subarray(0, 4).equals(Buffer.from('\x7fELF', 'latin1'))) return undefined;
+  try {
+    const text = file.subarray(at + mark.length).toString('utf8');
+    return JSON.parse(text.slice(0, text.indexOf('\n'))) as Stamp;
+  } catch {
+    return undefined;
+  }
+}

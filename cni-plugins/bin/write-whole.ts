@@ -1,0 +1,15 @@
+import { writeSync } from 'node:fs';
+
+/** Writes all of it before it returns, also to a pipe that somebody made non-blocking and that is full. */
+export function writeWhole(fd: number, text: string): void {
+  for (let rest = Buffer.from(text); rest.length > 0;) {
+    try {
+      rest = rest.subarray(writeSync(fd, rest));
+    } catch (thrown) {
+      if ((thrown as NodeJS.ErrnoException).code !== 'EAGAIN') return;
+      Atomics.wait(pause, 0, 0, 1);
+    }
+  }
+}
+
+const pause = new Int32Array(new SharedArrayBuffer(4));

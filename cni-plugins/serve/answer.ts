@@ -1,0 +1,60 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import type { Caller, CallPlugin } from '../attach/plugin-call.ts';
+import { readCall } from '../spec/call.ts';
+import type { CheckedCall, RawCall } from '../spec/call.ts';
+import { cniCodes, cniErrorOf, writeCniError } from '../spec/cni-error.ts';
+import { versionAnswer } from '../spec/cni-version.ts';
+import { resultAs } from '../spec/result-versions.ts';
+
+/** What a plugin's process shows to whoever started it. */
+export interface PluginAnswer {
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Answers one call, in the daemon or in a process without it. It never throws: what fails is an answer as well. */
+export async function answerCall(raw: RawCall, caller: Caller, callPlugin: CallPlugin): Promise<PluginAnswer> {
+  const read = readCall(raw);
+  if (read.kind === 'about') return { exitCode: 0, stdout: '', stderr: read.text };
+  if (read.kind === 'version') return { exitCode: 0, stdout: `${JSON.stringify(versionAnswer)}\n`, stderr: '' };
+  if (read.kind === 'error') return { exitCode: 1, stdout: writeCniError(read.error, read.version), stderr: '' };
+  const { call, version } = read;
+  try {
+    const result = await callPlugin({ ...call, caller });
+    if (call.verb !== 'add' || result === undefined) return { exitCode: 0, stdout: '', stderr: '' };
+    const told = resultAs(result, version);
+    if (told !== undefined) return { exitCode: 0, stdout: `${JSON.stringify(told, null, 4)}\n`, stderr: '' };
+    // It stands, and can not be told: it must not stay.
+    await undoAdd(call, caller, callPlugin);
+    const msg = `a result of CNI ${version} must hold an address: this configuration gives none`;
+    return { exitCode: 1, stdout: writeCniError({ code: cniCodes.incompatibleVersion, msg }, version), stderr: '' };
+  } catch (thrown) {
+    return { exitCode: 1, stdout: writeCniError(cniErrorOf(thrown), version), stderr: '' };
+  }
+}
+
+/** Takes back an ADD of which nobody will know. Success when there is nothing. @throws what DEL throws */
+export async function undoAdd(call: CheckedCall, caller: Caller, callPlugin: CallPlugin): Promise<void> {
+  await callPlugin({ ...call, verb: 'del', caller });
+}
+
+/** Answers for a daemon that ended in the middle of a call: what it left is taken back, and the caller is told to try again. */
+export async function answerLost(raw: RawCall, callPlugin: CallPlugin): Promise<PluginAnswer> {
+  const read = readCall(raw);
+  if (read.kind !== 'call') return answerCall(raw, {}, callPlugin);
+  const lost = new PortcullisError({
+    code: 'NETWORK_ENGINE_LOST',
+    kind: 'unavailable',
+    attempted: 'have the daemon answer',
+    on: read.call.key.network,
+    why: 'it ended before it did',
+    fix: 'try again',
+  });
+  try {
+    if (read.call.verb === 'add') await undoAdd(read.call, {}, callPlugin);
+  } catch (thrown) {
+    return { exitCode: 1, stdout: writeCniError(cniErrorOf(thrown), read.version), stderr: '' };
+  }
+  return { exitCode: 1, stdout: writeCniError(cniErrorOf(lost), read.version), stderr: '' };
+}

@@ -1,0 +1,56 @@
+import type { Socket } from 'node:net';
+
+/** Reads a stream in pieces whose lengths the caller knows. */
+export interface ByteReader {
+  /** The next `count` bytes; undefined when the other side ends before. One call at a time. */
+  take(count: number): Promise<Buffer | undefined>;
+  /** Whether the other side has ended, or is gone. */
+  ended(): boolean;
+  /** From here on whatever comes is dropped. */
+  stop(): void;
+}
+
+/** @param most bytes that are held at once: whoever sends more unasked is cut off */
+export function createByteReader(socket: Socket, most: number): ByteReader {
+  let chunks: Buffer[] = [];
+  let length = 0;
+  let ended = false;
+  let stopped = false;
+  let waiting: { readonly count: number; readonly resolve: (bytes: Buffer | undefined) => void } | undefined;
+
+  const serve = (): void => {
+    if (waiting === undefined) return;
+    const { count, resolve } = waiting;
+    if (length < count && !ended) return;
+    waiting = undefined;
+    if (length < count) return resolve(undefined);
+    const all = chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
+    chunks = length === count ? [] : [all.subarray(count)];
+    length -= count;
+    resolve(all.subarray(0, count));
+  };
+  const end = (): void => {
+    ended = true;
+    serve();
+  };
+  socket.on('data', (chunk: Buffer) => {
+    if (stopped) return;
+    chunks.push(chunk);
+    length += chunk.length;
+    if (length > most) socket.destroy();
+    serve();
+  });
+  for (const event of ['end', 'close', 'error']) socket.on(event, end);
+  return {
+    take: (count) =>
+      new Promise((resolve) => {
+        waiting = { count, resolve };
+        serve();
+      }),
+    ended: () => ended,
+    stop() {
+      stopped = true;
+      chunks = [];
+    },
+  };
+}

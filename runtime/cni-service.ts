@@ -1,0 +1,33 @@
+import { chmod } from 'node:fs/promises';
+import { createPluginService } from '../cni-plugins/index.ts';
+import type { NetworkEngine } from '../cni-plugins/index.ts';
+import { reasonOf } from '../base/errors/index.ts';
+import type { Logger } from '../base/log/index.ts';
+import { listenUnix } from './cri/unix-listener.ts';
+
+/** The socket at which our CNI plugins reach the daemon. */
+export interface CniService {
+  /** Refuses new calls and returns when those under way have their answer. */
+  close(): Promise<void>;
+}
+
+/**
+ * Serves our CNI plugins for other callers: containerd, CRI-O, podman. Only root may call. A socket that can not be had is told and is no
+ * failure: the plugins then work without the daemon, on the same database.
+ */
+export async function openCniService(socket: string, network: Pick<NetworkEngine, 'callPlugin'>, log: Logger): Promise<CniService> {
+  const service = createPluginService({ callPlugin: network.callPlugin, log });
+  try {
+    const listener = await listenUnix(socket, { group: 0, onConnection: service.accept });
+    await chmod(socket, 0o600);
+    return {
+      close: async () => {
+        listener.close();
+        await service.close();
+      },
+    };
+  } catch (thrown) {
+    log.error({ socket, why: reasonOf(thrown) }, 'CNI plugins are not served by the daemon; they work without it');
+    return { close: () => service.close() };
+  }
+}
