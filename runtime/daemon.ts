@@ -338,7 +338,7 @@ export async function startDaemon(config: DaemonConfig, { prover = createProver(
         verbose,
         report: createReport({
           network,
-          policy,
+          policy: { ...policy, trouble: renewals.trouble },
           handlers: [...new Set(handlers.values())],
           features: probe,
           defaultRuntime: config.defaultRuntime,

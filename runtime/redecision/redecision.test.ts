@@ -29,7 +29,7 @@ function verdictOf(outcome: Verdict['outcome'], validUntil?: string): Verdict {
 }
 
 /** A world in memory: what is decided comes from `answer`. */
-function world(answer: (imageId: string) => Verdict, act: 'report' | 'stop' = 'report') {
+function world(answer: (imageId: string) => Verdict | undefined, act: 'report' | 'stop' = 'report') {
   const records = new Map<string, ContainerRecord>();
   const told: [string, OutOfPolicy | undefined][] = [];
   const stopped: string[] = [];
@@ -44,7 +44,8 @@ function world(answer: (imageId: string) => Verdict, act: 'report' | 'stop' = 'r
       find: () => undefined,
       judge: ({ imageId }) => {
         decided.push(imageId);
-        return Promise.resolve([answer(imageId)]);
+        const verdict = answer(imageId);
+        return Promise.resolve(verdict === undefined ? [] : [verdict]);
       },
     },
     containers: {
@@ -96,6 +97,23 @@ test('each container is told of once, with its rule, and again when it is in pol
   all.change();
   await until(() => all.told.length === 4);
   assert.deepEqual(all.redecision.counts(), []);
+  assert.equal(all.redecision.of('a'), undefined);
+});
+
+test('a container of whose image nothing is recorded is not in policy, and is not stopped for it', async (t) => {
+  let known = false;
+  const all = world(() => (known ? verdictOf('admit') : undefined), 'stop');
+  t.after(() => all.redecision.close());
+  all.records.set('a', container('a'));
+  all.redecision.request();
+  await until(() => all.told.length === 1);
+  const found = all.redecision.of('a');
+  assert.equal(found?.outcome, 'undecided');
+  assert.match(found?.reasons.join() ?? '', /image-a: neither the image nor a verdict on it is recorded/);
+  assert.deepEqual(all.stopped, []);
+  known = true;
+  all.change();
+  await until(() => all.told.length === 2);
   assert.equal(all.redecision.of('a'), undefined);
 });
 

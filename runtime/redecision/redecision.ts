@@ -120,7 +120,13 @@ export function createRedecision(parts: Parts): Redecision {
     if (record === undefined || !alive.has(record.phase)) return forget(id);
     const namespace = parts.sandbox(record.sandboxId)?.config.metadata?.namespace ?? '';
     const verdicts: Verdict[] = [];
-    for (const image of imagesOf(record)) verdicts.push(...(await images.judge({ ...image, namespace })));
+    let unknown: string | undefined;
+    for (const image of imagesOf(record)) {
+      const given = await images.judge({ ...image, namespace });
+      // Of nothing, nothing is proven: an image of which nothing is recorded is not in policy.
+      if (given.length === 0) unknown ??= image.userSpecified || image.imageId;
+      verdicts.push(...given);
+    }
     // It may have ended while its verdict was written.
     const current = containers.get(id);
     if (current === undefined || !alive.has(current.phase)) return forget(id);
@@ -128,8 +134,18 @@ export function createRedecision(parts: Parts): Redecision {
     if (end === undefined) ends.delete(id);
     else ends.set(id, end);
     const refused = verdicts.find(({ outcome }) => outcome !== 'admit');
-    if (refused === undefined) return settle(current, namespace, undefined);
     const before = found.get(id);
+    if (refused === undefined && unknown !== undefined)
+      return settle(current, namespace, {
+        since: before?.since ?? now().toISOString(),
+        outcome: 'undecided',
+        rule: '',
+        reference: unknown,
+        verdict: '',
+        policyRevision: policy.current()?.revision ?? '',
+        reasons: [`${unknown}: neither the image nor a verdict on it is recorded any more, so that nothing can be decided about it`],
+      });
+    if (refused === undefined) return settle(current, namespace, undefined);
     settle(current, namespace, {
       since: before?.since ?? now().toISOString(),
       outcome: refused.outcome === 'undecided' ? 'undecided' : 'deny',
@@ -172,11 +188,11 @@ export function createRedecision(parts: Parts): Redecision {
     if (record === undefined) return void imagesOut.delete(id);
     const verdicts = await images.judge({ imageId: id, verdictId: record.verdictId, userSpecified: '' });
     const refused = verdicts.find(({ outcome }) => outcome !== 'admit');
-    if (refused === undefined) return void imagesOut.delete(id);
+    if (refused === undefined && verdicts.length > 0) return void imagesOut.delete(id);
     if (imagesOut.has(id)) return;
     imagesOut.add(id);
     log.info(
-      { image: id, reference: refused.reference, verdict: refused.id, rule: refusingRule(refused.reasons) },
+      { image: id, reference: refused?.reference, verdict: refused?.id, rule: refused && refusingRule(refused.reasons) },
       'a recorded image is out of policy',
     );
   }

@@ -9,6 +9,8 @@ import type { RootUpdates } from './root-updates.ts';
 
 /** What the daemon keeps from ending. */
 export interface Renewals extends Pick<Renewal, 'request' | 'tryNow' | 'close'> {
+  /** What could not be kept from ending, for `doctor` and `crictl info`. */
+  trouble(): { readonly endedEvidence: ReturnType<Renewal['ended']>; readonly failingRoots: ReturnType<RootUpdates['failing']> };
   counts(): { readonly evidence: ReturnType<Renewal['counts']>; readonly roots: ReturnType<RootUpdates['counts']> };
 }
 
@@ -36,6 +38,7 @@ export function openRenewals(parts: {
     request: renewal.request,
     tryNow: renewal.tryNow,
     counts: () => ({ evidence: renewal.counts(), roots: roots.counts() }),
+    trouble: () => ({ endedEvidence: renewal.ended(), failingRoots: roots.failing() }),
     close: async () => void (await Promise.all([renewal.close(), roots.close()])),
   };
 }

@@ -13,6 +13,8 @@ export interface Renewal {
   tryNow(imageId: string, milliseconds: number): Promise<boolean>;
   /** Since the start; `ended` is what can not be decided now because an answer has ended. */
   counts(): { readonly renewed: number; readonly failed: number; readonly ended: number };
+  /** The images that can not be decided about because an answer has ended, by their names, and since when (ISO 8601). */
+  ended(): readonly { readonly names: readonly string[]; readonly since: string }[];
   /** Waits for what is under way; nothing is asked afterwards. */
   close(): Promise<void>;
 }
@@ -32,6 +34,7 @@ interface Parts {
 /** What is known of one image's evidence under one policy. */
 interface Plan {
   readonly revision: string;
+  readonly names: readonly string[];
   /** Milliseconds since 1970; undefined: nothing in it ends. */
   due: number | undefined;
   ends: number | undefined;
@@ -112,7 +115,7 @@ export function createRenewal(parts: Parts): Renewal {
     const standing = await evidenceStanding({ dossier: one.dossier, references: one.names, policy: inForce, now: at });
     const ends = standing?.missing === true ? at.getTime() : standing?.until?.getTime();
     const due = ends === undefined ? undefined : firstTry(at.getTime(), ends, Date.parse(one.dossier.gatheredAt), random());
-    const plan = { revision: inForce.revision, due, ends, failures: 0, triedNow: 0 };
+    const plan = { revision: inForce.revision, names: one.names, due, ends, failures: 0, triedNow: 0 };
     plans.set(key, plan);
     // Others have their turn: envelopes are opened here.
     await new Promise((resolve) => setImmediate(resolve));
@@ -181,6 +184,12 @@ export function createRenewal(parts: Parts): Renewal {
     counts() {
       const at = now().getTime();
       return { ...count, ended: [...plans.values()].filter(({ ends }) => ends !== undefined && ends <= at).length };
+    },
+    ended() {
+      const at = now().getTime();
+      return [...plans.values()].flatMap(({ names, ends }) =>
+        ends !== undefined && ends <= at ? [{ names, since: new Date(ends).toISOString() }] : [],
+      );
     },
     async close() {
       stop.abort(new Error('the daemon stops'));

@@ -31,6 +31,8 @@ test('a repository that can not be reached is tried again, later, counted and to
     changed();
     await until(() => updates.counts().failed === 1);
     assert.equal(updates.counts().failing, 1);
+    const [failing] = updates.failing();
+    assert.ok(failing?.url === 'http://127.0.0.1:1' && failing.why !== '' && failing.until !== undefined);
     changed();
     await pause(20);
     assert.equal(updates.counts().failed, 1, 'not before its time');
@@ -40,6 +42,7 @@ test('a repository that can not be reached is tried again, later, counted and to
     roots = [];
     changed();
     await until(() => updates.counts().failing === 0);
+    assert.deepEqual(updates.failing(), []);
   } finally {
     await updates.close();
     await rm(cache, { recursive: true });

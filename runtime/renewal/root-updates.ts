@@ -7,6 +7,8 @@ import { nextRootUpdate, nextTry } from './schedule.ts';
 export interface RootUpdates {
   /** Since the start; `failing` is how many repositories could not be reached or believed the last time. */
   counts(): { readonly updated: number; readonly unchanged: number; readonly failed: number; readonly failing: number };
+  /** Those repositories, why, and until when what is known of them holds (ISO 8601; absent: it does not end). */
+  failing(): readonly FailingRoot[];
   /** Waits for an update under way; none follows. */
   close(): Promise<void>;
 }
@@ -19,9 +21,16 @@ interface Parts {
   readonly roundMs?: number;
 }
 
+export interface FailingRoot {
+  readonly url: string;
+  readonly why: string;
+  readonly until?: string;
+}
+
 interface Plan {
   due: number;
   failures: number;
+  failing?: FailingRoot | undefined;
 }
 
 const roundMilliseconds = 60_000;
@@ -55,6 +64,7 @@ export function openRootUpdates(parts: Parts): RootUpdates {
     try {
       const { digest, changed, expires } = await updateTrustedRoot({ url, cache });
       plan.failures = 0;
+      plan.failing = undefined;
       plan.due = nextRootUpdate(now().getTime(), root.expires === undefined ? undefined : expires, random());
       count[changed ? 'updated' : 'unchanged'] += 1;
       log.info({ url, digest, changed }, changed ? 'a sigstore root was updated' : 'a sigstore root is up to date');
@@ -64,6 +74,7 @@ export function openRootUpdates(parts: Parts): RootUpdates {
       count.failed += 1;
       const until = root.expires === undefined ? undefined : new Date(root.expires).toISOString();
       const ended = root.expires !== undefined && root.expires <= now().getTime();
+      plan.failing = { url, why: reasonOf(error), ...(until === undefined ? {} : { until }) };
       log.error(
         { url, cause: reasonOf(error), until, next: new Date(plan.due).toISOString() },
         ended
@@ -90,6 +101,7 @@ export function openRootUpdates(parts: Parts): RootUpdates {
   request();
   return {
     counts: () => ({ ...count, failing: [...plans.values()].filter(({ failures }) => failures > 0).length }),
+    failing: () => [...plans.values()].flatMap(({ failing }) => (failing === undefined ? [] : [failing])),
     async close() {
       closed = true;
       clearTimeout(timer);

@@ -19,6 +19,8 @@ export interface PolicyState {
   current(): TrustPolicy | undefined;
   /** One sentence about the latest load that failed. */
   problem(): string | undefined;
+  /** What it rests on and could not be kept from ending; plain JSON. */
+  trouble(): object;
 }
 
 /**
@@ -61,7 +63,7 @@ export function createReport(parts: {
         features: { supplementalGroupsPolicy: true, mountOptions: mountOptionsSupported },
         ...(verbose && {
           info: {
-            policy: JSON.stringify(policyInfo(policy, problem)),
+            policy: JSON.stringify({ ...policyInfo(policy, problem), ...parts.policy.trouble() }),
             config: JSON.stringify(
               { ...parts.details(), policyRevision: policy?.revision, defaultRuntime: parts.defaultRuntime },
               // Limits of the kernel have 64 bits.

@@ -22,6 +22,8 @@ interface PolicyInForce {
   readonly unverified: readonly { readonly rule: string; readonly images: readonly string[] }[];
   readonly exceptions?: readonly StandingException[];
   readonly problem?: string;
+  readonly endedEvidence?: readonly { readonly names: readonly string[]; readonly since: string }[];
+  readonly failingRoots?: readonly { readonly url: string; readonly why: string; readonly until?: string }[];
 }
 
 const patienceMs = 5_000;
@@ -83,7 +85,7 @@ function policyFindings(policy: PolicyInForce): readonly Finding[] {
   const fix = 'portcullis policy check PATH names every problem; kill -HUP the daemon after a correction';
   const meaning = [...(policy.inForce ? [] : ['everything new is denied']), ...(policy.problem === undefined ? [] : [policy.problem])];
   const first: Finding = meaning.length === 0 ? { topic, state: 'fine', found } : { topic, state: 'degraded', found, meaning, fix };
-  const exceptions = (policy.exceptions ?? []).map(exceptionFinding);
+  const exceptions = [...(policy.exceptions ?? []).map(exceptionFinding), ...troubleFindings(policy)];
   if (policy.unverified.length === 0) return [first, ...exceptions];
   const rules = policy.unverified.map(({ rule, images }) => `rule ${rule} admits ${images.join(', ')} without any proof`);
   return [
@@ -91,6 +93,30 @@ function policyFindings(policy: PolicyInForce): readonly Finding[] {
     { topic: 'unverified images', state: 'degraded', found: `${rules.length} rules`, meaning: rules, fix: 'require a signature' },
     ...exceptions,
   ];
+}
+
+/** What the policy rests on, and has ended or can not be had anew. */
+function troubleFindings({ endedEvidence = [], failingRoots = [] }: PolicyInForce): readonly Finding[] {
+  const ended = endedEvidence.map(({ names, since }) => `${names.join(', ')}: not admitted since ${since}, until an answer can be had`);
+  const roots = failingRoots.map(({ url, why, until }): Finding => {
+    const over = until !== undefined && Date.parse(until) <= Date.now();
+    const holds =
+      until === undefined
+        ? 'the root that is there holds'
+        : over
+          ? `nothing is proven by it since ${until}`
+          : `what is known of it holds until ${until}`;
+    return {
+      topic: 'sigstore root',
+      state: 'degraded',
+      found: url === '' ? 'a TUF repository' : url,
+      meaning: [`it could not be updated: ${why}`, holds],
+      fix: `let this machine reach it, or: portcullis sigstore-root update --url ${url}`,
+    };
+  });
+  if (ended.length === 0) return roots;
+  const fix = 'let this machine reach the OCSP responders and revocation lists that the certificates name, over plain HTTP';
+  return [{ topic: 'ended evidence', state: 'degraded', found: `${ended.length} images`, meaning: ended, fix }, ...roots];
 }
 
 /** A rule that does not refuse, or whose broken glass is over. */
@@ -118,10 +144,15 @@ function exceptionFinding({ kind, rule, images, until, reason, by, ended }: Stan
 
 async function policyOnDisk(config: DaemonConfig): Promise<PolicyInForce> {
   try {
-    const { policy } = await loadPolicy({ paths: config.policy });
+    const { policy, tufRoots } = await loadPolicy({ paths: config.policy });
     const unverified = policy.rules.filter((rule) => rule.allowUnverified).map(({ name, images }) => ({ rule: name, images }));
     const exceptions = standingExceptions(policy, new Date());
-    return { inForce: true, revision: policy.revision, rules: policy.rules.length, unverified, exceptions };
+    const failingRoots = tufRoots.flatMap(({ url, expires }) =>
+      expires !== undefined && expires <= Date.now()
+        ? [{ url, why: 'nothing has updated it', until: new Date(expires).toISOString() }]
+        : [],
+    );
+    return { inForce: true, revision: policy.revision, rules: policy.rules.length, unverified, exceptions, failingRoots };
   } catch (thrown) {
     return {
       inForce: false,

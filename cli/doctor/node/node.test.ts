@@ -8,7 +8,9 @@ import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { packageRoot } from '../../package-root.ts';
 import type { Finding } from '../finding.ts';
+import { loadDaemonConfig } from '../../../runtime/index.ts';
 import { crictlFindings } from './crictl.ts';
+import { daemonFindings } from './daemon.ts';
 import { flagsOf, readKubelet } from './kubelet-settings.ts';
 import { kubeletFindings } from './kubelet.ts';
 import { nodeChapters } from './node.ts';
@@ -293,6 +295,30 @@ describe('the daemon, by its configuration while none runs', () => {
     assert.match(found['network'] ?? '', /no \.conflist.*no pod gets an address/);
     assert.match(found['handler one'] ?? '', /there is no such program/);
     assert.match(found['daemon'] ?? '', /nothing listens at .*x\.sock/);
+  });
+
+  it('names what a running daemon could not keep from ending, and a reload that failed', async (t) => {
+    const root = machine(t, { 'policy/': '', 'cni/': '' });
+    writeFileSync(join(root, 'config.yaml'), files(root));
+    const config = await loadDaemonConfig({ file: join(root, 'config.yaml') });
+    const since = '2026-11-20T12:00:00.000Z';
+    const policy = {
+      inForce: true,
+      revision: 'sha256:0123456789abcdef',
+      rules: 3,
+      unverified: [],
+      problem: 'p.yaml:4:1: this is broken',
+      endedEvidence: [{ names: ['a.test/app:1', 'a.test/app:2'], since }],
+      failingRoots: [
+        { url: 'https://tuf.a.test', why: 'connection refused', until: since },
+        { url: 'https://tuf.b.test', why: 'it is malformed' },
+      ],
+    };
+    const network = { ready: true, message: '' };
+    const found = complaints(await daemonFindings(config, { version: '1', network, policy, cgroupDriver: 'cgroupfs' }));
+    assert.match(found['policy'] ?? '', /0123456789ab, 3 rules \| p\.yaml:4:1: this is broken/);
+    assert.match(found['ended evidence'] ?? '', /1 images \| a\.test\/app:1, a\.test\/app:2: not admitted since 2026-11-20/);
+    assert.match(found['sigstore root'] ?? '', /it could not be updated: it is malformed/);
   });
 
   it('names each rule that does not refuse: reports only, broken glass, and levels that only log', async (t) => {
