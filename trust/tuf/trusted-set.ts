@@ -126,7 +126,9 @@ export function withTargets(
   const { keys, role } = signersOf(set, name, delegator);
   verifyRole(name, next, keys, role, delegator === 'root' ? 'the root' : delegator);
   sameVersion(name, next.signed, meta, 'snapshot');
-  if (former !== undefined && isSigned(former, keys, role)) refuseOlder(name, next.signed.version, former.signed.version);
+  // Where the snapshot names versions it is the judge: new snapshot keys recover from a fast-forward.
+  if (meta.version === undefined && former !== undefined && isSigned(former, keys, role))
+    refuseOlder(name, next.signed.version, former.signed.version);
   refuseExpired(name, next.signed, now);
   return { ...set, targets: new Map(set.targets).set(name, next) };
 }

@@ -92,18 +92,23 @@ export async function updateMetadata(input: UpdateInput): Promise<TufUpdate> {
     await store.save('snapshot', bytes);
   };
 
+  /** A role that one delegator vouches for is judged anew for another one. */
+  const verified = new Set<string>();
   const bringTargets = async (name: string, delegator: string): Promise<void> => {
-    if (trusted.targets.has(name)) return;
+    const path = `${delegator}\n${name}`;
+    if (verified.has(path)) return;
     const meta = fileMetaOf(trusted, name);
     const kept = await store.load(name);
     const standing = kept === undefined ? undefined : attempt(() => withTargets(trusted, { name, delegator, bytes: kept }, now));
     if (standing !== undefined) {
       trusted = standing;
+      verified.add(path);
       return;
     }
     const former = kept === undefined ? undefined : keptTargets(dialect, kept);
     const bytes = await required(metadataName(dialect, name, meta, trusted.root.signed.consistentSnapshot), name, sizeOf(name, meta));
     trusted = withTargets(trusted, { name, delegator, bytes, ...(former === undefined ? {} : { former }) }, now);
+    verified.add(path);
     await store.save(name, bytes);
   };
 
