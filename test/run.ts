@@ -27,6 +27,7 @@ const besideTheCode = [
   'packaging',
   'bench',
   'test/simulation',
+  'test/base-sets',
   'test/proof',
   'test/house',
   'test/fixtures',

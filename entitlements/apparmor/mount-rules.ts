@@ -19,8 +19,8 @@ export function appArmorMountRules(mounts: readonly MountRule[]): string[] {
 }
 
 function mountLine({ fstype, target, readonly }: MountRule): string {
-  // `*` in place of a type would match the absent type of a bind.
-  const type = fstype === '*' ? (readonly ? ['fstype=?*'] : []) : [`fstype=(${fstype})`];
+  // Binds, moves and remounts are options, too, and none of those under READ_ONLY.
+  const type = fstype === '*' ? [] : [`fstype=(${fstype})`];
   return ['mount', ...type, ...(readonly ? [READ_ONLY] : []), '->', `${place(target)},`].join(' ');
 }
 

@@ -7,21 +7,25 @@ import type { FilteredPolicy } from '../seccomp/policy.ts';
 /**
  * What an OCI runtime itself calls between loading the filter and the container's execve: without these no container starts,
  * whatever the program. Versioned, because a runtime's release changes them (runc 1.2.8 added openat2 and statx).
- * Measured by strace with and without no_new_privs, as root and not; for Go's runtime also what its scheduler may call at any time.
- * The test beside this file starts containers whose profile grants nothing else.
+ * Measured by `npm run test:base-sets` on the kernel's tracepoints: start and exec, with and without no_new_privs, a terminal, a user
+ * namespace and another user; for Go's runtime also what its scheduler may call at any time. The test beside that script measures again,
+ * and starts processes in containers whose profile grants nothing else.
  */
 interface BaseSet {
   readonly runtime: string;
   /** The releases it was measured with. */
   readonly versions: string;
   readonly calls: string;
+  /** What it calls as well and does without: answered by an error at least, and never by an end of the process. */
+  readonly tried: string;
 }
 
 const BASE_SETS: readonly BaseSet[] = [
   {
     runtime: 'crun',
     versions: '1.8.1',
-    calls: 'capset close execve exit_group prctl rt_sigaction rt_sigprocmask setgroups setresgid setresuid write',
+    calls: 'capset close execve exit_group openat prctl read rt_sigaction rt_sigprocmask setgroups setresgid setresuid statx write',
+    tried: 'fchown ioctl umask',
   },
   {
     runtime: 'runc',
@@ -29,14 +33,15 @@ const BASE_SETS: readonly BaseSet[] = [
     calls: `capget capset chdir close close_range epoll_ctl execve exit_group faccessat faccessat2 fchown fcntl fstat fstatfs futex getcwd
       getdents64 getpid getppid newfstatat openat openat2 prctl read setgid setgroups setuid statx write
       clone epoll_pwait exit gettid madvise mmap munmap nanosleep rt_sigaction rt_sigprocmask rt_sigreturn sched_yield sigaltstack tgkill`,
+    tried: 'fsconfig fsmount fsopen open_tree uname',
   },
 ];
 
-/** The calls a runtime needs; those of every known runtime for one that is not known. */
-function baseSyscalls(runtime: string): string[] {
+/** The calls a runtime needs or tries; those of every known runtime for one that is not known. */
+function baseSyscalls(runtime: string, of: 'calls' | 'tried'): string[] {
   const known = BASE_SETS.filter((set) => set.runtime === runtime);
   const sets = known.length > 0 ? known : BASE_SETS;
-  return [...new Set(sets.flatMap((set) => set.calls.split(/\s+/)))].sort();
+  return [...new Set(sets.flatMap((set) => set[of].split(/\s+/)))].sort();
 }
 
 /**
@@ -45,12 +50,17 @@ function baseSyscalls(runtime: string): string[] {
  */
 export function basePolicy(runtime: string, launched = false): FilteredPolicy {
   const ordinary = defaultPolicy([]);
-  const names = [...baseSyscalls(runtime), ...(launched ? LAUNCHER_CALLS : [])];
+  const names = [...baseSyscalls(runtime, 'calls'), ...(launched ? LAUNCHER_CALLS : [])];
   return filteredPolicy(
     // The tightest fallback: joined with a profile's, it leaves that as it is.
     'kill-process',
-    [...new Set(names)].map(
-      (name) => [name, name === 'clone' && ordinary.filtered ? decisionFor(ordinary, name) : always('allow')] as const,
-    ),
+    [
+      ...baseSyscalls(runtime, 'tried')
+        .filter((name) => !names.includes(name))
+        .map((name) => [name, always('errno 1')] as const),
+      ...[...new Set(names)].map(
+        (name) => [name, name === 'clone' && ordinary.filtered ? decisionFor(ordinary, name) : always('allow')] as const,
+      ),
+    ],
   );
 }
