@@ -17,14 +17,14 @@ const marker = 'PORTCULLIS_TEST_NETNS';
  * Runs the test file again inside namespaces of its own, as one test of the outer run. True inside.
  * @param file the caller's `import.meta.filename`
  */
-export function inPrivateNetns(file: string): boolean {
+export function inPrivateNetns(file: string, timeoutMs = 60_000): boolean {
   if (process.env[marker] === file) return true;
   test(`in a network namespace of its own: ${file.split('/').at(-1)}`, () => {
     const { NODE_TEST_CONTEXT: _outer, ...environment } = process.env;
     const run = spawnSync('unshare', ['--net', '--mount', '--propagation', 'private', process.execPath, '--test-force-exit', file], {
       env: { ...environment, [marker]: file },
       encoding: 'utf8',
-      timeout: 60_000,
+      timeout: timeoutMs,
     });
     assert.equal(run.status, 0, `${run.stdout}${run.stderr}`);
   });

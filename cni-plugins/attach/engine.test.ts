@@ -253,6 +253,30 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.equal((await engine.attach(pod.request)).interface.mtu, 1400);
   });
 
+  test('plugins after the bridge change the interface, by their binaries’ names too; they go with it', async () => {
+    const plain = conflist() as { plugins: { type: string; ipam?: object }[] };
+    const [first, ...rest] = plain.plugins;
+    const chained = [
+      { ...first, type: 'portcullis-bridge', ipam: { ...first?.ipam, type: 'portcullis-ipam' } },
+      ...rest,
+      { type: 'portcullis-tuning', sysctl: { 'net.ipv4.conf.IFNAME.arp_filter': '1' } },
+      { type: 'bandwidth', ingressRate: 8_000_000, ingressBurst: 8_000_000 },
+    ];
+    writeFileSync(join(fixture.confDir, '10-pods.conflist'), JSON.stringify({ ...plain, plugins: chained }));
+    const pod = fixture.pod('chained');
+    const attachment = await engine.attach(pod.request);
+    assert.equal(pod.run('cat /proc/sys/net/ipv4/conf/eth0/arp_filter'), '1\n');
+    assert.match(shell(`tc qdisc show dev ${attachment.hostInterface}`), /tbf.*rate 8Mbit/u);
+    await engine.detach(pod.request.id);
+    const broken = { ...plain, plugins: [...chained, { type: 'tuning', sysctl: { 'kernel.panic': '1' } }] };
+    writeFileSync(join(fixture.confDir, '10-pods.conflist'), JSON.stringify(broken));
+    const before = fixture.kernelState();
+    await assert.rejects(engine.attach(fixture.pod('unchained').request), coded('NETWORK_CONFIG_INVALID'));
+    await eventually(() => engine.list().length === 0 || undefined);
+    assert.equal(fixture.kernelState().includes('unchained'), before.includes('unchained'));
+    writeFileSync(join(fixture.confDir, '10-pods.conflist'), JSON.stringify(plain));
+  });
+
   test('attachments outlive the engine; a link that was lost is made again with its address and class', async () => {
     const [kept, lost] = [fixture.pod('kept'), fixture.pod('lost')];
     await engine.attach(kept.request);

@@ -7,6 +7,7 @@ import { planReconciliation, unusedBridges } from '../reconcile/plan.ts';
 import type { Operation } from '../reconcile/plan.ts';
 import { confFolderStamp, loadNetwork } from '../spec/conf-folder.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
+import type { ChainedPlugin } from '../spec/network-config.ts';
 import { createEnforcer } from '../policy/enforcer.ts';
 import type { OpenPod } from '../policy/enforcer.ts';
 import type { PolicyFolder } from '../policy/kubernetes/folder.ts';
@@ -16,7 +17,9 @@ import { judgeTable } from '../policy/tables.ts';
 import type { AttachRequest, Denial, LinkClass, LinkRules, NetworkStatus, PortMapping } from '../types.ts';
 import type { HostKernel } from './host-kernel.ts';
 import { namespaceStands, withNetns } from './netns.ts';
-import { hostInterfaceOf, linkGroups } from './record.ts';
+import type { PluginCall } from './plugin-call.ts';
+import type { PluginCore } from './plugin-engine.ts';
+import { hostInterfaceOf, linkGroups, resultOf } from './record.ts';
 import type { AttachmentRecord } from './record.ts';
 import { checkedMappings, specOf } from './request.ts';
 import { addPod, changeClass, outlineOf, rebuild, removePod, removeTables, stalePorts } from './ruleset.ts';
@@ -49,11 +52,13 @@ export interface CoreParts {
   readonly policyFolder: PolicyFolder;
   readonly store: NetworkStore;
   readonly kernel: HostKernel;
+  /** For the plugins of a conflist that come after the bridge. */
+  readonly plugins: Pick<PluginCore, 'call'>;
   readonly confDir: string;
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
-export function createNetworkCore({ store, kernel, confDir, log, policyFolder }: CoreParts): NetworkCore {
+export function createNetworkCore({ store, kernel, plugins, confDir, log, policyFolder }: CoreParts): NetworkCore {
   /** Subnets that the standing tables know; undefined: no tables. */
   let outline: ReadonlySet<string> | undefined;
   let loaded: { readonly stamp: string; readonly network: LoadedNetwork } | undefined;
@@ -113,10 +118,43 @@ export function createNetworkCore({ store, kernel, confDir, log, policyFolder }:
     }
   };
 
+  const chainedCall = (record: AttachmentRecord, verb: PluginCall['verb'], { type, config }: ChainedPlugin): PluginCall => ({
+    verb,
+    type,
+    caller: {},
+    key: { network: record.spec.network, containerId: record.id, interface: record.spec.interface },
+    netns: record.spec.netns,
+    args: {
+      K8S_POD_NAMESPACE: record.spec.pod.namespace,
+      K8S_POD_NAME: record.spec.pod.name,
+      K8S_POD_UID: record.spec.pod.uid,
+      K8S_POD_INFRA_CONTAINER_ID: record.id,
+    },
+    path: [],
+    config,
+  });
+
+  const addChained = (record: AttachmentRecord): void => {
+    let prevResult = resultOf(record);
+    for (const plugin of record.spec.chained ?? [])
+      prevResult = plugins.call({ ...chainedCall(record, 'add', plugin), prevResult }) ?? prevResult;
+  };
+
+  const deleteChained = (record: AttachmentRecord): void => {
+    for (const plugin of (record.spec.chained ?? []).toReversed()) {
+      try {
+        plugins.call(chainedCall(record, 'del', plugin));
+      } catch (thrown) {
+        log.warn({ id: record.id, type: plugin.type, why: reasonOf(thrown) }, 'a chained plugin could not be deleted; it is tried again');
+      }
+    }
+  };
+
   const release = (record: AttachmentRecord): void => {
     store.setState(record.id, 'detaching');
     going.add(record.id);
     kernel.isolate(record.spec.hostInterface);
+    deleteChained(record);
     if (outline !== undefined && record.state !== 'detaching') changeRules(record, removePod(record), policy.close(record.id));
     if (record.spec.portMappings.length > 0) store.freeHostPorts(record.id);
     stale.push(...stalePorts(record, false));
@@ -204,6 +242,7 @@ export function createNetworkCore({ store, kernel, confDir, log, policyFolder }:
         // The rules know the link before it exists: from its first packet on it is denied by name.
         changeRules(record, addPod(record));
         make(record);
+        addChained(record);
         store.setState(record.id, 'ready');
       } catch (thrown) {
         undo(record);

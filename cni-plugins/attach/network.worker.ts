@@ -51,7 +51,7 @@ function open(): Parts {
     const kernel = openHostKernel();
     opened.push(kernel);
     const policyFolder = openPolicyFolder(settings.policyDir, log);
-    const core = createNetworkCore({ store: createNetworkStore(database, hosts.own.realm), kernel, confDir, log, policyFolder });
+    const core = createNetworkCore({ store: createNetworkStore(database, hosts.own.realm), kernel, plugins, confDir, log, policyFolder });
     database.exclusively(() => core.reconcile());
     plugins.repair(hosts.own);
     opened.push(lookAfter(database, core));

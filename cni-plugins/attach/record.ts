@@ -1,4 +1,6 @@
 import { createHash } from 'node:crypto';
+import type { ChainedPlugin } from '../spec/network-config.ts';
+import type { CniResult } from '../spec/result.ts';
 import type { Attachment, AttachRequest, LinkClass, LinkRules, PortMapping } from '../types.ts';
 
 /**
@@ -43,6 +45,8 @@ export interface AttachmentSpec {
   readonly masquerade: boolean;
   /** CIDR each. */
   readonly subnets: readonly string[];
+  /** Plugins after the bridge; absent in records of older versions. */
+  readonly chained?: readonly ChainedPlugin[];
 }
 
 /** Links of ours carry one of these groups (`ip link` shows them) from birth: `pc` in ASCII, then what they are. */
@@ -67,6 +71,20 @@ export function macOf(address: Uint8Array): string {
 
 export function macBytes(mac: string): Buffer {
   return Buffer.from(mac.replaceAll(':', ''), 'hex');
+}
+
+/** What the chained plugins are told of the interface. */
+export function resultOf({ spec }: AttachmentRecord): CniResult {
+  return {
+    interfaces: [
+      { name: spec.bridge.name, mac: spec.bridge.mac },
+      { name: spec.hostInterface },
+      { name: spec.interface, mac: spec.mac, mtu: spec.mtu, sandbox: spec.netns },
+    ],
+    ips: spec.addresses.map(({ ip, prefixLength, gateway }) => ({ interface: 2, address: `${ip}/${prefixLength}`, gateway })),
+    routes: spec.routes,
+    dns: {},
+  };
 }
 
 /** What the callers of the engine see. */

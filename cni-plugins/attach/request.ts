@@ -85,6 +85,7 @@ export function specOf(
     portMappings,
     snat: network.portMap?.snat ?? false,
     masquerade: network.bridge.ipMasq,
+    ...(network.chained.length === 0 ? {} : { chained: network.chained }),
     subnets: [...new Set(ranges.map(({ subnet }) => `${formatIp(subnet.address)}/${subnet.length}`))],
   };
 }

@@ -1,7 +1,7 @@
 import { fieldsOf } from './fields.ts';
 import type { Fields, Problems } from './fields.ts';
 import { readJson } from './json-text.ts';
-import type { BridgeConfig, NetworkConfig } from './network-config.ts';
+import type { BridgeConfig, ChainedPlugin, NetworkConfig } from './network-config.ts';
 import { readRangeSets, readRoutes } from './ranges.ts';
 
 /**
@@ -17,7 +17,13 @@ export type ReadConflist =
   | { readonly outcome: 'invalid'; readonly name: string; readonly problems: Problems }
   | { readonly outcome: 'unsupported'; readonly name: string; readonly problems: Problems };
 
-const supportedPlugins = ['bridge', 'portmap', 'loopback'];
+/** What makes and forwards to the interface; these change it afterwards, in their order. */
+const chainedPlugins = ['bandwidth', 'tuning', 'firewall', 'sbr'];
+const supportedPlugins = ['bridge', 'portmap', 'loopback', ...chainedPlugins];
+const addressPlugins = ['host-local', 'ipam'];
+
+/** Our own conflists may name the plugins as the binaries are named. */
+const typeOf = (plugin: Fields): string => (plugin.text('type') ?? '').replace(/^portcullis-/u, '');
 const supportedVersions = /^(?:0\.[1-4]\.\d+|1\.[01]\.\d+)$/u;
 const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/u;
 const interfaceName = /^(?!\.{1,2}$)[^\s/:]{1,15}$/u;
@@ -36,17 +42,16 @@ export function readConflist(text: string, file: string): ReadConflist {
   if (!supportedVersions.test(version))
     root.problem('cniVersion', `CNI version ${JSON.stringify(version)} is not supported: 0.1.0 to 1.1.0 are`);
   for (const plugin of plugins) {
-    const type = plugin.text('type') ?? '';
-    if (!supportedPlugins.includes(type))
-      plugin.problem('type', `plugin type ${JSON.stringify(type)} is not supported: ${supportedPlugins.join(', ')} are`);
+    if (!supportedPlugins.includes(typeOf(plugin)))
+      plugin.problem('type', `plugin type ${JSON.stringify(plugin.text('type'))} is not supported: ${supportedPlugins.join(', ')} are`);
   }
-  const bridges = plugins.filter((plugin) => plugin.text('type') === 'bridge');
+  const bridges = plugins.filter((plugin) => typeOf(plugin) === 'bridge');
   if (problems.length === 0 && bridges.length !== 1)
     root.problem('plugins', `exactly one bridge plugin is supported, found ${bridges.length}`);
   const plugin = bridges[0];
   const ipam = plugin?.object('ipam');
-  const ipamType = ipam?.text('type') ?? '';
-  if (plugin !== undefined && ipamType !== 'host-local') {
+  const ipamType = ipam === undefined ? '' : typeOf(ipam);
+  if (plugin !== undefined && !addressPlugins.includes(ipamType)) {
     (ipam ?? plugin).problem(
       ipam === undefined ? '' : 'type',
       `address plugin ${JSON.stringify(ipamType)} is not supported: host-local is`,
@@ -58,12 +63,31 @@ export function readConflist(text: string, file: string): ReadConflist {
   const bridge = readBridge(plugin);
   const rangeSets = readRangeSets(ipam);
   const routes = readRoutes(ipam);
-  const portMap = readPortMap(plugins.find((entry) => entry.text('type') === 'portmap'));
+  const portMap = readPortMap(plugins.find((entry) => typeOf(entry) === 'portmap'));
   if (problems.length > 0) return { outcome: 'invalid', name, problems };
   return {
     outcome: 'ok',
-    network: { name, cniVersion: version, file, bridge, rangeSets, routes, ...(portMap === undefined ? {} : { portMap }) },
+    network: {
+      name,
+      cniVersion: version,
+      file,
+      bridge,
+      rangeSets,
+      routes,
+      ...(portMap === undefined ? {} : { portMap }),
+      chained: chainedIn(source.value, plugins, name, version),
+    },
   };
+}
+
+/** Each with the configuration that libcni would pass to it. */
+function chainedIn(document: unknown, plugins: readonly Fields[], name: string, version: string): ChainedPlugin[] {
+  const { plugins: entries } = document as { readonly plugins?: readonly Record<string, unknown>[] };
+  return plugins.flatMap((plugin, index) => {
+    const type = typeOf(plugin);
+    if (!chainedPlugins.includes(type)) return [];
+    return [{ type, config: JSON.stringify({ ...entries?.[index], name, cniVersion: version }) }];
+  });
 }
 
 /** What libcni itself asks of a file before it calls any plugin. */

@@ -11,6 +11,15 @@ export interface NetworkConfig {
   readonly routes: readonly RouteConfig[];
   /** Absent: no portmap plugin, or one without the capability. */
   readonly portMap?: { readonly snat: boolean };
+  /** Plugins of ours that change the interface once it stands, in their order. */
+  readonly chained: readonly ChainedPlugin[];
+}
+
+export interface ChainedPlugin {
+  /** Without the prefix `portcullis-`. */
+  readonly type: string;
+  /** JSON, as libcni passes it to the plugin, but for `prevResult`. */
+  readonly config: string;
 }
 
 export interface BridgeConfig {
