@@ -78,11 +78,9 @@ const neighbourDiscovery: readonly Buffer[] = [
   ...within(r0, ...neighbourTypes),
 ];
 
-const judged = (bit: boolean): Buffer[] => [
-  meta('mark', r0),
-  masked(r0, host32(judgedMark)),
-  bit ? differs(r0, host32(0)) : equals(r0, host32(0)),
-];
+const judged: readonly Buffer[] = [meta('mark', r0), masked(r0, host32(judgedMark)), differs(r0, host32(0))];
+/** The frame is to one link, not to a group of them. */
+const toOne: readonly Buffer[] = [payload('link', 0, 1, r0), masked(r0, Buffer.of(1)), equals(r0, Buffer.of(0))];
 
 const address = {
   4: { source: (to: number) => payload('network', 12, 4, to), destination: (to: number) => payload('network', 16, 4, to) },
@@ -132,9 +130,7 @@ export const frameDefinition: PolicyDefinition = {
           address[family][end](r0),
           inSet(`ruled${family}`, r0),
           // A group's frames stay a group's: the bridge gives them to the host as well, and from_ruled drops the rest.
-          payload('link', 0, 1, r0),
-          masked(r0, Buffer.of(1)),
-          equals(r0, Buffer.of(0)),
+          ...toOne,
           ...throughHost,
         ],
       })),
@@ -144,7 +140,8 @@ export const frameDefinition: PolicyDefinition = {
     ...['from_ruled', 'to_ruled'].flatMap((chain): PolicyRule[] => [
       { chain, expressions: [...is(etherType.arp), verdict('accept')] },
       { chain, expressions: [...is(etherType.ip6), ...neighbourDiscovery, verdict('accept')] },
-      { chain, expressions: [...judged(true), verdict('accept')] },
+      // One receiver: what is flooded reaches pods that its judgement was not about.
+      { chain, expressions: [...toOne, ...judged, verdict('accept')] },
       { chain, expressions: [counter(), verdict('drop')], comment: 'multicast, broadcast or not judged' },
     ]),
   ],
