@@ -33,7 +33,7 @@ const RTPROT_BOOT = 3;
 const RTN_UNICAST = 1;
 const RT_TABLE_UNSPEC = 0;
 export const mainTable = 254;
-export const routeScopes = { universe: 0, link: 253, nowhere: 255 } as const;
+export const routeScopes = { universe: 0, link: 253, host: 254, nowhere: 255 } as const;
 
 const familyOf = (address: Uint8Array): number => (address.length === 4 ? 2 : 10);
 

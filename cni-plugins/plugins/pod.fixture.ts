@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import { PortcullisError, errorFromJson } from '../../base/errors/index.ts';
+import { errorFromJson, isPortcullisError } from '../../base/errors/index.ts';
 import type { SerialisedError } from '../../base/errors/index.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { AttachmentKey } from './contract.ts';
@@ -89,7 +89,7 @@ export function openPods(): Pods {
     return answer;
   };
   const pods: string[] = [];
-  shell('ip link set lo up');
+  shell('ip link set lo up; sysctl -qw net.ipv6.conf.default.accept_dad=0');
 
   const pod = (name: string): TestPod => {
     const netns = join(folder, name);
@@ -161,7 +161,7 @@ export async function codeOf(body: () => Promise<unknown>): Promise<string> {
   try {
     await body();
   } catch (thrown) {
-    if (thrown instanceof PortcullisError) return thrown.code;
+    if (isPortcullisError(thrown)) return thrown.code;
     throw thrown;
   }
   return 'no failure';

@@ -131,6 +131,8 @@ function prepare(resource: PodAddresses, kernel: ResourceKernel): void {
     if (hasIpv6Address) {
       for (const link of ['lo', resource.interface]) put(conf('ipv6', link, 'disable_ipv6'), '0');
       put(conf('ipv6', resource.interface, 'keep_addr_on_down'), '1');
+      // The addresses are ours: nobody is asked for a second whether they are taken, the link-local one included.
+      put(conf('ipv6', resource.interface, 'accept_dad'), '0');
     }
     if (!resource.announces) return;
     put(conf('ipv4', resource.interface, 'arp_notify'), '1');
@@ -138,7 +140,7 @@ function prepare(resource: PodAddresses, kernel: ResourceKernel): void {
   });
 }
 
-/** A kernel without IPv6 has no such files. */
-function put(file: string, value: string): void {
+/** Writes a sysctl, unless it is so already. A kernel without IPv6 has no such files. */
+export function put(file: string, value: string): void {
   if (existsSync(file) && readFileSync(file, 'utf8').trim() !== value) writeFileSync(file, value);
 }

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { ipBytes, ipFromBytes, parseIp } from '../../spec/address.ts';
 import type { IpAddress } from '../../spec/address.ts';
 import { createPair } from '../../netlink/link-kinds.ts';
@@ -9,7 +9,7 @@ import type { TableRoute } from '../../netlink/route-tables.ts';
 import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
 import { deleteLink, podOf } from '../interface/child-link.ts';
 import { interfaceTaken } from '../interface/failures.ts';
-import { sameRoute, tolerating } from '../interface/pod-addresses.ts';
+import { put, sameRoute, tolerating } from '../interface/pod-addresses.ts';
 
 /** A veth pair: the host's end has the gateways' addresses and the way to the pod's. It ends with either end. */
 export interface RoutedPair extends Resource {
@@ -32,7 +32,7 @@ function addressOf(text: string): IpAddress {
 
 function hostRoute(text: string, index: number): TableRoute {
   const address = addressOf(text);
-  const scope = address.family === 4 ? routeScopes.link : routeScopes.universe;
+  const scope = address.family === 4 ? routeScopes.host : routeScopes.universe;
   return { index, destination: ipBytes(address), length: ownLength(address), table: mainTable, scope };
 }
 
@@ -41,6 +41,8 @@ export const routedPairKind: ResourceKind<RoutedPair> = {
   ensure(resource, kernel) {
     const { route } = kernel.host;
     const end = standing(resource, kernel) ?? create(resource, kernel);
+    // The host asks for the pod's MAC address from the link-local address of its end, which is good at once.
+    kernel.inHost(() => put(`/proc/sys/net/ipv6/conf/${end.name}/accept_dad`, '0'));
     route.run([
       ...resource.ends.map(({ gateway }) => {
         const address = addressOf(gateway);
@@ -49,7 +51,7 @@ export const routedPairKind: ResourceKind<RoutedPair> = {
       setFlag(end.index, 'up', true),
     ]);
     for (const { pod } of resource.ends) tolerating('EEXIST', route, appendRoute(hostRoute(pod, end.index)));
-    kernel.inHost(() => forwardingFiles(resource).forEach((file) => isOn(file) || writeFileSync(file, '1')));
+    kernel.inHost(() => forwardingFiles(resource).forEach((file) => put(file, '1')));
   },
   differences(resource, kernel) {
     const { route } = kernel.host;
