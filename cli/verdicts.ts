@@ -1,6 +1,6 @@
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError } from '../base/errors/index.ts';
 import {
@@ -16,6 +16,7 @@ import {
   verifyLog,
 } from '../trust/index.ts';
 import type { LogSource, LogVerification, LoggedVerdict, NoteKey, Verdict, VerdictFilter } from '../trust/index.ts';
+import { writeNewFile } from './output-file.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import { collect } from './registry-options.ts';
@@ -320,20 +321,7 @@ async function exportTo(log: LogSource, wanted: string | undefined, flags: Expor
     flags.head === true ? [latestHead(log)] : exportLog(log, wanted === undefined ? undefined : findVerdictRow(log, wanted).row.seq);
   if (flags.out === undefined) for (const line of lines) process.stdout.write(line);
   else {
-    try {
-      await writeFile(flags.out, lines, { flag: 'wx', mode: 0o600 });
-    } catch (error) {
-      if (error instanceof PortcullisError) throw error;
-      throw new PortcullisError({
-        code: 'CLI_FILE_UNWRITABLE',
-        kind: 'precondition',
-        attempted: 'write',
-        on: flags.out,
-        why: (error as Error).message,
-        fix: 'name a file that does not exist, in a folder that does',
-        cause: error,
-      });
-    }
+    await writeNewFile(flags.out, lines, { mode: 0o600 });
     print(flags.output, { written: flags.out }, `wrote ${flags.out}\n`);
   }
   return exitCodes.yes;

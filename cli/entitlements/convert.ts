@@ -1,8 +1,6 @@
-import { mkdir, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import {
   exactProfile,
   exportFormats,
@@ -13,6 +11,7 @@ import {
   writeExactProfile,
 } from '../../entitlements/index.ts';
 import type { ExportFormat, ImportSource, Remark } from '../../entitlements/index.ts';
+import { writeNewFile } from '../output-file.ts';
 import { exitCodes, print, run, withOutput } from '../output.ts';
 import type { OutputFormat } from '../output.ts';
 import { operand, operandHelp, targetOf, withOperands } from './operands.ts';
@@ -96,7 +95,7 @@ async function importSource(source: string, flags: Flags & { readonly from: Impo
     flags.name,
   );
   const text = found.map(({ profile }, at) => writeExactProfile(names[at] ?? '', profile, description)).join('---\n');
-  if (flags.out !== undefined) await write(flags.out, text);
+  if (flags.out !== undefined) await writeNewFile(flags.out, text);
   const unmapped = found.flatMap((one) => one.unmapped);
   print(
     flags.output,
@@ -137,7 +136,7 @@ async function exportTo(text: string, flags: Flags & { readonly to: ExportFormat
   const written: string[] = [];
   for (const file of flags.out === undefined ? [] : files) {
     const path = join(flags.out ?? '', file.name);
-    await write(path, file.text);
+    await writeNewFile(path, file.text);
     written.push(path);
   }
   print(
@@ -154,21 +153,4 @@ function tell(flags: Flags, unmapped: readonly Remark[], notes: readonly Remark[
   if (flags.output !== 'text') return;
   for (const { part, why } of unmapped) process.stderr.write(`not mapped: ${part}: ${why}\n`);
   for (const { part, why } of notes) process.stderr.write(`note: ${part}: ${why}\n`);
-}
-
-async function write(file: string, text: string): Promise<void> {
-  try {
-    await mkdir(dirname(file), { recursive: true, mode: 0o755 });
-    await writeFile(file, text, { flag: 'wx', mode: 0o644 });
-  } catch (error) {
-    const exists = (error as NodeJS.ErrnoException).code === 'EEXIST';
-    throw new PortcullisError({
-      code: 'CLI_FILE_UNWRITABLE',
-      kind: exists ? 'invalid' : 'internal',
-      attempted: 'write file',
-      on: file,
-      why: exists ? 'it exists already, and nothing is overwritten' : reasonOf(error),
-      fix: 'name another place by --out',
-    });
-  }
 }

@@ -1,13 +1,13 @@
-import { writeFile } from 'node:fs/promises';
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError } from '../../base/errors/index.ts';
 import { formatProblems } from '../../base/schema/index.ts';
 import type { Problem } from '../../base/schema/index.ts';
 import { writeFileAtomic } from '../../base/storage/index.ts';
 import { checkFiles, formatProfile, problemsToSarif, starterProfile } from '../../entitlements/index.ts';
 import type { CheckedFiles } from '../../entitlements/index.ts';
 import { readInputFile } from '../input-file.ts';
+import { writeNewFile } from '../output-file.ts';
 import { exitCodes, print, run, withOutput } from '../output.ts';
 import type { OutputFormat } from '../output.ts';
 
@@ -79,19 +79,7 @@ async function init(file: string | undefined, flags: { readonly output: OutputFo
     print(flags.output, { profile: text }, text);
     return exitCodes.yes;
   }
-  try {
-    await writeFile(file, text, { flag: 'wx', mode: 0o644 });
-  } catch (error) {
-    const exists = (error as NodeJS.ErrnoException).code === 'EEXIST';
-    throw new PortcullisError({
-      code: 'CLI_FILE_UNWRITABLE',
-      kind: exists ? 'invalid' : 'internal',
-      attempted: 'write profile',
-      on: file,
-      why: exists ? 'it exists already, and nothing is overwritten' : reasonOf(error),
-      fix: 'name another file',
-    });
-  }
+  await writeNewFile(file, text, { fix: 'name another file' });
   print(flags.output, { file }, `wrote ${file}\n`);
   return exitCodes.yes;
 }

@@ -1,5 +1,4 @@
-import { mkdir, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import {
@@ -12,6 +11,7 @@ import {
   writeImported,
 } from '../../trust/index.ts';
 import type { ExportFormat, ImportFormat, Unmapped } from '../../trust/index.ts';
+import { writeNewFile } from '../output-file.ts';
 import { exitCodes, print, run, withOutput } from '../output.ts';
 import type { OutputFormat } from '../output.ts';
 
@@ -89,8 +89,7 @@ async function exportTo(paths: readonly string[], flags: Flags & { readonly to: 
   const written: string[] = [];
   for (const { name, text } of flags.out === undefined ? [] : files) {
     const file = join(flags.out ?? '', name);
-    await mkdir(dirname(file), { recursive: true, mode: 0o755 });
-    await writeFile(file, text, { flag: 'wx', mode: 0o644 });
+    await writeNewFile(file, text);
     written.push(file);
   }
   print(

@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { FactAnswers } from './collector.ts';
 
+/** Answers about revocation that renewals of one process share, until they are told that these were no news. */
 export interface KeptAnswers extends FactAnswers {
   /** What is kept was no news: the next question is asked. */
   forget(): void;

@@ -7,6 +7,7 @@ import { sealDossier } from './dossier.ts';
 import { wantedBy } from './gather.ts';
 import { defaultLimits } from './limits.ts';
 
+/** Which evidence is asked about anew, for which names and policy, and for how long. */
 export interface RenewInput {
   readonly dossier: Dossier;
   /** Normalised names that the image is decided about under. */
@@ -28,7 +29,11 @@ export interface EvidenceStanding {
   readonly missing: boolean;
 }
 
-/** Undefined: nothing in it that the policy needs ends by itself. */
+/**
+ * How evidence stands at `now` under a policy: when the first fact that it rests on ends. Asks nobody.
+ * @returns undefined when nothing in it that the policy needs ends by itself
+ * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE` when a name is none
+ */
 export async function evidenceStanding(
   input: Omit<RenewInput, 'answers' | 'signal' | 'milliseconds'>,
 ): Promise<EvidenceStanding | undefined> {
@@ -51,6 +56,7 @@ export async function evidenceStanding(
  * replaces the old one only where it makes nothing worse that holds, and something newer (or refuted) known: whoever can silence a
  * responder, or repeat its older answers, changes nothing before the time of the answers that are there.
  * @returns undefined when nothing newer could be had
+ * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE` when a name is none
  */
 export async function renewEvidence(input: RenewInput): Promise<Dossier | undefined> {
   const { dossier, now } = input;

@@ -41,6 +41,10 @@ interface Running {
   idle: NodeJS.Timeout | undefined;
 }
 
+/**
+ * A decider with a Worker of its own, which starts with the first question that is dear and ends when none has come for a minute.
+ * Whoever makes it closes it.
+ */
 export function createDecider(): Decider {
   let running: Running | undefined;
   let asked = 0;

@@ -58,7 +58,11 @@ SELECT seq, entry, evidence, sha256(seq || char(10) || previous || char(10) || e
   };
 }
 
-/** A verdict of the log by its id; undefined when there is none or retention has dropped it. The same verdict may have been given more than once: the first time is told. */
+/**
+ * A verdict of the log by its id. The same verdict may have been given more than once: the first time is told.
+ * @returns undefined when there is none or retention has dropped it
+ * @throws PortcullisError of base/storage when the database can not be read
+ */
 export async function findVerdict(database: Pick<Database, 'get'>, id: string): Promise<Verdict | undefined> {
   const row = await database.get<{ json: string; decided_at: string }>(
     "SELECT json, entry ->> '$.decidedAt' AS decided_at FROM verdict_text JOIN verdict_log USING (id) WHERE id = ? ORDER BY seq LIMIT 1",

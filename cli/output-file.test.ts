@@ -1,0 +1,29 @@
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { isPortcullisError } from '../base/errors/index.ts';
+import { writeNewFile } from './output-file.ts';
+
+test('a new file is written with its folders, never over another, and never by half', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-output-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const file = join(folder, 'a/b/c.txt');
+  await writeNewFile(file, ['one\n', 'two\n'], { mode: 0o600 });
+  assert.equal(readFileSync(file, 'utf8'), 'one\ntwo\n');
+  assert.equal(statSync(file).mode & 0o777, 0o600);
+  const refused = (why: RegExp) => (error: unknown) =>
+    isPortcullisError(error) && error.code === 'CLI_FILE_UNWRITABLE' && why.test(error.message);
+  await assert.rejects(writeNewFile(file, 'three'), refused(/exists already.*--out/s));
+  assert.equal(readFileSync(file, 'utf8'), 'one\ntwo\n');
+  await assert.rejects(writeNewFile(join(file, 'below'), 'x'), refused(/ENOTDIR|EEXIST|not a directory|exists/));
+  assert.equal(readFileSync(file, 'utf8'), 'one\ntwo\n');
+  function* broken(): Generator<string> {
+    yield 'half';
+    throw new Error('it broke');
+  }
+  const half = join(folder, 'half.txt');
+  await assert.rejects(writeNewFile(half, broken()), refused(/it broke/));
+  assert.equal(existsSync(half), false);
+});
