@@ -122,6 +122,12 @@ describe('a call of a CNI plugin', () => {
       assert.equal(call({ CNI_ARGS: text }, conf, name).kind, 'call', name);
   });
 
+  it('finds names without regard to case, as Go does', () => {
+    const read = call({}, { CniVersion: '1.0.0', Name: 'net', prevresult: { IPs: [{ Address: '10.0.0.2/24' }] } });
+    assert.equal(read.kind, 'call');
+    assert.deepEqual([read.version, read.call.key.network, read.call.prevResult?.ips], ['1.0.0', 'net', [{ address: '10.0.0.2/24' }]]);
+  });
+
   it('takes the attachments of a GC under both names', () => {
     for (const name of ['cni.dev/valid-attachments', 'cni.dev/attachments']) {
       const read = call({ CNI_COMMAND: 'GC' }, { ...conf, [name]: [{ containerID: 'a', ifname: 'eth0' }] });

@@ -1,6 +1,9 @@
 import type { JsonText } from './json-text.ts';
 
-/** A JSON object under check: typed reading that notes every problem with its place and goes on. */
+/**
+ * A JSON object under check: typed reading that notes every problem with its place and goes on. A name that is not there is sought
+ * without regard to case.
+ */
 export interface Fields {
   has(name: string): boolean;
   text(name: string): string | undefined;
@@ -37,8 +40,11 @@ export function fieldsOf(value: unknown, path: Path, file: string, source: JsonT
     note(path, `${labelOf(path)} must be an object`);
     return undefined;
   }
-  const child = (name: string): unknown => value[name] ?? undefined;
-  const at = (name: string): Path => (name === '' ? path : [...path, name]);
+  // As Go's encoding/json does, and as callers rely on: containerd writes its port mappings as `HostPort`.
+  const keyOf = (name: string): string =>
+    Object.hasOwn(value, name) ? name : (Object.keys(value).findLast((key) => key.toLowerCase() === name.toLowerCase()) ?? name);
+  const child = (name: string): unknown => value[keyOf(name)] ?? undefined;
+  const at = (name: string): Path => (name === '' ? path : [...path, keyOf(name)]);
   const list = (name: string): unknown[] => {
     const found = child(name);
     if (found === undefined) return [];
