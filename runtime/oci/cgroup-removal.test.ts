@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { emptyCgroup, removeCgroups, removeCgroupTree } from './cgroup-removal.ts';
@@ -61,4 +62,20 @@ test('a cgroup in use is not removed, nor one that holds another', { skip }, asy
   await emptyCgroup(mounts, path);
   await removeCgroups(mounts, [`${path}/below`, path]);
   assert.equal(existsSync(join(freezer ?? '', path)), false);
+});
+
+test('what crun made in the place of version 2 goes with the cgroup, its parents when they are empty', async (t) => {
+  const standIn = mkdtempSync(join(tmpdir(), 'portcullis-stand-in-'));
+  t.after(() => rmSync(standIn, { recursive: true }));
+  for (const name of ['one', 'two']) {
+    mkdirSync(join(standIn, 'pod', name), { recursive: true });
+    writeFileSync(join(standIn, 'pod', name, 'cgroup.procs'), '1');
+  }
+  const only = { version: 1, hybrid: false, roots: [], standIn } as const;
+  await removeCgroupTree(only, '/pod/one');
+  await removeCgroups(only, ['/pod']);
+  assert.deepEqual(readdirSync(join(standIn, 'pod')), ['two']);
+  await removeCgroupTree(only, '/pod/two');
+  await removeCgroups(only, ['/pod']);
+  assert.deepEqual(readdirSync(standIn), []);
 });

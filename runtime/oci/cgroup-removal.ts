@@ -1,4 +1,4 @@
-import { readdir, rmdir, writeFile } from 'node:fs/promises';
+import { readdir, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CgroupMounts } from './cgroups.ts';
 import { cgroupProcesses, rootOf } from './cgroups.ts';
@@ -6,7 +6,7 @@ import { cgroupProcesses, rootOf } from './cgroups.ts';
 /** Removes empty cgroups, deepest first, in every hierarchy. One that is in use or gone is passed over. */
 export async function removeCgroups(mounts: CgroupMounts, paths: readonly string[]): Promise<void> {
   for (const path of [...paths].sort((a, b) => b.length - a.length)) {
-    await Promise.all(mounts.roots.map((root) => rmdir(join(root, path)).catch(() => undefined)));
+    await Promise.all(foldersOf(mounts, path).map((folder) => rmdir(folder).catch(() => undefined)));
   }
 }
 
@@ -17,7 +17,13 @@ export async function removeCgroupTree(mounts: CgroupMounts, path: string): Prom
       if (entry.isDirectory()) await remove(join(folder, entry.name));
     await rmdir(folder).catch(() => undefined);
   };
+  // In the stand-in are plain files as well.
+  if (mounts.standIn !== undefined) await rm(join(mounts.standIn, path), { recursive: true, force: true });
   await Promise.all(mounts.roots.map((root) => remove(join(root, path))));
+}
+
+function foldersOf({ roots, standIn }: CgroupMounts, path: string): string[] {
+  return [...roots, ...(standIn === undefined ? [] : [standIn])].map((root) => join(root, path));
 }
 
 /**

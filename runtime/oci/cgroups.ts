@@ -8,6 +8,8 @@ export interface CgroupMounts {
   /** Version 1 with version 2 mounted beside it, without its controllers. */
   readonly hybrid: boolean;
   readonly roots: readonly string[];
+  /** Stands in for version 2 where the daemon has left that (mount-namespace.ts): crun makes folders in it, which hold nobody. */
+  readonly standIn?: string;
 }
 
 /** Reads the mounts of this process (cgroups(7)). Version 2 when it is mounted at /sys/fs/cgroup itself. */
@@ -16,10 +18,16 @@ export function readCgroupMounts(mountinfo = readFileSync('/proc/self/mountinfo'
     .split('\n')
     .map((line) => line.split(' '))
     .map((fields) => ({ target: fields[4] ?? '', type: fields[fields.indexOf('-') + 1] ?? '' }));
+  const standIn = mounts.findLast((mount) => mount.target === '/sys/fs/cgroup/unified');
   const v2 = mounts.filter((mount) => mount.type === 'cgroup2');
   const v1 = mounts.filter((mount) => mount.type === 'cgroup' && mount.target.startsWith('/sys/fs/cgroup/'));
   if (v1.length === 0) return { version: 2, hybrid: false, roots: ['/sys/fs/cgroup'] };
-  return { version: 1, hybrid: v2.length > 0, roots: v1.map((mount) => mount.target) };
+  return {
+    version: 1,
+    hybrid: v2.length > 0,
+    roots: v1.map((mount) => mount.target),
+    ...(standIn?.type === 'tmpfs' && { standIn: standIn.target }),
+  };
 }
 
 /** The folders of `path` (and its parents below the root) that no hierarchy has yet, shallowest first. */

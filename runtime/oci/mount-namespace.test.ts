@@ -31,6 +31,17 @@ test('a daemon that was killed before it shared its mount leaves one mount all t
   assert.deepEqual(counts, [1, 0]);
 });
 
+test('what crun makes for version 2 comes not to the host, and may be made where systemd holds /sys/fs/cgroup read-only', { skip }, (t) => {
+  const make = `"${process.execPath}" "${fixture}" "$folder" make 2>&1 | grep -c EROFS`;
+  // The mount point itself, below what is mounted on it.
+  const below = 'umount /sys/fs/cgroup/unified; ls /sys/fs/cgroup/unified | grep -c portcullis-test';
+  assert.deepEqual(inPrivate(t, `${make}; ${below}`).counts, [0, 0]);
+  const own =
+    'mount -t tmpfs own /sys/fs/cgroup; mkdir /sys/fs/cgroup/pids /sys/fs/cgroup/unified; mount -t cgroup -o pids pids /sys/fs/cgroup/pids; ' +
+    'mount -t cgroup2 unified /sys/fs/cgroup/unified; mount -o remount,ro /sys/fs/cgroup';
+  assert.deepEqual(inPrivate(t, `${own}; ${make}; ${below}`).counts, [0, 0]);
+});
+
 test('a mount that somebody else made stays, shared or not', { skip }, (t) => {
   const bind = 'mount --bind "$folder" "$folder"';
   assert.deepEqual(inPrivate(t, `${bind}; mount --make-shared "$folder"; daemon stay; daemon leave; count`).counts, [1]);

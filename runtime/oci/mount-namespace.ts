@@ -8,6 +8,14 @@ import { runCommand } from './command.ts';
 import { readCgroupMounts } from './cgroups.ts';
 
 const marker = 'PORTCULLIS_OUTER_MOUNTS';
+/**
+ * Shell words that take version 2 away in a mount namespace of the caller's own. crun makes folders for it all the same: in the bare
+ * mount point they would be the host's and stay for ever, and systemd makes it read-only with all of /sys/fs/cgroup. So they come
+ * into a file system that goes with the namespace.
+ */
+export const leaveHybrid =
+  'mount --make-rprivate /sys/fs/cgroup && umount /sys/fs/cgroup/unified; ' +
+  'mount -t tmpfs -o mode=755 portcullis /sys/fs/cgroup/unified';
 /** In a folder that was made a mount of its own: where and in which boot. It outlives a killed daemon, so that the next one takes the mount over. */
 const ownMountFile = 'own-mount.json';
 
@@ -28,7 +36,7 @@ export function enterMountNamespace(folders: readonly string[]): void {
   if (process.env[marker] !== undefined || !readCgroupMounts().hybrid || !existsSync('/sys/fs/cgroup/unified')) return;
   const own = folders.filter(shareFolder);
   // Node marks what it inherits close-on-exec, so that descriptor 9 stays with the daemon and reaches no child.
-  const inner = 'mount --make-rprivate /sys/fs/cgroup && umount /sys/fs/cgroup/unified; exec "$@"';
+  const inner = `${leaveHybrid}; exec "$@"`;
   const script = `exec 9</proc/self/ns/mnt; exec unshare -m --propagation unchanged /bin/sh -c '${inner}' sh "$@"`;
   const self = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
   const place: OuterNamespace = { path: `/proc/${process.pid}/fd/9`, own };

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { endProcessesWithArgument } from '../../monitor/processes.ts';
 import { readCgroupMounts } from '../cgroups.ts';
+import { leaveHybrid } from '../mount-namespace.ts';
 
 /** Whether a runtime takes a configuration, and its own words when it does not. */
 export interface Trial {
@@ -59,6 +60,6 @@ async function call(program: string, args: readonly string[], words: string): Pr
 /** crun 1.8 refuses hybrid cgroups while version 2 is mounted beside version 1 (see ../mount-namespace.ts). */
 function crunWorkaround(): string[] {
   if (!readCgroupMounts().hybrid || !existsSync('/sys/fs/cgroup/unified')) return [];
-  const script = 'mount --make-rprivate /sys/fs/cgroup && umount /sys/fs/cgroup/unified; exec "$@"';
+  const script = `${leaveHybrid}; exec "$@"`;
   return ['unshare', '-m', '--propagation', 'unchanged', '/bin/sh', '-c', script, 'sh'];
 }
