@@ -7,7 +7,7 @@ import { createLogger } from '../base/log/index.ts';
 import { programStarter, startReactor } from '../base/reactor/index.ts';
 import { openDatabase } from '../base/storage/index.ts';
 import { createNetworkEngine } from '../cni-plugins/index.ts';
-import { appArmorProfile, createProver, defaultProfile, detectKernel } from '../entitlements/index.ts';
+import { appArmorProfile, defaultProfile, detectKernel } from '../entitlements/index.ts';
 import type { Prover } from '../entitlements/index.ts';
 import { bundleVerifications, findVerdict, hostPlatform } from '../trust/index.ts';
 import { openCniService } from './cni-service.ts';
@@ -16,7 +16,7 @@ import { createCdiRegistry } from './containers/cdi/registry.ts';
 import { bundleIn, createContainerEffects } from './containers/effects.ts';
 import { openAppArmor } from './containers/apparmor.ts';
 import { openSeLinux } from './containers/selinux.ts';
-import { createConfinement } from './containers/confinement.ts';
+import { createConfinement, proverIn } from './containers/confinement.ts';
 import { createLogRotation } from './containers/log-rotation.ts';
 import { endLeftovers } from './containers/leftover-execs.ts';
 import type { ContainerRecord } from './containers/record.ts';
@@ -93,7 +93,7 @@ export interface DaemonParts {
  * Starts everything, reconciles with what an earlier run left, then listens. The one composition root.
  * @throws PortcullisError when a part can not be had at all; a broken policy or network only shows in Status
  */
-export async function startDaemon(config: DaemonConfig, { prover = createProver() }: DaemonParts = {}): Promise<Daemon> {
+export async function startDaemon(config: DaemonConfig, { prover = proverIn(config.root) }: DaemonParts = {}): Promise<Daemon> {
   const log = createLogger({ level: config.logLevel });
   favourMainThread(log);
   const folders = {

@@ -2,6 +2,7 @@ import { meet } from '../compare/lattice.ts';
 import { NETWORK_CLASSES, networkRank } from '../compare/sets.ts';
 import { entitlementsError } from '../errors.ts';
 import type { Profile } from '../profile/model.ts';
+import type { Prover } from '../proof/prover.ts';
 import type { NetworkClass } from '../types.ts';
 import { demandText, holds } from './demand.ts';
 import type { Demand } from './demand.ts';
@@ -15,22 +16,32 @@ export interface Ceiling {
 /** The name of the bound that the publisher has signed. */
 export const PUBLISHER = "the publisher's signed statement";
 
+interface BoundInput {
+  readonly asked: Profile;
+  readonly explicit: readonly Demand[];
+  readonly requested?: Profile;
+  readonly ceilings: readonly Ceiling[];
+}
+
 /**
  * What a container gets: asked ∩ requested ∩ every ceiling. What it asks without naming it falls away silently; what it names and a
  * ceiling (or the publisher's signed statement) lacks is refused, all such demands in one error.
  * @param requested the publisher's signed entitlements; undefined: no bound
  * @throws ENTITLEMENTS_CEILING_EXCEEDED, ENTITLEMENTS_TOO_COMPLEX
  */
-export function bound(input: {
-  readonly asked: Profile;
-  readonly explicit: readonly Demand[];
-  readonly requested?: Profile;
-  readonly ceilings: readonly Ceiling[];
-}): { effective: Profile } {
-  const { asked, explicit, requested, ceilings } = input;
+export function bound(input: BoundInput): { effective: Profile } {
+  return { effective: toMeet(input).reduce((granted, ceiling) => meet(granted, ceiling)) };
+}
+
+/** The same, with the part that may take a second off this thread. @throws what `Prover.meet` throws, too */
+export async function boundBy(prover: Pick<Prover, 'meet'>, input: BoundInput): Promise<{ effective: Profile }> {
+  return { effective: await prover.meet(toMeet(input)) };
+}
+
+function toMeet({ asked, explicit, requested, ceilings }: BoundInput): Profile[] {
   const bounds = requested === undefined ? ceilings : [...ceilings, { name: PUBLISHER, profile: requested }];
   refuse('create container', explicit, bounds);
-  return { effective: bounds.reduce((granted, ceiling) => meet(granted, ceiling.profile), asked) };
+  return [asked, ...bounds.map(({ profile }) => profile)];
 }
 
 /** What a pod asks for before it has containers. */

@@ -1,18 +1,28 @@
 import { createHash } from 'node:crypto';
+import type { Hash } from 'node:crypto';
 import type { Profile } from '../profile/model.ts';
 import { policyText } from '../seccomp/policy.ts';
 import type { Target } from './compile.ts';
 
 /** sha256 over the canonical profile and the target: equal digests are equal settings. */
 export function settingsDigest(profile: Profile, target: Target): string {
-  const { syscalls, ...rest } = profile;
+  const hash = hashOf(profile);
+  hash.update(JSON.stringify(sorted(target)));
+  return `sha256:${hash.digest('hex')}`;
+}
+
+/** sha256 over the canonical profile: equal digests are equal profiles. */
+export function profileDigest(profile: Profile): string {
+  return `sha256:${hashOf(profile).digest('hex')}`;
+}
+
+function hashOf({ syscalls, ...rest }: Profile): Hash {
   const hash = createHash('sha256');
   hash.update(JSON.stringify(sorted(rest)));
   hash.update('\0');
   hash.update(policyText(syscalls));
   hash.update('\0');
-  hash.update(JSON.stringify(sorted(target)));
-  return `sha256:${hash.digest('hex')}`;
+  return hash;
 }
 
 /** The value with sorted keys and bigints as texts. */

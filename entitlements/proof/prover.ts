@@ -1,12 +1,13 @@
 import type { Worker } from 'node:worker_threads';
 import { errorFromJson, reasonOf } from '../../base/errors/index.ts';
 import { startWorker } from '../../base/process/index.ts';
+import { meet } from '../compare/lattice.ts';
 import type { Target } from '../compile/compile.ts';
-import { settingsDigest } from '../compile/digest.ts';
+import { profileDigest, settingsDigest } from '../compile/digest.ts';
 import { entitlementsError } from '../errors.ts';
 import type { Profile } from '../profile/model.ts';
 import type { Settings } from '../types.ts';
-import type { FromProver, ToProver } from './prover.types.ts';
+import type { FromProver, ProverData, ToProver } from './prover.types.ts';
 
 /** Compiles profiles and proves what came out, off the caller's thread. */
 export interface Prover {
@@ -17,6 +18,12 @@ export interface Prover {
    * ENTITLEMENTS_UNPROVED when the proof broke off; what `compile` throws
    */
   settings(profile: Profile, target: Target): Promise<Settings>;
+  /**
+   * What all of several profiles grant. Where two or more have patterns or peers, whose meet may take a second, off the caller's thread;
+   * known ones come from memory.
+   * @throws ENTITLEMENTS_TOO_COMPLEX; ENTITLEMENTS_UNPROVED when the Worker broke off
+   */
+  meet(profiles: readonly Profile[]): Promise<Profile>;
   close(): Promise<void>;
 }
 
@@ -29,49 +36,75 @@ const IDLE_MS = 10_000;
 const PATIENCE_MS = 30_000;
 
 /**
+ * @param cacheFolder where what was proved is kept for the next start, by content (settings-store.ts); absent, or run from sources: nowhere
  * @param generate makes settings in place of this room's compiler, on the caller's thread: the proof does not care who wrote a program
  */
 export function createProver({
+  cacheFolder,
   generate,
   patienceMs = PATIENCE_MS,
   idleMs = IDLE_MS,
 }: {
+  readonly cacheFolder?: string;
   readonly generate?: (profile: Profile, target: Target) => Settings;
   readonly patienceMs?: number;
   readonly idleMs?: number;
 } = {}): Prover {
   const proved = new Map<string, Promise<Settings>>();
-  const worker = proverWorker(patienceMs, idleMs);
+  const worker = proverWorker(patienceMs, idleMs, cacheFolder === undefined ? {} : { cacheFolder });
+  const met = new Map<string, Promise<Profile>>();
 
   const prove = async (profile: Profile, target: Target): Promise<Settings> => {
     const settings = generate?.(profile, target);
     const answer = await worker.ask({ profile, target, ...(settings !== undefined && { settings }) });
     if ('error' in answer) throw errorFromJson(answer.error);
+    if (!('settings' in answer)) throw brokenOff('its Worker answers another question');
     return answer.settings;
   };
 
+  const meetThere = async (profiles: readonly Profile[]): Promise<Profile> => {
+    const answer = await worker.ask({ meet: profiles });
+    if ('error' in answer) throw errorFromJson(answer.error);
+    if (!('profile' in answer)) throw brokenOff('its Worker answers another question');
+    return answer.profile;
+  };
+
   return {
-    settings(profile, target) {
-      const digest = settingsDigest(profile, target);
-      const known = proved.get(digest);
-      if (known !== undefined) return known;
-      const made = prove(profile, target);
-      if (proved.size >= CACHE_SIZE) proved.clear();
-      proved.set(digest, made);
-      // A refusal is no knowledge: the next one asks again.
-      made.catch(() => {
-        if (proved.get(digest) === made) proved.delete(digest);
-      });
-      return made;
+    settings: (profile, target) => remembered(proved, settingsDigest(profile, target), () => prove(profile, target)),
+    async meet(profiles) {
+      if (!profiles.some((one, at) => profiles.slice(at + 1).some((other) => hard(one, other))))
+        return profiles.reduce((a, b) => meet(a, b));
+      return remembered(met, profiles.map(profileDigest).join(' '), () => meetThere(profiles));
     },
     close: () => worker.close(),
   };
+}
+
+function remembered<T>(memory: Map<string, Promise<T>>, key: string, make: () => Promise<T>): Promise<T> {
+  const known = memory.get(key);
+  if (known !== undefined) return known;
+  const made = make();
+  if (memory.size >= CACHE_SIZE) memory.clear();
+  memory.set(key, made);
+  // A refusal is no knowledge: the next one asks again.
+  made.catch(() => {
+    if (memory.get(key) === made) memory.delete(key);
+  });
+  return made;
+}
+
+/** Whether both restrict what is compared by automata or rule by rule. */
+function hard(a: Profile, b: Profile): boolean {
+  return (['egress', 'files', 'ingress', 'mounts'] as const).some(
+    (key) => a[key] !== undefined && b[key] !== undefined && a[key] !== b[key],
+  );
 }
 
 /** One Worker at a time, started when it is needed; one question at a time. */
 function proverWorker(
   patienceMs: number,
   idleMs: number,
+  workerData: ProverData,
 ): {
   ask(question: ToProver): Promise<Exclude<FromProver, 'ready'>>;
   close(): Promise<void>;
@@ -115,7 +148,7 @@ function proverWorker(
 
   const started = async (): Promise<Worker> => {
     if (worker !== undefined) return worker;
-    const made = startWorker(import.meta.url, './prover.worker.ts', { resourceLimits: { maxOldGenerationSizeMb: 512 } });
+    const made = startWorker(import.meta.url, './prover.worker.ts', { resourceLimits: { maxOldGenerationSizeMb: 512 }, workerData });
     worker = made;
     // A Worker that breaks between two questions is missed at the next one.
     made.on('error', () => undefined);

@@ -1,16 +1,42 @@
-import { parentPort } from 'node:worker_threads';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { parentPort, workerData } from 'node:worker_threads';
 import { asPortcullisError, errorToJson } from '../../base/errors/index.ts';
+import { meet } from '../compare/lattice.ts';
 import { basePolicy } from '../compile/base-set.ts';
 import { compile } from '../compile/compile.ts';
+import { settingsDigest } from '../compile/digest.ts';
+import type { Settings } from '../types.ts';
 import { enforcedSyscalls } from '../compile/mount-rules.ts';
 import { proveFilter } from './prove.ts';
-import type { FromProver, ToProver } from './prover.types.ts';
+import type { FromProver, ProverData, ToProve, ToProver } from './prover.types.ts';
+import { openSettingsStore } from './settings-store.ts';
 import { threadClock } from './thread-clock.ts';
 
 const port = parentPort;
 if (port === null) throw new TypeError('this module runs in a Worker');
 
-function answer({ profile, target, settings = compile(profile, target) }: ToProver): FromProver {
+const { cacheFolder } = (workerData ?? {}) as ProverData;
+// The bundle is all of the code that an entry depends on. A source file is not: nothing is kept then.
+const self = fileURLToPath(import.meta.url);
+const store =
+  cacheFolder === undefined || self.endsWith('.ts')
+    ? undefined
+    : openSettingsStore(cacheFolder, createHash('sha256').update(readFileSync(self)).digest('hex'));
+
+function answer(question: ToProver): FromProver {
+  if ('meet' in question) return { profile: question.meet.reduce((a, b) => meet(a, b)) };
+  if (store === undefined || question.settings !== undefined) return { settings: proved(question) };
+  const digest = settingsDigest(question.profile, question.target);
+  const kept = store.read(digest);
+  if (kept !== undefined) return { settings: kept };
+  const settings = proved(question);
+  store.write(digest, settings);
+  return { settings };
+}
+
+function proved({ profile, target, settings = compile(profile, target) }: ToProve): Settings {
   const { architecture, runtime } = target;
   const base = basePolicy(runtime, settings.landlock !== undefined);
   // crun is handed the program; any other runtime compiles the OCI object.
@@ -18,7 +44,7 @@ function answer({ profile, target, settings = compile(profile, target) }: ToProv
   proveFilter({ policy: enforcedSyscalls(profile, target), architecture, base, compiledByRuntime }, settings.seccomp, {
     clock: threadClock,
   });
-  return { settings };
+  return settings;
 }
 
 port.on('message', (message: ToProver) => {

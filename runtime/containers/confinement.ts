@@ -1,6 +1,7 @@
+import { join } from 'node:path';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { boundingCapabilities } from '../../base/kernel/index.ts';
-import { askedFromSecurityContext, bound, boundPod, publisherCeiling } from '../../entitlements/index.ts';
+import { askedFromSecurityContext, boundBy, boundPod, createProver, publisherCeiling } from '../../entitlements/index.ts';
 import type { Ceiling, Target, Profile, ProfileSet, Prover, Settings } from '../../entitlements/index.ts';
 import type { CeilingDemand, RequestedEntitlements } from '../../trust/index.ts';
 import { NamespaceMode } from '../cri/contract/contract.types.ts';
@@ -46,11 +47,16 @@ export interface Confined {
   relabel(paths: readonly string[]): Promise<void>;
 }
 
+/** The prover of a daemon with this root folder: what it proved is known to the next start. */
+export function proverIn(root: string): Prover {
+  return createProver({ cacheFolder: join(root, 'entitlements') });
+}
+
 /** @param parts.prover compiles, proves and remembers, since most containers of a node share a few profiles */
 export function createConfinement(parts: {
   readonly profiles: () => ProfileSet;
   readonly target: (runtime: string) => Target;
-  readonly prover: Pick<Prover, 'settings'>;
+  readonly prover: Pick<Prover, 'meet' | 'settings'>;
   readonly apparmor: Pick<AppArmor, 'label'>;
   readonly selinux: Pick<SeLinux, 'labels' | 'relabel'>;
 }): Confinement {
@@ -97,7 +103,12 @@ export function createConfinement(parts: {
       const publisher = publisherCeiling(requested);
       const allBounds = publisher === undefined ? bounds : [...bounds, publisher];
       boundHostAccess(access, allBounds);
-      const { effective } = bound({ asked, explicit, ceilings: bounds, ...(publisher !== undefined && { requested: publisher.profile }) });
+      const { effective } = await boundBy(parts.prover, {
+        asked,
+        explicit,
+        ceilings: bounds,
+        ...(publisher !== undefined && { requested: publisher.profile }),
+      });
       // A sandbox has no image and so no ceiling: what the pod itself asked is bounded by its first container, and by each.
       boundPod(
         {

@@ -1,0 +1,102 @@
+import { createHash, randomBytes } from 'node:crypto';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { deserialize, serialize } from 'node:v8';
+import type { Settings } from '../types.ts';
+
+/** Proved settings in files, so that a restart proves nothing again. Synchronous: for the prover's own thread. */
+export interface SettingsStore {
+  /** Undefined: there is none, or none to be trusted; that one is removed. */
+  read(digest: string): Settings | undefined;
+  /** Failures are silent: what is not kept is made again. */
+  write(digest: string, settings: Settings): void;
+}
+
+const MAX_BYTES = 4 * 1024 * 1024;
+const MAX_ENTRIES = 512;
+const HEADER = 32;
+
+/**
+ * A file an entry, named by the digest of profile, target and `code`: another compiler or prover finds none of this one's. The folder is
+ * made 0700; it and its files count only when they belong to this user and nobody else may write or read them, are no links, and hold
+ * the bytes whose SHA-256 stands before them.
+ * @param code what makes and proves the entries: the digest of its program
+ */
+export function openSettingsStore(folder: string, code: string): SettingsStore | undefined {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const { uid, mode } = lstatSync(folder);
+    if (!lstatSync(folder).isDirectory() || uid !== process.geteuid?.() || (mode & 0o077) !== 0) return undefined;
+  } catch {
+    return undefined;
+  }
+  const fileOf = (digest: string): string =>
+    join(folder, createHash('sha256').update(`${code}\0${process.version}\0${digest}`).digest('hex'));
+  return {
+    read(digest) {
+      const file = fileOf(digest);
+      const bytes = trusted(file);
+      if (bytes === undefined) return undefined;
+      const entry = decoded(bytes, digest);
+      if (entry === undefined) rmSync(file, { force: true });
+      return entry;
+    },
+    write(digest, settings) {
+      const file = fileOf(digest);
+      const body = serialize({ digest, settings });
+      const temporary = `${file}.${randomBytes(6).toString('hex')}`;
+      try {
+        makeRoom(folder);
+        writeFileSync(temporary, Buffer.concat([createHash('sha256').update(body).digest(), body]), { mode: 0o600, flag: 'wx' });
+        renameSync(temporary, file);
+      } catch {
+        rmSync(temporary, { force: true });
+      }
+    },
+  };
+}
+
+/** The bytes of a file that only this user could have written; undefined when there is none or it is another. */
+function trusted(file: string): Buffer | undefined {
+  let descriptor: number;
+  try {
+    descriptor = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch {
+    return undefined;
+  }
+  try {
+    const facts = fstatSync(descriptor);
+    const own = facts.isFile() && facts.uid === process.geteuid?.() && facts.nlink === 1 && (facts.mode & 0o077) === 0;
+    return own && facts.size <= MAX_BYTES ? readFileSync(descriptor) : undefined;
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+function decoded(bytes: Buffer, digest: string): Settings | undefined {
+  const body = bytes.subarray(HEADER);
+  if (!createHash('sha256').update(body).digest().equals(bytes.subarray(0, HEADER))) return undefined;
+  const found = deserialize(body) as { readonly digest: string; readonly settings: Settings };
+  return found.digest === digest && found.settings.digest === digest ? found.settings : undefined;
+}
+
+/** The oldest half goes when there are too many. */
+function makeRoom(folder: string): void {
+  const names = readdirSync(folder);
+  if (names.length < MAX_ENTRIES) return;
+  const byAge = names.map((name) => ({ name, at: statSync(join(folder, name)).mtimeMs })).sort((a, b) => a.at - b.at);
+  for (const { name } of byAge.slice(0, MAX_ENTRIES / 2)) rmSync(join(folder, name), { force: true });
+}
