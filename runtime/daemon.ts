@@ -48,7 +48,7 @@ import { createSandboxService } from './pods/service.ts';
 import { createEventHub } from './events/hub.ts';
 import { createEventHandlers, encodeEvent } from './services/event-handlers.ts';
 import { writableLayersOf } from './images/writable-layers.ts';
-import { countByVerdict, countContainers, countDegraded, countPods, policyFacts } from './observability/facts.ts';
+import { countByVerdict, countContainers, countDegraded, countPods, deniedTraffic, policyFacts } from './observability/facts.ts';
 import { createHealth } from './observability/health.ts';
 import { livenessChecks } from './observability/liveness.ts';
 import { openObservability } from './observability/observability.ts';
@@ -154,6 +154,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       namespacePool: () => pool.size,
       namespacePoolTarget: config.namespacePool,
       networkReady: async () => (await network.status()).ready,
+      networkDenials: async () => deniedTraffic(await network.denials()),
       policy: () => policyFacts(policy),
       verifications: bundleVerifications,
       renewals: () => renewals.counts(),

@@ -8,14 +8,21 @@ import { isRefusal } from '../netlink/kernel-failure.ts';
 import * as links from '../netlink/links.ts';
 import type { Link } from '../netlink/links.ts';
 import * as routes from '../netlink/routes.ts';
-import { getTable, listRules, readRule, transact } from '../netlink/nftables.ts';
+import { getTable, listElements, listRules, readElements, readRule, transact } from '../netlink/nftables.ts';
 import type { CountedRule, Table } from '../netlink/nftables.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import type { NetlinkSocket, Request } from '../netlink/socket.ts';
 import { hostFacts } from './host-facts.ts';
+import { textOf } from '../netlink/wire.ts';
 import { linkGroups, macBytes } from './record.ts';
 import type { AttachmentSpec } from './record.ts';
 import { linkLocalOf } from './ruleset.ts';
+
+export interface CountedLink {
+  readonly link: string;
+  readonly packets: bigint;
+  readonly bytes: bigint;
+}
 
 /** The effects: what the engine does to the kernel, in the network namespace of this thread. Synchronous, for the network's Worker. */
 export interface HostKernel {
@@ -39,6 +46,8 @@ export interface HostKernel {
   hasTable(table: Table): boolean;
   /** Its rules with what they have counted; none when it is not there. */
   countedRules(table: Table): readonly CountedRule[];
+  /** Elements of a set whose key is a link's name. */
+  countedLinks(table: Table, set: string): readonly CountedLink[];
   forget(stale: readonly StalePort[]): void;
   close(): void;
 }
@@ -181,6 +190,17 @@ export function openHostKernel(): HostKernel {
     countedRules(table) {
       try {
         return filter.dump(listRules(table)).map(readRule);
+      } catch (thrown) {
+        if (isRefusal(thrown, 'ENOENT')) return [];
+        throw thrown;
+      }
+    },
+    countedLinks(table, set) {
+      try {
+        return filter
+          .dump(listElements(table, set))
+          .flatMap(readElements)
+          .map(({ key, ...counts }) => ({ link: textOf(key), ...counts }));
       } catch (thrown) {
         if (isRefusal(thrown, 'ENOENT')) return [];
         throw thrown;

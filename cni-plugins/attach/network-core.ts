@@ -13,7 +13,7 @@ import type { OpenPod } from '../policy/enforcer.ts';
 import type { PolicyFolder } from '../policy/kubernetes/folder.ts';
 import type { PolicySet } from '../policy/kubernetes/network-policy.ts';
 import { openPodOf } from '../policy/open-pod.ts';
-import { judgeTable } from '../policy/tables.ts';
+import { denialsOf } from '../policy/denials.ts';
 import type { AttachRequest, Denial, LinkClass, LinkRules, NetworkStatus, PortMapping } from '../types.ts';
 import type { HostKernel } from './host-kernel.ts';
 import { namespaceStands, withNetns } from './netns.ts';
@@ -318,11 +318,7 @@ export function createNetworkCore({ store, kernel, plugins, confDir, log, policy
     detach,
     setClass,
     policies: () => applyPolicies(),
-    denials: () =>
-      policy.counts(policy.tables().length === 0 ? [] : kernel.countedRules(judgeTable)).flatMap(({ id, ...count }) => {
-        const record = store.record(id);
-        return record === undefined ? [] : [{ id, pod: record.spec.pod, network: record.spec.network, class: record.class, ...count }];
-      }),
+    denials: () => denialsOf(store.records(), policy, kernel),
     gc(valid) {
       for (const record of store.records()) if (!valid.has(record.id)) release(record);
       const claimed = new Set(store.records().map(({ spec }) => spec.hostInterface));

@@ -58,6 +58,14 @@ const [r0, r4, r6] = [register(0), register(4), register(6)];
 const sender = (mac: Buffer, address: Buffer): readonly Buffer[] => [meta('iifname', r0), mac, address];
 const frameSource = payload('link', 6, 6, r4);
 
+/** What the class of a link, or its own address, has denied: one element a pod, which counts. */
+export const denialSets = ['denied_from', 'denied_to', 'denied_forged'] as const;
+
+const denied = (chain: string, link: 'iifname' | 'oifname', set: string): Definition['rules'] => [
+  [chain, meta(link, r0), inSet(set, r0), verdict('drop')],
+  [chain, verdict('drop')],
+];
+
 const bridgeDefinition: Definition = {
   table: bridgeTable,
   sets: [
@@ -65,6 +73,7 @@ const bridgeDefinition: Definition = {
     { name: 'ingress', key: ['ifname'], data: 'verdict' },
     { name: 'sources', key: ['ifname', 'ether_addr', 'ipv4_addr'] },
     { name: 'sources6', key: ['ifname', 'ether_addr', 'ipv6_addr'] },
+    ...denialSets.map((name): NamedSet => ({ name, key: ['ifname'], counted: true })),
   ],
   chains: [
     { name: 'prerouting', hook: { type: 'filter', number: 0, priority: -300 } },
@@ -73,6 +82,9 @@ const bridgeDefinition: Definition = {
     { name: 'from_pod' },
     { name: 'to_pod' },
     { name: 'from_user' },
+    { name: 'closed_from' },
+    { name: 'closed_to' },
+    { name: 'forged' },
   ],
   rules: [
     ['prerouting', meta('iifgroup', r0), equals(r0, group(linkGroups.pod)), verdict({ goto: 'from_pod' })],
@@ -109,8 +121,7 @@ const bridgeDefinition: Definition = {
       equals(r0, etherType.ip),
       payload('network', 16, 1, r0),
       equals(r0, Buffer.of(127)),
-      counter(),
-      verdict('drop'),
+      verdict({ goto: 'forged' }),
     ],
     [
       'from_user',
@@ -128,8 +139,7 @@ const bridgeDefinition: Definition = {
       equals(r0, Buffer.of(ICMPV6)),
       payload('transport', 0, 1, r0),
       equals(r0, Buffer.of(type)),
-      counter(),
-      verdict('drop'),
+      verdict({ goto: 'forged' }),
     ]),
     // A neighbour advertisement for an address that is not the pod's.
     [
@@ -142,8 +152,7 @@ const bridgeDefinition: Definition = {
       equals(r0, Buffer.of(NEIGHBOUR_ADVERTISEMENT)),
       ...sender(frameSource, payload('transport', 8, 16, r6)),
       notInSet('sources6', r0),
-      counter(),
-      verdict('drop'),
+      verdict({ goto: 'forged' }),
     ],
     [
       'from_user',
@@ -154,7 +163,11 @@ const bridgeDefinition: Definition = {
       verdict('accept'),
     ],
     // Spoofed, or neither IP nor ARP.
-    ['from_user', counter(), verdict('drop')],
+    ['from_user', verdict({ goto: 'forged' })],
+    // One drop whether the pod is known there or not: the first counts it by pod.
+    ...denied('closed_from', 'iifname', 'denied_from'),
+    ...denied('closed_to', 'oifname', 'denied_to'),
+    ...denied('forged', 'iifname', 'denied_forged'),
   ],
 };
 

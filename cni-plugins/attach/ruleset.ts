@@ -18,7 +18,7 @@ import type { Request } from '../netlink/socket.ts';
 import { be16 } from '../netlink/wire.ts';
 import { macBytes } from './record.ts';
 import type { AttachmentRecord } from './record.ts';
-import { bridgeTable, definitions, ip6Table, ipTable, tables } from './rules.ts';
+import { bridgeTable, definitions, denialSets, ip6Table, ipTable, tables } from './rules.ts';
 
 /** What the records put into the sets and maps of rules.ts, and the requests that bring it there. Pure. */
 
@@ -30,10 +30,10 @@ const open: readonly LinkClass[] = ['user', 'proxy', 'admin'];
 function classElements(hostInterface: string, linkClass: LinkClass): Elements {
   const isOpen = open.includes(linkClass);
   const key = interfaceKey(hostInterface);
-  const egress: Verdict = isOpen ? { goto: 'from_user' } : 'drop';
+  const egress: Verdict = { goto: isOpen ? 'from_user' : 'closed_from' };
   return [
     [bridgeTable, 'egress', { key, value: egress }],
-    [bridgeTable, 'ingress', { key, value: isOpen ? 'accept' : 'drop' }],
+    [bridgeTable, 'ingress', { key, value: isOpen ? 'accept' : { goto: 'closed_to' } }],
   ];
 }
 
@@ -60,7 +60,8 @@ function podElements({ spec }: AttachmentRecord): Elements {
   const ports = addresses.flatMap((address) =>
     spec.portMappings.flatMap((mapping) => portElements(mapping, address.family, ipBytes(address), spec.snat)),
   );
-  return [...sources, ...linkLocal, ...ports];
+  const counts = denialSets.map((set): Elements[number] => [bridgeTable, set, { key: name }]);
+  return [...sources, ...linkLocal, ...ports, ...counts];
 }
 
 function portElements(mapping: PortMapping, family: IpFamily, pod: Buffer, snat: boolean): Elements {

@@ -63,6 +63,8 @@ export interface NamedSet {
   /** Makes it a map. */
   readonly data?: readonly DataType[] | 'verdict';
   readonly interval?: boolean;
+  /** Every element counts the packets that found it. */
+  readonly counted?: boolean;
 }
 
 export interface Element {
@@ -171,6 +173,7 @@ export function addSet(table: Table, set: NamedSet, id: number): Request {
     attribute(5, be32(key.length)),
     ...(data === undefined ? [] : [attribute(6, be32(data.type)), attribute(7, be32(data.length))]),
     attribute(10, be32(id)),
+    ...(set.counted === true ? [nested(17, attribute(1, text('counter')))] : []),
     attribute(13, byteOrder),
   );
 }
@@ -282,6 +285,44 @@ export function listRules(table: Table): Request {
   return request('list the rules', table, '', NFT_MSG_GETRULE, 0, attribute(1, text(table.name)));
 }
 
+/** For a dump: all elements of the set. Read by {@link readElements}. */
+export function listElements(table: Table, set: string): Request {
+  return request(
+    'list the elements of the set',
+    table,
+    set,
+    NFT_MSG_GETSETELEM,
+    0,
+    attribute(1, text(table.name)),
+    attribute(2, text(set)),
+  );
+}
+
+/** The keys of a message of {@link listElements} with what they have counted. */
+export function readElements(message: Received): { readonly key: Buffer; readonly packets: bigint; readonly bytes: bigint }[] {
+  const list = attributesOf(message.body, nfgenmsgLength).get(3) ?? Buffer.alloc(0);
+  return listed(list).flatMap((element) => {
+    const fields = attributesOf(element);
+    const key = attributesOf(fields.get(1) ?? Buffer.alloc(0)).get(1);
+    const counts = attributesOf(attributesOf(fields.get(7) ?? Buffer.alloc(0)).get(2) ?? Buffer.alloc(0));
+    return key === undefined
+      ? []
+      : [{ key, packets: counts.get(2)?.readBigUInt64BE() ?? 0n, bytes: counts.get(1)?.readBigUInt64BE() ?? 0n }];
+  });
+}
+
+/** Attributes of a list have one type: they are walked, not looked up. */
+function listed(list: Buffer): Buffer[] {
+  const found: Buffer[] = [];
+  for (let at = 0; at + 4 <= list.length;) {
+    const length = list.readUInt16LE(at);
+    if (length < 4 || at + length > list.length) break;
+    found.push(list.subarray(at + 4, at + length));
+    at += (length + 3) & ~3;
+  }
+  return found;
+}
+
 /** What a rule says of itself and has counted; undefined counts: it has no counter. */
 export interface CountedRule {
   readonly chain: string;
@@ -297,18 +338,13 @@ export function readRule(message: Received): CountedRule {
   const chain = textOf(attributes.get(2));
   const userData = attributes.get(7);
   const comment = userData === undefined || userData.length < 2 || userData[0] !== UDATA_RULE_COMMENT ? '' : textOf(userData.subarray(2));
-  const list = attributes.get(4);
-  // Every expression of the list has the same type: they are walked, not looked up.
-  for (let at = 0; list !== undefined && at + 4 <= list.length;) {
-    const length = list.readUInt16LE(at);
-    if (length < 4 || at + length > list.length) break;
-    const expression = attributesOf(list.subarray(at + 4, at + length));
+  for (const each of listed(attributes.get(4) ?? Buffer.alloc(0))) {
+    const expression = attributesOf(each);
     const data = expression.get(2);
     if (textOf(expression.get(1)) === 'counter' && data !== undefined) {
       const counts = attributesOf(data);
       return { chain, comment, packets: counts.get(2)?.readBigUInt64BE() ?? 0n, bytes: counts.get(1)?.readBigUInt64BE() ?? 0n };
     }
-    at += (length + 3) & ~3;
   }
   return { chain, comment };
 }

@@ -40,6 +40,13 @@ export const metricCatalogue = {
   poolSize: metric('namespace_pool_size', 'gauge', 'Sets of namespaces that are ready for the next pods.'),
   poolTarget: metric('namespace_pool_target', 'gauge', 'How many sets should be ready.'),
   networkReady: metric('network_ready', 'gauge', '1 when pods can get a network.'),
+  networkDeniedPackets: metric(
+    'network_denied_packets_total',
+    'counter',
+    'Packets that the link of a pod denied, by rule: `network.none`, `network.address`, `network.egress`, `network.ingress`, a NetworkPolicy.',
+    ['namespace', 'pod', 'direction', 'rule'],
+  ),
+  networkDeniedBytes: metric('network_denied_bytes_total', 'counter', 'Their bytes.', ['namespace', 'pod', 'direction', 'rule']),
   exceptions: metric('policy_exceptions_total', 'counter', 'Refusals that did not hold: break-glass, report; act: pull, run.', [
     'kind',
     'act',

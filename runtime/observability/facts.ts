@@ -1,4 +1,5 @@
 import { standingExceptions } from '../../trust/index.ts';
+import type { Denial } from '../../cni-plugins/index.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import type { PolicyHolder } from '../policy-watch.ts';
 import type { SandboxRecord } from '../pods/record.ts';
@@ -19,6 +20,16 @@ export interface RuntimeObserver {
   excepted(kind: 'break-glass' | 'report', act: 'pull' | 'run'): void;
 }
 
+/** By pod and rule, which are as many as there are pods. */
+export interface DeniedTraffic {
+  readonly namespace: string;
+  readonly pod: string;
+  readonly direction: 'egress' | 'ingress';
+  readonly rule: string;
+  readonly packets: number;
+  readonly bytes: number;
+}
+
 /** What is true at the moment of a scrape. */
 export interface DaemonFacts {
   readonly version: string;
@@ -32,6 +43,8 @@ export interface DaemonFacts {
   namespacePool(): number;
   readonly namespacePoolTarget: number;
   networkReady(): Promise<boolean>;
+  /** What the links of pods that stand have denied. */
+  networkDenials(): Promise<readonly DeniedTraffic[]>;
   policy(): {
     readonly revision: string | undefined;
     readonly failed: boolean;
@@ -92,4 +105,22 @@ export function policyFacts(policy: Pick<PolicyHolder, 'current' | 'problem' | '
     exceptions: { 'break-glass': count('break-glass'), report: count('report'), logs: count('logs') },
     loads: policy.loads(),
   };
+}
+
+/** One row for each pod, direction and rule: a pod that was made anew has the name of the one before. */
+export function deniedTraffic(denials: readonly Denial[]): DeniedTraffic[] {
+  const rows = new Map<string, DeniedTraffic>();
+  for (const { pod, direction, rule, packets, bytes } of denials) {
+    const key = JSON.stringify([pod.namespace, pod.name, direction, rule]);
+    const row = rows.get(key);
+    rows.set(key, {
+      namespace: pod.namespace,
+      pod: pod.name,
+      direction,
+      rule,
+      packets: Number(packets) + (row?.packets ?? 0),
+      bytes: Number(bytes) + (row?.bytes ?? 0),
+    });
+  }
+  return [...rows.values()];
 }

@@ -24,6 +24,8 @@ const facts: DaemonFacts = {
   imageBytes: () => Promise.resolve(1000),
   namespacePool: () => 3,
   namespacePoolTarget: 4,
+  networkDenials: () =>
+    Promise.resolve([{ namespace: 'shop', pod: 'web', direction: 'egress', rule: 'network.egress', packets: 3, bytes: 180 }]),
   networkReady: () => Promise.reject(new Error('no answer')),
   degradedContainers: () => 1,
   verifications: () => 5,

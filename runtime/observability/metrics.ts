@@ -111,8 +111,9 @@ function readers(
     for (const [value, count] of Object.entries(counts)) set(definition, count, { [label]: value });
   };
   return async () => {
-    const [network, usage, descriptors] = await Promise.all([
+    const [network, denials, usage, descriptors] = await Promise.all([
       facts.networkReady().catch(() => false),
+      facts.networkDenials().catch(() => []),
       facts.imageBytes().catch(() => 0),
       readdir('/proc/self/fd').then(
         (names) => names.length,
@@ -134,6 +135,10 @@ function readers(
     set(c.poolSize, facts.namespacePool());
     set(c.poolTarget, facts.namespacePoolTarget);
     set(c.networkReady, Number(network));
+    for (const { packets, bytes, ...labels } of denials) {
+      set(c.networkDeniedPackets, packets, labels);
+      set(c.networkDeniedBytes, bytes, labels);
+    }
     set(c.policyInForce, Number(policy.revision !== undefined));
     set(c.policyReloadFailed, Number(policy.failed));
     if (policy.revision !== undefined) set(c.policyInfo, 1, { revision: policy.revision });
