@@ -1,5 +1,5 @@
 import { closest } from '../../base/schema/index.ts';
-import type { Document, PathSegment, Position, Problem } from '../../base/schema/index.ts';
+import type { Document, PathSegment, Problem } from '../../base/schema/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { CAPABILITIES } from '../capabilities/names.ts';
 import { entitlementNamed } from '../catalog/catalog.ts';
@@ -7,26 +7,18 @@ import { composed } from '../catalog/compose.ts';
 import { conflictsOf } from '../catalog/conflicts.ts';
 import { NOTHING, partOf, unionParts } from '../catalog/part.ts';
 import type { Part } from '../catalog/part.ts';
-import { unionCalls, withoutCalls } from '../seccomp/call-set.ts';
 import { builtinProfile, builtinNames } from './builtin.ts';
-import { deviceGrants, formatDevice, withoutDevices } from './devices.ts';
-import type { DeviceGrant, Profile } from './model.ts';
+import { cycles } from './cycles.ts';
+import type { Profile } from './model.ts';
+import { changed, decidedBy } from './own-words.ts';
 import { parameterProblem, referencesOf, sampleOf, substitute } from './parameters.ts';
-import type { Parameter, ParameterValue } from './parameters.ts';
+import type { ParameterValue } from './parameters.ts';
+import { valueOf } from './profile-document.ts';
+import type { ProfileDocument } from './profile-document.ts';
 import { reporter } from './report.ts';
 import type { Report } from './report.ts';
 import { readSections } from './sections.ts';
-import type { Own, Sections } from './sections.ts';
-
-type Parent = string | { readonly profile: string; readonly with?: Readonly<Record<string, ParameterValue>> };
-
-/** A valid `kind: EntitlementProfile` document, by its schema. */
-interface ProfileDocument extends Sections {
-  readonly metadata: { readonly name: string };
-  readonly parameters?: Readonly<Record<string, Parameter>>;
-  readonly extends?: readonly Parent[];
-  readonly entitlements?: readonly string[];
-}
+import type { Own } from './sections.ts';
 
 export interface NamedProfile {
   readonly name: string;
@@ -56,8 +48,6 @@ export interface Resolution {
 
 /** Different values of parameters that one set of documents may give: each makes a profile of its own. */
 const MAX_INSTANCES = 200;
-/** Parents of parents; a bound on what one document can make a reader do. */
-const MAX_DEPTH = 64;
 const SECTIONS = [
   'entitlements',
   'files',
@@ -119,10 +109,6 @@ interface Instance {
   readonly resolved?: ResolvedProfile;
   readonly part?: Part;
   readonly problems: readonly Problem[];
-}
-
-function valueOf(document: Document): ProfileDocument {
-  return document.value as ProfileDocument;
 }
 
 /** The profile as it stands: parameters at their defaults; those without one at a sample, for the check alone. */
@@ -323,95 +309,4 @@ function reportConflicts(parts: readonly Part[], sources: readonly Source[], rep
       'keep one of the two, or say which holds under capabilities, syscalls or devices',
     );
   }
-}
-
-/** What is left of a parent's or an entitlement's part when the profile's own words have decided what they speak of. */
-function decidedBy(own: Own, part: Part, report: Report): Part {
-  const { grants, excludes } = own.part;
-  const capabilities = new Set([...grants.capabilities, ...excludes.capabilities]);
-  const calls = unionCalls(grants.calls, excludes.calls);
-  const devices = [...grants.devices, ...excludes.devices];
-  return {
-    ...part,
-    grants: {
-      ...part.grants,
-      capabilities: part.grants.capabilities.filter((name) => !capabilities.has(name)),
-      calls: withoutCalls(part.grants.calls, calls),
-      devices: leftDevices(part.grants.devices, devices, report),
-    },
-    excludes: {
-      ...part.excludes,
-      capabilities: part.excludes.capabilities.filter((name) => !capabilities.has(name)),
-      calls: withoutCalls(part.excludes.calls, calls),
-      devices: leftDevices(part.excludes.devices, devices, report),
-      limits: without(part.excludes.limits, own.limits),
-      resources: without(part.excludes.resources, own.resources),
-    },
-  };
-}
-
-function without<K extends string, V>(of: Readonly<Partial<Record<K, V>>>, names: ReadonlySet<K>): Partial<Record<K, V>> {
-  return Object.fromEntries(Object.entries(of).filter(([name]) => !names.has(name as K))) as Partial<Record<K, V>>;
-}
-
-function leftDevices(from: readonly DeviceGrant[], decided: readonly DeviceGrant[], report: Report): readonly DeviceGrant[] {
-  const left = withoutDevices(from, decided);
-  if (!('wider' in left)) return left;
-  report(['devices'], `the wider grant ${formatDevice(left.wider)} can not be divided`, 'drop that one, and add what is left of it', 'key');
-  return from;
-}
-
-/** The inherited part with the profile's own words. */
-function changed(inherited: Part, own: Own, report: Report): Part {
-  const part = unionParts(inherited.name, [inherited, own.part]);
-  // Of the default profile's devices as well: what can not be divided is said, and not kept in silence.
-  leftDevices(builtinProfile('default')?.devices ?? [], deviceGrants(own.part.excludes.devices), report);
-  return part;
-}
-
-/** The names of profiles that extend themselves, or too many others one after the other; each loop is told once. */
-function cycles(byName: ReadonlyMap<string, Document>, problems: Problem[]): ReadonlySet<string> {
-  const parentsOf = (name: string): string[] => {
-    const document = byName.get(name);
-    return document === undefined
-      ? []
-      : (valueOf(document).extends ?? []).map((parent) => (typeof parent === 'string' ? parent : parent.profile));
-  };
-  const looped = new Set<string>();
-  const depths = new Map<string, number>();
-  const tooDeep = (name: string): void => {
-    const position = byName.get(name)?.positionOf(['extends'], 'key') as Position;
-    problems.push({ position, path: 'extends', message: `its parents are more than ${MAX_DEPTH} deep`, fix: 'extend fewer profiles' });
-  };
-  const walk = (start: string): void => {
-    // By hand: a chain of a thousand parents is no reason to overflow.
-    const trail: { name: string; next: number }[] = [{ name: start, next: 0 }];
-    const on = new Map([[start, 0]]);
-    for (let top = trail.at(-1); top !== undefined; top = trail.at(-1)) {
-      const at = top.next++;
-      const parent = parentsOf(top.name)[at];
-      if (parent === undefined) {
-        const depth = 1 + Math.max(0, ...parentsOf(top.name).map((name) => depths.get(name) ?? 0));
-        depths.set(top.name, depth);
-        if (depth === MAX_DEPTH + 1) tooDeep(top.name);
-        if (depth > MAX_DEPTH) looped.add(top.name);
-        on.delete(top.name);
-        trail.pop();
-        continue;
-      }
-      const back = on.get(parent);
-      if (back !== undefined) {
-        const loop = trail.slice(back).map(({ name }) => name);
-        for (const name of loop) looped.add(name);
-        const position = byName.get(top.name)?.positionOf(['extends', at]) as Position;
-        const message = `${top.name} extends itself: ${[...loop, parent].join(' → ')}`;
-        problems.push({ position, path: `extends[${at}]`, message, fix: 'take one of them out' });
-      } else if (byName.has(parent) && !depths.has(parent)) {
-        on.set(parent, trail.length);
-        trail.push({ name: parent, next: 0 });
-      }
-    }
-  };
-  for (const name of byName.keys()) if (!depths.has(name)) walk(name);
-  return looped;
 }

@@ -1,0 +1,52 @@
+import { unionParts } from '../catalog/part.ts';
+import type { Part } from '../catalog/part.ts';
+import { unionCalls, withoutCalls } from '../seccomp/call-set.ts';
+import { builtinProfile } from './builtin.ts';
+import { deviceGrants, formatDevice, withoutDevices } from './devices.ts';
+import type { DeviceGrant } from './model.ts';
+import type { Report } from './report.ts';
+import type { Own } from './sections.ts';
+
+/** What is left of a parent's or an entitlement's part when the profile's own words have decided what they speak of. */
+export function decidedBy(own: Own, part: Part, report: Report): Part {
+  const { grants, excludes } = own.part;
+  const capabilities = new Set([...grants.capabilities, ...excludes.capabilities]);
+  const calls = unionCalls(grants.calls, excludes.calls);
+  const devices = [...grants.devices, ...excludes.devices];
+  return {
+    ...part,
+    grants: {
+      ...part.grants,
+      capabilities: part.grants.capabilities.filter((name) => !capabilities.has(name)),
+      calls: withoutCalls(part.grants.calls, calls),
+      devices: leftDevices(part.grants.devices, devices, report),
+    },
+    excludes: {
+      ...part.excludes,
+      capabilities: part.excludes.capabilities.filter((name) => !capabilities.has(name)),
+      calls: withoutCalls(part.excludes.calls, calls),
+      devices: leftDevices(part.excludes.devices, devices, report),
+      limits: without(part.excludes.limits, own.limits),
+      resources: without(part.excludes.resources, own.resources),
+    },
+  };
+}
+
+function without<K extends string, V>(of: Readonly<Partial<Record<K, V>>>, names: ReadonlySet<K>): Partial<Record<K, V>> {
+  return Object.fromEntries(Object.entries(of).filter(([name]) => !names.has(name as K))) as Partial<Record<K, V>>;
+}
+
+function leftDevices(from: readonly DeviceGrant[], decided: readonly DeviceGrant[], report: Report): readonly DeviceGrant[] {
+  const left = withoutDevices(from, decided);
+  if (!('wider' in left)) return left;
+  report(['devices'], `the wider grant ${formatDevice(left.wider)} can not be divided`, 'drop that one, and add what is left of it', 'key');
+  return from;
+}
+
+/** The inherited part with the profile's own words. */
+export function changed(inherited: Part, own: Own, report: Report): Part {
+  const part = unionParts(inherited.name, [inherited, own.part]);
+  // Of the default profile's devices as well: what can not be divided is said, and not kept in silence.
+  leftDevices(builtinProfile('default')?.devices ?? [], deviceGrants(own.part.excludes.devices), report);
+  return part;
+}
