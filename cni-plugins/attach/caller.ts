@@ -1,4 +1,4 @@
-import { fstatSync, readlinkSync, statSync } from 'node:fs';
+import { fstatSync, statSync } from 'node:fs';
 import {
   NETLINK_NETFILTER,
   NETLINK_ROUTE,
@@ -10,7 +10,7 @@ import {
   openFile,
   openInRoot,
 } from '../../base/kernel/index.ts';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
 import type { ResourceKernel } from '../plugins/contract.ts';
@@ -145,14 +145,14 @@ function hostOf(caller: Caller, { route, filter }: Sockets, inside: Inside): Hos
 
 const sameRoot = (fd: number): boolean => {
   const [own, given] = [statSync('/'), fstatSync(fd)];
-  return own.dev === given.dev && own.ino === given.ino && readlinkSync('/proc/self/root') === '/';
+  return own.dev === given.dev && own.ino === given.ino;
 };
 
 function tried<T>(body: () => T): T | undefined {
   try {
     return body();
   } catch (thrown) {
-    if (thrown instanceof PortcullisError && /^NETWORK_NETNS_/u.test(thrown.code)) return undefined;
+    if (isPortcullisError(thrown) && /^NETWORK_NETNS_/u.test(thrown.code)) return undefined;
     throw thrown;
   }
 }
@@ -160,13 +160,18 @@ function tried<T>(body: () => T): T | undefined {
 /** Links of the kernel's own making, which no path that stays inside a root may follow: /proc/PID/ns/net. */
 const procNamespace = /^\/proc\/(?:\d+|self|thread-self)(?:\/task\/\d+)?\/ns\/net$/u;
 
+/** What the caller means by itself is not what this process would find there. */
+const ownProcNamespace = /^\/proc\/(?:self|thread-self)(?:\/task\/\d+)?\/ns\/net$/u;
+
 function openNamespace(netns: string, caller: Caller, forbidden: string | undefined): number {
   let fd: number;
   try {
     fd =
-      caller.rootFd === undefined || procNamespace.test(netns)
-        ? openFile(caller.rootFd === undefined ? netns : `/proc/self/fd/${caller.rootFd}${netns}`, O_RDONLY)
-        : openInRoot(caller.rootFd, netns, { flags: O_RDONLY | O_CLOEXEC });
+      caller.netnsFd !== undefined && ownProcNamespace.test(netns)
+        ? openFile(`/proc/self/fd/${caller.netnsFd}`, O_RDONLY)
+        : caller.rootFd === undefined || procNamespace.test(netns)
+          ? openFile(caller.rootFd === undefined ? netns : `/proc/self/fd/${caller.rootFd}${netns}`, O_RDONLY)
+          : openInRoot(caller.rootFd, netns, { flags: O_RDONLY | O_CLOEXEC });
   } catch (thrown) {
     throw failure('NETWORK_NETNS_MISSING', 'not-found', netns, reasonOf(thrown));
   }

@@ -178,7 +178,7 @@ async function look(fixture: Fixture, model: Model): Promise<void> {
   await engine.callPlugin({ verb: 'status', type: 'bridge', caller: {}, key, netns: '', args: {}, path: [], config: JSON.stringify(conf) });
   // Links of released pods go a moment later.
   await eventually(() => JSON.stringify(kernelHas()) === JSON.stringify(databaseHas(fixture.databasePath)) || undefined, 10_000).catch(() =>
-    assert.deepEqual(kernelHas(), databaseHas(fixture.databasePath), JSON.stringify({ parts: queried(fixture.databasePath, 'SELECT * FROM part'), rules: spawnSync('nft', ['list', 'table', 'ip', 'portcullis_plugins'], { encoding: 'utf8' }) }, null, 1)),
+    assert.deepEqual(kernelHas(), databaseHas(fixture.databasePath)),
   );
   const unfinished = queried(fixture.databasePath, "SELECT type FROM part WHERE state <> 'ready'");
   assert.deepEqual(unfinished, []);
@@ -194,7 +194,9 @@ async function look(fixture: Fixture, model: Model): Promise<void> {
 /** Everything that one attachment has of its own, in the kernel and by the records. */
 function kernelHas(): { links: string[]; masquerade: string[] } {
   const links = [...shell('ip -o link').matchAll(/^\d+: (pc[0-9a-f]{12})@/gmu)].map((match) => match[1] ?? '');
-  const map = tried('nft list map ip portcullis_plugins masquerade') ?? '';
+  // Only this table: nft can not list a map beside every set of the others.
+  const table = tried('nft list table ip portcullis_plugins') ?? '';
+  const map = table.slice(0, table.indexOf('map host_ports'));
   return { links: links.toSorted(), masquerade: [...map.matchAll(/(10\.88\.0\.\d+) : jump/gu)].map((match) => match[1] ?? '').toSorted() };
 }
 

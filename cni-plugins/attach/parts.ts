@@ -13,6 +13,8 @@ export interface PartStore {
   remove(part: Part): void;
   /** What a dead process left half made or half removed; with the kernel's lock held nobody else can be at it. */
   unfinished(realm: string): readonly Part[];
+  /** Parts of the same attachment that plugins after it in the chain made, in their order. */
+  after(part: Part): readonly Part[];
   /** All parts of a realm, in the order in which they were made. */
   all(realm: string): readonly Part[];
 }
@@ -65,6 +67,10 @@ export function createPartStore({ db, transaction }: NetworkDatabase): PartStore
   const from = `SELECT ${columns} FROM part JOIN attachment ON number = attachment WHERE realm = ? AND origin = 'plugin'`;
   const selectOne = db.prepare(`${from} AND network = ? AND container_id = ? AND interface = ? AND type = ?`);
   const selectAll = db.prepare(`${from} ORDER BY number, position`);
+  const selectAfter = db.prepare(
+    `SELECT ${columns} FROM part JOIN attachment ON number = attachment
+     WHERE attachment = ?1 AND position > (SELECT position FROM part WHERE attachment = ?1 AND type = ?2) ORDER BY position`,
+  );
   const selectUnfinished = db.prepare(`${from} AND part.state <> 'ready' ORDER BY number DESC, position DESC`);
   const insertAttachment = db.prepare(
     `INSERT INTO attachment (realm, origin, network, container_id, interface, state, class, host_interface, spec)
@@ -109,6 +115,7 @@ export function createPartStore({ db, transaction }: NetworkDatabase): PartStore
       });
     },
     unfinished: (realm) => (selectUnfinished.all(realm) as unknown as Row[]).map(partOf),
+    after: (part) => (selectAfter.all(part.attachment, part.type) as unknown as Row[]).map(partOf),
     all: (realm) => (selectAll.all(realm) as unknown as Row[]).map(partOf),
   };
 }

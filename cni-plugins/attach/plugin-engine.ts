@@ -94,12 +94,12 @@ export function createPluginCore({ database, hosts, log }: PluginCoreParts): Plu
       return act(host, () => {
         if (parts.part(host.realm, call.key, type) !== undefined) throw alreadyAttached(call.key, type);
         if (plugin === undefined) return leaseOnly(reading, call, host);
-        let othersLost = false;
-        const foundGone = (): void => void (othersLost = true);
+        const gone: true[] = [];
+        const foundGone = (): void => void gone.push(true);
         const made = host.withPod(call.netns, { ownAllowed: call.netnsOverride === true, foundGone }, (kernel) =>
           make(plugin, reading, call, host, kernel, delegated),
         );
-        if (othersLost) repair(host);
+        if (gone.length > 0) repair(host);
         return made;
       });
     } catch (thrown) {
@@ -193,11 +193,11 @@ export function createPluginCore({ database, hosts, log }: PluginCoreParts): Plu
     if (source.from === 'program') addressing.checkByProgram(source.type, call, host);
     const part = act(host, () => parts.part(host.realm, call.key, type));
     if (part === undefined) throw notAttached(call.key, type);
-    const told = plugin?.role === 'chained' ? [] : resultDifferences(part.result, call.prevResult);
+    const told = plugin?.role === 'chained' ? [] : resultDifferences(part, call.prevResult);
     const found =
       plugin === undefined
         ? []
-        : host.withPod(call.netns, { ownAllowed: call.netnsOverride === true }, (kernel) => differencesOf(part, kernel));
+        : host.withPod(call.netns, { ownAllowed: call.netnsOverride === true }, (kernel) => differencesOf(amended(part), kernel));
     if (told.length + found.length > 0) throw differs(call.key, type, [...told, ...found]);
   };
 
@@ -236,7 +236,7 @@ export function createPluginCore({ database, hosts, log }: PluginCoreParts): Plu
     act(host, () => {
       for (const part of parts.all(host.realm)) {
         try {
-          host.withPod(part.netns, { lenient: true, ownAllowed: true }, (kernel) => repairPart(part, kernel));
+          host.withPod(part.netns, { lenient: true, ownAllowed: true }, (kernel) => repairPart(amended(part), kernel));
         } catch (thrown) {
           log.warn(
             { ...part.key, type: part.type, why: reasonOf(thrown) },
@@ -245,6 +245,14 @@ export function createPluginCore({ database, hosts, log }: PluginCoreParts): Plu
         }
       }
     });
+
+  /** The part as it stands after what later plugins of the chain changed on purpose. */
+  const amended = (part: Part): Part => {
+    const later = parts.after(part).flatMap(({ resources }) => resources);
+    const amend = (resource: Resource): Resource =>
+      later.reduce((standing, change) => kindOf(change).amend?.(change, standing) ?? standing, resource);
+    return later.length === 0 ? part : { ...part, resources: part.resources.map(amend) };
+  };
 
   const repairPart = (part: Part, kernel: ResourceKernel): void => {
     if (kernel.pod === undefined) return;
@@ -313,15 +321,18 @@ function addressResult(given: {
   };
 }
 
-/** What the caller believes of the interface against what was told at ADD. Plugins after this one may have added to it. */
-function resultDifferences(own: CniResult, believed: CniResult): string[] {
+/** What the caller believes of the attachment's interface against what was told at ADD. Plugins after this one may have added to it. */
+function resultDifferences({ key, result: own }: Part, believed: CniResult): string[] {
+  const at = own.interfaces.findIndex(({ name, sandbox }) => name === key.interface && (sandbox ?? '') !== '');
+  const mine = own.interfaces[at];
+  if (mine === undefined) return [];
   return [
-    ...own.interfaces
-      .filter((mine) => !believed.interfaces.some((other) => other.name === mine.name && (other.sandbox ?? '') === (mine.sandbox ?? '')))
-      .map((mine) => `prevResult has no interface ${mine.name}`),
+    ...(believed.interfaces.some(({ name, sandbox }) => name === mine.name && sandbox === mine.sandbox)
+      ? []
+      : [`prevResult has no interface ${mine.name} in ${mine.sandbox ?? ''}`]),
     ...own.ips
-      .filter((mine) => !believed.ips.some((other) => other.address === mine.address))
-      .map((mine) => `prevResult has no address ${mine.address}`),
+      .filter(({ interface: index, address }) => index === at && !believed.ips.some((other) => other.address === address))
+      .map(({ address }) => `prevResult has no address ${address}`),
   ];
 }
 

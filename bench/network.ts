@@ -1,0 +1,168 @@
+/**
+ * `npm run bench:network [-- --rounds N]`: one pod's attachment, by our engine in process and by the upstream Go plugins of /usr/lib/cni (or
+ * CNI_BIN) by exec, in one run: attach, CHECK, detach of loopback, a masqueraded bridge and a TCP host port. In namespaces of its own.
+ */
+import { spawnSync } from 'node:child_process';
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { createLogger } from '../base/log/index.ts';
+import { createNetworkEngine } from '../cni-plugins/index.ts';
+import type { PluginCall } from '../cni-plugins/index.ts';
+import { percentile } from './samples.ts';
+
+if (process.env['PORTCULLIS_BENCH_APART'] === undefined) {
+  const run = spawnSync(
+    'unshare',
+    ['--net', '--mount', '--propagation', 'private', process.execPath, import.meta.filename, ...process.argv.slice(2)],
+    {
+      stdio: 'inherit',
+      env: { ...process.env, PORTCULLIS_BENCH_APART: '1' },
+    },
+  );
+  process.exit(run.status ?? 1);
+}
+
+const { values } = parseArgs({ options: { rounds: { type: 'string', default: '100' }, 'go-rounds': { type: 'string', default: '15' } } });
+const goFolder = process.env['CNI_BIN'] ?? '/usr/lib/cni';
+const folder = mkdtempSync(join(tmpdir(), 'portcullis-bench-network-'));
+const shell = (command: string): void => {
+  const run = spawnSync('sh', ['-c', command], { encoding: 'utf8' });
+  if (run.status !== 0) throw new Error(`${command}: ${run.stderr}`);
+};
+shell('ip link set lo up');
+let pins = 0;
+const pin = (): string => {
+  pins += 1;
+  const path = join(folder, 'netns', String(pins));
+  mkdirSync(join(folder, 'netns'), { recursive: true });
+  shell(`touch ${path} && unshare --net=${path} true`);
+  return path;
+};
+const unpin = (path: string): void => shell(`umount ${path}; rm ${path}`);
+
+const samples = new Map<string, number[]>();
+const timed = async <T>(what: string, act: () => Promise<T> | T): Promise<T> => {
+  const begin = performance.now();
+  const result = await act();
+  samples.set(what, [...(samples.get(what) ?? []), performance.now() - begin]);
+  return result;
+};
+
+const bridge = {
+  type: 'bridge',
+  bridge: 'bench0',
+  isDefaultGateway: true,
+  ipMasq: true,
+  ipam: { type: 'host-local', dataDir: join(folder, 'go-leases'), ranges: [[{ subnet: '10.77.0.0/16' }]] },
+};
+const portMappings = [{ hostPort: 18_080, containerPort: 80, protocol: 'tcp' }] as const;
+const chain = [{ type: 'loopback' }, bridge, { type: 'portmap', capabilities: { portMappings: true }, runtimeConfig: { portMappings } }];
+
+const confDir = join(folder, 'conf');
+mkdirSync(confDir);
+writeFileSync(
+  join(confDir, '10.conflist'),
+  JSON.stringify({ cniVersion: '1.0.0', name: 'bench', plugins: chain.toSpliced(0, 1).concat(chain[0] ?? []) }),
+);
+const engine = await createNetworkEngine({
+  databasePath: join(folder, 'state', 'network.db'),
+  confDir,
+  log: createLogger({ level: 'error' }),
+});
+
+/** Our own runtime's pods. */
+for (let round = 0; round < Number(values.rounds); round += 1) {
+  const [id, netns] = [`pod-${round}`, pin()];
+  const request = { id, netns, pod: { name: id, namespace: 'bench', uid: id }, portMappings: [{ ...portMappings[0] }] };
+  await timed('attach, in process, our runtime', () => engine.attach(request));
+  await timed('detach, in process, our runtime', () => engine.detach(id));
+  unpin(netns);
+}
+await engine.gc(new Set());
+
+/** Our plugins, called in process as the daemon calls them for a CNI runtime. */
+const key = (id: string): PluginCall['key'] => ({ network: 'bench', containerId: id, interface: 'eth0' });
+for (let round = 0; round < Number(values.rounds); round += 1) {
+  const [id, netns] = [`plugin-${round}`, pin()];
+  const call = (
+    verb: PluginCall['verb'],
+    plugin: { readonly type: string },
+    prevResult?: PluginCall['prevResult'],
+  ): ReturnType<typeof engine.callPlugin> =>
+    engine.callPlugin({
+      verb,
+      type: plugin.type,
+      caller: {},
+      key: key(id),
+      netns,
+      args: {},
+      path: [],
+      config: JSON.stringify({ cniVersion: '1.0.0', name: 'bench', ...plugin }),
+      ...(prevResult === undefined ? {} : { prevResult }),
+    });
+  let result: PluginCall['prevResult'];
+  await timed('ADD of the chain, in process, our plugins', async () => {
+    for (const plugin of chain) result = await call('add', plugin, plugin.type === 'bridge' ? undefined : result);
+  });
+  await timed('CHECK of the chain, in process, our plugins', async () => {
+    for (const plugin of chain) await call('check', plugin, result);
+  });
+  await timed('DEL of the chain, in process, our plugins', async () => {
+    for (const plugin of chain.toReversed()) await call('del', plugin);
+  });
+  unpin(netns);
+}
+await engine.close({ removeAll: true });
+
+/** The same chain by exec, as libcni runs it. */
+if (existsSync(join(goFolder, 'bridge'))) {
+  shell('ip link del bench0 2>/dev/null; true');
+  for (let round = 0; round < Number(values['go-rounds']); round += 1) {
+    const [id, netns] = [`go-${round}`, pin()];
+    const exec = (verb: string, plugin: { readonly type: string }, prevResult?: unknown): unknown => {
+      const input = join(folder, 'stdin');
+      writeFileSync(
+        input,
+        JSON.stringify({ cniVersion: '1.0.0', name: 'bench', ...plugin, ...(prevResult === undefined ? {} : { prevResult }) }),
+      );
+      const stdin = openSync(input, 'r');
+      const run = spawnSync(join(goFolder, plugin.type), [], {
+        stdio: [stdin, 'pipe', 'inherit'],
+        encoding: 'utf8',
+        env: {
+          PATH: process.env['PATH'],
+          CNI_COMMAND: verb,
+          CNI_CONTAINERID: id,
+          CNI_NETNS: netns,
+          CNI_IFNAME: plugin.type === 'loopback' ? 'lo' : 'eth0',
+          CNI_PATH: goFolder,
+        },
+      });
+      closeSync(stdin);
+      if (run.status !== 0) throw new Error(`${plugin.type} ${verb}: ${run.stdout}`);
+      return verb === 'ADD' ? (JSON.parse(run.stdout) as unknown) : undefined;
+    };
+    let result: unknown;
+    await timed('ADD of the chain, by exec, Go plugins', () => {
+      for (const plugin of chain) result = exec('ADD', plugin, plugin.type === 'bridge' ? undefined : result);
+    });
+    await timed('CHECK of the bridge, by exec, Go plugins', () => {
+      // portmap 1.1.1 fails to check a network without IPv6.
+      exec('CHECK', bridge, result);
+    });
+    await timed('DEL of the chain, by exec, Go plugins', () => {
+      for (const plugin of chain.toReversed()) exec('DEL', plugin, result);
+    });
+    unpin(netns);
+  }
+} else console.log(`no Go plugins in ${goFolder}: nothing to stand beside`);
+
+for (const [what, taken] of samples)
+  console.log(
+    `${what.padEnd(44)} p50 ${percentile(taken, 0.5).toFixed(2).padStart(8)} ms   min ${Math.min(...taken)
+      .toFixed(2)
+      .padStart(8)} ms   p90 ${percentile(taken, 0.9).toFixed(2).padStart(8)} ms   ${taken.length} rounds`,
+  );
+rmSync(folder, { recursive: true, force: true });
