@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import type { Problem } from '../../base/schema/index.ts';
+import { embeddedTrustedRoot } from '../sigstore/public-good.ts';
 import type { TrustPolicy } from '../types.ts';
 import { loadPolicy, policyOfKey } from './load.ts';
 import { starterPolicy, writeStarterPolicy } from './starter.ts';
@@ -241,3 +242,20 @@ test('a single key is a policy of its own', async () => {
 async function publicKeyText(): Promise<string> {
   return readFile(join(keys, 'ecdsa-p256.pub'), 'utf8');
 }
+
+test('a trusted root that lies in the policy folder is no policy where a policy refers to it, and a problem where none does', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'policy-root-'));
+  t.after(() => rm(folder, { recursive: true }));
+  const policy = (rule: string): string =>
+    `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ["**"]\n    ${rule}\n`;
+  await writeFile(join(folder, 'trusted_root.json'), embeddedTrustedRoot());
+  await writeFile(
+    join(folder, 'p.yaml'),
+    policy('require: { sigstore: { issuer: "https://a.test", subject: "a", root: trusted_root.json } }'),
+  );
+  const { policy: loaded, files } = await loadPolicy({ paths: [folder] });
+  assert.equal(loaded.rules.length, 1);
+  assert.ok(files.includes(join(folder, 'trusted_root.json')));
+  await writeFile(join(folder, 'p.yaml'), policy('allow: unverified'));
+  await assert.rejects(loadPolicy({ paths: [folder] }), /trusted_root\.json:1:1/);
+});

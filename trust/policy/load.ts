@@ -1,4 +1,4 @@
-import { basename } from 'node:path';
+import { basename, resolve } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { formatProblems, validate } from '../../base/schema/index.ts';
 import type { Document, Problem } from '../../base/schema/index.ts';
@@ -51,6 +51,7 @@ export async function loadPolicy(options: {
   const tufRoots = new Map<string, TufRoot>();
   const rules: TrustRule[] = [];
   const otherDocuments: OtherDocument[] = [];
+  const unmarked: Document[] = [];
   let found = false;
   for (const document of read.documents) {
     const kind = recordOf(document.value)?.['kind'];
@@ -58,10 +59,19 @@ export async function loadPolicy(options: {
       otherDocuments.push(otherDocument(document, kind));
       continue;
     }
-    // A document without a kind, or with a misspelt one, must not be a policy that silently does not hold.
+    if (isUnmarked(document)) {
+      unmarked.push(document);
+      continue;
+    }
+    // One with a misspelt kind must not be a policy that silently does not hold.
     found = true;
     problems.push(...validate(document, trustPolicySchema));
     rules.push(...(await readRules({ document, problems, references, tufRoots, ...(substitutes === undefined ? {} : { substitutes }) })));
+  }
+  // What a policy refers to may lie beside it, such as a trusted_root.json. Anything else without a kind must not be a policy that silently does not hold.
+  for (const document of unmarked.filter(({ file }) => !references.has(resolve(file)))) {
+    found = true;
+    problems.push(...validate(document, trustPolicySchema));
   }
   if (!found && problems.length === 0) {
     const file = options.paths[0] ?? '';
@@ -111,6 +121,12 @@ export async function policyOfKey(file: string): Promise<TrustPolicy> {
     ceiling: { rule: name, ceiling: 'baseline' },
   };
   return { revision: canonicalDigest({ key: key.spki }), default: 'deny', rules: [rule] };
+}
+
+/** Neither of ours nor of Kubernetes' form. */
+function isUnmarked({ value }: Document): boolean {
+  const record = recordOf(value);
+  return record !== undefined && record['apiVersion'] === undefined && record['kind'] === undefined && record['rules'] === undefined;
 }
 
 function otherDocument(document: Document, kind: string): OtherDocument {

@@ -44,7 +44,7 @@ export function attestationsOf(verify: Json, path: Path, name: string, importing
 }
 
 /** The same tree, in which each signer has to have signed an attestation. */
-function attestedBy(requirement: Json, type: string): Json {
+export function attestedBy(requirement: Json, type: string): Json {
   for (const word of ['all', 'any'] as const)
     if (Array.isArray(requirement[word])) return { [word]: (requirement[word] as readonly Json[]).map((one) => attestedBy(one, type)) };
   const threshold = recordOf(requirement['threshold']);
@@ -108,7 +108,7 @@ function entryOf(entry: Json, path: Path, context: Context): readonly Json[] | u
   return tell(importing, path, 'a certificate as signer has no counterpart for cosign’s signatures');
 }
 
-function keysOf(keys: Json, path: Path, { importing, name }: Context, signed: Json): readonly Json[] | undefined {
+export function keysOf(keys: Json, path: Path, { importing, name }: Context, signed: Json): readonly Json[] | undefined {
   const { publicKeys, rekor, ctlog: _ctlog, signatureAlgorithm, ...others } = keys;
   const [other] = Object.keys(others);
   if (other !== undefined)
@@ -123,7 +123,7 @@ function keysOf(keys: Json, path: Path, { importing, name }: Context, signed: Js
   return kept.names.map((key) => ({ cosign: { key, ...(log ? { log: true } : {}), ...signed } }));
 }
 
-function keylessOf(keyless: Json, path: Path, { importing }: Context, signed: Json): readonly Json[] | undefined {
+export function keylessOf(keyless: Json, path: Path, { importing }: Context, signed: Json): readonly Json[] | undefined {
   const { issuer, issuerRegExp, subject, subjectRegExp, rekor, ctlog, ...others } = keyless;
   const [other] = Object.keys(others);
   if (other !== undefined) return tell(importing, [...path, other], `\`${other}\` has no counterpart`);
@@ -159,7 +159,12 @@ function logOf(rekor: unknown): boolean | undefined {
 }
 
 /** Notary Project signatures: the certificate is the trust store, every identity of it may sign, at the level strict. */
-function notaryOf(certificates: Json | undefined, path: Path, { importing, name }: Context, signed: Json): readonly Json[] | undefined {
+export function notaryOf(
+  certificates: Json | undefined,
+  path: Path,
+  { importing, name }: Context,
+  signed: Json,
+): readonly Json[] | undefined {
   const certificate = textOf(certificates?.['cert']);
   if (certificate === undefined || !certificate.includes('-----BEGIN CERTIFICATE-----'))
     return tell(importing, path, 'Notary signatures need a certificate that is written out');

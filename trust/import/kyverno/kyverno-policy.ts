@@ -5,12 +5,13 @@ import { allOf, importDocuments, listOf, nameOf, tellUnmapped, textOf } from '..
 import type { Importing } from '../source-documents.ts';
 import { attestationsOf, attestorsOf } from './attestors.ts';
 import { patternOfReference } from './image-reference.ts';
+import { readValidatingPolicy } from './validating-policy.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 type Path = readonly PathSegment[];
 
 /**
- * Kyverno's verifyImages rules (ClusterPolicy and Policy of kyverno.io) as rules. Kyverno admits what no rule matches, and here that is
+ * Kyverno's verifyImages rules (ClusterPolicy and Policy of kyverno.io) and its ImageValidatingPolicies as rules. Kyverno admits what no rule matches, and here that is
  * denied; a choice of resources that has no counterpart is left out, so that the rule holds everywhere; a signer or condition without
  * one denies the images.
  * @throws PortcullisError `TRUST_IMPORT_INVALID`
@@ -27,7 +28,7 @@ function isOurs({ apiVersion, kind }: Json): boolean {
 
 function readPolicy(value: Json, base: Path, importing: Importing): void {
   if (String(value['apiVersion']).startsWith('policies.kyverno.io/')) {
-    readValidating(value, base, importing);
+    readValidatingPolicy(value, base, importing);
     return;
   }
   const spec = recordOf(value['spec']) ?? {};
@@ -147,23 +148,5 @@ function skipped(verify: Json, path: Path, importing: Importing): readonly strin
       'they are not skipped, which is stricter',
     );
     return [];
-  });
-}
-
-/** CEL over images and attestors: listed, and its images denied. */
-function readValidating(value: Json, base: Path, importing: Importing): void {
-  const spec = recordOf(value['spec']) ?? {};
-  const globs = listOf(spec['matchImageReferences']).map((one) => textOf(recordOf(one)?.['glob']));
-  const images =
-    globs.some((glob) => glob === undefined) || globs.length === 0 ? ['**'] : globs.map((glob) => patternOfReference(glob ?? '*').pattern);
-  tellUnmapped(
-    importing,
-    [...base, 'spec', 'validations'],
-    'an ImageValidatingPolicy decides by CEL over verification functions, which has no counterpart; say its attestors as `require`',
-    `the images of ${images.join(', ')} are denied`,
-  );
-  importing.rules.push({
-    comment: `ImageValidatingPolicy ${nameOf(value)}`,
-    rule: { images, deny: 'an ImageValidatingPolicy has no counterpart' },
   });
 }

@@ -1,0 +1,150 @@
+import type { PathSegment } from '../../../base/schema/index.ts';
+import { predicateTypeOf } from '../../attestation/predicate-types.ts';
+import { recordOf, textsOf } from '../../strict-json.ts';
+import { allOf, anyOf, listOf, nameOf, tellUnmapped, textOf } from '../source-documents.ts';
+import type { Importing } from '../source-documents.ts';
+import { attestedBy, keylessOf, keysOf, notaryOf } from './attestors.ts';
+import { patternOfReference } from './image-reference.ts';
+
+type Json = Readonly<Record<string, unknown>>;
+type Path = readonly PathSegment[];
+
+const denied = 'the images are denied';
+const everywhere = 'the rule holds for every pod, which is stricter';
+
+/**
+ * An ImageValidatingPolicy (policies.kyverno.io, Kyverno 1.14 and later) as a rule. Its expressions are CEL; those that count how many of
+ * some attestors have signed or attested, for every image, are a requirement. Any other denies the images, and is listed.
+ */
+export function readValidatingPolicy(value: Json, base: Path, importing: Importing): void {
+  const spec = recordOf(value['spec']) ?? {};
+  const path = [...base, 'spec'];
+  const name = nameOf(value);
+  const globs = listOf(spec['matchImageReferences']).map((one) => textOf(recordOf(one)?.['glob']));
+  const images =
+    globs.some((glob) => glob === undefined) || globs.length === 0 ? ['**'] : globs.map((glob) => patternOfReference(glob ?? '*').pattern);
+  const own = value['kind'] === 'NamespacedImageValidatingPolicy' ? textOf(recordOf(value['metadata'])?.['namespace']) : undefined;
+  const head = { images: [...new Set(images)], ...(own === undefined ? {} : { namespaces: [own] }) };
+  if (listOf(spec['matchConditions']).length > 0)
+    tellUnmapped(importing, [...path, 'matchConditions'], 'conditions on pods have no counterpart', everywhere);
+  for (const field of ['namespaceSelector', 'objectSelector', 'excludeResourceRules'])
+    if (recordOf(spec['matchConstraints'])?.[field] !== undefined)
+      tellUnmapped(importing, [...path, 'matchConstraints', field], 'a choice by labels or resources has no counterpart', everywhere);
+  const told = importing.unmapped.length;
+  const context = { spec, path, name, importing };
+  const demands = listOf(spec['validations']).map((one, index) => demandOf(recordOf(one) ?? {}, [...path, 'validations', index], context));
+  const whole = demands.filter((demand) => demand !== undefined);
+  const require = whole.length === demands.length && whole.length > 0 ? allOf(whole) : undefined;
+  const comment = `ImageValidatingPolicy ${name}`;
+  if (require === undefined || importing.unmapped.length > told) {
+    if (importing.unmapped.length === told) tellUnmapped(importing, path, 'it has no validations', denied);
+    importing.rules.push({ comment, rule: { ...head, deny: `a part of ImageValidatingPolicy ${name} has no counterpart` } });
+    return;
+  }
+  const actions = listOf(spec['validationActions']);
+  const reports = actions.length > 0 && actions.every((action) => action === 'Audit' || action === 'Warn');
+  importing.rules.push({ comment, rule: { ...head, require, ...(reports ? { mode: 'report' } : {}) } });
+}
+
+interface Context {
+  readonly spec: Json;
+  readonly path: Path;
+  readonly name: string;
+  readonly importing: Importing;
+}
+
+/** `images.containers.map(image, verifyImageSignatures(image, [attestors.a, attestors.b])).all(e, e > 0)`, and its like for attestations. */
+const counting =
+  /^images\.\w+\.map\((\w+),(verifyImageSignatures|verifyAttestationSignatures)\(\1,(?:attestations\.(\w+),)?\[(attestors\.\w+(?:,attestors\.\w+)*)\]\)\)\.all\((\w+),\5(>|>=|==)(\d{1,2})\)$/;
+
+function demandOf(validation: Json, path: Path, context: Context): Json | undefined {
+  const { importing } = context;
+  const tell = (why: string): undefined => void tellUnmapped(importing, [...path, 'expression'], why, denied);
+  const text = textOf(validation['expression'])?.replace(/\s+/g, '') ?? '';
+  const found = counting.exec(text);
+  if (found === null)
+    return tell('only expressions that count attestors who have signed have a counterpart; say others as CEL of an attestation');
+  const [, , called, attestation, list = '', , sign, number = ''] = found;
+  if ((called === 'verifyAttestationSignatures') !== (attestation !== undefined))
+    return tell('the function is called with other arguments than it has');
+  const names = list.split(',').map((one) => one.slice('attestors.'.length));
+  const count = Number(number) + (sign === '>' ? 1 : 0);
+  if (count < 1 || count > names.length || (sign === '==' && count < names.length) || new Set(names).size < names.length)
+    return tell(`"${sign ?? ''} ${number}" of ${names.length} attestors is no requirement`);
+  const attestors = names.map((name) => attestorNamed(name, context));
+  if (attestors.includes(undefined)) return undefined;
+  const type = attestation === undefined ? undefined : typeNamed(attestation, context);
+  if (attestation !== undefined && type === undefined) return undefined;
+  const signers = attestors.filter((one) => one !== undefined).map((one) => (type === undefined ? one : attestedBy(one, type)));
+  if (type !== undefined && JSON.stringify(signers).includes('"notation"'))
+    return tell('attestations signed by notation have no counterpart');
+  if (count === signers.length) return allOf(signers);
+  return count === 1 ? anyOf(signers) : { threshold: { count, of: signers } };
+}
+
+function typeNamed(name: string, { spec, path, importing }: Context): string | undefined {
+  const list = listOf(spec['attestations']).map((one) => recordOf(one) ?? {});
+  const index = list.findIndex((one) => one['name'] === name);
+  const type = predicateTypeOf(textOf(recordOf(list[index]?.['intoto'])?.['type']) ?? '');
+  if (type === undefined)
+    tellUnmapped(
+      importing,
+      [...path, 'attestations', Math.max(0, index)],
+      `${name} is no in-toto attestation with a known predicate type`,
+      denied,
+    );
+  return type;
+}
+
+function attestorNamed(name: string, { spec, path, name: policy, importing }: Context): Json | undefined {
+  const list = listOf(spec['attestors']).map((one) => recordOf(one) ?? {});
+  const index = list.findIndex((one) => one['name'] === name);
+  const attestor = list[index];
+  const at = [...path, 'attestors', Math.max(0, index)];
+  const tell = (why: string): undefined => void tellUnmapped(importing, at, why, denied);
+  if (attestor === undefined) return tell(`there is no attestor ${name}`);
+  const context = { name: `${policy}-${name}`, importing } as const;
+  const notary = recordOf(attestor['notary']);
+  const cosign = recordOf(attestor['cosign']);
+  if (notary !== undefined && cosign === undefined) {
+    const { certs, ...others } = notary;
+    const [other] = Object.keys(others);
+    if (other !== undefined) return tell(`\`${other}\` has no counterpart`);
+    return anyOf(
+      notaryOf({ cert: recordOf(certs)?.['value'] }, [...at, 'notary'], { ...context, type: 'Notary', annotations: {} }, {}) ?? [],
+    );
+  }
+  if (cosign === undefined || notary !== undefined) return tell('it is neither a cosign nor a notary attestor');
+  const { key, keyless, ctlog, annotations, ...others } = cosign;
+  const [other] = Object.keys(others);
+  if (other !== undefined) return tell(`\`${other}\` has no counterpart`);
+  const wanted = textsOf(annotations);
+  if (Object.values(wanted).some((one) => one.includes('*'))) return tell('an annotation with a literal * has no counterpart');
+  const signed = Object.keys(wanted).length === 0 ? {} : { annotations: wanted };
+  const cosignContext = { ...context, type: 'Cosign' as const, annotations: {} };
+  const { url, insecureIgnoreTlog, insecureIgnoreSCT, rekorPubKey, ctLogPubKey, tsaCertChain, ...more } = recordOf(ctlog) ?? {};
+  if (Object.keys(more).length > 0) return tell('a part of its ctlog has no counterpart');
+  const rekor = {
+    ...(url === undefined ? {} : { url }),
+    ...(rekorPubKey === undefined ? {} : { pubkey: rekorPubKey }),
+    ignoreTlog: insecureIgnoreTlog,
+  };
+  if (recordOf(key) !== undefined && keyless === undefined) {
+    const { data, hashAlgorithm, ...rest } = recordOf(key) ?? {};
+    if (tsaCertChain !== undefined) return tell('a time stamp authority of one’s own has no counterpart');
+    const algorithm = hashAlgorithm === undefined ? {} : { signatureAlgorithm: hashAlgorithm };
+    const keys = keysOf({ publicKeys: data, rekor, ...algorithm, ...rest }, [...at, 'cosign', 'key'], cosignContext, signed);
+    return keys === undefined ? undefined : anyOf(keys);
+  }
+  const { identities, ...rest } = recordOf(keyless) ?? {};
+  if (key !== undefined || listOf(identities).length === 0) return tell('it names neither a key nor identities');
+  const logs = {
+    ignoreSCT: insecureIgnoreSCT,
+    ...(ctLogPubKey === undefined ? {} : { pubkey: ctLogPubKey }),
+    ...(tsaCertChain === undefined ? {} : { tsaCertChain }),
+  };
+  const all = listOf(identities).map((one, number) =>
+    keylessOf({ ...recordOf(one), ...rest, rekor, ctlog: logs }, [...at, 'cosign', 'keyless', 'identities', number], cosignContext, signed),
+  );
+  return all.includes(undefined) ? undefined : anyOf(all.flatMap((one) => one ?? []));
+}
