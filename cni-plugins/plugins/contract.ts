@@ -125,6 +125,11 @@ export interface ResourceKind<R extends Resource = Resource> {
   ensure(resource: R, kernel: ResourceKernel, key: AttachmentKey): void;
   /** What the kernel has otherwise, in words for a person; empty: it stands as described. */
   differences(resource: R, kernel: ResourceKernel, key: AttachmentKey): string[];
+  /**
+   * How a resource of a plugin before it in the chain stands once this one does: a later plugin may change an interface on purpose,
+   * and neither CHECK nor repair must take that for damage. Pure.
+   */
+  amend?(resource: R, earlier: Resource): Resource;
   /** Success when it is gone already, the pod's namespace included. */
   remove(resource: R, kernel: ResourceKernel, key: AttachmentKey): void;
 }

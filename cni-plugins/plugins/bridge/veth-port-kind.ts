@@ -17,6 +17,8 @@ export interface VethPort extends Resource, PortVlans {
   readonly interface: string;
   readonly mac: string;
   readonly mtu: number;
+  /** Of the pod's end, where a later plugin of the chain changed it. */
+  readonly podMtu?: number;
   /** False: the pod's end stays down. */
   readonly enabled: boolean;
   readonly hairpin: boolean;
@@ -81,7 +83,10 @@ function rejoin(resource: VethPort, route: NetlinkSocket, master: number, pod: N
   route.run([setPort(own, resource)]);
   const inside = findLink(pod, { name: resource.interface });
   if (inside === undefined) return;
-  pod.run([setMtu(inside.index, resource.mtu), ...(inside.mac === resource.mac ? [] : [setMac(inside.index, resource.mac)])]);
+  pod.run([
+    setMtu(inside.index, resource.podMtu ?? resource.mtu),
+    ...(inside.mac === resource.mac ? [] : [setMac(inside.index, resource.mac)]),
+  ]);
 }
 
 function finish(resource: VethPort, route: NetlinkSocket, pod: NetlinkSocket): void {
@@ -126,7 +131,9 @@ function differences(resource: VethPort, kernel: ResourceKernel): string[] {
     ...(inside.peer === link.index ? [] : [`${name} of the pod is not the other end of ${hostInterface}`]),
     ...(inside.up === resource.enabled ? [] : [`${name} is ${inside.up ? 'up' : 'down'}`]),
     ...(inside.mac === resource.mac ? [] : [`${name} has the MAC address ${inside.mac}, not ${resource.mac}`]),
-    ...(inside.mtu === resource.mtu ? [] : [`${name} has the MTU ${inside.mtu}, not ${resource.mtu}`]),
+    ...(inside.mtu === (resource.podMtu ?? resource.mtu)
+      ? []
+      : [`${name} has the MTU ${inside.mtu}, not ${resource.podMtu ?? resource.mtu}`]),
   ];
 }
 

@@ -19,6 +19,8 @@ export interface RoutedPair extends Resource {
   readonly interface: string;
   readonly mac: string;
   readonly mtu: number;
+  /** Of the pod's end, where a later plugin changed it. */
+  readonly podMtu?: number;
   readonly ends: readonly { readonly gateway: string; readonly pod: string }[];
 }
 
@@ -65,7 +67,9 @@ export const routedPairKind: ResourceKind<RoutedPair> = {
       ...(end.up ? [] : [`${end.name} is down`]),
       ...(end.kind === 'veth' && end.peer === pod.index ? [] : [`${end.name} is not the other end of ${pod.name}`]),
       ...(pod.mac === resource.mac ? [] : [`${pod.name} has the MAC address ${pod.mac}, not ${resource.mac}`]),
-      ...(pod.mtu === resource.mtu ? [] : [`${pod.name} has the MTU ${pod.mtu}, not ${resource.mtu}`]),
+      ...(pod.mtu === (resource.podMtu ?? resource.mtu)
+        ? []
+        : [`${pod.name} has the MTU ${pod.mtu}, not ${resource.podMtu ?? resource.mtu}`]),
       ...resource.ends
         .filter(({ gateway }) => !addresses.some(({ address }) => ipFromBytes(address).value === addressOf(gateway).value))
         .map(({ gateway }) => `${end.name} has no address ${gateway}`),

@@ -15,6 +15,7 @@ import type { SourceRule } from '../../netlink/route-tables.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
 import type { Resource, ResourceKind } from '../contract.ts';
 import { podOf } from '../interface/child-link.ts';
+import { withoutRoutes } from '../interface/amended.ts';
 import { interfaceMissing } from '../interface/failures.ts';
 import { sameRoute, tableRouteOf, tolerating } from '../interface/pod-addresses.ts';
 import type { PodRoute } from '../interface/pod-addresses.ts';
@@ -68,6 +69,7 @@ export const sourceRoutingKind: ResourceKind<SourceRouting> = {
         .map((entry) => `table ${entry.table ?? mainTable} has no route to ${entry.dst} by ${name}`),
     ];
   },
+  amend: (resource, earlier) => withoutRoutes(earlier, resource.interface, resource.leaving),
   remove(resource, kernel) {
     const route = kernel.pod?.route;
     if (route === undefined) return;

@@ -5,6 +5,7 @@ import type { LinkSettings } from '../../netlink/link-settings.ts';
 import type { Request } from '../../netlink/socket.ts';
 import type { Resource, ResourceKind } from '../contract.ts';
 import { podOf } from '../interface/child-link.ts';
+import { withLink } from '../interface/amended.ts';
 import { interfaceMissing } from '../interface/failures.ts';
 
 /** Settings of a link that can be changed and given back. */
@@ -49,6 +50,7 @@ export const linkTuningKind: ResourceKind<LinkTuning> = {
       ),
     ];
   },
+  amend: (resource, earlier) => withLink(earlier, resource.interface, resource.wanted),
   remove(resource, kernel) {
     const link = kernel.pod === undefined ? undefined : findLink(kernel.pod.route, { name: resource.interface });
     if (kernel.pod !== undefined && link !== undefined) kernel.pod.route.send(requestsFor(link, resource.before));

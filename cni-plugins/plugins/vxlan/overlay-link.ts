@@ -7,6 +7,7 @@ import { addForwarding, deleteForwarding, listForwarding, listNeighbours, putNei
 import type { ForwardingEntry } from '../../netlink/neighbours.ts';
 import * as links from '../../netlink/links.ts';
 import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
+import { withLink } from '../interface/amended.ts';
 import { deleteLink, podOf } from '../interface/child-link.ts';
 import { interfaceMissing, interfaceTaken, linkTypeMissing, masterMissing } from '../interface/failures.ts';
 import { tolerating } from '../interface/pod-addresses.ts';
@@ -99,6 +100,8 @@ export const overlayLinkKind: ResourceKind<OverlayLink> = {
       ...(own !== undefined && own.mtu > resource.mtu ? [`${own.name} has the MTU ${own.mtu}, more than ${resource.mtu}`] : []),
     ];
   },
+  amend: (resource, earlier) =>
+    'mtu' in earlier && Number(earlier.mtu) > resource.mtu ? withLink(earlier, resource.interface, { mtu: resource.mtu }) : earlier,
   remove(resource, kernel) {
     const { route } = kernel.host;
     const link = findLink(route, { name: resource.name });

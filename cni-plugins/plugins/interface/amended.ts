@@ -1,0 +1,30 @@
+import type { Resource } from '../contract.ts';
+import type { PodAddresses, PodRoute } from './pod-addresses.ts';
+
+/** Resources of a pod's interface as a later plugin of the chain leaves them. Pure. */
+
+const isOf = (resource: Resource, name: string): resource is Resource & { readonly interface: string } =>
+  'interface' in resource && resource.interface === name;
+
+/** With another MAC address or MTU; a resource that says neither is as it was. Of a pair of links only the pod's end changes (`podMtu`). */
+export function withLink(resource: Resource, name: string, link: { readonly mac?: string; readonly mtu?: number }): Resource {
+  if (!isOf(resource, name)) return resource;
+  return {
+    ...resource,
+    ...('mac' in resource && link.mac !== undefined ? { mac: link.mac } : {}),
+    ...(link.mtu === undefined || !('mtu' in resource) ? {} : 'hostInterface' in resource ? { podMtu: link.mtu } : { mtu: link.mtu }),
+  };
+}
+
+const isPodAddresses = (resource: Resource): resource is PodAddresses => resource.kind === 'pod-addresses';
+
+/** Without routes of the main table that lead to the same destinations. */
+export function withoutRoutes(resource: Resource, name: string, leaving: readonly PodRoute[]): Resource {
+  if (!isPodAddresses(resource) || resource.interface !== name) return resource;
+  const gone = new Set(leaving.map(({ dst }) => dst));
+  const amended: PodAddresses = {
+    ...resource,
+    routes: resource.routes.filter((route) => route.table !== undefined || !gone.has(route.dst)),
+  };
+  return amended;
+}

@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { inPrivateNetns, tried } from '../../attach/engine.fixture.ts';
+import type { CniResult } from '../../spec/result.ts';
+import { codeOf, json, openPods, shell } from '../pod.fixture.ts';
+import type { TestPod } from '../pod.fixture.ts';
+
+if (inPrivateNetns(import.meta.filename)) {
+  const pods = openPods();
+  after(() => pods.end());
+  shell('ip link add m0 mtu 1450 type veth peer name m1; ip link set m0 up; ip link set m1 up');
+  // The kernel of many build machines has none: test/vm/run brings one that has.
+  const skip =
+    tried('ip link add link m0 name probe type ipvlan mode l2 && ip link del probe') === undefined ? 'the kernel has no ipvlan' : false;
+  const ipam = (last: number): object => ({
+    type: 'static',
+    addresses: [{ address: `10.20.0.${last}/24`, gateway: '10.20.0.1' }],
+    routes: [{ dst: '0.0.0.0/0' }],
+  });
+  const state = (pod: TestPod): unknown =>
+    JSON.parse(
+      JSON.stringify([
+        json(pod.run('ip -j -d link show dev eth0')).map(({ mtu, operstate, linkinfo, flags, address }) => ({
+          mtu,
+          operstate,
+          linkinfo,
+          flags,
+          address,
+        })),
+        json(pod.run('ip -j -4 addr show dev eth0')).map(({ addr_info }) =>
+          (addr_info as Record<string, unknown>[]).map(({ local, prefixlen, broadcast }) => ({ local, prefixlen, broadcast })),
+        ),
+        json(pod.run('ip -j route')),
+      ]).replaceAll(/10\.20\.0\.[23]\b/gu, '10.20.0.X'),
+    ) as unknown;
+
+  // The modes of one master are one: each pair of pods is gone before the next.
+  for (const mode of ['l2', 'l3', 'l3s'] as const)
+    test(`as Debian's plugin: ${mode}`, { skip }, async () => {
+      const [ours, theirs] = [pods.pod(`a${mode}`), pods.pod(`b${mode}`)];
+      const config = { type: 'ipvlan', master: 'm0', mode, mtu: 1400 };
+      const result = await ours.add({ ...config, ipam: ipam(2) });
+      const expected = theirs.debian('ADD', { ...config, ipam: ipam(3) });
+      assert.deepEqual(state(ours), state(theirs));
+      assert.equal(result.interfaces[0]?.mac, expected?.interfaces[0]?.mac);
+      assert.deepEqual(result.routes, expected?.routes);
+      assert.deepEqual(await ours.check(config), []);
+      await ours.del(config);
+      theirs.debian('DEL', { ...config, ipam: ipam(3) });
+    });
+
+  test('after another plugin it takes the master and the addresses of that one', { skip }, async () => {
+    const pod = pods.pod('c');
+    const prevResult: CniResult = {
+      interfaces: [{ name: 'm0' }],
+      ips: [{ address: '10.20.0.9/24', gateway: '10.20.0.1' }],
+      routes: [{ dst: '0.0.0.0/0' }],
+      dns: {},
+    };
+    const result = await pod.add({ type: 'ipvlan' }, { prevResult });
+    assert.deepEqual(result.ips, [{ address: '10.20.0.9/24', gateway: '10.20.0.1', interface: 0 }]);
+    assert.match(pod.run('ip route'), /default via 10\.20\.0\.1/u);
+    const two = { ...prevResult, interfaces: [{ name: 'm0' }, { name: 'm1' }] };
+    assert.equal(await codeOf(() => pod.add({ type: 'ipvlan' }, { prevResult: two, interface: 'net1' })), 'NETWORK_CONFIG_INVALID');
+    pod.die();
+    await pod.delDead({ type: 'ipvlan' });
+  });
+}
