@@ -17,6 +17,7 @@ export type {
   LinkPolicy,
   LinkRule,
   LinkRules,
+  NamedPort,
   NetworkEngine,
   NetworkStatus,
   PortMapping,

@@ -42,6 +42,15 @@ test('the link is raised to the widest class of the started containers, and to n
     ingress: [],
   });
   assert.deepEqual(linkPolicyFor([running('user', { egress: [ten] }), running('user')]), { class: 'user' });
+  const annotations = { 'io.kubernetes.container.ports': '[{"name":"http","containerPort":80,"protocol":"TCP"},{"containerPort":81},7]' };
+  for (const [config, namedPorts] of [
+    [{ annotations }, [{ name: 'http', protocol: 'tcp', port: 80 }]],
+    [{ annotations: { 'io.kubernetes.container.ports': '{' } }, undefined],
+  ] as const)
+    assert.deepEqual(linkPolicyFor([{ ...running('user'), config: config as never }]), {
+      class: 'user',
+      ...(namedPorts && { namedPorts }),
+    });
 });
 
 test('log paths stay below the log folder', () => {

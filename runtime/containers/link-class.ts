@@ -1,4 +1,4 @@
-import type { LinkClass, LinkPolicy } from '../../cni-plugins/index.ts';
+import type { LinkClass, LinkPolicy, NamedPort } from '../../cni-plugins/index.ts';
 import { joinNetworkRules } from '../../entitlements/index.ts';
 import type { NetworkClass, PeerRules } from '../../entitlements/index.ts';
 import type { ContainerRecord } from './record.ts';
@@ -9,7 +9,9 @@ const order: readonly LinkClass[] = ['deny', 'none', 'user', 'proxy', 'admin'];
  * The link is the pod's: it is raised to the join of what its containers that were started have. `host` needs no link. Pure.
  * @throws ENTITLEMENTS_TOO_COMPLEX when the join of their rules of peers is beyond what a profile may have: it is exact or refused
  */
-export function linkPolicyFor(containers: readonly Pick<ContainerRecord, 'networkClass' | 'peers' | 'phase'>[]): LinkPolicy {
+export function linkPolicyFor(
+  containers: readonly (Pick<ContainerRecord, 'networkClass' | 'peers' | 'phase'> & Partial<Pick<ContainerRecord, 'config'>>)[],
+): LinkPolicy {
   const started = containers.filter((one) => one.phase === 'starting' || one.phase === 'running');
   const linkClass = started
     .map((one) => classOf(one.networkClass))
@@ -18,7 +20,32 @@ export function linkPolicyFor(containers: readonly Pick<ContainerRecord, 'networ
   const [egress, ingress] = (['egress', 'ingress'] as const).map((direction) =>
     started.map((one) => rulesOf(one, direction)).reduce((joined, next) => joinNetworkRules(joined, next), []),
   );
-  return { class: linkClass, ...(egress !== undefined && { egress }), ...(ingress !== undefined && { ingress }) };
+  const namedPorts = started.flatMap(({ config }) => namedPortsOf(config?.annotations['io.kubernetes.container.ports']));
+  return {
+    class: linkClass,
+    ...(egress !== undefined && { egress }),
+    ...(ingress !== undefined && { ingress }),
+    ...(namedPorts.length > 0 && { namedPorts }),
+  };
+}
+
+/** As a kubelet tells them, in an annotation of the container: the CRI has no field for a port's name. What can not be read names nothing. */
+function namedPortsOf(annotation: string | undefined): NamedPort[] {
+  if (annotation === undefined) return [];
+  let given: unknown;
+  try {
+    given = JSON.parse(annotation);
+  } catch {
+    return [];
+  }
+  return (Array.isArray(given) ? (given as unknown[]) : []).flatMap((one) => {
+    const { name, containerPort, protocol = 'TCP' } = (one ?? {}) as { name?: unknown; containerPort?: unknown; protocol?: unknown };
+    const spoken = (['tcp', 'udp', 'sctp'] as const).find((known) => known === String(protocol).toLowerCase());
+    const port = Number(containerPort);
+    return typeof name === 'string' && name !== '' && spoken !== undefined && Number.isInteger(port) && port > 0 && port <= 65_535
+      ? [{ name, protocol: spoken, port }]
+      : [];
+  });
 }
 
 /** Whoever has no network has no peers; without rules there is no bound. */

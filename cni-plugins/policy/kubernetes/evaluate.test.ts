@@ -1,0 +1,182 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { parseIp } from '../../spec/address.ts';
+import type { Grant } from '../grants.ts';
+import { intervalOf } from '../intervals.ts';
+import type { Direction } from '../pod-chains.ts';
+import { evaluate } from './evaluate.ts';
+import type { PolicyPod } from './evaluate.ts';
+import type { Labels, NetworkPolicy, Peer, PolicyPort, PolicyRule, PolicySet, Selector } from './network-policy.ts';
+
+/** Judges every connection of a small world twice: by the grants that are compiled, and word by word as Kubernetes' documentation says it. */
+
+interface Connection {
+  readonly from: string;
+  readonly to: string;
+  readonly protocol: 'tcp' | 'udp' | 'icmp';
+  readonly port: number;
+}
+
+function grants({ protocol, ports, peers }: Grant, peer: string, { protocol: spoken, port }: Connection): boolean {
+  if (protocol !== undefined && protocol !== spoken) return false;
+  if (ports !== undefined && !ports.some(({ low, high }) => low <= port && port <= high)) return false;
+  const address = parseIp(peer);
+  if (peers === undefined || address === undefined) return peers === undefined;
+  return (address.family === 4 ? peers.four : peers.six).some(({ low, high }) => low <= address.value && address.value <= high);
+}
+
+const labelKeys = ['app', 'tier'];
+const values = ['a', 'b'];
+const labels = fc.dictionary(fc.constantFrom(...labelKeys), fc.constantFrom(...values), { maxKeys: 2 });
+const selector: fc.Arbitrary<Selector> = fc.array(
+  fc.record({
+    key: fc.constantFrom(...labelKeys, 'kubernetes.io/metadata.name'),
+    operator: fc.constantFrom('In', 'NotIn', 'Exists', 'DoesNotExist'),
+    values: fc.subarray([...values, 'n1', 'n2'], { minLength: 1 }),
+  }),
+  { maxLength: 2 },
+);
+const peer: fc.Arbitrary<Peer> = fc.oneof(
+  fc.record({ pods: selector }),
+  fc.record({ namespaces: selector }),
+  fc.record({ pods: selector, namespaces: selector }),
+  fc.constantFrom<Peer>(
+    { cidr: '10.0.0.0/30', except: ['10.0.0.2/32'] },
+    { cidr: '0.0.0.0/0', except: ['10.0.0.0/29'] },
+    { cidr: 'fd00::/126', except: [] },
+  ),
+);
+const port: fc.Arbitrary<PolicyPort> = fc.record(
+  {
+    protocol: fc.constantFrom('tcp', 'udp'),
+    port: fc.constantFrom<NonNullable<PolicyPort['port']>>({ low: 80, high: 80 }, { low: 80, high: 90 }, 'web', 'dns'),
+  },
+  { requiredKeys: ['protocol'] },
+);
+const rule: fc.Arbitrary<PolicyRule> = fc.record(
+  { peers: fc.array(peer, { minLength: 1, maxLength: 2 }), ports: fc.array(port, { minLength: 1, maxLength: 2 }) },
+  { requiredKeys: [] },
+);
+const policies: fc.Arbitrary<NetworkPolicy[]> = fc
+  .array(
+    fc.record(
+      {
+        namespace: fc.constantFrom('n1', 'n2'),
+        podSelector: selector,
+        ingress: fc.array(rule, { maxLength: 2 }),
+        egress: fc.array(rule, { maxLength: 2 }),
+      },
+      { requiredKeys: ['namespace', 'podSelector'] },
+    ),
+    { maxLength: 4 },
+  )
+  .map((list) => list.map((policy, index) => ({ ...policy, name: `p${index}` })));
+const world = fc.record({
+  pods: fc.array(
+    fc.record({
+      namespace: fc.constantFrom('n1', 'n2'),
+      labels,
+      namedPorts: fc.subarray<PolicyPod['namedPorts'][number]>([
+        { name: 'web', protocol: 'tcp', port: 80 },
+        { name: 'web', protocol: 'tcp', port: 81 },
+        { name: 'dns', protocol: 'udp', port: 53 },
+      ]),
+    }),
+    { minLength: 1, maxLength: 4 },
+  ),
+  policies,
+  namespaces: fc.dictionary(fc.constantFrom('n1', 'n2'), labels).map((found) => new Map(Object.entries(found))),
+});
+
+const selected = (selector_: Selector, of: Labels): boolean =>
+  selector_.every(({ key, operator, values: wanted }) => {
+    const has = Object.keys(of).includes(key);
+    switch (operator) {
+      case 'Exists':
+        return has;
+      case 'DoesNotExist':
+        return !has;
+      case 'In':
+        return has && wanted.includes(of[key] ?? '');
+      case 'NotIn':
+        return !has || !wanted.includes(of[key] ?? '');
+    }
+  });
+
+const inBlock = (address: string, block: string): boolean => {
+  const [at, within] = [parseIp(address), intervalOf(block)];
+  return at !== undefined && within?.family === at.family && within.interval.low <= at.value && at.value <= within.interval.high;
+};
+
+function documented(
+  { policies: all, namespaces }: PolicySet,
+  pods: readonly PolicyPod[],
+  connection: Connection,
+  direction: Direction,
+): boolean {
+  const podAt = (address: string): PolicyPod | undefined => pods.find(({ addresses }) => addresses.includes(address));
+  const [own, other] = direction === 'egress' ? [connection.from, connection.to] : [connection.to, connection.from];
+  const pod = podAt(own);
+  if (pod === undefined || podAt(other) === pod) return true;
+  const isolating = all.filter(
+    (policy) => policy.namespace === pod.namespace && selected(policy.podSelector, pod.labels) && policy[direction] !== undefined,
+  );
+  if (isolating.length === 0) return true;
+  const answering = podAt(connection.to);
+  const namespaceLabels = (name: string): Labels => ({ ...namespaces.get(name), 'kubernetes.io/metadata.name': name });
+  const peerMatches = (one: Peer, namespace: string): boolean => {
+    if ('cidr' in one) return inBlock(other, one.cidr) && !one.except.some((hole) => inBlock(other, hole));
+    const found = podAt(other);
+    if (found === undefined) return false;
+    const right = one.namespaces === undefined ? found.namespace === namespace : selected(one.namespaces, namespaceLabels(found.namespace));
+    return right && selected(one.pods ?? [], found.labels);
+  };
+  const portMatches = (one: PolicyPort): boolean => {
+    if (one.protocol !== connection.protocol) return false;
+    if (one.port === undefined) return true;
+    if (typeof one.port !== 'string') return one.port.low <= connection.port && connection.port <= one.port.high;
+    return (answering?.namedPorts ?? []).some(
+      ({ name, protocol, port: number }) => name === one.port && protocol === connection.protocol && number === connection.port,
+    );
+  };
+  return isolating.some((policy) =>
+    (policy[direction] ?? []).some(
+      ({ peers, ports }) =>
+        (peers === undefined || peers.some((one) => peerMatches(one, policy.namespace))) &&
+        (ports === undefined || ports.some(portMatches)),
+    ),
+  );
+}
+
+test('what is compiled grants what the documentation grants, and nothing else', () => {
+  fc.assert(
+    fc.property(world, ({ pods: described, ...set }) => {
+      const pods = described.map((pod, index): PolicyPod => ({ ...pod, addresses: [`10.0.0.${index + 1}`, `fd00::${index + 1}`] }));
+      const layers = evaluate(set, pods);
+      const outside = ['10.0.0.6', '10.0.0.9', 'fd00::9'];
+      const everybody = [...pods.flatMap(({ addresses }) => addresses), ...outside];
+      for (const from of everybody)
+        for (const to of everybody) {
+          if (from.includes(':') !== to.includes(':')) continue;
+          for (const protocol of ['tcp', 'udp', 'icmp'] as const)
+            for (const number of [53, 80, 81, 90, 91]) {
+              const connection = { from, to, protocol, port: number };
+              for (const direction of ['egress', 'ingress'] as const) {
+                const [own, other] = direction === 'egress' ? [from, to] : [to, from];
+                const layer = layers[pods.findIndex(({ addresses }) => addresses.includes(own))]?.[direction];
+                const compiled = layer === undefined || layer.grants.some((grant) => grants(grant, other, connection));
+                assert.equal(compiled, documented(set, pods, connection, direction), JSON.stringify({ connection, direction }));
+              }
+            }
+        }
+    }),
+    { numRuns: Number(process.env.PORTCULLIS_RUNS ?? 150), seed: 7 },
+  );
+});
+
+test('what can not be read isolates every pod', () => {
+  const pods: PolicyPod[] = [{ namespace: 'n1', labels: {}, addresses: ['10.0.0.1'], namedPorts: [] }];
+  const [rules] = evaluate({ policies: [], namespaces: new Map(), isolated: 'broken' }, pods);
+  assert.deepEqual([rules?.egress?.denies, rules?.ingress?.denies], ['broken', 'broken']);
+});
