@@ -12,12 +12,10 @@ import { parseArgs } from 'node:util';
 import { defaultProfile } from '../../entitlements/index.ts';
 import { isConstant } from '../../entitlements/seccomp/decision.ts';
 import { decisionFor } from '../../entitlements/seccomp/policy.ts';
-import { syscallNumbers } from '../../entitlements/seccomp/syscalls.ts';
 import { runContained } from './contain.ts';
+import { judge, names } from './judge.ts';
 import { CONTROL, PROGRAMS } from './programs.ts';
-import type { Program } from './programs.ts';
 import { openRecorder } from './recorder.ts';
-import type { Denied } from './recorder.ts';
 import { debianRoot } from './root.ts';
 
 const { values } = parseArgs({
@@ -33,29 +31,6 @@ const only = values.only?.split(',');
 const programs = PROGRAMS.filter(({ name }) => only === undefined || only.includes(name));
 const folder = values.folder ?? mkdtempSync(join(tmpdir(), 'pc-packages-'));
 mkdirSync(folder, { recursive: true });
-
-/** Asked by libraries that expect a no, whatever the program. The C library asks clone3 first and goes on with clone. */
-const PROBED_EVERYWHERE: ReadonlyMap<string, number> = new Map([
-  ['clone3', -38],
-  // libnuma's numa_available() takes EPERM for "no NUMA"; docker's default denies it without SYS_NICE as well.
-  ['get_mempolicy', -1],
-]);
-
-const names = new Map([...syscallNumbers('x86_64')].map(([name, nr]) => [nr, name]));
-
-function judge(program: Program, denied: readonly Denied[]): { denials: string[]; probes: string[] } {
-  const [denials, probes] = [new Map<string, number>(), new Map<string, number>()];
-  for (const { nr, answer, program: command } of denied) {
-    const name = names.get(nr) ?? `call ${nr}`;
-    const newer = answer === -38 && !names.has(nr);
-    const known = newer || PROBED_EVERYWHERE.get(name) === answer || program.probes?.[name] !== undefined;
-    const into = known ? probes : denials;
-    const key = known ? name : `${name} by ${command} (${answer === -1 ? 'EPERM' : 'ENOSYS'})`;
-    into.set(key, (into.get(key) ?? 0) + 1);
-  }
-  const listed = (from: ReadonlyMap<string, number>): string[] => [...from].map(([name, count]) => `${name} ×${count}`);
-  return { denials: listed(denials), probes: listed(probes) };
-}
 
 const start = performance.now();
 const { root, count } = debianRoot(folder, [...new Set(PROGRAMS.flatMap((program) => [program.name, ...(program.with ?? [])]))]);
