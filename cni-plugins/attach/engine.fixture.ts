@@ -97,7 +97,8 @@ export function createFixture(configuration: object = conflist()): Fixture {
     folder,
     confDir,
     databasePath,
-    engine: () => createNetworkEngine({ databasePath, confDir, log: createLogger({ level: 'error' }) }),
+    engine: () =>
+      createNetworkEngine({ databasePath, confDir, policyDir: join(folder, 'policies'), log: createLogger({ level: 'error' }) }),
     pod(name, more = {}) {
       const netns = join(namespaces, name);
       shell(`touch ${netns} && unshare --net=${netns} true`);

@@ -1,5 +1,5 @@
 import { PortcullisError } from '../../base/errors/index.ts';
-import { formatIp, ipBytes } from '../spec/address.ts';
+import { formatIp, ipBytes, parseIp } from '../spec/address.ts';
 import type { IpAddress, IpFamily } from '../spec/address.ts';
 import type { RangeSet } from '../spec/network-config.ts';
 import type { PortMapping } from '../types.ts';
@@ -117,7 +117,7 @@ export function createLeases({ db }: NetworkDatabase): Leases {
     },
     takeHostPorts(realm, mappings, { attachment, part }) {
       for (const mapping of mappings) {
-        const hostIp = mapping.hostIp ?? '';
+        const hostIp = hostIpOf(mapping);
         const holder = portHolder.get(realm, mapping.protocol, mapping.hostPort, hostIp) as PortHolder | undefined;
         if (holder !== undefined) throw portTaken(mapping, holder);
         insertPort.run(realm, mapping.protocol, mapping.hostPort, hostIp, attachment, part);
@@ -131,6 +131,12 @@ export function createLeases({ db }: NetworkDatabase): Leases {
       deletePorts.run(attachment, part);
     },
   };
+}
+
+/** Every address of the host, of one family or of both, is one to whoever wants the port. */
+function hostIpOf({ hostIp = '' }: PortMapping): string {
+  const address = parseIp(hostIp);
+  return address === undefined || address.value === 0n ? '' : formatIp(address);
 }
 
 /** Whether one of the set's subnets has the address; a wanted address that is in none is refused. */

@@ -17,6 +17,8 @@ export interface ActorOrder {
   readonly namespaces: readonly string[];
   /** Left by its forerunner: deleted first, as a runtime does. */
   readonly leftovers: readonly { readonly id: string; readonly netns: string }[];
+  /** Host ports from this one on are its own. */
+  readonly port: number;
   /** Pods of our own runtime that are to stay. */
   readonly valid: readonly string[];
 }
@@ -106,7 +108,7 @@ async function alone(callPlugin: CallPlugin, namespaces: readonly string[], port
 }
 
 if (order.role === 'alone') {
-  await alone(openPluginEngine({ databasePath: order.databasePath, log }).callPlugin, order.namespaces, 21_000);
+  await alone(openPluginEngine({ databasePath: order.databasePath, log }).callPlugin, order.namespaces, order.port);
 } else {
   const engine = await createNetworkEngine({ databasePath: order.databasePath, confDir: order.confDir, log });
   await engine.gc(new Set(order.valid));
@@ -118,11 +120,11 @@ if (order.role === 'alone') {
     return ips.map(({ address }) => address);
   };
   await Promise.race([
-    alone(engine.callPlugin, [served], 22_000),
+    alone(engine.callPlugin, [served], order.port),
     ...own.map((netns, slot) =>
       live(
         slot + 1,
-        (id) => attach(id, netns, 23_000 + slot),
+        (id) => attach(id, netns, order.port + 1 + slot),
         (id) => engine.detach(id),
       ),
     ),

@@ -126,6 +126,8 @@ if (inPrivateNetns(import.meta.filename, 60_000 + kills * 10_000)) {
         name: `${role}-${generation}`,
         namespaces: [...pins[role]],
         leftovers: told.map(({ id, netns }) => ({ id, netns })),
+        // Those that are forgotten keep theirs.
+        port: 20_000 + generation * 4,
         valid: [],
       };
       // The daemon's GC at its start removes what was its own.

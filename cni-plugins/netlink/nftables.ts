@@ -12,6 +12,7 @@ const NFT_MSG_NEWTABLE = 0;
 const NFT_MSG_GETTABLE = 1;
 const NFT_MSG_DELTABLE = 2;
 const NFT_MSG_NEWCHAIN = 3;
+const NFT_MSG_GETCHAIN = 4;
 const NFT_MSG_DELCHAIN = 5;
 const NFT_MSG_NEWRULE = 6;
 const NFT_MSG_GETRULE = 7;
@@ -268,6 +269,16 @@ export function addRule(table: Table, chain: string, expressions: readonly Uint8
 /** Takes all rules out of the chain. */
 export function flushChain(table: Table, chain: string): Request {
   return request('flush the chain', table, chain, NFT_MSG_DELRULE, 0, attribute(1, text(table.name)), attribute(2, text(chain)));
+}
+
+/** Refused (ENOENT) when it is not there. */
+export function getChain(table: Table, chain: string): Request {
+  return request('look up the chain', table, chain, NFT_MSG_GETCHAIN, 0, attribute(1, text(table.name)), attribute(3, text(chain)));
+}
+
+/** How many rules it has and how many rules and maps lead to it, together. */
+export function readChainUse(message: Received): number {
+  return attributesOf(message.body, nfgenmsgLength).get(6)?.readUInt32BE(0) ?? 0;
 }
 
 /** Refused (EBUSY) while a rule or a map leads to it. */

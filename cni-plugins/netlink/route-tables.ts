@@ -15,6 +15,8 @@ const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
 const IFA_FLAGS = 8;
 const IFA_F_NODAD = 0x02;
+const IFA_F_DADFAILED = 0x08;
+const IFA_F_TENTATIVE = 0x40;
 const IFA_F_NOPREFIXROUTE = 0x200;
 const RTA_DST = 1;
 const RTA_OIF = 4;
@@ -40,6 +42,8 @@ const familyOf = (address: Uint8Array): number => (address.length === 4 ? 2 : 10
 export interface LinkAddress {
   readonly address: Uint8Array;
   readonly length: number;
+  /** Of IPv6 while duplicate address detection is at it, and when it found one. */
+  readonly detection?: 'under way' | 'duplicate';
 }
 
 /** Success as well when it is there. IPv6 without duplicate address detection, unless it is asked for: the addresses are ours. */
@@ -85,7 +89,9 @@ export function listAddresses(socket: NetlinkSocket, index: number): LinkAddress
     const attributes = attributesOf(message.body, 8);
     const address = attributes.get(IFA_LOCAL) ?? attributes.get(IFA_ADDRESS);
     if (message.body.readUInt32LE(4) !== index || address === undefined) return [];
-    return [{ address, length: message.body.readUInt8(1) }];
+    const flags = attributes.get(IFA_FLAGS)?.readUInt32LE(0) ?? message.body.readUInt8(2);
+    const detection = (flags & IFA_F_DADFAILED) !== 0 ? 'duplicate' : (flags & IFA_F_TENTATIVE) !== 0 ? 'under way' : undefined;
+    return [{ address, length: message.body.readUInt8(1), ...(detection === undefined ? {} : { detection }) }];
   });
 }
 

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { PortcullisError } from '../../../base/errors/index.ts';
+import { lookUp } from '../../netlink/links.ts';
 import { formatIp, ipBytes, networkOf } from '../../spec/address.ts';
 import type { IpAddress, IpPrefix } from '../../spec/address.ts';
 import type { CniResult, CniRoute } from '../../spec/result.ts';
@@ -17,15 +18,20 @@ import type { VethPort } from './veth-port-kind.ts';
 export const bridge: Plugin<BridgeConfig> = {
   type: 'bridge',
   role: 'interface',
-  capabilities: ['mac', 'ips', 'ipRanges', 'dns'],
+  capabilities: ['mac', 'ips', 'ipRanges'],
   read: readBridgeConfig,
+  /** MAC of a bridge that stands already: it keeps its own. */
+  observe: (config, { host }) => lookUp(host.route, { name: config.bridge })?.mac,
   plan(config, input): Plan {
     if (config.hasAddressPlugin && input.addresses.length === 0) throw noAddress(input);
     const { addresses } = input;
     const gateways = config.isGateway ? addresses.map(gatewayOf) : [];
     const hostMac = macOf(Buffer.from(`host ${input.hostInterface}`));
     const mac = config.mac ?? macOf(addresses[0] === undefined ? Buffer.from(input.hostInterface) : ipBytes(addresses[0].address.address));
-    const bridgeMac = macOf(gateways[0] === undefined ? Buffer.from(config.bridge) : ipBytes(gateways[0].address));
+    const bridgeMac =
+      typeof input.observed === 'string'
+        ? input.observed
+        : macOf(gateways[0] === undefined ? Buffer.from(config.bridge) : ipBytes(gateways[0].address));
     const mtu = config.mtu ?? input.host.defaultMtu;
     const routes = routesOf(config, input);
     const link: BridgeLinkResource = {

@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { findLink, setFlag, setMac, setMtu } from '../../netlink/link-settings.ts';
+import { findLink, setMac, setMtu } from '../../netlink/link-settings.ts';
 import { createVeth, deleteLink, lookUp, setMaster, setNoOwnIpv6, setPort, setUp } from '../../netlink/links.ts';
 import type { Link } from '../../netlink/links.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
@@ -138,16 +138,15 @@ function differences(resource: VethPort, kernel: ResourceKernel): string[] {
 }
 
 function remove(resource: VethPort, kernel: ResourceKernel): void {
-  // Down first: nothing is sent any more while the kernel takes its time to delete.
   const { route } = kernel.host;
   const link = lookUp(route, { name: resource.hostInterface });
   if (link === undefined) return;
-  const refusals = route.send([acknowledged(setFlag(link.index, 'up', false)), acknowledged(deleteLink({ index: link.index }))]);
-  for (const { error } of refusals) if (!isRefusal(error, 'ENODEV')) throw error;
+  try {
+    route.run([deleteLink({ index: link.index })]);
+  } catch (thrown) {
+    if (!isRefusal(thrown, 'ENODEV')) throw thrown;
+  }
 }
-
-const NLM_F_ACK = 4;
-const acknowledged = <R extends { readonly flags: number }>(request: R): R => ({ ...request, flags: request.flags | NLM_F_ACK });
 
 export const vethPortKind: ResourceKind<VethPort> = { kind: 'veth-port', ensure, differences, remove };
 

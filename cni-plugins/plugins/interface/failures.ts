@@ -76,3 +76,13 @@ export const namespaceGone = (name: string): PortcullisError =>
 
 export const fieldUnfit = (plugin: string, why: string, fix: string): PortcullisError =>
   failure('NETWORK_CONFIG_INVALID', 'invalid', 'plan the plugin', plugin, why, fix);
+
+export const duplicateAddress = (name: string, why: string): PortcullisError =>
+  failure(
+    'NETWORK_ADDRESS_TAKEN',
+    'precondition',
+    'give the addresses to the interface',
+    name,
+    why,
+    "remove the other one, or turn off 'enabledad'",
+  );

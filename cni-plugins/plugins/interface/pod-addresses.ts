@@ -8,7 +8,7 @@ import type { TableRoute } from '../../netlink/route-tables.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
 import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
 import { podOf } from './child-link.ts';
-import { interfaceMissing } from './failures.ts';
+import { duplicateAddress, interfaceMissing } from './failures.ts';
 
 /** A pod's interface is up, with these addresses and routes. They go with the interface. */
 export interface PodAddresses extends Resource {
@@ -52,6 +52,7 @@ export const podAddressesKind: ResourceKind<PodAddresses> = {
       }),
       setFlag(link.index, 'up', true),
     ]);
+    if (resource.detectsDuplicates === true) awaitDetection(route, link.index, resource.interface);
     for (const entry of resource.routes) tolerating('EEXIST', route, appendRoute(tableRouteOf(entry, link.index)));
   },
   differences(resource, kernel) {
@@ -71,6 +72,21 @@ export const podAddressesKind: ResourceKind<PodAddresses> = {
   },
   remove: () => undefined,
 };
+
+const detectionDeadlineMs = 10_000;
+const sleepCell = new Int32Array(new SharedArrayBuffer(4));
+
+/** As upstream: until no neighbour has claimed the addresses. @throws NETWORK_ADDRESS_TAKEN */
+function awaitDetection(route: NetlinkSocket, index: number, name: string): void {
+  for (const deadline = performance.now() + detectionDeadlineMs; ;) {
+    const own = listAddresses(route, index);
+    if (own.some(({ detection }) => detection === 'duplicate')) throw duplicateAddress(name, 'a neighbour has the same IPv6 address');
+    if (!own.some(({ detection }) => detection === 'under way')) return;
+    if (performance.now() > deadline)
+      throw duplicateAddress(name, `duplicate address detection took longer than ${detectionDeadlineMs} ms`);
+    Atomics.wait(sleepCell, 0, 0, 20);
+  }
+}
 
 const canonical = (text: string): string => {
   const prefix = parsePrefix(text);

@@ -1,6 +1,15 @@
 import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { addElements, deleteChain, deleteElements, getElement, getTable, transact } from '../../netlink/nftables.ts';
-import type { Element } from '../../netlink/nftables.ts';
+import {
+  addElements,
+  deleteChain,
+  deleteElements,
+  getChain,
+  getElement,
+  getTable,
+  readChainUse,
+  transact,
+} from '../../netlink/nftables.ts';
+import type { Element, Table } from '../../netlink/nftables.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 import type { IpFamily } from '../../spec/address.ts';
 import { createTable, tableOf } from './rules.ts';
@@ -28,18 +37,35 @@ export function putElements(
   if (elements.length === 0) return false;
   const table = tableOf(family);
   const wanted = elements.flatMap(({ map, element }) => addElements(table, map, [element]));
+  // Looked up first: a transaction that is refused costs a grace period of the kernel (10 ms and more).
+  const missingChains = chains.filter(({ name }) => useOf(filter, table, name) === undefined);
+  const missing = missingChains.length > 0 && !stands(filter, family);
+  const transaction = [...(missing ? createTable(family) : []), ...missingChains.flatMap(({ requests }) => requests), ...wanted];
   try {
-    transact(filter, wanted);
-    return false;
+    transact(filter, transaction);
+    return missing;
   } catch (thrown) {
-    if (isRefusal(thrown, 'EEXIST')) {
-      // Another value stands under the key: what a former holder left, or an older subnet of the same pod.
-      takeElements(filter, family, elements, []);
-    } else if (!isRefusal(thrown, 'ENOENT')) throw thrown;
+    if (isRefusal(thrown, 'ENOENT') && !missing && !stands(filter, family)) {
+      transact(filter, [...createTable(family), ...chains.flatMap(({ requests }) => requests), ...wanted]);
+      return true;
+    }
+    if (!isRefusal(thrown, 'EEXIST')) throw thrown;
+    // Another value stands under the key. The database has given it to us, so it is what was left of a former holder.
+    takeElements(filter, family, elements, []);
+    transact(filter, transaction);
+    return missing;
   }
-  const missing = !stands(filter, family);
-  transact(filter, [...(missing ? createTable(family) : []), ...chains.flatMap(({ requests }) => requests), ...wanted]);
-  return missing;
+}
+
+/** What the kernel counts as uses of the chain: its rules and what leads to it; undefined when there is no such chain. */
+function useOf(filter: NetlinkSocket, table: Table, chain: string): number | undefined {
+  try {
+    const answer = filter.ask(getChain(table, chain))[0];
+    return answer === undefined ? undefined : readChainUse(answer);
+  } catch (thrown) {
+    if (isRefusal(thrown, 'ENOENT')) return undefined;
+    throw thrown;
+  }
 }
 
 export function stands(filter: NetlinkSocket, family: IpFamily): boolean {
@@ -71,7 +97,9 @@ export function takeElements(
       if (!isRefusal(thrown, 'ENOENT')) throw thrown;
     }
   }
-  for (const { name } of chains) {
+  for (const { name, rules } of chains) {
+    // Asked first: a refused transaction takes long.
+    if (useOf(filter, table, name) !== rules) continue;
     try {
       transact(filter, [deleteChain(table, name)]);
     } catch (thrown) {

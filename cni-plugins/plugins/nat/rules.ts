@@ -108,11 +108,17 @@ function maskOf(subnet: IpPrefix): Buffer {
 /** A chain for all pods of a subnet, and the requests that make it, whether it stands or not. */
 export interface SubnetChain {
   readonly name: string;
+  /** How many it has. */
+  readonly rules: number;
   readonly requests: readonly Request[];
 }
 
 function chainOf(table: Table, name: string, rules: readonly (readonly Buffer[])[]): SubnetChain {
-  return { name, requests: [addChain(table, { name }), flushChain(table, name), ...rules.map((rule) => addRule(table, name, rule))] };
+  return {
+    name,
+    rules: rules.length,
+    requests: [addChain(table, { name }), flushChain(table, name), ...rules.map((rule) => addRule(table, name, rule))],
+  };
 }
 
 /** Masquerades what leaves the subnet, but for multicast. */
