@@ -87,7 +87,7 @@ async function receive(port: number): Promise<number> {
     try {
       await once(socket, 'connect');
     } catch (cause) {
-      if (attempt > 100) throw cause;
+      if (attempt > 600) throw cause;
       await pause(50);
       continue;
     }

@@ -83,10 +83,13 @@ if (process.env['BENCH_ONE_BY_ONE'] !== undefined) {
   for (const [name, list] of samples) console.log(`::  ${name} ${median(list).toFixed(1)}`);
   process.exit(0);
 }
+/** After this, whatever a runtime ends or collects when it is idle is gone. */
+const settleMs = 25_000;
+await pause(settleMs);
 const idle = memoryOfRuntime(cgroupRoot);
 const fifty: Pod[] = [];
 for (let index = 0; index < 50; index += 1) fifty.push(await startPod(`fifty-${index}`, untimed));
-await pause(5_000);
+await pause(settleMs);
 const withFifty = memoryOfRuntime(cgroupRoot);
 for (const pod of fifty) await endPod(pod);
 

@@ -12,13 +12,13 @@ const SCHED_RESET_ON_FORK = 0x40000000;
 const PRIO_PROCESS = 0;
 
 /**
- * Gives the calling thread a nice value below zero, and none of it to threads and processes it starts: those get 0
+ * Gives the calling thread, or another of this process by its number, a nice value below zero, and none of it to threads and processes it starts: those get 0
  * (SCHED_RESET_ON_FORK, sched(7)). On Linux both calls are about one thread.
  * @throws KERNEL_EACCES or KERNEL_EPERM without CAP_SYS_NICE
  */
-export function raiseThreadPriority(nice: number): void {
-  checked(c.schedSetscheduler(0, SCHED_OTHER | SCHED_RESET_ON_FORK, Buffer.alloc(4)), 'sched_setscheduler', '');
-  checked(c.setpriority(PRIO_PROCESS, 0, nice), 'setpriority', String(nice));
+export function raiseThreadPriority(nice: number, thread = 0): void {
+  checked(c.schedSetscheduler(thread, SCHED_OTHER | SCHED_RESET_ON_FORK, Buffer.alloc(4)), 'sched_setscheduler', '');
+  checked(c.setpriority(PRIO_PROCESS, thread, nice), 'setpriority', String(nice));
 }
 
 /**
