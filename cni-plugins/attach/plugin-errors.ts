@@ -1,5 +1,6 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { AttachmentKey } from '../plugins/contract.ts';
+import { bareType } from './plugin-type.ts';
 
 const nameOf = (key: AttachmentKey): string => `${key.network}/${key.containerId}/${key.interface}`;
 
@@ -22,7 +23,10 @@ export function unknownPlugin(type: string, known: readonly string[]): Portculli
     attempted: 'run the plugin',
     on: type,
     why: 'there is none of that name',
-    fix: `use one of ${known.join(', ')}`,
+    fix:
+      bareType(type) === 'dhcp'
+        ? 'give "ipam": {"type": "dhcp"} to a plugin that makes an interface, with the upstream program dhcp in CNI_PATH and its daemon running'
+        : `use one of ${known.join(', ')}`,
   });
 }
 

@@ -27,6 +27,10 @@ if (inPrivateNetns(import.meta.filename)) {
       .join('\n');
 
   test('each plugin has one', () => assert.equal(examples.length, 11));
+  test('dhcp is told of by what to use instead', async () => {
+    const of = { id: 'dhcp', netns: fixture.pin('dhcp') };
+    await assert.rejects(fixture.call('add', { type: 'portcullis-dhcp' }, of), /upstream program dhcp.*NETWORK_PLUGIN_UNKNOWN/u);
+  });
   for (const [index, { name, plugins }] of examples.entries())
     test(`the example ${name}`, async (context) => {
       const before = state();

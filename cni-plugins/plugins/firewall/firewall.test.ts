@@ -126,6 +126,17 @@ if (inPrivateNetns(import.meta.filename)) {
     for (const wired of [a, b]) await wired.pod.del(config);
   });
 
+  test('the stricter policy of a bridge stays', async () => {
+    const [strict, open2] = [onBridge('h1', 'br9', 49, 2), onBridge('h2', 'br9', 49, 3)];
+    const isolated = { type: 'firewall', ingressPolicy: 'isolated' };
+    const same = { type: 'firewall', ingressPolicy: 'same-bridge' };
+    await strict.pod.add(isolated, strict);
+    await open2.pod.add(same, open2);
+    assert.match(shell('nft list map inet portcullis_firewall pairs'), /"br9" \. "br9" : drop/u);
+    await strict.pod.del(isolated);
+    await open2.pod.del(same);
+  });
+
   test('a difference is told and mended', async () => {
     const wired = onBridge('f1', 'br7', 47, 2);
     const config = { type: 'firewall', ingressPolicy: 'isolated' };

@@ -82,26 +82,24 @@ export const forwardPolicyKind: ResourceKind<ForwardPolicy> = {
     const entries = entriesOf(resource);
     const tables = [...new Set([routed, ...entries.map(({ table }) => table)])];
     const missing = tables.filter((table) => !stands(filter, table));
-    // What another process that is gone left under a key is replaced: an address is one pod's at a time.
-    for (const { table, set, element } of entries) if (!missing.includes(table)) take(filter, table, set, element);
+    const standing = entries.filter(({ table, set, element }) => !missing.includes(table) && holds(filter, table, set, element));
+    // Between two pods of a bridge the stricter policy stays, whichever came first.
+    const kept = standing.filter(({ ofBridge }) => ofBridge && resource.separation?.isolated !== true);
+    const replaced = standing.filter((entry) => !kept.includes(entry));
+    // One transaction: nothing is open between the old and the new.
     transact(filter, [
       ...(missing.includes(routed) ? createRouted() : []),
       ...(missing.includes(bridged) ? createBridged() : []),
       ...adminChains(resource.adminChain),
-      ...entries.flatMap(({ table, set, element }) => addElements(table, set, [element])),
+      ...replaced.flatMap(({ table, set, element: { key } }) => deleteElements(table, set, [{ key }])),
+      ...entries.filter((entry) => !kept.includes(entry)).flatMap(({ table, set, element }) => addElements(table, set, [element])),
     ]);
     if (missing.length > 0) kernel.foundGone?.();
   },
   differences(resource, kernel) {
-    return entriesOf(resource).flatMap(({ table, set, element, what }) => {
-      try {
-        kernel.host.filter.ask(getElement(table, set, element));
-        return [];
-      } catch (thrown) {
-        if (isRefusal(thrown, 'ENOENT')) return [`nf_tables has no ${what}`];
-        throw thrown;
-      }
-    });
+    return entriesOf(resource)
+      .filter(({ table, set, element }) => !holds(kernel.host.filter, table, set, element))
+      .map(({ what }) => `nf_tables has no ${what}`);
   },
   remove(resource, kernel) {
     const lastOfBridge = resource.separation !== undefined && isLast(resource.separation, kernel);
@@ -123,6 +121,16 @@ function isLast({ bridge, ports }: NonNullable<ForwardPolicy['separation']>, ker
 function stands(filter: NetlinkSocket, table: Table): boolean {
   try {
     return filter.ask(getTable(table)).length > 0;
+  } catch (thrown) {
+    if (isRefusal(thrown, 'ENOENT')) return false;
+    throw thrown;
+  }
+}
+
+function holds(filter: NetlinkSocket, table: Table, set: string, element: Element): boolean {
+  try {
+    filter.ask(getElement(table, set, element));
+    return true;
   } catch (thrown) {
     if (isRefusal(thrown, 'ENOENT')) return false;
     throw thrown;

@@ -92,6 +92,8 @@ function moveOut(resource: MovedDevice, link: LinkSettings, pod: NetlinkSocket, 
 /** Its name, MAC address and MTU as before, no alias, and down: as the upstream plugin leaves it. */
 function giveBack(resource: MovedDevice, link: LinkSettings, host: NetlinkSocket): void {
   const { index } = link;
+  // It never left: the move was refused. It is up and stays so.
+  if (link.name === resource.device && link.up) return host.run([setAlias(index, '')]);
   const other = findLink(host, { name: resource.device });
   if (other !== undefined && other.index !== index)
     throw interfaceTaken(resource.device, 'the host has another link of that name: the device cannot come back');
