@@ -130,7 +130,8 @@ function hostOf(caller: Caller, { route, filter }: Sockets, inside: Inside): Hos
       const fd = lenient ? tried(open) : open();
       if (fd === undefined) return body(kernelOf(undefined, foundGone));
       try {
-        const podRoute = enter(netns, fd);
+        const podRoute = lenient ? tried(() => enter(netns, fd)) : enter(netns, fd);
+        if (podRoute === undefined) return body(kernelOf(undefined, foundGone));
         try {
           return body(kernelOf({ route: podRoute, netnsFd: fd }, foundGone));
         } finally {

@@ -1,4 +1,5 @@
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { ErrorKind, PortcullisError } from '../../base/errors/index.ts';
 import { currentVersion } from './cni-version.ts';
 
 /** Errors as a CNI plugin tells them: JSON on standard output, exit code 1 (CNI specification 1.1, section 5, "Error"). Pure. */
@@ -28,6 +29,8 @@ export const cniCodes = {
   differs: 104,
   kernelRefused: 105,
   addressPluginFailed: 106,
+  /** The host is not as the configuration needs it: a device, a module, a link that it names is missing or of another kind. */
+  hostUnfit: 107,
   internal: 999,
 } as const;
 
@@ -57,12 +60,26 @@ export function cniErrorOf(thrown: unknown): CniError {
   if (!isPortcullisError(thrown)) return { code: cniCodes.internal, msg: reasonOf(thrown) };
   const { code, attempted, on, why, fix, details } = thrown.failure;
   const told = details?.['cniCode'];
-  const number =
-    typeof told === 'number' && Number.isSafeInteger(told) && told > 0
-      ? told
-      : (codes[code] ?? (code.startsWith('NETWORK_KERNEL_') || code.startsWith('KERNEL_') ? cniCodes.kernelRefused : cniCodes.internal));
+  const number = typeof told === 'number' && Number.isSafeInteger(told) && told > 0 ? told : (codes[code] ?? codeByKind(thrown));
   return { code: number, msg: `${attempted}${on === '' ? '' : ` ${on}`}: ${why}`, details: `${fix} [${code}]` };
 }
+
+/** For the codes that are not listed: those of single plugins, and the kernel's. */
+function codeByKind({ code, kind }: PortcullisError): number {
+  if (code.startsWith('NETWORK_KERNEL_') || code.startsWith('KERNEL_')) return cniCodes.kernelRefused;
+  return kinds[kind] ?? cniCodes.internal;
+}
+
+const kinds: Readonly<Partial<Record<ErrorKind, number>>> = {
+  invalid: cniCodes.invalidConfig,
+  unimplemented: cniCodes.unsupportedField,
+  'already-exists': cniCodes.alreadyAttached,
+  'not-found': cniCodes.hostUnfit,
+  precondition: cniCodes.hostUnfit,
+  exhausted: cniCodes.addressesExhausted,
+  unavailable: cniCodes.tryAgainLater,
+  deadline: cniCodes.tryAgainLater,
+};
 
 /** What goes to standard output. @param version the one of the call's configuration, where that could be read */
 export function writeCniError(error: CniError, version: string = currentVersion): string {

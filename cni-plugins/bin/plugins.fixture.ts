@@ -1,0 +1,114 @@
+import { spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import type { Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { createLogger } from '../../base/log/index.ts';
+import { openPluginEngine } from '../attach/engine.ts';
+import type { PluginEngine } from '../attach/engine.ts';
+import { shell, tried } from '../attach/engine.fixture.ts';
+import { createPluginService } from '../serve/service.ts';
+import { installPlugins } from './install.ts';
+
+/** What the tests of the installed programs share: a folder of them, a daemon's socket, a host namespace that is not the daemon's. */
+export interface InstalledFixture {
+  readonly folder: string;
+  readonly binDir: string;
+  readonly socket: string;
+  readonly engine: PluginEngine;
+  /** Path of a pinned network namespace. */
+  pin(name: string): string;
+  inside(netns: string, command: string): string | undefined;
+  /** Starts the daemon's side; until then, and after `down`, plugins work alone. */
+  up(): Promise<void>;
+  down(): Promise<void>;
+  /** Runs a program in the host namespace. */
+  run(program: readonly string[], environment: Readonly<Record<string, string>>, input?: string | Buffer): Promise<Run>;
+  /** How many attachments the database holds. */
+  attachments(): number;
+  end(): Promise<void>;
+}
+
+export interface Run {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export function createInstalledFixture(): InstalledFixture {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-cni-'));
+  const [namespaces, binDir, data] = ['netns', 'bin', 'data'].map((name) => join(folder, name)) as [string, string, string];
+  mkdirSync(namespaces);
+  const socket = join(folder, 'cni.sock');
+  installPlugins({ binDir, socket, data, version: 'test' });
+  const log = createLogger({ level: 'error' });
+  const engine = openPluginEngine({ databasePath: join(data, 'network.db'), log });
+  let server: Server | undefined;
+  const pin = (name: string): string => {
+    const path = join(namespaces, name);
+    shell(`touch ${path} && unshare --net=${path} ip link set lo up`);
+    return path;
+  };
+  const host = pin('host');
+  const down = async (): Promise<void> => {
+    const closing = server;
+    server = undefined;
+    if (closing !== undefined) await new Promise((resolve) => closing.close(resolve));
+  };
+  const removeAll = (): void => {
+    tried(`umount ${namespaces}/*`);
+    rmSync(folder, { recursive: true, force: true });
+  };
+  process.once('exit', removeAll);
+  return {
+    folder,
+    binDir,
+    socket,
+    engine,
+    pin,
+    inside: (netns, command) => tried(`nsenter --net=${netns} ${command}`),
+    async up() {
+      const service = createPluginService({ callPlugin: engine.callPlugin, log });
+      const opened = createServer((connection) => service.accept(connection));
+      server = opened;
+      await new Promise<void>((resolve) => opened.listen(socket, resolve));
+    },
+    down,
+    run([program = '', ...args], environment, input = '') {
+      return new Promise((resolve, reject) => {
+        const child = spawn('nsenter', [`--net=${host}`, program, ...args], { env: { PATH: process.env['PATH'] ?? '', ...environment } });
+        const [out, err]: [Buffer[], Buffer[]] = [[], []];
+        child.stdout.on('data', (chunk: Buffer) => out.push(chunk));
+        child.stderr.on('data', (chunk: Buffer) => err.push(chunk));
+        child.stdin.on('error', () => undefined);
+        child.on('error', reject);
+        child.on('close', (code) => resolve({ code, stdout: Buffer.concat(out).toString(), stderr: Buffer.concat(err).toString() }));
+        child.stdin.end(input);
+      });
+    },
+    attachments() {
+      const db = new DatabaseSync(join(data, 'network.db'), { readOnly: true });
+      try {
+        return (db.prepare('SELECT count(*) AS n FROM attachment').get() as { n: number }).n;
+      } finally {
+        db.close();
+      }
+    },
+    async end() {
+      await down();
+      await engine.close();
+      process.off('exit', removeAll);
+      removeAll();
+    },
+  };
+}
+
+/** Writes a network configuration list for cnitool. */
+export function writeConflist(folder: string, name: string, cniVersion: string, plugins: readonly object[]): string {
+  const confDir = join(folder, `conf-${name}`);
+  mkdirSync(confDir, { recursive: true });
+  writeFileSync(join(confDir, '10.conflist'), JSON.stringify({ cniVersion, name, plugins }));
+  return confDir;
+}
