@@ -63,6 +63,20 @@ export const stages: readonly Stage[] = [
     figures: /^# (pass|fail|skipped) \d+/,
   },
   {
+    name: 'links',
+    what: 'the CNI plugins vlan and ipvlan, whose links many kernels lack',
+    command: [
+      ...['sh', '-c', 'modprobe -a 8021q ipvlan; exec env TMPDIR=/dev/shm "$@"', 'sh'],
+      ...['sh', 'packaging/node', '--test', '--test-concurrency=1', '--test-reporter=tap'],
+      ...['cni-plugins/plugins/vlan/vlan.test.ts', 'cni-plugins/plugins/ipvlan/ipvlan.test.ts'],
+    ],
+    memoryMiB: 2048,
+    limitMinutes: 15,
+    peers: [],
+    host: ['/usr/lib/cni/vlan'],
+    figures: /^# (pass|fail|skipped) \d+/,
+  },
+  {
     name: 'limits',
     what: 'resources on cgroup version 2, and writable layers limited by project quotas',
     command: [

@@ -5,7 +5,7 @@ import type { CniResult } from '../../spec/result.ts';
 import { codeOf, json, openPods, shell } from '../pod.fixture.ts';
 import type { TestPod } from '../pod.fixture.ts';
 
-if (inPrivateNetns(import.meta.filename)) {
+if (inPrivateNetns(import.meta.filename, 600_000)) {
   const pods = openPods();
   after(() => pods.end());
   shell('ip link add m0 mtu 1450 type veth peer name m1; ip link set m0 up; ip link set m1 up');
