@@ -11,6 +11,7 @@ import { bootOf } from './realm.ts';
 import { hostInterfaceOf } from './record.ts';
 import { specOf } from './request.ts';
 import { openNetworkDatabase } from './database.ts';
+import { migrations } from './migrations.ts';
 import { createNetworkStore } from './store.ts';
 import type { Claim, NetworkStore } from './store.ts';
 
@@ -124,5 +125,47 @@ test('a database of a newer version is refused', () => {
     db.close();
     assert.throws(() => openNetworkDatabase(path), coded('NETWORK_NEWER_SCHEMA'));
     assert.deepEqual(store.records(), []);
+  });
+});
+
+test('a database of version 1 is taken over with its attachments, addresses and host ports', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-ipam-'));
+  const path = join(folder, 'network.db');
+  const old = new DatabaseSync(path);
+  old.exec(migrations[0] ?? '');
+  const spec = {
+    ...specOf({ id: 'old', netns: '/x', pod: { name: 'old', namespace: 'default', uid: 'old' }, portMappings: [] }, small, [], [], 1500),
+    addresses: [{ ip: '10.9.0.2', prefixLength: 29, gateway: '10.9.0.1' }],
+  };
+  old
+    .prepare("INSERT INTO attachment (id, state, class, host_interface, spec) VALUES ('old', 'ready', 'user', 'pc0', ?)")
+    .run(JSON.stringify(spec));
+  old.prepare("INSERT INTO lease (address, attachment) VALUES (?, 'old')").run(Buffer.from('00000000000000000000ffff0a090002', 'hex'));
+  old.exec("INSERT INTO host_port (protocol, port, host_ip, attachment) VALUES ('tcp', 80, '', 'old'); PRAGMA user_version = 1");
+  old.close();
+  const database = openNetworkDatabase(path);
+  try {
+    const store = createNetworkStore(database, `${bootOf()}/1`);
+    assert.deepEqual(store.record('old'), { id: 'old', state: 'ready', class: 'user', rules: {}, spec });
+    assert.equal(store.claim(claimOf('new')).record.spec.addresses[0]?.ip, '10.9.0.3');
+    const mapping = { protocol: 'tcp', containerPort: 1, hostPort: 80 } as const;
+    assert.throws(() => store.claim(claimOf('thief', small, [mapping])), coded('NETWORK_HOST_PORT_TAKEN'));
+  } finally {
+    database.close();
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('what stood before the last boot is forgotten', () => {
+  withStore((store, path) => {
+    store.claim(claimOf('before'));
+    const db = new DatabaseSync(path);
+    for (const table of ['attachment', 'lease']) db.exec(`UPDATE ${table} SET realm = '00000000-0000-4000-8000-000000000000/1'`);
+    db.close();
+    const database = openNetworkDatabase(path);
+    const after = createNetworkStore(database, `${bootOf()}/1`);
+    assert.equal(after.record('before'), undefined);
+    assert.equal((database.db.prepare('SELECT count(*) AS n FROM lease').get() as { n: number }).n, 0);
+    database.close();
   });
 });
