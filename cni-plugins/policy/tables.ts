@@ -20,7 +20,7 @@ import type { Chain, NamedSet, Table } from '../netlink/nftables.ts';
 import { be16 } from '../netlink/wire.ts';
 
 /**
- * The constant part of what holds rules of peers; docs/decisions/0030. Pure.
+ * The constant part of what holds rules of peers; docs/decisions/0032. Pure.
  *
  * A packet is judged by its connection: who began it, who answers, protocol and port of whoever answers. Every packet is, so what is
  * taken back ends at once; and an answer is never more than an answer. Connections are known to the host's IP layer only, so what
