@@ -7,6 +7,7 @@ import { registerConvert } from './entitlements/convert.ts';
 import { registerCompare } from './entitlements/compare.ts';
 import { registerDocuments } from './entitlements/documents.ts';
 import { registerExplain } from './entitlements/explain.ts';
+import { registerInspect } from './entitlements/inspect.ts';
 import { registerMerge } from './entitlements/merge.ts';
 import { operand } from './entitlements/operands.ts';
 import { registerProve } from './entitlements/prove.ts';
@@ -52,6 +53,7 @@ export function register(program: Command): void {
   registerConvert(entitlements);
   registerCatalog(entitlements);
   registerProve(entitlements);
+  registerInspect(entitlements);
 }
 
 async function show(text: string, flags: CompileFlags): Promise<number> {

@@ -45,6 +45,9 @@ describe('proof', () => {
         after(() => removePod(stage, pod));
 
         it('the kernel holds what its profile was compiled to', async () => {
+          const inspected = await portcullis(['entitlements', 'inspect', id, '--socket', stage.folders.socket]);
+          assert.equal(inspected.code, 0, inspected.stdout + inspected.stderr);
+          assert.match(inspected.stdout, /^(held|unreadable) +devices /m);
           const { code, stdout, stderr } = await prove('--container', id);
           assert.equal(code, 0, stderr + stdout);
           assert.match(stdout, /^(equal|narrower): the filter of container /);

@@ -1,0 +1,108 @@
+import { existsSync, readFileSync, readlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { capabilityNames } from '../../base/kernel/index.ts';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { parseSeccompJson } from '../../entitlements/index.ts';
+import { ContainerState, findContainer } from '../../runtime/index.ts';
+import { exitCodeOf, withClient, withSocket } from '../endpoint.ts';
+import { exitCodes, print, run, withOutput } from '../output.ts';
+import type { OutputFormat } from '../output.ts';
+import { heldAgainst } from './live-state.ts';
+import type { LiveState, ToldState } from './live-state.ts';
+
+interface Flags {
+  readonly socket: string;
+  readonly output: OutputFormat;
+}
+
+const examples = `
+What its profile was compiled to is held against what the kernel says of its first process: capabilities, no_new_privs, AppArmor, namespaces,
+limits, masked and read-only paths, devices. A process may give up more than it was told to, never less. The filter itself is proved by
+\`entitlements prove --container\`. The class of its network is the daemon's record; \`nft list ruleset\` shows the rules.
+
+Examples:
+  $ portcullis entitlements inspect web
+
+Exit status: 0 all is held; 1 something is looser; 2 wrong use; 4 it could not be read (it needs root, beside the daemon).`;
+
+/** `portcullis entitlements inspect`: what the kernel holds of a running container, beside what it was told. */
+export function registerInspect(entitlements: Command): void {
+  withSocket(
+    withOutput(entitlements.command('inspect').description('hold what the kernel says of a running container against its profile')),
+  )
+    .argument('<container>', 'a running container: its id, the beginning of it, or its name')
+    .addHelpText('after', examples)
+    .action((container: string, flags: Flags) => run(flags.output, () => inspect(container, flags), exitCodeOf));
+}
+
+async function inspect(named: string, flags: Flags): Promise<number> {
+  const { told, pid, networkClass } = await withClient(flags.socket, async (client) => {
+    const { id, state } = await findContainer(client, named);
+    if (state !== ContainerState.CONTAINER_RUNNING) throw unreadable(named, 'it does not run', 'name a running container');
+    const { info } = await client.runtime.containerStatus({ containerId: id, verbose: true });
+    const known = JSON.parse(info['info'] ?? '{}') as { readonly pid?: number; readonly settings?: { readonly networkClass?: string } };
+    const { info: ofDaemon } = await client.runtime.status({ verbose: true });
+    const { state: folder = '/run/portcullis' } = JSON.parse(ofDaemon['config'] ?? '{}') as { readonly state?: string };
+    return {
+      told: readTold(join(folder, 'containers', id, 'config.json'), named),
+      pid: known.pid ?? 0,
+      networkClass: known.settings?.networkClass,
+    };
+  });
+  const findings = heldAgainst(told, readLive(pid, named), capabilityNames);
+  const width = Math.max(...findings.map(({ part }) => part.length));
+  const lines = findings.map(({ part, verdict, found }) => `${verdict.padEnd(10)}  ${part.padEnd(width)}  ${found}\n`);
+  const network = networkClass === undefined ? '' : `recorded    ${'network class'.padEnd(width)}  ${networkClass}\n`;
+  print(flags.output, { container: named, pid, networkClass, findings }, lines.join('') + network);
+  return findings.some(({ verdict }) => verdict === 'looser') ? exitCodes.no : exitCodes.yes;
+}
+
+function readTold(file: string, named: string): ToldState {
+  try {
+    return parseSeccompJson(readFileSync(file, 'utf8')) as ToldState;
+  } catch (error) {
+    throw unreadable(named, `its bundle can not be read: ${reasonOf(error)}`, 'run as root beside the daemon');
+  }
+}
+
+const NAMESPACES = ['cgroup', 'ipc', 'mnt', 'net', 'pid', 'time', 'user', 'uts'];
+
+function readLive(pid: number, named: string): LiveState {
+  if (pid === 0) throw unreadable(named, 'the daemon does not know its process', 'ask the daemon of Portcullis');
+  const proc = `/proc/${pid}`;
+  try {
+    const read = (name: string): string => readFileSync(join(proc, name), 'utf8');
+    const links = (of: string): Record<string, string> =>
+      Object.fromEntries(
+        NAMESPACES.filter((name) => existsSync(`${of}/ns/${name}`)).map((name) => [name, readlinkSync(`${of}/ns/${name}`)]),
+      );
+    const label = optional(join(proc, 'attr/current'));
+    const cgroup = /^\d+:(?:[^:]*,)?devices(?:,[^:]*)?:(.*)$/m.exec(read('cgroup'))?.[1];
+    const devices = cgroup === undefined ? undefined : optional(join('/sys/fs/cgroup/devices', cgroup, 'devices.list'));
+    return {
+      status: read('status'),
+      limits: read('limits'),
+      mountinfo: read('mountinfo'),
+      namespaces: links(proc),
+      hostNamespaces: links('/proc/self'),
+      ...(label !== undefined && { label }),
+      ...(devices !== undefined && { devices }),
+      exists: (path) => existsSync(join(proc, 'root', path)),
+    };
+  } catch (error) {
+    throw unreadable(named, `the state of process ${pid} can not be read: ${reasonOf(error)}`, 'run as root on the node');
+  }
+}
+
+function optional(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
+function unreadable(on: string, why: string, fix: string): PortcullisError {
+  return new PortcullisError({ code: 'CLI_UNPROVABLE', kind: 'precondition', attempted: 'inspect container', on, why, fix });
+}

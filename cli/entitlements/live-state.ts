@@ -1,0 +1,185 @@
+/** What the kernel says of a running process and its cgroup, as texts of /proc and of the cgroup file system. */
+export interface LiveState {
+  /** /proc/PID/status */
+  readonly status: string;
+  /** /proc/PID/limits */
+  readonly limits: string;
+  /** /proc/PID/mountinfo */
+  readonly mountinfo: string;
+  /** /proc/PID/attr/current; undefined where there is none. */
+  readonly label?: string;
+  /** Links of /proc/PID/ns by name, and this process's own. */
+  readonly namespaces: Readonly<Record<string, string>>;
+  readonly hostNamespaces: Readonly<Record<string, string>>;
+  /** devices.list of its cgroup of version 1; undefined on version 2, where a BPF program holds the rules and shows none. */
+  readonly devices?: string;
+  /** Whether a path is there in the container. */
+  readonly exists: (path: string) => boolean;
+}
+
+/** The parts of an OCI configuration that can be read back. */
+export interface ToldState {
+  readonly process: {
+    readonly capabilities?: Readonly<Record<string, readonly string[]>>;
+    readonly rlimits?: readonly { readonly type: string; readonly hard: number }[];
+    readonly noNewPrivileges?: boolean;
+    readonly apparmorProfile?: string;
+  };
+  readonly root: { readonly readonly?: boolean };
+  readonly linux: {
+    readonly namespaces: readonly { readonly type: string }[];
+    readonly seccomp?: unknown;
+    readonly maskedPaths?: readonly string[];
+    readonly readonlyPaths?: readonly string[];
+    readonly resources?: { readonly devices?: readonly DeviceRule[] };
+  };
+}
+
+interface DeviceRule {
+  readonly allow: boolean;
+  readonly type?: string;
+  readonly major?: number;
+  readonly minor?: number;
+  readonly access?: string;
+}
+
+/** One part: as told or tighter, looser, or not to be read. */
+export interface LiveFinding {
+  readonly part: string;
+  readonly verdict: 'held' | 'looser' | 'unreadable';
+  readonly found: string;
+}
+
+/**
+ * Holds the kernel's state of a container against what the runtime was told. A process may give away more than it was told to, never less.
+ * Pure. @param capabilities the names by number, without CAP_
+ */
+export function heldAgainst(told: ToldState, live: LiveState, capabilities: readonly string[]): LiveFinding[] {
+  return [
+    ...capabilitySets(told, live, capabilities),
+    flag(
+      'no_new_privs',
+      told.process.noNewPrivileges !== true || field(live.status, 'NoNewPrivs') === '1',
+      field(live.status, 'NoNewPrivs'),
+    ),
+    flag('seccomp', told.linux.seccomp === undefined || field(live.status, 'Seccomp') === '2', `mode ${field(live.status, 'Seccomp')}`),
+    ...label(told, live),
+    ...namespaces(told, live),
+    ...limits(told, live),
+    flag(
+      'root file system',
+      told.root.readonly !== true || options(live, '/').includes('ro'),
+      options(live, '/').includes('ro') ? 'read-only' : 'writable',
+    ),
+    ...paths(told, live),
+    ...devices(told, live),
+  ];
+}
+
+function flag(part: string, held: boolean, found: string): LiveFinding {
+  return { part, verdict: held ? 'held' : 'looser', found };
+}
+
+function field(status: string, name: string): string {
+  return new RegExp(`^${name}:\\s*(\\S+)`, 'm').exec(status)?.[1] ?? '';
+}
+
+const SETS = { bounding: 'CapBnd', permitted: 'CapPrm', inheritable: 'CapInh', ambient: 'CapAmb' } as const;
+
+function capabilitySets(told: ToldState, { status }: LiveState, names: readonly string[]): LiveFinding[] {
+  return Object.entries(SETS).map(([set, key]) => {
+    const bits = BigInt(`0x${field(status, key) || '0'}`);
+    const found = names.filter((_, at) => ((bits >> BigInt(at)) & 1n) === 1n);
+    const more = found.filter((name) => told.process.capabilities?.[set]?.includes(`CAP_${name}`) !== true);
+    return flag(
+      `capabilities, ${set}`,
+      more.length === 0,
+      more.length === 0 ? found.join(', ') || 'none' : `beyond what was told: ${more.join(', ')}`,
+    );
+  });
+}
+
+function label(told: ToldState, live: LiveState): LiveFinding[] {
+  const wanted = told.process.apparmorProfile;
+  if (wanted === undefined) return [];
+  const found = live.label?.replace(/\s+\((enforce|kill)\)\s*$/, '').trim() ?? '';
+  return [flag('AppArmor', found === wanted, live.label?.trim() ?? 'none')];
+}
+
+const LINKS: Readonly<Record<string, string>> = { mount: 'mnt', network: 'net' };
+
+function namespaces(told: ToldState, live: LiveState): LiveFinding[] {
+  return told.linux.namespaces.map(({ type }) => {
+    const name = LINKS[type] ?? type;
+    const found = live.namespaces[name] ?? '';
+    return flag(`${type} namespace`, found !== '' && found !== live.hostNamespaces[name], found);
+  });
+}
+
+const LIMITS: Readonly<Record<string, string>> = {
+  AS: 'address space',
+  CORE: 'core file size',
+  CPU: 'cpu time',
+  DATA: 'data size',
+  FSIZE: 'file size',
+  LOCKS: 'file locks',
+  MEMLOCK: 'locked memory',
+  MSGQUEUE: 'msgqueue size',
+  NICE: 'nice priority',
+  NOFILE: 'open files',
+  NPROC: 'processes',
+  RSS: 'resident set',
+  RTPRIO: 'realtime priority',
+  RTTIME: 'realtime timeout',
+  SIGPENDING: 'pending signals',
+  STACK: 'stack size',
+};
+
+function limits(told: ToldState, live: LiveState): LiveFinding[] {
+  return (told.process.rlimits ?? []).map(({ type, hard }) => {
+    const name = LIMITS[type.replace('RLIMIT_', '')] ?? type;
+    const found = new RegExp(`^Max ${name}\\s+\\S+\\s+(\\S+)`, 'm').exec(live.limits)?.[1] ?? '';
+    return flag(type, found !== '' && (found === 'unlimited' ? Infinity : Number(found)) <= hard, found);
+  });
+}
+
+/** Mount options of what is mounted last on a path. */
+function options({ mountinfo }: LiveState, path: string): string[] {
+  const lines = mountinfo.split('\n').filter((line) => line.split(' ')[4] === path);
+  return lines.at(-1)?.split(' ')[5]?.split(',') ?? [];
+}
+
+function paths(told: ToldState, live: LiveState): LiveFinding[] {
+  const there = (of: readonly string[] | undefined): readonly string[] => (of ?? []).filter((path) => live.exists(path));
+  const open = there(told.linux.maskedPaths).filter((path) => options(live, path).length === 0);
+  const writable = there(told.linux.readonlyPaths).filter((path) => !options(live, path).includes('ro'));
+  return [
+    flag('masked paths', open.length === 0, open.length === 0 ? 'all' : `not masked: ${open.join(', ')}`),
+    flag('read-only paths', writable.length === 0, writable.length === 0 ? 'all' : `writable: ${writable.join(', ')}`),
+  ];
+}
+
+/** Those that every container has, whatever is told (runtime-spec, config-linux.md, "Default Devices"). */
+const DEFAULT_DEVICES = ['c 1:3', 'c 1:5', 'c 1:7', 'c 1:8', 'c 1:9', 'c 5:0', 'c 5:1', 'c 5:2', 'c 136:*', 'c 10:200'];
+
+function devices(told: ToldState, live: LiveState): LiveFinding[] {
+  const rules = (told.linux.resources?.devices ?? []).filter(({ allow }) => allow);
+  if (live.devices === undefined)
+    return [{ part: 'devices', verdict: 'unreadable', found: 'cgroup version 2 holds them by a BPF program, which shows no rules' }];
+  const covered = (type: string, major: string, minor: string, access: string): boolean =>
+    [...access].every((one) =>
+      rules.some(
+        (rule) =>
+          (rule.type === undefined || rule.type === 'a' || rule.type === type) &&
+          (rule.major === undefined || rule.major < 0 || String(rule.major) === major) &&
+          (rule.minor === undefined || rule.minor < 0 || String(rule.minor) === minor) &&
+          (rule.access ?? 'rwm').includes(one),
+      ),
+    );
+  const lines = live.devices.split('\n').filter((line) => line !== '');
+  const more = lines.filter((line) => {
+    const [, type = '', major = '', minor = '', access = ''] = /^([abc]) (\S+):(\S+) (\w+)$/.exec(line) ?? [];
+    return !covered(type, major, minor, access) && !DEFAULT_DEVICES.includes(`${type} ${major}:${minor}`);
+  });
+  return [flag('devices', more.length === 0, more.length === 0 ? lines.join('; ') : `beyond what was told: ${more.join('; ')}`)];
+}
