@@ -202,11 +202,14 @@ audit: { path: audit/audit.log${more} }
   it('a pull’s own log line carries the request’s id', async () => {
     const { reference } = await stage.publish('app/logged:1');
     await stage.pull(reference);
-    const lines = stage.daemon
-      .log()
-      .split('\n')
-      .filter((line) => line.includes('app/logged:1') && line.includes('image pulled'));
-    assert.match(lines[0] ?? '', /"request":"[0-9a-f]{16}"/);
+    const found = (): string | undefined =>
+      stage.daemon
+        .log()
+        .split('\n')
+        .find((line) => line.includes('app/logged:1') && line.includes('image pulled'));
+    // The answer may be here before what the daemon has written.
+    for (let waited = 0; waited < 200 && found() === undefined; waited += 1) await pause(10);
+    assert.match(found() ?? '', /"request":"[0-9a-f]{16}"/);
   });
 
   it('the audit log says who did what to what, without a secret; reads are not in it', async () => {
