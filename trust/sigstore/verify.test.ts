@@ -129,8 +129,12 @@ for (const [name, options] of kinds) {
         const changed = Buffer.from(text);
         changed[at] = (changed[at] as number) ^ mask;
         const finding = await verify(changed);
+        if (!finding.verified) return;
+        // A copy of the checkpoint's root that is no hash any more is not looked at: the checkpoint's own is.
+        const [start = -1, end = -1] = /"rootHash":"[^"]*"/d.exec(text.toString('latin1'))?.indices?.[0] ?? [];
+        if (at >= start && at < end) return;
         // The keyid of an envelope, and the index that Rekor v2 writes beside its proof, are signed by nobody and read by nobody.
-        if (finding.verified) assert.match(text.subarray(Math.max(0, at - 12), at + 2).toString('latin1'), /keyid|"logIndex":"/);
+        assert.match(text.subarray(Math.max(0, at - 12), at + 2).toString('latin1'), /keyid|"logIndex":"/);
       }),
       { seed: 6, numRuns: runs(300) },
     );
