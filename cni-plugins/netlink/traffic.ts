@@ -1,8 +1,11 @@
 import { attribute, attributesOf, nested, text, textOf, u32, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from './wire.ts';
+import { isRefusal } from './kernel-failure.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
 
 /** Traffic control: token buckets, the ingress hook, redirection. Source: linux/rtnetlink.h, linux/pkt_sched.h, linux/pkt_cls.h, tc-tbf(8). */
 
+/** Without it this one request is answered to the listeners of its group only. */
+const NLM_F_ECHO = 0x8;
 const RTM_NEWQDISC = 36;
 const RTM_DELQDISC = 37;
 const RTM_GETQDISC = 38;
@@ -124,25 +127,33 @@ export function addRedirection(index: number, to: number): Request {
 
 export interface Qdisc {
   readonly kind: string;
-  readonly place: 'root' | 'ingress' | 'other';
   readonly bucket?: TokenBucket;
 }
 
-/** The queueing disciplines of one link. */
-export function listQdiscs(socket: NetlinkSocket, index: number): Qdisc[] {
-  const request: Request = { what: 'list traffic limits', on: `#${index}`, type: RTM_GETQDISC, flags: 0, body: header(index, 0, 0) };
-  return socket.dump(request).flatMap((message) => {
-    if (message.body.readInt32LE(4) !== index) return [];
-    const parent = message.body.readUInt32LE(12);
-    const attributes = attributesOf(message.body, 20);
-    const kind = textOf(attributes.get(TCA_KIND));
-    const place = parent === TC_H_ROOT ? 'root' : parent === TC_H_INGRESS ? 'ingress' : 'other';
-    const options = attributesOf(attributes.get(TCA_OPTIONS) ?? Buffer.alloc(0));
-    const parameters = options.get(TCA_TBF_PARMS);
-    if (kind !== 'tbf' || parameters === undefined || parameters.length < 36) return [{ kind, place } as const];
-    const rate = options.get(TCA_TBF_RATE64)?.readBigUInt64LE(0) ?? BigInt(parameters.readUInt32LE(8));
-    return [{ kind, place, bucket: { rate, limit: parameters.readUInt32LE(24), buffer: parameters.readUInt32LE(28) } } as const];
-  });
+/** What stands there, undefined without anything. One answer, however many links the host has. */
+export function qdiscAt(socket: NetlinkSocket, index: number, place: 'root' | 'ingress'): Qdisc | undefined {
+  const request: Request = {
+    what: `look up the ${place === 'root' ? 'traffic limit' : 'ingress hook'} of the link`,
+    on: `#${index}`,
+    type: RTM_GETQDISC,
+    flags: NLM_F_ECHO,
+    body: header(index, 0, place === 'root' ? TC_H_ROOT : TC_H_INGRESS),
+  };
+  let answer;
+  try {
+    answer = socket.ask(request)[0];
+  } catch (thrown) {
+    if (isRefusal(thrown, 'ENOENT')) return undefined;
+    throw thrown;
+  }
+  if (answer === undefined) return undefined;
+  const attributes = attributesOf(answer.body, 20);
+  const kind = textOf(attributes.get(TCA_KIND));
+  const options = attributesOf(attributes.get(TCA_OPTIONS) ?? Buffer.alloc(0));
+  const parameters = options.get(TCA_TBF_PARMS);
+  if (kind !== 'tbf' || parameters === undefined || parameters.length < 36) return { kind };
+  const rate = options.get(TCA_TBF_RATE64)?.readBigUInt64LE(0) ?? BigInt(parameters.readUInt32LE(8));
+  return { kind, bucket: { rate, limit: parameters.readUInt32LE(24), buffer: parameters.readUInt32LE(28) } };
 }
 
 /** Indexes of the links that what arrives on this one is redirected to. */

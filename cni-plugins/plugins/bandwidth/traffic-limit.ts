@@ -4,7 +4,7 @@ import { createLink } from '../../netlink/link-kinds.ts';
 import { findLink, macBytes, setAlias, setFlag } from '../../netlink/link-settings.ts';
 import type { LinkSettings } from '../../netlink/link-settings.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
-import { addIngress, addRedirection, deleteQdisc, listQdiscs, listRedirections, setTokenBucket } from '../../netlink/traffic.ts';
+import { addIngress, addRedirection, deleteQdisc, listRedirections, qdiscAt, setTokenBucket } from '../../netlink/traffic.ts';
 import type { TokenBucket } from '../../netlink/traffic.ts';
 import type { AttachmentKey, Resource, ResourceKernel, ResourceKind } from '../contract.ts';
 import { deleteLink, podOf } from '../interface/child-link.ts';
@@ -36,9 +36,7 @@ export const trafficLimitKind: ResourceKind<TrafficLimit> = {
     if (resource.fromPod === undefined) return;
     const ifb = ensureIfb(resource.fromPod, end.mtu, kernel, key);
     limit(route, ifb.index, resource.fromPod);
-    const redirections = listQdiscs(route, end.index).some(({ place }) => place === 'ingress')
-      ? listRedirections(route, end.index)
-      : undefined;
+    const redirections = qdiscAt(route, end.index, 'ingress') !== undefined ? listRedirections(route, end.index) : undefined;
     if (redirections?.includes(ifb.index) === true) return;
     // A redirection to another link is an ifb that is gone: the hook with all its filters is made anew.
     route.run([
@@ -58,7 +56,7 @@ export const trafficLimitKind: ResourceKind<TrafficLimit> = {
     if (ifb === undefined) return [...found, `the host has no link ${resource.fromPod.ifb}`];
     found.push(...limitDifferences(route, ifb, resource.fromPod));
     if (!ifb.up) found.push(`${ifb.name} is down`);
-    const hooked = listQdiscs(route, end.index).some(({ place }) => place === 'ingress');
+    const hooked = qdiscAt(route, end.index, 'ingress') !== undefined;
     if (!hooked || !listRedirections(route, end.index).includes(ifb.index))
       found.push(`what arrives on ${end.name} does not go to ${ifb.name}`);
     return found;
@@ -68,8 +66,7 @@ export const trafficLimitKind: ResourceKind<TrafficLimit> = {
     const end = hostEnd(resource, kernel);
     if (typeof end !== 'string') {
       if (resource.fromPod !== undefined) attempt(route, deleteQdisc(end.index, 'ingress'));
-      if (resource.toPod !== undefined && listQdiscs(route, end.index).some(({ place, kind }) => place === 'root' && kind === 'tbf'))
-        attempt(route, deleteQdisc(end.index, 'root'));
+      if (resource.toPod !== undefined && qdiscAt(route, end.index, 'root')?.kind === 'tbf') attempt(route, deleteQdisc(end.index, 'root'));
     }
     const ifb = resource.fromPod === undefined ? undefined : findLink(route, { name: resource.fromPod.ifb });
     if (ifb !== undefined && ifb.kind === 'ifb' && [ownerOf('ifb', key), ''].includes(ifb.alias)) deleteLink(route, ifb.index);
@@ -113,8 +110,7 @@ function wantedBucket(wanted: Limit): TokenBucket {
   return bucket;
 }
 
-const rootBucket = (socket: NetlinkSocket, index: number): TokenBucket | undefined =>
-  listQdiscs(socket, index).find(({ place }) => place === 'root')?.bucket;
+const rootBucket = (socket: NetlinkSocket, index: number): TokenBucket | undefined => qdiscAt(socket, index, 'root')?.bucket;
 
 /** The kernel counts in nanoseconds and answers in ticks: the burst comes back a tick off. */
 const sameBucket = (a: TokenBucket | undefined, b: TokenBucket): boolean =>
