@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync, existsSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, before, test } from 'node:test';
@@ -156,19 +156,47 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.deepEqual(rows(), nothing);
   });
 
-  test('an address plugin of others is a program; its error is told', async () => {
-    const pod = { id: 'foreign', netns: fixture.pin('foreign') };
-    const more = { path: ['/nowhere', '/usr/lib/cni'] };
-    const conf = bridgeConf({
-      bridge: 'br3',
-      cniVersion: '1.0.0',
-      ipam: { type: 'dhcp' },
-    });
-    await assert.rejects(fixture.call('add', conf, pod, more), coded('NETWORK_IPAM_FAILED'));
-    await assert.rejects(
-      fixture.call('add', bridgeConf({ ipam: { type: 'none-such' } }), pod, more),
-      coded('NETWORK_IPAM_FAILED', /no program of that name in \/nowhere:\/usr\/lib\/cni/u),
+  test('an address plugin of others is a program with a file as its input; its error is told, its lease is undone', async () => {
+    const programs = join(fixture.folder, 'programs');
+    const calls = join(fixture.folder, 'calls');
+    mkdirSync(programs);
+    writeFileSync(
+      join(programs, 'stranger'),
+      `#!/bin/sh
+[ -f /dev/stdin ] || exit 3
+echo "$CNI_COMMAND $CNI_CONTAINERID $CNI_IFNAME $(grep -c stranger /dev/stdin)" >> ${calls}
+[ "$CNI_COMMAND" = ADD ] && echo '{"cniVersion":"1.0.0","ips":[{"address":"10.96.0.9/24","gateway":"10.96.0.1"}],"routes":[{"dst":"0.0.0.0/0"}]}'
+[ "$CNI_CONTAINERID" = refused ] && [ "$CNI_COMMAND" = ADD ] && exit 1
+exit 0
+`,
+      { mode: 0o755 },
     );
+    const more = { path: ['/nowhere', programs] };
+    const conf = bridgeConf({ bridge: 'br3', ipam: { type: 'stranger' } });
+    const pod = { id: 'guest', netns: fixture.pin('guest') };
+    const result = await fixture.call('add', conf, pod, more);
+    assert.deepEqual(result?.ips, [{ interface: 2, address: '10.96.0.9/24', gateway: '10.96.0.1' }]);
+    assert.match(fixture.inside(pod.netns, 'ip route') ?? '', /default via 10\.96\.0\.1/u);
+    await fixture.call('check', conf, pod, { ...more, prevResult: result });
+    await fixture.call('del', conf, pod, more);
+    assert.equal(readFileSync(calls, 'utf8'), 'ADD guest eth0 1\nCHECK guest eth0 1\nDEL guest eth0 1\n');
+    fixture.inside(pod.netns, 'ip link add eth0 type bridge');
+    await assert.rejects(fixture.call('add', conf, pod, more), coded('NETWORK_INTERFACE_TAKEN'));
+    assert.match(readFileSync(calls, 'utf8'), /ADD guest eth0 1\nDEL guest eth0 1\n$/u);
+    const wrong = { id: 'refused', netns: fixture.pin('refused') };
+    await assert.rejects(fixture.call('add', conf, wrong, more), coded('NETWORK_IPAM_FAILED', /ended with 1/u));
+    await assert.rejects(
+      fixture.call('add', bridgeConf({ ipam: { type: 'none-such' } }), wrong, more),
+      coded('NETWORK_IPAM_FAILED', /no program of that name in \/nowhere:/u),
+    );
+    assert.deepEqual(rows(), nothing);
+  });
+
+  test('a VLAN is refused by name where the kernel has none on bridges', async (t) => {
+    if (/vlan_filtering/u.test(shell('ip link add probe type bridge; ip -d link show probe; ip link del probe')))
+      return t.skip('this kernel has them');
+    const pod = { id: 'vlan', netns: fixture.pin('vlan') };
+    await assert.rejects(fixture.add([bridgeConf({ vlan: 100 })], pod), coded('NETWORK_FIELD_UNSUPPORTED', /BRIDGE_VLAN_FILTERING/u));
     assert.deepEqual(rows(), nothing);
   });
 
