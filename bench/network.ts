@@ -2,13 +2,14 @@
  * `npm run bench:network [-- --rounds N]`: one pod's attachment, by our engine in process and by the upstream Go plugins of /usr/lib/cni (or
  * CNI_BIN) by exec, in one run: attach, CHECK, detach of loopback, a masqueraded bridge and a TCP host port. In namespaces of its own.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { createLogger } from '../base/log/index.ts';
-import { createNetworkEngine } from '../cni-plugins/index.ts';
+import { createNetworkEngine, installPlugins } from '../cni-plugins/index.ts';
 import type { PluginCall } from '../cni-plugins/index.ts';
 import { percentile } from './samples.ts';
 
@@ -117,10 +118,10 @@ for (let round = 0; round < Number(values.rounds); round += 1) {
 await engine.close({ removeAll: true });
 
 /** The same chain by exec, as libcni runs it. */
-if (existsSync(join(goFolder, 'bridge'))) {
+async function byExec(whose: string, binDir: string, rounds: number, programOf: (type: string) => string): Promise<void> {
   shell('ip link del bench0 2>/dev/null; true');
-  for (let round = 0; round < Number(values['go-rounds']); round += 1) {
-    const [id, netns] = [`go-${round}`, pin()];
+  for (let round = 0; round < rounds; round += 1) {
+    const [id, netns] = [`exec-${round}`, pin()];
     const exec = (verb: string, plugin: { readonly type: string }, prevResult?: unknown): unknown => {
       const input = join(folder, 'stdin');
       writeFileSync(
@@ -128,7 +129,7 @@ if (existsSync(join(goFolder, 'bridge'))) {
         JSON.stringify({ cniVersion: '1.0.0', name: 'bench', ...plugin, ...(prevResult === undefined ? {} : { prevResult }) }),
       );
       const stdin = openSync(input, 'r');
-      const run = spawnSync(join(goFolder, plugin.type), [], {
+      const run = spawnSync(join(binDir, programOf(plugin.type)), [], {
         stdio: [stdin, 'pipe', 'inherit'],
         encoding: 'utf8',
         env: {
@@ -137,7 +138,7 @@ if (existsSync(join(goFolder, 'bridge'))) {
           CNI_CONTAINERID: id,
           CNI_NETNS: netns,
           CNI_IFNAME: plugin.type === 'loopback' ? 'lo' : 'eth0',
-          CNI_PATH: goFolder,
+          CNI_PATH: binDir,
         },
       });
       closeSync(stdin);
@@ -145,19 +146,34 @@ if (existsSync(join(goFolder, 'bridge'))) {
       return verb === 'ADD' ? (JSON.parse(run.stdout) as unknown) : undefined;
     };
     let result: unknown;
-    await timed('ADD of the chain, by exec, Go plugins', () => {
+    await timed(`ADD of the bridge, by exec, ${whose}`, () => void (result = exec('ADD', bridge)));
+    exec('DEL', bridge, result);
+    await timed(`ADD of the chain, by exec, ${whose}`, () => {
       for (const plugin of chain) result = exec('ADD', plugin, plugin.type === 'bridge' ? undefined : result);
     });
-    await timed('CHECK of the bridge, by exec, Go plugins', () => {
+    await timed(`CHECK of the bridge, by exec, ${whose}`, () => {
       // portmap 1.1.1 fails to check a network without IPv6.
       exec('CHECK', bridge, result);
     });
-    await timed('DEL of the chain, by exec, Go plugins', () => {
+    await timed(`DEL of the chain, by exec, ${whose}`, () => {
       for (const plugin of chain.toReversed()) exec('DEL', plugin, result);
     });
     unpin(netns);
   }
-} else console.log(`no Go plugins in ${goFolder}: nothing to stand beside`);
+}
+
+if (existsSync(join(goFolder, 'bridge'))) await byExec('Go plugins', goFolder, Number(values['go-rounds']), (type) => type);
+else console.log(`no Go plugins in ${goFolder}: nothing to stand beside`);
+
+/** Our plugins by exec: the thin client, and the daemon's side in a process of its own. */
+const [binDir, socket, data] = ['bin', 'cni.sock', 'plugins'].map((name) => join(folder, name)) as [string, string, string];
+installPlugins({ binDir, socket, data, version: 'bench' });
+const service = spawn(process.execPath, [join(import.meta.dirname, 'plugin-service.ts'), join(data, 'network.db'), socket], {
+  stdio: ['pipe', 'pipe', 'inherit'],
+});
+await once(service.stdout, 'data');
+await byExec('our plugins', binDir, Number(values.rounds), (type) => `portcullis-${type}`);
+service.stdin.end();
 
 for (const [what, taken] of samples)
   console.log(
