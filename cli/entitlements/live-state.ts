@@ -167,7 +167,7 @@ function devices(told: ToldState, live: LiveState): LiveFinding[] {
   if (live.devices === undefined)
     return [{ part: 'devices', verdict: 'unreadable', found: 'cgroup version 2 holds them by a BPF program, which shows no rules' }];
   const covered = (type: string, major: string, minor: string, access: string): boolean =>
-    [...access].every((one) =>
+    Array.from(access).every((one) =>
       rules.some(
         (rule) =>
           (rule.type === undefined || rule.type === 'a' || rule.type === type) &&

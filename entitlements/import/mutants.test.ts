@@ -116,7 +116,12 @@ const sources: Readonly<Record<string, Source>> = {
 
 /** What is imported, or the refusal; nothing else may happen, and not for long. */
 async function read({ from, place }: Source, text: string): Promise<ReadonlyMap<string, Profile> | undefined> {
-  const begun = performance.now();
+  // Of this process: a machine that others keep busy is no hang.
+  const begun = process.cpuUsage();
+  const spent = (): number => {
+    const { user, system } = process.cpuUsage(begun);
+    return (user + system) / 1000;
+  };
   try {
     return new Map((await importFrom(from, place(text), options)).map(({ name, profile }) => [name, profile]));
   } catch (error) {
@@ -125,7 +130,7 @@ async function read({ from, place }: Source, text: string): Promise<ReadonlyMap<
     assert.ok(on !== '' && why !== '' && fix !== '', `${String(error)} says no place or reason: ${JSON.stringify(text)}`);
     return undefined;
   } finally {
-    assert.ok(performance.now() - begun < LONGEST_MS, `it took ${performance.now() - begun} ms: ${JSON.stringify(text)}`);
+    assert.ok(spent() < LONGEST_MS, `it took ${spent()} ms: ${JSON.stringify(text)}`);
   }
 }
 
