@@ -16,10 +16,10 @@ import { bootOf } from './realm.ts';
  * kill -9 at random moments of a daemon and of plugins without one that work on the same database and host at once, and a reboot.
  * `npm run test:net-chaos` kills 300 times; see CONTRIBUTING.md.
  */
-const kills = Number(process.env['PORTCULLIS_NET_KILLS'] ?? '24');
+const kills = Number(process.env['PORTCULLIS_NET_KILLS'] ?? '16');
 const seed = Number(process.env['PORTCULLIS_NET_SEED'] ?? '7');
 /** How often everything is looked at. */
-const settleEvery = 12;
+const settleEvery = 8;
 
 let state = seed >>> 0;
 /** Uniform in [0, 1), of a seed (mulberry32). */
