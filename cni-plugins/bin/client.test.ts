@@ -1,0 +1,33 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { describe, it } from 'node:test';
+import { clientProgram } from './client.ts';
+import { readStamp } from './stamp.ts';
+import type { Stamp } from './stamp.ts';
+
+const stamp: Stamp = {
+  version: '1',
+  socket: '/run/portcullis/cni.sock',
+  data: '/var/lib/portcullis',
+  program: ['/usr/bin/node', '/usr/lib/portcullis/cni-plugin.js'],
+};
+
+/** A change of these bytes is a change of what every caller of CNI executes: run plugins.test.ts on the machine (qemu-user for the other), then write it here. */
+describe('the thin client', () => {
+  for (const [machine, size, digest] of [
+    ['x86_64', 3800, '4ad51b5d9631c4243711ef77b2097c6be945ab7c27d10cb6ccb7236afbe51b5c'],
+    ['aarch64', 3800, '81765c2bd5576ae296752227d6dec20cf598ee54b2bb14931d423db87c83fb0b'],
+  ] as const) {
+    it(`is these bytes on ${machine}`, () => {
+      const bytes = clientProgram(stamp, machine);
+      assert.deepEqual([bytes.length, createHash('sha256').update(bytes).digest('hex')], [size, digest]);
+      assert.deepEqual(readStamp(bytes), stamp);
+    });
+  }
+
+  it('is told apart from any other file', () => {
+    assert.equal(readStamp(Buffer.from('#!/bin/sh\n')), undefined);
+    assert.equal(readStamp(Buffer.from('\x7fELF and nothing else', 'latin1')), undefined);
+    assert.equal(readStamp(Buffer.from('\x7fELF\0portcullis-cni-client {broken\n', 'latin1')), undefined);
+  });
+});
