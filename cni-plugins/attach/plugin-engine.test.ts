@@ -178,6 +178,7 @@ exit 0
     assert.deepEqual(result?.ips, [{ interface: 2, address: '10.96.0.9/24', gateway: '10.96.0.1' }]);
     assert.match(fixture.inside(pod.netns, 'ip route') ?? '', /default via 10\.96\.0\.1/u);
     await fixture.call('check', conf, pod, { ...more, prevResult: result });
+    await assert.rejects(fixture.call('add', conf, pod, more), coded('NETWORK_ALREADY_ATTACHED'));
     await fixture.call('del', conf, pod, more);
     assert.equal(readFileSync(calls, 'utf8'), 'ADD guest eth0 1\nCHECK guest eth0 1\nDEL guest eth0 1\n');
     fixture.inside(pod.netns, 'ip link add eth0 type bridge');

@@ -89,10 +89,15 @@ export function createPluginCore({ database, hosts, log }: PluginCoreParts): Plu
     const reading = sound(read(call));
     const { type, plugin, source } = reading;
     if (plugin?.role === 'chained' && call.prevResult === undefined) throw previousResultMissing(type);
+    const refuseTwice = (): void => {
+      if (parts.part(host.realm, call.key, type) !== undefined) throw alreadyAttached(call.key, type);
+    };
+    // Before the program is asked: its lease of the standing attachment must not be undone with this call's.
+    if (source.from === 'program') act(host, refuseTwice);
     const delegated = source.from === 'program' ? addressing.addByProgram(source.type, call, host) : undefined;
     try {
       return act(host, () => {
-        if (parts.part(host.realm, call.key, type) !== undefined) throw alreadyAttached(call.key, type);
+        refuseTwice();
         if (plugin === undefined) return leaseOnly(reading, call, host);
         const gone: true[] = [];
         const foundGone = (): void => void gone.push(true);
