@@ -1,4 +1,4 @@
-import { request } from 'undici';
+import { Agent } from 'undici';
 import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { tufFailure } from '../failure.ts';
 import type { TufSource } from './source.ts';
@@ -9,6 +9,9 @@ export interface HttpSourceOptions {
   readonly silenceMs?: number;
   readonly headers?: Readonly<Record<string, string>>;
 }
+
+/** One of its own: the bundle has only this part of undici. */
+const agent = new Agent();
 
 /** @param base address of the metadata, such as `https://tuf.example.com/metadata` */
 export function httpSource(base: string, options: HttpSourceOptions = {}): TufSource {
@@ -25,7 +28,11 @@ export async function download(url: string, mostBytes: number, options: HttpSour
   const { deadlineMs = 60_000, silenceMs = 10_000, headers } = options;
   const late = AbortSignal.timeout(deadlineMs);
   try {
-    const { statusCode, body } = await request(url, {
+    const { origin, pathname, search } = new URL(url);
+    const { statusCode, body } = await agent.request({
+      origin,
+      path: `${pathname}${search}`,
+      method: 'GET',
       ...(headers === undefined ? {} : { headers }),
       headersTimeout: silenceMs,
       bodyTimeout: silenceMs,
