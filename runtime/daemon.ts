@@ -1,4 +1,4 @@
-import { chmod, mkdir, readdir } from 'node:fs/promises';
+import { chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createRegistryClient } from '../base/distribution/index.ts';
 import { reasonOf } from '../base/errors/index.ts';
@@ -70,6 +70,7 @@ import { openStreamingService } from './streaming/service.ts';
 import { createImageListStream, createRuntimeListStreams } from './services/stream-list-handlers.ts';
 import { newId } from './state/identity.ts';
 import { createVerboseInfo } from './services/verbose-status.ts';
+import { makeFolders } from './state/folders.ts';
 import { claimFolder } from './state/instance-lock.ts';
 import { keyedLock } from './state/keyed-lock.ts';
 import { openRecords } from './state/records.ts';
@@ -96,19 +97,7 @@ export interface DaemonParts {
 export async function startDaemon(config: DaemonConfig, { prover = proverIn(config.root) }: DaemonParts = {}): Promise<Daemon> {
   const log = createLogger({ level: config.logLevel });
   favourMainThread(log);
-  const folders = {
-    pods: join(config.state, 'pods'),
-    containers: join(config.state, 'containers'),
-    oci: join(config.state, 'oci'),
-    attach: join(config.state, 'a'),
-  };
-  // Where root file systems of pods with a user namespace are mounted.
-  const mappedRoots = join(config.state, 'u');
-  for (const folder of [config.root, config.state, ...Object.values(folders)]) await mkdir(folder, { recursive: true, mode: 0o700 });
-  // Other users have business below it only when the configuration lets them reach the socket there, or when they are a pod's root.
-  await mkdir(mappedRoots, { recursive: true, mode: 0o711 });
-  const others = config.peers.uids.length + config.peers.gids.length > 0 || (await readdir(mappedRoots)).length > 0;
-  await chmod(config.state, others ? 0o711 : 0o700);
+  const folders = await makeFolders(config);
   const release = await claimFolder(join(config.root, 'daemon.json'));
 
   const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
@@ -172,7 +161,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     policy: policy.current,
     verdictLog,
     platform: hostPlatform(),
-    mappedRoots: { folder: mappedRoots, open: () => chmod(config.state, 0o711) },
+    mappedRoots: { folder: folders.mappedRoots, open: () => chmod(config.state, 0o711) },
     log: log.child({ room: 'images' }),
     now: () => new Date(),
     onFetched: (bytes) => observability.runtime?.fetched(bytes),

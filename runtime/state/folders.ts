@@ -1,0 +1,32 @@
+import { chmod, mkdir, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { DaemonConfig } from '../config/types.ts';
+
+/** Where the daemon keeps what ends with a boot. */
+export interface StateFolders {
+  readonly pods: string;
+  readonly containers: string;
+  readonly oci: string;
+  readonly attach: string;
+  /** Where root file systems of pods with a user namespace are mounted: their root must be able to pass. */
+  readonly mappedRoots: string;
+}
+
+/**
+ * Makes root and state with what belongs below, for root alone (0700). Other users have business below the state only when the
+ * configuration lets them reach the socket there, or when they are a pod's root.
+ */
+export async function makeFolders(config: Pick<DaemonConfig, 'root' | 'state' | 'peers'>): Promise<StateFolders> {
+  const own = {
+    pods: join(config.state, 'pods'),
+    containers: join(config.state, 'containers'),
+    oci: join(config.state, 'oci'),
+    attach: join(config.state, 'a'),
+  };
+  const mappedRoots = join(config.state, 'u');
+  for (const folder of [config.root, config.state, ...Object.values(own)]) await mkdir(folder, { recursive: true, mode: 0o700 });
+  await mkdir(mappedRoots, { recursive: true, mode: 0o711 });
+  const others = config.peers.uids.length + config.peers.gids.length > 0 || (await readdir(mappedRoots)).length > 0;
+  await chmod(config.state, others ? 0o711 : 0o700);
+  return { ...own, mappedRoots };
+}
