@@ -1,9 +1,16 @@
 import type { MountRule } from '../profile/model.ts';
 import { appArmorPattern } from './file-rules.ts';
 
-/** Each option beside its opposite: neither is asked for, as apparmor_parser reads a list that names both. */
-const ANY_OF = ['suid', 'dev', 'exec', 'atime', 'diratime', 'relatime', 'mand'].flatMap((name) => [name, `no${name}`]);
-const READ_ONLY = `options=(ro,${[...ANY_OF, 'sync', 'async', 'silent', 'loud'].join(',')})`;
+/**
+ * What may stand beside `ro`, each or not: the flags of mount(2) that say how a new mount behaves. None makes it writable, and none makes
+ * the call another one (MS_BIND, MS_MOVE, MS_REMOUNT and those of propagation). busybox always sets `silent`.
+ */
+const BESIDE = 'nosuid nodev noexec sync dirsync mand noatime nodiratime relatime strictatime iversion silent'.split(' ');
+/**
+ * `=` demands, `in` leaves open, and a rule with both does both (parser/mount.cc: gen_flag_rules of 3.0 and 4.0; the manual says less). A
+ * list that names an option and its opposite would leave it open to 3.0 only: later parsers refuse it.
+ */
+const READ_ONLY = `options=(ro) options in (${BESIDE.join(',')})`;
 
 /**
  * Rules on mounts as apparmor.d(5), "Mount Rules", has them, one line each. A rule with a type is about new mounts of that type; one for any
