@@ -13,7 +13,7 @@ import type { LandlockRule } from './plan.ts';
  * 3. For each rule: openat2(path, O_PATH, RESOLVE_NO_SYMLINKS), landlock_add_rule. A path that is not there, is reached through a
  *    symbolic link or is no file (no folder) grants nothing: rules are about names that the kernel resolved.
  * 4. landlock_restrict_self, close.
- * 5. execve of each candidate up to the first empty argument, with the arguments after it; on to the next while there is no such file.
+ * 5. execve of each candidate up to the first empty argument, with the arguments after it (launcherArguments of base/elf); on to the next while there is no such file.
  *
  * A failure of 1, 2 or 4 or of adding a rule ends it with 125; no candidate with 127, one that can not be executed with 126.
  */
@@ -30,17 +30,6 @@ export const LAUNCHER_CALLS: readonly string[] = [
   ...['close', 'execve', 'exit_group', 'landlock_add_rule', 'landlock_create_ruleset', 'landlock_restrict_self', 'openat2', 'prctl'],
   ...['statx', 'write'],
 ];
-
-/**
- * The arguments of the launcher for a command: the places where it may be, an empty one, the command itself.
- * @param path of the environment; a command with a slash is not sought
- */
-export function launcherArguments(launcher: string, args: readonly string[], path: string | undefined): string[] {
-  const command = args[0] ?? '';
-  const folders = (path ?? '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin').split(':').filter((folder) => folder !== '');
-  const candidates = command === '' ? [] : command.includes('/') ? [command] : folders.map((folder) => `${folder}/${command}`);
-  return [launcher, ...candidates, '', ...args];
-}
 
 type Calls = Readonly<Record<'prctl' | 'write' | 'close' | 'execve' | 'exitGroup' | 'statx', number>>;
 

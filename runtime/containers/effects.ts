@@ -24,7 +24,7 @@ import { cgroupProcesses } from '../oci/cgroups.ts';
 import { createOomLedger } from '../oci/oom-ledger.ts';
 import { execSync } from '../oci/exec.ts';
 import type { ExecScopes } from '../oci/exec-scope.ts';
-import { commandArguments } from '../oci/launcher.ts';
+import { commandArguments } from '../oci/launched-command.ts';
 import { noQuota, writeCgroupSettings } from '../oci/cgroup-settings.ts';
 import { checkedResources } from '../oci/check-resources.ts';
 import { boundedResources } from '../oci/profile-bounds.ts';

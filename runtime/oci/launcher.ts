@@ -1,12 +1,10 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { chmod, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { landlockLauncher, launcherArguments } from '../../entitlements/index.ts';
+import { landlockLauncher } from '../../entitlements/index.ts';
 import type { Settings } from '../../entitlements/index.ts';
-import type { OciMount, OciProcess } from './spec.types.ts';
-
-/** Where a container that Landlock confines finds what sets its rules up: in its root, as nothing hides that. */
-const launcherPath = '/.portcullis-launcher';
+import { launcherPath } from './launched-command.ts';
+import type { OciMount } from './spec.types.ts';
 
 /**
  * The launcher of these rules as a file of the host, for containers to mount; the same rules have the same file. It is compared byte by
@@ -31,18 +29,4 @@ export async function provideLauncher(stateDir: string, rules: NonNullable<Setti
 /** The mount of a launcher: last of all, so that nothing of the pod stands over it. */
 export function launcherMount(file: string): OciMount {
   return { destination: launcherPath, type: 'bind', source: file, options: ['bind', 'rprivate', 'ro', 'nosuid', 'nodev', 'exec'] };
-}
-
-/** The arguments of a container's process that goes through its launcher. */
-export function launchedArguments(args: readonly string[], env: readonly string[]): readonly string[] {
-  return launcherArguments(launcherPath, args, pathOf(env));
-}
-
-/** The arguments of another command in a container: through the launcher where its own process went through it. */
-export function commandArguments(own: Pick<OciProcess, 'args' | 'env'>, command: readonly string[]): readonly string[] {
-  return own.args[0] === launcherPath ? launchedArguments(command, own.env) : command;
-}
-
-function pathOf(env: readonly string[]): string | undefined {
-  return env.findLast((entry) => entry.startsWith('PATH='))?.slice('PATH='.length);
 }

@@ -1,7 +1,8 @@
 import type { Settings } from '../../entitlements/index.ts';
 import type { LinuxContainerResources, Mount } from '../cri/contract/contract.types.ts';
 import { containerMounts, rootfsPropagation } from './mounts.ts';
-import { launchedArguments, launcherMount } from './launcher.ts';
+import { launchedArguments } from './launched-command.ts';
+import { launcherMount } from './launcher.ts';
 import { ociMapping } from './mapped-mounts.ts';
 import type { JoinedUserNamespace, PodFiles } from './mounts.ts';
 import type { HandlerFeatures } from './probe/features.ts';

@@ -10,7 +10,7 @@ import type { ExecFiles } from '../oci/exec-files.ts';
 import { openExecScope } from '../oci/exec-scope.ts';
 import type { ExecScope, ExecScopes } from '../oci/exec-scope.ts';
 import { detachedFrom } from '../oci/exec-session.ts';
-import { commandArguments } from '../oci/launcher.ts';
+import { commandArguments } from '../oci/launched-command.ts';
 import type { OciProcess, OciSpec } from '../oci/spec.types.ts';
 import { startCommand, takesCgroup } from '../oci/start-command.ts';
 import type { StartedCommand } from '../oci/start-command.ts';
