@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { fuzzing } from '../evidence/fixtures/fuzzing.ts';
 import { celBudget } from './cel-budget.ts';
 import { compileCel } from './cel.ts';
 import type { CompiledCel } from './cel.ts';
@@ -192,5 +193,5 @@ test('whatever is written, compiling and asking end soon, and nothing is thrown'
       return typeof answer === 'boolean' || answer.problem !== '';
     },
   );
-  fc.assert(property, { seed: 20261120, numRuns: Number(process.env['PORTCULLIS_FUZZ_RUNS'] ?? 1500) });
+  fc.assert(property, fuzzing(20261120, 1500));
 });

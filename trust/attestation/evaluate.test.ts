@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import fc from 'fast-check';
+import { fuzzing } from '../evidence/fixtures/fuzzing.ts';
 import { now, policyOf } from '../evidence/fixtures/fixture-image.ts';
 import { bundle, decided, foreign, ours, second, unreachable, withoutBytes } from '../evidence/fixtures/made-evidence.ts';
 import type { AttestationRequirement, EvidenceItem, Requirement, Verdict } from '../types.ts';
@@ -280,7 +281,7 @@ test('whatever stands in an envelope, nothing throws, nothing takes long, and no
     );
     assert.equal(given.outcome, 'deny');
   });
-  fc.assert(property, { seed: 20261120, numRuns: Number(process.env['PORTCULLIS_FUZZ_RUNS'] ?? 600) });
+  fc.assert(property, fuzzing(20261120, 600));
 });
 
 test('whatever is attested rightly, expressions over it end, and throw nothing', () => {
@@ -296,5 +297,5 @@ test('whatever is attested rightly, expressions over it end, and throw nothing',
     const given = verdictOn([attested(statementText(predicate))], demand([cel]));
     assert.ok(given.outcome === 'admit' || given.outcome === 'deny');
   });
-  fc.assert(property, { seed: 20261120, numRuns: Number(process.env['PORTCULLIS_FUZZ_RUNS'] ?? 300) });
+  fc.assert(property, fuzzing(20261120, 300));
 });

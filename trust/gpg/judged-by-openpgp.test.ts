@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { readKeys, readMessage, verify } from 'openpgp';
+import { fuzzing } from '../evidence/fixtures/fuzzing.ts';
 import { sha256Digest } from '../canonical-json.ts';
 import type { SignatureFinding } from '../verdict/signature-finding.ts';
 import { checkGpgSignature } from './check-signature.ts';
@@ -100,8 +101,7 @@ for (const [what, options, signOptions, counts, judged = counts] of rows) {
   });
 }
 
-const seed = Number(process.env['FUZZ_SEED'] ?? 5);
-const runs = Number(process.env['FUZZ_RUNS'] ?? 1500);
+const cases = fuzzing(5, 1500);
 
 test('no change of a message makes it count for anything else, nor fail otherwise than by a reason', () => {
   const key = createTestKey();
@@ -122,7 +122,7 @@ test('no change of a message makes it count for anything else, nor fail otherwis
         assert.ok(finding.says.length > 0);
       },
     ),
-    { seed, numRuns: runs },
+    cases,
   );
 });
 
@@ -147,7 +147,7 @@ test('keys that are no keys are refused with a reason, at once', () => {
       assert.equal(finding.counted, false);
       assert.ok(finding.says.length > 0);
     }),
-    { seed, numRuns: runs },
+    cases,
   );
   assert.ok(performance.now() - started < 60_000);
 });

@@ -3,6 +3,7 @@ import { constants, createHash, createPublicKey, generateKeyPairSync, sign } fro
 import type { KeyObject } from 'node:crypto';
 import { before, test } from 'node:test';
 import fc from 'fast-check';
+import { fuzzing } from '../evidence/fixtures/fuzzing.ts';
 import { loadPrehashed } from './prehash.ts';
 import { verifyDigestWithKey, verifyWithKey } from './verify-signature.ts';
 
@@ -42,7 +43,7 @@ for (const [name, key, algorithm, signature] of signatures) {
         assert.equal(verifyDigestWithKey(key, { algorithm, value }, changed), verifyWithKey(key, message, changed));
         assert.ok(!verifyDigestWithKey(key, { algorithm, value }, changed));
       }),
-      { seed: 3, numRuns: 6 },
+      fuzzing(3, 6),
     );
   });
 }
@@ -76,6 +77,6 @@ test("Ed25519ph verifies RFC 8032's vector, and a pure signature is never taken 
       changed[bit >> 3] = (changed[bit >> 3] as number) ^ (1 << (bit & 7));
       assert.ok(!verifyWithKey(key, vector.message, changed));
     }),
-    { seed: 4, numRuns: 30 },
+    fuzzing(4, 30),
   );
 });

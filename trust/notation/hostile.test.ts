@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { encode, Tagged } from 'cborg';
 import fc from 'fast-check';
+import { fuzzing } from '../evidence/fixtures/fuzzing.ts';
 import { digestOf } from '../../base/distribution/index.ts';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { sealDossier } from '../evidence/dossier.ts';
@@ -25,8 +26,7 @@ import { makeNotationSignature } from './sign.ts';
 import { readStoreFile } from './store-file.ts';
 import { verifyTimestamp } from './timestamp.ts';
 
-const runs = Number(process.env['PORTCULLIS_FUZZ_RUNS'] ?? 300);
-const seeded = { seed: 20_261_120, numRuns: runs } as const;
+const seeded = fuzzing(20_261_120, 300);
 const manifest = Buffer.from('{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json"}');
 const digest = digestOf(manifest);
 const types = { jws: 'application/jose+json', cose: 'application/cose' } as const;

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { fuzzing } from '../evidence/fixtures/fuzzing.ts';
 import { readCertificate } from '../x509/certificate.ts';
 import { readTimeStamp } from '../x509/time-stamp.ts';
 import { createMerkleLog, inclusionProof } from './fixtures/merkle-log.ts';
@@ -209,13 +210,13 @@ test('damaged certificates and time stamps are errors with a place, at once', ()
         }
       }
     }),
-    { seed: 8, numRuns: 400 },
+    fuzzing(8, 400),
   );
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
       assert.throws(() => readCertificate(bytes), /at byte \d+$/);
       assert.throws(() => readTimeStamp(bytes), /at byte \d+$/);
     }),
-    { seed: 9, numRuns: 300 },
+    fuzzing(9, 300),
   );
 });

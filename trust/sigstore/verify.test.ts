@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash, generateKeyPairSync } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import fc from 'fast-check';
+import { fuzzing } from '../evidence/fixtures/fuzzing.ts';
 import { mockIssuer, mockSubject, startMockSigstore } from './fixtures/mock-sigstore.ts';
 import type { MockSigstore, SignOptions } from './fixtures/mock-sigstore.ts';
 import { verifyArtifact } from './verify-artifact.ts';
@@ -118,7 +119,7 @@ for (const [name, options] of kinds) {
         place(changed, path).set(bytes.toString('base64'));
         assert.equal((await verify(changed)).verified, false, `${path}, bit ${bit}`);
       }),
-      { seed: 5, numRuns: runs(120) },
+      fuzzing(5, 120),
     );
   });
 
@@ -136,13 +137,9 @@ for (const [name, options] of kinds) {
         // The keyid of an envelope, and the index that Rekor v2 writes beside its proof, are signed by nobody and read by nobody.
         assert.match(text.subarray(Math.max(0, at - 12), at + 2).toString('latin1'), /keyid|"logIndex":"/);
       }),
-      { seed: 6, numRuns: runs(300) },
+      fuzzing(6, 300),
     );
   });
-}
-
-function runs(usual: number): number {
-  return Number(process.env['PORTCULLIS_FUZZ_RUNS'] ?? usual);
 }
 
 function textsIn(value: unknown, path = ''): { readonly path: string; readonly text: string }[] {
@@ -421,6 +418,6 @@ test('random bytes and JSON never verify, and never take long', async () => {
         assert.ok(performance.now() - began < 1000);
       },
     ),
-    { seed: 7, numRuns: runs(200) },
+    fuzzing(7, 200),
   );
 });

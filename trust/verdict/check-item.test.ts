@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { sign } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { fuzzing } from '../evidence/fixtures/fuzzing.ts';
 import { sha256Digest } from '../canonical-json.ts';
 import { signatureAnnotation } from '../evidence/cosign-names.ts';
 import { makeSimpleSigningPayload } from '../signing/simple-signing-payload.ts';
@@ -208,7 +209,7 @@ test('never admits when any bit of the evidence is changed', () => {
           assert.equal(decided([changed]).outcome, 'deny');
         },
       ),
-      { numRuns: 400 },
+      fuzzing(3, 400),
     );
   }
 });
@@ -223,6 +224,7 @@ test('never admits what random bytes and texts say', () => {
         assert.equal(decided(items).outcome, 'deny');
       }
     }),
+    fuzzing(4, 200),
   );
 });
 

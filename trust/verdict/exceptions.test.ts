@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { fuzzing } from '../evidence/fixtures/fuzzing.ts';
 import { amd64, policyOf } from '../evidence/fixtures/fixture-image.ts';
 import { bundle, by, digest, dossierOf, foreign, ours, reference, second, unreachable } from '../evidence/fixtures/made-evidence.ts';
 import type { EvidenceItem, Requirement, TrustPolicy, Verdict } from '../types.ts';
@@ -112,7 +113,7 @@ test('distinct signers are a largest matching', () => {
     fc.property(fc.array(fc.uniqueArray(fc.constantFrom('a', 'b', 'c', 'd'), { maxLength: 4 }), { maxLength: 5 }), (parts) => {
       assert.equal(distinctSigners(parts), naive(parts));
     }),
-    { seed: 5, numRuns: 300 },
+    fuzzing(5, 300),
   );
 });
 
@@ -144,7 +145,7 @@ test('a document for namespaces never widens: what it admits is admitted without
         for (const { ceiling } of without.ceilings) assert.ok(both.ceilings.some((one) => one.ceiling === ceiling));
       },
     ),
-    { seed: 7, numRuns: 2000 },
+    fuzzing(7, 2000),
   );
 });
 

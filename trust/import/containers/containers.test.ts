@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { fuzzing } from '../../evidence/fixtures/fuzzing.ts';
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import type { ImportedPolicy } from '../imported.ts';
 import type { TrustPolicy, TrustRule } from '../../types.ts';
@@ -144,8 +145,7 @@ test('scopes are looked up as the image library looks them up', () => {
     assert.equal(whyNever(scope), undefined, scope);
 });
 
-const seed = Number(process.env['FUZZ_SEED'] ?? 5);
-const numRuns = Number(process.env['FUZZ_RUNS'] ?? 300);
+const cases = fuzzing(5, 300);
 const letters = fc.string({ maxLength: 12 });
 const requirement = fc.record(
   {
@@ -183,7 +183,7 @@ test('no policy.json, however made, admits what it does not accept, or fails wit
         assert.match(error.message, /:\d+:\d+/);
       }
     }),
-    { seed, numRuns },
+    cases,
   );
 });
 

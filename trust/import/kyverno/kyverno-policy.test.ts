@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { fuzzing } from '../../evidence/fixtures/fuzzing.ts';
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import { parseImagePattern, patternMatches } from '../../policy/image-pattern.ts';
 import { imported, keyText } from '../imported-policy.fixture.ts';
@@ -162,7 +163,7 @@ test('a pattern of references holds at least what Kyverno’s does', () => {
         `${pieces.join('/')} → ${pattern}: ${repository}`,
       );
     }),
-    { seed: 2, numRuns: 500 },
+    fuzzing(2, 500),
   );
 });
 
@@ -206,6 +207,6 @@ test('fuzzed documents give an error with a place, or rules that load', async ()
         assert.ok(isPortcullisError(error) && /:\d+:\d+/.test(error.message), String(error));
       }
     }),
-    { seed: 13, numRuns: 150 },
+    fuzzing(13, 150),
   );
 });

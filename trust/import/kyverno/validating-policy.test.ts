@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { fuzzing } from '../../evidence/fixtures/fuzzing.ts';
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import { imported, keyText } from '../imported-policy.fixture.ts';
 
@@ -211,6 +212,6 @@ test('no ImageValidatingPolicy, however made, admits without a demand', async ()
         assert.ok(isPortcullisError(error) && /:\d+:\d+/.test(error.message), String(error));
       }
     }),
-    { seed: Number(process.env['FUZZ_SEED'] ?? 14), numRuns: Number(process.env['FUZZ_RUNS'] ?? 150) },
+    fuzzing(14, 150),
   );
 });

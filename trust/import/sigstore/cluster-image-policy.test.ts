@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { fuzzing } from '../../evidence/fixtures/fuzzing.ts';
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import { matchRules, normaliseReference } from '../../policy/matching.ts';
 import type { TrustPolicy } from '../../types.ts';
@@ -165,7 +166,7 @@ test('an expression’s pattern holds what the expression does, and no more', ()
         assert.equal(ours.test(text), new RegExp(expression).test(text), `${expression} → ${result.pattern}: ${text}`);
       },
     ),
-    { seed: 3, numRuns: 500 },
+    fuzzing(3, 500),
   );
   for (const expression of ['a+', 'a?', 'a{2}', '(a)', '[ab]', 'a|b', '\\d', '.', 'a*', '^^a', 'a\\', '.+', '.*?'])
     assert.ok('problem' in patternOfExpression(expression), expression);
@@ -238,6 +239,6 @@ test('fuzzed documents give an error with a place, or rules that load', async ()
         assert.ok(isPortcullisError(error) && /:\d+:\d+/.test(error.message), String(error));
       }
     }),
-    { seed: 11, numRuns: 150 },
+    fuzzing(11, 150),
   );
 });

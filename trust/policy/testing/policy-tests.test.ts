@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import fc from 'fast-check';
+import { fuzzing } from '../../evidence/fixtures/fuzzing.ts';
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import { sealDossier } from '../../evidence/dossier.ts';
 import { amd64, policyOf } from '../../evidence/fixtures/fixture-image.ts';
@@ -223,7 +224,7 @@ test('fuzzed policies, tests and layouts: a problem with its place, or what was 
       await calm(() => testPolicy({ paths: [file], policy: [join(folder, 'policy.yaml')], now }));
       formatPolicy(text, file);
     }),
-    { seed: 17, numRuns: 200 },
+    fuzzing(17, 200),
   );
   await fc.assert(
     fc.asyncProperty(
@@ -238,6 +239,6 @@ test('fuzzed policies, tests and layouts: a problem with its place, or what was 
         if (once.problems.length === 0) assert.deepEqual(formatPolicy(once.text, file).problems, []);
       },
     ),
-    { seed: 19, numRuns: 300 },
+    fuzzing(19, 300),
   );
 });

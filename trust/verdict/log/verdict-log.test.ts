@@ -7,6 +7,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import fc from 'fast-check';
+import { fuzzing } from '../../evidence/fixtures/fuzzing.ts';
 import { openDatabase } from '../../../base/storage/index.ts';
 import { amd64, now } from '../../evidence/fixtures/fixture-image.ts';
 import { decide } from '../decide.ts';
@@ -178,7 +179,7 @@ test('one flipped byte of an exported log is found, wherever it is', async (t) =
         assert.equal((error as { code?: string }).code, 'TRUST_LOG_EXPORT_UNREADABLE');
       }
     }),
-    { numRuns: Number(process.env['FUZZ_RUNS'] ?? 600), seed: 5 },
+    fuzzing(5, 600),
   );
 });
 
@@ -197,10 +198,7 @@ test('damage of the database file is an answer, not a crash, and never a clean l
   const bytes = await readFile(kit.path);
   const copy = join(kit.folder, 'copy.db');
   const clean = contentOfDatabase(kit.path);
-  const random = fc.sample(fc.tuple(fc.nat(bytes.length - 1), fc.integer({ min: 1, max: 255 })), {
-    numRuns: Number(process.env['FUZZ_RUNS'] ?? 150),
-    seed: 7,
-  });
+  const random = fc.sample(fc.tuple(fc.nat(bytes.length - 1), fc.integer({ min: 1, max: 255 })), fuzzing(7, 150));
   for (const [place, mask] of random) {
     const changed = Buffer.from(bytes);
     changed[place] = (changed[place] ?? 0) ^ mask;
