@@ -1,9 +1,12 @@
+import { homedir } from 'node:os';
+import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { formatReference, parseReference } from '../base/distribution/index.ts';
 import { PortcullisError } from '../base/errors/index.ts';
 import {
+  createTrustServices,
   decide,
   explainVerdict,
   loadPolicy,
@@ -28,6 +31,7 @@ interface VerifyFlags extends RegistryFlags {
   readonly offline: boolean;
   readonly dossier?: string;
   readonly saveDossier?: string;
+  readonly trustState: string;
   readonly output: OutputFormat;
 }
 
@@ -56,6 +60,7 @@ export function register(program: Command): void {
     )
     .option('--offline', 'ask no registry: decide from the evidence of --dossier', false)
     .option('--dossier <file>', 'evidence that --save-dossier has kept')
+    .option('--trust-state <folder>', 'where what trust services have said is kept, so that they can not go back', trustState())
     .option('--save-dossier <file>', 'keep evidence and verdict in a new file, for policy test, simulate and replays')
     .addHelpText('after', examples);
   withOutput(withRegistries(command)).action((image: string, flags: VerifyFlags) => {
@@ -70,6 +75,11 @@ export function register(program: Command): void {
       (error) => (['unavailable', 'denied', 'deadline'].includes(error.kind) ? exitCodes.undecided : undefined),
     );
   });
+}
+
+/** Of the user: what one has seen, another need not believe. */
+function trustState(): string {
+  return join(process.env['XDG_STATE_HOME'] ?? join(homedir(), '.local', 'state'), 'portcullis', 'trust-services');
 }
 
 async function verify(reference: string, flags: VerifyFlags): Promise<number> {
@@ -91,9 +101,11 @@ interface Decided {
 async function verifyOnline(reference: string, policy: TrustPolicy, flags: VerifyFlags): Promise<Decided> {
   const registry = await openRegistries({ mirrors: flags.registryMirror, insecureHosts: flags.insecureRegistry });
   const platform = flags.platform === undefined ? {} : { platform: flags.platform };
+  const services = createTrustServices({ folder: flags.trustState });
   try {
-    return await verifyImage({ reference, namespace: flags.namespace, policy, registry, ...platform, now: new Date() });
+    return await verifyImage({ reference, namespace: flags.namespace, policy, registry, services, ...platform, now: new Date() });
   } finally {
+    await services.close();
     await registry.close();
   }
 }

@@ -77,6 +77,8 @@ export { credentialsIn } from './credentials/credentials-in.ts';
 export { openRegistries } from './registry-access.ts';
 export type { RegistryAccess, RegistryAccessOptions } from './registry-access.ts';
 export { hostPlatform } from './resolve-image.ts';
+export { createTrustServices } from './tuf/requirement/trust-services.ts';
+export type { SignedReference, TrustServices } from './tuf/requirement/trust-services.ts';
 export { verifyImage } from './verify-image.ts';
 export type { VerifyImageInput } from './verify-image.ts';
 export { signReference } from './signing/sign-reference.ts';

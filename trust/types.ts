@@ -3,6 +3,8 @@ import type { KnownAbsent } from './evidence/absences.ts';
 import type { GpgKey } from './gpg/key-ring.ts';
 import type { NotationRequirement } from './notation/requirement.ts';
 import type { SignedIdentity } from './policy/signed-identity.ts';
+import type { TufRequirement } from './tuf/requirement/requirement.ts';
+import type { SignedReference } from './tuf/requirement/trust-services.ts';
 import type { Decider } from './verdict/decider.ts';
 
 /** A statement of the publisher, of signed entitlements. Profile documents are opaque here: the entitlements room reads them. */
@@ -22,7 +24,14 @@ export interface Platform {
 /** One artifact found beside an image that may speak for it. Bytes are base64, bounded, and kept exactly as served. */
 export interface EvidenceItem {
   readonly kind:
-    'sigstore-bundle' | 'cosign-simple-signing' | 'attestation' | 'gpg-simple-signing' | 'notation-signature' | 'ocsp-response' | 'crl';
+    | 'sigstore-bundle'
+    | 'cosign-simple-signing'
+    | 'attestation'
+    | 'gpg-simple-signing'
+    | 'notation-signature'
+    | 'ocsp-response'
+    | 'crl'
+    | 'tuf-metadata';
   /** The digest the item was attached to (index or platform manifest). */
   readonly attachedTo: string;
   /** Where it was found: `referrers`, `fallback-tag sha256-…`, `tag sha256-….sig`. */
@@ -39,6 +48,8 @@ export interface EvidenceItem {
   readonly bytes?: string;
   /** How `bytes` are packed, where they are many; unpacked they have the digest. */
   readonly packed?: 'zstd';
+  /** Many dossiers share these bytes: they are stored once, by their digest, and are no part of a dossier's id. */
+  readonly apart?: true;
   /** Base64 of the manifest that the item is attached to; only where the signature is over the manifest itself (a message signature). */
   readonly subjectBytes?: string;
   /** Why the item can not count (wrong digest, too large, unreadable); such an item never counts and its reason is shown. */
@@ -141,6 +152,8 @@ export interface GatherInput {
   readonly repositories: readonly RegistryRepository[];
   readonly policy: TrustPolicy;
   readonly now: Date;
+  /** What trust services have said of the reference, where a rule requires one. */
+  readonly signed?: SignedReference;
   /** What these repositories have said is not there, by whoever gathers often. */
   readonly absences?: KnownAbsent;
   /** Judges what has been found without blocking, for whoever may not block. */
@@ -206,7 +219,8 @@ export type Requirement =
   | PkiRequirement
   | AttestationRequirement
   | NotationRequirement
-  | GpgRequirement;
+  | GpgRequirement
+  | TufRequirement;
 
 /** A signature of cosign by a certificate of an authority of one's own, of exactly this subject. */
 export interface PkiRequirement {

@@ -2,6 +2,7 @@ import { parseReference } from '../base/distribution/index.ts';
 import { gather } from './evidence/gather.ts';
 import type { RegistryAccess } from './registry-access.ts';
 import { hostPlatform, resolveImage } from './resolve-image.ts';
+import type { TrustServices } from './tuf/requirement/trust-services.ts';
 import type { Dossier, Platform, TrustPolicy, Verdict } from './types.ts';
 import { decide } from './verdict/decide.ts';
 import { decideUnseen } from './verdict/decide-unseen.ts';
@@ -13,6 +14,8 @@ export interface VerifyImageInput {
   readonly namespace: string;
   readonly policy: TrustPolicy;
   readonly registry: RegistryAccess;
+  /** Who is asked what a tag means, where a rule requires it. */
+  readonly services?: TrustServices;
   /** This machine's unless given. */
   readonly platform?: Platform;
   readonly now: Date;
@@ -32,7 +35,10 @@ export async function verifyImage(input: VerifyImageInput): Promise<{ readonly v
   const signal = input.signal === undefined ? {} : { signal: input.signal };
   const parsed = parseReference(reference);
   const repositories = await input.registry.repositories(parsed);
-  const { digest, manifestDigest } = await resolveImage(repositories, parsed.digest ?? parsed.tag ?? 'latest', platform, input.signal);
-  const dossier = await gather({ reference, digest, manifestDigest, repositories, policy, now, ...signal });
+  const signed = await input.services?.ask({ policy, reference, ...signal });
+  const wanted = parsed.digest ?? signed?.digest ?? parsed.tag ?? 'latest';
+  const { digest, manifestDigest } = await resolveImage(repositories, wanted, platform, input.signal);
+  const answered = signed === undefined ? {} : { signed };
+  const dossier = await gather({ reference, digest, manifestDigest, repositories, policy, now, ...answered, ...signal });
   return { verdict: decide({ dossier, reference, namespace, platform, policy, now }), dossier };
 }

@@ -2,7 +2,7 @@ import type { RegistryClient, RegistryClientOptions } from '../../base/distribut
 import type { Kernel } from '../../base/kernel/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import type { Database } from '../../base/storage/index.ts';
-import { createAbsences, hostPlatform } from '../../trust/index.ts';
+import { createAbsences, createTrustServices, hostPlatform } from '../../trust/index.ts';
 import type { Dossier, Platform, TrustPolicy, VerdictLog } from '../../trust/index.ts';
 import { createBlobShelf } from './blobs.ts';
 import { createDecisions } from './decisions.ts';
@@ -73,6 +73,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
   const quotas = await openQuotaShelf(folders, kernel, log);
   const rootfs = withVolumes(withQuotas(await openRootfsShelf(folders, mappedRoots, kernel, trash, log), quotas), volumes);
   const pool = createUnpackPool();
+  const services = createTrustServices({ folder: `${root}/trust-services` });
   const decisions = createDecisions({ policy: options.policy, now, log: options.verdictLog });
   const blobs = createBlobShelf(folders, records.hasBlob, options.onFetched);
   const isOwned = (folder: string): boolean => records.isLayerOwned(folder) || rootfs.uses(folder);
@@ -92,6 +93,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
     now,
     gathering: createSharedFlight<Dossier>(),
     absences: createAbsences(),
+    services,
     publishing: createSerial(),
     rootfs,
     trash,
@@ -102,6 +104,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
   let closed: Promise<void> | undefined;
   const close = async (): Promise<void> => {
     await decisions.close();
+    await services.close();
     await pool.close();
     await trash.settled();
     await marker.stopped();

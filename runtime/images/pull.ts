@@ -3,7 +3,7 @@ import type { PortcullisError } from '../../base/errors/index.ts';
 import type { Credentials, RegistryClient, RegistryClientOptions } from '../../base/distribution/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { canonicalJson, gather } from '../../trust/index.ts';
-import type { Absences, Dossier, Platform, TrustPolicy, Verdict } from '../../trust/index.ts';
+import type { Absences, Dossier, Platform, SignedReference, TrustPolicy, TrustServices, Verdict } from '../../trust/index.ts';
 import { blobSources } from './blob-sources.ts';
 import type { BlobOrigin } from './blob-sources.ts';
 import type { BlobClaim, BlobShelf } from './blobs.ts';
@@ -47,6 +47,8 @@ export interface PullParts {
   readonly gathering: SharedFlight<Dossier>;
   /** What registries have said is not there: an unsigned image is not asked about with each retry. */
   readonly absences: Absences;
+  /** Who says what a tag means, where a rule requires it. */
+  readonly services: TrustServices;
   /** One publication at a time: two pulls may share what they publish. */
   readonly publishing: Serial;
 }
@@ -112,7 +114,10 @@ async function fetchAndDecide(
   const credentials = credentialsFor(name, request.credentials);
   const places = parts.registryClient.repositories(name.reference, credentials);
   const platform = request.platform ?? parts.platform;
-  const resolved = await traced('resolve', () => resolveImage(places, name.wanted, name.text, platform, parts.limits, signal));
+  const signed = await parts.services.ask({ policy, reference: name.text, signal });
+  // Where a trust service says what the tag means, the registry's is not believed.
+  const wanted = name.reference.digest === undefined ? (signed?.digest ?? name.wanted) : name.wanted;
+  const resolved = await traced('resolve', () => resolveImage(places, wanted, name.text, platform, parts.limits, signal));
   const absent = resolved.manifest.layers.filter((layer) => !parts.records.hasBlob(layer.digest));
   // The first to fail ends the others, and all have ended before this function does: nothing runs on behind a failed pull.
   const failures: unknown[] = [];
@@ -122,11 +127,14 @@ async function fetchAndDecide(
     throw thrown;
   };
   const decided = traced('verify', () =>
-    decideFresh(parts, { name, namespace: request.namespace, platform, policy, resolved, credentials }, signal),
+    decideFresh(parts, { name, namespace: request.namespace, platform, policy, resolved, signed, credentials }, signal),
   ).catch(end);
   const config = fetchConfig(parts, resolved, platform, signal).catch(end);
   const origin: BlobOrigin = { reference: name.reference, credentials, places, ordered: resolved.places };
-  const blobs = traced('fetch', () => fetchBlobs(parts, absent, origin, holdings, signal)).catch(end);
+  const fetchAll = (): Promise<void> => traced('fetch', () => fetchBlobs(parts, absent, origin, holdings, signal));
+  // What no service has signed is not fetched before the verdict.
+  const unsigned = signed !== undefined && signed.digest === undefined;
+  const blobs = unsigned ? decided.then(fetchAll).catch(end) : fetchAll().catch(end);
   await Promise.allSettled([decided, config, blobs]);
   if (failures.length > 0) throw failures[0];
   return { name, resolved, origin, ...(await decided), ...(await config) };
@@ -140,19 +148,21 @@ async function decideFresh(
     readonly platform: Platform;
     readonly policy: TrustPolicy;
     readonly resolved: ResolvedImage;
+    readonly signed: SignedReference | undefined;
     readonly credentials: Credentials | undefined;
   },
   signal: AbortSignal,
 ): Promise<{ readonly dossier: Dossier; readonly decided: Decided }> {
-  const { name, namespace, platform, policy, resolved } = asked;
+  const { name, namespace, platform, policy, resolved, signed } = asked;
   const { digest, manifestDigest, places } = resolved;
   // Evidence that other credentials were given is not this caller's.
   const key = createHash('sha256')
-    .update(canonicalJson([name.text, digest, manifestDigest, policy.revision, asked.credentials]))
+    .update(canonicalJson([name.text, digest, manifestDigest, policy.revision, asked.credentials, signedKey(signed)]))
     .digest('hex');
   const dossier = await parts.gathering.join(key, signal, (shared) =>
     gather({
       ...{ reference: name.text, digest, manifestDigest, repositories: places, policy, now: parts.now(), signal: shared },
+      ...(signed === undefined ? {} : { signed }),
       absences: parts.absences.of(asked.credentials),
       decider: parts.decisions.decider,
     }),
@@ -162,6 +172,11 @@ async function decideFresh(
   if (decided.verdict.outcome === 'admit') return { dossier, decided };
   await parts.records.append(decided.log);
   throw refusal(decided.verdict, 'pull image');
+}
+
+/** Pulls of one moment share evidence as far as they have been told the same. */
+function signedKey(signed: SignedReference | undefined): unknown {
+  return signed?.items.map(({ blobDigest, annotations, problem }) => [blobDigest, annotations, problem ?? '']);
 }
 
 async function fetchConfig(

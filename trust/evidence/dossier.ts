@@ -3,7 +3,9 @@ import type { Dossier } from '../types.ts';
 
 /** The digest of everything in a dossier but its time and id: equal evidence, equal id. */
 export function dossierId(dossier: Omit<Dossier, 'id'>): string {
-  const { version, reference, digest, manifestDigest, items, unreachable } = dossier;
+  const { version, reference, digest, manifestDigest, unreachable } = dossier;
+  // What is kept apart is known by its digest, whether its bytes are at hand or not.
+  const items = dossier.items.map((item) => (item.apart === true ? { ...item, bytes: undefined } : item));
   return canonicalDigest({ version, reference, digest, manifestDigest, items, unreachable });
 }
 

@@ -2,6 +2,7 @@ import { describeGpg } from '../gpg/evaluate.ts';
 import { describeNotation } from '../notation/requirement.ts';
 import { explainAttestation, explainSignedEntitlements } from '../attestation/explain.ts';
 import { describeAuthority } from '../sigstore/authority.ts';
+import { describeTuf } from '../tuf/requirement/requirement.ts';
 import type { Reason, Requirement, TrustPolicy, TrustRule } from '../types.ts';
 import { inForce, standingExceptions } from './break-glass.ts';
 import type { StandingException } from './break-glass.ts';
@@ -111,6 +112,7 @@ function explainRequirement(requirement: Requirement, name: string): Reason {
 
 function explainAuthority(requirement: Exclude<Requirement, { readonly of: unknown }>): Reason {
   if (requirement.kind === 'gpg') return { counted: true, text: describeGpg(requirement) };
+  if (requirement.kind === 'tuf') return { counted: true, text: describeTuf(requirement) };
   if (requirement.kind === 'notation') return { counted: true, text: describeNotation(requirement) };
   if (requirement.kind === 'cosign-key' || requirement.kind === 'pki')
     return { counted: true, text: `a cosign signature by ${describeAuthority(requirement)}` };

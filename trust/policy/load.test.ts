@@ -133,7 +133,24 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
   ['a folder as key', plain.replace('one.pub', '.'), [/^6:\d+ .*not a file/]],
   ['a bad pattern', plain.replace('r.example/**', 'r.example/App'), [/^5:14 .*lower case/]],
   ['a bad namespace', plain.replace('require', 'namespaces: ["Pay!"]\n    require'), [/^6:\d+ .*Kubernetes namespace/]],
-  ['tuf', plain.replace('cosign: { key: one.pub }', 'tuf: { service: x }'), [/^6:16 `tuf` is not supported by this version; use/]],
+  [
+    'tuf without an address and a root',
+    plain.replace('cosign: { key: one.pub }', 'tuf: { service: x }'),
+    [/^6:16 nothing says where trust in the service begins; write root: FILE/, /^6:32 .*; write https:/],
+  ],
+  [
+    'tuf under any',
+    plain.replace(
+      'cosign: { key: one.pub }',
+      'any: [ { tuf: { service: "https://t.example", trustOnFirstUse: true } }, { cosign: { key: one.pub } } ]',
+    ),
+    [/^6:\d+ `tuf` may not be one of several ways to be admitted; write it beside them/],
+  ],
+  [
+    'tuf with a root that is none',
+    plain.replace('cosign: { key: one.pub }', 'tuf: { service: "https://t.example", root: one.pub }'),
+    [/^6:\d+ the root one\.pub can not be used: .*JSON.*; name the first root\.json/],
+  ],
   [
     'sigstore under any',
     plain.replace('cosign: { key: one.pub }', 'any: [ { cosign: { key: one.pub } }, { sigstore: { issuer: x } } ]'),
@@ -167,7 +184,7 @@ const table: readonly (readonly [name: string, text: string, expected: readonly 
     ),
     [/8 transparency logs are asked for, and the root public-good names 2/, /nothing proves when it was signed/],
   ],
-  ['onStale', `${plain}    onStale: deny\n`, [/^7:5 `onStale` is not supported/]],
+  ['onStale without tuf', `${plain}    onStale: deny\n`, [/^7:5 `onStale` is about the service of `tuf`/]],
   [
     'two requirements in one',
     plain.replace('cosign: { key: one.pub }', 'cosign: { key: one.pub }, any: [ { cosign: { key: two.pub } } ]'),

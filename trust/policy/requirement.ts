@@ -5,6 +5,7 @@ import { readNotation } from '../notation/read-requirement.ts';
 import { readPki } from '../pki/reader.ts';
 import { readCosign, readSigstore } from '../sigstore/read-requirement.ts';
 import { recordOf } from '../strict-json.ts';
+import { holdsTuf, readTuf } from '../tuf/requirement/policy.ts';
 import type { PolicyKey, Requirement } from '../types.ts';
 import { report } from './building.ts';
 import type { Building } from './building.ts';
@@ -20,17 +21,12 @@ const readers: Readonly<Record<string, RequirementReader>> = {
   pki: readPki,
   gpg: readGpg,
   notation: readNotation,
+  tuf: readTuf,
 };
-
-const notBuilt = ['tuf'] as const;
 
 /** Reads one requirement; what the schema has refused already gives undefined without a second problem. */
 export async function readRequirement(value: unknown, path: readonly PathSegment[], building: Building): Promise<Requirement | undefined> {
   const record = recordOf(value) ?? {};
-  for (const kind of notBuilt) {
-    if (Object.hasOwn(record, kind))
-      report(building, [...path, kind], `\`${kind}\` is not supported by this version`, 'use `cosign: { key: FILE }`', 'key');
-  }
   for (const [kind, reader] of Object.entries(readers)) {
     if (Object.hasOwn(record, kind)) return reader(record[kind], [...path, kind], building);
   }
@@ -38,6 +34,7 @@ export async function readRequirement(value: unknown, path: readonly PathSegment
   for (const kind of ['all', 'any'] as const) {
     if (!Object.hasOwn(record, kind)) continue;
     const of = await readList(record[kind], [...path, kind], building);
+    if (kind === 'any') refuseTuf(of, [...path, kind], building);
     return of === undefined ? undefined : { kind, of };
   }
   return undefined;
@@ -49,6 +46,7 @@ async function readThreshold(
   building: Building,
 ): Promise<Requirement | undefined> {
   const of = await readList(record['of'], [...path, 'of'], building);
+  refuseTuf(of, [...path, 'of'], building);
   const count = record['count'];
   if (of === undefined || typeof count !== 'number') return undefined;
   if (count > of.length) {
@@ -66,6 +64,15 @@ async function readThreshold(
     }
   }
   return { kind: 'threshold', count, of };
+}
+
+/** Where another proof could stand for it, an older digest would pass under the tag. */
+function refuseTuf(of: readonly Requirement[] | undefined, path: readonly PathSegment[], building: Building): void {
+  for (const [index, requirement] of (of ?? []).entries()) {
+    if (!holdsTuf(requirement)) continue;
+    const fix = 'write it beside them: all: [ { tuf: … }, { any: … } ]';
+    report(building, [...path, index], '`tuf` may not be one of several ways to be admitted', fix);
+  }
 }
 
 function keysOf(requirement: Requirement): readonly PolicyKey[] {

@@ -2,10 +2,11 @@ import { basename } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
 import type { PathSegment } from '../../base/schema/index.ts';
 import { recordOf } from '../strict-json.ts';
-import type { BreakGlass, TrustRule } from '../types.ts';
+import { holdsTuf, withGrace } from '../tuf/requirement/policy.ts';
+import type { BreakGlass, Requirement, TrustRule } from '../types.ts';
 import { report } from './building.ts';
 import type { Building } from './building.ts';
-import { parseInstant } from './duration.ts';
+import { parseDuration, parseInstant } from './duration.ts';
 import { parseImagePattern } from './image-pattern.ts';
 import { readRequirement } from './requirement.ts';
 
@@ -41,12 +42,11 @@ async function readRule(
   checkPatterns(images, [...path, 'images'], building);
   const except = textsOf(record['except']);
   checkPatterns(except, [...path, 'except'], building);
-  if (Object.hasOwn(record, 'onStale'))
-    report(building, [...path, 'onStale'], '`onStale` is not supported by this version', 'leave it out: stale is denied', 'key');
   const own = readBreakGlass(record['breakGlass'], [...path, 'breakGlass'], building);
   const allows = Object.hasOwn(record, 'allow');
   checkChoice(record, path, common, building);
-  const require = Object.hasOwn(record, 'require') ? await readRequirement(record['require'], [...path, 'require'], building) : undefined;
+  const read = Object.hasOwn(record, 'require') ? await readRequirement(record['require'], [...path, 'require'], building) : undefined;
+  const require = read === undefined ? undefined : withStale(read, record['onStale'], [...path, 'onStale'], building);
   const position = building.document.positionOf(path);
   const name = `${basename(position.file)}:${position.line}`;
   const entitlements = recordOf(record['entitlements']) ?? {};
@@ -107,6 +107,15 @@ function checkChoice(record: Readonly<Record<string, unknown>>, path: readonly P
     if (Object.hasOwn(record, field))
       report(building, [...path, field], `\`${field}\` has no meaning beside \`allow\`, which refuses nothing`, 'remove it', 'key');
   }
+}
+
+function withStale(requirement: Requirement, value: unknown, path: readonly PathSegment[], building: Building): Requirement {
+  if (value === undefined) return requirement;
+  if (!holdsTuf(requirement))
+    report(building, path, '`onStale` is about the service of `tuf`, which the rule does not require', 'remove it', 'key');
+  const time = recordOf(recordOf(value)?.['previouslyAdmitted'])?.['for'];
+  const grace = typeof time === 'string' ? parseDuration(time) : undefined;
+  return grace === undefined ? requirement : withGrace(requirement, grace);
 }
 
 function readBreakGlass(value: unknown, path: readonly PathSegment[], building: Building): BreakGlass | undefined {

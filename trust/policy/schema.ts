@@ -1,17 +1,17 @@
 import { gpgSchema } from '../gpg/policy.ts';
 import { attestationSchema } from '../attestation/policy.ts';
 import { pkiSchema } from '../pki/reader.ts';
+import { tufSchema } from '../tuf/requirement/policy.ts';
 import { logSchema, sigstoreSchema } from '../sigstore/schema.ts';
 import { notationSchema } from '../notation/read-requirement.ts';
 import { constraintProperties } from './constraints.ts';
-import { instantPattern } from './duration.ts';
+import { durationPattern, instantPattern } from './duration.ts';
 
 /** Where editors find the schema of a policy document. */
 export const trustPolicySchemaId = 'https://portcullis.dev/schemas/v1alpha1/trust-policy.json';
 export const apiVersion = 'portcullis.dev/v1alpha1';
 
 const nonEmptyText = { type: 'string', minLength: 1, maxLength: 512 } as const;
-const planned = (what: string) => ({ description: `${what} Not supported by this version: a policy that uses it is refused.` });
 
 const namespaces = {
   type: 'array',
@@ -27,6 +27,27 @@ const namespaces = {
 const mode = {
   enum: ['enforce', 'report'],
   description: 'report: what would be refused is admitted, and told in the verdict, log, metric and doctor. enforce unless told.',
+} as const;
+
+const onStale = {
+  description:
+    'What holds when the service of `tuf` can not be asked any more: deny, or what was admitted before stays so for a time. deny unless told.',
+  anyOf: [
+    { const: 'deny' },
+    {
+      type: 'object',
+      additionalProperties: false,
+      required: ['previouslyAdmitted'],
+      properties: {
+        previouslyAdmitted: {
+          type: 'object',
+          additionalProperties: false,
+          required: ['for'],
+          properties: { for: { type: 'string', pattern: durationPattern, description: 'write a time such as 72h' } },
+        },
+      },
+    },
+  ],
 } as const;
 
 const breakGlass = {
@@ -98,7 +119,7 @@ export const trustPolicySchema = {
         deny: { ...nonEmptyText, description: 'Denies, whatever is proven, for the reason that is written here.' },
         mode,
         breakGlass,
-        onStale: planned('What holds when a trust service can not be asked.'),
+        onStale,
         entitlements: {
           type: 'object',
           additionalProperties: false,
@@ -138,7 +159,7 @@ export const trustPolicySchema = {
             log: logSchema,
           },
         },
-        tuf: planned('Signed targets of a TUF or Notary service.'),
+        tuf: tufSchema,
         sigstore: sigstoreSchema,
         pki: pkiSchema,
         notation: notationSchema,

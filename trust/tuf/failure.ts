@@ -22,7 +22,6 @@ const kinds: Partial<Record<TufCode, ErrorKind>> = {
   TRUST_TUF_NO_TARGET: 'not-found',
   TRUST_TUF_UNREACHABLE: 'unavailable',
   TRUST_TUF_TOO_SLOW: 'unavailable',
-  TRUST_TUF_MISSING: 'unavailable',
 };
 
 const fixes: Readonly<Record<TufCode, string>> = {
@@ -41,6 +40,11 @@ const fixes: Readonly<Record<TufCode, string>> = {
   TRUST_TUF_UNREACHABLE: 'check the address and the network, then try again',
   TRUST_TUF_TOO_MANY_ROOTS: 'hand out a newer root of the repository',
 };
+
+/** Whether a failure only says that the service could not be asked: what is known of it holds as long as it would. */
+export function isUnavailable(code: string): boolean {
+  return kinds[code as TufCode] === 'unavailable';
+}
 
 /** @param on the role or target, as `snapshot` or `target "app:1"` */
 export function tufFailure(code: TufCode, on: string, why: string, cause?: unknown): PortcullisError<TufCode> {

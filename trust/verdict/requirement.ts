@@ -2,6 +2,7 @@ import { evaluateGpg } from '../gpg/evaluate.ts';
 import { evaluateAttestation } from '../attestation/evaluate.ts';
 import { evaluateNotation } from '../notation/evaluate.ts';
 import { describeAuthority } from '../sigstore/authority.ts';
+import { evaluateTuf } from '../tuf/requirement/evaluate.ts';
 import { holdToRoot } from '../sigstore/root-expiry.ts';
 import type { SigstoreAuthority } from '../sigstore/authority.ts';
 import type { EvidenceItem, Requirement } from '../types.ts';
@@ -26,6 +27,8 @@ export function evaluateRequirement(requirement: Requirement, evidence: Evidence
       return evaluateAttestation(requirement, evidence, context);
     case 'notation':
       return evaluateNotation(requirement, evidence, context);
+    case 'tuf':
+      return evaluateTuf(requirement, evidence, context);
     case 'cosign-key':
     case 'sigstore':
     case 'pki':

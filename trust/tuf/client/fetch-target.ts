@@ -2,7 +2,7 @@ import { tufFailure } from '../failure.ts';
 import { verifyFile } from '../trusted-set.ts';
 import { download } from './http-source.ts';
 import { targetName } from './names.ts';
-import type { FoundTarget } from './update.ts';
+import type { FoundTarget } from '../search.ts';
 
 /**
  * Downloads a target and compares it with what was signed (TUF specification 1.0.34, section 5.7).

@@ -7,7 +7,8 @@ import { fetchTarget } from './fetch-target.ts';
 import { folderStore } from './folder-store.ts';
 import { httpSource } from './http-source.ts';
 import { updateMetadata } from './update.ts';
-import type { FoundTarget, TufUpdate } from './update.ts';
+import type { FoundTarget } from '../search.ts';
+import type { TufUpdate } from './update.ts';
 
 /** A client of a TUF repository whose trusted metadata are files of a folder. */
 

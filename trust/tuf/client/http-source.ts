@@ -8,10 +8,14 @@ export interface HttpSourceOptions {
   readonly deadlineMs?: number;
   readonly silenceMs?: number;
   readonly headers?: Readonly<Record<string, string>>;
+  /** Ends everything that is fetched. */
+  readonly signal?: AbortSignal;
+  /** Whose connections are used. */
+  readonly agent?: Agent;
 }
 
 /** One of its own: the bundle has only this part of undici. */
-const agent = new Agent();
+const ownAgent = new Agent();
 
 /** @param base address of the metadata, such as `https://tuf.example.com/metadata` */
 export function httpSource(base: string, options: HttpSourceOptions = {}): TufSource {
@@ -25,8 +29,9 @@ export function httpSource(base: string, options: HttpSourceOptions = {}): TufSo
  * @throws TRUST_TUF_UNREACHABLE · TRUST_TUF_TOO_LARGE · TRUST_TUF_TOO_SLOW
  */
 export async function download(url: string, mostBytes: number, options: HttpSourceOptions = {}): Promise<Buffer | undefined> {
-  const { deadlineMs = 60_000, silenceMs = 10_000, headers } = options;
-  const late = AbortSignal.timeout(deadlineMs);
+  const { deadlineMs = 60_000, silenceMs = 10_000, headers, signal, agent = ownAgent } = options;
+  const own = AbortSignal.timeout(deadlineMs);
+  const late = signal === undefined ? own : AbortSignal.any([own, signal]);
   try {
     const { origin, pathname, search } = new URL(url);
     const { statusCode, body } = await agent.request({

@@ -1,7 +1,6 @@
 import { isPortcullisError } from '../../../base/errors/index.ts';
-import { delegatesFor } from '../delegation.ts';
 import { tufFailure } from '../failure.ts';
-import type { FileMeta, TargetFile } from '../metadata/model.ts';
+import type { FileMeta } from '../metadata/model.ts';
 import {
   fileMetaOf,
   keptSnapshot,
@@ -14,6 +13,8 @@ import {
   withTargets,
   withTimestamp,
 } from '../trusted-set.ts';
+import { searchTarget } from '../search.ts';
+import type { Current, FoundTarget, Search } from '../search.ts';
 import type { TrustedSet } from '../trusted-set.ts';
 import type { Dialect } from '../metadata/model.ts';
 import { metadataName } from './names.ts';
@@ -29,12 +30,8 @@ export interface TufUpdate {
    * @throws the codes of trusted-set.ts and of the source
    */
   find(path: string): Promise<FoundTarget | undefined>;
-}
-
-export interface FoundTarget extends TargetFile {
-  readonly path: string;
-  /** The role that signed it. */
-  readonly role: string;
+  /** Any other search over its roles; one at a time. @throws as `find` */
+  run<T>(search: (current: Current) => Search<T>): Promise<T>;
 }
 
 export interface UpdateInput {
@@ -112,6 +109,14 @@ export async function updateMetadata(input: UpdateInput): Promise<TufUpdate> {
     await store.save(name, bytes);
   };
 
+  const run = async <T>(start: (current: Current) => Search<T>): Promise<T> => {
+    const search = start(() => trusted);
+    for (let step = search.next(); ; step = search.next(true)) {
+      if (step.done === true) return step.value;
+      await bringTargets(step.value.name, step.value.delegator);
+    }
+  };
+
   await bringTimestamp();
   await bringSnapshot();
   await bringTargets('targets', 'root');
@@ -120,36 +125,9 @@ export async function updateMetadata(input: UpdateInput): Promise<TufUpdate> {
     get trusted() {
       return trusted;
     },
-    find: (path) => searchTarget(path, limits.roles, bringTargets, () => trusted),
+    find: (path) => run((current) => searchTarget(path, limits.roles, current)),
+    run,
   };
-}
-
-/** Section 5.6.7: pre-order, depth first, each role once. */
-async function searchTarget(
-  path: string,
-  mostRoles: number,
-  bring: (name: string, delegator: string) => Promise<void>,
-  current: () => TrustedSet,
-): Promise<FoundTarget | undefined> {
-  const visited = new Set<string>();
-  let waiting: { readonly name: string; readonly delegator: string }[] = [{ name: 'targets', delegator: 'root' }];
-  while (visited.size < mostRoles) {
-    const next = waiting.pop();
-    if (next === undefined) return undefined;
-    if (visited.has(next.name)) continue;
-    await bring(next.name, next.delegator);
-    visited.add(next.name);
-    const role = current().targets.get(next.name)?.signed;
-    if (role === undefined) return undefined;
-    const found = role.targets.get(path);
-    if (found !== undefined) return { ...found, path, role: next.name };
-    const delegates = delegatesFor(role, path);
-    const end = delegates.findIndex(({ terminating }) => terminating);
-    if (end !== -1) waiting = [];
-    const asked = end === -1 ? delegates : delegates.slice(0, end + 1);
-    waiting.push(...asked.map(({ name }) => ({ name, delegator: next.name })).reverse());
-  }
-  throw tufFailure('TRUST_TUF_NO_TARGET', `target ${JSON.stringify(path)}`, `it was not found in the first ${mostRoles} roles`);
 }
 
 async function newestRoot({ dialect, source, store, now }: UpdateInput, limits: TufLimits): Promise<TrustedSet> {

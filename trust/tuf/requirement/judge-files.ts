@@ -1,0 +1,68 @@
+import { tufFailure } from '../failure.ts';
+import type { Dialect } from '../metadata/model.ts';
+import type { Current, RoleAsked, Search } from '../search.ts';
+import { nextRoot, refuseExpiredRoot, trustRoot, withSnapshot, withTargets, withTimestamp } from '../trusted-set.ts';
+import type { TrustedSet } from '../trusted-set.ts';
+
+/** Metadata that are at hand, believed as far as they stand at one moment. Pure; nothing is fetched. */
+export interface JudgedFiles {
+  readonly current: Current;
+  /** Runs a search over the roles that are at hand. @throws the codes of trusted-set.ts and of the search */
+  run<T>(search: (current: Current) => Search<T>): T;
+  /** Milliseconds since 1970: when the first of what was believed so far ends. */
+  ends(): number;
+}
+
+/**
+ * Believes root chain, timestamp and snapshot from a pinned root on, by the rules of an update (TUF specification 1.0.34, section 5.3 to 5.5).
+ * @param files by name: `2.root`, `timestamp`, `snapshot`, role names
+ * @param at the moment that nothing may have expired at
+ * @throws the codes of trusted-set.ts, TRUST_TUF_MISSING
+ */
+export function judgeFiles(input: {
+  readonly dialect: Dialect;
+  readonly root: Buffer;
+  readonly files: ReadonlyMap<string, Buffer>;
+  readonly at: Date;
+}): JudgedFiles {
+  const { dialect, files, at } = input;
+  let set: TrustedSet = trustRoot(dialect, input.root);
+  for (;;) {
+    const next = files.get(`${set.root.signed.version + 1}.root`);
+    if (next === undefined) break;
+    set = nextRoot(set, next);
+  }
+  refuseExpiredRoot(set, at);
+  set = withTimestamp(set, atHand(files, 'timestamp'), at);
+  set = withSnapshot(set, atHand(files, 'snapshot'), at);
+
+  const verified = new Set<string>();
+  const bring = ({ name, delegator }: RoleAsked): boolean => {
+    const path = `${delegator}\n${name}`;
+    if (verified.has(path)) return true;
+    const bytes = files.get(name);
+    if (bytes === undefined) return false;
+    set = withTargets(set, { name, delegator, bytes }, at);
+    verified.add(path);
+    return true;
+  };
+  return {
+    current: () => set,
+    run(start) {
+      const search = start(() => set);
+      let step = search.next();
+      while (step.done !== true) step = search.next(bring(step.value));
+      return step.value;
+    },
+    ends() {
+      const believed = [set.root, set.timestamp, set.snapshot, ...set.targets.values()];
+      return Math.min(...believed.flatMap((metadata) => (metadata === undefined ? [] : [metadata.signed.expires])));
+    },
+  };
+}
+
+function atHand(files: ReadonlyMap<string, Buffer>, name: string): Buffer {
+  const bytes = files.get(name);
+  if (bytes === undefined) throw tufFailure('TRUST_TUF_MISSING', name, 'its metadata is not at hand');
+  return bytes;
+}

@@ -1,0 +1,171 @@
+import { join } from 'node:path';
+import { LRUCache } from 'lru-cache';
+import { isPortcullisError } from '../../../base/errors/index.ts';
+import type { PortcullisError } from '../../../base/errors/index.ts';
+import { sha256Digest } from '../../canonical-json.ts';
+import { packBytes } from '../../evidence/packed.ts';
+import { normaliseReference } from '../../policy/matching.ts';
+import { openSource } from '../client/open-source.ts';
+import { defaultLimits } from '../client/source.ts';
+import type { TufSource } from '../client/source.ts';
+import { updateMetadata } from '../client/update.ts';
+import type { TufUpdate } from '../client/update.ts';
+import { isUnavailable } from '../failure.ts';
+import type { TufCode } from '../failure.ts';
+import { searchDigest, searchPath } from '../search.ts';
+import type { Current, FoundTarget, Search } from '../search.ts';
+import type { TrustedSet } from '../trusted-set.ts';
+import { judgeFiles } from './judge-files.ts';
+import type { MetadataFile, ServiceAnswer } from './metadata-files.ts';
+import { openRepositoryStore } from './repository-store.ts';
+import type { RepositoryStore } from './repository-store.ts';
+import { repositoryOf } from './repository.ts';
+import type { ImageRepository } from './repository.ts';
+import type { TufRequirement } from './requirement.ts';
+
+/** Repositories of signed metadata, kept in a folder and brought up to date as they are asked about. */
+export interface Repositories {
+  /**
+   * What the service says of a reference now. Never throws for what a service does: that is `refused`.
+   * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE`, of storage
+   */
+  ask(requirement: TufRequirement, reference: string): Promise<ServiceAnswer>;
+}
+
+export interface RepositoriesOptions {
+  readonly folder: string;
+  readonly now?: () => Date;
+  /** Milliseconds for which one refresh serves all who ask. */
+  readonly sharedMs?: number;
+  /** Milliseconds that one refresh may take, with everything it fetches. */
+  readonly deadlineMs?: number;
+}
+
+/** One refresh, and the searches over what it brought. */
+interface Refreshed {
+  readonly store: RepositoryStore;
+  readonly update: TufUpdate;
+  readonly checkedAt: string;
+}
+
+interface Flight {
+  readonly begun: number;
+  readonly refreshed: Promise<Refreshed>;
+  /** Searches load roles into one set: one after another. */
+  tail: Promise<unknown>;
+}
+
+/** Parsed metadata of so many repositories stay in memory. */
+const openRepositories = 32;
+/** The evidence of one image must be read wherever it is decided about. */
+const mostMetadataBytes = 64 * 1024 * 1024;
+
+export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
+  const { folder, now = () => new Date(), sharedMs = 2000, deadlineMs = 20_000 } = options;
+  const flights = new LRUCache<string, Flight>({ max: openRepositories });
+  const packed = new LRUCache<string, MetadataFile>({ max: 16 });
+
+  const sourceOf = (requirement: TufRequirement, repository: ImageRepository): TufSource =>
+    openSource(repository.url, {
+      deadlineMs,
+      ...(requirement.authorities === undefined ? {} : { authorities: requirement.authorities }),
+      signal: AbortSignal.timeout(deadlineMs),
+    });
+
+  const refresh = async (requirement: TufRequirement, repository: ImageRepository): Promise<Refreshed> => {
+    const [at, { dialect }] = [now(), requirement];
+    const source = sourceOf(requirement, repository);
+    const store = await openRepositoryStore(join(folder, repository.key), repository, dialect, source, at);
+    const limits = { metadataBytes: mostMetadataBytes, unsizedBytes: defaultLimits.unsizedBytes };
+    const update = await updateMetadata({ dialect, source, store, now: at, limits });
+    await store.checked(at);
+    return { store, update, checkedAt: at.toISOString() };
+  };
+
+  const flightOf = (requirement: TufRequirement, repository: ImageRepository): Flight => {
+    const known = flights.get(repository.key);
+    if (known !== undefined && performance.now() - known.begun < sharedMs) return known;
+    const flight: Flight = { begun: performance.now(), refreshed: refresh(requirement, repository), tail: Promise.resolve() };
+    flights.set(repository.key, flight);
+    // Whoever asks hears of it below; what failed is tried anew by the next one.
+    flight.refreshed.catch(() => {
+      if (flights.get(repository.key) === flight) flights.delete(repository.key);
+    });
+    return flight;
+  };
+
+  const answerOf = async (
+    trusted: TrustedSet,
+    found: FoundTarget | undefined,
+    store: RepositoryStore,
+    checkedAt: string,
+  ): Promise<ServiceAnswer> => {
+    const kept = await store.files();
+    const roots = [...kept].filter(([name]) => /^\d+\.root$/u.test(name) || name === 'first.root');
+    const rest: [string, Buffer | undefined][] = [
+      ['timestamp', trusted.timestamp?.bytes],
+      ['snapshot', trusted.snapshot?.bytes],
+      ...[...trusted.targets].map(([name, { bytes }]): [string, Buffer] => [name, bytes]),
+    ];
+    const files = [...roots, ...rest].flatMap(([name, bytes]) => (bytes === undefined ? [] : [{ name, bytes }]));
+    const hash = found?.hashes['sha256'];
+    return {
+      files: await Promise.all(files.map(({ name, bytes }) => fileOf(name, bytes, packed))),
+      checkedAt,
+      ...(store.firstUse === undefined ? {} : { firstUse: store.firstUse }),
+      ...(hash === undefined ? {} : { digest: `sha256:${hash}` }),
+    };
+  };
+
+  const askService = async (requirement: TufRequirement, repository: ImageRepository): Promise<ServiceAnswer> => {
+    const flight = flightOf(requirement, repository);
+    const { update, store, checkedAt } = await flight.refreshed;
+    const searched = flight.tail.then(() => update.run((current) => lookUpIn(repository, current)));
+    flight.tail = searched.catch(() => undefined);
+    return answerOf(update.trusted, await searched, store, checkedAt);
+  };
+
+  /** What was believed before, as far as it goes. */
+  const askKept = async (requirement: TufRequirement, repository: ImageRepository): Promise<ServiceAnswer> => {
+    const nobody: TufSource = { fetch: () => Promise.reject(new Error('nothing is fetched')) };
+    const { dialect } = requirement;
+    const store = await openRepositoryStore(join(folder, repository.key), repository, dialect, nobody, now());
+    const checkedAt = await store.checkedAt();
+    if (checkedAt === '') return { files: [], checkedAt };
+    const judged = judgeFiles({ dialect, root: store.first, files: await store.files(), at: new Date(checkedAt) });
+    const found = judged.run((current) => lookUpIn(repository, current));
+    return answerOf(judged.current(), found, store, checkedAt);
+  };
+
+  return {
+    async ask(requirement, text) {
+      const repository = repositoryOf(requirement, normaliseReference(text));
+      if (repository.root === undefined) return { files: [], checkedAt: '' };
+      try {
+        return await askService(requirement, repository);
+      } catch (error) {
+        if (!isPortcullisError(error) || !error.code.startsWith('TRUST_TUF_')) throw error;
+        const refused = { code: error.code as TufCode, why: whyOf(error) };
+        if (!isUnavailable(error.code)) return { files: [], checkedAt: '', refused };
+        return { ...(await askKept(requirement, repository).catch(() => ({ files: [], checkedAt: '' }))), refused };
+      }
+    },
+  };
+}
+
+function lookUpIn({ target, digest, about, lookUp }: ImageRepository, current: Current): Search<FoundTarget | undefined> {
+  return target === undefined ? searchDigest(digest ?? '', about, lookUp, current) : searchPath(target, lookUp, current);
+}
+
+async function fileOf(name: string, bytes: Buffer, packed: LRUCache<string, MetadataFile>): Promise<MetadataFile> {
+  const digest = sha256Digest(bytes);
+  const known = packed.get(digest);
+  if (known !== undefined) return { ...known, name };
+  const file = { name, digest, ...(await packBytes(bytes)) };
+  if (file.packed !== undefined) packed.set(digest, file);
+  return file;
+}
+
+function whyOf(error: PortcullisError): string {
+  return `${error.failure.on}: ${error.failure.why}`;
+}

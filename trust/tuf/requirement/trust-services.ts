@@ -1,0 +1,129 @@
+import type { Worker } from 'node:worker_threads';
+import { reasonOf } from '../../../base/errors/index.ts';
+import { startWorker } from '../../../base/process/index.ts';
+import { normaliseReference, ruleNamesImage } from '../../policy/matching.ts';
+import type { EvidenceItem, Requirement, TrustPolicy } from '../../types.ts';
+import { itemsOf } from './metadata-files.ts';
+import type { ServiceAnswer } from './metadata-files.ts';
+import { repositoryOf } from './repository.ts';
+import type { TufRequirement } from './requirement.ts';
+import type { Answered, Asked } from './trust-services-messages.ts';
+
+/** What trust services say of a reference at one moment: evidence, and the digest to pull. */
+export interface SignedReference {
+  /** The digest that the reference is signed with now; undefined when none is, or it is not known. A registry's tag is then not believed either. */
+  readonly digest?: string;
+  readonly items: readonly EvidenceItem[];
+}
+
+/** The TUF and Notary services that policies name. */
+export interface TrustServices {
+  /**
+   * Asks every service that a rule for the image requires. Undefined when none does. What a service does wrong is in the evidence.
+   * @throws the signal's reason; PortcullisError `DISTRIBUTION_BAD_REFERENCE`
+   */
+  ask(input: {
+    readonly policy: TrustPolicy;
+    readonly reference: string;
+    readonly signal?: AbortSignal;
+  }): Promise<SignedReference | undefined>;
+  close(): Promise<void>;
+}
+
+export interface TrustServicesOptions {
+  /** Where what was believed is kept, so that a rollback is noticed after a restart: 0700. */
+  readonly folder: string;
+}
+
+/** An isolate costs some 15 MB, more with large metadata; unused for so long it is given back. */
+const idleMs = 60_000;
+
+interface Running {
+  readonly worker: Worker;
+  readonly waiting: Map<number, (answered: Answered) => void>;
+  idle: NodeJS.Timeout | undefined;
+}
+
+/** The Worker starts with the first question. Whoever makes this closes it. */
+export function createTrustServices(options: TrustServicesOptions): TrustServices {
+  let running: Running | undefined;
+  let asked = 0;
+
+  const end = async (ended: Running, why: string): Promise<void> => {
+    if (running === ended) running = undefined;
+    clearTimeout(ended.idle);
+    for (const [id, resolve] of ended.waiting) resolve({ id, error: why });
+    ended.waiting.clear();
+    await ended.worker.terminate();
+  };
+  const start = (): Running => {
+    const worker = startWorker(import.meta.url, './trust-services.worker.ts', {
+      workerData: { folder: options.folder },
+      resourceLimits: { maxOldGenerationSizeMb: 1024 },
+    });
+    const started: Running = { worker, waiting: new Map(), idle: undefined };
+    worker.unref();
+    worker.on('message', (answered: Answered) => started.waiting.get(answered.id)?.(answered));
+    worker.on('error', (error: Error) => void end(started, reasonOf(error)));
+    worker.on('exit', () => void end(started, 'its thread has ended'));
+    return started;
+  };
+  const ask = async (requirement: TufRequirement, reference: string): Promise<ServiceAnswer> => {
+    const current = (running ??= start());
+    clearTimeout(current.idle);
+    const id = (asked += 1);
+    const { promise, resolve } = Promise.withResolvers<Answered>();
+    current.waiting.set(id, resolve);
+    current.worker.ref();
+    current.worker.postMessage({ id, requirement, reference } satisfies Asked);
+    const answered = await promise;
+    current.waiting.delete(id);
+    if (current.waiting.size === 0 && running === current) {
+      current.worker.unref();
+      current.idle = setTimeout(() => void end(current, 'it was not used'), idleMs).unref();
+    }
+    if ('answer' in answered) return answered.answer;
+    return {
+      files: [],
+      checkedAt: '',
+      refused: { code: 'TRUST_TUF_UNREACHABLE', why: `what is known of it can not be used: ${answered.error}` },
+    };
+  };
+
+  return {
+    async ask({ policy, reference: text, signal }) {
+      const reference = normaliseReference(text);
+      const rules = policy.rules.filter((rule) => ruleNamesImage(rule, reference));
+      const requirements = rules.flatMap(({ require }) => (require === undefined ? [] : tufOf(require)));
+      if (requirements.length === 0) return undefined;
+      const asking = Promise.all(
+        requirements.map(async (requirement) => {
+          const answer = await ask(requirement, reference.text);
+          return { digest: answer.digest, items: itemsOf(requirement, repositoryOf(requirement, reference), answer) };
+        }),
+      );
+      const answers = await (signal === undefined ? asking : Promise.race([asking, aborted(signal)]));
+      // Rules may share a repository: its files are evidence once.
+      const items = new Map(
+        answers.flatMap((answer) => answer.items).map((item) => [JSON.stringify([item.annotations, item.blobDigest]), item]),
+      );
+      const digest = answers.every((answer) => answer.digest !== undefined) ? answers[0]?.digest : undefined;
+      return { items: [...items.values()], ...(digest === undefined ? {} : { digest }) };
+    },
+    async close() {
+      if (running !== undefined) await end(running, 'it was closed');
+    },
+  };
+}
+
+function tufOf(requirement: Requirement): readonly TufRequirement[] {
+  if ('of' in requirement) return requirement.of.flatMap(tufOf);
+  return requirement.kind === 'tuf' ? [requirement] : [];
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+    if (signal.aborted) reject(signal.reason as Error);
+  });
+}

@@ -1,0 +1,18 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { reasonOf } from '../../../base/errors/index.ts';
+import { openRepositoriesIn } from './repositories.ts';
+import type { RepositoriesOptions } from './repositories.ts';
+import type { Answered, Asked } from './trust-services-messages.ts';
+
+/** Fetches, verifies and searches signed metadata, which may have tens of thousands of targets, on a thread that nobody waits for. */
+const repositories = openRepositoriesIn(workerData as RepositoriesOptions);
+
+parentPort?.on('message', (asked: Asked) => void answer(asked).then((answered) => parentPort?.postMessage(answered)));
+
+async function answer({ id, requirement, reference }: Asked): Promise<Answered> {
+  try {
+    return { id, answer: await repositories.ask(requirement, reference) };
+  } catch (error) {
+    return { id, error: reasonOf(error) };
+  }
+}
