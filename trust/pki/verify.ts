@@ -31,6 +31,8 @@ export function verifyByPki(bundle: Bundle, message: SignedMessage | undefined, 
   } catch (error) {
     return no('TRUST_CERTIFICATE_CHAIN', `its certificate can not be used: ${(error as Error).message}`);
   }
+  // Neither the library nor cosign read keys that are for RSA-PSS alone.
+  if (leaf.key.asymmetricKeyType === 'rsa-pss') return no('TRUST_CERTIFICATE_CHAIN', 'its certificate has a key for RSA-PSS alone');
   if ('problem' in chain)
     return { ...no('TRUST_CERTIFICATE_CHAIN', `its certificate does not count: ${chain.problem}`), ...startOf(leaf, now) };
   const uses = leaf.extendedKeyUsage;

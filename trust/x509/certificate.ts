@@ -1,5 +1,5 @@
-import { createPublicKey, verify } from 'node:crypto';
-import type { KeyObject } from 'node:crypto';
+import { constants, createPublicKey, verify } from 'node:crypto';
+import type { KeyObject, VerifyKeyObjectInput } from 'node:crypto';
 import { policyKey } from '../keys/public-key.ts';
 import {
   childrenOf,
@@ -16,9 +16,11 @@ import {
 } from './der.ts';
 import type { DerElement } from './der.ts';
 
-/** An X.509 certificate of version 3 (RFC 5280), read strictly. */
+/** An X.509 certificate (RFC 5280), read strictly. */
 export interface Certificate {
   readonly raw: Buffer;
+  /** 1 and 2 have no extensions: as a trusted root they are of an authority all the same, and nowhere else. */
+  readonly version: 1 | 2 | 3;
   /** The signed part. */
   readonly tbs: DerElement;
   /** Big-endian bytes of the serial number. */
@@ -31,6 +33,7 @@ export interface Certificate {
   readonly notAfter: number;
   readonly spki: Buffer;
   readonly key: KeyObject;
+  /** OID; of RSA-PSS `RSA-PSS sha256`, where its parameters are among those that count. */
   readonly signatureAlgorithm: string;
   readonly signature: Buffer;
   /** By OID; `value` is the content of extnValue. */
@@ -78,17 +81,20 @@ export function readCertificate(bytes: Uint8Array): Certificate {
   const [tbs, algorithm, signature, more] = childrenOf(expectTag(readDer(raw), derTag.sequence, 'the certificate'));
   if (more !== undefined) throw new DerError('something follows the signature', more.offset);
   const fields = childrenOf(expectTag(tbs, derTag.sequence, 'tbsCertificate'));
-  const [version, serial, innerAlgorithm, issuer, validity, subject, spki, ...rest] = fields;
-  if (version === undefined || version.tag !== 0xa0 || readSmallInteger(childrenOf(version)[0], 'the version') !== 2)
-    throw new DerError('the certificate is not of version 3', version?.offset ?? 0);
+  const version = readVersion(fields[0]?.tag === 0xa0 ? fields.shift() : undefined);
+  const [serial, innerAlgorithm, issuer, validity, subject, spki, ...rest] = fields;
   // RFC 5280 4.1.1.2: both must say the same, or the unsigned one could mislead.
   if (algorithm === undefined || innerAlgorithm === undefined || !algorithm.whole.equals(innerAlgorithm.whole))
     throw new DerError('the two signature algorithms differ', algorithm?.offset ?? 0);
   const [notBefore, notAfter] = childrenOf(expectTag(validity, derTag.sequence, 'the validity'));
-  const extensions = readExtensions(rest.find((field) => field.tag === 0xa3));
+  const extended = rest.find((field) => field.tag === 0xa3);
+  if (extended !== undefined && version < 3)
+    throw new DerError(`the certificate is of version ${version} and has extensions`, extended.offset);
+  const extensions = readExtensions(extended);
   const key = readKey(expectTag(spki, derTag.sequence, 'the public key'));
   return {
     raw,
+    version,
     tbs: tbs as DerElement,
     serial: readInteger(serial, 'the serial number'),
     issuer: expectTag(issuer, derTag.sequence, 'the issuer').whole,
@@ -97,13 +103,20 @@ export function readCertificate(bytes: Uint8Array): Certificate {
     notAfter: readTime(notAfter, 'notAfter'),
     spki: (spki as DerElement).whole,
     key,
-    signatureAlgorithm: readOid(childrenOf(expectTag(algorithm, derTag.sequence, 'the signature algorithm'))[0]),
+    signatureAlgorithm: readSignatureAlgorithm(expectTag(algorithm, derTag.sequence, 'the signature algorithm')),
     signature: readBits(signature, 'the signature'),
     extensions,
     ...readConstraints(extensions.get(extensionOid.basicConstraints)),
     keyUsage: readKeyUsage(extensions.get(extensionOid.keyUsage)),
     extendedKeyUsage: readExtendedKeyUsage(extensions.get(extensionOid.extendedKeyUsage)),
   };
+}
+
+function readVersion(element: DerElement | undefined): Certificate['version'] {
+  if (element === undefined) return 1;
+  const version = readSmallInteger(childrenOf(element)[0], 'the version') + 1;
+  if (version !== 2 && version !== 3) throw new DerError(`the certificate is of version ${version}`, element.offset);
+  return version;
 }
 
 function readKey(spki: DerElement): KeyObject {
@@ -158,7 +171,46 @@ function readExtendedKeyUsage(extension: CertificateExtension | undefined): read
   return childrenOf(expectTag(readDer(extension.value), derTag.sequence, 'extendedKeyUsage')).map((usage) => readOid(usage));
 }
 
-/** Digests by signature algorithm; ed25519 has none of its own. RSA PSS and SHA-1 are not accepted for certificates. */
+const rsaPss = '1.2.840.113549.1.1.10';
+const maskByHash = '1.2.840.113549.1.1.8';
+const pssDigests: Readonly<Record<string, readonly [digest: string, bytes: number]>> = {
+  '2.16.840.1.101.3.4.2.1': ['sha256', 32],
+  '2.16.840.1.101.3.4.2.2': ['sha384', 48],
+  '2.16.840.1.101.3.4.2.3': ['sha512', 64],
+};
+
+function readSignatureAlgorithm(element: DerElement): string {
+  const [name, parameters] = childrenOf(element);
+  const oid = readOid(name);
+  if (oid !== rsaPss || parameters === undefined) return oid;
+  const digest = pssDigest(parameters);
+  return digest === undefined ? oid : `RSA-PSS ${digest}`;
+}
+
+/** The digest, where it is also the mask's and as long as the salt (RFC 4055 section 3.1; so Go's crypto/x509 takes it): the rest is not counted. */
+function pssDigest(parameters: DerElement): string | undefined {
+  const fields = new Map(
+    childrenOf(expectTag(parameters, derTag.sequence, 'the parameters')).map((field) => [field.tag, childrenOf(field)[0]]),
+  );
+  const [hashField, maskField, saltField] = [0xa0, 0xa1, 0xa2].map((tag) => fields.get(tag));
+  // What is absent stands for SHA-1 and its length.
+  if (hashField === undefined || maskField === undefined || saltField === undefined) return undefined;
+  const hash = plainOid(hashField);
+  const [maskName, maskHash] = childrenOf(expectTag(maskField, derTag.sequence, 'the mask'));
+  const salt = readSmallInteger(saltField, 'the length of the salt');
+  const trailer = fields.get(0xa3);
+  const [digest, bytes] = pssDigests[hash ?? ''] ?? [];
+  const plain = readOid(maskName) === maskByHash && plainOid(maskHash) === hash && salt === bytes;
+  return plain && (trailer === undefined || readSmallInteger(trailer, 'the trailer') === 1) ? digest : undefined;
+}
+
+/** Of an algorithm without parameters of its own. */
+function plainOid(algorithm: DerElement | undefined): string | undefined {
+  const [name, none] = childrenOf(expectTag(algorithm, derTag.sequence, 'an algorithm'));
+  return none === undefined || (none.tag === derTag.null && none.content.length === 0) ? readOid(name) : undefined;
+}
+
+/** Digests by signature algorithm; ed25519 has none of its own. SHA-1 is not accepted for certificates. */
 const digestsOf: Readonly<Record<string, string | null>> = {
   '1.2.840.10045.4.3.2': 'sha256',
   '1.2.840.10045.4.3.3': 'sha384',
@@ -167,17 +219,29 @@ const digestsOf: Readonly<Record<string, string | null>> = {
   '1.2.840.113549.1.1.12': 'sha384',
   '1.2.840.113549.1.1.13': 'sha512',
   '1.3.101.112': null,
+  'RSA-PSS sha256': 'sha256',
+  'RSA-PSS sha384': 'sha384',
+  'RSA-PSS sha512': 'sha512',
 };
 
 /** Whether `issuer`'s key made the signature of `certificate`, and is named as its issuer. Never throws. */
 export function isSignedBy(certificate: Certificate, issuer: Certificate): boolean {
   const digest = digestsOf[certificate.signatureAlgorithm];
   if (digest === undefined || !certificate.issuer.equals(issuer.subject)) return false;
-  return verifyWith(digest, certificate.tbs.whole, issuer.key, certificate.signature);
+  if (!certificate.signatureAlgorithm.startsWith('RSA-PSS '))
+    return verifyWith(digest, certificate.tbs.whole, issuer.key, certificate.signature);
+  if (issuer.key.asymmetricKeyType !== 'rsa') return false;
+  const pss = { key: issuer.key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST };
+  return verifyWith(digest, certificate.tbs.whole, pss, certificate.signature);
 }
 
 /** node:crypto's verify, in which a key that does not fit the algorithm is a no. */
-export function verifyWith(digest: string | null, message: Uint8Array, key: KeyObject, signature: Uint8Array): boolean {
+export function verifyWith(
+  digest: string | null,
+  message: Uint8Array,
+  key: KeyObject | VerifyKeyObjectInput,
+  signature: Uint8Array,
+): boolean {
   try {
     return verify(digest, message, key, signature);
   } catch {

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { createAuthority, rootExtensions, signerExtensions } from '../notation/fixtures/authority.ts';
+import { createAuthority, p256, rootExtensions, signerExtensions } from '../notation/fixtures/authority.ts';
 import type { Issued } from '../notation/fixtures/authority.ts';
 import { readCertificate } from './certificate.ts';
 import type { Certificate } from './certificate.ts';
@@ -33,3 +33,57 @@ for (const [index, [what, usage, fits]] of rows.entries()) {
     if ('problem' in found) assert.match(found.problem, /for another use/);
   });
 }
+
+/** Of version 1: openssl writes it where no extension is asked for. */
+function firstVersion(name: string, by?: Issued): Issued {
+  const issued = { name, key: join(folder, `${name}.key`), certificate: join(folder, `${name}.crt`) };
+  authority.openssl('genpkey', ...p256, '-out', issued.key);
+  authority.openssl('req', '-new', '-config', 'ca.cnf', '-key', issued.key, '-subj', `/CN=${name}`, '-out', `${name}.csr`);
+  const issuing = by === undefined ? ['-signkey', issued.key] : ['-CA', by.certificate, '-CAkey', by.key, '-CAcreateserial'];
+  authority.openssl('x509', '-req', '-in', `${name}.csr`, ...issuing, '-days', '2', '-out', issued.certificate);
+  return issued;
+}
+
+test('a root of version 1 is trusted as one; on the way to a root, or as a leaf that issues, such a certificate is none of an authority', () => {
+  const old = firstVersion('old-root');
+  const leaf = authority.issue('below-old', { extensions: [...signerExtensions], by: old });
+  assert.equal(read(old).version, 1);
+  assert.ok('path' in findPath(read(leaf), { anchors: [read(old)], intermediates: [] }, [Date.now()], codeSigning));
+  const between = firstVersion('old-between', root);
+  const below = authority.issue('below-between', { extensions: [...signerExtensions], by: between });
+  const found = findPath(read(below), { anchors: [read(root)], intermediates: [read(between)] }, [Date.now()], codeSigning);
+  assert.match('problem' in found ? found.problem : '', /not of an authority/);
+  // Version 3 has a way to say it.
+  const silent = authority.issue('silent-root', { extensions: ['subjectKeyIdentifier=hash'] });
+  const belowSilent = authority.issue('below-silent', { extensions: [...signerExtensions], by: silent });
+  assert.ok('problem' in findPath(read(belowSilent), { anchors: [read(silent)], intermediates: [] }, [Date.now()], codeSigning));
+});
+
+const rsa = ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:2048'];
+const pssRows: readonly (readonly [options: string, accepted: boolean])[] = [
+  ['sha256 32', true],
+  ['sha384 48', true],
+  ['sha512 64', true],
+  ['sha256 20', false],
+  ['sha1 20', false],
+  ['sha256 32 sha1', false],
+];
+test('a signature by RSA-PSS counts with the digest of its mask and a salt as long as the digest, as for Go', () => {
+  const issuer = authority.issue('pss-root', { extensions: rootExtensions, algorithm: rsa });
+  for (const [index, [options, accepted]] of pssRows.entries()) {
+    const [hash = '', salt = '', mask = hash] = options.split(' ');
+    const name = `pss-${index}`;
+    authority.openssl('genpkey', ...p256, '-out', `${name}.key`);
+    authority.openssl('req', '-new', '-config', 'ca.cnf', '-key', `${name}.key`, '-subj', `/CN=${name}`, '-out', `${name}.csr`);
+    writeFileSync(join(folder, 'leaf.ext'), signerExtensions.join('\n'));
+    const pss = ['rsa_padding_mode:pss', `rsa_pss_saltlen:${salt}`, `rsa_mgf1_md:${mask}`].flatMap((one) => ['-sigopt', one]);
+    const by = ['-CA', issuer.certificate, '-CAkey', issuer.key, '-CAcreateserial', '-extfile', 'leaf.ext'];
+    authority.openssl('x509', '-req', '-in', `${name}.csr`, ...by, `-${hash}`, ...pss, '-days', '2', '-out', `${name}.crt`);
+    const leaf = read({ name, key: '', certificate: join(folder, `${name}.crt`) });
+    const found = findPath(leaf, { anchors: [read(issuer)], intermediates: [] }, [Date.now()], codeSigning);
+    assert.equal('path' in found, accepted, options);
+    const changed = Buffer.from(leaf.raw);
+    changed[changed.length - 9] = (changed.at(-9) ?? 0) ^ 1;
+    assert.ok('problem' in findPath(readCertificate(changed), { anchors: [read(issuer)], intermediates: [] }, [Date.now()], codeSigning));
+  }
+});

@@ -43,7 +43,7 @@ export function findPath(
       for (const issuer of candidates) {
         if (!current.issuer.equals(issuer.subject) || issuer.raw.equals(current.raw)) continue;
         if ((budget -= 1) < 0) return undefined;
-        const flaw = issuerFlaw(issuer, path.length - 1, times, purpose) ?? nameConstraintFlaw(issuer, path);
+        const flaw = issuerFlaw(issuer, { trusted, below: path.length - 1 }, times, purpose) ?? nameConstraintFlaw(issuer, path);
         if (flaw !== undefined) {
           problem = `an issuing certificate ${flaw}`;
           continue;
@@ -81,11 +81,17 @@ function signedBy(certificate: Certificate, issuer: Certificate): boolean {
 
 const anyPurpose = '2.5.29.37.0';
 
-function issuerFlaw(issuer: Certificate, below: number, times: readonly number[], purpose?: string): string | undefined {
+function issuerFlaw(
+  issuer: Certificate,
+  { trusted, below }: { readonly trusted: boolean; readonly below: number },
+  times: readonly number[],
+  purpose?: string,
+): string | undefined {
   const uses = issuer.extendedKeyUsage;
   if (purpose !== undefined && uses !== undefined && !uses.includes(purpose) && !uses.includes(anyPurpose))
     return 'is of an authority for another use';
-  if (!issuer.isAuthority) return 'is not of an authority';
+  // Before version 3 a certificate can not say so: whoever trusts it as a root does (RFC 5280 6.1.4 (k) leaves it to them).
+  if (!issuer.isAuthority && !(trusted && issuer.version < 3)) return 'is not of an authority';
   if (issuer.keyUsage !== undefined && (issuer.keyUsage & keyUsageBit.keyCertSign) === 0) return 'may not sign certificates';
   if (issuer.pathLength !== undefined && below > issuer.pathLength) return 'allows no path of this length';
   return notValidAt(issuer, times);
