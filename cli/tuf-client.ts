@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
-import { reasonOf } from '../base/errors/index.ts';
 import { downloadTargets, initialiseTuf, refreshTuf } from '../trust/index.ts';
 import { readInputFile } from './input-file.ts';
+import { exitCodes, print, run, withOutput } from './output.ts';
+import type { OutputFormat } from './output.ts';
 
 interface Flags {
   readonly metadataDir: string;
@@ -34,44 +35,66 @@ export function register(program: Command): void {
   const flags = (): Flags => client.opts();
   const url = (given: string | undefined, option: string): string => given ?? client.error(`error: ${option} is required`, { exitCode: 2 });
 
-  client
-    .command('init')
-    .description('begin to trust a repository by its root')
-    .argument('<root>', 'root.json, as it was handed out')
-    .action((root: string) => attempt(async () => initialiseTuf(flags().metadataDir, await readInputFile(root))));
-  client
-    .command('refresh')
-    .description('bring the metadata up to date')
-    .action(() => {
-      const { metadataDir, metadataUrl } = flags();
-      const from = url(metadataUrl, '--metadata-url');
-      return attempt(() => refreshTuf({ metadataDir, metadataUrl: from, now: new Date() }));
-    });
-  client
-    .command('download')
-    .description('bring the metadata up to date and download targets')
-    .action(() => {
-      const { metadataDir, metadataUrl, targetBaseUrl, targetDir, targetName } = flags();
-      const input = {
-        metadataDir,
-        metadataUrl: url(metadataUrl, '--metadata-url'),
-        targetUrl: url(targetBaseUrl, '--target-base-url'),
-        targetDir: url(targetDir, '--target-dir'),
-        paths: targetName.length > 0 ? targetName : [url(undefined, '--target-name')],
-        now: new Date(),
+  withOutput(
+    client.command('init').description('begin to trust a repository by its root').argument('<root>', 'root.json, as it was handed out'),
+  ).action((root: string, { output }: Output) =>
+    attempt(output, async () => {
+      await initialiseTuf(flags().metadataDir, await readInputFile(root));
+      return { value: { metadataDir: flags().metadataDir }, text: `trust begins with ${root}\n` };
+    }),
+  );
+  withOutput(client.command('refresh').description('bring the metadata up to date')).action(({ output }: Output) => {
+    const { metadataDir, metadataUrl } = flags();
+    const from = url(metadataUrl, '--metadata-url');
+    return attempt(output, async () => {
+      const versions = versionsOf(await refreshTuf({ metadataDir, metadataUrl: from, now: new Date() }));
+      return {
+        value: versions,
+        text: `${Object.entries(versions)
+          .map(([role, version]) => `${role} ${version}`)
+          .join(', ')}\n`,
       };
-      return attempt(() => downloadTargets(input));
     });
+  });
+  withOutput(client.command('download').description('bring the metadata up to date and download targets')).action(({ output }: Output) => {
+    const { metadataDir, metadataUrl, targetBaseUrl, targetDir, targetName } = flags();
+    const input = {
+      metadataDir,
+      metadataUrl: url(metadataUrl, '--metadata-url'),
+      targetUrl: url(targetBaseUrl, '--target-base-url'),
+      targetDir: url(targetDir, '--target-dir'),
+      paths: targetName.length > 0 ? targetName : [url(undefined, '--target-name')],
+      now: new Date(),
+    };
+    return attempt(output, async () => {
+      const files = await downloadTargets(input);
+      return { value: { files }, text: files.map((file) => `${file}\n`).join('') };
+    });
+  });
+}
+
+interface Output {
+  readonly output: OutputFormat;
 }
 
 const collect = (value: string, earlier: readonly string[]): string[] => [...earlier, value];
 
-/** The protocol knows one failure: 1. */
-async function attempt(body: () => Promise<unknown>): Promise<void> {
-  try {
-    await body();
-  } catch (thrown) {
-    process.stderr.write(`${thrown instanceof Error ? thrown.message : reasonOf(thrown)}\n`);
-    process.exitCode = 1;
-  }
+function versionsOf({ trusted }: Awaited<ReturnType<typeof refreshTuf>>): Record<string, number> {
+  const { root, timestamp, snapshot, targets } = trusted;
+  const named = { root, timestamp, snapshot, targets: targets.get('targets') };
+  return Object.fromEntries(
+    Object.entries(named).flatMap(([role, metadata]) => (metadata === undefined ? [] : [[role, metadata.signed.version]])),
+  );
 }
+
+/** The protocol knows one failure: 1. */
+const attempt = (format: OutputFormat, body: () => Promise<{ readonly value: object; readonly text: string }>): Promise<void> =>
+  run(
+    format,
+    async () => {
+      const { value, text } = await body();
+      print(format, value, text);
+      return exitCodes.yes;
+    },
+    () => exitCodes.no,
+  );

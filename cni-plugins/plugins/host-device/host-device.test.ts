@@ -110,12 +110,12 @@ if (inPrivateNetns(import.meta.filename)) {
 
   test('a device that cannot be moved stays as it is', async () => {
     shell('ip link add br9 type bridge; ip link set br9 up; ip addr add 10.88.0.1/24 dev br9');
-    const before = shell('ip -o addr show br9');
+    const before = shell('ip -4 -o addr show br9');
     const pod = pods.pod('immovable');
     const config = { type: 'host-device', device: 'br9' };
     assert.equal(await codeOf(() => pod.add(config)), 'NETWORK_KERNEL_EINVAL');
     await pod.del(config);
-    assert.equal(shell('ip -o addr show br9'), before);
+    assert.equal(shell('ip -4 -o addr show br9'), before);
     assert.doesNotMatch(shell('ip link show br9'), /alias/u);
   });
 
