@@ -17,6 +17,7 @@ export type {
   LinkPolicy,
   LinkRule,
   LinkRules,
+  LinkState,
   NamedPort,
   NetworkEngine,
   NetworkStatus,

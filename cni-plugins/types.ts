@@ -57,6 +57,19 @@ export interface Denial {
   readonly bytes: bigint;
 }
 
+/** What the kernel's own tables hold of a link, whatever was asked of them. */
+export interface LinkState {
+  readonly id: string;
+  readonly hostInterface: string;
+  /** `own packets`: as the classes user, proxy and admin. `unknown`: the tables are not as they were made. */
+  readonly lets: 'nothing' | 'own packets' | 'unknown';
+  /** Rules of peers that are in force for every connection; a direction that is absent has none that are. */
+  readonly egress?: readonly LinkRule[];
+  readonly ingress?: readonly LinkRule[];
+  /** What is not as it was made, in words. */
+  readonly problems: readonly string[];
+}
+
 export interface PodName {
   readonly name: string;
   readonly namespace: string;
@@ -107,6 +120,8 @@ export interface NetworkEngine {
   setClass(id: string, linkClass: LinkClass, rules?: LinkRules): Promise<void>;
   /** What the links' classes and rules have denied, of attachments that stand. */
   denials(): Promise<readonly Denial[]>;
+  /** Reads the link's class and rules back from the kernel; undefined: nothing is attached by this id. */
+  linkState(id: string): Promise<LinkState | undefined>;
   get(id: string): Attachment | undefined;
   list(): readonly Attachment[];
   /** Removes every attachment, link, rule and address whose id is not in `valid`. */

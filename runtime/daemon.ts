@@ -311,6 +311,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
   const verbose = createVerboseInfo({
     outOfPolicy: redecision.of,
     findVerdict: (id) => findVerdict(database, id),
+    linkState: (id) => network.linkState(id),
     policyRevision: () => policy.current()?.revision,
   });
   await observability.listen();

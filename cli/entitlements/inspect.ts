@@ -8,6 +8,8 @@ import { ContainerState, findContainer } from '../../runtime/index.ts';
 import { exitCodeOf, withClient, withSocket } from '../endpoint.ts';
 import { exitCodes, print, run, withOutput } from '../output.ts';
 import type { OutputFormat } from '../output.ts';
+import { linkFindings } from './link-findings.ts';
+import type { LinkAnswer } from './link-findings.ts';
 import { heldAgainst } from './live-state.ts';
 import type { LiveState, ToldState } from './live-state.ts';
 
@@ -18,8 +20,8 @@ interface Flags {
 
 const examples = `
 What its profile was compiled to is held against what the kernel says of its first process: capabilities, no_new_privs, AppArmor, namespaces,
-limits, masked and read-only paths, devices. A process may give up more than it was told to, never less. The filter itself is proved by
-\`entitlements prove --container\`. The class of its network is the daemon's record; \`nft list ruleset\` shows the rules.
+limits, masked and read-only paths, devices, network. A process may give up more than it was told to, never less. The filter itself is proved by
+\`entitlements prove --container\`. The class of its network and the rules of peers are read back from nf_tables by the daemon.
 
 Examples:
   $ portcullis entitlements inspect web
@@ -37,24 +39,25 @@ export function registerInspect(entitlements: Command): void {
 }
 
 async function inspect(named: string, flags: Flags): Promise<number> {
-  const { told, pid, networkClass } = await withClient(flags.socket, async (client) => {
-    const { id, state } = await findContainer(client, named);
+  const { told, pid, networkClass, link } = await withClient(flags.socket, async (client) => {
+    const { id, state, podSandboxId } = await findContainer(client, named);
     if (state !== ContainerState.CONTAINER_RUNNING) throw unreadable(named, 'it does not run', 'name a running container');
     const { info } = await client.runtime.containerStatus({ containerId: id, verbose: true });
-    const known = JSON.parse(info['info'] ?? '{}') as { readonly pid?: number; readonly settings?: { readonly networkClass?: string } };
+    const known = JSON.parse(info['info'] ?? '{}') as { readonly pid?: number; readonly networkClass?: string };
+    const { info: ofPod } = await client.runtime.podSandboxStatus({ podSandboxId, verbose: true });
     const { info: ofDaemon } = await client.runtime.status({ verbose: true });
     const { state: folder = '/run/portcullis' } = JSON.parse(ofDaemon['config'] ?? '{}') as { readonly state?: string };
     return {
       told: readTold(join(folder, 'containers', id, 'config.json'), named),
       pid: known.pid ?? 0,
-      networkClass: known.settings?.networkClass,
+      networkClass: known.networkClass ?? '',
+      link: ofPod['link'] === undefined ? undefined : (JSON.parse(ofPod['link']) as LinkAnswer),
     };
   });
-  const findings = heldAgainst(told, readLive(pid, named), capabilityNames);
+  const findings = [...heldAgainst(told, readLive(pid, named), capabilityNames), ...linkFindings(networkClass, link)];
   const width = Math.max(...findings.map(({ part }) => part.length));
   const lines = findings.map(({ part, verdict, found }) => `${verdict.padEnd(10)}  ${part.padEnd(width)}  ${found}\n`);
-  const network = networkClass === undefined ? '' : `recorded    ${'network class'.padEnd(width)}  ${networkClass}\n`;
-  print(flags.output, { container: named, pid, networkClass, findings }, lines.join('') + network);
+  print(flags.output, { container: named, pid, networkClass, findings }, lines.join(''));
   return findings.some(({ verdict }) => verdict === 'looser') ? exitCodes.no : exitCodes.yes;
 }
 

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { capabilityNames } from '../../base/kernel/index.ts';
+import { linkFindings } from './link-findings.ts';
+import type { LinkAnswer } from './link-findings.ts';
 import { heldAgainst } from './live-state.ts';
 import type { LiveState, ToldState } from './live-state.ts';
 
@@ -70,5 +72,40 @@ describe('the state of a running container beside what it was told', () => {
     const { devices: _devices, ...rest } = live;
     const found = heldAgainst(told, rest, capabilityNames).find(({ part }) => part === 'devices');
     assert.equal(found?.verdict, 'unreadable');
+  });
+});
+
+describe('a link against its class and rules of peers', () => {
+  const https = { cidr: '10.0.0.0/8', protocol: 'tcp', ports: { low: 443, high: 443 } } as const;
+  const told: LinkAnswer['told'] = { class: 'user', egress: [https] };
+  const held: LinkAnswer['held'] = { lets: 'own packets', egress: [https], problems: [] };
+  const verdicts = (answer: LinkAnswer | undefined, own = 'user'): string[] =>
+    linkFindings(own, answer).map(({ part, verdict, found }) => `${part} ${verdict}: ${found}`);
+
+  it('is held as it was told, or tighter', () => {
+    assert.deepEqual(verdicts({ told, held }), [
+      'network class held: user: the link lets through own packets',
+      'egress held: 1 rules of peers',
+    ]);
+    assert.deepEqual(verdicts({ told, held: { ...held, egress: [] } })[1], 'egress held: 0 rules of peers');
+    assert.deepEqual(verdicts({ told, held: { lets: 'nothing', problems: [] } }, 'none'), [
+      'network class held: user, which a container of the pod has; its own is none: the link lets through nothing',
+    ]);
+  });
+
+  for (const [answer, message] of [
+    [{ told: { class: 'none' }, held }, /^network class looser: none.*own packets/],
+    [{ told, held: { ...held, lets: 'unknown', problems: ['the chain x'] } }, /^network class looser: user.*not known; the chain x/],
+    [{ told, held: { lets: 'own packets', problems: [] } }, /egress looser: no rules are in force: .* is let through/],
+    [
+      { told, held: { ...held, egress: [https, { ...https, cidr: '192.0.2.1/32' }] } },
+      /egress looser: 2 rules of peers: tcp to 192\.0\.2\.1:443 is let through/,
+    ],
+  ] as const)
+    it(`is looser: ${String(message)}`, () => assert.match(verdicts(answer).find((line) => line.includes('looser')) ?? '', message));
+
+  it('says where there is none', () => {
+    assert.match(verdicts(undefined).join(), /^network class unreadable/);
+    assert.match(verdicts(undefined, 'host').join(), /^network class held: host/);
   });
 });

@@ -80,6 +80,7 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
       await ask({ do: 'set-class', id, class: linkClass, rules });
     },
     denials: async () => (await ask({ do: 'denials' })).denials ?? [],
+    linkState: async (id) => (await ask({ do: 'link-state', id })).linkState,
     get: (id) => attachments.get(id),
     list: () => [...attachments.values()],
     async gc(valid) {

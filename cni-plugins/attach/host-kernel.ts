@@ -10,6 +10,8 @@ import type { Link } from '../netlink/links.ts';
 import * as routes from '../netlink/routes.ts';
 import { getTable, listElements, listRules, readElements, readRule, transact } from '../netlink/nftables.ts';
 import type { CountedRule, Table } from '../netlink/nftables.ts';
+import { readListedElements, readListedRule } from '../netlink/nft-readout.ts';
+import type { ListedElement, ListedRule } from '../netlink/nft-readout.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import type { NetlinkSocket, Request } from '../netlink/socket.ts';
 import { hostFacts } from './host-facts.ts';
@@ -46,6 +48,9 @@ export interface HostKernel {
   hasTable(table: Table): boolean;
   /** Its rules with what they have counted; none when it is not there. */
   countedRules(table: Table): readonly CountedRule[];
+  /** As the kernel has them; none when the set or table is not there. */
+  listedElements(table: Table, set: string): readonly ListedElement[];
+  listedRules(table: Table): readonly ListedRule[];
   /** Elements of a set whose key is a link's name. */
   countedLinks(table: Table, set: string): readonly CountedLink[];
   forget(stale: readonly StalePort[]): void;
@@ -187,25 +192,16 @@ export function openHostKernel(): HostKernel {
         throw thrown;
       }
     },
-    countedRules(table) {
-      try {
-        return filter.dump(listRules(table)).map(readRule);
-      } catch (thrown) {
-        if (isRefusal(thrown, 'ENOENT')) return [];
-        throw thrown;
-      }
-    },
-    countedLinks(table, set) {
-      try {
-        return filter
+    countedRules: (table) => dumped(() => filter.dump(listRules(table)).map(readRule)),
+    listedElements: (table, set) => dumped(() => filter.dump(listElements(table, set)).flatMap(readListedElements)),
+    listedRules: (table) => dumped(() => filter.dump(listRules(table)).map(readListedRule)),
+    countedLinks: (table, set) =>
+      dumped(() =>
+        filter
           .dump(listElements(table, set))
           .flatMap(readElements)
-          .map(({ key, ...counts }) => ({ link: textOf(key), ...counts }));
-      } catch (thrown) {
-        if (isRefusal(thrown, 'ENOENT')) return [];
-        throw thrown;
-      }
-    },
+          .map(({ key, ...counts }) => ({ link: textOf(key), ...counts })),
+      ),
     forget: (stale) => forgetConnections(filter, stale),
     close() {
       route.close();
@@ -222,6 +218,16 @@ function tolerating(errnos: readonly string[], body: () => void): void {
     body();
   } catch (thrown) {
     if (!isRefusal(thrown, ...errnos)) throw thrown;
+  }
+}
+
+/** Nothing when what is listed is not there. */
+function dumped<Item>(list: () => readonly Item[]): readonly Item[] {
+  try {
+    return list();
+  } catch (thrown) {
+    if (isRefusal(thrown, 'ENOENT')) return [];
+    throw thrown;
   }
 }
 

@@ -14,7 +14,8 @@ import type { PolicyFolder } from '../policy/kubernetes/folder.ts';
 import type { PolicySet } from '../policy/kubernetes/network-policy.ts';
 import { openPodOf } from '../policy/open-pod.ts';
 import { denialsOf } from '../policy/denials.ts';
-import type { AttachRequest, Denial, LinkClass, LinkRules, NetworkStatus, PortMapping } from '../types.ts';
+import { linkStateOf } from '../policy/link-state.ts';
+import type { AttachRequest, Denial, LinkClass, LinkRules, LinkState, NetworkStatus, PortMapping } from '../types.ts';
 import type { HostKernel } from './host-kernel.ts';
 import { namespaceStands, withNetns } from './netns.ts';
 import type { PluginCall } from './plugin-call.ts';
@@ -34,6 +35,7 @@ export interface NetworkCore {
   detach(id: string): void;
   setClass(id: string, linkClass: LinkClass, rules: LinkRules): AttachmentRecord;
   denials(): readonly Denial[];
+  linkState(id: string): LinkState | undefined;
   /** Looks whether the NetworkPolicies changed, and brings the kernel to them. */
   policies(): void;
   gc(valid: ReadonlySet<string>): void;
@@ -319,6 +321,10 @@ export function createNetworkCore({ store, kernel, plugins, confDir, log, policy
     setClass,
     policies: () => applyPolicies(),
     denials: () => denialsOf(store.records(), policy, kernel),
+    linkState(id) {
+      const record = store.record(id);
+      return record?.state === 'ready' ? linkStateOf(record, kernel) : undefined;
+    },
     gc(valid) {
       for (const record of store.records()) if (!valid.has(record.id)) release(record);
       const claimed = new Set(store.records().map(({ spec }) => spec.hostInterface));

@@ -141,6 +141,10 @@ function answerOwn(call: Exclude<Call, { do: 'plugin' }>): Answer {
       return { changed: [attachmentOf(core.setClass(call.id, call.class, call.rules))] };
     case 'denials':
       return { denials: core.denials() };
+    case 'link-state': {
+      const linkState = core.linkState(call.id);
+      return linkState === undefined ? {} : { linkState };
+    }
     case 'gc':
       core.gc(call.valid);
       return all();

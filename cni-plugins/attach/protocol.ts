@@ -1,7 +1,7 @@
 import type { LogLevel } from '../../base/log/index.ts';
 import type { SerialisedError } from '../../base/errors/index.ts';
 import type { CniResult } from '../spec/result.ts';
-import type { Attachment, AttachRequest, Denial, LinkClass, LinkRules, NetworkStatus } from '../types.ts';
+import type { Attachment, AttachRequest, Denial, LinkClass, LinkRules, LinkState, NetworkStatus } from '../types.ts';
 import type { PluginCall } from './plugin-call.ts';
 
 /** What passes between the engine and its Worker. */
@@ -19,6 +19,7 @@ export type Call =
   | { readonly do: 'detach'; readonly id: string }
   | { readonly do: 'set-class'; readonly id: string; readonly class: LinkClass; readonly rules: LinkRules }
   | { readonly do: 'denials' }
+  | { readonly do: 'link-state'; readonly id: string }
   | { readonly do: 'gc'; readonly valid: ReadonlySet<string> }
   | { readonly do: 'status' }
   | { readonly do: 'plugin'; readonly call: PluginCall }
@@ -32,6 +33,7 @@ export interface Answer {
   readonly removed?: string;
   readonly status?: NetworkStatus;
   readonly denials?: readonly Denial[];
+  readonly linkState?: LinkState;
   /** Of a plugin's ADD. */
   readonly result?: CniResult;
 }

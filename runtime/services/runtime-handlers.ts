@@ -64,7 +64,7 @@ export function createRuntimeHandlers(parts: {
         containersStatuses: mine.map(containerStatus),
         timestamp: BigInt(Date.now()) * 1_000_000n,
       };
-      const info = verbose ? { ...sandboxInfo(record), ...(await parts.verbose.sandbox(mine)) } : {};
+      const info = verbose ? { ...sandboxInfo(record), ...(await parts.verbose.sandbox(record.id, mine)) } : {};
       return { ...recorded, info };
     },
     listPodSandbox: ({ filter }) => Promise.resolve({ items: selectPodSandboxes(sandboxes.list().map(sandboxItem), filter) }),

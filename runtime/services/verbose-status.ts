@@ -1,5 +1,7 @@
 import { explainReason } from '../../trust/index.ts';
 import type { Verdict } from '../../trust/index.ts';
+import type { LinkState } from '../../cni-plugins/index.ts';
+import { linkPolicyFor } from '../containers/link-class.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import type { ImageRecord } from '../images/types.ts';
 
@@ -10,8 +12,8 @@ const longestReason = 400;
 /** Entries of `info` beside the plain ones of a verbose status, each JSON: the verdict and the profile that hold (docs/observability.md). */
 export interface VerboseInfo {
   container(record: ContainerRecord): Promise<Entries>;
-  /** Of the sandbox's containers: a sandbox itself has no image. */
-  sandbox(containers: readonly ContainerRecord[]): Promise<Entries>;
+  /** Of the sandbox's containers: a sandbox itself has no image. And of its link: what was asked of the kernel, and what it holds. */
+  sandbox(id: string, containers: readonly ContainerRecord[]): Promise<Entries>;
   /** The verdict of the latest pull, and the ceilings that it sets. */
   image(record: ImageRecord): Promise<Entries>;
 }
@@ -20,6 +22,8 @@ type Entries = Readonly<Record<string, string>>;
 
 interface Parts {
   readonly findVerdict: (id: string) => Promise<Verdict | undefined>;
+  /** Read from the kernel; undefined: the sandbox has no link of ours. */
+  readonly linkState: (id: string) => Promise<LinkState | undefined>;
   /** Why a container that runs would not be admitted now; undefined: it would. */
   readonly outOfPolicy: (containerId: string) => object | undefined;
   /** Of the policy in force; undefined: there is none, and everything new is denied. */
@@ -33,11 +37,13 @@ export function createVerboseInfo(parts: Parts): VerboseInfo {
       profile: JSON.stringify(profileOf(record)),
       ...(parts.outOfPolicy(record.id) !== undefined && { outOfPolicy: JSON.stringify(parts.outOfPolicy(record.id)) }),
     }),
-    sandbox: async (containers) => {
+    sandbox: async (id, containers) => {
+      const held = await parts.linkState(id);
       const verdicts = containers.map(async (record) => ({ ...named(record), ...(await verdictOf(parts, record.verdictId)) }));
       return {
         verdicts: JSON.stringify(await Promise.all(verdicts)),
         profiles: JSON.stringify(containers.map((record) => ({ ...named(record), ...profileOf(record) }))),
+        ...(held !== undefined && { link: JSON.stringify({ told: linkPolicyFor(containers), held }) }),
       };
     },
     image: async ({ verdictId }) => {

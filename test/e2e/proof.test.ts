@@ -48,6 +48,7 @@ describe('proof', () => {
           const inspected = await portcullis(['entitlements', 'inspect', id, '--socket', stage.folders.socket]);
           assert.equal(inspected.code, 0, inspected.stdout + inspected.stderr);
           assert.match(inspected.stdout, /^(held|unreadable) +devices /m);
+          assert.match(inspected.stdout, /^held +network class +\w+: the link lets through /m);
           const { code, stdout, stderr } = await prove('--container', id);
           assert.equal(code, 0, stderr + stdout);
           assert.match(stdout, /^(equal|narrower): the filter of container /);

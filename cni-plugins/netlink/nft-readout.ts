@@ -1,0 +1,97 @@
+import { attributesOf, textOf } from './wire.ts';
+import type { Received } from './wire.ts';
+import type { Verdict } from './nftables.ts';
+
+/** nf_tables as the kernel lists it: verdicts of maps, expressions of rules. Pure. Source: linux/netfilter/nf_tables.h. */
+
+const nfgenmsgLength = 4;
+const NFTA_SET_ELEM_INTERVAL_END = 1;
+/** By their numbers: include/uapi/linux/netfilter.h and nf_tables.h, enum nft_verdicts. */
+const verdicts: ReadonlyMap<number, Verdict | 'jump' | 'goto'> = new Map<number, Verdict | 'jump' | 'goto'>([
+  [0, 'drop'],
+  [1, 'accept'],
+  [-3, 'jump'],
+  [-4, 'goto'],
+  [-5, 'return'],
+]);
+
+/** An element with what it maps to; `end`: of an interval set, the key is the first after the interval. */
+export interface ListedElement {
+  readonly key: Buffer;
+  readonly verdict?: Verdict;
+  readonly end: boolean;
+}
+
+/** Of a message of `listElements`. */
+export function readListedElements(message: Received): ListedElement[] {
+  return each(attributesOf(message.body, nfgenmsgLength).get(3)).flatMap((element) => {
+    const fields = attributesOf(element);
+    const key = inner(fields.get(1)).get(1);
+    const verdict = readVerdict(inner(fields.get(2)).get(2));
+    const flags = fields.get(3)?.readUInt32BE(0) ?? 0;
+    return key === undefined ? [] : [{ key, ...(verdict !== undefined && { verdict }), end: (flags & NFTA_SET_ELEM_INTERVAL_END) !== 0 }];
+  });
+}
+
+/** One step of a rule: its name and its attributes by number. */
+export interface ListedExpression {
+  readonly name: string;
+  readonly attributes: ReadonlyMap<number, Buffer>;
+}
+
+export interface ListedRule {
+  readonly chain: string;
+  readonly expressions: readonly ListedExpression[];
+}
+
+/** Of a message of `listRules`. */
+export function readListedRule(message: Received): ListedRule {
+  const attributes = attributesOf(message.body, nfgenmsgLength);
+  return {
+    chain: textOf(attributes.get(2)),
+    expressions: each(attributes.get(4)).map((expression) => {
+      const fields = attributesOf(expression);
+      return { name: textOf(fields.get(1)), attributes: inner(fields.get(2)) };
+    }),
+  };
+}
+
+/** The verdict of an `immediate`; undefined for one that loads a constant. */
+export function verdictIn({ attributes }: ListedExpression): Verdict | undefined {
+  return readVerdict(inner(attributes.get(2)).get(2));
+}
+
+/** The constant that a `cmp` compares with. */
+export function constantIn({ attributes }: ListedExpression): Buffer {
+  return inner(attributes.get(3)).get(1) ?? Buffer.alloc(0);
+}
+
+/** A number of an expression: register, key, operator. */
+export function numberIn({ attributes }: ListedExpression, attribute: number): number | undefined {
+  const value = attributes.get(attribute);
+  return value?.length === 4 ? value.readUInt32BE(0) : value?.[0];
+}
+
+function readVerdict(data: Buffer | undefined): Verdict | undefined {
+  if (data === undefined) return undefined;
+  const fields = attributesOf(data);
+  const found = verdicts.get(fields.get(1)?.readInt32BE(0) ?? NaN);
+  const chain = textOf(fields.get(2));
+  return found === 'jump' ? { jump: chain } : found === 'goto' ? { goto: chain } : found;
+}
+
+function inner(value: Buffer | undefined): ReadonlyMap<number, Buffer> {
+  return value === undefined ? new Map() : attributesOf(value);
+}
+
+/** Attributes of a list have one type: they are walked, not looked up. */
+function each(list: Buffer = Buffer.alloc(0)): Buffer[] {
+  const found: Buffer[] = [];
+  for (let at = 0; at + 4 <= list.length;) {
+    const length = list.readUInt16LE(at);
+    if (length < 4 || at + length > list.length) break;
+    found.push(list.subarray(at + 4, at + length));
+    at += (length + 3) & ~3;
+  }
+  return found;
+}

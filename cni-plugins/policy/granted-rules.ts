@@ -1,0 +1,111 @@
+import { constantIn, numberIn, verdictIn } from '../netlink/nft-readout.ts';
+import type { ListedElement, ListedExpression, ListedRule } from '../netlink/nft-readout.ts';
+import { bitsOf, formatIp, ipFromBytes } from '../spec/address.ts';
+import type { IpFamily } from '../spec/address.ts';
+import type { LinkRule } from '../types.ts';
+import type { Interval } from './intervals.ts';
+
+/** The opposite of pod-chains.ts: what the rules of a pod's chain grant, from the kernel's listing. Pure. */
+
+/** Keys of `meta` and `ct`, and operators of `cmp` (linux/netfilter/nf_tables.h). */
+const NFPROTO = 15;
+const [CT_PROTOCOL, CT_PORT_FROM, CT_PORT_TO, CT_FROM4, CT_FROM6] = [10, 11, 12, 19, 21];
+const [EQUAL, AT_MOST, AT_LEAST] = [0, 3, 5];
+const protocols: ReadonlyMap<number, LinkRule['protocol']> = new Map([
+  [1, 'icmp'],
+  [58, 'icmp'],
+  [6, 'tcp'],
+  [17, 'udp'],
+  [132, 'sctp'],
+]);
+const highestPort = 65535;
+
+/** @returns undefined when a rule is not one that pod-chains.ts makes */
+export function grantedRules(rules: readonly ListedRule[], elements: (set: string) => readonly ListedElement[]): LinkRule[] | undefined {
+  const granted: LinkRule[] = [];
+  for (const { expressions } of rules) {
+    const read = readRule(expressions);
+    if (read === undefined) return undefined;
+    if (read === 'denies') continue;
+    const { family, protocol, low, high, set } = read;
+    const blocks =
+      set === undefined
+        ? [family === 4 ? '0.0.0.0/0' : '::/0']
+        : intervalsIn(elements(set), family).flatMap((one) => blocksOf(one, family));
+    const spoken = protocol === undefined ? [...new Set(protocols.values())] : [protocol];
+    granted.push(...blocks.flatMap((cidr) => spoken.map((one) => ({ cidr, protocol: one, ports: { low, high } }))));
+  }
+  return granted;
+}
+
+interface Condition {
+  family: IpFamily;
+  protocol?: LinkRule['protocol'];
+  low: number;
+  high: number;
+  set?: string;
+}
+
+function readRule(expressions: readonly ListedExpression[]): Condition | 'denies' | undefined {
+  const steps = expressions.filter(({ name }) => name !== 'counter');
+  const last = steps.at(-1);
+  const verdict = last === undefined ? undefined : verdictIn(last);
+  if (verdict === 'drop') return 'denies';
+  if (verdict === undefined || verdict === 'accept') return undefined;
+  const found: Partial<Condition> & Pick<Condition, 'low' | 'high'> = { low: 0, high: highestPort };
+  let loaded: number | undefined;
+  for (const step of steps.slice(0, -1)) {
+    if (step.name === 'meta' || step.name === 'ct') loaded = numberIn(step, 2);
+    else if (step.name === 'lookup' && (numberIn(step, 5) ?? 0) === 0) found.set = setOf(step);
+    else if (step.name !== 'cmp' || !compare(found, loaded, step)) return undefined;
+    if (step.name === 'lookup' && loaded !== CT_FROM4 && loaded !== CT_FROM6) return undefined;
+  }
+  return found.family === undefined ? undefined : { ...found, family: found.family };
+}
+
+function compare(found: Partial<Condition>, loaded: number | undefined, step: ListedExpression): boolean {
+  const operator = numberIn(step, 2);
+  const value = constantIn(step);
+  if (loaded === NFPROTO && operator === EQUAL && found.family === undefined) {
+    found.family = value[0] === 2 ? 4 : 6;
+    return true;
+  }
+  if (loaded === CT_PROTOCOL && operator === EQUAL) {
+    const protocol = protocols.get(value[0] ?? -1);
+    if (protocol !== undefined) found.protocol = protocol;
+    return protocol !== undefined;
+  }
+  if ((loaded !== CT_PORT_FROM && loaded !== CT_PORT_TO) || value.length < 2) return false;
+  const port = value.readUInt16BE(0);
+  if (operator === EQUAL || operator === AT_LEAST) found.low = port;
+  if (operator === EQUAL || operator === AT_MOST) found.high = port;
+  return operator === EQUAL || operator === AT_LEAST || operator === AT_MOST;
+}
+
+function setOf({ attributes }: ListedExpression): string {
+  return attributes.get(1)?.toString('latin1').replace(/\0.*$/u, '') ?? '';
+}
+
+/** Both ends included. An interval without an end goes to the last address. */
+function intervalsIn(elements: readonly ListedElement[], family: IpFamily): Interval[] {
+  const points = elements
+    .map(({ key, end }) => ({ value: ipFromBytes(key).value, end }))
+    .sort((a, b) => (a.value < b.value ? -1 : a.value > b.value ? 1 : Number(b.end) - Number(a.end)));
+  const last = (1n << BigInt(bitsOf(family))) - 1n;
+  return points.flatMap(({ value, end }, at) => {
+    const next = points[at + 1];
+    return end ? [] : [{ low: value, high: next?.end === true ? next.value - 1n : last }];
+  });
+}
+
+/** The fewest blocks that make an interval. */
+function blocksOf({ low, high }: Interval, family: IpFamily): string[] {
+  const blocks: string[] = [];
+  for (let at = low; at <= high;) {
+    let free = 0n;
+    while (free < BigInt(bitsOf(family)) && (at & (1n << free)) === 0n && at + (1n << (free + 1n)) - 1n <= high) free += 1n;
+    blocks.push(`${formatIp({ family, value: at })}/${bitsOf(family) - Number(free)}`);
+    at += 1n << free;
+  }
+  return blocks;
+}

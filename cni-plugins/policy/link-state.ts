@@ -1,0 +1,141 @@
+import type { HostKernel } from '../attach/host-kernel.ts';
+import type { AttachmentRecord } from '../attach/record.ts';
+import { linkLocalOf } from '../attach/ruleset.ts';
+import { bridgeTable, definitions } from '../attach/rules.ts';
+import { interfaceKey } from '../netlink/nftables.ts';
+import type { Table, Verdict } from '../netlink/nftables.ts';
+import { verdictIn } from '../netlink/nft-readout.ts';
+import type { ListedElement, ListedExpression } from '../netlink/nft-readout.ts';
+import { attributesOf, textOf } from '../netlink/wire.ts';
+import { ipBytes, parseIp } from '../spec/address.ts';
+import type { LinkRule, LinkState } from '../types.ts';
+import { grantedRules } from './granted-rules.ts';
+import { frameDefinition, frameTable, judgeDefinition, judgeTable } from './tables.ts';
+
+type Kernel = Pick<HostKernel, 'link' | 'listedElements' | 'listedRules'>;
+
+const directions = ['egress', 'ingress'] as const;
+
+/**
+ * What the kernel's tables hold of a link, read from them alone: the record says only which link and which addresses are the pod's.
+ * What is not as this engine makes it is a problem in words, and counts as no bound.
+ */
+export function linkStateOf({ id, spec }: AttachmentRecord, kernel: Kernel): LinkState {
+  const { hostInterface } = spec;
+  const problems = [
+    ...(kernel.link(hostInterface) === undefined ? [`the link ${hostInterface} is gone`] : []),
+    ...changedChains(
+      bridgeTable,
+      definitions.bridge.rules.map(([chain, ...expressions]) => ({ chain, expressions })),
+      kernel,
+    ),
+  ];
+  const lets = problems.length > 0 ? 'unknown' : letsOf(hostInterface, kernel);
+  const rules = Object.fromEntries(
+    directions.flatMap((direction) => {
+      const found = rulesOf(direction, spec, kernel, problems);
+      return found === undefined ? [] : [[direction, found]];
+    }),
+  ) as Pick<LinkState, 'egress' | 'ingress'>;
+  return { id, hostInterface, lets, ...rules, problems };
+}
+
+/** Of both directions: a link that is open in one is open. */
+function letsOf(hostInterface: string, kernel: Kernel): LinkState['lets'] {
+  const key = interfaceKey(hostInterface);
+  const [egress, ingress] = directions.map((map) => shown(find(kernel.listedElements(bridgeTable, map), key)?.verdict));
+  // Without an element the chains end in a drop.
+  if ((egress ?? 'goto closed_from') === 'goto closed_from' && (ingress ?? 'goto closed_to') === 'goto closed_to') return 'nothing';
+  return egress === 'goto from_user' && ingress === 'accept' ? 'own packets' : 'unknown';
+}
+
+function rulesOf(
+  direction: (typeof directions)[number],
+  { hostInterface, addresses, mac }: AttachmentRecord['spec'],
+  kernel: Kernel,
+  problems: string[],
+): readonly LinkRule[] | undefined {
+  const chain = `${hostInterface}_${direction}_profile`;
+  const listed = kernel.listedRules(judgeTable);
+  const own = listed.filter((rule) => rule.chain === chain);
+  if (own.length === 0) return undefined;
+  const found = [
+    ...[frameDefinition, judgeDefinition].flatMap(({ table, rules }) => changedChains(table, rules, kernel)),
+    ...notLedTo(direction, chain, hostInterface, [...addresses.flatMap(({ ip }) => bytesOf(ip)), ...linkLocal(addresses, mac)], kernel),
+  ];
+  problems.push(...found);
+  const granted = grantedRules(own, (set) => kernel.listedElements(judgeTable, set));
+  if (granted === undefined) problems.push(`the chain ${chain} has a rule that is none of ours`);
+  return found.length > 0 ? undefined : granted;
+}
+
+/** Connections come to a pod's chain by its addresses, and its frames come to the judgement by its link. */
+function notLedTo(
+  direction: (typeof directions)[number],
+  chain: string,
+  hostInterface: string,
+  addresses: readonly Buffer[],
+  kernel: Kernel,
+): string[] {
+  const has = (table: Table, set: string, key: Buffer): boolean => find(kernel.listedElements(table, set), key) !== undefined;
+  const ofLink = direction === 'egress' ? 'ruled_senders' : 'ruled_receivers';
+  const policies = chain.replace(/_profile$/u, '_policies');
+  const through = kernel.listedRules(judgeTable).filter((rule) => rule.chain === policies);
+  const ends = through.map(({ expressions }) => shown(verdictAtEnd(expressions)));
+  return [
+    ...(has(frameTable, ofLink, interfaceKey(hostInterface)) ? [] : [`the set ${ofLink} lacks the link`]),
+    ...addresses.flatMap((key) => {
+      const family = key.length === 4 ? 4 : 6;
+      const leads = shown(find(kernel.listedElements(judgeTable, `${direction}${family}`), key)?.verdict);
+      const right =
+        leads === `jump ${chain}` || (leads === `jump ${policies}` && ends.every((end) => end === 'drop' || end === `goto ${chain}`));
+      return [
+        ...(right ? [] : [`the map ${direction}${family} does not lead to ${chain}`]),
+        ...[frameTable, judgeTable].flatMap((table) =>
+          has(table, `ruled${family}`, key) ? [] : [`the set ruled${family} of ${table.family} lacks an address`],
+        ),
+      ];
+    }),
+  ];
+}
+
+function verdictAtEnd(expressions: readonly ListedExpression[]): Verdict | undefined {
+  const last = expressions.at(-1);
+  return last === undefined ? undefined : verdictIn(last);
+}
+
+/** The constant chains by the names of their rules' steps: a rule that was taken out, put in or emptied shows. */
+function changedChains(
+  table: Table,
+  wanted: readonly { readonly chain: string; readonly expressions: readonly Buffer[] }[],
+  kernel: Kernel,
+): string[] {
+  const stands = kernel.listedRules(table);
+  return [...new Set(wanted.map(({ chain }) => chain))].flatMap((chain) => {
+    const want = wanted.filter((rule) => rule.chain === chain).map(({ expressions }) => expressions.map(nameOf).join(' '));
+    const found = stands.filter((rule) => rule.chain === chain).map(({ expressions }) => expressions.map(({ name }) => name).join(' '));
+    return want.join('\n') === found.join('\n') ? [] : [`the chain ${chain} of table ${table.family} ${table.name} is not as it was made`];
+  });
+}
+
+function nameOf(expression: Buffer): string {
+  return textOf(attributesOf(attributesOf(expression).get(1) ?? expression).get(1));
+}
+
+function find(elements: readonly ListedElement[], key: Buffer): ListedElement | undefined {
+  return elements.find((element) => element.key.equals(key));
+}
+
+function shown(verdict: Verdict | undefined): string | undefined {
+  if (verdict === undefined || typeof verdict === 'string') return verdict;
+  return 'goto' in verdict ? `goto ${verdict.goto}` : `jump ${verdict.jump}`;
+}
+
+function bytesOf(ip: string): Buffer[] {
+  const address = parseIp(ip);
+  return address === undefined ? [] : [ipBytes(address)];
+}
+
+function linkLocal(addresses: readonly { readonly ip: string }[], mac: string): Buffer[] {
+  return addresses.some(({ ip }) => ip.includes(':')) ? [linkLocalOf(mac)] : [];
+}
