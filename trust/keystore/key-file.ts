@@ -1,0 +1,87 @@
+import { createCipheriv, createPrivateKey, createPublicKey, pbkdf2, randomBytes } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+import { promisify } from 'node:util';
+import type { SigningKey } from '../keys/private-key.ts';
+import { policyKey } from '../keys/public-key.ts';
+import { octets, oid, sequence, whole } from './der-writer.ts';
+
+/** What stands before the key in Notary's files (RFC 1421 headers). */
+export interface KeyFileHeaders {
+  /** `root`, `targets`, `snapshot`, `timestamp`, or the name under which a delegate keeps his key. */
+  readonly role: string;
+  /** The collection; absent for roots and delegates, whose keys serve several. */
+  readonly gun?: string;
+}
+
+const encryptedType = 'ENCRYPTED PRIVATE KEY';
+const plainTypes: readonly string[] = ['PRIVATE KEY', 'EC PRIVATE KEY', 'RSA PRIVATE KEY'];
+
+/** Notary writes 2048; its reader takes any count, and this one costs a guesser three hundred times as much. */
+const iterations = 600_000;
+
+/**
+ * A private key in Notary's format: PKCS #8 under PBES2 (PBKDF2 with HMAC-SHA-1, AES-256-CBC), in PEM with headers. Node's own
+ * writer takes HMAC-SHA-256, which Notary can not read (tuf/utils/pkcs8.go of Notary 0.7).
+ */
+export async function writeKeyFile(key: KeyObject, { role, gun }: KeyFileHeaders, passphrase: string): Promise<string> {
+  const salt = randomBytes(16);
+  const iv = randomBytes(16);
+  const secret = await promisify(pbkdf2)(passphrase, salt, iterations, 32, 'sha1');
+  const cipher = createCipheriv('aes-256-cbc', secret, iv);
+  const content = key.export({ type: 'pkcs8', format: 'der' });
+  const encrypted = Buffer.concat([cipher.update(content), cipher.final()]);
+  content.fill(0);
+  secret.fill(0);
+  const derivation = sequence(oid('1.2.840.113549.1.5.12'), sequence(octets(salt), whole(iterations)));
+  const encryption = sequence(oid('2.16.840.1.101.3.4.1.42'), octets(iv));
+  const whole8 = sequence(sequence(oid('1.2.840.113549.1.5.13'), sequence(derivation, encryption)), octets(encrypted));
+  const headers = `${gun === undefined ? '' : `gun: ${gun}\n`}role: ${role}\n`;
+  const base64 = whole8.toString('base64').replace(/(.{64})(?=.)/gu, '$1\n');
+  return `-----BEGIN ${encryptedType}-----\n${headers}\n${base64}\n-----END ${encryptedType}-----\n`;
+}
+
+export interface KeyFile {
+  readonly headers: KeyFileHeaders;
+  readonly encrypted: boolean;
+  /** PEM without headers. */
+  readonly pem: string;
+}
+
+/** Reads the outside of a key file. @throws Error with a sentence */
+export function readKeyFile(text: string): KeyFile {
+  const blocks = [...text.matchAll(/-----BEGIN ([A-Z0-9 ]+)-----\r?\n([\s\S]*?)-----END \1-----/gu)];
+  const [block] = blocks;
+  if (block === undefined || blocks.length > 1) throw new Error(block === undefined ? 'it is not PEM' : 'it holds several PEM blocks');
+  const [, type = '', inside = ''] = block;
+  if (type !== encryptedType && !plainTypes.includes(type)) throw new Error(`its PEM block is "${type}", not a private key`);
+  const lines = inside.split(/\r?\n/u);
+  const fields = new Map<string, string>();
+  const rest = lines.filter((line) => {
+    const [, name, value] = /^([A-Za-z-]+):\s*(.*)$/u.exec(line) ?? [];
+    if (name !== undefined) fields.set(name.toLowerCase(), value ?? '');
+    return name === undefined && line.trim() !== '';
+  });
+  const gun = fields.get('gun');
+  return {
+    headers: { role: fields.get('role') ?? '', ...(gun === undefined ? {} : { gun }) },
+    encrypted: type === encryptedType,
+    pem: `-----BEGIN ${type}-----\n${rest.join('\n')}\n-----END ${type}-----\n`,
+  };
+}
+
+/**
+ * The key itself.
+ * @param name what people call it in messages
+ * @throws Error with a sentence; a wrong passphrase and a damaged file can not be told apart
+ */
+export function openKeyFile(name: string, { pem, encrypted }: KeyFile, passphrase: string): SigningKey {
+  let key: KeyObject;
+  try {
+    key = createPrivateKey(encrypted ? { key: pem, passphrase } : pem);
+  } catch {
+    throw new Error(encrypted ? 'the passphrase is wrong or the file is damaged' : 'its PEM block is not a readable private key');
+  }
+  const publicKey = policyKey(name, createPublicKey(key));
+  if ('problem' in publicKey) throw new Error(publicKey.problem);
+  return { public: publicKey, private: key };
+}

@@ -1,0 +1,107 @@
+import { createPublicKey, generateKeyPair } from 'node:crypto';
+import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { writeFileAtomic } from '../../base/storage/index.ts';
+import { readNewPassphrase, readPassphrase } from '../keys/passphrase.ts';
+import type { PassphraseSource } from '../keys/passphrase.ts';
+import type { SigningKey } from '../keys/private-key.ts';
+import { bareKeyId } from '../tuf/author/keys.ts';
+import { openKeyFile, readKeyFile, writeKeyFile } from './key-file.ts';
+import type { KeyFileHeaders } from './key-file.ts';
+
+/** A private key that is kept, by the words outside its encryption. */
+export interface KeptKey extends KeyFileHeaders {
+  /** Of the bare key, as Notary names it: hex sha256. */
+  readonly id: string;
+}
+
+/**
+ * Private keys as files of a folder, each `private/<id>.key`, mode 0600, in Notary's format: the `notary` command with `-d FOLDER` reads
+ * and writes the same.
+ */
+export interface Keystore {
+  list(): Promise<readonly KeptKey[]>;
+  /** Makes an ECDSA P-256 key. @throws those of passphrases, and of writing */
+  generate(headers: KeyFileHeaders, passphrase: PassphraseSource): Promise<KeptKey & { readonly key: SigningKey }>;
+  /** Keeps a key that was made elsewhere. @throws TRUST_KEYSTORE_UNREADABLE, those of passphrases, and of writing */
+  keep(key: SigningKey, headers: KeyFileHeaders, passphrase: PassphraseSource): Promise<KeptKey>;
+  /** @throws TRUST_KEYSTORE_UNREADABLE, and those of passphrases */
+  open(id: string, passphrase: PassphraseSource): Promise<SigningKey>;
+  remove(id: string): Promise<void>;
+}
+
+const mostBytes = 64 * 1024;
+
+export function openKeystore(folder: string): Keystore {
+  const home = join(folder, 'private');
+  const fileOf = (id: string): string => join(home, `${id}.key`);
+
+  const read = async (id: string): Promise<ReturnType<typeof readKeyFile>> => {
+    if (!/^[0-9a-f]{64}$/u.test(id)) throw unreadable(id, 'it is no id of a key: 64 hexadecimal digits');
+    try {
+      const file = fileOf(id);
+      if ((await stat(file)).size > mostBytes) throw new Error('it is too large for a key');
+      return readKeyFile(await readFile(file, 'utf8'));
+    } catch (error) {
+      throw unreadable(fileOf(id), (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such key' : reasonOf(error));
+    }
+  };
+
+  const write = async (key: SigningKey, headers: KeyFileHeaders, passphrase: PassphraseSource): Promise<KeptKey> => {
+    const id = bareKeyId(createPublicKey(key.private));
+    const words = await readNewPassphrase(passphrase, `New passphrase for the ${headers.role} key ${id.slice(0, 8)}: `);
+    await mkdir(home, { recursive: true, mode: 0o700 });
+    await writeFileAtomic(fileOf(id), await writeKeyFile(key.private, headers, words));
+    return { id, ...headers };
+  };
+
+  return {
+    async list() {
+      const names = await readdir(home).catch(() => []);
+      const ids = names.filter((name) => /^[0-9a-f]{64}\.key$/u.test(name)).map((name) => name.slice(0, -4));
+      return Promise.all(ids.sort().map(async (id) => ({ id, ...(await read(id)).headers })));
+    },
+    async generate(headers, passphrase) {
+      const pair = await promisify(generateKeyPair)('ec', { namedCurve: 'P-256' });
+      const key: SigningKey = {
+        public: { name: headers.role, type: 'ecdsa', spki: pair.publicKey.export({ type: 'spki', format: 'der' }).toString('base64') },
+        private: pair.privateKey,
+      };
+      return { ...(await write(key, headers, passphrase)), key };
+    },
+    keep: write,
+    async open(id, passphrase) {
+      const file = await read(id);
+      const { role } = file.headers;
+      const words = file.encrypted ? await readPassphrase(passphrase, `Passphrase of the ${role} key ${id.slice(0, 8)}: `) : '';
+      try {
+        return openKeyFile(`${role} key ${id.slice(0, 8)}`, file, words);
+      } catch (error) {
+        throw unreadable(fileOf(id), reasonOf(error));
+      }
+    },
+    remove: (id) => rm(fileOf(id), { force: true }),
+  };
+}
+
+/** A passphrase for the key of a role: `PORTCULLIS_<ROLE>_PASSPHRASE`, `PORTCULLIS_PASSPHRASE`, or as Notary's commands are told. */
+export function passphraseForRole(source: PassphraseSource, role: string): PassphraseSource {
+  const { environment } = source;
+  const known = ['root', 'targets', 'snapshot', 'timestamp'].includes(role) ? role.toUpperCase() : 'DELEGATION';
+  const words =
+    environment[`PORTCULLIS_${known}_PASSPHRASE`] ?? environment['PORTCULLIS_PASSPHRASE'] ?? environment[`NOTARY_${known}_PASSPHRASE`];
+  return { ...source, environment: words === undefined ? {} : { PORTCULLIS_PASSPHRASE: words } };
+}
+
+function unreadable(on: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'TRUST_KEYSTORE_UNREADABLE',
+    kind: 'invalid',
+    attempted: 'open private key',
+    on,
+    why,
+    fix: 'give the right passphrase, or put the key back',
+  });
+}

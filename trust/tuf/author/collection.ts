@@ -1,0 +1,76 @@
+import { parseStrictJson } from '../../strict-json.ts';
+import { readNotaryKey, readTufKey } from '../metadata/keys.ts';
+import type { DelegatedRole, Dialect, RoleKeys, TargetFile, TopRole } from '../metadata/model.ts';
+import { readMetadata } from '../metadata/read.ts';
+import { entriesAt, objectAt } from '../metadata/reading.ts';
+import type { ListedKey } from './keys.ts';
+
+/**
+ * What an owner means to sign, in one dialect: who may sign what, and which files are signed. Values only: versions, expiries and
+ * signatures come in issue.ts.
+ */
+export interface Collection {
+  readonly dialect: Dialect;
+  /** Of the top roles, by id. */
+  readonly keys: ReadonlyMap<string, ListedKey>;
+  readonly roles: Readonly<Record<TopRole, RoleKeys>>;
+  /** `targets` and the delegated roles, by name. */
+  readonly targets: ReadonlyMap<string, AuthoredRole>;
+}
+
+export interface AuthoredRole {
+  readonly targets: ReadonlyMap<string, TargetFile>;
+  /** Of those that it delegates to, by id. */
+  readonly keys: ReadonlyMap<string, ListedKey>;
+  readonly delegations: readonly DelegatedRole[];
+}
+
+/** Files that stand: role name (`root`, `timestamp`, `snapshot`, `targets`, delegated ones) → bytes. */
+export type Standing = ReadonlyMap<string, Buffer>;
+
+export const emptyRole: AuthoredRole = { targets: new Map(), keys: new Map(), delegations: [] };
+
+const ownTop: ReadonlySet<string> = new Set(['root', 'timestamp', 'snapshot']);
+
+/**
+ * What the files of a dialect say. They are believed here: whoever reads them verified them.
+ * @throws Error with a sentence when a file is not of its form, or uses succinct delegations, which this writer does not keep
+ */
+export function collectionOf(dialect: Dialect, standing: Standing): Collection {
+  const root = standing.get('root');
+  if (root === undefined) throw new Error('there is no root');
+  const { signed } = readMetadata(dialect, 'root', root);
+  return {
+    dialect,
+    keys: listedKeys(dialect, signedOf(root)['keys']),
+    roles: signed.roles,
+    targets: new Map(
+      [...standing].filter(([name]) => !ownTop.has(name)).map(([name, bytes]) => [name, authoredRole(dialect, name, bytes)] as const),
+    ),
+  };
+}
+
+function authoredRole(dialect: Dialect, name: string, bytes: Buffer): AuthoredRole {
+  const { targets, delegations } = readMetadata(dialect, 'targets', bytes).signed;
+  if (delegations?.succinct !== undefined) throw new Error(`${name} has succinct delegations, which are read and not written`);
+  const raw = signedOf(bytes)['delegations'];
+  return {
+    targets,
+    keys: raw === undefined ? new Map() : listedKeys(dialect, objectAt(raw, 'delegations')['keys'] ?? {}),
+    delegations: delegations?.roles ?? [],
+  };
+}
+
+function signedOf(bytes: Buffer): Readonly<Record<string, unknown>> {
+  return objectAt(objectAt(parseStrictJson(bytes), 'the file')['signed'], 'signed');
+}
+
+function listedKeys(dialect: Dialect, value: unknown): Map<string, ListedKey> {
+  const read = dialect === 'tuf' ? readTufKey : readNotaryKey;
+  return new Map(
+    entriesAt(value, 'keys').map(([id, entry]): [string, ListedKey] => [
+      id,
+      { id, entry: objectAt(entry, `key ${id}`), material: read(id, entry).material },
+    ]),
+  );
+}

@@ -1,0 +1,98 @@
+import type { Signer } from '../../signing/signer.ts';
+import { tufCanonicalJson } from '../metadata/canonical.ts';
+import { readNotaryKey, readTufKey, signedBy } from '../metadata/keys.ts';
+import type { Dialect, TopRole } from '../metadata/model.ts';
+import { readMetadata } from '../metadata/read.ts';
+import type { Json } from '../metadata/reading.ts';
+import { signAs } from './keys.ts';
+import type { ListedKey } from './keys.ts';
+
+/** Whose signatures a file needs, and how many of them. A root needs those of the root before it as well. */
+export interface Demand {
+  readonly by: string;
+  readonly keys: readonly ListedKey[];
+  readonly threshold: number;
+}
+
+/** Whoever holds a key, if anybody here does. */
+export type FindSigner = (key: ListedKey) => Promise<Signer | undefined>;
+
+/** A file that is to be signed. */
+export interface Draft {
+  readonly role: string;
+  readonly type: TopRole;
+  readonly version: number;
+  /** The whole of `signed`. */
+  readonly signed: Json;
+  readonly demands: readonly Demand[];
+}
+
+/** What of a demand is not met. */
+export interface MissingSignatures {
+  readonly role: string;
+  readonly by: string;
+  readonly have: number;
+  readonly threshold: number;
+  /** Ids of keys that could still sign. */
+  readonly keyids: readonly string[];
+}
+
+export interface SignedDraft {
+  readonly bytes: Buffer;
+  readonly missing: readonly MissingSignatures[];
+}
+
+/**
+ * Signs a draft with every key of its demands that is at hand, and keeps the signatures of others that are right.
+ * @param former the same draft as others have signed it
+ * @throws what a signer throws
+ */
+export async function signDraft(dialect: Dialect, draft: Draft, find: FindSigner, former?: Buffer): Promise<SignedDraft> {
+  const message = tufCanonicalJson(draft.signed);
+  const keys = new Map(draft.demands.flatMap((demand) => demand.keys).map((key) => [key.id, key]));
+  const signatures = new Map<string, Json>();
+  if (former !== undefined) for (const [id, signature] of rightSignatures(dialect, draft, former, keys)) signatures.set(id, signature);
+  for (const key of keys.values()) {
+    const signer = signatures.has(key.id) ? undefined : await find(key);
+    if (signer !== undefined) signatures.set(key.id, await signAs(dialect, signer, key, message));
+  }
+  const bytes = Buffer.from(JSON.stringify({ signed: draft.signed, signatures: [...signatures.values()] }));
+  return { bytes, missing: missingOf(dialect, draft, bytes) };
+}
+
+/** What a file lacks of the signatures that a draft's demands name; what does not verify is none. */
+export function missingOf(
+  dialect: Dialect,
+  { role, type, demands }: Pick<Draft, 'role' | 'type' | 'demands'>,
+  bytes: Buffer,
+): MissingSignatures[] {
+  const signed = signersOf(dialect, type, bytes);
+  return demands.flatMap(({ by, keys, threshold }) => {
+    const found = new Set(keys.filter((key) => signed(key)).map(({ material }) => material));
+    const keyids = keys.filter(({ material }) => !found.has(material)).map(({ id }) => id);
+    return found.size >= threshold ? [] : [{ role, by, have: found.size, threshold, keyids }];
+  });
+}
+
+function signersOf(dialect: Dialect, type: TopRole, bytes: Buffer): (key: ListedKey) => boolean {
+  const { signatures, message } = readMetadata(dialect, type, bytes);
+  const read = dialect === 'tuf' ? readTufKey : readNotaryKey;
+  return ({ id, entry }) => signatures.some((one) => one.keyid === id && signedBy(read(id, entry), message, one.bytes));
+}
+
+/** The signatures of a half-signed file that are over exactly this draft. */
+function rightSignatures(
+  dialect: Dialect,
+  { type, signed }: Draft,
+  former: Buffer,
+  keys: ReadonlyMap<string, ListedKey>,
+): [string, Json][] {
+  const { message } = readMetadata(dialect, type, former);
+  if (!message.equals(tufCanonicalJson(signed))) return [];
+  const byKey = signersOf(dialect, type, former);
+  const { signatures } = JSON.parse(former.toString('utf8')) as { signatures: Json[] };
+  return signatures.flatMap((signature): [string, Json][] => {
+    const key = keys.get(String(signature['keyid']));
+    return key !== undefined && byKey(key) ? [[key.id, signature]] : [];
+  });
+}

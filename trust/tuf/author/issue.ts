@@ -1,0 +1,189 @@
+import { parseStrictJson } from '../../strict-json.ts';
+import { tufCanonicalJson } from '../metadata/canonical.ts';
+import { topRoles } from '../metadata/model.ts';
+import type { Dialect, RoleKeys, Signed, TopRole } from '../metadata/model.ts';
+import { readMetadata } from '../metadata/read.ts';
+import { objectAt } from '../metadata/reading.ts';
+import type { Json } from '../metadata/reading.ts';
+import { rootBody, snapshotBody, targetsBody, timestampBody } from './bodies.ts';
+import type { NamedFile } from './bodies.ts';
+import { delegatorOf } from './changes.ts';
+import { collectionOf } from './collection.ts';
+import type { Collection, Standing } from './collection.ts';
+import { missingOf, signDraft } from './draft.ts';
+import type { Demand, Draft, FindSigner, MissingSignatures } from './draft.ts';
+import type { ListedKey } from './keys.ts';
+
+/** How long each role's files are good for, in seconds; a delegated role's as `targets` unless it is named. */
+export type Expiry = Readonly<Record<TopRole, number>> & Readonly<Record<string, number>>;
+
+export interface IssueInput {
+  readonly collection: Collection;
+  /** What is published in this dialect; empty at first. */
+  readonly standing: Standing;
+  /** Drafts that others have signed in part, by role. */
+  readonly pending?: Standing;
+  readonly expiry: Expiry;
+  /** Roles that are signed anew although nothing of them changed. */
+  readonly force?: ReadonlySet<string>;
+  /** Roles that the service signs. */
+  readonly serverManaged?: ReadonlySet<string>;
+  readonly signers: FindSigner;
+  readonly now: Date;
+}
+
+export interface Issued {
+  /** Files that are new, in the order in which they must be published. */
+  readonly files: Standing;
+  /** All files after it. */
+  readonly standing: Standing;
+  /** Empty: everything that must be is signed. Else nothing of this may be published. */
+  readonly missing: readonly MissingSignatures[];
+  /** Drafts that wait for others' signatures, by role. */
+  readonly pending: Standing;
+}
+
+/**
+ * Makes and signs the files that a collection's state demands: those that changed, whose keys changed, that have expired or soon
+ * will (specification 1.0.34, section 3 and 6.1). Versions grow by one. Pure but for the signers.
+ * @throws what signers throw
+ */
+export async function issue(input: IssueInput): Promise<Issued> {
+  const { collection, standing, signers, serverManaged = new Set<string>() } = input;
+  const { dialect } = collection;
+  const all = new Map(standing);
+  const files = new Map<string, Buffer>();
+  const pending = new Map<string, Buffer>();
+  const missing: MissingSignatures[] = [];
+
+  const make = async (role: string, type: TopRole, body: Json, demands: readonly Demand[]): Promise<void> => {
+    const former = standing.get(role);
+    const need = needOf(input, role, type, body, demands, former);
+    if (need === 'none') return;
+    const draft = draftOf(input, role, type, body, demands, former);
+    const signed = await signDraft(dialect, draft, signers, input.pending?.get(role)).catch((thrown: unknown) => {
+      // What is only due stands for a while: a key that can not be opened today is no failure.
+      if (need === 'due') return undefined;
+      throw thrown;
+    });
+    if (signed === undefined) return;
+    const { bytes, missing: lacking } = signed;
+    if (lacking.length === 0) {
+      all.set(role, bytes);
+      files.set(role, bytes);
+    } else if (need === 'must') {
+      missing.push(...lacking);
+      pending.set(role, bytes);
+    }
+  };
+
+  await make('root', 'root', rootBody(collection), rootDemands(collection, standing.get('root')));
+  for (const [name, authored] of shallowFirst(collection)) {
+    // Notary's clients pass over a delegation that has published nothing.
+    const unborn =
+      dialect === 'notary' && name !== 'targets' && !standing.has(name) && authored.targets.size === 0 && authored.delegations.length === 0;
+    if (!unborn) await make(name, 'targets', targetsBody(dialect, authored), [roleDemand(collection, name)]);
+  }
+  if (missing.length > 0) return { files: new Map(), standing, missing, pending };
+
+  if (!serverManaged.has('snapshot')) {
+    const listed = [...all].filter(([role]) => role !== 'snapshot' && role !== 'timestamp' && (dialect === 'notary' || role !== 'root'));
+    const named = new Map(listed.map(([role, bytes]) => [role, namedFile(dialect, role, bytes)] as const));
+    await make('snapshot', 'snapshot', snapshotBody(dialect, named), [topDemand(collection, 'snapshot')]);
+  }
+  const snapshot = all.get('snapshot');
+  if (!serverManaged.has('timestamp') && snapshot !== undefined && missing.length === 0)
+    await make('timestamp', 'timestamp', timestampBody(dialect, namedFile(dialect, 'snapshot', snapshot)), [
+      topDemand(collection, 'timestamp'),
+    ]);
+  return missing.length > 0 ? { files: new Map(), standing, missing, pending } : { files, standing: all, missing, pending };
+}
+
+/** `due`: it should be renewed, but stands if nobody here can sign it. */
+function needOf(
+  { collection: { dialect }, expiry, force, now }: IssueInput,
+  role: string,
+  type: TopRole,
+  body: Json,
+  demands: readonly Demand[],
+  former: Buffer | undefined,
+): 'none' | 'due' | 'must' {
+  if (former === undefined || force?.has(role) === true) return 'must';
+  const { signed } = readMetadata(dialect, type, former);
+  if (!sameBody(former, body) || signed.expires <= now.getTime()) return 'must';
+  if (missingOf(dialect, { role, type, demands }, former).length > 0) return 'must';
+  const left = signed.expires - now.getTime();
+  // What signs every day is renewed at half its time, what needs people at a quarter.
+  const share = type === 'snapshot' || type === 'timestamp' ? 2 : 4;
+  return left < (lifetime(expiry, role, type) * 1000) / share ? 'due' : 'none';
+}
+
+const lifetime = (expiry: Expiry, role: string, type: TopRole): number => expiry[role] ?? expiry[type];
+
+function sameBody(former: Buffer, body: Json): boolean {
+  const { version: _version, expires: _expires, ...rest } = signedOf(former);
+  return tufCanonicalJson(rest).equals(tufCanonicalJson(body));
+}
+
+const signedOf = (bytes: Buffer): Json => objectAt(objectAt(parseStrictJson(bytes), 'the file')['signed'], 'signed');
+
+function draftOf(
+  { collection: { dialect }, pending, expiry, now }: IssueInput,
+  role: string,
+  type: TopRole,
+  body: Json,
+  demands: readonly Demand[],
+  former: Buffer | undefined,
+): Draft {
+  const version = former === undefined ? 1 : readMetadata(dialect, type, former).signed.version + 1;
+  const waiting = pending?.get(role);
+  // What others have signed is taken as it is, if it is what would be signed now.
+  if (waiting !== undefined && isThisDraft(readMetadata(dialect, type, waiting).signed, version, now) && sameBody(waiting, body))
+    return { role, type, version, signed: signedOf(waiting), demands };
+  const expires = new Date(now.getTime() + lifetime(expiry, role, type) * 1000).toISOString().replace(/\.\d+Z$/u, 'Z');
+  return { role, type, version, signed: { ...body, version, expires }, demands };
+}
+
+const isThisDraft = (signed: Signed, version: number, now: Date): boolean => signed.version === version && signed.expires > now.getTime();
+
+function namedFile(dialect: Dialect, role: string, bytes: Buffer): NamedFile {
+  const type = (topRoles as readonly string[]).includes(role) ? (role as TopRole) : 'targets';
+  return { version: readMetadata(dialect, type, bytes).signed.version, bytes };
+}
+
+/** Section 6.1: a new root is signed by the keys of the one before it, and by its own. */
+function rootDemands(collection: Collection, former: Buffer | undefined): Demand[] {
+  const own = topDemand(collection, 'root');
+  if (former === undefined) return [own];
+  const before = topDemand(collectionOf(collection.dialect, new Map([['root', former]])), 'root');
+  return [
+    { ...before, by: 'the root before it' },
+    { ...own, by: 'itself' },
+  ];
+}
+
+function topDemand({ keys, roles }: Collection, role: TopRole): Demand {
+  return demandOf('the root', keys, roles[role]);
+}
+
+function roleDemand(collection: Collection, name: string): Demand {
+  if (name === 'targets') return topDemand(collection, 'targets');
+  const delegator = delegatorOf(collection, name) ?? '';
+  const authored = collection.targets.get(delegator);
+  const role = authored?.delegations.find((one) => one.name === name);
+  return demandOf(delegator, authored?.keys ?? new Map<string, ListedKey>(), role ?? { keyids: [], threshold: 1 });
+}
+
+function demandOf(by: string, keys: ReadonlyMap<string, ListedKey>, { keyids, threshold }: RoleKeys): Demand {
+  return { by, keys: keyids.map((id) => keys.get(id)).filter((key) => key !== undefined), threshold };
+}
+
+/** Delegators before those to whom they delegate; roles that nobody delegates to are left as they stand. */
+function shallowFirst({ targets }: Collection): [string, NonNullable<ReturnType<typeof targets.get>>][] {
+  const names = new Set(['targets']);
+  for (const name of names) for (const role of targets.get(name)?.delegations ?? []) names.add(role.name);
+  return [...names].flatMap((name) => {
+    const authored = targets.get(name);
+    return authored === undefined ? [] : [[name, authored] as [string, typeof authored]];
+  });
+}

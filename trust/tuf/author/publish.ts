@@ -1,0 +1,114 @@
+import { isPortcullisError } from '../../../base/errors/index.ts';
+import { updateMetadata } from '../client/update.ts';
+import { metadataName } from '../client/names.ts';
+import { defaultLimits } from '../client/source.ts';
+import type { TufSource } from '../client/source.ts';
+import { topRoles } from '../metadata/model.ts';
+import type { Dialect, TopRole } from '../metadata/model.ts';
+import { readMetadata } from '../metadata/read.ts';
+import { withTargets } from '../trusted-set.ts';
+import { delegatorOf } from './changes.ts';
+import { collectionOf } from './collection.ts';
+import type { Standing } from './collection.ts';
+import type { Destination, PublishedFile } from './destination.ts';
+
+/** What a place holds of a collection, verified from the first root on; expiry aside, which its owner is about to mend. */
+export interface Remote {
+  readonly standing: Standing;
+  /** By version, those newer than the first. */
+  readonly roots: ReadonlyMap<number, Buffer>;
+}
+
+/**
+ * Reads everything that is published at a place.
+ * @param known what the owner has: nothing older is believed
+ * @returns undefined when nothing is published there
+ * @throws the codes of ../trusted-set.ts and of the source
+ */
+export async function readPublished(dialect: Dialect, source: TufSource, known: Standing): Promise<Remote | undefined> {
+  const kept = new Map(known);
+  const roots = new Map<number, Buffer>();
+  const moment = new Date(0);
+  const store = {
+    load: (role: string) => Promise.resolve(kept.get(role)),
+    save: (role: string, bytes: Buffer) => {
+      kept.set(role, bytes);
+      if (role === 'root') roots.set(versionOf(dialect, role, bytes), bytes);
+      return Promise.resolve();
+    },
+  };
+  // A place that has been emptied is filled again.
+  if ((await source.fetch('timestamp.json', defaultLimits.timestampBytes)) === undefined) return undefined;
+  const update = await updateMetadata({ dialect, source, store, now: moment });
+  let { trusted } = update;
+  const standing = new Map<string, Buffer>([['root', trusted.root.bytes]]);
+  if (trusted.timestamp !== undefined) standing.set('timestamp', trusted.timestamp.bytes);
+  if (trusted.snapshot !== undefined) standing.set('snapshot', trusted.snapshot.bytes);
+  for (const [role, { bytes }] of trusted.targets) standing.set(role, bytes);
+  const reached = new Set(['targets']);
+  for (const delegator of reached) {
+    for (const { name } of trusted.targets.get(delegator)?.signed.delegations?.roles ?? []) {
+      const meta = trusted.snapshot?.signed.meta.get(name);
+      if (meta === undefined || reached.has(name)) continue;
+      const file = metadataName(dialect, name, meta, trusted.root.signed.consistentSnapshot);
+      const bytes = await source.fetch(file, meta.length ?? defaultLimits.unsizedBytes);
+      if (bytes === undefined) continue;
+      trusted = withTargets(trusted, { name, delegator, bytes }, moment);
+      standing.set(name, bytes);
+      reached.add(name);
+    }
+  }
+  // Roles that nobody delegates to any more stay in the snapshot: it may forget none (section 5.5.5).
+  for (const [name, bytes] of known) if (!standing.has(name) && trusted.snapshot?.signed.meta.has(name) === true) standing.set(name, bytes);
+  return { standing, roots };
+}
+
+export function typeOf(role: string): TopRole {
+  return (topRoles as readonly string[]).includes(role) ? (role as TopRole) : 'targets';
+}
+
+export function versionOf(dialect: Dialect, role: string, bytes: Buffer): number {
+  return readMetadata(dialect, typeOf(role), bytes).signed.version;
+}
+
+/** Whether what is published is newer than what the owner has. */
+export function isNewer(dialect: Dialect, remote: Standing, local: Standing): boolean {
+  return ['root', 'snapshot', 'timestamp', 'targets', ...remote.keys()].some((role) => {
+    const [there, here] = [remote.get(role), local.get(role)];
+    if (there === undefined) return false;
+    return here === undefined || versionOf(dialect, role, there) > versionOf(dialect, role, here);
+  });
+}
+
+/** Brings one place up to date. @returns how many files were sent */
+export async function bring(
+  destination: Destination,
+  dialect: Dialect,
+  standing: Standing,
+  roots: ReadonlyMap<number, Buffer>,
+  remote: Standing | undefined,
+): Promise<number> {
+  const file = (role: string, bytes: Buffer): PublishedFile => ({ role, version: versionOf(dialect, role, bytes), bytes });
+  const collection = collectionOf(dialect, standing);
+  const order = (role: string): number =>
+    role === 'timestamp' ? 3 : role === 'snapshot' ? 2 : role === 'targets' || delegatorOf(collection, role) !== undefined ? 1 : 1;
+  const rest = [...standing]
+    .filter(([role]) => role !== 'root')
+    .sort(([a], [b]) => order(a) - order(b) || a.split('/').length - b.split('/').length)
+    .map(([role, bytes]) => file(role, bytes));
+  const rootFiles = [...roots].map(([version, bytes]): PublishedFile => ({ role: 'root', version, bytes }));
+  const before = remote?.get('root');
+  const standingRoot = before === undefined ? 0 : versionOf(dialect, 'root', before);
+  const lacking = [
+    ...rootFiles.filter(({ version }) => version > standingRoot),
+    ...rest.filter(({ role, bytes }) => remote?.get(role)?.equals(bytes) !== true),
+  ];
+  if (lacking.length === 0) return 0;
+  await destination.publish({ dialect, lacking, all: [...rootFiles, ...rest] });
+  return lacking.length;
+}
+
+/** Whether a failure says that nothing is there. */
+export function isNothingThere(thrown: unknown): boolean {
+  return isPortcullisError(thrown) && thrown.code === 'TRUST_TUF_MISSING';
+}

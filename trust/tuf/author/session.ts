@@ -1,0 +1,215 @@
+import { isPortcullisError } from '../../../base/errors/index.ts';
+import type { Dialect, TargetFile } from '../metadata/model.ts';
+import { beginCollection } from './begin.ts';
+import { rotateKeys } from './changes.ts';
+import { collectionOf } from './collection.ts';
+import type { Collection, Standing } from './collection.ts';
+import { defaultExpiry } from './expiry.ts';
+import type { Destination } from './destination.ts';
+import type { FindSigner, MissingSignatures } from './draft.ts';
+import { authorFailure } from './failure.ts';
+import { issue } from './issue.ts';
+import type { Expiry } from './issue.ts';
+import { listedKey } from './keys.ts';
+import { bring, isNewer, readPublished, versionOf } from './publish.ts';
+import { applyStaged, keysIn } from './staged.ts';
+import type { StagedChange } from './staged.ts';
+import type { Settings, WorkingFolder } from './working-folder.ts';
+
+export interface PublishInput {
+  readonly folder: WorkingFolder;
+  readonly destinations: readonly Destination[];
+  /** Keys by dialect: one key has an id in each. */
+  readonly signers: (dialect: Dialect) => FindSigner;
+  /** Signs in the TUF dialect what Notary's clients have published. */
+  readonly countersign: boolean;
+  readonly now: Date;
+}
+
+export interface Published {
+  /** By dialect: the roles that were signed anew, with their versions. */
+  readonly signed: readonly { readonly dialect: Dialect; readonly role: string; readonly version: number }[];
+  /** How many files each place was sent. */
+  readonly sent: readonly { readonly address: string; readonly dialect: Dialect; readonly files: number }[];
+  /** Signatures that are wanting; then nothing was published. */
+  readonly missing: readonly (MissingSignatures & { readonly dialect: Dialect })[];
+}
+
+interface Prepared {
+  readonly dialect: Dialect;
+  readonly before: Standing;
+  readonly after: Standing;
+  readonly files: Standing;
+  readonly remotes: ReadonlyMap<Destination, Standing>;
+}
+
+/**
+ * Publishes what is staged, in every dialect of the collection at once: reads what is published, applies the changes, signs, and sends
+ * each place what it lacks. Nothing is sent unless everything is signed.
+ * @throws those of reading, changing, signing and sending; TRUST_AUTHOR_DIALECTS_DIFFER
+ */
+export async function publishCollection(input: PublishInput): Promise<Published> {
+  const { folder, destinations, now } = input;
+  let settings = await folder.settings();
+  const staged = await folder.staged();
+  const missing: (MissingSignatures & { readonly dialect: Dialect })[] = [];
+  const prepared: Prepared[] = [];
+  // Notary's first: what its clients published may have to be signed in the other.
+  const dialects = [...settings.dialects].sort();
+  let notary: Collection | undefined;
+  for (const dialect of dialects) {
+    const remotes = await readRemotes(input, dialect);
+    const before = await folder.standing(dialect);
+    const begun = before.size > 0 ? collectionOf(dialect, before) : await firstCollection(settings, dialect, destinations);
+    const others = dialect === 'notary' && before.size > 0 && publishedByOthers(settings, before);
+    if (others && dialects.includes('tuf') && !input.countersign)
+      throw authorFailure(
+        'TRUST_AUTHOR_DIALECTS_DIFFER',
+        settings.name,
+        'a Notary client has published since, which the TUF dialect does not say',
+      );
+    const base = dialect === 'tuf' && input.countersign && notary !== undefined ? countersigned(begun, notary) : begun;
+    if (dialect === 'notary') notary = begun;
+    const collection = await withServerKeys(applyStaged(base, staged), staged, settings, destinations);
+    const issued = await issue({
+      collection,
+      standing: before,
+      pending: await folder.pending(dialect),
+      expiry: { ...defaultExpiry[dialect], ...settings.expiry[dialect] },
+      force: new Set(staged.flatMap((change) => (change.kind === 'witness' ? [change.role] : []))),
+      serverManaged: new Set(dialect === 'notary' ? settings.serverManaged : []),
+      signers: input.signers(dialect),
+      now,
+    });
+    await folder.savePending(dialect, issued.pending);
+    missing.push(...issued.missing.map((one) => ({ ...one, dialect })));
+    prepared.push({ dialect, before, after: issued.standing, files: issued.files, remotes });
+  }
+  if (missing.length > 0) return { signed: [], sent: [], missing };
+
+  const sent: Published['sent'][number][] = [];
+  for (const { dialect, after, files, remotes } of prepared) {
+    const root = files.get('root');
+    if (root !== undefined) await folder.saveRoot(dialect, versionOf(dialect, 'root', root), root);
+    const mine = dialect === 'notary' ? withoutManaged(after, settings) : after;
+    for (const destination of destinations.filter((one) => one.dialects.includes(dialect))) {
+      const count = await bring(destination, dialect, mine, await folder.roots(dialect), remotes.get(destination));
+      sent.push({ address: destination.address, dialect, files: count });
+    }
+    // What the service signs is known after it was told the rest.
+    const managed = dialect === 'notary' ? destinations.find(({ serverKey }) => serverKey !== undefined) : undefined;
+    const read = managed === undefined ? undefined : await readPublished(dialect, managed.source(dialect), mine);
+    const standing = read?.standing ?? after;
+    await folder.saveStanding(dialect, standing);
+    if (dialect === 'notary') settings = { ...settings, notaryVersions: roleVersions(standing) };
+  }
+  await folder.saveSettings({ ...settings, begin: {} });
+  await folder.saveStaged([]);
+  const signed = prepared.flatMap(({ dialect, files }) =>
+    [...files].map(([role, bytes]) => ({ dialect, role, version: versionOf(dialect, role, bytes) })),
+  );
+  return { signed, sent, missing };
+}
+
+/** Reads every place; the newest becomes what stands. */
+async function readRemotes({ folder, destinations }: PublishInput, dialect: Dialect): Promise<Map<Destination, Standing>> {
+  const remotes = new Map<Destination, Standing>();
+  let local = await folder.standing(dialect);
+  if (local.size === 0) return remotes;
+  for (const destination of destinations.filter((one) => one.dialects.includes(dialect))) {
+    // A place may be behind: it is read from the first root on, and what is older is filled up.
+    const first = [...(await folder.roots(dialect)).values()][0] ?? local.get('root');
+    const remote = first === undefined ? undefined : await readPublished(dialect, destination.source(dialect), new Map([['root', first]]));
+    if (remote === undefined) continue;
+    remotes.set(destination, remote.standing);
+    for (const [version, bytes] of remote.roots) await folder.saveRoot(dialect, version, bytes);
+    if (!isNewer(dialect, remote.standing, local)) continue;
+    local = remote.standing;
+    await folder.saveStanding(dialect, local);
+  }
+  return remotes;
+}
+
+async function firstCollection(settings: Settings, dialect: Dialect, destinations: readonly Destination[]): Promise<Collection> {
+  const { root, targets, snapshot, timestamp } = settings.begin[dialect] ?? {};
+  if (root === undefined || targets === undefined)
+    throw authorFailure('TRUST_AUTHOR_WORKING_FOLDER', settings.name, `it has no ${dialect} metadata and no keys to begin with`);
+  const managed = async (role: 'snapshot' | 'timestamp'): Promise<ReturnType<typeof keysIn>> => ({
+    keys: [listedKey(dialect, await serverKey(role, false, settings, destinations))],
+    threshold: 1,
+  });
+  return beginCollection(dialect, {
+    root: keysIn(dialect, root),
+    targets: keysIn(dialect, targets),
+    snapshot: snapshot === undefined ? await managed('snapshot') : keysIn(dialect, snapshot),
+    timestamp: timestamp === undefined ? await managed('timestamp') : keysIn(dialect, timestamp),
+  });
+}
+
+/** A `rotate` without keys asks the service for one. */
+async function withServerKeys(
+  collection: Collection,
+  staged: readonly StagedChange[],
+  settings: Settings,
+  destinations: readonly Destination[],
+): Promise<Collection> {
+  if (collection.dialect !== 'notary') return collection;
+  let changed = collection;
+  for (const change of staged) {
+    if (change.kind !== 'server-key') continue;
+    const key = listedKey('notary', await serverKey(change.role, true, settings, destinations));
+    changed = rotateKeys(changed, change.role, { keys: [key], threshold: 1 });
+  }
+  return changed;
+}
+
+async function serverKey(
+  role: 'snapshot' | 'timestamp',
+  fresh: boolean,
+  { name }: Settings,
+  destinations: readonly Destination[],
+): ReturnType<NonNullable<Destination['serverKey']>> {
+  const service = destinations.find((one) => one.serverKey !== undefined);
+  if (service?.serverKey === undefined)
+    throw authorFailure('TRUST_AUTHOR_DESTINATION', name, `only a service can sign ${role} in Notary’s dialect, and none is named`);
+  return service.serverKey(role, fresh);
+}
+
+const withoutManaged = (standing: Standing, { serverManaged }: Settings): Standing =>
+  new Map([...standing].filter(([role]) => role !== 'timestamp' && !(serverManaged as readonly string[]).includes(role)));
+
+/** Versions of the roles that sign targets. */
+function roleVersions(standing: Standing): Record<string, number> {
+  const roles = [...standing].filter(([role]) => role === 'targets' || role.startsWith('targets/'));
+  return Object.fromEntries(roles.map(([role, bytes]) => [role, versionOf('notary', role, bytes)]));
+}
+
+function publishedByOthers({ notaryVersions }: Settings, standing: Standing): boolean {
+  const now = roleVersions(standing);
+  return Object.keys(now).some((role) => now[role] !== notaryVersions?.[role]);
+}
+
+/**
+ * The owner's signature over what Notary's clients have published: each path as they find it, in `targets/releases`, else in `targets`
+ * (client/client.go of Notary 0.7), signed as `targets`.
+ */
+function countersigned(collection: Collection, notary: Collection): Collection {
+  const found = new Map<string, TargetFile>();
+  for (const role of ['targets', 'targets/releases'])
+    for (const [path, file] of notary.targets.get(role)?.targets ?? []) found.set(path, file);
+  const own = collection.targets.get('targets');
+  if (own === undefined) return collection;
+  return { ...collection, targets: new Map(collection.targets).set('targets', { ...own, targets: found }) };
+}
+
+/** For commands that only look: the collection as it will be after the next publish. */
+export async function stagedCollection(folder: WorkingFolder, dialect: Dialect): Promise<Collection | undefined> {
+  const [settings, standing, staged] = await Promise.all([folder.settings(), folder.standing(dialect), folder.staged()]);
+  try {
+    const begun = standing.size > 0 ? collectionOf(dialect, standing) : await firstCollection(settings, dialect, []);
+    return applyStaged(begun, staged);
+  } catch (thrown) {
+    if (isPortcullisError(thrown) && thrown.code === 'TRUST_AUTHOR_DESTINATION') return undefined;
+    throw thrown;
+  }
+}

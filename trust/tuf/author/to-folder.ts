@@ -1,0 +1,38 @@
+import { mkdir, readFile, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { writeFileAtomic } from '../../../base/storage/index.ts';
+import { tufFailure } from '../failure.ts';
+import { consistentName } from './destination.ts';
+import type { Destination } from './destination.ts';
+
+/**
+ * A plain folder that any web server may serve: `1.root.json`, `timestamp.json`, `5.snapshot.json`, `3.targets.json`. A role with `/` in
+ * its name has folders in its file's: clients ask for `%2F`, and servers decode that.
+ */
+export function folderDestination(folder: string): Destination {
+  return {
+    address: folder,
+    dialects: ['tuf'],
+    source: () => ({
+      async fetch(name, mostBytes) {
+        const file = join(folder, decodeURIComponent(name));
+        try {
+          if ((await stat(file)).size > mostBytes) throw tufFailure('TRUST_TUF_TOO_LARGE', file, `it is larger than ${mostBytes} bytes`);
+          return await readFile(file);
+        } catch (error) {
+          if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+          throw error;
+        }
+      },
+    }),
+    async publish({ lacking }) {
+      // The timestamp comes last: until then readers see what was there before.
+      for (const file of lacking) {
+        const path = join(folder, consistentName(file));
+        await mkdir(dirname(path), { recursive: true, mode: 0o755 });
+        await writeFileAtomic(path, file.bytes, { mode: 0o644 });
+      }
+    },
+    close: () => Promise.resolve(),
+  };
+}

@@ -1,0 +1,181 @@
+import { randomBytes } from 'node:crypto';
+import { Agent } from 'undici';
+import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import type { FindCredentials } from '../../credentials/find-credentials.ts';
+import { httpSource } from '../client/http-source.ts';
+import type { TufSource } from '../client/source.ts';
+import { tufFailure } from '../failure.ts';
+import { readNotaryKey, notaryKeyId } from '../metadata/keys.ts';
+import type { Dialect } from '../metadata/model.ts';
+import { objectAt, textAt } from '../metadata/reading.ts';
+import { authorFailure } from './failure.ts';
+import { consistentName } from './destination.ts';
+import type { Destination, PublishedFile } from './destination.ts';
+
+/** One of its own: the bundle has only this part of undici. */
+const agent = new Agent();
+const deadlineMs = 120_000;
+const mostAnswerBytes = 256 * 1024;
+
+interface Answer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly text: string;
+}
+
+/**
+ * A trust service: Notary's dialect under `/v2/<name>/_trust/tuf/`, the TUF dialect under `/tuf/<name>/`. One publish is one POST of
+ * `multipart/form-data` whose parts are the files, and is believed whole or not at all.
+ * @param base such as `https://trust.example.com`
+ * @param find logins, for services that ask for a token
+ */
+export function serviceDestination(base: string, name: string, find: FindCredentials): Destination {
+  const root = base.replace(/\/+$/u, '');
+  const address: Readonly<Record<Dialect, string>> = {
+    notary: `${root}/v2/${name}/_trust/tuf`,
+    tuf: `${root}/tuf/${name.split('/').map(encodeURIComponent).join('/')}`,
+  };
+  const tokens = new Map<string, string>();
+
+  const ask = async (method: 'GET' | 'POST', url: string, actions: string, content?: { type: string; body: Buffer }): Promise<Answer> => {
+    const token = tokens.get(actions);
+    const answer = await request(method, url, token, content);
+    if (answer.status !== 401 || token !== undefined) return answer;
+    const fresh = await fetchToken(root, String(answer.headers['www-authenticate'] ?? ''), find);
+    if (fresh === undefined) return answer;
+    tokens.set(actions, fresh);
+    return request(method, url, fresh, content);
+  };
+
+  const refused = (url: string, { status, text }: Answer): Error =>
+    authorFailure('TRUST_AUTHOR_REFUSED', url, `the service answered ${status}: ${messageOf(text)}`);
+
+  const sourceOf = (dialect: Dialect): TufSource => {
+    const open = httpSource(address[dialect]);
+    return {
+      async fetch(file, mostBytes) {
+        const token = tokens.get('pull');
+        if (token !== undefined)
+          return httpSource(address[dialect], { headers: { authorization: `Bearer ${token}` } }).fetch(file, mostBytes);
+        try {
+          return await open.fetch(file, mostBytes);
+        } catch (thrown) {
+          if (!isPortcullisError(thrown) || !thrown.message.includes('answered 401')) throw thrown;
+          await ask('GET', `${address[dialect]}/${file}`, 'pull');
+          const fresh = tokens.get('pull');
+          if (fresh === undefined) throw thrown;
+          return httpSource(address[dialect], { headers: { authorization: `Bearer ${fresh}` } }).fetch(file, mostBytes);
+        }
+      },
+    };
+  };
+
+  return {
+    address: root,
+    dialects: ['tuf', 'notary'],
+    source: sourceOf,
+    async publish({ dialect, lacking }) {
+      const url = `${address[dialect]}/`;
+      const nameOf = ({ role, ...file }: PublishedFile): string => (dialect === 'notary' ? role : consistentName({ role, ...file }));
+      // Each root stands on the one before it: a service takes one of them at a time in Notary's dialect.
+      const older = dialect === 'notary' ? lacking.filter(({ role }) => role === 'root').slice(0, -1) : [];
+      const rest = lacking.filter((file) => !older.includes(file));
+      for (const files of [...older.map((file) => [file]), rest]) {
+        const answer = await ask('POST', url, 'push', multipart(files.map((file) => ({ name: nameOf(file), bytes: file.bytes }))));
+        if (answer.status >= 300) throw refused(url, answer);
+      }
+    },
+    async serverKey(role, fresh) {
+      const url = `${address.notary}/${role}.key`;
+      const answer = await ask(fresh ? 'POST' : 'GET', url, fresh ? 'rotate' : 'push');
+      if (answer.status >= 300) throw refused(url, answer);
+      const entry = objectAt(JSON.parse(answer.text) as unknown, 'the key');
+      const id = notaryKeyId(textAt(entry['keytype'], 'keytype'), textAt(objectAt(entry['keyval'], 'keyval')['public'], 'public'));
+      const { key } = readNotaryKey(id, entry);
+      if (key === undefined) throw authorFailure('TRUST_AUTHOR_REFUSED', url, 'the service’s key is of a type that is not known here');
+      return key;
+    },
+    close: () => Promise.resolve(),
+  };
+}
+
+async function request(
+  method: 'GET' | 'POST',
+  url: string,
+  token: string | undefined,
+  content?: { readonly type: string; readonly body: Buffer },
+): Promise<Answer> {
+  const { origin, pathname, search } = new URL(url);
+  try {
+    const { statusCode, headers, body } = await agent.request({
+      origin,
+      path: `${pathname}${search}`,
+      method,
+      headers: {
+        ...(token === undefined ? {} : { authorization: token.startsWith('Basic ') ? token : `Bearer ${token}` }),
+        ...(content === undefined ? {} : { 'content-type': content.type }),
+      },
+      ...(content === undefined ? {} : { body: content.body }),
+      signal: AbortSignal.timeout(deadlineMs),
+    });
+    const chunks: Buffer[] = [];
+    let length = 0;
+    for await (const chunk of body as AsyncIterable<Buffer>) {
+      length += chunk.length;
+      if (length > mostAnswerBytes) break;
+      chunks.push(chunk);
+    }
+    return { status: statusCode, headers, text: Buffer.concat(chunks).toString('utf8') };
+  } catch (thrown) {
+    throw tufFailure('TRUST_TUF_UNREACHABLE', url, reasonOf(thrown), thrown);
+  }
+}
+
+/** The service's own words for a refusal: `{"errors":[{"code","message","detail"}]}`. */
+function messageOf(text: string): string {
+  try {
+    const [first] = (JSON.parse(text) as { errors: { code?: unknown; message?: unknown; detail?: unknown }[] }).errors;
+    const detail = first?.detail === undefined || first.detail === null ? '' : ` ${JSON.stringify(first.detail)}`;
+    return `${String(first?.code)}: ${String(first?.message)}${detail}`.slice(0, 1000);
+  } catch {
+    return text.trim().slice(0, 200) || 'nothing more';
+  }
+}
+
+/** As the `notary` command posts it: every part is named `files`, its file name is the role. */
+function multipart(files: readonly { readonly name: string; readonly bytes: Buffer }[]): { type: string; body: Buffer } {
+  const boundary = randomBytes(30).toString('hex');
+  const parts = files.flatMap(({ name, bytes }) => [
+    Buffer.from(
+      `--${boundary}\r\nContent-Disposition: form-data; name="files"; filename="${name}"\r\nContent-Type: application/octet-stream\r\n\r\n`,
+    ),
+    bytes,
+    Buffer.from('\r\n'),
+  ]);
+  return { type: `multipart/form-data; boundary=${boundary}`, body: Buffer.concat([...parts, Buffer.from(`--${boundary}--\r\n`)]) };
+}
+
+/** The token protocol of registries (distribution, token/specification): the challenge names the place, the login comes from docker's. */
+async function fetchToken(root: string, challenge: string, find: FindCredentials): Promise<string | undefined> {
+  if (!/^bearer /iu.test(challenge)) return undefined;
+  const fields = new Map([...challenge.matchAll(/([a-z]+)="([^"]*)"/giu)].map(([, key = '', value = '']) => [key.toLowerCase(), value]));
+  const realm = fields.get('realm');
+  if (realm === undefined || !URL.canParse(realm)) return undefined;
+  const url = new URL(realm);
+  // A login goes to nobody in the clear but to this machine, and to the service that asked.
+  if (url.protocol !== 'https:' && url.protocol !== new URL(root).protocol) return undefined;
+  for (const field of ['service', 'scope']) {
+    const value = fields.get(field);
+    if (value !== undefined) url.searchParams.set(field, value);
+  }
+  const login = await find({ registry: new URL(root).host, repository: '' });
+  const basic =
+    login?.username === undefined || login.password === undefined
+      ? undefined
+      : `Basic ${Buffer.from(`${login.username}:${login.password}`).toString('base64')}`;
+  const { status, text } = await request('GET', url.href, basic);
+  if (status !== 200) return undefined;
+  const answer = objectAt(JSON.parse(text) as unknown, 'the token');
+  const token = answer['token'] ?? answer['access_token'];
+  return typeof token === 'string' ? token : undefined;
+}
