@@ -6,8 +6,8 @@ import { digestOfBytes, fixtureContent, serveFixtures } from '../../../trust/evi
 import type { FixtureContent, FixtureRepository } from '../../../trust/evidence/fixtures/fixture-registry.ts';
 import { createTestKey } from '../../../trust/gpg/fixtures/openpgp-signer.ts';
 import type { TestKey } from '../../../trust/gpg/fixtures/openpgp-signer.ts';
-import type { Issued } from '../../../trust/notation/fixtures/authority.ts';
-import { createAuthority, rootExtensions } from '../../../trust/notation/fixtures/authority.ts';
+import type { Authority, Issued } from '../../../trust/notation/fixtures/authority.ts';
+import { createAuthority, p256, rootExtensions } from '../../../trust/notation/fixtures/authority.ts';
 
 /** Registries, lookaside stores, keys and signatures of a small world that policies of real shape speak about. */
 export interface World {
@@ -354,7 +354,7 @@ function createOwnAuthority(folder: string): {
   const leaves = new Map<string, OwnLeaf>();
   const leaf = (
     name: string,
-    options: { by?: Issued; names?: string; more?: readonly string[]; to?: Date; chain?: readonly Issued[] },
+    options: { by?: Issued; names?: string; more?: readonly string[]; to?: Date; chain?: readonly Issued[]; signature?: readonly string[] },
   ): void => {
     const names = options.names ?? 'email:mitr@redhat.example,DNS:sign.redhat.example';
     const more = options.more ?? ['keyUsage=critical,digitalSignature', 'extendedKeyUsage=codeSigning'];
@@ -363,6 +363,7 @@ function createOwnAuthority(folder: string): {
       by: issuer,
       extensions: ['basicConstraints=CA:FALSE', ...more, `subjectAltName=${names}`],
       ...(options.to === undefined ? {} : { to: options.to }),
+      ...(options.signature === undefined ? {} : { signature: options.signature }),
     });
     const chain = (options.chain ?? [issuer, root]).map(text).join('');
     leaves.set(name, { secret: createPrivateKey(readFileSync(issued.key)), certificate: text(issued), chain });
@@ -396,6 +397,15 @@ function createOwnAuthority(folder: string): {
   leaf('by-named-other', { by: named, names: 'email:mitr@other.example,DNS:sign.redhat.example' });
   leaf('by-named-excluded', { by: named, names: 'email:mitr@redhat.example,DNS:sign.redhat.example,DNS:a.evil.example' });
   leaf('by-old', { by: old, chain: [old] });
+  // Of version 1, as openssl makes it where no extension is asked for: as a root, and on the way to one.
+  const first = firstVersion(authority, 'first');
+  const firstBetween = firstVersion(authority, 'first-between', root);
+  const rsa = authority.issue('rsa', { extensions: rootExtensions, algorithm: ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:2048'] });
+  leaf('by-first', { by: first, chain: [first] });
+  leaf('by-first-between', { by: firstBetween, chain: [firstBetween, root] });
+  const pss = (salt: number): readonly string[] => ['rsa_padding_mode:pss', `rsa_pss_saltlen:${salt}`];
+  leaf('by-pss', { by: rsa, chain: [rsa], signature: pss(32) });
+  leaf('by-pss-salt', { by: rsa, chain: [rsa], signature: pss(20) });
   const stranger = createAuthority(`${folder}-stranger`).issue('root', { extensions: rootExtensions });
   leaf('by-stranger', { by: stranger, chain: [stranger] });
   const good = leaves.get('good');
@@ -403,7 +413,16 @@ function createOwnAuthority(folder: string): {
   // Somebody's certificate beside another's signature.
   if (good !== undefined && other !== undefined) leaves.set('borrowed', { ...good, secret: other.secret });
   if (good !== undefined) leaves.set('two-leaves', { ...good, certificate: good.certificate + good.certificate });
-  return { roots: text(root), intermediates: text(between), oldRoots: text(old) + text(root), leaves };
+  return { roots: text(root), intermediates: text(between), oldRoots: [old, root, first, rsa].map(text).join(''), leaves };
+}
+
+function firstVersion({ folder, openssl }: Authority, name: string, by?: Issued): Issued {
+  const issued = { name, key: join(folder, `${name}.key`), certificate: join(folder, `${name}.crt`) };
+  openssl('genpkey', ...p256, '-out', issued.key);
+  openssl('req', '-new', '-config', 'ca.cnf', '-key', issued.key, '-subj', `/CN=${name}`, '-out', `${name}.csr`);
+  const issuing = by === undefined ? ['-signkey', issued.key] : ['-CA', by.certificate, '-CAkey', by.key, '-CAcreateserial'];
+  openssl('x509', '-req', '-in', `${name}.csr`, ...issuing, '-days', '2', '-out', issued.certificate);
+  return issued;
 }
 
 interface TestFulcio {
