@@ -1,10 +1,11 @@
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { PortcullisError } from '../base/errors/index.ts';
 import {
   explainVerdict,
+  exportHead,
   exportLog,
   findVerdictRow,
   findVerdicts,
@@ -104,7 +105,7 @@ export function register(program: Command): void {
       .description('write the log, one verdict with all that a replay needs, or the signed head')
       .argument('[verdict]', 'only this verdict'),
   )
-    .option('--head', 'only the latest checkpoint: what a later verification is against')
+    .option('--head', 'only the signed head: what a later verification is against')
     .option('--out <file>', 'write there instead of to standard output; it must not exist')
     .addHelpText(
       'after',
@@ -318,7 +319,9 @@ function describe(result: LogVerification, heads: number): string {
 
 async function exportTo(log: LogSource, wanted: string | undefined, flags: ExportFlags): Promise<number> {
   const lines =
-    flags.head === true ? [latestHead(log)] : exportLog(log, wanted === undefined ? undefined : findVerdictRow(log, wanted).row.seq);
+    flags.head === true
+      ? [await currentHead(log, flags)]
+      : exportLog(log, wanted === undefined ? undefined : findVerdictRow(log, wanted).row.seq);
   if (flags.out === undefined) for (const line of lines) process.stdout.write(line);
   else {
     await writeNewFile(flags.out, lines, { mode: 0o600 });
@@ -327,17 +330,15 @@ async function exportTo(log: LogSource, wanted: string | undefined, flags: Expor
   return exitCodes.yes;
 }
 
-function latestHead(log: LogSource): string {
-  const last = [...log.checkpoints()].at(-1);
-  if (last !== undefined) return last.note;
-  throw new PortcullisError({
-    code: 'TRUST_LOG_NO_CHECKPOINT',
-    kind: 'precondition',
-    attempted: 'export head of verdict log',
-    on: log.name,
-    why: 'no checkpoint was signed yet',
-    fix: 'try again in a minute: a running daemon signs one after each change',
-  });
+async function currentHead(log: LogSource, { root, database, file }: Flags): Promise<string> {
+  // An exported log has its key elsewhere.
+  const folder = database === undefined ? root : dirname(database);
+  const { note, behind } = await exportHead(log, file === undefined ? join(folder, 'verdict-log.key') : '', new Date());
+  if (behind > 0)
+    process.stderr.write(
+      `${behind} rows came after the latest checkpoint, and this head does not hold them: the key of the node can not be read here\n`,
+    );
+  return note;
 }
 
 /** Names that registries and pods chose: no control character of theirs reaches a terminal. */

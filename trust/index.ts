@@ -58,6 +58,7 @@ export { verdictLogMigrations } from './verdict/log/schema.ts';
 export { openVerdictLog } from './verdict/log/keeper.ts';
 export type { VerdictLog } from './verdict/log/keeper.ts';
 export { openDatabaseLog } from './verdict/log/database-source.ts';
+export { exportHead } from './verdict/log/export-head.ts';
 export { exportLog, readExport } from './verdict/log/export-file.ts';
 export { findVerdictRow, findVerdicts } from './verdict/log/find.ts';
 export type { LoggedVerdict, VerdictFilter } from './verdict/log/find.ts';

@@ -20,18 +20,37 @@ export interface NodeKey {
 export async function openNodeKey(path: string): Promise<NodeKey> {
   await dropAbandonedWrites(path);
   await dropAbandonedWrites(`${path}.pub`);
-  let pem: string;
+  const pem = await readPem(path);
+  if (pem === undefined) {
+    const made = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+    await writeFileAtomic(path, made);
+    return publish(path, keyOf(path, made));
+  }
+  return publish(path, keyOf(path, pem));
+}
+
+/**
+ * The node's key of `path`, for whoever may read it; undefined when there is none.
+ * @throws PortcullisError `TRUST_LOG_KEY_UNREADABLE`
+ */
+export async function readNodeKey(path: string): Promise<NodeKey | undefined> {
+  const pem = await readPem(path);
+  return pem === undefined ? undefined : keyOf(path, pem);
+}
+
+async function readPem(path: string): Promise<string | undefined> {
   try {
     const facts = await stat(path);
     if ((facts.mode & 0o077) !== 0) throw unreadable(path, 'others than its owner may read it');
     if (facts.size > 4096) throw unreadable(path, 'it is too large for a key');
-    pem = await readFile(path, 'utf8');
+    return await readFile(path, 'utf8');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
-      throw error instanceof PortcullisError ? error : unreadable(path, reasonOf(error));
-    pem = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
-    await writeFileAtomic(path, pem);
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error instanceof PortcullisError ? error : unreadable(path, reasonOf(error));
   }
+}
+
+function keyOf(path: string, pem: string): NodeKey {
   let privateKey: KeyObject;
   try {
     privateKey = createPrivateKey(pem);
@@ -40,10 +59,13 @@ export async function openNodeKey(path: string): Promise<NodeKey> {
   }
   if (privateKey.asymmetricKeyType !== 'ed25519') throw unreadable(path, 'it is not an Ed25519 key');
   const name = `${hostname().replace(/[^A-Za-z0-9.-]/g, '-') || 'node'}/verdict-log`;
-  const note = noteKey(name, privateKey);
+  return { privateKey, note: noteKey(name, privateKey) };
+}
+
+async function publish(path: string, key: NodeKey): Promise<NodeKey> {
   const told = await readFile(`${path}.pub`, 'utf8').catch(() => '');
-  if (told !== `${note.text}\n`) await writeFileAtomic(`${path}.pub`, `${note.text}\n`, { mode: 0o644 });
-  return { privateKey, note };
+  if (told !== `${key.note.text}\n`) await writeFileAtomic(`${path}.pub`, `${key.note.text}\n`, { mode: 0o644 });
+  return key;
 }
 
 function unreadable(path: string, why: string): PortcullisError {
