@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import type { Statement } from '../../base/storage/index.ts';
+import type { Database, Statement } from '../../base/storage/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import {
   canonicalJson,
@@ -7,8 +7,10 @@ import {
   decide,
   decideUnseen,
   explainReason,
+  lackingParts,
   unseenDossier,
   verdictLogStatements,
+  withParts,
 } from '../../trust/index.ts';
 import type { Decider, Dossier, Platform, Reason, TrustPolicy, Verdict, VerdictLog } from '../../trust/index.ts';
 import { imageError } from './failures.ts';
@@ -52,12 +54,16 @@ export interface Decisions {
 
 /** Verdicts kept; one of a usual policy is some kilobytes. */
 const cacheSize = 4096;
+/** Of what dossiers keep apart, in memory. */
+const partsBytes = 16 * 1024 * 1024;
 
 export interface DecisionsOptions {
   readonly policy: () => TrustPolicy | undefined;
   readonly now: () => Date;
   /** The log that is kept; only rows without it. */
   readonly log?: Pick<VerdictLog, 'statements'> | undefined;
+  /** Where what dossiers keep apart is stored. */
+  readonly database: Pick<Database, 'get'>;
 }
 
 export function createDecisions(options: DecisionsOptions): Decisions {
@@ -87,6 +93,20 @@ export function createDecisions(options: DecisionsOptions): Decisions {
     });
   };
 
+  const parts = new LRUCache<string, string>({ maxSize: partsBytes, sizeCalculation: (bytes) => bytes.length + 1 });
+  const whole = async (dossier: Dossier): Promise<Dossier> => {
+    const found = new Map<string, string>();
+    for (const digest of lackingParts(dossier)) {
+      const row =
+        parts.get(digest) ??
+        (await options.database.get<{ bytes: string }>('SELECT bytes FROM evidence_part WHERE digest = ?', [digest]))?.bytes;
+      if (row === undefined) continue;
+      parts.set(digest, row);
+      found.set(digest, row);
+    }
+    return withParts(dossier, (digest) => found.get(digest));
+  };
+
   return {
     policy: inForce,
     decider,
@@ -99,7 +119,7 @@ export function createDecisions(options: DecisionsOptions): Decisions {
     async decide(question, attempted) {
       for (;;) {
         const policy = inForce(attempted, question.reference);
-        const verdict = await decider.decide({ ...question, policy, now: now() });
+        const verdict = await decider.decide({ ...question, dossier: await whole(question.dossier), policy, now: now() });
         // It may have been reloaded meanwhile.
         if (inForce(attempted, question.reference).revision !== policy.revision) continue;
         return { verdict, log: statements(verdict, question.dossier, policy) };
@@ -118,7 +138,9 @@ export function createDecisions(options: DecisionsOptions): Decisions {
       const key = keyOf(policy, question);
       let flight = flights.get(key);
       if (flight === undefined) {
-        flight = decider.decide({ ...question, policy, now: now() }).finally(() => flights.delete(key));
+        flight = whole(question.dossier)
+          .then((dossier) => decider.decide({ ...question, dossier, policy, now: now() }))
+          .finally(() => flights.delete(key));
         flights.set(key, flight);
       }
       cache.set(key, await flight);

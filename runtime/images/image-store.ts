@@ -74,7 +74,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
   const rootfs = withVolumes(withQuotas(await openRootfsShelf(folders, mappedRoots, kernel, trash, log), quotas), volumes);
   const pool = createUnpackPool();
   const services = createTrustServices({ folder: `${root}/trust-services` });
-  const decisions = createDecisions({ policy: options.policy, now, log: options.verdictLog });
+  const decisions = createDecisions({ policy: options.policy, now, log: options.verdictLog, database });
   const blobs = createBlobShelf(folders, records.hasBlob, options.onFetched);
   const isOwned = (folder: string): boolean => records.isLayerOwned(folder) || rootfs.uses(folder);
   const layers = createLayerShelf({ folders, pool, trash, limits, recorded: records.layer, isOwned });
@@ -127,6 +127,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
     decideForRun: (input) => decideForRun(records, decisions, platform, input),
     judge: (input) => judge({ records, decisions, platform, database }, input),
     evidence: (imageId) => evidenceInUse(records, imageId),
+    services,
     renew: (old, fresh) => renewEvidenceOf({ records, decisions, platform, database }, old, fresh),
     async mountRootfs(containerId, image, mapping, context) {
       const stored = records.byId(image.id);

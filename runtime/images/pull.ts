@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { PortcullisError } from '../../base/errors/index.ts';
 import type { Credentials, RegistryClient, RegistryClientOptions } from '../../base/distribution/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import { canonicalJson, gather } from '../../trust/index.ts';
+import { canonicalJson, gather, previousAnswer } from '../../trust/index.ts';
 import type { Absences, Dossier, Platform, SignedReference, TrustPolicy, TrustServices, Verdict } from '../../trust/index.ts';
 import { blobSources } from './blob-sources.ts';
 import type { BlobOrigin } from './blob-sources.ts';
@@ -114,7 +114,8 @@ async function fetchAndDecide(
   const credentials = credentialsFor(name, request.credentials);
   const places = parts.registryClient.repositories(name.reference, credentials);
   const platform = request.platform ?? parts.platform;
-  const signed = await parts.services.ask({ policy, reference: name.text, signal });
+  const answer = await parts.services.ask({ policy, reference: name.text, signal });
+  const signed = answer && previousAnswer(answer, recordedUnder(parts, name));
   // Where a trust service says what the tag means, the registry's is not believed.
   const wanted = name.reference.digest === undefined ? (signed?.digest ?? name.wanted) : name.wanted;
   const resolved = await traced('resolve', () => resolveImage(places, wanted, name.text, platform, parts.limits, signal));
@@ -172,6 +173,10 @@ async function decideFresh(
   if (decided.verdict.outcome === 'admit') return { dossier, decided };
   await parts.records.append(decided.log);
   throw refusal(decided.verdict, 'pull image');
+}
+
+function recordedUnder({ records }: PullParts, { text }: ImageName): Dossier | undefined {
+  return records.byName(text)?.names.find(({ name }) => name === text)?.dossier;
 }
 
 /** Pulls of one moment share evidence as far as they have been told the same. */

@@ -1,4 +1,5 @@
 import type { Database, Statement } from '../../base/storage/index.ts';
+import { withoutParts } from '../../trust/index.ts';
 import type { Dossier } from '../../trust/index.ts';
 import type { ImageConfig, ImageRecord } from './types.ts';
 import { createSerial } from './serial.ts';
@@ -162,7 +163,7 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
     const names = admission.names.map((name): NameRow => {
       // A digest name that was once asked for stays so, with fresh evidence.
       const before = existing?.names.find((other) => other.name === name.name);
-      return { ...name, asked: name.asked || before?.asked === true, seq: next };
+      return { ...name, dossier: withoutParts(name.dossier), asked: name.asked || before?.asked === true, seq: next };
     });
     const fresh = admission.layers.filter((layer) => !layers.has(layer.folder));
     await database.write([
@@ -205,7 +206,7 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
     const byName = new Map(fresh.map((one) => [one.name, one]));
     const renewed = (row: NameRow): NameRow => {
       const { dossier, verdictId, unverified } = byName.get(row.name) ?? row;
-      return row.dossier.id === oldDossier ? { ...row, dossier, verdictId, unverified } : row;
+      return row.dossier.id === oldDossier ? { ...row, dossier: withoutParts(dossier), verdictId, unverified } : row;
     };
     const changed = [...images.values()].filter(({ names }) => names.some((row) => renewed(row) !== row && byName.has(row.name)));
     await database.write([
@@ -255,11 +256,12 @@ export async function openImageRecords(database: Database): Promise<ImageRecords
   };
 }
 
+/** What dossiers keep apart is stored with their verdicts. */
 function dossierStatements(dossiers: readonly Dossier[]): Statement[] {
   const byId = new Map(dossiers.map((dossier) => [dossier.id, dossier]));
   return [...byId.values()].map((dossier) => ({
     sql: 'INSERT INTO dossier (id, json) VALUES (?, ?) ON CONFLICT DO NOTHING',
-    params: [dossier.id, JSON.stringify(dossier)],
+    params: [dossier.id, JSON.stringify(withoutParts(dossier))],
   }));
 }
 

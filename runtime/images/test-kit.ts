@@ -123,7 +123,7 @@ export async function openKit(
   const key = await loadSigningKey(`${folder}/k.key`, { environment: {} });
   const client = createRegistryClient({ tagSettleMs: 0 });
   const kernel = await startKernelWorker();
-  const migrations = [verdictLogMigrations[0], ...imageMigrations, verdictLogMigrations[1]].map((sql, index) => ({
+  const migrations = [verdictLogMigrations[0], ...imageMigrations, verdictLogMigrations[1], verdictLogMigrations[2]].map((sql, index) => ({
     version: index + 1,
     sql,
   }));

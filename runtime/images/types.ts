@@ -1,4 +1,4 @@
-import type { Dossier, Platform, Verdict } from '../../trust/index.ts';
+import type { Dossier, Platform, TrustServices, Verdict } from '../../trust/index.ts';
 
 /** Credentials of one pull (CRI AuthConfig, decoded). Never logged. */
 export interface PullCredentials {
@@ -110,6 +110,8 @@ export interface ImageStore {
   judge(input: JudgedImage): Promise<readonly Verdict[]>;
   /** The evidence of all images, or of one, each once an image. */
   evidence(imageId?: string): readonly EvidenceInUse[];
+  /** Who says what tags mean. */
+  readonly services: TrustServices;
   /** Puts newer evidence in the place of old and decides again about the names that rest on it; all of it is recorded before it returns. */
   renew(old: EvidenceInUse, fresh: Dossier): Promise<readonly Verdict[]>;
   /** Makes the writable layer and mounts the overlay. Done already: the same answer. @param context SELinux context of its files */

@@ -17,7 +17,7 @@ export interface Renewals extends Pick<Renewal, 'request' | 'tryNow' | 'close'> 
 /** Begins with what recorded images rest on. What newer evidence may change about what runs is decided again. */
 export function openRenewals(parts: {
   readonly policy: Pick<PolicyHolder, 'current' | 'onChange' | 'tufRoots'>;
-  readonly images: Pick<ImageStore, 'evidence' | 'renew'>;
+  readonly images: Pick<ImageStore, 'evidence' | 'renew' | 'services'>;
   readonly redecision: Pick<Redecision, 'request' | 'counts' | 'images'>;
   readonly log: Logger;
 }): Renewals {

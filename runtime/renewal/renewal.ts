@@ -21,7 +21,7 @@ export interface Renewal {
 
 interface Parts {
   readonly policy: { current(): TrustPolicy | undefined; onChange(listener: () => void): () => void };
-  readonly images: Pick<ImageStore, 'evidence' | 'renew'>;
+  readonly images: Pick<ImageStore, 'evidence' | 'renew'> & Partial<Pick<ImageStore, 'services'>>;
   /** Verdicts by newer evidence: what runs may have to be decided about. */
   readonly onRenewed: (verdicts: readonly Verdict[]) => void;
   readonly log: Logger;
@@ -51,7 +51,7 @@ const betweenTriesNow = 10_000;
 const renewalsARound = 30;
 
 /**
- * Keeps what ends by itself in recorded evidence (answers about revocation) from ending: asks anew some time before, without any
+ * Keeps what ends by itself in recorded evidence (answers about revocation and of trust services) from ending: asks anew some time before, without any
  * registry, and has it decided again. One question at a time; what fails is tried again, later and later.
  */
 export function createRenewal(parts: Parts): Renewal {
@@ -140,7 +140,9 @@ export function createRenewal(parts: Parts): Renewal {
     const facts = { image: one.imageId, names: one.names };
     try {
       const { dossier, names: references } = one;
-      const fresh = await renewEvidence({ dossier, references, policy: inForce, now: now(), answers, milliseconds, signal: stop.signal });
+      const services = images.services === undefined ? {} : { services: images.services };
+      const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(milliseconds)]);
+      const fresh = await renewEvidence({ dossier, references, policy: inForce, now: now(), answers, milliseconds, signal, ...services });
       if (fresh === undefined) throw new Error('nothing newer could be had');
       const verdicts = await images.renew(one, fresh);
       plans.delete(keyOf(one));
@@ -156,8 +158,8 @@ export function createRenewal(parts: Parts): Renewal {
       count.failed += 1;
       const ended = plan.ends !== undefined && plan.ends <= now().getTime();
       const told = { ...facts, cause: reasonOf(error), until: textOf(plan.ends), next: textOf(plan.due) };
-      if (ended) log.error(told, 'answers about revocation have ended and can not be had anew: the image is not admitted until they are');
-      else log.warn(told, 'answers about revocation could not be had anew; those that are there hold until their time');
+      if (ended) log.error(told, 'evidence has ended and can not be had anew: the image is not admitted until it is');
+      else log.warn(told, 'evidence could not be had anew; what is there holds until its time');
       return false;
     }
   }

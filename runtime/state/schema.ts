@@ -11,4 +11,5 @@ export const stateMigrations: readonly Migration[] = [
   ...imageMigrations,
   heartbeatSchema,
   verdictLogMigrations[1],
+  verdictLogMigrations[2],
 ].map((sql, index) => ({ version: index + 1, sql }));

@@ -50,6 +50,8 @@ export interface RenewableFacts {
   readonly kinds: readonly EvidenceItem['kind'][];
   /** Where an item's fact comes from: a newer item with the same key takes its place. */
   keyOf(item: EvidenceItem): string;
+  /** Whether newer items take an old one's place although none has its key. */
+  supersedes?(item: EvidenceItem, fresh: readonly EvidenceItem[]): boolean;
   /** How each thing that the requirements need such facts for stands by the items; in an order that new facts do not change. */
   standing(context: GatheringContext): readonly FactsStanding[];
 }

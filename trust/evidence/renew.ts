@@ -1,4 +1,5 @@
 import { normaliseReference, ruleNamesImage } from '../policy/matching.ts';
+import type { SignedReference, TrustServices } from '../tuf/requirement/trust-services.ts';
 import type { Dossier, EvidenceItem, TrustPolicy } from '../types.ts';
 import { createCollection } from './collection.ts';
 import type { Collector, FactAnswers, FactsStanding, GatheringContext, RenewableFacts } from './collector.ts';
@@ -14,6 +15,8 @@ export interface RenewInput {
   readonly references: readonly string[];
   readonly policy: TrustPolicy;
   readonly now: Date;
+  /** Who is asked what a tag means, where a rule requires it. */
+  readonly services?: TrustServices;
   /** Answers shared between renewals of one moment. */
   readonly answers?: FactAnswers;
   /** For all questions together. */
@@ -35,7 +38,7 @@ export interface EvidenceStanding {
  * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE` when a name is none
  */
 export async function evidenceStanding(
-  input: Omit<RenewInput, 'answers' | 'signal' | 'milliseconds'>,
+  input: Omit<RenewInput, 'answers' | 'services' | 'signal' | 'milliseconds'>,
 ): Promise<EvidenceStanding | undefined> {
   const opened = await openRenewal(input, input.dossier.items);
   try {
@@ -62,9 +65,12 @@ export async function renewEvidence(input: RenewInput): Promise<Dossier | undefi
   const { dossier, now } = input;
   const before = await openRenewal(input, dossier.items);
   const kinds = new Set(before.renewable.flatMap(({ facts }) => facts.kinds));
+  const { services, policy, signal } = input;
+  const question = { policy, reference: dossier.reference, ...(signal === undefined ? {} : { signal }) };
   const asked = await openRenewal(
     input,
     dossier.items.filter(({ kind }) => !kinds.has(kind)),
+    kinds.has('tuf-metadata') ? await services?.ask(question) : undefined,
   );
   let merged: Renewal | undefined;
   try {
@@ -84,7 +90,7 @@ interface Renewal {
 }
 
 /** A gathering without a registry, in which some items are there already. */
-async function openRenewal(input: RenewInput, items: readonly EvidenceItem[]): Promise<Renewal> {
+async function openRenewal(input: RenewInput, items: readonly EvidenceItem[], signed?: SignedReference): Promise<Renewal> {
   const { dossier, policy, now, answers, signal, milliseconds = defaultLimits.milliseconds } = input;
   const names = input.references.map(normaliseReference);
   const wanted = wantedBy(policy.rules.filter((rule) => names.some((name) => ruleNamesImage(rule, name))));
@@ -98,7 +104,7 @@ async function openRenewal(input: RenewInput, items: readonly EvidenceItem[]): P
   const { reference, digest, manifestDigest } = dossier;
   return {
     context: {
-      input: { reference, digest, manifestDigest, repositories: [], policy, now },
+      input: { reference, digest, manifestDigest, repositories: [], policy, now, ...(signed === undefined ? {} : { signed }) },
       wanted,
       collection,
       ...(answers === undefined ? {} : { answers }),
@@ -121,7 +127,8 @@ function mergedItems(
     renewable.find(({ facts }) => facts.kinds.includes(item.kind))?.facts.keyOf(item);
   const items = new Map<string, EvidenceItem>();
   const kept: EvidenceItem[] = [];
-  for (const item of [...old, ...fresh.filter((one) => keyOf(one) !== undefined)]) {
+  const standing = old.filter((item) => !renewable.some(({ facts }) => facts.kinds.includes(item.kind) && facts.supersedes?.(item, fresh)));
+  for (const item of [...standing, ...fresh.filter((one) => keyOf(one) !== undefined)]) {
     const key = keyOf(item);
     if (key === undefined) kept.push(item);
     else if (item.problem === undefined || items.get(key)?.problem !== undefined || !items.has(key)) items.set(key, item);

@@ -1,9 +1,47 @@
-import type { Collector, GatheringContext } from '../../evidence/collector.ts';
+import type { Collector, FactsStanding, GatheringContext, RenewableFacts } from '../../evidence/collector.ts';
+import { normaliseReference } from '../../policy/matching.ts';
+import type { Dialect, TopRole } from '../metadata/model.ts';
+import { readMetadata } from '../metadata/read.ts';
+import { filesIn } from './metadata-files.ts';
+import { repositoryOf } from './repository.ts';
+import type { TufRequirement } from './requirement.ts';
+
+/** What was said holds until its metadata end, or the policy wants the service to be asked again. */
+const renewable: RenewableFacts = {
+  kinds: ['tuf-metadata'],
+  keyOf: ({ annotations }) => JSON.stringify([annotations['repository'], annotations['file']]),
+  standing: (context) => context.wanted.flatMap((one) => (one.kind === 'tuf' ? [standingOf(one, context)] : [])),
+  // Metadata of different moments do not belong together.
+  supersedes: (item, fresh) =>
+    fresh.some(({ annotations }) => annotations['repository'] === item.annotations['repository'] && annotations['file'] === 'timestamp'),
+};
 
 /** Metadata of trust services: they were asked before the image was, since they say which image it is (`GatherInput.signed`). */
-export const tufCollectors: readonly Collector[] = [{ kind: 'tuf-metadata', at: 'elsewhere', elsewhere: addAnswers }];
+export const tufCollectors: readonly Collector[] = [{ kind: 'tuf-metadata', at: 'elsewhere', complete: addAnswers, renewable }];
 
 function addAnswers({ input, collection }: GatheringContext): Promise<void> {
+  if (collection.items().some(({ kind }) => kind === 'tuf-metadata')) return Promise.resolve();
   for (const item of input.signed?.items ?? []) collection.add(item);
   return Promise.resolve();
+}
+
+function standingOf(requirement: TufRequirement, { input, collection }: GatheringContext): FactsStanding {
+  const { files, checkedAt } = filesIn(collection.items(), repositoryOf(requirement, normaliseReference(input.reference)));
+  // What is kept apart is large, and ends later than the rest as a rule; where it does not, the verdict has said so.
+  const ends = [...files].flatMap(([name, bytes]) => endOf(requirement.dialect, name, bytes));
+  if (Number.isNaN(checkedAt) || ends.length === 0) return { status: 'missing' };
+  const aged = requirement.maxAge === undefined ? [] : [checkedAt + requirement.maxAge * 1000];
+  const until = Math.min(...ends, ...aged);
+  return input.now.getTime() < until ? { status: 'good', until } : { status: 'missing' };
+}
+
+/** Of the newest root is said by the timestamp that it stands under: only roles that end soon are looked at. */
+function endOf(dialect: Dialect, name: string, bytes: Buffer): number[] {
+  if (name.endsWith('.root')) return [];
+  const type: TopRole = name === 'timestamp' || name === 'snapshot' ? name : 'targets';
+  try {
+    return [readMetadata(dialect, type, bytes).signed.expires];
+  } catch {
+    return [];
+  }
 }

@@ -1,5 +1,6 @@
 import type { Database, Statement } from '../../../base/storage/index.ts';
 import { canonicalJson } from '../../canonical-json.ts';
+import { partsOf, withoutParts } from '../../evidence/apart.ts';
 import type { Dossier, TrustPolicy, Verdict } from '../../types.ts';
 import { genesis } from './chain.ts';
 import type { LogEntry } from './entry.ts';
@@ -17,7 +18,7 @@ export function verdictLogStatements(
   const policy = policyText(given.policy);
   const { id, outcome, reference, namespace, digest, decidedAt, policyRevision } = verdict;
   return [
-    dossierStatement(given.dossier),
+    ...dossierStatements(given.dossier),
     { sql: 'INSERT INTO policy_text (digest, json) VALUES (?, ?) ON CONFLICT DO NOTHING', params: [policy.digest, policy.json] },
     verdictTextStatement(id, verdictText(verdict)),
     appendStatement({
@@ -36,9 +37,14 @@ export function verdictLogStatements(
   ];
 }
 
-/** Stores a dossier; one with the same evidence, gathered before, stays. */
-export function dossierStatement(dossier: Dossier): Statement {
-  return { sql: 'INSERT INTO dossier (id, json) VALUES (?, ?) ON CONFLICT DO NOTHING', params: [dossier.id, JSON.stringify(dossier)] };
+/** Stores a dossier, and once for all dossiers what is kept apart; one with the same evidence, gathered before, stays. */
+function dossierStatements(dossier: Dossier): Statement[] {
+  const parts = partsOf(dossier).map(({ digest, bytes }) => ({
+    sql: 'INSERT INTO evidence_part (digest, bytes) VALUES (?, ?) ON CONFLICT DO NOTHING',
+    params: [digest, bytes],
+  }));
+  const json = JSON.stringify(withoutParts(dossier));
+  return [...parts, { sql: 'INSERT INTO dossier (id, json) VALUES (?, ?) ON CONFLICT DO NOTHING', params: [dossier.id, json] }];
 }
 
 export function verdictTextStatement(id: string, json: string): Statement {

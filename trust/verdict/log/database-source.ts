@@ -13,6 +13,7 @@ const tables: Readonly<Record<TextKind, string>> = {
   verdict: 'SELECT CAST(json AS BLOB) AS text FROM verdict_text WHERE id = ?',
   dossier: 'SELECT CAST(json AS BLOB) AS text FROM dossier WHERE id = ?',
   policy: 'SELECT CAST(json AS BLOB) AS text FROM policy_text WHERE digest = ?',
+  evidence: 'SELECT CAST(bytes AS BLOB) AS text FROM evidence_part WHERE digest = ?',
 };
 
 /**

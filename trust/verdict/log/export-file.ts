@@ -1,10 +1,12 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
+import { lackingParts } from '../../evidence/apart.ts';
 import { recordOf } from '../../strict-json.ts';
+import type { Dossier } from '../../types.ts';
 import type { LogRow } from './chain.ts';
 import type { LogSource, StoredCheckpoint, TextKind, UnreadableRow } from './source.ts';
 
 const format = 'portcullis.dev/verdict-log/export/v1';
-const kinds: readonly TextKind[] = ['verdict', 'dossier', 'policy'];
+const kinds: readonly TextKind[] = ['verdict', 'dossier', 'policy', 'evidence'];
 
 /**
  * A log as JSON Lines: a head line, rows, checkpoints, then each text that a row names, as a string, byte for byte.
@@ -21,9 +23,24 @@ export function* exportLog(source: LogSource, only?: number): Generator<string> 
     for (const [kind, id] of textsNamed(row.entry)) texts.set(`${kind} ${id}`, [kind, id]);
   }
   if (only === undefined) for (const checkpoint of source.checkpoints()) yield line({ checkpoint });
+  const parts = new Set<string>();
   for (const [kind, id] of texts.values()) {
     const text = source.text(kind, id);
-    if (text !== undefined) yield line({ text, kind, id });
+    if (text === undefined) continue;
+    yield line({ text, kind, id });
+    if (kind === 'dossier') for (const digest of partsNamed(text)) parts.add(digest);
+  }
+  for (const id of parts) {
+    const text = source.text('evidence', id);
+    if (text !== undefined) yield line({ text, kind: 'evidence', id });
+  }
+}
+
+function partsNamed(text: string): readonly string[] {
+  try {
+    return lackingParts(JSON.parse(text) as Dossier);
+  } catch {
+    return [];
   }
 }
 

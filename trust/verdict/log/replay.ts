@@ -1,4 +1,5 @@
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { withParts } from '../../evidence/apart.ts';
 import type { Dossier, TrustPolicy, Verdict } from '../../types.ts';
 import { decide } from '../decide.ts';
 import { prepareDecision } from '../prepare.ts';
@@ -31,7 +32,8 @@ export interface Replay {
  */
 export async function replayLogged(source: LogSource, { row, entry }: LoggedVerdict, policy?: TrustPolicy): Promise<Replay> {
   const verdict = source.text('verdict', entry.verdict);
-  const dossier = source.text('dossier', entry.dossier);
+  const kept = source.text('dossier', entry.dossier);
+  const dossier = kept === undefined ? undefined : withEvidence(kept, source);
   const stored = entry.policy === '' ? undefined : source.text('policy', entry.policy);
   const given = policy?.revision === entry.policyRevision ? policyText(policy).json : undefined;
   const lacking = [
@@ -83,6 +85,15 @@ export async function replayVerdict(input: ReplayInput): Promise<Replay> {
       fix: 'check the log: portcullis verdicts verify',
       cause: error,
     });
+  }
+}
+
+/** With what the dossier keeps apart: large texts that many verdicts rest on. */
+function withEvidence(text: string, source: LogSource): string {
+  try {
+    return JSON.stringify(withParts(JSON.parse(text) as Dossier, (digest) => source.text('evidence', digest)));
+  } catch {
+    return text;
   }
 }
 

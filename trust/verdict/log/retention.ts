@@ -38,6 +38,10 @@ export async function dropOldTexts(database: Database, input: RetentionInput): P
         AND id NOT IN (${input.dossiersInUse})`,
       params,
     },
+    {
+      sql: `DELETE FROM evidence_part WHERE digest NOT IN (SELECT item.value ->> '$.blobDigest' FROM dossier, json_each(dossier.json, '$.items') AS item
+        WHERE item.value ->> '$.apart')`,
+    },
   ]);
   return results[1]?.changes ?? 0;
 }

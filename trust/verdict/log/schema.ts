@@ -51,5 +51,8 @@ CREATE TRIGGER verdict_checkpoint_no_update BEFORE UPDATE ON verdict_checkpoint 
 CREATE TRIGGER verdict_checkpoint_no_delete BEFORE DELETE ON verdict_checkpoint BEGIN SELECT RAISE(ABORT, 'checkpoints are append-only'); END;
 `;
 
-/** The log's tables, in two steps of the schema of a database of whoever admits. The first may be followed by steps of others. */
-export const verdictLogMigrations = [unchained, chained] as const;
+/** What many dossiers share, by the digest of its unpacked bytes: base64 of them packed. */
+const parts = `CREATE TABLE evidence_part (digest TEXT PRIMARY KEY, bytes TEXT NOT NULL) STRICT;`;
+
+/** The log's tables, in steps of the schema of a database of whoever admits. The first may be followed by steps of others. */
+export const verdictLogMigrations = [unchained, chained, parts] as const;

@@ -15,7 +15,8 @@ export interface LogSource {
   damage(): readonly string[];
 }
 
-export type TextKind = 'verdict' | 'dossier' | 'policy';
+/** `evidence`: what dossiers keep apart. */
+export type TextKind = 'verdict' | 'dossier' | 'policy' | 'evidence';
 
 export interface StoredCheckpoint {
   readonly size: number;
