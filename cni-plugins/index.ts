@@ -8,7 +8,7 @@ export { createPluginService } from './serve/service.ts';
 export type { PluginService, PluginServiceOptions } from './serve/service.ts';
 export { confUses } from './spec/conf-uses.ts';
 export type { ConfUse } from './spec/conf-uses.ts';
-export { loadNetwork } from './spec/conf-folder.ts';
+export { networksIn } from './attach/networks.ts';
 export type {
   Attachment,
   AttachRequest,

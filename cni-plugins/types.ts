@@ -84,6 +84,11 @@ export interface AttachRequest {
   /** Labels: of the pod, for NetworkPolicies. */
   readonly pod: PodName & { readonly labels?: Readonly<Record<string, string>> };
   readonly portMappings: readonly PortMapping[];
+  /**
+   * What plugins may be told beside host ports, by the name of the capability (CNI conventions): `bandwidth`, `dns`, `ips`, `mac`, `ipRanges`,
+   * `aliases`, `cgroupPath`, `podLabels` … Each plugin is told what it declares.
+   */
+  readonly capabilities?: Readonly<Record<string, unknown>>;
 }
 
 /** The result of an attach, as CNI 1.1 says it (`ips`, `routes`, `dns`), with what we add. */

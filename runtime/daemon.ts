@@ -116,6 +116,9 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     databasePath: join(config.root, 'network.db'),
     confDir: config.cni.confDir,
     policyDir: config.network.policies,
+    choice: config.network,
+    programs: { startProgram, binDirs: config.cni.binDirs, timeoutMs: config.network.pluginTimeout * 1000 },
+    cacheDir: config.cni.cacheDir,
     log: log.child({ room: 'network' }),
   });
   const registryOptions = {

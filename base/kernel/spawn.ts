@@ -22,6 +22,7 @@ const c = {
 const actionsSize = 128;
 const attributesSize = 512;
 const signalSetSize = 128;
+const POSIX_SPAWN_SETPGROUP = 0x02;
 const POSIX_SPAWN_SETSIGDEF = 0x04;
 const POSIX_SPAWN_SETSIGMASK = 0x08;
 const O_RDWR = 2;
@@ -37,6 +38,8 @@ export interface SpawnedProcess {
   readonly cwd?: string;
   /** What the child finds at 0, 1, 2 …: a descriptor of ours, or `null` for /dev/null. It inherits nothing else. */
   readonly descriptors: readonly (number | null)[];
+  /** The child leads a process group of its own, so that a signal can reach it with its children. */
+  readonly ownGroup?: boolean;
 }
 
 /**
@@ -65,7 +68,9 @@ export function spawnProcess(process: SpawnedProcess): number {
     const everySignal = Buffer.alloc(signalSetSize, 0xff);
     ok(c.attrMask(attributes, Buffer.alloc(signalSetSize)), 'posix_spawnattr_setsigmask');
     ok(c.attrDefault(attributes, everySignal), 'posix_spawnattr_setsigdefault');
-    ok(c.attrFlags(attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK), 'posix_spawnattr_setflags');
+    // The group is 0 where nothing else is said: the child's own.
+    const group = process.ownGroup === true ? POSIX_SPAWN_SETPGROUP : 0;
+    ok(c.attrFlags(attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | group), 'posix_spawnattr_setflags');
     const environment = Object.entries(process.env).flatMap(([key, value]) =>
       value === undefined ? [] : [cString(`${key}=${value}`, 'posix_spawn')],
     );

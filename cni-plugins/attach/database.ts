@@ -113,7 +113,11 @@ function migrate(db: DatabaseSync, path: string): void {
 
 /** A reboot takes every namespace, link and rule with it: their addresses and ports are free. */
 function forgetFormerBoots(db: DatabaseSync, boot: string): void {
-  const former = "FROM attachment WHERE realm <> '' AND substr(realm, 1, ?1) <> ?2";
-  if (db.prepare(`SELECT 1 ${former} LIMIT 1`).get(boot.length + 1, `${boot}/`) !== undefined)
-    db.prepare(`DELETE ${former}`).run(boot.length + 1, `${boot}/`);
+  // What plugins of others hold is in their own stores, which a reboot leaves: the engine has them let go. It takes a row without a realm for its own.
+  const others = "json_extract(spec, '$.chains') IS NOT NULL";
+  const former = "WHERE realm <> '' AND substr(realm, 1, ?1) <> ?2";
+  const boots = [boot.length + 1, `${boot}/`] as const;
+  if (db.prepare(`SELECT 1 FROM attachment ${former} LIMIT 1`).get(...boots) === undefined) return;
+  db.prepare(`UPDATE attachment SET realm = '' ${former} AND ${others}`).run(...boots);
+  db.prepare(`DELETE FROM attachment ${former}`).run(...boots);
 }

@@ -246,7 +246,7 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.ok(status.message.includes(`${file}:3:36: `), status.message);
     const pod = fixture.pod('unlucky');
     await assert.rejects(engine.attach(pod.request), coded('NETWORK_CONFLIST_INVALID'));
-    writeFileSync(file, JSON.stringify(conflist({ type: 'macvlan' })));
+    writeFileSync(file, JSON.stringify(conflist({ type: 'calico' })));
     assert.equal((await engine.status()).reason, 'NetworkPluginUnsupported');
     writeFileSync(file, JSON.stringify(conflist({ mtu: 1400 })));
     assert.deepEqual((await engine.status()).networks, ['pods']);

@@ -1,8 +1,13 @@
+import { dirname, join } from 'node:path';
 import type { Worker } from 'node:worker_threads';
 import { PortcullisError, errorFromJson, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { startWorker } from '../../base/process/index.ts';
 import type { Attachment, NetworkEngine } from '../types.ts';
+import { createChains } from '../invoke/chains.ts';
+import type { ExecOptions } from '../invoke/exec-step.ts';
+import { createJoining } from '../invoke/joining.ts';
+import type { NetworkChoice } from './networks.ts';
 import type { CallPlugin } from './plugin-call.ts';
 import type { Answer, Call, FromWorker, ToWorker, WorkerSettings } from './protocol.ts';
 
@@ -14,6 +19,12 @@ export interface NetworkEngineOptions {
   /** Folder of NetworkPolicies and namespaces, followed while the engine runs. It may be missing; absent: there are none. */
   readonly policyDir?: string;
   readonly log: Logger;
+  /** Absent: one network, made in this process where all its plugins are ours. */
+  readonly choice?: NetworkChoice;
+  /** How plugins of others are started; absent: networks that need them are refused. */
+  readonly programs?: ExecOptions;
+  /** Where results are kept as libcni keeps them; absent: beside the database. */
+  readonly cacheDir?: string;
 }
 
 interface Thread {
@@ -47,7 +58,12 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
     if (closed) throw lost('the engine is closed', 'start a new one');
     if (thread !== undefined) return thread;
     const started = startThread(
-      { databasePath: options.databasePath, confDir: options.confDir, policyDir: options.policyDir ?? '' },
+      {
+        databasePath: options.databasePath,
+        confDir: options.confDir,
+        policyDir: options.policyDir ?? '',
+        ...(options.choice !== undefined && { choice: options.choice }),
+      },
       log,
       () => {
         if (thread === started) thread = undefined;
@@ -58,6 +74,17 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
   };
   const ask = async (call: Call): Promise<Answer> => learn(await current().call(call));
 
+  const callPlugin: CallPlugin = async (call) => (await current().call({ do: 'plugin', call })).result;
+  const binDirs = options.programs?.binDirs ?? [];
+  const chains = createChains({
+    callPlugin,
+    binDirs,
+    ...(options.programs !== undefined && { programs: options.programs }),
+    cacheDir: options.cacheDir ?? join(dirname(options.databasePath), 'cni'),
+    log,
+  });
+  const joining = createJoining({ ask, chains, log });
+
   try {
     await ask({ do: 'start' });
   } catch (thrown) {
@@ -67,14 +94,13 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
 
   return {
     async attach(request) {
-      const { changed } = await ask({ do: 'attach', request });
-      const attachment = changed?.[0];
+      const attachment = await joining.attach(request);
       if (attachment === undefined) throw lost('the answer holds no attachment', 'report this with the daemon log');
       return attachment;
     },
     async detach(id) {
       attachments.delete(id);
-      await ask({ do: 'detach', id });
+      await joining.detach(id);
     },
     async setClass(id, linkClass, rules = {}) {
       await ask({ do: 'set-class', id, class: linkClass, rules });
@@ -84,12 +110,12 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
     get: (id) => attachments.get(id),
     list: () => [...attachments.values()],
     async gc(valid) {
-      await ask({ do: 'gc', valid: new Set(valid) });
+      await joining.gc(new Set(valid));
     },
-    callPlugin: async (call) => (await current().call({ do: 'plugin', call })).result,
+    callPlugin,
     async status() {
       try {
-        const { status } = await ask({ do: 'status' });
+        const status = await joining.status();
         if (status !== undefined) return status;
         throw lost('the answer holds no status', 'report this with the daemon log');
       } catch (thrown) {
@@ -103,6 +129,7 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
     },
     async close({ removeAll }) {
       if (closed) return;
+      await joining.settled();
       const last = current();
       closed = true;
       try {

@@ -1,13 +1,14 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { NETLINK_NETFILTER, NETLINK_ROUTE, inNamespaces } from '../../base/kernel/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
-import { ipBytes, parseIp, parsePrefix, networkOf } from '../spec/address.ts';
+import { formatIp, ipBytes, ipFromBytes, parseIp, parsePrefix, networkOf } from '../spec/address.ts';
 import { forgetConnections } from '../netlink/conntrack.ts';
 import type { StalePort } from '../netlink/conntrack.ts';
 import { isRefusal } from '../netlink/kernel-failure.ts';
 import * as links from '../netlink/links.ts';
 import type { Link } from '../netlink/links.ts';
 import * as routes from '../netlink/routes.ts';
+import { listAddresses } from '../netlink/route-tables.ts';
 import { getTable, listElements, listRules, readElements, readRule, transact } from '../netlink/nftables.ts';
 import type { CountedRule, Table } from '../netlink/nftables.ts';
 import { readListedElements, readListedRule } from '../netlink/nft-readout.ts';
@@ -30,6 +31,13 @@ export interface CountedLink {
 export interface HostKernel {
   links(): readonly Link[];
   link(name: string): Link | undefined;
+  linkAt(index: number): Link | undefined;
+  /** CIDR each. */
+  addressesOf(index: number): readonly string[];
+  /** A link that others made is told by the rules like one of ours, or no longer. One that is gone is fine. */
+  claim(hostInterface: string, claimed: boolean): void;
+  /** Brings up `lo`. */
+  raiseLoopback(netnsFd: number): void;
   /** MTU of the link that the default route leaves by; 1500 without one. */
   defaultMtu(): number;
   ensureBridge(spec: AttachmentSpec): number;
@@ -146,6 +154,19 @@ export function openHostKernel(): HostKernel {
   return {
     links: () => route.dump(links.listLinks).map(links.readLink),
     link,
+    linkAt: (index) => links.lookUp(route, { index }),
+    addressesOf: (index) => listAddresses(route, index).map(({ address, length }) => `${formatIp(ipFromBytes(address))}/${length}`),
+    claim(hostInterface, claimed) {
+      tolerating(['ENODEV'], () => route.run([links.setGroup({ name: hostInterface }, claimed ? linkGroups.pod : 0)]));
+    },
+    raiseLoopback(netnsFd) {
+      const pod = inNamespaces({ net: netnsFd }, () => openNetlink(NETLINK_ROUTE));
+      try {
+        pod.run([links.setUp({ index: links.loopbackIndex })]);
+      } finally {
+        pod.close();
+      }
+    },
     defaultMtu: () => hostFacts(route).defaultMtu,
     ensureBridge,
     connect(spec, netnsFd) {

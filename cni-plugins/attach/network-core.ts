@@ -5,9 +5,10 @@ import type { StalePort } from '../netlink/conntrack.ts';
 import type { Request } from '../netlink/socket.ts';
 import { planReconciliation, unusedBridges } from '../reconcile/plan.ts';
 import type { Operation } from '../reconcile/plan.ts';
-import { confFolderStamp, loadNetwork } from '../spec/conf-folder.ts';
-import type { LoadedNetwork } from '../spec/conf-folder.ts';
-import type { ChainedPlugin } from '../spec/network-config.ts';
+import type { LoadedNetwork, LoadedNetworks } from '../spec/conf-folder.ts';
+import type { ChainedPlugin, NetworkConfig } from '../spec/network-config.ts';
+import type { CniResult } from '../spec/result.ts';
+import type { ChainJob } from '../invoke/chain.types.ts';
 import { createEnforcer } from '../policy/enforcer.ts';
 import type { OpenPod } from '../policy/enforcer.ts';
 import type { PolicyFolder } from '../policy/kubernetes/folder.ts';
@@ -17,10 +18,14 @@ import { denialsOf } from '../policy/denials.ts';
 import { linkStateOf } from '../policy/link-state.ts';
 import type { AttachRequest, Denial, LinkClass, LinkRules, LinkState, NetworkStatus, PortMapping } from '../types.ts';
 import type { HostKernel } from './host-kernel.ts';
+import { chainLinks, chainSpec, jobOf, notHeld, specOfResult, withResults } from './chained-pods.ts';
 import { namespaceStands, withNetns } from './netns.ts';
+import { statusOf } from './network-status.ts';
+import { isCore } from './networks.ts';
+import type { NetworkFolder } from './networks.ts';
 import type { PluginCall } from './plugin-call.ts';
 import type { PluginCore } from './plugin-engine.ts';
-import { hostInterfaceOf, linkGroups, resultOf } from './record.ts';
+import { hostInterfaceOf, isByChain, isHeld, linkGroups, resultOf } from './record.ts';
 import type { AttachmentRecord } from './record.ts';
 import { checkedMappings, specOf } from './request.ts';
 import { addPod, changeClass, outlineOf, rebuild, removePod, removeTables, stalePorts } from './ruleset.ts';
@@ -31,8 +36,14 @@ import type { Claim, NetworkStore } from './store.ts';
 export interface NetworkCore {
   /** Brings the kernel to what the records say. */
   reconcile(): void;
-  attach(request: AttachRequest): AttachmentRecord;
-  detach(id: string): void;
+  /** A pod that plugins attach has a job, and is no more than written down until `joined`; what an earlier try of them left is `stale`. */
+  attach(request: AttachRequest): Begun;
+  joined(id: string, results: readonly CniResult[]): AttachmentRecord;
+  /** The job is what plugins must take back before `left`; without one it is detached. */
+  leave(id: string): ChainJob | undefined;
+  left(id: string): void;
+  /** Attachments that plugins made: those in nobody's name, and the others. */
+  jobs(valid: ReadonlySet<string>): { readonly unclaimed: readonly ChainJob[]; readonly claimed: readonly ChainJob[] };
   setClass(id: string, linkClass: LinkClass, rules: LinkRules): AttachmentRecord;
   denials(): readonly Denial[];
   linkState(id: string): LinkState | undefined;
@@ -49,6 +60,8 @@ export interface NetworkCore {
   removeAll(): void;
 }
 
+export type Begun = { readonly record: AttachmentRecord; readonly job?: ChainJob; readonly stale?: never } | { readonly stale: ChainJob };
+
 export interface CoreParts {
   /** Of NetworkPolicies. */
   readonly policyFolder: PolicyFolder;
@@ -56,14 +69,13 @@ export interface CoreParts {
   readonly kernel: HostKernel;
   /** For the plugins of a conflist that come after the bridge. */
   readonly plugins: Pick<PluginCore, 'call'>;
-  readonly confDir: string;
+  readonly networks: NetworkFolder;
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
-export function createNetworkCore({ store, kernel, plugins, confDir, log, policyFolder }: CoreParts): NetworkCore {
+export function createNetworkCore({ store, kernel, plugins, networks, log, policyFolder }: CoreParts): NetworkCore {
   /** Subnets that the standing tables know; undefined: no tables. */
   let outline: ReadonlySet<string> | undefined;
-  let loaded: { readonly stamp: string; readonly network: LoadedNetwork } | undefined;
   const going = new Set<string>();
   /** Connections to forget, soon but not while somebody waits: before a released port can be taken again. */
   let stale: StalePort[] = [];
@@ -71,19 +83,10 @@ export function createNetworkCore({ store, kernel, plugins, confDir, log, policy
   /** Policies that the kernel did not take yet. */
   let unsent: PolicySet | undefined;
 
-  const currentNetwork = (): LoadedNetwork => {
-    const stamp = confFolderStamp(confDir);
-    if (loaded?.stamp !== stamp) {
-      loaded = undefined;
-      const network = loadNetwork(confDir);
-      for (const problem of network.skipped) log.warn({ problem }, 'a CNI configuration file was passed over');
-      loaded = { stamp, network };
-    }
-    return loaded.network;
-  };
+  const currentNetworks = (): LoadedNetworks => networks.current();
 
   const rebuildRules = (): void => {
-    const live = store.records().filter(({ state }) => state !== 'detaching');
+    const live = store.records().filter(({ state, spec }) => state !== 'detaching' && isHeld(spec));
     kernel.rules([...rebuild(live), ...policy.restart(live.flatMap((record) => openPod(record) ?? []))]);
     policy.settled();
     outline = new Set(outlineOf(live));
@@ -99,7 +102,7 @@ export function createNetworkCore({ store, kernel, plugins, confDir, log, policy
   };
 
   const openPod = (record: AttachmentRecord): OpenPod | undefined =>
-    openPodOf(record, kernel.link(record.spec.bridge.name)?.mac ?? record.spec.bridge.mac);
+    !isHeld(record.spec) ? undefined : openPodOf(record, kernel.link(record.spec.bridge.name)?.mac ?? record.spec.bridge.mac);
 
   /** The requests that bring the rules of peers to what the record says. */
   const policyOf = (record: AttachmentRecord): Request[] => {
@@ -200,7 +203,7 @@ export function createNetworkCore({ store, kernel, plugins, confDir, log, policy
     kernel.awaitForwarding(record.spec);
   };
 
-  const mappingsFor = (request: AttachRequest, network: LoadedNetwork['network']): PortMapping[] => {
+  const mappingsFor = (request: AttachRequest, network: NetworkConfig): PortMapping[] => {
     const mappings = checkedMappings(request);
     if (network.portMap !== undefined || mappings.length === 0) return mappings;
     log.warn(
@@ -221,14 +224,73 @@ export function createNetworkCore({ store, kernel, plugins, confDir, log, policy
     }
   };
 
-  const attach = (request: AttachRequest): AttachmentRecord => {
+  const attach = (request: AttachRequest): Begun => {
     const standing = store.record(request.id);
-    if (standing?.state === 'ready') return standing;
+    if (standing?.state === 'ready') return { record: standing };
+    if (standing?.spec.chains !== undefined) return { stale: jobOf(standing, namespaceStands) };
     if (standing !== undefined) {
       release(standing);
       reap(true);
     }
-    const { network } = currentNetwork();
+    const [first, ...others] = currentNetworks().networks;
+    if (first === undefined) throw new Error('a conf folder without a network was taken for one with');
+    if (!isCore(first)) return beginChains(request, [first, ...others]);
+    const record = attachOwn(request, first.network, others);
+    return record.spec.chains === undefined ? { record } : { record, job: jobOf(record, namespaceStands) };
+  };
+
+  /** All by plugins: written down, with nothing but loopback made. */
+  const beginChains = (request: AttachRequest, chosen: readonly LoadedNetwork[]): Begun => {
+    const mappings = checkedMappings(request);
+    const spec = chainSpec(request, chainLinks(chosen, 0, request, mappings), mappings);
+    return withNetns(request.netns, (fd) => {
+      const record = store.begin(request.id, spec);
+      kernel.raiseLoopback(fd);
+      return { record, job: jobOf(record, namespaceStands) };
+    });
+  };
+
+  const joined = (id: string, results: readonly CniResult[]): AttachmentRecord => {
+    const record = store.record(id);
+    if (record === undefined) throw unknown(id);
+    const told = withResults(record.spec, results);
+    const [result] = results;
+    const spec = isByChain(told) && result !== undefined ? specOfResult(id, told, result, kernel) : told;
+    const made: AttachmentRecord = { ...record, spec };
+    store.setSpec(id, spec);
+    if (isByChain(spec) && isHeld(spec)) {
+      // Before the rules could tell it nothing was denied: but nothing of the pod runs yet that could send.
+      changeRules(made, addPod(made));
+      kernel.claim(spec.hostInterface, true);
+    }
+    store.setState(id, 'ready');
+    return { ...made, state: 'ready' };
+  };
+
+  const leave = (id: string): ChainJob | undefined => {
+    const record = store.record(id);
+    if (record?.spec.chains === undefined) {
+      if (record !== undefined) release(record);
+      return undefined;
+    }
+    // Without its element the link is denied, until its plugins have removed it.
+    if (isByChain(record.spec) && isHeld(record.spec) && record.state !== 'detaching' && outline !== undefined)
+      changeRules(record, removePod(record), policy.close(id));
+    store.setState(id, 'detaching');
+    return jobOf(record, namespaceStands);
+  };
+
+  const left = (id: string): void => {
+    const record = store.record(id);
+    if (record === undefined) return;
+    if (isByChain(record.spec)) return store.remove(id);
+    const { chains: _gone, ...spec } = record.spec;
+    store.setSpec(id, spec);
+    // Its rules still stand: only the chains were leaving.
+    release({ ...record, spec, state: 'ready' });
+  };
+
+  const attachOwn = (request: AttachRequest, network: NetworkConfig, others: readonly LoadedNetwork[]): AttachmentRecord => {
     const portMappings = mappingsFor(request, network);
     const mtu = network.bridge.mtu ?? kernel.defaultMtu();
     return withNetns(request.netns, () => {
@@ -238,13 +300,17 @@ export function createNetworkCore({ store, kernel, plugins, confDir, log, policy
         hostInterface,
         network,
         portMappings,
-        specOf: (choices) => specOf(request, network, portMappings, choices, mtu),
+        specOf: (choices) => {
+          const spec = specOf(request, network, portMappings, choices, mtu);
+          return others.length === 0 ? spec : { ...spec, chains: chainLinks(others, 1, request, []) };
+        },
       });
       try {
         // The rules know the link before it exists: from its first packet on it is denied by name.
         changeRules(record, addPod(record));
         make(record);
         addChained(record);
+        if (record.spec.chains !== undefined) return record;
         store.setState(record.id, 'ready');
       } catch (thrown) {
         undo(record);
@@ -263,14 +329,14 @@ export function createNetworkCore({ store, kernel, plugins, confDir, log, policy
     }
   };
 
-  const detach = (id: string): void => {
-    const record = store.record(id);
-    if (record !== undefined) release(record);
-  };
-
   const setClass = (id: string, linkClass: LinkClass, rules: LinkRules): AttachmentRecord => {
     const record = store.record(id);
     if (record?.state !== 'ready') throw unknown(id);
+    refuseUnheld(record, linkClass, rules);
+    if (!isHeld(record.spec)) {
+      store.setClass(id, linkClass, rules);
+      return { ...record, class: linkClass, rules };
+    }
     const changed: AttachmentRecord = { ...record, class: linkClass, rules };
     const ofPolicy = policyOf(changed);
     store.setClass(id, linkClass, rules);
@@ -283,6 +349,21 @@ export function createNetworkCore({ store, kernel, plugins, confDir, log, policy
       throw thrown;
     }
     return changed;
+  };
+
+  /** A class or rule that would hold for one interface of a pod and not for another is none. */
+  const refuseUnheld = ({ id, spec }: AttachmentRecord, linkClass: LinkClass, rules: LinkRules): void => {
+    const beside = (spec.chains?.length ?? 0) > (isByChain(spec) ? 1 : 0);
+    if ((isHeld(spec) && !beside) || linkClass === 'deny') return;
+    if (linkClass === 'none') throw notHeld(id, spec.network, 'the class network.none');
+    if (rules.egress !== undefined || rules.ingress !== undefined) throw notHeld(id, spec.network, 'rules of peers');
+    const addresses = spec.addresses.map(({ ip }) => ip);
+    const isolated = policy.isolates({ namespace: spec.pod.namespace, labels: spec.pod.labels ?? {}, addresses, rules });
+    if (isolated) throw notHeld(id, spec.network, 'NetworkPolicies');
+    log.warn(
+      { id, network: spec.network, class: linkClass },
+      "the class of this pod's link is not enforced: its plugins made a link that our rules do not know",
+    );
   };
 
   const perform = (operation: Operation): void => {
@@ -306,6 +387,8 @@ export function createNetworkCore({ store, kernel, plugins, confDir, log, policy
   return {
     reconcile() {
       applyPolicies();
+      for (const { spec, state } of store.records())
+        if (state === 'ready' && isByChain(spec) && isHeld(spec)) kernel.claim(spec.hostInterface, true);
       const operations = planReconciliation(store.records(), { links: kernel.links(), namespaceStands });
       const releases = new Set(operations.flatMap((operation) => (operation.do === 'release' ? [operation.id] : [])));
       // The rules first: whatever is made or kept after them is bound by them.
@@ -317,7 +400,17 @@ export function createNetworkCore({ store, kernel, plugins, confDir, log, policy
       reap(true);
     },
     attach,
-    detach,
+    joined,
+    leave,
+    left,
+    jobs(valid) {
+      const made = store.records().filter(({ spec }) => spec.chains !== undefined);
+      const jobsOf = (records: readonly AttachmentRecord[]): ChainJob[] => records.map((record) => jobOf(record, namespaceStands));
+      return {
+        unclaimed: jobsOf(made.filter(({ id }) => !valid.has(id))),
+        claimed: jobsOf(made.filter(({ id }) => valid.has(id))),
+      };
+    },
     setClass,
     policies: () => applyPolicies(),
     denials: () => denialsOf(store.records(), policy, kernel),
@@ -326,7 +419,7 @@ export function createNetworkCore({ store, kernel, plugins, confDir, log, policy
       return record?.state === 'ready' ? linkStateOf(record, kernel) : undefined;
     },
     gc(valid) {
-      for (const record of store.records()) if (!valid.has(record.id)) release(record);
+      for (const record of store.records()) if (!valid.has(record.id) && record.spec.chains === undefined) release(record);
       const claimed = new Set(store.records().map(({ spec }) => spec.hostInterface));
       for (const link of kernel.links()) if (link.group === linkGroups.pod && !claimed.has(link.name)) kernel.deleteLink(link.name);
       reap(true);
@@ -336,7 +429,7 @@ export function createNetworkCore({ store, kernel, plugins, confDir, log, policy
         log.warn({}, 'the network rules were removed by another program; they are made anew');
         rebuildRules();
       }
-      return statusOf(currentNetwork);
+      return statusOf(currentNetworks);
     },
     records: () => store.records().filter(({ state }) => state === 'ready'),
     reap,
@@ -348,23 +441,6 @@ export function createNetworkCore({ store, kernel, plugins, confDir, log, policy
       for (const operation of unusedBridges(kernel.links())) perform(operation);
     },
   };
-}
-
-function statusOf(currentNetwork: () => LoadedNetwork): NetworkStatus {
-  try {
-    const { network, skipped } = currentNetwork();
-    const passedOver = skipped.length === 0 ? '' : `; passed over: ${skipped.join('; ')}`;
-    return {
-      ready: true,
-      reason: 'NetworkReady',
-      message: `network ${network.name} of ${network.file}${passedOver}`,
-      networks: [network.name],
-    };
-  } catch (thrown) {
-    const code = isPortcullisError(thrown) ? thrown.code : 'NETWORK_NOT_READY';
-    const reason = code.toLowerCase().replace(/(?:^|_)([a-z])/gu, (_match: string, letter: string) => letter.toUpperCase());
-    return { ready: false, reason, message: thrown instanceof Error ? thrown.message : String(thrown), networks: [] };
-  }
 }
 
 function unknown(id: string): PortcullisError {

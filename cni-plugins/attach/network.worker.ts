@@ -8,11 +8,14 @@ import { createNetworkCore } from './network-core.ts';
 import type { NetworkCore } from './network-core.ts';
 import { createPluginCore } from './plugin-engine.ts';
 import type { PluginCore } from './plugin-engine.ts';
+import { openNetworkFolder } from './networks.ts';
+import type { NetworkFolder } from './networks.ts';
 import type { Answer, Call, FromWorker, ToWorker, WorkerSettings } from './protocol.ts';
 import { createDenialLog } from '../policy/denial-log.ts';
 import { openPolicyFolder } from '../policy/kubernetes/folder.ts';
 import { attachmentOf } from './record.ts';
 import { createNetworkStore } from './store.ts';
+import type { LoadedNetwork } from '../spec/conf-folder.ts';
 
 /**
  * The one thread that speaks netlink. Every call is synchronous and serial, so that kernel, database and rules change in one order.
@@ -33,6 +36,7 @@ interface Parts {
   readonly plugins: PluginCore;
   /** Absent in a process that serves plugin calls only. */
   readonly core?: NetworkCore;
+  readonly networks?: NetworkFolder;
   close(): void;
 }
 
@@ -51,11 +55,14 @@ function open(): Parts {
     const kernel = openHostKernel();
     opened.push(kernel);
     const policyFolder = openPolicyFolder(settings.policyDir, log);
-    const core = createNetworkCore({ store: createNetworkStore(database, hosts.own.realm), kernel, plugins, confDir, log, policyFolder });
+    const networks = openNetworkFolder(confDir, settings.choice ?? { plugins: 'auto', maxConfigs: 1 }, (problem) =>
+      log.warn({ problem }, 'a CNI configuration file was passed over'),
+    );
+    const core = createNetworkCore({ store: createNetworkStore(database, hosts.own.realm), kernel, plugins, networks, log, policyFolder });
     database.exclusively(() => core.reconcile());
     plugins.repair(hosts.own);
     opened.push(lookAfter(database, core));
-    return (parts = { database, plugins, core, close });
+    return (parts = { database, plugins, core, networks, close });
   } catch (thrown) {
     close();
     throw thrown;
@@ -125,6 +132,15 @@ function answer(call: Call): Answer {
   return open().database.exclusively(() => answerOwn(call));
 }
 
+function loadedNetworks(): readonly LoadedNetwork[] {
+  try {
+    return parts?.networks?.current().networks ?? [];
+  } catch {
+    // What is wrong with the folder is told by the status.
+    return [];
+  }
+}
+
 /** A call of our own runtime. */
 function answerOwn(call: Exclude<Call, { do: 'plugin' }>): Answer {
   const core = openCore();
@@ -132,10 +148,19 @@ function answerOwn(call: Exclude<Call, { do: 'plugin' }>): Answer {
   switch (call.do) {
     case 'start':
       return all();
-    case 'attach':
-      return { changed: [attachmentOf(core.attach(call.request))] };
-    case 'detach':
-      core.detach(call.id);
+    case 'attach': {
+      const begun = core.attach(call.request);
+      if (begun.stale !== undefined) return { stale: begun.stale };
+      return begun.job === undefined ? { changed: [attachmentOf(begun.record)] } : { job: begun.job };
+    }
+    case 'joined':
+      return { changed: [attachmentOf(core.joined(call.id, call.results))] };
+    case 'leave': {
+      const job = core.leave(call.id);
+      return { removed: call.id, ...(job !== undefined && { job }) };
+    }
+    case 'left':
+      core.left(call.id);
       return { removed: call.id };
     case 'set-class':
       return { changed: [attachmentOf(core.setClass(call.id, call.class, call.rules))] };
@@ -147,9 +172,9 @@ function answerOwn(call: Exclude<Call, { do: 'plugin' }>): Answer {
     }
     case 'gc':
       core.gc(call.valid);
-      return all();
+      return { ...all(), ...core.jobs(call.valid), networks: loadedNetworks() };
     case 'status':
-      return { status: core.status() };
+      return { status: core.status(), networks: loadedNetworks() };
     case 'close':
       core.reap(true);
       if (call.removeAll) core.removeAll();

@@ -1,7 +1,10 @@
 import type { LogLevel } from '../../base/log/index.ts';
 import type { SerialisedError } from '../../base/errors/index.ts';
+import type { ChainJob } from '../invoke/chain.types.ts';
+import type { LoadedNetwork } from '../spec/conf-folder.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { Attachment, AttachRequest, Denial, LinkClass, LinkRules, LinkState, NetworkStatus } from '../types.ts';
+import type { NetworkChoice } from './networks.ts';
 import type { PluginCall } from './plugin-call.ts';
 
 /** What passes between the engine and its Worker. */
@@ -11,12 +14,18 @@ export interface WorkerSettings {
   readonly confDir?: string;
   /** Folder of NetworkPolicies. */
   readonly policyDir: string;
+  /** Of our own runtime; absent: one network, by ourselves where we can. */
+  readonly choice?: NetworkChoice;
 }
 
 export type Call =
   | { readonly do: 'start' }
   | { readonly do: 'attach'; readonly request: AttachRequest }
-  | { readonly do: 'detach'; readonly id: string }
+  /** The plugins of a job that `attach` gave are done. */
+  | { readonly do: 'joined'; readonly id: string; readonly results: readonly CniResult[] }
+  /** Detaches, or says what plugins must take back first. */
+  | { readonly do: 'leave'; readonly id: string }
+  | { readonly do: 'left'; readonly id: string }
   | { readonly do: 'set-class'; readonly id: string; readonly class: LinkClass; readonly rules: LinkRules }
   | { readonly do: 'denials' }
   | { readonly do: 'link-state'; readonly id: string }
@@ -31,6 +40,15 @@ export interface Answer {
   /** Every attachment that stands, where the call may have changed many. */
   readonly all?: readonly Attachment[];
   readonly removed?: string;
+  /** What plugins must do next: for `attach` add, for `leave` remove. */
+  readonly job?: ChainJob;
+  /** Of `attach`: what an earlier try left, and plugins must remove first. */
+  readonly stale?: ChainJob;
+  /** Of `gc`: attachments by plugins that stand in nobody's name, and the others. */
+  readonly unclaimed?: readonly ChainJob[];
+  readonly claimed?: readonly ChainJob[];
+  /** Of `status` and `gc`: what the conf folder asks for, as far as it can be read. */
+  readonly networks?: readonly LoadedNetwork[];
   readonly status?: NetworkStatus;
   readonly denials?: readonly Denial[];
   readonly linkState?: LinkState;

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { ChainLink } from '../invoke/chain.types.ts';
 import type { ChainedPlugin } from '../spec/network-config.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { Attachment, AttachRequest, LinkClass, LinkRules, PortMapping } from '../types.ts';
@@ -47,7 +48,19 @@ export interface AttachmentSpec {
   readonly subnets: readonly string[];
   /** Plugins after the bridge; absent in records of older versions. */
   readonly chained?: readonly ChainedPlugin[];
+  /** Interfaces that chains of plugins make, in their order; the first is the pod's first one where this engine does not make it itself. */
+  readonly chains?: readonly ChainLink[];
+  /** Of a first interface that a chain made: its host's end is known, and held by our rules like one of ours. */
+  readonly held?: boolean;
+  /** What such a chain forwards; `portMappings` is what our own rules do. */
+  readonly forwarded?: readonly PortMapping[];
 }
+
+/** Whether a chain of plugins made the pod's first interface. */
+export const isByChain = ({ chains, interface: name }: AttachmentSpec): boolean => chains?.[0]?.interface === name;
+
+/** Whether our rules know the link: all but what a chain made in a way in which the host's end can not be told. */
+export const isHeld = (spec: AttachmentSpec): boolean => !isByChain(spec) || spec.held === true;
 
 /** Links of ours carry one of these groups (`ip link` shows them) from birth: `pc` in ASCII, then what they are. */
 export const linkGroups = { pod: 0x70630001, bridge: 0x70630002, doomed: 0x70630003, plugin: 0x70630004 } as const;
@@ -94,10 +107,10 @@ export function attachmentOf(record: AttachmentRecord): Attachment {
     id: record.id,
     network: spec.network,
     interface: { name: spec.interface, mac: spec.mac, sandbox: spec.netns, mtu: spec.mtu },
-    hostInterface: spec.hostInterface,
-    ips: spec.addresses.map(({ ip, prefixLength, gateway }) => ({ address: `${ip}/${prefixLength}`, gateway })),
+    hostInterface: isHeld(spec) ? spec.hostInterface : '',
+    ips: spec.addresses.map(({ ip, prefixLength, gateway }) => ({ address: `${ip}/${prefixLength}`, ...(gateway !== '' && { gateway }) })),
     routes: spec.routes,
     class: record.class,
-    portMappings: spec.portMappings,
+    portMappings: spec.forwarded ?? spec.portMappings,
   };
 }

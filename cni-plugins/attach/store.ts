@@ -13,6 +13,9 @@ export interface NetworkStore {
    * @throws NETWORK_ADDRESSES_EXHAUSTED · NETWORK_HOST_PORT_TAKEN
    */
   claim(claim: Claim): { readonly record: AttachmentRecord; readonly created: boolean };
+  /** Writes the record of an attachment that plugins will make, `attaching`, without taking anything. */
+  begin(id: string, spec: AttachmentSpec): AttachmentRecord;
+  setSpec(id: string, spec: AttachmentSpec): void;
   setState(id: string, state: AttachmentState): void;
   setClass(id: string, linkClass: LinkClass, rules: LinkRules): void;
   /** The ports of a detached pod may be taken at once, unlike its addresses: no rule leads to it any more. */
@@ -64,6 +67,7 @@ export function createNetworkStore(database: NetworkDatabase, realm: string): Ne
     `INSERT INTO attachment (realm, origin, network, container_id, interface, state, class, host_interface, spec)
      VALUES (?, 'pod', ?, ?, ?, 'attaching', 'deny', ?, ?)`,
   );
+  const updateSpec = db.prepare(`UPDATE attachment SET spec = ?3, host_interface = ?4 WHERE ${own} AND container_id = ?2`);
   const updateState = db.prepare(`UPDATE attachment SET state = ?3 WHERE ${own} AND container_id = ?2`);
   const updateClass = db.prepare(`UPDATE attachment SET class = ?3, rules = ?4 WHERE ${own} AND container_id = ?2`);
   const deleteOne = db.prepare(`DELETE FROM attachment WHERE ${own} AND container_id = ?2`);
@@ -90,6 +94,11 @@ export function createNetworkStore(database: NetworkDatabase, realm: string): Ne
         const standing = record(claim.id);
         return standing === undefined ? { record: claimInside(claim), created: true } : { record: standing, created: false };
       }),
+    begin(id, spec) {
+      insert.run(realm, spec.network, id, spec.interface, spec.hostInterface, JSON.stringify(spec));
+      return { id, state: 'attaching', class: 'deny', rules: {}, spec };
+    },
+    setSpec: (id, spec) => void updateSpec.run(realm, id, JSON.stringify(spec), spec.hostInterface),
     setState: (id, state) => void updateState.run(realm, id, state),
     setClass: (id, linkClass, rules) => void updateClass.run(realm, id, linkClass, JSON.stringify(rules)),
     freeHostPorts(id) {

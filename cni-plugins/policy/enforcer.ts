@@ -21,6 +21,8 @@ export interface Enforcer {
   setPolicies(set: PolicySet): Request[];
   /** Says that the kernel took the last requests. Without it the next ones make everything anew. */
   settled(): void;
+  /** Whether a NetworkPolicy restricts the pod in either direction. */
+  isolates(pod: Pick<OpenPod, 'namespace' | 'labels' | 'addresses' | 'rules'>): boolean;
   /** Those that must stand now. */
   tables(): readonly Table[];
   /** @param rules of the judgement's table, as the kernel lists them */
@@ -76,6 +78,10 @@ export function createEnforcer(): Enforcer {
     restart: (pods) => change(new Map(pods.map((pod) => [pod.id, pod])), true),
     settled() {
       unsettled = false;
+    },
+    isolates({ namespace, labels, addresses, rules }) {
+      const [held] = evaluate(policies, [{ namespace, labels, addresses, namedPorts: rules.namedPorts ?? [] }]);
+      return held?.egress !== undefined || held?.ingress !== undefined;
     },
     tables: () => (isNeeded(image) ? policyTables : []),
     counts: (rules) => countsOf(image, rules),

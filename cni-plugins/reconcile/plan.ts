@@ -24,11 +24,13 @@ export interface KernelState {
 export function planReconciliation(records: readonly AttachmentRecord[], kernel: KernelState): Operation[] {
   const byName = new Map(kernel.links.map((link) => [link.name, link]));
   const claimed = new Set(records.map(({ spec }) => spec.hostInterface));
-  const kept = records.filter(({ state }) => state === 'ready').map((record) => decide(record, byName, kernel));
-  const stands = kept.some((operation) => operation?.do !== 'release');
+  // What plugins made they must take back themselves, and no reconciliation makes it again.
+  const own = records.filter(({ spec }) => spec.chains === undefined);
+  const kept = own.filter(({ state }) => state === 'ready').map((record) => decide(record, byName, kernel));
+  const stands = own.length < records.length || kept.some((operation) => operation?.do !== 'release');
   return [
     ...kernel.links.filter((link) => isOurs(link) && !claimed.has(link.name)).map(({ name }): Operation => ({ do: 'delete-link', name })),
-    ...records.filter(({ state }) => state !== 'ready').map(({ id }): Operation => ({ do: 'release', id })),
+    ...own.filter(({ state }) => state !== 'ready').map(({ id }): Operation => ({ do: 'release', id })),
     ...kept.filter((operation) => operation !== undefined),
     ...(stands ? [] : unusedBridges(kernel.links)),
   ];

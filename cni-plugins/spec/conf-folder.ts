@@ -1,32 +1,55 @@
 import { readFileSync, readdirSync, statSync } from 'node:fs';
+import type { Dirent } from 'node:fs';
 import { extname, join } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { readConflist } from './conflist.ts';
 import type { NetworkConfig } from './network-config.ts';
+import { ownFolderOf, readPluginList } from './plugin-list.ts';
+import type { PluginList } from './plugin-list.ts';
 
-/** The network that the folder asks for, and the files that were passed over on the way to it. */
-export interface LoadedNetwork {
-  readonly network: NetworkConfig;
+/** The networks that the folder asks for, and the files that were passed over on the way to them. */
+export interface LoadedNetworks {
+  readonly networks: readonly LoadedNetwork[];
   readonly skipped: readonly string[];
+}
+
+export interface LoadedNetwork {
+  readonly name: string;
+  readonly file: string;
+  /** The list as any runtime reads it. */
+  readonly list: PluginList;
+  /** `core`: by this engine itself, as `network` says. Else by its plugins one after another: ours in this process, or all as programs. */
+  readonly way: 'core' | 'in-process' | 'exec';
+  readonly network?: NetworkConfig;
+}
+
+export interface LoadOptions {
+  /** Every chain by its programs, also where its plugins are ours. */
+  readonly exec: boolean;
+  /** How many networks at most. */
+  readonly most: number;
+  readonly isOurs: (type: string) => boolean;
 }
 
 const extensions = ['.conflist', '.conf', '.json'];
 const maxBytes = 1024 * 1024;
 
 /**
- * The first loadable file in lexicographic order, as libcni and the runtimes choose it. A file that libcni could not load is
+ * The first loadable files in lexicographic order, as libcni and the runtimes choose them. A file that libcni could not load is
  * passed over when a later one loads.
  * @throws NETWORK_NO_CONFLIST · NETWORK_CONFLIST_INVALID (with every problem as file:line:column) · NETWORK_PLUGIN_UNSUPPORTED
  */
-export function loadNetwork(confDir: string): LoadedNetwork {
+export function loadNetworks(confDir: string, options: LoadOptions): LoadedNetworks {
   const skipped: string[] = [];
+  const networks: LoadedNetwork[] = [];
   for (const file of confFiles(confDir)) {
-    const read = readConflist(readConfFile(file), file);
-    if (read.outcome === 'ok') return { network: read.network, skipped };
-    if (read.outcome === 'invalid') throw invalid(confDir, read.problems);
-    if (read.outcome === 'unsupported') throw unsupported(read.name, read.problems);
-    skipped.push(...read.problems);
+    if (networks.length === options.most) break;
+    const loaded = loadFile(confDir, file, options);
+    if (Array.isArray(loaded)) skipped.push(...loaded);
+    else if (networks.some(({ name }) => name === loaded.name)) skipped.push(`${file}: the network ${loaded.name} is loaded already`);
+    else networks.push(loaded);
   }
+  if (networks.length > 0) return { networks, skipped };
   if (skipped.length > 0) throw invalid(confDir, skipped);
   throw new PortcullisError({
     code: 'NETWORK_NO_CONFLIST',
@@ -38,6 +61,30 @@ export function loadNetwork(confDir: string): LoadedNetwork {
   });
 }
 
+/** A network, or why libcni would not load the file. */
+function loadFile(confDir: string, file: string, { exec, isOurs }: LoadOptions): LoadedNetwork | string[] {
+  const text = readConfFile(file);
+  const more = ownFiles(confDir, text, file);
+  const whole = readPluginList(text, file, more);
+  if (more.length === 0) {
+    const read = readConflist(text, file);
+    if (read.outcome === 'malformed') return read.problems;
+    if (!exec && read.outcome === 'invalid') throw invalid(confDir, read.problems);
+    if (whole.outcome === 'malformed') throw unsupported(read.outcome === 'ok' ? read.network.name : read.name, whole.problems);
+    if (!exec && read.outcome === 'ok') return { name: read.network.name, file, list: whole.list, way: 'core', network: read.network };
+  }
+  if (whole.outcome === 'malformed') return whole.problems;
+  const { list } = whole;
+  const ours = list.plugins.every(({ type, ipamType }) => isOurs(type) && (ipamType === undefined || isOurs(ipamType)));
+  return { name: list.name, file, list, way: ours && !exec ? 'in-process' : 'exec' };
+}
+
+/** Plugins that are files of their own, in the folder of the network's name (CNI specification 1.1, `loadOnlyInlinedPlugins`). */
+function ownFiles(confDir: string, text: string, file: string): { readonly file: string; readonly text: string }[] {
+  const name = ownFolderOf(text, file);
+  return name === undefined ? [] : confFilesIn(join(confDir, name), ['.conf']).map((each) => ({ file: each, text: readConfFile(each) }));
+}
+
 /** A stamp that changes whenever a file of the folder does: what is loaded may be kept while it stays the same. */
 export function confFolderStamp(confDir: string): string {
   const stampOf = (file: string): string => {
@@ -45,24 +92,34 @@ export function confFolderStamp(confDir: string): string {
     return `${file}\0${mtimeNs}\0${size}\0${ino}`;
   };
   try {
-    return confFiles(confDir).map(stampOf).join('\n');
+    return [...confFiles(confDir), ...foldersIn(confDir).flatMap((folder) => confFilesIn(folder, ['.conf']))].map(stampOf).join('\n');
   } catch {
     return `unreadable ${performance.now()}`;
   }
 }
 
-function confFiles(confDir: string): string[] {
-  let names: string[];
+const confFiles = (confDir: string): string[] => confFilesIn(confDir, extensions);
+
+const foldersIn = (confDir: string): string[] =>
+  entriesOf(confDir)
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => join(confDir, name));
+
+function confFilesIn(folder: string, suffixes: readonly string[]): string[] {
+  return entriesOf(folder)
+    .filter((entry) => suffixes.includes(extname(entry.name)) && !entry.isDirectory())
+    .map(({ name }) => name)
+    .toSorted((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
+    .map((name) => join(folder, name));
+}
+
+function entriesOf(folder: string): Dirent[] {
   try {
-    names = readdirSync(confDir);
+    return readdirSync(folder, { withFileTypes: true });
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw unreadable(confDir, thrown);
+    throw unreadable(folder, thrown);
   }
-  return names
-    .filter((name) => extensions.includes(extname(name)))
-    .toSorted((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
-    .map((name) => join(confDir, name));
 }
 
 function readConfFile(file: string): string {
@@ -105,7 +162,7 @@ function unsupported(name: string, problems: readonly string[]): PortcullisError
     attempted: 'load the pod network',
     on: name,
     why: problems.join('; '),
-    fix: 'use a conflist of bridge with host-local addresses, portmap and loopback',
+    fix: 'use a version that is supported',
     details: { problems },
   });
 }

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { formatIp } from './address.ts';
-import { loadNetwork } from './conf-folder.ts';
+import { loadNetworks } from './conf-folder.ts';
+import type { LoadedNetworks } from './conf-folder.ts';
 import { readConflist } from './conflist.ts';
 
 const ipam = { type: 'host-local', subnet: '10.1.0.0/16' };
@@ -129,9 +130,14 @@ for (const [what, text, outcome, problem] of broken) {
 
 test('the first loadable file in lexicographic order counts; what libcni could not load is passed over', () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-conf-'));
+  const ours = new Set(['bridge', 'host-local', 'loopback', 'macvlan']);
+  const load = (more: { exec?: boolean; most?: number } = {}): LoadedNetworks =>
+    loadNetworks(folder, { exec: false, most: 1, isOurs: (type) => ours.has(type), ...more });
   const code = (): string => {
     try {
-      return loadNetwork(folder).network.name;
+      return load()
+        .networks.map(({ name, way }) => (way === 'core' ? name : `${name} ${way}`))
+        .join();
     } catch (thrown) {
       return isPortcullisError(thrown) ? thrown.code : String(thrown);
     }
@@ -146,8 +152,23 @@ test('the first loadable file in lexicographic order counts; what libcni could n
   assert.equal(code(), 'single');
   put('20-list.conflist', listOf(bridge()));
   assert.equal(code(), 'net');
-  assert.match(loadNetwork(folder).skipped.join(), /10-broken\.conflist:1:2: /u);
+  assert.match(load().skipped.join(), /10-broken\.conflist:1:2: /u);
   put('15-other.conflist', listOf({ type: 'calico' }));
+  assert.equal(code(), 'net exec');
+  put('14-ours.conflist', listOf({ type: 'macvlan', ipam }).replace('"net"', '"ours"'));
+  assert.equal(code(), 'ours in-process');
+  put('13-other-addresses.conflist', listOf({ type: 'macvlan', ipam: { type: 'dhcp' } }).replace('"net"', '"leased"'));
+  assert.equal(code(), 'leased exec');
+  assert.deepEqual(
+    load({ most: 4 }).networks.map(({ name, way }) => `${name} ${way}`),
+    ['leased exec', 'ours in-process', 'net exec', 'single core'],
+  );
+  assert.match(load({ most: 9 }).skipped.join(), /20-list\.conflist: the network net is loaded already/u);
+  assert.deepEqual(
+    load({ most: 9, exec: true }).networks.map(({ way }) => way),
+    ['exec', 'exec', 'exec', 'exec'],
+  );
+  put('12-newer.conflist', listOf({ type: 'calico' }).replace('1.0.0', '2.0.0'));
   assert.equal(code(), 'NETWORK_PLUGIN_UNSUPPORTED');
   rmSync(folder, { recursive: true });
 });

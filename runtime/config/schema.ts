@@ -61,7 +61,11 @@ export const configSchema: ConfigSchema = {
       description: 'Where network configurations and plugins are found.',
       additionalProperties: false,
       properties: {
-        confDir: { ...path, description: 'Folder of CNI configurations; the first by name is used.', default: '/etc/cni/net.d' },
+        confDir: {
+          ...path,
+          description: 'Folder of CNI configurations; the first by name is used, or the first `network.maxConfigs`.',
+          default: '/etc/cni/net.d',
+        },
         binDirs: {
           type: 'array',
           description: 'Folders of CNI plugins, in order of search.',
@@ -69,6 +73,11 @@ export const configSchema: ConfigSchema = {
           minItems: 1,
           uniqueItems: true,
           default: ['/opt/cni/bin', '/usr/lib/cni'],
+        },
+        cacheDir: {
+          ...path,
+          description: 'Folder in which results of plugins of others are kept, as libcni keeps them.',
+          default: '/var/lib/cni',
         },
         socket: {
           ...path,
@@ -87,6 +96,27 @@ export const configSchema: ConfigSchema = {
           description:
             'Folder of Kubernetes NetworkPolicies and namespaces, as YAML or JSON files; followed while the daemon runs. It may be missing.',
           default: '/etc/portcullis/network-policies',
+        },
+        plugins: {
+          type: 'string',
+          enum: ['auto', 'exec'],
+          description:
+            'How the plugins of a network are run. `auto`: in the daemon, without starting a program, where all of them are ours, with or without the prefix `portcullis-`; else all as programs of `cni.binDirs`. `exec`: always as programs.',
+          default: 'auto',
+        },
+        maxConfigs: {
+          type: 'integer',
+          minimum: 1,
+          maximum: 16,
+          description: 'How many networks of `cni.confDir` a pod gets at most: the first is eth0, the next eth1.',
+          default: 1,
+        },
+        pluginTimeout: {
+          type: 'integer',
+          minimum: 1,
+          maximum: 3600,
+          description: 'Seconds that one call of a plugin that is run as a program may take; then it is killed with all that it started.',
+          default: 60,
         },
       },
     },

@@ -24,10 +24,19 @@ export interface DaemonConfig {
   readonly cni: {
     readonly confDir: string;
     readonly binDirs: readonly string[];
+    /** Results of plugins, as libcni keeps them. */
+    readonly cacheDir: string;
     /** Where our plugins reach the daemon. Absent: `cni.sock` in `state`. */
     readonly socket?: string;
   };
-  readonly network: { readonly policies: string };
+  readonly network: {
+    readonly policies: string;
+    /** `auto`: plugins that are ours run in the daemon; `exec`: every chain by its programs. */
+    readonly plugins: 'auto' | 'exec';
+    readonly maxConfigs: number;
+    /** Seconds that one call of a plugin of others may take. */
+    readonly pluginTimeout: number;
+  };
   readonly registries: {
     /** By registry host. */
     readonly mirrors: Readonly<Record<string, MirrorConfig>>;

@@ -1,6 +1,6 @@
 import { accessSync, constants, existsSync } from 'node:fs';
 import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
-import { loadNetwork } from '../../../cni-plugins/index.ts';
+import { networksIn } from '../../../cni-plugins/index.ts';
 import { createCriClient, readHandlerFeatures } from '../../../runtime/index.ts';
 import type { CriClient, DaemonConfig } from '../../../runtime/index.ts';
 import { loadPolicy, standingExceptions } from '../../../trust/index.ts';
@@ -179,8 +179,13 @@ function networkFinding({ network }: Answers, config: DaemonConfig): Finding {
 function networkOnDisk(config: DaemonConfig): Finding {
   const topic = 'network';
   try {
-    const { network, skipped } = loadNetwork(config.cni.confDir);
-    return { topic, state: 'fine', found: `${network.name}, by ${config.cni.confDir}`, ...(skipped.length > 0 && { meaning: skipped }) };
+    const { networks, skipped } = networksIn(config.cni.confDir, config.network);
+    return {
+      topic,
+      state: 'fine',
+      found: `${networks.map(({ name }) => name).join(', ')}, by ${config.cni.confDir}`,
+      ...(skipped.length > 0 && { meaning: skipped }),
+    };
   } catch (thrown) {
     const [why, fix] = isPortcullisError(thrown)
       ? [thrown.failure.why, thrown.failure.fix]

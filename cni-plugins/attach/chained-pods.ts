@@ -1,0 +1,142 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import type { ChainJob, ChainLink } from '../invoke/chain.types.ts';
+import { formatIp, parseIp, parsePrefix } from '../spec/address.ts';
+import type { LoadedNetwork } from '../spec/conf-folder.ts';
+import type { CniResult } from '../spec/result.ts';
+import type { AttachRequest, PortMapping } from '../types.ts';
+import type { HostKernel } from './host-kernel.ts';
+import { hostInterfaceOf } from './record.ts';
+import type { AttachmentRecord, AttachmentSpec } from './record.ts';
+
+/** Interfaces of pods that chains of plugins make: what is written down before and after them. */
+
+/** @param first number of the first network's interface: `eth0`, `eth1` … */
+export function chainLinks(
+  networks: readonly LoadedNetwork[],
+  first: number,
+  request: AttachRequest,
+  mappings: readonly PortMapping[],
+): ChainLink[] {
+  const portMappings = mappings.map(({ hostPort, containerPort, protocol, hostIp }) => ({
+    hostPort,
+    containerPort,
+    protocol,
+    ...(hostIp !== undefined && { hostIP: hostIp }),
+  }));
+  return networks.map(({ name, list, way }, index) => ({
+    network: name,
+    interface: `eth${first + index}`,
+    // What the engine would make itself as the first network is a chain of our plugins as a later one.
+    way: way === 'exec' ? 'exec' : 'in-process',
+    list,
+    // A host port leads to the pod's first interface.
+    capabilityArgs: { ...request.capabilities, ...(portMappings.length > 0 && first + index === 0 && { portMappings }) },
+  }));
+}
+
+/** What is known before the plugins have made anything. */
+export function chainSpec(request: AttachRequest, chains: readonly ChainLink[], forwarded: readonly PortMapping[]): AttachmentSpec {
+  return {
+    network: chains[0]?.network ?? '',
+    pod: request.pod,
+    netns: request.netns,
+    hostInterface: hostInterfaceOf(request.id),
+    interface: 'eth0',
+    mac: '',
+    mtu: 0,
+    bridge: { name: '', mac: '', addresses: [], hairpin: false, promiscuous: false },
+    addresses: [],
+    routes: [],
+    portMappings: [],
+    snat: false,
+    masquerade: false,
+    subnets: [],
+    chains,
+    forwarded,
+  };
+}
+
+export const jobOf = ({ id, spec }: AttachmentRecord, stands: (netns: string) => boolean): ChainJob => ({
+  id,
+  netns: stands(spec.netns) ? spec.netns : '',
+  pod: { name: spec.pod.name, namespace: spec.pod.namespace, uid: spec.pod.uid },
+  links: spec.chains ?? [],
+});
+
+/** With what the plugins told of each interface. */
+export const withResults = (spec: AttachmentSpec, results: readonly CniResult[]): AttachmentSpec => ({
+  ...spec,
+  chains: (spec.chains ?? []).map((link, index) => {
+    const result = results[index];
+    return result === undefined ? link : { ...link, result };
+  }),
+});
+
+/**
+ * The pod's first interface as the last plugin told of it. Held: its host's end is a port of a bridge that the result names, so that our
+ * rules can stand there. @throws NETWORK_NO_ADDRESS
+ */
+export function specOfResult(
+  id: string,
+  spec: AttachmentSpec,
+  result: CniResult,
+  kernel: Pick<HostKernel, 'link' | 'linkAt' | 'addressesOf'>,
+): AttachmentSpec {
+  const at = result.interfaces.findIndex(({ name, sandbox }) => name === spec.interface && (sandbox ?? '') !== '');
+  const own = result.interfaces[at];
+  const ips = result.ips.filter(({ interface: index }) => index === undefined || at < 0 || index === at);
+  const addresses = ips
+    .flatMap(({ address, gateway }) => {
+      const prefix = parsePrefix(address);
+      return prefix === undefined ? [] : [{ ip: formatIp(prefix.address), prefixLength: prefix.length, gateway: gateway ?? '' }];
+    })
+    .toSorted((a, b) => Number(a.ip.includes(':')) - Number(b.ip.includes(':')));
+  if (addresses.length === 0) throw noAddress(id, spec.network);
+  const told: AttachmentSpec = {
+    ...spec,
+    mac: own?.mac ?? '',
+    mtu: own?.mtu ?? 0,
+    addresses,
+    routes: result.routes.map(({ dst, gw }) => ({ dst, ...(gw !== undefined && { gw }) })),
+  };
+  const ends = result.interfaces
+    .filter(({ sandbox }) => (sandbox ?? '') === '')
+    .flatMap(({ name }) => kernel.link(name) ?? [])
+    .filter(({ kind, master }) => kind === 'veth' && master !== 0);
+  const [end] = ends;
+  const bridge = end === undefined || ends.length > 1 ? undefined : kernel.linkAt(end.master);
+  if (end === undefined || bridge?.kind !== 'bridge' || told.mac === '') return { ...told, held: false };
+  const gateways = new Set(addresses.flatMap(({ gateway }) => parseIp(gateway) ?? []).map(formatIp));
+  // Only what the bridge really has makes the host the gateway at which connections are judged.
+  const held = kernel.addressesOf(bridge.index).filter((address) => gateways.has(address.split('/')[0] ?? ''));
+  return {
+    ...told,
+    mtu: told.mtu === 0 ? end.mtu : told.mtu,
+    hostInterface: end.name,
+    bridge: { name: bridge.name, mac: bridge.mac, addresses: held, hairpin: end.hairpin ?? false, promiscuous: bridge.promiscuous },
+    held: true,
+  };
+}
+
+function noAddress(id: string, network: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_NO_ADDRESS',
+    kind: 'precondition',
+    attempted: `attach sandbox ${id} to the network`,
+    on: network,
+    why: 'the result of its plugins has no address for the pod',
+    fix: "give the configuration an address plugin ('ipam')",
+  });
+}
+
+/** @param why what would be needed */
+export function notHeld(id: string, network: string, what: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_RULES_UNSUPPORTED',
+    kind: 'precondition',
+    attempted: `bind the links of sandbox ${id} by`,
+    on: what,
+    why: `the plugins of network ${network} made a link whose host's end is no port of a bridge that they tell of, or one beside the first; our rules can not stand there`,
+    fix: 'use a network of the plugin bridge alone, or a profile of the class network.user or wider without rules of peers',
+  });
+}

@@ -1,0 +1,55 @@
+import { addressPlugins, plugins } from '../plugins/registry.ts';
+import { confFolderStamp, loadNetworks } from '../spec/conf-folder.ts';
+import type { LoadedNetwork, LoadedNetworks } from '../spec/conf-folder.ts';
+import { leasingTypes } from './addresses.ts';
+import { bareType } from './plugin-type.ts';
+
+export interface NetworkChoice {
+  /** `exec`: every chain by its programs, also where all its plugins are ours. */
+  readonly plugins: 'auto' | 'exec';
+  /** How many networks of the conf folder a pod has at most: the first is eth0, the next eth1. */
+  readonly maxConfigs: number;
+}
+
+const ours: ReadonlySet<string> = new Set([...[...plugins, ...addressPlugins].map(({ type }) => type), ...leasingTypes]);
+
+/** The networks that a conf folder asks for. @throws what `loadNetworks` throws */
+export function networksIn(confDir: string, choice: NetworkChoice): LoadedNetworks {
+  const isOurs = (type: string): boolean => ours.has(bareType(type));
+  return loadNetworks(confDir, { exec: choice.plugins === 'exec', most: choice.maxConfigs, isOurs });
+}
+
+/** The same, followed: read again whenever a file of the folder changes. */
+export interface NetworkFolder {
+  current(): LoadedNetworks;
+}
+
+/** @param tell each problem of a file that is passed over, once */
+export function openNetworkFolder(confDir: string, choice: NetworkChoice, tell: (problem: string) => void): NetworkFolder {
+  let loaded: { readonly stamp: string; readonly networks: LoadedNetworks } | undefined;
+  return {
+    current() {
+      const stamp = confFolderStamp(confDir);
+      if (loaded?.stamp === stamp) return loaded.networks;
+      const before = loaded?.networks;
+      loaded = undefined;
+      const networks = keptInPlace(before, networksIn(confDir, choice), choice.maxConfigs);
+      networks.skipped.forEach(tell);
+      loaded = { stamp, networks };
+      return networks;
+    },
+  };
+}
+
+/** A file in use that can no longer be read keeps what it said: another network must not slip into its place while somebody writes. */
+function keptInPlace(before: LoadedNetworks | undefined, next: LoadedNetworks, most: number): LoadedNetworks {
+  const broken = (before?.networks ?? []).filter(({ file }) => next.skipped.some((problem) => problem.startsWith(`${file}:`)));
+  if (broken.length === 0) return next;
+  const kept = [...broken, ...next.networks.filter(({ name }) => !broken.some((each) => each.name === name))];
+  const inOrder = kept.toSorted((a, b) => Buffer.compare(Buffer.from(a.file), Buffer.from(b.file)));
+  const told = broken.map(({ name, file }): string => `${file}: its last good content stays in use as network ${name}`);
+  return { networks: inOrder.slice(0, most), skipped: [...next.skipped, ...told] };
+}
+
+export const isCore = (network: LoadedNetwork): network is LoadedNetwork & Required<Pick<LoadedNetwork, 'network'>> =>
+  network.network !== undefined;

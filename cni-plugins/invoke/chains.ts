@@ -1,0 +1,167 @@
+import { stat } from 'node:fs/promises';
+import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import type { CallPlugin } from '../attach/plugin-call.ts';
+import type { CniResult } from '../spec/result.ts';
+import type { PluginList } from '../spec/plugin-list.ts';
+import { addChain, checkChain, collectChain, deleteChain, statusOfChain } from './chain.ts';
+import type { ChainJob, ChainLink } from './chain.types.ts';
+import { execStep, versionsOf } from './exec-step.ts';
+import type { ExecOptions } from './exec-step.ts';
+import { inProcessStep } from './in-process-step.ts';
+import { openResultCache } from './result-cache.ts';
+import { findProgram } from './run-program.ts';
+import type { RunStep } from './step.ts';
+
+/** Networks of a pod that plugins attach, and what they keep of it. Never on behalf of two callers for one pod at once: that is the caller's to see to. */
+export interface Chains {
+  /** In the order of the links. @throws the first failure; what was made until then stands */
+  add(job: ChainJob): Promise<readonly CniResult[]>;
+  /** The last one first. Each is tried. @throws the first failure: what is left is for another try */
+  remove(job: ChainJob): Promise<void>;
+  /** @throws what a plugin finds different */
+  check(job: ChainJob): Promise<void>;
+  /** @throws why a network can not attach: a plugin that is missing, speaks another version, or says so */
+  status(network: ChainNetwork): Promise<void>;
+  /** Removes what is attached to the network in nobody's name, and has its plugins do the same. `keep`: the pods that stand. */
+  collect(network: ChainNetwork, keep: readonly ChainJob[]): Promise<void>;
+}
+
+/** A list of the conf folder. */
+export interface ChainNetwork {
+  readonly way: ChainLink['way'];
+  readonly list: PluginList;
+}
+
+export interface ChainOptions {
+  /** How programs are started; absent: they are not. */
+  readonly programs?: ExecOptions;
+  /** Folders of plugins, in order of search. */
+  readonly binDirs: readonly string[];
+  /** As libcni's: `/var/lib/cni`. */
+  readonly cacheDir: string;
+  readonly callPlugin: CallPlugin;
+  readonly log: Pick<Logger, 'info' | 'warn'>;
+}
+
+/** A plugin is not asked for its versions again until its file changes. */
+type Known = Map<string, readonly string[]>;
+
+export function createChains(options: ChainOptions): Chains {
+  const { log, programs } = options;
+  const ways: Readonly<Record<ChainLink['way'], RunStep>> = {
+    exec: programs === undefined ? () => Promise.reject(noPrograms()) : execStep(programs),
+    'in-process': inProcessStep(options.callPlugin, options.binDirs),
+  };
+  const cache = openResultCache(options.cacheDir);
+  const versions: Known = new Map();
+
+  const removeLink = async (link: ChainLink, job: ChainJob): Promise<void> => {
+    await deleteChain(ways[link.way], link, job);
+    await cache.remove(link, job);
+  };
+
+  const remove = async (job: ChainJob): Promise<void> => {
+    const failures: unknown[] = [];
+    for (const link of job.links.toReversed()) {
+      try {
+        await removeLink(link, job);
+      } catch (thrown) {
+        failures.push(thrown);
+      }
+    }
+    if (failures.length > 0) throw failures[0];
+  };
+
+  return {
+    async add(job) {
+      const results: CniResult[] = [];
+      for (const link of job.links) {
+        const result = await addChain(ways[link.way], link, job);
+        results.push(result);
+        await cache.put({ ...link, result }, job);
+      }
+      return results;
+    },
+    remove,
+    async check(job) {
+      for (const link of job.links) await checkChain(ways[link.way], link, job);
+    },
+    async status({ way, list }) {
+      if (way === 'exec') {
+        if (programs === undefined) throw noPrograms();
+        for (const { type } of list.plugins) await requireVersion(programs, versions, type, list.cniVersion);
+      }
+      await statusOfChain(ways[way], list);
+    },
+    async collect({ way, list }, keep) {
+      const held = keep.flatMap(({ id, links }) =>
+        links.filter(({ network }) => network === list.name).map((link) => ({ containerId: id, interface: link.interface })),
+      );
+      const isHeld = (entry: { readonly containerId: string; readonly interface: string }): boolean =>
+        held.some(({ containerId, interface: name }) => containerId === entry.containerId && name === entry.interface);
+      const cached = await cache.list(list.name);
+      for (const { containerId, link, interface: name } of cached.filter((entry) => entry.ours && !isHeld(entry))) {
+        const job = { id: containerId, netns: '', pod: { name: '', namespace: '', uid: '' } };
+        const lost = link ?? { network: list.name, interface: name, way, list, capabilityArgs: {} };
+        try {
+          await removeLink(lost, { ...job, links: [lost] });
+          log.info({ id: containerId, network: list.name }, 'what nobody claims was detached by its cached configuration');
+        } catch (thrown) {
+          log.warn({ id: containerId, network: list.name, why: reasonOf(thrown) }, 'what nobody claims could not be detached');
+        }
+      }
+      const others = cached.filter((entry) => !entry.ours && !isHeld(entry));
+      if (others.length > 0) {
+        log.info(
+          { network: list.name, others: others.length },
+          'its plugins are not asked to collect: another runtime attaches to this network too',
+        );
+        return;
+      }
+      try {
+        await collectChain(ways[way], list, held);
+      } catch (thrown) {
+        log.warn({ network: list.name, why: reasonOf(thrown) }, 'a plugin could not collect what nobody claims');
+      }
+    },
+  };
+}
+
+async function requireVersion(options: ExecOptions, known: Known, type: string, version: string): Promise<void> {
+  const program = await findProgram(type, options.binDirs);
+  const { mtimeMs = 0, ino = 0 } = program === undefined ? {} : await stat(program);
+  const key = `${program ?? type} ${mtimeMs} ${ino}`;
+  const spoken = known.get(key) ?? (await versionsOf(options, type));
+  known.set(key, spoken);
+  if (!spoken.includes(version)) throw otherVersion(type, version, spoken);
+}
+
+function otherVersion(type: string, version: string, spoken: readonly string[]): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_PLUGIN_VERSION',
+    kind: 'precondition',
+    attempted: 'use the network plugin',
+    on: type,
+    why: `the configuration is of CNI ${version}, and the plugin speaks ${spoken.join(', ')}`,
+    fix: "lower 'cniVersion' of the configuration, or install a newer plugin",
+    details: { plugin: type },
+  });
+}
+
+function noPrograms(): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_PLUGIN_UNSUPPORTED',
+    kind: 'precondition',
+    attempted: 'use a network of plugins of others',
+    on: '',
+    why: 'this engine was made without a way to start programs',
+    fix: 'use plugins of Portcullis, or give the engine `programs`',
+  });
+}
+
+/** CamelCase, for the CRI condition. */
+export function reasonWord(thrown: unknown): string {
+  const code = isPortcullisError(thrown) ? thrown.code : 'NETWORK_NOT_READY';
+  return code.toLowerCase().replace(/(?:^|_)([a-z])/gu, (_match: string, letter: string) => letter.toUpperCase());
+}

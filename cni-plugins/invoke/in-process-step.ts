@@ -1,0 +1,23 @@
+import type { CallPlugin } from '../attach/plugin-call.ts';
+import { bareType } from '../attach/plugin-type.ts';
+import { argumentsOf } from './step.ts';
+import type { Command, RunStep } from './step.ts';
+
+const verbs = { ADD: 'add', DEL: 'del', CHECK: 'check', GC: 'gc', STATUS: 'status' } as const satisfies Readonly<Record<Command, string>>;
+
+/** Calls plugins of ours without starting a program. @param binDirs where an address plugin of others would be */
+export function inProcessStep(callPlugin: CallPlugin, binDirs: readonly string[]): RunStep {
+  return ({ command, plugin, network, config, prevResult, of, valid }) =>
+    callPlugin({
+      verb: verbs[command],
+      type: bareType(plugin.type),
+      caller: {},
+      key: { network, containerId: of?.pod.id ?? '', interface: of?.interface ?? '' },
+      netns: of?.pod.netns ?? '',
+      args: of === undefined ? {} : argumentsOf(of.pod),
+      path: binDirs,
+      config,
+      ...(prevResult !== undefined && { prevResult }),
+      ...(valid !== undefined && { valid }),
+    });
+}

@@ -1,0 +1,99 @@
+import { mkdir, readFile, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { writeFileAtomic } from '../../base/storage/index.ts';
+import { readPluginList } from '../spec/plugin-list.ts';
+import { resultAs } from '../spec/result-versions.ts';
+import type { ChainLink, ChainPod } from './chain.types.ts';
+import { argumentsOf } from './step.ts';
+
+/**
+ * What was attached, where and in the form in which libcni keeps it (`cniCacheV1`, libcni's api.go), so that its tools read it: but written
+ * whole or not at all. Our own authority is the database; these files say what is left when that is lost.
+ */
+export interface ResultCache {
+  put(link: ChainLink, pod: ChainPod): Promise<void>;
+  remove(link: Pick<ChainLink, 'network' | 'interface'>, pod: Pick<ChainPod, 'id'>): Promise<void>;
+  /** Of a network. `link` is absent for a file that can not be read any more. */
+  list(network: string): Promise<readonly CachedAttachment[]>;
+}
+
+export interface CachedAttachment {
+  readonly containerId: string;
+  readonly interface: string;
+  /** Written by us, not by another runtime that shares the folder. */
+  readonly ours: boolean;
+  readonly link?: ChainLink;
+}
+
+const kind = 'cniCacheV1';
+const owner = 'portcullis';
+
+/** @param folder `/var/lib/cni` */
+export function openResultCache(folder: string): ResultCache {
+  const results = join(folder, 'results');
+  const fileOf = (network: string, id: string, name: string): string => join(results, `${network}-${id}-${name}`);
+  return {
+    async put(link, pod) {
+      await mkdir(results, { recursive: true, mode: 0o700 });
+      const { list } = link;
+      const content = {
+        kind,
+        containerId: pod.id,
+        config: Buffer.from(JSON.stringify(documentOf(link))).toString('base64'),
+        ifName: link.interface,
+        networkName: link.network,
+        netns: pod.netns,
+        cniArgs: Object.entries(argumentsOf(pod)),
+        capabilityArgs: link.capabilityArgs,
+        ...(link.result !== undefined && { result: resultAs(link.result, list.cniVersion) }),
+        owner,
+      };
+      await writeFileAtomic(fileOf(link.network, pod.id, link.interface), JSON.stringify(content));
+    },
+    remove: (link, pod) => rm(fileOf(link.network, pod.id, link.interface), { force: true }),
+    async list(network) {
+      const names = await readdir(results).catch(() => [] as string[]);
+      const own = names.filter((name) => name.startsWith(`${network}-`));
+      return (await Promise.all(own.map((name) => readEntry(join(results, name), name, network)))).flatMap((entry) => entry ?? []);
+    },
+  };
+}
+
+function documentOf({ network, list }: ChainLink): object {
+  const { cniVersion, disableCheck, disableGC, plugins } = list;
+  return { cniVersion, name: network, disableCheck, disableGC, plugins: plugins.map(({ config }) => config) };
+}
+
+interface Content {
+  readonly kind?: unknown;
+  readonly containerId?: unknown;
+  readonly ifName?: unknown;
+  readonly networkName?: unknown;
+  readonly config?: unknown;
+  readonly capabilityArgs?: unknown;
+  readonly owner?: unknown;
+}
+
+/** A file that a crash of another program cut off says by its name alone what it is of. */
+async function readEntry(path: string, name: string, network: string): Promise<CachedAttachment | undefined> {
+  const named = /^(?<id>[0-9a-zA-Z][0-9a-zA-Z_.-]*)-(?<ifname>[^-/]{1,15})$/u.exec(name.slice(network.length + 1))?.groups;
+  let content: Content;
+  try {
+    content = JSON.parse(await readFile(path, 'utf8')) as Content;
+  } catch {
+    return named === undefined ? undefined : { containerId: named['id'] ?? '', interface: named['ifname'] ?? '', ours: false };
+  }
+  // A network `a-b` has files that begin like those of `a`.
+  if (
+    content.kind !== kind ||
+    content.networkName !== network ||
+    typeof content.containerId !== 'string' ||
+    typeof content.ifName !== 'string'
+  )
+    return undefined;
+  const entry = { containerId: content.containerId, interface: content.ifName, ours: content.owner === owner };
+  const read = readPluginList(Buffer.from(String(content.config), 'base64').toString('utf8'), `${name}.conflist`);
+  if (read.outcome !== 'ok') return entry;
+  const capabilityArgs = (content.capabilityArgs ?? {}) as Readonly<Record<string, unknown>>;
+  return { ...entry, link: { network, interface: entry.interface, way: 'exec', list: read.list, capabilityArgs } };
+}

@@ -1,0 +1,109 @@
+import { constants } from 'node:fs';
+import { access, stat } from 'node:fs/promises';
+import { basename, isAbsolute, join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { O_RDONLY, closeFd, openFile, sealedFile } from '../../base/kernel/index.ts';
+import type { Child, StartProgram } from '../../base/reactor/index.ts';
+import { killTree } from './kill-tree.ts';
+import { openOutput } from './output.ts';
+
+/** A plugin as a program: started, fed, heard, and ended when it takes too long. Source: libcni's pkg/invoke (raw_exec.go, find.go). */
+export interface Run {
+  readonly program: string;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly stdin: string;
+  readonly timeoutMs: number;
+}
+
+export interface Ran {
+  /** `over`: it was killed with all that it had started, since it took too long or wrote too much. */
+  readonly end: { readonly exitCode: number } | { readonly over: string };
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const maxOutput = 1024 * 1024;
+const drainMs = 100;
+/** A program that is being written at this moment (libcni: five times a second apart). */
+const busyTries = 5;
+const busyMs = 1000;
+
+/** The first of the folders that holds the program. Undefined: none does. */
+export async function findProgram(type: string, folders: readonly string[]): Promise<string | undefined> {
+  for (const folder of folders) {
+    if (!isAbsolute(folder)) continue;
+    const path = join(folder, type);
+    try {
+      if (!(await stat(path)).isFile()) continue;
+      await access(path, constants.X_OK);
+      return path;
+    } catch {
+      // The next folder.
+    }
+  }
+  return undefined;
+}
+
+/**
+ * Its standard input is a file: Node's own children have a socket there, which a program can not open as /dev/stdin.
+ * @throws KERNEL_<ERRNO> when it can not be started
+ */
+export async function runProgram(startProgram: StartProgram, { program, environment, stdin, timeoutMs }: Run): Promise<Ran> {
+  let over: string | undefined;
+  let kill = (): void => undefined;
+  const end = (why: string): void => {
+    over ??= why;
+    kill();
+  };
+  const stdout = openOutput(maxOutput, () => end(`it wrote more than ${maxOutput} bytes`));
+  const stderr = openOutput(maxOutput, () => end(`it wrote more than ${maxOutput} bytes of errors`));
+  const written = sealedFile('cni-stdin', Buffer.from(stdin));
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    const child = await startPatiently(startProgram, program, environment, written, [stdout.write, stderr.write]);
+    stdout.closeWrite();
+    stderr.closeWrite();
+    let ended = false;
+    // Until its end was told it is not reaped, so its number is its own.
+    kill = () => {
+      if (!ended) killTree(child.pid);
+    };
+    timer = setTimeout(() => end(`it did not end within ${timeoutMs / 1000} s`), timeoutMs);
+    const exitCode = await child.exited.finally(() => (ended = true));
+    await Promise.all([stdout.ended(drainMs), stderr.ended(drainMs)]);
+    return { end: over === undefined ? { exitCode } : { over }, stdout: stdout.text(), stderr: stderr.text() };
+  } finally {
+    clearTimeout(timer);
+    closeFd(written);
+    stdout.close();
+    stderr.close();
+  }
+}
+
+async function startPatiently(
+  startProgram: StartProgram,
+  program: string,
+  environment: Run['environment'],
+  stdin: number,
+  outputs: readonly number[],
+): Promise<Child> {
+  for (let attempt = 1; ; attempt += 1) {
+    // Opened anew each time: the descriptor that wrote it stands at its end.
+    const input = openFile(`/proc/self/fd/${stdin}`, O_RDONLY);
+    try {
+      return await startProgram({
+        path: program,
+        argv: [basename(program)],
+        env: environment,
+        descriptors: [input, ...outputs],
+        ownGroup: true,
+      });
+    } catch (thrown) {
+      if (!isPortcullisError(thrown) || thrown.code !== 'KERNEL_ETXTBSY' || attempt > busyTries) throw thrown;
+    } finally {
+      closeFd(input);
+    }
+    await pause(busyMs);
+  }
+}
