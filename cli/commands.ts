@@ -40,6 +40,11 @@ export const commands: readonly Entry[] = [
     summary: 'fetch from a TUF repository; speaks the TUF client conformance protocol',
     load: () => import('./tuf-client.ts'),
   },
+  {
+    name: 'trust',
+    summary: 'the trust service, and signed collections: which digest a tag means',
+    load: () => import('./trust.ts'),
+  },
   { name: 'verdicts', summary: 'the verdict log: list, show, replay, verify, export', load: () => import('./verdicts.ts') },
   {
     name: 'entitlements',

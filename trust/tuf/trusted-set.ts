@@ -213,7 +213,7 @@ const isSigned = (metadata: Metadata, keys: ReadonlyMap<string, TufKey>, role: R
   signersIn(metadata, keys, role) >= role.threshold;
 
 /** Keys, not ids: one key under two names signs once. */
-function signersIn({ signatures, message }: Metadata, keys: ReadonlyMap<string, TufKey>, role: RoleKeys): number {
+export function signersIn({ signatures, message }: Metadata, keys: ReadonlyMap<string, TufKey>, role: RoleKeys): number {
   const signers = new Set<string>();
   for (const { keyid, bytes } of signatures) {
     const key = role.keyids.includes(keyid) ? keys.get(keyid) : undefined;

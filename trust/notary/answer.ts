@@ -1,0 +1,171 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { asPortcullisError } from '../../base/errors/index.ts';
+import type { PortcullisError } from '../../base/errors/index.ts';
+import type { Upload } from './accept.ts';
+import { readChangefeed } from './changefeed.ts';
+import type { Collections } from './collections.ts';
+import type { ServiceMetrics } from './metrics.ts';
+import { isRefusal, refusalBody, refuse, statusOf } from './refusal.ts';
+import type { Refusal } from './refusal.ts';
+import { routeOf } from './routes.ts';
+import type { Route } from './routes.ts';
+import type { TrustStore } from './store.ts';
+import type { Access, Guard } from './tokens.ts';
+import { readUploads } from './upload.ts';
+import type { UploadLimits } from './upload.ts';
+
+export interface AnswerContext {
+  readonly collections: Collections;
+  readonly store: TrustStore;
+  readonly metrics: ServiceMetrics;
+  /** Undefined: everybody may do everything. */
+  readonly guard: Guard | undefined;
+  readonly prefixes: readonly string[];
+  readonly limits: UploadLimits;
+  readonly onFailure: ((error: PortcullisError) => void) | undefined;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | number>>;
+  readonly body: Buffer | string;
+}
+
+const jsonType = 'application/json; charset=utf-8';
+/** What Go's server says of bytes that look like text; Notary's clients do not look at it. */
+const textType = 'text/plain; charset=utf-8';
+/** utils/http.go and cmd/notary-server/config.go of Notary 0.7.0: files that never change, and those that may. */
+const unchanging = 'public, max-age=2592000, s-maxage=2592000';
+const changing = 'public, max-age=300, s-maxage=300, must-revalidate';
+const mostGunLength = 255;
+
+/** Answers one request; never rejects. */
+export async function answerRequest(context: AnswerContext, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const started = performance.now();
+  const { method = 'GET', url = '/' } = request;
+  const end = url.indexOf('?');
+  const route = routeOf(method, end === -1 ? url : url.slice(0, end));
+  const query = new URLSearchParams(end === -1 ? '' : url.slice(end + 1));
+  let answer: Answer;
+  try {
+    answer = (await refusedAccess(context, route, request)) ?? (await answerTo(context, route, query, request));
+  } catch (thrown) {
+    context.onFailure?.(failureOf(thrown, url));
+    answer = refused(refuse('UNKNOWN'));
+  }
+  const headers = { ...answer.headers, 'Content-Length': Buffer.byteLength(answer.body) };
+  // What is left of an upload that was refused is not read.
+  const rest = request.complete || method === 'GET' ? headers : { ...headers, Connection: 'close' };
+  response.writeHead(answer.status, rest);
+  response.end(answer.body);
+  context.metrics.observe(route.operation, method, answer.status, (performance.now() - started) / 1000);
+}
+
+/** 401 with a challenge, or INVALID_GUN (404 where it is a question). */
+async function refusedAccess({ guard, prefixes }: AnswerContext, route: Route, request: IncomingMessage): Promise<Answer | undefined> {
+  const gun = 'gun' in route ? route.gun : undefined;
+  if (gun !== undefined && (gun.length > mostGunLength || (prefixes.length > 0 && !prefixes.some((prefix) => gun.startsWith(prefix))))) {
+    const unknown = route.operation !== 'UpdateTUF';
+    return refused(unknown ? refuse('METADATA_NOT_FOUND') : refuse('INVALID_GUN', `Require GUNs with prefix: [${prefixes.join(' ')}]`));
+  }
+  const access = accessOf(route);
+  if (guard === undefined || access === undefined) return undefined;
+  const challenge = await guard(request.headers.authorization, access);
+  if (challenge === undefined) return undefined;
+  const detail = access.actions.map((action) => ({ Type: access.type, Class: '', Name: access.name, Action: action }));
+  const answer = refused(refuse('UNAUTHORIZED', detail));
+  return { ...answer, headers: { ...answer.headers, 'WWW-Authenticate': challenge } };
+}
+
+/** Notary's scopes (server/server.go, utils/http.go): what no collection is named in belongs to the registry's catalog. */
+function accessOf(route: Route): Access | undefined {
+  if (route.operation === 'Health' || route.operation === 'Metrics' || route.operation === 'NotAllowed') return undefined;
+  const gun = 'gun' in route ? route.gun : undefined;
+  if (gun === undefined) return { type: 'registry', name: 'catalog', actions: ['*'] };
+  return { type: 'repository', name: gun, actions: actionsOf(route.operation) };
+}
+
+function actionsOf(operation: Route['operation']): readonly string[] {
+  if (operation === 'UpdateTUF' || operation === 'GetKey') return ['push', 'pull'];
+  return operation === 'RotateKey' || operation === 'DeleteTUF' ? ['*'] : ['pull'];
+}
+
+async function answerTo(context: AnswerContext, route: Route, query: URLSearchParams, request: IncomingMessage): Promise<Answer> {
+  const { collections, store, metrics } = context;
+  switch (route.operation) {
+    case 'Ping':
+      return text('{}');
+    case 'Health':
+      return (await store.isHealthy()) ? ok(jsonType, '{}') : { ...ok(jsonType, '{"database":"it does not answer"}'), status: 503 };
+    case 'Metrics': {
+      const { type, body } = await metrics.render();
+      return ok(type, body);
+    }
+    case 'NotFound':
+      return refused(refuse('METADATA_NOT_FOUND'));
+    case 'NotAllowed':
+      return { status: 405, headers: {}, body: '' };
+    case 'Changefeed': {
+      const changes = await readChangefeed(store, route.gun, query);
+      return isRefusal(changes) ? refused(changes) : text(changes.body);
+    }
+    case 'GetKey':
+      return text(JSON.stringify(await collections.publicKey(route.gun, route.dialect, route.role)));
+    case 'RotateKey':
+      return text(JSON.stringify(await collections.rotateKey(route.gun, route.dialect, route.role)));
+    case 'DeleteTUF':
+      await collections.remove(route.gun);
+      return { status: 200, headers: {}, body: '' };
+    case 'UpdateTUF':
+      return publish(context, route.dialect, route.gun, request);
+    default:
+      return fileAnswer(context, route);
+  }
+}
+
+async function fileAnswer({ collections }: AnswerContext, route: Extract<Route, { readonly which: unknown }>): Promise<Answer> {
+  const file = await collections.read(route.gun, route.dialect, route.role, route.which);
+  if (file === undefined) return refused(refuse('METADATA_NOT_FOUND', {}));
+  const headers = {
+    'Cache-Control': route.which === 'current' ? changing : unchanging,
+    // RFC 1123 in Go ends in the zone's name.
+    'Last-Modified': new Date(file.at).toUTCString().replace(/GMT$/u, 'UTC'),
+    'Content-Type': route.dialect === 'notary' ? textType : 'application/json',
+  };
+  return { status: 200, headers, body: file.bytes };
+}
+
+async function publish(
+  { collections, limits }: AnswerContext,
+  dialect: 'notary' | 'tuf',
+  gun: string,
+  request: IncomingMessage,
+): Promise<Answer> {
+  const uploads = await readUploads(request, limits);
+  if (isRefusal(uploads)) return refused(uploads);
+  const files = (field: (name: string) => boolean): Upload[] => uploads.filter((one) => field(one.field));
+  const notary = files((field) => field === 'notary');
+  const posted =
+    dialect === 'notary' ? { notary: uploads } : { tuf: files((field) => field !== 'notary'), ...(notary.length === 0 ? {} : { notary }) };
+  const refusal = await collections.publish(gun, posted);
+  return refusal === undefined ? { status: 200, headers: {}, body: '' } : refused(refusal);
+}
+
+const ok = (type: string, body: string): Answer => ({ status: 200, headers: { 'Content-Type': type }, body });
+
+const text = (body: string): Answer => ok(textType, body);
+
+const refused = (refusal: Refusal): Answer => ({
+  status: statusOf(refusal),
+  headers: { 'Content-Type': jsonType },
+  body: refusalBody(refusal),
+});
+
+const failureOf = (thrown: unknown, url: string): PortcullisError =>
+  asPortcullisError(thrown, {
+    code: 'TRUST_SERVICE_FAILED',
+    kind: 'internal',
+    attempted: 'answer',
+    on: url,
+    fix: 'read the reason; report it if it is none of yours',
+  });

@@ -1,0 +1,187 @@
+import { LRUCache } from 'lru-cache';
+import { readMetadata } from '../tuf/metadata/read.ts';
+import type { Dialect } from '../tuf/metadata/model.ts';
+import type { NewFile, Upload } from './accept.ts';
+import type { Judge } from './judge.ts';
+import type { KeyVault } from './key-vault.ts';
+import { listedOnlineKey } from './online-keys.ts';
+import type { OnlineKey } from './online-keys.ts';
+import { invalidUpdate, isRefusal, refuse } from './refusal.ts';
+import type { Refusal } from './refusal.ts';
+import { renewOnline } from './renew.ts';
+import { differentTarget } from './same-targets.ts';
+import { storedFile } from './store.ts';
+import type { DialectFiles, StoredFile, TrustStore } from './store.ts';
+
+/** What stands of one collection in one dialect. */
+interface Standing {
+  readonly files: ReadonlyMap<string, StoredFile>;
+  /** Before then neither timestamp nor snapshot expires; milliseconds since 1970. */
+  readonly freshUntil: number;
+  readonly withheld: boolean;
+}
+
+/** Which of a role's files is asked for. */
+export type Which = { readonly hash: string } | { readonly version: number } | 'current';
+
+/** The collections of a service: reads from memory where they can, changes one after the other within a collection. */
+export interface Collections {
+  /** The timestamp and a snapshot of ours are signed anew when they have expired. */
+  read(gun: string, dialect: Dialect, role: string, which: Which): Promise<StoredFile | undefined>;
+  publish(gun: string, uploads: { readonly notary?: readonly Upload[]; readonly tuf?: readonly Upload[] }): Promise<Refusal | undefined>;
+  publicKey(gun: string, dialect: Dialect, role: OnlineKey['role']): Promise<unknown>;
+  rotateKey(gun: string, dialect: Dialect, role: OnlineKey['role']): Promise<unknown>;
+  remove(gun: string): Promise<void>;
+}
+
+const memoryBytes = 128 * 1024 * 1024;
+
+export function createCollections(store: TrustStore, vault: KeyVault, judge: Judge, clock: () => number): Collections {
+  const known = new LRUCache<string, Standing>({ maxSize: memoryBytes, sizeCalculation: weightOf });
+  const lines = new Map<string, Promise<unknown>>();
+
+  /** One change of a collection at a time. */
+  const inLine = <T>(gun: string, body: () => Promise<T>): Promise<T> => {
+    const before = lines.get(gun) ?? Promise.resolve();
+    const turn = before.then(body, body);
+    const settled = turn
+      .catch(() => undefined)
+      .finally(() => {
+        if (lines.get(gun) === settled) lines.delete(gun);
+      });
+    lines.set(gun, settled);
+    return turn;
+  };
+
+  const load = async (gun: string, dialect: Dialect): Promise<Standing> => {
+    const key = `${dialect}\n${gun}`;
+    const remembered = known.get(key);
+    if (remembered !== undefined) return remembered;
+    const files = new Map((await store.currentFiles(gun, dialect)).map((file) => [file.role, file]));
+    const withheld = dialect === 'tuf' && (await store.isWithheld(gun));
+    const standing = standingOf(dialect, files, withheld);
+    if (files.size > 0) known.set(key, standing);
+    return standing;
+  };
+
+  const renewed = (gun: string, dialect: Dialect): Promise<Standing> =>
+    inLine(gun, async () => {
+      const standing = await load(gun, dialect);
+      const now = clock();
+      if (now < standing.freshUntil || standing.withheld) return standing;
+      const made = renewOnline(dialect, bytesOf(standing.files), await vault.keysOf(gun), now);
+      if (made.length === 0) return standing;
+      const files = made.map((file) => storedFile(file, now));
+      const kept = await store.keep(gun, [{ dialect, files }], { at: now, withholdTuf: false });
+      forget(gun);
+      return kept ? remember(gun, dialect, merged(standing.files, files), false) : load(gun, dialect);
+    });
+
+  const remember = (gun: string, dialect: Dialect, files: ReadonlyMap<string, StoredFile>, withheld: boolean): Standing => {
+    const standing = standingOf(dialect, files, withheld);
+    known.set(`${dialect}\n${gun}`, standing);
+    return standing;
+  };
+  const forget = (gun: string): void => {
+    known.delete(`notary\n${gun}`);
+    known.delete(`tuf\n${gun}`);
+  };
+
+  const publish: Collections['publish'] = (gun, uploads) =>
+    inLine(gun, async () => {
+      const now = clock();
+      const online = await vault.keysOf(gun);
+      const before = { notary: await load(gun, 'notary'), tuf: await load(gun, 'tuf') };
+      const updates: DialectFiles[] = [];
+      const after = { notary: before.notary.files, tuf: before.tuf.files };
+      for (const dialect of ['notary', 'tuf'] as const) {
+        const posted = uploads[dialect];
+        if (posted === undefined) continue;
+        const { files } = before[dialect];
+        const outcome = await judge.judge(dialect, { gun, now, uploads: posted, stored: bytesOf(files), online });
+        if (isRefusal(outcome)) return outcome;
+        if (dialect === 'notary' && isOld(files, outcome)) return refuse('VERSION', {});
+        const stored = outcome.map((file) => storedFile(file, now));
+        updates.push({ dialect, files: stored });
+        after[dialect] = merged(files, stored);
+      }
+      const [signedNotary, signedTuf] = [uploads.notary !== undefined, uploads.tuf !== undefined];
+      if (signedTuf && after.notary.size > 0) {
+        const path = differentTarget(bytesOf(after.notary), bytesOf(after.tuf));
+        if (path !== undefined)
+          return invalidUpdate('ErrValidation', `the two dialects sign different digests for ${JSON.stringify(path)}`);
+      }
+      const withholdTuf = signedNotary && !signedTuf && before.tuf.files.size > 0;
+      if (!(await store.keep(gun, updates, { at: now, withholdTuf }))) {
+        forget(gun);
+        return refuse('VERSION', {});
+      }
+      if (signedNotary) remember(gun, 'notary', after.notary, false);
+      if (signedTuf || withholdTuf) remember(gun, 'tuf', after.tuf, withholdTuf);
+      return undefined;
+    });
+
+  const createKey = async (gun: string, dialect: Dialect, role: OnlineKey['role']): Promise<unknown> =>
+    listedOnlineKey(dialect, await vault.create(gun, role, clock())).entry;
+
+  return {
+    async read(gun, dialect, role, which) {
+      let standing = await load(gun, dialect);
+      if (which === 'current' && (role === 'timestamp' || role === 'snapshot') && clock() >= standing.freshUntil)
+        standing = await renewed(gun, dialect);
+      if (standing.withheld) return undefined;
+      const current = standing.files.get(role);
+      if (which === 'current') return current;
+      if ('hash' in which) return current?.sha256 === which.hash ? current : store.fileByHash(gun, dialect, role, which.hash);
+      return current?.version === which.version ? current : store.fileByVersion(gun, dialect, role, which.version);
+    },
+    publish,
+    publicKey: (gun, dialect, role) =>
+      inLine(gun, async () => {
+        const keys = (await vault.keysOf(gun)).filter((key) => key.role === role);
+        const root = (await load(gun, dialect)).files.get('root');
+        const named = root === undefined ? undefined : keys.find((key) => namesKey(dialect, root.bytes, role, key));
+        // A key that was made for a first publish, or by a rotation, waits for the root that names it.
+        const key = named ?? keys.at(-1);
+        return key === undefined ? createKey(gun, dialect, role) : listedOnlineKey(dialect, key).entry;
+      }),
+    rotateKey: (gun, dialect, role) => inLine(gun, () => createKey(gun, dialect, role)),
+    remove: (gun) =>
+      inLine(gun, async () => {
+        await store.remove(gun, clock());
+        forget(gun);
+        vault.forget(gun);
+      }),
+  };
+}
+
+function namesKey(dialect: Dialect, root: Buffer, role: OnlineKey['role'], key: OnlineKey): boolean {
+  return readMetadata(dialect, 'root', root).signed.roles[role].keyids.includes(listedOnlineKey(dialect, key).id);
+}
+
+function standingOf(dialect: Dialect, files: ReadonlyMap<string, StoredFile>, withheld: boolean): Standing {
+  const expiries = (['timestamp', 'snapshot'] as const).map((role) => {
+    const bytes = files.get(role)?.bytes;
+    return bytes === undefined ? Number.POSITIVE_INFINITY : readMetadata(dialect, role, bytes).signed.expires;
+  });
+  return { files, freshUntil: Math.min(...expiries), withheld };
+}
+
+function weightOf({ files }: Standing): number {
+  let bytes = 1024;
+  for (const file of files.values()) bytes += file.bytes.length;
+  return bytes;
+}
+
+const bytesOf = (files: ReadonlyMap<string, StoredFile>): Map<string, Buffer> =>
+  new Map([...files].map(([role, { bytes }]) => [role, bytes]));
+
+function merged(files: ReadonlyMap<string, StoredFile>, added: readonly StoredFile[]): Map<string, StoredFile> {
+  const all = new Map(files);
+  for (const file of added) all.set(file.role, file);
+  return all;
+}
+
+function isOld(files: ReadonlyMap<string, StoredFile>, added: readonly NewFile[]): boolean {
+  return added.some(({ role, version }) => version <= (files.get(role)?.version ?? 0));
+}

@@ -1,0 +1,70 @@
+import type { Worker } from 'node:worker_threads';
+import { startWorker } from '../../base/process/index.ts';
+import type { Dialect } from '../tuf/metadata/model.ts';
+import { accept } from './accept.ts';
+import type { AcceptInput, NewFile } from './accept.ts';
+import type { AcceptRequest } from './accept-upload.worker.ts';
+import type { Refusal } from './refusal.ts';
+
+/** Judges uploads: small ones at once, large ones in a Worker that lives while it is needed. */
+export interface Judge {
+  judge(dialect: Dialect, input: AcceptInput): Promise<readonly NewFile[] | Refusal>;
+  close(): Promise<void>;
+}
+
+/** Parsing and hashing so much takes a millisecond or two. */
+const smallBytes = 128 * 1024;
+
+type Answer = { readonly id: number } & ({ readonly outcome: readonly NewFile[] | Refusal } | { readonly broken: string });
+type Waiting = { readonly resolve: (outcome: readonly NewFile[] | Refusal) => void; readonly reject: (error: Error) => void };
+
+export function createJudge(): Judge {
+  let worker: Worker | undefined;
+  let lastId = 0;
+  const waiting = new Map<number, Waiting>();
+  const fail = (why: string): void => {
+    for (const { reject } of waiting.values()) reject(new Error(why));
+    waiting.clear();
+    worker = undefined;
+  };
+  const start = (): Worker => {
+    const started = startWorker(import.meta.url, './accept-upload.worker.ts', { stdin: false });
+    started.on('message', (answer: Answer) => {
+      const one = waiting.get(answer.id);
+      waiting.delete(answer.id);
+      if (waiting.size === 0) started.unref();
+      if ('broken' in answer) one?.reject(new Error(answer.broken));
+      else one?.resolve(answer.outcome);
+    });
+    started.on('error', (error) => fail(error instanceof Error ? error.message : String(error)));
+    started.on('exit', () => fail('the thread that judges uploads has ended'));
+    return started;
+  };
+  const inWorker = (dialect: Dialect, input: AcceptInput): Promise<readonly NewFile[] | Refusal> => {
+    worker ??= start();
+    worker.ref();
+    const id = ++lastId;
+    const request: AcceptRequest = { id, dialect, input };
+    return new Promise((resolve, reject) => {
+      waiting.set(id, { resolve, reject });
+      worker?.postMessage(request);
+    });
+  };
+  return {
+    async judge(dialect, input) {
+      if (weightOf(input) <= smallBytes) return accept(dialect, input);
+      const outcome = await inWorker(dialect, input);
+      return 'refused' in outcome ? outcome : outcome.map((file) => ({ ...file, bytes: Buffer.from(file.bytes) }));
+    },
+    close: async () => {
+      await worker?.terminate();
+    },
+  };
+}
+
+function weightOf({ uploads, stored }: AcceptInput): number {
+  let bytes = 0;
+  for (const upload of uploads) bytes += upload.bytes.length;
+  for (const file of stored.values()) bytes += file.length;
+  return bytes;
+}

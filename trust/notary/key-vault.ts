@@ -1,0 +1,114 @@
+import { createCipheriv, createDecipheriv, generateKeyPairSync, randomBytes } from 'node:crypto';
+import { readFile, stat } from 'node:fs/promises';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { writeFileAtomic } from '../../base/storage/index.ts';
+import { onlineKey } from './online-keys.ts';
+import type { OnlineKey } from './online-keys.ts';
+import type { TrustStore } from './store.ts';
+
+/**
+ * The service's private keys: one Ed25519 pair for each collection and role, kept in the database sealed (AES-256-GCM, bound to
+ * collection and role) under a key that is a file of its own. A copy of the database alone signs nothing.
+ */
+export interface KeyVault {
+  /** Oldest first. */
+  keysOf(gun: string): Promise<readonly OnlineKey[]>;
+  create(gun: string, role: OnlineKey['role'], at: number): Promise<OnlineKey>;
+  /** Forgets what is in memory of a collection that was removed. */
+  forget(gun: string): void;
+}
+
+const keyBytes = 32;
+const nonceBytes = 12;
+const tagBytes = 16;
+
+/**
+ * @param keyFile 32 random bytes, hexadecimal, readable by its owner only; made when absent
+ * @throws TRUST_SERVICE_KEY
+ */
+export async function openKeyVault(store: TrustStore, keyFile: string): Promise<KeyVault> {
+  const secret = await sealingKey(keyFile);
+  const known = new Map<string, readonly OnlineKey[]>();
+
+  const keysOf = async (gun: string): Promise<readonly OnlineKey[]> => {
+    const remembered = known.get(gun);
+    if (remembered !== undefined) return remembered;
+    const keys = (await store.keys(gun)).flatMap(({ role, sealed }) =>
+      role === 'snapshot' || role === 'timestamp' ? [onlineKey(role, unseal(secret, sealed, gun, role, keyFile))] : [],
+    );
+    if (keys.length > 0) remember(known, gun, keys);
+    return keys;
+  };
+  return {
+    keysOf,
+    async create(gun, role, at) {
+      const { privateKey } = generateKeyPairSync('ed25519');
+      const pkcs8 = privateKey.export({ format: 'der', type: 'pkcs8' });
+      const before = await keysOf(gun);
+      await store.addKey(gun, role, seal(secret, pkcs8, gun, role), at);
+      const key = onlineKey(role, pkcs8);
+      remember(known, gun, [...(known.get(gun) ?? before), key]);
+      return key;
+    },
+    forget: (gun) => void known.delete(gun),
+  };
+}
+
+const mostRemembered = 10_000;
+
+function remember(known: Map<string, readonly OnlineKey[]>, gun: string, keys: readonly OnlineKey[]): void {
+  const oldest = known.size >= mostRemembered ? known.keys().next().value : undefined;
+  if (oldest !== undefined) known.delete(oldest);
+  known.set(gun, keys);
+}
+
+const context = (gun: string, role: string): Buffer => Buffer.from(`${role}\n${gun}`);
+
+function seal(secret: Buffer, plain: Buffer, gun: string, role: string): Buffer {
+  const nonce = randomBytes(nonceBytes);
+  const cipher = createCipheriv('aes-256-gcm', secret, nonce).setAAD(context(gun, role));
+  return Buffer.concat([nonce, cipher.update(plain), cipher.final(), cipher.getAuthTag()]);
+}
+
+function unseal(secret: Buffer, sealed: Buffer, gun: string, role: string, keyFile: string): Buffer {
+  try {
+    const decipher = createDecipheriv('aes-256-gcm', secret, sealed.subarray(0, nonceBytes), { authTagLength: tagBytes });
+    decipher.setAAD(context(gun, role)).setAuthTag(sealed.subarray(-tagBytes));
+    return Buffer.concat([decipher.update(sealed.subarray(nonceBytes, -tagBytes)), decipher.final()]);
+  } catch {
+    throw keyFailure(keyFile, `it does not open the ${role} key of ${gun}`, 'name the key file that this data folder was begun with');
+  }
+}
+
+async function sealingKey(file: string): Promise<Buffer> {
+  const facts = await stat(file).catch((thrown: unknown) => {
+    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw keyFailure(file, reasonOf(thrown), 'make it readable for the service');
+  });
+  if (facts === undefined) return makeSealingKey(file);
+  if ((facts.mode & 0o077) !== 0) throw keyFailure(file, 'others than its owner may read it', `chmod 600 ${file}`);
+  const text = (await readFile(file, 'utf8')).trim();
+  if (!/^[0-9a-f]{64}$/iu.test(text)) throw keyFailure(file, 'it is not 32 bytes in hexadecimal', 'make one: openssl rand -hex 32');
+  return Buffer.from(text, 'hex');
+}
+
+async function makeSealingKey(file: string): Promise<Buffer> {
+  const secret = randomBytes(keyBytes);
+  try {
+    await writeFileAtomic(file, Buffer.from(`${secret.toString('hex')}\n`), { mode: 0o600 });
+  } catch (thrown) {
+    throw keyFailure(file, reasonOf(thrown), 'let the service write its data folder');
+  }
+  return secret;
+}
+
+function keyFailure(file: string, why: string, fix: string): PortcullisError {
+  return new PortcullisError({
+    code: 'TRUST_SERVICE_KEY',
+    kind: 'precondition',
+    attempted: 'open keys of the trust service',
+    on: file,
+    why,
+    fix,
+  });
+}

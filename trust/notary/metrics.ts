@@ -1,0 +1,50 @@
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+
+/** Counts of requests, under the names that notary-server has; cheap enough for every request. */
+export interface ServiceMetrics {
+  /** @param seconds how long it took */
+  observe(operation: string, method: string, status: number, seconds: number): void;
+  render(): Promise<{ readonly type: string; readonly body: string }>;
+}
+
+export function createServiceMetrics(): ServiceMetrics {
+  const registry = new Registry();
+  const labels = ['operation', 'method', 'code'];
+  const requests = new Counter({
+    name: 'notary_server_http_requests_total',
+    help: 'Requests answered, by what they asked for, method and status.',
+    labelNames: labels,
+    registers: [registry],
+  });
+  const durations = new Histogram({
+    name: 'portcullis_trust_request_duration_seconds',
+    help: 'How long requests took, from their head to the end of the answer.',
+    labelNames: ['operation'],
+    buckets: [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5],
+    registers: [registry],
+  });
+  new Gauge({
+    name: 'process_resident_memory_bytes',
+    help: 'Resident memory size in bytes.',
+    registers: [registry],
+    collect() {
+      this.set(process.memoryUsage.rss());
+    },
+  });
+  // Looking labels up by name on each request costs more than counting.
+  const known = new Map<string, { readonly counter: Counter.Internal; readonly timer: Histogram.Internal<string> }>();
+  return {
+    observe(operation, method, status, seconds) {
+      const key = `${operation} ${method} ${status}`;
+      let one = known.get(key);
+      if (one === undefined) {
+        const counter = requests.labels(operation, method.toLowerCase(), String(status));
+        one = { counter, timer: durations.labels(operation) };
+        known.set(key, one);
+      }
+      one.counter.inc();
+      one.timer.observe(seconds);
+    },
+    render: async () => ({ type: registry.contentType, body: await registry.metrics() }),
+  };
+}

@@ -1,0 +1,54 @@
+import { createHash, createPrivateKey, createPublicKey, sign } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+import { tufCanonicalJson } from '../tuf/metadata/canonical.ts';
+import { notaryKeyId } from '../tuf/metadata/keys.ts';
+import type { Dialect, TufKey, RoleKeys } from '../tuf/metadata/model.ts';
+
+/** A key that the service holds: Ed25519, one for each collection and role until it is rotated. */
+export interface OnlineKey {
+  readonly role: 'snapshot' | 'timestamp';
+  /** The public key, 32 bytes. */
+  readonly public: Buffer;
+  readonly private: KeyObject;
+}
+
+/** The public key as metadata lists it, and its id there. */
+export function listedOnlineKey(dialect: Dialect, key: Pick<OnlineKey, 'public'>): { readonly id: string; readonly entry: unknown } {
+  if (dialect === 'notary') {
+    const text = key.public.toString('base64');
+    return { id: notaryKeyId('ed25519', text), entry: { keytype: 'ed25519', keyval: { public: text, private: null } } };
+  }
+  const entry = { keytype: 'ed25519', scheme: 'ed25519', keyval: { public: key.public.toString('hex') } };
+  return { id: createHash('sha256').update(tufCanonicalJson(entry)).digest('hex'), entry };
+}
+
+/** The keys of a role that the service holds, by their ids in that root. */
+export function heldKeys(
+  { keyids }: RoleKeys,
+  keys: ReadonlyMap<string, TufKey>,
+  online: readonly OnlineKey[],
+): { readonly id: string; readonly key: OnlineKey }[] {
+  return keyids.flatMap((id) => {
+    const spki = keys.get(id)?.key;
+    if (spki?.asymmetricKeyType !== 'ed25519') return [];
+    const raw = spki.export({ format: 'der', type: 'spki' }).subarray(-32);
+    const key = online.find((one) => one.public.equals(raw));
+    return key === undefined ? [] : [{ id, key }];
+  });
+}
+
+/** Signs a file's `signed`; the bytes are those that are served. */
+export function signOnline(dialect: Dialect, signed: unknown, held: readonly { readonly id: string; readonly key: OnlineKey }[]): Buffer {
+  const message = tufCanonicalJson(signed);
+  const signatures = held.map(({ id, key }) => {
+    const bytes = sign(null, message, key.private);
+    return dialect === 'notary' ? { keyid: id, method: 'eddsa', sig: bytes.toString('base64') } : { keyid: id, sig: bytes.toString('hex') };
+  });
+  return Buffer.concat([Buffer.from('{"signed":'), message, Buffer.from(`,"signatures":${JSON.stringify(signatures)}}`)]);
+}
+
+/** @param pkcs8 DER */
+export function onlineKey(role: OnlineKey['role'], pkcs8: Buffer): OnlineKey {
+  const key = createPrivateKey({ key: pkcs8, format: 'der', type: 'pkcs8' });
+  return { role, private: key, public: createPublicKey(key).export({ format: 'der', type: 'spki' }).subarray(-32) };
+}

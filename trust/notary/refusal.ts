@@ -1,0 +1,45 @@
+/** The errors of Notary's API (server/errors/errors.go of Notary 0.7.0, and `UNAUTHORIZED` and `UNKNOWN` of the registry's). */
+const known = {
+  NO_FILENAME: [400, 'No file/role name provided.'],
+  INVALID_ROLE: [400, 'The role you are attempting to operate on is invalid.'],
+  MALFORMED_JSON: [400, 'JSON sent by the client could not be parsed by the server'],
+  MALFORMED_UPLOAD: [400, 'The body of your request is malformed.'],
+  UPDATING: [500, 'An error has occurred while updating the TUF repository.'],
+  VERSION: [400, 'A newer version of metadata is already available.'],
+  METADATA_NOT_FOUND: [404, 'You have requested metadata that does not exist.'],
+  INVALID_UPDATE: [400, 'Update sent by the client is invalid.'],
+  INVALID_GUN: [400, 'The server does not support actions on images of this name.'],
+  INVALID_PARAMETERS: [400, 'The parameters provided are not valid.'],
+  UNAUTHORIZED: [401, 'authentication required'],
+  UNKNOWN: [500, 'unknown error'],
+} as const;
+
+export type RefusalCode = keyof typeof known;
+
+/** Why an update is invalid, by Notary's names (tuf/validation/errors.go). */
+export type UpdateFault = 'ErrBadRoot' | 'ErrBadTargets' | 'ErrBadSnapshot' | 'ErrBadHierarchy' | 'ErrValidation';
+
+/** A request that is refused: what its answer says. Plain, so that it crosses Workers. */
+export interface Refusal {
+  readonly refused: RefusalCode;
+  readonly detail?: unknown;
+}
+
+export const refuse = (refused: RefusalCode, detail?: unknown): Refusal => ({ refused, ...(detail === undefined ? {} : { detail }) });
+
+/** @param missing the role that is lacking, of `ErrBadHierarchy` */
+export function invalidUpdate(name: UpdateFault, message: string, missing?: string): Refusal {
+  return refuse('INVALID_UPDATE', { Name: name, Error: missing === undefined ? { Msg: message } : { Missing: missing, Msg: message } });
+}
+
+export function isRefusal(value: unknown): value is Refusal {
+  return typeof value === 'object' && value !== null && 'refused' in value;
+}
+
+export const statusOf = ({ refused }: Refusal): number => known[refused][0];
+
+/** The answer's body, as docker/distribution's errcode writes it. */
+export function refusalBody({ refused, detail }: Refusal): Buffer {
+  const error = { code: refused, message: known[refused][1], ...(detail === undefined ? {} : { detail }) };
+  return Buffer.from(`${JSON.stringify({ errors: [error] })}\n`);
+}

@@ -1,0 +1,132 @@
+import { createServer } from 'node:http';
+import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import { join } from 'node:path';
+import { asPortcullisError } from '../../base/errors/index.ts';
+import type { PortcullisError } from '../../base/errors/index.ts';
+import { answerRequest } from './answer.ts';
+import { createCollections } from './collections.ts';
+import { createJudge } from './judge.ts';
+import { openKeyVault } from './key-vault.ts';
+import { createServiceMetrics } from './metrics.ts';
+import { openTrustStore } from './store.ts';
+import { tokenGuard } from './tokens.ts';
+import type { TokenAuthority } from './tokens.ts';
+
+export interface TrustServiceOptions {
+  /** `HOST:PORT`; port 0 is any free one. */
+  readonly listen: string;
+  /** Database and, unless named, the key file; made when absent. */
+  readonly data: string;
+  /** Seals the private keys in the database; `DATA/service.key` unless told, made when absent. */
+  readonly keyFile?: string;
+  /** PEM. Without it the service speaks plain HTTP. */
+  readonly tls?: { readonly certificate: string; readonly key: string };
+  /** Without it everybody may do everything. */
+  readonly tokens?: TokenAuthority;
+  /** Collections whose names begin otherwise are refused (INVALID_GUN). */
+  readonly prefixes?: readonly string[];
+  /** Largest upload, in bytes; 100 MiB unless told. */
+  readonly uploadBytes?: number;
+  /** What went wrong inside while a request was answered. */
+  readonly onFailure?: (error: PortcullisError) => void;
+  /** Milliseconds since 1970. */
+  readonly clock?: () => number;
+}
+
+export interface TrustService {
+  /** `http://127.0.0.1:4443` */
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+/**
+ * Serves collections of signed metadata in Notary v1's dialect and in TUF's.
+ * @throws TRUST_SERVICE_KEY · TRUST_SERVICE_LISTEN · STORAGE_…
+ */
+export async function startTrustService(options: TrustServiceOptions): Promise<TrustService> {
+  const clock = options.clock ?? Date.now;
+  const store = await openTrustStore(options.data);
+  const judge = createJudge();
+  const shut = async (): Promise<void> => {
+    await judge.close();
+    await store.close();
+  };
+  try {
+    const vault = await openKeyVault(store, options.keyFile ?? join(options.data, 'service.key'));
+    const collections = createCollections(store, vault, judge, clock);
+    const metrics = createServiceMetrics();
+    const guard = options.tokens === undefined ? undefined : tokenGuard(options.tokens, clock);
+    const context = {
+      collections,
+      store,
+      metrics,
+      guard,
+      prefixes: options.prefixes ?? [],
+      limits: { bytes: options.uploadBytes ?? 100 * 1024 * 1024, parts: 1024 },
+      onFailure: options.onFailure,
+    };
+    const listener: RequestListener = (request: IncomingMessage, response: ServerResponse) =>
+      void answerRequest(context, request, response);
+    const server = options.tls === undefined ? createServer(listener) : tlsServer(options.tls, listener);
+    server.requestTimeout = 300_000;
+    const url = await listen(server, options.listen, options.tls === undefined ? 'http' : 'https');
+    return {
+      url,
+      async close() {
+        const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+        server.closeIdleConnections();
+        setTimeout(() => server.closeAllConnections(), 1000).unref();
+        await closed;
+        await shut();
+      },
+    };
+  } catch (thrown) {
+    await shut();
+    throw thrown;
+  }
+}
+
+function tlsServer({ certificate, key }: NonNullable<TrustServiceOptions['tls']>, listener: RequestListener): Server {
+  try {
+    return createTlsServer({ cert: certificate, key, minVersion: 'TLSv1.2' }, listener);
+  } catch (thrown) {
+    throw asPortcullisError(thrown, {
+      code: 'TRUST_SERVICE_TLS',
+      kind: 'invalid',
+      attempted: 'read the certificate and key of the trust service',
+      on: '',
+      fix: 'name a PEM certificate chain and its private key',
+    });
+  }
+}
+
+async function listen(server: Server, address: string, scheme: string): Promise<string> {
+  const failure = {
+    code: 'TRUST_SERVICE_LISTEN',
+    kind: 'unavailable',
+    attempted: 'listen',
+    on: address,
+    fix: 'name another address by --listen',
+  } as const;
+  const [, host, port] = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/u.exec(address) === null ? [] : splitAddress(address);
+  if (port === undefined) throw asPortcullisError(new Error('it is not HOST:PORT'), { ...failure, kind: 'invalid' });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ port: Number(port), ...(host === '' || host === undefined ? {} : { host }) }, () => {
+      server.removeListener('error', reject);
+      resolve();
+    });
+  }).catch((thrown: unknown) => {
+    throw asPortcullisError(thrown, failure);
+  });
+  const bound = server.address();
+  const actual = typeof bound === 'object' && bound !== null ? bound.port : Number(port);
+  const shown = host === undefined || host === '' ? 'localhost' : host.includes(':') ? `[${host}]` : host;
+  return `${scheme}://${shown}:${actual}`;
+}
+
+function splitAddress(address: string): [string, string, string] {
+  const at = address.lastIndexOf(':');
+  return [address, address.slice(0, at).replace(/^\[|\]$/gu, ''), address.slice(at + 1)];
+}

@@ -1,0 +1,206 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { openDatabase } from '../../base/storage/index.ts';
+import type { Database, Migration, SqlRow, Statement } from '../../base/storage/index.ts';
+import type { Dialect } from '../tuf/metadata/model.ts';
+import type { NewFile } from './accept.ts';
+
+/** A file as it is kept and served. */
+export interface StoredFile extends NewFile {
+  readonly sha256: string;
+  /** When it was kept, milliseconds since 1970. */
+  readonly at: number;
+}
+
+/** What has happened to collections, in order (Notary's changefeed). */
+export interface Change {
+  readonly id: number;
+  readonly at: number;
+  readonly gun: string;
+  /** Of the timestamp. */
+  readonly version: number;
+  readonly sha256: string;
+  readonly category: 'update' | 'deletion';
+}
+
+export interface SealedKey {
+  readonly role: string;
+  readonly sealed: Buffer;
+}
+
+const migrations: readonly Migration[] = [
+  {
+    version: 1,
+    sql: `
+      CREATE TABLE files (
+        gun TEXT NOT NULL, dialect TEXT NOT NULL, role TEXT NOT NULL, version INTEGER NOT NULL,
+        sha256 TEXT NOT NULL, sha512 TEXT NOT NULL, at INTEGER NOT NULL, current INTEGER NOT NULL, data BLOB NOT NULL,
+        PRIMARY KEY (gun, dialect, role, version)
+      ) STRICT;
+      CREATE INDEX files_current ON files (gun, dialect) WHERE current = 1;
+      CREATE INDEX files_sha256 ON files (gun, sha256);
+      CREATE INDEX files_sha512 ON files (gun, sha512);
+      CREATE TABLE withheld (gun TEXT PRIMARY KEY) STRICT;
+      CREATE TABLE keys (gun TEXT NOT NULL, role TEXT NOT NULL, at INTEGER NOT NULL, sealed BLOB NOT NULL) STRICT;
+      CREATE INDEX keys_gun ON keys (gun);
+      CREATE TABLE changes (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, gun TEXT NOT NULL,
+        version INTEGER NOT NULL, sha256 TEXT NOT NULL, category TEXT NOT NULL
+      ) STRICT;
+      CREATE INDEX changes_gun ON changes (gun, id);`,
+  },
+];
+
+/** The service's durable state: one SQLite database, whose writes are answered when they are on disk. */
+export interface TrustStore {
+  currentFiles(gun: string, dialect: Dialect): Promise<StoredFile[]>;
+  fileByHash(gun: string, dialect: Dialect, role: string, hash: string): Promise<StoredFile | undefined>;
+  fileByVersion(gun: string, dialect: Dialect, role: string, version: number): Promise<StoredFile | undefined>;
+  isWithheld(gun: string): Promise<boolean>;
+  /**
+   * Keeps files of either dialect in one transaction, and notes the change.
+   * @returns false when a version is there already: another publisher came first
+   */
+  keep(gun: string, updates: readonly DialectFiles[], options: { readonly at: number; readonly withholdTuf: boolean }): Promise<boolean>;
+  /** Files and keys, of both dialects. */
+  remove(gun: string, at: number): Promise<void>;
+  keys(gun: string): Promise<SealedKey[]>;
+  addKey(gun: string, role: string, sealed: Buffer, at: number): Promise<void>;
+  /** @param after changes of higher ids, oldest first; or `before`: those of lower ids, the newest of them */
+  changes(input: { readonly gun?: string; readonly after?: number; readonly before?: number; readonly most: number }): Promise<Change[]>;
+  isHealthy(): Promise<boolean>;
+  close(): Promise<void>;
+}
+
+export interface DialectFiles {
+  readonly dialect: Dialect;
+  readonly files: readonly StoredFile[];
+}
+
+export function storedFile(file: NewFile, at: number): StoredFile {
+  return { ...file, at, sha256: createHash('sha256').update(file.bytes).digest('hex') };
+}
+
+/** @throws STORAGE_… */
+export async function openTrustStore(folder: string): Promise<TrustStore> {
+  return trustStore(await openDatabase({ path: join(folder, 'trust.db'), migrations }));
+}
+
+const columns = 'role, version, sha256, at, data';
+
+function trustStore(db: Database): TrustStore {
+  const one = async (where: string, params: readonly (string | number)[]): Promise<StoredFile | undefined> => {
+    const row = await db.get(`SELECT ${columns} FROM files WHERE ${where} ORDER BY version DESC LIMIT 1`, params);
+    return row === undefined ? undefined : fileOf(row);
+  };
+  return {
+    currentFiles: async (gun, dialect) =>
+      (await db.all(`SELECT ${columns} FROM files WHERE gun = ? AND dialect = ? AND current = 1`, [gun, dialect])).map(fileOf),
+    fileByHash: (gun, dialect, role, hash) =>
+      one(`gun = ? AND ${hash.length === 64 ? 'sha256' : 'sha512'} = ? AND dialect = ? AND role = ?`, [gun, hash, dialect, role]),
+    fileByVersion: (gun, dialect, role, version) =>
+      one('gun = ? AND dialect = ? AND role = ? AND version = ?', [gun, dialect, role, version]),
+    isWithheld: async (gun) => (await db.get('SELECT 1 FROM withheld WHERE gun = ?', [gun])) !== undefined,
+    async keep(gun, updates, { at, withholdTuf }) {
+      const tuf = updates.some(({ dialect }) => dialect === 'tuf');
+      const statements: Statement[] = updates.flatMap(({ dialect, files }) => files.flatMap((file) => keepFile(gun, dialect, file)));
+      if (withholdTuf) statements.push({ sql: 'INSERT OR IGNORE INTO withheld (gun) VALUES (?)', params: [gun] });
+      else if (tuf) statements.push({ sql: 'DELETE FROM withheld WHERE gun = ?', params: [gun] });
+      statements.push(...noteUpdate(gun, updates, at));
+      try {
+        await db.write(statements);
+        return true;
+      } catch (thrown) {
+        if (isConstraint(thrown)) return false;
+        throw thrown;
+      }
+    },
+    async remove(gun, at) {
+      await db.write([
+        {
+          sql: `INSERT INTO changes (at, gun, version, sha256, category)
+                SELECT ?, ?, 0, '', 'deletion' WHERE EXISTS (SELECT 1 FROM files WHERE gun = ?)`,
+          params: [at, gun, gun],
+        },
+        { sql: 'DELETE FROM files WHERE gun = ?', params: [gun] },
+        { sql: 'DELETE FROM withheld WHERE gun = ?', params: [gun] },
+        { sql: 'DELETE FROM keys WHERE gun = ?', params: [gun] },
+      ]);
+    },
+    keys: async (gun) =>
+      (await db.all('SELECT role, sealed FROM keys WHERE gun = ? ORDER BY rowid', [gun])).map(({ role, sealed }) => ({
+        role: String(role),
+        sealed: Buffer.from(sealed as Uint8Array),
+      })),
+    async addKey(gun, role, sealed, at) {
+      await db.write([{ sql: 'INSERT INTO keys (gun, role, at, sealed) VALUES (?, ?, ?, ?)', params: [gun, role, at, sealed] }]);
+    },
+    async changes({ gun, after, before, most }) {
+      const conditions = [
+        ...(gun === undefined ? [] : ['gun = ?']),
+        ...(after === undefined ? [] : ['id > ?']),
+        ...(before === undefined ? [] : ['id < ?']),
+      ];
+      const where = conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`;
+      const rows = await db.all(
+        `SELECT id, at, gun, version, sha256, category FROM changes ${where} ORDER BY id ${after === undefined ? 'DESC' : 'ASC'} LIMIT ?`,
+        [...[gun, after, before].filter((value) => value !== undefined), most],
+      );
+      const found = rows as unknown as Change[];
+      return after === undefined ? found.reverse() : found;
+    },
+    isHealthy: async () => {
+      try {
+        await db.get('SELECT 1 FROM files LIMIT 1');
+        return true;
+      } catch {
+        return false;
+      }
+    },
+    close: () => db.close(),
+  };
+}
+
+function fileOf(row: SqlRow): StoredFile {
+  const { data } = row;
+  const bytes = data as Uint8Array;
+  return {
+    role: String(row['role']),
+    version: Number(row['version']),
+    sha256: String(row['sha256']),
+    at: Number(row['at']),
+    bytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength),
+  };
+}
+
+function keepFile(gun: string, dialect: Dialect, { role, version, bytes, sha256, at }: StoredFile): Statement[] {
+  const sha512 = createHash('sha512').update(bytes).digest('hex');
+  return [
+    { sql: 'UPDATE files SET current = 0 WHERE gun = ? AND dialect = ? AND role = ? AND current = 1', params: [gun, dialect, role] },
+    {
+      // TUF recovers from a fast-forward by new keys, and then counts again below what it threw away.
+      sql: `INSERT ${dialect === 'tuf' ? 'OR REPLACE ' : ''}INTO files (gun, dialect, role, version, sha256, sha512, at, current, data)
+            VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?)`,
+      params: [gun, dialect, role, version, sha256, sha512, at, bytes],
+    },
+  ];
+}
+
+/** One change an update, by its timestamp; Notary's where it has one. */
+function noteUpdate(gun: string, updates: readonly DialectFiles[], at: number): Statement[] {
+  const of = (dialect: Dialect): StoredFile | undefined =>
+    updates.find((one) => one.dialect === dialect)?.files.find(({ role }) => role === 'timestamp');
+  const timestamp = of('notary') ?? of('tuf');
+  if (timestamp === undefined) return [];
+  return [
+    {
+      sql: `INSERT INTO changes (at, gun, version, sha256, category) VALUES (?, ?, ?, ?, 'update')`,
+      params: [at, gun, timestamp.version, timestamp.sha256],
+    },
+  ];
+}
+
+function isConstraint(thrown: unknown): boolean {
+  return isPortcullisError(thrown) && thrown.code === 'STORAGE_CONSTRAINT';
+}

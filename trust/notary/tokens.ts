@@ -1,0 +1,122 @@
+import { createHash, X509Certificate } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+import { createLocalJWKSet, jwtVerify } from 'jose';
+import type { JSONWebKeySet, JWTHeaderParameters, JWTVerifyOptions } from 'jose';
+import { recordOf } from '../strict-json.ts';
+import { findPath } from '../x509/path.ts';
+import { readCertificate } from '../x509/certificate.ts';
+
+/** What a request must be allowed. */
+export interface Access {
+  readonly type: 'repository' | 'registry';
+  readonly name: string;
+  readonly actions: readonly string[];
+}
+
+/** Whose tokens are believed (docker's token authentication, as Notary's `auth: { type: token }` has it). */
+export interface TokenAuthority {
+  /** Where clients get tokens: the address that the challenge names. */
+  readonly realm: string;
+  /** What tokens must be for (`aud`). */
+  readonly service: string;
+  /** Who must have made them (`iss`). */
+  readonly issuer: string;
+  /** PEM: certificates of keys that sign tokens, or of authorities that certify them (`x5c`). */
+  readonly certificates?: string;
+  readonly jwks?: JSONWebKeySet;
+}
+
+/** @returns undefined when it is allowed; else the value of `WWW-Authenticate` */
+export type Guard = (authorization: string | undefined, access: Access) => Promise<string | undefined>;
+
+/** Asymmetric alone: a public key must never be taken for a shared secret. */
+const algorithms = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'];
+const mostTokenBytes = 64 * 1024;
+
+/** @param clock milliseconds since 1970 */
+export function tokenGuard(authority: TokenAuthority, clock: () => number): Guard {
+  const { realm, service, issuer } = authority;
+  const keys = keyFinder(authority, clock);
+  return async (authorization, access) => {
+    const challenge = (fault?: string): string =>
+      `Bearer realm=${quoted(realm)},service=${quoted(service)},scope=${quoted(scopeOf(access))}${fault === undefined ? '' : `,error="${fault}"`}`;
+    const [, token] = /^Bearer\s+(\S+)$/iu.exec(authorization ?? '') ?? [];
+    if (token === undefined) return challenge();
+    if (token.length > mostTokenBytes) return challenge('invalid_token');
+    const options: JWTVerifyOptions = {
+      issuer,
+      audience: service,
+      algorithms,
+      clockTolerance: 60,
+      currentDate: new Date(clock()),
+      requiredClaims: ['exp'],
+    };
+    try {
+      const { payload } = await jwtVerify(token, keys, options);
+      return allows(payload['access'], access) ? undefined : challenge('insufficient_scope');
+    } catch {
+      return challenge('invalid_token');
+    }
+  };
+}
+
+const quoted = (text: string): string => `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
+
+const scopeOf = ({ type, name, actions }: Access): string => `${type}:${name}:${actions.join(',')}`;
+
+function allows(claim: unknown, { type, name, actions }: Access): boolean {
+  const granted = new Set<unknown>();
+  for (const entry of Array.isArray(claim) ? claim : []) {
+    const fields = recordOf(entry);
+    if (fields?.['type'] !== type || fields['name'] !== name || !Array.isArray(fields['actions'])) continue;
+    for (const action of fields['actions']) granted.add(action);
+  }
+  return actions.every((action) => granted.has(action));
+}
+
+function keyFinder(
+  { certificates, jwks }: TokenAuthority,
+  clock: () => number,
+): (header: JWTHeaderParameters) => Promise<KeyObject | CryptoKey> {
+  const anchors = (certificates?.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/gu) ?? []).map((pem) => {
+    const certificate = new X509Certificate(pem);
+    return { read: readCertificate(certificate.raw), key: certificate.publicKey, validTo: Date.parse(certificate.validTo) };
+  });
+  const set = jwks === undefined ? undefined : createLocalJWKSet(jwks);
+  return async (header) => {
+    if (header.x5c !== undefined && anchors.length > 0) {
+      const chain = header.x5c.slice(0, 8).map((text) => Buffer.from(text, 'base64'));
+      const [leaf, ...others] = chain.map((raw) => readCertificate(raw));
+      if (leaf === undefined || chain[0] === undefined) throw new Error('the chain is empty');
+      const path = findPath(leaf, { anchors: anchors.map(({ read }) => read), intermediates: others }, [clock()]);
+      if ('problem' in path) throw new Error(path.problem);
+      return new X509Certificate(chain[0]).publicKey;
+    }
+    const valid = anchors.filter(({ validTo }) => validTo > clock());
+    const named = valid.find(({ key }) => keyNames(key).includes(header.kid ?? ''));
+    if (named !== undefined) return named.key;
+    if (set !== undefined) return set(header);
+    const [only, other] = valid;
+    if (header.kid !== undefined || only === undefined || other !== undefined) throw new Error('no key of that name is trusted');
+    return only.key;
+  };
+}
+
+/** How token servers name a key: libtrust's fingerprint (docker), and the thumbprint of RFC 7638. */
+function keyNames(key: KeyObject): string[] {
+  const spki = key.export({ format: 'der', type: 'spki' });
+  const digest = createHash('sha256').update(spki).digest().subarray(0, 30);
+  const { kty, crv, x, y, n, e } = key.export({ format: 'jwk' });
+  const members = kty === 'RSA' ? { e, kty, n } : kty === 'EC' ? { crv, kty, x, y } : { crv, kty, x };
+  const thumbprint = createHash('sha256').update(JSON.stringify(members)).digest('base64url');
+  return [base32(digest).match(/.{4}/gu)?.join(':') ?? '', thumbprint];
+}
+
+const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
+
+/** RFC 4648; of 30 bytes, which need no padding. */
+function base32(bytes: Uint8Array): string {
+  let bits = '';
+  for (const byte of bytes) bits += byte.toString(2).padStart(8, '0');
+  return (bits.match(/.{5}/gu) ?? []).map((five) => alphabet[Number.parseInt(five, 2)]).join('');
+}

@@ -1,0 +1,72 @@
+import type { IncomingMessage } from 'node:http';
+import { Busboy } from '@fastify/busboy';
+import type { BusboyInstance } from '@fastify/busboy';
+import type { Upload } from './accept.ts';
+import { refuse } from './refusal.ts';
+import type { Refusal } from './refusal.ts';
+
+export interface UploadLimits {
+  /** Of all parts together. */
+  readonly bytes: number;
+  readonly parts: number;
+}
+
+/** Parts by the name of their field: `files` and whatever else; `notary` is told apart by who asked. */
+export type Uploads = readonly (Upload & { readonly field: string })[];
+
+/**
+ * Reads multipart/form-data, one file a part, as Notary's clients post it. Nothing is kept on disk, and no more than the limit in memory.
+ * @returns MALFORMED_UPLOAD for what is no such body, is cut off or is too large; NO_FILENAME for a part without one
+ */
+export function readUploads(request: IncomingMessage, limits: UploadLimits): Promise<Uploads | Refusal> {
+  const type = request.headers['content-type'] ?? '';
+  if (!/^multipart\/form-data\s*;/iu.test(type)) return Promise.resolve(refuse('MALFORMED_UPLOAD'));
+  if (Number(request.headers['content-length'] ?? 0) > limits.bytes) return Promise.resolve(refuse('MALFORMED_UPLOAD'));
+  return new Promise((resolve) => {
+    const uploads: (Upload & { readonly field: string })[] = [];
+    let [bytes, done] = [0, false];
+    const end = (outcome: Uploads | Refusal): void => {
+      if (done) return;
+      done = true;
+      request.unpipe(parser);
+      request.resume();
+      resolve(outcome);
+    };
+    const malformed = (): void => end(refuse('MALFORMED_UPLOAD'));
+    const parser = reader(type, limits);
+    if (parser === undefined) {
+      resolve(refuse('MALFORMED_UPLOAD'));
+      return;
+    }
+    parser.on('file', (field, stream, name) => {
+      const chunks: Buffer[] = [];
+      stream.on('data', (chunk: Buffer) => {
+        bytes += chunk.length;
+        if (bytes > limits.bytes) malformed();
+        else chunks.push(chunk);
+      });
+      stream.on('error', malformed);
+      stream.on('limit', malformed);
+      stream.on('end', () => uploads.push({ field, name: (name as string | undefined) ?? '', bytes: Buffer.concat(chunks) }));
+    });
+    // A part without a file name is no file.
+    parser.on('field', () => end(refuse('NO_FILENAME')));
+    parser.on('partsLimit', malformed);
+    parser.on('filesLimit', malformed);
+    parser.on('error', malformed);
+    parser.on('finish', () => end(uploads));
+    request.on('aborted', malformed);
+    request.on('error', malformed);
+    request.pipe(parser);
+  });
+}
+
+function reader(type: string, { bytes, parts }: UploadLimits): BusboyInstance | undefined {
+  try {
+    const limits = { fileSize: bytes, files: parts, parts, fields: 1, headerPairs: 16 };
+    // Roles such as `targets/releases` are paths: they must not be cut down to their last part.
+    return new Busboy({ headers: { 'content-type': type }, limits, preservePath: true });
+  } catch {
+    return undefined;
+  }
+}
