@@ -36,4 +36,5 @@ export async function startDaemon(config: DaemonConfig, parts?: DaemonParts): Pr
   (await import('./oci/mount-namespace.ts')).enterMountNamespace([config.root, config.state]);
   return (await import('./daemon.ts')).startDaemon(config, parts);
 }
+export { endedInDatabase } from './renewal/recorded.ts';
 export { policyEventsHeader, policyReasons } from './events/policy-events.ts';

@@ -13,6 +13,8 @@ import { serveTufRepository } from '../../trust/sigstore/fixtures/tuf-repository
 import { embeddedTrustedRoot } from '../../trust/sigstore/public-good.ts';
 import { updateTrustedRoot } from '../../trust/sigstore/update-root.ts';
 import { keySigner } from '../../trust/signing/signer.ts';
+import { loadPolicy } from '../../trust/index.ts';
+import { endedInDatabase } from '../../runtime/index.ts';
 import { patience } from '../fixtures/daemon.ts';
 import { attachEnvelope, serveFiles } from '../fixtures/notation.ts';
 import type { Served } from '../fixtures/notation.ts';
@@ -128,6 +130,15 @@ describe('revocation lists that end while an image is present', () => {
     });
     assert.equal(await metric('portcullis_evidence_ended'), 0);
     await removePod(stage, pod);
+  });
+
+  it('are seen in the database of a daemon that is stopped', async () => {
+    const { policy: inForce } = await loadPolicy({ paths: [stage.folders.policy] });
+    const ended = (days: number): ReturnType<typeof endedInDatabase> =>
+      endedInDatabase(join(stage.folders.root, 'state.db'), inForce, new Date(Date.now() + days * 86_400_000));
+    assert.deepEqual(await ended(0), []);
+    const names = (await ended(1)).flatMap((one) => one.names).filter((name) => !name.includes('@'));
+    assert.deepEqual(names, [`${registryName}/app/a:1`, `${registryName}/app/b:1`]);
   });
 
   it('that have just ended are renewed while the container waits', async () => {

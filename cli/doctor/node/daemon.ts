@@ -1,10 +1,11 @@
 import { accessSync, constants, existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { networksIn } from '../../../cni-plugins/index.ts';
-import { createCriClient, readHandlerFeatures } from '../../../runtime/index.ts';
+import { createCriClient, endedInDatabase, readHandlerFeatures } from '../../../runtime/index.ts';
 import type { CriClient, DaemonConfig } from '../../../runtime/index.ts';
 import { loadPolicy, standingExceptions } from '../../../trust/index.ts';
-import type { StandingException } from '../../../trust/index.ts';
+import type { StandingException, TrustPolicy } from '../../../trust/index.ts';
 import type { Finding } from '../finding.ts';
 
 /** What a running daemon says of itself (Status and RuntimeConfig of the CRI). */
@@ -22,7 +23,7 @@ interface PolicyInForce {
   readonly unverified: readonly { readonly rule: string; readonly images: readonly string[] }[];
   readonly exceptions?: readonly StandingException[];
   readonly problem?: string;
-  readonly endedEvidence?: readonly { readonly names: readonly string[]; readonly since: string }[];
+  readonly endedEvidence?: readonly { readonly names: readonly string[]; readonly since?: string }[];
   readonly failingRoots?: readonly { readonly url: string; readonly why: string; readonly until?: string }[];
 }
 
@@ -97,7 +98,9 @@ function policyFindings(policy: PolicyInForce): readonly Finding[] {
 
 /** What the policy rests on, and has ended or can not be had anew. */
 function troubleFindings({ endedEvidence = [], failingRoots = [] }: PolicyInForce): readonly Finding[] {
-  const ended = endedEvidence.map(({ names, since }) => `${names.join(', ')}: not admitted since ${since}, until an answer can be had`);
+  const ended = endedEvidence.map(
+    ({ names, since }) => `${names.join(', ')}: not admitted${since === undefined ? '' : ` since ${since}`}, until an answer can be had`,
+  );
   const roots = failingRoots.map(({ url, why, until }): Finding => {
     const over = until !== undefined && Date.parse(until) <= Date.now();
     const holds =
@@ -152,7 +155,8 @@ async function policyOnDisk(config: DaemonConfig): Promise<PolicyInForce> {
         ? [{ url, why: 'nothing has updated it', until: new Date(expires).toISOString() }]
         : [],
     );
-    return { inForce: true, revision: policy.revision, rules: policy.rules.length, unverified, exceptions, failingRoots };
+    const endedEvidence = await endedOnDisk(config, policy);
+    return { inForce: true, revision: policy.revision, rules: policy.rules.length, unverified, exceptions, failingRoots, endedEvidence };
   } catch (thrown) {
     return {
       inForce: false,
@@ -162,6 +166,12 @@ async function policyOnDisk(config: DaemonConfig): Promise<PolicyInForce> {
       problem: isPortcullisError(thrown) ? thrown.message : reasonOf(thrown),
     };
   }
+}
+
+/** Where no daemon has run yet, or its database can not be read, nothing is known: `portcullis verdicts verify` tells the latter. */
+async function endedOnDisk({ root }: DaemonConfig, policy: TrustPolicy): Promise<NonNullable<PolicyInForce['endedEvidence']>> {
+  const database = join(root, 'state.db');
+  return existsSync(database) ? endedInDatabase(database, policy, new Date()).catch(() => []) : [];
 }
 
 function networkFinding({ network }: Answers, config: DaemonConfig): Finding {

@@ -1,0 +1,32 @@
+import { openReadOnly } from '../../base/storage/index.ts';
+import { evidenceStanding } from '../../trust/index.ts';
+import type { Dossier, TrustPolicy } from '../../trust/index.ts';
+
+/**
+ * The recorded images that can not be decided about because an answer about revocation has ended, by their names: for who looks while no
+ * daemon runs. Reads the database file, and changes nothing.
+ * @param database `state.db` of a daemon
+ * @throws PortcullisError of base/storage when it can not be read
+ */
+export async function endedInDatabase(
+  database: string,
+  policy: TrustPolicy,
+  now: Date,
+): Promise<readonly { readonly names: readonly string[] }[]> {
+  const state = openReadOnly(database);
+  try {
+    const ended: { names: readonly string[] }[] = [];
+    const rows = [...state.each('SELECT name, image_id, dossier_id FROM image_name ORDER BY seq')];
+    for (const group of Map.groupBy(rows, (row) => `${String(row['image_id'])} ${String(row['dossier_id'])}`).values()) {
+      const stored = state.get('SELECT json FROM dossier WHERE id = ?', [group[0]?.['dossier_id'] ?? ''])?.['json'];
+      if (typeof stored !== 'string') continue;
+      const names = group.map(({ name }) => String(name));
+      const dossier = JSON.parse(stored) as Dossier;
+      const standing = await evidenceStanding({ dossier, references: names, policy, now });
+      if (standing?.missing === true) ended.push({ names });
+    }
+    return ended;
+  } finally {
+    state.close();
+  }
+}
