@@ -1,8 +1,22 @@
 import type { Command } from 'commander';
+import { registerDelegate } from './trust/delegate.ts';
+import { registerInit } from './trust/init.ts';
+import { registerInspect } from './trust/inspect.ts';
+import { registerPublish } from './trust/publish.ts';
+import { registerRotate } from './trust/rotate.ts';
 import { registerServe } from './trust/serve.ts';
+import { registerTargets } from './trust/targets.ts';
+import { registerWitness } from './trust/witness.ts';
 
 /** `portcullis trust`: its parts are files of `trust/`. */
 export function register(program: Command): void {
   const trust = program.command('trust').description('the trust service, and signed collections: which digest a tag means');
   registerServe(trust);
+  registerInit(trust);
+  registerTargets(trust);
+  registerPublish(trust);
+  registerInspect(trust);
+  registerRotate(trust);
+  registerDelegate(trust);
+  registerWitness(trust);
 }

@@ -83,7 +83,11 @@ export type { RegistryAccess, RegistryAccessOptions } from './registry-access.ts
 export { hostPlatform } from './resolve-image.ts';
 export { previousAnswer } from './tuf/requirement/previous-answer.ts';
 export { createTrustServices } from './tuf/requirement/trust-services.ts';
-export type { SignedReference, TrustServices } from './tuf/requirement/trust-services.ts';
+export type { SignedReference } from './tuf/requirement/ask-services.ts';
+export type { TrustServices } from './tuf/requirement/trust-services.ts';
+export { openOwner } from './tuf/author/owner.ts';
+export type { KeysNamed, Owner } from './tuf/author/owner.ts';
+export type { DelegationScope, Dialect as TufDialect } from './tuf/metadata/model.ts';
 export { verifyImage } from './verify-image.ts';
 export type { VerifyImageInput } from './verify-image.ts';
 export { signReference } from './signing/sign-reference.ts';

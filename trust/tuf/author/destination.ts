@@ -9,6 +9,9 @@ export interface PublishedFile {
   readonly bytes: Buffer;
 }
 
+/** What a service may sign by itself. */
+export type OnlineRole = 'snapshot' | 'timestamp';
+
 /** A publish in one dialect. */
 export interface Publication {
   readonly dialect: Dialect;
@@ -23,10 +26,10 @@ export interface Destination {
   readonly address: string;
   readonly dialects: readonly Dialect[];
   source(dialect: Dialect): TufSource;
-  /** All or nothing for its readers. @throws TRUST_AUTHOR_REFUSED, and those of the network */
-  publish(publication: Publication): Promise<void>;
-  /** A key that the place signs with, in Notary's dialect; a new one when `fresh`. Absent: it signs nothing. */
-  readonly serverKey?: (role: 'snapshot' | 'timestamp', fresh: boolean) => Promise<KeyObject>;
+  /** All dialects at once, all or nothing for its readers. @throws TRUST_AUTHOR_REFUSED, and those of the network */
+  publish(publications: readonly Publication[]): Promise<void>;
+  /** A key that the place signs a role with; a new one when `fresh`. Absent: it signs nothing. */
+  readonly serverKey?: (dialect: Dialect, role: OnlineRole, fresh: boolean) => Promise<KeyObject>;
   close(): Promise<void>;
 }
 

@@ -11,7 +11,7 @@ import { delegatorOf } from './changes.ts';
 import { collectionOf } from './collection.ts';
 import type { Collection, Standing } from './collection.ts';
 import { missingOf, signDraft } from './draft.ts';
-import type { Demand, Draft, FindSigner, MissingSignatures } from './draft.ts';
+import type { Demand, Draft, FindSigner, MissingSignatures, SignedDraft } from './draft.ts';
 import type { ListedKey } from './keys.ts';
 
 /** How long each role's files are good for, in seconds; a delegated role's as `targets` unless it is named. */
@@ -149,6 +149,26 @@ const isThisDraft = (signed: Signed, version: number, now: Date): boolean => sig
 function namedFile(dialect: Dialect, role: string, bytes: Buffer): NamedFile {
   const type = (topRoles as readonly string[]).includes(role) ? (role as TopRole) : 'targets';
   return { version: readMetadata(dialect, type, bytes).signed.version, bytes };
+}
+
+/** Whose signatures a role's next file needs. */
+export function demandsOf(collection: Collection, role: string, standing: Standing): Demand[] {
+  if (role === 'root') return rootDemands(collection, standing.get('root'));
+  return role === 'snapshot' || role === 'timestamp' ? [topDemand(collection, role)] : [roleDemand(collection, role)];
+}
+
+/** Adds the signatures of keys that are at hand to a draft that waits. */
+export async function addSignatures(
+  collection: Collection,
+  standing: Standing,
+  waiting: { readonly role: string; readonly bytes: Buffer },
+  signers: FindSigner,
+): Promise<SignedDraft> {
+  const { role, bytes } = waiting;
+  const type = (topRoles as readonly string[]).includes(role) ? (role as TopRole) : 'targets';
+  const { version } = readMetadata(collection.dialect, type, bytes).signed;
+  const draft = { role, type, version, signed: signedOf(bytes), demands: demandsOf(collection, role, standing) };
+  return signDraft(collection.dialect, draft, signers, bytes);
 }
 
 /** Section 6.1: a new root is signed by the keys of the one before it, and by its own. */

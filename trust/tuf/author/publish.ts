@@ -1,4 +1,3 @@
-import { isPortcullisError } from '../../../base/errors/index.ts';
 import { updateMetadata } from '../client/update.ts';
 import { metadataName } from '../client/names.ts';
 import { defaultLimits } from '../client/source.ts';
@@ -7,10 +6,8 @@ import { topRoles } from '../metadata/model.ts';
 import type { Dialect, TopRole } from '../metadata/model.ts';
 import { readMetadata } from '../metadata/read.ts';
 import { withTargets } from '../trusted-set.ts';
-import { delegatorOf } from './changes.ts';
-import { collectionOf } from './collection.ts';
 import type { Standing } from './collection.ts';
-import type { Destination, PublishedFile } from './destination.ts';
+import type { Publication, PublishedFile } from './destination.ts';
 
 /** What a place holds of a collection, verified from the first root on; expiry aside, which its owner is about to mend. */
 export interface Remote {
@@ -80,35 +77,26 @@ export function isNewer(dialect: Dialect, remote: Standing, local: Standing): bo
   });
 }
 
-/** Brings one place up to date. @returns how many files were sent */
-export async function bring(
-  destination: Destination,
+/** What a place lacks of a dialect; undefined when it lacks nothing. */
+export function publicationOf(
   dialect: Dialect,
   standing: Standing,
   roots: ReadonlyMap<number, Buffer>,
   remote: Standing | undefined,
-): Promise<number> {
-  const file = (role: string, bytes: Buffer): PublishedFile => ({ role, version: versionOf(dialect, role, bytes), bytes });
-  const collection = collectionOf(dialect, standing);
-  const order = (role: string): number =>
-    role === 'timestamp' ? 3 : role === 'snapshot' ? 2 : role === 'targets' || delegatorOf(collection, role) !== undefined ? 1 : 1;
-  const rest = [...standing]
-    .filter(([role]) => role !== 'root')
-    .sort(([a], [b]) => order(a) - order(b) || a.split('/').length - b.split('/').length)
-    .map(([role, bytes]) => file(role, bytes));
-  const rootFiles = [...roots].map(([version, bytes]): PublishedFile => ({ role: 'root', version, bytes }));
+): Publication | undefined {
   const before = remote?.get('root');
   const standingRoot = before === undefined ? 0 : versionOf(dialect, 'root', before);
+  const rootFiles = [...roots].map(([version, bytes]): PublishedFile => ({ role: 'root', version, bytes }));
+  const rest = [...standing]
+    .filter(([role]) => role !== 'root')
+    .sort(([a], [b]) => order(a) - order(b))
+    .map(([role, bytes]): PublishedFile => ({ role, version: versionOf(dialect, role, bytes), bytes }));
   const lacking = [
     ...rootFiles.filter(({ version }) => version > standingRoot),
     ...rest.filter(({ role, bytes }) => remote?.get(role)?.equals(bytes) !== true),
   ];
-  if (lacking.length === 0) return 0;
-  await destination.publish({ dialect, lacking, all: [...rootFiles, ...rest] });
-  return lacking.length;
+  return lacking.length === 0 ? undefined : { dialect, lacking, all: [...rootFiles, ...rest] };
 }
 
-/** Whether a failure says that nothing is there. */
-export function isNothingThere(thrown: unknown): boolean {
-  return isPortcullisError(thrown) && thrown.code === 'TRUST_TUF_MISSING';
-}
+/** Targets and delegated roles, delegators first; then what names them. */
+const order = (role: string): number => (role === 'timestamp' ? 1e6 + 1 : role === 'snapshot' ? 1e6 : role.split('/').length);

@@ -5,13 +5,12 @@ import { rotateKeys } from './changes.ts';
 import { collectionOf } from './collection.ts';
 import type { Collection, Standing } from './collection.ts';
 import { defaultExpiry } from './expiry.ts';
-import type { Destination } from './destination.ts';
+import type { Destination, OnlineRole, Publication } from './destination.ts';
 import type { FindSigner, MissingSignatures } from './draft.ts';
 import { authorFailure } from './failure.ts';
 import { issue } from './issue.ts';
-import type { Expiry } from './issue.ts';
 import { listedKey } from './keys.ts';
-import { bring, isNewer, readPublished, versionOf } from './publish.ts';
+import { isNewer, publicationOf, readPublished, versionOf } from './publish.ts';
 import { applyStaged, keysIn } from './staged.ts';
 import type { StagedChange } from './staged.ts';
 import type { Settings, WorkingFolder } from './working-folder.ts';
@@ -37,8 +36,7 @@ export interface Published {
 
 interface Prepared {
   readonly dialect: Dialect;
-  readonly before: Standing;
-  readonly after: Standing;
+  after: Standing;
   readonly files: Standing;
   readonly remotes: ReadonlyMap<Destination, Standing>;
 }
@@ -76,32 +74,35 @@ export async function publishCollection(input: PublishInput): Promise<Published>
       standing: before,
       pending: await folder.pending(dialect),
       expiry: { ...defaultExpiry[dialect], ...settings.expiry[dialect] },
-      force: new Set(staged.flatMap((change) => (change.kind === 'witness' ? [change.role] : []))),
-      serverManaged: new Set(dialect === 'notary' ? settings.serverManaged : []),
+      force: new Set([
+        ...staged.flatMap((change) => (change.kind === 'witness' ? [change.role] : [])),
+        ...(dialect === 'tuf' && input.countersign ? ['targets'] : []),
+      ]),
+      serverManaged: new Set(settings.serverManaged[dialect]),
       signers: input.signers(dialect),
       now,
     });
     await folder.savePending(dialect, issued.pending);
     missing.push(...issued.missing.map((one) => ({ ...one, dialect })));
-    prepared.push({ dialect, before, after: issued.standing, files: issued.files, remotes });
+    prepared.push({ dialect, after: issued.standing, files: issued.files, remotes });
   }
   if (missing.length > 0) return { signed: [], sent: [], missing };
 
-  const sent: Published['sent'][number][] = [];
-  for (const { dialect, after, files, remotes } of prepared) {
+  for (const { dialect, files } of prepared) {
     const root = files.get('root');
     if (root !== undefined) await folder.saveRoot(dialect, versionOf(dialect, 'root', root), root);
-    const mine = dialect === 'notary' ? withoutManaged(after, settings) : after;
-    for (const destination of destinations.filter((one) => one.dialects.includes(dialect))) {
-      const count = await bring(destination, dialect, mine, await folder.roots(dialect), remotes.get(destination));
-      sent.push({ address: destination.address, dialect, files: count });
-    }
-    // What the service signs is known after it was told the rest.
-    const managed = dialect === 'notary' ? destinations.find(({ serverKey }) => serverKey !== undefined) : undefined;
-    const read = managed === undefined ? undefined : await readPublished(dialect, managed.source(dialect), mine);
-    const standing = read?.standing ?? after;
-    await folder.saveStanding(dialect, standing);
-    if (dialect === 'notary') settings = { ...settings, notaryVersions: roleVersions(standing) };
+  }
+  const sent: Published['sent'][number][] = [];
+  // Services come first: what they sign themselves is known after they were told the rest.
+  for (const destination of destinations.toSorted((a, b) => Number(b.serverKey !== undefined) - Number(a.serverKey !== undefined))) {
+    sent.push(...(await send(destination, folder, settings, prepared)));
+    if (destination.serverKey === undefined) continue;
+    for (const one of prepared)
+      one.after = (await readPublished(one.dialect, destination.source(one.dialect), one.after))?.standing ?? one.after;
+  }
+  for (const { dialect, after } of prepared) {
+    await folder.saveStanding(dialect, after);
+    if (dialect === 'notary') settings = { ...settings, notaryVersions: roleVersions(after) };
   }
   await folder.saveSettings({ ...settings, begin: {} });
   await folder.saveStaged([]);
@@ -109,6 +110,40 @@ export async function publishCollection(input: PublishInput): Promise<Published>
     [...files].map(([role, bytes]) => ({ dialect, role, version: versionOf(dialect, role, bytes) })),
   );
   return { signed, sent, missing };
+}
+
+/** Sends a place everything that it lacks, in all its dialects at once. */
+async function send(
+  destination: Destination,
+  folder: WorkingFolder,
+  settings: Settings,
+  prepared: readonly Prepared[],
+): Promise<Published['sent'][number][]> {
+  const publications: Publication[] = [];
+  const whole: Publication[] = [];
+  for (const { dialect, after, files, remotes } of prepared.filter((one) => destination.dialects.includes(one.dialect))) {
+    const mine = destination.serverKey === undefined ? after : withoutManaged(after, settings.serverManaged[dialect]);
+    const roots = await folder.roots(dialect);
+    const remote = remotes.get(destination);
+    const all = publicationOf(dialect, mine, roots, remote);
+    if (all === undefined) continue;
+    whole.push(all);
+    // A service that withholds a dialect still has its files: it is told what is new, and everything only if it knows nothing.
+    const fresh = all.lacking.filter(({ role, bytes }) => files.get(role)?.equals(bytes) === true);
+    publications.push(remote === undefined && destination.serverKey !== undefined ? { ...all, lacking: fresh } : all);
+  }
+  if (whole.length === 0) return [];
+  const count = (list: readonly Publication[]): number => list.reduce((sum, { lacking }) => sum + lacking.length, 0);
+  let done = publications;
+  try {
+    if (count(publications) > 0) await destination.publish(publications);
+    else throw authorFailure('TRUST_AUTHOR_REFUSED', destination.address, 'nothing is new');
+  } catch (thrown) {
+    if (count(publications) === count(whole) || !isPortcullisError(thrown) || thrown.code !== 'TRUST_AUTHOR_REFUSED') throw thrown;
+    done = whole;
+    await destination.publish(whole);
+  }
+  return done.map(({ dialect, lacking }) => ({ address: destination.address, dialect, files: lacking.length }));
 }
 
 /** Reads every place; the newest becomes what stands. */
@@ -134,8 +169,8 @@ async function firstCollection(settings: Settings, dialect: Dialect, destination
   const { root, targets, snapshot, timestamp } = settings.begin[dialect] ?? {};
   if (root === undefined || targets === undefined)
     throw authorFailure('TRUST_AUTHOR_WORKING_FOLDER', settings.name, `it has no ${dialect} metadata and no keys to begin with`);
-  const managed = async (role: 'snapshot' | 'timestamp'): Promise<ReturnType<typeof keysIn>> => ({
-    keys: [listedKey(dialect, await serverKey(role, false, settings, destinations))],
+  const managed = async (role: OnlineRole): Promise<ReturnType<typeof keysIn>> => ({
+    keys: [listedKey(dialect, await serverKey(dialect, role, false, settings, destinations))],
     threshold: 1,
   });
   return beginCollection(dialect, {
@@ -153,30 +188,31 @@ async function withServerKeys(
   settings: Settings,
   destinations: readonly Destination[],
 ): Promise<Collection> {
-  if (collection.dialect !== 'notary') return collection;
   let changed = collection;
   for (const change of staged) {
-    if (change.kind !== 'server-key') continue;
-    const key = listedKey('notary', await serverKey(change.role, true, settings, destinations));
+    if (change.kind !== 'server-key' || (change.dialect ?? collection.dialect) !== collection.dialect) continue;
+    const { dialect } = collection;
+    const key = listedKey(dialect, await serverKey(dialect, change.role, true, settings, destinations));
     changed = rotateKeys(changed, change.role, { keys: [key], threshold: 1 });
   }
   return changed;
 }
 
 async function serverKey(
-  role: 'snapshot' | 'timestamp',
+  dialect: Dialect,
+  role: OnlineRole,
   fresh: boolean,
   { name }: Settings,
   destinations: readonly Destination[],
 ): ReturnType<NonNullable<Destination['serverKey']>> {
   const service = destinations.find((one) => one.serverKey !== undefined);
   if (service?.serverKey === undefined)
-    throw authorFailure('TRUST_AUTHOR_DESTINATION', name, `only a service can sign ${role} in Notary’s dialect, and none is named`);
-  return service.serverKey(role, fresh);
+    throw authorFailure('TRUST_AUTHOR_DESTINATION', name, `only a service can sign ${role} by itself, and none is named`);
+  return service.serverKey(dialect, role, fresh);
 }
 
-const withoutManaged = (standing: Standing, { serverManaged }: Settings): Standing =>
-  new Map([...standing].filter(([role]) => role !== 'timestamp' && !(serverManaged as readonly string[]).includes(role)));
+const withoutManaged = (standing: Standing, managed: readonly string[]): Standing =>
+  new Map([...standing].filter(([role]) => !managed.includes(role)));
 
 /** Versions of the roles that sign targets. */
 function roleVersions(standing: Standing): Record<string, number> {

@@ -3,6 +3,7 @@ import type { DelegationScope, Dialect, TargetFile, TopRole } from '../metadata/
 import { addTarget, delegate, removeTarget, rotateKeys, undelegate } from './changes.ts';
 import type { KeyChange } from './changes.ts';
 import type { Collection } from './collection.ts';
+import type { OnlineRole } from './destination.ts';
 import { listedKey } from './keys.ts';
 
 /** A key as it is written down until it is published. */
@@ -32,8 +33,8 @@ export type StagedChange = { readonly dialect?: Dialect } & (
     } & StagedKeys)
   | { readonly kind: 'undelegate'; readonly delegator: string; readonly name: string }
   | { readonly kind: 'witness'; readonly role: string }
-  /** The service makes a key and signs with it from now on; Notary's dialect only. */
-  | { readonly kind: 'server-key'; readonly role: 'snapshot' | 'timestamp' }
+  /** The service makes a key and signs with it from now on. */
+  | { readonly kind: 'server-key'; readonly role: OnlineRole }
 );
 
 /** Applies changes in order; those of another dialect are passed over. @throws those of changes.ts */

@@ -25,9 +25,9 @@ export function folderDestination(folder: string): Destination {
         }
       },
     }),
-    async publish({ lacking }) {
+    async publish(publications) {
       // The timestamp comes last: until then readers see what was there before.
-      for (const file of lacking) {
+      for (const file of publications.flatMap(({ lacking }) => lacking)) {
         const path = join(folder, consistentName(file));
         await mkdir(dirname(path), { recursive: true, mode: 0o755 });
         await writeFileAtomic(path, file.bytes, { mode: 0o644 });

@@ -5,12 +5,11 @@ import type { FindCredentials } from '../../credentials/find-credentials.ts';
 import { httpSource } from '../client/http-source.ts';
 import type { TufSource } from '../client/source.ts';
 import { tufFailure } from '../failure.ts';
-import { readNotaryKey, notaryKeyId } from '../metadata/keys.ts';
+import { notaryKeyId, readNotaryKey, readTufKey } from '../metadata/keys.ts';
 import type { Dialect } from '../metadata/model.ts';
 import { objectAt, textAt } from '../metadata/reading.ts';
 import { authorFailure } from './failure.ts';
-import { consistentName } from './destination.ts';
-import type { Destination, PublishedFile } from './destination.ts';
+import type { Destination } from './destination.ts';
 
 /** One of its own: the bundle has only this part of undici. */
 const agent = new Agent();
@@ -24,8 +23,8 @@ interface Answer {
 }
 
 /**
- * A trust service: Notary's dialect under `/v2/<name>/_trust/tuf/`, the TUF dialect under `/tuf/<name>/`. One publish is one POST of
- * `multipart/form-data` whose parts are the files, and is believed whole or not at all.
+ * A trust service (trust/notary): Notary's dialect under `/v2/<name>/_trust/tuf/`, the TUF dialect under `/tuf/<name>/`. One publish is
+ * one POST of `multipart/form-data` whose parts are the files, and is believed whole or not at all.
  * @param base such as `https://trust.example.com`
  * @param find logins, for services that ask for a token
  */
@@ -74,24 +73,23 @@ export function serviceDestination(base: string, name: string, find: FindCredent
     address: root,
     dialects: ['tuf', 'notary'],
     source: sourceOf,
-    async publish({ dialect, lacking }) {
-      const url = `${address[dialect]}/`;
-      const nameOf = ({ role, ...file }: PublishedFile): string => (dialect === 'notary' ? role : consistentName({ role, ...file }));
-      // Each root stands on the one before it: a service takes one of them at a time in Notary's dialect.
-      const older = dialect === 'notary' ? lacking.filter(({ role }) => role === 'root').slice(0, -1) : [];
-      const rest = lacking.filter((file) => !older.includes(file));
-      for (const files of [...older.map((file) => [file]), rest]) {
-        const answer = await ask('POST', url, 'push', multipart(files.map((file) => ({ name: nameOf(file), bytes: file.bytes }))));
-        if (answer.status >= 300) throw refused(url, answer);
-      }
+    async publish(publications) {
+      const both = publications.some(({ dialect }) => dialect === 'tuf');
+      const url = `${address[both ? 'tuf' : 'notary']}/`;
+      const parts = publications.flatMap(({ dialect, lacking }) =>
+        lacking.map(({ role, bytes }) => ({ field: both && dialect === 'notary' ? 'notary' : 'files', role, bytes })),
+      );
+      const answer = await ask('POST', url, 'push', multipart(parts));
+      if (answer.status >= 300) throw refused(url, answer);
     },
-    async serverKey(role, fresh) {
-      const url = `${address.notary}/${role}.key`;
+    async serverKey(dialect, role, fresh) {
+      const url = `${address[dialect]}/${role}.key`;
       const answer = await ask(fresh ? 'POST' : 'GET', url, fresh ? 'rotate' : 'push');
       if (answer.status >= 300) throw refused(url, answer);
       const entry = objectAt(JSON.parse(answer.text) as unknown, 'the key');
-      const id = notaryKeyId(textAt(entry['keytype'], 'keytype'), textAt(objectAt(entry['keyval'], 'keyval')['public'], 'public'));
-      const { key } = readNotaryKey(id, entry);
+      const text = textAt(objectAt(entry['keyval'], 'keyval')['public'], 'public');
+      const { key } =
+        dialect === 'tuf' ? readTufKey('', entry) : readNotaryKey(notaryKeyId(textAt(entry['keytype'], 'keytype'), text), entry);
       if (key === undefined) throw authorFailure('TRUST_AUTHOR_REFUSED', url, 'the service’s key is of a type that is not known here');
       return key;
     },
@@ -142,12 +140,15 @@ function messageOf(text: string): string {
   }
 }
 
-/** As the `notary` command posts it: every part is named `files`, its file name is the role. */
-function multipart(files: readonly { readonly name: string; readonly bytes: Buffer }[]): { type: string; body: Buffer } {
+/** As the `notary` command posts it: every part is named `files` (of the other dialect `notary`), its file name is the role. */
+function multipart(files: readonly { readonly field: string; readonly role: string; readonly bytes: Buffer }[]): {
+  type: string;
+  body: Buffer;
+} {
   const boundary = randomBytes(30).toString('hex');
-  const parts = files.flatMap(({ name, bytes }) => [
+  const parts = files.flatMap(({ field, role, bytes }) => [
     Buffer.from(
-      `--${boundary}\r\nContent-Disposition: form-data; name="files"; filename="${name}"\r\nContent-Type: application/octet-stream\r\n\r\n`,
+      `--${boundary}\r\nContent-Disposition: form-data; name="${field}"; filename="${role}"\r\nContent-Type: application/octet-stream\r\n\r\n`,
     ),
     bytes,
     Buffer.from('\r\n'),

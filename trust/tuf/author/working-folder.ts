@@ -4,6 +4,7 @@ import { reasonOf } from '../../../base/errors/index.ts';
 import { writeFileAtomic } from '../../../base/storage/index.ts';
 import type { Dialect, TopRole } from '../metadata/model.ts';
 import type { Standing } from './collection.ts';
+import type { OnlineRole } from './destination.ts';
 import { authorFailure } from './failure.ts';
 import type { StagedChange, StagedKeys } from './staged.ts';
 
@@ -17,8 +18,8 @@ export interface Settings {
   readonly destinations: readonly string[];
   /** Seconds by role. */
   readonly expiry: Readonly<Record<Dialect, Readonly<Record<string, number>>>>;
-  /** Top roles that the service signs, in Notary's dialect. */
-  readonly serverManaged: readonly ('snapshot' | 'timestamp')[];
+  /** Roles that the service signs. */
+  readonly serverManaged: Readonly<Record<Dialect, readonly OnlineRole[]>>;
   /** The first keys, by dialect, until the first publish. */
   readonly begin: Readonly<Partial<Record<Dialect, Readonly<Partial<Record<TopRole, StagedKeys>>>>>>;
   /** Versions of Notary's roles at our last publish: others may publish there too. */

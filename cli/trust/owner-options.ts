@@ -1,0 +1,81 @@
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { openOwner, openRegistries, parseDuration, processPassphrase } from '../../trust/index.ts';
+import type { Owner } from '../../trust/index.ts';
+import { exitCodes, run, withOutput } from '../output.ts';
+import type { OutputFormat } from '../output.ts';
+import { collect, withRegistries } from '../registry-options.ts';
+import type { RegistryFlags } from '../registry-options.ts';
+
+export interface OwnerFlags extends RegistryFlags {
+  readonly dir: string;
+  readonly key: readonly string[];
+  readonly passphraseFile?: string;
+  readonly output: OutputFormat;
+}
+
+/** What every command says that works on a collection of its own. */
+export const ownerHelp = `
+Keys are kept encrypted in DIR/private, in the format of the notary command, which may share the folder. The passphrase is taken from
+PORTCULLIS_ROOT_PASSPHRASE, PORTCULLIS_TARGETS_PASSPHRASE, … of the key's role, from PORTCULLIS_PASSPHRASE, from NOTARY_ROOT_PASSPHRASE, …,
+from --passphrase-file, or asked for.`;
+
+/** Adds the options by which a command says where the owner's collections and keys are. */
+export function withOwner(command: Command): Command {
+  const home = process.env['PORTCULLIS_TRUST_DIR'] ?? join(homedir(), '.portcullis', 'trust');
+  command
+    .option('--dir <folder>', 'collections and keys', home)
+    .option('--key <file|uri>', 'a private key that signs too: PEM, cosign’s file, or pkcs11:…; may be repeated', collect, [])
+    .option('--passphrase-file <file>', 'file whose first line is the passphrase');
+  return withOutput(withRegistries(command));
+}
+
+/** Runs a command's action on a collection. */
+export function performOwner(name: string, flags: OwnerFlags, action: (owner: Owner) => Promise<number>): Promise<void> {
+  return run(flags.output, async () => {
+    const registries = await openRegistries({ mirrors: flags.registryMirror, insecureHosts: flags.insecureRegistry });
+    try {
+      const owner = await openOwner({
+        folder: flags.dir,
+        name,
+        passphrase: processPassphrase(flags.passphraseFile),
+        signers: flags.key,
+        registries,
+        now: new Date(),
+      });
+      try {
+        return await action(owner);
+      } finally {
+        await owner.close();
+      }
+    } finally {
+      await registries.close();
+    }
+  });
+}
+
+/** Reads `ROLE=VALUE`, repeatable. */
+export function byRole(text: string, before: readonly (readonly [string, string])[] = []): readonly (readonly [string, string])[] {
+  const [, role, value] = /^([^=\s]+)=(.+)$/su.exec(text) ?? [];
+  return [...before, [role ?? '', value ?? text]];
+}
+
+/** `--expiry ROLE=DURATION` as seconds by role; ends the command for anything else. */
+export function expiryOf(command: Command, given: readonly (readonly [string, string])[]): Record<string, number> {
+  return Object.fromEntries(
+    given.map(([role, text]) => {
+      const seconds = role === '' ? undefined : parseDuration(text);
+      return seconds === undefined
+        ? command.error(`error: --expiry ${text}: write ROLE=DURATION, such as timestamp=24h`, { exitCode: exitCodes.usage })
+        : [role, seconds];
+    }),
+  );
+}
+
+/** A number of keys; ends the command for anything else. */
+export function thresholdOf(command: Command, text: string): number {
+  return /^[1-9]\d{0,3}$/u.test(text)
+    ? Number(text)
+    : command.error(`error: threshold ${text}: write a whole number from 1 on`, { exitCode: exitCodes.usage });
+}

@@ -1,0 +1,51 @@
+import type { Command } from 'commander';
+import { exitCodes, print } from '../output.ts';
+import { collect } from '../registry-options.ts';
+import { byRole, expiryOf, ownerHelp, performOwner, withOwner } from './owner-options.ts';
+import type { OwnerFlags } from './owner-options.ts';
+
+interface PublishFlags extends OwnerFlags {
+  readonly to: readonly string[];
+  readonly countersign: boolean;
+  readonly expiry: readonly (readonly [string, string])[];
+}
+
+const examples = `
+Examples:
+  $ portcullis trust publish registry.example.com/pay/app
+  $ portcullis trust publish registry.example.com/pay/app --to oci://registry.example.com/pay/app
+  $ portcullis trust publish registry.example.com/pay/app --countersign       signs what Notary's clients published in the TUF dialect too
+
+Reads what is published, applies what is staged, signs both dialects, and sends each place what it lacks; also renews what will expire soon,
+so run it from a timer where snapshot and timestamp are signed here. Exit status 1: signatures of others are wanting, and nothing was sent.
+${ownerHelp}`;
+
+export function registerPublish(trust: Command): void {
+  const command = trust
+    .command('publish')
+    .description('sign and publish what is staged, and renew what expires soon')
+    .argument('<name>', 'of the collection')
+    .option('--to <place>', 'publish there too, now and later; may be repeated', collect, [])
+    .option('--countersign', 'sign in the TUF dialect what Notary’s clients have published', false)
+    .option('--expiry <role=duration>', 'how long files of the role are good for, from now on', byRole, [])
+    .addHelpText('after', examples);
+  withOwner(command).action((name: string, flags: PublishFlags) => {
+    const expiry = expiryOf(command, flags.expiry);
+    return performOwner(name, flags, async (owner) => {
+      const published = await owner.publish({ to: flags.to, countersign: flags.countersign, expiry });
+      const lines = [
+        ...published.missing.map(
+          ({ dialect, role, by, have, threshold, keyids }) =>
+            `${role} (${dialect}): ${have} of ${threshold} signatures that ${by} demands; keys that may sign: ${keyids.map((id) => id.slice(0, 12)).join(', ')}`,
+        ),
+        ...published.signed.map(({ dialect, role, version }) => `signed ${role} version ${version} (${dialect})`),
+        ...published.sent.map(({ address, dialect, files }) => `sent ${files} files to ${address} (${dialect})`),
+      ];
+      if (published.missing.length > 0)
+        lines.push('nothing was published: sign with the missing keys (--key), or trust witness where they are');
+      else if (lines.length === 0) lines.push('everything is published already');
+      print(flags.output, { name, ...published }, `${lines.join('\n')}\n`);
+      return published.missing.length > 0 ? exitCodes.no : exitCodes.yes;
+    });
+  });
+}

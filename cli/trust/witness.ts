@@ -1,0 +1,35 @@
+import type { Command } from 'commander';
+import { exitCodes, print } from '../output.ts';
+import { ownerHelp, performOwner, withOwner } from './owner-options.ts';
+import type { OwnerFlags } from './owner-options.ts';
+
+const examples = `
+Examples:
+  $ portcullis trust witness registry.example.com/pay/app targets/releases
+  $ portcullis trust witness pay targets/tools --key bob.pem       adds bob's signature to what waits for it
+
+A role whose draft waits for more signatures is signed with the keys that are here; any other is signed anew at the next publish, though
+nothing of it changed. Exit status 1: signatures are wanting still.
+${ownerHelp}`;
+
+export function registerWitness(trust: Command): void {
+  const command = trust
+    .command('witness')
+    .description('sign a role that waits for signatures, or have it signed anew at the next publish')
+    .argument('<name>', 'of the collection')
+    .argument('<role>', 'such as targets/releases')
+    .addHelpText('after', examples);
+  withOwner(command).action((name: string, role: string, flags: OwnerFlags) =>
+    performOwner(name, flags, async (owner) => {
+      const waiting = await owner.witness(role);
+      const lines =
+        waiting === undefined
+          ? [`${role} will be signed anew at the next publish`]
+          : waiting.map(({ dialect, have, threshold }) => `${role} (${dialect}): ${have} of ${threshold} signatures`);
+      const wanting = waiting?.some(({ have, threshold }) => have < threshold) === true;
+      if (waiting !== undefined && !wanting) lines.push('portcullis trust publish sends it');
+      print(flags.output, { name, role, waiting: waiting ?? null }, `${lines.join('\n')}\n`);
+      return wanting ? exitCodes.no : exitCodes.yes;
+    }),
+  );
+}

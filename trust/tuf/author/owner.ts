@@ -1,0 +1,318 @@
+import { parseReference } from '../../../base/distribution/index.ts';
+import type { PassphraseSource } from '../../keys/passphrase.ts';
+import { openKeystore } from '../../keystore/keystore.ts';
+import type { RegistryAccess } from '../../registry-access.ts';
+import { topRoles } from '../metadata/model.ts';
+import type { DelegationScope, Dialect, TargetFile, TopRole } from '../metadata/model.ts';
+import { readMetadata } from '../metadata/read.ts';
+import type { Destination, OnlineRole } from './destination.ts';
+import { authorFailure } from './failure.ts';
+import { addSignatures, demandsOf } from './issue.ts';
+import { openDestination } from './open-destination.ts';
+import { openOwnerKeys } from './owner-keys.ts';
+import type { OwnerKeys } from './owner-keys.ts';
+import { readPublished, typeOf } from './publish.ts';
+import { publishCollection, stagedCollection } from './session.ts';
+import type { Published } from './session.ts';
+import type { StagedChange, StagedKey, StagedKeys } from './staged.ts';
+import { openWorkingFolder } from './working-folder.ts';
+import type { Settings } from './working-folder.ts';
+
+/** How keys of a role are named: files, URIs, or none for a new one; and how many must sign. */
+export interface KeysNamed {
+  readonly files: readonly string[];
+  readonly threshold: number;
+}
+
+export interface OpenOwnerInput {
+  /** Of keys and collections. */
+  readonly folder: string;
+  readonly name: string;
+  readonly passphrase: PassphraseSource;
+  /** Private keys that sign in this run, beside those of the folder. */
+  readonly signers: readonly string[];
+  readonly registries: RegistryAccess;
+  readonly now: Date;
+}
+
+export interface InitInput {
+  readonly dialects: readonly Dialect[];
+  readonly destinations: readonly string[];
+  readonly keys: Readonly<Partial<Record<TopRole, KeysNamed>>>;
+  readonly expiry: Readonly<Record<string, number>>;
+  /** Snapshot and timestamp are signed here, also where a service could. */
+  readonly localKeys: boolean;
+  /** Notary's root as its owner knows it: the collection exists already in Notary's dialect, and is to be signed in TUF's too. */
+  readonly notaryRoot?: Buffer;
+}
+
+/** A role as it stands and will stand. */
+export interface RoleView {
+  readonly dialect: Dialect;
+  readonly role: string;
+  readonly version?: number;
+  readonly expires?: string;
+  readonly keyids: readonly string[];
+  readonly threshold: number;
+  readonly by: string;
+  readonly managed: boolean;
+  readonly scope?: DelegationScope;
+  readonly terminating?: boolean;
+}
+
+/** How many signatures a draft has by now. */
+export interface Waiting {
+  readonly dialect: Dialect;
+  readonly have: number;
+  readonly threshold: number;
+}
+
+export interface TargetView extends TargetFile {
+  readonly path: string;
+  readonly role: string;
+}
+
+/** A collection in the hands of its owner, or of somebody to whom a role was delegated. */
+export interface Owner {
+  init(input: InitInput): Promise<Settings>;
+  settings(): Promise<Settings>;
+  staged(): Promise<readonly StagedChange[]>;
+  /** Remembers a change for the next publish. It must be possible in every dialect. @throws those of changes.ts */
+  stage(change: StagedChange): Promise<void>;
+  /** What an image is now, as a target: the digest and size of its index or manifest. @throws those of base/distribution */
+  imageTarget(reference: string): Promise<TargetFile>;
+  /** New keys for a top role: those named, or one that is made here. */
+  rotate(role: TopRole, keys: KeysNamed): Promise<void>;
+  rotateToServer(role: OnlineRole): Promise<void>;
+  delegate(
+    delegation: {
+      readonly delegator: string;
+      readonly name: string;
+      readonly terminating: boolean;
+      readonly scope: DelegationScope;
+    } & KeysNamed,
+  ): Promise<void>;
+  publish(options: {
+    readonly to: readonly string[];
+    readonly countersign: boolean;
+    readonly expiry: Readonly<Record<string, number>>;
+  }): Promise<Published>;
+  /**
+   * Signs what waits for signatures of a role with the keys that are here; undefined: nothing waits, and the role is staged to be signed anew.
+   */
+  witness(role: string): Promise<readonly Waiting[] | undefined>;
+  /** Targets after the next publish, of every role, in the first dialect. */
+  targets(): Promise<readonly TargetView[]>;
+  roles(): Promise<readonly RoleView[]>;
+  close(): Promise<void>;
+}
+
+/** @throws those of signers */
+export async function openOwner(input: OpenOwnerInput): Promise<Owner> {
+  const { folder, name, passphrase, registries, now } = input;
+  const working = openWorkingFolder(folder, name);
+  const keys = await openOwnerKeys(openKeystore(folder), passphrase, input.signers);
+  const open = (address: string): Promise<Destination> => openDestination({ address, name, registries, environment: process.env });
+
+  const stage = async (change: StagedChange): Promise<void> => {
+    const before = await working.staged();
+    await working.saveStaged([...before, change]);
+    try {
+      for (const dialect of (await working.settings()).dialects) await stagedCollection(working, dialect);
+    } catch (thrown) {
+      await working.saveStaged(before);
+      throw thrown;
+    }
+  };
+
+  const keysOf = async (role: TopRole, named: KeysNamed | undefined): Promise<StagedKeys> => ({
+    threshold: named?.threshold ?? 1,
+    keys:
+      named === undefined || named.files.length === 0
+        ? [(role === 'root' ? await keys.standing('root') : undefined) ?? (await keys.generate(role, role === 'root' ? undefined : name))]
+        : await Promise.all(named.files.map((file) => keys.read(file))),
+  });
+
+  return {
+    async init(wanted) {
+      const exists = await working.settings().then(
+        () => true,
+        () => false,
+      );
+      if (exists) throw authorFailure('TRUST_AUTHOR_WORKING_FOLDER', name, `${working.path} holds this collection already`);
+      const settings = await begin(wanted, name, now, keys, keysOf);
+      if (wanted.notaryRoot !== undefined) {
+        const service = await open(wanted.destinations.find((address) => /^https?:/u.test(address)) ?? '');
+        const version = readMetadata('notary', 'root', wanted.notaryRoot).signed.version;
+        const known = new Map([['root', wanted.notaryRoot]]);
+        const read = await readPublished('notary', service.source('notary'), known);
+        if (read === undefined)
+          throw authorFailure('TRUST_AUTHOR_DESTINATION', service.address, 'nothing is published there in Notary’s dialect');
+        await working.saveRoot('notary', version, wanted.notaryRoot);
+        for (const [newer, bytes] of read.roots) await working.saveRoot('notary', newer, bytes);
+        await working.saveStanding('notary', read.standing);
+      }
+      await working.saveSettings(settings);
+      return settings;
+    },
+    settings: () => working.settings(),
+    staged: () => working.staged(),
+    stage,
+    async imageTarget(text) {
+      const reference = parseReference(text);
+      const repository = (await registries.repositories(reference)).at(-1);
+      if (repository === undefined) throw authorFailure('TRUST_AUTHOR_DESTINATION', text, 'no registry serves it');
+      const { bytes, digest } = await repository.manifest(reference.digest ?? reference.tag ?? 'latest');
+      if (!digest.startsWith('sha256:')) throw authorFailure('TRUST_AUTHOR_NO_TARGET', text, `its digest is ${digest}; sha256 is signed`);
+      return { length: bytes.length, hashes: { sha256: digest.slice('sha256:'.length) }, custom: undefined };
+    },
+    async rotate(role, named) {
+      const { dialects, serverManaged } = await working.settings();
+      const made =
+        named.files.length === 0
+          ? { threshold: named.threshold, keys: [await keys.generate(role, role === 'root' ? undefined : name)] }
+          : await keysOf(role, named);
+      for (const dialect of dialects)
+        await stage({
+          kind: 'rotate',
+          dialect,
+          role,
+          threshold: made.threshold,
+          keys: await inDialect(dialect, role, made.keys, name, now, keys),
+        });
+      if (role === 'root' || role === 'targets') return;
+      const without = (roles: readonly OnlineRole[]): OnlineRole[] => roles.filter((one) => one !== role);
+      await working.saveSettings({
+        ...(await working.settings()),
+        serverManaged: { tuf: without(serverManaged.tuf), notary: without(serverManaged.notary) },
+      });
+    },
+    async rotateToServer(role) {
+      const settings = await working.settings();
+      const roles = (dialect: Dialect): OnlineRole[] => [...new Set([...settings.serverManaged[dialect], role])];
+      await stage({ kind: 'server-key', role });
+      await working.saveSettings({ ...settings, serverManaged: { tuf: roles('tuf'), notary: roles('notary') } });
+    },
+    async delegate({ files, ...delegation }) {
+      await stage({ kind: 'delegate', ...delegation, keys: await Promise.all(files.map((file) => keys.read(file))) });
+    },
+    async publish({ to, countersign, expiry }) {
+      const settings = await working.settings();
+      const addresses = [...new Set([...settings.destinations, ...to])];
+      const longer = { tuf: { ...settings.expiry.tuf, ...expiry }, notary: { ...settings.expiry.notary, ...expiry } };
+      await working.saveSettings({ ...settings, destinations: addresses, expiry: longer });
+      if (addresses.length === 0) throw authorFailure('TRUST_AUTHOR_DESTINATION', name, 'no place to publish to is named');
+      const destinations = await Promise.all(addresses.map(open));
+      return publishCollection({ folder: working, destinations, signers: (dialect) => keys.finder(dialect), countersign, now });
+    },
+    async witness(role) {
+      const { dialects } = await working.settings();
+      const found: Waiting[] = [];
+      for (const dialect of dialects) {
+        const [pending, standing, collection] = await Promise.all([
+          working.pending(dialect),
+          working.standing(dialect),
+          stagedCollection(working, dialect),
+        ]);
+        const bytes = pending.get(role);
+        if (bytes === undefined || collection === undefined) continue;
+        const { bytes: signed, missing } = await addSignatures(collection, standing, { role, bytes }, keys.finder(dialect));
+        await working.savePending(dialect, new Map(pending).set(role, signed));
+        const [wanting] = missing;
+        const { threshold = 1 } = demandsOf(collection, role, standing).at(-1) ?? {};
+        found.push({ dialect, have: wanting?.have ?? threshold, threshold: wanting?.threshold ?? threshold });
+      }
+      if (found.length > 0) return found;
+      await stage({ kind: 'witness', role });
+      return undefined;
+    },
+    async targets() {
+      const { dialects } = await working.settings();
+      const collection = await stagedCollection(working, dialects.includes('tuf') ? 'tuf' : 'notary');
+      return [...(collection?.targets ?? [])].flatMap(([role, { targets }]) =>
+        [...targets].map(([path, file]) => ({ path, role, ...file })),
+      );
+    },
+    async roles() {
+      const { dialects, serverManaged } = await working.settings();
+      const views = await Promise.all(dialects.map((dialect) => rolesOf(dialect, serverManaged[dialect])));
+      return views.flat();
+    },
+    close: () => keys.close(),
+  };
+
+  async function rolesOf(dialect: Dialect, managed: readonly string[]): Promise<RoleView[]> {
+    const [collection, standing] = await Promise.all([stagedCollection(working, dialect), working.standing(dialect)]);
+    const facts = (role: string): Pick<RoleView, 'version' | 'expires'> => {
+      const bytes = standing.get(role);
+      if (bytes === undefined) return {};
+      const { version, expires } = readMetadata(dialect, typeOf(role), bytes).signed;
+      return { version, expires: new Date(expires).toISOString() };
+    };
+    const tops = topRoles.map((role): RoleView => {
+      const { keyids, threshold } = collection?.roles[role] ?? { keyids: [], threshold: 1 };
+      return { dialect, role, ...facts(role), keyids, threshold, by: 'root', managed: managed.includes(role) };
+    });
+    const delegated = [...(collection?.targets ?? [])].flatMap(([by, { delegations }]) =>
+      delegations.map(({ name: role, keyids, threshold, scope, terminating }): RoleView => ({
+        dialect,
+        role,
+        ...facts(role),
+        keyids,
+        threshold,
+        by,
+        managed: false,
+        scope,
+        terminating,
+      })),
+    );
+    return [...tops, ...delegated];
+  }
+}
+
+async function inDialect(
+  dialect: Dialect,
+  role: TopRole,
+  staged: readonly StagedKey[],
+  name: string,
+  now: Date,
+  keys: OwnerKeys,
+): Promise<StagedKey[]> {
+  if (dialect === 'notary' && role === 'root') return Promise.all(staged.map((key) => keys.certified(key, name, now)));
+  // Certificates are a matter of Notary's roots: everywhere else the bare key counts.
+  return staged.map(({ spki }) => ({ spki }));
+}
+
+async function begin(
+  { dialects, destinations, keys: named, expiry, localKeys, notaryRoot }: InitInput,
+  name: string,
+  now: Date,
+  keys: OwnerKeys,
+  keysOf: (role: TopRole, named: KeysNamed | undefined) => Promise<StagedKeys>,
+): Promise<Settings> {
+  const served = destinations.some((address) => /^https?:/u.test(address));
+  // Only a service signs Notary's timestamps.
+  const managed = (dialect: Dialect): OnlineRole[] =>
+    (['snapshot', 'timestamp'] as const).filter(
+      (role) => named[role] === undefined && served && (!localKeys || (dialect === 'notary' && role === 'timestamp')),
+    );
+  const serverManaged = { tuf: managed('tuf'), notary: managed('notary') };
+  const made = new Map<TopRole, StagedKeys>();
+  const of = async (role: TopRole): Promise<StagedKeys> => {
+    const known = made.get(role) ?? (await keysOf(role, named[role]));
+    made.set(role, known);
+    return known;
+  };
+  const beginnings: Partial<Record<Dialect, Partial<Record<TopRole, StagedKeys>>>> = {};
+  for (const dialect of dialects) {
+    if (dialect === 'notary' && notaryRoot !== undefined) continue;
+    const roles: Partial<Record<TopRole, StagedKeys>> = {};
+    for (const role of topRoles) {
+      if ((serverManaged[dialect] as readonly string[]).includes(role)) continue;
+      const { threshold, keys: staged } = await of(role);
+      roles[role] = { threshold, keys: await inDialect(dialect, role, staged, name, now, keys) };
+    }
+    beginnings[dialect] = roles;
+  }
+  return { version: 1, name, dialects, destinations, expiry: { tuf: expiry, notary: expiry }, serverManaged, begin: beginnings };
+}

@@ -1,0 +1,50 @@
+import type { Descriptor, RegistryRepository } from '../../../base/distribution/index.ts';
+import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { tufFailure } from '../failure.ts';
+import type { TufSource } from './source.ts';
+
+/** How a repository of metadata stands in a registry (docs/publishing.md): one manifest under a tag, each file a layer with its name. */
+export const tufArtifactType = 'application/vnd.portcullis.tuf.v1';
+export const tufMetadataType = 'application/vnd.portcullis.tuf.metadata.v1+json';
+export const titleAnnotation = 'org.opencontainers.image.title';
+/** The tag where a reference names none. */
+export const defaultTufTag = 'portcullis-tuf';
+
+/**
+ * Metadata in a registry. The tag is read anew when roots are asked for, with which every update begins; the rest of the update sees that
+ * one manifest, so that its files are of one moment.
+ */
+export function ociSource(repository: RegistryRepository, tag: string): TufSource {
+  let files: Promise<ReadonlyMap<string, Descriptor>> | undefined;
+  return {
+    async fetch(name, mostBytes) {
+      if (files === undefined || name.endsWith('.root.json')) files = readFiles(repository, tag);
+      const found = (await files).get(decodeURIComponent(name));
+      if (found === undefined) return undefined;
+      if (found.size > mostBytes) throw tufFailure('TRUST_TUF_TOO_LARGE', name, `it is larger than ${mostBytes} bytes`);
+      try {
+        return Buffer.from(await repository.blobBytes(found, mostBytes));
+      } catch (thrown) {
+        throw unreachable(repository, tag, thrown);
+      }
+    },
+  };
+}
+
+/** The files under a tag, by name; none when there is no such tag. @throws TRUST_TUF_UNREACHABLE · TRUST_TUF_MALFORMED */
+export async function readFiles(repository: RegistryRepository, tag: string): Promise<ReadonlyMap<string, Descriptor>> {
+  try {
+    const { content } = await repository.manifest(tag);
+    if (content.kind !== 'manifest') throw tufFailure('TRUST_TUF_MALFORMED', tag, 'an index stands under the tag, not metadata');
+    const layers = content.layers.filter(({ mediaType }) => mediaType === tufMetadataType);
+    return new Map(layers.map((layer) => [layer.annotations?.[titleAnnotation] ?? '', layer]));
+  } catch (thrown) {
+    if (isPortcullisError(thrown) && thrown.kind === 'not-found') return new Map();
+    throw unreachable(repository, tag, thrown);
+  }
+}
+
+function unreachable({ host, repository }: RegistryRepository, tag: string, thrown: unknown): Error {
+  if (isPortcullisError(thrown) && thrown.code.startsWith('TRUST_TUF_')) return thrown;
+  return tufFailure('TRUST_TUF_UNREACHABLE', `oci://${host}/${repository}:${tag}`, reasonOf(thrown), thrown);
+}
