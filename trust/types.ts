@@ -4,7 +4,7 @@ import type { GpgKey } from './gpg/key-ring.ts';
 import type { NotationRequirement } from './notation/requirement.ts';
 import type { SignedIdentity } from './policy/signed-identity.ts';
 import type { TufRequirement } from './tuf/requirement/requirement.ts';
-import type { SignedReference } from './tuf/requirement/trust-services.ts';
+import type { SignedReference } from './tuf/requirement/ask-services.ts';
 import type { Decider } from './verdict/decider.ts';
 
 /** A statement of the publisher, of signed entitlements. Profile documents are opaque here: the entitlements room reads them. */
@@ -48,7 +48,7 @@ export interface EvidenceItem {
   readonly bytes?: string;
   /** How `bytes` are packed, where they are many; unpacked they have the digest. */
   readonly packed?: 'zstd';
-  /** Many dossiers share these bytes: they are stored once, by their digest, and are no part of a dossier's id. */
+  /** These bytes are many, or shared by many dossiers: they are stored once, by their digest, and are no part of a dossier's id. */
   readonly apart?: true;
   /** Base64 of the manifest that the item is attached to; only where the signature is over the manifest itself (a message signature). */
   readonly subjectBytes?: string;

@@ -27,6 +27,15 @@ export function lackingParts({ items }: Dossier): readonly string[] {
   return items.flatMap(({ apart, blobDigest, bytes }) => (apart === true && bytes === undefined ? [blobDigest] : []));
 }
 
+/** The same of a dossier's stored text; of one that can not be read, nothing. */
+export function partsNamed(text: string): readonly string[] {
+  try {
+    return lackingParts(JSON.parse(text) as Dossier);
+  } catch {
+    return [];
+  }
+}
+
 /** The dossier with the parts that are there. What is not there stays away, and counts as that. */
 export function withParts(dossier: Dossier, read: (digest: string) => string | undefined): Dossier {
   if (lackingParts(dossier).length === 0) return dossier;

@@ -137,12 +137,18 @@ async function addLayer(search: Search, collector: Collector, place: Place, laye
       blobDigest: layer.digest,
       mediaType: layer.mediaType,
       annotations,
-      ...(collector.large === undefined ? { bytes: base64(bytes) } : await packBytes(bytes)),
+      ...(collector.large === undefined ? { bytes: base64(bytes) } : await keptApart(bytes)),
       ...(subjectBytes === undefined ? {} : { subjectBytes }),
     });
   } catch (error) {
     record(search, collector, place, layer, error);
   }
+}
+
+/** Many bytes are stored by themselves: who holds evidence in memory need not hold them. */
+async function keptApart(bytes: Uint8Array): Promise<Pick<EvidenceItem, 'bytes' | 'packed' | 'apart'>> {
+  const kept = await packBytes(bytes);
+  return kept.packed === undefined ? kept : { ...kept, apart: true };
 }
 
 async function subjectOf(repository: RegistryRepository, place: Place, collection: Collection): Promise<string | undefined> {

@@ -1,5 +1,6 @@
 import { normaliseReference, ruleNamesImage } from '../policy/matching.ts';
-import type { SignedReference, TrustServices } from '../tuf/requirement/trust-services.ts';
+import type { SignedReference } from '../tuf/requirement/ask-services.ts';
+import type { TrustServices } from '../tuf/requirement/trust-services.ts';
 import type { Dossier, EvidenceItem, TrustPolicy } from '../types.ts';
 import { createCollection } from './collection.ts';
 import type { Collector, FactAnswers, FactsStanding, GatheringContext, RenewableFacts } from './collector.ts';

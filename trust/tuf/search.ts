@@ -13,6 +13,8 @@ export interface FoundTarget extends TargetFile {
 export interface RoleAsked {
   readonly name: string;
   readonly delegator: string;
+  /** The snapshot does not name it: it has never published, or is held back. */
+  readonly unlisted?: true;
 }
 
 /**
@@ -72,7 +74,8 @@ function* reachRole(name: string, path: string | undefined, current: Current): S
       const parent = current().targets.get(delegator)?.signed;
       const listed = parent?.delegations?.roles.some((role) => role.name === step) === true;
       const about = path === undefined || (parent !== undefined && delegatesFor(parent, path).some((role) => role.name === step));
-      if (!listed || !about || current().snapshot?.signed.meta.has(step) !== true) return false;
+      if (!listed || !about) return false;
+      if (current().snapshot?.signed.meta.has(step) !== true) return yield { name: step, delegator, unlisted: true };
     }
     if (!(yield { name: step, delegator })) throw tufFailure('TRUST_TUF_MISSING', step, 'its metadata is not at hand');
   }

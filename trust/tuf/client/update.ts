@@ -109,11 +109,25 @@ export async function updateMetadata(input: UpdateInput): Promise<TufUpdate> {
     await store.save(name, bytes);
   };
 
+  /** A role that was believed before, and is still delegated to, can not have become one that never published. */
+  const refuseHeldBack = async (name: string, delegator: string): Promise<void> => {
+    if ((await store.load(name)) !== undefined)
+      throw tufFailure('TRUST_TUF_ROLLBACK', name, `the snapshot names it no more, and ${delegator} still delegates to it`);
+  };
+
   const run = async <T>(start: (current: Current) => Search<T>): Promise<T> => {
     const search = start(() => trusted);
-    for (let step = search.next(); ; step = search.next(true)) {
+    let step = search.next();
+    for (;;) {
       if (step.done === true) return step.value;
-      await bringTargets(step.value.name, step.value.delegator);
+      const { name, delegator, unlisted } = step.value;
+      if (unlisted === true) {
+        await refuseHeldBack(name, delegator);
+        step = search.next(false);
+        continue;
+      }
+      await bringTargets(name, delegator);
+      step = search.next(true);
     }
   };
 

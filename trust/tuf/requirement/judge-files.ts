@@ -37,7 +37,8 @@ export function judgeFiles(input: {
   set = withSnapshot(set, atHand(files, 'snapshot'), at);
 
   const verified = new Set<string>();
-  const bring = ({ name, delegator }: RoleAsked): boolean => {
+  const bring = ({ name, delegator, unlisted }: RoleAsked): boolean => {
+    if (unlisted === true) return false;
     const path = `${delegator}\n${name}`;
     if (verified.has(path)) return true;
     const bytes = files.get(name);

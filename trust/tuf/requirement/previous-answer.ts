@@ -1,6 +1,6 @@
 import type { Dossier } from '../../types.ts';
 import { isUnavailable } from '../failure.ts';
-import type { SignedReference } from './trust-services.ts';
+import type { SignedReference } from './ask-services.ts';
 
 /**
  * Where a service could not be asked, what it said when the image was admitted before, if that is the same image: a policy's `onStale` is about

@@ -1,99 +1,90 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { after, suite, test } from 'node:test';
-import { sealDossier } from '../../evidence/dossier.ts';
-import { loadPolicy } from '../../policy/load.ts';
-import type { Reason, TrustPolicy, Verdict } from '../../types.ts';
-import { decide } from '../../verdict/decide.ts';
-import { fileOf, testRepository } from '../fixtures/repository.fixture.ts';
-import type { TestRepository } from '../fixtures/repository.fixture.ts';
-import { testService } from '../fixtures/served-repository.fixture.ts';
-import type { TestService } from '../fixtures/served-repository.fixture.ts';
-import type { Dialect } from '../metadata/model.ts';
-import { createTrustServices } from './trust-services.ts';
-import type { TrustServices } from './trust-services.ts';
+import { suite, test } from 'node:test';
+import { dossierId } from '../../evidence/dossier.ts';
+import { digestOf, image, one, says, scene, two } from './scene.fixture.ts';
 
-const home = await mkdtemp(join(tmpdir(), 'tuf-requirement-'));
-after(() => rm(home, { recursive: true }));
-
-const image = 'r.example/app';
-const [one, two] = [Buffer.from('{"one":1}'), Buffer.from('{"two":2}')];
-const digestOf = (bytes: Buffer): string => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
-let count = 0;
-
-interface Scene {
-  readonly service: TestService;
-  readonly repository: TestRepository;
-  readonly policy: TrustPolicy;
-  readonly services: TrustServices;
-  /** Asks and decides, as a pull does: the image is the one that was signed unless told. */
-  judge(reference: string, digest?: string, now?: Date): Promise<Verdict>;
-}
-
-async function scene(dialect: Dialect, extra: string, body: (scene: Scene) => Promise<void>, rule = ''): Promise<void> {
-  const service = await testService();
-  const repository = testRepository(dialect);
-  repository.targets['targets'] = { '1.0': fileOf(dialect, one), '2.0': fileOf(dialect, two) };
-  const { root } = service.publish(image, repository);
-  const folder = join(home, String((count += 1)));
-  await rm(folder, { recursive: true, force: true });
-  const root1 = `${folder}.root.json`;
-  await writeFile(root1, root ?? '');
-  await writeFile(
-    `${folder}.yaml`,
-    `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ['${image}']\n    require:\n      tuf: { service: '${service.url}', dialect: ${dialect}, ${extra === '' ? `root: ${root1}` : extra.replace('ROOT', root1)} }\n${rule}`,
-  );
-  const { policy } = await loadPolicy({ paths: [`${folder}.yaml`] });
-  const services = createTrustServices({ folder });
-  try {
-    await body({
-      service,
-      repository,
-      policy,
-      services,
-      async judge(reference, digest, now = new Date()) {
-        const signed = await services.ask({ policy, reference });
-        const named = digest ?? signed?.digest ?? digestOf(one);
-        const dossier = sealDossier({
-          reference,
-          digest: named,
-          manifestDigest: named,
-          items: signed?.items ?? [],
-          unreachable: [],
-          gatheredAt: now.toISOString(),
-        });
-        return decide({ dossier, reference, namespace: '', platform: { os: 'linux', architecture: 'amd64' }, policy, now });
-      },
-    });
-  } finally {
-    await services.close();
-    await service.close();
-  }
-}
-
-const codes = ({ code, children = [] }: Reason): string[] => [...(code === undefined ? [] : [code]), ...children.flatMap(codes)];
-
-const says = (verdict: Verdict, outcome: string, code: string): void =>
-  assert.deepEqual(
-    [verdict.outcome, codes(verdict.reasons).includes(code)],
-    [outcome, true],
-    `${code}: ${JSON.stringify(verdict.reasons, null, 1)}`,
-  );
+const hours = (count: number): Date => new Date(Date.now() + count * 3_600_000);
 
 for (const dialect of ['tuf', 'notary'] as const) {
   void suite(`${dialect}:`, () => {
     test('a tag means the digest that is signed, and no other', () =>
-      scene(dialect, '', async ({ judge, services, policy }) => {
-        const signed = await services.ask({ policy, reference: `${image}:2.0` });
-        assert.equal(signed?.digest, digestOf(two));
-        says(await judge(`${image}:1.0`), 'admit', 'TRUST_TUF_SIGNED');
-        says(await judge(`${image}:1.0`, digestOf(two)), 'deny', 'TRUST_TUF_OTHER_DIGEST');
-        says(await judge(`${image}:3.0`), 'deny', 'TRUST_TUF_NO_TARGET');
+      scene(dialect, { inWorker: true }, async ({ judge, services, policy }) => {
+        assert.equal((await services.ask({ policy, reference: `${image}:2.0` }))?.digest, digestOf(two));
+        says(await judge(`${image}:1.0`), 'admit', 'TRUST_TUF_SIGNED', /"1\.0" is signed as sha256:/u);
+        says(await judge(`${image}:1.0`, digestOf(two)), 'deny', 'TRUST_TUF_OTHER_DIGEST', /and this image is/u);
+        says(await judge(`${image}:3.0`), 'deny', 'TRUST_TUF_NO_TARGET', /nobody who may has signed "3\.0"/u);
         says(await judge(`${image}@${digestOf(two)}`, digestOf(two)), 'admit', 'TRUST_TUF_SIGNED');
-        says(await judge(`${image}@sha256:${'a'.repeat(64)}`, `sha256:${'a'.repeat(64)}`), 'deny', 'TRUST_TUF_NO_TARGET');
+        const stray = `sha256:${'a'.repeat(64)}`;
+        says(await judge(`${image}@${stray}`, stray), 'deny', 'TRUST_TUF_NO_TARGET', /stands under no name/u);
+        says(await judge(`${image}:1.0@${digestOf(two)}`, digestOf(two)), 'deny', 'TRUST_TUF_OTHER_DIGEST');
+      }));
+
+    test('a dossier decides alone, for the digest too, until it ends; altered it decides nothing', () =>
+      scene(dialect, { extra: 'root: ROOT, maxAge: 24h' }, async ({ gather, decide, service }) => {
+        const dossier = await gather(`${image}:1.0`);
+        await service.close();
+        says(decide(dossier), 'admit', 'TRUST_TUF_SIGNED');
+        says(decide(dossier, hours(1), `${image}@${digestOf(one)}`), 'admit', 'TRUST_TUF_SIGNED');
+        const { validUntil } = decide(dossier);
+        assert.ok(Math.abs(Date.parse(validUntil ?? '') - hours(24).getTime()) < 60_000);
+        says(decide(dossier, hours(25)), 'undecided', 'TRUST_TUF_STALE', /asked within 86400 s/u);
+        const items = dossier.items.map((item) =>
+          item.annotations['file'] === 'targets' ? { ...item, bytes: Buffer.from('{}').toString('base64') } : item,
+        );
+        const altered = { ...dossier, items };
+        says(decide(altered), 'deny', 'TRUST_DOSSIER_ALTERED');
+        says(decide({ ...altered, id: dossierId(altered) }), 'deny', 'TRUST_EVIDENCE_ALTERED', /targets/u);
+        const later = dossier.items.map((item) => ({ ...item, annotations: { ...item.annotations, checkedAt: hours(9).toISOString() } }));
+        says(decide({ ...dossier, items: later, id: dossierId({ ...dossier, items: later }) }), 'undecided', 'TRUST_TIME_FUTURE');
+      }));
+
+    test('without the service, what was said last holds for as long as the policy says, over a restart', () =>
+      scene(dialect, { extra: 'root: ROOT, maxAge: 1h' }, async (here) => {
+        says(await here.judge(`${image}:1.0`), 'admit', 'TRUST_TUF_SIGNED');
+        await here.service.close();
+        await here.reopen();
+        const kept = await here.gather(`${image}:2.0`);
+        assert.equal(kept.digest, digestOf(two));
+        says(here.decide(kept), 'admit', 'TRUST_TUF_SIGNED');
+        says(here.decide(kept), 'admit', 'TRUST_TUF_UNREACHABLE', /could not be asked/u);
+        says(here.decide(kept, hours(2)), 'undecided', 'TRUST_TUF_STALE');
+      }));
+
+    test('onStale keeps what was admitted, and nothing else', () =>
+      scene(dialect, { extra: 'root: ROOT, maxAge: 1h', rule: '    onStale: { previouslyAdmitted: { for: 72h } }\n' }, async (here) => {
+        const before = await here.gather(`${image}:1.0`);
+        says(here.decide(before, hours(72)), 'admit', 'TRUST_TUF_STALE_ADMITTED', /until .* what was admitted stays so/u);
+        says(here.decide(before, hours(74)), 'undecided', 'TRUST_TUF_STALE');
+        await here.service.close();
+        const during = await here.gather(`${image}:2.0`);
+        says(here.decide(during, hours(2)), 'undecided', 'TRUST_TUF_STALE');
+      }));
+
+    test('what nobody ever said anything about is undecided', () =>
+      scene(dialect, {}, async (here) => {
+        await here.service.close();
+        says(await here.judge(`${image}:1.0`), 'undecided', 'TRUST_TUF_UNREACHABLE');
+      }));
+
+    test('one refresh serves all who ask at one moment', () =>
+      scene(dialect, { services: { sharedMs: 5000 } }, async ({ judge, service }) => {
+        const verdicts = await Promise.all(Array.from({ length: 20 }, (_, index) => judge(`${image}:${(index % 2) + 1}.0`)));
+        assert.ok(verdicts.every(({ outcome }) => outcome === 'admit'));
+        assert.equal(service.asked.filter((path) => path.endsWith('/timestamp.json')).length, 1);
+      }));
+
+    test('trust on first use is recorded, and holds from then on', () =>
+      scene(dialect, { extra: 'trustOnFirstUse: true' }, async (here) => {
+        says(await here.judge(`${image}:1.0`), 'admit', 'TRUST_TUF_SIGNED', /trusted on first use, since \d{4}-/u);
+        await here.reopen();
+        const { testRepository } = await import('../fixtures/repository.fixture.ts');
+        here.service.publish(image, testRepository(dialect));
+        says(await here.judge(`${image}:1.0`), 'deny', 'TRUST_TUF_UNSIGNED');
       }));
   });
 }
+
+test('a root is for the images that the policy says', () =>
+  scene('tuf', { extra: `root: { 'r.example/other': ROOT }` }, async ({ judge }) => {
+    says(await judge(`${image}:1.0`), 'deny', 'TRUST_TUF_NO_ROOT', /names no root for r\.example\/app/u);
+  }));

@@ -1,20 +1,11 @@
 import type { Worker } from 'node:worker_threads';
 import { reasonOf } from '../../../base/errors/index.ts';
 import { startWorker } from '../../../base/process/index.ts';
-import { normaliseReference, ruleNamesImage } from '../../policy/matching.ts';
-import type { EvidenceItem, Requirement, TrustPolicy } from '../../types.ts';
-import { itemsOf } from './metadata-files.ts';
+import { askServices } from './ask-services.ts';
+import type { ServicesInput, SignedReference } from './ask-services.ts';
 import type { ServiceAnswer } from './metadata-files.ts';
-import { repositoryOf } from './repository.ts';
 import type { TufRequirement } from './requirement.ts';
 import type { Answered, Asked } from './trust-services-messages.ts';
-
-/** What trust services say of a reference at one moment: evidence, and the digest to pull. */
-export interface SignedReference {
-  /** The digest that the reference is signed with now; undefined when none is, or it is not known. A registry's tag is then not believed either. */
-  readonly digest?: string;
-  readonly items: readonly EvidenceItem[];
-}
 
 /** The TUF and Notary services that policies name. */
 export interface TrustServices {
@@ -22,17 +13,17 @@ export interface TrustServices {
    * Asks every service that a rule for the image requires. Undefined when none does. What a service does wrong is in the evidence.
    * @throws the signal's reason; PortcullisError `DISTRIBUTION_BAD_REFERENCE`
    */
-  ask(input: {
-    readonly policy: TrustPolicy;
-    readonly reference: string;
-    readonly signal?: AbortSignal;
-  }): Promise<SignedReference | undefined>;
+  ask(input: ServicesInput): Promise<SignedReference | undefined>;
   close(): Promise<void>;
 }
 
 export interface TrustServicesOptions {
   /** Where what was believed is kept, so that a rollback is noticed after a restart: 0700. */
   readonly folder: string;
+  /** Milliseconds for which one refresh serves all who ask; 2 s unless told. */
+  readonly sharedMs?: number;
+  /** Milliseconds that one refresh may take; 20 s unless told. */
+  readonly deadlineMs?: number;
 }
 
 /** An isolate costs some 15 MB, more with large metadata; unused for so long it is given back. */
@@ -58,7 +49,7 @@ export function createTrustServices(options: TrustServicesOptions): TrustService
   };
   const start = (): Running => {
     const worker = startWorker(import.meta.url, './trust-services.worker.ts', {
-      workerData: { folder: options.folder },
+      workerData: options,
       resourceLimits: { maxOldGenerationSizeMb: 1024 },
     });
     const started: Running = { worker, waiting: new Map(), idle: undefined };
@@ -91,39 +82,9 @@ export function createTrustServices(options: TrustServicesOptions): TrustService
   };
 
   return {
-    async ask({ policy, reference: text, signal }) {
-      const reference = normaliseReference(text);
-      const rules = policy.rules.filter((rule) => ruleNamesImage(rule, reference));
-      const requirements = rules.flatMap(({ require }) => (require === undefined ? [] : tufOf(require)));
-      if (requirements.length === 0) return undefined;
-      const asking = Promise.all(
-        requirements.map(async (requirement) => {
-          const answer = await ask(requirement, reference.text);
-          return { digest: answer.digest, items: itemsOf(requirement, repositoryOf(requirement, reference), answer) };
-        }),
-      );
-      const answers = await (signal === undefined ? asking : Promise.race([asking, aborted(signal)]));
-      // Rules may share a repository: its files are evidence once.
-      const items = new Map(
-        answers.flatMap((answer) => answer.items).map((item) => [JSON.stringify([item.annotations, item.blobDigest]), item]),
-      );
-      const digest = answers.every((answer) => answer.digest !== undefined) ? answers[0]?.digest : undefined;
-      return { items: [...items.values()], ...(digest === undefined ? {} : { digest }) };
-    },
+    ask: (input) => askServices(ask, input),
     async close() {
       if (running !== undefined) await end(running, 'it was closed');
     },
   };
-}
-
-function tufOf(requirement: Requirement): readonly TufRequirement[] {
-  if ('of' in requirement) return requirement.of.flatMap(tufOf);
-  return requirement.kind === 'tuf' ? [requirement] : [];
-}
-
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
-    if (signal.aborted) reject(signal.reason as Error);
-  });
 }

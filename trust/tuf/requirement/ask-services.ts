@@ -1,0 +1,58 @@
+import { normaliseReference, ruleNamesImage } from '../../policy/matching.ts';
+import type { EvidenceItem, Requirement, TrustPolicy } from '../../types.ts';
+import { itemsOf } from './metadata-files.ts';
+import type { ServiceAnswer } from './metadata-files.ts';
+import { repositoryOf } from './repository.ts';
+import type { TufRequirement } from './requirement.ts';
+
+/** What trust services say of a reference at one moment: evidence, and the digest to pull. */
+export interface SignedReference {
+  /** The digest that the reference is signed with now; undefined when none is, or it is not known. A registry's tag is then not believed either. */
+  readonly digest?: string;
+  readonly items: readonly EvidenceItem[];
+}
+
+export interface ServicesInput {
+  readonly policy: TrustPolicy;
+  readonly reference: string;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Asks every service that a rule for the image requires; undefined when none does.
+ * @param ask one service about one reference
+ */
+export async function askServices(
+  ask: (requirement: TufRequirement, reference: string) => Promise<ServiceAnswer>,
+  { policy, reference: text, signal }: ServicesInput,
+): Promise<SignedReference | undefined> {
+  const reference = normaliseReference(text);
+  const rules = policy.rules.filter((rule) => ruleNamesImage(rule, reference));
+  const requirements = rules.flatMap(({ require }) => (require === undefined ? [] : tufOf(require)));
+  if (requirements.length === 0) return undefined;
+  const asking = Promise.all(
+    requirements.map(async (requirement) => {
+      const answer = await ask(requirement, reference.text);
+      return { digest: answer.digest, items: itemsOf(requirement, repositoryOf(requirement, reference), answer) };
+    }),
+  );
+  const answers = await (signal === undefined ? asking : Promise.race([asking, aborted(signal)]));
+  // Rules may share a repository: its files are evidence once.
+  const items = new Map(
+    answers.flatMap((answer) => answer.items).map((item) => [JSON.stringify([item.annotations, item.blobDigest]), item]),
+  );
+  const digest = answers.every((answer) => answer.digest !== undefined) ? answers[0]?.digest : undefined;
+  return { items: [...items.values()], ...(digest === undefined ? {} : { digest }) };
+}
+
+function tufOf(requirement: Requirement): readonly TufRequirement[] {
+  if ('of' in requirement) return requirement.of.flatMap(tufOf);
+  return requirement.kind === 'tuf' ? [requirement] : [];
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+    if (signal.aborted) reject(signal.reason as Error);
+  });
+}
