@@ -83,7 +83,8 @@ function readDelegations(fields: Json): Delegations {
 
 function readRole(value: unknown, at: string): DelegatedRole {
   const fields = objectAt(value, at);
-  const keys: RoleKeys = readRoleKeys(fields, at);
+  // Go writes a list without entries as null: a role whose every key was purged.
+  const keys: RoleKeys = readRoleKeys({ ...fields, keyids: fields['keyids'] ?? [] }, at);
   const prefixes = textsAt(fields['paths'] ?? [], `${at}.paths`);
   return { ...keys, name: textAt(fields['name'], `${at}.name`), terminating: false, scope: { kind: 'prefixes', prefixes } };
 }
