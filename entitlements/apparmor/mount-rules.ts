@@ -5,12 +5,13 @@ import { appArmorPattern } from './file-rules.ts';
  * What may stand beside `ro`, each or not: the flags of mount(2) that say how a new mount behaves. None makes it writable, and none makes
  * the call another one (MS_BIND, MS_MOVE, MS_REMOUNT and those of propagation). busybox always sets `silent`.
  */
-const BESIDE = 'nosuid nodev noexec sync dirsync mand noatime nodiratime relatime strictatime iversion silent'.split(' ');
+export const OPEN_BESIDE_READ_ONLY: readonly string[] =
+  'nosuid nodev noexec sync dirsync mand noatime nodiratime relatime strictatime iversion silent'.split(' ');
 /**
  * `=` demands, `in` leaves open, and a rule with both does both (parser/mount.cc: gen_flag_rules of 3.0 and 4.0; the manual says less). A
  * list that names an option and its opposite would leave it open to 3.0 only: later parsers refuse it.
  */
-const READ_ONLY = `options=(ro) options in (${BESIDE.join(',')})`;
+const READ_ONLY = `options=(ro) options in (${OPEN_BESIDE_READ_ONLY.join(',')})`;
 
 /**
  * Rules on mounts as apparmor.d(5), "Mount Rules", has them, one line each. A rule with a type is about new mounts of that type; one for any
@@ -33,5 +34,5 @@ function mountLine({ fstype, target, readonly }: MountRule): string {
 
 /** The kernel ends the names of folders by a slash, and people do not. */
 function place(target: string): string {
-  return appArmorPattern(target, '{,/}');
+  return target.endsWith('/') ? appArmorPattern(target) : appArmorPattern(target, '{,/}');
 }

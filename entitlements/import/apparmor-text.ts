@@ -2,13 +2,17 @@ import { CAPABILITIES, capabilityName, sortedCapabilities } from '../capabilitie
 import { entitlementsError } from '../errors.ts';
 import { parsePathPattern } from '../files/path-pattern.ts';
 import { defaultProfile } from '../profile/builtin.ts';
-import type { FileAccess, FileRule, MountRule, Profile } from '../profile/model.ts';
+import type { FileAccess, FileRule, Limit, LimitName, MountRule, Profile } from '../profile/model.ts';
 import { defaultPolicy } from '../seccomp/default-policy.ts';
 import { meetPolicies } from '../seccomp/policy.ts';
 import type { Capability } from '../types.ts';
+import { without } from './apparmor-calls.ts';
+import type { CallKind } from './apparmor-calls.ts';
+import { readLimit } from './apparmor-limits.ts';
+import { readMountRule } from './apparmor-mounts.ts';
 import { networkMeaning, readNetworkStatement } from './apparmor-network.ts';
 import type { NetworkStatement } from './apparmor-network.ts';
-import { expandVariables } from './apparmor-variables.ts';
+import { appArmorPathPattern } from './apparmor-variables.ts';
 import { profileName } from './imported.ts';
 import type { Imported, Remark } from './imported.ts';
 
@@ -29,14 +33,23 @@ interface Reading {
   readonly deniedNetwork: NetworkStatement[];
   readonly mounts: MountRule[];
   deniesMounts: boolean;
+  /** Kinds that some rule allows whole, and those that some rule denies. */
+  readonly calls: Set<CallKind>;
+  readonly deniedCalls: Set<CallKind>;
+  readonly limits: Map<LimitName, Limit>;
+  /** Some rule grants what a profile’s words say more broadly. */
+  broader: boolean;
   readonly unmapped: Remark[];
   readonly notes: Remark[];
 }
 
 /**
  * An AppArmor profile's text (apparmor.d(5)) as the profile of a container that is confined by it: rules on files, capabilities, networks
- * and mounts. What is not allowed is denied. Rules of other kinds, and those with conditions, are listed and grant nothing.
- * @throws ENTITLEMENTS_BAD_PROFILE with the line, when the text has no profile, several, or one that does not end
+ * mounts, system calls and limits. What is not allowed is denied. Rules of other kinds, and those with conditions, are listed and grant
+ * nothing. Signals and tracing within a container, and its standard devices, are the runtime’s own rules, whatever a text says: a denial
+ * of them is refused.
+ * @throws ENTITLEMENTS_BAD_PROFILE with the line, when the text has no profile, several, one that does not end, or a denial that can not
+ * be said
  */
 export function importAppArmorText(text: string, file: string): Imported {
   const { name, flags, statements } = readProfile(text, file);
@@ -50,6 +63,10 @@ export function importAppArmorText(text: string, file: string): Imported {
     deniedNetwork: [],
     mounts: [],
     deniesMounts: false,
+    calls: new Set(),
+    deniedCalls: new Set(),
+    limits: new Map(),
+    broader: false,
     unmapped: [],
     notes: [],
   };
@@ -61,15 +78,30 @@ export function importAppArmorText(text: string, file: string): Imported {
   const profile: Profile = {
     ...defaultProfile(),
     capabilities,
-    syscalls: meetPolicies(defaultPolicy(capabilities), sockets),
+    syscalls: [sockets, without(deniedCalls(reading, text))].reduce(meetPolicies, defaultPolicy(capabilities)),
+    limits: Object.fromEntries(reading.limits),
     files: [{ allow: byPattern(reading.allow), deny: byPattern(reading.deny) }],
     mounts: reading.deniesMounts ? [] : reading.mounts,
     network: rules.length === 0 ? 'none' : 'user',
     egress: rules,
     ingress: rules,
   };
+  reading.notes.push({ part: 'signal, ptrace', why: 'within a container, and from its runtime, they are allowed whatever the text says' });
+  if (reading.broader)
+    reading.notes.push({
+      part: 'file',
+      why: 'who may read may map as code here, and who may write may link and lock: m, k and l are not told apart from r and w',
+    });
   const called = profileName(name);
   return { ...(called === undefined ? {} : { name: called }), profile, unmapped: reading.unmapped, notes: reading.notes };
+}
+
+/** Those that the text leaves out are denied as AppArmor does: userns, io_uring and mqueue are mediated from ABI 4.0 on. */
+function deniedCalls({ calls, deniedCalls: denied }: Reading, text: string): Set<CallKind> {
+  const mediated: readonly CallKind[] = /^\s*abi\s+<abi\/[4-9]/m.test(text)
+    ? ['pivot_root', 'umount', 'userns', 'io_uring', 'mqueue']
+    : ['pivot_root', 'umount'];
+  return new Set([...denied, ...mediated.filter((kind) => !calls.has(kind))]);
 }
 
 /** True for text with the header of an AppArmor profile. */
@@ -168,27 +200,41 @@ function readStatement({ line, text }: Statement, reading: Reading): void {
     case 'unix':
       // Whom it may speak to over local sockets has no words; whether it may have any has.
       if (deny) reading.deniedNetwork.push({ family: 'unix', narrowed: false });
-      else reading.network.push({ family: 'unix', narrowed: false });
-      if (rest !== 'unix') drop('a profile has no words for peers of local sockets');
+      else if (rest === 'unix') reading.network.push({ family: 'unix', narrowed: false });
+      else drop('a profile has no words for peers and types of local sockets; it grants nothing here');
+      return;
+    case 'remount':
+      if (deny) readMount(rest, true, place);
+      else drop('it grants nothing here: mount, without conditions, allows every remount');
       return;
     case 'umount':
-    case 'remount':
     case 'pivot_root':
-      reading.notes.push({ part, why: `${word} goes with the capability SYS_ADMIN and its system calls` });
+    case 'userns':
+    case 'io_uring':
+    case 'mqueue':
+      // A denial may only be wider here, and a grant only narrower.
+      if (deny) reading.deniedCalls.add(word);
+      else if (rest === word || (word === 'userns' && /^userns\s+create$/.test(rest))) reading.calls.add(word);
+      else drop(`it grants nothing here: write ${word}, without conditions`);
+      return;
+    case 'rlimit':
+    case 'set': {
+      const limit = deny ? undefined : readLimit(rest);
+      if (limit === undefined) throw unsaid(reading.file, line, 'write the limit as set rlimit NAME <= NUMBER', 'bound');
+      if (limit !== 'unlimited') reading.limits.set(...limit);
+      return;
+    }
+    case 'change_profile':
+      if (deny) reading.notes.push({ part, why: 'a profile grants no change to another one' });
+      else drop('a profile has no words for it; it grants nothing here');
       return;
     case 'signal':
     case 'ptrace':
     case 'dbus':
-    case 'userns':
-    case 'io_uring':
-    case 'mqueue':
-    case 'change_profile':
-    case 'rlimit':
-    case 'set':
     case 'all':
     case 'link':
-    case 'priority':
-      drop(deny ? 'a profile has no words for this denial' : 'a profile has no words for it; it grants nothing here');
+      if (deny) throw unsaid(reading.file, line, `a profile has no words for rules of ${word}`);
+      drop('a profile has no words for it; it grants nothing here');
       return;
     default:
       if (owner && !deny) drop('a profile does not tell owners apart; it grants nothing here');
@@ -237,21 +283,14 @@ function readNetwork(rest: string, deny: boolean, { file, line, reading, drop }:
 }
 
 function readMount(rest: string, deny: boolean, { part, reading, drop }: Place): void {
-  const plain = rest === 'mount';
   if (deny) {
     reading.deniesMounts = true;
-    if (!plain) reading.notes.push({ part, why: 'a profile has no words for denying some mounts: all are denied' });
+    if (rest !== 'mount') reading.notes.push({ part, why: 'a profile has no words for denying some mounts: all are denied' });
     return;
   }
-  if (plain) {
-    reading.mounts.push({ fstype: '*', target: '/**', readonly: false });
-    return;
-  }
-  const found = /^mount\s+fstype=\(?([a-z0-9_]+)\)?(?:\s+options=\(?(ro)\)?)?(?:\s+\S+)?\s+->\s+(\S+)$/.exec(rest);
-  const target = found === null ? undefined : expandVariables(found[3] ?? '');
-  if (found === null || target === undefined || 'problem' in parsePathPattern(target))
-    drop('it grants nothing here: write mount fstype=TYPE -> PATH');
-  else reading.mounts.push({ fstype: found[1] ?? '', target, readonly: found[2] === 'ro' });
+  const found = readMountRule(rest);
+  if (typeof found === 'string') drop(`it grants nothing here: ${found}`);
+  else reading.mounts.push(...found);
 }
 
 function readFile(rest: string, deny: boolean, { file, line, reading, drop }: Place): void {
@@ -269,7 +308,7 @@ function readFile(rest: string, deny: boolean, { file, line, reading, drop }: Pl
   }
   const written = (found[1] ?? found[4] ?? '').replaceAll('"', '');
   const letters = found[2] ?? found[3] ?? '';
-  const pattern = expandVariables(written);
+  const pattern = appArmorPathPattern(written);
   const parsed = pattern === undefined ? undefined : parsePathPattern(pattern);
   if (pattern === undefined || parsed === undefined || 'problem' in parsed) {
     const why = parsed !== undefined && 'problem' in parsed ? parsed.problem.message : 'a variable has no known value';
@@ -278,6 +317,11 @@ function readFile(rest: string, deny: boolean, { file, line, reading, drop }: Pl
     return;
   }
   const access = deny ? deniedAccess(letters) : grantedAccess(letters, drop);
+  if (
+    !deny &&
+    ((letters.includes('r') && !letters.includes('m')) || (letters.includes('w') && !(letters.includes('k') && letters.includes('l'))))
+  )
+    reading.broader = true;
   if (access.length > 0) (deny ? reading.deny : reading.allow).push({ pattern, access });
 }
 
@@ -312,8 +356,8 @@ function byPattern(rules: readonly FileRule[]): FileRule[] {
 }
 
 /** A denial that can not be said: without it the profile would grant more than the text. */
-function unsaid(file: string, line: number, why: string): Error {
-  return bad(`${file}:${line}:1`, `${why}, and a denial that is left out would grant more than the text does`);
+function unsaid(file: string, line: number, why: string, what = 'denial'): Error {
+  return bad(`${file}:${line}:1`, `${why}, and a ${what} that is left out would grant more than the text does`);
 }
 
 function bad(at: string, why: string): Error {

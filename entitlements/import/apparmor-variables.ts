@@ -16,6 +16,14 @@ export function expandVariables(text: string): string | undefined {
   return expanded.includes('@{') ? undefined : expanded.replaceAll(/\/{2,}/g, '/');
 }
 
+/**
+ * A pattern of AppArmor as one of ours that matches the same paths, its variables in place: AppArmor's stars match one character at least
+ * where they are all that stands between slashes (apparmor.d(5), "Globbing").
+ */
+export function appArmorPathPattern(text: string): string | undefined {
+  return expandVariables(text)?.replaceAll(/(?<=\/)(\*{1,2})(?=\/|$)/g, '?$1');
+}
+
 /** The same backwards, for what is written out again. */
 export function contractVariables(pattern: string): string {
   return pattern.replaceAll(NUMBER, '@{pid}');

@@ -1,0 +1,46 @@
+import { OPEN_BESIDE_READ_ONLY } from '../apparmor/mount-rules.ts';
+import { parsePathPattern } from '../files/path-pattern.ts';
+import type { MountRule } from '../profile/model.ts';
+import { appArmorPathPattern } from './apparmor-variables.ts';
+
+/** Words of a `mount` rule before the place: `fstype=…`, `options=…`, `options in (…)`. */
+const CONDITION = /^(fstype|vfstype|options?)\s*(=|\sin\s)\s*(\([^)]*\)|[^\s(]+)\s*/;
+
+/**
+ * The rules of a profile that grant just what a `mount` rule of apparmor.d(5) grants; a text says why there are none.
+ * @param rest from the word `mount` on
+ */
+export function readMountRule(rest: string): readonly MountRule[] | string {
+  let text = rest.slice('mount'.length).trim();
+  if (text === '') return [{ fstype: '*', target: '/**', readonly: false }];
+  let types: readonly string[] = ['*'];
+  let must: readonly string[] | undefined;
+  let may: readonly string[] = [];
+  for (let found = CONDITION.exec(text); found !== null; found = CONDITION.exec(text)) {
+    const [whole, name = '', how = '', list = ''] = found;
+    const values = list
+      .replace(/^\(|\)$/g, '')
+      .split(/[\s,]+/)
+      .filter((word) => word !== '');
+    text = text.slice(whole.length);
+    if (name.endsWith('fstype')) {
+      if (how !== '=' || types[0] !== '*') return 'write its types as fstype=(A,B)';
+      types = values;
+    } else if (how === '=' && must === undefined) must = values;
+    else if (how !== '=' && may.length === 0) may = values;
+    else return 'a profile has no words for several sets of options';
+  }
+  if (types.length === 0 || types.some((type) => type !== '*' && !/^[a-z0-9_]+$/.test(type)))
+    return 'a profile has no words for patterns of types';
+  const readonly = must !== undefined || may.length > 0;
+  // A profile's read-only mounts may carry any of these options; a text that allows fewer would be widened.
+  if (readonly && !(must?.join() === 'ro' && OPEN_BESIDE_READ_ONLY.every((one) => may.includes(one))))
+    return `of options a profile can say: options=(ro) options in (${OPEN_BESIDE_READ_ONLY.join(',')}), or none`;
+  const written = /^->\s+("[^"]+"|\S+)$/.exec(text)?.[1]?.replaceAll('"', '');
+  if (written === undefined) return 'write mount [fstype=TYPE] -> PLACE/: a profile has no words for what is mounted';
+  const target = appArmorPathPattern(written);
+  if (target === undefined || 'problem' in parsePathPattern(target)) return 'its place is no pattern that a profile can say';
+  // A folder is asked for with a slash at its end, which a profile's rule allows besides.
+  if (!/(\/|\*\*|\{,\/\})$/.test(written)) return 'the place of a mount ends in / or **: write it so';
+  return types.map((fstype) => ({ fstype, target: target.replace(/\{,\/\}$/, ''), readonly }));
+}

@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { appArmorWithin, hasAppArmorParser } from '../apparmor/parser.ts';
+import { appArmorProfile } from '../apparmor/profile-text.ts';
+import { decide } from '../seccomp/decision.ts';
+import { decisionFor } from '../seccomp/policy.ts';
+import { importAppArmorText } from './apparmor-text.ts';
+import type { Imported } from './imported.ts';
+
+const text = (body: string, before = ''): string => `${before}profile x flags=(attach_disconnected, mediate_deleted) {\n${body}\n}\n`;
+const read = (body: string, before = ''): Imported => importAppArmorText(text(body, before), 'x.aa');
+const answer = (imported: Imported, call: string, ...args: bigint[]): string => {
+  const { syscalls } = imported.profile;
+  return syscalls.filtered ? decide(decisionFor(syscalls, call), args) : 'unfiltered';
+};
+
+describe('denials of an AppArmor text', () => {
+  for (const kind of ['signal', 'ptrace', 'dbus', 'all', 'link'])
+    for (const rule of [`deny ${kind},`, `audit deny ${kind} (read) peer=y,`])
+      it(`${rule} is refused with its line`, () => {
+        assert.throws(() => read(`/a r,\n${rule}`), { code: 'ENTITLEMENTS_BAD_PROFILE', message: /x\.aa:3:1.*would grant more/ });
+      });
+
+  for (const rule of [
+    'set rlimit cpu <= 5,',
+    'set rlimit nofile <= 10K,',
+    'set rlimit nofile <= $X,',
+    'deny set rlimit nofile <= 10,',
+    'set rlimit nice <= -5,',
+  ])
+    it(`${rule} is refused: it is a bound`, () => assert.throws(() => read(rule), { message: /x\.aa:2:1.*a bound that is left out/ }));
+
+  it('of limits are limits', () => {
+    assert.deepEqual(read('set rlimit nofile <= 1024,\nset rlimit as <= 5M,\nset rlimit nproc <= infinity,').profile.limits, {
+      NOFILE: { soft: 1024n, hard: 1024n },
+      AS: { soft: 5n << 20n, hard: 5n << 20n },
+    });
+  });
+
+  for (const [rule, calls] of [
+    ['deny mqueue,', ['mq_open', 'mq_timedsend', 'msgget', 'msgrcv']],
+    ['deny mqueue (open) type=posix,', ['mq_open']],
+    ['deny io_uring,', ['io_uring_setup', 'io_uring_enter']],
+    ['deny umount /mnt/,', ['umount2']],
+    ['deny pivot_root,', ['pivot_root']],
+  ] as const)
+    it(`${rule} takes its system calls away, with every capability`, () => {
+      const denied = read(`capability,\numount,\npivot_root,\nio_uring,\n${rule}`);
+      for (const call of calls) assert.match(answer(denied, call), /^errno (1|13)$/, call);
+      const allowed = read('capability,\numount,\npivot_root,');
+      for (const call of calls.filter((name) => !name.startsWith('io_uring') && name !== 'pivot_root'))
+        assert.equal(answer(allowed, call), 'allow', call);
+    });
+
+  it('of user namespaces leave the other flags of clone(2) and unshare(2)', () => {
+    const denied = read('capability,\ndeny userns,');
+    for (const call of ['clone', 'unshare']) {
+      assert.equal(answer(denied, call, 0x10000000n), 'errno 13');
+      assert.equal(answer(denied, call, 0x50000000n), 'errno 13');
+      assert.equal(answer(denied, call, 0x40000000n), 'allow');
+    }
+    assert.equal(answer(denied, 'clone3'), 'errno 38');
+    assert.equal(answer(read('capability,'), 'unshare', 0x10000000n), 'allow');
+  });
+
+  it('are in what a text of ABI 4.0 leaves out', () => {
+    const before = 'abi <abi/4.0>,\n';
+    const left = read('capability,', before);
+    assert.equal(answer(left, 'mq_open'), 'errno 13');
+    assert.equal(answer(left, 'unshare', 0x10000000n), 'errno 13');
+    const named = read('capability,\nmqueue,\nuserns create,', before);
+    assert.equal(answer(named, 'mq_open'), 'allow');
+    assert.equal(answer(named, 'unshare', 0x10000000n), 'allow');
+  });
+
+  it('are in what every text leaves out: umount(2), pivot_root(2), and local sockets that are allowed to some', () => {
+    const left = read('capability,\nmount,\numount /a/,\nunix (send) peer=(label=y),');
+    assert.equal(answer(left, 'umount2'), 'errno 13');
+    assert.equal(answer(left, 'pivot_root'), 'errno 1');
+    assert.equal(answer(left, 'socket', 1n), 'errno 13');
+    assert.match(left.unmapped.map(({ why }) => why).join(), /write umount, without conditions.*local sockets; it grants nothing/);
+  });
+});
+
+const OPEN = 'nosuid,nodev,noexec,sync,dirsync,mand,noatime,nodiratime,relatime,strictatime,iversion,silent';
+
+describe('mounts of an AppArmor text', () => {
+  for (const [rule, targets] of [
+    ['mount,', ['* /**']],
+    ['mount -> /mnt/,', ['* /mnt/']],
+    ['mount fstype=tmpfs -> "/mnt/a{,/}",', ['tmpfs /mnt/a']],
+    ['mount fstype=(tmpfs,ext4) -> /mnt/**,', ['tmpfs /mnt/?**', 'ext4 /mnt/?**']],
+    [`mount fstype=ext4 options=(ro) options in (${OPEN}) -> /mnt/,`, ['ext4 /mnt/ ro']],
+    [`mount options in (acl,${OPEN}) options=ro -> /mnt/,`, ['* /mnt/ ro']],
+    // Each of these would be wider as a profile's rule.
+    ['mount fstype=ext4 options=(ro) -> /mnt/,', []],
+    [`mount options in (ro,${OPEN}) -> /mnt/,`, []],
+    [`mount options=(rw) options in (${OPEN}) -> /mnt/,`, []],
+    ['mount fstype=ext4 /dev/sda1 -> /mnt/,', []],
+    ['mount fstype=ext* -> /mnt/,', []],
+    ['mount fstype=ext4 -> /mnt,', []],
+    ['mount options=(bind) -> /mnt/,', []],
+  ] as const)
+    it(`${rule} grants ${targets.join(' and ') || 'nothing'}`, () => {
+      const { profile, unmapped } = read(rule);
+      assert.deepEqual(
+        profile.mounts?.map(({ fstype, target, readonly }) => `${fstype} ${target}${readonly ? ' ro' : ''}`),
+        targets,
+      );
+      assert.equal(unmapped.length, targets.length === 0 ? 1 : 0);
+    });
+});
+
+describe('an AppArmor text, imported and written out again', { skip: !hasAppArmorParser() && 'apparmor_parser is not installed' }, () => {
+  /** What a profile of ours always has, and what it does not tell apart (see the import's notes). */
+  const always = 'capability,\nnetwork,\nsignal,\nptrace,\numount,\npivot_root,\n/dev/ rwmkl,\n/dev/** rwmkl,';
+  for (const body of [
+    ['/app/** rm,', '/app/* rm,', '/b/*/x rm,', '/c/*.txt rm,', '/d/**x rm,', '/e{/*,b} rm,', '/f/{*,b/**} rm,'].join('\n'),
+    '/** rwmkl,\ndeny /etc/** w,\ndeny /usr/* r,',
+    'mount fstype=(tmpfs,ext4) -> /mnt/**,\nmount -> /x/**,\nmount fstype=proc -> /y/,',
+    `mount options=(ro) options in (${OPEN},acl) -> /mnt/**,`,
+  ])
+    it(`grants no more, by the compiled automata: ${body.replaceAll('\n', ' ').slice(0, 80)}`, async () => {
+      const { profile, unmapped } = read(`capability sys_admin,\numount,\n${body}`);
+      assert.deepEqual(unmapped, []);
+      const written = appArmorProfile(profile)?.text ?? '';
+      assert.deepEqual(await appArmorWithin(written, text(`${always}\n${body}`)), { yes: true });
+    });
+});
