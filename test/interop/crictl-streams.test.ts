@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { connect } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { execute, runContainer, runPod } from '../fixtures/pod.ts';
@@ -54,6 +55,29 @@ describe('crictl', { skip: tool.skip }, () => {
   };
   /** In a terminal of its own (script(1)). */
   const inTerminal = (args: readonly string[]): ChildProcess => start(['-qefc', [tool.path, ...args].join(' '), '/dev/null'], 'script');
+
+  // The main thread is prompt (docs/decisions/0030): what it starts and waits for must not starve for it.
+  it('port-forward: fifty in a row beside a container that takes every processor it may', async () => {
+    const command = ['sh', '-c', 'while :; do :; done & while :; do :; done'];
+    const image = (await stage.daemon.cri.runtime.containerStatus({ containerId: web })).status?.imageRef ?? '';
+    const burner = await runContainer(stage, pod, { image, name: 'burner', command, resources: { cpuPeriod: 100_000, cpuQuota: 100_000 } });
+    for (let port = 18_100; port < 18_150; port += 1) {
+      const child = start(['port-forward', pod.id, `${port}:80`]);
+      let opened = false;
+      for (let waited = 0; waited < 30_000 && !opened; waited += 20) {
+        const socket = connect(port, '127.0.0.1');
+        opened = await once(socket, 'connect').then(
+          () => true,
+          () => false,
+        );
+        socket.destroy();
+        if (!opened) await pause(20);
+      }
+      child.kill('SIGKILL');
+      assert.ok(opened, `number ${port - 18_100} did not open its port`);
+    }
+    await stage.daemon.cri.runtime.stopContainer({ containerId: burner, timeout: 0 });
+  });
 
   for (const transport of ['spdy', 'websocket']) {
     describe(`over ${transport}`, () => {
