@@ -56,8 +56,20 @@ export async function signDraft(dialect: Dialect, draft: Draft, find: FindSigner
     const signer = signatures.has(key.id) ? undefined : await find(key);
     if (signer !== undefined) signatures.set(key.id, await signAs(dialect, signer, key, message));
   }
-  const bytes = Buffer.from(JSON.stringify({ signed: draft.signed, signatures: [...signatures.values()] }));
+  const bytes = Buffer.concat([
+    Buffer.from('{"signed":'),
+    written(message, draft.signed),
+    Buffer.from(`,"signatures":${JSON.stringify([...signatures.values()])}}`),
+  ]);
   return { bytes, missing: missingOf(dialect, draft, bytes) };
+}
+
+/**
+ * Notary's clients write a root again before they hash it, in canonical form: other bytes would be another root to them. Canonical JSON
+ * leaves control characters as they are, which JSON does not allow.
+ */
+function written(canonical: Buffer, signed: Json): Buffer {
+  return canonical.some((byte) => byte < 0x20) ? Buffer.from(JSON.stringify(signed)) : canonical;
 }
 
 /** What a file lacks of the signatures that a draft's demands name; what does not verify is none. */

@@ -32,7 +32,7 @@ export function authorFailure(code: AuthorCode, on: string, why: string, cause?:
   const kind =
     code === 'TRUST_AUTHOR_UNSIGNED' || code === 'TRUST_AUTHOR_REFUSED'
       ? 'denied'
-      : code === 'TRUST_AUTHOR_BEHIND'
+      : code === 'TRUST_AUTHOR_BEHIND' || code === 'TRUST_AUTHOR_DIALECTS_DIFFER'
         ? 'precondition'
         : 'invalid';
   return new PortcullisError({
