@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import { formatIp, ipBytes, parseIp } from '../spec/address.ts';
-import type { NetworkConfig } from '../spec/network-config.ts';
+import type { ChainedPlugin, NetworkConfig } from '../spec/network-config.ts';
 import type { AttachRequest, PortMapping } from '../types.ts';
 import type { Choice } from './ipam.ts';
 import { hostInterfaceOf, macOf } from './record.ts';
@@ -85,9 +85,20 @@ export function specOf(
     portMappings,
     snat: network.portMap?.snat ?? false,
     masquerade: network.bridge.ipMasq,
-    ...(network.chained.length === 0 ? {} : { chained: network.chained }),
+    ...(network.chained.length === 0
+      ? {}
+      : { chained: network.chained.map((plugin) => withArguments(plugin, request.capabilities ?? {})) }),
     subnets: [...new Set(ranges.map(({ subnet }) => `${formatIp(subnet.address)}/${subnet.length}`))],
   };
+}
+
+/** As libcni: a plugin is told what it declares. */
+function withArguments({ type, config }: ChainedPlugin, given: Readonly<Record<string, unknown>>): ChainedPlugin {
+  const document = JSON.parse(config) as { readonly capabilities?: Readonly<Record<string, unknown>> };
+  const declared = Object.entries(given).filter(([name]) => document.capabilities?.[name] === true);
+  return declared.length === 0
+    ? { type, config }
+    : { type, config: JSON.stringify({ ...document, runtimeConfig: Object.fromEntries(declared) }) };
 }
 
 /** The conflist's routes, and a default route through the gateway where the network is a default gateway. */

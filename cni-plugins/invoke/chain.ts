@@ -1,3 +1,4 @@
+import { isPortcullisError } from '../../base/errors/index.ts';
 import { isAtLeast, parseVersion } from '../spec/cni-version.ts';
 import type { PluginList } from '../spec/plugin-list.ts';
 import type { CniResult } from '../spec/result.ts';
@@ -28,7 +29,9 @@ export async function deleteChain(run: RunStep, link: ChainLink, pod: ChainPod):
     try {
       await run(stepOf('DEL', link, plugin, pod, before));
     } catch (thrown) {
-      failures.push(thrown);
+      // An ADD that never came to it has left nothing of it.
+      const neverRan = link.result === undefined && isPortcullisError(thrown) && thrown.code === 'NETWORK_PLUGIN_MISSING';
+      if (!neverRan) failures.push(thrown);
     }
   }
   if (failures.length > 0) throw failures[0];

@@ -8,6 +8,7 @@ import type { Records } from '../state/records.ts';
 import { createSharing, withoutInfra } from './infra/sharing.ts';
 import type { InfraEffects } from './infra/sharing.ts';
 import { nextSandboxPhase } from './lifecycle.ts';
+import { networkCapabilities } from './network-capabilities.ts';
 import { toPortMappings } from './port-mappings.ts';
 import type { SandboxRecord } from './record.ts';
 import { planSandbox } from './validate.ts';
@@ -243,6 +244,7 @@ function attachRequest(record: SandboxRecord): AttachRequest {
     netns: `${record.namespacesDir}/net`,
     pod: { name: metadata?.name ?? '', namespace: metadata?.namespace ?? '', uid: metadata?.uid ?? '', labels },
     portMappings: toPortMappings(portMappings),
+    capabilities: networkCapabilities(record.config, record.cgroupParent),
   };
 }
 

@@ -1,0 +1,81 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
+
+/**
+ * What network plugins may be told of a pod beside its host ports, by the names that CNI's conventions and other CRI runtimes use. Each is
+ * told what it declares. Pure.
+ * @throws RUNTIME_BAD_BANDWIDTH
+ */
+export function networkCapabilities(config: PodSandboxConfig, cgroupPath: string): Readonly<Record<string, unknown>> {
+  const { annotations, labels, dnsConfig, metadata } = config;
+  const bandwidth = bandwidthOf(annotations);
+  return {
+    ...(bandwidth !== undefined && { bandwidth }),
+    ...(dnsConfig !== undefined && {
+      dns: { servers: dnsConfig.servers, searches: dnsConfig.searches, options: dnsConfig.options },
+    }),
+    ...(cgroupPath !== '' && { cgroupPath }),
+    ...(metadata !== undefined && metadata.name !== '' && { aliases: [metadata.name] }),
+    podLabels: labels,
+    podAnnotations: annotations,
+    'io.kubernetes.cri.pod-annotations': annotations,
+  };
+}
+
+const annotationNames = { ingress: 'kubernetes.io/ingress-bandwidth', egress: 'kubernetes.io/egress-bandwidth' } as const;
+/** As Kubernetes: `1k` to `1P`, bits a second. */
+const [least, most] = [1000, 1e15];
+const mostBurst = 0xffff_ffff;
+
+function bandwidthOf(annotations: Readonly<Record<string, string>>): Record<string, number> | undefined {
+  const limits = (['ingress', 'egress'] as const).flatMap((direction) => {
+    const name = annotationNames[direction];
+    const text = annotations[name];
+    if (text === undefined) return [];
+    const rate = quantityOf(text);
+    if (rate === undefined || rate < least || rate > most) throw badBandwidth(name, text);
+    return [
+      [`${direction}Rate`, rate],
+      [`${direction}Burst`, burstOf(rate)],
+    ] as const;
+  });
+  return limits.length === 0 ? undefined : Object.fromEntries(limits);
+}
+
+/** Bits: a second's worth, at least one large segment, and never so much that the kernel's 32 bits of time for it are too few. */
+const burstOf = (rate: number): number => Math.min(mostBurst, Math.max(rate, Math.min(1_048_576, rate * 200)));
+
+const suffixes: Readonly<Record<string, number>> = {
+  '': 1,
+  k: 1e3,
+  M: 1e6,
+  G: 1e9,
+  T: 1e12,
+  P: 1e15,
+  Ki: 2 ** 10,
+  Mi: 2 ** 20,
+  Gi: 2 ** 30,
+  Ti: 2 ** 40,
+  Pi: 2 ** 50,
+};
+
+/** A Kubernetes quantity as a whole number; what is less than one counts as one (apimachinery, resource.Quantity `Value`). */
+function quantityOf(text: string): number | undefined {
+  const match = /^\+?(?<digits>\d+(?:\.\d*)?|\.\d+)(?:(?<suffix>[kMGTP]|[KMGTP]i)|[eE](?<exponent>[+-]?\d{1,2}))?$/u.exec(
+    text.trim(),
+  )?.groups;
+  if (match === undefined) return undefined;
+  const factor = match['exponent'] === undefined ? (suffixes[match['suffix'] ?? ''] ?? Number.NaN) : 10 ** Number(match['exponent']);
+  return Math.ceil(Number(match['digits']) * factor);
+}
+
+function badBandwidth(name: string, text: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_BAD_BANDWIDTH',
+    kind: 'invalid',
+    attempted: 'limit the traffic of a pod by its annotation',
+    on: `${name}: ${text}`,
+    why: 'it is no quantity from 1k to 1P',
+    fix: 'give bits a second, such as 10M',
+  });
+}

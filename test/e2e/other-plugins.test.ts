@@ -1,0 +1,241 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { createContainer, execute, podConfig, removePod, runContainer, runPod } from '../fixtures/pod.ts';
+import { failureOf, openStage, plainPolicy } from '../fixtures/stage.ts';
+import type { Stage } from '../fixtures/stage.ts';
+
+/** Debian's CNI plugins (Go) under our runtime: a chain of programs, none of them ours. */
+const debian = '/usr/lib/cni';
+const server = ['httpd', '-f', '-p', '8080', '-h', '/www'];
+
+async function answers(host: string, port: number, patience = 5000): Promise<string> {
+  for (const deadline = Date.now() + patience; Date.now() < deadline;) {
+    const text = await new Promise<string>((resolve) => {
+      const socket = connect({ host, port });
+      let heard = '';
+      socket.setTimeout(Math.min(700, patience), () => socket.destroy());
+      socket.on('connect', () => socket.end('GET / HTTP/1.0\r\n\r\n'));
+      socket.on('data', (chunk) => (heard += chunk.toString()));
+      socket.on('error', () => undefined);
+      socket.on('close', () => resolve(heard.trim().split('\n').at(-1) ?? ''));
+    });
+    if (text === 'a page') return text;
+    await pause(50);
+  }
+  return '';
+}
+
+const profiles = `---
+apiVersion: portcullis.dev/v1alpha1
+kind: EntitlementProfile
+metadata: { name: alone }
+entitlements: [network.none]
+---
+apiVersion: portcullis.dev/v1alpha1
+kind: EntitlementProfile
+metadata: { name: narrow }
+network: { ingress: [{ from: 198.51.100.0/24, ports: [8080/tcp] }] }
+`;
+
+const missing = !existsSync(join(debian, 'bandwidth')) && 'containernetworking-plugins is not installed';
+describe('CNI plugins of others', { skip: missing }, () => {
+  const folder = mkdtempSync(join(tmpdir(), 'pct-others-'));
+  const bin = join(folder, 'bin');
+  const stores = join(folder, 'leases');
+  let stage: Stage;
+  let image = '';
+  const conflist = (more: object[] = [], version = '1.0.0'): string =>
+    JSON.stringify({
+      cniVersion: version,
+      name: 'debian',
+      plugins: [
+        {
+          type: 'bridge',
+          bridge: 'deb0',
+          isGateway: true,
+          ipMasq: true,
+          hairpinMode: true,
+          ipam: {
+            type: 'host-local',
+            dataDir: stores,
+            ranges: [[{ subnet: '10.212.0.0/28' }], [{ subnet: 'fd00:212::/64' }]],
+            routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }],
+          },
+        },
+        { type: 'portmap', capabilities: { portMappings: true } },
+        { type: 'bandwidth', capabilities: { bandwidth: true } },
+        { type: 'tuning', sysctl: { 'net.core.somaxconn': '511' } },
+        ...more,
+      ],
+    });
+  /** A plugin of bash before the others in the search. */
+  const script = (name: string, body: string): void => {
+    writeFileSync(join(bin, name), `#!/bin/bash\n${body}\n`);
+    chmodSync(join(bin, name), 0o755);
+  };
+  const leased = (): string[] =>
+    existsSync(join(stores, 'debian'))
+      ? readdirSync(join(stores, 'debian')).filter((name) => /\d/.test(name) && !name.startsWith('last'))
+      : [];
+  const links = (): string[] =>
+    (JSON.parse(execFileSync('ip', ['-json', 'link'], { encoding: 'utf8' })) as { ifname: string }[]).map(({ ifname }) => ifname);
+  const cached = (): string[] => readdirSync(join(folder, 'cni/results'), { encoding: 'utf8' });
+  const rules = (): string => execFileSync('nft', ['list', 'ruleset'], { encoding: 'utf8' });
+  const settles = async (what: () => unknown, expected: unknown): Promise<void> => {
+    for (let waited = 0; waited < 8000 && JSON.stringify(what()) !== JSON.stringify(expected); waited += 50) await pause(50);
+    assert.deepEqual(what(), expected);
+  };
+  const addressOf = async (id: string): Promise<string> =>
+    (await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: id })).status?.network?.ip ?? '';
+  before(async () => {
+    mkdirSync(bin);
+    mkdirSync(join(folder, 'cni/results'), { recursive: true });
+    const config = join(folder, 'config.yaml');
+    writeFileSync(
+      config,
+      `network: { plugins: exec, pluginTimeout: 2 }\ncni: { cacheDir: ${join(folder, 'cni')}, binDirs: [${bin}, ${debian}] }\n`,
+    );
+    stage = await openStage({ conflist: conflist(), flags: ['--config', config], policy: plainPolicy + profiles });
+    image = await stage.pull((await stage.publish('app/a:1')).reference);
+  });
+  after(async () => {
+    for (const link of ['deb0']) if (links().includes(link)) execFileSync('ip', ['link', 'delete', link]);
+    await stage.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  it('attach a pod by bridge, host-local, portmap, bandwidth and tuning; the link is held by its class, and all goes with the pod', async () => {
+    const { status } = await stage.daemon.cri.runtime.status({});
+    assert.deepEqual(status?.conditions.find(({ type }) => type === 'NetworkReady')?.status, true, JSON.stringify(status));
+    const pod = await runPod(stage, 'web', {
+      portMappings: [{ protocol: 0, containerPort: 8080, hostPort: 18090, hostIp: '' }],
+      annotations: { 'kubernetes.io/ingress-bandwidth': '50M', 'kubernetes.io/egress-bandwidth': '40M' },
+    });
+    const { status: told } = await stage.daemon.cri.runtime.podSandboxStatus({ podSandboxId: pod.id });
+    assert.match(told?.network?.ip ?? '', /^10\.212\.0\.\d+$/u);
+    assert.match(told?.network?.additionalIps[0]?.ip ?? '', /^fd00:212::/u);
+    const id = await createContainer(stage, pod, { image, command: server });
+    assert.match(rules(), /table bridge portcullis/u);
+    await stage.daemon.cri.runtime.startContainer({ containerId: id });
+    assert.equal(await answers(told?.network?.ip ?? '', 8080), 'a page');
+    assert.equal(await answers(execFileSync('hostname', ['-I'], { encoding: 'utf8' }).split(' ')[0] || '10.212.0.1', 18090), 'a page');
+    assert.match((await execute(stage, id, 'ip', 'link', 'show', 'lo')).stdout, /UP/u);
+    assert.equal((await execute(stage, id, 'cat', '/proc/sys/net/core/somaxconn')).stdout.trim(), '511');
+    assert.match(execFileSync('tc', ['qdisc'], { encoding: 'utf8' }), /tbf .*rate 50Mbit/u);
+    assert.equal(leased().length, 2);
+    assert.equal(cached().length, 1);
+    await removePod(stage, pod);
+    assert.deepEqual(leased(), []);
+    assert.deepEqual(cached(), []);
+    await settles(() => links().filter((name) => name !== 'lo' && name !== 'deb0'), []);
+    assert.doesNotMatch(rules(), /18090/u);
+  });
+
+  it('are asked to let go by the configuration that made the pod, whatever stands in the folder by then', async () => {
+    const pod = await runPod(stage, 'changed');
+    stage.writeConflist(conflist().replace('deb0', 'deb1').replaceAll('212', '213'));
+    await removePod(stage, pod);
+    assert.deepEqual(leased(), []);
+    stage.writeConflist(conflist());
+  });
+
+  it('leave nothing when the daemon is killed in the middle of ADD, and in the middle of DEL', async () => {
+    for (const when of ['ADD', 'DEL']) {
+      const reached = join(folder, `reached-${when}`);
+      script(
+        'slow',
+        `cat >/dev/null; if [ "$CNI_COMMAND" = VERSION ]; then echo '{"supportedVersions":["1.0.0"]}'; exit; fi
+if [ "$CNI_COMMAND" = ${when} ] && [ ! -e ${reached} ]; then touch ${reached}; sleep 1; exit 1; fi
+[ "$CNI_COMMAND" = ADD ] && echo '{"cniVersion":"1.0.0","ips":[{"address":"10.212.0.2/28"}]}'; exit 0`,
+      );
+      stage.writeConflist(conflist([{ type: 'slow' }]));
+      const config = podConfig(stage, `killed-${when}`);
+      const acting = (async () => {
+        const { podSandboxId } = await stage.daemon.cri.runtime.runPodSandbox({ config });
+        await stage.daemon.cri.runtime.stopPodSandbox({ podSandboxId });
+      })().catch(() => undefined);
+      for (let waited = 0; !existsSync(reached) && waited < 8000; waited += 20) await pause(20);
+      assert.ok(existsSync(reached), when);
+      await stage.restart({ kill: true });
+      await acting;
+      for (const { id } of (await stage.daemon.cri.runtime.listPodSandbox({})).items)
+        await stage.daemon.cri.runtime.removePodSandbox({ podSandboxId: id });
+      await settles(leased, []);
+      await settles(() => links().filter((name) => name !== 'lo' && name !== 'deb0'), []);
+      assert.deepEqual(cached(), []);
+    }
+    stage.writeConflist(conflist());
+  });
+
+  const bad: readonly [what: string, body: string, code: string, why: RegExp][] = [
+    ['hangs', 'sleep 600', 'NETWORK_PLUGIN_TIMEOUT', /did not end within 2 s/u],
+    ['prints garbage', 'echo "all well"', 'NETWORK_PLUGIN_FAILED', /no JSON/u],
+    ['fails with JSON', `echo '{"code":11,"msg":"try later"}'; exit 1`, 'NETWORK_PLUGIN_FAILED', /try later/u],
+    ['floods', 'yes', 'NETWORK_PLUGIN_TIMEOUT', /more than 1048576 bytes/u],
+  ];
+  for (const [what, body, code, why] of bad) {
+    it(`one that ${what} is told, and what stood before it is taken back`, async () => {
+      script(
+        'bad',
+        `cat >/dev/null; if [ "$CNI_COMMAND" = VERSION ]; then echo '{"supportedVersions":["1.0.0"]}'; exit; fi; [ "$CNI_COMMAND" = ADD ] || exit 0; ${body}`,
+      );
+      stage.writeConflist(conflist([{ type: 'bad' }]));
+      const failure = await failureOf(runPod(stage, 'unlucky'));
+      assert.equal(failure.code, code);
+      assert.match(failure.message, why);
+      assert.deepEqual(leased(), []);
+      assert.deepEqual((await stage.daemon.cri.runtime.listPodSandbox({})).items, []);
+      stage.writeConflist(conflist());
+    });
+  }
+
+  it('one that is missing makes the network unready, and is told', async () => {
+    stage.writeConflist(conflist([{ type: 'nowhere' }]));
+    const { status } = await stage.daemon.cri.runtime.status({});
+    const condition = status?.conditions.find(({ type }) => type === 'NetworkReady');
+    assert.deepEqual([condition?.status, condition?.reason], [false, 'NetworkPluginMissing']);
+    assert.equal((await failureOf(runPod(stage, 'unlucky'))).code, 'NETWORK_PLUGIN_MISSING');
+    assert.deepEqual(leased(), []);
+    stage.writeConflist(conflist());
+  });
+
+  it('a profile of network.none holds on their bridge, and is refused where the link can not be held', async () => {
+    const closed = await runPod(stage, 'closed', { annotations: { 'portcullis.dev/profile': 'alone' } });
+    const narrow = await runPod(stage, 'narrow', { annotations: { 'portcullis.dev/profile': 'narrow' } });
+    const open = await runPod(stage, 'open');
+    for (const pod of [closed, narrow, open]) await runContainer(stage, pod, { image, command: server });
+    assert.equal(await answers(await addressOf(open.id), 8080), 'a page');
+    for (const pod of [closed, narrow]) assert.equal(await answers(await addressOf(pod.id), 8080, 800), '');
+    await stage.restart({ kill: true });
+    assert.equal(await answers(await addressOf(open.id), 8080), 'a page');
+    for (const pod of [closed, narrow]) assert.equal(await answers(await addressOf(pod.id), 8080, 800), '');
+    for (const pod of [closed, narrow, open]) await removePod(stage, pod);
+    stage.writeConflist(
+      JSON.stringify({
+        cniVersion: '1.0.0',
+        name: 'debian',
+        plugins: [
+          {
+            type: 'ptp',
+            ipam: { type: 'host-local', dataDir: stores, ranges: [[{ subnet: '10.214.0.0/28' }]], routes: [{ dst: '0.0.0.0/0' }] },
+          },
+        ],
+      }),
+    );
+    const routed = await runPod(stage, 'routed', { annotations: { 'portcullis.dev/profile.main': 'alone' } });
+    const id = await createContainer(stage, routed, { image, command: server });
+    assert.equal((await failureOf(stage.daemon.cri.runtime.startContainer({ containerId: id }))).code, 'NETWORK_RULES_UNSUPPORTED');
+    await runContainer(stage, routed, { name: 'open', image, command: server });
+    assert.equal(await answers(await addressOf(routed.id), 8080), 'a page');
+    await removePod(stage, routed);
+    assert.deepEqual(leased(), []);
+    assert.equal(readFileSync('/proc/sys/net/ipv4/ip_forward', 'utf8').trim(), '1');
+  });
+});
