@@ -2,7 +2,7 @@ import type { Database } from '../../base/storage/index.ts';
 import { findVerdict } from '../../trust/index.ts';
 import type { Dossier, Platform, TrustPolicy, Verdict } from '../../trust/index.ts';
 import { refusal } from './decisions.ts';
-import type { Decisions, Question } from './decisions.ts';
+import type { Decided, Decisions, Question } from './decisions.ts';
 import { imageError } from './failures.ts';
 import { findImage, gone, idForm } from './find-image.ts';
 import { tryImageName } from './names.ts';
@@ -52,8 +52,11 @@ async function decideAgain(
   policy: TrustPolicy,
   questions: readonly Question[],
 ): Promise<readonly Verdict[]> {
-  for (const question of questions) await decisions.prepare(policy, question);
-  const answers = questions.map((question) => decisions.again(policy, question));
+  const answers: Decided[] = [];
+  for (const question of questions) {
+    await decisions.prepare(policy, question);
+    answers.push(decisions.again(policy, question));
+  }
   const statements = answers.flatMap(({ log }) => log);
   if (statements.length > 0) await records.append(statements);
   for (const { verdict } of answers) decisions.logged(verdict);

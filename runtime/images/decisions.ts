@@ -56,6 +56,8 @@ export interface Decisions {
 const cacheSize = 4096;
 /** Of what dossiers keep apart, in memory. */
 const partsBytes = 16 * 1024 * 1024;
+/** Several containers of one moment share them. */
+const partsMs = 60_000;
 
 export interface DecisionsOptions {
   readonly policy: () => TrustPolicy | undefined;
@@ -93,7 +95,12 @@ export function createDecisions(options: DecisionsOptions): Decisions {
     });
   };
 
-  const parts = new LRUCache<string, string>({ maxSize: partsBytes, sizeCalculation: (bytes) => bytes.length + 1 });
+  const parts = new LRUCache<string, string>({
+    maxSize: partsBytes,
+    sizeCalculation: (bytes) => bytes.length + 1,
+    ttl: partsMs,
+    ttlAutopurge: true,
+  });
   const whole = async (dossier: Dossier): Promise<Dossier> => {
     const found = new Map<string, string>();
     for (const digest of lackingParts(dossier)) {
@@ -126,7 +133,9 @@ export function createDecisions(options: DecisionsOptions): Decisions {
       }
     },
     again(policy, question) {
-      let verdict = known(policy, question);
+      // Without what is kept apart nothing can be decided here: what `prepare` has decided a moment ago stands.
+      const lacking = lackingParts(question.dossier).length > 0;
+      let verdict = known(policy, question) ?? (lacking ? cache.get(keyOf(policy, question)) : undefined);
       if (verdict === undefined) {
         verdict = decide({ ...question, policy, now: now() });
         cache.set(keyOf(policy, question), verdict);

@@ -137,7 +137,7 @@ async function addLayer(search: Search, collector: Collector, place: Place, laye
       blobDigest: layer.digest,
       mediaType: layer.mediaType,
       annotations,
-      ...(collector.large === undefined ? { bytes: base64(bytes) } : await keptApart(bytes)),
+      ...(collector.large === undefined ? { bytes: base64(bytes) } : await keptApart(layer.digest, bytes)),
       ...(subjectBytes === undefined ? {} : { subjectBytes }),
     });
   } catch (error) {
@@ -146,9 +146,9 @@ async function addLayer(search: Search, collector: Collector, place: Place, laye
 }
 
 /** Many bytes are stored by themselves: who holds evidence in memory need not hold them. */
-async function keptApart(bytes: Uint8Array): Promise<Pick<EvidenceItem, 'bytes' | 'packed' | 'apart'>> {
+async function keptApart(digest: string, bytes: Uint8Array): Promise<Pick<EvidenceItem, 'bytes' | 'packed' | 'apart'>> {
   const kept = await packBytes(bytes);
-  return kept.packed === undefined ? kept : { ...kept, apart: true };
+  return kept.packed === undefined || !digest.startsWith('sha256:') ? kept : { ...kept, apart: true };
 }
 
 async function subjectOf(repository: RegistryRepository, place: Place, collection: Collection): Promise<string | undefined> {

@@ -17,7 +17,8 @@ export interface Recording {
 }
 
 const format = 'portcullis.dev/recording/v1';
-const maximumBytes = 16 * 1024 * 1024;
+/** Above what gathering reads at most, in base64. */
+const maximumBytes = 192 * 1024 * 1024;
 
 /**
  * Writes a new recording file: what `verify --save-dossier` keeps.

@@ -8,6 +8,7 @@ import { openDatabaseLog } from '../../verdict/log/database-source.ts';
 import { parseEntry } from '../../verdict/log/entry.ts';
 import { readExport } from '../../verdict/log/export-file.ts';
 import type { LogSource } from '../../verdict/log/source.ts';
+import { withParts } from '../../evidence/apart.ts';
 import { dossierOf, readRecording } from './recording.ts';
 import type { Recording } from './recording.ts';
 
@@ -93,6 +94,12 @@ async function readOrSkip(file: string, skipped: { name: string; why: string }[]
 /** The newest verdict about each question. A verdict without its dossier (dropped by retention) can not be decided again. */
 function fromLog(source: LogSource & { close?(): void }, skipped: { name: string; why: string }[]): readonly Recording[] {
   const found: Recording[] = [];
+  // Many rows rest on the same: each is read once.
+  const parts = new Map<string, string | undefined>();
+  const partOf = (digest: string): string | undefined => {
+    if (!parts.has(digest)) parts.set(digest, source.text('evidence', digest));
+    return parts.get(digest);
+  };
   try {
     for (const row of source.rows()) {
       const name = `${source.name}, row ${row.seq}`;
@@ -102,7 +109,7 @@ function fromLog(source: LogSource & { close?(): void }, skipped: { name: string
         const verdict = source.text('verdict', entry.verdict);
         const dossier = source.text('dossier', entry.dossier);
         if (verdict === undefined || dossier === undefined) skipped.push({ name, why: 'its evidence is no longer kept' });
-        else found.push(...recordingFrom(name, verdict, dossier, skipped));
+        else found.push(...recordingFrom(name, { verdict, dossier, partOf }, skipped));
       }
     }
   } finally {
@@ -113,13 +120,12 @@ function fromLog(source: LogSource & { close?(): void }, skipped: { name: string
 
 function recordingFrom(
   name: string,
-  verdictText: string,
-  dossierText: string,
+  texts: { readonly verdict: string; readonly dossier: string; readonly partOf: (digest: string) => string | undefined },
   skipped: { name: string; why: string }[],
 ): readonly Recording[] {
   try {
-    const verdict = JSON.parse(verdictText) as Verdict;
-    const dossier = dossierOf(JSON.parse(dossierText));
+    const verdict = JSON.parse(texts.verdict) as Verdict;
+    const dossier = withParts(dossierOf(JSON.parse(texts.dossier)), texts.partOf);
     const { reference, namespace } = verdict;
     const platform: Platform = verdict.platform;
     return [{ name, reference, namespace, platform, dossier, verdict }];

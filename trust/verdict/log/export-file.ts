@@ -1,7 +1,6 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
-import { lackingParts } from '../../evidence/apart.ts';
+import { partsNamed } from '../../evidence/apart.ts';
 import { recordOf } from '../../strict-json.ts';
-import type { Dossier } from '../../types.ts';
 import type { LogRow } from './chain.ts';
 import type { LogSource, StoredCheckpoint, TextKind, UnreadableRow } from './source.ts';
 
@@ -33,14 +32,6 @@ export function* exportLog(source: LogSource, only?: number): Generator<string> 
   for (const id of parts) {
     const text = source.text('evidence', id);
     if (text !== undefined) yield line({ text, kind: 'evidence', id });
-  }
-}
-
-function partsNamed(text: string): readonly string[] {
-  try {
-    return lackingParts(JSON.parse(text) as Dossier);
-  } catch {
-    return [];
   }
 }
 

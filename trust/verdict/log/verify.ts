@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
 import { reasonOf } from '../../../base/errors/index.ts';
 import { canonicalDigest, sha256Digest } from '../../canonical-json.ts';
+import { partsNamed } from '../../evidence/apart.ts';
+import { unpackBytes } from '../../evidence/packed.ts';
 import { recordOf } from '../../strict-json.ts';
 import { genesis, rowHash } from './chain.ts';
 import type { LogRow } from './chain.ts';
@@ -195,6 +197,10 @@ function createWalk(source: LogSource, report: (code: LogProblemCode, text: stri
     if (dossier === undefined) lacking.push({ seq, what: `the dossier ${entry.dossier}` });
     else if (dossier !== evidence) otherDossier.push({ seq, id: entry.dossier });
     else latestMatch.set(entry.dossier, seq);
+    for (const problem of partProblems.get(entry.dossier) ?? []) {
+      if (problem.altered) report('TRUST_LOG_TEXT_ALTERED', `the evidence ${problem.digest} is not what its digest says`, seq);
+      else lacking.push({ seq, what: `the evidence ${problem.digest}` });
+    }
   }
 
   // The same evidence gathered again has the same id and another time. It is stored anew only when retention had dropped it.
@@ -215,11 +221,23 @@ function createWalk(source: LogSource, report: (code: LogProblemCode, text: stri
     if (differs !== undefined) report('TRUST_LOG_TEXT_ALTERED', `row ${seq} and its verdict differ in ${differs[0]}`, seq);
   }
 
+  /** What a dossier keeps apart, and is not there as its digest says. Each is read once. */
+  const partProblems = new Map<string, readonly PartProblem[]>();
+  const partsSeen = new Map<string, PartProblem | undefined>();
+  function partProblemsOf(dossier: string): readonly PartProblem[] {
+    return partsNamed(dossier).flatMap((digest) => {
+      if (!partsSeen.has(digest)) partsSeen.set(digest, partProblem(digest, source.text('evidence', digest)));
+      const problem = partsSeen.get(digest);
+      return problem === undefined ? [] : [problem];
+    });
+  }
+
   const evidences = new Map<string, string | undefined>();
   function evidenceOf(id: string): string | undefined {
     if (!evidences.has(id)) {
       const text = source.text('dossier', id);
       evidences.set(id, text === undefined ? undefined : createHash('sha256').update(text).digest('hex'));
+      partProblems.set(id, text === undefined ? [] : partProblemsOf(text));
     }
     return evidences.get(id);
   }
@@ -241,4 +259,16 @@ function createWalk(source: LogSource, report: (code: LogProblemCode, text: stri
         if (!logged.has(id)) report('TRUST_LOG_VERDICT_UNLOGGED', `verdict ${id} is stored, and no row names it`);
     },
   };
+}
+
+interface PartProblem {
+  readonly digest: string;
+  /** There, with other bytes. */
+  readonly altered: boolean;
+}
+
+function partProblem(digest: string, text: string | undefined): PartProblem | undefined {
+  if (text === undefined) return { digest, altered: false };
+  const bytes = unpackBytes({ bytes: text, packed: 'zstd' });
+  return bytes !== undefined && sha256Digest(bytes) === digest ? undefined : { digest, altered: true };
 }
