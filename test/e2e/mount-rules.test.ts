@@ -31,7 +31,8 @@ const tries: readonly (readonly [command: string, works: boolean])[] = [
   ['mount -t tmpfs x /mnt', false],
   ['mount -t proc x /mnt/a', false],
   ['mount --bind /bin /mnt/a', false],
-  ['mount -t tmpfs x /mnt/ro/x', false],
+  // mount(8) that is refused tries again, read-only.
+  ['mount -t tmpfs x /mnt/ro/x && touch /mnt/ro/x/file', false],
   ['mount -t tmpfs -o ro x /mnt/ro/x', true],
   ['mount -t tmpfs -o ro,nodev,noatime x /mnt/ro/y', true],
   ['mount -o remount,rw /mnt/ro/x', false],
