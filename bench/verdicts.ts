@@ -65,7 +65,7 @@ interface Figures {
 async function sample(place: string): Promise<void> {
   const { policy } = await loadPolicy({ paths: [join(place, 'policy.yaml')] });
   const dossiers = JSON.parse(readFileSync(join(place, 'dossiers.json'), 'utf8')) as Dossier[];
-  const decisions = createDecisions({ policy: () => policy, now: () => new Date() });
+  const decisions = createDecisions({ policy: () => policy, now: () => new Date(), database: { get: () => Promise.resolve(undefined) } });
   const ask = (dossier: Dossier, namespace: string): void => {
     const { verdict } = decisions.again(policy, { dossier, reference: dossier.reference, namespace, platform });
     if (verdict.outcome !== 'admit') throw new Error(canonicalJson(verdict.reasons));
