@@ -1,0 +1,26 @@
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { startKernelWorker } from '../../base/kernel/index.ts';
+import { programStarter, startReactor } from '../../base/reactor/index.ts';
+import { runCommand } from './command.ts';
+
+// An idle reactor holds no process: the test does.
+const hold = setInterval(() => undefined, 1_000);
+const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
+after(async () => {
+  await Promise.all([reactor.close(), kernel.close()]);
+  clearInterval(hold);
+});
+const start = programStarter(reactor, kernel);
+
+test('a command that does not end in its time is killed, and that is told', async () => {
+  await assert.rejects(runCommand(start, '/bin/sleep', ['600'], { timeoutMs: 100 }), { code: 'RUNTIME_COMMAND_TIMEOUT', kind: 'deadline' });
+});
+
+test('a command that ended in its time counts, although a thread without a processor learns it later', async () => {
+  // The thread stands still from before the end until after the limit, and sees that its timer is due before anything else.
+  const standstill = setTimeout(() => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2_000), 200);
+  const told = await runCommand(start, '/bin/sh', ['-c', 'sleep 0.5; echo done; exit 3'], { timeoutMs: 1_500 });
+  clearTimeout(standstill);
+  assert.deepEqual(told, { exitCode: 3, stdout: 'done\n', stderr: '' });
+});
