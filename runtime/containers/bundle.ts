@@ -14,6 +14,7 @@ import { provideLauncher } from '../oci/launcher.ts';
 import { generateSpec, serialiseSpec } from '../oci/spec.ts';
 import { podDirIn } from '../pods/effects.ts';
 import type { SandboxRecord } from '../pods/record.ts';
+import { settleAll } from '../state/settle.ts';
 import { planSandbox } from '../pods/validate.ts';
 import type { AdmittedImage } from './admission.ts';
 import type { Confinement } from './confinement.ts';
@@ -86,16 +87,16 @@ export async function writeBundle(input: {
   const userNamespace = await joinedUserNamespace(plan, sandbox, features);
   const mapping = userNamespace && { userNamespace: userNamespace.path, uids: userNamespace.uids, gids: userNamespace.gids };
   const limit = writableLimit(sandbox.config.annotations, config.metadata?.name ?? '', input.writableLayerSize);
-  const rootfs = await input.images.mountRootfs(record.id, admitted.image, mapping, labels.selinux?.mount);
+  const [rootfs] = await settleAll([
+    input.images.mountRootfs(record.id, admitted.image, mapping, labels.selinux?.mount),
+    mkdir(bundle, { recursive: true, mode: 0o700 }),
+    checkPropagation(host.sources),
+  ]);
   // A limit that only the configuration names does not hold everywhere, and Status says so; one that a pod names is held or refused.
   if (limit !== undefined && (limit.asked || input.images.limitsWrites)) await input.images.limitWrites(record.id, limit.bytes);
   const user = resolveUser(rootfs.path, image.user, security);
   if (userNamespace !== undefined) checkUserIn(userNamespace, user);
-  const [volumes] = await Promise.all([
-    mountVolumes(input.images, record.id, admitted.volumes, mapping),
-    mkdir(bundle, { recursive: true, mode: 0o700 }),
-    checkPropagation(host.sources),
-  ]);
+  const volumes = await mountVolumes(input.images, record.id, admitted.volumes, mapping);
   const files = podFilesIn(podDirIn(input.stateDir, sandbox.id));
   await relabel([
     ...(plan.hostIpc ? [] : [files.shm]),

@@ -66,16 +66,17 @@ export async function openRootfsShelf(
     if (isMountpoint(rootfs.path)) return rootfs;
     const lower = layers.map((layer) => `${folders.layers}/${layer}/fs`).reverse();
     const top = lower[0];
-    await Promise.all(['upper', 'work', 'merged'].map((name) => mkdir(`${folder}/${name}`, { recursive: true, mode: 0o700 })));
-    const root = await stat(top ?? folders.empty);
+    const [root] = await Promise.all([
+      stat(top ?? folders.empty),
+      ...['upper', 'work', 'merged'].map((name) => mkdir(`${folder}/${name}`, { recursive: true, mode: 0o700 })),
+    ]);
+    const [uid, gid] = mapping === undefined ? [root.uid, root.gid] : [mappedId(mapping.uids, root.uid), mappedId(mapping.gids, root.gid)];
     // Not synced: after a power cut the container is gone as well.
     await Promise.all([
       writeFile(`${folder}/layers.json`, JSON.stringify({ imageId, layers }), { mode: 0o600 }),
-      chown(
-        rootfs.upper,
-        mapping === undefined ? root.uid : mappedId(mapping.uids, root.uid),
-        mapping === undefined ? root.gid : mappedId(mapping.gids, root.gid),
-      ).then(() => chmod(rootfs.upper, root.mode & 0o7777)),
+      // Of a folder neither takes back what the other does: chown(2) clears mode bits of files only.
+      chown(rootfs.upper, uid, gid),
+      chmod(rootfs.upper, root.mode & 0o7777),
     ]);
     const overlay = (below: readonly string[]): Promise<void> =>
       kernel.mountOverlay({
@@ -165,11 +166,16 @@ async function readHeld(folder: string, log: Logger): Promise<Held> {
 
 /** The merged view decides: a layer may replace a plain folder of another by a symlink. Nothing runs in it yet, so it cannot change. */
 async function refuseUnsafe(root: string, id: string): Promise<void> {
-  for (const name of plainFolders) {
-    const found = await lstat(`${root}/${name}`).catch((thrown: unknown) => {
-      if (errnoOf(thrown) === 'ENOENT') return undefined;
-      throw thrown;
-    });
+  const all = await Promise.all(
+    plainFolders.map(async (name) => ({
+      name,
+      found: await lstat(`${root}/${name}`).catch((thrown: unknown) => {
+        if (errnoOf(thrown) === 'ENOENT') return undefined;
+        throw thrown;
+      }),
+    })),
+  );
+  for (const { name, found } of all) {
     if (found === undefined || found.isDirectory()) continue;
     throw imageError({
       code: 'IMAGES_UNSAFE_ROOTFS',

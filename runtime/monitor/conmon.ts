@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Socket } from 'node:net';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
@@ -91,7 +91,7 @@ export async function startMonitor(input: MonitorInput): Promise<WaitingMonitor>
       const { pid, message } = await hear(report.read, child, id);
       if (pid <= 0) throw createFailed(id, input.handler.path, message);
       const init = processIdentity(pid);
-      const monitor = processIdentity(Number(await readFile(join(bundle, monitorPidFile), 'utf8')));
+      const monitor = processIdentity(Number(readFileSync(join(bundle, monitorPidFile), 'utf8')));
       if (init === undefined) throw createFailed(id, input.handler.path, 'its first process ended before it was started');
       if (monitor === undefined)
         throw monitorFailed(id, 'conmon ended at once', 'see the system log; check conmon with `portcullis doctor`');
