@@ -71,7 +71,7 @@ export async function openDatabase(options: OpenDatabaseOptions): Promise<Databa
       rowsOf(await ask({ kind: 'read', sql, params, first: false })) as Row[],
     get: async <Row extends object = SqlRow>(sql: string, params: readonly SqlValue[] = []) =>
       rowsOf(await ask({ kind: 'read', sql, params, first: true }))[0] as Row | undefined,
-    write: async (statements) => resultsOf(await ask({ kind: 'write', statements })),
+    write: async (statements, outlives = 'power-loss') => resultsOf(await ask({ kind: 'write', statements, outlives })),
     close: () => {
       closing ??= ask({ kind: 'close' })
         .catch(() => undefined)

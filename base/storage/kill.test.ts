@@ -21,7 +21,7 @@ const program = (path: string, notes: string, round: number): string => `
   for (let n = 0; ; n++) {
     await Promise.all(Array.from({ length: 1 + n % 4 }, async (_, k) => {
       const id = '${round}-' + n + '-' + k + '-';
-      await db.write([insert(id, 1), insert(id, 2)]);
+      await db.write([insert(id, 1), insert(id, 2)], k % 2 === 0 ? 'power-loss' : 'process');
       writeSync(notes, id + '\\n');
     }));
   }`;

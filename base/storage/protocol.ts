@@ -1,5 +1,5 @@
 import type { SerialisedError } from '../errors/index.ts';
-import type { Migration, SqlRow, SqlValue, Statement, WriteResult } from './types.ts';
+import type { Migration, Outlives, SqlRow, SqlValue, Statement, WriteResult } from './types.ts';
 
 /** What the writer Worker is started with. */
 export interface WriterData {
@@ -9,7 +9,7 @@ export interface WriterData {
 }
 
 export type WriterRequest =
-  | { readonly id: number; readonly kind: 'write'; readonly statements: readonly Statement[] }
+  | { readonly id: number; readonly kind: 'write'; readonly statements: readonly Statement[]; readonly outlives: Outlives }
   | { readonly id: number; readonly kind: 'read'; readonly sql: string; readonly params: readonly SqlValue[]; readonly first: boolean }
   | { readonly id: number; readonly kind: 'close' };
 

@@ -1,7 +1,7 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { PortcullisError } from '../errors/index.ts';
 import { storageFailure } from './failure.ts';
-import type { SqlRow, SqlValue, Statement, WriteResult } from './types.ts';
+import type { Outlives, SqlRow, SqlValue, Statement, WriteResult } from './types.ts';
 
 /** Prepared statements kept; the rest are prepared anew. The program's own SQL is far fewer. */
 const preparedLimit = 500;
@@ -12,7 +12,7 @@ export type Outcome = { readonly results: readonly WriteResult[] } | { readonly 
 export interface Connection {
   read(sql: string, params: readonly SqlValue[], first: boolean): SqlRow[];
   /** One transaction for all `calls`; each succeeds or is rolled back by itself. Answers in order, all durable. */
-  commitGroup(calls: readonly (readonly Statement[])[]): Outcome[];
+  commitGroup(calls: readonly (readonly Statement[])[], outlives?: Outlives): Outcome[];
 }
 
 export function createConnection(db: DatabaseSync, path: string): Connection {
@@ -57,9 +57,22 @@ export function createConnection(db: DatabaseSync, path: string): Connection {
     return result;
   }
 
-  function commitGroup(calls: readonly (readonly Statement[])[]): Outcome[] {
+  // As `openFile` set it.
+  let waitsForDisk = true;
+  /**
+   * In WAL mode NORMAL leaves out the fsync of a commit and nothing else: checkpoints are synced, and the next FULL commit syncs the log with all that
+   * is before it (sqlite.org/pragma.html#pragma_synchronous).
+   */
+  function waitForDisk(wanted: boolean): void {
+    if (waitsForDisk === wanted) return;
+    db.exec(`PRAGMA synchronous = ${wanted ? 'FULL' : 'NORMAL'}`);
+    waitsForDisk = wanted;
+  }
+
+  function commitGroup(calls: readonly (readonly Statement[])[], outlives: Outlives = 'power-loss'): Outcome[] {
     const outcomes: Outcome[] = [];
     try {
+      waitForDisk(outlives === 'power-loss');
       db.exec('BEGIN IMMEDIATE');
       for (const call of calls) {
         db.exec('SAVEPOINT call');
@@ -79,7 +92,7 @@ export function createConnection(db: DatabaseSync, path: string): Connection {
       if (db.isTransaction) db.exec('ROLLBACK');
       const failure = storageFailure(error, 'write to database', path);
       // Nothing was kept. One call too large for the disk must not fail its neighbours: each gets a transaction of its own.
-      if (calls.length > 1 && failure.code === 'STORAGE_DISK_FULL') return calls.flatMap((call) => commitGroup([call]));
+      if (calls.length > 1 && failure.code === 'STORAGE_DISK_FULL') return calls.flatMap((call) => commitGroup([call], outlives));
       return calls.map(() => ({ error: failure }));
     }
   }

@@ -22,13 +22,19 @@ export interface Migration {
   readonly sql: string;
 }
 
+/**
+ * What a write must outlive when it resolves: the loss of power (unless told), or only the end of this process. The second does not wait for
+ * the disk: after a loss of power it may be gone, with all that was written after it in the same way, and never in part.
+ */
+export type Outlives = 'power-loss' | 'process';
+
 /** An open database. Failures are PortcullisErrors whose codes begin with STORAGE_. */
 export interface Database {
   /** Sees every write that was asked for before it. */
   all<Row extends object = SqlRow>(sql: string, params?: readonly SqlValue[]): Promise<Row[]>;
   get<Row extends object = SqlRow>(sql: string, params?: readonly SqlValue[]): Promise<Row | undefined>;
   /** One transaction (BEGIN IMMEDIATE), durable when it resolves; rolled back whole when it rejects. Calls of one moment share one fsync. */
-  write(statements: readonly Statement[]): Promise<readonly WriteResult[]>;
+  write(statements: readonly Statement[], outlives?: Outlives): Promise<readonly WriteResult[]>;
   /** Waits for what is under way, then closes; later calls fail with STORAGE_CLOSED. */
   close(): Promise<void>;
 }

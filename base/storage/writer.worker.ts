@@ -4,6 +4,7 @@ import { storageFailure } from './failure.ts';
 import { openFile } from './open-file.ts';
 import type { WriteRequest, WriterAnswer, WriterData, WriterMessage, WriterRequest } from './protocol.ts';
 import { createConnection } from './transaction.ts';
+import type { Outlives } from './types.ts';
 
 // The one thread that owns a database. While a commit waits for the disk, requests queue; the next round takes all of them at once.
 const port = parentPort;
@@ -16,10 +17,18 @@ try {
   const connection = createConnection(db, data.path);
 
   const write = (requests: readonly WriteRequest[]): WriterMessage =>
-    connection.commitGroup(requests.map((request) => request.statements)).map((outcome, index) => {
-      const id = requests[index]?.id ?? 0;
-      return 'error' in outcome ? { id, error: errorToJson(outcome.error) } : { id, results: outcome.results };
-    });
+    connection
+      .commitGroup(
+        requests.map((request) => request.statements),
+        outlivesOf(requests),
+      )
+      .map((outcome, index) => {
+        const id = requests[index]?.id ?? 0;
+        return 'error' in outcome ? { id, error: errorToJson(outcome.error) } : { id, results: outcome.results };
+      });
+
+  const outlivesOf = (requests: readonly WriteRequest[]): Outlives =>
+    requests.every((request) => request.outlives === 'process') ? 'process' : 'power-loss';
 
   const read = (request: Extract<WriterRequest, { kind: 'read' }>): WriterAnswer => {
     try {

@@ -50,6 +50,9 @@ export function createContainerService(parts: {
   const watches = new Map<string, () => void>();
   const exitWaiters = new Map<string, (() => void)[]>();
 
+  // A process that waits or runs does not outlive the machine's boot, and so need not its record (docs/decisions/0035). How it ended does.
+  const putUntilBoot = (record: ContainerRecord): Promise<void> => records.put(record, [], 'process');
+
   const settleExit = (id: string): void => {
     for (const wake of exitWaiters.get(id) ?? []) wake();
     exitWaiters.delete(id);
@@ -139,12 +142,12 @@ export function createContainerService(parts: {
     };
     try {
       // Side by side: what prepare makes is found and removed by the next start without a record, processes are not.
-      const durable = records.put(intent);
+      const durable = putUntilBoot(intent);
       const [made] = await settleAll([effects.prepare(intent, place, admission, durable), durable]);
       const prepared = { ...intent, ...made };
       const processes = await effects.create(prepared);
       const created: ContainerRecord = { ...prepared, ...processes, phase: nextContainerPhase('creating', 'monitor-holds-it') };
-      await records.put(created);
+      await putUntilBoot(created);
       watch(created);
       if (made.degraded !== undefined && made.degraded.length > 0)
         log.info({ container: created.id, degraded: made.degraded }, 'this node can not enforce all of its profile');
@@ -175,7 +178,7 @@ export function createContainerService(parts: {
     if (sandbox.phase !== 'ready') throw notReady(sandbox);
     const starting: ContainerRecord = { ...record, phase: 'starting' };
     await settleAll([
-      records.put(starting),
+      putUntilBoot(starting),
       effects.raiseNetwork(sandbox, [...containersOf(sandbox.id).filter((one) => one.id !== id), starting]),
     ]);
     // Before the act: a short-lived process has ended by the time that it is known to run.
@@ -196,7 +199,7 @@ export function createContainerService(parts: {
       settleExit(id);
       throw cause;
     }
-    await records.put({ ...starting, phase: nextContainerPhase('starting', 'started'), startedAt, startAnswered: true });
+    await putUntilBoot({ ...starting, phase: nextContainerPhase('starting', 'started'), startedAt, startAnswered: true });
   };
 
   const removeLocked = async (id: string): Promise<void> => {

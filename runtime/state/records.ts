@@ -1,4 +1,4 @@
-import type { Database, Statement } from '../../base/storage/index.ts';
+import type { Database, Outlives, Statement } from '../../base/storage/index.ts';
 
 /** What every kept record has. `name` is unique among the living records of one kind. */
 export interface Keyed {
@@ -15,7 +15,7 @@ export interface Records<T extends Keyed> {
   /** In order of creation. */
   list(): readonly T[];
   /** Inserts or replaces; durable when it resolves. `also` is written in the same transaction. */
-  put(record: T, also?: readonly Statement[]): Promise<void>;
+  put(record: T, also?: readonly Statement[], outlives?: Outlives): Promise<void>;
   /** Absent: success. */
   delete(id: string): Promise<void>;
 }
@@ -59,9 +59,9 @@ export async function openRecords<T extends Keyed>(database: Database, table: 's
     byName: (name) => byId.get(idByName.get(name) ?? ''),
     find: (idOrPrefix) => byId.get(idOrPrefix) ?? uniqueByPrefix(byId, idOrPrefix),
     list: () => [...byId.values()],
-    put: async (record, also = []) => {
+    put: async (record, also = [], outlives = 'power-loss') => {
       const sql = `INSERT INTO ${table} (id, name, record) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record`;
-      await database.write([{ sql, params: [record.id, record.name, JSON.stringify(record, replace)] }, ...also]);
+      await database.write([{ sql, params: [record.id, record.name, JSON.stringify(record, replace)] }, ...also], outlives);
       const before = byId.get(record.id);
       byId.set(record.id, record);
       idByName.set(record.name, record.id);
