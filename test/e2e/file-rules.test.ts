@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { detectKernel } from '../../entitlements/index.ts';
 import { layerOf } from '../fixtures/image.ts';
 import { createContainer, execute, namespaceOptions, removePod, runContainer, runPod } from '../fixtures/pod.ts';
@@ -81,8 +82,10 @@ describe(
         const container = await runContainer(stage, pod, { image: image['kept'] ?? '', command });
         const { stdout } = await execute(stage, container, 'sh', '-c', script);
         assert.deepEqual(seen(stdout), expected);
-        const log = readFileSync(join(stage.logs, `kept-${handler}`, 'main/0.log'), 'utf8');
-        assert.deepEqual(seen(log.replace(/^\S+ std(out|err) F /gm, '')), expected);
+        const log = (): readonly string[] =>
+          seen(readFileSync(join(stage.logs, `kept-${handler}`, 'main/0.log'), 'utf8').replace(/^\S+ std(out|err) F /gm, ''));
+        for (let waited = 0; waited < 10_000 && log().length < expected.length; waited += 50) await pause(50);
+        assert.deepEqual(log(), expected);
         await removePod(stage, pod);
       });
 
