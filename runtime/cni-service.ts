@@ -1,6 +1,6 @@
 import { chmod } from 'node:fs/promises';
 import { createPluginService } from '../cni-plugins/index.ts';
-import type { NetworkEngine } from '../cni-plugins/index.ts';
+import type { AnswerNetwork, NetworkEngine } from '../cni-plugins/index.ts';
 import { reasonOf } from '../base/errors/index.ts';
 import type { Logger } from '../base/log/index.ts';
 import { listenUnix } from './cri/unix-listener.ts';
@@ -11,12 +11,28 @@ export interface CniService {
   close(): Promise<void>;
 }
 
+/** What `portcullis network` asks. @param attached ids of the sandboxes that have a network, or are about to */
+export function answerNetworkOf(network: Pick<NetworkEngine, 'denials' | 'gc' | 'list'>, attached: () => readonly string[]): AnswerNetwork {
+  return async (question) => {
+    if (question === 'denials') return { denials: await network.denials() };
+    const before = network.list().map(({ id }) => id);
+    await network.gc(new Set(attached()));
+    const after = new Set(network.list().map(({ id }) => id));
+    return { removed: before.filter((id) => !after.has(id)), kept: after.size };
+  };
+}
+
 /**
  * Serves our CNI plugins for other callers: containerd, CRI-O, podman. Only root may call. A socket that can not be had is told and is no
  * failure: the plugins then work without the daemon, on the same database.
  */
-export async function openCniService(socket: string, network: Pick<NetworkEngine, 'callPlugin'>, log: Logger): Promise<CniService> {
-  const service = createPluginService({ callPlugin: network.callPlugin, log });
+export async function openCniService(
+  socket: string,
+  network: Pick<NetworkEngine, 'callPlugin'>,
+  answerNetwork: AnswerNetwork,
+  log: Logger,
+): Promise<CniService> {
+  const service = createPluginService({ callPlugin: network.callPlugin, answerNetwork, log });
   try {
     const listener = await listenUnix(socket, { group: 0, onConnection: service.accept });
     await chmod(socket, 0o600);

@@ -10,7 +10,7 @@ import { createNetworkEngine } from '../cni-plugins/index.ts';
 import { appArmorProfile, defaultProfile, detectKernel } from '../entitlements/index.ts';
 import type { Prover } from '../entitlements/index.ts';
 import { bundleVerifications, findVerdict, hostPlatform } from '../trust/index.ts';
-import { openCniService } from './cni-service.ts';
+import { answerNetworkOf, openCniService } from './cni-service.ts';
 import type { DaemonConfig } from './config/types.ts';
 import { createCdiRegistry } from './containers/cdi/registry.ts';
 import { bundleIn, createContainerEffects } from './containers/effects.ts';
@@ -76,7 +76,7 @@ import { keyedLock } from './state/keyed-lock.ts';
 import { openRecords } from './state/records.ts';
 import { stateMigrations } from './state/schema.ts';
 import { openDaemonVerdictLog } from './state/verdict-log.ts';
-import { sweepUnclaimed } from './sweep.ts';
+import { attachedSandboxes, sweepUnclaimed } from './sweep.ts';
 import { runtimeVersion } from './version.ts';
 
 export interface Daemon {
@@ -368,7 +368,13 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       ...createImageListStream(images),
     },
   });
-  const cniService = await openCniService(config.cni.socket ?? join(config.state, 'cni.sock'), network, log.child({ room: 'network' }));
+  const answerNetwork = answerNetworkOf(network, () => attachedSandboxes(sandboxRecords.list()));
+  const cniService = await openCniService(
+    config.cni.socket ?? join(config.state, 'cni.sock'),
+    network,
+    answerNetwork,
+    log.child({ room: 'network' }),
+  );
   const rotation = createLogRotation({ ...config.logs, containers: containers.list, reopen: containers.reopenLog, log });
   probe.begin();
   redecision.request();

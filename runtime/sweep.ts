@@ -10,6 +10,11 @@ import type { NamespacePool } from './pods/namespace-pool.ts';
 import type { SandboxRecord } from './pods/record.ts';
 import { sweepFolder } from './state/sweep-folder.ts';
 
+/** Ids of those that have a network, or are about to. */
+export function attachedSandboxes(sandboxes: readonly SandboxRecord[]): string[] {
+  return sandboxes.filter(({ phase }) => phase !== 'stopped').map(({ id }) => id);
+}
+
 /** Removes what an earlier run left that no record claims: content, links, namespaces, folders, containers of the OCI runtimes. */
 export async function sweepUnclaimed(parts: {
   readonly containers: readonly ContainerRecord[];
@@ -24,7 +29,7 @@ export async function sweepUnclaimed(parts: {
 }): Promise<void> {
   const { containers, sandboxes, kernel, state, folders } = parts;
   const containerIds = new Set(containers.map(({ id }) => id));
-  const attached = sandboxes.filter(({ phase }) => phase !== 'stopped').map(({ id }) => id);
+  const attached = attachedSandboxes(sandboxes);
   const withInfra = sandboxes.filter(({ infra }) => infra !== undefined).map(({ id }) => id);
   await Promise.all([
     parts.images.reconcile(containerIds),

@@ -7,6 +7,8 @@ import type { RawCall } from '../spec/call.ts';
 import { answerCall, undoAdd } from './answer.ts';
 import type { PluginAnswer } from './answer.ts';
 import { greetingOf, headSize, lengthSize, maxHeld, readHead, readInputLength, readStrings, writeAnswer } from './frames.ts';
+import { answerDoor, doorName } from './network-door.ts';
+import type { AnswerNetwork } from './network-door.ts';
 import { openPeer } from './peer.ts';
 import type { Peer } from './peer.ts';
 import { createByteReader } from './read-bytes.ts';
@@ -22,13 +24,15 @@ export interface PluginService {
 
 export interface PluginServiceOptions {
   readonly callPlugin: CallPlugin;
+  /** What commands may ask; absent: nothing. */
+  readonly answerNetwork?: AnswerNetwork;
   readonly log: Logger;
 }
 
 /** A client that connects and then says nothing holds nothing for longer. */
 const silenceMs = 10_000;
 
-export function createPluginService({ callPlugin, log }: PluginServiceOptions): PluginService {
+export function createPluginService({ callPlugin, answerNetwork, log }: PluginServiceOptions): PluginService {
   const underWay = new Set<Promise<void>>();
   const reading = new Set<Socket>();
   let closing = false;
@@ -44,6 +48,7 @@ export function createPluginService({ callPlugin, log }: PluginServiceOptions): 
       reading.add(socket);
       const raw = await readCallFrom(socket, reader).finally(() => reading.delete(socket));
       if (raw === undefined) return;
+      if (raw.name === doorName) return await finish(socket, await answerDoor(raw.environment, answerNetwork));
       const started = performance.now();
       const answer = await answerCall(raw, peer.caller, callPlugin);
       const { CNI_COMMAND: command, CNI_CONTAINERID: container } = raw.environment;

@@ -77,6 +77,8 @@ export async function startDaemon(
   folder: string,
   policy: string,
   extra: readonly string[] = [],
+  /** `chain`: pods get the longer chain of ordinary plugins; upstream's address plugin keeps its leases in that folder. */
+  { chain }: { readonly chain?: string } = {},
 ): Promise<Started & { readonly socket: string }> {
   const conf = join(folder, 'cni');
   mkdirSync(conf, { recursive: true });
@@ -92,9 +94,15 @@ export async function startDaemon(
           isGateway: true,
           ipMasq: true,
           hairpinMode: true,
-          ipam: { type: 'host-local', ranges: [[{ subnet: '10.87.0.0/16' }]], routes: [{ dst: '0.0.0.0/0' }] },
+          ipam: {
+            type: 'host-local',
+            ranges: [[{ subnet: '10.87.0.0/16' }]],
+            routes: [{ dst: '0.0.0.0/0' }],
+            ...(chain !== undefined && { dataDir: chain }),
+          },
         },
         { type: 'portmap', capabilities: { portMappings: true }, snat: true },
+        ...(chain === undefined ? [] : [{ type: 'bandwidth', capabilities: { bandwidth: true } }, { type: 'tuning' }]),
       ],
     }),
   );

@@ -3,14 +3,20 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { createCriClient } from '../../runtime/index.ts';
 import { peers, prepareNamespaces, serveSignedImages, slow, startDaemon } from './endpoint.ts';
 import { formatSummary, summarise } from './report.ts';
 
 const { values } = parseArgs({
-  options: { focus: { type: 'string' }, 'keep-logs': { type: 'string' }, runtime: { type: 'string' }, websocket: { type: 'boolean' } },
+  options: {
+    focus: { type: 'string' },
+    'keep-logs': { type: 'string' },
+    runtime: { type: 'string' },
+    websocket: { type: 'boolean' },
+    plugins: { type: 'string' },
+  },
 });
 /** Longer than any healthy run: then the suite hangs, which is a failure. */
 const limitMs = (slow ? 60 : 15) * 60_000;
@@ -19,12 +25,22 @@ const expected = JSON.parse(readFileSync(join(import.meta.dirname, 'expected.jso
   readonly websocket: number;
 };
 
-/** A handler other than crun is chosen in the configuration: by its name, or as NAME=PATH. */
-function configuration(runtime: string | undefined): string[] {
-  if (runtime === undefined) return [];
+/**
+ * A handler other than crun is chosen in the configuration: by its name, or as NAME=PATH. So are CNI plugins of others: by their folder, and
+ * then pods are attached by a chain of these programs.
+ */
+function configuration(runtime: string | undefined, plugins: string | undefined): string[] {
+  if (runtime === undefined && plugins === undefined) return [];
   const file = join(folder, 'config.yaml');
-  const [name = '', path] = runtime.split('=');
-  writeFileSync(file, `defaultRuntime: ${name}\n${path === undefined ? '' : `runtimes: { ${name}: { path: ${path} } }\n`}`);
+  const [name = '', path] = (runtime ?? '').split('=');
+  const lines = [
+    ...(runtime === undefined ? [] : [`defaultRuntime: ${name}`]),
+    ...(path === undefined ? [] : [`runtimes: { ${name}: { path: ${path} } }`]),
+    ...(plugins === undefined
+      ? []
+      : ['network: { plugins: exec }', `cni: { binDirs: [${resolve(plugins)}], cacheDir: ${join(folder, 'cni-cache')} }`]),
+  ];
+  writeFileSync(file, `${lines.join('\n')}\n`);
   return ['--config', file];
 }
 
@@ -35,7 +51,12 @@ chmodSync(folder, 0o711);
 const reports = values['keep-logs'] ?? join(folder, 'report');
 mkdirSync(reports, { recursive: true });
 const images = await serveSignedImages(folder);
-const daemon = await startDaemon(folder, images.policyFile, configuration(values.runtime));
+const daemon = await startDaemon(
+  folder,
+  images.policyFile,
+  configuration(values.runtime, values.plugins),
+  values.plugins === undefined ? {} : { chain: join(folder, 'leases') },
+);
 console.log(`${images.images} images, each signed; daemon ${daemon.pid} answers on its socket`);
 
 const endpoint = `unix://${daemon.socket}`;

@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+
+const folder = mkdtempSync(join(tmpdir(), 'portcullis-network-command-'));
+after(() => rmSync(folder, { recursive: true, force: true }));
+const conf = join(folder, 'net.d');
+const main = join(import.meta.dirname, 'main.ts');
+
+function network(...args: string[]): { status: number | null; stdout: string; stderr: string } {
+  const places = ['--conf-dir', conf, '--root', join(folder, 'root'), '--cni-socket', join(folder, 'none.sock')];
+  return spawnSync(process.execPath, [main, 'network', ...args, ...places], { encoding: 'utf8' });
+}
+
+test('a network is created, listed, inspected and removed, without a daemon', () => {
+  assert.equal(network('ls').status, 1);
+  const made = network(
+    'create',
+    'pods',
+    '--subnet',
+    '10.9.0.0/24',
+    '--ipv6',
+    'fd00:9::/64',
+    '--gateway',
+    '10.9.0.254',
+    '--mtu',
+    '1400',
+    '--link',
+    'br9',
+  );
+  assert.equal(made.stdout, `${conf}/50-pods.conflist\n`, made.stderr);
+  const written = JSON.parse(readFileSync(join(conf, '50-pods.conflist'), 'utf8')) as {
+    plugins: { mtu: number; ipam: { ranges: unknown } }[];
+  };
+  assert.equal(written.plugins[0]?.mtu, 1400);
+  assert.deepEqual(written.plugins[0].ipam.ranges, [[{ subnet: '10.9.0.0/24', gateway: '10.9.0.254' }], [{ subnet: 'fd00:9::/64' }]]);
+
+  const again = network('create', 'pods', '--subnet', '10.10.0.0/24');
+  assert.deepEqual([again.status, /NETWORK_EXISTS/u.test(again.stderr)], [1, true]);
+  assert.equal(network('create', 'lan', '--type', 'macvlan', '--link', 'eth0', '--subnet', '10.11.0.0/24').status, 0);
+  const listed = network('ls').stdout;
+  assert.match(
+    listed,
+    /^pods +in process +portcullis-bridge\/portcullis-ipam → portcullis-portmap +10\.9\.0\.0\/24, fd00:9::\/64 +0 +0 of /mu,
+  );
+  assert.match(listed, /^lan +in process +portcullis-macvlan\/portcullis-ipam/mu);
+
+  const shown = JSON.parse(network('inspect', 'pods', '--output', 'json').stdout) as {
+    name: string;
+    attachments: unknown[];
+    daemon: string;
+  };
+  assert.deepEqual([shown.name, shown.attachments], ['pods', []]);
+  assert.match(shown.daemon, /does not answer/u);
+  assert.equal(network('inspect', 'nothing').status, 1);
+  assert.equal(network('gc').status, 4);
+  assert.equal(network('rm', 'pods').status, 0);
+  assert.ok(!existsSync(join(conf, '50-pods.conflist')));
+  assert.equal(network('rm', 'pods').status, 1);
+});
+
+test('what could not be read is not written, and nothing is left of it', () => {
+  const before = readdirSync(conf);
+  for (const wrong of [
+    ['--subnet', '10.0.0.1/24'],
+    ['--subnet', '10.1.0.0/16', '--mtu', '5'],
+  ])
+    assert.equal(network('create', 'wrong', ...wrong).status, 2, wrong.join(' '));
+  assert.equal(network('create', 'a/b', '--subnet', '10.0.0.0/24').status, 2);
+  assert.equal(network('create', 'none').status, 2);
+  assert.deepEqual(readdirSync(conf), before);
+  writeFileSync(join(conf, '99-broken.conflist'), '{');
+  assert.match(network('ls').stdout, /passed over: .*99-broken\.conflist:1:2/u);
+});

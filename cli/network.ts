@@ -1,0 +1,204 @@
+import { InvalidArgumentError, Option } from 'commander';
+import type { Command } from 'commander';
+import { join, resolve } from 'node:path';
+import type { PortcullisError } from '../base/errors/index.ts';
+import { askNetwork, createNetwork, defaultCniSocket, readNetworkReport, removeNetwork, requireNetwork } from '../cni-plugins/index.ts';
+import type { NewNetwork, ReportedAttachment, ReportedNetwork, ReportSource } from '../cni-plugins/index.ts';
+import { exitCodes, print, run, withOutput } from './output.ts';
+import type { OutputFormat } from './output.ts';
+import { collect } from './registry-options.ts';
+import { shortId, table } from './table.ts';
+
+interface Flags {
+  readonly confDir: string;
+  readonly root: string;
+  readonly plugins: 'auto' | 'exec';
+  readonly cniSocket: string;
+  readonly output: OutputFormat;
+}
+
+interface CreateFlags extends Flags {
+  readonly subnet?: readonly string[];
+  readonly ipv6?: readonly string[];
+  readonly gateway?: readonly string[];
+  readonly mtu?: number;
+  readonly type: NewNetwork['type'];
+  readonly link?: string;
+  readonly masquerade: boolean;
+  readonly order: string;
+}
+
+/** `portcullis network`: the networks of pods, from configuration and database, and what the daemon adds where it runs. */
+export function register(program: Command): void {
+  const network = program.command('network').description('the networks of pods: list, create, inspect, remove, collect what nobody claims');
+  withSource(network.command('ls').description('list networks with their plugins, subnets, attachments and leases'))
+    .addHelpText(
+      'after',
+      '\nExits with 1 when no network can be used.\n\nExamples:\n  $ portcullis network ls\n  $ portcullis network ls --output json',
+    )
+    .action((flags: Flags) => run(flags.output, () => Promise.resolve(list(flags))));
+  withSource(
+    network.command('create').description('write the configuration of a network of our plugins').argument('<name>', 'of the network'),
+  )
+    .option('--subnet <cidr>', 'pods get one address of each; may be repeated', collect)
+    .option('--ipv6 <cidr>', 'the same, for IPv6 beside it', collect)
+    .option('--gateway <address>', 'of each subnet in their order; without it the first address', collect)
+    .option('--mtu <bytes>', "of the pods' interfaces; without it that of the default route's link", whole)
+    .addOption(
+      new Option('--type <type>', 'the plugin that makes the interface').choices(['bridge', 'ptp', 'macvlan', 'ipvlan']).default('bridge'),
+    )
+    .option('--link <name>', 'of bridge: its name (cni0 without); of macvlan and ipvlan: the link of the host')
+    .option('--no-masquerade', 'what leaves the subnets keeps its address')
+    .option('--order <text>', "the beginning of the file's name: the first file by name is the pods' network", '50')
+    .addHelpText(
+      'after',
+      '\nThe file is judged before it is there, and never replaces another.\n\nExamples:\n  $ portcullis network create pods --subnet 10.88.0.0/16 --ipv6 fd00:88::/64\n  $ portcullis network create lan --type macvlan --link eth1 --subnet 192.0.2.0/24 --gateway 192.0.2.1 --mtu 9000',
+    )
+    .action((name: string, flags: CreateFlags, command: Command) => {
+      if ((flags.subnet ?? flags.ipv6) === undefined) command.error('error: give --subnet or --ipv6', { exitCode: exitCodes.usage });
+      return run(flags.output, () => Promise.resolve(create(name, flags)), exitCodeOf);
+    });
+  withSource(network.command('inspect').description('show a network: configuration, who is attached, what was denied').argument('<name>'))
+    .addHelpText('after', '\nExamples:\n  $ portcullis network inspect pods\n  $ portcullis network inspect pods --output json')
+    .action((name: string, flags: Flags) => run(flags.output, () => inspect(name, flags), exitCodeOf));
+  withSource(network.command('rm').description('remove the configuration of a network that nothing is attached to').argument('<name>'))
+    .addHelpText('after', '\nExits with 1 while something is attached.\n\nExamples:\n  $ portcullis network rm pods')
+    .action((name: string, flags: Flags) => run(flags.output, () => Promise.resolve(remove(name, flags)), exitCodeOf));
+  withSource(
+    network
+      .command('gc')
+      .description('have the daemon remove attachments, links, rules and addresses of no pod, and bring back what was lost'),
+  )
+    .addHelpText('after', '\nThe daemon does the same at each start.\n\nExamples:\n  $ portcullis network gc')
+    .action((flags: Flags) => run(flags.output, () => gc(flags)));
+}
+
+function withSource(command: Command): Command {
+  return withOutput(command)
+    .option('--conf-dir <dir>', 'folder of network configurations', '/etc/cni/net.d')
+    .option('--root <dir>', "the daemon's root folder, with network.db", '/var/lib/portcullis')
+    .addOption(new Option('--plugins <how>', "the daemon's setting network.plugins").choices(['auto', 'exec']).default('auto'))
+    .option('--cni-socket <path>', 'where the daemon answers (its setting cni.socket)', defaultCniSocket);
+}
+
+function whole(text: string): number {
+  if (!/^\d{1,6}$/u.test(text)) throw new InvalidArgumentError('It must be a whole number.');
+  return Number(text);
+}
+
+function exitCodeOf({ code }: PortcullisError): number | undefined {
+  return ['NETWORK_IN_USE', 'NETWORK_EXISTS', 'NETWORK_UNKNOWN'].includes(code) ? exitCodes.no : undefined;
+}
+
+const sourceOf = ({ confDir, root, plugins }: Flags): ReportSource => ({
+  databasePath: join(resolve(root), 'network.db'),
+  confDir: resolve(confDir),
+  choice: { plugins, maxConfigs: 1 },
+});
+
+function list(flags: Flags): number {
+  const report = readNetworkReport(sourceOf(flags));
+  const rows = report.networks.map((network) => [
+    network.name,
+    stateOf(network),
+    network.plugins.join(' → '),
+    network.subnets.join(', '),
+    String(network.attachments.length),
+    leasesOf(network),
+    network.file ?? '',
+  ]);
+  const problems = report.problems.map((problem) => `passed over: ${problem}\n`).join('');
+  print(flags.output, report, `${table(['NETWORK', 'RUN', 'PLUGINS', 'SUBNETS', 'ATTACHED', 'LEASES', 'FILE'], rows)}${problems}`);
+  return report.networks.some(({ file }) => file !== undefined) ? exitCodes.yes : exitCodes.no;
+}
+
+const ways: Readonly<Record<string, string>> = { core: 'in process', 'in-process': 'in process', exec: 'programs' };
+const stateOf = ({ way }: ReportedNetwork): string => (way === undefined ? 'removed' : (ways[way] ?? way));
+const leasesOf = ({ leases: { used, size }, way }: ReportedNetwork): string =>
+  way === 'exec' ? '' : `${used}${size === undefined ? '' : ` of ${size}`}`;
+
+function create(name: string, flags: CreateFlags): number {
+  const { subnet = [], ipv6 = [], gateway = [], mtu, type, link, masquerade, order, output } = flags;
+  const file = createNetwork(sourceOf(flags), {
+    name,
+    type,
+    subnets: [...subnet, ...ipv6],
+    gateways: gateway,
+    ...(mtu !== undefined && { mtu }),
+    ...(link !== undefined && { link }),
+    masquerade,
+    order,
+  });
+  print(output, { name, file }, `${file}\n`);
+  return exitCodes.yes;
+}
+
+interface Denials {
+  readonly denials: readonly {
+    readonly network: string;
+    readonly id: string;
+    readonly direction: string;
+    readonly rule: string;
+    readonly packets: string;
+  }[];
+}
+
+async function inspect(name: string, flags: Flags): Promise<number> {
+  const network = requireNetwork(sourceOf(flags), name);
+  const answer = await askNetwork<Denials>(flags.cniSocket, 'denials');
+  const denials = 'why' in answer ? undefined : answer.value.denials.filter((each) => each.network === name);
+  const value = { ...network, ...('why' in answer ? { daemon: answer.why } : { denials }) };
+  const lines = [
+    `network   ${network.name}`,
+    `file      ${network.file ?? 'none any more'}`,
+    `plugins   ${network.plugins.join(' → ')} (CNI ${network.cniVersion ?? '?'}, ${stateOf(network)})`,
+    `subnets   ${network.subnets.join(', ')}`,
+    `leases    ${leasesOf(network)}`,
+    ...('why' in answer ? [`denied    not known: ${answer.why}`] : []),
+  ];
+  print(flags.output, value, `${lines.map((line) => `${line.trimEnd()}\n`).join('')}\n${attachmentsOf(network.attachments, denials)}`);
+  return exitCodes.yes;
+}
+
+function attachmentsOf(attachments: readonly ReportedAttachment[], denials: Denials['denials'] = []): string {
+  if (attachments.length === 0) return 'nothing is attached\n';
+  const rows = attachments.map((each) => [
+    shortId(each.id),
+    each.interface,
+    each.pod === undefined ? 'of another runtime' : `${each.namespace ?? ''}/${each.pod}`,
+    each.addresses.join(', '),
+    each.state,
+    each.class ?? '',
+    each.rules === undefined
+      ? ''
+      : Object.entries(each.rules)
+          .map(([direction, rules]) => `${direction} ${Array.isArray(rules) ? rules.length : 0}`)
+          .join(', '),
+    denials
+      .filter(({ id }) => id === each.id)
+      .map(({ direction, rule, packets }) => `${direction} ${rule}: ${packets}`)
+      .join(', '),
+  ]);
+  return table(['ID', 'INTERFACE', 'POD', 'ADDRESSES', 'STATE', 'CLASS', 'RULES', 'DENIED PACKETS'], rows);
+}
+
+function remove(name: string, flags: Flags): number {
+  const file = removeNetwork(sourceOf(flags), name);
+  print(flags.output, { name, file }, `removed ${file}\n`);
+  return exitCodes.yes;
+}
+
+async function gc(flags: Flags): Promise<number> {
+  const answer = await askNetwork<{ readonly removed: readonly string[]; readonly kept: number }>(flags.cniSocket, 'gc');
+  if ('why' in answer) {
+    print(flags.output, { daemon: answer.why }, `nothing was collected: ${answer.why}\n`);
+    return exitCodes.failed;
+  }
+  const { removed, kept } = answer.value;
+  print(
+    flags.output,
+    answer.value,
+    `${removed.length} removed${removed.length === 0 ? '' : ` (${removed.map(shortId).join(', ')})`}, ${kept} stand\n`,
+  );
+  return exitCodes.yes;
+}

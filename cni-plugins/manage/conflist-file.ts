@@ -1,0 +1,135 @@
+import { randomUUID } from 'node:crypto';
+import { linkSync, mkdirSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { networksIn } from '../attach/networks.ts';
+import { readNetworkReport } from './report.ts';
+import type { ReportedNetwork, ReportSource } from './report.ts';
+
+export interface NewNetwork {
+  readonly name: string;
+  readonly type: 'bridge' | 'ipvlan' | 'macvlan' | 'ptp';
+  /** CIDR each: one address of each is given to a pod. */
+  readonly subnets: readonly string[];
+  /** In the order of the subnets; the first address of each without. */
+  readonly gateways: readonly string[];
+  readonly mtu?: number;
+  /** Of bridge: the link's name. Of macvlan and ipvlan: the link of the host. */
+  readonly link?: string;
+  readonly masquerade: boolean;
+  /** The beginning of the file's name: files are read in order. */
+  readonly order: string;
+}
+
+/**
+ * Writes a configuration of our plugins that this engine can read, in one act and never over another.
+ * @returns its path
+ * @throws NETWORK_EXISTS · what reading it would throw
+ */
+export function createNetwork(source: ReportSource, wanted: NewNetwork): string {
+  const { confDir } = source;
+  if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/u.test(wanted.name))
+    throw invalid(wanted.name, 'a name is of letters, digits, _, . and -, the first a letter or digit');
+  if (!/^[a-zA-Z0-9_.]*$/u.test(wanted.order))
+    throw invalid(wanted.name, `${JSON.stringify(wanted.order)} can not begin the name of a file here`);
+  const standing = readNetworkReport(source).networks.find(({ name, file }) => name === wanted.name && file !== undefined);
+  if (standing !== undefined) throw exists(wanted.name, standing.file ?? confDir);
+  const text = `${JSON.stringify(documentOf(wanted), null, 2)}\n`;
+  const file = join(confDir, `${wanted.order}-${wanted.name}.conflist`);
+  mkdirSync(confDir, { recursive: true });
+  // In a folder of its own, so that it is judged before any runtime can read it; beside the others, so that it is moved in one act.
+  const draft = join(confDir, `.${randomUUID()}`);
+  mkdirSync(draft, { mode: 0o700 });
+  try {
+    const written = join(draft, `${wanted.name}.conflist`);
+    writeFileSync(written, text, { mode: 0o644, flush: true });
+    try {
+      networksIn(draft, { plugins: 'auto', maxConfigs: 1 });
+    } catch (thrown) {
+      throw invalid(wanted.name, reasonOf(thrown).replaceAll(`${written}:`, 'line '));
+    }
+    try {
+      linkSync(written, file);
+    } catch (thrown) {
+      if ((thrown as NodeJS.ErrnoException).code === 'EEXIST') throw exists(wanted.name, file);
+      throw thrown;
+    }
+  } finally {
+    rmSync(draft, { recursive: true, force: true });
+  }
+  return file;
+}
+
+/** @throws NETWORK_UNKNOWN · NETWORK_IN_USE */
+export function removeNetwork(source: ReportSource, name: string): string {
+  const network = requireNetwork(source, name);
+  const { attachments, file } = network;
+  if (attachments.length > 0) throw inUse(network);
+  if (file === undefined) throw unknown(name, source.confDir);
+  unlinkSync(file);
+  return file;
+}
+
+/** @throws NETWORK_UNKNOWN */
+export function requireNetwork(source: ReportSource, name: string): ReportedNetwork {
+  const found = readNetworkReport(source).networks.find((network) => network.name === name);
+  if (found === undefined) throw unknown(name, source.confDir);
+  return found;
+}
+
+function documentOf({ name, type, subnets, gateways, mtu, link, masquerade }: NewNetwork): object {
+  const ipam = {
+    type: 'portcullis-ipam',
+    ranges: subnets.map((subnet, index) => [{ subnet, ...(gateways[index] !== undefined && { gateway: gateways[index] }) }]),
+    // A bridge that is the default gateway gives that route itself.
+    ...(type !== 'bridge' && { routes: subnets.map((subnet) => ({ dst: subnet.includes(':') ? '::/0' : '0.0.0.0/0' })) }),
+  };
+  const common = { ...(mtu !== undefined && { mtu }), ipam };
+  const first = {
+    bridge: {
+      type: 'portcullis-bridge',
+      ...(link !== undefined && { bridge: link }),
+      isDefaultGateway: true,
+      ipMasq: masquerade,
+      ...common,
+    },
+    ptp: { type: 'portcullis-ptp', ipMasq: masquerade, ...common },
+    macvlan: { type: 'portcullis-macvlan', ...(link !== undefined && { master: link }), ...common },
+    ipvlan: { type: 'portcullis-ipvlan', ...(link !== undefined && { master: link }), ...common },
+  }[type];
+  const routed = type === 'bridge' || type === 'ptp';
+  return {
+    cniVersion: '1.0.0',
+    name,
+    plugins: [first, ...(routed ? [{ type: 'portcullis-portmap', capabilities: { portMappings: true } }] : [])],
+  };
+}
+
+function exists(name: string, file: string): PortcullisError {
+  return failure('NETWORK_EXISTS', 'already-exists', `create the network ${name}`, file, 'it is there already', 'give another name');
+}
+
+function invalid(name: string, why: string): PortcullisError {
+  return failure('NETWORK_CONFLIST_INVALID', 'invalid', 'create the network', name, why, 'correct the options; nothing was written');
+}
+
+function unknown(name: string, confDir: string): PortcullisError {
+  return failure('NETWORK_UNKNOWN', 'not-found', 'find the network', name, `${confDir} has none of that name`, 'see portcullis network ls');
+}
+
+function inUse({ name, attachments }: ReportedNetwork): PortcullisError {
+  const who = attachments.slice(0, 5).map(({ id, namespace, pod }) => (pod === undefined ? id.slice(0, 13) : `${namespace ?? ''}/${pod}`));
+  const more = attachments.length > who.length ? ` and ${attachments.length - who.length} more` : '';
+  return failure(
+    'NETWORK_IN_USE',
+    'precondition',
+    'remove the network',
+    name,
+    `attached to it: ${who.join(', ')}${more}`,
+    'stop these pods first',
+  );
+}
+
+function failure(code: string, kind: PortcullisError['kind'], attempted: string, on: string, why: string, fix: string): PortcullisError {
+  return new PortcullisError({ code, kind, attempted, on, why, fix });
+}

@@ -1,0 +1,183 @@
+import { existsSync } from 'node:fs';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { openReadOnly } from '../../base/storage/index.ts';
+import type { SqlRow } from '../../base/storage/index.ts';
+import { networksIn } from '../attach/networks.ts';
+import type { NetworkChoice } from '../attach/networks.ts';
+import type { AttachmentSpec } from '../attach/record.ts';
+import { formatIp } from '../spec/address.ts';
+import type { LoadedNetwork } from '../spec/conf-folder.ts';
+
+/** What there is, read from the conf folder and the database: also while a daemon writes it, and without one. Blocks: for commands. */
+export interface NetworkReport {
+  readonly networks: readonly ReportedNetwork[];
+  /** Files that are passed over, or why none can be used. */
+  readonly problems: readonly string[];
+}
+
+export interface ReportedNetwork {
+  readonly name: string;
+  /** Absent: attachments stand, and the folder has no such network any more. */
+  readonly file?: string;
+  readonly way?: LoadedNetwork['way'];
+  readonly cniVersion?: string;
+  /** Types in their order, with the address plugin of each behind a slash. */
+  readonly plugins: readonly string[];
+  readonly subnets: readonly string[];
+  readonly leases: {
+    readonly used: number;
+    /** Of ranges that this engine leases from itself; those of address plugins of others are theirs to know. */
+    readonly size?: number;
+  };
+  readonly attachments: readonly ReportedAttachment[];
+}
+
+export interface ReportedAttachment {
+  readonly id: string;
+  readonly interface: string;
+  readonly state: string;
+  /** `pod`: of our own runtime; `plugin`: of another one, by our plugins. */
+  readonly origin: 'plugin' | 'pod';
+  readonly addresses: readonly string[];
+  readonly class?: string;
+  readonly rules?: object;
+  readonly namespace?: string;
+  readonly pod?: string;
+  readonly hostInterface?: string;
+}
+
+export interface ReportSource {
+  readonly databasePath: string;
+  readonly confDir: string;
+  readonly choice: NetworkChoice;
+}
+
+/** Most networks that are looked at: all of the folder, not only those that pods get. */
+const most = 1000;
+
+export function readNetworkReport({ databasePath, confDir, choice }: ReportSource): NetworkReport {
+  const problems: string[] = [];
+  const networks: LoadedNetwork[] = [];
+  try {
+    const loaded = networksIn(confDir, { ...choice, maxConfigs: most });
+    networks.push(...loaded.networks);
+    problems.push(...loaded.skipped);
+  } catch (thrown) {
+    if (!isPortcullisError(thrown)) throw thrown;
+    problems.push(thrown.failure.why);
+  }
+  const held = readAttachments(databasePath);
+  const known = new Set(networks.map(({ name }) => name));
+  const lost = [...new Set(held.flatMap(({ network }) => (known.has(network) ? [] : [network])))];
+  const of = (name: string): Pick<ReportedNetwork, 'attachments'> & { readonly used: number } => {
+    const own = held.filter(({ network }) => network === name);
+    return { attachments: own.map(({ attachment }) => attachment), used: own.reduce((sum, { leases }) => sum + leases, 0) };
+  };
+  return {
+    networks: [
+      ...networks.map((network): ReportedNetwork => {
+        const { attachments, used } = of(network.name);
+        const size = sizeOf(network);
+        return { ...described(network), leases: { used, ...(size !== undefined && { size }) }, attachments };
+      }),
+      ...lost.map((name): ReportedNetwork => {
+        const { attachments, used } = of(name);
+        return { name, plugins: [], subnets: [], leases: { used }, attachments };
+      }),
+    ],
+    problems,
+  };
+}
+
+function described({ name, file, way, list }: LoadedNetwork): Omit<ReportedNetwork, 'attachments' | 'leases'> {
+  return {
+    name,
+    file,
+    way,
+    cniVersion: list.cniVersion,
+    plugins: list.plugins.map(({ type, ipamType }) => (ipamType === undefined ? type : `${type}/${ipamType}`)),
+    subnets: [...new Set(list.plugins.flatMap(({ config }) => subnetsIn(config['ipam'])))],
+  };
+}
+
+/** Wherever an address plugin's configuration says `subnet`. */
+function subnetsIn(value: unknown): string[] {
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([name, inner]) => (name === 'subnet' && typeof inner === 'string' ? [inner] : subnetsIn(inner)));
+}
+
+function sizeOf({ network }: LoadedNetwork): number | undefined {
+  if (network === undefined) return undefined;
+  const ranges = network.rangeSets.flat();
+  const inside = (range: (typeof ranges)[number]): bigint =>
+    range.gateway.value >= range.start.value && range.gateway.value <= range.end.value ? 1n : 0n;
+  return Number(ranges.reduce((sum, range) => sum + range.end.value - range.start.value + 1n - inside(range), 0n));
+}
+
+interface Held {
+  readonly network: string;
+  readonly leases: number;
+  readonly attachment: ReportedAttachment;
+}
+
+function readAttachments(databasePath: string): Held[] {
+  if (!existsSync(databasePath)) return [];
+  const database = openReadOnly(databasePath);
+  try {
+    const rows = database.each(
+      `SELECT network, container_id, interface, state, origin, class, rules, spec,
+         (SELECT count(*) FROM lease WHERE attachment = number) AS leases,
+         (SELECT group_concat(hex(address)) FROM lease WHERE attachment = number) AS addresses
+       FROM attachment ORDER BY number`,
+    );
+    return [...rows].flatMap(heldOf);
+  } finally {
+    database.close();
+  }
+}
+
+function heldOf(row: SqlRow): Held[] {
+  const text = (name: string): string => String(row[name] ?? '');
+  const spec = JSON.parse(text('spec')) as Partial<AttachmentSpec>;
+  const leases = Number(row['leases']);
+  const base = { id: text('container_id'), state: text('state'), origin: text('origin') === 'pod' ? 'pod' : 'plugin' } as const;
+  if (base.origin === 'plugin') {
+    const addresses = text('addresses')
+      .split(',')
+      .filter((each) => each !== '')
+      .map(leasedAddress);
+    return [{ network: text('network'), leases, attachment: { ...base, interface: text('interface'), addresses } }];
+  }
+  const rules = JSON.parse(text('rules')) as object;
+  const own: ReportedAttachment = {
+    ...base,
+    interface: text('interface'),
+    addresses: (spec.addresses ?? []).map(({ ip, prefixLength }) => `${ip}/${prefixLength}`),
+    class: text('class'),
+    ...(Object.keys(rules).length > 0 && { rules }),
+    namespace: spec.pod?.namespace ?? '',
+    pod: spec.pod?.name ?? '',
+    hostInterface: spec.hostInterface ?? '',
+  };
+  const others = (spec.chains ?? []).filter((link) => link.interface !== own.interface);
+  return [
+    { network: text('network'), leases, attachment: own },
+    ...others.map((link): Held => ({
+      network: link.network,
+      leases: 0,
+      attachment: {
+        ...base,
+        interface: link.interface,
+        addresses: link.result?.ips.map(({ address }) => address) ?? [],
+        namespace: own.namespace ?? '',
+        pod: own.pod ?? '',
+      },
+    })),
+  ];
+}
+
+/** As the table of leases has it: 16 bytes, IPv4 as ::ffff:a.b.c.d. */
+function leasedAddress(hex: string): string {
+  const value = BigInt(`0x${hex}`);
+  return value >> 32n === 0xffffn ? formatIp({ family: 4, value: value & 0xffff_ffffn }) : formatIp({ family: 6, value });
+}
