@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
 import { parseStrictJson } from '../../strict-json.ts';
 import { tufCanonicalJson } from './canonical.ts';
 import type { Dialect, Metadata, Root, Signed, Snapshot, Targets, Timestamp, TopRole } from './model.ts';
@@ -12,11 +14,23 @@ interface ByType {
   readonly targets: Targets;
 }
 
+/** Metadata with thousands of targets are read once, however many images they are judged about. */
+const largeFrom = 64 * 1024;
+const large = new LRUCache<string, Metadata>({ maxSize: 48 * 1024 * 1024, sizeCalculation: ({ bytes }) => bytes.length });
+
 /**
  * Reads metadata of one type; nothing is verified. Delegated targets are of the type `targets`.
  * @throws Error with a sentence that says what is wrong with it
  */
 export function readMetadata<T extends TopRole>(dialect: Dialect, type: T, bytes: Buffer): Metadata<ByType[T]> {
+  if (bytes.length < largeFrom) return readOnce(dialect, type, bytes);
+  const key = `${dialect} ${type} ${createHash('sha256').update(bytes).digest('hex')}`;
+  const known = large.get(key) ?? readOnce(dialect, type, bytes);
+  large.set(key, known);
+  return known as Metadata<ByType[T]>;
+}
+
+function readOnce<T extends TopRole>(dialect: Dialect, type: T, bytes: Buffer): Metadata<ByType[T]> {
   const file = objectAt(parseStrictJson(bytes), 'the file');
   const fields = objectAt(file['signed'], 'signed');
   const [readSigned, readSignature] = dialect === 'tuf' ? [readTufSigned, readTufSignature] : [readNotarySigned, readNotarySignature];

@@ -6,6 +6,8 @@ export interface Asked {
   readonly id: number;
   readonly requirement: TufRequirement;
   readonly reference: string;
+  /** Digests of large files that whoever asks has already: their bytes are not sent again. */
+  readonly known: readonly string[];
 }
 
 export type Answered = { readonly id: number } & ({ readonly answer: ServiceAnswer } | { readonly error: string });

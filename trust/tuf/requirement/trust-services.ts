@@ -1,4 +1,5 @@
 import type { Worker } from 'node:worker_threads';
+import { LRUCache } from 'lru-cache';
 import { reasonOf } from '../../../base/errors/index.ts';
 import { startWorker } from '../../../base/process/index.ts';
 import { askServices } from './ask-services.ts';
@@ -28,6 +29,8 @@ export interface TrustServicesOptions {
 
 /** An isolate costs some 15 MB, more with large metadata; unused for so long it is given back. */
 const idleMs = 60_000;
+/** Of large metadata, packed, on this side. */
+const largeBytes = 32 * 1024 * 1024;
 
 interface Running {
   readonly worker: Worker;
@@ -59,6 +62,16 @@ export function createTrustServices(options: TrustServicesOptions): TrustService
     worker.on('exit', () => void end(started, 'its thread has ended'));
     return started;
   };
+  const large = new LRUCache<string, string>({ max: 16, maxSize: largeBytes, sizeCalculation: (bytes) => bytes.length });
+  const whole = (answer: ServiceAnswer, held: ReadonlyMap<string, string>): ServiceAnswer => {
+    const files = answer.files.map((file) => {
+      if (file.packed === undefined) return file;
+      const bytes = held.get(file.digest) ?? file.bytes;
+      large.set(file.digest, bytes);
+      return { ...file, bytes };
+    });
+    return { ...answer, files };
+  };
   const ask = async (requirement: TufRequirement, reference: string): Promise<ServiceAnswer> => {
     const current = (running ??= start());
     clearTimeout(current.idle);
@@ -66,14 +79,15 @@ export function createTrustServices(options: TrustServicesOptions): TrustService
     const { promise, resolve } = Promise.withResolvers<Answered>();
     current.waiting.set(id, resolve);
     current.worker.ref();
-    current.worker.postMessage({ id, requirement, reference } satisfies Asked);
+    const held = new Map(large.entries());
+    current.worker.postMessage({ id, requirement, reference, known: [...held.keys()] } satisfies Asked);
     const answered = await promise;
     current.waiting.delete(id);
     if (current.waiting.size === 0 && running === current) {
       current.worker.unref();
       current.idle = setTimeout(() => void end(current, 'it was not used'), idleMs).unref();
     }
-    if ('answer' in answered) return answered.answer;
+    if ('answer' in answered) return whole(answered.answer, held);
     return {
       files: [],
       checkedAt: '',

@@ -1,0 +1,106 @@
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { createInterface } from 'node:readline';
+import { setTimeout as pause } from 'node:timers/promises';
+import { createDecider, createTrustServices, gather, loadPolicy } from '../trust/index.ts';
+import { testRepository } from '../trust/tuf/fixtures/repository.fixture.ts';
+import { testService } from '../trust/tuf/fixtures/served-repository.fixture.ts';
+
+/** A service with 50,000 targets: read, verified, looked up and decided about, and what the main thread feels of it: `npm run bench:tuf`. */
+const image = 'r.example/app';
+const targets = 50_000;
+const hashOf = (tag: string): string => createHash('sha256').update(tag).digest('hex');
+
+async function serve(folder: string): Promise<void> {
+  const service = await testService();
+  const repository = testRepository('tuf');
+  const entries = Array.from({ length: targets }, (_, index): [string, { length: number; hashes: { sha256: string } }] => [
+    `v${index}`,
+    { length: 1024 + index, hashes: { sha256: hashOf(`v${index}`) } },
+  ]);
+  repository.targets['targets'] = Object.fromEntries(entries);
+  const { root, targets: bytes } = service.publish(image, repository);
+  await writeFile(join(folder, 'root.json'), root ?? '');
+  process.stdout.write(`${JSON.stringify({ url: service.url, bytes: bytes?.length })}\n`);
+}
+
+const milliseconds = async (body: () => Promise<unknown>): Promise<number> => {
+  const started = performance.now();
+  await body();
+  return performance.now() - started;
+};
+
+async function measure(folder: string): Promise<void> {
+  const child = spawn(process.execPath, [import.meta.filename, 'serve', folder], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
+  const { url, bytes } = JSON.parse(line) as { url: string; bytes: number };
+  const policyFile = join(folder, 'policy.yaml');
+  await writeFile(
+    policyFile,
+    `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ['${image}']\n    require: { tuf: { service: '${url}', root: root.json } }\n`,
+  );
+  const { policy } = await loadPolicy({ paths: [policyFile] });
+  const services = createTrustServices({ folder: join(folder, 'state'), sharedMs: 60_000, deadlineMs: 60_000 });
+  const decider = createDecider();
+  const delay = monitorEventLoopDelay({ resolution: 1 });
+  try {
+    delay.enable();
+    await pause(3000);
+    delay.disable();
+    const idle = delay.percentile(99.9) / 1e6;
+    delay.reset();
+    delay.enable();
+    const cold = await milliseconds(() => services.ask({ policy, reference: `${image}:v1` }));
+    const lookUps: number[] = [];
+    for (let index = 0; index < 50; index += 1)
+      lookUps.push(await milliseconds(() => services.ask({ policy, reference: `${image}:v${index * 997}` })));
+    const signed = await services.ask({ policy, reference: `${image}:v7` });
+    const digest = signed?.digest ?? '';
+    if (digest !== `sha256:${hashOf('v7')}` || signed === undefined) throw new Error(`v7 is ${digest}`);
+    const now = new Date();
+    const dossier = await gather({
+      ...{ reference: `${image}:v7`, digest, manifestDigest: digest, repositories: [nowhere], policy, now, signed, decider },
+    });
+    const question = { dossier, reference: `${image}:v7`, namespace: '', platform: { os: 'linux', architecture: 'amd64' }, policy };
+    const decisions: number[] = [];
+    for (let index = 0; index < 10; index += 1) {
+      const started = performance.now();
+      const { outcome, reasons } = await decider.decide({ ...question, now });
+      decisions.push(performance.now() - started);
+      if (outcome !== 'admit') throw new Error(JSON.stringify(reasons));
+    }
+    delay.disable();
+    lookUps.sort((a, b) => a - b);
+    decisions.sort((a, b) => a - b);
+    const p999 = delay.percentile(99.9) / 1e6;
+    const median = (times: readonly number[]): string => (times[times.length >> 1] ?? 0).toFixed(1);
+    process.stdout.write(
+      `tuf: ${targets} targets (${(bytes / 2 ** 20).toFixed(1)} MiB) read and verified in ${cold.toFixed(0)} ms; look-up p50 ${median(lookUps)} ms, ` +
+        `worst ${(lookUps.at(-1) ?? 0).toFixed(1)} ms; decided anew p50 ${median(decisions)} ms; ` +
+        `event loop delay p99.9 ${p999.toFixed(1)} ms (idle beside it ${idle.toFixed(1)} ms)\n`,
+    );
+    if ((lookUps[lookUps.length >> 1] ?? 0) > 50 || p999 > Math.max(20, idle * 2)) process.exitCode = 1;
+  } finally {
+    await services.close();
+    await decider.close();
+    child.kill();
+  }
+}
+
+/** Nothing is asked of it: the rule needs no evidence from a registry. */
+const nowhere = new Proxy({} as never, { get: (_, name) => (name === 'host' ? 'nowhere' : undefined) });
+
+if (process.argv[2] === 'serve') await serve(process.argv[3] ?? '');
+else {
+  const folder = await mkdtemp(join(tmpdir(), 'bench-tuf-'));
+  try {
+    await measure(folder);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
