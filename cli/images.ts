@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { PortcullisError } from '../base/errors/index.ts';
 import type { CriClient } from '../runtime/index.ts';
 import { exitCodeOf, withClient, withSocket } from './endpoint.ts';
+import { registerCopy } from './images/copy.ts';
 import { print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import { shortId, table } from './table.ts';
@@ -20,7 +21,8 @@ interface PullOptions extends Options {
 
 /** `portcullis images`: the images of the running daemon. */
 export function register(program: Command): void {
-  const images = program.command('images').description('list, pull, inspect and remove images');
+  const images = program.command('images').description('list, pull, inspect, copy and remove images');
+  registerCopy(images);
   images.addHelpText('after', '\nExamples:\n  portcullis images ls\n  portcullis images pull registry.example.com/app:1 --namespace pay\n');
 
   withSocket(withOutput(images.command('ls')))

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { registerArchive } from './trust/archive.ts';
 import { registerDelegate } from './trust/delegate.ts';
 import { registerInit } from './trust/init.ts';
 import { registerInspect } from './trust/inspect.ts';
@@ -19,4 +20,5 @@ export function register(program: Command): void {
   registerRotate(trust);
   registerDelegate(trust);
   registerWitness(trust);
+  registerArchive(trust);
 }

@@ -85,6 +85,7 @@ export { previousAnswer } from './tuf/requirement/previous-answer.ts';
 export { createTrustServices } from './tuf/requirement/trust-services.ts';
 export type { SignedReference } from './tuf/requirement/ask-services.ts';
 export type { TrustServices } from './tuf/requirement/trust-services.ts';
+export { archiveReference, copyReference, loadArchive, verifyArchive } from './transfer/carry.ts';
 export { openOwner } from './tuf/author/owner.ts';
 export type { KeysNamed, Owner } from './tuf/author/owner.ts';
 export type { DelegationScope, Dialect as TufDialect } from './tuf/metadata/model.ts';

@@ -24,7 +24,7 @@ export const tufSchema = {
   required: ['service'],
   description: 'Signed targets of a TUF or Notary service say which digest a tag means. Not under `any` or a threshold.',
   properties: {
-    service: { ...text, pattern: '^https?://[^\\s?#]+$', description: 'write https://HOST or http://HOST' },
+    service: { ...text, pattern: '^(?:https?|oci)://[^\\s?#]+$', description: 'write https://HOST, http://HOST or oci://REGISTRY' },
     dialect: { enum: ['tuf', 'notary'], description: 'notary: Notary v1, which docker content trust speaks. tuf unless told.' },
     root: {
       description: 'The first root.json to trust, a file relative to this policy; or one for each image: { HOST/PATH: FILE }.',

@@ -34,6 +34,8 @@ export interface Repositories {
 
 export interface RepositoriesOptions {
   readonly folder: string;
+  /** Where metadata come from, whatever service a policy names: an archive. */
+  readonly source?: TufSource;
   readonly now?: () => Date;
   /** Milliseconds for which one refresh serves all who ask. */
   readonly sharedMs?: number;
@@ -66,6 +68,7 @@ export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
   const packed = new LRUCache<string, MetadataFile>({ max: 16 });
 
   const sourceOf = (requirement: TufRequirement, repository: ImageRepository): TufSource =>
+    options.source ??
     openSource(repository.url, {
       deadlineMs,
       ...(requirement.authorities === undefined ? {} : { authorities: requirement.authorities }),

@@ -35,7 +35,14 @@ export function repositoryOf(requirement: TufRequirement, reference: NormalisedR
   return {
     key: canonicalDigest([dialect, service, shared ? '' : image, pin ?? '']).slice('sha256:'.length),
     image,
-    url: shared ? service : dialect === 'notary' ? `${service}/v2/${image}/_trust/tuf` : `${service}/tuf/${image}`,
+    // A registry has an image's metadata beside the image, under a tag.
+    url: shared
+      ? service
+      : service.startsWith('oci://')
+        ? `${service}/${reference.repository}`
+        : dialect === 'notary'
+          ? `${service}/v2/${image}/_trust/tuf`
+          : `${service}/tuf/${image}`,
     root,
     target: tag === undefined ? undefined : shared ? `${image}:${tag}` : tag,
     digest: reference.digest?.replace(/^sha256:/u, ''),

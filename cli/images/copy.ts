@@ -1,0 +1,43 @@
+import type { Command } from 'commander';
+import { copyReference, openRegistries } from '../../trust/index.ts';
+import { exitCodes, print, run, withOutput } from '../output.ts';
+import type { OutputFormat } from '../output.ts';
+import { withRegistries } from '../registry-options.ts';
+import type { RegistryFlags } from '../registry-options.ts';
+
+interface CopyFlags extends RegistryFlags {
+  readonly all: boolean;
+  readonly output: OutputFormat;
+}
+
+const examples = `
+Examples:
+  $ portcullis images copy registry.example.com/pay/app:1.0 10.0.0.5:5000/pay/app:1.0
+
+Signatures and attestations go along (referrers, and the tags sha256-….sig and .att), and the signed metadata beside the image (tag portcullis-tuf).
+Digests stay what they are, so every platform is copied.`;
+
+/** `portcullis images copy`: from registry to registry, without a daemon. */
+export function registerCopy(images: Command): void {
+  const command = images
+    .command('copy')
+    .description('copy an image to another registry, with everything that speaks for it')
+    .argument('<source>', 'reference of the image')
+    .argument('<destination>', 'reference to give it')
+    .option('--all', 'every platform, as always: the digest of the index is what was signed', true)
+    .addHelpText('after', examples);
+  withOutput(withRegistries(command)).action((from: string, to: string, flags: CopyFlags) =>
+    run(flags.output, async () => {
+      const registry = await openRegistries({ mirrors: flags.registryMirror, insecureHosts: flags.insecureRegistry });
+      try {
+        const copied = await copyReference({ from, to, registry });
+        const { digest, manifests, evidence, metadata } = copied;
+        const text = `copied ${digest} (${manifests} manifests) with ${evidence} pieces of evidence${metadata ? ' and signed metadata' : ''} to ${copied.reference}\n`;
+        print(flags.output, copied, text);
+        return exitCodes.yes;
+      } finally {
+        await registry.close();
+      }
+    }),
+  );
+}

@@ -1,0 +1,150 @@
+import { readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import {
+  archiveReference,
+  explainVerdict,
+  loadArchive,
+  loadPolicy,
+  openRegistries,
+  parseDuration,
+  parsePublicKey,
+  processPassphrase,
+  verifyArchive,
+} from '../../trust/index.ts';
+import type { PolicyKey } from '../../trust/index.ts';
+import { exitCodes, print, run, withOutput } from '../output.ts';
+import type { OutputFormat } from '../output.ts';
+import { collect, withRegistries } from '../registry-options.ts';
+import type { RegistryFlags } from '../registry-options.ts';
+
+interface Flags extends RegistryFlags {
+  readonly metadata?: string;
+  readonly freshFor: string;
+  readonly key?: string;
+  readonly passphraseFile?: string;
+  readonly archiveKey?: string;
+  readonly policy: readonly string[];
+  readonly namespace: string;
+  readonly trustState: string;
+  readonly output: OutputFormat;
+}
+
+const examples = `
+Examples:
+  $ portcullis trust archive create registry.example.com/pay/app:1.0 app.tar --fresh-for 14d --key archive.key
+  $ portcullis trust archive create registry.example.com/pay/app:1.0 app.tar --metadata https://trust.example.com/tuf/registry.example.com/pay/app
+  $ portcullis trust archive verify app.tar --policy policy.yaml --archive-key archive.pub       asks nobody: the file alone is read
+  $ portcullis trust archive load app.tar 10.0.0.5:5000/pay/app:1.0
+
+An archive is an OCI image layout as one tar file: the image with every platform, signatures, attestations, and signed metadata. It is good until its
+own bound or until its metadata expire, whichever comes first; after that it is refused.`;
+
+export function registerArchive(trust: Command): void {
+  const archive = trust
+    .command('archive')
+    .description('one file with an image and everything that speaks for it, for the other side of an air gap');
+  archive.addHelpText('after', examples);
+
+  const create = archive
+    .command('create')
+    .description('write an image, its evidence and its signed metadata into one file')
+    .argument('<image>', 'reference of the image')
+    .argument('<file>', 'to write')
+    .option('--metadata <address>', 'where its signed metadata are, unless beside it in the registry: https://… or oci://…')
+    .option('--fresh-for <duration>', 'how long the archive may be used at most', '30d')
+    .option('--key <file|uri>', 'signs the archive')
+    .option('--passphrase-file <file>', 'file whose first line is the passphrase');
+  withOutput(withRegistries(create)).action((reference: string, file: string, flags: Flags) => {
+    const freshFor = parseDuration(flags.freshFor);
+    if (freshFor === undefined)
+      return create.error(`error: --fresh-for ${flags.freshFor}: write a duration such as 30d`, { exitCode: exitCodes.usage });
+    return withRegistry(flags, async (registry) => {
+      const made = await archiveReference({
+        reference,
+        file,
+        registry,
+        freshFor,
+        ...(flags.metadata === undefined ? {} : { metadata: flags.metadata }),
+        ...(flags.key === undefined ? {} : { key: flags.key }),
+        passphrase: processPassphrase(flags.passphraseFile),
+        now: new Date(),
+      });
+      const { digest, evidence, metadata, statement } = made;
+      const with_ = `${evidence} pieces of evidence${metadata ? ' and signed metadata' : ''}`;
+      print(flags.output, made, `wrote ${digest} with ${with_} to ${file}, good until ${statement.freshUntil}\n`);
+      return exitCodes.yes;
+    });
+  });
+
+  const verify = archive
+    .command('verify')
+    .description('decide about the image of an archive, from the file alone; exits 0 admitted, 1 denied, 3 undecided')
+    .argument('<file>', 'the archive')
+    .requiredOption('--policy <path>', 'policy file or folder; may be repeated', collect)
+    .option('--archive-key <file>', 'public key that must have signed the archive')
+    .option('--namespace <name>', 'Kubernetes namespace', '')
+    .option('--trust-state <folder>', 'where what was believed is kept, so that an older archive is noticed', trustState());
+  withOutput(verify).action((file: string, flags: Flags) =>
+    run(
+      flags.output,
+      async () => {
+        const { policy } = await loadPolicy({ paths: flags.policy });
+        const input = {
+          file,
+          policy,
+          namespace: flags.namespace,
+          trustState: flags.trustState,
+          now: new Date(),
+          ...keyOf(flags.archiveKey),
+        };
+        const { verdict, statement } = await verifyArchive(input);
+        print(flags.output, { statement, verdict }, explainVerdict(verdict));
+        return { admit: exitCodes.yes, deny: exitCodes.no, undecided: exitCodes.undecided }[verdict.outcome];
+      },
+      ({ kind }) => (kind === 'denied' ? exitCodes.no : undefined),
+    ),
+  );
+
+  const load = archive
+    .command('load')
+    .description('push what an archive holds into a registry')
+    .argument('<file>', 'the archive')
+    .argument('<image>', 'reference to give it')
+    .option('--archive-key <file>', 'public key that must have signed the archive');
+  withOutput(withRegistries(load)).action((file: string, to: string, flags: Flags) =>
+    withRegistry(flags, async (registry) => {
+      const copied = await loadArchive({ file, to, registry, now: new Date(), ...keyOf(flags.archiveKey) });
+      print(flags.output, copied, `pushed ${copied.digest} as ${copied.reference}, with ${copied.evidence} pieces of evidence\n`);
+      return exitCodes.yes;
+    }),
+  );
+}
+
+/** Of the user: what one has seen, another need not believe. */
+function trustState(): string {
+  return join(process.env['XDG_STATE_HOME'] ?? join(homedir(), '.local', 'state'), 'portcullis', 'trust-archives');
+}
+
+function keyOf(file: string | undefined): { readonly key?: PolicyKey } {
+  if (file === undefined) return {};
+  const key = parsePublicKey(file, readFileSync(file, 'utf8'));
+  if ('problem' in key) throw new Error(`${file}: ${key.problem}`);
+  return { key };
+}
+
+function withRegistry(flags: Flags, body: (registry: Awaited<ReturnType<typeof openRegistries>>) => Promise<number>): Promise<void> {
+  return run(
+    flags.output,
+    async () => {
+      const registry = await openRegistries({ mirrors: flags.registryMirror, insecureHosts: flags.insecureRegistry });
+      try {
+        return await body(registry);
+      } finally {
+        await registry.close();
+      }
+    },
+    ({ kind }) => (kind === 'denied' ? exitCodes.no : undefined),
+  );
+}

@@ -1,0 +1,235 @@
+import { createReadStream, createWriteStream } from 'node:fs';
+import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { extract, pack } from 'tar-stream';
+import { digestOf, isDigest } from '../../base/distribution/index.ts';
+import type { RegistryRepository } from '../../base/distribution/index.ts';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { verifySignature } from '../keys/verify-signature.ts';
+import { canonicalJson } from '../canonical-json.ts';
+import type { Signer } from '../signing/signer.ts';
+import { parseStrictJson, recordOf } from '../strict-json.ts';
+import { ociSource } from '../tuf/client/oci-source.ts';
+import { defaultTufTag } from '../tuf/client/oci-source.ts';
+import type { TufSource } from '../tuf/client/source.ts';
+import { publicationOf, readPublished } from '../tuf/author/publish.ts';
+import { registryDestination } from '../tuf/author/to-registry.ts';
+import { readMetadata } from '../tuf/metadata/read.ts';
+import type { PolicyKey } from '../types.ts';
+import { copyImage } from './copy-image.ts';
+import type { CopiedImage } from './copy-image.ts';
+import { damaged, openLayout } from './layout.ts';
+import type { LayoutRepository } from './layout.ts';
+
+/** What an archive says of itself. */
+export interface ArchiveStatement {
+  readonly version: 1;
+  /** Normalised name of the image. */
+  readonly reference: string;
+  readonly digest: string;
+  /** ISO 8601. */
+  readonly createdAt: string;
+  /** ISO 8601: nothing in it is believed after that. Never later than its signed metadata are good for. */
+  readonly freshUntil: string;
+  /** Digest of `index.json`, and by it of everything inside. */
+  readonly index: string;
+}
+
+const statementFile = 'portcullis-archive.json';
+const signatureFile = 'portcullis-archive.sig';
+
+export interface WriteArchiveInput {
+  readonly file: string;
+  readonly from: RegistryRepository;
+  readonly reference: string;
+  readonly wanted: string;
+  readonly tag: string | undefined;
+  /** Signed metadata of the image, where they are not beside it in the registry. */
+  readonly metadata?: TufSource;
+  /** Seconds. */
+  readonly freshFor: number;
+  /** Signs the statement, so that nobody on the way can give the archive more time. */
+  readonly signer?: Signer;
+  readonly now: Date;
+}
+
+/**
+ * Writes one file (tar, an OCI image layout inside) with an image, its signatures and attestations, and its signed metadata.
+ * @throws PortcullisError `TRUST_ARCHIVE_EXISTS`, those of base/distribution, of the metadata and of signers
+ */
+export async function writeArchive(input: WriteArchiveInput): Promise<CopiedImage & { readonly statement: ArchiveStatement }> {
+  const { file, from, reference, wanted, tag, now, signer } = input;
+  if ((await stat(file).catch(() => undefined)) !== undefined)
+    throw failure('TRUST_ARCHIVE_EXISTS', file, 'the file exists', 'name another file');
+  return inTemporary(async (folder) => {
+    const layout = await openLayout(folder);
+    const copied = await copyImage({ from, to: layout, reference, wanted, tag });
+    const brought = input.metadata === undefined ? false : await bringMetadata(input.metadata, layout);
+    await layout.finish();
+    const ends = copied.metadata || brought ? await metadataEnds(layout) : [];
+    const until = Math.min(now.getTime() + input.freshFor * 1000, ...ends);
+    const statement: ArchiveStatement = {
+      version: 1,
+      reference,
+      digest: copied.digest,
+      createdAt: now.toISOString(),
+      freshUntil: new Date(until).toISOString(),
+      index: digestOf(await readFile(join(folder, 'index.json'))),
+    };
+    const bytes = Buffer.from(canonicalJson(statement));
+    await writeFile(join(folder, statementFile), bytes);
+    if (signer !== undefined) await writeFile(join(folder, signatureFile), (await signer.sign(bytes)).toString('base64'));
+    await writeTar(folder, file);
+    return { ...copied, metadata: copied.metadata || brought, statement };
+  });
+}
+
+export interface OpenedArchive {
+  readonly statement: ArchiveStatement;
+  /** The image and its evidence, as a registry would give them. */
+  readonly repository: RegistryRepository;
+  /** Its signed metadata. */
+  readonly metadata: TufSource;
+}
+
+/**
+ * Opens an archive for one use; nothing but the file is read.
+ * @param key who must have signed it; without one its own word is taken for how fresh it is, within what its metadata say
+ * @throws PortcullisError `TRUST_ARCHIVE_DAMAGED`, `TRUST_ARCHIVE_STALE`, `TRUST_ARCHIVE_UNSIGNED`
+ */
+export function useArchive<T>(
+  input: { readonly file: string; readonly key?: PolicyKey; readonly now: Date },
+  body: (archive: OpenedArchive) => Promise<T>,
+): Promise<T> {
+  const { file, key, now } = input;
+  return inTemporary(async (folder) => {
+    await readTar(file, folder);
+    const bytes = await readFile(join(folder, statementFile)).catch(() => undefined);
+    if (bytes === undefined) throw damaged(file, `it has no ${statementFile}`);
+    if (key !== undefined) {
+      const signature = await readFile(join(folder, signatureFile), 'utf8').catch(() => '');
+      if (signature === '' || !verifySignature(key, bytes, Buffer.from(signature, 'base64')))
+        throw failure('TRUST_ARCHIVE_UNSIGNED', file, `it is not signed by ${key.name}`, 'ask whoever made it for a signed one');
+    }
+    const statement = readStatement(file, bytes);
+    if (digestOf(await readFile(join(folder, 'index.json')).catch(() => Buffer.alloc(0))) !== statement.index)
+      throw damaged(file, 'its index is not the one that it was made with');
+    if (!(now.getTime() < Date.parse(statement.freshUntil)))
+      throw failure('TRUST_ARCHIVE_STALE', file, `it was good until ${statement.freshUntil}`, 'bring a newer archive; check the clock');
+    const repository = await openLayout(folder);
+    return body({ statement, repository, metadata: ociSource(repository, defaultTufTag) });
+  });
+}
+
+function readStatement(file: string, bytes: Buffer): ArchiveStatement {
+  try {
+    const { version, reference, digest, createdAt, freshUntil, index } = recordOf(parseStrictJson(bytes)) ?? {};
+    const times = [createdAt, freshUntil].every((time) => typeof time === 'string' && !Number.isNaN(Date.parse(time)));
+    if (
+      version !== 1 ||
+      typeof reference !== 'string' ||
+      typeof digest !== 'string' ||
+      !isDigest(digest) ||
+      typeof index !== 'string' ||
+      !times
+    )
+      throw new Error('its statement is not of the form of version 1');
+    return { version: 1, reference, digest, createdAt: createdAt as string, freshUntil: freshUntil as string, index };
+  } catch (error) {
+    throw damaged(file, error instanceof Error ? error.message : 'its statement can not be read');
+  }
+}
+
+/** Everything that a repository of metadata serves, from its first root on, put under the tag. Whoever uses it verifies it. */
+async function bringMetadata(source: TufSource, layout: LayoutRepository): Promise<boolean> {
+  const first = await source.fetch('1.root.json', 512 * 1024);
+  if (first === undefined) return false;
+  const read = await readPublished('tuf', source, new Map([['root', first]]));
+  if (read === undefined) return false;
+  const publication = publicationOf('tuf', read.standing, new Map([[1, first], ...read.roots]), undefined);
+  if (publication !== undefined) await registryDestination(layout, defaultTufTag).publish([publication]);
+  return true;
+}
+
+/** When each file of the metadata expires, in milliseconds. */
+async function metadataEnds(layout: LayoutRepository): Promise<number[]> {
+  const source = ociSource(layout, defaultTufTag);
+  const first = await source.fetch('1.root.json', 512 * 1024);
+  if (first === undefined) return [];
+  const read = await readPublished('tuf', source, new Map([['root', first]]));
+  return [...(read?.standing ?? [])].map(([role, bytes]) => {
+    const type = role === 'root' || role === 'timestamp' || role === 'snapshot' ? role : 'targets';
+    return readMetadata('tuf', type, bytes).signed.expires;
+  });
+}
+
+async function inTemporary<T>(body: (folder: string) => Promise<T>): Promise<T> {
+  const folder = await mkdtemp(join(tmpdir(), 'portcullis-archive-'));
+  try {
+    return await body(folder);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function writeTar(folder: string, file: string): Promise<void> {
+  await mkdir(dirname(file), { recursive: true });
+  const partial = `${file}.part`;
+  const tar = pack();
+  const written = pipeline(tar, createWriteStream(partial, { mode: 0o644 }));
+  const blobs = (await readdir(join(folder, 'blobs', 'sha256'))).sort().map((name) => `blobs/sha256/${name}`);
+  const heads = [statementFile, signatureFile, 'oci-layout', 'index.json'];
+  try {
+    for (const name of [...heads, ...blobs]) {
+      const facts = await stat(join(folder, name)).catch(() => undefined);
+      if (facts === undefined) continue;
+      // The same content makes the same file.
+      const entry = tar.entry({ name, size: facts.size, mode: 0o644, mtime: new Date(0) });
+      await pipeline(createReadStream(join(folder, name)), entry);
+    }
+    tar.finalize();
+    await written;
+    const handle = await open(partial);
+    await handle.sync();
+    await handle.close();
+    await rename(partial, file);
+  } catch (error) {
+    tar.destroy();
+    await written.catch(() => undefined);
+    await rm(partial, { force: true });
+    throw error;
+  }
+}
+
+const allowed = /^(?:oci-layout|index\.json|portcullis-archive\.(?:json|sig)|blobs\/sha256\/[0-9a-f]{64})$/u;
+const mostEntries = 100_000;
+
+/** Only plain files with names of a layout: nothing can leave the folder. */
+async function readTar(file: string, folder: string): Promise<void> {
+  await mkdir(join(folder, 'blobs', 'sha256'), { recursive: true });
+  const seen = new Set<string>();
+  const reader = extract();
+  const fed = pipeline(createReadStream(file), reader);
+  try {
+    for await (const entry of reader) {
+      const { name, type } = entry.header;
+      if (type !== 'file' || !allowed.test(name) || seen.has(name) || seen.size > mostEntries)
+        throw damaged(file, `it holds ${JSON.stringify(name.slice(0, 100))}, which is no part of an archive`);
+      seen.add(name);
+      await pipeline(entry, createWriteStream(join(folder, name)));
+    }
+    await fed;
+  } catch (error) {
+    reader.destroy();
+    await fed.catch(() => undefined);
+    if (error instanceof PortcullisError) throw error;
+    throw damaged(file, error instanceof Error ? error.message : 'it can not be read');
+  }
+}
+
+function failure(code: string, on: string, why: string, fix: string): PortcullisError {
+  const kind = code === 'TRUST_ARCHIVE_EXISTS' ? 'invalid' : 'denied';
+  return new PortcullisError({ code, kind, attempted: 'use archive', on, why, fix });
+}

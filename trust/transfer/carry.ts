@@ -1,0 +1,121 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import type { RegistryRepository } from '../../base/distribution/index.ts';
+import type { PassphraseSource } from '../keys/passphrase.ts';
+import { openSigner } from '../signing/open-signer.ts';
+import type { RegistryAccess } from '../registry-access.ts';
+import { openSource } from '../tuf/client/open-source.ts';
+import { askServices } from '../tuf/requirement/ask-services.ts';
+import { openRepositoriesIn } from '../tuf/requirement/repositories.ts';
+import type { Dossier, Platform, PolicyKey, TrustPolicy, Verdict } from '../types.ts';
+import { verifyImage } from '../verify-image.ts';
+import { useArchive, writeArchive } from './archive.ts';
+import type { ArchiveStatement } from './archive.ts';
+import { copyImage, wantedOf } from './copy-image.ts';
+import type { CopiedImage } from './copy-image.ts';
+
+/** Carrying images with everything that speaks for them, by their names. */
+
+/** Copies from registry to registry. @throws those of copyImage and of references */
+export async function copyReference(input: {
+  readonly from: string;
+  readonly to: string;
+  readonly registry: RegistryAccess;
+}): Promise<CopiedImage> {
+  const [source, target] = [wantedOf(input.from), wantedOf(input.to)];
+  const from = (await input.registry.repositories(source.reference))[0];
+  const to = (await input.registry.repositories(target.reference)).at(-1);
+  const tag = target.reference.digest === undefined ? target.tag : undefined;
+  return copyImage({ from: present(from, input.from), to: present(to, input.to), reference: target.name, wanted: source.wanted, tag });
+}
+
+/** Writes an image as an archive. @throws those of writeArchive, of references and of signers */
+export async function archiveReference(input: {
+  readonly reference: string;
+  readonly file: string;
+  readonly registry: RegistryAccess;
+  /** Address of the image's signed metadata; those in the registry unless given. */
+  readonly metadata?: string;
+  /** Seconds. */
+  readonly freshFor: number;
+  /** Signs the archive. */
+  readonly key?: string;
+  readonly passphrase: PassphraseSource;
+  readonly now: Date;
+}): Promise<CopiedImage & { readonly statement: ArchiveStatement }> {
+  const { file, freshFor, now, key, passphrase } = input;
+  const { reference, wanted, tag, name } = wantedOf(input.reference);
+  const from = present((await input.registry.repositories(reference))[0], input.reference);
+  const signer = key === undefined ? undefined : await openSigner({ key, passphrase, now });
+  try {
+    return await writeArchive({
+      file,
+      from,
+      reference: name,
+      wanted,
+      tag,
+      ...(input.metadata === undefined ? {} : { metadata: openSource(input.metadata) }),
+      freshFor,
+      ...(signer === undefined ? {} : { signer }),
+      now,
+    });
+  } finally {
+    await signer?.close();
+  }
+}
+
+/** Pushes what an archive holds into a registry. @throws those of useArchive and copyImage */
+export function loadArchive(input: {
+  readonly file: string;
+  readonly to: string;
+  readonly key?: PolicyKey;
+  readonly registry: RegistryAccess;
+  readonly now: Date;
+}): Promise<CopiedImage> {
+  return useArchive(input, async ({ statement, repository }) => {
+    const target = wantedOf(input.to);
+    const to = present((await input.registry.repositories(target.reference)).at(-1), input.to);
+    const tag = target.reference.digest === undefined ? target.tag : undefined;
+    return copyImage({ from: repository, to, reference: target.name, wanted: statement.digest, tag });
+  });
+}
+
+/**
+ * Decides about an archive's image by its own name, from the file alone: no registry and no service is asked.
+ * @param trustState where what was believed of metadata is kept, so that an older archive is a rollback
+ * @throws those of useArchive
+ */
+export function verifyArchive(input: {
+  readonly file: string;
+  readonly key?: PolicyKey;
+  readonly policy: TrustPolicy;
+  readonly namespace: string;
+  readonly platform?: Platform;
+  readonly trustState: string;
+  readonly now: Date;
+}): Promise<{ readonly statement: ArchiveStatement; readonly verdict: Verdict; readonly dossier?: Dossier }> {
+  const { policy, namespace, platform, trustState, now } = input;
+  return useArchive(input, async ({ statement, repository, metadata }) => {
+    const repositories = openRepositoriesIn({ folder: trustState, source: metadata, now: () => now });
+    const registry: RegistryAccess = { repositories: () => Promise.resolve([repository]), close: () => Promise.resolve() };
+    const services = {
+      ask: (asked: Parameters<typeof askServices>[1]) =>
+        askServices((requirement, reference) => repositories.ask(requirement, reference), asked),
+      close: () => Promise.resolve(),
+    };
+    const { reference } = statement;
+    const where = platform === undefined ? {} : { platform };
+    return { statement, ...(await verifyImage({ reference, namespace, policy, registry, services, ...where, now })) };
+  });
+}
+
+function present(repository: RegistryRepository | undefined, on: string): RegistryRepository {
+  if (repository !== undefined) return repository;
+  throw new PortcullisError({
+    code: 'TRUST_NO_REGISTRY',
+    kind: 'invalid',
+    attempted: 'carry image',
+    on,
+    why: 'no registry serves it',
+    fix: 'check --registry-mirror',
+  });
+}

@@ -1,0 +1,114 @@
+import { fallbackTag, formatReference, parseReference } from '../../base/distribution/index.ts';
+import type { Descriptor, FetchedManifest, RegistryRepository } from '../../base/distribution/index.ts';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { attestationTag, signatureTag } from '../evidence/cosign-names.ts';
+import { defaultTufTag } from '../tuf/client/oci-source.ts';
+
+/** What was carried from one place to another. */
+export interface CopiedImage {
+  readonly reference: string;
+  /** Of the index or manifest. */
+  readonly digest: string;
+  readonly manifests: number;
+  /** Signatures, attestations and whatever else speaks about the image. */
+  readonly evidence: number;
+  /** Whether signed metadata (TUF) went along. */
+  readonly metadata: boolean;
+}
+
+export interface CopyImageInput {
+  readonly from: RegistryRepository;
+  readonly to: RegistryRepository;
+  /** The image's name, for messages; `wanted` is its tag or digest. */
+  readonly reference: string;
+  readonly wanted: string;
+  /** The tag to give it; none for a digest. */
+  readonly tag: string | undefined;
+  readonly signal?: AbortSignal;
+}
+
+/** Evidence of evidence of evidence: nobody signs deeper. */
+const mostDepth = 3;
+
+/**
+ * Copies an image with every platform (its index's digest is what was signed), everything that refers to it (referrers, and cosign's tags),
+ * and the signed metadata of its repository. The tag is given last: whoever sees it finds all the rest.
+ * @throws PortcullisError of base/distribution
+ */
+export async function copyImage({ from, to, reference, wanted, tag, signal }: CopyImageInput): Promise<CopiedImage> {
+  const options = signal === undefined ? {} : { signal };
+  const seen = new Set<string>();
+  const images: string[] = [];
+  let [manifests, evidence] = [0, 0];
+
+  const blob = async (descriptor: Descriptor): Promise<void> => {
+    if (seen.has(descriptor.digest)) return;
+    seen.add(descriptor.digest);
+    await to.pushBlob(await from.blobBytes(descriptor, descriptor.size, signal), options);
+  };
+  /** What a manifest names, without itself. */
+  const content = async ({ content: said }: FetchedManifest): Promise<void> => {
+    if (said.kind === 'index') for (const child of said.manifests) await image(child, undefined);
+    else for (const part of [said.config, ...said.layers]) await blob(part);
+  };
+  const image = async (what: string | Descriptor, as: string | undefined): Promise<FetchedManifest> => {
+    const fetched = await from.manifest(what, signal);
+    if (!seen.has(fetched.digest)) {
+      seen.add(fetched.digest);
+      await content(fetched);
+      manifests += 1;
+      images.push(fetched.digest);
+    }
+    await to.pushManifest(fetched.bytes, fetched.mediaType, { ...options, ...(as === undefined ? {} : { tag: as }) });
+    return fetched;
+  };
+  const referrers = async (digest: string, depth: number): Promise<void> => {
+    if (depth > mostDepth) return;
+    const { descriptors } = await from.referrers(digest, options);
+    for (const one of descriptors.filter((each) => !seen.has(each.digest))) {
+      seen.add(one.digest);
+      const fetched = await from.manifest(one, signal);
+      await content(fetched);
+      await to.pushReferrer(fetched.bytes, fetched.mediaType, options);
+      evidence += 1;
+      await referrers(one.digest, depth + 1);
+    }
+  };
+  const tagged = async (name: string): Promise<boolean> => {
+    const fetched = await orAbsent(from.manifest(name, signal));
+    if (fetched === undefined) return false;
+    await content(fetched);
+    await to.pushManifest(fetched.bytes, fetched.mediaType, { ...options, tag: name });
+    return true;
+  };
+
+  const top = await image(wanted, undefined);
+  for (const digest of [...images]) {
+    await referrers(digest, 1);
+    for (const name of [signatureTag(digest), attestationTag(digest), `${fallbackTag(digest)}.sbom`]) if (await tagged(name)) evidence += 1;
+  }
+  const metadata = await tagged(defaultTufTag);
+  if (tag !== undefined) await to.pushManifest(top.bytes, top.mediaType, { ...options, tag });
+  return { reference, digest: top.digest, manifests, evidence, metadata };
+}
+
+async function orAbsent<T>(asked: Promise<T>): Promise<T | undefined> {
+  try {
+    return await asked;
+  } catch (error) {
+    if (isPortcullisError(error) && error.kind === 'not-found') return undefined;
+    throw error;
+  }
+}
+
+/** The tag or digest of a reference, and the tag alone. */
+export function wantedOf(text: string): {
+  readonly reference: ReturnType<typeof parseReference>;
+  readonly wanted: string;
+  readonly tag: string | undefined;
+  readonly name: string;
+} {
+  const reference = parseReference(text);
+  const tag = reference.digest === undefined ? (reference.tag ?? 'latest') : reference.tag;
+  return { reference, wanted: reference.digest ?? tag ?? 'latest', tag, name: formatReference(reference) };
+}
