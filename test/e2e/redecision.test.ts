@@ -1,7 +1,7 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -49,16 +49,26 @@ async function metric(name: string): Promise<string> {
     .join('\n');
 }
 
+/** What has connected to a socket, in this network namespace. */
+function connectionsTo(socket: string): number {
+  return readFileSync('/proc/net/unix', 'utf8')
+    .split('\n')
+    .filter((line) => line.endsWith(socket) && line.split(/\s+/)[5] === '03').length;
+}
+
 /** `portcullis events` until it has said `count` lines of the kind. */
 async function eventsOf(stage: Stage, type: string, act: () => Promise<void>): Promise<readonly Record<string, string>[]> {
   const program = join(import.meta.dirname, '../../packaging/bin/portcullis');
+  const before = connectionsTo(stage.folders.socket);
   const child = spawn(program, ['events', '--socket', stage.folders.socket, '--output', 'json', '--filter', `type=${type}`], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let text = '';
   child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
   try {
-    // Until it is subscribed: nobody says so.
+    // Until it is subscribed: nobody says so, but it is connected before.
+    for (const until = performance.now() + patience; performance.now() < until && connectionsTo(stage.folders.socket) <= before;)
+      await pause(50);
     await pause(3000);
     await act();
     for (const until = performance.now() + patience; performance.now() < until && !text.includes('\n');) await pause(50);
