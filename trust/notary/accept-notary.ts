@@ -5,6 +5,7 @@ import type { FileMeta, Metadata, RoleKeys, Root, Signed, Targets, TopRole, TufK
 import { readMetadata } from '../tuf/metadata/read.ts';
 import type { AcceptInput, NewFile } from './accept.ts';
 import { readHeads } from './heads.ts';
+import { readRoot, readSnapshot } from './remembered-files.ts';
 import { heldKeys } from './online-keys.ts';
 import { nextNotarySnapshot, nextNotaryTimestamp } from './online-files.ts';
 import { invalidUpdate, isRefusal } from './refusal.ts';
@@ -33,7 +34,7 @@ export function acceptNotary(input: AcceptInput): readonly NewFile[] | Refusal {
 
   const storedRoot = stored.get('root');
   const rootUpload = uploads.get('root');
-  const former = storedRoot === undefined ? undefined : readMetadata('notary', 'root', storedRoot);
+  const former = storedRoot === undefined ? undefined : readRoot('notary', storedRoot);
   if (rootUpload === undefined && former === undefined)
     return invalidUpdate('ErrValidation', 'no pre-existing root and no root provided in update.');
   const root = rootUpload === undefined ? former : attempt('ErrBadRoot', () => nextRoot(gun, now, rootUpload.bytes, former));
@@ -100,8 +101,8 @@ function ancestorsOf(role: string): string[] {
 }
 
 function nextRoot(gun: string, now: number, bytes: Buffer, former: Metadata<Root> | undefined): Metadata<Root> {
-  const root = readMetadata('notary', 'root', bytes);
-  refuseOtherType('root', bytes);
+  const root = readRoot('notary', bytes);
+  refuseOtherType('root', root);
   const current = former?.signed.version ?? 1;
   const { version } = root.signed;
   if (version !== current && version !== current + 1)
@@ -125,7 +126,7 @@ function nextRoot(gun: string, now: number, bytes: Buffer, former: Metadata<Root
 /** Targets or a delegated role, signed by the keys that root or parent name for it. */
 function loadTargets(role: string, bytes: Buffer, root: Root, targets: ReadonlyMap<string, Metadata<Targets>>): Metadata<Targets> {
   const metadata = readMetadata('notary', 'targets', bytes);
-  refuseOtherType('targets', bytes);
+  refuseOtherType('targets', metadata);
   const { delegations } = metadata.signed;
   for (const one of delegations?.roles ?? []) {
     if (!isDelegation(one.name) || parentOf(one.name) !== role)
@@ -150,8 +151,8 @@ function checkSnapshot(
   stored: ReadonlyMap<string, Buffer>,
   now: number,
 ): void {
-  const snapshot = readMetadata('notary', 'snapshot', bytes);
-  refuseOtherType('snapshot', bytes);
+  const snapshot = readSnapshot('notary', bytes);
+  refuseOtherType('snapshot', snapshot);
   refuseUnsigned('snapshot', snapshot, root.keys, root.roles.snapshot);
   const { meta } = snapshot.signed;
   for (const role of ['root', 'targets']) {
@@ -178,10 +179,11 @@ function refuseOtherFile(role: string, bytes: Buffer, { hashes, length }: FileMe
 }
 
 /** The reader takes any case of the type; Notary demands its own. */
-function refuseOtherType(role: TopRole, bytes: Buffer): void {
+function refuseOtherType(role: TopRole, { message }: Metadata): void {
   const expected = `${role.slice(0, 1).toUpperCase()}${role.slice(1)}`;
-  const given = (JSON.parse(bytes.toString('utf8')) as { signed: { _type: string } }).signed._type;
-  if (given !== expected) throw new Error(`${role} type metadata invalid: expected type ${expected}, not ${given}`);
+  // In canonical JSON it is the first field.
+  if (!message.subarray(0, 64).toString('utf8').startsWith(`{"_type":"${expected}"`))
+    throw new Error(`${role} type metadata invalid: expected type ${expected}`);
 }
 
 function refuseUnknownKeys(role: string, about: string, { keyids }: RoleKeys, keys: ReadonlyMap<string, TufKey>): void {

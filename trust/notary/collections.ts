@@ -1,5 +1,4 @@
 import { LRUCache } from 'lru-cache';
-import { readMetadata } from '../tuf/metadata/read.ts';
 import type { Dialect } from '../tuf/metadata/model.ts';
 import type { NewFile, Upload } from './accept.ts';
 import type { Judge } from './judge.ts';
@@ -8,6 +7,7 @@ import { listedOnlineKey } from './online-keys.ts';
 import type { OnlineKey } from './online-keys.ts';
 import { invalidUpdate, isRefusal, refuse } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
+import { readRoot, readSnapshot, readTimestamp } from './remembered-files.ts';
 import { renewOnline } from './renew.ts';
 import { differentTarget } from './same-targets.ts';
 import { storedFile } from './store.ts';
@@ -156,15 +156,16 @@ export function createCollections(store: TrustStore, vault: KeyVault, judge: Jud
 }
 
 function namesKey(dialect: Dialect, root: Buffer, role: OnlineKey['role'], key: OnlineKey): boolean {
-  return readMetadata(dialect, 'root', root).signed.roles[role].keyids.includes(listedOnlineKey(dialect, key).id);
+  return readRoot(dialect, root).signed.roles[role].keyids.includes(listedOnlineKey(dialect, key).id);
 }
 
 function standingOf(dialect: Dialect, files: ReadonlyMap<string, StoredFile>, withheld: boolean): Standing {
-  const expiries = (['timestamp', 'snapshot'] as const).map((role) => {
-    const bytes = files.get(role)?.bytes;
-    return bytes === undefined ? Number.POSITIVE_INFINITY : readMetadata(dialect, role, bytes).signed.expires;
-  });
-  return { files, freshUntil: Math.min(...expiries), withheld };
+  const [timestamp, snapshot] = [files.get('timestamp')?.bytes, files.get('snapshot')?.bytes];
+  const freshUntil = Math.min(
+    timestamp === undefined ? Number.POSITIVE_INFINITY : readTimestamp(dialect, timestamp).signed.expires,
+    snapshot === undefined ? Number.POSITIVE_INFINITY : readSnapshot(dialect, snapshot).signed.expires,
+  );
+  return { files, freshUntil, withheld };
 }
 
 function weightOf({ files }: Standing): number {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { readMetadata } from '../tuf/metadata/read.ts';
 import type { NewFile } from './accept.ts';
+import { readSnapshot, readTimestamp } from './remembered-files.ts';
 import { signOnline } from './online-keys.ts';
 import type { OnlineKey } from './online-keys.ts';
 
@@ -28,7 +28,7 @@ const day = 24 * 3600 * 1000;
 const lifetime = { snapshot: 3 * 365 * day, timestamp: 14 * day } as const;
 
 export function nextNotarySnapshot({ former, files, held, now }: SnapshotInput): NewFile {
-  const known = former === undefined ? undefined : readMetadata('notary', 'snapshot', former).signed;
+  const known = former === undefined ? undefined : readSnapshot('notary', former).signed;
   const meta: Record<string, unknown> = {};
   for (const [role, { length, hashes }] of known?.meta ?? [])
     meta[role] = { length, hashes: Object.fromEntries(Object.entries(hashes).map(([name, hash]) => [name, base64(hash)])) };
@@ -39,7 +39,7 @@ export function nextNotarySnapshot({ former, files, held, now }: SnapshotInput):
 }
 
 export function nextNotaryTimestamp({ former, snapshot, held, now }: TimestampInput): NewFile {
-  const version = (former === undefined ? 0 : readMetadata('notary', 'timestamp', former).signed.version) + 1;
+  const version = (former === undefined ? 0 : readTimestamp('notary', former).signed.version) + 1;
   const meta = { snapshot: notaryMeta(snapshot.bytes) };
   const signed = { _type: 'Timestamp', expires: new Date(now + lifetime.timestamp).toISOString(), meta, version };
   return { role: 'timestamp', version, bytes: signOnline('notary', signed, held) };
@@ -53,7 +53,7 @@ function notaryMeta(bytes: Buffer): unknown {
 }
 
 export function nextTufSnapshot({ former, files, held, now }: SnapshotInput): NewFile {
-  const known = former === undefined ? undefined : readMetadata('tuf', 'snapshot', former).signed;
+  const known = former === undefined ? undefined : readSnapshot('tuf', former).signed;
   const meta: Record<string, unknown> = {};
   for (const [role, { version, length, hashes }] of known?.meta ?? [])
     meta[`${role}.json`] = {
@@ -66,7 +66,7 @@ export function nextTufSnapshot({ former, files, held, now }: SnapshotInput): Ne
 }
 
 export function nextTufTimestamp({ former, snapshot, held, now }: TimestampInput): NewFile {
-  const version = (former === undefined ? 0 : readMetadata('tuf', 'timestamp', former).signed.version) + 1;
+  const version = (former === undefined ? 0 : readTimestamp('tuf', former).signed.version) + 1;
   return tufFile('timestamp', version, { 'snapshot.json': tufMeta(snapshot) }, now, held);
 }
 

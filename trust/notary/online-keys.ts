@@ -29,12 +29,23 @@ export function heldKeys(
   online: readonly OnlineKey[],
 ): { readonly id: string; readonly key: OnlineKey }[] {
   return keyids.flatMap((id) => {
-    const spki = keys.get(id)?.key;
-    if (spki?.asymmetricKeyType !== 'ed25519') return [];
-    const raw = spki.export({ format: 'der', type: 'spki' }).subarray(-32);
-    const key = online.find((one) => one.public.equals(raw));
+    const material = keys.get(id)?.material;
+    const key = online.find((one) => materialOf(one) === material);
     return key === undefined ? [] : [{ id, key }];
   });
+}
+
+const materials = new WeakMap<OnlineKey, string>();
+
+/** As ../tuf/metadata/keys.ts has it: the digest of the key's SPKI. */
+function materialOf(key: OnlineKey): string {
+  let material = materials.get(key);
+  if (material === undefined) {
+    const spki = createPublicKey(key.private).export({ format: 'der', type: 'spki' });
+    material = createHash('sha256').update(spki).digest('hex');
+    materials.set(key, material);
+  }
+  return material;
 }
 
 /** Signs a file's `signed`; the bytes are those that are served. */

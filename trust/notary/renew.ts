@@ -1,7 +1,7 @@
-import { readMetadata } from '../tuf/metadata/read.ts';
 import type { Dialect } from '../tuf/metadata/model.ts';
 import type { NewFile } from './accept.ts';
 import { nextNotarySnapshot, nextNotaryTimestamp, nextTufSnapshot, nextTufTimestamp } from './online-files.ts';
+import { readRoot, readSnapshot } from './remembered-files.ts';
 import { heldKeys } from './online-keys.ts';
 import type { OnlineKey } from './online-keys.ts';
 
@@ -12,10 +12,10 @@ import type { OnlineKey } from './online-keys.ts';
 export function renewOnline(dialect: Dialect, files: ReadonlyMap<string, Buffer>, online: readonly OnlineKey[], now: number): NewFile[] {
   const [root, snapshot, timestamp] = [files.get('root'), files.get('snapshot'), files.get('timestamp')];
   if (root === undefined || snapshot === undefined || timestamp === undefined) return [];
-  const { roles, keys } = readMetadata(dialect, 'root', root).signed;
+  const { roles, keys } = readRoot(dialect, root).signed;
   const [forSnapshot, forTimestamp] = [heldKeys(roles.snapshot, keys, online), heldKeys(roles.timestamp, keys, online)];
   if (forTimestamp.length < roles.timestamp.threshold) return [];
-  const read = readMetadata(dialect, 'snapshot', snapshot).signed;
+  const read = readSnapshot(dialect, snapshot).signed;
   const made: NewFile[] = [];
   let current: NewFile = { role: 'snapshot', version: read.version, bytes: snapshot };
   if (read.expires <= now) {

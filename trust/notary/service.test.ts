@@ -140,7 +140,7 @@ describe('the trust service in Notary’s dialect', () => {
       ['unable to retrieve valid leaf certificates', owner.root(2, online, { rootKeys: [certifiedKey('example.com/other')] })],
       ['unable to retrieve valid leaf certificates', owner.root(2, online, { rootKeys: [testKey('notary', 'ecdsa')] })],
       ['root expired', owner.root(2, online, { body: { expires: '2020-01-01T00:00:00Z' } })],
-      ['expected type Root, not root', owner.root(2, online, { body: { _type: 'root' } })],
+      ['expected type Root', owner.root(2, online, { body: { _type: 'root' } })],
     ];
     for (const [why, bytes] of refused) {
       const { code, detail } = await post(address, multipart([{ name: 'root', bytes }]));

@@ -79,7 +79,10 @@ export interface DialectFiles {
 }
 
 export function storedFile(file: NewFile, at: number): StoredFile {
-  return { ...file, at, sha256: createHash('sha256').update(file.bytes).digest('hex') };
+  // In memory of its own: a small buffer is a part of a pool, which would be kept, and copied to the writer, whole.
+  const bytes = Buffer.alloc(file.bytes.length);
+  file.bytes.copy(bytes);
+  return { ...file, bytes, at, sha256: createHash('sha256').update(bytes).digest('hex') };
 }
 
 /** @throws STORAGE_… */
@@ -104,7 +107,7 @@ function trustStore(db: Database): TrustStore {
     isWithheld: async (gun) => (await db.get('SELECT 1 FROM withheld WHERE gun = ?', [gun])) !== undefined,
     async keep(gun, updates, { at, withholdTuf }) {
       const tuf = updates.some(({ dialect }) => dialect === 'tuf');
-      const statements: Statement[] = updates.flatMap(({ dialect, files }) => files.flatMap((file) => keepFile(gun, dialect, file)));
+      const statements: Statement[] = updates.flatMap(({ dialect, files }) => keepFiles(gun, dialect, files));
       if (withholdTuf) statements.push({ sql: 'INSERT OR IGNORE INTO withheld (gun) VALUES (?)', params: [gun] });
       else if (tuf) statements.push({ sql: 'DELETE FROM withheld WHERE gun = ?', params: [gun] });
       statements.push(...noteUpdate(gun, updates, at));
@@ -174,16 +177,20 @@ function fileOf(row: SqlRow): StoredFile {
   };
 }
 
-function keepFile(gun: string, dialect: Dialect, { role, version, bytes, sha256, at }: StoredFile): Statement[] {
-  const sha512 = createHash('sha512').update(bytes).digest('hex');
+function keepFiles(gun: string, dialect: Dialect, files: readonly StoredFile[]): Statement[] {
+  const roles = JSON.stringify(files.map(({ role }) => role));
   return [
-    { sql: 'UPDATE files SET current = 0 WHERE gun = ? AND dialect = ? AND role = ? AND current = 1', params: [gun, dialect, role] },
     {
+      sql: `UPDATE files SET current = 0
+            WHERE gun = ? AND dialect = ? AND current = 1 AND role IN (SELECT value FROM json_each(?))`,
+      params: [gun, dialect, roles],
+    },
+    ...files.map(({ role, version, bytes, sha256, at }) => ({
       // TUF recovers from a fast-forward by new keys, and then counts again below what it threw away.
       sql: `INSERT ${dialect === 'tuf' ? 'OR REPLACE ' : ''}INTO files (gun, dialect, role, version, sha256, sha512, at, current, data)
             VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?)`,
-      params: [gun, dialect, role, version, sha256, sha512, at, bytes],
-    },
+      params: [gun, dialect, role, version, sha256, createHash('sha512').update(bytes).digest('hex'), at, bytes],
+    })),
   ];
 }
 

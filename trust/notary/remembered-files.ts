@@ -1,0 +1,22 @@
+import { readMetadata } from '../tuf/metadata/read.ts';
+import type { Dialect, Metadata, Root, Snapshot, Timestamp } from '../tuf/metadata/model.ts';
+
+/** Files that stand are read again at each publish: their meaning is kept as long as their bytes are in memory. */
+const known = new WeakMap<Buffer, Metadata>();
+
+function remembered(dialect: Dialect, type: 'root' | 'snapshot' | 'timestamp', bytes: Buffer): Metadata {
+  const before = known.get(bytes);
+  if (before?.signed.type === type && before.signed.dialect === dialect) return before;
+  const read = readMetadata(dialect, type, bytes);
+  known.set(bytes, read);
+  return read;
+}
+
+/** As readMetadata; the same bytes in the same buffer are read once. @throws Error */
+export const readRoot = (dialect: Dialect, bytes: Buffer): Metadata<Root> => remembered(dialect, 'root', bytes) as Metadata<Root>;
+
+export const readSnapshot = (dialect: Dialect, bytes: Buffer): Metadata<Snapshot> =>
+  remembered(dialect, 'snapshot', bytes) as Metadata<Snapshot>;
+
+export const readTimestamp = (dialect: Dialect, bytes: Buffer): Metadata<Timestamp> =>
+  remembered(dialect, 'timestamp', bytes) as Metadata<Timestamp>;
