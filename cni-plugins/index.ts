@@ -26,6 +26,7 @@ export type {
   LinkState,
   NamedPort,
   NetworkEngine,
+  NetworkFigures,
   NetworkStatus,
   PortMapping,
 } from './types.ts';

@@ -112,6 +112,19 @@ export interface NetworkStatus {
   readonly networks: readonly string[];
 }
 
+/** Counts, for metrics. */
+export interface NetworkFigures {
+  readonly attachments: readonly {
+    readonly network: string;
+    readonly state: 'attaching' | 'ready' | 'detaching';
+    readonly count: number;
+  }[];
+  /** Addresses that this engine has given away; `size`: how many there are, of a network of the conf folder. */
+  readonly leases: readonly { readonly network: string; readonly used: number; readonly size?: number }[];
+  /** What was found other than recorded, and made right, since the start. */
+  readonly repairs: number;
+}
+
 /** The one engine behind our CRI, the CNI binaries and docker's remote driver. Every method may be called again after a crash. */
 export interface NetworkEngine {
   /** Idempotent by `id`: an attachment that stands is returned. The link is born denying all. */
@@ -127,6 +140,7 @@ export interface NetworkEngine {
   denials(): Promise<readonly Denial[]>;
   /** Reads the link's class and rules back from the kernel; undefined: nothing is attached by this id. */
   linkState(id: string): Promise<LinkState | undefined>;
+  figures(): Promise<NetworkFigures>;
   get(id: string): Attachment | undefined;
   list(): readonly Attachment[];
   /** Removes every attachment, link, rule and address whose id is not in `valid`. */

@@ -6,7 +6,6 @@ import { isMountpoint, startKernelWorker } from '../base/kernel/index.ts';
 import { createLogger } from '../base/log/index.ts';
 import { programStarter, startReactor } from '../base/reactor/index.ts';
 import { openDatabase } from '../base/storage/index.ts';
-import { createNetworkEngine } from '../cni-plugins/index.ts';
 import { appArmorProfile, defaultProfile, detectKernel } from '../entitlements/index.ts';
 import type { Prover } from '../entitlements/index.ts';
 import { bundleVerifications, findVerdict, hostPlatform } from '../trust/index.ts';
@@ -38,6 +37,7 @@ import { openFeatureProbe } from './oci/probe/feature-probe.ts';
 import { probeIds } from './oci/probe/probe.ts';
 import { findProgram } from './find-program.ts';
 import { favourMainThread } from './main-thread.ts';
+import { openNetwork } from './network.ts';
 import { openPolicy } from './policy-watch.ts';
 import { createSandboxEffects } from './pods/effects.ts';
 import { createPodResources } from './pods/resources.ts';
@@ -112,15 +112,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     openHandlers(config, startProgram, folders.oci, log),
     openPolicy(config.policy, log),
   ]);
-  const network = await createNetworkEngine({
-    databasePath: join(config.root, 'network.db'),
-    confDir: config.cni.confDir,
-    policyDir: config.network.policies,
-    choice: config.network,
-    programs: { startProgram, binDirs: config.cni.binDirs, timeoutMs: config.network.pluginTimeout * 1000 },
-    cacheDir: config.cni.cacheDir,
-    log: log.child({ room: 'network' }),
-  });
+  const network = await openNetwork(config, startProgram, log, (...act) => observability.runtime?.networked(...act));
   const registryOptions = {
     mirrors: await openMirrors(config.registries.mirrors),
     insecureHosts: config.registries.insecure,
@@ -146,6 +138,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       namespacePool: () => pool.size,
       namespacePoolTarget: config.namespacePool,
       networkReady: async () => (await network.status()).ready,
+      networkFigures: () => network.figures(),
       networkDenials: async () => deniedTraffic(await network.denials()),
       policy: () => policyFacts(policy),
       verifications: bundleVerifications,

@@ -25,6 +25,8 @@ export interface NetworkEngineOptions {
   readonly programs?: ExecOptions;
   /** Where results are kept as libcni keeps them; absent: beside the database. */
   readonly cacheDir?: string;
+  /** Hears how long attaching and detaching took. */
+  readonly onAct?: (act: 'attach' | 'detach', outcome: 'ok' | 'failed', seconds: number) => void;
 }
 
 interface Thread {
@@ -74,6 +76,17 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
   };
   const ask = async (call: Call): Promise<Answer> => learn(await current().call(call));
 
+  const timed = async <T>(act: 'attach' | 'detach', body: () => Promise<T>): Promise<T> => {
+    const started = performance.now();
+    let outcome: 'ok' | 'failed' = 'failed';
+    try {
+      const done = await body();
+      outcome = 'ok';
+      return done;
+    } finally {
+      options.onAct?.(act, outcome, (performance.now() - started) / 1000);
+    }
+  };
   const callPlugin: CallPlugin = async (call) => (await current().call({ do: 'plugin', call })).result;
   const binDirs = options.programs?.binDirs ?? [];
   const chains = createChains({
@@ -94,18 +107,19 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
 
   return {
     async attach(request) {
-      const attachment = await joining.attach(request);
+      const attachment = await timed('attach', () => joining.attach(request));
       if (attachment === undefined) throw lost('the answer holds no attachment', 'report this with the daemon log');
       return attachment;
     },
     async detach(id) {
       attachments.delete(id);
-      await joining.detach(id);
+      await timed('detach', () => joining.detach(id));
     },
     async setClass(id, linkClass, rules = {}) {
       await ask({ do: 'set-class', id, class: linkClass, rules });
     },
     denials: async () => (await ask({ do: 'denials' })).denials ?? [],
+    figures: async () => (await ask({ do: 'figures' })).figures ?? { attachments: [], leases: [], repairs: 0 },
     linkState: async (id) => (await ask({ do: 'link-state', id })).linkState,
     get: (id) => attachments.get(id),
     list: () => [...attachments.values()],

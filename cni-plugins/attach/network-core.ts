@@ -1,4 +1,4 @@
-import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { isRefusal } from '../netlink/kernel-failure.ts';
 import type { StalePort } from '../netlink/conntrack.ts';
@@ -24,6 +24,7 @@ import { statusOf } from './network-status.ts';
 import { isCore } from './networks.ts';
 import type { NetworkFolder } from './networks.ts';
 import type { PluginCall } from './plugin-call.ts';
+import { unknownSandbox } from './plugin-errors.ts';
 import type { PluginCore } from './plugin-engine.ts';
 import { hostInterfaceOf, isByChain, isHeld, linkGroups, resultOf } from './record.ts';
 import type { AttachmentRecord } from './record.ts';
@@ -46,6 +47,8 @@ export interface NetworkCore {
   jobs(valid: ReadonlySet<string>): { readonly unclaimed: readonly ChainJob[]; readonly claimed: readonly ChainJob[] };
   setClass(id: string, linkClass: LinkClass, rules: LinkRules): AttachmentRecord;
   denials(): readonly Denial[];
+  /** How often something was found other than recorded, and made right. */
+  repairs(): number;
   linkState(id: string): LinkState | undefined;
   /** Looks whether the NetworkPolicies changed, and brings the kernel to them. */
   policies(): void;
@@ -77,6 +80,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
   /** Subnets that the standing tables know; undefined: no tables. */
   let outline: ReadonlySet<string> | undefined;
   const going = new Set<string>();
+  let repairs = 0;
   /** Connections to forget, soon but not while somebody waits: before a released port can be taken again. */
   let stale: StalePort[] = [];
   const policy = createEnforcer();
@@ -118,6 +122,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
       if (ofPolicy !== undefined) policy.settled();
     } catch (thrown) {
       if (!isRefusal(thrown, 'ENOENT', 'EEXIST')) throw thrown;
+      repairs += 1;
       log.warn({ id: record.id, why: reasonOf(thrown) }, 'the network rules were changed by another program; they are made anew');
       rebuildRules();
     }
@@ -252,7 +257,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
 
   const joined = (id: string, results: readonly CniResult[]): AttachmentRecord => {
     const record = store.record(id);
-    if (record === undefined) throw unknown(id);
+    if (record === undefined) throw unknownSandbox(id);
     const told = withResults(record.spec, results);
     const [result] = results;
     const spec = isByChain(told) && result !== undefined ? specOfResult(id, told, result, kernel) : told;
@@ -331,7 +336,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
 
   const setClass = (id: string, linkClass: LinkClass, rules: LinkRules): AttachmentRecord => {
     const record = store.record(id);
-    if (record?.state !== 'ready') throw unknown(id);
+    if (record?.state !== 'ready') throw unknownSandbox(id);
     refuseUnheld(record, linkClass, rules);
     if (!isHeld(record.spec)) {
       store.setClass(id, linkClass, rules);
@@ -395,6 +400,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
       if (store.records().some(({ id }) => !releases.has(id))) rebuildRules();
       else kernel.rules([...removeTables(), ...policy.restart([])]);
       operations.forEach(perform);
+      repairs += operations.length;
       for (const record of store.records()) if (record.state === 'ready') stale.push(...stalePorts(record, true));
       if (operations.length > 0) log.info({ operations }, 'the network was brought to its recorded state');
       reap(true);
@@ -413,10 +419,11 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     },
     setClass,
     policies: () => applyPolicies(),
+    repairs: () => repairs,
     denials: () => denialsOf(store.records(), policy, kernel),
     linkState(id) {
       const record = store.record(id);
-      return record?.state === 'ready' ? linkStateOf(record, kernel) : undefined;
+      return record?.state === 'ready' && isHeld(record.spec) ? linkStateOf(record, kernel) : undefined;
     },
     gc(valid) {
       for (const record of store.records()) if (!valid.has(record.id) && record.spec.chains === undefined) release(record);
@@ -426,6 +433,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     },
     status() {
       if (outline !== undefined && ![...tables, ...policy.tables()].every((table) => table === ip6Table || kernel.hasTable(table))) {
+        repairs += 1;
         log.warn({}, 'the network rules were removed by another program; they are made anew');
         rebuildRules();
       }
@@ -441,15 +449,4 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
       for (const operation of unusedBridges(kernel.links())) perform(operation);
     },
   };
-}
-
-function unknown(id: string): PortcullisError {
-  return new PortcullisError({
-    code: 'NETWORK_NOT_ATTACHED',
-    kind: 'not-found',
-    attempted: 'set the link class of sandbox',
-    on: id,
-    why: 'it is not attached',
-    fix: 'attach it first',
-  });
 }

@@ -8,6 +8,7 @@ import { createNetworkCore } from './network-core.ts';
 import type { NetworkCore } from './network-core.ts';
 import { createPluginCore } from './plugin-engine.ts';
 import type { PluginCore } from './plugin-engine.ts';
+import { figuresOf } from './figures.ts';
 import { openNetworkFolder } from './networks.ts';
 import type { NetworkFolder } from './networks.ts';
 import type { Answer, Call, FromWorker, ToWorker, WorkerSettings } from './protocol.ts';
@@ -35,6 +36,8 @@ interface Parts {
   readonly database: NetworkDatabase;
   readonly plugins: PluginCore;
   /** Absent in a process that serves plugin calls only. */
+  /** The engine's own. */
+  readonly realm: string;
   readonly core?: NetworkCore;
   readonly networks?: NetworkFolder;
   close(): void;
@@ -51,18 +54,19 @@ function open(): Parts {
     opened.push(hosts);
     const plugins = createPluginCore({ database, hosts, log });
     const { confDir } = settings;
-    if (confDir === undefined) return (parts = { database, plugins, close });
+    const { realm } = hosts.own;
+    if (confDir === undefined) return (parts = { database, plugins, realm, close });
     const kernel = openHostKernel();
     opened.push(kernel);
     const policyFolder = openPolicyFolder(settings.policyDir, log);
     const networks = openNetworkFolder(confDir, settings.choice ?? { plugins: 'auto', maxConfigs: 1 }, (problem) =>
       log.warn({ problem }, 'a CNI configuration file was passed over'),
     );
-    const core = createNetworkCore({ store: createNetworkStore(database, hosts.own.realm), kernel, plugins, networks, log, policyFolder });
+    const core = createNetworkCore({ store: createNetworkStore(database, realm), kernel, plugins, networks, log, policyFolder });
     database.exclusively(() => core.reconcile());
     plugins.repair(hosts.own);
     opened.push(lookAfter(database, core));
-    return (parts = { database, plugins, core, networks, close });
+    return (parts = { database, plugins, realm, core, networks, close });
   } catch (thrown) {
     close();
     throw thrown;
@@ -144,6 +148,7 @@ function loadedNetworks(): readonly LoadedNetwork[] {
 /** A call of our own runtime. */
 function answerOwn(call: Exclude<Call, { do: 'plugin' }>): Answer {
   const core = openCore();
+  const { database, realm } = open();
   const all = (): Answer => ({ all: core.records().map(attachmentOf) });
   switch (call.do) {
     case 'start':
@@ -164,6 +169,8 @@ function answerOwn(call: Exclude<Call, { do: 'plugin' }>): Answer {
       return { removed: call.id };
     case 'set-class':
       return { changed: [attachmentOf(core.setClass(call.id, call.class, call.rules))] };
+    case 'figures':
+      return { figures: figuresOf(database, realm, loadedNetworks(), core.repairs()) };
     case 'denials':
       return { denials: core.denials() };
     case 'link-state': {

@@ -85,3 +85,14 @@ export function notAvailable(type: string, why: string): PortcullisError {
     fix: 'see the reason; the plugin can add nothing until it is removed',
   });
 }
+
+export function unknownSandbox(id: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_NOT_ATTACHED',
+    kind: 'not-found',
+    attempted: 'set the link class of sandbox',
+    on: id,
+    why: 'it is not attached',
+    fix: 'attach it first',
+  });
+}

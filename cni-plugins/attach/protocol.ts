@@ -3,7 +3,7 @@ import type { SerialisedError } from '../../base/errors/index.ts';
 import type { ChainJob } from '../invoke/chain.types.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
 import type { CniResult } from '../spec/result.ts';
-import type { Attachment, AttachRequest, Denial, LinkClass, LinkRules, LinkState, NetworkStatus } from '../types.ts';
+import type { Attachment, AttachRequest, Denial, LinkClass, LinkRules, LinkState, NetworkFigures, NetworkStatus } from '../types.ts';
 import type { NetworkChoice } from './networks.ts';
 import type { PluginCall } from './plugin-call.ts';
 
@@ -28,6 +28,7 @@ export type Call =
   | { readonly do: 'left'; readonly id: string }
   | { readonly do: 'set-class'; readonly id: string; readonly class: LinkClass; readonly rules: LinkRules }
   | { readonly do: 'denials' }
+  | { readonly do: 'figures' }
   | { readonly do: 'link-state'; readonly id: string }
   | { readonly do: 'gc'; readonly valid: ReadonlySet<string> }
   | { readonly do: 'status' }
@@ -51,6 +52,7 @@ export interface Answer {
   readonly networks?: readonly LoadedNetwork[];
   readonly status?: NetworkStatus;
   readonly denials?: readonly Denial[];
+  readonly figures?: NetworkFigures;
   readonly linkState?: LinkState;
   /** Of a plugin's ADD. */
   readonly result?: CniResult;

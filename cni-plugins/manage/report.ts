@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { openReadOnly } from '../../base/storage/index.ts';
 import type { SqlRow } from '../../base/storage/index.ts';
+import { leaseCount } from '../attach/figures.ts';
 import { networksIn } from '../attach/networks.ts';
 import type { NetworkChoice } from '../attach/networks.ts';
 import type { AttachmentSpec } from '../attach/record.ts';
@@ -77,7 +78,7 @@ export function readNetworkReport({ databasePath, confDir, choice }: ReportSourc
     networks: [
       ...networks.map((network): ReportedNetwork => {
         const { attachments, used } = of(network.name);
-        const size = sizeOf(network);
+        const size = network.network === undefined ? undefined : leaseCount(network.network.rangeSets);
         return { ...described(network), leases: { used, ...(size !== undefined && { size }) }, attachments };
       }),
       ...lost.map((name): ReportedNetwork => {
@@ -104,14 +105,6 @@ function described({ name, file, way, list }: LoadedNetwork): Omit<ReportedNetwo
 function subnetsIn(value: unknown): string[] {
   if (typeof value !== 'object' || value === null) return [];
   return Object.entries(value).flatMap(([name, inner]) => (name === 'subnet' && typeof inner === 'string' ? [inner] : subnetsIn(inner)));
-}
-
-function sizeOf({ network }: LoadedNetwork): number | undefined {
-  if (network === undefined) return undefined;
-  const ranges = network.rangeSets.flat();
-  const inside = (range: (typeof ranges)[number]): bigint =>
-    range.gateway.value >= range.start.value && range.gateway.value <= range.end.value ? 1n : 0n;
-  return Number(ranges.reduce((sum, range) => sum + range.end.value - range.start.value + 1n - inside(range), 0n));
 }
 
 interface Held {

@@ -74,11 +74,6 @@ export const configSchema: ConfigSchema = {
           uniqueItems: true,
           default: ['/opt/cni/bin', '/usr/lib/cni'],
         },
-        cacheDir: {
-          ...path,
-          description: 'Folder in which results of plugins of others are kept, as libcni keeps them.',
-          default: '/var/lib/cni',
-        },
         socket: {
           ...path,
           description:
@@ -103,6 +98,11 @@ export const configSchema: ConfigSchema = {
           description:
             'How the plugins of a network are run. `auto`: in the daemon, without starting a program, where all of them are ours, with or without the prefix `portcullis-`; else all as programs of `cni.binDirs`. `exec`: always as programs.',
           default: 'auto',
+        },
+        cacheDir: {
+          ...path,
+          description: 'Folder in which results of plugins of others are kept, as libcni keeps them.',
+          default: '/var/lib/cni',
         },
         maxConfigs: {
           type: 'integer',

@@ -24,8 +24,6 @@ export interface DaemonConfig {
   readonly cni: {
     readonly confDir: string;
     readonly binDirs: readonly string[];
-    /** Results of plugins, as libcni keeps them. */
-    readonly cacheDir: string;
     /** Where our plugins reach the daemon. Absent: `cni.sock` in `state`. */
     readonly socket?: string;
   };
@@ -34,6 +32,8 @@ export interface DaemonConfig {
     /** `auto`: plugins that are ours run in the daemon; `exec`: every chain by its programs. */
     readonly plugins: 'auto' | 'exec';
     readonly maxConfigs: number;
+    /** Results of plugins, as libcni keeps them. */
+    readonly cacheDir: string;
     /** Seconds that one call of a plugin of others may take. */
     readonly pluginTimeout: number;
   };

@@ -9,6 +9,7 @@ export interface MetricDefinition {
 }
 
 const rpcSeconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
+const actSeconds = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 60];
 const pullSeconds = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600];
 
 function metric(name: string, type: MetricDefinition['type'], help: string, labels: readonly string[] = [], buckets?: readonly number[]) {
@@ -40,6 +41,24 @@ export const metricCatalogue = {
   poolSize: metric('namespace_pool_size', 'gauge', 'Sets of namespaces that are ready for the next pods.'),
   poolTarget: metric('namespace_pool_target', 'gauge', 'How many sets should be ready.'),
   networkReady: metric('network_ready', 'gauge', '1 when pods can get a network.'),
+  networkAttachments: metric(
+    'network_attachments',
+    'gauge',
+    'Attachments of pods, and of other runtimes by our plugins: attaching, ready, detaching.',
+    ['network', 'state'],
+  ),
+  networkLeases: metric('network_leases', 'gauge', 'Addresses that are given away; those of address plugins of others are not known.', [
+    'network',
+  ]),
+  networkLeasesSize: metric('network_leases_size', 'gauge', 'Addresses that there are to give away.', ['network']),
+  networkActs: metric(
+    'network_act_duration_seconds',
+    'histogram',
+    'How long attaching and detaching a pod took; act: attach, detach; outcome: ok, failed.',
+    ['act', 'outcome'],
+    actSeconds,
+  ),
+  networkRepairs: metric('network_repairs_total', 'counter', 'Links and rules that were found other than recorded, and made right.'),
   networkDeniedPackets: metric(
     'network_denied_packets_total',
     'counter',

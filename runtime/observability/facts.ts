@@ -1,5 +1,5 @@
 import { standingExceptions } from '../../trust/index.ts';
-import type { Denial } from '../../cni-plugins/index.ts';
+import type { Denial, NetworkFigures } from '../../cni-plugins/index.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import type { PolicyHolder } from '../policy-watch.ts';
 import type { SandboxRecord } from '../pods/record.ts';
@@ -13,6 +13,8 @@ export interface RuntimeObserver {
   /** @param reason as the container's status tells it */
   exited(reason: string): void;
   pulled(outcome: PullOutcome, seconds: number): void;
+  /** An attachment of a pod was made or removed. */
+  networked(act: 'attach' | 'detach', outcome: 'ok' | 'failed', seconds: number): void;
   /** Bytes of a blob that has come from a registry. */
   fetched(bytes: number): void;
   decided(outcome: 'admit' | 'deny' | 'undecided', act: 'pull' | 'run'): void;
@@ -43,6 +45,7 @@ export interface DaemonFacts {
   namespacePool(): number;
   readonly namespacePoolTarget: number;
   networkReady(): Promise<boolean>;
+  networkFigures(): Promise<NetworkFigures>;
   /** What the links of pods that stand have denied. */
   networkDenials(): Promise<readonly DeniedTraffic[]>;
   policy(): {

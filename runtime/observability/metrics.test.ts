@@ -24,6 +24,12 @@ const facts: DaemonFacts = {
   imageBytes: () => Promise.resolve(1000),
   namespacePool: () => 3,
   namespacePoolTarget: 4,
+  networkFigures: () =>
+    Promise.resolve({
+      attachments: [{ network: 'pods', state: 'ready', count: 2 }],
+      leases: [{ network: 'pods', used: 2, size: 253 }],
+      repairs: 1,
+    }),
   networkDenials: () =>
     Promise.resolve([{ namespace: 'shop', pod: 'web', direction: 'egress', rule: 'network.egress', packets: 3, bytes: 180 }]),
   networkReady: () => Promise.reject(new Error('no answer')),

@@ -41,6 +41,7 @@ export function openMetrics(facts: DaemonFacts): Metrics {
   const ooms = counter(c.containerOoms);
   const pulls = counter(c.pulls);
   const pullDuration = histogram(c.pullDuration);
+  const networkActs = histogram(c.networkActs);
   const fetched = counter(c.fetchedBytes);
   const verdicts = counter(c.verdicts);
   const exceptions = counter(c.exceptions);
@@ -74,6 +75,7 @@ export function openMetrics(facts: DaemonFacts): Metrics {
         pulls.inc({ outcome });
         pullDuration.observe({ outcome }, seconds);
       },
+      networked: (act, outcome, seconds) => networkActs.observe({ act, outcome }, seconds),
       fetched: (bytes) => fetched.inc(bytes),
       decided: (outcome, act) => verdicts.inc({ outcome, act }),
       excepted: (kind, act) => exceptions.inc({ kind, act }),
@@ -111,8 +113,9 @@ function readers(
     for (const [value, count] of Object.entries(counts)) set(definition, count, { [label]: value });
   };
   return async () => {
-    const [network, denials, usage, descriptors] = await Promise.all([
+    const [network, figures, denials, usage, descriptors] = await Promise.all([
       facts.networkReady().catch(() => false),
+      facts.networkFigures().catch(() => ({ attachments: [], leases: [], repairs: 0 })),
       facts.networkDenials().catch(() => []),
       facts.imageBytes().catch(() => 0),
       readdir('/proc/self/fd').then(
@@ -135,6 +138,12 @@ function readers(
     set(c.poolSize, facts.namespacePool());
     set(c.poolTarget, facts.namespacePoolTarget);
     set(c.networkReady, Number(network));
+    for (const { network: name, state, count } of figures.attachments) set(c.networkAttachments, count, { network: name, state });
+    for (const { network: name, used, size } of figures.leases) {
+      set(c.networkLeases, used, { network: name });
+      if (size !== undefined) set(c.networkLeasesSize, size, { network: name });
+    }
+    set(c.networkRepairs, figures.repairs);
     for (const { packets, bytes, ...labels } of denials) {
       set(c.networkDeniedPackets, packets, labels);
       set(c.networkDeniedBytes, bytes, labels);

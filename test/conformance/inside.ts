@@ -38,7 +38,7 @@ function configuration(runtime: string | undefined, plugins: string | undefined)
     ...(path === undefined ? [] : [`runtimes: { ${name}: { path: ${path} } }`]),
     ...(plugins === undefined
       ? []
-      : ['network: { plugins: exec }', `cni: { binDirs: [${resolve(plugins)}], cacheDir: ${join(folder, 'cni-cache')} }`]),
+      : [`network: { plugins: exec, cacheDir: ${join(folder, 'cni-cache')} }`, `cni: { binDirs: [${resolve(plugins)}] }`]),
   ];
   writeFileSync(file, `${lines.join('\n')}\n`);
   return ['--config', file];

@@ -100,7 +100,7 @@ describe('CNI plugins of others', { skip: missing }, () => {
     const config = join(folder, 'config.yaml');
     writeFileSync(
       config,
-      `network: { plugins: exec, pluginTimeout: 2 }\ncni: { cacheDir: ${join(folder, 'cni')}, binDirs: [${bin}, ${debian}] }\n`,
+      `network: { plugins: exec, pluginTimeout: 2, cacheDir: ${join(folder, 'cni')} }\ncni: { binDirs: [${bin}, ${debian}] }\n`,
     );
     stage = await openStage({ conflist: conflist(), flags: ['--config', config], policy: plainPolicy + profiles });
     image = await stage.pull((await stage.publish('app/a:1')).reference);
