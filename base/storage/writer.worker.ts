@@ -1,3 +1,4 @@
+import { open } from 'node:fs/promises';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { errorToJson } from '../errors/index.ts';
 import { storageFailure } from './failure.ts';
@@ -11,6 +12,8 @@ const port = parentPort;
 if (port === null) throw new Error('writer.worker.ts runs as a Worker only');
 const answer = (message: WriterMessage): void => port.postMessage(message);
 const data = workerData as WriterData;
+
+const syncWithinMs = 50;
 
 try {
   const db = openFile(data);
@@ -30,6 +33,19 @@ try {
   const outlivesOf = (requests: readonly WriteRequest[]): Outlives =>
     requests.every((request) => request.outlives === 'process') ? 'process' : 'power-loss';
 
+  /** What did not wait for the disk follows soon: a loss of power takes the last moment at most. SQLite's log is all that is not synced. */
+  const syncSoon = (): void => {
+    pendingSync ??= setTimeout(() => {
+      pendingSync = undefined;
+      void syncLog().catch(() => undefined);
+    }, syncWithinMs).unref();
+  };
+  let pendingSync: NodeJS.Timeout | undefined;
+  const syncLog = async (): Promise<void> => {
+    await using log = await open(`${data.path}-wal`);
+    await log.datasync();
+  };
+
   const read = (request: Extract<WriterRequest, { kind: 'read' }>): WriterAnswer => {
     try {
       return { id: request.id, rows: connection.read(request.sql, request.params, request.first) };
@@ -46,6 +62,7 @@ try {
     // Writes first: a read then sees all that was asked for before it.
     const writes = requests.filter((request) => request.kind === 'write');
     if (writes.length > 0) answer(write(writes));
+    if (writes.length > 0 && outlivesOf(writes) === 'process') syncSoon();
     const reads = requests.filter((request) => request.kind === 'read');
     if (reads.length > 0) answer(reads.map(read));
     const close = requests.find((request) => request.kind === 'close');
