@@ -36,6 +36,8 @@ interface Reading {
   /** Kinds that some rule allows whole, and those that some rule denies. */
   readonly calls: Set<CallKind>;
   readonly deniedCalls: Set<CallKind>;
+  /** Places that may be unmounted, each with what is said when the mounts are not there. */
+  readonly unmounts: { readonly place: string; drop(): void }[];
   readonly limits: Map<LimitName, Limit>;
   /** Some rule grants what a profile’s words say more broadly. */
   broader: boolean;
@@ -65,6 +67,7 @@ export function importAppArmorText(text: string, file: string): Imported {
     deniesMounts: false,
     calls: new Set(),
     deniedCalls: new Set(),
+    unmounts: [],
     limits: new Map(),
     broader: false,
     unmapped: [],
@@ -73,6 +76,10 @@ export function importAppArmorText(text: string, file: string): Imported {
   if (/\bcomplain\b/.test(flags))
     reading.notes.push({ part: 'flags', why: 'complain enforces nothing and logs; the rules are taken as if they were enforced' });
   for (const statement of statements) readStatement(statement, reading);
+  // A profile lets be unmounted what it lets be mounted, in the same places.
+  const { mounts, unmounts } = reading;
+  if (mounts.length > 0 && mounts.every(({ target }) => unmounts.some(({ place }) => place === target))) reading.calls.add('umount');
+  else for (const { drop } of unmounts) drop();
   const capabilities = sortedCapabilities([...reading.capabilities].filter((one) => !reading.deniedCapabilities.has(one)));
   const { rules, sockets } = networkMeaning(reading.network, reading.deniedNetwork);
   const profile: Profile = {
@@ -215,7 +222,12 @@ function readStatement({ line, text }: Statement, reading: Reading): void {
       // A denial may only be wider here, and a grant only narrower.
       if (deny) reading.deniedCalls.add(word);
       else if (rest === word || (word === 'userns' && /^userns\s+create$/.test(rest))) reading.calls.add(word);
-      else drop(`it grants nothing here: write ${word}, without conditions`);
+      else {
+        const say = (): void => drop(`it grants nothing here: write ${word}, without conditions`);
+        const place = appArmorPathPattern(/^umount\s+"?([^\s"]+)"?$/.exec(rest)?.[1] ?? '')?.replace(/\{,\/\}$/, '');
+        if (place === undefined || place === '') say();
+        else reading.unmounts.push({ place, drop: say });
+      }
       return;
     case 'rlimit':
     case 'set': {
