@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { createNetworkEngine } from '../attach/engine.ts';
+import { conflist, createFixture, eventually, inPrivateNetns, shell } from '../attach/engine.fixture.ts';
+import type { Fixture } from '../attach/engine.fixture.ts';
+import { createLogger } from '../../base/log/index.ts';
+import type { NetworkEngine } from '../types.ts';
+
+/** Chains of plugins of ours that the engine makes no network of itself, in process; and several networks of a pod. */
+if (inPrivateNetns(import.meta.filename)) {
+  let fixture: Fixture;
+  let engine: NetworkEngine;
+  const routed = {
+    cniVersion: '1.0.0',
+    name: 'routed',
+    plugins: [
+      {
+        type: 'portcullis-ptp',
+        ipam: { type: 'host-local', ranges: [[{ subnet: '10.89.0.0/24' }]], routes: [{ dst: '10.77.0.0/16' }] },
+      },
+    ],
+  };
+  const open = (maxConfigs: number): Promise<NetworkEngine> => {
+    const { databasePath, confDir } = fixture;
+    return createNetworkEngine({ databasePath, confDir, choice: { plugins: 'auto', maxConfigs }, log: createLogger({ level: 'error' }) });
+  };
+  const links = (): string[] =>
+    shell('ip -brief link')
+      .split('\n')
+      .map((line) => line.split(/[ @]/u)[0] ?? '')
+      .filter((name) => name.startsWith('pc') || name.startsWith('veth'));
+  before(async () => {
+    fixture = createFixture(routed);
+    engine = await open(1);
+  });
+  after(async () => {
+    await engine.close({ removeAll: true });
+    fixture.end();
+  });
+
+  test('a chain of ours that is no bridge', async () => {
+    assert.equal((await engine.status()).ready, true);
+    const pod = fixture.pod('routed');
+    const attachment = await engine.attach(pod.request);
+    assert.match(attachment.ips[0]?.address ?? '', /^10\.89\.0\.\d+/u);
+    assert.deepEqual(await engine.attach(pod.request), attachment);
+    assert.match(pod.run('ip -brief link show lo') ?? '', /UP/u);
+    await assert.rejects(engine.setClass(pod.request.id, 'none'), { code: 'NETWORK_RULES_UNSUPPORTED' });
+    await assert.rejects(engine.setClass(pod.request.id, 'user', { egress: [] }), { code: 'NETWORK_RULES_UNSUPPORTED' });
+    await engine.setClass(pod.request.id, 'user');
+    assert.ok(pod.run('busybox ping -c1 -W2 10.89.0.1') !== undefined);
+    await engine.detach(pod.request.id);
+    await eventually(() => links().length === 0 || undefined);
+    assert.deepEqual(engine.list(), []);
+  });
+
+  test('two networks: one by the engine, one by a chain; both go, and what nobody claims is collected', async () => {
+    writeFileSync(join(fixture.confDir, '05-bridge.conflist'), JSON.stringify(conflist()));
+    await engine.close({ removeAll: true });
+    engine = await open(2);
+    const [pod, other] = [fixture.pod('both'), fixture.pod('other')];
+    const attachment = await engine.attach(pod.request);
+    assert.match(attachment.ips[0]?.address ?? '', /^10\.88\./u);
+    assert.match(pod.run('ip -brief address show eth1') ?? '', /10\.89\.0\./u);
+    await assert.rejects(engine.setClass(pod.request.id, 'none'), { code: 'NETWORK_RULES_UNSUPPORTED' });
+    await engine.attach(other.request);
+    await engine.detach(pod.request.id);
+    assert.equal(pod.run('ip link show eth1'), undefined);
+    await engine.close({ removeAll: false });
+    engine = await open(2);
+    assert.equal(engine.list().length, 1);
+    await engine.gc(new Set());
+    await eventually(() => links().length === 0 || undefined, 5000);
+    await eventually(() => engine.list().length === 0 || undefined, 5000);
+    const { attachments, leases } = await engine.figures();
+    assert.deepEqual(attachments, []);
+    assert.ok(leases.every(({ used }) => used === 0));
+  });
+}
