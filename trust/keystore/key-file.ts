@@ -16,8 +16,8 @@ export interface KeyFileHeaders {
 const encryptedType = 'ENCRYPTED PRIVATE KEY';
 const plainTypes: readonly string[] = ['PRIVATE KEY', 'EC PRIVATE KEY', 'RSA PRIVATE KEY'];
 
-/** Notary writes 2048; its reader takes any count, and this one costs a guesser three hundred times as much. */
-const iterations = 600_000;
+/** Notary writes 2048; its reader takes any count, and this one costs a guesser a hundred times as much. */
+const iterations = 200_000;
 
 /**
  * A private key in Notary's format: PKCS #8 under PBES2 (PBKDF2 with HMAC-SHA-1, AES-256-CBC), in PEM with headers. Node's own

@@ -156,7 +156,8 @@ async function readIndex(folder: string): Promise<Entry[]> {
 
 function missing(on: string): PortcullisError {
   return new PortcullisError({
-    code: 'TRUST_ARCHIVE_MISSING',
+    // As a registry says it.
+    code: 'DISTRIBUTION_NOT_FOUND',
     kind: 'not-found',
     attempted: 'read archive',
     on,
