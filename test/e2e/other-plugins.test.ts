@@ -131,6 +131,28 @@ describe('CNI plugins of others', { skip: missing }, () => {
     assert.match(execFileSync('tc', ['qdisc'], { encoding: 'utf8' }), /tbf .*rate 50Mbit/u);
     assert.equal(leased().length, 2);
     assert.equal(cached().length, 1);
+    const { root, state, cniConf } = stage.folders;
+    const command = (...words: string[]): string =>
+      execFileSync(
+        process.execPath,
+        [
+          'cli/main.ts',
+          'network',
+          ...words,
+          '--root',
+          root,
+          '--conf-dir',
+          cniConf,
+          '--plugins',
+          'exec',
+          '--cni-socket',
+          join(state, 'cni.sock'),
+        ],
+        { encoding: 'utf8' },
+      );
+    assert.match(command('inspect', 'debian'), /eth0 +shop\/web +10\.212\.0\.\d+\/28, fd00:212::.* +ready +user/u);
+    assert.equal(command('gc'), '0 removed, 1 stand\n');
+    assert.throws(() => command('rm', 'debian'), /NETWORK_IN_USE/u);
     await removePod(stage, pod);
     assert.deepEqual(leased(), []);
     assert.deepEqual(cached(), []);
