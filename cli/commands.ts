@@ -53,7 +53,11 @@ export const commands: readonly Entry[] = [
   },
   { name: 'spec', summary: 'make and judge OCI runtime configurations (config.json)', load: () => import('./spec.ts') },
   { name: 'cni', summary: 'install our CNI plugins for other runtimes, and say how they stand', load: () => import('./cni.ts') },
-  { name: 'network', summary: 'the networks of pods: list, create, inspect, remove, collect', load: () => import('./network.ts') },
+  {
+    name: 'network',
+    summary: 'the networks of pods: list, create, inspect, remove, collect what nobody claims',
+    load: () => import('./network.ts'),
+  },
   { name: 'images', summary: 'list, pull, inspect, copy and remove images', load: () => import('./images.ts') },
   { name: 'pods', summary: 'list pods', load: () => import('./pods.ts') },
   { name: 'ps', summary: 'list containers', load: () => import('./ps.ts') },

@@ -18,6 +18,9 @@ function portcullis(...args: string[]): Promise<Outcome> {
   });
 }
 
+const leavesOf = (command: Command): readonly Command[] =>
+  command.commands.length === 0 ? [command] : command.commands.filter((one) => one.name() !== 'help').flatMap(leavesOf);
+
 for (const { name, summary, load } of commands) {
   test(`portcullis ${name}: its module registers it as help says, with --output and examples`, async () => {
     const program = new Command().enablePositionalOptions();
@@ -25,8 +28,7 @@ for (const { name, summary, load } of commands) {
     const command = program.commands.find((candidate) => candidate.name() === name);
     assert.ok(command);
     assert.equal(command.description(), summary);
-    const leaves = command.commands.length === 0 ? [command] : command.commands.filter((leaf) => leaf.name() !== 'help');
-    for (const leaf of leaves) {
+    for (const leaf of leavesOf(command)) {
       assert.ok(
         leaf.options.some((option) => option.long === '--output'),
         `${leaf.name()} --output`,

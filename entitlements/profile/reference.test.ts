@@ -16,7 +16,7 @@ import { profileSchema } from './schema.ts';
 const docs = join(import.meta.dirname, '../../docs');
 const text = readFileSync(join(docs, 'profiles.md'), 'utf8');
 const again = 'run: sh packaging/node test/house/profile-reference.ts';
-const [example = ''] = [...text.matchAll(/```yaml\n([^]*?)```/g)].map(([, yaml = '']) => yaml);
+const [example = ''] = [...text.matchAll(/```yaml[^\n]*\n([^]*?)```/g)].map(([, yaml = '']) => yaml);
 
 test('the published schema is the one that profiles are checked by', () => {
   const published: unknown = JSON.parse(readFileSync(join(docs, 'schemas/entitlement-profile.json'), 'utf8'));

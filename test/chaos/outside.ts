@@ -123,10 +123,10 @@ function cgroups(): string[] {
 }
 
 function files(folder: string): string[] {
-  // SQLite makes and drops the files beside a database as it likes.
+  // SQLite makes and drops the files beside a database as it likes; the file that orders processes stays.
   return (
     find([folder, '-xdev', '-printf', '%y %p\n'])
-      .filter((line) => !/\.db-(wal|shm|journal)$/.test(line))
+      .filter((line) => !/\.db(-wal|-shm|-journal|\.lock)$/.test(line))
       // The node's key is made once and stays, as the log that it signs does.
       .filter((line) => !/\/verdict-log\.key(\.pub)?$/.test(line))
       .map((line) => `file ${line}`)

@@ -1,5 +1,6 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -141,6 +142,8 @@ describe('whatever is configured, a policy that admits nothing admits nothing', 
   });
   after(async () => {
     await stage.restart({ meanwhile: () => Promise.resolve(configure(new Map([['the policy', 'no rule']]))) });
+    // Plugins of others (`network.plugins: exec`) leave their bridge.
+    spawnSync('ip', ['link', 'delete', 'e2e0', 'type', 'bridge']);
     await stage.close();
   });
 

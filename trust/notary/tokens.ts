@@ -23,7 +23,8 @@ export interface TokenAuthority {
   readonly issuer: string;
   /** PEM: certificates of keys that sign tokens, or of authorities that certify them (`x5c`). */
   readonly certificates?: string;
-  readonly jwks?: JSONWebKeySet;
+  /** A JSON Web Key Set (RFC 7517). */
+  readonly jwks?: { readonly keys: readonly object[] };
 }
 
 /** @returns undefined when it is allowed; else the value of `WWW-Authenticate` */
@@ -82,7 +83,7 @@ function keyFinder(
     const certificate = new X509Certificate(pem);
     return { read: readCertificate(certificate.raw), key: certificate.publicKey, validTo: Date.parse(certificate.validTo) };
   });
-  const set = jwks === undefined ? undefined : createLocalJWKSet(jwks);
+  const set = jwks === undefined ? undefined : createLocalJWKSet(jwks as unknown as JSONWebKeySet);
   return async (header) => {
     if (header.x5c !== undefined && anchors.length > 0) {
       const chain = header.x5c.slice(0, 8).map((text) => Buffer.from(text, 'base64'));

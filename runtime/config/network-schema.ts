@@ -1,0 +1,44 @@
+import type { ConfigSchema } from './schema.ts';
+
+const path = { type: 'string', minLength: 1, maxLength: 4096 } as const;
+
+/** The key `network` of `config.yaml`. */
+export const networkSchema: ConfigSchema = {
+  type: 'object',
+  description: 'Who may talk to whom.',
+  additionalProperties: false,
+  properties: {
+    policies: {
+      ...path,
+      description:
+        'Folder of Kubernetes NetworkPolicies and namespaces, as YAML or JSON files; followed while the daemon runs. It may be missing.',
+      default: '/etc/portcullis/network-policies',
+    },
+    plugins: {
+      type: 'string',
+      enum: ['auto', 'exec'],
+      description:
+        'How the plugins of a network are run. `auto`: in the daemon, without starting a program, where all of them are ours, with or without the prefix `portcullis-`; else all as programs of `cni.binDirs`. `exec`: always as programs.',
+      default: 'auto',
+    },
+    cacheDir: {
+      ...path,
+      description: 'Folder in which results of plugins of others are kept, as libcni keeps them.',
+      default: '/var/lib/cni',
+    },
+    maxConfigs: {
+      type: 'integer',
+      minimum: 1,
+      maximum: 16,
+      description: 'How many networks of `cni.confDir` a pod gets at most: the first is eth0, the next eth1.',
+      default: 1,
+    },
+    pluginTimeout: {
+      type: 'integer',
+      minimum: 1,
+      maximum: 3600,
+      description: 'Seconds that one call of a plugin that is run as a program may take; then it is killed with all that it started.',
+      default: 60,
+    },
+  },
+};
