@@ -48,7 +48,7 @@ import { createSandboxService } from './pods/service.ts';
 import { createEventHub } from './events/hub.ts';
 import { createEventHandlers, encodeEvent } from './services/event-handlers.ts';
 import { writableLayersOf } from './images/writable-layers.ts';
-import { countByVerdict, countContainers, countDegraded, countPods, deniedTraffic, policyFacts } from './observability/facts.ts';
+import { countByVerdict, countContainers, countDegraded, countPods, createDeniedTraffic, policyFacts } from './observability/facts.ts';
 import { createHealth } from './observability/health.ts';
 import { livenessChecks } from './observability/liveness.ts';
 import { openObservability } from './observability/observability.ts';
@@ -124,6 +124,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     openRecords<ContainerRecord>(database, 'container'),
   ]);
   const verdictLog = await openDaemonVerdictLog(database, config, [containerRecords, { list: () => images.list() }], log);
+  const denied = createDeniedTraffic();
   const checks = livenessChecks({ database, reactor, kernel });
   const observability = await openObservability({
     config,
@@ -139,7 +140,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       namespacePoolTarget: config.namespacePool,
       networkReady: async () => (await network.status()).ready,
       networkFigures: () => network.figures(),
-      networkDenials: async () => deniedTraffic(await network.denials()),
+      networkDenials: async () => denied(await network.denials()),
       policy: () => policyFacts(policy),
       verifications: bundleVerifications,
       renewals: () => renewals.counts(),

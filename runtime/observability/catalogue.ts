@@ -63,9 +63,9 @@ export const metricCatalogue = {
     'network_denied_packets_total',
     'counter',
     'Packets that the link of a pod denied, by rule: `network.none`, `network.address`, `network.egress`, `network.ingress`, a NetworkPolicy.',
-    ['namespace', 'pod', 'direction', 'rule'],
+    ['direction', 'rule'],
   ),
-  networkDeniedBytes: metric('network_denied_bytes_total', 'counter', 'Their bytes.', ['namespace', 'pod', 'direction', 'rule']),
+  networkDeniedBytes: metric('network_denied_bytes_total', 'counter', 'Their bytes.', ['direction', 'rule']),
   exceptions: metric('policy_exceptions_total', 'counter', 'Refusals that did not hold: break-glass, report; act: pull, run.', [
     'kind',
     'act',

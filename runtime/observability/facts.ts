@@ -22,10 +22,8 @@ export interface RuntimeObserver {
   excepted(kind: 'break-glass' | 'report', act: 'pull' | 'run'): void;
 }
 
-/** By pod and rule, which are as many as there are pods. */
+/** Of all pods: a metric names none of them, the log does. */
 export interface DeniedTraffic {
-  readonly namespace: string;
-  readonly pod: string;
   readonly direction: 'egress' | 'ingress';
   readonly rule: string;
   readonly packets: number;
@@ -110,20 +108,31 @@ export function policyFacts(policy: Pick<PolicyHolder, 'current' | 'problem' | '
   };
 }
 
-/** One row for each pod, direction and rule: a pod that was made anew has the name of the one before. */
-export function deniedTraffic(denials: readonly Denial[]): DeniedTraffic[] {
-  const rows = new Map<string, DeniedTraffic>();
-  for (const { pod, direction, rule, packets, bytes } of denials) {
-    const key = JSON.stringify([pod.namespace, pod.name, direction, rule]);
-    const row = rows.get(key);
-    rows.set(key, {
-      namespace: pod.namespace,
-      pod: pod.name,
-      direction,
-      rule,
-      packets: Number(packets) + (row?.packets ?? 0),
-      bytes: Number(bytes) + (row?.bytes ?? 0),
-    });
-  }
-  return [...rows.values()];
+/**
+ * Sums what links denied by direction and rule. A pod's own counters end with it; the sums go on. Told again at each call, as the
+ * kernel has it then.
+ */
+export function createDeniedTraffic(): (denials: readonly Denial[]) => DeniedTraffic[] {
+  const sums = new Map<string, DeniedTraffic>();
+  let last = new Map<string, Denial>();
+  return (denials) => {
+    const seen = new Map<string, Denial>();
+    for (const denial of denials) {
+      const { id, direction, rule, packets, bytes } = denial;
+      const key = JSON.stringify([id, direction, rule]);
+      seen.set(key, denial);
+      const found = last.get(key);
+      // A link that was made again counts from nothing.
+      const before = found !== undefined && found.packets <= packets ? found : { packets: 0n, bytes: 0n };
+      const name = JSON.stringify([direction, rule]);
+      const sum = sums.get(name) ?? { direction, rule, packets: 0, bytes: 0 };
+      sums.set(name, {
+        ...sum,
+        packets: sum.packets + Number(packets - before.packets),
+        bytes: sum.bytes + Number(bytes - before.bytes),
+      });
+    }
+    last = seen;
+    return [...sums.values()];
+  };
 }

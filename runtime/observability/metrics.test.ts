@@ -30,8 +30,7 @@ const facts: DaemonFacts = {
       leases: [{ network: 'pods', used: 2, size: 253 }],
       repairs: 1,
     }),
-  networkDenials: () =>
-    Promise.resolve([{ namespace: 'shop', pod: 'web', direction: 'egress', rule: 'network.egress', packets: 3, bytes: 180 }]),
+  networkDenials: () => Promise.resolve([{ direction: 'egress', rule: 'network.egress', packets: 3, bytes: 180 }]),
   networkReady: () => Promise.reject(new Error('no answer')),
   degradedContainers: () => 1,
   verifications: () => 5,

@@ -306,7 +306,7 @@ audit: { path: audit/audit.log${more} }
     const part = (info: Readonly<Record<string, string>>, key: string): unknown => JSON.parse(info[key] ?? '');
     const { revision, ...policy } = part(ofDaemon, 'policy') as { revision: string };
     assert.match(revision, /^sha256:/);
-    assert.deepEqual(policy, { inForce: true, rules: 1, unverified: [], exceptions: [] });
+    assert.deepEqual(policy, { inForce: true, rules: 1, unverified: [], exceptions: [], endedEvidence: [], failingRoots: [] });
     const verdict = part(ofContainer, 'verdict') as { id: string; reasons: string[] };
     const expected = { outcome: 'admit', unverified: false, reference: 'good.test/app/a:1', namespace: 'shop', policyRevision: revision };
     assert.partialDeepStrictEqual(verdict, { ...expected, policyInForce: true });
