@@ -232,4 +232,20 @@ describe('the launchers', () => {
     bundleIsFrom(Date.now() / 1000 + 60);
     assert.equal(launch(command, []).main, join(at, 'dist/portcullis.js'));
   });
+
+  // prepare refuses such a package, so `npm test` and `npm start` would end there on every fresh machine.
+  it('no package that it installs would enable a service', () => {
+    const installed = readFileSync(join(repository, 'packaging/debian-packages'), 'utf8')
+      .split('\n')
+      .map((line) => line.split('|'))
+      // util-linux is on every Debian: it is never installed here.
+      .filter(([name = '', , , how]) => !name.startsWith('#') && how === 'install' && name !== 'util-linux')
+      .map(([name = '']) => `/var/lib/dpkg/info/${name}.postinst`)
+      .filter((script) => existsSync(script));
+    const enabling = installed.filter((script) => {
+      const text = readFileSync(script, 'utf8');
+      return /deb-systemd-helper enable|update-rc\.d.*defaults/.test(text) && !text.includes('deb-systemd-helper debian-installed');
+    });
+    assert.deepEqual(enabling, []);
+  });
 });

@@ -14,7 +14,7 @@ interface Requirement {
 }
 
 /** Also where packaging/prepare unpacks programs that it does not install. */
-const unpacked = ['/var/cache/portcullis/debian/usr/bin', '/var/cache/portcullis/debian/bin'];
+const unpacked = ['/usr/bin', '/bin', '/sbin'].map((folder) => `/var/cache/portcullis/debian${folder}`);
 const systemFolders = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
 
 /** Programs of the operating system, by the table that packaging/prepare installs from, with versions and open flaws. */

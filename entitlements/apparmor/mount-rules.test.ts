@@ -1,17 +1,19 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { findAppArmorParser } from '../../base/process/index.ts';
 import type { MountRule } from '../profile/model.ts';
 import type { KernelAutomaton } from './automaton.ts';
 import { readCompiledPolicy } from './compiled-policy.ts';
 import { appArmorMountRules } from './mount-rules.ts';
 import { hasAppArmorParser } from './parser.ts';
 
-const FEATURES = '/etc/apparmor.d/abi/3.0';
-
 function compiled(mounts: readonly MountRule[]): KernelAutomaton {
   const text = `profile x flags=(attach_disconnected) {\n${appArmorMountRules(mounts).join('\n')}\n}\n`;
-  const said = spawnSync('apparmor_parser', ['-Q', '-K', '-S', '--features-file', FEATURES], { input: text });
+  const parser = findAppArmorParser();
+  assert.ok(parser);
+  const said = spawnSync(parser.program, ['-Q', '-K', '-S', '--features-file', join(parser.base, 'abi/3.0')], { input: text });
   assert.equal(said.status, 0, said.stderr.toString());
   const policy = readCompiledPolicy(said.stdout)[0]?.policy;
   assert.ok(policy);

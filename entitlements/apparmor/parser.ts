@@ -3,22 +3,30 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { findAppArmorParser } from '../../base/process/index.ts';
+import type { AppArmorParser } from '../../base/process/index.ts';
 import { entitlementsError } from '../errors.ts';
 import { readCompiledPolicy } from './compiled-policy.ts';
 import type { CompiledProfile } from './compiled-policy.ts';
 import { compiledWithin } from './within.ts';
 import type { AppArmorContainment } from './within.ts';
 
-const PARSERS = ['/sbin/apparmor_parser', '/usr/sbin/apparmor_parser'];
-/** Without the features of a kernel the parser compiles for one that has none, and leaves rules out. */
-const FEATURES = '/etc/apparmor.d/abi/3.0';
+/** Below the parser's base. Without the features of a kernel the parser compiles for one that has none, and leaves rules out. */
+const FEATURES = 'abi/3.0';
 const MAX_TEXT = 1024 * 1024;
 const PATIENCE_MS = 20_000;
 const MAX_OUTPUT = 64 * 1024 * 1024;
 
 /** True where {@link appArmorWithin} has what it needs: Debian's package `apparmor`. */
 export function hasAppArmorParser(): boolean {
-  return PARSERS.some((path) => existsSync(path)) && existsSync(FEATURES);
+  return usableParser() !== undefined;
+}
+
+function usableParser(): (AppArmorParser & { readonly features: string }) | undefined {
+  const parser = findAppArmorParser();
+  if (parser === undefined) return undefined;
+  const features = join(parser.base, FEATURES);
+  return existsSync(features) ? { ...parser, features } : undefined;
 }
 
 /**
@@ -33,15 +41,27 @@ export async function appArmorWithin(inner: string, outer: string): Promise<AppA
 
 /** The profiles of a text, compiled. @throws as {@link appArmorWithin} */
 async function compiledAppArmor(text: string): Promise<CompiledProfile[]> {
-  const parser = PARSERS.find((path) => existsSync(path));
-  if (parser === undefined || !existsSync(FEATURES)) throw unavailable();
+  const parser = usableParser();
+  if (parser === undefined) throw unavailable();
   if (text.length > MAX_TEXT) throw refused(`it is longer than ${MAX_TEXT} characters`);
   const folder = await mkdtemp(join(tmpdir(), 'apparmor-'));
   try {
     const file = join(folder, 'profile');
     await writeFile(file, text, { mode: 0o600 });
-    const args = ['--skip-kernel-load', '--skip-cache', '--quiet', '--stdout', '--features-file', FEATURES, file];
-    const compiled = await run(parser, args, file);
+    const args = [
+      '--skip-kernel-load',
+      '--skip-cache',
+      '--quiet',
+      '--stdout',
+      '--config-file',
+      '/dev/null',
+      '--base',
+      parser.base,
+      '--features-file',
+      parser.features,
+      file,
+    ];
+    const compiled = await run(parser.program, args, file);
     const profiles = readCompiledPolicy(compiled);
     if (profiles.length === 0) throw refused('it holds no profile');
     return profiles;

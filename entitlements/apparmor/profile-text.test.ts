@@ -1,17 +1,18 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
+import { findAppArmorParser } from '../../base/process/index.ts';
 import { arbitraryProfiles } from '../compare/fixtures/arbitrary-profile.ts';
 import { builtinProfile, topProfile } from '../profile/builtin.ts';
 import type { Profile } from '../profile/model.ts';
 import { appArmorProfile } from './profile-text.ts';
 
 const ordinary = builtinProfile('default') as Profile;
-const parser = ['/sbin/apparmor_parser', '/usr/sbin/apparmor_parser'].find((path) => existsSync(path));
+const parser = findAppArmorParser();
 
 function textOf(change: Partial<Profile> = {}): string {
   return appArmorProfile({ ...ordinary, ...change })?.text ?? '';
@@ -80,9 +81,13 @@ describe('the AppArmor profile of a container', () => {
       );
       const file = join(folder, 'all');
       writeFileSync(file, profiles.map((profile) => profile?.text ?? '').join('\n'));
-      const said = spawnSync(parser ?? '', ['--skip-kernel-load', '--skip-cache', '--quiet', file], {
-        encoding: 'utf8',
-      });
+      const said = spawnSync(
+        parser?.program ?? '',
+        ['--skip-kernel-load', '--skip-cache', '--quiet', '--config-file', '/dev/null', '--base', parser?.base ?? '', file],
+        {
+          encoding: 'utf8',
+        },
+      );
       // Where the kernel has no AppArmor it says that it can not keep what it compiled.
       assert.deepEqual([said.status, said.stderr.replace(/^Cache read\/write disabled: .*\n/, '')], [0, '']);
     } finally {

@@ -1,6 +1,8 @@
-import { access, readFile, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { findAppArmorParser } from '../../base/process/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import type { AppArmorProfile } from '../../entitlements/index.ts';
 import { runCommand } from '../oci/command.ts';
@@ -18,7 +20,6 @@ export interface AppArmor {
   label(asked: AppArmorRequest | undefined, own: AppArmorProfile | undefined): Promise<string | undefined>;
 }
 
-const parsers = ['/sbin/apparmor_parser', '/usr/sbin/apparmor_parser'];
 const loadedList = '/sys/kernel/security/apparmor/profiles';
 /** The oldest rules that the parsers of our distributions know: without an `abi` line a parser takes what it likes (apparmor.d(5)). */
 const abi = 'abi/3.0';
@@ -29,9 +30,9 @@ export async function openAppArmor(parts: {
   readonly stateDir: string;
   readonly startProgram: StartProgram;
 }): Promise<AppArmor> {
-  const parser = parts.enabled ? await firstThatExists(parsers) : undefined;
+  const parser = parts.enabled ? findAppArmorParser() : undefined;
   const usable = parser !== undefined && (await loadedProfiles()) !== undefined;
-  const preamble = (await firstThatExists([`/etc/apparmor.d/${abi}`])) === undefined ? '' : `abi <${abi}>,\n`;
+  const preamble = parser === undefined || !existsSync(join(parser.base, abi)) ? '' : `abi <${abi}>,\n`;
   /** Texts that this run has loaded: one of an older version under the same name is replaced. */
   const loaded = new Map<string, string>();
   const loading = new Map<string, Promise<void>>();
@@ -40,7 +41,13 @@ export async function openAppArmor(parts: {
     const file = join(parts.stateDir, `.apparmor-${process.hrtime.bigint()}`);
     await writeFile(file, preamble + profile.text, { mode: 0o600, flag: 'wx' });
     try {
-      const said = await runCommand(parts.startProgram, parser ?? '', ['--replace', '--skip-cache', file]);
+      const said = await runCommand(parts.startProgram, parser?.program ?? '', [
+        '--replace',
+        '--skip-cache',
+        '--base',
+        parser?.base ?? '',
+        file,
+      ]);
       if (said.exitCode !== 0) throw notLoaded(profile, said.stderr.trim().slice(0, 2_000));
       if ((await loadedProfiles())?.has(profile.name) !== true) throw notLoaded(profile, 'the kernel does not list it afterwards');
       loaded.set(profile.name, profile.text);
@@ -80,17 +87,6 @@ async function loadedProfiles(): Promise<ReadonlySet<string> | undefined> {
   } catch {
     return undefined;
   }
-}
-
-async function firstThatExists(paths: readonly string[]): Promise<string | undefined> {
-  for (const path of paths) {
-    const exists = await access(path).then(
-      () => true,
-      () => false,
-    );
-    if (exists) return path;
-  }
-  return undefined;
 }
 
 function unknown(name: string, enabled: boolean, told: boolean): PortcullisError {
