@@ -106,4 +106,18 @@ export const migrations: readonly string[] = [
 
   // Rules of peers within the class, as JSON.
   `ALTER TABLE attachment ADD COLUMN rules TEXT NOT NULL DEFAULT '{}'`,
+
+  // Names of a network's endpoints, for its DNS. `name`: in lower case, without the final dot; `address`: as in `lease`. `holder`: by whom they
+  // are put and taken together; with an attachment they end with it.
+  `CREATE TABLE name (
+     realm TEXT NOT NULL,
+     network TEXT NOT NULL,
+     name TEXT NOT NULL,
+     address BLOB NOT NULL,
+     kind TEXT NOT NULL CHECK (kind IN ('container', 'alias', 'service')),
+     holder TEXT NOT NULL,
+     attachment INTEGER REFERENCES attachment (number) ON DELETE CASCADE,
+     PRIMARY KEY (realm, network, name, address, holder)
+   ) STRICT, WITHOUT ROWID;
+   CREATE INDEX name_attachment ON name (attachment);`,
 ];

@@ -1,0 +1,85 @@
+import { formatIp, ipBytes, ipFromBytes, parseIp } from '../spec/address.ts';
+import type { IpAddress } from '../spec/address.ts';
+import type { NetworkDatabase } from './database.ts';
+
+/**
+ * Names of the endpoints of a network, as libnetwork's model has them: what its DNS answers. Written with the attachment that they belong
+ * to and gone with it, by the daemon and by plugins without it; whoever answers reads them here. A name may have several addresses, and
+ * several holders the same name.
+ */
+export interface NameStore {
+  /** Puts what the holder has in the network in place of what it had. */
+  put(holder: NameHolder, names: readonly NetworkName[]): void;
+  /** What no attachment ends: services. */
+  take(holder: NameHolder): void;
+  /** Of one network, in the order of names and addresses. */
+  of(realm: string, network: string): readonly NetworkName[];
+  /** Networks of the realm in which anything has a name. */
+  networks(realm: string): readonly string[];
+  /** Another number after each change of the database, by whomever: looked at often, it spares reading. */
+  version(): string;
+}
+
+export interface NameHolder {
+  /** The host network namespace ({@link realmOf}). */
+  readonly realm: string;
+  readonly network: string;
+  /** Of an attachment `CONTAINERID/INTERFACE`; of a service what it is called by its maker. */
+  readonly holder: string;
+  /** `attachment.number`: the names end with it. */
+  readonly attachment?: number | bigint;
+}
+
+export interface NetworkName {
+  /** In lower case, without the final dot. */
+  readonly name: string;
+  readonly address: string;
+  /** `container`: its own name; `alias`: one more; `service`: its virtual address, or those of its backends. */
+  readonly kind: 'container' | 'alias' | 'service';
+}
+
+/** RFC 1035, section 2.3.4, with the underscores that names of containers have. */
+const label = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/u;
+
+/** In the form of {@link NetworkName}; undefined when it can be no name of a host. Pure. */
+export function networkNameOf(text: string): string | undefined {
+  const name = text.toLowerCase().replace(/\.$/u, '');
+  return name.length <= 253 && name.split('.').every((each) => label.test(each)) ? name : undefined;
+}
+
+const mappedPrefix = 0xffffn << 32n;
+const keyOf = ({ family, value }: IpAddress): Buffer => ipBytes({ family: 6, value: family === 4 ? mappedPrefix | value : value });
+
+function addressOf(key: Uint8Array): string {
+  const { value } = ipFromBytes(Buffer.from(key));
+  return formatIp(value >> 32n === 0xffffn ? { family: 4, value: value & 0xffff_ffffn } : { family: 6, value });
+}
+
+export function createNameStore({ db }: Pick<NetworkDatabase, 'db'>): NameStore {
+  const remove = db.prepare('DELETE FROM name WHERE realm = ? AND network = ? AND holder = ?');
+  const insert = db.prepare(
+    'INSERT INTO name (realm, network, name, address, kind, holder, attachment) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING',
+  );
+  const select = db.prepare('SELECT DISTINCT name, address, kind FROM name WHERE realm = ? AND network = ? ORDER BY name, address');
+  const selectNetworks = db.prepare('SELECT DISTINCT network FROM name WHERE realm = ? ORDER BY network');
+  const selectVersion = db.prepare('PRAGMA data_version');
+  const selectChanges = db.prepare('SELECT total_changes() AS changes');
+  return {
+    put({ realm, network, holder, attachment = null }, names) {
+      remove.run(realm, network, holder);
+      for (const { name, address, kind } of names) {
+        const parsed = parseIp(address);
+        if (parsed === undefined) throw new Error(`${JSON.stringify(address)} was given as the address of a name unread`);
+        insert.run(realm, network, name, keyOf(parsed), kind, holder, attachment);
+      }
+    },
+    take: ({ realm, network, holder }) => void remove.run(realm, network, holder),
+    of: (realm, network) =>
+      (select.all(realm, network) as unknown as { name: string; address: Uint8Array; kind: NetworkName['kind'] }[]).map(
+        ({ name, address, kind }) => ({ name, address: addressOf(address), kind }),
+      ),
+    networks: (realm) => (selectNetworks.all(realm) as unknown as { network: string }[]).map(({ network }) => network),
+    version: () =>
+      `${(selectVersion.get() as { data_version: number }).data_version}/${(selectChanges.get() as { changes: number }).changes}`,
+  };
+}
