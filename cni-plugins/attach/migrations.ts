@@ -120,4 +120,46 @@ export const migrations: readonly string[] = [
      PRIMARY KEY (realm, network, name, address, holder)
    ) STRICT, WITHOUT ROWID;
    CREATE INDEX name_attachment ON name (attachment);`,
+
+  // Networks and endpoints that remote drivers of libnetwork's were asked to make, as JSON: written before each request. They outlive a boot,
+  // as what the drivers hold does.
+  `CREATE TABLE remote_network (
+     realm TEXT NOT NULL,
+     network TEXT NOT NULL,
+     document TEXT NOT NULL,
+     PRIMARY KEY (realm, network)
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE remote_endpoint (
+     realm TEXT NOT NULL,
+     network TEXT NOT NULL,
+     container_id TEXT NOT NULL,
+     interface TEXT NOT NULL,
+     document TEXT NOT NULL,
+     PRIMARY KEY (realm, network, container_id, interface)
+   ) STRICT, WITHOUT ROWID;`,
+
+  // What container engines of libnetwork's model made by our remote driver: networks and address pools outlive a boot, as the engine's own
+  // records do. `cnm_endpoint.realm`: as in `attachment`.
+  `CREATE TABLE cnm_network (
+     id TEXT PRIMARY KEY,
+     spec TEXT NOT NULL
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE cnm_endpoint (
+     id TEXT PRIMARY KEY,
+     network TEXT NOT NULL REFERENCES cnm_network (id),
+     realm TEXT NOT NULL,
+     state TEXT NOT NULL CHECK (state IN ('making', 'ready', 'removing')),
+     spec TEXT NOT NULL
+   ) STRICT, WITHOUT ROWID;
+   CREATE INDEX cnm_endpoint_network ON cnm_endpoint (network);
+   CREATE TABLE cnm_pool (
+     id TEXT PRIMARY KEY,
+     pool TEXT NOT NULL,
+     range TEXT NOT NULL
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE cnm_address (
+     pool TEXT NOT NULL REFERENCES cnm_pool (id) ON DELETE CASCADE,
+     address BLOB NOT NULL,
+     PRIMARY KEY (pool, address)
+   ) STRICT, WITHOUT ROWID;`,
 ];

@@ -23,6 +23,8 @@ export interface ChainPod {
   /** Empty: the namespace is gone. */
   readonly netns: string;
   readonly pod: PodName;
+  /** CNI_ARGS in place of those that a CRI runtime gives. */
+  readonly args?: Readonly<Record<string, string>>;
 }
 
 export interface ChainJob extends ChainPod {

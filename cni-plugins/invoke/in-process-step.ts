@@ -1,17 +1,17 @@
-import type { CallPlugin } from '../attach/plugin-call.ts';
+import type { CallPlugin, Caller } from '../attach/plugin-call.ts';
 import { bareType } from '../attach/plugin-type.ts';
 import { argumentsOf } from './step.ts';
 import type { Command, RunStep } from './step.ts';
 
 const verbs = { ADD: 'add', DEL: 'del', CHECK: 'check', GC: 'gc', STATUS: 'status' } as const satisfies Readonly<Record<Command, string>>;
 
-/** Calls plugins of ours without starting a program. @param binDirs where an address plugin of others would be */
-export function inProcessStep(callPlugin: CallPlugin, binDirs: readonly string[]): RunStep {
+/** Calls plugins of ours without starting a program. @param binDirs where an address plugin of others would be @param caller in whose namespaces */
+export function inProcessStep(callPlugin: CallPlugin, binDirs: readonly string[], caller: Caller = {}): RunStep {
   return ({ command, plugin, network, config, prevResult, of, valid }) =>
     callPlugin({
       verb: verbs[command],
       type: bareType(plugin.type),
-      caller: {},
+      caller,
       key: { network, containerId: of?.pod.id ?? '', interface: of?.interface ?? '' },
       netns: of?.pod.netns ?? '',
       args: of === undefined ? {} : argumentsOf(of.pod),

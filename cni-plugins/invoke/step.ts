@@ -62,8 +62,9 @@ export function stepOf(
   };
 }
 
-/** CNI_ARGS as CRI runtimes give them. */
-export function argumentsOf({ id, pod }: ChainPod): Readonly<Record<string, string>> {
+/** CNI_ARGS as CRI runtimes give them, where the pod brings none. */
+export function argumentsOf({ id, pod, args }: ChainPod): Readonly<Record<string, string>> {
+  if (args !== undefined) return args;
   const given = {
     IgnoreUnknown: '1',
     K8S_POD_NAMESPACE: pod.namespace,
