@@ -17,6 +17,7 @@ import {
   verdict,
   verdictOf,
 } from '../netlink/expressions.ts';
+import { interfaceKey } from '../netlink/nftables.ts';
 import type { Chain, Family, NamedSet, Table } from '../netlink/nftables.ts';
 import { be16 } from '../netlink/wire.ts';
 import { linkGroups } from './record.ts';
@@ -171,6 +172,15 @@ const bridgeDefinition: Definition = {
   ],
 };
 
+const loopbackFromOutside: Definition['rules'][number] = [
+  'loopback',
+  payload('network', 16, 1, r0),
+  equals(r0, Buffer.of(127)),
+  meta('iifname', r0),
+  differs(r0, interfaceKey('lo')),
+  verdict('drop'),
+];
+
 function ipDefinition(family: 'ip' | 'ip6'): Definition {
   const address = family === 'ip' ? 'ipv4_addr' : 'ipv6_addr';
   const width = family === 'ip' ? 4 : 16;
@@ -199,8 +209,11 @@ function ipDefinition(family: 'ip' | 'ip6'): Definition {
       { name: 'output', hook: { type: 'nat', number: 3, priority: -100 } },
       { name: 'postrouting', hook: { type: 'nat', number: 4, priority: 100 } },
       { name: 'host_ports_of' },
+      ...(family === 'ip' ? [{ name: 'loopback', hook: { type: 'filter', number: 0, priority: -300 } } as const] : []),
     ],
     rules: [
+      // Nor may any other port of the bridge: an uplink or a tunnel that was put there.
+      ...(family === 'ip' ? [loopbackFromOutside] : []),
       ['prerouting', ...destinationIsLocal(register(0)), verdict({ jump: 'host_ports_of' })],
       ['output', ...destinationIsLocal(register(0)), verdict({ jump: 'host_ports_of' })],
       [

@@ -27,6 +27,7 @@ import { mountVolumes } from './image-volumes.ts';
 import { checkPropagation, makeMissing } from './mount-sources.ts';
 import { heldSettings } from './held-settings.ts';
 import { namedByAnnotation } from './profile-name.ts';
+import { pastItsLink } from './link-class.ts';
 import { argumentsOf, environmentOf, workingDirOf } from './process-of.ts';
 import type { PidNamespace } from './pid-namespace.ts';
 import type { ContainerRecord } from './record.ts';
@@ -154,14 +155,17 @@ export async function writeBundle(input: {
     mode: 0o600,
   });
   const { uid, gid, additionalGids } = user;
+  const past = pastItsLink(settings, userNamespace !== undefined);
+  const degraded = past === undefined ? settings.degraded : [...settings.degraded, past];
+  const profile = namedByAnnotation(sandbox.config.annotations, config.metadata?.name ?? '')?.name;
   return {
     settingsDigest: settings.digest,
     networkClass: settings.networkClass,
     ...(settings.peers !== undefined && { peers: settings.peers }),
     noNewPrivileges: settings.noNewPrivileges,
     labels,
-    degraded: settings.degraded,
-    held: heldSettings(settings, admitted.verdict, namedByAnnotation(sandbox.config.annotations, config.metadata?.name ?? '')?.name),
+    degraded,
+    held: heldSettings({ ...settings, degraded }, admitted.verdict, profile),
     user: { uid, gid, additionalGids },
     stopSignal,
   };

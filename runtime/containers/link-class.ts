@@ -1,6 +1,6 @@
 import type { LinkClass, LinkPolicy, NamedPort } from '../../cni-plugins/index.ts';
 import { joinNetworkRules } from '../../entitlements/index.ts';
-import type { NetworkClass, PeerRules } from '../../entitlements/index.ts';
+import type { NetworkClass, PeerRules, Settings } from '../../entitlements/index.ts';
 import type { ContainerRecord } from './record.ts';
 
 const order: readonly LinkClass[] = ['deny', 'none', 'user', 'proxy', 'admin'];
@@ -58,4 +58,19 @@ function rulesOf(
 
 function classOf(networkClass: NetworkClass): LinkClass {
   return networkClass === 'host' ? 'admin' : networkClass;
+}
+
+/**
+ * What the kernel lets a container do past its link, as a sentence; undefined when nothing. Whoever holds NET_ADMIN in the user namespace of the
+ * host may name the host's namespace by the id that its link has for it (RTM_NEWLINK and RTM_DELLINK with IFLA_TARGET_NETNSID or
+ * IFLA_LINK_NETNSID), and no rule of the host sees that. One with SYS_ADMIN is past more than links. Pure.
+ * @param owned the pod has a user namespace of its own
+ */
+export function pastItsLink(
+  { capabilities, networkClass }: { readonly capabilities: Pick<Settings['capabilities'], 'bounding'> } & Pick<Settings, 'networkClass'>,
+  owned: boolean,
+): string | undefined {
+  const { bounding } = capabilities;
+  if (owned || networkClass === 'host' || !bounding.includes('NET_ADMIN') || bounding.includes('SYS_ADMIN')) return undefined;
+  return "NET_ADMIN without a user namespace of the pod's own (hostUsers: false): the kernel lets it make and delete links of the host, so its network class and rules of peers do not hold";
 }

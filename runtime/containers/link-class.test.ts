@@ -1,0 +1,19 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { pastItsLink } from './link-class.ts';
+
+test('who reaches past its link is told: NET_ADMIN in the host’s user namespace, with a link of its own and no wider power', () => {
+  const rows: readonly (readonly [bounding: readonly string[], networkClass: string, owned: boolean, told: boolean])[] = [
+    [['CHOWN', 'NET_ADMIN'], 'user', false, true],
+    [['NET_ADMIN'], 'admin', false, true],
+    [['NET_ADMIN'], 'none', false, true],
+    [['NET_ADMIN'], 'admin', true, false],
+    [['NET_RAW'], 'proxy', false, false],
+    [['NET_ADMIN'], 'host', false, false],
+    [['NET_ADMIN', 'SYS_ADMIN'], 'admin', false, false],
+  ];
+  for (const [bounding, networkClass, owned, told] of rows) {
+    const settings = { capabilities: { bounding }, networkClass } as Parameters<typeof pastItsLink>[0];
+    assert.equal(pastItsLink(settings, owned) !== undefined, told, `${bounding.join()} ${networkClass} ${owned}`);
+  }
+});
