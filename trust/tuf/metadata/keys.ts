@@ -27,8 +27,21 @@ const curves: Readonly<Record<string, string>> = { sha256: 'prime256v1', sha384:
 
 const materialOf = (key: KeyObject | undefined, otherwise: unknown): string =>
   createHash('sha256')
-    .update(key === undefined ? JSON.stringify(otherwise) : key.export({ format: 'der', type: 'spki' }))
+    .update(key === undefined ? JSON.stringify(otherwise) : canonicalSpki(key))
     .digest('hex');
+
+/** Bytes of a coordinate by curve. */
+const coordinateBytes: Readonly<Record<string, number>> = { prime256v1: 32, secp384r1: 48, secp521r1: 66 };
+
+/** One key, one SPKI: a point on a curve can also be written compressed, and would then count as another signer. */
+function canonicalSpki(key: KeyObject): Buffer {
+  const spki = key.export({ format: 'der', type: 'spki' });
+  if (key.asymmetricKeyType !== 'ec') return spki;
+  const size = coordinateBytes[key.asymmetricKeyDetails?.namedCurve ?? ''];
+  // SEC 1, section 2.3.3: 4 stands before both coordinates.
+  if (size !== undefined && spki.at(-2 * size - 1) === 4) return spki;
+  return createPublicKey({ key: key.export({ format: 'jwk' }), format: 'jwk' }).export({ format: 'der', type: 'spki' });
+}
 
 /**
  * A key of the TUF dialect (specification 1.0.34, section 4.2.1). One of a type or scheme that is not known here is kept, and
@@ -60,7 +73,8 @@ function publicKeyOf(type: string, scheme: SignatureScheme, text: string): KeyOb
 function fits(key: KeyObject, scheme: SignatureScheme): boolean {
   if (scheme.kind === 'ecdsa') return key.asymmetricKeyType === 'ec' && key.asymmetricKeyDetails?.namedCurve === curves[scheme.hash];
   if (scheme.kind === 'ed25519') return key.asymmetricKeyType === 'ed25519';
-  return (key.asymmetricKeyType === 'rsa' || key.asymmetricKeyType === 'rsa-pss') && (key.asymmetricKeyDetails?.modulusLength ?? 0) >= 2048;
+  // One that is marked for PSS alone would count as another than the same key without the mark.
+  return key.asymmetricKeyType === 'rsa' && (key.asymmetricKeyDetails?.modulusLength ?? 0) >= 2048;
 }
 
 /** The schemes of Notary's key types; certificates are keys with a name (tuf/data/keys.go of Notary 0.7). */
@@ -109,7 +123,8 @@ function notaryPublicKey(type: string, kind: 'ed25519' | 'ecdsa' | 'rsa', bytes:
       : createPublicKey({ key: bytes, format: 'der', type: 'spki' });
     const expected = kind === 'ecdsa' ? 'ec' : 'rsa';
     if (key.asymmetricKeyType !== expected) return undefined;
-    return kind === 'rsa' && (key.asymmetricKeyDetails?.modulusLength ?? 0) < 2048 ? undefined : key;
+    if (kind === 'ecdsa') return coordinateBytes[key.asymmetricKeyDetails?.namedCurve ?? ''] === undefined ? undefined : key;
+    return (key.asymmetricKeyDetails?.modulusLength ?? 0) < 2048 ? undefined : key;
   } catch {
     return undefined;
   }

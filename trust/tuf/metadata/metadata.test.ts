@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
-import { createHash, generateKeyPairSync, sign } from 'node:crypto';
+import { createHash, createPublicKey, generateKeyPairSync, sign } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { createRequire } from 'node:module';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
+import { der } from '../../keystore/der-writer.ts';
 import { fileOf, signed, testKey, testRepository, written } from '../fixtures/repository.fixture.ts';
 import { tufCanonicalJson } from './canonical.ts';
-import { readNotaryKey, readTufKey, signedBy } from './keys.ts';
+import { notaryKeyId, readNotaryKey, readTufKey, signedBy } from './keys.ts';
 import { readMetadata } from './read.ts';
 
 /** What tuf-js signs with. */
@@ -93,6 +94,30 @@ void suite('keys:', () => {
   test('two ids of one key are one signer', () => {
     const key = testKey('tuf');
     assert.equal(readTufKey('one', key.entry).material, readTufKey('two', key.entry).material);
+  });
+
+  test('two ways to write the point of one key are one signer', () => {
+    for (const [curve, scheme, identifier] of [
+      ['P-256', 'ecdsa-sha2-nistp256', '06082a8648ce3d030107'],
+      ['P-384', 'ecdsa-sha2-nistp384', '06052b81040022'],
+      ['P-521', 'ecdsa-sha2-nistp521', '06052b81040023'],
+    ] as const) {
+      const { publicKey } = generateKeyPairSync('ec', { namedCurve: curve });
+      const { x = '', y = '' } = publicKey.export({ format: 'jwk' });
+      const odd = (Buffer.from(y, 'base64url').at(-1) ?? 0) & 1;
+      const point = Buffer.concat([Buffer.from([2 + odd]), Buffer.from(x, 'base64url')]);
+      const algorithm = der(0x30, Buffer.from(`06072a8648ce3d0201${identifier}`, 'hex'));
+      const spki = der(0x30, algorithm, der(0x03, Buffer.from([0]), point));
+      const short = createPublicKey({ key: spki, format: 'der', type: 'spki' });
+      const tuf = (key: KeyObject): string => readTufKey('id', { keytype: 'ecdsa', scheme, keyval: { public: pem(key) } }).material;
+      assert.notEqual(pem(short), pem(publicKey));
+      assert.equal(tuf(short), tuf(publicKey));
+      const notary = (key: KeyObject): string => {
+        const text = key.export({ format: 'der', type: 'spki' }).toString('base64');
+        return readNotaryKey(notaryKeyId('ecdsa', text), { keytype: 'ecdsa', keyval: { private: null, public: text } }).material;
+      };
+      assert.equal(notary(short), notary(publicKey));
+    }
   });
 
   test('a key of Notary is listed under its own id', () => {

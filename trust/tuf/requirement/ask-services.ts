@@ -10,6 +10,19 @@ export interface SignedReference {
   /** The digest that the reference is signed with now; undefined when none is, or it is not known. A registry's tag is then not believed either. */
   readonly digest?: string;
   readonly items: readonly EvidenceItem[];
+  /** One for each service that was asked. */
+  readonly answers: readonly SignedAnswer[];
+}
+
+/** What one service said. */
+export interface SignedAnswer {
+  /** As the items' annotation `repository` has it. */
+  readonly repository: string;
+  readonly digest?: string;
+  /** Its metadata are at hand, from now or from before. */
+  readonly known: boolean;
+  /** Code of why it was not believed, or could not be asked. */
+  readonly refused?: string;
 }
 
 export interface ServicesInput {
@@ -33,7 +46,8 @@ export async function askServices(
   const asking = Promise.all(
     requirements.map(async (requirement) => {
       const answer = await ask(requirement, reference.text);
-      return { digest: answer.digest, items: itemsOf(requirement, repositoryOf(requirement, reference), answer) };
+      const repository = repositoryOf(requirement, reference);
+      return { ...outcomeOf(repository.key, answer), items: itemsOf(requirement, repository, answer) };
     }),
   );
   const answers = await (signal === undefined ? asking : Promise.race([asking, aborted(signal)]));
@@ -42,7 +56,20 @@ export async function askServices(
     answers.flatMap((answer) => answer.items).map((item) => [JSON.stringify([item.annotations, item.blobDigest]), item]),
   );
   const digest = answers.every((answer) => answer.digest !== undefined) ? answers[0]?.digest : undefined;
-  return { items: [...items.values()], ...(digest === undefined ? {} : { digest }) };
+  return {
+    items: [...items.values()],
+    answers: answers.map(({ items: _items, ...answer }) => answer),
+    ...(digest === undefined ? {} : { digest }),
+  };
+}
+
+function outcomeOf(repository: string, { digest, files, refused }: ServiceAnswer): SignedAnswer {
+  return {
+    repository,
+    known: files.length > 0,
+    ...(digest === undefined ? {} : { digest }),
+    ...(refused === undefined ? {} : { refused: refused.code }),
+  };
 }
 
 function tufOf(requirement: Requirement): readonly TufRequirement[] {

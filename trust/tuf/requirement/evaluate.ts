@@ -127,13 +127,14 @@ function search(judged: JudgedFiles, { target, digest, about, lookUp, image }: I
 
 /** What was signed stands until the first of its metadata ends, or the service was not asked for too long; then for the policy's grace. */
 function holdToTime(
-  { maxAge, grace }: TufRequirement,
+  { maxAge, grace, root }: TufRequirement,
   said: string,
   { ends, found, now }: { readonly ends: number; readonly found: FoundFiles; readonly now: number },
 ): Judgement {
   const aged = maxAge === undefined ? Number.POSITIVE_INFINITY : found.checkedAt + maxAge * 1000;
   const until = Math.min(ends, aged);
-  const first = found.firstUse === undefined ? '' : `; trusted on first use, since ${found.firstUse}`;
+  const since = found.firstUse === undefined ? '' : `, since ${found.firstUse}`;
+  const first = root === 'first-use' ? `; trusted on first use${since}` : '';
   if (now < until) return { answer: 'yes', code: 'TRUST_TUF_SIGNED', text: `${said}${first}`, validUntil: instant(until) };
   const why = aged <= ends ? `the policy demands that it be asked within ${maxAge ?? 0} s` : `its metadata have ended at ${instant(ends)}`;
   // Only what was found while the service answered was admitted by it.

@@ -3,12 +3,20 @@ import { isUnavailable } from '../failure.ts';
 import type { SignedReference } from './ask-services.ts';
 
 /**
- * Where a service could not be asked, what it said when the image was admitted before, if that is the same image: a policy's `onStale` is about
- * such images alone. Whether it still holds is decided as ever.
+ * Where services could not be asked, what they said when the image was admitted before: a policy's `onStale` is about such images alone.
+ * Nothing is taken back: what a service says now, or has said since, must be that it is the same image. Whether it still holds is decided
+ * as ever.
  */
 export function previousAnswer(signed: SignedReference, before: Dossier | undefined): SignedReference {
-  if (before === undefined || !signed.items.some(({ annotations }) => isUnavailable(annotations['refused'] ?? ''))) return signed;
-  if (signed.digest !== undefined && signed.digest !== before.digest) return signed;
-  const items = before.items.filter(({ kind }) => kind === 'tuf-metadata');
-  return items.length === 0 ? signed : { digest: before.digest, items };
+  const silent = new Set(signed.answers.filter(({ refused }) => isUnavailable(refused ?? '')).map(({ repository }) => repository));
+  if (before === undefined || silent.size === 0) return signed;
+  // A silent service of which nothing is kept contradicts nothing; any other has this digest, or speaks against it.
+  const agree = signed.answers.every(({ repository, known, digest }) => digest === before.digest || (silent.has(repository) && !known));
+  if (!agree) return signed;
+  const isOfSilent = (repository: string | undefined): boolean => repository !== undefined && silent.has(repository);
+  const former = before.items.filter(({ kind, annotations }) => kind === 'tuf-metadata' && isOfSilent(annotations['repository']));
+  const told = new Set(former.map(({ annotations }) => annotations['repository']));
+  if (told.size < silent.size) return signed;
+  const items = [...signed.items.filter(({ annotations }) => !isOfSilent(annotations['repository'])), ...former];
+  return { ...signed, digest: before.digest, items };
 }

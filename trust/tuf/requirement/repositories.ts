@@ -17,7 +17,7 @@ import type { Current, FoundTarget, Search } from '../search.ts';
 import type { TrustedSet } from '../trusted-set.ts';
 import { judgeFiles } from './judge-files.ts';
 import type { MetadataFile, ServiceAnswer } from './metadata-files.ts';
-import { openRepositoryStore } from './repository-store.ts';
+import { isOwnName, openRepositoryStore } from './repository-store.ts';
 import type { RepositoryStore } from './repository-store.ts';
 import { repositoryOf } from './repository.ts';
 import type { ImageRepository } from './repository.ts';
@@ -104,11 +104,11 @@ export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
     checkedAt: string,
   ): Promise<ServiceAnswer> => {
     const kept = await store.files();
-    const roots = [...kept].filter(([name]) => /^\d+\.root$/u.test(name) || name === 'first.root');
+    const roots = [...kept].filter(([name]) => isOwnName(name));
     const rest: [string, Buffer | undefined][] = [
       ['timestamp', trusted.timestamp?.bytes],
       ['snapshot', trusted.snapshot?.bytes],
-      ...[...trusted.targets].map(([name, { bytes }]): [string, Buffer] => [name, bytes]),
+      ...[...trusted.targets].filter(([name]) => !isOwnName(name)).map(([name, { bytes }]): [string, Buffer] => [name, bytes]),
     ];
     const files = [...roots, ...rest].flatMap(([name, bytes]) => (bytes === undefined ? [] : [{ name, bytes }]));
     const hash = found?.hashes['sha256'];

@@ -25,6 +25,26 @@ export interface RepositoryStore extends TufStore {
 /** Not a role: what the store keeps for itself. */
 const recordName = 'record';
 
+/** Files of the store's own: the record, the chain of roots. A delegated role may have such a name as well. */
+const ownName = /^(?:record|first\.root|\d+\.root)$/u;
+/** A file's name can not be longer than 255 bytes. */
+const mostNameBytes = 200;
+
+/** What a role's file is called: never as one of the store's own. @throws TRUST_TUF_MALFORMED */
+function keptName(role: string): string {
+  const name = ownName.test(role) || role.startsWith('@') ? `@${role}` : role;
+  if (encodeURIComponent(name).length <= mostNameBytes) return name;
+  throw tufFailure('TRUST_TUF_MALFORMED', role.slice(0, 100), 'the name of this role is too long');
+}
+
+/** The role that a kept file is of. */
+const roleOf = (kept: string): string => (kept.startsWith('@') ? kept.slice(1) : kept);
+
+/** Whether evidence has a name for something else: metadata of such a role can not be told from the chain of roots. */
+export function isOwnName(role: string): boolean {
+  return ownName.test(role);
+}
+
 interface StoreRecord {
   readonly checkedAt?: string;
   readonly firstUse?: string;
@@ -60,27 +80,31 @@ export async function openRepositoryStore(
   let first = pinned ?? (await kept.load('first.root'));
   if (first === undefined) {
     first = await firstRoot(source, dialect);
-    await kept.save('first.root', first);
+    // The record first: trust that began on first use is never without it.
     await writeRecord({ firstUse: now.toISOString() });
+    await kept.save('first.root', first);
   }
   const { firstUse } = await readRecord();
   const begin = first;
   return {
     first: begin,
     firstUse: pinned === undefined ? firstUse : undefined,
-    load: async (role) => (await kept.load(role)) ?? (role === 'root' ? begin : undefined),
+    load: async (role) => (await kept.load(keptName(role))) ?? (role === 'root' ? begin : undefined),
     async save(role, bytes) {
       // Each root of the chain is evidence: from the pinned one on, every step is judged again.
       if (role === 'root') await kept.save(`${versionOf(bytes)}.root`, bytes);
-      await kept.save(role, bytes);
+      await kept.save(keptName(role), bytes);
     },
     async files() {
       const names = (await readdir(folder)).filter((name) => name.endsWith('.json'));
       const roles = names.map((name) => decodeURIComponent(name.slice(0, -'.json'.length)));
-      const own = roles.filter((role) => role !== 'root' && role !== recordName);
+      const own = roles.filter((role) => role !== 'root' && role !== recordName && !(role.startsWith('@') && isOwnName(roleOf(role))));
       return new Map(
         await Promise.all(
-          own.map(async (role): Promise<[string, Buffer]> => [role, await readFile(join(folder, `${encodeURIComponent(role)}.json`))]),
+          own.map(async (role): Promise<[string, Buffer]> => [
+            roleOf(role),
+            await readFile(join(folder, `${encodeURIComponent(role)}.json`)),
+          ]),
         ),
       );
     },

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import { dossierId } from '../../evidence/dossier.ts';
+import { fileOf, testKey } from '../fixtures/repository.fixture.ts';
 import { digestOf, image, one, says, scene, two } from './scene.fixture.ts';
 
 const hours = (count: number): Date => new Date(Date.now() + count * 3_600_000);
@@ -88,3 +89,29 @@ test('a root is for the images that the policy says', () =>
   scene('tuf', { extra: `root: { 'r.example/other': ROOT }` }, async ({ judge }) => {
     says(await judge(`${image}:1.0`), 'deny', 'TRUST_TUF_NO_ROOT', /names no root for r\.example\/app/u);
   }));
+
+for (const name of ['record', 'first.root', '2.root', '@2.root', 'x'.repeat(300)])
+  test(`a delegate whose role is called ${name.slice(0, 10)} spoils nothing of others`, () => {
+    const key = testKey('tuf');
+    return scene(
+      'tuf',
+      {
+        extra: 'trustOnFirstUse: true',
+        prepare(repository) {
+          const role = { name, keyids: [key.id], threshold: 1, terminating: false, paths: ['dev-*'] };
+          repository.delegations['targets'] = { keys: { [key.id]: key.entry }, roles: [role] };
+          repository.targets[name] = { 'dev-1': fileOf('tuf', two) };
+          repository.delegated[name] = [key];
+        },
+      },
+      async (here) => {
+        says(await here.judge(`${image}:1.0`), 'admit', 'TRUST_TUF_SIGNED', /trusted on first use, since/u);
+        await here.judge(`${image}:dev-1`);
+        await here.judge(`${image}@${digestOf(two)}`, digestOf(two));
+        await here.reopen();
+        says(await here.judge(`${image}:1.0`), 'admit', 'TRUST_TUF_SIGNED', /trusted on first use, since/u);
+        await here.service.close();
+        says(await here.judge(`${image}:1.0`), 'admit', 'TRUST_TUF_SIGNED', /trusted on first use, since/u);
+      },
+    );
+  });
