@@ -4,6 +4,7 @@ import {
   destinationTranslated,
   differs,
   equals,
+  fragmentOffset,
   inSet,
   mapped,
   masked,
@@ -155,14 +156,21 @@ const bridgeDefinition: Definition = {
       notInSet('sources6', r0),
       verdict({ goto: 'forged' }),
     ],
-    [
+    // What else is ICMPv6 shows its type, or is a later fragment: an advertisement that is hidden from the rules above passes neither (RFC 7113).
+    ...[
+      [differs(r0, Buffer.of(ICMPV6))],
+      [equals(r0, Buffer.of(ICMPV6)), payload('transport', 0, 1, r0)],
+      [equals(r0, Buffer.of(ICMPV6)), fragmentOffset(r0), masked(r0, be16(0xfff8)), differs(r0, be16(0))],
+    ].map((shown): Definition['rules'][number] => [
       'from_user',
       payload('link', 12, 2, r0),
       equals(r0, etherType.ip6),
+      meta('l4proto', r0),
+      ...shown,
       ...sender(frameSource, payload('network', 8, 16, r6)),
       inSet('sources6', r0),
       verdict('accept'),
-    ],
+    ]),
     // Spoofed, or neither IP nor ARP.
     ['from_user', verdict({ goto: 'forged' })],
     // One drop whether the pod is known there or not: the first counts it by pod.

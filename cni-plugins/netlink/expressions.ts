@@ -43,6 +43,13 @@ export function payload(base: keyof typeof payloadBases, offset: number, length:
   );
 }
 
+const IPPROTO_FRAGMENT = 44;
+
+/** Offset (13 bits) and flags of the IPv6 fragment header (RFC 8200, section 4.5); the rule ends when there is none. */
+export function fragmentOffset(to: number): Buffer {
+  return expression('exthdr', attribute(1, be32(to)), attribute(2, u8(IPPROTO_FRAGMENT)), attribute(3, be32(2)), attribute(4, be32(2)));
+}
+
 /** Writes bytes of the frame's own header, which has no checksum. */
 export function setFrame(offset: number, length: number, from: number): Buffer {
   return expression(
