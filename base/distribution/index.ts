@@ -6,6 +6,7 @@ export type { DigestAlgorithm } from './digest.ts';
 export { manifestByteLimit, mediaTypes, parseManifest } from './manifest.ts';
 export type { ImageIndex, ImageManifest, Manifest } from './manifest.ts';
 export { parseDescriptor } from './descriptor.ts';
+export { isLoopback } from './hosts.ts';
 export { fallbackTag } from './referrers.ts';
 export type { DistributionCode } from './failure.ts';
 export type {

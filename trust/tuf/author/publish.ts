@@ -6,6 +6,8 @@ import { topRoles } from '../metadata/model.ts';
 import type { Dialect, TopRole } from '../metadata/model.ts';
 import { readMetadata } from '../metadata/read.ts';
 import { withTargets } from '../trusted-set.ts';
+import { delegatorOf } from './changes.ts';
+import { collectionOf } from './collection.ts';
 import type { Standing } from './collection.ts';
 import type { Publication, PublishedFile } from './destination.ts';
 
@@ -75,6 +77,21 @@ export function isNewer(dialect: Dialect, remote: Standing, local: Standing): bo
     if (there === undefined) return false;
     return here === undefined || versionOf(dialect, role, there) > versionOf(dialect, role, here);
   });
+}
+
+/**
+ * What stands, from what a place has and what the owner has: of each role the newer file. A place can be ahead with what it signs by itself, and
+ * behind with the rest; and whoever stole its keys can name older targets anew, which must not be signed again.
+ */
+export function newestOf(dialect: Dialect, remote: Standing, local: Standing): Standing {
+  const files = new Map(remote);
+  for (const [role, here] of local) {
+    const there = remote.get(role);
+    if (there !== undefined && versionOf(dialect, role, there) < versionOf(dialect, role, here)) files.set(role, here);
+  }
+  const collection = collectionOf(dialect, files);
+  for (const [role, here] of local) if (!files.has(role) && delegatorOf(collection, role) !== undefined) files.set(role, here);
+  return files;
 }
 
 /** What a place lacks of a dialect; undefined when it lacks nothing. */

@@ -10,7 +10,7 @@ import type { FindSigner, MissingSignatures } from './draft.ts';
 import { authorFailure } from './failure.ts';
 import { issue } from './issue.ts';
 import { listedKey } from './keys.ts';
-import { isNewer, publicationOf, readPublished, versionOf } from './publish.ts';
+import { isNewer, newestOf, publicationOf, readPublished, versionOf } from './publish.ts';
 import { applyStaged, keysIn } from './staged.ts';
 import type { StagedChange } from './staged.ts';
 import type { Settings, WorkingFolder } from './working-folder.ts';
@@ -159,7 +159,7 @@ async function readRemotes({ folder, destinations }: PublishInput, dialect: Dial
     remotes.set(destination, remote.standing);
     for (const [version, bytes] of remote.roots) await folder.saveRoot(dialect, version, bytes);
     if (!isNewer(dialect, remote.standing, local)) continue;
-    local = remote.standing;
+    local = newestOf(dialect, remote.standing, local);
     await folder.saveStanding(dialect, local);
   }
   return remotes;

@@ -10,12 +10,17 @@ import type { Destination } from './destination.ts';
  * its name has folders in its file's: clients ask for `%2F`, and servers decode that.
  */
 export function folderDestination(folder: string): Destination {
+  /** Names of roles are their delegators': none is a way out of the folder, or to the file of another role. */
+  const fileOf = (name: string): string => {
+    if (!/(?:^|\/)\.{0,2}(?:\/|$)|\0/u.test(name)) return join(folder, name);
+    throw tufFailure('TRUST_TUF_MALFORMED', name, 'a role of this name has no file in a folder');
+  };
   return {
     address: folder,
     dialects: ['tuf'],
     source: () => ({
       async fetch(name, mostBytes) {
-        const file = join(folder, decodeURIComponent(name));
+        const file = fileOf(decodeURIComponent(name));
         try {
           if ((await stat(file)).size > mostBytes) throw tufFailure('TRUST_TUF_TOO_LARGE', file, `it is larger than ${mostBytes} bytes`);
           return await readFile(file);
@@ -27,8 +32,9 @@ export function folderDestination(folder: string): Destination {
     }),
     async publish(publications) {
       // The timestamp comes last: until then readers see what was there before.
-      for (const file of publications.flatMap(({ lacking }) => lacking)) {
-        const path = join(folder, consistentName(file));
+      const files = publications.flatMap(({ lacking }) => lacking.map((file) => ({ ...file, path: fileOf(consistentName(file)) })));
+      for (const file of files) {
+        const { path } = file;
         await mkdir(dirname(path), { recursive: true, mode: 0o755 });
         await writeFileAtomic(path, file.bytes, { mode: 0o644 });
       }

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { Agent } from 'undici';
+import { isLoopback } from '../../../base/distribution/index.ts';
 import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import type { FindCredentials } from '../../credentials/find-credentials.ts';
 import { httpSource } from '../client/http-source.ts';
@@ -156,6 +157,14 @@ function multipart(files: readonly { readonly field: string; readonly role: stri
   return { type: `multipart/form-data; boundary=${boundary}`, body: Buffer.concat([...parts, Buffer.from(`--${boundary}--\r\n`)]) };
 }
 
+/** A login goes to nobody in the clear but to the host that asked for it, and from this machine to itself. */
+function mayLogin(realm: URL, service: URL): boolean {
+  if (isLoopback(realm.hostname) && !isLoopback(service.hostname)) return false;
+  if (realm.protocol === 'https:') return true;
+  const near = realm.hostname === service.hostname || isLoopback(realm.hostname);
+  return realm.protocol === 'http:' && service.protocol === 'http:' && near;
+}
+
 /** The token protocol of registries (distribution, token/specification): the challenge names the place, the login comes from docker's. */
 async function fetchToken(root: string, challenge: string, find: FindCredentials): Promise<string | undefined> {
   if (!/^bearer /iu.test(challenge)) return undefined;
@@ -163,8 +172,7 @@ async function fetchToken(root: string, challenge: string, find: FindCredentials
   const realm = fields.get('realm');
   if (realm === undefined || !URL.canParse(realm)) return undefined;
   const url = new URL(realm);
-  // A login goes to nobody in the clear but to this machine, and to the service that asked.
-  if (url.protocol !== 'https:' && url.protocol !== new URL(root).protocol) return undefined;
+  if (!mayLogin(url, new URL(root))) return undefined;
   for (const field of ['service', 'scope']) {
     const value = fields.get(field);
     if (value !== undefined) url.searchParams.set(field, value);
