@@ -22,12 +22,15 @@ const notary = '^/v2/([^*]+)/_trust/tuf/';
 const patterns = {
   collection: new RegExp(`${notary}$`, 'u'),
   byHash: new RegExp(`${notary}${role}\\.([a-fA-F0-9]{64}|[a-fA-F0-9]{96}|[a-fA-F0-9]{128})\\.json$`, 'u'),
-  byVersion: new RegExp(`${notary}([1-9]*[0-9]+)\\.${role}\\.json$`, 'u'),
+  byVersion: new RegExp(`${notary}([0-9]{1,15})\\.${role}\\.json$`, 'u'),
   current: new RegExp(`${notary}${role}\\.json$`, 'u'),
   key: new RegExp(`${notary}(snapshot|timestamp)\\.key$`, 'u'),
   changefeed: /^\/v2\/([^*]+)\/_trust\/changefeed$/u,
   tuf: /^\/tuf\/([^*]+)\/([^/]*)$/u,
 };
+
+/** Names of collections and roles have 255 characters at most, each of them three when it is encoded. What is longer is looked at by no pattern. */
+const mostPathLength = 4096;
 
 const methods: readonly string[] = ['GET', 'POST', 'PUT', 'HEAD', 'DELETE'];
 
@@ -35,7 +38,7 @@ const methods: readonly string[] = ['GET', 'POST', 'PUT', 'HEAD', 'DELETE'];
 export function routeOf(method: string, path: string): Route {
   const plain = method === 'GET' ? plainRoutes[path] : undefined;
   if (plain !== undefined) return plain;
-  const decoded = path.includes('%') ? decodedText(path) : path;
+  const decoded = path.length > mostPathLength ? undefined : path.includes('%') ? decodedText(path) : path;
   const found = decoded === undefined ? undefined : path.startsWith('/tuf/') ? tufRoute(method, path) : notaryRoute(method, decoded);
   return found ?? (methods.includes(method) ? { operation: 'NotFound' } : { operation: 'NotAllowed' });
 }
