@@ -17,7 +17,20 @@ export { getXattr, listXattr, removeXattr, setXattr } from './xattr.ts';
 export type { XattrOptions } from './xattr.ts';
 export { pidfdInfo, pidfdOpen, pidfdSendSignal } from './pidfd.ts';
 export type { PidfdInfo } from './pidfd.ts';
-export { bindNetlink, connectUnix, netnsCookie, peerCredentials, pollIn, recv, send, setSockOpt, shutdown, socket } from './socket.ts';
+export {
+  bindNetlink,
+  connectUnix,
+  netnsCookie,
+  peerCredentials,
+  pollIn,
+  receiveWaiting,
+  recv,
+  send,
+  sendApart,
+  setSockOpt,
+  shutdown,
+  socket,
+} from './socket.ts';
 export type { PeerCredentials } from './socket.ts';
 export { sendDatagram } from './datagram.ts';
 export { adopt, onProcessEnd } from './adopt.ts';

@@ -26,6 +26,22 @@ export function glibc(name: string, result: CType, parameters: CType[]): (...val
   };
 }
 
+/** As {@link glibc}, in a thread of libuv's pool; its errno is not to be had. Buffers must be held until it is over. */
+export function glibcApart(name: string, result: CType, parameters: CType[]): (...values: CValue[]) => Promise<number> {
+  let bound: ReturnType<ReturnType<typeof koffi.load>['func']> | undefined;
+  return (...values) => {
+    library ??= koffi.load('libc.so.6');
+    bound ??= library.func(name, result, parameters);
+    const call = bound;
+    return new Promise((resolve, reject) => {
+      call.async(...values, (failure: Error | null, returned: number) => {
+        if (failure === null) resolve(returned);
+        else reject(failure);
+      });
+    });
+  };
+}
+
 /** errno of this thread. Read it directly after the call that failed: any other call may overwrite it. */
 export function lastErrno(): number {
   return koffi.errno();

@@ -1,6 +1,7 @@
+import { constants } from 'node:os';
 import { checked, cString, kernelError, uninterrupted } from './errno.ts';
-import { glibc } from './libc.ts';
-import { AF_NETLINK, AF_UNIX, MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC, SO_PEERCRED, SOL_SOCKET } from './constants.ts';
+import { glibc, glibcApart, lastErrno } from './libc.ts';
+import { AF_NETLINK, AF_UNIX, MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC, SO_PEERCRED, SOL_SOCKET } from './constants.ts';
 
 const c = {
   socket: glibc('socket', 'int', ['int', 'int', 'int']),
@@ -45,6 +46,25 @@ export function send(fd: number, data: Uint8Array, flags = 0): number {
 /** recv(2) into `buffer`. Returns the bytes; 0 is the end; more than the buffer holds only with MSG_TRUNC. Nothing there: EAGAIN. */
 export function recv(fd: number, buffer: Uint8Array, flags = 0): number {
   return uninterrupted(() => c.recv(fd, buffer, buffer.length, flags), 'recv', `fd ${fd}`);
+}
+
+/** recv(2) of what is there, into `buffer`; undefined when nothing is. More than the buffer holds only with MSG_TRUNC. Throws less often than {@link recv}: an error costs more than the call. */
+export function receiveWaiting(fd: number, buffer: Uint8Array, flags = 0): number | undefined {
+  const received = c.recv(fd, buffer, buffer.length, flags | MSG_DONTWAIT);
+  if (received !== -1) return received;
+  return lastErrno() === constants.errno.EAGAIN ? undefined : recv(fd, buffer, flags | MSG_DONTWAIT);
+}
+
+const sendInPool = glibcApart('send', 'int64', ['int', 'void *', 'size_t', 'int']);
+
+/**
+ * send(2) in a thread of libuv's pool: for the few requests that the kernel answers only after it has waited, such as the deletion of a link.
+ * Resolves when the call has returned; -1 where it failed. The pool has few threads and serves every file: never two of these at once.
+ */
+export async function sendApart(fd: number, data: Uint8Array): Promise<number> {
+  const sent = await sendInPool(fd, data, data.length, MSG_NOSIGNAL);
+  // The call reads `data` until here.
+  return data.length === 0 ? 0 : sent;
 }
 
 /** shutdown(2); by default no more will be sent, which a conmon takes as the end of the container's input. */

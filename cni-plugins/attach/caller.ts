@@ -1,19 +1,11 @@
 import { fstatSync, statSync } from 'node:fs';
-import {
-  NETLINK_NETFILTER,
-  NETLINK_ROUTE,
-  O_CLOEXEC,
-  O_RDONLY,
-  closeFd,
-  inNamespaces,
-  isErrno,
-  openFile,
-  openInRoot,
-} from '../../base/kernel/index.ts';
-import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { NETLINK_NETFILTER, NETLINK_ROUTE, O_CLOEXEC, O_RDONLY, inNamespaces, openFile, openInRoot } from '../../base/kernel/index.ts';
+import { isPortcullisError } from '../../base/errors/index.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
 import type { ResourceKernel } from '../plugins/contract.ts';
+import { netnsFailure, ownNamespace, withPodNamespace } from './netns.ts';
+import type { NamespaceId, PodNamespace } from './netns.ts';
 import type { Caller } from './plugin-call.ts';
 import { realmOf } from './realm.ts';
 
@@ -50,8 +42,6 @@ export interface Hosts {
   readonly own: Host;
   close(): void;
 }
-
-const ownPath = '/proc/thread-self/ns/net';
 
 export function openHosts(): Hosts {
   const ownSockets = openSockets((body) => body());
@@ -101,44 +91,43 @@ function closeSockets({ route, filter }: Sockets): void {
 }
 
 const sameNamespace = (fd: number): boolean => {
-  const [own, given] = [statSync(ownPath), fstatSync(fd)];
+  const [own, given] = [ownNamespace(), fstatSync(fd)];
   return own.dev === given.dev && own.ino === given.ino;
 };
 
 function hostOf(caller: Caller, { route, filter }: Sockets, inside: Inside): Host {
-  const hostNs = caller.netnsFd === undefined ? ownPath : `/proc/self/fd/${caller.netnsFd}`;
+  const { netnsFd } = caller;
+  const hostNamespace = (): NamespaceId => (netnsFd === undefined ? ownNamespace() : fstatSync(netnsFd));
   const path = (given: string): string => (caller.rootFd === undefined ? given : `/proc/self/fd/${caller.rootFd}/${given}`);
-  const kernelOf = (pod: { route: NetlinkSocket; netnsFd: number } | undefined, foundGone: (() => void) | undefined): ResourceKernel => ({
+  const kernelOf = (pod: PodNamespace | undefined, foundGone: (() => void) | undefined): ResourceKernel => ({
     host: { route, filter },
     ...(foundGone === undefined ? {} : { foundGone }),
     ...(pod === undefined ? {} : { pod }),
     inHost: inside,
     inPod(body) {
-      if (pod === undefined) throw podGone();
+      if (pod === undefined) throw netnsFailure('NETWORK_NETNS_MISSING', 'not-found', '', "the pod's namespace is gone");
       return inNamespaces({ net: pod.netnsFd }, body);
     },
   });
   return {
-    realm: realmOf(route.fd, hostNs),
+    realm: realmOf(route.fd, netnsFd === undefined ? '/proc/thread-self/ns/net' : `/proc/self/fd/${netnsFd}`),
     route,
     filter,
     inside,
     path,
     ...(caller.pid === undefined || caller.rootFd === undefined || sameRoot(caller.rootFd) ? {} : { pid: caller.pid }),
     withPod(netns, { lenient = false, ownAllowed = false, foundGone }, body) {
-      const open = (): number => openNamespace(netns, caller, ownAllowed ? undefined : hostNs);
-      const fd = lenient ? tried(open) : open();
-      if (fd === undefined) return body(kernelOf(undefined, foundGone));
+      const entrance = { open: () => openNamespace(netns, caller), forbidden: ownAllowed ? ('any' as const) : hostNamespace() };
+      let entered = false;
       try {
-        const podRoute = lenient ? tried(() => enter(netns, fd)) : enter(netns, fd);
-        if (podRoute === undefined) return body(kernelOf(undefined, foundGone));
-        try {
-          return body(kernelOf({ route: podRoute, netnsFd: fd }, foundGone));
-        } finally {
-          podRoute.close();
-        }
-      } finally {
-        closeFd(fd);
+        return withPodNamespace(netns, entrance, (pod) => {
+          entered = true;
+          return body(kernelOf(pod, foundGone));
+        });
+      } catch (thrown) {
+        // What the body throws is not for us to take for a namespace that is gone.
+        if (entered || !lenient || !isPortcullisError(thrown) || !/^NETWORK_NETNS_/u.test(thrown.code)) throw thrown;
+        return body(kernelOf(undefined, foundGone));
       }
     },
   };
@@ -149,67 +138,15 @@ const sameRoot = (fd: number): boolean => {
   return own.dev === given.dev && own.ino === given.ino;
 };
 
-function tried<T>(body: () => T): T | undefined {
-  try {
-    return body();
-  } catch (thrown) {
-    if (isPortcullisError(thrown) && /^NETWORK_NETNS_/u.test(thrown.code)) return undefined;
-    throw thrown;
-  }
-}
-
 /** Links of the kernel's own making, which no path that stays inside a root may follow: /proc/PID/ns/net. */
 const procNamespace = /^\/proc\/(?:\d+|self|thread-self)(?:\/task\/\d+)?\/ns\/net$/u;
 
 /** What the caller means by itself is not what this process would find there. */
 const ownProcNamespace = /^\/proc\/(?:self|thread-self)(?:\/task\/\d+)?\/ns\/net$/u;
 
-function openNamespace(netns: string, caller: Caller, forbidden: string | undefined): number {
-  let fd: number;
-  try {
-    fd =
-      caller.netnsFd !== undefined && ownProcNamespace.test(netns)
-        ? openFile(`/proc/self/fd/${caller.netnsFd}`, O_RDONLY)
-        : caller.rootFd === undefined || procNamespace.test(netns)
-          ? openFile(caller.rootFd === undefined ? netns : `/proc/self/fd/${caller.rootFd}${netns}`, O_RDONLY)
-          : openInRoot(caller.rootFd, netns, { flags: O_RDONLY | O_CLOEXEC });
-  } catch (thrown) {
-    throw failure('NETWORK_NETNS_MISSING', 'not-found', netns, reasonOf(thrown));
-  }
-  try {
-    const given = fstatSync(fd);
-    if (given.dev !== statSync(ownPath).dev)
-      throw failure('NETWORK_NETNS_INVALID', 'invalid', netns, 'it is no namespace: nothing is pinned there');
-    if (forbidden !== undefined && given.ino === statSync(forbidden).ino)
-      throw failure('NETWORK_NETNS_INVALID', 'invalid', netns, "it is the caller's own namespace");
-    return fd;
-  } catch (thrown) {
-    closeFd(fd);
-    throw thrown;
-  }
-}
-
-/** Only a network namespace can be entered as one; nsfs holds the other kinds as well. */
-function enter(netns: string, fd: number): NetlinkSocket {
-  try {
-    return inNamespaces({ net: fd }, () => openNetlink(NETLINK_ROUTE));
-  } catch (thrown) {
-    if (!isErrno(thrown, 'EINVAL')) throw thrown;
-    throw failure('NETWORK_NETNS_INVALID', 'invalid', netns, `it cannot be entered: ${reasonOf(thrown)}`);
-  }
-}
-
-function failure(code: string, kind: 'not-found' | 'invalid', path: string, why: string): PortcullisError {
-  return new PortcullisError({
-    code,
-    kind,
-    attempted: 'open the network namespace',
-    on: path,
-    why,
-    fix: 'give the path of a pinned network namespace that still stands',
-  });
-}
-
-function podGone(): PortcullisError {
-  return failure('NETWORK_NETNS_MISSING', 'not-found', '', "the pod's namespace is gone");
+function openNamespace(netns: string, { netnsFd, rootFd }: Caller): number {
+  if (netnsFd !== undefined && ownProcNamespace.test(netns)) return openFile(`/proc/self/fd/${netnsFd}`, O_RDONLY);
+  if (rootFd === undefined) return openFile(netns, O_RDONLY);
+  if (procNamespace.test(netns)) return openFile(`/proc/self/fd/${rootFd}${netns}`, O_RDONLY);
+  return openInRoot(rootFd, netns, { flags: O_RDONLY | O_CLOEXEC });
 }

@@ -1,5 +1,4 @@
 import { existsSync } from 'node:fs';
-import { isRefusal } from '../netlink/kernel-failure.ts';
 import * as links from '../netlink/links.ts';
 import type { Link } from '../netlink/links.ts';
 import * as routes from '../netlink/routes.ts';
@@ -31,20 +30,13 @@ export function hostFacts(route: NetlinkSocket): HostFacts {
 
 /** The link that the default route leaves by: of IPv4, or else of IPv6. */
 function defaultLink(route: NetlinkSocket): Link | undefined {
-  for (const destination of farAway) {
-    const index = leavingBy(route, destination);
+  for (const { answers, refused } of route.exchange(farAway.map(routes.lookUpRoute))) {
+    if (refused !== undefined && !noRoute.includes(refused.errno)) throw refused.error();
+    const index = answers[0] === undefined ? 0 : routes.readRouteLink(answers[0]);
     const link = index === 0 || index === links.loopbackIndex ? undefined : links.lookUp(route, { index });
     if (link !== undefined) return link;
   }
   return undefined;
 }
 
-function leavingBy(route: NetlinkSocket, destination: Uint8Array): number {
-  try {
-    const answer = route.ask(routes.lookUpRoute(destination))[0];
-    return answer === undefined ? 0 : routes.readRouteLink(answer);
-  } catch (thrown) {
-    if (isRefusal(thrown, 'ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL', 'EAFNOSUPPORT', 'EOPNOTSUPP')) return 0;
-    throw thrown;
-  }
-}
+const noRoute: readonly string[] = ['ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL', 'EAFNOSUPPORT', 'EOPNOTSUPP'];

@@ -1,53 +1,88 @@
 import { fstatSync, statSync } from 'node:fs';
-import { O_RDONLY, closeFd, inNamespaces, openFile } from '../../base/kernel/index.ts';
+import { NETLINK_ROUTE, O_RDONLY, closeFd, inNamespaces, isErrno, openFile } from '../../base/kernel/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { openNetlink } from '../netlink/socket.ts';
+import type { NetlinkSocket } from '../netlink/socket.ts';
 
 /** Pinned network namespaces, told apart by the inode that nsfs gives each. */
 
-const ownPath = '/proc/thread-self/ns/net';
+export interface NamespaceId {
+  readonly dev: number;
+  readonly ino: number;
+}
+
+let own: NamespaceId | undefined;
+
+/** Of the namespace in which this thread was started, and to which it comes back from every window. */
+export function ownNamespace(): NamespaceId {
+  own ??= statSync('/proc/thread-self/ns/net');
+  return own;
+}
 
 /** Whether a namespace is pinned at the path: a plain file left by an unpin is not one. */
 export function namespaceStands(path: string): boolean {
-  try {
-    return statSync(path).dev === statSync(ownPath).dev;
-  } catch {
-    return false;
-  }
+  return statSync(path, { throwIfNoEntry: false })?.dev === ownNamespace().dev;
+}
+
+/** A pod's namespace, held open, and a socket made in it. */
+export interface PodNamespace {
+  readonly netnsFd: number;
+  readonly route: NetlinkSocket;
+}
+
+export interface Entrance {
+  /** How the namespace is opened, where the path is not one of this process. */
+  readonly open?: () => number;
+  /** The one that it must not be; absent: this thread's own. `any`: it may be every one. */
+  readonly forbidden?: NamespaceId | 'any';
 }
 
 /**
  * Opens the pod's namespace for `body`.
- * @throws NETWORK_NETNS_MISSING · NETWORK_NETNS_INVALID (not a namespace, or the daemon's own)
+ * @throws NETWORK_NETNS_MISSING · NETWORK_NETNS_INVALID (no network namespace, or the forbidden one)
  */
-export function withNetns<T>(path: string, body: (fd: number) => T): T {
-  let fd: number;
+export function withPodNamespace<T>(path: string, { open, forbidden }: Entrance, body: (pod: PodNamespace) => T): T {
+  const netnsFd = opened(path, open);
   try {
-    fd = openFile(path, O_RDONLY);
-  } catch (thrown) {
-    throw failure('NETWORK_NETNS_MISSING', 'not-found', path, reasonOf(thrown));
-  }
-  try {
-    const own = statSync(ownPath);
-    const given = fstatSync(fd);
-    if (given.dev !== own.dev) throw failure('NETWORK_NETNS_INVALID', 'invalid', path, 'it is no namespace: nothing is pinned there');
-    if (given.ino === own.ino) throw failure('NETWORK_NETNS_INVALID', 'invalid', path, "it is the daemon's own namespace");
-    enter(path, fd);
-    return body(fd);
+    refuseOthers(path, netnsFd, forbidden ?? ownNamespace());
+    const route = enter(path, netnsFd);
+    try {
+      return body({ netnsFd, route });
+    } finally {
+      route.close();
+    }
   } finally {
-    closeFd(fd);
+    closeFd(netnsFd);
   }
+}
+
+function opened(path: string, open: (() => number) | undefined): number {
+  try {
+    return open === undefined ? openFile(path, O_RDONLY) : open();
+  } catch (thrown) {
+    throw netnsFailure('NETWORK_NETNS_MISSING', 'not-found', path, reasonOf(thrown));
+  }
+}
+
+function refuseOthers(path: string, fd: number, forbidden: NamespaceId | 'any'): void {
+  const given = fstatSync(fd);
+  if (given.dev !== ownNamespace().dev)
+    throw netnsFailure('NETWORK_NETNS_INVALID', 'invalid', path, 'it is no namespace: nothing is pinned there');
+  if (forbidden !== 'any' && given.ino === forbidden.ino)
+    throw netnsFailure('NETWORK_NETNS_INVALID', 'invalid', path, "it is the caller's own namespace");
 }
 
 /** Only a network namespace can be entered as one; nsfs holds the other kinds as well. */
-function enter(path: string, fd: number): void {
+function enter(path: string, netnsFd: number): NetlinkSocket {
   try {
-    inNamespaces({ net: fd }, () => undefined);
+    return inNamespaces({ net: netnsFd }, () => openNetlink(NETLINK_ROUTE));
   } catch (thrown) {
-    throw failure('NETWORK_NETNS_INVALID', 'invalid', path, `it cannot be entered: ${reasonOf(thrown)}`);
+    if (!isErrno(thrown, 'EINVAL')) throw thrown;
+    throw netnsFailure('NETWORK_NETNS_INVALID', 'invalid', path, `it cannot be entered: ${reasonOf(thrown)}`);
   }
 }
 
-function failure(code: string, kind: 'not-found' | 'invalid', path: string, why: string): PortcullisError {
+export function netnsFailure(code: string, kind: 'not-found' | 'invalid', path: string, why: string): PortcullisError {
   return new PortcullisError({
     code,
     kind,

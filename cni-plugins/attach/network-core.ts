@@ -1,36 +1,32 @@
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { isRefusal } from '../netlink/kernel-failure.ts';
-import type { StalePort } from '../netlink/conntrack.ts';
-import type { Request } from '../netlink/socket.ts';
 import { planReconciliation, unusedBridges } from '../reconcile/plan.ts';
 import type { Operation } from '../reconcile/plan.ts';
-import type { LoadedNetwork, LoadedNetworks } from '../spec/conf-folder.ts';
-import type { ChainedPlugin, NetworkConfig } from '../spec/network-config.ts';
+import type { LoadedNetwork } from '../spec/conf-folder.ts';
+import type { NetworkConfig } from '../spec/network-config.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { ChainJob } from '../invoke/chain.types.ts';
-import { createEnforcer } from '../policy/enforcer.ts';
-import type { OpenPod } from '../policy/enforcer.ts';
 import type { PolicyFolder } from '../policy/kubernetes/folder.ts';
-import type { PolicySet } from '../policy/kubernetes/network-policy.ts';
-import { openPodOf } from '../policy/open-pod.ts';
 import { denialsOf } from '../policy/denials.ts';
 import { linkStateOf } from '../policy/link-state.ts';
 import type { AttachRequest, Denial, LinkClass, LinkRules, LinkState, NetworkStatus, PortMapping } from '../types.ts';
 import type { HostKernel } from './host-kernel.ts';
 import { chainLinks, chainSpec, jobOf, notHeld, specOfResult, withResults } from './chained-pods.ts';
-import { namespaceStands, withNetns } from './netns.ts';
+import { createChainedPlugins } from './chained-plugins.ts';
+import { createDepartures } from './departures.ts';
+import { namespaceStands, withPodNamespace } from './netns.ts';
+import type { PodNamespace } from './netns.ts';
 import { statusOf } from './network-status.ts';
 import { isCore } from './networks.ts';
 import type { NetworkFolder } from './networks.ts';
-import type { PluginCall } from './plugin-call.ts';
 import { unknownSandbox } from './plugin-errors.ts';
 import type { PluginCore } from './plugin-engine.ts';
-import { hostInterfaceOf, isByChain, isHeld, linkGroups, resultOf } from './record.ts';
+import { hostInterfaceOf, isByChain, isHeld, linkGroups } from './record.ts';
 import type { AttachmentRecord } from './record.ts';
 import { checkedMappings, specOf } from './request.ts';
-import { addPod, changeClass, outlineOf, rebuild, removePod, removeTables, stalePorts } from './ruleset.ts';
-import { ip6Table, tables } from './rules.ts';
+import { addPod, changeClass } from './ruleset.ts';
+import { createStandingRules } from './standing-rules.ts';
 import type { Claim, NetworkStore } from './store.ts';
 
 /** The engine's acts, synchronous, one at a time: intent in the store, then the kernel, then the record. */
@@ -57,6 +53,8 @@ export interface NetworkCore {
   status(): NetworkStatus;
   /** Those that stand. */
   records(): readonly AttachmentRecord[];
+  /** What nobody needs to wait for of the last call. Before the next one, under the same lock. */
+  finish(): void;
   /** Frees what the kernel has let go of. `force`: makes it let go now. Returns how many are still held. */
   reap(force: boolean): number;
   /** Bridges and tables, when nothing is attached. */
@@ -77,135 +75,24 @@ export interface CoreParts {
 }
 
 export function createNetworkCore({ store, kernel, plugins, networks, log, policyFolder }: CoreParts): NetworkCore {
-  /** Subnets that the standing tables know; undefined: no tables. */
-  let outline: ReadonlySet<string> | undefined;
-  const going = new Set<string>();
+  const rules = createStandingRules({ store, kernel, policyFolder, log });
+  const departures = createDepartures({ store, kernel, rules });
+  const chained = createChainedPlugins(plugins, log);
+  const { reap } = departures;
   let repairs = 0;
-  /** Connections to forget, soon but not while somebody waits: before a released port can be taken again. */
-  let stale: StalePort[] = [];
-  const policy = createEnforcer();
-  /** Policies that the kernel did not take yet. */
-  let unsent: PolicySet | undefined;
 
-  const currentNetworks = (): LoadedNetworks => networks.current();
+  const release = (record: AttachmentRecord): void => departures.release(record, chained.remove);
 
-  const rebuildRules = (): void => {
-    const live = store.records().filter(({ state, spec }) => state !== 'detaching' && isHeld(spec));
-    kernel.rules([...rebuild(live), ...policy.restart(live.flatMap((record) => openPod(record) ?? []))]);
-    policy.settled();
-    outline = new Set(outlineOf(live));
-  };
-
-  const applyPolicies = (): void => {
-    unsent = policyFolder.changed() ?? unsent;
-    if (unsent === undefined) return;
-    const requests = policy.setPolicies(unsent);
-    if (outline !== undefined && requests.length > 0) kernel.rules(requests);
-    policy.settled();
-    unsent = undefined;
-  };
-
-  const openPod = (record: AttachmentRecord): OpenPod | undefined =>
-    !isHeld(record.spec) ? undefined : openPodOf(record, kernel.link(record.spec.bridge.name)?.mac ?? record.spec.bridge.mac);
-
-  /** The requests that bring the rules of peers to what the record says. */
-  const policyOf = (record: AttachmentRecord): Request[] => {
-    const pod = openPod(record);
-    return pod === undefined ? policy.close(record.id) : policy.open(pod);
-  };
-
-  /** Changes elements; when the tables are not what they should be, someone else touched them: they are made anew. */
-  const changeRules = (record: AttachmentRecord, requests: readonly Request[], ofPolicy?: readonly Request[]): void => {
-    if (outline === undefined || !outlineOf([record]).every((entry) => outline?.has(entry))) return rebuildRules();
+  const make = (record: AttachmentRecord, pod: PodNamespace): void => {
     try {
-      kernel.rules([...requests, ...(ofPolicy ?? [])]);
-      if (ofPolicy !== undefined) policy.settled();
+      kernel.connect(record.spec, pod);
     } catch (thrown) {
-      if (!isRefusal(thrown, 'ENOENT', 'EEXIST')) throw thrown;
-      repairs += 1;
-      log.warn({ id: record.id, why: reasonOf(thrown) }, 'the network rules were changed by another program; they are made anew');
-      rebuildRules();
+      // The namespace was attached before, and its former link is still going.
+      if (!isRefusal(thrown, 'EEXIST') || departures.waiting() === 0) throw thrown;
+      reap(true);
+      kernel.connect(record.spec, pod);
     }
-  };
-
-  const chainedCall = (record: AttachmentRecord, verb: PluginCall['verb'], { type, config }: ChainedPlugin): PluginCall => ({
-    verb,
-    type,
-    caller: {},
-    key: { network: record.spec.network, containerId: record.id, interface: record.spec.interface },
-    netns: record.spec.netns,
-    args: {
-      K8S_POD_NAMESPACE: record.spec.pod.namespace,
-      K8S_POD_NAME: record.spec.pod.name,
-      K8S_POD_UID: record.spec.pod.uid,
-      K8S_POD_INFRA_CONTAINER_ID: record.id,
-    },
-    path: [],
-    config,
-  });
-
-  const addChained = (record: AttachmentRecord): void => {
-    let prevResult = resultOf(record);
-    for (const plugin of record.spec.chained ?? [])
-      prevResult = plugins.call({ ...chainedCall(record, 'add', plugin), prevResult }) ?? prevResult;
-  };
-
-  const deleteChained = (record: AttachmentRecord): void => {
-    for (const plugin of (record.spec.chained ?? []).toReversed()) {
-      try {
-        plugins.call(chainedCall(record, 'del', plugin));
-      } catch (thrown) {
-        log.warn({ id: record.id, type: plugin.type, why: reasonOf(thrown) }, 'a chained plugin could not be deleted; it is tried again');
-      }
-    }
-  };
-
-  const release = (record: AttachmentRecord): void => {
-    store.setState(record.id, 'detaching');
-    going.add(record.id);
-    kernel.isolate(record.spec.hostInterface);
-    deleteChained(record);
-    if (outline !== undefined && record.state !== 'detaching') changeRules(record, removePod(record), policy.close(record.id));
-    if (record.spec.portMappings.length > 0) store.freeHostPorts(record.id);
-    stale.push(...stalePorts(record, false));
-  };
-
-  const reap = (force: boolean): number => {
-    const ports = stale;
-    stale = [];
-    kernel.forget(ports);
-    const gone = (): void => {
-      for (const id of going) {
-        const record = store.record(id);
-        if (record !== undefined && kernel.link(record.spec.hostInterface) !== undefined) continue;
-        store.remove(id);
-        going.delete(id);
-      }
-    };
-    gone();
-    if (!force || going.size === 0) return going.size;
-    kernel.deleteDoomed();
-    for (const id of going) {
-      const name = store.record(id)?.spec.hostInterface;
-      if (name !== undefined) kernel.deleteLink(name);
-    }
-    gone();
-    return going.size;
-  };
-
-  const make = (record: AttachmentRecord): void => {
-    withNetns(record.spec.netns, (fd) => {
-      try {
-        kernel.connect(record.spec, fd);
-      } catch (thrown) {
-        // The namespace was attached before, and its former link is still going.
-        if (!isRefusal(thrown, 'EEXIST') || going.size === 0) throw thrown;
-        reap(true);
-        kernel.connect(record.spec, fd);
-      }
-    });
-    stale.push(...stalePorts(record, true));
-    kernel.awaitForwarding(record.spec);
+    departures.renewPorts(record);
   };
 
   const mappingsFor = (request: AttachRequest, network: NetworkConfig): PortMapping[] => {
@@ -223,7 +110,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
       return store.claim(wanted).record;
     } catch (thrown) {
       // The last free addresses may be those of links that are still going.
-      if (!isPortcullisError(thrown) || thrown.code !== 'NETWORK_ADDRESSES_EXHAUSTED' || going.size === 0) throw thrown;
+      if (!isPortcullisError(thrown) || thrown.code !== 'NETWORK_ADDRESSES_EXHAUSTED' || departures.waiting() === 0) throw thrown;
       reap(true);
       return store.claim(wanted).record;
     }
@@ -237,7 +124,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
       release(standing);
       reap(true);
     }
-    const [first, ...others] = currentNetworks().networks;
+    const [first, ...others] = networks.current().networks;
     if (first === undefined) throw new Error('a conf folder without a network was taken for one with');
     if (!isCore(first)) return beginChains(request, [first, ...others]);
     const record = attachOwn(request, first.network, others);
@@ -248,9 +135,9 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
   const beginChains = (request: AttachRequest, chosen: readonly LoadedNetwork[]): Begun => {
     const mappings = checkedMappings(request);
     const spec = chainSpec(request, chainLinks(chosen, 0, request, mappings), mappings);
-    return withNetns(request.netns, (fd) => {
+    return withPodNamespace(request.netns, {}, ({ route }) => {
       const record = store.begin(request.id, spec);
-      kernel.raiseLoopback(fd);
+      kernel.raiseLoopback(route);
       return { record, job: jobOf(record, namespaceStands) };
     });
   };
@@ -265,7 +152,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     store.setSpec(id, spec);
     if (isByChain(spec) && isHeld(spec)) {
       // Before the rules could tell it nothing was denied: but nothing of the pod runs yet that could send.
-      changeRules(made, addPod(made));
+      rules.change(made, addPod(made));
       kernel.claim(spec.hostInterface, true);
     }
     store.setState(id, 'ready');
@@ -279,8 +166,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
       return undefined;
     }
     // Without its element the link is denied, until its plugins have removed it.
-    if (isByChain(record.spec) && isHeld(record.spec) && record.state !== 'detaching' && outline !== undefined)
-      changeRules(record, removePod(record), policy.close(id));
+    if (isByChain(record.spec) && isHeld(record.spec) && record.state !== 'detaching') rules.forget(record);
     store.setState(id, 'detaching');
     return jobOf(record, namespaceStands);
   };
@@ -298,7 +184,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
   const attachOwn = (request: AttachRequest, network: NetworkConfig, others: readonly LoadedNetwork[]): AttachmentRecord => {
     const portMappings = mappingsFor(request, network);
     const mtu = network.bridge.mtu ?? kernel.defaultMtu();
-    return withNetns(request.netns, () => {
+    return withPodNamespace(request.netns, {}, (pod) => {
       const hostInterface = hostInterfaceOf(request.id);
       const record = claim({
         id: request.id,
@@ -312,9 +198,9 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
       });
       try {
         // The rules know the link before it exists: from its first packet on it is denied by name.
-        changeRules(record, addPod(record));
-        make(record);
-        addChained(record);
+        rules.change(record, addPod(record));
+        make(record, pod);
+        chained.add(record);
         if (record.spec.chains !== undefined) return record;
         store.setState(record.id, 'ready');
       } catch (thrown) {
@@ -334,36 +220,36 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     }
   };
 
-  const setClass = (id: string, linkClass: LinkClass, rules: LinkRules): AttachmentRecord => {
+  const setClass = (id: string, linkClass: LinkClass, asked: LinkRules): AttachmentRecord => {
     const record = store.record(id);
     if (record?.state !== 'ready') throw unknownSandbox(id);
-    refuseUnheld(record, linkClass, rules);
+    refuseUnheld(record, linkClass, asked);
     if (!isHeld(record.spec)) {
-      store.setClass(id, linkClass, rules);
-      return { ...record, class: linkClass, rules };
+      store.setClass(id, linkClass, asked);
+      return { ...record, class: linkClass, rules: asked };
     }
-    const changed: AttachmentRecord = { ...record, class: linkClass, rules };
-    const ofPolicy = policyOf(changed);
-    store.setClass(id, linkClass, rules);
+    const changed: AttachmentRecord = { ...record, class: linkClass, rules: asked };
+    const ofPeers = rules.ofPeers(changed);
+    store.setClass(id, linkClass, asked);
     try {
-      changeRules(changed, changeClass(record, linkClass), ofPolicy);
+      rules.change(changed, changeClass(record, linkClass), ofPeers);
     } catch (thrown) {
       // What was not done must not be done by the next start either; the next call tries again. The kernel still has what it had.
       store.setClass(id, 'deny', {});
-      policyOf(record);
+      rules.ofPeers(record);
       throw thrown;
     }
     return changed;
   };
 
   /** A class or rule that would hold for one interface of a pod and not for another is none. */
-  const refuseUnheld = ({ id, spec }: AttachmentRecord, linkClass: LinkClass, rules: LinkRules): void => {
+  const refuseUnheld = ({ id, spec }: AttachmentRecord, linkClass: LinkClass, asked: LinkRules): void => {
     const beside = (spec.chains?.length ?? 0) > (isByChain(spec) ? 1 : 0);
     if ((isHeld(spec) && !beside) || linkClass === 'deny') return;
     if (linkClass === 'none') throw notHeld(id, spec.network, 'the class network.none');
-    if (rules.egress !== undefined || rules.ingress !== undefined) throw notHeld(id, spec.network, 'rules of peers');
+    if (asked.egress !== undefined || asked.ingress !== undefined) throw notHeld(id, spec.network, 'rules of peers');
     const addresses = spec.addresses.map(({ ip }) => ip);
-    const isolated = policy.isolates({ namespace: spec.pod.namespace, labels: spec.pod.labels ?? {}, addresses, rules });
+    const isolated = rules.policy.isolates({ namespace: spec.pod.namespace, labels: spec.pod.labels ?? {}, addresses, rules: asked });
     if (isolated) throw notHeld(id, spec.network, 'NetworkPolicies');
     log.warn(
       { id, network: spec.network, class: linkClass },
@@ -382,7 +268,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
 
   const remake = (record: AttachmentRecord): void => {
     try {
-      make(record);
+      withPodNamespace(record.spec.netns, {}, (pod) => make(record, pod));
     } catch (thrown) {
       log.warn({ id: record.id, why: reasonOf(thrown) }, 'the link of an attachment is lost and could not be made again');
       undo(record);
@@ -391,17 +277,17 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
 
   return {
     reconcile() {
-      applyPolicies();
+      rules.followPolicies();
       for (const { spec, state } of store.records())
         if (state === 'ready' && isByChain(spec) && isHeld(spec)) kernel.claim(spec.hostInterface, true);
       const operations = planReconciliation(store.records(), { links: kernel.links(), namespaceStands });
       const releases = new Set(operations.flatMap((operation) => (operation.do === 'release' ? [operation.id] : [])));
       // The rules first: whatever is made or kept after them is bound by them.
-      if (store.records().some(({ id }) => !releases.has(id))) rebuildRules();
-      else kernel.rules([...removeTables(), ...policy.restart([])]);
+      if (store.records().some(({ id }) => !releases.has(id))) rules.rebuild();
+      else rules.remove();
       operations.forEach(perform);
       repairs += operations.length;
-      for (const record of store.records()) if (record.state === 'ready') stale.push(...stalePorts(record, true));
+      for (const record of store.records()) if (record.state === 'ready') departures.renewPorts(record);
       if (operations.length > 0) log.info({ operations }, 'the network was brought to its recorded state');
       reap(true);
     },
@@ -418,9 +304,9 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
       };
     },
     setClass,
-    policies: () => applyPolicies(),
-    repairs: () => repairs,
-    denials: () => denialsOf(store.records(), policy, kernel),
+    policies: rules.followPolicies,
+    repairs: () => repairs + rules.repairs(),
+    denials: () => denialsOf(store.records(), rules.policy, kernel),
     linkState(id) {
       const record = store.record(id);
       return record?.state === 'ready' && isHeld(record.spec) ? linkStateOf(record, kernel) : undefined;
@@ -432,20 +318,16 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
       reap(true);
     },
     status() {
-      if (outline !== undefined && ![...tables, ...policy.tables()].every((table) => table === ip6Table || kernel.hasTable(table))) {
-        repairs += 1;
-        log.warn({}, 'the network rules were removed by another program; they are made anew');
-        rebuildRules();
-      }
-      return statusOf(currentNetworks);
+      rules.lookAfter();
+      return statusOf(() => networks.current());
     },
     records: () => store.records().filter(({ state }) => state === 'ready'),
+    finish: departures.finish,
     reap,
     removeAll() {
       reap(true);
       if (store.records().length > 0) return;
-      kernel.rules([...removeTables(), ...policy.restart([])]);
-      outline = undefined;
+      rules.remove();
       for (const operation of unusedBridges(kernel.links())) perform(operation);
     },
   };

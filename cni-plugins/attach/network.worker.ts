@@ -128,12 +128,46 @@ function reapLater(): void {
   }, reapEveryMs);
 }
 
-function answer(call: Call): Answer {
+/** Answers as soon as the answer is certain; what nobody waits for comes after it, under the same lock. */
+function serve(sequence: number, call: Call): void {
   if (call.do === 'plugin') {
     const result = open().plugins.call(call.call);
-    return result === undefined ? {} : { result };
+    return post({ sequence, answer: result === undefined ? {} : { result } });
   }
-  return open().database.exclusively(() => answerOwn(call));
+  const { database } = open();
+  if (call.do === 'close') {
+    const answer = database.exclusively(() => answerOwn(call));
+    parts?.close();
+    parts = undefined;
+    return post({ sequence, answer });
+  }
+  database.exclusively(() => {
+    try {
+      post({ sequence, answer: answerOwn(call) });
+    } catch (thrown) {
+      refuse(sequence, call, thrown);
+    }
+    finish();
+  });
+}
+
+function finish(): void {
+  try {
+    parts?.core?.finish();
+  } catch (thrown) {
+    log.warn({ why: String(thrown) }, 'an isolated link could not be taken from its bridge; its namespace takes it away');
+  }
+}
+
+function refuse(sequence: number, call: Call, thrown: unknown): void {
+  const failure = {
+    code: 'NETWORK_INTERNAL',
+    kind: 'internal',
+    attempted: `network ${call.do}`,
+    on: 'id' in call ? call.id : '',
+    fix: 'report this with the daemon log',
+  } as const;
+  post({ sequence, error: errorToJson(asPortcullisError(thrown, failure)) });
 }
 
 function loadedNetworks(): readonly LoadedNetwork[] {
@@ -190,24 +224,12 @@ function answerOwn(call: Exclude<Call, { do: 'plugin' }>): Answer {
   }
 }
 
-port.on('message', ({ sequence, call }: ToWorker) => {
+port.on('message', (message: ToWorker) => {
   lastCall = performance.now();
   try {
-    const done = answer(call);
-    if (call.do === 'close') {
-      parts?.close();
-      parts = undefined;
-    }
-    post({ sequence, answer: done });
+    serve(message.sequence, message.call);
   } catch (thrown) {
-    const failure = {
-      code: 'NETWORK_INTERNAL',
-      kind: 'internal',
-      attempted: `network ${call.do}`,
-      on: 'id' in call ? call.id : '',
-      fix: 'report this with the daemon log',
-    } as const;
-    post({ sequence, error: errorToJson(asPortcullisError(thrown, failure)) });
+    refuse(message.sequence, message.call, thrown);
   }
-  if (call.do !== 'close') reapLater();
+  if (message.call.do !== 'close') reapLater();
 });

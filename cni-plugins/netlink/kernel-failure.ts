@@ -15,9 +15,12 @@ export interface Attempt {
   readonly on: string;
 }
 
+/** The name of an errno, `EEXIST`. */
+export const errnoOf = (errno: number): string => names.get(errno) ?? `ERRNO_${errno}`;
+
 /** The failure of a netlink request: `NETWORK_KERNEL_<ERRNO>`, with the kernel's own words where it gave any. */
 export function kernelRefused(attempt: Attempt, errno: number, words?: string): PortcullisError {
-  const name = names.get(errno) ?? `ERRNO_${errno}`;
+  const name = errnoOf(errno);
   return new PortcullisError({
     code: `NETWORK_KERNEL_${name}`,
     kind: name === 'EPERM' || name === 'EOPNOTSUPP' ? 'precondition' : 'internal',

@@ -1,5 +1,4 @@
 import { attribute, attributesOf, text, textOf, u32 } from './wire.ts';
-import { isRefusal } from './kernel-failure.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
 import type { Received } from './wire.ts';
 
@@ -89,13 +88,8 @@ export function findLink(socket: NetlinkSocket, by: { readonly name: string } | 
     flags: 0,
     body: 'name' in by ? Buffer.concat([header(0), attribute(IFLA_IFNAME, text(by.name))]) : header(by.index),
   };
-  try {
-    const answer = socket.ask(request)[0];
-    return answer === undefined ? undefined : readSettings(answer);
-  } catch (thrown) {
-    if (isRefusal(thrown, 'ENODEV')) return undefined;
-    throw thrown;
-  }
+  const answer = socket.find(request, 'ENODEV');
+  return answer === undefined ? undefined : readSettings(answer);
 }
 
 export function listSettings(socket: NetlinkSocket): LinkSettings[] {

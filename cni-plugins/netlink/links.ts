@@ -1,6 +1,5 @@
 import { attribute, attributesOf, nested, text, textOf, u32, u8, NLM_F_CREATE, NLM_F_EXCL } from './wire.ts';
 import type { Received } from './wire.ts';
-import { isRefusal } from './kernel-failure.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
 
 /** rtnetlink: links. Source: rtnetlink(7), linux/if_link.h, linux/if_bridge.h. */
@@ -12,11 +11,14 @@ const RTM_GETLINK = 18;
 const IFLA_ADDRESS = 1;
 const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
+const IFLA_LINK = 5;
 const IFLA_MASTER = 10;
 const IFLA_LINKINFO = 18;
 const IFLA_AF_SPEC = 26;
 const IFLA_GROUP = 27;
 const IFLA_NET_NS_FD = 28;
+const IFLA_NUM_TX_QUEUES = 31;
+const IFLA_NUM_RX_QUEUES = 32;
 const IFLA_INFO_KIND = 1;
 const IFLA_INFO_DATA = 2;
 const IFLA_INFO_SLAVE_KIND = 4;
@@ -87,13 +89,26 @@ export interface VethPair {
   readonly master: number;
   /** Of the host's end; absent: the kernel chooses. */
   readonly mac?: Uint8Array;
-  readonly peer: { readonly name: string; readonly netnsFd: number; readonly mac: Uint8Array };
+  readonly peer: {
+    readonly name: string;
+    readonly netnsFd: number;
+    readonly mac: Uint8Array;
+    /** Its index in its namespace, refused (EBUSY) when a link there has it; absent: the kernel chooses. */
+    readonly index?: number;
+  };
 }
+
+/**
+ * One queue each way. Without these the kernel makes one for each processor of the machine, at either end, and shows each in /sys: a third of
+ * the time on two processors. They are for XDP and `ethtool -L` only: a veth uses one of them.
+ */
+const oneQueue = [attribute(IFLA_NUM_TX_QUEUES, u32(1)), attribute(IFLA_NUM_RX_QUEUES, u32(1))];
 
 /** Both ends are born down: a peer that is up at birth is refused (ENOTCONN). The peer is born in its own namespace. */
 export function createVeth(pair: VethPair): Request {
   const peer = Buffer.concat([
-    linkHeader(),
+    linkHeader(pair.peer.index === undefined ? {} : { index: pair.peer.index }),
+    ...oneQueue,
     attribute(IFLA_IFNAME, text(pair.peer.name)),
     attribute(IFLA_ADDRESS, pair.peer.mac),
     attribute(IFLA_MTU, u32(pair.mtu)),
@@ -111,6 +126,7 @@ export function createVeth(pair: VethPair): Request {
       attribute(IFLA_MTU, u32(pair.mtu)),
       attribute(IFLA_GROUP, u32(pair.group)),
       attribute(IFLA_MASTER, u32(pair.master)),
+      ...oneQueue,
       nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, text('veth')), nested(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, peer))),
     ]),
   };
@@ -157,20 +173,28 @@ export function setMaster(link: LinkName, master: number): Request {
   };
 }
 
-/** A bridge port may send a frame back where it came from. */
-export function setHairpin(link: LinkName): Request {
+/**
+ * What a bridge port must know before it comes up, in one message. `hairpin`: it may send a frame back where it came from. `noOwnIpv6`: as
+ * {@link setNoOwnIpv6}.
+ */
+export function setPortUp(link: LinkName, { hairpin, noOwnIpv6 }: { readonly hairpin: boolean; readonly noOwnIpv6: boolean }): Request {
   return {
-    what: 'set hairpin mode of the link',
+    what: hairpin ? 'set hairpin mode of the link' : 'keep IPv6 of the link from making addresses',
     on: nameOf(link),
     type: RTM_NEWLINK,
     flags: 0,
     body: Buffer.concat([
       ...target(link),
-      nested(
-        IFLA_LINKINFO,
-        attribute(IFLA_INFO_SLAVE_KIND, text('bridge')),
-        nested(IFLA_INFO_SLAVE_DATA, attribute(IFLA_BRPORT_MODE, u8(1))),
-      ),
+      ...(hairpin
+        ? [
+            nested(
+              IFLA_LINKINFO,
+              attribute(IFLA_INFO_SLAVE_KIND, text('bridge')),
+              nested(IFLA_INFO_SLAVE_DATA, attribute(IFLA_BRPORT_MODE, u8(1))),
+            ),
+          ]
+        : []),
+      ...(noOwnIpv6 ? [noOwnIpv6Attribute] : []),
     ]),
   };
 }
@@ -211,6 +235,8 @@ export function setRouteLocalnet(link: LinkName): Request {
   };
 }
 
+const noOwnIpv6Attribute = nested(IFLA_AF_SPEC, nested(AF_INET6, attribute(IFLA_INET6_ADDR_GEN_MODE, u8(IN6_ADDR_GEN_MODE_NONE))));
+
 /** The link's IPv6 makes no address of its own, so it sends nothing of its own either. Refused at a link's creation. */
 export function setNoOwnIpv6(link: LinkName): Request {
   return {
@@ -218,10 +244,7 @@ export function setNoOwnIpv6(link: LinkName): Request {
     on: nameOf(link),
     type: RTM_NEWLINK,
     flags: 0,
-    body: Buffer.concat([
-      ...target(link),
-      nested(IFLA_AF_SPEC, nested(AF_INET6, attribute(IFLA_INET6_ADDR_GEN_MODE, u8(IN6_ADDR_GEN_MODE_NONE)))),
-    ]),
+    body: Buffer.concat([...target(link), noOwnIpv6Attribute]),
   };
 }
 
@@ -265,6 +288,8 @@ export interface Link {
   readonly mac: string;
   readonly group: number;
   readonly master: number;
+  /** Of a veth: index of its other end, in the namespace of that. */
+  readonly peer: number;
   readonly kind: string;
   readonly promiscuous: boolean;
   /** Of a bridge port: 3 is forwarding (linux/if_bridge.h). */
@@ -289,6 +314,7 @@ export function readLink(message: Received): Link {
     mac: (attributes.get(IFLA_ADDRESS) ?? Buffer.alloc(0)).toString('hex').replace(/..(?=.)/g, '$&:'),
     group: number(IFLA_GROUP),
     master: number(IFLA_MASTER),
+    peer: number(IFLA_LINK),
     kind: textOf(info.get(IFLA_INFO_KIND)),
     promiscuous: (message.body.readUInt32LE(8) & IFF_PROMISC) !== 0,
     ...(state === undefined ? {} : { portState: state }),
@@ -298,11 +324,6 @@ export function readLink(message: Received): Link {
 
 /** Undefined when there is none of that name or index. */
 export function lookUp(route: NetlinkSocket, link: LinkName): Link | undefined {
-  try {
-    const answer = route.ask(getLink(link))[0];
-    return answer === undefined ? undefined : readLink(answer);
-  } catch (thrown) {
-    if (isRefusal(thrown, 'ENODEV')) return undefined;
-    throw thrown;
-  }
+  const answer = route.find(getLink(link), 'ENODEV');
+  return answer === undefined ? undefined : readLink(answer);
 }

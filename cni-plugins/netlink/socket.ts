@@ -1,6 +1,5 @@
 import {
   AF_NETLINK,
-  MSG_DONTWAIT,
   MSG_TRUNC,
   NETLINK_CAP_ACK,
   NETLINK_EXT_ACK,
@@ -10,13 +9,14 @@ import {
   SOL_SOCKET,
   bindNetlink,
   closeFd,
-  recv,
+  receiveWaiting,
   send,
+  sendApart,
   setSockOpt,
   socket,
 } from '../../base/kernel/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
-import { kernelRefused } from './kernel-failure.ts';
+import { errnoOf, kernelRefused } from './kernel-failure.ts';
 import type { Attempt } from './kernel-failure.ts';
 import {
   NLMSG_DONE,
@@ -34,10 +34,20 @@ import type { Message, Received } from './wire.ts';
 /** A message and what it is for. */
 export interface Request extends Message, Attempt {}
 
+/** For {@link NetlinkSocket.exchange}: the kernel says so when it has done it. */
+export const acknowledged = (request: Request): Request => ({ ...request, flags: request.flags | NLM_F_ACK });
+
 /** A refused request of a batch. */
 export interface Refusal {
   readonly index: number;
   readonly error: PortcullisError;
+}
+
+/** What came back for one request of several. */
+export interface Outcome {
+  readonly answers: readonly Received[];
+  /** Present when it was refused. */
+  readonly refused?: { readonly errno: string; readonly error: () => PortcullisError };
 }
 
 /**
@@ -52,6 +62,15 @@ export interface NetlinkSocket {
   run(requests: readonly Request[]): void;
   /** One request with its answers. Throws when it is refused. */
   ask(request: Request): readonly Received[];
+  /** As `ask`, for one answer; undefined when it is refused by one of these errnos. An error that nobody sees costs more than the request. */
+  find(request: Request, ...absent: readonly string[]): Received | undefined;
+  /** Requests of any kind in one sendmsg, each with what came back for it. No refusal is thrown. */
+  exchange(requests: readonly Request[]): readonly Outcome[];
+  /**
+   * A request that the kernel answers only after it has waited, made in another thread. Resolves when it has answered, refused or not; meanwhile
+   * this socket must be used for nothing else, and not be closed. Never two at once in a process.
+   */
+  runApart(request: Request): Promise<void>;
   /** All of a kind, read again when the kernel says that the list changed underneath. */
   dump(request: Request): readonly Received[];
   close(): void;
@@ -63,10 +82,12 @@ const bufferBytes = 16 * 1024 * 1024;
 const receiveBytes = 128 * 1024;
 const dumpAttempts = 8;
 
+/** Every exchange is over before the next one begins, whatever socket it is of: one buffer serves all of a thread. */
+const buffer = Buffer.allocUnsafeSlow(receiveBytes);
+
 /** @param protocol NETLINK_ROUTE or NETLINK_NETFILTER */
 export function openNetlink(protocol: number): NetlinkSocket {
   const fd = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, protocol);
-  const buffer = Buffer.allocUnsafeSlow(receiveBytes);
   let sequence = 1;
   try {
     bindNetlink(fd);
@@ -81,44 +102,39 @@ export function openNetlink(protocol: number): NetlinkSocket {
   }
 
   const receive = (): Received[] => {
-    let length: number;
-    try {
-      length = recv(fd, buffer, MSG_DONTWAIT | MSG_TRUNC);
-    } catch (thrown) {
-      if (thrown instanceof PortcullisError && thrown.code === 'KERNEL_EAGAIN') return [];
-      throw thrown;
-    }
+    const length = receiveWaiting(fd, buffer, MSG_TRUNC);
+    if (length === undefined) return [];
     if (length > buffer.length) throw answerTooLong(length);
     // A copy: the buffer is used again while the caller still reads.
     return decodeMessages(Buffer.from(buffer.subarray(0, length)));
   };
 
-  const exchange = (requests: readonly Request[]): { answers: Received[]; refusals: Refusal[] } => {
-    if (requests.length === 0) return { answers: [], refusals: [] };
+  const exchange = (requests: readonly Request[], more: number): Outcome[] => {
+    if (requests.length === 0) return [];
     const first = sequence;
     sequence = (sequence + requests.length) >>> 0 || 1;
-    send(fd, encodeMessages(requests, first));
-    const answers: Received[] = [];
-    const refusals: Refusal[] = [];
+    send(fd, encodeMessages(requests, first, NLM_F_REQUEST | more));
+    const answers: Received[][] = requests.map(() => []);
+    const refused: Outcome['refused'][] = [];
     for (let batch = receive(); batch.length > 0; batch = receive()) {
       for (const message of batch) {
         const index = message.sequence - first;
         const request = requests[index];
         if (request === undefined) continue; // an answer to an earlier exchange that ended by an exception
-        if (message.type !== NLMSG_ERROR) answers.push(message);
+        if (message.type !== NLMSG_ERROR) answers[index]?.push(message);
         else {
           const { errno, text } = acknowledgementOf(message);
-          if (errno !== 0) refusals.push({ index, error: kernelRefused(request, errno, text) });
+          if (errno !== 0) refused[index] = { errno: errnoOf(errno), error: () => kernelRefused(request, errno, text) };
         }
       }
     }
-    return { answers, refusals };
+    return answers.map((own, index) => ({ answers: own, ...(refused[index] !== undefined && { refused: refused[index] }) }));
   };
 
-  const ask = (request: Request): Received[] => {
-    const { answers, refusals } = exchange([{ ...request, flags: request.flags | NLM_F_REQUEST }]);
-    if (refusals[0] !== undefined) throw refusals[0].error;
-    return answers;
+  const ask = (request: Request): readonly Received[] => {
+    const [outcome] = exchange([request], 0);
+    if (outcome?.refused !== undefined) throw outcome.refused.error();
+    return outcome?.answers ?? [];
   };
 
   const dumpOnce = (request: Request): Received[] | undefined => {
@@ -137,12 +153,25 @@ export function openNetlink(protocol: number): NetlinkSocket {
 
   return {
     fd,
-    send: (requests) => exchange(requests.map((request) => ({ ...request, flags: request.flags | NLM_F_REQUEST }))).refusals,
+    send: (requests) =>
+      exchange(requests, 0).flatMap(({ refused }, index) => (refused === undefined ? [] : [{ index, error: refused.error() }])),
     run(requests) {
-      const refusal = exchange(requests.map((request) => ({ ...request, flags: request.flags | NLM_F_REQUEST | NLM_F_ACK }))).refusals[0];
-      if (refusal !== undefined) throw refusal.error;
+      const refused = exchange(requests, NLM_F_ACK).find((outcome) => outcome.refused !== undefined)?.refused;
+      if (refused !== undefined) throw refused.error();
     },
     ask,
+    find(request, ...absent) {
+      const [outcome] = exchange([request], 0);
+      if (outcome?.refused === undefined) return outcome?.answers[0];
+      if (absent.includes(outcome.refused.errno)) return undefined;
+      throw outcome.refused.error();
+    },
+    exchange: (requests) => exchange(requests, 0),
+    async runApart(request) {
+      const bytes = encodeMessages([request], sequence, NLM_F_REQUEST | NLM_F_ACK);
+      sequence = (sequence + 1) >>> 0 || 1;
+      await sendApart(fd, bytes);
+    },
     dump(request) {
       for (let attempt = 0; attempt < dumpAttempts; attempt += 1) {
         const found = dumpOnce(request);

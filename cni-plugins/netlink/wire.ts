@@ -89,15 +89,15 @@ export function nested(type: number, ...children: readonly Uint8Array[]): Buffer
   return attribute(type | NLA_F_NESTED, Buffer.concat(children));
 }
 
-/** Messages one after the other, numbered from `firstSequence`, for one sendmsg. */
-export function encodeMessages(messages: readonly Message[], firstSequence: number): Buffer {
+/** Messages one after the other, numbered from `firstSequence`, for one sendmsg. @param flags of all, beside their own */
+export function encodeMessages(messages: readonly Message[], firstSequence: number, flags = 0): Buffer {
   const total = messages.reduce((sum, message) => sum + aligned(headerLength + message.body.length), 0);
   const bytes = Buffer.alloc(total);
   let at = 0;
   messages.forEach((message, index) => {
     bytes.writeUInt32LE(headerLength + message.body.length, at);
     bytes.writeUInt16LE(message.type, at + 4);
-    bytes.writeUInt16LE(message.flags, at + 6);
+    bytes.writeUInt16LE(message.flags | flags, at + 6);
     bytes.writeUInt32LE((firstSequence + index) >>> 0, at + 8);
     bytes.set(message.body, at + headerLength);
     at += aligned(headerLength + message.body.length);

@@ -1,7 +1,7 @@
 import { parentPort } from 'node:worker_threads';
 import { readConfig } from '../attach/addresses.ts';
 import { hostFacts } from '../attach/host-facts.ts';
-import { withNetns } from '../attach/netns.ts';
+import { withPodNamespace } from '../attach/netns.ts';
 import { NETLINK_NETFILTER, NETLINK_ROUTE, inNamespaces } from '../../base/kernel/index.ts';
 import { errorToJson, isPortcullisError } from '../../base/errors/index.ts';
 import { openNetlink } from '../netlink/socket.ts';
@@ -27,14 +27,7 @@ function withKernel<T>(netns: string, body: (kernel: ResourceKernel) => T): T {
     },
   };
   if (netns === '') return body(gone);
-  return withNetns(netns, (netnsFd) => {
-    const pod = inNamespaces({ net: netnsFd }, () => openNetlink(NETLINK_ROUTE));
-    try {
-      return body({ host, inHost, pod: { route: pod, netnsFd }, inPod: (inner) => inNamespaces({ net: netnsFd }, inner) });
-    } finally {
-      pod.close();
-    }
-  });
+  return withPodNamespace(netns, {}, (pod) => body({ host, inHost, pod, inPod: (inner) => inNamespaces({ net: pod.netnsFd }, inner) }));
 }
 
 const stored = new Map<string, readonly Resource[]>();

@@ -13,6 +13,7 @@ const link = (name: string, more: Partial<Link> = {}): Link => ({
   mac: '',
   group: linkGroups.pod,
   master: 3,
+  peer: 2,
   kind: 'veth',
   promiscuous: false,
   ...more,

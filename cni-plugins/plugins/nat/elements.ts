@@ -59,22 +59,12 @@ export function putElements(
 
 /** What the kernel counts as uses of the chain: its rules and what leads to it; undefined when there is no such chain. */
 function useOf(filter: NetlinkSocket, table: Table, chain: string): number | undefined {
-  try {
-    const answer = filter.ask(getChain(table, chain))[0];
-    return answer === undefined ? undefined : readChainUse(answer);
-  } catch (thrown) {
-    if (isRefusal(thrown, 'ENOENT')) return undefined;
-    throw thrown;
-  }
+  const answer = filter.find(getChain(table, chain), 'ENOENT');
+  return answer === undefined ? undefined : readChainUse(answer);
 }
 
 export function stands(filter: NetlinkSocket, family: IpFamily): boolean {
-  try {
-    return filter.ask(getTable(tableOf(family))).length > 0;
-  } catch (thrown) {
-    if (isRefusal(thrown, 'ENOENT')) return false;
-    throw thrown;
-  }
+  return filter.find(getTable(tableOf(family)), 'ENOENT') !== undefined;
 }
 
 /** Success when they are gone already. A chain that other pods use stays. */
@@ -110,13 +100,11 @@ export function takeElements(
 
 /** What is missing, in words. */
 export function missingElements(filter: NetlinkSocket, elements: readonly MapElement[]): string[] {
-  return elements.flatMap(({ family, map, element, what }) => {
-    try {
-      filter.ask(getElement(tableOf(family), map, element));
-      return [];
-    } catch (thrown) {
-      if (isRefusal(thrown, 'ENOENT')) return [`nf_tables has no ${what}`];
-      throw thrown;
-    }
-  });
+  return filter
+    .exchange(elements.map(({ family, map, element }) => getElement(tableOf(family), map, element)))
+    .flatMap(({ refused }, index) => {
+      if (refused === undefined) return [];
+      if (refused.errno !== 'ENOENT') throw refused.error();
+      return [`nf_tables has no ${elements[index]?.what ?? ''}`];
+    });
 }

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { forgetConnections } from '../../netlink/conntrack.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { lookUp, setHairpin, setRouteLocalnet } from '../../netlink/links.ts';
+import { lookUp, setPortUp, setRouteLocalnet } from '../../netlink/links.ts';
 import { concatenated } from '../../netlink/nftables.ts';
 import { lookUpRoute, readRouteLink } from '../../netlink/routes.ts';
 import { be16 } from '../../netlink/wire.ts';
@@ -107,7 +107,8 @@ function letPodsCallThemselves(resource: HostPorts, { host, inHost }: ResourceKe
   if (resource.masquerade === 'none' || !inHost(() => filtered('iptables') || filtered('ip6tables'))) return;
   for (const name of resource.hostInterfaces) {
     const link = lookUp(host.route, { name });
-    if (link?.portState !== undefined && link.hairpin !== true) host.route.run([setHairpin({ index: link.index })]);
+    if (link?.portState !== undefined && link.hairpin !== true)
+      host.route.run([setPortUp({ index: link.index }, { hairpin: true, noOwnIpv6: false })]);
   }
 }
 

@@ -1,0 +1,50 @@
+import { reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import type { ChainedPlugin } from '../spec/network-config.ts';
+import type { PluginCall } from './plugin-call.ts';
+import type { PluginCore } from './plugin-engine.ts';
+import { resultOf } from './record.ts';
+import type { AttachmentRecord } from './record.ts';
+
+/** The plugins of a conflist that come after the bridge, on a link that the engine makes itself. */
+export interface ChainedPlugins {
+  /** @throws the first failure; what was made until then stands */
+  add(record: AttachmentRecord): void;
+  /** The last one first. What fails is logged, and tried again with the next release. */
+  remove(record: AttachmentRecord): void;
+}
+
+export function createChainedPlugins(plugins: Pick<PluginCore, 'call'>, log: Pick<Logger, 'warn'>): ChainedPlugins {
+  return {
+    add(record) {
+      if (record.spec.chained === undefined) return;
+      let prevResult = resultOf(record);
+      for (const plugin of record.spec.chained) prevResult = plugins.call({ ...callOf(record, 'add', plugin), prevResult }) ?? prevResult;
+    },
+    remove(record) {
+      for (const plugin of (record.spec.chained ?? []).toReversed()) {
+        try {
+          plugins.call(callOf(record, 'del', plugin));
+        } catch (thrown) {
+          log.warn({ id: record.id, type: plugin.type, why: reasonOf(thrown) }, 'a chained plugin could not be deleted; it is tried again');
+        }
+      }
+    },
+  };
+}
+
+const callOf = (record: AttachmentRecord, verb: PluginCall['verb'], { type, config }: ChainedPlugin): PluginCall => ({
+  verb,
+  type,
+  caller: {},
+  key: { network: record.spec.network, containerId: record.id, interface: record.spec.interface },
+  netns: record.spec.netns,
+  args: {
+    K8S_POD_NAMESPACE: record.spec.pod.namespace,
+    K8S_POD_NAME: record.spec.pod.name,
+    K8S_POD_UID: record.spec.pod.uid,
+    K8S_POD_INFRA_CONTAINER_ID: record.id,
+  },
+  path: [],
+  config,
+});

@@ -1,0 +1,86 @@
+import type { StalePort } from '../netlink/conntrack.ts';
+import type { HostKernel } from './host-kernel.ts';
+import type { AttachmentRecord } from './record.ts';
+import { stalePorts } from './ruleset.ts';
+import type { StandingRules } from './standing-rules.ts';
+import type { NetworkStore } from './store.ts';
+
+/**
+ * Attachments on their way out. Isolated and unknown to the rules at once; the link ends with its namespace, and the address is leased until
+ * the kernel has let go of it. What nobody needs to wait for is done by `finish`.
+ */
+export interface Departures {
+  /** @param leavePlugins lets go of what chained plugins made, between the link's end and that of its rules */
+  release(record: AttachmentRecord, leavePlugins: (record: AttachmentRecord) => void): void;
+  /** What `release` left for after the answer. Everything but `release` expects it done. */
+  finish(): void;
+  /** Connections to the record's host ports that are not its own are forgotten at the next `reap`. */
+  renewPorts(record: AttachmentRecord): void;
+  /** Frees what the kernel has let go of. `force`: makes it let go now. Returns how many are still held. */
+  reap(force: boolean): number;
+  /** How many wait for the kernel. */
+  waiting(): number;
+}
+
+export interface DepartureParts {
+  readonly store: Pick<NetworkStore, 'freeHostPorts' | 'record' | 'remove' | 'setState'>;
+  readonly kernel: Pick<HostKernel, 'deleteDoomed' | 'deleteLink' | 'doom' | 'forget' | 'isolate' | 'link'>;
+  readonly rules: Pick<StandingRules, 'forget'>;
+}
+
+export function createDepartures({ store, kernel, rules }: DepartureParts): Departures {
+  const going = new Set<string>();
+  /** Connections to forget, soon but not while somebody waits: before a released port can be taken again. */
+  let stale: StalePort[] = [];
+  let released: AttachmentRecord[] = [];
+
+  const finish = (): void => {
+    const records = released;
+    released = [];
+    for (const record of records) {
+      kernel.doom(record.spec.hostInterface);
+      if (record.spec.portMappings.length > 0) store.freeHostPorts(record.id);
+      stale.push(...stalePorts(record, false));
+    }
+  };
+
+  const dropGone = (): void => {
+    for (const id of going) {
+      const record = store.record(id);
+      if (record !== undefined && kernel.link(record.spec.hostInterface) !== undefined) continue;
+      store.remove(id);
+      going.delete(id);
+    }
+  };
+
+  return {
+    release(record, leavePlugins) {
+      store.setState(record.id, 'detaching');
+      going.add(record.id);
+      released.push(record);
+      kernel.isolate(record.spec.hostInterface);
+      leavePlugins(record);
+      if (record.state !== 'detaching') rules.forget(record);
+    },
+    finish,
+    renewPorts(record) {
+      stale.push(...stalePorts(record, true));
+    },
+    reap(force) {
+      finish();
+      const ports = stale;
+      stale = [];
+      kernel.forget(ports);
+      dropGone();
+      if (!force || going.size === 0) return going.size;
+      kernel.deleteDoomed();
+      for (const id of going) {
+        const name = store.record(id)?.spec.hostInterface;
+        if (name !== undefined) kernel.deleteLink(name);
+      }
+      dropGone();
+      return going.size;
+    },
+    waiting: () => going.size,
+  };
+}

@@ -1,0 +1,81 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { isRefusal } from '../netlink/kernel-failure.ts';
+import * as links from '../netlink/links.ts';
+import type { Link } from '../netlink/links.ts';
+import * as routes from '../netlink/routes.ts';
+import type { NetlinkSocket } from '../netlink/socket.ts';
+import { ipBytes, parsePrefix } from '../spec/address.ts';
+import { linkGroups, macBytes } from './record.ts';
+import type { AttachmentSpec } from './record.ts';
+
+/** Bridges of our own runtime's pods, made when the first pod needs one. */
+export interface PodBridges {
+  /** Index of the bridge, made or brought to what the spec asks of it. @throws NETWORK_BRIDGE_UNUSABLE */
+  ensure(spec: AttachmentSpec): number;
+  /** Index of the bridge as it was left: it may be gone or down by now. Undefined: never seen. */
+  lastSeen(spec: AttachmentSpec): number | undefined;
+}
+
+export function createPodBridges(route: NetlinkSocket): PodBridges {
+  const seen = new Map<string, number>();
+
+  const create = ({ bridge: { name, mac } }: AttachmentSpec): Link => {
+    try {
+      route.run([links.createBridge({ name, mac: macBytes(mac), group: linkGroups.bridge })]);
+    } catch (thrown) {
+      if (!isRefusal(thrown, 'EEXIST')) throw thrown;
+    }
+    const made = links.lookUp(route, { name });
+    if (made === undefined) throw notABridge(name, 'it vanished while it was made');
+    return made;
+  };
+
+  return {
+    lastSeen: (spec) => seen.get(stampOf(spec)),
+    ensure(spec) {
+      const { name, addresses, promiscuous } = spec.bridge;
+      const bridge = links.lookUp(route, { name }) ?? create(spec);
+      if (bridge.kind !== 'bridge') throw notABridge(name, `it is a link of kind ${bridge.kind === '' ? 'hardware' : bridge.kind}`);
+      if (bridge.up && seen.get(stampOf(spec)) === bridge.index) return bridge.index;
+      const own = { index: bridge.index };
+      route.run([
+        ...addresses.flatMap((address) => {
+          const prefix = parsePrefix(address);
+          return prefix === undefined ? [] : [routes.addAddress(bridge.index, ipBytes(prefix.address), prefix.length)];
+        }),
+        ...(promiscuous ? [links.setPromiscuous(own)] : []),
+        links.setUp(own),
+        ...(routesLoopback(spec) ? [links.setRouteLocalnet(own)] : []),
+      ]);
+      if (addresses.length > 0) enableForwarding(addresses);
+      seen.set(stampOf(spec), bridge.index);
+      return bridge.index;
+    },
+  };
+}
+
+const routesLoopback = ({ bridge, portMappings }: AttachmentSpec): boolean => portMappings.length > 0 || bridge.addresses.length > 0;
+
+const stampOf = (spec: AttachmentSpec): string =>
+  `${spec.bridge.name} ${spec.bridge.promiscuous} ${routesLoopback(spec)} ${spec.bridge.addresses.join(' ')}`;
+
+/** A gateway forwards. Written only when it is off: a container's /proc/sys may be read-only and already right. */
+function enableForwarding(addresses: readonly string[]): void {
+  const files = [
+    ...(addresses.some((address) => !address.includes(':')) ? ['/proc/sys/net/ipv4/ip_forward'] : []),
+    ...(addresses.some((address) => address.includes(':')) ? ['/proc/sys/net/ipv6/conf/all/forwarding'] : []),
+  ];
+  for (const file of files) if (readFileSync(file, 'utf8').trim() !== '1') writeFileSync(file, '1');
+}
+
+function notABridge(name: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_BRIDGE_UNUSABLE',
+    kind: 'precondition',
+    attempted: 'use the bridge',
+    on: name,
+    why,
+    fix: "rename that link, or give another name as 'bridge' in the conflist",
+  });
+}

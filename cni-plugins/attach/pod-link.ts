@@ -1,0 +1,122 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import * as links from '../netlink/links.ts';
+import type { Link } from '../netlink/links.ts';
+import * as routes from '../netlink/routes.ts';
+import type { NetlinkSocket, Outcome, Request } from '../netlink/socket.ts';
+import { acknowledged } from '../netlink/socket.ts';
+import { ipBytes, networkOf, parseIp, parsePrefix } from '../spec/address.ts';
+import type { PodNamespace } from './netns.ts';
+import type { PodBridges } from './pod-bridge.ts';
+import { linkGroups, macBytes } from './record.ts';
+import type { AttachmentSpec } from './record.ts';
+import { linkLocalOf } from './ruleset.ts';
+
+/**
+ * The pair of links of one of our own runtime's pods, in three messages to the kernel: the pair with its host's end on the bridge and down;
+ * the pod's end, configured and up; the host's end up. Last, so that the bridge forwards at once, and nothing of the pod passes before all stands.
+ */
+
+const forwarding = 3;
+const forwardingDeadlineMs = 2000;
+
+/**
+ * Makes the pair. It is there before: refused as NETWORK_KERNEL_EEXIST.
+ * @throws NETWORK_KERNEL_<ERRNO> · NETWORK_BRIDGE_UNUSABLE · NETWORK_LINK_NOT_UP
+ */
+export function makePodLink(spec: AttachmentSpec, route: NetlinkSocket, pod: PodNamespace, bridges: PodBridges, hasIpv6: boolean): void {
+  const made = makePair(spec, route, pod.netnsFd, bridges, hasIpv6);
+  configurePod(spec, pod.route, made.peer, hasIpv6);
+  const own = { name: spec.hostInterface };
+  const [, found] = passed(route.exchange([acknowledged(links.setUp(own)), links.getLink(own)]));
+  if (found !== undefined && links.readLink(found).portState === forwarding) return;
+  // The bridge was taken down meanwhile, or takes its time (spanning tree).
+  bridges.ensure(spec);
+  awaitForwarding(spec, route);
+}
+
+/** On the bridge as it was seen last: where it is another one by now, the kernel refuses, and it is looked for. */
+function makePair(spec: AttachmentSpec, route: NetlinkSocket, netnsFd: number, bridges: PodBridges, hasIpv6: boolean): Link {
+  const own = { name: spec.hostInterface };
+  const peer = { name: spec.interface, netnsFd, mac: macBytes(spec.mac) };
+  const { hairpin } = spec.bridge;
+  const on = (master: number): readonly Outcome[] =>
+    route.exchange([
+      acknowledged(links.createVeth({ name: spec.hostInterface, group: linkGroups.pod, mtu: spec.mtu, master, peer })),
+      ...(hasIpv6 || hairpin ? [acknowledged(links.setPortUp(own, { hairpin, noOwnIpv6: hasIpv6 }))] : []),
+      links.getLink(own),
+    ]);
+  const seen = bridges.lastSeen(spec);
+  const tried = seen === undefined ? undefined : on(seen);
+  const errno = tried?.[0]?.refused?.errno;
+  const outcomes = tried === undefined || errno === 'EINVAL' || errno === 'ENODEV' ? on(bridges.ensure(spec)) : tried;
+  const answer = passed(outcomes).at(-1);
+  if (answer === undefined) throw new Error(`the kernel made ${spec.hostInterface} and does not know it`);
+  return links.readLink(answer);
+}
+
+/** The first answer to each. @throws the first refusal */
+function passed(outcomes: readonly Outcome[]): (Outcome['answers'][number] | undefined)[] {
+  return outcomes.map(({ answers, refused }) => {
+    if (refused !== undefined) throw refused.error();
+    return answers[0];
+  });
+}
+
+function configurePod(spec: AttachmentSpec, pod: NetlinkSocket, index: number, hasIpv6: boolean): void {
+  const addresses = spec.addresses.flatMap(({ ip, prefixLength }) => {
+    const address = parseIp(ip);
+    return address === undefined ? [] : [routes.addAddress(index, ipBytes(address), prefixLength)];
+  });
+  const linkLocal = spec.addresses.some(({ ip }) => ip.includes(':')) ? [routes.addAddress(index, linkLocalOf(spec.mac), 64)] : [];
+  pod.run([
+    links.setUp({ index: links.loopbackIndex }),
+    ...(hasIpv6 ? [links.setNoOwnIpv6({ index })] : []),
+    links.setUp({ index }),
+    ...addresses,
+    ...linkLocal,
+    ...podRoutes(spec, index),
+  ]);
+}
+
+function podRoutes(spec: AttachmentSpec, index: number): Request[] {
+  return spec.routes.flatMap(({ dst, gw }) => {
+    const prefix = parsePrefix(dst);
+    const gateway = gw === undefined ? undefined : parseIp(gw);
+    if (prefix === undefined) return [];
+    const destination = ipBytes(networkOf(prefix));
+    return [
+      routes.addRoute({ index, destination, prefixLength: prefix.length, ...(gateway === undefined ? {} : { gateway: ipBytes(gateway) }) }),
+    ];
+  });
+}
+
+/** A link that stands goes back on its bridge. */
+export function rejoinPodLink(spec: AttachmentSpec, route: NetlinkSocket, bridges: PodBridges): void {
+  const own = { name: spec.hostInterface };
+  route.run([
+    links.setMaster(own, bridges.ensure(spec)),
+    links.setUp(own),
+    ...(spec.bridge.hairpin ? [links.setPortUp(own, { hairpin: true, noOwnIpv6: false })] : []),
+  ]);
+}
+
+function awaitForwarding(spec: AttachmentSpec, route: NetlinkSocket): void {
+  const deadline = performance.now() + forwardingDeadlineMs;
+  while (links.lookUp(route, { name: spec.hostInterface })?.portState !== forwarding) {
+    if (performance.now() > deadline) throw notForwarding(spec);
+    Atomics.wait(sleepCell, 0, 0, 0.1);
+  }
+}
+
+const sleepCell = new Int32Array(new SharedArrayBuffer(4));
+
+function notForwarding(spec: AttachmentSpec): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_LINK_NOT_UP',
+    kind: 'deadline',
+    attempted: 'wait for the link',
+    on: spec.hostInterface,
+    why: `the bridge ${spec.bridge.name} did not forward for it within ${forwardingDeadlineMs} ms`,
+    fix: 'check that spanning tree is off on the bridge and that the pod still exists',
+  });
+}

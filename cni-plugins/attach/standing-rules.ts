@@ -1,0 +1,107 @@
+import { reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { isRefusal } from '../netlink/kernel-failure.ts';
+import type { Request } from '../netlink/socket.ts';
+import { createEnforcer } from '../policy/enforcer.ts';
+import type { Enforcer, OpenPod } from '../policy/enforcer.ts';
+import type { PolicyFolder } from '../policy/kubernetes/folder.ts';
+import type { PolicySet } from '../policy/kubernetes/network-policy.ts';
+import { openPodOf } from '../policy/open-pod.ts';
+import type { HostKernel } from './host-kernel.ts';
+import { isHeld } from './record.ts';
+import type { AttachmentRecord } from './record.ts';
+import { outlineOf, rebuild, removePod, removeTables } from './ruleset.ts';
+import { ip6Table, tables } from './rules.ts';
+import type { NetworkStore } from './store.ts';
+
+/** What the kernel's tables were told of the attachments, and how they are brought from one state to the next. */
+export interface StandingRules {
+  readonly policy: Pick<Enforcer, 'counts' | 'isolates' | 'tables'>;
+  /** All tables anew, from the records. */
+  rebuild(): void;
+  /** No tables: nothing is attached. */
+  remove(): void;
+  /** Changes elements; when the tables are not what they should be, someone else touched them: they are made anew. */
+  change(record: AttachmentRecord, requests: readonly Request[], ofPolicy?: readonly Request[]): void;
+  /** The record's elements and rules of peers go, where there are tables. */
+  forget(record: AttachmentRecord): void;
+  /** The requests that bring the rules of peers to what the record says. @throws NETWORK_BAD_RULE, and nothing is changed */
+  ofPeers(record: AttachmentRecord): Request[];
+  /** Looks whether the NetworkPolicies changed, and brings the kernel to them. */
+  followPolicies(): void;
+  /** Makes tables anew that another program removed. */
+  lookAfter(): void;
+  /** How often they were not what they should be. */
+  repairs(): number;
+}
+
+export interface RulesParts {
+  readonly store: Pick<NetworkStore, 'records'>;
+  readonly kernel: Pick<HostKernel, 'hasTable' | 'link' | 'rules'>;
+  readonly policyFolder: PolicyFolder;
+  readonly log: Pick<Logger, 'warn'>;
+}
+
+export function createStandingRules({ store, kernel, policyFolder, log }: RulesParts): StandingRules {
+  const policy = createEnforcer();
+  /** Subnets that the standing tables know; undefined: no tables. */
+  let outline: ReadonlySet<string> | undefined;
+  /** Policies that the kernel did not take yet. */
+  let unsent: PolicySet | undefined;
+  let repairs = 0;
+
+  const openPod = (record: AttachmentRecord): OpenPod | undefined =>
+    !isHeld(record.spec) ? undefined : openPodOf(record, kernel.link(record.spec.bridge.name)?.mac ?? record.spec.bridge.mac);
+
+  const rebuildRules = (): void => {
+    const live = store.records().filter(({ state, spec }) => state !== 'detaching' && isHeld(spec));
+    kernel.rules([...rebuild(live), ...policy.restart(live.flatMap((record) => openPod(record) ?? []))]);
+    policy.settled();
+    outline = new Set(outlineOf(live));
+  };
+
+  const change: StandingRules['change'] = (record, requests, ofPolicy) => {
+    if (outline === undefined || !outlineOf([record]).every((entry) => outline?.has(entry))) return rebuildRules();
+    try {
+      kernel.rules([...requests, ...(ofPolicy ?? [])]);
+      if (ofPolicy !== undefined) policy.settled();
+    } catch (thrown) {
+      if (!isRefusal(thrown, 'ENOENT', 'EEXIST')) throw thrown;
+      repairs += 1;
+      log.warn({ id: record.id, why: reasonOf(thrown) }, 'the network rules were changed by another program; they are made anew');
+      rebuildRules();
+    }
+  };
+
+  return {
+    policy,
+    rebuild: rebuildRules,
+    remove() {
+      kernel.rules([...removeTables(), ...policy.restart([])]);
+      outline = undefined;
+    },
+    change,
+    forget(record) {
+      if (outline !== undefined) change(record, removePod(record), policy.close(record.id));
+    },
+    ofPeers(record) {
+      const pod = openPod(record);
+      return pod === undefined ? policy.close(record.id) : policy.open(pod);
+    },
+    followPolicies() {
+      unsent = policyFolder.changed() ?? unsent;
+      if (unsent === undefined) return;
+      const requests = policy.setPolicies(unsent);
+      if (outline !== undefined && requests.length > 0) kernel.rules(requests);
+      policy.settled();
+      unsent = undefined;
+    },
+    lookAfter() {
+      if (outline === undefined || [...tables, ...policy.tables()].every((table) => table === ip6Table || kernel.hasTable(table))) return;
+      repairs += 1;
+      log.warn({}, 'the network rules were removed by another program; they are made anew');
+      rebuildRules();
+    },
+    repairs: () => repairs,
+  };
+}
