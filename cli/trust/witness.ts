@@ -8,8 +8,8 @@ Examples:
   $ portcullis trust witness registry.example.com/pay/app targets/releases
   $ portcullis trust witness pay targets/tools --key bob.pem       adds bob's signature to what waits for it
 
-A role whose draft waits for more signatures is signed with the keys that are here; any other is signed anew at the next publish, though
-nothing of it changed. Exit status 1: signatures are wanting still.
+A role whose draft waits for more signatures is signed with the keys that are here, if it says what the collection says with what is staged
+(trust list, trust inspect); any other is signed anew at the next publish, though nothing of it changed. Exit status 1: signatures are wanting still.
 ${ownerHelp}`;
 
 export function registerWitness(trust: Command): void {
@@ -25,7 +25,10 @@ export function registerWitness(trust: Command): void {
       const lines =
         waiting === undefined
           ? [`${role} will be signed anew at the next publish`]
-          : waiting.map(({ dialect, have, threshold }) => `${role} (${dialect}): ${have} of ${threshold} signatures`);
+          : waiting.map(
+              ({ dialect, version, expires, have, threshold }) =>
+                `${role} (${dialect}), version ${version}, good until ${expires}: ${have} of ${threshold} signatures`,
+            );
       const wanting = waiting?.some(({ have, threshold }) => have < threshold) === true;
       if (waiting !== undefined && !wanting) lines.push('portcullis trust publish sends it');
       print(flags.output, { name, role, waiting: waiting ?? null }, `${lines.join('\n')}\n`);

@@ -120,7 +120,8 @@ function needOf(
 
 const lifetime = (expiry: Expiry, role: string, type: TopRole): number => expiry[role] ?? expiry[type];
 
-function sameBody(former: Buffer, body: Json): boolean {
+/** Whether a file says this, version and expiry aside. */
+export function sameBody(former: Buffer, body: Json): boolean {
   const { version: _version, expires: _expires, ...rest } = signedOf(former);
   return tufCanonicalJson(rest).equals(tufCanonicalJson(body));
 }

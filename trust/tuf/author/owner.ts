@@ -6,6 +6,7 @@ import { topRoles } from '../metadata/model.ts';
 import type { DelegationScope, Dialect, TargetFile, TopRole } from '../metadata/model.ts';
 import { readMetadata } from '../metadata/read.ts';
 import type { Destination, OnlineRole } from './destination.ts';
+import { draftFlaw } from './draft-flaw.ts';
 import { authorFailure } from './failure.ts';
 import { addSignatures, demandsOf } from './issue.ts';
 import { openDestination } from './open-destination.ts';
@@ -60,9 +61,12 @@ export interface RoleView {
   readonly terminating?: boolean;
 }
 
-/** How many signatures a draft has by now. */
+/** What a draft is, and how many signatures it has by now. */
 export interface Waiting {
   readonly dialect: Dialect;
+  readonly version: number;
+  /** ISO 8601. */
+  readonly expires: string;
   readonly have: number;
   readonly threshold: number;
 }
@@ -99,6 +103,7 @@ export interface Owner {
   }): Promise<Published>;
   /**
    * Signs what waits for signatures of a role with the keys that are here; undefined: nothing waits, and the role is staged to be signed anew.
+   * @throws TRUST_AUTHOR_OTHER_DRAFT when it says something else than the collection with what is staged
    */
   witness(role: string): Promise<readonly Waiting[] | undefined>;
   /** Targets after the next publish, of every role, in the first dialect. */
@@ -207,6 +212,7 @@ export async function openOwner(input: OpenOwnerInput): Promise<Owner> {
     },
     async witness(role) {
       const { dialects } = await working.settings();
+      const staged = await working.staged();
       const found: Waiting[] = [];
       for (const dialect of dialects) {
         const [pending, standing, collection] = await Promise.all([
@@ -216,11 +222,17 @@ export async function openOwner(input: OpenOwnerInput): Promise<Owner> {
         ]);
         const bytes = pending.get(role);
         if (bytes === undefined || collection === undefined) continue;
+        const meant = [collection, (await stagedCollection(working, dialect, true)) ?? collection];
+        const flaws = meant.map((one) => draftFlaw(one, standing, { role, bytes }, atServiceIn(staged, dialect)));
+        const [flaw] = flaws.includes(undefined) ? [] : flaws;
+        if (flaw !== undefined) throw authorFailure('TRUST_AUTHOR_OTHER_DRAFT', role, `the draft that waits is not signed: ${flaw}`);
         const { bytes: signed, missing } = await addSignatures(collection, standing, { role, bytes }, keys.finder(dialect));
         await working.savePending(dialect, new Map(pending).set(role, signed));
         const [wanting] = missing;
         const { threshold = 1 } = demandsOf(collection, role, standing).at(-1) ?? {};
-        found.push({ dialect, have: wanting?.have ?? threshold, threshold: wanting?.threshold ?? threshold });
+        const { version, expires } = readMetadata(dialect, typeOf(role), signed).signed;
+        const counts = { have: wanting?.have ?? threshold, threshold: wanting?.threshold ?? threshold };
+        found.push({ dialect, version, expires: new Date(expires).toISOString(), ...counts });
       }
       if (found.length > 0) return found;
       await stage({ kind: 'witness', role });
@@ -268,6 +280,10 @@ export async function openOwner(input: OpenOwnerInput): Promise<Owner> {
     );
     return [...tops, ...delegated];
   }
+}
+
+function atServiceIn(staged: readonly StagedChange[], dialect: Dialect): OnlineRole[] {
+  return staged.flatMap((change) => (change.kind === 'server-key' && (change.dialect ?? dialect) === dialect ? [change.role] : []));
 }
 
 async function inDialect(

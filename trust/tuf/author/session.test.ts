@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -72,6 +74,49 @@ test('stolen online keys name older targets: their owner does not sign these aga
     const { targets } = readMetadata('tuf', 'targets', await readFile(join(place, '3.targets.json'))).signed;
     assert.deepEqual([...targets.keys()].sort(), ['2.0', '3.0']);
   }));
+
+test('a draft that says something else than what is staged is signed by nobody', async () => {
+  const home = await mkdtemp(join(tmpdir(), 'tuf-witness-'));
+  const registries = await openRegistries({ mirrors: [], insecureHosts: [] });
+  const [ann, bob] = ['ann', 'bob'].map((who) => {
+    const file = join(home, `${who}.pem`);
+    const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    writeFileSync(file, privateKey.export({ format: 'pem', type: 'pkcs8' }));
+    writeFileSync(`${file}.pub`, publicKey.export({ format: 'pem', type: 'spki' }));
+    return file;
+  }) as [string, string];
+  const open = (signers: readonly string[]): Promise<Owner> =>
+    openOwner({ folder: join(home, 'keys'), name, passphrase, signers, registries, now: new Date() });
+  const collections = join(home, 'keys', 'collections', encodeURIComponent(name));
+  const owner = await open([ann]);
+  const other = await open([bob]);
+  try {
+    const targets = { files: [`${ann}.pub`, `${bob}.pub`], threshold: 2 };
+    await owner.init({ dialects: ['tuf'], destinations: [join(home, 'place')], keys: { targets }, expiry: {}, localKeys: true });
+    await owner.stage(add('1.0', 'a'));
+    assert.deepEqual(
+      (await publish(owner)).missing.map(({ role, have }) => `${role} ${have}`),
+      ['targets 1'],
+    );
+
+    const pending = join(collections, 'pending', 'tuf', 'targets.json');
+    const draft = await readFile(pending, 'utf8');
+    await writeFile(pending, draft.replaceAll('a'.repeat(64), 'e'.repeat(64)));
+    await assert.rejects(other.witness('targets'), { code: 'TRUST_AUTHOR_OTHER_DRAFT' });
+    await writeFile(pending, draft.replace('"version":1', '"version":1000'));
+    await assert.rejects(other.witness('targets'), { code: 'TRUST_AUTHOR_OTHER_DRAFT', message: /version is 1000, and 1 is to follow/u });
+
+    await writeFile(pending, draft);
+    const [waiting] = (await other.witness('targets')) ?? [];
+    assert.deepEqual([waiting?.have, waiting?.version], [2, 1]);
+    assert.deepEqual((await publish(owner)).missing, []);
+  } finally {
+    await owner.close();
+    await other.close();
+    await registries.close();
+    await rm(home, { recursive: true });
+  }
+});
 
 test('a delegate’s names lead nowhere outside the folder that is published to', () =>
   withOwner(async (_owner, { place }) => {

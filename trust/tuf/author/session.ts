@@ -238,12 +238,16 @@ function countersigned(collection: Collection, notary: Collection): Collection {
   return { ...collection, targets: new Map(collection.targets).set('targets', { ...own, targets: found }) };
 }
 
-/** For commands that only look: the collection as it will be after the next publish. */
-export async function stagedCollection(folder: WorkingFolder, dialect: Dialect): Promise<Collection | undefined> {
+/**
+ * For commands that only look: the collection as it will be after the next publish.
+ * @param countersign a publish that signs in the TUF dialect what Notary's clients have published
+ */
+export async function stagedCollection(folder: WorkingFolder, dialect: Dialect, countersign = false): Promise<Collection | undefined> {
   const [settings, standing, staged] = await Promise.all([folder.settings(), folder.standing(dialect), folder.staged()]);
   try {
     const begun = standing.size > 0 ? collectionOf(dialect, standing) : await firstCollection(settings, dialect, []);
-    return applyStaged(begun, staged);
+    const notary = countersign && dialect === 'tuf' ? await folder.standing('notary') : new Map<string, Buffer>();
+    return applyStaged(notary.size > 0 ? countersigned(begun, collectionOf('notary', notary)) : begun, staged);
   } catch (thrown) {
     if (isPortcullisError(thrown) && thrown.code === 'TRUST_AUTHOR_DESTINATION') return undefined;
     throw thrown;
