@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import type { PortcullisError } from '../base/errors/index.ts';
 import { askNetwork, createNetwork, defaultCniSocket, readNetworkReport, removeNetwork, requireNetwork } from '../cni-plugins/index.ts';
 import type { NewNetwork, ReportedAttachment, ReportedNetwork, ReportSource } from '../cni-plugins/index.ts';
+import { registerDockerDriver } from './network/docker-driver.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import { collect } from './registry-options.ts';
@@ -71,6 +72,7 @@ export function register(program: Command): void {
   )
     .addHelpText('after', '\nThe daemon does the same at each start.\n\nExamples:\n  $ portcullis network gc')
     .action((flags: Flags) => run(flags.output, () => gc(flags)));
+  registerDockerDriver(network);
 }
 
 function withSource(command: Command): Command {

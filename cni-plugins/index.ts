@@ -3,6 +3,8 @@ export type { NetworkEngineOptions, PluginEngine } from './attach/engine.ts';
 export type { CallPlugin, Caller, PluginCall } from './attach/plugin-call.ts';
 export { defaultCniSocket, installPlugins, installedPlugins } from './bin/install.ts';
 export type { Installation, InstallOptions, InstalledPlugin } from './bin/install.ts';
+export { createDockerDriver } from './cnm/driver.ts';
+export type { DockerDriver, DockerDriverOptions } from './cnm/driver.ts';
 export { createNetwork, removeNetwork, requireNetwork } from './manage/conflist-file.ts';
 export type { NewNetwork } from './manage/conflist-file.ts';
 export { readNetworkReport } from './manage/report.ts';

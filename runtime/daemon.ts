@@ -37,6 +37,7 @@ import { openFeatureProbe } from './oci/probe/feature-probe.ts';
 import { probeIds } from './oci/probe/probe.ts';
 import { findProgram } from './find-program.ts';
 import { favourMainThread } from './main-thread.ts';
+import { openDockerDriver } from './docker-driver.ts';
 import { openNetwork } from './network.ts';
 import { openPolicy } from './policy-watch.ts';
 import { createSandboxEffects } from './pods/effects.ts';
@@ -369,6 +370,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     answerNetwork,
     log.child({ room: 'network' }),
   );
+  const dockerDriver = await openDockerDriver(config, network, startProgram, log.child({ room: 'network' }));
   const rotation = createLogRotation({ ...config.logs, containers: containers.list, reopen: containers.reopenLog, log });
   probe.begin();
   redecision.request();
@@ -391,6 +393,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       events.close();
       await server.close();
       await cniService.close();
+      await dockerDriver.close();
       await streaming.close();
       await observability.close();
       await Promise.all([probe.close(), prover.close()]);

@@ -1,5 +1,6 @@
 import type { DaemonConfig } from './config/types.ts';
 import type { Daemon, DaemonParts } from './daemon.ts';
+import type { DockerDriverService, DockerDriverSettings } from './docker-driver.ts';
 
 export type { Daemon, DaemonParts } from './daemon.ts';
 export { createCriServer } from './cri/server.ts';
@@ -35,6 +36,11 @@ export async function startDaemon(config: DaemonConfig, parts?: DaemonParts): Pr
   // First: where it applies, this process begins anew, and would have loaded the rest for nothing.
   (await import('./oci/mount-namespace.ts')).enterMountNamespace([config.root, config.state]);
   return (await import('./daemon.ts')).startDaemon(config, parts);
+}
+
+/** libnetwork's remote driver without the daemon: see `docker-driver.ts`. @throws PortcullisError when its socket can not be had */
+export async function startDockerDriver(settings: DockerDriverSettings): Promise<DockerDriverService> {
+  return (await import('./docker-driver.ts')).startDockerDriver(settings);
 }
 export { endedInDatabase } from './renewal/recorded.ts';
 export { policyEventsHeader, policyReasons } from './events/policy-events.ts';

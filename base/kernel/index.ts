@@ -8,6 +8,7 @@ export type { Overlay } from './overlay.ts';
 export { inNamespaces, sethostname, setns, unshare } from './namespaces.ts';
 export type { NamespaceFds, NamespaceType } from './namespaces.ts';
 export { sysctlNamespace } from './sysctl.ts';
+export { pinNamespaces, unpinNamespaces } from './pins.ts';
 export type { PinnedNamespaces } from './pins.ts';
 export { closeFd, fsyncDir, lockFile, mkfifo, mknod, openFile, openInRoot, setTimes, syncfs, unlockFile, writeFd } from './files.ts';
 export type { OpenInRoot, Times } from './files.ts';

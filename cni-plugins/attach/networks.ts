@@ -13,9 +13,11 @@ export interface NetworkChoice {
 
 const ours: ReadonlySet<string> = new Set([...[...plugins, ...addressPlugins].map(({ type }) => type), ...leasingTypes]);
 
+/** Whether a plugin can be run without starting a program. */
+export const isOurs = (type: string): boolean => ours.has(bareType(type));
+
 /** The networks that a conf folder asks for. @throws what `loadNetworks` throws */
 export function networksIn(confDir: string, choice: NetworkChoice): LoadedNetworks {
-  const isOurs = (type: string): boolean => ours.has(bareType(type));
   return loadNetworks(confDir, { exec: choice.plugins === 'exec', most: choice.maxConfigs, isOurs });
 }
 

@@ -33,6 +33,11 @@ export const networkSchema: ConfigSchema = {
       description: 'How many networks of `cni.confDir` a pod gets at most: the first is eth0, the next eth1.',
       default: 1,
     },
+    dockerDriver: {
+      ...path,
+      description:
+        'The unix socket at which the daemon serves docker as a remote driver of libnetwork, mode 0600; docker finds `/run/docker/plugins/NAME.sock` by its name. Without it docker is not served.',
+    },
     pluginTimeout: {
       type: 'integer',
       minimum: 1,

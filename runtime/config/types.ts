@@ -34,6 +34,8 @@ export interface DaemonConfig {
     readonly maxConfigs: number;
     /** Results of plugins, as libcni keeps them. */
     readonly cacheDir: string;
+    /** Where docker finds its remote driver. Absent: it is not served. */
+    readonly dockerDriver?: string;
     /** Seconds that one call of a plugin of others may take. */
     readonly pluginTimeout: number;
   };

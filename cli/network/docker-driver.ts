@@ -1,0 +1,72 @@
+import { Option } from 'commander';
+import type { Command } from 'commander';
+import { resolve } from 'node:path';
+import { createLogger } from '../../base/log/index.ts';
+import type { LogLevel } from '../../base/log/index.ts';
+import { startDockerDriver } from '../../runtime/index.ts';
+import { exitCodes, print, run, withOutput } from '../output.ts';
+import type { OutputFormat } from '../output.ts';
+import { collect } from '../registry-options.ts';
+
+interface Flags {
+  readonly socket: string;
+  readonly root: string;
+  readonly state: string;
+  readonly confDir: string;
+  readonly binDir?: readonly string[];
+  readonly plugins: 'auto' | 'exec';
+  readonly pluginTimeout: string;
+  readonly logLevel: LogLevel;
+  readonly output: OutputFormat;
+}
+
+const examples = `
+Docker finds the driver by the name of its socket. Serves until SIGTERM or SIGINT; what containers have stays, and a driver that is started
+again goes on with it. The daemon serves the same with its setting network.dockerDriver.
+
+Examples:
+  $ portcullis network docker-driver
+  $ docker network create -d portcullis --subnet 10.123.0.0/24 web
+  $ docker network create -d portcullis --ipam-driver null -o conflist=/etc/cni/net.d/10-mynet.conflist pods
+
+Exit status: 0 stopped, 2 wrong use, 4 failed.`;
+
+/** `portcullis network docker-driver`: docker's networks from any CNI plugin, without the daemon, until SIGTERM or SIGINT. */
+export function registerDockerDriver(network: Command): void {
+  withOutput(network.command('docker-driver').description("serve docker: a remote driver of libnetwork's for networks and addresses"))
+    .option('--socket <path>', 'where docker finds it', '/run/docker/plugins/portcullis.sock')
+    .option('--root <dir>', "folder of network.db; may be the daemon's", '/var/lib/portcullis')
+    .option('--state <dir>', 'folder for what ends with the boot', '/run/portcullis')
+    .option('--conf-dir <dir>', 'conflists that networks name', '/etc/cni/net.d')
+    .option('--bin-dir <dir>', 'plugins of others; may be repeated; /opt/cni/bin and /usr/lib/cni without', collect)
+    .addOption(new Option('--plugins <how>', 'how plugins run where the network does not say').choices(['auto', 'exec']).default('auto'))
+    .option('--plugin-timeout <seconds>', 'that one call of a plugin of others may take', '60')
+    .addOption(new Option('--log-level <level>', 'what is logged').choices(['debug', 'info', 'warn', 'error']).default('info'))
+    .addHelpText('after', examples)
+    .action((flags: Flags, command: Command) => {
+      const seconds = Number(flags.pluginTimeout);
+      if (!Number.isInteger(seconds) || seconds < 1 || seconds > 3600)
+        command.error('error: --plugin-timeout is a number of seconds, 1 to 3600', { exitCode: exitCodes.usage });
+      return run(flags.output, () => serve(flags, seconds));
+    });
+}
+
+async function serve(flags: Flags, pluginTimeout: number): Promise<number> {
+  const stop = new Promise((resolved) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolved);
+  });
+  const service = await startDockerDriver({
+    socket: resolve(flags.socket),
+    root: resolve(flags.root),
+    state: resolve(flags.state),
+    confDir: resolve(flags.confDir),
+    binDirs: (flags.binDir ?? ['/opt/cni/bin', '/usr/lib/cni']).map((folder) => resolve(folder)),
+    plugins: flags.plugins,
+    pluginTimeout,
+    log: createLogger({ level: flags.logLevel }),
+  });
+  print(flags.output, { socket: resolve(flags.socket) }, `serving ${resolve(flags.socket)}\n`);
+  await stop;
+  await service.close();
+  return exitCodes.yes;
+}

@@ -1,0 +1,62 @@
+import type { NetworkDatabase } from '../attach/database.ts';
+import type { Hosts } from '../attach/caller.ts';
+import type { Caller } from '../attach/plugin-call.ts';
+import { listRoutes } from '../netlink/route-tables.ts';
+import { ipFromBytes } from '../spec/address.ts';
+import type { PortMapping } from '../types.ts';
+import { choosePorts, takenPorts } from './host-ports.ts';
+import { createPools } from './pools.ts';
+import type { Pools } from './pools.ts';
+import type { PortBinding, RequestPoolReply, RequestPoolRequest } from './protocol.ts';
+import type { CnmEndpoint, EndpointSpec } from './records.ts';
+import { openStaging } from './staging.ts';
+import type { Staging } from './staging.ts';
+import { createCnmStore } from './store.ts';
+import type { CnmStore } from './store.ts';
+
+/** All that the driver does to database and kernel: each act synchronous, in one Worker, one after another. */
+export interface CnmActs extends CnmStore, Omit<Pools, 'requestPool'> {
+  /** Of the caller's network namespace, as in the table `attachment`. */
+  realm(caller: Caller): string;
+  readonly stage: Staging['open'];
+  readonly unstage: Staging['close'];
+  readonly handOver: Staging['handOver'];
+  readonly takeBack: Staging['takeBack'];
+  readonly standIn: Staging['standIn'];
+  readonly isInUse: Staging['isInUse'];
+  readonly missing: Staging['missing'];
+  readonly removeBridges: Staging['removeBridges'];
+  /** Writes down which host ports the endpoint gets, before any plugin is told. @throws NETWORK_HOST_PORT_TAKEN */
+  claimPorts(endpoint: CnmEndpoint, bindings: readonly Required<PortBinding>[]): EndpointSpec;
+  requestPool(request: Required<RequestPoolRequest>, caller: Caller): RequestPoolReply;
+}
+
+export function createActs(database: NetworkDatabase, hosts: Hosts, folder: string): CnmActs {
+  const store = createCnmStore(database);
+  const pools = createPools(database);
+  const { open, close, ...staging } = openStaging(folder, hosts);
+  return {
+    ...store,
+    ...pools,
+    ...staging,
+    stage: open,
+    unstage: close,
+    realm: ({ netnsFd }) => hosts.with(netnsFd === undefined ? {} : { netnsFd }, ({ realm }) => realm),
+    claimPorts: ({ id, realm, state, spec }, bindings) =>
+      database.transaction(() => {
+        const mappings: PortMapping[] = choosePorts(bindings, takenPorts(database, realm, store.endpoints(), id));
+        const claimed = { ...spec, ports: { bindings, mappings } };
+        store.update(id, state, claimed);
+        return claimed;
+      }),
+    requestPool: (request, { netnsFd }) =>
+      pools.requestPool(
+        request,
+        hosts.with(netnsFd === undefined ? {} : { netnsFd }, ({ route }) =>
+          listRoutes(route)
+            .filter(({ length }) => length > 0)
+            .map(({ destination, length }) => ({ address: ipFromBytes(destination), length })),
+        ),
+      ),
+  };
+}

@@ -1,0 +1,287 @@
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { currentBootId, processIdentity, sameProcess } from '../../base/process/index.ts';
+import type { ProcessIdentity } from '../../base/process/index.ts';
+import type { Caller } from '../attach/plugin-call.ts';
+import { bareType } from '../attach/plugin-type.ts';
+import { addChain, deleteChain } from '../invoke/chain.ts';
+import type { ChainLink, ChainPod } from '../invoke/chain.types.ts';
+import { stepOf } from '../invoke/step.ts';
+import type { RunStep } from '../invoke/step.ts';
+import type { PluginList } from '../spec/plugin-list.ts';
+import type { CniResult } from '../spec/result.ts';
+import type { ActsApart } from './act-thread.ts';
+import { stepsIn } from './engine-host.ts';
+import type { StepOptions } from './engine-host.ts';
+import { requireWanted } from './endpoint-reply.ts';
+import { endpointBusy, endpointStands, endpointUnknown, networkUnknown, portsUnsupported } from './failures.ts';
+import { endpointList, portsOnly, withoutPorts } from './network-list.ts';
+import type { EndpointInterface, PortBinding } from './protocol.ts';
+import { interfaceName, linkNameOf } from './records.ts';
+import type { CnmEndpoint, CnmNetwork, EndpointLink, EndpointSpec } from './records.ts';
+import type { Turns } from './turns.ts';
+
+/** Endpoints made, published and removed: written down before the act, acted, written down. Whatever is called twice is done once. */
+export interface Endpoints {
+  create(id: string, network: string, wanted: EndpointInterface, by: Engine): Promise<MadeEndpoint>;
+  /** Success when it is gone. */
+  remove(id: string, by: Engine): Promise<void>;
+  /** @throws NETWORK_CNM_ENDPOINT_UNKNOWN */
+  require(id: string, network: string): Promise<MadeEndpoint>;
+  setSandbox(id: string, network: string, sandbox: string | undefined, by: Engine): Promise<MadeEndpoint | undefined>;
+  publish(id: string, network: string, bindings: readonly Required<PortBinding>[], by: Engine): Promise<void>;
+  /** Success when nothing is published, or the endpoint is gone. */
+  unpublish(id: string, by: Engine): Promise<void>;
+  /** Removes what the dead left half made, and endpoints that no container can have any more. */
+  reconcile(by: Engine): Promise<void>;
+}
+
+/** Who asks: its namespaces, and its process. */
+export interface Engine {
+  readonly caller: Caller;
+  readonly identity?: ProcessIdentity;
+}
+
+export interface MadeEndpoint {
+  readonly endpoint: CnmEndpoint;
+  readonly network: CnmNetwork;
+  readonly result: CniResult;
+  readonly link: EndpointLink;
+}
+
+export interface EndpointParts extends StepOptions {
+  readonly acts: ActsApart;
+  readonly turns: Turns;
+  readonly log: Pick<Logger, 'info' | 'warn'>;
+}
+
+export function createEndpoints({ acts, turns, log, ...options }: EndpointParts): Endpoints {
+  const self = processIdentity(process.pid) ?? { pid: process.pid, startTime: '', bootId: currentBootId() };
+
+  const write = async (endpoint: CnmEndpoint, state: CnmEndpoint['state'], change: Partial<EndpointSpec> = {}): Promise<CnmEndpoint> => {
+    const spec = { ...endpoint.spec, ...change, maker: self };
+    await acts.update(endpoint.id, state, spec);
+    return { ...endpoint, state, spec };
+  };
+
+  const networkOf = async (id: string): Promise<CnmNetwork> => {
+    const network = await acts.network(id);
+    if (network === undefined) throw networkUnknown(id);
+    return network;
+  };
+
+  const require = async (id: string, network: string): Promise<MadeEndpoint> => {
+    const endpoint = await acts.endpoint(id);
+    const { result, link } = endpoint?.spec ?? {};
+    if (endpoint?.network !== network || endpoint.state !== 'ready' || result === undefined || link === undefined)
+      throw endpointUnknown(id);
+    return { endpoint, network: await networkOf(network), result, link };
+  };
+
+  const refuseBusy = ({ id, spec: { maker } }: CnmEndpoint): void => {
+    if (maker.pid !== self.pid && sameProcess(maker)) throw endpointBusy(id);
+  };
+
+  const undo = async (standing: CnmEndpoint, { caller }: Engine): Promise<void> => {
+    refuseBusy(standing);
+    const network = await networkOf(standing.network);
+    const { id, spec } = await write(standing, 'removing');
+    const run = stepsIn(caller, network.way, options);
+    const ips = spec.result?.ips ?? [];
+    const netns = await acts.stage(id);
+    const pod = podOf(id, netns, spec.wanted);
+    const link = chainLink(network, spec);
+    const failures: unknown[] = [];
+    const attempt = async (act: () => Promise<void>): Promise<void> => act().catch((thrown: unknown) => void failures.push(thrown));
+    try {
+      const back = await acts.takeBack(id, caller, linkNameOf(id), ips);
+      if (!back && network.way === 'exec' && needsInterface(spec.list)) await acts.standIn(id, caller, ips);
+      if (spec.ports !== undefined) await attempt(() => deleteChain(run, { ...link, list: portsOnly(spec.list) }, pod));
+      await attempt(() => deleteChain(run, { ...link, list: withoutPorts(spec.list) }, pod));
+    } finally {
+      await acts.unstage(id);
+    }
+    if (failures.length > 0) throw failures[0];
+    await acts.drop(id);
+  };
+
+  /** Plugins make the link in a namespace of staging; then it stands in the engine's. */
+  const make = async (begun: CnmEndpoint, network: CnmNetwork, { caller }: Engine): Promise<CnmEndpoint> => {
+    const { id, spec } = begun;
+    const netns = await acts.stage(id);
+    const list = withoutPorts(spec.list);
+    const run = stepsIn(caller, network.way, options);
+    const result = await addChain(run, { ...chainLink(network, spec), list }, podOf(id, netns, spec.wanted));
+    const described = await write(begun, 'making', { result });
+    requireWanted(network, spec.wanted, result);
+    const link = await acts.handOver(id, caller, { network: network.name, name: linkNameOf(id), mac: spec.wanted.MacAddress });
+    await acts.unstage(id);
+    return write(described, 'ready', { link });
+  };
+
+  const create = async (id: string, of: string, wanted: EndpointInterface, by: Engine): Promise<MadeEndpoint> => {
+    const network = await networkOf(of);
+    const spec: EndpointSpec = {
+      wanted,
+      maker: self,
+      list: endpointList(network, wanted),
+      ...(by.identity !== undefined && { owner: by.identity }),
+    };
+    const realm = await acts.realm(by.caller);
+    const standing = await acts.begin({ id, network: of, realm, spec });
+    if (standing?.state === 'ready') {
+      // Asked again: the answer was lost.
+      if (JSON.stringify(standing.spec.wanted) !== JSON.stringify(wanted)) throw endpointStands(id);
+      return require(id, of);
+    }
+    if (standing !== undefined) {
+      await undo(standing, by);
+      await acts.begin({ id, network: of, realm, spec });
+    }
+    const begun: CnmEndpoint = { id, network: of, realm, state: 'making', spec };
+    try {
+      await make(begun, network, by);
+    } catch (thrown) {
+      await undo((await acts.endpoint(id)) ?? begun, by).catch((left: unknown) =>
+        log.warn({ endpoint: id, why: reasonOf(left) }, 'a failed endpoint could not be removed at once; it is tried again'),
+      );
+      throw thrown;
+    }
+    return require(id, of);
+  };
+
+  const revoke = async (endpoint: CnmEndpoint, { caller }: Engine): Promise<CnmEndpoint> => {
+    const { id, spec } = endpoint;
+    if (spec.ports === undefined) return endpoint;
+    const network = await networkOf(endpoint.network);
+    const netns = await acts.stage(id);
+    try {
+      const link = { ...chainLink(network, spec), list: portsOnly(spec.list) };
+      await deleteChain(stepsIn(caller, network.way, options), link, podOf(id, netns, spec.wanted));
+    } finally {
+      await acts.unstage(id);
+    }
+    const { ports: _gone, ...rest } = spec;
+    await acts.update(id, endpoint.state, rest);
+    return { ...endpoint, spec: rest };
+  };
+
+  const publish = async (id: string, of: string, bindings: readonly Required<PortBinding>[], by: Engine): Promise<void> => {
+    const { endpoint, network, result } = await require(id, of);
+    const { ports } = endpoint.spec;
+    if (ports?.done === true && JSON.stringify(ports.bindings) === JSON.stringify(bindings)) return;
+    const unpublished = await revoke(endpoint, by);
+    if (bindings.length === 0) return;
+    if (portsOnly(unpublished.spec.list).plugins.length === 0) throw portsUnsupported(network.name);
+    const spec = await acts.claimPorts(unpublished, bindings);
+    const claimed = { ...unpublished, spec };
+    try {
+      const netns = await acts.stage(id);
+      try {
+        await addPorts(stepsIn(by.caller, network.way, options), network, spec, podOf(id, netns, spec.wanted), result);
+      } finally {
+        await acts.unstage(id);
+      }
+    } catch (thrown) {
+      await revoke(claimed, by).catch((left: unknown) =>
+        log.warn({ endpoint: id, why: reasonOf(left) }, 'host ports could not be given back at once'),
+      );
+      throw thrown;
+    }
+    await acts.update(id, 'ready', { ...spec, ...(spec.ports !== undefined && { ports: { ...spec.ports, done: true } }) });
+  };
+
+  const isStale = async ({ spec }: CnmEndpoint, { caller }: Engine): Promise<boolean> => {
+    if (spec.owner !== undefined && sameProcess(spec.owner)) return false;
+    const hostLinks = (spec.result?.interfaces ?? []).filter(({ sandbox }) => (sandbox ?? '') === '').map(({ name }) => name);
+    return !(await acts.isInUse(caller, spec.link, spec.sandbox, hostLinks));
+  };
+
+  const reconcileOne = async (id: string, realm: string, by: Engine): Promise<void> => {
+    const endpoint = await acts.endpoint(id);
+    if (endpoint === undefined) return;
+    const former = !endpoint.realm.startsWith(`${currentBootId()}/`);
+    if (!former && endpoint.realm !== realm) return;
+    if (endpoint.state === 'ready' && !former && !(await isStale(endpoint, by))) return;
+    if (endpoint.state !== 'ready' && endpoint.spec.maker.pid !== self.pid && sameProcess(endpoint.spec.maker)) return;
+    await undo(endpoint, by);
+    log.info({ endpoint: id, network: endpoint.network, state: endpoint.state }, 'an endpoint that no container has was removed');
+  };
+
+  return {
+    create: (id, network, wanted, by) => turns.take(id, () => create(id, network, wanted, by)),
+    remove: (id, by) =>
+      turns.take(id, async () => {
+        const endpoint = await acts.endpoint(id);
+        if (endpoint !== undefined) await undo(endpoint, by);
+      }),
+    require,
+    setSandbox: (id, network, sandbox, by) =>
+      turns.take(id, async () => {
+        const endpoint = await acts.endpoint(id);
+        // Leaving what is gone is a success.
+        if (sandbox === undefined && endpoint === undefined) return undefined;
+        const made = await require(id, network);
+        const { sandbox: _left, ...spec } = made.endpoint.spec;
+        const { identity } = by;
+        await acts.update(id, 'ready', {
+          ...spec,
+          ...(sandbox !== undefined && { sandbox }),
+          ...(identity !== undefined && { owner: identity }),
+        });
+        return made;
+      }),
+    publish: (id, network, bindings, by) => turns.take(id, () => publish(id, network, bindings, by)),
+    unpublish: (id, by) =>
+      turns.take(id, async () => {
+        const endpoint = await acts.endpoint(id);
+        if (endpoint !== undefined) await revoke(endpoint, by);
+      }),
+    async reconcile(by) {
+      const realm = await acts.realm(by.caller);
+      for (const { id } of await acts.endpoints()) {
+        try {
+          await turns.take(id, () => reconcileOne(id, realm, by));
+        } catch (thrown) {
+          if (isPortcullisError(thrown) && thrown.code === 'NETWORK_BUSY') continue;
+          log.warn({ endpoint: id, why: reasonOf(thrown) }, 'an endpoint that no container has could not be removed; it is tried again');
+        }
+      }
+    },
+  };
+}
+
+const podOf = (id: string, netns: string, { MacAddress }: EndpointInterface): ChainPod => ({
+  id,
+  netns,
+  pod: { name: '', namespace: '', uid: '' },
+  args: { IgnoreUnknown: '1', ...(MacAddress !== '' && { MAC: MacAddress }) },
+});
+
+function chainLink(network: CnmNetwork, { list, wanted, result, ports }: EndpointSpec): ChainLink {
+  const ips = [wanted.Address, wanted.AddressIPv6].filter((address) => address !== '');
+  const capabilityArgs = {
+    ...(ips.length > 0 && { ips }),
+    ...(wanted.MacAddress !== '' && { mac: wanted.MacAddress }),
+    ...(ports !== undefined && {
+      portMappings: ports.mappings.map(({ hostIp, ...mapping }) => ({ ...mapping, ...(hostIp !== undefined && { hostIP: hostIp }) })),
+    }),
+  };
+  return {
+    network: network.name,
+    interface: interfaceName,
+    way: network.way,
+    list,
+    capabilityArgs,
+    ...(result !== undefined && { result }),
+  };
+}
+
+/** They come after the link was made: each is told what stands. */
+async function addPorts(run: RunStep, network: CnmNetwork, spec: EndpointSpec, pod: ChainPod, made: CniResult): Promise<void> {
+  let prevResult = made;
+  for (const plugin of portsOnly(spec.list).plugins)
+    prevResult = (await run(stepOf('ADD', chainLink(network, spec), plugin, pod, { prevResult }))) ?? prevResult;
+}
+
+const needsInterface = ({ plugins }: PluginList): boolean => plugins.some(({ type }) => ['bridge', 'ptp'].includes(bareType(type)));

@@ -1,0 +1,55 @@
+import type { NetworkDatabase } from '../attach/database.ts';
+import type { PortMapping } from '../types.ts';
+import { portTaken } from './failures.ts';
+import type { PortBinding } from './protocol.ts';
+import type { CnmEndpoint } from './records.ts';
+import { protocolOf } from './requests.ts';
+
+/** Which host ports bindings get. */
+
+/** As docker's own allocator: its range of the kernel's ephemeral ports. */
+const anyPort = { low: 49153, high: 60999 };
+
+export interface TakenPort {
+  readonly protocol: PortMapping['protocol'];
+  readonly port: number;
+  /** Empty: of every address. */
+  readonly hostIp: string;
+}
+
+/** Every address is as good as none said. */
+const addressOf = (hostIp: string): string => (hostIp === '0.0.0.0' || hostIp === '::' ? '' : hostIp);
+
+/** Host ports that others hold in the realm: endpoints, pods of our runtime, and CNI plugins. */
+export function takenPorts(
+  { db }: Pick<NetworkDatabase, 'db'>,
+  realm: string,
+  endpoints: readonly CnmEndpoint[],
+  except: string,
+): TakenPort[] {
+  const rows = db.prepare('SELECT protocol, port, host_ip AS hostIp FROM host_port WHERE realm = ?').all(realm) as unknown as TakenPort[];
+  const others = endpoints.filter((endpoint) => endpoint.realm === realm && endpoint.id !== except);
+  const ofEndpoints = others.flatMap(({ spec }) => spec.ports?.mappings ?? []);
+  return [...rows, ...ofEndpoints.map(({ protocol, hostPort, hostIp = '' }) => ({ protocol, port: hostPort, hostIp: addressOf(hostIp) }))];
+}
+
+/** The first port of each binding's range that nobody holds. Pure. @throws NETWORK_HOST_PORT_TAKEN */
+export function choosePorts(bindings: readonly Required<PortBinding>[], taken: readonly TakenPort[]): PortMapping[] {
+  const held: TakenPort[] = [...taken];
+  return bindings.map((binding) => {
+    const protocol = protocolOf(binding);
+    const hostIp = addressOf(binding.HostIP);
+    const { low, high } = binding.HostPort === 0 ? anyPort : { low: binding.HostPort, high: binding.HostPortEnd };
+    const isHeld = (port: number): boolean =>
+      held.some(
+        (each) => each.port === port && each.protocol === protocol && (each.hostIp === hostIp || each.hostIp === '' || hostIp === ''),
+      );
+    for (let port = low; port <= high; port += 1) {
+      if (isHeld(port)) continue;
+      held.push({ protocol, port, hostIp });
+      return { protocol, containerPort: binding.Port, hostPort: port, ...(hostIp === '' ? {} : { hostIp }) };
+    }
+    const range = low === high ? `${low}/${protocol}` : `${low}-${high}/${protocol}`;
+    throw portTaken(range, low === high ? 'another endpoint or pod holds it' : 'all of them are held by endpoints and pods');
+  });
+}

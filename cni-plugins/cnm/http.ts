@@ -1,0 +1,165 @@
+import { createServer } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { processIdentity } from '../../base/process/index.ts';
+import { openPeer } from '../serve/peer.ts';
+import type { Peer } from '../serve/peer.ts';
+import type { Engine } from './endpoints.ts';
+import { pluginContentType } from './protocol.ts';
+import { NotJson } from './requests.ts';
+import type { Verbs } from './verbs.ts';
+
+/**
+ * The protocol of plugins over HTTP/1.1 as Go's helpers for them speak it (docker/go-plugins-helpers, sdk): 200 with the reply, 500 with
+ * `{"Err": …}`, 400 for a body that is no JSON, 404 for a verb that is unknown. Engines take a 404 for "not implemented".
+ */
+export interface HttpService {
+  accept(socket: Socket): void;
+  /** Refuses new calls, and resolves when those under way have their answer. */
+  close(): Promise<void>;
+}
+
+export interface HttpParts {
+  readonly verbs: Verbs;
+  /** Before the first verb of an engine's process. */
+  readonly onEngine: (by: Engine) => Promise<void>;
+  readonly log: Pick<Logger, 'debug' | 'warn'>;
+}
+
+/** More than any request of an engine's. */
+const maxBody = 1024 * 1024;
+/** A client that sends half a request holds nothing for longer. */
+const silenceMs = 30_000;
+
+/** A connection's engine, held while it is open or one of its calls is under way. */
+interface Held {
+  readonly by: Engine;
+  readonly ready: Promise<void>;
+  calls: number;
+  open: boolean;
+  readonly peer: Peer;
+}
+
+export function createHttpService({ verbs, onEngine, log }: HttpParts): HttpService {
+  const held = new WeakMap<Socket, Held>();
+  const sockets = new Set<Socket>();
+  const underWay = new Set<Promise<void>>();
+  let closing = false;
+
+  const release = (engine: Held): void => {
+    if (!engine.open && engine.calls === 0) engine.peer.close();
+  };
+
+  const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const engine = held.get(request.socket);
+    if (engine === undefined) return void response.destroy();
+    engine.calls += 1;
+    try {
+      await engine.ready;
+      await answer(request, response, engine.by);
+    } finally {
+      engine.calls -= 1;
+      release(engine);
+    }
+  };
+
+  const answer = async (request: IncomingMessage, response: ServerResponse, by: Engine): Promise<void> => {
+    const name = (request.url ?? '').split('?')[0]?.slice(1) ?? '';
+    const verb = Object.hasOwn(verbs, name) ? verbs[name as keyof Verbs] : undefined;
+    if (verb === undefined) return reply(response, 404, '404 page not found\n');
+    const started = performance.now();
+    try {
+      const body = await bodyOf(request);
+      if (body === undefined) return reply(response, 413, `${name}: the request is larger than ${maxBody} bytes\n`);
+      const value: object = await verb(body, by);
+      log.debug({ verb: name, ms: performance.now() - started }, 'remote driver');
+      reply(response, 200, value);
+    } catch (thrown) {
+      if (thrown instanceof NotJson) return reply(response, 400, `${thrown.message}\n`);
+      const { message } = isPortcullisError(thrown) ? thrown : internal(name, thrown);
+      log.warn({ verb: name, why: message }, 'the remote driver refuses');
+      reply(response, 500, { Err: message });
+    }
+  };
+
+  const server = createServer({ requestTimeout: silenceMs, headersTimeout: silenceMs, keepAliveTimeout: 0 }, (request, response) => {
+    const call = serve(request, response)
+      .catch((thrown: unknown) => {
+        log.warn({ why: reasonOf(thrown) }, 'a call of the remote driver failed');
+        response.destroy();
+      })
+      .finally(() => {
+        underWay.delete(call);
+        // An idle connection of an engine stays open for ever.
+        if (closing) request.socket.end();
+      });
+    underWay.add(call);
+  });
+
+  return {
+    accept(socket) {
+      socket.on('error', () => undefined);
+      const peer = closing ? undefined : openPeer(socket);
+      if (peer === undefined) {
+        if (!closing) log.warn({}, 'a caller of the remote driver was refused: it is not root, or gone');
+        socket.destroy();
+        return;
+      }
+      const identity = peer.caller.pid === undefined ? undefined : processIdentity(peer.caller.pid);
+      const by: Engine = { caller: peer.caller, ...(identity !== undefined && { identity }) };
+      const engine: Held = { by, peer, ready: Promise.resolve(), calls: 1, open: true };
+      const ready = onEngine(by).finally(() => {
+        engine.calls -= 1;
+        release(engine);
+      });
+      held.set(socket, Object.assign(engine, { ready }));
+      sockets.add(socket);
+      socket.once('close', () => {
+        sockets.delete(socket);
+        engine.open = false;
+        release(engine);
+      });
+      server.emit('connection', socket);
+    },
+    async close() {
+      closing = true;
+      await Promise.all(underWay);
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    },
+  };
+}
+
+function reply(response: ServerResponse, status: number, content: object | string): void {
+  const isText = typeof content === 'string';
+  const body = isText ? content : `${JSON.stringify(content)}\n`;
+  response.writeHead(status, {
+    'content-type': isText ? 'text/plain; charset=utf-8' : pluginContentType,
+    'content-length': Buffer.byteLength(body),
+  });
+  response.end(body);
+}
+
+/** Undefined when it is too long. */
+async function bodyOf(request: IncomingMessage): Promise<string | undefined> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length <= maxBody) chunks.push(chunk);
+  }
+  return length > maxBody ? undefined : Buffer.concat(chunks).toString('utf8');
+}
+
+function internal(verb: string, thrown: unknown): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_INTERNAL',
+    kind: 'internal',
+    attempted: `answer ${verb}`,
+    on: '',
+    why: reasonOf(thrown),
+    fix: 'report this with the log',
+  });
+}

@@ -1,0 +1,84 @@
+import type { NetworkDatabase } from '../attach/database.ts';
+import { endpointStands, networkInUse, networkStands, networkUnknown } from './failures.ts';
+import type { CnmEndpoint, CnmNetwork, EndpointSpec, EndpointState } from './records.ts';
+
+/** Networks and endpoints in the database. Synchronous, for a Worker. */
+export interface CnmStore {
+  network(id: string): CnmNetwork | undefined;
+  networks(): readonly CnmNetwork[];
+  /** Success when the same stands. @throws NETWORK_EXISTS */
+  createNetwork(network: CnmNetwork): void;
+  /** Success when it is gone. @throws NETWORK_IN_USE */
+  removeNetwork(id: string): void;
+  endpoint(id: string): CnmEndpoint | undefined;
+  endpoints(): readonly CnmEndpoint[];
+  /** Intent: written before anything is made. What stands is returned. @throws NETWORK_UNKNOWN · NETWORK_EXISTS (of another network) */
+  begin(endpoint: Omit<CnmEndpoint, 'state'>): CnmEndpoint | undefined;
+  update(id: string, state: EndpointState, spec: EndpointSpec): void;
+  drop(id: string): void;
+}
+
+interface Row {
+  readonly id: string;
+  readonly network: string;
+  readonly realm: string;
+  readonly state: EndpointState;
+  readonly spec: string;
+}
+
+const endpointOf = ({ spec, ...row }: Row): CnmEndpoint => ({ ...row, spec: JSON.parse(spec) as EndpointSpec });
+const networkOf = ({ spec }: { readonly spec: string }): CnmNetwork => JSON.parse(spec) as CnmNetwork;
+
+export function createCnmStore({ db, transaction }: NetworkDatabase): CnmStore {
+  const selectNetwork = db.prepare('SELECT spec FROM cnm_network WHERE id = ?');
+  const selectNetworks = db.prepare('SELECT spec FROM cnm_network ORDER BY id');
+  const insertNetwork = db.prepare('INSERT INTO cnm_network (id, spec) VALUES (?, ?)');
+  const deleteNetwork = db.prepare('DELETE FROM cnm_network WHERE id = ?');
+  const countEndpoints = db.prepare('SELECT count(*) AS count FROM cnm_endpoint WHERE network = ?');
+  const columns = 'SELECT id, network, realm, state, spec FROM cnm_endpoint';
+  const selectEndpoint = db.prepare(`${columns} WHERE id = ?`);
+  const selectEndpoints = db.prepare(`${columns} ORDER BY id`);
+  const insertEndpoint = db.prepare("INSERT INTO cnm_endpoint (id, network, realm, state, spec) VALUES (?, ?, ?, 'making', ?)");
+  const updateEndpoint = db.prepare('UPDATE cnm_endpoint SET state = ?, spec = ? WHERE id = ?');
+  const deleteEndpoint = db.prepare('DELETE FROM cnm_endpoint WHERE id = ?');
+
+  const network = (id: string): CnmNetwork | undefined => {
+    const row = selectNetwork.get(id) as { spec: string } | undefined;
+    return row === undefined ? undefined : networkOf(row);
+  };
+  const endpoint = (id: string): CnmEndpoint | undefined => {
+    const row = selectEndpoint.get(id) as Row | undefined;
+    return row === undefined ? undefined : endpointOf(row);
+  };
+
+  return {
+    network,
+    networks: () => (selectNetworks.all() as { spec: string }[]).map(networkOf),
+    createNetwork: (wanted) =>
+      transaction(() => {
+        const standing = network(wanted.id);
+        // Whether its bridges were there is of the first time.
+        if (standing !== undefined && JSON.stringify({ ...standing, bridges: [] }) !== JSON.stringify({ ...wanted, bridges: [] }))
+          throw networkStands(wanted.id);
+        if (standing === undefined) insertNetwork.run(wanted.id, JSON.stringify(wanted));
+      }),
+    removeNetwork: (id) =>
+      transaction(() => {
+        const { count } = countEndpoints.get(id) as { count: number };
+        if (count > 0) throw networkInUse(id, count);
+        deleteNetwork.run(id);
+      }),
+    endpoint,
+    endpoints: () => (selectEndpoints.all() as unknown as Row[]).map(endpointOf),
+    begin: ({ id, network: of, realm, spec }) =>
+      transaction(() => {
+        if (network(of) === undefined) throw networkUnknown(of);
+        const standing = endpoint(id);
+        if (standing !== undefined && standing.network !== of) throw endpointStands(id);
+        if (standing === undefined) insertEndpoint.run(id, of, realm, JSON.stringify(spec));
+        return standing;
+      }),
+    update: (id, state, spec) => void updateEndpoint.run(state, JSON.stringify(spec), id),
+    drop: (id) => void deleteEndpoint.run(id),
+  };
+}
