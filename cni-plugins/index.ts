@@ -5,6 +5,9 @@ export { defaultCniSocket, installPlugins, installedPlugins } from './bin/instal
 export type { Installation, InstallOptions, InstalledPlugin } from './bin/install.ts';
 export { createDockerDriver } from './cnm/driver.ts';
 export type { DockerDriver, DockerDriverOptions } from './cnm/driver.ts';
+export { startNameServer } from './dns/name-server.ts';
+export type { NameServer } from './dns/name-server.ts';
+export type { NameFigures, NameServerSettings } from './dns/protocol.ts';
 export { createNetwork, removeNetwork, requireNetwork } from './manage/conflist-file.ts';
 export type { NewNetwork } from './manage/conflist-file.ts';
 export { readNetworkReport } from './manage/report.ts';

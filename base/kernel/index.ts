@@ -34,6 +34,8 @@ export {
 } from './socket.ts';
 export type { PeerCredentials } from './socket.ts';
 export { sendDatagram } from './datagram.ts';
+export { bindTcp, bindUdp, connectTcp, connectUdp } from './inet-socket.ts';
+export type { InetAddress } from './inet-socket.ts';
 export { adopt, onProcessEnd } from './adopt.ts';
 export type { Adopted } from './adopt.ts';
 export { adoptTerminal } from './adopt-terminal.ts';

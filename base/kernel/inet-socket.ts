@@ -1,0 +1,96 @@
+import { constants } from 'node:os';
+import { closeFd } from './files.ts';
+import { checked, kernelError } from './errno.ts';
+import { glibc, lastErrno } from './libc.ts';
+import { setSockOpt, socket } from './socket.ts';
+import { AF_INET, AF_INET6, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_RCVBUF, SO_RCVBUFFORCE } from './constants.ts';
+
+const c = {
+  bind: glibc('bind', 'int', ['int', 'void *', 'uint']),
+  connect: glibc('connect', 'int', ['int', 'void *', 'uint']),
+};
+
+const SO_REUSEADDR = 2;
+const IPPROTO_IPV6 = 41;
+const IPV6_V6ONLY = 26;
+
+/** An end of a socket: 4 or 16 bytes of address, and a port. */
+export interface InetAddress {
+  readonly address: Uint8Array;
+  readonly port: number;
+}
+
+/** struct sockaddr_in, 16 bytes: family, port, address. struct sockaddr_in6, 28 bytes: family, port, flow, address, scope. */
+function sockaddr({ address, port }: InetAddress): Buffer {
+  const bytes = Buffer.alloc(address.length === 4 ? 16 : 28);
+  bytes.writeUInt16LE(address.length === 4 ? AF_INET : AF_INET6, 0);
+  bytes.writeUInt16BE(port, 2);
+  bytes.set(address, address.length === 4 ? 4 : 8);
+  return bytes;
+}
+
+const told = ({ address, port }: InetAddress): string => `${Buffer.from(address).toString('hex')}, port ${port}`;
+
+function open(type: number, end: InetAddress, prepare: (fd: number) => void): number {
+  const fd = socket(end.address.length === 4 ? AF_INET : AF_INET6, type | SOCK_NONBLOCK, 0);
+  try {
+    prepare(fd);
+    return fd;
+  } catch (thrown) {
+    closeFd(fd);
+    throw thrown;
+  }
+}
+
+function bound(type: number, end: InetAddress, prepare: (fd: number) => void): number {
+  return open(type, end, (fd) => {
+    if (end.address.length === 16) setSockOpt(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    prepare(fd);
+    const name = sockaddr(end);
+    checked(c.bind(fd, name, name.length), 'bind', told(end));
+  });
+}
+
+/**
+ * A UDP socket of the calling thread's network namespace that is bound to one address; for `dgram`'s `bind({ fd })`.
+ * @param receiveBytes what the kernel may queue; less where this process may not ask for it
+ * @throws KERNEL_EADDRINUSE · KERNEL_EADDRNOTAVAIL (no address of the host, or not yet)
+ */
+export function bindUdp(end: InetAddress, receiveBytes: number): number {
+  return bound(SOCK_DGRAM, end, (fd) => setReceiveBuffer(fd, receiveBytes));
+}
+
+/** A TCP socket like {@link bindUdp}'s; for `net.Server`'s `listen({ fd })`. */
+export function bindTcp(end: InetAddress): number {
+  return bound(SOCK_STREAM, end, (fd) => setSockOpt(fd, SOL_SOCKET, SO_REUSEADDR, 1));
+}
+
+/**
+ * A UDP socket that sends to and hears of one peer only, by a port of the kernel's choice; ICMP errors reach it.
+ * @throws KERNEL_ENETUNREACH and others
+ */
+export function connectUdp(peer: InetAddress, receiveBytes: number): number {
+  return open(SOCK_DGRAM, peer, (fd) => {
+    setReceiveBuffer(fd, receiveBytes);
+    const name = sockaddr(peer);
+    checked(c.connect(fd, name, name.length), 'connect', told(peer));
+  });
+}
+
+/** A TCP socket that is being connected: it can be written to, and fails then if it must. @throws as {@link connectUdp} */
+export function connectTcp(peer: InetAddress): number {
+  return open(SOCK_STREAM, peer, (fd) => {
+    const name = sockaddr(peer);
+    if (c.connect(fd, name, name.length) === 0) return;
+    const errno = lastErrno();
+    if (errno !== constants.errno.EINPROGRESS && errno !== constants.errno.EINTR) throw kernelError(errno, 'connect', told(peer));
+  });
+}
+
+function setReceiveBuffer(fd: number, bytes: number): void {
+  try {
+    setSockOpt(fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes);
+  } catch {
+    setSockOpt(fd, SOL_SOCKET, SO_RCVBUF, bytes);
+  }
+}

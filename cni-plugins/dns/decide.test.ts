@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { decide, reverseAddress } from './decide.ts';
+import type { Decision, Endpoint, SeenNetwork } from './decide.ts';
+import { rcode, type } from './message.ts';
+import type { Query } from './message.ts';
+
+const v4 = (last: number): Uint8Array => Uint8Array.of(10, 0, 0, last);
+const v6 = (last: number): Uint8Array => Buffer.from(`fd0000000000000000000000000000${last.toString(16).padStart(2, '0')}`, 'hex');
+
+function network(name: string, names: Readonly<Record<string, readonly Endpoint[]>>): SeenNetwork {
+  return {
+    name,
+    holds: (address) => address[0] === 10,
+    endpoints: (host) => names[host] ?? [],
+    nameOf: (address) =>
+      Object.entries(names).find(([, endpoints]) => endpoints.some((each) => Buffer.from(each.address).equals(address)))?.[0],
+  };
+}
+
+const container = (...addresses: Uint8Array[]): Endpoint[] => addresses.map((address) => ({ address, kind: 'container' }));
+const front = network('Front', {
+  web: container(v4(2), v6(2)),
+  old: container(v4(3)),
+  pool: container(v4(10), v4(11), v4(12)),
+  shop: [...container(v4(4)), { address: v4(100), kind: 'service' }],
+  'db.pay': container(v4(5)),
+});
+const back = network('back', { db: container(v4(20)), web: container(v4(21)) });
+
+const settings = { domain: 'portcullis.internal', ttl: 5 };
+const query = (name: string | undefined, asked: number, more: Partial<Query> = {}): Query => ({
+  id: 1,
+  flags: 0x100,
+  name,
+  type: asked,
+  class: 1,
+  wantsRecursion: true,
+  questionEnd: 20,
+  ...more,
+});
+/** What is said: the code, or the addresses. */
+function said(decision: Decision): string {
+  if (decision === 'forward') return decision;
+  if (decision.rcode !== 0) return `rcode ${decision.rcode}`;
+  return decision.answers
+    .map(({ data }) =>
+      data.length === 4 ? data.join('.') : data.length === 16 ? Buffer.from(data).toString('hex') : Buffer.from(data).toString('latin1'),
+    )
+    .toSorted()
+    .join(' ');
+}
+const ask = (name: string, asked: number = type.A, networks = [front, back]): string =>
+  said(decide(query(name, asked), networks, settings));
+
+test('names of the asker’s networks', () => {
+  for (const [name, asked, answer] of [
+    ['web', type.A, '10.0.0.2'],
+    ['web', type.AAAA, 'fd000000000000000000000000000002'],
+    // Known without such an address: nothing, at once, and nobody else is asked.
+    ['old', type.AAAA, ''],
+    ['web', 15, ''],
+    ['web', 65, ''],
+    ['pool', type.A, '10.0.0.10 10.0.0.11 10.0.0.12'],
+    ['shop', type.A, '10.0.0.100'],
+    ['db.pay', type.A, '10.0.0.5'],
+    // The second network, where the first has no such name.
+    ['db', type.A, '10.0.0.20'],
+    ['web.back', type.A, '10.0.0.21'],
+    ['web.front', type.A, '10.0.0.2'],
+    ['web.front.portcullis.internal', type.A, '10.0.0.2'],
+    ['db.front.portcullis.internal', type.A, `rcode ${rcode.NXDOMAIN}`],
+    ['db.other.portcullis.internal', type.A, `rcode ${rcode.NXDOMAIN}`],
+    ['front.portcullis.internal', type.A, ''],
+    ['portcullis.internal', 2, ''],
+    ['notportcullis.internal', type.A, 'forward'],
+    ['nobody', type.A, 'forward'],
+    ['nobody.front', type.A, 'forward'],
+    ['', 2, 'forward'],
+    // RFC 8482: one kind of what there is.
+    ['web', type.ANY, '10.0.0.2'],
+  ] as const)
+    assert.equal(ask(name, asked), answer, `${name} ${asked}`);
+  assert.equal(ask('db', type.A, [front]), 'forward', 'another network’s name');
+  assert.equal(said(decide(query(undefined, type.A), [front], settings)), 'forward');
+});
+
+test('addresses in reverse', () => {
+  assert.equal(ask('2.0.0.10.in-addr.arpa', type.PTR), '\u0003web\u0005front\u000aportcullis\u0008internal\u0000');
+  assert.equal(ask('99.0.0.10.in-addr.arpa', type.PTR), `rcode ${rcode.NXDOMAIN}`, 'in the network, unused');
+  assert.equal(ask('8.8.8.8.in-addr.arpa', type.PTR), 'forward');
+  assert.equal(ask('2.0.0.10.in-addr.arpa', type.A), '');
+  assert.deepEqual(reverseAddress(`${'1.'.repeat(32)}ip6.arpa`), Buffer.alloc(16, 0x11));
+  assert.equal(reverseAddress('256.0.0.10.in-addr.arpa'), undefined);
+  assert.equal(reverseAddress('0.10.in-addr.arpa'), undefined);
+});
+
+test('what is not for a server of names is refused, and said to whom can hear it', () => {
+  const bare = (more: Partial<Query>): string => said(decide(query('web', type.A, more), [front], settings));
+  assert.equal(bare({ class: 3 }), `rcode ${rcode.REFUSED}`);
+  assert.equal(bare({ type: 252 }), `rcode ${rcode.REFUSED}`);
+  assert.equal(bare({ edns: { datagramBytes: 512, version: 1, dnssec: false, at: 20 } }), `rcode ${rcode.BADVERS}`);
+  assert.equal(bare({ name: 'nobody', wantsRecursion: false }), `rcode ${rcode.REFUSED}`);
+  assert.equal(bare({ wantsRecursion: false }), '10.0.0.2');
+});
+
+test('several addresses come in another order each time', () => {
+  const first = new Set<string>();
+  for (let count = 0; count < 200; count += 1) {
+    const decision = decide(query('pool', type.A), [front], settings);
+    assert.ok(decision !== 'forward');
+    first.add(decision.answers[0]?.data.join('.') ?? '');
+  }
+  assert.equal(first.size, 3);
+});
+
+test('a denial below the domain may be kept, one of a short name may not', () => {
+  const denial = decide(query('nobody.front.portcullis.internal', type.A), [front], settings);
+  assert.ok(denial !== 'forward' && denial.zoneLabels === 2);
+  const nothing = decide(query('old.front.portcullis.internal', type.AAAA), [front], settings);
+  assert.ok(nothing !== 'forward' && nothing.zoneLabels === 3);
+  const short = decide(query('old', type.AAAA), [front], settings);
+  assert.ok(short !== 'forward' && short.zoneLabels === undefined);
+});

@@ -1,0 +1,90 @@
+import { contains, formatIp } from '../spec/address.ts';
+import type { IpAddress } from '../spec/address.ts';
+import { decide } from './decide.ts';
+import type { ZoneSettings } from './decide.ts';
+import type { Forwarder } from './forwarder.ts';
+import type { Arrival } from './gate.ts';
+import { encodeFailure, encodeReply, extendedError, rcode, readQuery, relayed, roomOf } from './message.ts';
+import type { Query, Reply } from './message.ts';
+import type { NameTable, Seen, ServedNetwork } from './name-table.ts';
+
+/** How a question ended, for metrics. */
+export type QueryResult = 'answered' | 'denied' | 'forwarded' | 'failed' | 'refused' | 'malformed' | 'ignored';
+
+export interface DeskOptions {
+  readonly table: Pick<NameTable, 'seenBy' | 'changed'>;
+  readonly settings: ZoneSettings;
+  readonly forwarder: Pick<Forwarder, 'ask'>;
+  /** Servers for who was given none, but for our own gates. */
+  readonly upstreams: () => readonly IpAddress[];
+  /** Addresses at which we answer ourselves: never asked, it would be a loop. */
+  readonly isOwn: (address: IpAddress) => boolean;
+  readonly tell: (result: QueryResult) => void;
+}
+
+const longestStreamMessage = 0xffff;
+
+/** Answers what arrives at a gate. @param networks that have this gateway, as they stand when the question arrives */
+export function createDesk(options: DeskOptions): (arrival: Arrival, networks: readonly ServedNetwork[]) => void {
+  const { table, settings, forwarder, tell } = options;
+
+  return (arrival, networks) => {
+    const { message, asker, byStream, reply } = arrival;
+    const asked = readQuery(message);
+    if (asked === undefined) {
+      tell('ignored');
+      return reply(undefined);
+    }
+    if ('rcode' in asked) {
+      tell('malformed');
+      return reply(encodeFailure(message, asked.rcode));
+    }
+    const room = byStream ? longestStreamMessage : roomOf(asked);
+    const say = (result: QueryResult, answer: Reply): void => {
+      tell(result);
+      reply(encodeReply(message, asked, answer, room));
+    };
+    table.changed();
+    const seen = seenFrom(asker, networks);
+    if (seen === undefined) return say('refused', refusal);
+    const decision = decide(asked, seen.networks, settings);
+    if (decision === 'forward') return forward(arrival, asked, seen, room, say);
+    say(resultOf(decision), decision);
+  };
+
+  /** Those on the network see it, and the host itself, which asks from the gateway's own address. Nobody else gets more than what they sent. */
+  function seenFrom(asker: IpAddress, networks: readonly ServedNetwork[]): Seen | undefined {
+    const near = networks.filter(({ subnets }) => subnets.some((subnet) => contains(subnet, asker)));
+    const seen = near.map((network) => table.seenBy(asker, network));
+    return seen.find(({ isAttached }) => isAttached) ?? seen[0];
+  }
+
+  function forward(
+    { message, asker, byStream, reply }: Arrival,
+    asked: Query,
+    seen: Seen,
+    room: number,
+    say: (result: QueryResult, answer: Reply) => void,
+  ): void {
+    const servers = (seen.upstreams.length > 0 ? seen.upstreams : options.upstreams()).filter((server) => !options.isOwn(server));
+    forwarder.ask({ query: message, asked, asker: formatIp(asker), byStream, servers }, (answer) => {
+      if (answer === undefined) return say('failed', unreachable);
+      tell('forwarded');
+      reply(relayed(answer, message, asked, room));
+    });
+  }
+}
+
+const refusal: Reply = { rcode: rcode.REFUSED, answers: [], ttl: 0, authoritative: false, extendedError: extendedError.prohibited };
+const unreachable: Reply = {
+  rcode: rcode.SERVFAIL,
+  answers: [],
+  ttl: 0,
+  authoritative: false,
+  extendedError: extendedError.noReachableAuthority,
+};
+
+function resultOf({ rcode: code, authoritative }: Reply): QueryResult {
+  if (code === rcode.REFUSED || !authoritative) return 'refused';
+  return code === rcode.NXDOMAIN ? 'denied' : 'answered';
+}

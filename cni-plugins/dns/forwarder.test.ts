@@ -1,0 +1,171 @@
+import assert from 'node:assert/strict';
+import { createSocket } from 'node:dgram';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { after, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import packet from 'dns-packet';
+import { parseIp } from '../spec/address.ts';
+import type { IpAddress } from '../spec/address.ts';
+import { createForwarder } from './forwarder.ts';
+import type { ForwardLimits, ForwardOutcome, ForwardedQuestion, Forwarder } from './forwarder.ts';
+import { readQuery } from './message.ts';
+import { framed, readFrames } from './stream-frames.ts';
+
+/** Over real sockets: name servers on loopback addresses of one port, which answer as they are told. */
+
+const ends: (() => unknown)[] = [];
+after(() => ends.forEach((end) => end()));
+
+type Answering = (query: packet.DecodedPacket, name: string, reply: (message: Buffer, times?: number) => void) => void;
+
+const answerOf = (query: packet.DecodedPacket, data: string, more: Partial<packet.Packet> = {}): Buffer =>
+  packet.encode({
+    type: 'response',
+    id: query.id ?? 0,
+    flags: packet.RECURSION_AVAILABLE,
+    questions: query.questions ?? [],
+    answers: [{ type: 'A', name: query.questions?.[0]?.name ?? '', data, ttl: 60 }],
+    ...more,
+  });
+
+/** A server at 127.0.0.`host`; the first one chooses the port for all. */
+async function server(host: number, port: number, answering: Answering): Promise<{ port: number; asked: string[]; ports: Set<number> }> {
+  const socket = createSocket('udp4');
+  const seen = { port, asked: [] as string[], ports: new Set<number>() };
+  socket.on('message', (message, from) => {
+    const query = packet.decode(message);
+    const name = query.questions?.[0]?.name ?? '';
+    seen.asked.push(name);
+    seen.ports.add(from.port);
+    answering(query, name, (answer) => socket.send(answer, from.port, from.address));
+  });
+  await new Promise<void>((resolve) => socket.bind(port, `127.0.0.${host}`, resolve));
+  ends.push(() => socket.close());
+  seen.port = socket.address().port;
+  return seen;
+}
+
+const address = (host: number): IpAddress => parseIp(`127.0.0.${host}`) ?? { family: 4, value: 0n };
+
+function question(name: string, servers: readonly number[], more: Partial<ForwardedQuestion> = {}, id = 1): ForwardedQuestion {
+  const query = packet.encode({ type: 'query', id, flags: packet.RECURSION_DESIRED, questions: [{ name, type: 'A', class: 'IN' }] });
+  const asked = readQuery(query);
+  assert.ok(asked !== undefined && !('rcode' in asked));
+  return { query, asked, asker: '10.0.0.2', byStream: false, servers: servers.map(address), ...more };
+}
+
+const outcomes: ForwardOutcome[] = [];
+function open(limits: Partial<ForwardLimits> & { port: number }): Forwarder {
+  const place = { realm: 'test', inside: <T>(body: () => T): T => body() };
+  const forwarder = createForwarder(place, { most: 100, mostOfAsker: 50, ...limits }, (outcome) => outcomes.push(outcome));
+  ends.push(() => forwarder.close());
+  return forwarder;
+}
+
+const ask = (forwarder: Forwarder, asked: ForwardedQuestion): Promise<packet.DecodedPacket | undefined> =>
+  new Promise((resolve) => forwarder.ask(asked, (answer) => resolve(answer === undefined ? undefined : packet.decode(answer))));
+
+const first = (answer: packet.DecodedPacket | undefined): string | undefined => {
+  const [found] = answer?.answers ?? [];
+  return found?.type === 'A' ? found.data : undefined;
+};
+
+const well = await server(10, 0, (query, _name, reply) => reply(answerOf(query, '192.0.2.10')));
+const { port } = well;
+/** Says nothing. */
+const silent = await server(11, port, () => undefined);
+const refusing = await server(12, port, (query, _name, reply) => reply(packet.encode({ ...query, type: 'response', flags: 5 })));
+const forging = await server(13, port, (query, name, reply) => {
+  reply(answerOf({ ...query, id: (query.id ?? 0) ^ 1 }, '192.0.2.66'));
+  reply(answerOf({ ...query, questions: [{ name: `not-${name}`, type: 'A', class: 'IN' }] }, '192.0.2.66'));
+  reply(packet.encode({ ...query, type: 'query' }));
+  reply(Buffer.alloc(5));
+  reply(answerOf(query, '192.0.2.13'));
+});
+
+test('the answer of the first server that has one', async () => {
+  const forwarder = open({ port });
+  assert.equal(first(await ask(forwarder, question('a.example', [10]))), '192.0.2.10');
+  // Nobody listens at .14: the kernel says so at once.
+  assert.equal(first(await ask(forwarder, question('b.example', [14, 10]))), '192.0.2.10');
+  assert.equal(first(await ask(forwarder, question('c.example', [12, 10]))), '192.0.2.10');
+  assert.equal(first(await ask(forwarder, question('d.example', [11, 10]))), '192.0.2.10');
+  assert.deepEqual([silent.asked.at(-1), refusing.asked.at(-1)], ['d.example', 'c.example']);
+});
+
+test('a refusal is told when all refuse; forged and misfit answers are nobody’s', async () => {
+  const forwarder = open({ port });
+  assert.equal(((await ask(forwarder, question('e.example', [12, 14]))) as { readonly rcode?: string } | undefined)?.rcode, 'REFUSED');
+  assert.equal(first(await ask(forwarder, question('f.example', [13]))), '192.0.2.13');
+  assert.ok(forging.asked.includes('f.example'));
+  assert.equal(await ask(forwarder, question('g.example', [14])), undefined);
+  assert.equal(await ask(forwarder, question('h.example', [])), undefined);
+});
+
+test('with every server dead all are told in time, and sooner once that is known', async () => {
+  const forwarder = open({ port });
+  const began = performance.now();
+  const first = [...Array(3).keys()].map((index) => ask(forwarder, question(`dead-${index}.example`, [11])));
+  assert.deepEqual(await Promise.all(first), [undefined, undefined, undefined]);
+  const patient = performance.now() - began;
+  assert.equal(await ask(forwarder, question('dead.example', [11])), undefined);
+  const hasty = performance.now() - began - patient;
+  assert.ok(hasty < patient, `${hasty} ms after ${patient} ms`);
+});
+
+test('askers of one question share it; those under way are bounded, in all and by asker', async () => {
+  const forwarder = open({ port, most: 6, mostOfAsker: 4 });
+  const before = silent.asked.length;
+  const same = [1, 2].map((id) => ask(forwarder, question('Same.example', [11], {}, id)));
+  const loop = ask(forwarder, question('sAME.example', [11], {}, 3));
+  const fourth = ask(forwarder, question('other.example', [11]));
+  outcomes.length = 0;
+  assert.equal(await ask(forwarder, question('more.example', [10])), undefined, 'a fifth of one asker');
+  const others = [1, 2].map((index) => ask(forwarder, question(`x${index}.example`, [11], { asker: '10.0.0.3' })));
+  assert.equal(await ask(forwarder, question('y.example', [10], { asker: '10.0.0.4' })), undefined, 'a seventh in all');
+  assert.deepEqual(outcomes, ['limited', 'limited']);
+  await delay(50);
+  assert.equal(silent.asked.slice(before).filter((name) => name.toLowerCase() === 'same.example').length, 1);
+  forwarder.close();
+  assert.deepEqual(
+    await Promise.all([...same, loop, fourth, ...others]),
+    Array.from({ length: 6 }, () => undefined),
+  );
+});
+
+test('questions leave by several ports, which change', async () => {
+  const forwarder = open({ port });
+  well.ports.clear();
+  for (let round = 0; round < 60; round += 1)
+    await Promise.all([...Array(40).keys()].map((index) => ask(forwarder, question(`p${round}-${index}.example`, [10]))));
+  assert.ok(well.ports.size >= 5, `${well.ports.size} ports`);
+  forwarder.rest();
+});
+
+test('over TCP what is long arrives whole', async () => {
+  const stream = createServer((socket) => {
+    socket.on('error', () => undefined);
+    socket.on(
+      'data',
+      readFrames((message) => {
+        const query = packet.decode(message);
+        const answers = Array.from({ length: 1000 }, (_, index) => ({
+          type: 'A' as const,
+          name: 'long.example',
+          data: `192.0.${index >> 8}.${index & 255}`,
+          ttl: 60,
+        }));
+        const bytes = framed(answerOf(query, '', { answers }));
+        socket.write(bytes.subarray(0, 100));
+        setImmediate(() => socket.write(bytes.subarray(100)));
+      }),
+    );
+  });
+  await new Promise<void>((resolve) => stream.listen(0, '127.0.0.10', resolve));
+  ends.push(() => stream.close());
+  const forwarder = open({ port: (stream.address() as AddressInfo).port });
+  const answer = await ask(forwarder, question('long.example', [10], { byStream: true }));
+  assert.equal(answer?.answers?.length, 1000);
+  assert.equal(await ask(forwarder, question('none.example', [14], { byStream: true })), undefined);
+});

@@ -1,0 +1,140 @@
+import { createSocket } from 'node:dgram';
+import type { RemoteInfo, Socket as DatagramSocket } from 'node:dgram';
+import { createServer } from 'node:net';
+import type { Server, Socket } from 'node:net';
+import { bindTcp, bindUdp, closeFd } from '../../base/kernel/index.ts';
+import { reasonOf } from '../../base/errors/index.ts';
+import { formatIp, ipBytes, parseIp } from '../spec/address.ts';
+import type { IpAddress } from '../spec/address.ts';
+import type { Place } from './place.ts';
+import { framed, readFrames } from './stream-frames.ts';
+
+/** Where the pods of a network ask: UDP and TCP at the network's gateway. */
+export interface Gate {
+  close(): void;
+}
+
+export interface Arrival {
+  readonly message: Buffer;
+  readonly asker: IpAddress;
+  readonly byStream: boolean;
+  /** Called once, or never for what is not answered. */
+  reply(message: Buffer | undefined): void;
+}
+
+export interface GateOptions {
+  readonly place: Place;
+  readonly address: IpAddress;
+  readonly port: number;
+  readonly onArrival: (arrival: Arrival) => void;
+  /** A socket failed: the gate is closed. */
+  readonly onFailure: (why: string) => void;
+}
+
+/** A burst of some ten thousand questions: the kernel counts some 768 bytes for each. */
+const receiveBytes = 8 * 1024 * 1024;
+const mostConnections = 256;
+const mostConnectionsOfAsker = 32;
+/** RFC 7766, section 6.2.3: seconds, not minutes. */
+const idleMs = 10_000;
+/** Questions of one connection under way; more are read when these are answered. */
+const mostUnderWay = 64;
+
+/** @throws KERNEL_EADDRINUSE (another name server listens there) · KERNEL_EADDRNOTAVAIL (the gateway is no address of this host, or not yet) */
+export function openGate(options: GateOptions): Gate {
+  const { place, port } = options;
+  const end = { address: ipBytes(options.address), port };
+  const fds = place.inside(() => {
+    const udp = bindUdp(end, receiveBytes);
+    try {
+      return { udp, tcp: bindTcp(end) };
+    } catch (thrown) {
+      closeFd(udp);
+      throw thrown;
+    }
+  });
+  let closed = false;
+  const close = (): void => {
+    if (closed) return;
+    closed = true;
+    datagrams.close();
+    streams.close();
+  };
+  const fail = (thrown: unknown): void => {
+    if (closed) return;
+    close();
+    options.onFailure(reasonOf(thrown));
+  };
+  const datagrams = openDatagrams(fds.udp, options, fail);
+  const streams = openStreams(fds.tcp, options, fail);
+  return { close };
+}
+
+function openDatagrams(fd: number, { address, onArrival }: GateOptions, fail: (thrown: unknown) => void): DatagramSocket {
+  const socket = createSocket(address.family === 4 ? 'udp4' : 'udp6');
+  socket.on('error', fail);
+  // An asker that has gone makes the next send fail; nobody waits for that.
+  const sent = (): void => undefined;
+  socket.on('message', (message: Buffer, from: RemoteInfo) => {
+    const asker = parseIp(from.address);
+    // Port 0 can not be answered.
+    if (asker === undefined || from.port === 0) return;
+    onArrival({
+      message,
+      asker,
+      byStream: false,
+      reply(answer) {
+        if (answer !== undefined) socket.send(answer, from.port, from.address, sent);
+      },
+    });
+  });
+  socket.bind({ fd });
+  return socket;
+}
+
+function openStreams(fd: number, { onArrival }: GateOptions, fail: (thrown: unknown) => void): { close(): void } {
+  const open = new Map<Socket, string>();
+  const server: Server = createServer({ noDelay: true }, (socket) => {
+    const asker = parseIp(socket.remoteAddress ?? '');
+    const name = asker === undefined ? '' : formatIp(asker);
+    const ofAsker = [...open.values()].filter((each) => each === name).length;
+    if (asker === undefined || open.size >= mostConnections || ofAsker >= mostConnectionsOfAsker) return void socket.destroy();
+    open.set(socket, name);
+    socket.on('close', () => open.delete(socket));
+    socket.on('error', () => socket.destroy());
+    socket.setTimeout(idleMs, () => socket.destroy());
+    let underWay = 0;
+    const balance = (): void => {
+      if (underWay >= mostUnderWay || socket.writableNeedDrain) socket.pause();
+      else socket.resume();
+    };
+    socket.on('drain', balance);
+    socket.on(
+      'data',
+      readFrames((message) => {
+        underWay += 1;
+        balance();
+        onArrival({
+          message: Buffer.from(message),
+          asker,
+          byStream: true,
+          reply(answer) {
+            underWay -= 1;
+            if (socket.destroyed) return;
+            if (answer === undefined) socket.destroy();
+            else socket.write(framed(answer));
+            balance();
+          },
+        });
+      }),
+    );
+  });
+  server.on('error', fail);
+  server.listen({ fd });
+  return {
+    close() {
+      server.close();
+      for (const socket of open.keys()) socket.destroy();
+    },
+  };
+}

@@ -1,0 +1,257 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { createSocket } from 'node:dgram';
+import { closeSync, openSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { promisify } from 'node:util';
+import packet from 'dns-packet';
+import { createLogger } from '../../base/log/index.ts';
+import { openNetworkDatabase } from '../attach/database.ts';
+import { inPrivateNetns, shell, tried } from '../attach/engine.fixture.ts';
+import { createNameStore } from '../attach/names.ts';
+import type { NetworkName } from '../attach/names.ts';
+import { bridgeConf, createPluginFixture } from '../attach/plugin-engine.fixture.ts';
+import { startNameServer } from './name-server.ts';
+import type { NameServer } from './name-server.ts';
+
+if (inPrivateNetns(import.meta.filename, 120_000)) {
+  const fixture = createPluginFixture();
+  const { folder, databasePath, pin, inside, add, del } = fixture;
+  const log = createLogger({ level: 'error' });
+  const run = promisify(execFile);
+
+  const range = (net: number): object => ({
+    type: 'portcullis-ipam',
+    ranges: [[{ subnet: `10.${net}.0.0/24` }], [{ subnet: `fd00:${net}::/64` }]],
+  });
+  const conf = (net: number): ReturnType<typeof bridgeConf> => bridgeConf({ bridge: `br${net}`, ipMasq: true, ipam: range(net) });
+  const gateway = (net: number): string => `10.${net}.0.1`;
+
+  const database = openNetworkDatabase(databasePath);
+  const store = createNameStore(database);
+  const attachments = database.db.prepare('SELECT number, realm FROM attachment WHERE container_id = ? AND network = ?');
+
+  /** What the endpoint of a container is called; it ends with the attachment. */
+  function name(id: string, network: string, names: readonly NetworkName[]): void {
+    const { number, realm } = attachments.get(id, network) as { number: number; realm: string };
+    store.put({ realm, network, holder: `${id}/test`, attachment: number }, names);
+  }
+
+  const addresses = (result: { ips: readonly { address: string }[] }): string[] =>
+    result.ips.map(({ address }) => address.replace(/\/.*/u, ''));
+
+  async function join1(id: string, netns: string, network: string, net: number, eth: string, own: string): Promise<string[]> {
+    const result = await add([conf(net)], { id, netns, name: eth, network });
+    const found = addresses(result);
+    name(
+      id,
+      network,
+      found.map((address): NetworkName => ({ name: own, address, kind: 'container' })),
+    );
+    return found;
+  }
+
+  /** Answers `A` for every name but those that begin with `dead`. */
+  const upstream = createSocket('udp4');
+  const forwardedNames: string[] = [];
+  upstream.on('message', (message, from) => {
+    const query = packet.decode(message);
+    const [question] = query.questions ?? [];
+    if (question === undefined) return;
+    forwardedNames.push(question.name);
+    if (question.name.startsWith('dead')) return;
+    const answers = question.type === 'A' ? [{ type: 'A' as const, name: question.name, data: '192.0.2.80', ttl: 60 }] : [];
+    upstream.send(
+      packet.encode({ type: 'response', id: query.id ?? 0, flags: packet.RECURSION_AVAILABLE, questions: [question], answers }),
+      from.port,
+      from.address,
+    );
+  });
+  await new Promise<void>((resolve) => upstream.bind(0, '127.0.0.1', resolve));
+  const resolvConf = join(folder, 'node-resolv.conf');
+  writeFileSync(resolvConf, 'nameserver 127.0.0.1\n');
+
+  const start = (): Promise<NameServer> =>
+    startNameServer(
+      {
+        databasePath,
+        domain: 'portcullis.internal',
+        ttl: 5,
+        upstreams: [],
+        maxForwards: 100,
+        upstreamPort: upstream.address().port,
+        resolvConf,
+      },
+      log,
+    );
+
+  const [web, db, both] = [pin('web'), pin('db'), pin('both')];
+  const webAddresses = await join1('web', web, 'front', 71, 'eth0', 'web');
+  const [dbAddress = ''] = await join1('db', db, 'back', 72, 'eth0', 'db');
+  await join1('both', both, 'front', 71, 'eth0', 'both');
+  await join1('both', both, 'back', 72, 'eth1', 'both');
+  let server = await start();
+
+  after(async () => {
+    await server.close();
+    database.close();
+    upstream.close();
+    await fixture.end();
+  });
+
+  const digOut = async (netns: string, query: string): Promise<string> =>
+    (
+      await run('nsenter', [`--net=${netns}`, 'dig', '+tries=1', '+time=5', ...query.split(' ')]).catch((thrown: unknown) => ({
+        stdout: `failed: ${String(thrown)}`,
+      }))
+    ).stdout.trim();
+  const dig = async (netns: string, query: string): Promise<string> => {
+    const out = await digOut(netns, `+short ${query}`);
+    return out.startsWith('failed') ? 'failed' : out;
+  };
+  const status = async (netns: string, query: string): Promise<string> =>
+    /status: (\w+)/u.exec(await digOut(netns, query))?.[1] ?? 'failed';
+  async function until(holds: () => boolean | Promise<boolean>, withinMs = 15_000): Promise<void> {
+    for (const deadline = Date.now() + withinMs; !(await holds());) {
+      assert.ok(Date.now() < deadline, 'it did not come to pass in time');
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  const digs = tried('command -v dig') === undefined ? { skip: 'dig (bind9-dnsutils) is not installed' } : {};
+
+  /** With glibc's resolver, as a program in the pod. */
+  async function getent(netns: string, resolv: string, ...arguments_: string[]): Promise<string> {
+    const file = join(folder, 'resolv.conf');
+    writeFileSync(file, resolv);
+    const script = `mount --bind ${file} "$(readlink -f /etc/resolv.conf)" && exec getent ${arguments_.join(' ')}`;
+    const { stdout } = await run('nsenter', [`--net=${netns}`, 'unshare', '--mount', 'sh', '-c', script]).catch(() => ({ stdout: '' }));
+    return [...new Set(stdout.split('\n').flatMap((line) => line.split(/\s+/u)[0] ?? []))].filter((word) => word !== '').join(' ');
+  }
+
+  test('glibc finds names, aliases, and nothing of a network that it is not on', async () => {
+    const resolv = `nameserver ${gateway(71)}\nsearch front.portcullis.internal\noptions timeout:2 attempts:1\n`;
+    assert.deepEqual((await getent(both, resolv, 'ahosts', 'web')).split(' ').toSorted(), webAddresses.toSorted());
+    assert.equal(await getent(web, resolv, 'ahostsv4', 'WEB.front.portcullis.internal'), webAddresses[0]);
+    assert.equal(await getent(both, resolv, 'ahostsv4', 'db'), dbAddress, 'on the second network of the asker');
+    assert.equal(await getent(web, resolv, 'ahostsv4', 'db.back.portcullis.internal'), '');
+    assert.equal(await getent(web, resolv, 'ahostsv4', 'elsewhere.example'), '192.0.2.80');
+    assert.equal(await getent(web, resolv, 'hosts', webAddresses[1] ?? ''), webAddresses[1]);
+  });
+
+  test('busybox finds them as well, over IPv6 too', async () => {
+    const { stdout } = await run('nsenter', [`--net=${both}`, 'busybox', 'nslookup', 'web', gateway(71)]);
+    assert.ok(
+      webAddresses.every((address) => stdout.includes(address)),
+      stdout,
+    );
+    const six = await run('nsenter', [`--net=${both}`, 'busybox', 'nslookup', 'web', 'fd00:71::1']);
+    assert.ok(six.stdout.includes(webAddresses[0] ?? 'none'), six.stdout);
+  });
+
+  test('two networks are apart by name, whichever gateway is asked', digs, async () => {
+    assert.equal(await dig(both, `@${gateway(72)} web`), webAddresses[0], 'who is on both sees both');
+    assert.equal(await dig(web, `@${gateway(71)} web`), webAddresses[0]);
+    forwardedNames.length = 0;
+    assert.equal(await dig(web, `@${gateway(71)} db`), '192.0.2.80', 'unknown here: asked of others');
+    assert.deepEqual(forwardedNames, ['db']);
+    assert.equal(await status(web, `@${gateway(71)} db.back.portcullis.internal`), 'NXDOMAIN');
+    assert.equal(await status(web, `@${gateway(72)} db`), 'REFUSED', 'another network’s gateway');
+    assert.equal(forwardedNames.length, 1);
+  });
+
+  test('what dig can ask', digs, async () => {
+    const front = `@${gateway(71)}`;
+    assert.equal(await dig(web, `${front} web AAAA`), webAddresses[1]);
+    assert.equal(await dig(web, `${front} -x ${webAddresses[0] ?? ''}`), 'web.front.portcullis.internal.');
+    assert.equal(await dig(web, `${front} +tcp web`), webAddresses[0]);
+    assert.equal(await dig(web, `@fd00:71::1 +tcp web AAAA`), webAddresses[1]);
+    assert.equal(await status(web, `${front} web MX`), 'NOERROR');
+    assert.equal(await status(web, `${front} version.bind CH TXT`), 'REFUSED');
+    assert.equal(await status(web, `${front} web AXFR`), 'failed');
+    assert.equal(await status(web, `${front} +edns=1 +noednsneg web`), 'BADVERS');
+    assert.equal(await status(web, `${front} +norecurse elsewhere.example`), 'REFUSED');
+    forwardedNames.length = 0;
+    name('web', 'front', [
+      ...webAddresses.map((address): NetworkName => ({ name: 'web', address, kind: 'container' })),
+      { name: 'four', address: webAddresses[0] ?? '', kind: 'alias' },
+    ]);
+    assert.equal(await dig(web, `${front} four`), webAddresses[0], 'known the moment it is committed');
+    assert.equal(await dig(web, `${front} four AAAA`), '');
+    assert.deepEqual(forwardedNames, []);
+  });
+
+  const realmHere = (): string => (attachments.get('web', 'front') as { realm: string }).realm;
+
+  test('services: a virtual address goes before backends, many come whole over TCP', digs, async () => {
+    const service = { realm: realmHere(), network: 'front', holder: 'service shop' };
+    store.put(service, [{ name: 'shop', address: '10.96.0.9', kind: 'service' }]);
+    assert.equal(await dig(web, `@${gateway(71)} shop`), '10.96.0.9');
+    const backends = Array.from({ length: 200 }, (_, index): NetworkName => ({
+      name: 'tasks.shop',
+      address: `10.71.1.${index}`,
+      kind: 'service',
+    }));
+    store.put(service, backends);
+    assert.equal((await dig(web, `@${gateway(71)} tasks.shop`)).split('\n').length, 200, 'dig comes again over TCP');
+    assert.notEqual(
+      await dig(web, `@${gateway(71)} +ignore tasks.shop`),
+      await dig(web, `@${gateway(71)} +ignore tasks.shop`),
+      'in another order',
+    );
+    store.take(service);
+    assert.equal(await dig(web, `@${gateway(71)} shop`), '192.0.2.80');
+  });
+
+  test('with upstreams dead, what is ours is answered at once and the rest in time', digs, async () => {
+    const began = performance.now();
+    const [dead, own] = await Promise.all([
+      run('nsenter', [`--net=${web}`, 'dig', '+tries=1', '+time=5', `@${gateway(71)}`, 'dead.example']),
+      run('nsenter', [`--net=${web}`, 'dig', '+tries=1', '+time=5', '+short', `@${gateway(71)}`, 'web']),
+    ]);
+    assert.match(dead.stdout, /status: SERVFAIL/u);
+    assert.ok(dead.stdout.includes('EDE: 22'), dead.stdout);
+    assert.equal(own.stdout.trim(), webAddresses[0]);
+    assert.ok(performance.now() - began < 5000);
+  });
+
+  test('a restart answers again; networks that come and go open and close their gates', digs, async () => {
+    await server.close();
+    assert.equal(await dig(web, `@${gateway(71)} web`), 'failed');
+    server = await start();
+    assert.equal(await dig(web, `@${gateway(71)} web`), webAddresses[0]);
+    const late = pin('late');
+    const [lateAddress] = await join1('late', late, 'later', 73, 'eth0', 'late');
+    await until(async () => (await dig(late, `@${gateway(73)} late`)) === lateAddress);
+    const gates = async (): Promise<number | undefined> => (await server.figures())?.gates;
+    assert.equal(await gates(), 6);
+    assert.match(shell('ss -Hlun'), /10\.73\.0\.1/u);
+    await del([conf(73)], { id: 'late', netns: late, network: 'later' });
+    await until(() => !shell('ss -Hlun').includes('10.73.0.1'));
+    const figures = await server.figures();
+    assert.ok(figures !== undefined && figures.queries.answered >= 2);
+  });
+
+  test('networks of another host namespace are answered there, and let go when it ends', digs, async () => {
+    const host = pin('host2');
+    inside(host, 'ip link set lo up');
+    const pod = pin('pod2');
+    const fd = openSync(host, 'r');
+    const of = { id: 'pod2', netns: pod, network: 'front' };
+    const result = await fixture.call('add', conf(71), of, { caller: { netnsFd: fd } });
+    closeSync(fd);
+    assert.ok(result !== undefined);
+    name(
+      'pod2',
+      'front',
+      addresses(result).map((address): NetworkName => ({ name: 'web', address, kind: 'container' })),
+    );
+    const [own] = addresses(result);
+    await until(async () => (await dig(pod, `@${gateway(71)} +time=1 web`)) === own);
+    assert.equal(await dig(web, `@${gateway(71)} web`), webAddresses[0], 'the same address in our own namespace is another network');
+    const gates = (await server.figures())?.gates ?? 0;
+    shell(`umount ${pod} ${host}`);
+    await until(async () => (await server.figures())?.gates === gates - 2, 30_000);
+  });
+}

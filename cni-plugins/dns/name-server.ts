@@ -1,0 +1,88 @@
+import { errorFromJson, reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { startWorker } from '../../base/process/index.ts';
+import type { FromNameServer, NameFigures, NameServerSettings, ToNameServer } from './protocol.ts';
+
+/** Answers the names of networks at their gateways, for as long as it runs; a thread that is lost is started again. */
+export interface NameServer {
+  /** Undefined while its thread is being started again. */
+  figures(): Promise<NameFigures | undefined>;
+  close(): Promise<void>;
+}
+
+const startAgainMs = 1000;
+
+/** What an answer on the same machine takes; a scrape of metrics does not wait longer. */
+const figuresMs = 2000;
+
+/** Resolves when the gates of all networks that stand are open, as far as they can be. @throws NETWORK_NEWER_SCHEMA · NETWORK_NAMES_FAILED */
+export async function startNameServer(settings: NameServerSettings, logger: Logger): Promise<NameServer> {
+  const log = logger.child({ room: 'network' });
+  let closed = false;
+  let again: NodeJS.Timeout | undefined;
+  let worker: ReturnType<typeof startWorker>;
+  let waiting: ((figures: NameFigures | undefined) => void)[] = [];
+
+  const start = (): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const started = startWorker(import.meta.url, './name-server.worker.ts', { workerData: settings });
+      worker = started;
+      started.unref();
+      started.on('message', (message: FromNameServer) => {
+        if ('level' in message) log[message.level](message.fields, message.message);
+        else if ('figures' in message) waiting.splice(0).forEach((tell) => tell(message.figures));
+        else if ('started' in message) resolve();
+        else {
+          const failure = errorFromJson(message.failed);
+          void started.terminate();
+          reject(failure);
+        }
+      });
+      started.on('error', (error) => log.error({ why: reasonOf(error) }, 'the thread that answers names failed'));
+      started.on('exit', () => {
+        waiting.splice(0).forEach((tell) => tell(undefined));
+        if (!closed) startAgain();
+      });
+    });
+
+  const startAgain = (): void => {
+    again = setTimeout(() => {
+      start().catch((thrown: unknown) => log.error({ why: reasonOf(thrown) }, 'names are not answered; it is tried again'));
+    }, startAgainMs);
+    again.unref();
+  };
+
+  try {
+    await start();
+  } catch (thrown) {
+    closed = true;
+    throw thrown;
+  }
+
+  return {
+    figures: () =>
+      new Promise((resolve) => {
+        if (closed) return resolve(undefined);
+        const late = setTimeout(() => {
+          waiting = waiting.filter((each) => each !== tell);
+          resolve(undefined);
+        }, figuresMs);
+        const tell = (figures: NameFigures | undefined): void => {
+          clearTimeout(late);
+          resolve(figures);
+        };
+        waiting.push(tell);
+        worker.postMessage({ do: 'figures' } satisfies ToNameServer);
+      }),
+    async close() {
+      if (closed) return;
+      closed = true;
+      clearTimeout(again);
+      const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
+      worker.postMessage({ do: 'close' } satisfies ToNameServer);
+      const late = setTimeout(() => void worker.terminate(), figuresMs);
+      await ended;
+      clearTimeout(late);
+    },
+  };
+}

@@ -1,0 +1,127 @@
+import { readFileSync, watch } from 'node:fs';
+import type { FSWatcher } from 'node:fs';
+import { parentPort, workerData } from 'node:worker_threads';
+import { asPortcullisError, errorToJson, reasonOf } from '../../base/errors/index.ts';
+import { openNetworkDatabase } from '../attach/database.ts';
+import { parseIp } from '../spec/address.ts';
+import type { IpAddress } from '../spec/address.ts';
+import { createNameCounts } from './figures.ts';
+import { createGates } from './gates.ts';
+import { createNameTable } from './name-table.ts';
+import type { FromNameServer, NameServerSettings, ToNameServer } from './protocol.ts';
+import { nameserversIn } from './upstreams.ts';
+
+/**
+ * The thread that answers names. It stays in the daemon's own network namespace, but for the windows in which sockets are made; it reads the
+ * network's database and never writes it.
+ */
+const port = parentPort;
+if (port === null) throw new Error('name-server.worker runs as a Worker');
+const settings = workerData as NameServerSettings;
+const post = (message: FromNameServer): void => port.postMessage(message);
+const log = {
+  info: (fields: object, message: string) => post({ level: 'info', fields, message }),
+  warn: (fields: object, message: string) => post({ level: 'warn', fields, message }),
+};
+
+/** A commit is written before it is seen: it is looked for a moment after. */
+const settleMs = 3;
+const lookEveryMs = 500;
+const restEveryMs = 5000;
+
+function start(): () => void {
+  const database = openNetworkDatabase(settings.databasePath);
+  const table = createNameTable(database);
+  const figures = createNameCounts();
+  const upstreams = followUpstreams();
+  const gates = createGates({
+    table,
+    settings,
+    upstreams: () => upstreams.current(),
+    port: settings.port ?? 53,
+    limits: {
+      most: settings.maxForwards,
+      mostOfAsker: Math.ceil(settings.maxForwards / 4),
+      ...(settings.upstreamPort !== undefined && { port: settings.upstreamPort }),
+    },
+    figures,
+    log,
+  });
+
+  let followedAt = 0;
+  const follow = (): void => {
+    try {
+      // What stands may have changed its gateway; looked at now and then only.
+      const afresh = performance.now() - followedAt > restEveryMs;
+      if (afresh) followedAt = performance.now();
+      table.changed();
+      gates.follow(table.served(afresh));
+    } catch (thrown) {
+      log.warn({ why: reasonOf(thrown) }, 'the networks whose names are answered could not be read; it is tried again');
+    }
+  };
+  follow();
+  const looking = setInterval(follow, lookEveryMs);
+  const resting = setInterval(() => {
+    upstreams.look();
+    gates.rest();
+  }, restEveryMs);
+  // Written by whoever commits, plugins without the daemon included; it stands for as long as our connection does.
+  let watching: FSWatcher | undefined;
+  let settling: NodeJS.Timeout | undefined;
+  const written = (): void => {
+    settling ??= setTimeout(() => {
+      settling = undefined;
+      follow();
+    }, settleMs);
+  };
+  try {
+    watching = watch(`${settings.databasePath}-wal`, written);
+    watching.on('error', () => watching?.close());
+  } catch {
+    // Then it is looked for twice a second.
+  }
+
+  port?.on('message', (message: ToNameServer) => {
+    if (message.do === 'figures') return post({ figures: figures.figures(gates.counts()) });
+    clearInterval(looking);
+    clearInterval(resting);
+    clearTimeout(settling);
+    watching?.close();
+    gates.close();
+    database.close();
+    port.close();
+  });
+  return () => undefined;
+}
+
+/** The node's name servers, as its resolv.conf has them. */
+function followUpstreams(): { current(): readonly IpAddress[]; look(): void } {
+  const fixed = settings.upstreams.flatMap((text) => parseIp(text) ?? []);
+  const file = settings.resolvConf ?? '/etc/resolv.conf';
+  let current: readonly IpAddress[] = fixed;
+  const look = (): void => {
+    if (fixed.length > 0) return;
+    try {
+      current = nameserversIn(readFileSync(file, 'utf8'));
+    } catch {
+      // A file that is being replaced: what it said last holds.
+    }
+  };
+  look();
+  return { current: () => current, look };
+}
+
+try {
+  start();
+  post({ started: true });
+} catch (thrown) {
+  const failure = {
+    code: 'NETWORK_NAMES_FAILED',
+    kind: 'internal',
+    attempted: 'answer the names of networks',
+    on: settings.databasePath,
+    fix: 'report this with the daemon log',
+  } as const;
+  post({ failed: errorToJson(asPortcullisError(thrown, failure)) });
+}

@@ -1,0 +1,153 @@
+import { LRUCache } from 'lru-cache';
+import type { NetworkDatabase } from '../attach/database.ts';
+import { bootOf } from '../attach/realm.ts';
+import { contains, ipBytes, ipFromBytes, parseIp } from '../spec/address.ts';
+import type { IpAddress, IpPrefix } from '../spec/address.ts';
+import type { Endpoint, SeenNetwork } from './decide.ts';
+
+/**
+ * The names of all networks, read from the network's database, where the daemon and plugins without it write them. Nothing is believed longer
+ * than it stands there: what is remembered is forgotten at the next change, by whomever. Synchronous, for a Worker.
+ */
+export interface NameTable {
+  /** Whether anything changed since it was asked last. */
+  changed(): boolean;
+  /**
+   * Networks in which anything has a name, and where their gateways are, of this boot.
+   * @param afresh else a gateway that was found once is believed to stand
+   */
+  served(afresh: boolean): readonly ServedNetwork[];
+  /** @param network the one whose gateway is asked */
+  seenBy(asker: IpAddress, network: ServedNetwork): Seen;
+}
+
+export interface ServedNetwork {
+  /** The host network namespace of its links ({@link bootOf}, cookie). */
+  readonly realm: string;
+  readonly name: string;
+  readonly gateways: readonly IpAddress[];
+  readonly subnets: readonly IpPrefix[];
+}
+
+/** What one asker sees: the network that it asks, then the others that it is on. */
+export interface Seen {
+  /** Whether anything is known to be attached by the asker's address. */
+  readonly isAttached: boolean;
+  readonly networks: readonly SeenNetwork[];
+  /** Name servers that its pod was given beside this one; empty: none. */
+  readonly upstreams: readonly IpAddress[];
+}
+
+const remembered = 8192;
+
+/** As the database has addresses: 16 bytes, IPv4 as ::ffff:a.b.c.d (RFC 4291, section 2.5.5.2). */
+const mapped = Buffer.from('00000000000000000000ffff', 'hex');
+const keyOf = (address: Uint8Array): Uint8Array => (address.length === 4 ? Buffer.concat([mapped, address]) : address);
+const addressOf = (key: Uint8Array): Uint8Array => (mapped.equals(key.subarray(0, 12)) ? key.subarray(12) : key);
+
+export function createNameTable({ db }: Pick<NetworkDatabase, 'db'>): NameTable {
+  const selectVersion = db.prepare('PRAGMA data_version');
+  const selectNetworks = db.prepare('SELECT DISTINCT realm, network FROM name');
+  const selectGateways = db.prepare(
+    `SELECT DISTINCT json_extract(ip.value, '$.gateway') AS gateway, json_extract(ip.value, '$.prefixLength') AS length
+     FROM attachment JOIN json_each(spec, '$.addresses') AS ip WHERE realm = ?1 AND network = ?2 AND origin = 'pod'
+     UNION
+     SELECT json_extract(ip.value, '$.gateway'), CAST(substr(json_extract(ip.value, '$.address'), instr(json_extract(ip.value, '$.address'), '/') + 1) AS INTEGER)
+     FROM attachment JOIN part ON part.attachment = number JOIN json_each(result, '$.ips') AS ip
+     WHERE realm = ?1 AND network = ?2 AND origin = 'plugin'`,
+  );
+  const selectEndpoints = db.prepare('SELECT DISTINCT address, kind FROM name WHERE realm = ? AND network = ? AND name = ?');
+  const selectName = db.prepare(
+    `SELECT name FROM name WHERE realm = ? AND address = ? AND network = ?
+     ORDER BY CASE kind WHEN 'container' THEN 0 WHEN 'service' THEN 1 ELSE 2 END, name LIMIT 1`,
+  );
+  const selectOthers = db.prepare(
+    `SELECT DISTINCT other.network AS network, other.spec AS spec
+     FROM attachment AS own JOIN attachment AS other ON other.container_id = own.container_id AND other.realm = own.realm
+     WHERE own.realm = ?1 AND own.network = ?2 AND own.number IN
+       (SELECT attachment FROM lease WHERE realm = ?1 AND scope IN ('', ?2) AND address = ?3
+        UNION SELECT attachment FROM name WHERE realm = ?1 AND network = ?2 AND address = ?3)
+     ORDER BY other.number`,
+  );
+
+  const endpointsSeen = new LRUCache<string, readonly Endpoint[]>({ max: remembered });
+  const askers = new LRUCache<string, Seen>({ max: remembered });
+  const gateways = new Map<string, ServedNetwork>();
+  let version: unknown;
+
+  const servedOf = (realm: string, name: string): ServedNetwork => {
+    const key = `${realm}\0${name}`;
+    const known = gateways.get(key);
+    if (known !== undefined) return known;
+    const found: IpAddress[] = [];
+    const subnets: IpPrefix[] = [];
+    for (const { gateway, length } of selectGateways.all(realm, name) as { gateway: unknown; length: unknown }[]) {
+      const address = typeof gateway === 'string' ? parseIp(gateway) : undefined;
+      if (address === undefined || typeof length !== 'number') continue;
+      if (!found.some((other) => other.family === address.family && other.value === address.value)) found.push(address);
+      subnets.push({ address, length });
+    }
+    const served: ServedNetwork = { realm, name, gateways: found, subnets };
+    gateways.set(key, served);
+    return served;
+  };
+
+  const seenNetwork = (realm: string, name: string): SeenNetwork => ({
+    name,
+    holds: (address) => servedOf(realm, name).subnets.some((subnet) => contains(subnet, ipFromBytes(address))),
+    endpoints(host) {
+      const key = `${realm}\0${name}\0${host}`;
+      const known = endpointsSeen.get(key);
+      if (known !== undefined) return known;
+      const rows = selectEndpoints.all(realm, name, host) as unknown as { address: Uint8Array; kind: Endpoint['kind'] }[];
+      const endpoints = rows.map(({ address, kind }): Endpoint => ({ address: addressOf(address), kind }));
+      endpointsSeen.set(key, endpoints);
+      return endpoints;
+    },
+    nameOf: (address) => (selectName.get(realm, keyOf(address), name) as { name: string } | undefined)?.name,
+  });
+
+  const lookAt = (asker: IpAddress, { realm, name }: ServedNetwork): Seen => {
+    const rows = selectOthers.all(realm, name, keyOf(ipBytes(asker))) as unknown as { network: string; spec: string }[];
+    const names = new Set([name, ...rows.map(({ network }) => network)]);
+    return {
+      isAttached: rows.length > 0,
+      networks: [...names].map((each) => seenNetwork(realm, each)),
+      upstreams: rows.flatMap(({ spec }) => nameserversOf(spec)).flatMap((text) => parseIp(text) ?? []),
+    };
+  };
+
+  return {
+    changed() {
+      const { data_version: now } = selectVersion.get() as { data_version: unknown };
+      if (now === version) return false;
+      version = now;
+      endpointsSeen.clear();
+      askers.clear();
+      return true;
+    },
+    served(afresh) {
+      // Gateways change with the configuration of a network only, and each reading walks all that is attached to it.
+      if (afresh) gateways.clear();
+      const rows = selectNetworks.all() as unknown as { realm: string; network: string }[];
+      const current = rows.filter(({ realm }) => realm.startsWith(`${bootOf()}/`));
+      const standing = new Set(current.map(({ realm, network }) => `${realm}\0${network}`));
+      for (const [key, served] of gateways) if (!standing.has(key) || served.gateways.length === 0) gateways.delete(key);
+      return current.map(({ realm, network }) => servedOf(realm, network));
+    },
+    seenBy(asker, network) {
+      const key = `${network.realm}\0${network.name}\0${asker.value}`;
+      const known = askers.get(key);
+      if (known !== undefined) return known;
+      const seen = lookAt(asker, network);
+      askers.set(key, seen);
+      return seen;
+    },
+  };
+}
+
+/** What a pod's attachment was given as name servers. */
+function nameserversOf(spec: string): readonly string[] {
+  const { nameservers } = JSON.parse(spec) as { readonly nameservers?: readonly string[] };
+  return nameservers ?? [];
+}

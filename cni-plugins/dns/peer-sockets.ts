@@ -1,0 +1,121 @@
+import { randomInt } from 'node:crypto';
+import { createSocket } from 'node:dgram';
+import type { Socket as DatagramSocket } from 'node:dgram';
+import { connectUdp, send } from '../../base/kernel/index.ts';
+import { reasonOf } from '../../base/errors/index.ts';
+import { ipBytes } from '../spec/address.ts';
+import type { IpAddress } from '../spec/address.ts';
+import { answersTo, forwarded, headerBytes } from './message.ts';
+import type { Query } from './message.ts';
+import type { Place } from './place.ts';
+
+/**
+ * Questions to one name server over UDP. A forged answer must guess the port and the id (RFC 5452): every question goes out of one of several
+ * sockets under a random id, and a socket is given up for one with another port after a while.
+ */
+export interface PeerSockets {
+  /** @returns forgets the question: an answer that comes later is nobody's */
+  ask(query: Buffer, asked: Query, hears: Hears): () => void;
+  /** Gives up sockets that nobody waits at. True: there is none left. */
+  rest(): boolean;
+  close(): void;
+}
+
+export interface Hears {
+  answer(message: Buffer): void;
+  /** The server can not be reached. */
+  failure(why: string): void;
+}
+
+const socketsOfPeer = 4;
+const questionsOfSocket = 500;
+const receiveBytes = 1024 * 1024;
+const namePort = 53;
+
+interface PeerSocket {
+  readonly fd: number;
+  readonly datagrams: DatagramSocket;
+  readonly waiting: Map<number, { readonly query: Buffer; readonly asked: Query; readonly hears: Hears }>;
+  asked: number;
+}
+
+/** @param port of the server; another one than DNS's own in tests only */
+export function openPeerSockets(place: Place, server: IpAddress, port = namePort): PeerSockets {
+  const open: PeerSocket[] = [];
+  /** Given up, but somebody still waits there. */
+  const leaving = new Set<PeerSocket>();
+
+  const close = (socket: PeerSocket): void => {
+    leaving.delete(socket);
+    if (open.includes(socket)) open.splice(open.indexOf(socket), 1);
+    socket.datagrams.close();
+  };
+
+  const fail = (socket: PeerSocket, why: string): void => {
+    const waiting = [...socket.waiting.values()];
+    socket.waiting.clear();
+    close(socket);
+    for (const { hears } of waiting) hears.failure(why);
+  };
+
+  const release = (socket: PeerSocket, id: number): void => {
+    socket.waiting.delete(id);
+    if (leaving.has(socket) && socket.waiting.size === 0) close(socket);
+  };
+
+  const make = (): PeerSocket => {
+    const fd = place.inside(() => connectUdp({ address: ipBytes(server), port }, receiveBytes));
+    const datagrams = createSocket(server.family === 4 ? 'udp4' : 'udp6');
+    const socket: PeerSocket = { fd, datagrams, waiting: new Map(), asked: 0 };
+    datagrams.on('error', (error) => fail(socket, reasonOf(error)));
+    datagrams.on('message', (message) => {
+      if (message.length < headerBytes) return;
+      const id = message.readUInt16BE(0);
+      const question = socket.waiting.get(id);
+      if (question === undefined || !answersTo(message, question.query, question.asked)) return;
+      release(socket, id);
+      question.hears.answer(message);
+    });
+    datagrams.bind({ fd });
+    open.push(socket);
+    return socket;
+  };
+
+  const choose = (): PeerSocket => {
+    const chosen = open.length < socketsOfPeer ? make() : open[randomInt(open.length)];
+    if (chosen === undefined) throw new Error('a peer without sockets');
+    return chosen;
+  };
+
+  const freeId = (socket: PeerSocket): number => {
+    for (;;) {
+      const id = randomInt(0x10000);
+      if (!socket.waiting.has(id)) return id;
+    }
+  };
+
+  return {
+    ask(query, asked, hears) {
+      const socket = choose();
+      const id = freeId(socket);
+      socket.waiting.set(id, { query, asked, hears });
+      socket.asked += 1;
+      if (socket.asked >= questionsOfSocket) {
+        open.splice(open.indexOf(socket), 1);
+        leaving.add(socket);
+      }
+      try {
+        send(socket.fd, forwarded(query, asked, id));
+      } catch (thrown) {
+        release(socket, id);
+        throw thrown;
+      }
+      return () => release(socket, id);
+    },
+    rest() {
+      for (const socket of [...open]) if (socket.waiting.size === 0) close(socket);
+      return open.length === 0 && leaving.size === 0;
+    },
+    close: () => [...open, ...leaving].forEach(close),
+  };
+}

@@ -1,0 +1,92 @@
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { AF_INET, O_RDONLY, SOCK_DGRAM, closeFd, inNamespaces, openFile, socket } from '../../base/kernel/index.ts';
+import { realmOf } from '../attach/realm.ts';
+import type { Place } from './place.ts';
+
+/**
+ * Finds host network namespaces by their realms. Whoever called a plugin may live in another one than we do, and may be gone by now: it is looked
+ * for among those that a process is in or that are pinned. A namespace that has neither is over, and no socket of ours may keep it.
+ */
+export interface OpenPlace extends Place {
+  /** As /proc has it: `net:[4026531840]`. */
+  readonly namespace: string;
+  close(): void;
+}
+
+const ownPath = '/proc/thread-self/ns/net';
+
+function realmInside(inside: <T>(body: () => T) => T, path: string): string {
+  const fd = inside(() => socket(AF_INET, SOCK_DGRAM, 0));
+  try {
+    return realmOf(fd, path);
+  } finally {
+    closeFd(fd);
+  }
+}
+
+/** The one of this thread. */
+export function ownPlace(): Place {
+  return { realm: realmInside((body) => body(), ownPath), inside: (body) => body() };
+}
+
+/** Opens those of `wanted` that stand. Takes some milliseconds: it looks at every process. */
+export function findPlaces(wanted: ReadonlySet<string>): OpenPlace[] {
+  const found: OpenPlace[] = [];
+  const missing = new Set(wanted);
+  for (const [namespace, path] of namespacePaths()) {
+    if (missing.size === 0) break;
+    const place = openPlace(namespace, path);
+    if (place === undefined) continue;
+    if (missing.delete(place.realm)) found.push(place);
+    else place.close();
+  }
+  return found;
+}
+
+/** Names of the namespaces, but our own, that a process is in or that are pinned. */
+export const standingNamespaces = (): ReadonlySet<string> => new Set(namespacePaths().keys());
+
+function openPlace(namespace: string, path: string): OpenPlace | undefined {
+  let fd: number | undefined;
+  try {
+    const found = openFile(path, O_RDONLY);
+    try {
+      // Opened by its pin it would keep that from being unmounted.
+      fd = inNamespaces({ net: found }, () => openFile(ownPath, O_RDONLY));
+    } finally {
+      closeFd(found);
+    }
+    const opened = fd;
+    const inside = <T>(body: () => T): T => inNamespaces({ net: opened }, body);
+    return { namespace, realm: realmInside(inside, `/proc/self/fd/${opened}`), inside, close: () => closeFd(opened) };
+  } catch {
+    // It ended meanwhile.
+    if (fd !== undefined) closeFd(fd);
+    return undefined;
+  }
+}
+
+/** Names, and one path for each. */
+function namespacePaths(): ReadonlyMap<string, string> {
+  const paths = new Map<string, string>();
+  for (const pid of readdirSync('/proc')) {
+    if (!/^\d+$/u.test(pid)) continue;
+    const path = `/proc/${pid}/ns/net`;
+    try {
+      const name = readlinkSync(path);
+      if (!paths.has(name)) paths.set(name, path);
+    } catch {
+      // The process ended.
+    }
+  }
+  for (const line of readFileSync('/proc/self/mountinfo', 'utf8').split('\n')) {
+    // proc_pid_mountinfo(5): the fourth field is the root, for nsfs the namespace's name; the fifth where it is mounted, with spaces as \040.
+    const [, , , name = '', at = ''] = line.split(' ');
+    if (name.startsWith('net:[') && !paths.has(name)) paths.set(name, unescaped(at));
+  }
+  paths.delete(readlinkSync(ownPath));
+  return paths;
+}
+
+const unescaped = (path: string): string =>
+  path.replaceAll(/\\([0-7]{3})/gu, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));

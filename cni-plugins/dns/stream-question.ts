@@ -1,0 +1,32 @@
+import { Socket } from 'node:net';
+import { connectTcp } from '../../base/kernel/index.ts';
+import { reasonOf } from '../../base/errors/index.ts';
+import { ipBytes } from '../spec/address.ts';
+import type { IpAddress } from '../spec/address.ts';
+import { answersTo, forwarded } from './message.ts';
+import type { Query } from './message.ts';
+import type { Hears } from './peer-sockets.ts';
+import type { Place } from './place.ts';
+import { framed, readFrames } from './stream-frames.ts';
+
+/** One question to a name server over TCP (RFC 7766), by a connection of its own. @returns gives it up */
+export function askByStream(place: Place, server: IpAddress, port: number, query: Buffer, asked: Query, hears: Hears): () => void {
+  const fd = place.inside(() => connectTcp({ address: ipBytes(server), port }));
+  const socket = new Socket({ fd, readable: true, writable: true });
+  let over = false;
+  const end = (tell: () => void): void => {
+    if (over) return;
+    over = true;
+    socket.destroy();
+    tell();
+  };
+  const read = readFrames((message) => {
+    if (message.length >= 2 && message.readUInt16BE(0) === asked.id && answersTo(message, query, asked))
+      end(() => hears.answer(Buffer.from(message)));
+  });
+  socket.on('data', read);
+  socket.on('error', (error) => end(() => hears.failure(reasonOf(error))));
+  socket.on('close', () => end(() => hears.failure('it closed the connection without an answer')));
+  socket.write(framed(forwarded(query, asked, asked.id)));
+  return () => end(() => undefined);
+}
