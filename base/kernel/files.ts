@@ -37,6 +37,19 @@ export function lockFile(fd: number): void {
   uninterrupted(() => c.flock(fd, LOCK_EX), 'flock', `fd ${fd}`);
 }
 
+const LOCK_NB = 4;
+
+/** The same without waiting: false when somebody else has it. */
+export function tryLockFile(fd: number): boolean {
+  try {
+    uninterrupted(() => c.flock(fd, LOCK_EX | LOCK_NB), 'flock', `fd ${fd}`);
+    return true;
+  } catch (thrown) {
+    if (isErrno(thrown, 'EAGAIN')) return false;
+    throw thrown;
+  }
+}
+
 export function unlockFile(fd: number): void {
   checked(c.flock(fd, LOCK_UN), 'flock', `fd ${fd}`);
 }

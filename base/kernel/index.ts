@@ -10,7 +10,20 @@ export type { NamespaceFds, NamespaceType } from './namespaces.ts';
 export { sysctlNamespace } from './sysctl.ts';
 export { pinNamespaces, unpinNamespaces } from './pins.ts';
 export type { PinnedNamespaces } from './pins.ts';
-export { closeFd, fsyncDir, lockFile, mkfifo, mknod, openFile, openInRoot, setTimes, syncfs, unlockFile, writeFd } from './files.ts';
+export {
+  closeFd,
+  fsyncDir,
+  lockFile,
+  mkfifo,
+  mknod,
+  openFile,
+  openInRoot,
+  setTimes,
+  syncfs,
+  tryLockFile,
+  unlockFile,
+  writeFd,
+} from './files.ts';
 export type { OpenInRoot, Times } from './files.ts';
 export { landlockVersion } from './landlock.ts';
 export { limitsProjects } from './project-quota.ts';

@@ -46,6 +46,8 @@ export function readAddressSource(config: Fields, args: Readonly<Record<string, 
   const given = ipam?.text('type') ?? '';
   if (ipam === undefined || given === '') return { from: 'nowhere' };
   const type = bareType(given);
+  // A driver of libnetwork's gives them: the plugin cnm asks it by itself.
+  if (type === 'cnm') return { from: 'nowhere' };
   if (leasingTypes.includes(type)) return readLeaseSource(config, ipam, args);
   const plugin = addressPlugins.find((candidate) => candidate.type === type);
   if (plugin !== undefined) return givenBy(plugin, config, args);

@@ -4,11 +4,13 @@ import { PortcullisError, errorFromJson, reasonOf } from '../../base/errors/inde
 import type { Logger } from '../../base/log/index.ts';
 import { startWorker } from '../../base/process/index.ts';
 import type { Attachment, NetworkEngine } from '../types.ts';
+import { createRemoteAttachments } from '../cnm-client/attachments.ts';
+import type { RemoteAttachments } from '../cnm-client/attachments.ts';
 import { createChains } from '../invoke/chains.ts';
 import type { ExecOptions } from '../invoke/exec-step.ts';
 import { createJoining } from '../invoke/joining.ts';
 import type { NetworkChoice } from './networks.ts';
-import type { CallPlugin } from './plugin-call.ts';
+import type { CallPlugin, Caller } from './plugin-call.ts';
 import type { Answer, Call, FromWorker, ToWorker, WorkerSettings } from './protocol.ts';
 
 export interface NetworkEngineOptions {
@@ -87,7 +89,8 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
       options.onAct?.(act, outcome, (performance.now() - started) / 1000);
     }
   };
-  const callPlugin: CallPlugin = async (call) => (await current().call({ do: 'plugin', call })).result;
+  const remote = remoteAttachments((call) => current().call(call), options.databasePath, log);
+  const { callPlugin } = remote;
   const binDirs = options.programs?.binDirs ?? [];
   const chains = createChains({
     callPlugin,
@@ -104,6 +107,9 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
     await thread?.stop();
     throw thrown;
   }
+
+  // Nobody waits: drivers may take their time, and what they hold of the dead is in nobody's way.
+  void remote.recover();
 
   return {
     async attach(request) {
@@ -169,9 +175,28 @@ export function openPluginEngine(options: Pick<NetworkEngineOptions, 'databasePa
     () => undefined,
   );
   return {
-    callPlugin: async (call) => (await thread.call({ do: 'plugin', call })).result,
+    callPlugin: remoteAttachments((call) => thread.call(call), options.databasePath, options.log).callPlugin,
     close: () => thread.stop(),
   };
+}
+
+/** Calls of `portcullis-cnm` wait for drivers here, and not in the engine's thread. */
+function remoteAttachments(ask: (call: Call) => Promise<Answer>, databasePath: string, log: Logger): RemoteAttachments {
+  const records = async (caller: Caller, network?: string): Promise<NonNullable<Answer['remote']>> => {
+    const { remote } = await ask({ do: 'remote-records', caller, ...(network !== undefined && { network }) });
+    if (remote === undefined) throw lost('the answer holds no records', 'report this with the daemon log');
+    return remote;
+  };
+  return createRemoteAttachments({
+    engine: {
+      callPlugin: async (call) => (await ask({ do: 'plugin', call })).result,
+      records,
+      networks: async () => (await records({})).names,
+      write: async (change) => void (await ask({ do: 'remote-write', change })),
+    },
+    lockFolder: join(dirname(databasePath), 'cnm'),
+    log,
+  });
 }
 
 function startThread(settings: WorkerSettings, log: Logger, ended: () => void): Thread {

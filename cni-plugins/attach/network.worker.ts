@@ -1,6 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { asPortcullisError, errorToJson } from '../../base/errors/index.ts';
 import { openHosts } from './caller.ts';
+import type { Hosts } from './caller.ts';
 import { openNetworkDatabase } from './database.ts';
 import type { NetworkDatabase } from './database.ts';
 import { openHostKernel } from './host-kernel.ts';
@@ -15,6 +16,8 @@ import type { Answer, Call, FromWorker, ToWorker, WorkerSettings } from './proto
 import { createDenialLog } from '../policy/denial-log.ts';
 import { openPolicyFolder } from '../policy/kubernetes/folder.ts';
 import { attachmentOf } from './record.ts';
+import { createRemoteStore } from './remote-store.ts';
+import type { RemoteStore } from './remote-store.ts';
 import { createNetworkStore } from './store.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
 
@@ -34,6 +37,8 @@ const log = {
 
 interface Parts {
   readonly database: NetworkDatabase;
+  readonly hosts: Hosts;
+  readonly remote: RemoteStore;
   readonly plugins: PluginCore;
   /** Absent in a process that serves plugin calls only. */
   /** The engine's own. */
@@ -55,7 +60,8 @@ function open(): Parts {
     const plugins = createPluginCore({ database, hosts, log });
     const { confDir } = settings;
     const { realm } = hosts.own;
-    if (confDir === undefined) return (parts = { database, plugins, realm, close });
+    const remote = createRemoteStore(database);
+    if (confDir === undefined) return (parts = { database, hosts, remote, plugins, realm, close });
     const kernel = openHostKernel();
     opened.push(kernel);
     const policyFolder = openPolicyFolder(settings.policyDir, log);
@@ -66,7 +72,7 @@ function open(): Parts {
     database.exclusively(() => core.reconcile());
     plugins.repair(hosts.own);
     opened.push(lookAfter(database, core));
-    return (parts = { database, plugins, realm, core, networks, close });
+    return (parts = { database, hosts, remote, plugins, realm, core, networks, close });
   } catch (thrown) {
     close();
     throw thrown;
@@ -134,6 +140,7 @@ function serve(sequence: number, call: Call): void {
     const result = open().plugins.call(call.call);
     return post({ sequence, answer: result === undefined ? {} : { result } });
   }
+  if (call.do === 'remote-records' || call.do === 'remote-write') return post({ sequence, answer: answerRemote(call) });
   const { database } = open();
   if (call.do === 'close') {
     const answer = database.exclusively(() => answerOwn(call));
@@ -148,6 +155,20 @@ function serve(sequence: number, call: Call): void {
       refuse(sequence, call, thrown);
     }
     finish();
+  });
+}
+
+/** What drivers of libnetwork's were asked for: read and written, nothing of it is in the kernel. */
+function answerRemote(call: Extract<Call, { do: 'remote-records' | 'remote-write' }>): Answer {
+  const { hosts, remote } = open();
+  if (call.do === 'remote-write') {
+    remote.write(call.change);
+    return {};
+  }
+  const { caller, network } = call;
+  return hosts.with(caller, ({ realm }) => {
+    const records = network === undefined ? { networks: [], endpoints: [] } : remote.read(realm, network);
+    return { remote: { ...records, realm, names: remote.networks(realm) } };
   });
 }
 
@@ -180,7 +201,7 @@ function loadedNetworks(): readonly LoadedNetwork[] {
 }
 
 /** A call of our own runtime. */
-function answerOwn(call: Exclude<Call, { do: 'plugin' }>): Answer {
+function answerOwn(call: Exclude<Call, { do: 'plugin' | 'remote-records' | 'remote-write' }>): Answer {
   const core = openCore();
   const { database, realm } = open();
   const all = (): Answer => ({ all: core.records().map(attachmentOf) });

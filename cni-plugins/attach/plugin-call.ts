@@ -3,7 +3,8 @@ import type { CniResult } from '../spec/result.ts';
 
 /** One call of a CNI plugin, read and checked as far as the protocol goes. It passes between threads as it is. */
 export interface PluginCall {
-  readonly verb: 'add' | 'del' | 'check' | 'gc' | 'status';
+  /** `finish`: the second half of an ADD, see `joined` of the plugins' contract. */
+  readonly verb: 'add' | 'finish' | 'del' | 'check' | 'gc' | 'status';
   /** Name of the program that was called, with or without the prefix `portcullis-`; the `type` of its configuration where it is none of ours. */
   readonly type: string;
   readonly caller: Caller;
@@ -21,6 +22,8 @@ export interface PluginCall {
   readonly config: string;
   /** `prevResult` of the configuration, converted to 1.1. */
   readonly prevResult?: CniResult;
+  /** Of `finish`. */
+  readonly joined?: unknown;
   /** Of GC: `cni.dev/valid-attachments`. */
   readonly valid?: readonly { readonly containerId: string; readonly interface: string }[];
   /** Variables that an address plugin of others is handed on: TRACEPARENT, TRACESTATE, BAGGAGE. */

@@ -6,7 +6,7 @@ import type { CniResult } from '../spec/result.ts';
 import type { PlanInput, Plugin, Resource, ResourceKernel } from '../plugins/contract.ts';
 import { addressPlugins, kindOf, plugins } from '../plugins/registry.ts';
 import { leasingTypes, readAddressSource, readConfig } from './addresses.ts';
-import type { AddressSource } from './addresses.ts';
+import type { AddressSource, GivenAddresses } from './addresses.ts';
 import { createAddressing } from './addressing.ts';
 import type { Addressing } from './addressing.ts';
 import type { Host, Hosts } from './caller.ts';
@@ -24,6 +24,9 @@ import {
   previousResultMissing,
   unknownPlugin,
 } from './plugin-errors.ts';
+import { namesOfCall } from './call-names.ts';
+import { createNameStore } from './names.ts';
+import type { NameHolder } from './names.ts';
 import { bareType } from './plugin-type.ts';
 import { hostInterfaceOf } from './record.ts';
 
@@ -56,6 +59,7 @@ interface Reading {
 
 export function createPluginCore({ database, hosts, log }: PluginCoreParts): PluginCore {
   const parts = createPartStore(database);
+  const names = createNameStore(database);
   const addressing: Addressing = createAddressing(database);
 
   const remove = (part: Part, kernel: ResourceKernel): void => {
@@ -140,31 +144,50 @@ export function createPluginCore({ database, hosts, log }: PluginCoreParts): Plu
     const planned = database.transaction(() => {
       const begun = begin(reading, call, host);
       const given = delegated === undefined ? begun.given : addressing.delegated(delegated);
-      const input: PlanInput = {
-        key: call.key,
-        netns: call.netns,
-        hostInterface: hostInterfaceOf(`${call.key.network}\0${call.key.containerId}\0${call.key.interface}`),
-        args: call.args,
-        ...(call.prevResult === undefined ? {} : { prevResult: call.prevResult }),
-        addresses: given.addresses,
-        ipamRoutes: given.routes,
-        dns: given.dns,
-        host: hostFacts(host.route),
-      };
+      const input = planInput(call, host, given);
       // It reads the kernel only, and only what no other act can change meanwhile: the lock is held.
       const observed = plugin.observe?.(reading.config, kernel, input);
       const { resources, result } = plugin.plan(reading.config, observed === undefined ? input : { ...input, observed });
       addressing.takeHostPorts(host, resources, { attachment: begun.part.attachment, part: reading.type });
       return parts.describe(begun.part, resources, result);
     });
+    return stand(planned, kernel, call, host);
+  };
+
+  /** Makes what is planned; all of it or nothing. */
+  const stand = (planned: Part, kernel: ResourceKernel, call: PluginCall, host: Host): CniResult => {
     try {
       for (const resource of planned.resources) kindOf(resource).ensure(resource, kernel, call.key);
-      parts.setState(planned, 'ready');
+      database.transaction(() => {
+        parts.setState(planned, 'ready');
+        const given = namesOfCall(call, planned.result);
+        if (given.length > 0) names.put(nameHolder(host, planned), given);
+      });
       return planned.result;
     } catch (thrown) {
       undo(planned, kernel);
       throw thrown;
     }
+  };
+
+  /** The second half of an ADD, whose first one leased the addresses. */
+  const finish = (call: PluginCall, host: Host): CniResult => {
+    const { type, plugin, config } = sound(read(call));
+    return act(host, () => {
+      const part = parts.part(host.realm, call.key, type);
+      if (plugin === undefined || part === undefined) throw notAttached(call.key, type);
+      return host.withPod(call.netns, { ownAllowed: call.netnsOverride === true }, (kernel) => {
+        const { routes, dns } = part.result;
+        const input = { ...planInput(call, host, { addresses: [], routes, dns }), joined: call.joined };
+        const observed = plugin.observe?.(config, kernel, input);
+        const { resources, result } = plugin.plan(config, { ...input, observed });
+        const planned = database.transaction(() => {
+          parts.setState(part, 'making');
+          return parts.describe(part, resources, result);
+        });
+        return stand(planned, kernel, call, host);
+      });
+    });
   };
 
   const undo = (part: Part, kernel: ResourceKernel): void => {
@@ -270,12 +293,31 @@ export function createPluginCore({ database, hosts, log }: PluginCoreParts): Plu
     }
   };
 
-  const verbs = { add, del, check, gc, status };
+  const verbs = { add, finish, del, check, gc, status };
   return {
     call: (call) => hosts.with(call.caller, (host) => verbs[call.verb](call, host) ?? undefined),
     repair,
   };
 }
+
+const planInput = (call: PluginCall, host: Host, given: GivenAddresses): PlanInput => ({
+  key: call.key,
+  netns: call.netns,
+  hostInterface: hostInterfaceOf(`${call.key.network}\0${call.key.containerId}\0${call.key.interface}`),
+  args: call.args,
+  ...(call.prevResult === undefined ? {} : { prevResult: call.prevResult }),
+  addresses: given.addresses,
+  ipamRoutes: given.routes,
+  dns: given.dns,
+  host: hostFacts(host.route),
+});
+
+const nameHolder = ({ realm }: Host, { key, attachment }: Part): NameHolder => ({
+  realm,
+  network: key.network,
+  holder: `${key.containerId}/${key.interface}`,
+  attachment,
+});
 
 /** Whatever is wrong with a configuration is in `problems`. @throws NETWORK_PLUGIN_UNKNOWN · NETWORK_CONFIG_INVALID when it is no JSON object */
 function read(call: PluginCall): Reading {

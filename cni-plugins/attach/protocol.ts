@@ -5,7 +5,8 @@ import type { LoadedNetwork } from '../spec/conf-folder.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { Attachment, AttachRequest, Denial, LinkClass, LinkRules, LinkState, NetworkFigures, NetworkStatus } from '../types.ts';
 import type { NetworkChoice } from './networks.ts';
-import type { PluginCall } from './plugin-call.ts';
+import type { Caller, PluginCall } from './plugin-call.ts';
+import type { RemoteChange, RemoteRecords } from './remote-store.ts';
 
 /** What passes between the engine and its Worker. */
 export interface WorkerSettings {
@@ -33,6 +34,9 @@ export type Call =
   | { readonly do: 'gc'; readonly valid: ReadonlySet<string> }
   | { readonly do: 'status' }
   | { readonly do: 'plugin'; readonly call: PluginCall }
+  /** What remote drivers of libnetwork's were asked for; without a network: which networks there are. */
+  | { readonly do: 'remote-records'; readonly caller: Caller; readonly network?: string }
+  | { readonly do: 'remote-write'; readonly change: RemoteChange }
   | { readonly do: 'close'; readonly removeAll: boolean };
 
 export interface Answer {
@@ -54,6 +58,7 @@ export interface Answer {
   readonly denials?: readonly Denial[];
   readonly figures?: NetworkFigures;
   readonly linkState?: LinkState;
+  readonly remote?: RemoteRecords & { readonly realm: string; readonly names: readonly string[] };
   /** Of a plugin's ADD. */
   readonly result?: CniResult;
 }

@@ -36,6 +36,11 @@ export interface PlanInput {
   readonly ipamRoutes: CniResult['routes'];
   readonly dns: CniResult['dns'];
   readonly host: HostFacts;
+  /**
+   * Of a plugin in two halves, cnm: what was agreed with others between them, a JSON value. ADD is the first half and has none; its plan
+   * says what is known until then.
+   */
+  readonly joined?: unknown;
   /** What the plugin's own `observe` answered. */
   readonly observed?: unknown;
 }

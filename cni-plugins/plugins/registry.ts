@@ -3,6 +3,7 @@ import { bridgeKind } from './bridge/bridge-kind.ts';
 import { masqueradeKind } from './nat/masquerade-kind.ts';
 import { macGuardKind } from './bridge/mac-guard-kind.ts';
 import { vethPortKind } from './bridge/veth-port-kind.ts';
+import { cnm } from './cnm/plugin.ts';
 import type { AddressPlugin, Plugin, Resource, ResourceKind } from './contract.ts';
 import { podAddressesKind } from './interface/pod-addresses.ts';
 import { loopback } from './loopback/plugin.ts';
@@ -33,6 +34,7 @@ import { vxlan } from './vxlan/plugin.ts';
 export const plugins: readonly Plugin[] = [
   bandwidth,
   bridge,
+  cnm,
   firewall,
   hostDevice,
   ipvlan,

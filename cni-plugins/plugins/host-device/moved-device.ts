@@ -18,6 +18,9 @@ export interface MovedDevice extends Resource {
   readonly mac: string;
   readonly mtu: number;
   readonly interface: string;
+  /** As the pod has it, where that is another one. */
+  readonly podMac?: string;
+  readonly podMtu?: number;
 }
 
 export const movedDeviceKind: ResourceKind<MovedDevice> = {
@@ -27,6 +30,11 @@ export const movedDeviceKind: ResourceKind<MovedDevice> = {
     const standing = inPod(resource, pod.route) ?? moveIn(resource, kernel);
     if (standing.name !== resource.interface)
       pod.route.run([setFlag(standing.index, 'up', false), rename(standing.index, resource.interface)]);
+    const { podMtu } = resource;
+    pod.route.run([
+      ...(standing.mac === macInPod(resource) ? [] : [setMac(standing.index, macInPod(resource))]),
+      ...(podMtu === undefined || standing.mtu === podMtu ? [] : [setMtu(standing.index, podMtu)]),
+    ]);
     pod.route.run([setFlag(standing.index, 'up', true)]);
   },
   differences(resource, kernel) {
@@ -37,7 +45,8 @@ export const movedDeviceKind: ResourceKind<MovedDevice> = {
       ...(link.alias === resource.device
         ? []
         : [`${name} is not ${resource.device} of the host: its alias is ${JSON.stringify(link.alias)}`]),
-      ...(link.mac === resource.mac ? [] : [`${name} has the MAC address ${link.mac}, not ${resource.mac}`]),
+      ...(link.mac === macInPod(resource) ? [] : [`${name} has the MAC address ${link.mac}, not ${macInPod(resource)}`]),
+      ...(resource.podMtu === undefined || link.mtu === resource.podMtu ? [] : [`${name} has the MTU ${link.mtu}, not ${resource.podMtu}`]),
       ...(link.up ? [] : [`${name} is down`]),
     ];
   },
@@ -50,6 +59,8 @@ export const movedDeviceKind: ResourceKind<MovedDevice> = {
     if (back !== undefined) giveBack(resource, back, kernel.host.route);
   },
 };
+
+const macInPod = ({ mac, podMac }: MovedDevice): string => podMac ?? mac;
 
 /** In the pod, under the wanted name or still under its own. */
 const inPod = (resource: MovedDevice, route: NetlinkSocket): LinkSettings | undefined =>

@@ -159,7 +159,7 @@ function driverOf(address: string): boolean {
   return existsSync(link) && userspaceDrivers.includes(basename(readlinkSync(link)));
 }
 
-function deviceMissing(device: string, why: string): PortcullisError {
+export function deviceMissing(device: string, why: string): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_DEVICE_MISSING',
     kind: 'not-found',

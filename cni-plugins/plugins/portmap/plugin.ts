@@ -56,6 +56,12 @@ function distinct(mappings: readonly PortMapping[], fields: Fields | undefined):
   return [...found.values()];
 }
 
+/** The capability `portMappings`: those with a host port, each once. */
+export function readMappings(config: Fields): PortMapping[] {
+  const runtime = config.object('runtimeConfig');
+  return distinct((runtime?.objects('portMappings') ?? []).flatMap(readMapping), runtime);
+}
+
 function refuse(config: Fields): void {
   const backend = config.text('backend') ?? '';
   if (backend !== '' && backend !== 'nftables') config.problem('backend', `${JSON.stringify(backend)} is not supported: nftables is`);
@@ -73,8 +79,7 @@ export const portmap: Plugin<PortmapConfig> = {
   capabilities: ['portMappings'],
   read(config) {
     refuse(config);
-    const runtime = config.object('runtimeConfig');
-    const mappings = distinct((runtime?.objects('portMappings') ?? []).flatMap(readMapping), runtime);
+    const mappings = readMappings(config);
     const snat = config.flag('snat', true);
     const all = config.flag('masqAll', false);
     return { mappings, masquerade: snat ? (all ? 'all' : 'near') : 'none' };

@@ -1,0 +1,81 @@
+import type { NetworkDatabase } from './database.ts';
+import { bootOf } from './realm.ts';
+
+/**
+ * What remote drivers of libnetwork's were asked for, as documents that only `cnm-client` reads. They are kept over a boot: the links are
+ * gone then, but not what a driver holds in a store of its own.
+ */
+export interface RemoteStore {
+  /** Of one network: this realm's, and what was left by former boots. */
+  read(realm: string, network: string): RemoteRecords;
+  /** Names of networks with records. */
+  networks(realm: string): readonly string[];
+  write(change: RemoteChange): void;
+}
+
+export interface RemoteRecords {
+  readonly networks: readonly { readonly realm: string; readonly document: unknown }[];
+  readonly endpoints: readonly {
+    readonly realm: string;
+    readonly containerId: string;
+    readonly interface: string;
+    readonly document: unknown;
+  }[];
+}
+
+/** A document that is absent is removed. */
+export type RemoteChange = {
+  readonly realm: string;
+  readonly network: string;
+  /** Absent: the network's own. */
+  readonly endpoint?: { readonly containerId: string; readonly interface: string };
+  readonly document?: unknown;
+};
+
+export function createRemoteStore({ db }: Pick<NetworkDatabase, 'db'>): RemoteStore {
+  // A row of another boot is of no realm that stands.
+  const mine = '(realm = ?1 OR substr(realm, 1, ?2) <> ?3)';
+  const selectNetworks = db.prepare(`SELECT realm, document FROM remote_network WHERE ${mine} AND network = ?4`);
+  const selectEndpoints = db.prepare(
+    `SELECT realm, container_id, interface, document FROM remote_endpoint WHERE ${mine} AND network = ?4 ORDER BY realm, container_id, interface`,
+  );
+  const selectNames = db.prepare(
+    `SELECT network FROM remote_network WHERE ${mine} UNION SELECT network FROM remote_endpoint WHERE ${mine} ORDER BY network`,
+  );
+  const putNetwork = db.prepare('INSERT OR REPLACE INTO remote_network (realm, network, document) VALUES (?, ?, ?)');
+  const dropNetwork = db.prepare('DELETE FROM remote_network WHERE realm = ? AND network = ?');
+  const putEndpoint = db.prepare(
+    'INSERT OR REPLACE INTO remote_endpoint (realm, network, container_id, interface, document) VALUES (?, ?, ?, ?, ?)',
+  );
+  const dropEndpoint = db.prepare('DELETE FROM remote_endpoint WHERE realm = ? AND network = ? AND container_id = ? AND interface = ?');
+  const standing = (realm: string): [string, number, string] => [realm, bootOf().length + 1, `${bootOf()}/`];
+  return {
+    read: (realm, network) => ({
+      networks: (selectNetworks.all(...standing(realm), network) as unknown as { realm: string; document: string }[]).map((row) => ({
+        realm: row.realm,
+        document: JSON.parse(row.document) as unknown,
+      })),
+      endpoints: (
+        selectEndpoints.all(...standing(realm), network) as unknown as {
+          realm: string;
+          container_id: string;
+          interface: string;
+          document: string;
+        }[]
+      ).map((row) => ({
+        realm: row.realm,
+        containerId: row.container_id,
+        interface: row.interface,
+        document: JSON.parse(row.document) as unknown,
+      })),
+    }),
+    networks: (realm) => (selectNames.all(...standing(realm)) as unknown as { network: string }[]).map(({ network }) => network),
+    write({ realm, network, endpoint, document }) {
+      if (endpoint === undefined)
+        return void (document === undefined ? dropNetwork.run(realm, network) : putNetwork.run(realm, network, JSON.stringify(document)));
+      const { containerId, interface: name } = endpoint;
+      if (document === undefined) dropEndpoint.run(realm, network, containerId, name);
+      else putEndpoint.run(realm, network, containerId, name, JSON.stringify(document));
+    },
+  };
+}

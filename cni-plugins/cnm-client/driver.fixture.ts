@@ -1,0 +1,128 @@
+import { spawnSync } from 'node:child_process';
+import { rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { Server } from 'node:http';
+
+/** A remote driver in this process, for tests: real HTTP on a socket, real links; strict, and told how to misbehave. */
+export interface TestDriver {
+  /** `VERB NAME` of every request, in order. */
+  readonly calls: string[];
+  /** What it holds: ids of networks and endpoints, pools and addresses. */
+  held(): readonly string[];
+  /** Answers of one verb from now on: a status and a text, or nothing at all; undefined: as ever. */
+  answer(verb: string, how: { readonly status: number; readonly text: string } | 'never' | undefined): void;
+  /** The body of the last request of a verb. */
+  last(verb: string): Record<string, unknown>;
+  listen(): Promise<void>;
+  close(): Promise<void>;
+}
+
+type Body = Readonly<Record<'Address' | 'EndpointID' | 'NetworkID' | 'Pool' | 'PoolID', string>>;
+
+/** @param socket where it listens */
+export function createTestDriver(socket: string, options: { readonly gateway?: string; readonly chosen?: object } = {}): TestDriver {
+  const calls: string[] = [];
+  const bodies = new Map<string, Record<string, unknown>>();
+  const held = new Set<string>();
+  const answers = new Map<string, { readonly status: number; readonly text: string } | 'never'>();
+  let server: Server | undefined;
+  const ip = (...args: string[]): void => {
+    const run = spawnSync('ip', args, { encoding: 'utf8' });
+    if (run.status !== 0) throw new Error(`ip ${args.join(' ')}: ${run.stderr}`);
+  };
+  const put = (thing: string): void => {
+    if (held.has(thing)) throw new Error(`${thing} is there`);
+    held.add(thing);
+  };
+  const take = (thing: string): void => {
+    if (!held.delete(thing)) throw new Error(`${thing} is not there`);
+  };
+  const link = (id: string, end: 'h' | 'p'): string => `t${end}${id.slice(0, 10)}`;
+  let given = 1;
+  const verbs: Readonly<Record<string, (body: Body) => object>> = {
+    'Plugin.Activate': () => ({ Implements: ['NetworkDriver', 'IpamDriver'] }),
+    'NetworkDriver.GetCapabilities': () => ({ Scope: 'local' }),
+    'NetworkDriver.CreateNetwork': ({ NetworkID }) => (put(`network ${NetworkID}`), {}),
+    'NetworkDriver.DeleteNetwork': ({ NetworkID }) => (take(`network ${NetworkID}`), {}),
+    'NetworkDriver.CreateEndpoint': ({ EndpointID }) => (put(`endpoint ${EndpointID}`), { Interface: options.chosen ?? {} }),
+    'NetworkDriver.DeleteEndpoint': ({ EndpointID }) => {
+      take(`endpoint ${EndpointID}`);
+      spawnSync('ip', ['link', 'del', link(EndpointID, 'h')]);
+      return {};
+    },
+    'NetworkDriver.EndpointOperInfo': ({ EndpointID }) => {
+      if (!held.has(`endpoint ${EndpointID}`)) throw new Error('no such endpoint');
+      return { Value: {} };
+    },
+    'NetworkDriver.Join': ({ EndpointID }) => {
+      put(`join ${EndpointID}`);
+      ip('link', 'add', link(EndpointID, 'h'), 'type', 'veth', 'peer', 'name', link(EndpointID, 'p'));
+      ip('link', 'set', link(EndpointID, 'h'), 'up');
+      return {
+        InterfaceName: { SrcName: link(EndpointID, 'p'), DstPrefix: 'eth' },
+        Gateway: options.gateway ?? '',
+        StaticRoutes: options.gateway === undefined ? [] : [{ Destination: '192.0.2.0/24', RouteType: 0, NextHop: options.gateway }],
+      };
+    },
+    'NetworkDriver.Leave': ({ EndpointID }) => (take(`join ${EndpointID}`), {}),
+    'NetworkDriver.ProgramExternalConnectivity': ({ EndpointID }) => (put(`ports ${EndpointID}`), {}),
+    'NetworkDriver.RevokeExternalConnectivity': ({ EndpointID }) => (take(`ports ${EndpointID}`), {}),
+    'IpamDriver.GetCapabilities': () => ({ RequiresMACAddress: true }),
+    'IpamDriver.GetDefaultAddressSpaces': () => ({ LocalDefaultAddressSpace: 'here', GlobalDefaultAddressSpace: 'there' }),
+    'IpamDriver.RequestPool': ({ Pool }) => {
+      const block = Pool === '' ? '10.77.0.0/24' : Pool;
+      put(`pool ${block}`);
+      return { PoolID: block, Pool: block, Data: {} };
+    },
+    'IpamDriver.ReleasePool': ({ PoolID }) => (take(`pool ${PoolID}`), {}),
+    'IpamDriver.RequestAddress': ({ PoolID, Address }) => {
+      const address = Address === '' ? `${PoolID.replace(/\d+\/\d+$/u, '')}${given++}` : Address;
+      put(`address ${address}`);
+      return { Address: `${address}/24`, Data: {} };
+    },
+    'IpamDriver.ReleaseAddress': ({ Address }) => (take(`address ${Address}`), {}),
+  };
+  return {
+    calls,
+    held: () => [...held].toSorted(),
+    answer(verb, how) {
+      if (how === undefined) answers.delete(verb);
+      else answers.set(verb, how);
+    },
+    last: (verb) => bodies.get(verb) ?? {},
+    async listen() {
+      rmSync(socket, { force: true });
+      const opened = createServer((request, response) => {
+        const chunks: Buffer[] = [];
+        request.on('data', (chunk: Buffer) => chunks.push(chunk));
+        request.on('end', () => {
+          const verb = (request.url ?? '').slice(1);
+          const body = JSON.parse(Buffer.concat(chunks).toString('utf8')) as Body;
+          const id = (body as Partial<Body>).EndpointID ?? (body as Partial<Body>).NetworkID ?? '';
+          calls.push(`${verb} ${id}`.trim());
+          bodies.set(verb, body);
+          const other = answers.get(verb);
+          if (other === 'never') return;
+          if (other !== undefined) return response.writeHead(other.status).end(other.text);
+          try {
+            const act = verbs[verb];
+            if (act === undefined) return response.writeHead(404).end('404 page not found\n');
+            const reply = JSON.stringify(act(body));
+            response.writeHead(200).end(reply);
+          } catch (thrown) {
+            response.writeHead(500).end(JSON.stringify({ Err: (thrown as Error).message }));
+          }
+        });
+      });
+      server = opened;
+      await new Promise<void>((resolve) => opened.listen(socket, resolve));
+    },
+    async close() {
+      const closing = server;
+      server = undefined;
+      closing?.closeAllConnections();
+      if (closing !== undefined) await new Promise((resolve) => closing.close(resolve));
+      rmSync(socket, { force: true });
+    },
+  };
+}

@@ -1,0 +1,69 @@
+import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { join } from 'node:path';
+import { tryLockFile } from '../../base/kernel/index.ts';
+import { PortcullisError } from '../../base/errors/index.ts';
+
+/**
+ * One network of a remote driver is changed by one at a time, over all processes: a file with a lock for each, which the kernel drops with
+ * its holder. Whoever holds it knows that what is half made was left by the dead. Waiting blocks no thread.
+ */
+export interface NetworkLocks {
+  /** @throws NETWORK_BUSY */
+  holding<T>(network: string, body: () => Promise<T>): Promise<T>;
+}
+
+/** Longer than a driver that does not answer makes its callers wait. */
+const patienceMs = 120_000;
+
+/** @param folder made when it is needed */
+export function openNetworkLocks(folder: string): NetworkLocks {
+  /** Who waits in this process waits in order; only the first one looks at the file. */
+  const last = new Map<string, Promise<unknown>>();
+  return {
+    async holding(network, body) {
+      const before = last.get(network);
+      const turn = (async () => {
+        await before?.catch(() => undefined);
+        const fd = await take(folder, network);
+        try {
+          return await body();
+        } finally {
+          closeSync(fd);
+        }
+      })();
+      last.set(network, turn);
+      try {
+        return await turn;
+      } finally {
+        if (last.get(network) === turn) last.delete(network);
+      }
+    },
+  };
+}
+
+async function take(folder: string, network: string): Promise<number> {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const fd = openSync(join(folder, `${network}.lock`), 'a', 0o600);
+  try {
+    const until = performance.now() + patienceMs;
+    for (let pauseMs = 2; !tryLockFile(fd); pauseMs = Math.min(2 * pauseMs, 100)) {
+      if (performance.now() > until) throw busy(network);
+      await new Promise((resolve) => setTimeout(resolve, pauseMs));
+    }
+    return fd;
+  } catch (thrown) {
+    closeSync(fd);
+    throw thrown;
+  }
+}
+
+function busy(network: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_BUSY',
+    kind: 'unavailable',
+    attempted: 'change the network of a remote driver',
+    on: network,
+    why: `another change of it has been under way for ${patienceMs / 1000} s`,
+    fix: 'look whether its driver answers; then try again',
+  });
+}

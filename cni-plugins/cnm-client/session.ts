@@ -1,0 +1,105 @@
+import { isPortcullisError } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import type { CallPlugin, Caller } from '../attach/plugin-call.ts';
+import type { RemoteChange, RemoteRecords } from '../attach/remote-store.ts';
+import type { DriverRef, EndpointDocument, NetworkDocument } from './documents.ts';
+import { openDriver } from './driver.ts';
+import type { RemoteDriver } from './driver.ts';
+
+/** The engine's Worker, as far as remote drivers need it. */
+export interface RemoteEngine {
+  /** Past this folder: the kernel's half of a call. */
+  readonly callPlugin: CallPlugin;
+  /** What is written down of a network, or of all, in the caller's realm. */
+  records(caller: Caller, network: string): Promise<RemoteRecords & { readonly realm: string }>;
+  networks(): Promise<readonly string[]>;
+  write(change: RemoteChange): Promise<void>;
+}
+
+export interface Endpoint {
+  readonly realm: string;
+  readonly containerId: string;
+  readonly interface: string;
+  readonly document: EndpointDocument;
+}
+
+/** One call of ours, with a network's lock held: what is written down of it, and the drivers that were asked so far. */
+export interface Session {
+  readonly network: string;
+  readonly caller: Caller;
+  readonly realm: string;
+  readonly log: Pick<Logger, 'info' | 'warn'>;
+  readonly engine: RemoteEngine;
+  networkDocuments(): readonly { readonly realm: string; readonly document: NetworkDocument }[];
+  endpoints(): readonly Endpoint[];
+  putNetwork(realm: string, document: NetworkDocument | undefined): Promise<void>;
+  putEndpoint(at: Omit<Endpoint, 'document'>, document: EndpointDocument | undefined): Promise<void>;
+  /** Found and shaken hands with once. @throws NETWORK_CNM_* */
+  driver(ref: DriverRef, kind: 'IpamDriver' | 'NetworkDriver'): Promise<RemoteDriver>;
+  /** The caller as the kernel's half shall act for: in the namespace where the driver's links are. */
+  actingIn(driver: RemoteDriver | undefined): Caller;
+  close(): void;
+}
+
+export interface SessionOptions {
+  readonly engine: RemoteEngine;
+  readonly network: string;
+  readonly caller: Caller;
+  readonly patienceMs: number;
+  readonly timeoutMs: number;
+  readonly log: Pick<Logger, 'info' | 'warn'>;
+}
+
+export async function openSession({ engine, network, caller, patienceMs, timeoutMs, log }: SessionOptions): Promise<Session> {
+  const { realm, networks, endpoints } = await engine.records(caller, network);
+  const known = new Map(networks.map((each) => [each.realm, each.document as NetworkDocument]));
+  const keyOf = (at: Omit<Endpoint, 'document'>): string => [at.realm, at.containerId, at.interface].join('\0');
+  const attached = new Map(endpoints.map((each) => [keyOf(each), { ...each, document: each.document as EndpointDocument }]));
+  const drivers = new Map<string, Promise<RemoteDriver>>();
+  const root = caller.rootFd === undefined ? '' : `/proc/self/fd/${caller.rootFd}`;
+  return {
+    network,
+    caller,
+    realm,
+    log,
+    engine,
+    networkDocuments: () => [...known].map(([of, document]) => ({ realm: of, document })),
+    endpoints: () => [...attached.values()],
+    async putNetwork(of, document) {
+      await engine.write({ realm: of, network, ...(document !== undefined && { document }) });
+      if (document === undefined) known.delete(of);
+      else known.set(of, document);
+    },
+    async putEndpoint(at, document) {
+      const { containerId, interface: name } = at;
+      await engine.write({
+        realm: at.realm,
+        network,
+        endpoint: { containerId, interface: name },
+        ...(document !== undefined && { document }),
+      });
+      if (document === undefined) attached.delete(keyOf(at));
+      else attached.set(keyOf(at), { ...at, document });
+    },
+    driver({ name, folders }, kind) {
+      const key = JSON.stringify([name, folders, kind]);
+      const opened = drivers.get(key) ?? openDriver(name, kind, { folders, root, patienceMs, timeoutMs });
+      drivers.set(key, opened);
+      return opened;
+    },
+    actingIn: (driver) => (driver?.netnsFd === undefined ? caller : { ...caller, netnsFd: driver.netnsFd }),
+    close() {
+      for (const opened of drivers.values())
+        opened.then(
+          (driver) => driver.close(),
+          () => undefined,
+        );
+    },
+  };
+}
+
+export const hasCode = (thrown: unknown, ...codes: readonly string[]): boolean => isPortcullisError(thrown) && codes.includes(thrown.code);
+
+/** The driver answered, and will not: it has no such thing, or does not know the verb. */
+export const isRefused = (thrown: unknown): boolean =>
+  hasCode(thrown, 'NETWORK_CNM_DRIVER_REFUSED', 'NETWORK_CNM_VERB_UNKNOWN', 'NETWORK_CNM_PROTOCOL');

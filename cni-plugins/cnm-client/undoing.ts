@@ -1,0 +1,167 @@
+import { reasonOf } from '../../base/errors/index.ts';
+import { bootOf } from '../attach/realm.ts';
+import type { DriverVerb } from '../cnm/protocol.ts';
+import { mostRefusals } from './documents.ts';
+import type { NetworkDocument, PoolDocument } from './documents.ts';
+import type { RemoteDriver } from './driver.ts';
+import { hasCode, isRefused } from './session.ts';
+import type { Endpoint, Session } from './session.ts';
+
+/**
+ * Takes back, in the order of libnetwork, what was made or may have been: ProgramExternalConnectivity, Join, the link, CreateEndpoint,
+ * addresses; of the last endpoint also the network and its pools. Again after a crash it does what is left.
+ */
+
+/**
+ * @throws NETWORK_CNM_DRIVER_UNREACHABLE: all is left as it was · NETWORK_CNM_DRIVER_REFUSED, {@link mostRefusals} times at most: what is
+ * left of it is written down. A driver that is not installed any more throws nothing: what is left is for the day it comes back.
+ */
+export async function removeEndpoint(session: Session, endpoint: Endpoint): Promise<void> {
+  const document = { ...endpoint.document, state: 'removing' as const };
+  if (endpoint.document.state !== 'removing') await session.putEndpoint(endpoint, document);
+  const driver = await driverOrNone(session, endpoint);
+  const ids = { NetworkID: document.networkId, EndpointID: document.id };
+  if (driver !== undefined && document.external !== undefined)
+    await told(session, driver, 'NetworkDriver.RevokeExternalConnectivity', ids, document.external === 'made');
+  if (driver !== undefined && document.joined !== undefined)
+    await told(session, driver, 'NetworkDriver.Leave', ids, document.joined === 'made');
+  await removeLink(session, endpoint, driver);
+  if (driver === undefined) return;
+  if (document.created !== undefined) {
+    try {
+      await driver.call('NetworkDriver.DeleteEndpoint', ids);
+    } catch (thrown) {
+      if (!isRefused(thrown)) throw thrown;
+      const refusals = (document.refusals ?? 0) + 1;
+      if (document.created === 'made' && refusals < mostRefusals) {
+        await session.putEndpoint(endpoint, { ...document, refusals });
+        throw thrown;
+      }
+      if (document.created === 'made')
+        session.log.warn({ ...ids, why: reasonOf(thrown) }, 'a remote driver did not delete its endpoint; it is not asked again');
+    }
+  }
+  for (const { driver: ref, request, given } of document.addresses) {
+    if (given === undefined) continue;
+    const ipam = await session.driver(ref, 'IpamDriver');
+    await told(session, ipam, 'IpamDriver.ReleaseAddress', { PoolID: request.PoolID, Address: bare(given) }, true);
+  }
+  await session.putEndpoint(endpoint, undefined);
+}
+
+/** The kernel's half: the link goes back to where the driver made it, addresses of our own are free. */
+async function removeLink({ engine, network, actingIn }: Session, at: Endpoint, driver: RemoteDriver | undefined): Promise<void> {
+  const { netns, config, path } = at.document;
+  await engine.callPlugin({
+    verb: 'del',
+    type: 'cnm',
+    caller: actingIn(driver),
+    key: { network, containerId: at.containerId, interface: at.interface },
+    netns,
+    args: {},
+    path,
+    config,
+  });
+}
+
+/** Of an endpoint whose driver was uninstalled nothing remains but what the driver once kept for itself. */
+async function driverOrNone(session: Session, { document, containerId }: Endpoint): Promise<RemoteDriver | undefined> {
+  try {
+    return await session.driver(document.driver, 'NetworkDriver');
+  } catch (thrown) {
+    if (!hasCode(thrown, 'NETWORK_CNM_DRIVER_UNKNOWN')) throw thrown;
+    session.log.warn(
+      { containerId, driver: document.driver.name, network: session.network },
+      'a remote driver is not there any more: its endpoint is deleted when it comes back',
+    );
+    return undefined;
+  }
+}
+
+/** The network of the realm, when nothing is attached to it. @throws NETWORK_CNM_DRIVER_UNREACHABLE */
+export async function removeNetwork(session: Session, realm: string, document: NetworkDocument): Promise<void> {
+  const driver = await session.driver(document.driver, 'NetworkDriver');
+  if (document.created !== undefined) {
+    try {
+      await driver.call('NetworkDriver.DeleteNetwork', { NetworkID: document.id });
+    } catch (thrown) {
+      if (!isRefused(thrown)) throw thrown;
+      const refusals = (document.refusals ?? 0) + 1;
+      if (document.created === 'made') {
+        session.log.warn({ network: session.network, why: reasonOf(thrown) }, 'a remote driver did not delete its network');
+        if (refusals < mostRefusals) return session.putNetwork(realm, { ...document, refusals });
+      }
+    }
+  }
+  for (const pool of document.pools) await releasePool(session, pool);
+  await session.putNetwork(realm, undefined);
+}
+
+async function releasePool(session: Session, { driver: ref, request, given, gateway, gatewayHeld }: PoolDocument): Promise<void> {
+  const ipam = await session.driver(ref, 'IpamDriver');
+  // Asked for, and no answer was heard: who asks for the same block again is told its name.
+  const poolId = given?.poolId ?? (await learnPool(ipam, request));
+  if (poolId === undefined) return;
+  if (gateway !== undefined && gatewayHeld === true)
+    await told(session, ipam, 'IpamDriver.ReleaseAddress', { PoolID: poolId, Address: bare(gateway) }, true);
+  await told(session, ipam, 'IpamDriver.ReleasePool', { PoolID: poolId }, true);
+}
+
+async function learnPool(ipam: RemoteDriver, request: PoolDocument['request']): Promise<string | undefined> {
+  if (request.Pool === undefined || request.Pool === '') return undefined;
+  try {
+    const { PoolID } = await ipam.call('IpamDriver.RequestPool', request);
+    return typeof PoolID === 'string' ? PoolID : undefined;
+  } catch (thrown) {
+    if (isRefused(thrown)) return undefined;
+    throw thrown;
+  }
+}
+
+/** A refusal is no hindrance: it is logged where the driver was known to have what it is told to take back. */
+async function told(session: Session, driver: RemoteDriver, verb: DriverVerb, request: object, certain: boolean): Promise<void> {
+  try {
+    await driver.tell(verb, request);
+  } catch (thrown) {
+    if (!isRefused(thrown)) throw thrown;
+    if (certain) session.log.warn({ network: session.network, verb, why: reasonOf(thrown) }, 'a remote driver refused to take back');
+  }
+}
+
+/**
+ * What the dead left half made, what former boots left, and networks in which nothing is attached. What can not be taken back now is logged
+ * and tried again by the next call.
+ */
+export async function recover(session: Session): Promise<void> {
+  for (const endpoint of session.endpoints()) {
+    if (endpoint.document.state === 'ready' && isOfThisBoot(endpoint.realm)) continue;
+    try {
+      await removeEndpoint(session, endpoint);
+    } catch (thrown) {
+      session.log.warn(
+        { containerId: endpoint.containerId, network: session.network, why: reasonOf(thrown) },
+        'an endpoint of a remote driver could not be taken back; it is tried again',
+      );
+    }
+  }
+  await removeUnused(session);
+}
+
+/** Networks in which nothing is attached. Failures are logged. */
+export async function removeUnused(session: Session): Promise<void> {
+  for (const { realm, document } of session.networkDocuments()) {
+    if (session.endpoints().some((endpoint) => endpoint.realm === realm)) continue;
+    try {
+      await removeNetwork(session, realm, document);
+    } catch (thrown) {
+      session.log.warn(
+        { network: session.network, why: reasonOf(thrown) },
+        'a network of a remote driver could not be taken back; it is tried again',
+      );
+    }
+  }
+}
+
+export const isOfThisBoot = (realm: string): boolean => realm.startsWith(`${bootOf()}/`);
+
+const bare = (address: string): string => address.replace(/\/\d+$/u, '');
