@@ -14,9 +14,10 @@ export function register(program: Command): void {
     .requiredOption('--bin-dir <dir>', 'where the runtime seeks plugins, such as /opt/cni/bin')
     .option('--data <dir>', "the daemon's root folder: plugins that run without it use its database", '/var/lib/portcullis')
     .option('--socket <path>', 'where the daemon answers plugins (its setting cni.socket)', defaultCniSocket)
+    .option('--loopback', 'also under the name loopback, which containerd and CRI-O call for every pod; never over a program of others')
     .addHelpText(
       'after',
-      '\nAgain with the same options it changes nothing. Plugins that run at this moment are not disturbed.\n\nExamples:\n  portcullis cni install --bin-dir /opt/cni/bin\n  portcullis cni install --bin-dir /usr/libexec/cni --socket /run/portcullis/cni.sock --data /var/lib/portcullis\n',
+      '\nAgain with the same options it changes nothing. Plugins that run at this moment are not disturbed.\n\nExamples:\n  portcullis cni install --bin-dir /opt/cni/bin\n  portcullis cni install --bin-dir /opt/portcullis/cni --loopback\n  portcullis cni install --bin-dir /usr/libexec/cni --socket /run/portcullis/cni.sock --data /var/lib/portcullis\n',
     )
     .action((options: InstallFlags) => run(options.output, () => install(options)));
   withOutput(cni.command('status'))
@@ -34,6 +35,7 @@ interface InstallFlags {
   readonly binDir: string;
   readonly data: string;
   readonly socket: string;
+  readonly loopback?: boolean;
   readonly output: OutputFormat;
 }
 
@@ -43,8 +45,8 @@ interface StatusFlags {
   readonly output: OutputFormat;
 }
 
-function install({ binDir, data, socket, output }: InstallFlags): Promise<number> {
-  const done = installPlugins({ binDir, data, socket, version: manifest.version });
+function install({ binDir, data, socket, loopback, output }: InstallFlags): Promise<number> {
+  const done = installPlugins({ binDir, data, socket, loopback: loopback === true, version: manifest.version });
   const { written, unchanged } = done;
   print(
     output,

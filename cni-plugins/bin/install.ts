@@ -17,6 +17,8 @@ export interface InstallOptions {
   readonly socket?: string;
   /** The daemon's `root`: the database is in it. */
   readonly data?: string;
+  /** Also under the name that containerd and CRI-O call for every pod, whatever their configurations say. */
+  readonly loopback?: boolean;
   readonly version: string;
 }
 
@@ -34,21 +36,34 @@ export function pluginNames(): readonly string[] {
   return [...plugins, ...addressPlugins, { type: 'ipam' }].map(({ type }) => `portcullis-${type}`).toSorted();
 }
 
+/** containerd and CRI-O bring up `lo` by a program of this name. */
+const loopbackName = 'loopback';
+
 /**
  * Puts the thin client under every plugin's name. Each file is written beside its name and renamed, so that a plugin that runs right now
  * is never in the way ("text file busy"), and a caller finds the old program or the new one, whole. Again with the same options: nothing changes.
+ * A `loopback` of ours that stands already is renewed; one of others is never touched.
  * @throws NETWORK_INSTALL_INVALID · NETWORK_INSTALL_FAILED
  */
-export function installPlugins({ binDir, socket = defaultCniSocket, data = defaultData, version }: InstallOptions): Installation {
+export function installPlugins({
+  binDir,
+  socket = defaultCniSocket,
+  data = defaultData,
+  loopback = false,
+  version,
+}: InstallOptions): Installation {
   const folder = resolve(binDir);
   const at = resolve(socket);
   if (Buffer.byteLength(at) > maxSocketPath) throw socketTooLong(at);
+  const { state } = installedPlugin(folder, loopbackName);
+  if (loopback && state === 'foreign') throw loopbackTaken(join(folder, loopbackName));
+  const names = [...pluginNames(), ...(loopback || isOurs(state) ? [loopbackName] : [])];
   const stamp: Stamp = { version, socket: at, data: resolve(data), program: [process.execPath, programPath()] };
   const client = clientProgram(stamp, process.arch === 'arm64' ? 'aarch64' : 'x86_64');
   const [written, unchanged]: [string[], string[]] = [[], []];
   try {
     mkdirSync(folder, { recursive: true, mode: 0o755 });
-    for (const name of pluginNames()) (replace(join(folder, name), client) ? written : unchanged).push(name);
+    for (const name of names) (replace(join(folder, name), client) ? written : unchanged).push(name);
   } catch (thrown) {
     throw new PortcullisError({
       code: 'NETWORK_INSTALL_FAILED',
@@ -72,24 +87,29 @@ export interface InstalledPlugin {
   readonly data?: string;
 }
 
-/** `foreign`: another program; `broken`: ours, but the program that works without the daemon is gone. */
+const isOurs = (state: InstalledPlugin['state']): boolean => state !== 'missing' && state !== 'foreign';
+
+/** `foreign`: another program; `broken`: ours, but the program that works without the daemon is gone. `loopback` is told of where it is ours. */
 export function installedPlugins(binDir: string): readonly InstalledPlugin[] {
-  return pluginNames().map((name) => {
-    let bytes: Buffer;
-    let mode: number;
-    try {
-      const path = join(binDir, name);
-      ({ mode } = statSync(path));
-      bytes = readFileSync(path);
-    } catch {
-      return { name, state: 'missing' };
-    }
-    const stamp = readStamp(bytes);
-    if (stamp === undefined) return { name, state: 'foreign' };
-    const { version, socket, data, program } = stamp;
-    const state = (mode & 0o111) === 0 ? 'not-executable' : program.every(exists) ? 'installed' : 'broken';
-    return { name, state, version, socket, data };
-  });
+  const extra = installedPlugin(binDir, loopbackName);
+  return [...pluginNames().map((name) => installedPlugin(binDir, name)), ...(isOurs(extra.state) ? [extra] : [])];
+}
+
+function installedPlugin(binDir: string, name: string): InstalledPlugin {
+  let bytes: Buffer;
+  let mode: number;
+  try {
+    const path = join(binDir, name);
+    ({ mode } = statSync(path));
+    bytes = readFileSync(path);
+  } catch {
+    return { name, state: 'missing' };
+  }
+  const stamp = readStamp(bytes);
+  if (stamp === undefined) return { name, state: 'foreign' };
+  const { version, socket, data, program } = stamp;
+  const state = (mode & 0o111) === 0 ? 'not-executable' : program.every(exists) ? 'installed' : 'broken';
+  return { name, state, version, socket, data };
 }
 
 function exists(path: string): boolean {
@@ -138,5 +158,16 @@ function socketTooLong(path: string): PortcullisError {
     on: path,
     why: `the path of a socket holds ${maxSocketPath} bytes at most`,
     fix: 'give a shorter path with --socket',
+  });
+}
+
+function loopbackTaken(path: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_INSTALL_INVALID',
+    kind: 'invalid',
+    attempted: 'install the CNI plugin',
+    on: path,
+    why: 'a program of others stands there',
+    fix: 'leave --loopback out, as that program does the same, or remove it',
   });
 }

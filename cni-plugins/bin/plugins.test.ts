@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -55,6 +55,29 @@ if (inPrivateNetns(import.meta.filename)) {
       const found = installedPlugins(fixture.binDir);
       assert.ok(found.every(({ state, version, socket }) => state === 'installed' && version === 'newer' && socket === fixture.socket));
       assert.ok(installedPlugins('/usr/bin').every(({ state }) => state === 'missing'));
+    });
+
+    it('are also called loopback where that is asked for, and never over a program of others', async () => {
+      const binDir = join(fixture.folder, 'bin-loopback');
+      const options = { binDir, socket: fixture.socket, data: join(fixture.folder, 'data'), version: 'test' };
+      installPlugins(options);
+      assert.ok(!existsSync(join(binDir, 'loopback')));
+      assert.deepEqual(installPlugins({ ...options, loopback: true }).written, ['loopback']);
+      const netns = fixture.pin('pod-lo');
+      const input = JSON.stringify({ cniVersion: '1.0.0', name: 'cni-loopback', type: 'loopback' });
+      const up = await fixture.run([join(binDir, 'loopback')], { ...environment('ADD', 'lo', netns), CNI_IFNAME: 'lo' }, input);
+      assert.equal(up.code, 0, up.stdout);
+      assert.match(fixture.inside(netns, 'ip link show lo') ?? '', /,UP/u);
+      // Renewed with the others, whether it is asked for again or not.
+      assert.ok(installPlugins({ ...options, version: 'newer' }).written.includes('loopback'));
+      assert.deepEqual(installedPlugins(binDir).at(-1)?.name, 'loopback');
+      const taken = join(fixture.folder, 'bin-taken');
+      mkdirSync(taken);
+      writeFileSync(join(taken, 'loopback'), 'theirs');
+      assert.throws(() => installPlugins({ ...options, binDir: taken, loopback: true }), /NETWORK_INSTALL_INVALID|a program of others/u);
+      assert.deepEqual(installPlugins({ ...options, binDir: taken }).written, pluginNames());
+      assert.equal(readFileSync(join(taken, 'loopback'), 'utf8'), 'theirs');
+      await fixture.run([join(binDir, 'loopback')], { ...environment('DEL', 'lo', netns), CNI_IFNAME: 'lo' }, input);
     });
 
     it('tell their versions and about themselves without any input, with the daemon', async () => {
