@@ -22,14 +22,15 @@ export async function decideForRun(
   const attempted = 'run image';
   const stored = records.byId(input.image.id);
   if (stored === undefined) throw gone(attempted, input.image.id);
-  const policy = decisions.policy(attempted, stored.id);
   const names = namesToDecide(stored, input.userSpecified);
-  const verdicts = await decideAgain(
-    records,
-    decisions,
-    policy,
-    names.map(({ name, dossier }) => ({ dossier, reference: name, namespace: input.namespace, platform })),
-  );
+  const questions = names.map(({ name, dossier }) => ({ dossier, reference: name, namespace: input.namespace, platform }));
+  let policy: TrustPolicy;
+  let verdicts: readonly Verdict[];
+  do {
+    policy = decisions.policy(attempted, stored.id);
+    verdicts = await decideAgain(records, decisions, policy, questions);
+    // It may have been reloaded meanwhile: what runs is admitted by the policy that is in force when it is.
+  } while (decisions.policy(attempted, stored.id).revision !== policy.revision);
   const refused = verdicts.find(({ outcome }) => outcome !== 'admit');
   if (refused !== undefined) throw refusal(refused, attempted);
   const [first, ...others] = verdicts;

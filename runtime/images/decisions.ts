@@ -133,10 +133,12 @@ export function createDecisions(options: DecisionsOptions): Decisions {
       }
     },
     again(policy, question) {
-      // Without what is kept apart nothing can be decided here: what `prepare` has decided a moment ago stands.
-      const lacking = lackingParts(question.dossier).length > 0;
-      let verdict = known(policy, question) ?? (lacking ? cache.get(keyOf(policy, question)) : undefined);
-      if (verdict === undefined) {
+      let verdict = known(policy, question);
+      if (verdict === undefined && lackingParts(question.dossier).length > 0) {
+        // Without what is kept apart nothing can be decided here: what `prepare` has decided a moment ago stands, unless it admits and has ended.
+        const prepared = cache.get(keyOf(policy, question));
+        verdict = prepared === undefined || prepared.outcome === 'admit' ? decide({ ...question, policy, now: now() }) : prepared;
+      } else if (verdict === undefined) {
         verdict = decide({ ...question, policy, now: now() });
         cache.set(keyOf(policy, question), verdict);
       }

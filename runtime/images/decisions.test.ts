@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { after, before, describe, it } from 'node:test';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { findRegistry, startRegistry } from '../../test/fixtures/registry.ts';
+import type { TestRegistry } from '../../test/fixtures/registry.ts';
+import { loadPolicy, sealDossier } from '../../trust/index.ts';
+import { createDecisions } from './decisions.ts';
+import { openKit, pushImage, tarOf } from './test-kit.ts';
+import type { Kit } from './test-kit.ts';
+
+describe('decisions', { skip: findRegistry() === undefined ? 'no docker-registry' : false }, () => {
+  let registry: TestRegistry;
+  let kit: Kit;
+  before(async () => {
+    registry = await startRegistry();
+    kit = await openKit(registry.host);
+  });
+  after(async () => {
+    await kit.close();
+    await registry.close();
+  });
+
+  it('are by the policy that is in force when they are used', async () => {
+    const layers = [{ tar: await tarOf([]) }];
+    const { digest } = await pushImage(kit.repository('signed/app'), { tag: '1', layers });
+    await kit.sign('signed/app', digest);
+    const { image } = await kit.store.pull({ reference: kit.reference('signed/app'), namespace: '' });
+    const running = kit.store.decideForRun({ image, userSpecified: '', namespace: '' });
+    // At once: the decision has begun, and is not made yet.
+    void kit.usePolicy(undefined);
+    await assert.rejects(running, (error) => isPortcullisError(error) && error.code === 'IMAGES_NO_POLICY');
+  });
+
+  it('that admit are not used after their end, though what they rested on is not at hand', async () => {
+    const [begin, end] = [Date.parse('2030-01-01T00:00:00Z'), '2030-01-02T00:00:00Z'];
+    const file = `${kit.folder}/ends.yaml`;
+    writeFileSync(
+      file,
+      `apiVersion: portcullis.dev/v1alpha1
+kind: TrustPolicy
+rules:
+  - images: ['**']
+    require: { cosign: { key: k.pub } }
+    breakGlass: { until: '${end}', reason: test, by: somebody }
+`,
+    );
+    const { policy } = await loadPolicy({ paths: [file] });
+    let now = begin;
+    const decisions = createDecisions({ policy: () => policy, now: () => new Date(now), database: kit.database });
+    const digest = `sha256:${'a'.repeat(64)}`;
+    const frame = { attachedTo: digest, foundBy: 'referrers', servedBy: registry.host, manifestDigest: digest, mediaType: '' };
+    const item = {
+      ...frame,
+      kind: 'attestation',
+      blobDigest: `sha256:${'b'.repeat(64)}`,
+      annotations: {},
+      packed: 'zstd',
+      apart: true,
+    } as const;
+    const reference = 'registry.example.com/app:1';
+    const dossier = sealDossier({
+      reference,
+      digest,
+      manifestDigest: digest,
+      items: [item],
+      unreachable: [],
+      gatheredAt: new Date(now).toISOString(),
+    });
+    const question = { dossier, reference, namespace: '', platform: { os: 'linux', architecture: 'amd64' } };
+    try {
+      await decisions.prepare(policy, question);
+      assert.equal(decisions.again(policy, question).verdict.outcome, 'admit');
+      now = Date.parse(end);
+      assert.notEqual(decisions.again(policy, question).verdict.outcome, 'admit');
+    } finally {
+      await decisions.close();
+    }
+  });
+});
