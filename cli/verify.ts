@@ -101,7 +101,7 @@ interface Decided {
 async function verifyOnline(reference: string, policy: TrustPolicy, flags: VerifyFlags): Promise<Decided> {
   const registry = await openRegistries({ mirrors: flags.registryMirror, insecureHosts: flags.insecureRegistry });
   const platform = flags.platform === undefined ? {} : { platform: flags.platform };
-  const services = createTrustServices({ folder: flags.trustState });
+  const services = createTrustServices({ folder: flags.trustState, registries: registry.options });
   try {
     return await verifyImage({ reference, namespace: flags.namespace, policy, registry, services, ...platform, now: new Date() });
   } finally {

@@ -1,11 +1,13 @@
 import { createRegistryClient } from '../base/distribution/index.ts';
-import type { Mirror, Reference, RegistryRepository } from '../base/distribution/index.ts';
+import type { Mirror, Reference, RegistryClientOptions, RegistryRepository } from '../base/distribution/index.ts';
 import { PortcullisError } from '../base/errors/index.ts';
 import { credentialsOf } from './credentials/find-credentials.ts';
 import type { FindCredentials } from './credentials/find-credentials.ts';
 
 /** Registries as a command reaches them: mirrors, plain HTTP where it was allowed, and the user's credentials. */
 export interface RegistryAccess {
+  /** For a client in another thread. */
+  readonly options: RegistryClientOptions;
   /**
    * Where to ask for a repository, in order, with the user's credentials.
    * @throws PortcullisError `TRUST_DOCKER_CONFIG`, `TRUST_CREDENTIAL_HELPER`
@@ -37,12 +39,11 @@ const standardFolders = ['/etc/containers/certs.d', '/etc/docker/certs.d'];
 export async function openRegistries(options: RegistryAccessOptions): Promise<RegistryAccess> {
   const find = credentialsOf(options.environment ?? process.env);
   const mirrors = new Map(await Promise.all(options.mirrors.map((text) => withCredentials(readMirror(text), find))));
-  const client = createRegistryClient({
-    mirrors,
-    insecureHosts: options.insecureHosts,
-    certificateFolders: options.certificateFolders ?? standardFolders,
-  });
+  const certificateFolders = options.certificateFolders ?? standardFolders;
+  const clientOptions: RegistryClientOptions = { mirrors, insecureHosts: options.insecureHosts, certificateFolders };
+  const client = createRegistryClient(clientOptions);
   return {
+    options: clientOptions,
     repositories: async (reference) => {
       // A mirror that stands for the registry gets no credentials of the registry.
       const asked = mirrors.has(reference.registry) ? undefined : await find(reference);

@@ -23,6 +23,8 @@ export interface Grant {
   readonly repository: string;
   readonly actions: 'pull' | 'pull,push';
   readonly credentials: Credentials | undefined;
+  /** Asked for whatever the challenge says. */
+  readonly scope?: string;
 }
 
 /** Answers registries' challenges, and keeps what they gave by origin, scope and credentials until it expires. */
@@ -97,7 +99,7 @@ export function createAuthorisation(transport: Transport, rules: HostRules, docu
   async function fetchToken(grant: Grant, challenge: Challenge, registry: URL, task: Task): Promise<Kept> {
     const { username, password, identityToken } = grant.credentials ?? {};
     const realm = tokenService(challenge.params['realm'], registry, rules, task);
-    const scope = challenge.params['scope'] ?? `repository:${grant.repository}:${grant.actions}`;
+    const scope = grant.scope ?? challenge.params['scope'] ?? `repository:${grant.repository}:${grant.actions}`;
     const service = challenge.params['service'];
     const fields = new URLSearchParams();
     if (service !== undefined) fields.set('service', service);

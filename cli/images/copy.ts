@@ -7,12 +7,14 @@ import type { RegistryFlags } from '../registry-options.ts';
 
 interface CopyFlags extends RegistryFlags {
   readonly all: boolean;
+  readonly metadata?: string;
   readonly output: OutputFormat;
 }
 
 const examples = `
 Examples:
   $ portcullis images copy registry.example.com/pay/app:1.0 10.0.0.5:5000/pay/app:1.0
+  $ portcullis images copy registry.example.com/pay/app:1.0 10.0.0.5:5000/pay/app:1.0 --metadata https://trust.example.com/tuf/registry.example.com/pay/app
 
 Signatures and attestations go along (referrers, and the tags sha256-….sig and .att), and the signed metadata beside the image (tag portcullis-tuf).
 Digests stay what they are, so every platform is copied.`;
@@ -24,13 +26,14 @@ export function registerCopy(images: Command): void {
     .description('copy an image to another registry, with everything that speaks for it')
     .argument('<source>', 'reference of the image')
     .argument('<destination>', 'reference to give it')
+    .option('--metadata <address>', 'where its signed metadata are, unless beside it in the registry: https://… or oci://…')
     .option('--all', 'every platform, as always: the digest of the index is what was signed', true)
     .addHelpText('after', examples);
   withOutput(withRegistries(command)).action((from: string, to: string, flags: CopyFlags) =>
     run(flags.output, async () => {
       const registry = await openRegistries({ mirrors: flags.registryMirror, insecureHosts: flags.insecureRegistry });
       try {
-        const copied = await copyReference({ from, to, registry });
+        const copied = await copyReference({ from, to, registry, ...(flags.metadata === undefined ? {} : { metadata: flags.metadata }) });
         const { digest, manifests, evidence, metadata } = copied;
         const text = `copied ${digest} (${manifests} manifests) with ${evidence} pieces of evidence${metadata ? ' and signed metadata' : ''} to ${copied.reference}\n`;
         print(flags.output, copied, text);

@@ -36,7 +36,7 @@ export interface ImageStoreOptions {
   readonly database: Database;
   readonly kernel: Kernel;
   readonly registryClient: Pick<RegistryClient, 'repositories'>;
-  /** The options that the client was made with. With them, blobs from 4 MiB on are fetched in Workers, so that a large pull never stalls the main thread. */
+  /** The options that the client was made with. With them, blobs from 4 MiB on are fetched in Workers, so that a large pull never stalls the main thread; trust services are reached by them too. */
   readonly registryOptions?: RegistryClientOptions;
   /** The policy in force; undefined: nothing is admitted. */
   readonly policy: () => TrustPolicy | undefined;
@@ -73,7 +73,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Open
   const quotas = await openQuotaShelf(folders, kernel, log);
   const rootfs = withVolumes(withQuotas(await openRootfsShelf(folders, mappedRoots, kernel, trash, log), quotas), volumes);
   const pool = createUnpackPool();
-  const services = createTrustServices({ folder: `${root}/trust-services` });
+  const services = createTrustServices({ folder: `${root}/trust-services`, registries: options.registryOptions ?? {} });
   const decisions = createDecisions({ policy: options.policy, now, log: options.verdictLog, database });
   const blobs = createBlobShelf(folders, records.hasBlob, options.onFetched);
   const isOwned = (folder: string): boolean => records.isLayerOwned(folder) || rootfs.uses(folder);

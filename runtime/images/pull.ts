@@ -114,7 +114,7 @@ async function fetchAndDecide(
   const credentials = credentialsFor(name, request.credentials);
   const places = parts.registryClient.repositories(name.reference, credentials);
   const platform = request.platform ?? parts.platform;
-  const answer = await parts.services.ask({ policy, reference: name.text, signal });
+  const answer = await parts.services.ask({ policy, reference: name.text, signal, ...(credentials === undefined ? {} : { credentials }) });
   const signed = answer && previousAnswer(answer, recordedUnder(parts, name));
   // Where a trust service says what the tag means, the registry's is not believed.
   const wanted = name.reference.digest === undefined ? (signed?.digest ?? name.wanted) : name.wanted;

@@ -88,6 +88,7 @@ export const reasonCodes: Readonly<Record<string, string>> = {
   TRUST_TUF_WRONG_LENGTH: 'A file of the service is not as long as was signed.',
   TRUST_TUF_WRONG_HASH: 'A file of the service does not have the hash that was signed.',
   TRUST_TUF_TOO_LARGE: 'A file of the service is larger than is read.',
+  TRUST_TUF_UNAUTHORIZED: 'The service demands authentication, and was given none that is enough.',
   TRUST_TUF_TOO_SLOW: 'The service answers too slowly.',
   TRUST_TUF_NOT_DELEGATED: 'A role of the service speaks without being asked to by the one above it.',
   TRUST_TUF_MISSING: 'The service does not have metadata that it must have.',

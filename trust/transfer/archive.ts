@@ -21,7 +21,6 @@ import type { PolicyKey } from '../types.ts';
 import { copyImage } from './copy-image.ts';
 import type { CopiedImage } from './copy-image.ts';
 import { damaged, openLayout } from './layout.ts';
-import type { LayoutRepository } from './layout.ts';
 
 /** What an archive says of itself. */
 export interface ArchiveStatement {
@@ -119,7 +118,7 @@ export function useArchive<T>(
     if (!(now.getTime() < Date.parse(statement.freshUntil)))
       throw failure('TRUST_ARCHIVE_STALE', file, `it was good until ${statement.freshUntil}`, 'bring a newer archive; check the clock');
     const repository = await openLayout(folder);
-    return body({ statement, repository, metadata: ociSource(repository, defaultTufTag) });
+    return body({ statement, repository, metadata: ociSource([repository], defaultTufTag) });
   });
 }
 
@@ -142,20 +141,20 @@ function readStatement(file: string, bytes: Buffer): ArchiveStatement {
   }
 }
 
-/** Everything that a repository of metadata serves, from its first root on, put under the tag. Whoever uses it verifies it. */
-async function bringMetadata(source: TufSource, layout: LayoutRepository): Promise<boolean> {
+/** Everything that a repository of metadata serves, from its first root on, put beside an image under the tag. Whoever uses it verifies it. */
+export async function bringMetadata(source: TufSource, to: RegistryRepository): Promise<boolean> {
   const first = await source.fetch('1.root.json', 512 * 1024);
   if (first === undefined) return false;
   const read = await readPublished('tuf', source, new Map([['root', first]]));
   if (read === undefined) return false;
   const publication = publicationOf('tuf', read.standing, new Map([[1, first], ...read.roots]), undefined);
-  if (publication !== undefined) await registryDestination(layout, defaultTufTag).publish([publication]);
+  if (publication !== undefined) await registryDestination(to, defaultTufTag).publish([publication]);
   return true;
 }
 
 /** When each file of the metadata expires, in milliseconds. */
-async function metadataEnds(layout: LayoutRepository): Promise<number[]> {
-  const source = ociSource(layout, defaultTufTag);
+async function metadataEnds(layout: RegistryRepository): Promise<number[]> {
+  const source = ociSource([layout], defaultTufTag);
   const first = await source.fetch('1.root.json', 512 * 1024);
   if (first === undefined) return [];
   const read = await readPublished('tuf', source, new Map([['root', first]]));

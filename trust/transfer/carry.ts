@@ -4,28 +4,37 @@ import type { PassphraseSource } from '../keys/passphrase.ts';
 import { openSigner } from '../signing/open-signer.ts';
 import type { RegistryAccess } from '../registry-access.ts';
 import { openSource } from '../tuf/client/open-source.ts';
+import { tufFailure } from '../tuf/failure.ts';
 import { askServices } from '../tuf/requirement/ask-services.ts';
 import { openRepositoriesIn } from '../tuf/requirement/repositories.ts';
 import type { Dossier, Platform, PolicyKey, TrustPolicy, Verdict } from '../types.ts';
 import { verifyImage } from '../verify-image.ts';
-import { useArchive, writeArchive } from './archive.ts';
+import { bringMetadata, useArchive, writeArchive } from './archive.ts';
 import type { ArchiveStatement } from './archive.ts';
 import { copyImage, wantedOf } from './copy-image.ts';
 import type { CopiedImage } from './copy-image.ts';
 
 /** Carrying images with everything that speaks for them, by their names. */
 
-/** Copies from registry to registry. @throws those of copyImage and of references */
+/** Copies from registry to registry. @throws those of copyImage, of references and of the metadata */
 export async function copyReference(input: {
   readonly from: string;
   readonly to: string;
+  /** Address of the image's signed metadata; those beside it in the registry unless given. */
+  readonly metadata?: string;
   readonly registry: RegistryAccess;
 }): Promise<CopiedImage> {
   const [source, target] = [wantedOf(input.from), wantedOf(input.to)];
   const from = (await input.registry.repositories(source.reference))[0];
   const to = (await input.registry.repositories(target.reference)).at(-1);
   const tag = target.reference.digest === undefined ? target.tag : undefined;
-  return copyImage({ from: present(from, input.from), to: present(to, input.to), reference: target.name, wanted: source.wanted, tag });
+  const [origin, destination] = [present(from, input.from), present(to, input.to)];
+  const copied = await copyImage({ from: origin, to: destination, reference: target.name, wanted: source.wanted, tag });
+  if (input.metadata === undefined) return copied;
+  const metadata = openSource(input.metadata, { repositories: input.registry.repositories });
+  if (!(await bringMetadata(metadata, destination)))
+    throw tufFailure('TRUST_TUF_MISSING', input.metadata, 'nothing is published there in the TUF dialect');
+  return { ...copied, metadata: true };
 }
 
 /** Writes an image as an archive. @throws those of writeArchive, of references and of signers */
@@ -53,7 +62,7 @@ export async function archiveReference(input: {
       reference: name,
       wanted,
       tag,
-      ...(input.metadata === undefined ? {} : { metadata: openSource(input.metadata) }),
+      ...(input.metadata === undefined ? {} : { metadata: openSource(input.metadata, { repositories: input.registry.repositories }) }),
       freshFor,
       ...(signer === undefined ? {} : { signer }),
       now,
@@ -96,7 +105,7 @@ export function verifyArchive(input: {
   const { policy, namespace, platform, trustState, now } = input;
   return useArchive(input, async ({ statement, repository, metadata }) => {
     const repositories = openRepositoriesIn({ folder: trustState, source: metadata, now: () => now });
-    const registry: RegistryAccess = { repositories: () => Promise.resolve([repository]), close: () => Promise.resolve() };
+    const registry: RegistryAccess = { options: {}, repositories: () => Promise.resolve([repository]), close: () => Promise.resolve() };
     const services = {
       ask: (asked: Parameters<typeof askServices>[1]) =>
         askServices((requirement, reference) => repositories.ask(requirement, reference), asked),

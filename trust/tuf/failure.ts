@@ -16,11 +16,13 @@ export type TufCode =
   | 'TRUST_TUF_NO_TARGET'
   | 'TRUST_TUF_MISSING'
   | 'TRUST_TUF_UNREACHABLE'
+  | 'TRUST_TUF_UNAUTHORIZED'
   | 'TRUST_TUF_TOO_MANY_ROOTS';
 
 const kinds: Partial<Record<TufCode, ErrorKind>> = {
   TRUST_TUF_NO_TARGET: 'not-found',
   TRUST_TUF_UNREACHABLE: 'unavailable',
+  TRUST_TUF_UNAUTHORIZED: 'unavailable',
   TRUST_TUF_TOO_SLOW: 'unavailable',
 };
 
@@ -38,6 +40,7 @@ const fixes: Readonly<Record<TufCode, string>> = {
   TRUST_TUF_NO_TARGET: 'check the name; the repository has signed no such target',
   TRUST_TUF_MISSING: 'the repository names a file that it does not serve: try again, then tell the repository',
   TRUST_TUF_UNREACHABLE: 'check the address and the network, then try again',
+  TRUST_TUF_UNAUTHORIZED: 'give credentials that may read the image’s metadata: those of the pull, or docker login HOST of the service',
   TRUST_TUF_TOO_MANY_ROOTS: 'hand out a newer root of the repository',
 };
 

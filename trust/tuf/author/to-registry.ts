@@ -12,7 +12,7 @@ export function registryDestination(repository: RegistryRepository, tag: string)
   return {
     address: `oci://${repository.host}/${repository.repository}:${tag}`,
     dialects: ['tuf'],
-    source: () => ociSource(repository, tag),
+    source: () => ociSource([repository], tag),
     async publish(publications) {
       const files = publications.flatMap(({ dialect, all }) => (dialect === 'tuf' ? all : []));
       const config = await repository.pushBlob(Buffer.from('{}'));

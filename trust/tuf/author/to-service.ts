@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { Agent } from 'undici';
 import { isLoopback } from '../../../base/distribution/index.ts';
-import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { reasonOf } from '../../../base/errors/index.ts';
 import type { FindCredentials } from '../../credentials/find-credentials.ts';
 import { httpSource } from '../client/http-source.ts';
+import type { HttpAccess } from '../client/http-source.ts';
 import type { TufSource } from '../client/source.ts';
 import { tufFailure } from '../failure.ts';
 import { notaryKeyId, readNotaryKey, readTufKey } from '../metadata/keys.ts';
@@ -50,25 +51,17 @@ export function serviceDestination(base: string, name: string, find: FindCredent
   const refused = (url: string, { status, text }: Answer): Error =>
     authorFailure('TRUST_AUTHOR_REFUSED', url, `the service answered ${status}: ${messageOf(text)}`);
 
-  const sourceOf = (dialect: Dialect): TufSource => {
-    const open = httpSource(address[dialect]);
-    return {
-      async fetch(file, mostBytes) {
-        const token = tokens.get('pull');
-        if (token !== undefined)
-          return httpSource(address[dialect], { headers: { authorization: `Bearer ${token}` } }).fetch(file, mostBytes);
-        try {
-          return await open.fetch(file, mostBytes);
-        } catch (thrown) {
-          if (!isPortcullisError(thrown) || !thrown.message.includes('answered 401')) throw thrown;
-          await ask('GET', `${address[dialect]}/${file}`, 'pull');
-          const fresh = tokens.get('pull');
-          if (fresh === undefined) throw thrown;
-          return httpSource(address[dialect], { headers: { authorization: `Bearer ${fresh}` } }).fetch(file, mostBytes);
-        }
-      },
-    };
+  const access: HttpAccess = {
+    known: () => (tokens.has('pull') ? `Bearer ${tokens.get('pull') ?? ''}` : undefined),
+    async answer(refusal) {
+      await refusal.body.dump({ limit: mostAnswerBytes });
+      const fresh = await fetchToken(root, refusal.header('www-authenticate') ?? '', find);
+      if (fresh === undefined) throw tufFailure('TRUST_TUF_UNAUTHORIZED', refusal.url.href, 'it demands a token, and none could be had');
+      tokens.set('pull', fresh);
+      return `Bearer ${fresh}`;
+    },
   };
+  const sourceOf = (dialect: Dialect): TufSource => httpSource(address[dialect], { access });
 
   return {
     address: root,

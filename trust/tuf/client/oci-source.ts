@@ -10,17 +10,24 @@ export const titleAnnotation = 'org.opencontainers.image.title';
 /** The tag where a reference names none. */
 export const defaultTufTag = 'portcullis-tuf';
 
+interface Standing {
+  readonly repository: RegistryRepository;
+  readonly files: ReadonlyMap<string, Descriptor>;
+}
+
 /**
  * Metadata in a registry. The tag is read anew when roots are asked for, with which every update begins; the rest of the update sees that
  * one manifest, so that its files are of one moment.
+ * @param places where to ask, in order: the first that has the tag counts
  */
-export function ociSource(repository: RegistryRepository, tag: string): TufSource {
-  let files: Promise<ReadonlyMap<string, Descriptor>> | undefined;
+export function ociSource(places: readonly RegistryRepository[], tag: string): TufSource {
+  let standing: Promise<Standing | undefined> | undefined;
   return {
     async fetch(name, mostBytes) {
-      if (files === undefined || name.endsWith('.root.json')) files = readFiles(repository, tag);
-      const found = (await files).get(decodeURIComponent(name));
-      if (found === undefined) return undefined;
+      if (standing === undefined || name.endsWith('.root.json')) standing = readPlaces(places, tag);
+      const { repository, files } = (await standing) ?? {};
+      const found = files?.get(decodeURIComponent(name));
+      if (found === undefined || repository === undefined) return undefined;
       if (found.size > mostBytes) throw tufFailure('TRUST_TUF_TOO_LARGE', name, `it is larger than ${mostBytes} bytes`);
       try {
         return Buffer.from(await repository.blobBytes(found, mostBytes));
@@ -29,6 +36,21 @@ export function ociSource(repository: RegistryRepository, tag: string): TufSourc
       }
     },
   };
+}
+
+/** A place that can not be asked, such as an origin behind an air gap, leaves the word to the next one. */
+async function readPlaces(places: readonly RegistryRepository[], tag: string): Promise<Standing | undefined> {
+  let failure: unknown;
+  for (const repository of places) {
+    try {
+      const files = await readFiles(repository, tag);
+      if (files.size > 0) return { repository, files };
+    } catch (thrown) {
+      failure ??= thrown;
+    }
+  }
+  if (failure !== undefined) throw failure as Error;
+  return undefined;
 }
 
 /** The files under a tag, by name; none when there is no such tag. @throws TRUST_TUF_UNREACHABLE · TRUST_TUF_MALFORMED */

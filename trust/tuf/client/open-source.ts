@@ -1,6 +1,7 @@
 import { rootCertificates } from 'node:tls';
 import { Agent } from 'undici';
 import { parseReference } from '../../../base/distribution/index.ts';
+import type { Reference, RegistryRepository } from '../../../base/distribution/index.ts';
 import { openRegistries } from '../../registry-access.ts';
 import type { RegistryAccess } from '../../registry-access.ts';
 import { tufFailure } from '../failure.ts';
@@ -9,9 +10,14 @@ import { httpSource } from './http-source.ts';
 import type { HttpSourceOptions } from './http-source.ts';
 import type { TufSource } from './source.ts';
 
+/** Where a repository is asked for, in order, with credentials that are its registry's. */
+export type FindRepositories = (reference: Reference) => Promise<readonly RegistryRepository[]>;
+
 export interface OpenSourceOptions extends HttpSourceOptions {
   /** PEM: who certifies the server, beside those of the system. */
   readonly authorities?: string;
+  /** For metadata in a registry. Unless given, registries are asked directly, with the logins of whoever runs this. */
+  readonly repositories?: FindRepositories;
 }
 
 /**
@@ -19,8 +25,8 @@ export interface OpenSourceOptions extends HttpSourceOptions {
  * @param url `https://…`, `http://…`, `oci://REGISTRY/REPOSITORY[:TAG]`
  * @throws TRUST_TUF_UNREACHABLE for another kind of address
  */
-export function openSource(url: string, { authorities, ...options }: OpenSourceOptions = {}): TufSource {
-  if (url.startsWith('oci://')) return lazyOciSource(url);
+export function openSource(url: string, { authorities, repositories, ...options }: OpenSourceOptions = {}): TufSource {
+  if (url.startsWith('oci://')) return lazyOciSource(url, repositories ?? askDirectly);
   if (!/^https?:\/\//u.test(url)) throw tufFailure('TRUST_TUF_UNREACHABLE', url, 'this kind of address is not known');
   return httpSource(url, { ...options, ...(authorities === undefined ? {} : { agent: agentOf(authorities) }) });
 }
@@ -39,16 +45,20 @@ function agentOf(authorities: string): Agent {
 
 let registries: Promise<RegistryAccess> | undefined;
 
-/** Metadata in a registry (oci-source.ts), with the logins of whoever runs this. Registries are reached when something is asked for. */
-function lazyOciSource(url: string): TufSource {
+async function askDirectly(reference: Reference): Promise<readonly RegistryRepository[]> {
+  registries ??= openRegistries({ mirrors: [], insecureHosts: [] });
+  return (await registries).repositories(reference);
+}
+
+/** Metadata in a registry (oci-source.ts). Registries are reached when something is asked for. */
+function lazyOciSource(url: string, find: FindRepositories): TufSource {
   const reference = parseReference(url.slice('oci://'.length));
   const tagged = url.lastIndexOf(':') > url.lastIndexOf('/') ? reference.tag : undefined;
   let source: Promise<TufSource> | undefined;
   const open = async (): Promise<TufSource> => {
-    registries ??= openRegistries({ mirrors: [], insecureHosts: [] });
-    const repository = (await (await registries).repositories(reference)).at(-1);
-    if (repository === undefined) throw tufFailure('TRUST_TUF_UNREACHABLE', url, 'no registry serves it');
-    return ociSource(repository, tagged ?? defaultTufTag);
+    const repositories = await find(reference);
+    if (repositories.length === 0) throw tufFailure('TRUST_TUF_UNREACHABLE', url, 'no registry serves it');
+    return ociSource(repositories, tagged ?? defaultTufTag);
   };
   return { fetch: async (name, mostBytes) => (await (source ??= open())).fetch(name, mostBytes) };
 }

@@ -1,3 +1,4 @@
+import type { Credentials } from '../../../base/distribution/index.ts';
 import { normaliseReference, ruleNamesImage } from '../../policy/matching.ts';
 import type { EvidenceItem, Requirement, TrustPolicy } from '../../types.ts';
 import { itemsOf } from './metadata-files.ts';
@@ -28,6 +29,8 @@ export interface SignedAnswer {
 export interface ServicesInput {
   readonly policy: TrustPolicy;
   readonly reference: string;
+  /** Of the pull, for the reference's registry: they go to nobody else. */
+  readonly credentials?: Credentials;
   readonly signal?: AbortSignal;
 }
 
@@ -36,8 +39,8 @@ export interface ServicesInput {
  * @param ask one service about one reference
  */
 export async function askServices(
-  ask: (requirement: TufRequirement, reference: string) => Promise<ServiceAnswer>,
-  { policy, reference: text, signal }: ServicesInput,
+  ask: (requirement: TufRequirement, reference: string, credentials?: Credentials) => Promise<ServiceAnswer>,
+  { policy, reference: text, credentials, signal }: ServicesInput,
 ): Promise<SignedReference | undefined> {
   const reference = normaliseReference(text);
   const rules = policy.rules.filter((rule) => ruleNamesImage(rule, reference));
@@ -45,7 +48,7 @@ export async function askServices(
   if (requirements.length === 0) return undefined;
   const asking = Promise.all(
     requirements.map(async (requirement) => {
-      const answer = await ask(requirement, reference.text);
+      const answer = await ask(requirement, reference.text, credentials);
       const repository = repositoryOf(requirement, reference);
       return { ...outcomeOf(repository.key, answer), items: itemsOf(requirement, repository, answer) };
     }),

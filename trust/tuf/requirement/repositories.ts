@@ -1,11 +1,12 @@
+import { createHmac, randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { LRUCache } from 'lru-cache';
+import type { Credentials, RegistryClientOptions } from '../../../base/distribution/index.ts';
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import type { PortcullisError } from '../../../base/errors/index.ts';
 import { sha256Digest } from '../../canonical-json.ts';
 import { packBytes } from '../../evidence/packed.ts';
 import { normaliseReference } from '../../policy/matching.ts';
-import { openSource } from '../client/open-source.ts';
 import { defaultLimits } from '../client/source.ts';
 import type { TufSource } from '../client/source.ts';
 import { updateMetadata } from '../client/update.ts';
@@ -22,14 +23,17 @@ import type { RepositoryStore } from './repository-store.ts';
 import { repositoryOf } from './repository.ts';
 import type { ImageRepository } from './repository.ts';
 import type { TufRequirement } from './requirement.ts';
+import { openSources } from './sources.ts';
+import type { SourceQuestion } from './sources.ts';
 
 /** Repositories of signed metadata, kept in a folder and brought up to date as they are asked about. */
 export interface Repositories {
   /**
    * What the service says of a reference now. Never throws for what a service does: that is `refused`.
+   * @param credentials of whoever asks, for the reference's registry
    * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE`, of storage
    */
-  ask(requirement: TufRequirement, reference: string): Promise<ServiceAnswer>;
+  ask(requirement: TufRequirement, reference: string, credentials?: Credentials): Promise<ServiceAnswer>;
 }
 
 export interface RepositoriesOptions {
@@ -41,6 +45,8 @@ export interface RepositoriesOptions {
   readonly sharedMs?: number;
   /** Milliseconds that one refresh may take, with everything it fetches. */
   readonly deadlineMs?: number;
+  /** How registries are reached, for metadata beside the image and for tokens. */
+  readonly registries?: RegistryClientOptions;
 }
 
 /** One refresh, and the searches over what it brought. */
@@ -51,6 +57,8 @@ interface Refreshed {
 }
 
 interface Flight {
+  /** Whose credentials: what a service tells one caller is not another's. */
+  readonly by: string;
   readonly begun: number;
   readonly refreshed: Promise<Refreshed>;
   /** Searches load roles into one set: one after another. */
@@ -67,17 +75,15 @@ export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
   const flights = new LRUCache<string, Flight>({ max: openRepositories });
   const packed = new LRUCache<string, MetadataFile>({ max: 16 });
 
-  const sourceOf = (requirement: TufRequirement, repository: ImageRepository): TufSource =>
-    options.source ??
-    openSource(repository.url, {
-      deadlineMs,
-      ...(requirement.authorities === undefined ? {} : { authorities: requirement.authorities }),
-      signal: AbortSignal.timeout(deadlineMs),
-    });
+  const openFor = openSources(options.registries);
+  const salt = randomBytes(32);
+  const sourceOf = (question: SourceQuestion): TufSource =>
+    options.source ?? openFor(question, { deadlineMs, signal: AbortSignal.timeout(deadlineMs) });
 
-  const refresh = async (requirement: TufRequirement, repository: ImageRepository): Promise<Refreshed> => {
-    const [at, { dialect }] = [now(), requirement];
-    const source = sourceOf(requirement, repository);
+  const refresh = async (question: SourceQuestion): Promise<Refreshed> => {
+    const { repository } = question;
+    const [at, { dialect }] = [now(), question.requirement];
+    const source = sourceOf(question);
     const store = await openRepositoryStore(join(folder, repository.key), repository, dialect, source, at);
     const limits = { metadataBytes: mostMetadataBytes, unsizedBytes: defaultLimits.unsizedBytes };
     const update = await updateMetadata({ dialect, source, store, now: at, limits });
@@ -85,14 +91,24 @@ export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
     return { store, update, checkedAt: at.toISOString() };
   };
 
-  const flightOf = (requirement: TufRequirement, repository: ImageRepository): Flight => {
-    const known = flights.get(repository.key);
-    if (known !== undefined && performance.now() - known.begun < sharedMs) return known;
-    const flight: Flight = { begun: performance.now(), refreshed: refresh(requirement, repository), tail: Promise.resolve() };
-    flights.set(repository.key, flight);
+  const flightOf = (question: SourceQuestion): Flight => {
+    const { key } = question.repository;
+    const by = createHmac('sha256', salt)
+      .update(JSON.stringify(question.credentials ?? null))
+      .digest('base64');
+    const known = flights.get(key);
+    if (known !== undefined && known.by === by && performance.now() - known.begun < sharedMs) return known;
+    // One after the other: an older refresh must not put its timestamp in the place of a newer one.
+    const before = known?.refreshed.then(
+      () => undefined,
+      () => undefined,
+    );
+    const refreshed = before === undefined ? refresh(question) : before.then(() => refresh(question));
+    const flight: Flight = { by, begun: performance.now(), refreshed, tail: Promise.resolve() };
+    flights.set(key, flight);
     // Whoever asks hears of it below; what failed is tried anew by the next one.
     flight.refreshed.catch(() => {
-      if (flights.get(repository.key) === flight) flights.delete(repository.key);
+      if (flights.get(key) === flight) flights.delete(key);
     });
     return flight;
   };
@@ -120,8 +136,9 @@ export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
     };
   };
 
-  const askService = async (requirement: TufRequirement, repository: ImageRepository): Promise<ServiceAnswer> => {
-    const flight = flightOf(requirement, repository);
+  const askService = async (question: SourceQuestion): Promise<ServiceAnswer> => {
+    const { repository } = question;
+    const flight = flightOf(question);
     const { update, store, checkedAt } = await flight.refreshed;
     const searched = flight.tail.then(() => update.run((current) => lookUpIn(repository, current)));
     flight.tail = searched.catch(() => undefined);
@@ -141,11 +158,13 @@ export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
   };
 
   return {
-    async ask(requirement, text) {
-      const repository = repositoryOf(requirement, normaliseReference(text));
+    async ask(requirement, text, credentials) {
+      const reference = normaliseReference(text);
+      const repository = repositoryOf(requirement, reference);
       if (repository.root === undefined) return { files: [], checkedAt: '' };
+      const { registry } = reference;
       try {
-        return await askService(requirement, repository);
+        return await askService({ requirement, repository, registry, ...(credentials === undefined ? {} : { credentials }) });
       } catch (error) {
         if (!isPortcullisError(error) || !error.code.startsWith('TRUST_TUF_')) throw error;
         const refused = { code: error.code as TufCode, why: whyOf(error) };

@@ -1,5 +1,6 @@
 import type { Worker } from 'node:worker_threads';
 import { LRUCache } from 'lru-cache';
+import type { Credentials, RegistryClientOptions } from '../../../base/distribution/index.ts';
 import { reasonOf } from '../../../base/errors/index.ts';
 import { startWorker } from '../../../base/process/index.ts';
 import { askServices } from './ask-services.ts';
@@ -25,6 +26,8 @@ export interface TrustServicesOptions {
   readonly sharedMs?: number;
   /** Milliseconds that one refresh may take; 20 s unless told. */
   readonly deadlineMs?: number;
+  /** How registries are reached, for metadata beside the image (`oci://`) and for tokens. */
+  readonly registries?: RegistryClientOptions;
 }
 
 /** An isolate costs some 15 MB, more with large metadata; unused for so long it is given back. */
@@ -72,7 +75,7 @@ export function createTrustServices(options: TrustServicesOptions): TrustService
     });
     return { ...answer, files };
   };
-  const ask = async (requirement: TufRequirement, reference: string): Promise<ServiceAnswer> => {
+  const ask = async (requirement: TufRequirement, reference: string, credentials?: Credentials): Promise<ServiceAnswer> => {
     const current = (running ??= start());
     clearTimeout(current.idle);
     const id = (asked += 1);
@@ -80,7 +83,8 @@ export function createTrustServices(options: TrustServicesOptions): TrustService
     current.waiting.set(id, resolve);
     current.worker.ref();
     const held = new Map(large.entries());
-    current.worker.postMessage({ id, requirement, reference, known: [...held.keys()] } satisfies Asked);
+    const by = credentials === undefined ? {} : { credentials };
+    current.worker.postMessage({ id, requirement, reference, ...by, known: [...held.keys()] } satisfies Asked);
     const answered = await promise;
     current.waiting.delete(id);
     if (current.waiting.size === 0 && running === current) {

@@ -9,9 +9,9 @@ const repositories = openRepositoriesIn(workerData as RepositoriesOptions);
 
 parentPort?.on('message', (asked: Asked) => void answer(asked).then((answered) => parentPort?.postMessage(answered)));
 
-async function answer({ id, requirement, reference, known }: Asked): Promise<Answered> {
+async function answer({ id, requirement, reference, credentials, known }: Asked): Promise<Answered> {
   try {
-    const said = await repositories.ask(requirement, reference);
+    const said = await repositories.ask(requirement, reference, credentials);
     const files = said.files.map((file) => (file.packed !== undefined && known.includes(file.digest) ? { ...file, bytes: '' } : file));
     return { id, answer: { ...said, files } };
   } catch (error) {

@@ -1,0 +1,135 @@
+import type { Grant } from './authorisation.ts';
+import { createAuthorisation } from './authorisation.ts';
+import { createCertificates } from './certificates.ts';
+import { parseChallenges } from './challenge.ts';
+import { distributionError } from './failure.ts';
+import type { Task } from './failure.ts';
+import { createHostRules } from './hosts.ts';
+import { createTransport, discard } from './transport.ts';
+import type { HttpAnswer } from './transport.ts';
+import type { Credentials, RegistryClientOptions } from './types.ts';
+
+/** Reading from a service that stands beside registries and challenges as they do: a trust service. */
+export interface ServiceQuestion {
+  /** Its address. */
+  readonly service: URL;
+  /** What the service calls the repository; Notary `HOST/PATH`. */
+  readonly repository: string;
+  /** Credentials that were given for a registry: they are for that host alone. */
+  readonly pull?: { readonly registry: string; readonly credentials: Credentials };
+  /** Credentials for the service itself. */
+  readonly login?: Credentials;
+}
+
+/** Answers the challenges of such services (distribution, token authentication), and keeps what was given until it expires. */
+export interface ServiceTokens {
+  /** The header known to work, without asking anyone. */
+  known(question: ServiceQuestion): string | undefined;
+  /**
+   * The header that answers a 401. The registry's credentials go to the registry's own host, or to the token service that the registry itself names,
+   * and only for reading this one repository; else the service's login is used; else nobody's.
+   * @param used the header that was refused
+   * @throws PortcullisError DISTRIBUTION_UNAUTHORIZED, DISTRIBUTION_UNREACHABLE, DISTRIBUTION_BAD_ANSWER
+   */
+  answer(question: ServiceQuestion, refused: HttpAnswer, used: string | undefined): Promise<string>;
+  close(): Promise<void>;
+}
+
+/** A registry seldom moves its token service. */
+const rememberedMs = 10 * 60 * 1000;
+const answerMs = 10_000;
+
+/** Makes one of its own; as with a registry client, nothing is asked until a call. */
+export function createServiceTokens(options: RegistryClientOptions = {}): ServiceTokens {
+  const certificates = createCertificates(options.certificateFolders ?? []);
+  const rules = createHostRules(options.insecureHosts ?? [], certificates.names);
+  const timeouts = { connect: 5_000, headers: answerMs, idle: answerMs, ...options.timeouts };
+  const transport = createTransport({ ...options, timeouts, retry: { attempts: 1 } }, rules, certificates);
+  const authorisation = createAuthorisation(transport, rules, options.timeouts?.document ?? answerMs);
+  const named = new Map<string, { readonly until: number; readonly url: Promise<URL | undefined> }>();
+
+  /** Where a registry's own clients get their tokens: what its origin answers to `GET /v2/`. */
+  async function askRegistry(registry: string): Promise<URL | undefined> {
+    if (options.mirrors?.get(registry)?.origin === false) return undefined;
+    const { origin } = rules.origin(registry);
+    const task: Task = { attempted: 'ask for the token service', on: registry };
+    const answered = await transport.send({
+      method: 'GET',
+      url: new URL('/v2/', origin),
+      headers: {},
+      signal: AbortSignal.timeout(answerMs),
+      task,
+    });
+    await discard(answered);
+    // What a place that the registry redirects to names is not the registry's word.
+    if (answered.status !== 401 || answered.url.origin !== origin) return undefined;
+    return realmOf(answered);
+  }
+
+  function tokenServiceOf(registry: string): Promise<URL | undefined> {
+    const known = named.get(registry);
+    if (known !== undefined && performance.now() < known.until) return known.url;
+    const url = askRegistry(registry).catch(() => {
+      named.delete(registry);
+      return undefined;
+    });
+    if (named.size >= 1000) named.clear();
+    named.set(registry, { until: performance.now() + rememberedMs, url });
+    return url;
+  }
+
+  async function mayHave(registry: string, receiver: URL): Promise<boolean> {
+    if (!rules.mayAsk(receiver)) return false;
+    if (receiver.hostname === new URL(rules.origin(registry).origin).hostname) return true;
+    const own = await tokenServiceOf(registry);
+    return own !== undefined && own.origin === receiver.origin && own.pathname === receiver.pathname;
+  }
+
+  const grantOf = ({ service, repository }: ServiceQuestion): Grant => ({
+    origin: service.origin,
+    repository,
+    actions: 'pull',
+    credentials: undefined,
+  });
+  const pullGrant = (question: ServiceQuestion): Grant | undefined => {
+    const { username, password, identityToken } = question.pull?.credentials ?? {};
+    const login = username === undefined || password === undefined ? undefined : { username, password };
+    // A registry token is for the registry, and this is another service.
+    const credentials: Credentials | undefined = identityToken === undefined ? login : { identityToken };
+    if (credentials === undefined) return undefined;
+    // The scope is ours: a service that could choose it would be given the caller's rights elsewhere.
+    return { ...grantOf(question), credentials, scope: `repository:${question.repository}:pull` };
+  };
+  const ownGrant = (question: ServiceQuestion): Grant => ({ ...grantOf(question), credentials: question.login });
+
+  return {
+    known(question) {
+      const pull = pullGrant(question);
+      return (pull && authorisation.known(pull)) ?? authorisation.known(ownGrant(question));
+    },
+    async answer(question, refused, used) {
+      const task: Task = { attempted: 'ask trust service', on: `${question.service.host}/${question.repository}` };
+      if (!rules.mayAsk(question.service)) {
+        await discard(refused);
+        throw distributionError(
+          'DISTRIBUTION_UNAUTHORIZED',
+          task,
+          `${question.service.host} demands authentication and is asked in plain HTTP`,
+          {
+            fix: 'serve it over https, or name it as an insecure registry',
+          },
+        );
+      }
+      const pull = pullGrant(question);
+      const receiver = realmOf(refused) ?? question.service;
+      const mine = pull !== undefined && question.pull !== undefined && (await mayHave(question.pull.registry, receiver));
+      return authorisation.answer(mine ? pull : ownGrant(question), refused, task, used);
+    },
+    close: () => transport.close(),
+  };
+}
+
+function realmOf(answer: HttpAnswer): URL | undefined {
+  const bearer = parseChallenges(answer.header('www-authenticate') ?? '').find(({ scheme }) => scheme === 'bearer');
+  return URL.parse(bearer?.params['realm'] ?? '') ?? undefined;
+}
