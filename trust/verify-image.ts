@@ -10,6 +10,8 @@ import { decideUnseen } from './verdict/decide-unseen.ts';
 /** Which image is judged, for which namespace and platform, by which policy. */
 export interface VerifyImageInput {
   readonly reference: string;
+  /** The image that is at hand, such as an archive's: it is judged under the reference, whatever that stands for. */
+  readonly digest?: string;
   /** Empty when there is none: rules with `namespaces` then do not match. */
   readonly namespace: string;
   readonly policy: TrustPolicy;
@@ -36,7 +38,7 @@ export async function verifyImage(input: VerifyImageInput): Promise<{ readonly v
   const parsed = parseReference(reference);
   const repositories = await input.registry.repositories(parsed);
   const signed = await input.services?.ask({ policy, reference, ...signal });
-  const wanted = parsed.digest ?? signed?.digest ?? parsed.tag ?? 'latest';
+  const wanted = input.digest ?? parsed.digest ?? signed?.digest ?? parsed.tag ?? 'latest';
   const { digest, manifestDigest } = await resolveImage(repositories, wanted, platform, input.signal);
   const answered = signed === undefined ? {} : { signed };
   const dossier = await gather({ reference, digest, manifestDigest, repositories, policy, now, ...answered, ...signal });

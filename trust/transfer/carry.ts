@@ -111,9 +111,9 @@ export function verifyArchive(input: {
         askServices((requirement, reference) => repositories.ask(requirement, reference), asked),
       close: () => Promise.resolve(),
     };
-    const { reference } = statement;
+    const { reference, digest } = statement;
     const where = platform === undefined ? {} : { platform };
-    return { statement, ...(await verifyImage({ reference, namespace, policy, registry, services, ...where, now })) };
+    return { statement, ...(await verifyImage({ reference, digest, namespace, policy, registry, services, ...where, now })) };
   });
 }
 

@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { digestOf } from '../../base/distribution/index.ts';
+import { loadSigningKey } from '../keys/private-key.ts';
+import { loadPolicy } from '../policy/load.ts';
+import { signImage } from '../signing/sign-image.ts';
+import type { Verdict } from '../types.ts';
+import { verifyArchive } from './carry.ts';
+import { openLayout } from './layout.ts';
+import type { LayoutRepository } from './layout.ts';
+
+const home = mkdtempSync(join(tmpdir(), 'portcullis-archive-test-'));
+after(() => rmSync(home, { recursive: true }));
+const now = new Date();
+const manifestType = 'application/vnd.oci.image.manifest.v1+json';
+const reference = 'r.example/app:1';
+
+async function push(layout: LayoutRepository, label: string, tag?: string): Promise<string> {
+  const config = Buffer.from(JSON.stringify({ os: 'linux', architecture: 'amd64', label, rootfs: { type: 'layers', diff_ids: [] } }));
+  const { digest, size } = await layout.pushBlob(config);
+  const described = { mediaType: 'application/vnd.oci.image.config.v1+json', digest, size };
+  const manifest = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: manifestType, config: described, layers: [] }));
+  return (await layout.pushManifest(manifest, manifestType, tag === undefined ? {} : { tag })).digest;
+}
+
+/** An archive with a signed image under the tag, and one that nobody signed; its statement is about one of them. */
+async function archiveOf(about: 'signed' | 'unsigned'): Promise<{ readonly file: string; readonly digest: string }> {
+  const folder = mkdtempSync(join(home, 'layout-'));
+  const layout = await openLayout(folder);
+  const signed = await push(layout, 'signed', '1');
+  const unsigned = await push(layout, 'unsigned');
+  const key = await loadSigningKey(join(home, 'k.key'), { environment: {} });
+  await signImage({ repository: layout, digest: signed, key, format: 'bundle', now });
+  await layout.finish();
+  const digest = { signed, unsigned }[about];
+  const statement = {
+    ...{ version: 1, reference, digest, createdAt: now.toISOString() },
+    ...{ freshUntil: new Date(now.getTime() + 60_000).toISOString(), index: digestOf(readFileSync(join(folder, 'index.json'))) },
+  };
+  writeFileSync(join(folder, 'portcullis-archive.json'), JSON.stringify(statement));
+  const blobs = readdirSync(join(folder, 'blobs/sha256')).map((name) => `blobs/sha256/${name}`);
+  const file = `${folder}.tar`;
+  execFileSync('tar', ['-cf', file, '-C', folder, 'portcullis-archive.json', 'oci-layout', 'index.json', ...blobs]);
+  return { file, digest };
+}
+
+test('what is verified is the image that the archive is about, and would load', async () => {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  writeFileSync(join(home, 'k.key'), privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+  writeFileSync(join(home, 'k.pub'), publicKey.export({ type: 'spki', format: 'pem' }));
+  const rules = `rules:\n  - images: ['r.example/app']\n    require: { cosign: { key: k.pub } }\n`;
+  writeFileSync(join(home, 'policy.yaml'), `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\n${rules}`);
+  const { policy } = await loadPolicy({ paths: [join(home, 'policy.yaml')] });
+  const judge = async (file: string): Promise<Verdict> =>
+    (await verifyArchive({ file, policy, namespace: '', trustState: join(home, 'state'), now })).verdict;
+  for (const [about, outcome] of [
+    ['signed', 'admit'],
+    ['unsigned', 'deny'],
+  ] as const) {
+    const { file, digest } = await archiveOf(about);
+    const verdict = await judge(file);
+    assert.deepEqual([verdict.digest, verdict.outcome], [digest, outcome]);
+  }
+});
