@@ -154,6 +154,8 @@ export interface GatherInput {
   readonly now: Date;
   /** What trust services have said of the reference, where a rule requires one. */
   readonly signed?: SignedReference;
+  /** Nobody is asked but these repositories: what stands elsewhere counts as out of reach. */
+  readonly offline?: true;
   /** What these repositories have said is not there, by whoever gathers often. */
   readonly absences?: KnownAbsent;
   /** Judges what has been found without blocking, for whoever may not block. */

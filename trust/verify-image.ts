@@ -12,6 +12,8 @@ export interface VerifyImageInput {
   readonly reference: string;
   /** The image that is at hand, such as an archive's: it is judged under the reference, whatever that stands for. */
   readonly digest?: string;
+  /** Asks nobody but the registry. */
+  readonly offline?: true;
   /** Empty when there is none: rules with `namespaces` then do not match. */
   readonly namespace: string;
   readonly policy: TrustPolicy;
@@ -40,7 +42,7 @@ export async function verifyImage(input: VerifyImageInput): Promise<{ readonly v
   const signed = await input.services?.ask({ policy, reference, ...signal });
   const wanted = input.digest ?? parsed.digest ?? signed?.digest ?? parsed.tag ?? 'latest';
   const { digest, manifestDigest } = await resolveImage(repositories, wanted, platform, input.signal);
-  const answered = signed === undefined ? {} : { signed };
+  const answered = { ...(signed === undefined ? {} : { signed }), ...(input.offline === undefined ? {} : { offline: input.offline }) };
   const dossier = await gather({ reference, digest, manifestDigest, repositories, policy, now, ...answered, ...signal });
   return { verdict: decide({ dossier, reference, namespace, platform, policy, now }), dossier };
 }

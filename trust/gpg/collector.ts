@@ -20,7 +20,11 @@ async function collectSignatures(context: GatheringContext): Promise<void> {
 }
 
 /** `signature-1`, `signature-2`, … until one is not there. */
-async function collectFrom(store: string, repository: string, digest: string, { collection }: GatheringContext): Promise<void> {
+async function collectFrom(store: string, repository: string, digest: string, { input, collection }: GatheringContext): Promise<void> {
+  if (input.offline === true && !store.startsWith('file:')) {
+    collection.failed(store, new Error('nobody is asked'));
+    return;
+  }
   for (let index = 1; ; index += 1) {
     const url = signatureUrl(store, repository, digest, index);
     try {

@@ -152,7 +152,8 @@ async function fetchItem(
   limits: { readonly body?: Uint8Array; readonly maximumBytes: number; readonly milliseconds: number },
 ): Promise<void> {
   const url = annotations[urlAnnotation] ?? '';
-  const fetch = (): Promise<Uint8Array | string> => askRevocation({ url, ...limits }, collection.signal);
+  const fetch = (): Promise<Uint8Array | string> =>
+    input.offline === true ? Promise.resolve('nobody is asked') : askRevocation({ url, ...limits }, collection.signal);
   const answer = await (answers === undefined ? fetch() : answers.ask(JSON.stringify([kind, annotations]), fetch));
   const item = {
     kind,

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -9,7 +11,7 @@ import { digestOf } from '../../base/distribution/index.ts';
 import { loadSigningKey } from '../keys/private-key.ts';
 import { loadPolicy } from '../policy/load.ts';
 import { signImage } from '../signing/sign-image.ts';
-import type { Verdict } from '../types.ts';
+import type { TrustPolicy, Verdict } from '../types.ts';
 import { verifyArchive } from './carry.ts';
 import { openLayout } from './layout.ts';
 import type { LayoutRepository } from './layout.ts';
@@ -19,6 +21,16 @@ after(() => rmSync(home, { recursive: true }));
 const now = new Date();
 const manifestType = 'application/vnd.oci.image.manifest.v1+json';
 const reference = 'r.example/app:1';
+
+const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+writeFileSync(join(home, 'k.key'), privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+writeFileSync(join(home, 'k.pub'), publicKey.export({ type: 'spki', format: 'pem' }));
+
+async function policyOf(require: string): Promise<TrustPolicy> {
+  const rules = `rules:\n  - images: ['r.example/app']\n    require: ${require}\n`;
+  writeFileSync(join(home, 'policy.yaml'), `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\n${rules}`);
+  return (await loadPolicy({ paths: [join(home, 'policy.yaml')] })).policy;
+}
 
 async function push(layout: LayoutRepository, label: string, tag?: string): Promise<string> {
   const config = Buffer.from(JSON.stringify({ os: 'linux', architecture: 'amd64', label, rootfs: { type: 'layers', diff_ids: [] } }));
@@ -49,13 +61,28 @@ async function archiveOf(about: 'signed' | 'unsigned'): Promise<{ readonly file:
   return { file, digest };
 }
 
+test('nobody is asked: what stands elsewhere is out of reach', async () => {
+  let asked = 0;
+  const server = createServer((_request, response) => {
+    asked += 1;
+    response.writeHead(404).end();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  try {
+    const { port } = server.address() as AddressInfo;
+    copyFileSync('trust/gpg/fixtures/ed25519.asc', join(home, 'gpg.asc'));
+    const policy = await policyOf(`{ gpg: { keys: [gpg.asc], lookaside: 'http://127.0.0.1:${port}/sigs' } }`);
+    const { file } = await archiveOf('signed');
+    const { verdict } = await verifyArchive({ file, policy, namespace: '', trustState: join(home, 'state'), now });
+    assert.deepEqual([verdict.outcome, asked], ['undecided', 0]);
+  } finally {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  }
+});
+
 test('what is verified is the image that the archive is about, and would load', async () => {
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  writeFileSync(join(home, 'k.key'), privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
-  writeFileSync(join(home, 'k.pub'), publicKey.export({ type: 'spki', format: 'pem' }));
-  const rules = `rules:\n  - images: ['r.example/app']\n    require: { cosign: { key: k.pub } }\n`;
-  writeFileSync(join(home, 'policy.yaml'), `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\n${rules}`);
-  const { policy } = await loadPolicy({ paths: [join(home, 'policy.yaml')] });
+  const policy = await policyOf('{ cosign: { key: k.pub } }');
   const judge = async (file: string): Promise<Verdict> =>
     (await verifyArchive({ file, policy, namespace: '', trustState: join(home, 'state'), now })).verdict;
   for (const [about, outcome] of [

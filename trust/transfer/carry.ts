@@ -113,7 +113,7 @@ export function verifyArchive(input: {
     };
     const { reference, digest } = statement;
     const where = platform === undefined ? {} : { platform };
-    return { statement, ...(await verifyImage({ reference, digest, namespace, policy, registry, services, ...where, now })) };
+    return { statement, ...(await verifyImage({ reference, digest, namespace, policy, registry, services, offline: true, ...where, now })) };
   });
 }
 
