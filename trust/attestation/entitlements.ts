@@ -23,6 +23,8 @@ const maximumProfile = 64 * 1024;
 /** Finds the statements of entitlements by the rule's authorities. The profiles in them are read by the room of entitlements. */
 export function signedEntitlements(rule: TrustRule, evidence: Evidence, context: EvaluationContext): SignedEntitlements {
   const demanded = rule.ceiling.require === 'signed';
+  const lost = evidence.items.find((item) => item.kind === 'attestation' && item.apart === true && item.bytes === undefined);
+  if (lost !== undefined && entitlementDemands(rule).length > 0) return { requested: [], evaluation: notAtHand(lost.blobDigest) };
   const items = evidence.items.filter((item) => claimedType(item) === entitlementsPredicateType);
   if (!demanded && items.length === 0) return { requested: [] };
   const demands = entitlementDemands(rule);
@@ -51,6 +53,12 @@ export function signedEntitlements(rule: TrustRule, evidence: Evidence, context:
     },
   };
   return { requested: tooMuch === undefined ? requested : [], evaluation };
+}
+
+/** It may hold a statement, which bounds the container: without it there is no verdict. */
+function notAtHand(digest: string): NonNullable<SignedEntitlements['evaluation']> {
+  const text = `the recorded attestation ${digest} is not at hand: it may say what the image needs`;
+  return { answer: 'unknown', decides: true, reason: { counted: false, text, code: 'TRUST_EVIDENCE_UNUSABLE' } };
 }
 
 /** More than is kept is refused, and never half of it used. */

@@ -21,7 +21,9 @@ import { findVerdictRow } from '../verdict/log/find.ts';
 import { migrations } from '../verdict/log/log.fixture.ts';
 import { replayLogged } from '../verdict/log/replay.ts';
 import { verifyLog } from '../verdict/log/verify.ts';
+import { signImage } from '../signing/sign-image.ts';
 import { attestImage } from './attest-image.ts';
+import { entitlementsPredicateType } from './predicate-types.ts';
 
 test('a large attestation is stored by itself: replays and simulations find it, and one changed byte of it is found', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'apart-'));
@@ -76,4 +78,29 @@ test('a large attestation is stored by itself: replays and simulations find it, 
     ['TRUST_LOG_TEXT_MISSING'],
   );
   gone.close();
+});
+
+test('while an attestation that is stored by itself is not at hand, nobody knows what bounds the container', async (t) => {
+  const { content, repository, digest } = contentToSign();
+  const now = new Date();
+  await signImage({ repository, digest, key: ours, format: 'bundle', now });
+  const predicate = {
+    apiVersion: 'portcullis.dev/v1alpha1',
+    kind: 'EntitlementProfile',
+    metadata: { name: 'web' },
+    note: 'x'.repeat(60_000),
+  };
+  await attestImage({ repository, digest, key: ours, type: entitlementsPredicateType, predicate, format: 'bundle', now });
+  const registry = await serveFixtures(new Map([['app', content]]), { referrers: true });
+  t.after(() => registry.close());
+  const policy = policyOf({ require: { kind: 'cosign-key', key: ours.public } });
+  const dossier = await gatherFixture(registry.host, 'app', policy);
+  const question = { reference: dossier.reference, namespace: '', platform: amd64, policy, now };
+  const verdict = decide({ ...question, dossier });
+  assert.deepEqual([verdict.outcome, verdict.requestedEntitlements?.length], ['admit', 1], explainVerdict(verdict));
+  const light = withoutParts(dossier);
+  assert.equal(lackingParts(light).length, 1);
+  const without = decide({ ...question, dossier: light });
+  assert.equal(without.outcome, 'undecided');
+  assert.match(explainVerdict(without), /is not at hand: it may say what the image needs/u);
 });
