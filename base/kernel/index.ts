@@ -47,7 +47,9 @@ export {
 } from './socket.ts';
 export type { PeerCredentials } from './socket.ts';
 export { sendDatagram } from './datagram.ts';
-export { bindTcp, bindUdp, connectTcp, connectUdp } from './inet-socket.ts';
+export { bindTcp, bindUdp, connectTcp, connectUdp, sockaddr } from './inet-socket.ts';
+export { openDatagramBatch } from './datagram-batch.ts';
+export type { DatagramPeer } from './datagram-batch.ts';
 export type { InetAddress } from './inet-socket.ts';
 export { adopt, onProcessEnd } from './adopt.ts';
 export type { Adopted } from './adopt.ts';

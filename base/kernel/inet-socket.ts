@@ -20,8 +20,8 @@ export interface InetAddress {
   readonly port: number;
 }
 
-/** struct sockaddr_in, 16 bytes: family, port, address. struct sockaddr_in6, 28 bytes: family, port, flow, address, scope. */
-function sockaddr({ address, port }: InetAddress): Buffer {
+/** The kernel's form: struct sockaddr_in, 16 bytes: family, port, address; struct sockaddr_in6, 28 bytes: family, port, flow, address, scope. */
+export function sockaddr({ address, port }: InetAddress): Buffer {
   const bytes = Buffer.alloc(address.length === 4 ? 16 : 28);
   bytes.writeUInt16LE(address.length === 4 ? AF_INET : AF_INET6, 0);
   bytes.writeUInt16BE(port, 2);

@@ -12,7 +12,7 @@ import type { NameTable, Seen, ServedNetwork } from './name-table.ts';
 export type QueryResult = 'answered' | 'denied' | 'forwarded' | 'failed' | 'refused' | 'malformed' | 'ignored';
 
 export interface DeskOptions {
-  readonly table: Pick<NameTable, 'seenBy' | 'changed'>;
+  readonly table: Pick<NameTable, 'seenBy'>;
   readonly settings: ZoneSettings;
   readonly forwarder: Pick<Forwarder, 'ask'>;
   /** Servers for who was given none, but for our own gates. */
@@ -40,11 +40,10 @@ export function createDesk(options: DeskOptions): (arrival: Arrival, networks: r
       return reply(encodeFailure(message, asked.rcode));
     }
     const room = byStream ? longestStreamMessage : roomOf(asked);
-    const say = (result: QueryResult, answer: Reply): void => {
+    const say = (result: QueryResult, answer: Reply, question = message): void => {
       tell(result);
-      reply(encodeReply(message, asked, answer, room));
+      reply(encodeReply(question, asked, answer, room));
     };
-    table.changed();
     const seen = seenFrom(asker, networks);
     if (seen === undefined) return say('refused', refusal);
     const decision = decide(asked, seen.networks, settings);
@@ -64,13 +63,14 @@ export function createDesk(options: DeskOptions): (arrival: Arrival, networks: r
     asked: Query,
     seen: Seen,
     room: number,
-    say: (result: QueryResult, answer: Reply) => void,
+    say: (result: QueryResult, answer: Reply, question: Buffer) => void,
   ): void {
     const servers = (seen.upstreams.length > 0 ? seen.upstreams : options.upstreams()).filter((server) => !options.isOwn(server));
-    forwarder.ask({ query: message, asked, asker: formatIp(asker), byStream, servers }, (answer) => {
-      if (answer === undefined) return say('failed', unreachable);
+    const query = Buffer.from(message);
+    forwarder.ask({ query, asked, asker: formatIp(asker), byStream, servers }, (answer) => {
+      if (answer === undefined) return say('failed', unreachable, query);
       tell('forwarded');
-      reply(relayed(answer, message, asked, room));
+      reply(relayed(answer, query, asked, room));
     });
   }
 }

@@ -1,5 +1,3 @@
-import { createSocket } from 'node:dgram';
-import type { RemoteInfo, Socket as DatagramSocket } from 'node:dgram';
 import { createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { bindTcp, bindUdp, closeFd } from '../../base/kernel/index.ts';
@@ -7,6 +5,7 @@ import { reasonOf } from '../../base/errors/index.ts';
 import { formatIp, ipBytes, parseIp } from '../spec/address.ts';
 import type { IpAddress } from '../spec/address.ts';
 import type { Place } from './place.ts';
+import { openDatagrams } from './datagrams.ts';
 import { framed, readFrames } from './stream-frames.ts';
 
 /** Where the pods of a network ask: UDP and TCP at the network's gateway. */
@@ -15,6 +14,7 @@ export interface Gate {
 }
 
 export interface Arrival {
+  /** Holds until the call that it is given to returns. */
   readonly message: Buffer;
   readonly asker: IpAddress;
   readonly byStream: boolean;
@@ -27,6 +27,8 @@ export interface GateOptions {
   readonly address: IpAddress;
   readonly port: number;
   readonly onArrival: (arrival: Arrival) => void;
+  /** Called between the arrival of some questions and the first of them being handed on. */
+  readonly onArrivals: () => void;
   /** A socket failed: the gate is closed. */
   readonly onFailure: (why: string) => void;
 }
@@ -70,29 +72,7 @@ export function openGate(options: GateOptions): Gate {
   return { close };
 }
 
-function openDatagrams(fd: number, { address, onArrival }: GateOptions, fail: (thrown: unknown) => void): DatagramSocket {
-  const socket = createSocket(address.family === 4 ? 'udp4' : 'udp6');
-  socket.on('error', fail);
-  // An asker that has gone makes the next send fail; nobody waits for that.
-  const sent = (): void => undefined;
-  socket.on('message', (message: Buffer, from: RemoteInfo) => {
-    const asker = parseIp(from.address);
-    // Port 0 can not be answered.
-    if (asker === undefined || from.port === 0) return;
-    onArrival({
-      message,
-      asker,
-      byStream: false,
-      reply(answer) {
-        if (answer !== undefined) socket.send(answer, from.port, from.address, sent);
-      },
-    });
-  });
-  socket.bind({ fd });
-  return socket;
-}
-
-function openStreams(fd: number, { onArrival }: GateOptions, fail: (thrown: unknown) => void): { close(): void } {
+function openStreams(fd: number, { onArrival, onArrivals }: GateOptions, fail: (thrown: unknown) => void): { close(): void } {
   const open = new Map<Socket, string>();
   const server: Server = createServer({ noDelay: true }, (socket) => {
     const asker = parseIp(socket.remoteAddress ?? '');
@@ -109,25 +89,26 @@ function openStreams(fd: number, { onArrival }: GateOptions, fail: (thrown: unkn
       else socket.resume();
     };
     socket.on('drain', balance);
-    socket.on(
-      'data',
-      readFrames((message) => {
-        underWay += 1;
-        balance();
-        onArrival({
-          message: Buffer.from(message),
-          asker,
-          byStream: true,
-          reply(answer) {
-            underWay -= 1;
-            if (socket.destroyed) return;
-            if (answer === undefined) socket.destroy();
-            else socket.write(framed(answer));
-            balance();
-          },
-        });
-      }),
-    );
+    const read = readFrames((message) => {
+      underWay += 1;
+      balance();
+      onArrival({
+        message,
+        asker,
+        byStream: true,
+        reply(answer) {
+          underWay -= 1;
+          if (socket.destroyed) return;
+          if (answer === undefined) socket.destroy();
+          else socket.write(framed(answer));
+          balance();
+        },
+      });
+    });
+    socket.on('data', (bytes: Buffer) => {
+      onArrivals();
+      read(bytes);
+    });
   });
   server.on('error', fail);
   server.listen({ fd });

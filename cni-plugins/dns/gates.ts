@@ -8,7 +8,7 @@ import { createForwarder } from './forwarder.ts';
 import type { ForwardLimits, Forwarder } from './forwarder.ts';
 import { openGate } from './gate.ts';
 import type { Gate } from './gate.ts';
-import type { ServedNetwork } from './name-table.ts';
+import type { NameTable, ServedNetwork } from './name-table.ts';
 import type { Place } from './place.ts';
 import { findPlaces, ownPlace, standingNamespaces } from './realms.ts';
 import type { OpenPlace } from './realms.ts';
@@ -24,7 +24,8 @@ export interface Gates {
   close(): void;
 }
 
-export interface GatesOptions extends Pick<DeskOptions, 'table' | 'settings' | 'upstreams'> {
+export interface GatesOptions extends Pick<DeskOptions, 'settings' | 'upstreams'> {
+  readonly table: Pick<NameTable, 'seenBy' | 'changed'>;
   readonly port: number;
   readonly limits: ForwardLimits;
   readonly figures: Pick<NameCounts, 'query' | 'forward'>;
@@ -84,6 +85,8 @@ export function createGates(options: GatesOptions): Gates {
         place: station.place,
         address,
         port,
+        // Whatever was committed before a question arrived is in its answer.
+        onArrivals: () => void table.changed(),
         onArrival: (arrival) => desk(arrival, standing.networks),
         onFailure(why) {
           delete standing.gate;

@@ -1,0 +1,122 @@
+import { constants } from 'node:os';
+import { kernelError } from './errno.ts';
+import { addressOf, glibc, lastErrno } from './libc.ts';
+import { AF_INET, AF_INET6, MSG_DONTWAIT, MSG_NOSIGNAL } from './constants.ts';
+
+const c = {
+  recvmmsg: glibc('recvmmsg', 'int', ['int', 'void *', 'uint', 'int', 'void *']),
+  sendmmsg: glibc('sendmmsg', 'int', ['int', 'void *', 'uint', 'int']),
+};
+
+/** Where a datagram came from, and where its answer goes. */
+export interface DatagramPeer {
+  /** 4 or 16 bytes. */
+  readonly address: Buffer;
+  readonly port: number;
+  /** The kernel's form of it: struct sockaddr_in or sockaddr_in6. */
+  readonly name: Buffer;
+}
+
+/** Many datagrams of one UDP socket in one system call: recvmmsg(2), sendmmsg(2). It never waits. */
+export interface DatagramBatch {
+  /**
+   * Takes what has arrived, `most` at a time. `each` must not keep the bytes and the peer beyond its return without copying them.
+   * @returns how many there were: as many as `most`, and there may be more. What the kernel says of a datagram sent before counts as none.
+   */
+  receive(each: (message: Buffer, peer: DatagramPeer) => void): number;
+  /** Notes a datagram for {@link flush}; its bytes are copied. Sends what was noted first where there is no more room. */
+  add(message: Uint8Array, name: Buffer): void;
+  /** Sends what was noted; a datagram that the kernel does not take is dropped, as any may be on its way. */
+  flush(): void;
+}
+
+const msghdrBytes = 56;
+const headerBytes = 64; // struct mmsghdr of 64-bit Linux: struct msghdr, then the length, then padding
+const iovecBytes = 16;
+const nameBytes = 28;
+const nameSlot = 32;
+
+interface Slots {
+  readonly headers: Buffer;
+  readonly vectors: Buffer;
+  readonly names: Buffer;
+  readonly bytes: Buffer;
+}
+
+/** @param slotBytes of one datagram; what is longer is cut when it comes, and an error when it goes */
+export function openDatagramBatch(fd: number, most: number, slotBytes: number): DatagramBatch {
+  const incoming = slots(most, slotBytes);
+  const outgoing = slots(most, slotBytes);
+  let noted = 0;
+  const incomingNames = Array.from({ length: most }, (_, index) => {
+    const name = incoming.names.subarray(index * nameSlot, index * nameSlot + nameBytes);
+    return { four: name.subarray(0, 16), six: name };
+  });
+
+  const flush = (): void => {
+    let sent = 0;
+    while (sent < noted) {
+      const taken = c.sendmmsg(fd, outgoing.headers.subarray(sent * headerBytes), noted - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+      // The first of the rest is what the kernel refused, or the error of an earlier one: both end here.
+      sent += taken > 0 ? taken : 1;
+    }
+    noted = 0;
+  };
+
+  return {
+    receive(each) {
+      for (let index = 0; index < most; index += 1) incoming.headers.writeUInt32LE(nameBytes, index * headerBytes + 8);
+      const count = c.recvmmsg(fd, incoming.headers, most, MSG_DONTWAIT, null);
+      if (count === -1) {
+        const errno = lastErrno();
+        // ICMP errors of answers whose asker has gone.
+        const { EBADF, EINVAL, ENOTSOCK, EFAULT, ENOSYS } = constants.errno;
+        if ([EBADF, EINVAL, ENOTSOCK, EFAULT, ENOSYS].includes(errno)) throw kernelError(errno, 'recvmmsg', `fd ${fd}`);
+        return 0;
+      }
+      for (let index = 0; index < count; index += 1) {
+        const length = Math.min(incoming.headers.readUInt32LE(index * headerBytes + msghdrBytes), slotBytes);
+        const { four, six } = incomingNames[index] ?? { four: incoming.names, six: incoming.names };
+        const family = six.readUInt16LE(0);
+        if (family !== AF_INET && family !== AF_INET6) continue;
+        const name = family === AF_INET ? four : six;
+        const address = family === AF_INET ? four.subarray(4, 8) : six.subarray(8, 24);
+        each(incoming.bytes.subarray(index * slotBytes, index * slotBytes + length), { address, port: name.readUInt16BE(2), name });
+      }
+      return count;
+    },
+    add(message, name) {
+      if (message.length > slotBytes)
+        throw kernelError('EMSGSIZE', 'sendmmsg', `fd ${fd}`, `${message.length} bytes are more than ${slotBytes}`);
+      if (noted === most) flush();
+      outgoing.bytes.set(message, noted * slotBytes);
+      outgoing.names.set(name, noted * nameSlot);
+      outgoing.headers.writeUInt32LE(name.length, noted * headerBytes + 8);
+      outgoing.vectors.writeBigUInt64LE(BigInt(message.length), noted * iovecBytes + 8);
+      noted += 1;
+    },
+    flush,
+  };
+}
+
+/** Headers that point to their own names and bytes. The kernel reads these addresses: none of the buffers moves or is freed while the batch is held. */
+function slots(most: number, slotBytes: number): Slots {
+  const made: Slots = {
+    headers: Buffer.alloc(most * headerBytes),
+    vectors: Buffer.alloc(most * iovecBytes),
+    names: Buffer.alloc(most * nameSlot),
+    bytes: Buffer.alloc(most * slotBytes),
+  };
+  const at = { vectors: addressOf(made.vectors), names: addressOf(made.names), bytes: addressOf(made.bytes) };
+  for (let index = 0; index < most; index += 1) {
+    const header = index * headerBytes;
+    // struct msghdr: name, its length, vectors, how many, control data and its length, flags.
+    made.headers.writeBigUInt64LE(at.names + BigInt(index * nameSlot), header);
+    made.headers.writeUInt32LE(nameBytes, header + 8);
+    made.headers.writeBigUInt64LE(at.vectors + BigInt(index * iovecBytes), header + 16);
+    made.headers.writeBigUInt64LE(1n, header + 24);
+    made.vectors.writeBigUInt64LE(at.bytes + BigInt(index * slotBytes), index * iovecBytes);
+    made.vectors.writeBigUInt64LE(BigInt(slotBytes), index * iovecBytes + 8);
+  }
+  return made;
+}

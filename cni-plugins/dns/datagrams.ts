@@ -1,0 +1,101 @@
+import { createSocket } from 'node:dgram';
+import type { RemoteInfo } from 'node:dgram';
+import { openDatagramBatch, sockaddr } from '../../base/kernel/index.ts';
+import type { DatagramPeer } from '../../base/kernel/index.ts';
+import { ipBytes, ipFromBytes, parseIp } from '../spec/address.ts';
+import type { IpAddress } from '../spec/address.ts';
+import type { GateOptions } from './gate.ts';
+
+/** Some tens of microseconds are what a datagram costs by itself; many at once cost little more than one. */
+const batch = 64;
+/** Questions are short, and answers by UDP at most 1232 bytes. */
+const slotBytes = 2048;
+/** Then others have their turn: TCP, answers of upstreams, timers. */
+const roundsOfTurn = 16;
+const rememberedAskers = 4096;
+
+/**
+ * Questions by UDP at a socket. Node says when the first of some has come and takes that one; the others are taken together, and all answers that
+ * are there at once go together.
+ * @param fd bound, of the gate's host namespace
+ */
+export function openDatagrams(
+  fd: number,
+  { address, onArrival, onArrivals }: Pick<GateOptions, 'address' | 'onArrival' | 'onArrivals'>,
+  fail: (thrown: unknown) => void,
+): { close(): void } {
+  const socket = createSocket(address.family === 4 ? 'udp4' : 'udp6');
+  const datagrams = openDatagramBatch(fd, batch, slotBytes);
+  const askers = new Map<string, IpAddress>();
+  let closed = false;
+  let taking = false;
+  let leaving: NodeJS.Immediate | undefined;
+
+  const send = (message: Buffer, name: Buffer): void => {
+    if (closed) return;
+    datagrams.add(message, name);
+    if (taking) return;
+    leaving ??= setImmediate(() => {
+      leaving = undefined;
+      if (!closed) datagrams.flush();
+    });
+  };
+
+  const askerOf = (bytes: Buffer): IpAddress => {
+    const key = bytes.toString('latin1');
+    const known = askers.get(key) ?? ipFromBytes(bytes);
+    if (askers.size >= rememberedAskers) askers.clear();
+    askers.set(key, known);
+    return known;
+  };
+
+  const arrived = (message: Buffer, asker: IpAddress, peer: Pick<DatagramPeer, 'port' | 'name'>): void => {
+    // It can not be answered.
+    if (peer.port === 0) return;
+    const name = Buffer.from(peer.name);
+    onArrival({
+      message,
+      asker,
+      byStream: false,
+      reply: (answer) => {
+        if (answer !== undefined) send(answer, name);
+      },
+    });
+  };
+
+  const takeAll = (): void => {
+    for (let round = 0; round < roundsOfTurn; round += 1) {
+      let first = true;
+      const count = datagrams.receive((message, peer) => {
+        if (first) onArrivals();
+        first = false;
+        arrived(message, askerOf(peer.address), peer);
+      });
+      if (count < batch) return;
+    }
+  };
+
+  socket.on('error', fail);
+  socket.on('message', (message: Buffer, from: RemoteInfo) => {
+    const asker = parseIp(from.address);
+    taking = true;
+    try {
+      onArrivals();
+      if (asker !== undefined) arrived(message, asker, { port: from.port, name: sockaddr({ address: ipBytes(asker), port: from.port }) });
+      takeAll();
+      datagrams.flush();
+    } catch (thrown) {
+      fail(thrown);
+    } finally {
+      taking = false;
+    }
+  });
+  socket.bind({ fd });
+  return {
+    close() {
+      closed = true;
+      clearImmediate(leaving);
+      socket.close();
+    },
+  };
+}
