@@ -59,7 +59,7 @@ const sendInPool = glibcApart('send', 'int64', ['int', 'void *', 'size_t', 'int'
 
 /**
  * send(2) in a thread of libuv's pool: for the few requests that the kernel answers only after it has waited, such as the deletion of a link.
- * Resolves when the call has returned; -1 where it failed. The pool has few threads and serves every file: never two of these at once.
+ * Resolves when the call has returned; -1 where it failed. The pool has four threads and serves every file: two of these at once at most.
  */
 export async function sendApart(fd: number, data: Uint8Array): Promise<number> {
   const sent = await sendInPool(fd, data, data.length, MSG_NOSIGNAL);

@@ -73,7 +73,7 @@ export function createDepartures({ store, kernel, rules }: DepartureParts): Depa
       kernel.forget(ports);
       dropGone();
       if (!force || going.size === 0) return going.size;
-      kernel.deleteDoomed();
+      if (going.size > 1) kernel.deleteDoomed();
       for (const id of going) {
         const name = store.record(id)?.spec.hostInterface;
         if (name !== undefined) kernel.deleteLink(name);

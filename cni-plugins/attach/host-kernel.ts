@@ -4,6 +4,7 @@ import { formatIp, ipFromBytes } from '../spec/address.ts';
 import { forgetConnections } from '../netlink/conntrack.ts';
 import type { StalePort } from '../netlink/conntrack.ts';
 import { isRefusal } from '../netlink/kernel-failure.ts';
+import { removeLink } from '../netlink/link-removal.ts';
 import * as links from '../netlink/links.ts';
 import type { Link } from '../netlink/links.ts';
 import { listAddresses } from '../netlink/route-tables.ts';
@@ -99,7 +100,8 @@ export function openHostKernel(): HostKernel {
       tolerating(['ENODEV'], () => route.run([links.deleteGroup(linkGroups.doomed)]));
     },
     deleteLink(name) {
-      tolerating(['ENODEV'], () => route.run([links.deleteLink({ name })]));
+      const standing = link(name);
+      if (standing !== undefined) removeLink(route, standing.index, () => openNetlink(NETLINK_ROUTE));
     },
     rules: (requests) => transact(filter, requests),
     hasTable(table) {

@@ -1,5 +1,5 @@
 import { addressPlugins, plugins } from '../plugins/registry.ts';
-import { confFolderStamp, loadNetworks } from '../spec/conf-folder.ts';
+import { followConfFolder, loadNetworks } from '../spec/conf-folder.ts';
 import type { LoadedNetwork, LoadedNetworks } from '../spec/conf-folder.ts';
 import { leasingTypes } from './addresses.ts';
 import { bareType } from './plugin-type.ts';
@@ -29,9 +29,10 @@ export interface NetworkFolder {
 /** @param tell each problem of a file that is passed over, once */
 export function openNetworkFolder(confDir: string, choice: NetworkChoice, tell: (problem: string) => void): NetworkFolder {
   let loaded: { readonly stamp: string; readonly networks: LoadedNetworks } | undefined;
+  const stampNow = followConfFolder(confDir);
   return {
     current() {
-      const stamp = confFolderStamp(confDir);
+      const stamp = stampNow();
       if (loaded?.stamp === stamp) return loaded.networks;
       const before = loaded?.networks;
       loaded = undefined;

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 import type { ChainLink } from '../invoke/chain.types.ts';
 import type { ChainedPlugin } from '../spec/network-config.ts';
 import type { CniResult } from '../spec/result.ts';
@@ -69,7 +69,7 @@ export const hostInterfacePrefix = 'pc';
 
 /** The name of the host's end: at most 15 characters, the same for the same id. */
 export function hostInterfaceOf(id: string): string {
-  const hex = /^[0-9a-f]{64}$/u.test(id) ? id : createHash('sha256').update(id).digest('hex');
+  const hex = /^[0-9a-f]{64}$/u.test(id) ? id : hash('sha256', id);
   return `${hostInterfacePrefix}${hex.slice(0, 12)}`;
 }
 

@@ -68,7 +68,7 @@ export interface NetlinkSocket {
   exchange(requests: readonly Request[]): readonly Outcome[];
   /**
    * A request that the kernel answers only after it has waited, made in another thread. Resolves when it has answered, refused or not; meanwhile
-   * this socket must be used for nothing else, and not be closed. Never two at once in a process.
+   * this socket must be used for nothing else, and not be closed. Few at once: they wait in libuv's pool.
    */
   runApart(request: Request): Promise<void>;
   /** All of a kind, read again when the kernel says that the list changed underneath. */

@@ -19,7 +19,8 @@ export const bitsOf = (family: IpFamily): number => (family === 4 ? 32 : 128);
 
 /** Undefined when it is not an address. No zone (`%eth0`), no IPv4 inside IPv6. */
 export function parseIp(text: string): IpAddress | undefined {
-  if (isIPv4(text)) return { family: 4, value: text.split('.').reduce((sum, part) => (sum << 8n) | BigInt(part), 0n) };
+  if (text === '') return undefined;
+  if (isIPv4(text)) return { family: 4, value: BigInt(text.split('.').reduce((sum, part) => sum * 256 + Number(part), 0)) };
   if (!isIPv6(text) || text.includes('.') || text.includes('%')) return undefined;
   const [head = '', tail] = text.split('::');
   const groups = (part: string): string[] => (part === '' ? [] : part.split(':'));
@@ -30,9 +31,11 @@ export function parseIp(text: string): IpAddress | undefined {
 }
 
 export function parsePrefix(text: string): IpPrefix | undefined {
-  const match = /^([^/]+)\/(\d{1,3})$/u.exec(text);
-  const address = parseIp(match?.[1] ?? '');
-  const length = Number(match?.[2]);
+  const slash = text.indexOf('/');
+  const digits = text.slice(slash + 1);
+  if (slash === -1 || !/^\d{1,3}$/u.test(digits)) return undefined;
+  const address = parseIp(text.slice(0, slash));
+  const length = Number(digits);
   if (address === undefined || length > bitsOf(address.family)) return undefined;
   return { address, length };
 }
@@ -54,12 +57,17 @@ export function formatIp(address: IpAddress): string {
 
 /** 4 or 16 bytes in network order. */
 export function ipBytes(address: IpAddress): Buffer {
-  const width = bitsOf(address.family) / 8;
-  return Buffer.from(address.value.toString(16).padStart(width * 2, '0'), 'hex');
+  if (address.family === 4) {
+    const bytes = Buffer.allocUnsafe(4);
+    bytes.writeUInt32BE(Number(address.value));
+    return bytes;
+  }
+  return Buffer.from(address.value.toString(16).padStart(32, '0'), 'hex');
 }
 
 export function ipFromBytes(bytes: Uint8Array): IpAddress {
-  return { family: bytes.length === 4 ? 4 : 6, value: BigInt(`0x${Buffer.from(bytes).toString('hex')}`) };
+  if (bytes.length === 4) return { family: 4, value: BigInt(Buffer.from(bytes).readUInt32BE()) };
+  return { family: 6, value: BigInt(`0x${Buffer.from(bytes).toString('hex')}`) };
 }
 
 /** First address of the prefix. */

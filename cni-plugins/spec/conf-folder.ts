@@ -85,17 +85,47 @@ function ownFiles(confDir: string, text: string, file: string): { readonly file:
   return name === undefined ? [] : confFilesIn(join(confDir, name), ['.conf']).map((each) => ({ file: each, text: readConfFile(each) }));
 }
 
-/** A stamp that changes whenever a file of the folder does: what is loaded may be kept while it stays the same. */
-export function confFolderStamp(confDir: string): string {
-  const stampOf = (file: string): string => {
-    const { mtimeNs, size, ino } = statSync(file, { bigint: true });
-    return `${file}\0${mtimeNs}\0${size}\0${ino}`;
+/**
+ * A stamp that changes whenever a file of the folder does: what is loaded may be kept while it stays the same. It is asked for with every pod,
+ * so a folder is listed again only when it changed.
+ */
+export function followConfFolder(confDir: string): () => string {
+  let listed: Listing | undefined;
+  return () => {
+    try {
+      if (listed === undefined || !isCurrent(listed)) listed = list(confDir);
+      return listed.files.map(stampOf).join('\n');
+    } catch {
+      listed = undefined;
+      return `unreadable ${performance.now()}`;
+    }
   };
-  try {
-    return [...confFiles(confDir), ...foldersIn(confDir).flatMap((folder) => confFilesIn(folder, ['.conf']))].map(stampOf).join('\n');
-  } catch {
-    return `unreadable ${performance.now()}`;
-  }
+}
+
+interface Listing {
+  readonly folders: readonly { readonly path: string; readonly stamp: string }[];
+  readonly files: readonly string[];
+  /** A file system's clock ticks coarsely: what was listed so soon after a change may have missed the next one. */
+  readonly settled: boolean;
+}
+
+const tickMs = 1000;
+
+function list(confDir: string): Listing {
+  const stamped = (path: string): Listing['folders'][number] => ({ path, stamp: stampOf(path) });
+  // Stamped first: what comes while they are read is another stamp at the next look.
+  const folders = [stamped(confDir), ...foldersIn(confDir).map(stamped)];
+  const [, ...inner] = folders;
+  const files = [...confFiles(confDir), ...inner.flatMap(({ path }) => confFilesIn(path, ['.conf']))];
+  const before = Date.now() - tickMs;
+  return { folders, files, settled: folders.every(({ path }) => statSync(path).mtimeMs < before) };
+}
+
+const isCurrent = ({ folders, settled }: Listing): boolean => settled && folders.every(({ path, stamp }) => stampOf(path) === stamp);
+
+function stampOf(path: string): string {
+  const { mtimeNs, size, ino } = statSync(path, { bigint: true });
+  return `${path}\0${mtimeNs}\0${size}\0${ino}`;
 }
 
 const confFiles = (confDir: string): string[] => confFilesIn(confDir, extensions);

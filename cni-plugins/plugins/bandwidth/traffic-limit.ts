@@ -69,7 +69,7 @@ export const trafficLimitKind: ResourceKind<TrafficLimit> = {
       if (resource.toPod !== undefined && qdiscAt(route, end.index, 'root')?.kind === 'tbf') attempt(route, deleteQdisc(end.index, 'root'));
     }
     const ifb = resource.fromPod === undefined ? undefined : findLink(route, { name: resource.fromPod.ifb });
-    if (ifb !== undefined && ifb.kind === 'ifb' && [ownerOf('ifb', key), ''].includes(ifb.alias)) deleteLink(route, ifb.index);
+    if (ifb !== undefined && ifb.kind === 'ifb' && [ownerOf('ifb', key), ''].includes(ifb.alias)) deleteLink(kernel, 'host', ifb.index);
   },
 };
 

@@ -1,9 +1,11 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { findLink, setMac, setMtu } from '../../netlink/link-settings.ts';
-import { createVeth, deleteLink, lookUp, setMaster, setNoOwnIpv6, setPort, setUp } from '../../netlink/links.ts';
+import { createVeth, getLink, lookUp, readLink, setMaster, setNoOwnIpv6, setPort, setUp } from '../../netlink/links.ts';
 import type { Link } from '../../netlink/links.ts';
+import { acknowledged } from '../../netlink/socket.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
+import { deleteLink } from '../interface/child-link.ts';
 import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
 import { ensurePortVlans, portVlanDifferences } from './vlan.ts';
 import type { PortVlans } from './vlan.ts';
@@ -47,7 +49,7 @@ function ensure(resource: VethPort, kernel: ResourceKernel): void {
     if (standing === undefined) throw interfaceTaken(resource);
     if (isPair(resource, standing, pod.route)) rejoin(resource, route, master.index, pod.route);
     else {
-      route.run([deleteLink({ index: standing.index })]);
+      deleteLink(kernel, 'host', standing.index);
       create(resource, route, master.index, pod.netnsFd);
     }
   }
@@ -56,18 +58,23 @@ function ensure(resource: VethPort, kernel: ResourceKernel): void {
 
 function create(resource: VethPort, route: NetlinkSocket, master: number, netnsFd: number): void {
   const own = { name: resource.hostInterface };
-  route.run([
-    createVeth({
-      name: resource.hostInterface,
-      group: pluginGroup,
-      mtu: resource.mtu,
-      master,
-      mac: bytes(resource.hostMac),
-      peer: { name: resource.interface, netnsFd, mac: bytes(resource.mac) },
-    }),
+  const [made, , port] = route.exchange([
+    acknowledged(
+      createVeth({
+        name: resource.hostInterface,
+        group: pluginGroup,
+        mtu: resource.mtu,
+        master,
+        mac: bytes(resource.hostMac),
+        peer: { name: resource.interface, netnsFd, mac: bytes(resource.mac) },
+      }),
+    ),
+    // Refused by a kernel without IPv6.
+    acknowledged(setNoOwnIpv6(own)),
+    ...(resource.hairpin || resource.isolated ? [acknowledged(setPort(own, resource))] : []),
   ]);
-  route.send([setNoOwnIpv6(own)]);
-  if (resource.hairpin || resource.isolated) route.run([setPort(own, resource)]);
+  const refused = made?.refused ?? port?.refused;
+  if (refused !== undefined) throw refused.error();
 }
 
 const isPair = (resource: VethPort, standing: Link, pod: NetlinkSocket): boolean => {
@@ -95,19 +102,23 @@ function finish(resource: VethPort, route: NetlinkSocket, pod: NetlinkSocket): v
     const standing = lookUp(route, { name: resource.hostInterface });
     if (standing !== undefined) ensurePortVlans(route, standing.index, resource);
   }
-  route.run([setUp(own)]);
-  if (!resource.enabled) return;
-  pod.run([setUp({ name: resource.interface })]);
-  awaitForwarding(resource, route);
+  // The pod's end first: with both up the bridge forwards at once.
+  if (resource.enabled) pod.run([setUp({ name: resource.interface })]);
+  const [up, found] = route.exchange([acknowledged(setUp(own)), getLink(own)]);
+  if (up?.refused !== undefined) throw up.refused.error();
+  const answer = found?.answers[0];
+  if (resource.enabled && (answer === undefined || isComing(readLink(answer)))) awaitForwarding(resource, route);
 }
 
 const sleepCell = new Int32Array(new SharedArrayBuffer(4));
 
-/** The runtime may start the pod as soon as ADD is answered. A bridge with spanning tree takes its time: then it is not waited for. */
+/** The runtime may start the pod as soon as ADD is answered. A bridge with spanning tree (listening, learning) takes its time: then it is not waited for. */
+const isComing = ({ portState }: Link): boolean => ![forwarding, undefined, 1, 2].includes(portState);
+
 function awaitForwarding(resource: VethPort, route: NetlinkSocket): void {
   for (const deadline = performance.now() + forwardingDeadlineMs; performance.now() < deadline;) {
-    const state = lookUp(route, { name: resource.hostInterface })?.portState;
-    if (state === forwarding || state === undefined || state === 1 || state === 2) return;
+    const link = lookUp(route, { name: resource.hostInterface });
+    if (link === undefined || !isComing(link)) return;
     Atomics.wait(sleepCell, 0, 0, 0.1);
   }
 }
@@ -138,14 +149,8 @@ function differences(resource: VethPort, kernel: ResourceKernel): string[] {
 }
 
 function remove(resource: VethPort, kernel: ResourceKernel): void {
-  const { route } = kernel.host;
-  const link = lookUp(route, { name: resource.hostInterface });
-  if (link === undefined) return;
-  try {
-    route.run([deleteLink({ index: link.index })]);
-  } catch (thrown) {
-    if (!isRefusal(thrown, 'ENODEV')) throw thrown;
-  }
+  const link = lookUp(kernel.host.route, { name: resource.hostInterface });
+  if (link !== undefined) deleteLink(kernel, 'host', link.index);
 }
 
 export const vethPortKind: ResourceKind<VethPort> = { kind: 'veth-port', ensure, differences, remove };

@@ -1,9 +1,11 @@
+import { NETLINK_ROUTE } from '../../../base/kernel/index.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { createLink, ipvlanModes, macvlanModes } from '../../netlink/link-kinds.ts';
 import type { LinkKind } from '../../netlink/link-kinds.ts';
 import { findLink, macBytes, rename } from '../../netlink/link-settings.ts';
 import type { LinkSettings } from '../../netlink/link-settings.ts';
-import * as links from '../../netlink/links.ts';
+import { removeLink } from '../../netlink/link-removal.ts';
+import { openNetlink } from '../../netlink/socket.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
 import { interfaceTaken, linkTypeMissing, masterMissing, namespaceGone } from './failures.ts';
@@ -63,17 +65,16 @@ export const childLinkKind: ResourceKind<ChildLink> = {
     if (kernel.pod === undefined) return;
     for (const name of [resource.interface, linkNameOf('pc', key)]) {
       const link = findLink(kernel.pod.route, { name });
-      if (link?.kind === resource.of.kind) deleteLink(kernel.pod.route, link.index);
+      if (link?.kind === resource.of.kind) deleteLink(kernel, 'pod', link.index);
     }
   },
 };
 
-export function deleteLink(socket: NetlinkSocket, index: number): void {
-  try {
-    socket.run([links.deleteLink({ index })]);
-  } catch (thrown) {
-    if (!isRefusal(thrown, 'ENODEV')) throw thrown;
-  }
+/** A link that is gone is fine. */
+export function deleteLink(kernel: ResourceKernel, where: 'host' | 'pod', index: number): void {
+  const open = (): NetlinkSocket => openNetlink(NETLINK_ROUTE);
+  if (where === 'host') removeLink(kernel.host.route, index, () => kernel.inHost(open));
+  else if (kernel.pod !== undefined) removeLink(kernel.pod.route, index, () => kernel.inPod(open));
 }
 
 /** Under a name of its own: the kernel looks for the wanted name in the master's namespace too, and finds the host's eth0. */

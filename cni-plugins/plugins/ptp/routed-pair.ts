@@ -81,7 +81,7 @@ export const routedPairKind: ResourceKind<RoutedPair> = {
   },
   remove(resource, kernel) {
     const end = findLink(kernel.host.route, { name: resource.hostInterface });
-    if (end?.kind === 'veth') deleteLink(kernel.host.route, end.index);
+    if (end?.kind === 'veth') deleteLink(kernel, 'host', end.index);
   },
 };
 
@@ -91,7 +91,7 @@ function standing(resource: RoutedPair, kernel: ResourceKernel): LinkSettings | 
   const pod = findLink(podOf(kernel, resource.interface).route, { name: resource.interface });
   if (end !== undefined && pod !== undefined && end.kind === 'veth' && end.peer === pod.index) return end;
   // The other end of a pair that is not this one is a former pod's.
-  if (end?.kind === 'veth') deleteLink(kernel.host.route, end.index);
+  if (end?.kind === 'veth') deleteLink(kernel, 'host', end.index);
   else if (end !== undefined) throw interfaceTaken(end.name, 'the host has a link of that name that is no veth');
   if (pod !== undefined && findLink(podOf(kernel, resource.interface).route, { name: resource.interface }) !== undefined)
     throw interfaceTaken(resource.interface, 'the pod has an interface of that name');

@@ -109,7 +109,7 @@ export const overlayLinkKind: ResourceKind<OverlayLink> = {
     const bridge = findLink(route, { name: resource.bridge });
     const others =
       bridge === undefined ? [] : listSettings(route).filter(({ master, name }) => master === bridge.index && name !== link.name);
-    if (others.every(({ name }) => resource.hostInterfaces.includes(name))) deleteLink(route, link.index);
+    if (others.every(({ name }) => resource.hostInterfaces.includes(name))) deleteLink(kernel, 'host', link.index);
   },
 };
 
