@@ -15,7 +15,7 @@ import { stepsIn } from './engine-host.ts';
 import type { StepOptions } from './engine-host.ts';
 import { requireWanted } from './endpoint-reply.ts';
 import { endpointBusy, endpointStands, endpointUnknown, networkUnknown, portsUnsupported } from './failures.ts';
-import { endpointList, portsOnly, withoutPorts } from './network-list.ts';
+import { endpointList, macOf, portsOnly, withoutPorts } from './network-list.ts';
 import type { EndpointInterface, PortBinding } from './protocol.ts';
 import { interfaceName, linkNameOf } from './records.ts';
 import type { CnmEndpoint, CnmNetwork, EndpointLink, EndpointSpec } from './records.ts';
@@ -89,7 +89,7 @@ export function createEndpoints({ acts, turns, log, ...options }: EndpointParts)
     const run = stepsIn(caller, network.way, options);
     const ips = spec.result?.ips ?? [];
     const netns = await acts.stage(id);
-    const pod = podOf(id, netns, spec.wanted);
+    const pod = podOf(id, netns, spec);
     const link = chainLink(network, spec);
     const failures: unknown[] = [];
     const attempt = async (act: () => Promise<void>): Promise<void> => act().catch((thrown: unknown) => void failures.push(thrown));
@@ -111,22 +111,19 @@ export function createEndpoints({ acts, turns, log, ...options }: EndpointParts)
     const netns = await acts.stage(id);
     const list = withoutPorts(spec.list);
     const run = stepsIn(caller, network.way, options);
-    const result = await addChain(run, { ...chainLink(network, spec), list }, podOf(id, netns, spec.wanted));
+    const result = await addChain(run, { ...chainLink(network, spec), list }, podOf(id, netns, spec));
     const described = await write(begun, 'making', { result });
     requireWanted(network, spec.wanted, result);
-    const link = await acts.handOver(id, caller, { network: network.name, name: linkNameOf(id), mac: spec.wanted.MacAddress });
+    const link = await acts.handOver(id, caller, { network: network.name, name: linkNameOf(id), mac: spec.mac });
     await acts.unstage(id);
     return write(described, 'ready', { link });
   };
 
   const create = async (id: string, of: string, wanted: EndpointInterface, by: Engine): Promise<MadeEndpoint> => {
     const network = await networkOf(of);
-    const spec: EndpointSpec = {
-      wanted,
-      maker: self,
-      list: endpointList(network, wanted),
-      ...(by.identity !== undefined && { owner: by.identity }),
-    };
+    const mac = macOf(network, wanted);
+    const list = endpointList(network, { ...wanted, MacAddress: mac });
+    const spec: EndpointSpec = { wanted, mac, maker: self, list, ...(by.identity !== undefined && { owner: by.identity }) };
     const realm = await acts.realm(by.caller);
     const standing = await acts.begin({ id, network: of, realm, spec });
     if (standing?.state === 'ready') {
@@ -157,7 +154,7 @@ export function createEndpoints({ acts, turns, log, ...options }: EndpointParts)
     const netns = await acts.stage(id);
     try {
       const link = { ...chainLink(network, spec), list: portsOnly(spec.list) };
-      await deleteChain(stepsIn(caller, network.way, options), link, podOf(id, netns, spec.wanted));
+      await deleteChain(stepsIn(caller, network.way, options), link, podOf(id, netns, spec));
     } finally {
       await acts.unstage(id);
     }
@@ -178,7 +175,7 @@ export function createEndpoints({ acts, turns, log, ...options }: EndpointParts)
     try {
       const netns = await acts.stage(id);
       try {
-        await addPorts(stepsIn(by.caller, network.way, options), network, spec, podOf(id, netns, spec.wanted), result);
+        await addPorts(stepsIn(by.caller, network.way, options), network, spec, podOf(id, netns, spec), result);
       } finally {
         await acts.unstage(id);
       }
@@ -251,18 +248,18 @@ export function createEndpoints({ acts, turns, log, ...options }: EndpointParts)
   };
 }
 
-const podOf = (id: string, netns: string, { MacAddress }: EndpointInterface): ChainPod => ({
+const podOf = (id: string, netns: string, { mac }: EndpointSpec): ChainPod => ({
   id,
   netns,
   pod: { name: '', namespace: '', uid: '' },
-  args: { IgnoreUnknown: '1', ...(MacAddress !== '' && { MAC: MacAddress }) },
+  args: { IgnoreUnknown: '1', ...(mac !== '' && { MAC: mac }) },
 });
 
-function chainLink(network: CnmNetwork, { list, wanted, result, ports }: EndpointSpec): ChainLink {
+function chainLink(network: CnmNetwork, { list, wanted, mac, result, ports }: EndpointSpec): ChainLink {
   const ips = [wanted.Address, wanted.AddressIPv6].filter((address) => address !== '');
   const capabilityArgs = {
     ...(ips.length > 0 && { ips }),
-    ...(wanted.MacAddress !== '' && { mac: wanted.MacAddress }),
+    ...(mac !== '' && { mac }),
     ...(ports !== undefined && {
       portMappings: ports.mappings.map(({ hostIp, ...mapping }) => ({ ...mapping, ...(hostIp !== undefined && { hostIP: hostIp }) })),
     }),

@@ -3,7 +3,8 @@ import { isAbsolute } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
 import { isOurs, networksIn } from '../attach/networks.ts';
 import { bareType } from '../attach/plugin-type.ts';
-import { contains, formatIp, networkOf, parsePrefix } from '../spec/address.ts';
+import { macText } from '../netlink/link-settings.ts';
+import { contains, formatIp, ipBytes, networkOf, parsePrefix } from '../spec/address.ts';
 import type { ListedPlugin, PluginList } from '../spec/plugin-list.ts';
 import { readPluginList } from '../spec/plugin-list.ts';
 import { badOption } from './failures.ts';
@@ -198,6 +199,17 @@ export function endpointList(network: CnmNetwork, wanted: EndpointInterface): Pl
     return { ...plugin, config: { ...plugin.config, ...argsOf(plugin.config['args'], chosen, wanted.MacAddress) } };
   });
   return { ...network.list, plugins };
+}
+
+/**
+ * An address that the engine gives again must have the MAC address that its neighbours know: of pairs of links it is made of the address, as
+ * docker's own bridges do.
+ */
+export function macOf({ list }: CnmNetwork, { Address, MacAddress }: EndpointInterface): string {
+  const prefix = parsePrefix(Address);
+  const isPair = ['bridge', 'ptp'].includes(bareType(list.plugins[0]?.type ?? ''));
+  if (MacAddress !== '' || prefix === undefined || !isPair) return MacAddress;
+  return macText(Buffer.concat([Buffer.from('0a58', 'hex'), ipBytes(prefix.address)]));
 }
 
 function staticAddresses({ ipv4, ipv6 }: CnmNetwork, chosen: readonly string[]): object {

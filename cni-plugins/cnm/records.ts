@@ -36,6 +36,8 @@ export interface CnmEndpoint {
 export interface EndpointSpec {
   /** What the engine had chosen. */
   readonly wanted: EndpointInterface;
+  /** What the plugins are told to give; empty: as they like. */
+  readonly mac: string;
   /** The driver's process that is at work on it while it is not ready: nobody else may be. */
   readonly maker: ProcessIdentity;
   /** The engine's process that asked for it. */

@@ -1,0 +1,58 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+
+/** What is left of endpoints and networks in this network namespace, in the database and in the folders of plugins; empty: nothing. */
+export function leftovers(folders: { readonly driver: string; readonly leases: readonly string[] }): string[] {
+  return [
+    ...links(),
+    ...rules(),
+    ...records(join(folders.driver, 'root/network.db')),
+    ...pins(folders.driver),
+    ...folders.leases.flatMap(leases),
+  ];
+}
+
+const lines = (program: string, ...words: string[]): string[] => execFileSync(program, words, { encoding: 'utf8' }).split('\n');
+
+const links = (): string[] =>
+  lines('ip', '-br', 'link', 'show')
+    .filter((line) => line !== '' && !line.startsWith('lo '))
+    .map((line) => `link ${line}`);
+
+/** Rules and elements that are of an endpoint: of what is constant nothing names an address, a port or a container. */
+function rules(): string[] {
+  const legacy = lines('iptables-save').filter((line) => /^-A .*(?:id: |-s \d|-d \d+\.\d+\.\d+\.\d+\/32|--dports? \d)/u.test(line));
+  const own = lines('nft', 'list', 'ruleset').filter(
+    (line) => /elements = \{|chain (?:leaving|returning)_/u.test(line) && !/@|chain_/u.test(line),
+  );
+  return [...legacy, ...own].map((line) => `rule ${line.trim()}`);
+}
+
+function records(path: string): string[] {
+  if (!existsSync(path)) return [];
+  const db = new DatabaseSync(path, { readOnly: true });
+  try {
+    const tables = ['attachment', 'part', 'lease', 'host_port', 'cnm_network', 'cnm_endpoint', 'cnm_pool', 'cnm_address'];
+    return tables.flatMap((table) =>
+      (db.prepare(`SELECT * FROM ${table}`).all() as object[]).map((row) => `${table} ${JSON.stringify(row)}`),
+    );
+  } finally {
+    db.close();
+  }
+}
+
+function pins(driver: string): string[] {
+  const folder = join(driver, 'state/cnm');
+  const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
+  return [...(existsSync(folder) ? readdirSync(folder) : []), ...mounts.filter((line) => line.includes(folder))].map(
+    (name) => `pin ${name}`,
+  );
+}
+
+/** host-local's own store: a file for each address. */
+const leases = (folder: string): string[] =>
+  (existsSync(folder) ? readdirSync(folder, { recursive: true, encoding: 'utf8' }) : [])
+    .filter((name) => /(?:^|\/)[0-9a-f]+[.:][0-9a-f.:]+$/u.test(name))
+    .map((name) => `lease ${name}`);
