@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,14 +14,25 @@ import { certifiedKey, fetchJson, multipart, multipartType, post, publisher } fr
 import type { OnlineEntries } from '../trust/notary/publisher.fixture.ts';
 import { percentile } from './samples.ts';
 
-const { values } = parseArgs({ options: { seconds: { type: 'string', default: '3' }, rounds: { type: 'string', default: '3' } } });
+const { values } = parseArgs({
+  allowNegative: true,
+  options: {
+    large: { type: 'boolean', default: true },
+    seconds: { type: 'string', default: '3' },
+    rounds: { type: 'string', default: '3' },
+    publishes: { type: 'string', default: '150' },
+  },
+});
 const seconds = Number(values.seconds);
 const connections = 8;
+/** Publishes of a connection in a round. */
+const each = Number(values.publishes);
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-bench-trust-'));
 const prefix = 'bench.example.com/';
 
 interface Service {
   readonly name: string;
+  readonly pid: number;
   readonly url: string;
   close(): Promise<void>;
 }
@@ -35,6 +46,7 @@ async function startOurs(): Promise<Service> {
   const { url } = JSON.parse(said) as { url: string };
   return {
     name: 'ours',
+    pid: child.pid ?? 0,
     url,
     async close() {
       child.kill('SIGTERM');
@@ -43,41 +55,58 @@ async function startOurs(): Promise<Service> {
   };
 }
 
-/** Each connection asks for the same answer again as soon as it has it. @returns answers a second */
-async function readRate(url: string): Promise<number> {
-  const { hostname, port, pathname, host } = new URL(url);
-  const question = `GET ${pathname} HTTP/1.1\r\nHost: ${host}\r\n\r\n`;
+/** One kept connection that asks one question after the other; as little work as can be, since both services share the machine with it. */
+async function converse(url: string, questions: Iterable<Buffer | string, undefined>): Promise<number> {
+  const { hostname, port } = new URL(url);
+  const socket = connect({ port: Number(port), host: hostname, noDelay: true });
+  await once(socket, 'connect');
+  const next = questions[Symbol.iterator]();
   let answers = 0;
-  const end = performance.now() + seconds * 1000;
-  const one = async (): Promise<void> => {
-    const socket = connect(Number(port), hostname);
-    await once(socket, 'connect');
-    let [length, received] = [0, 0];
-    await new Promise<void>((resolve, reject) => {
-      socket.on('error', reject);
-      socket.on('data', (chunk: Buffer) => {
-        received += chunk.length;
-        // All answers are as long as the first.
-        if (length === 0) length = answerLength(chunk);
-        if (received < length) return;
-        received -= length;
-        answers += 1;
-        if (performance.now() < end) socket.write(question);
-        else resolve();
-      });
-      socket.write(question);
+  let received: Buffer = Buffer.alloc(0);
+  await new Promise<void>((resolve, reject) => {
+    const ask = (): void => {
+      const question = next.next();
+      if (question.done === true) resolve();
+      else socket.write(question.value);
+    };
+    socket.on('error', reject);
+    socket.on('close', () => reject(new Error(`${url}: the connection was closed`)));
+    socket.on('data', (chunk: Buffer) => {
+      received = received.length === 0 ? chunk : Buffer.concat([received, chunk]);
+      const length = answerLength(received);
+      if (length === undefined || received.length < length) return;
+      if (received.toString('latin1', 9, 12) !== '200') reject(new Error(`${url}: ${received.toString()}`));
+      received = received.subarray(length);
+      answers += 1;
+      ask();
     });
-    socket.destroy();
-  };
-  const begin = performance.now();
-  await Promise.all(Array.from({ length: connections }, one));
-  return answers / ((performance.now() - begin) / 1000);
+    ask();
+  });
+  socket.destroy();
+  return answers;
 }
 
-function answerLength(chunk: Buffer): number {
-  const text = chunk.toString('latin1');
-  const body = Number(/content-length: (\d+)/iu.exec(text)?.[1]);
-  return text.indexOf('\r\n\r\n') + 4 + body;
+/** The length of a whole answer, once its head is there. */
+function answerLength(received: Buffer): number | undefined {
+  const head = received.indexOf('\r\n\r\n');
+  if (head === -1) return undefined;
+  const [, body] = /\r\ncontent-length: *(\d+)/iu.exec(received.toString('latin1', 0, head)) ?? [];
+  if (body === undefined) throw new Error('the answer does not say how long it is');
+  return head + 4 + Number(body);
+}
+
+/** Each connection asks for the same answer again as soon as it has it. @returns answers a second */
+async function readRate(url: string): Promise<number> {
+  const { pathname, host } = new URL(url);
+  const question = `GET ${pathname} HTTP/1.1\r\nHost: ${host}\r\n\r\n`;
+  const begin = performance.now();
+  const end = begin + seconds * 1000;
+  const questions = function* (): Generator<string, undefined> {
+    while (performance.now() < end) yield question;
+    return undefined;
+  };
+  const answers = await Promise.all(Array.from({ length: connections }, () => converse(url, questions())));
+  return answers.reduce((sum, one) => sum + one, 0) / ((performance.now() - begin) / 1000);
 }
 
 const rootKey = certifiedKey(`${prefix}*`);
@@ -106,30 +135,34 @@ async function begin(service: Service, name: string, targets: Readonly<Record<st
   return { address, owner };
 }
 
-/** Publishers at once, each to a collection of its own, one publish after the other. @returns publishes a second */
-async function publishRate(service: Service, round: number): Promise<number> {
-  const each = 40;
+/** Processor time of a process and its threads so far, in milliseconds (proc_pid_stat(5); ticks are of 10 ms). */
+function processorTime(pid: number): number {
+  const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) * 10;
+}
+
+/** Publishers at once, each to a collection of its own, one publish after the other. */
+async function publishes(service: Service, round: number): Promise<{ readonly rate: number; readonly processorMs: number }> {
   const names = Object.fromEntries(Array.from({ length: 20 }, (_, index) => [`v${index}`, `content ${index}`]));
-  const lines = await Promise.all(
-    Array.from({ length: connections }, async (_, index) => {
-      const { address, owner } = await begin(service, `publish-${round}-${index}`, names);
-      // Signed before the clock runs.
-      return {
-        address,
-        bodies: Array.from({ length: each }, (__, at) => multipart([{ name: 'targets', bytes: owner.targets(at + 2, names) }])),
-      };
-    }),
-  );
-  const start = performance.now();
-  await Promise.all(
-    lines.map(async ({ address, bodies }) => {
-      for (const body of bodies) {
-        const { status } = await post(address, body, multipartType);
-        if (status !== 200) throw new Error(`${address}: ${status}`);
-      }
-    }),
-  );
-  return (connections * each) / ((performance.now() - start) / 1000);
+  const lines: { address: string; questions: Buffer[] }[] = [];
+  for (let index = 0; index < connections; index += 1) {
+    const { address, owner } = await begin(service, `publish-${round}-${index}`, names);
+    // Signed before the clock runs.
+    const bodies = Array.from({ length: each }, (_, at) => multipart([{ name: 'targets', bytes: owner.targets(at + 2, names) }]));
+    lines.push({ address, questions: bodies.map((body) => postOf(address, body)) });
+  }
+  const [start, before] = [performance.now(), processorTime(service.pid)];
+  await Promise.all(lines.map(({ address, questions }) => converse(address, questions)));
+  const [seconds, after] = [(performance.now() - start) / 1000, processorTime(service.pid)];
+  const count = connections * each;
+  return { rate: count / seconds, processorMs: (after - before) / count };
+}
+
+function postOf(address: string, body: Buffer): Buffer {
+  const { pathname, host } = new URL(address);
+  const head = `POST ${pathname} HTTP/1.1\r\nHost: ${host}\r\nContent-Type: ${multipartType}\r\nContent-Length: ${body.length}\r\n\r\n`;
+  return Buffer.concat([Buffer.from(head), body]);
 }
 
 /** Milliseconds: publish of 50,000 targets, then lists (the whole file) and look-ups of the timestamp, p50. */
@@ -155,30 +188,34 @@ const median = (numbers: readonly number[]): number => percentile([...numbers], 
 const theirs: Service = { name: 'notary-server', ...(await startNotaryServer(join(folder, 'theirs'))) };
 const ours = await startOurs();
 try {
-  const figures = new Map<string, { reads: number[]; publishes: number[] }>();
+  const figures = new Map<string, { reads: number[]; publishes: number[]; processor: number[] }>();
   const warm = new Map<Service, string>();
   for (const service of [ours, theirs]) warm.set(service, (await begin(service, 'warm', { v1: 'one' })).address);
   for (let round = 0; round < Number(values.rounds); round += 1) {
     for (const service of round % 2 === 0 ? [ours, theirs] : [theirs, ours]) {
-      const kept = figures.get(service.name) ?? { reads: [], publishes: [] };
+      const kept = figures.get(service.name) ?? { reads: [], publishes: [], processor: [] };
       kept.reads.push(await readRate(`${warm.get(service) ?? ''}timestamp.json`));
-      kept.publishes.push(await publishRate(service, round));
+      const { rate, processorMs } = await publishes(service, round);
+      kept.publishes.push(rate);
+      kept.processor.push(processorMs);
       figures.set(service.name, kept);
     }
   }
   const [a, b] = [figures.get('ours'), figures.get('notary-server')];
   const [reads, theirReads] = [median(a?.reads ?? []), median(b?.reads ?? [])];
-  const [publishes, theirPublishes] = [median(a?.publishes ?? []), median(b?.publishes ?? [])];
+  const [published, theirsPublished] = [median(a?.publishes ?? []), median(b?.publishes ?? [])];
+  const [processor, theirProcessor] = [median(a?.processor ?? []), median(b?.processor ?? [])];
   console.log(
     `warm timestamp reads a second: ours ${reads.toFixed(0)}, notary-server ${theirReads.toFixed(0)}: ${(reads / theirReads).toFixed(2)} ×`,
   );
   console.log(
-    `publishes a second: ours ${publishes.toFixed(0)} (durable), notary-server ${theirPublishes.toFixed(0)} (memory): ${(publishes / theirPublishes).toFixed(2)} ×`,
+    `publishes a second: ours ${published.toFixed(0)} (durable), notary-server ${theirsPublished.toFixed(0)} (memory): ${(published / theirsPublished).toFixed(2)} ×; ` +
+      `processor time of one: ours ${processor.toFixed(2)} ms, notary-server ${theirProcessor.toFixed(2)} ms`,
   );
-  for (const service of [ours, theirs]) {
-    const [published, list, look] = await largeCollection(service);
+  for (const service of values.large ? [ours, theirs] : []) {
+    const [took, list, look] = await largeCollection(service);
     console.log(
-      `50,000 targets, ${service.name}: published in ${published.toFixed(0)} ms, listed in ${list.toFixed(1)} ms, timestamp in ${look.toFixed(2)} ms`,
+      `50,000 targets, ${service.name}: published in ${took.toFixed(0)} ms, listed in ${list.toFixed(1)} ms, timestamp in ${look.toFixed(2)} ms`,
     );
   }
 } finally {

@@ -1,4 +1,6 @@
 export { openDatabase } from './database.ts';
+export { lockFolder } from './folder-lock.ts';
+export type { FolderLock } from './folder-lock.ts';
 export { openReadOnly } from './read-only.ts';
 export type { ReadOnlyDatabase } from './read-only.ts';
 export { dropAbandonedWrites, writeFileAtomic } from './atomic-file.ts';

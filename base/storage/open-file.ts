@@ -45,8 +45,8 @@ function addFunctions(db: DatabaseSync): void {
   );
 }
 
-/** Node's own recursive mkdir says ENOENT for a read-only file system. */
-function makeFolder(folder: string): void {
+/** Mode 0700 where it is made. Node's own recursive mkdir says ENOENT for a read-only file system, and never returns below /proc. */
+export function makeFolder(folder: string): void {
   if (statSync(folder, { throwIfNoEntry: false }) !== undefined) return;
   if (dirname(folder) !== folder) makeFolder(dirname(folder));
   try {

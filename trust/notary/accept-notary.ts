@@ -5,6 +5,7 @@ import type { FileMeta, Metadata, RoleKeys, Root, Signed, Targets, TopRole, TufK
 import { readMetadata } from '../tuf/metadata/read.ts';
 import type { AcceptInput, NewFile } from './accept.ts';
 import { readHeads } from './heads.ts';
+import type { Head } from './heads.ts';
 import { readRoot, readSnapshot } from './remembered-files.ts';
 import { heldKeys } from './online-keys.ts';
 import { nextNotarySnapshot, nextNotaryTimestamp } from './online-files.ts';
@@ -39,7 +40,7 @@ export function acceptNotary(input: AcceptInput): readonly NewFile[] | Refusal {
     return invalidUpdate('ErrValidation', 'no pre-existing root and no root provided in update.');
   const root = rootUpload === undefined ? former : attempt('ErrBadRoot', () => nextRoot(gun, now, rootUpload.bytes, former));
   if (root === undefined || isRefusal(root)) return root ?? invalidUpdate('ErrBadRoot', 'there is none');
-  if (rootUpload !== undefined) files.push(rootUpload);
+  if (rootUpload !== undefined) files.push(fileOf(rootUpload));
 
   const loaded = new Map<string, Buffer>([['root', root.bytes]]);
   const targets = new Map<string, Metadata<Targets>>();
@@ -50,23 +51,23 @@ export function acceptNotary(input: AcceptInput): readonly NewFile[] | Refusal {
       for (const ancestor of ancestorsOf(role)) {
         const bytes = targets.has(ancestor) ? undefined : stored.get(ancestor);
         if (bytes === undefined) continue;
-        targets.set(ancestor, loadTargets(ancestor, bytes, root.signed, targets));
+        targets.set(ancestor, loadTargets(ancestor, readMetadata('notary', 'targets', bytes), root.signed, targets));
         loaded.set(ancestor, bytes);
       }
-      const metadata = loadTargets(role, upload.bytes, root.signed, targets);
+      const metadata = loadTargets(role, readMetadata('notary', 'targets', upload.bytes, upload.parsed), root.signed, targets);
       refuseExpired(role, metadata.signed, now);
       targets.set(role, metadata);
       loaded.set(role, upload.bytes);
     });
     if (isRefusal(refusal)) return refusal;
-    files.push(upload);
+    files.push(fileOf(upload));
   }
 
   const snapshot = attempt('ErrBadSnapshot', (): NewFile | Refusal => {
     const given = uploads.get('snapshot');
     if (given === undefined) return makeSnapshot(input, root.signed, loaded, stored.get('snapshot'));
     checkSnapshot(given.bytes, root.signed, loaded, stored, now);
-    return given;
+    return fileOf(given);
   });
   if (isRefusal(snapshot)) return snapshot;
   files.push(snapshot);
@@ -77,6 +78,8 @@ export function acceptNotary(input: AcceptInput): readonly NewFile[] | Refusal {
   files.push(nextNotaryTimestamp({ former: stored.get('timestamp'), snapshot, held, now }));
   return files;
 }
+
+const fileOf = ({ role, version, bytes }: Head): NewFile => ({ role, version, bytes });
 
 function makeSnapshot(
   { online, now }: AcceptInput,
@@ -124,8 +127,12 @@ function nextRoot(gun: string, now: number, bytes: Buffer, former: Metadata<Root
 }
 
 /** Targets or a delegated role, signed by the keys that root or parent name for it. */
-function loadTargets(role: string, bytes: Buffer, root: Root, targets: ReadonlyMap<string, Metadata<Targets>>): Metadata<Targets> {
-  const metadata = readMetadata('notary', 'targets', bytes);
+function loadTargets(
+  role: string,
+  metadata: Metadata<Targets>,
+  root: Root,
+  targets: ReadonlyMap<string, Metadata<Targets>>,
+): Metadata<Targets> {
   refuseOtherType('targets', metadata);
   const { delegations } = metadata.signed;
   for (const one of delegations?.roles ?? []) {

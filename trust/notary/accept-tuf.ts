@@ -25,8 +25,9 @@ import { isTufRole, shallowFirst } from './roles.ts';
  * with the files that the service signs, goes through the client's rules (TUF specification 1.0.34, section 5).
  */
 export function acceptTuf(input: AcceptInput): readonly NewFile[] | Refusal {
-  const posted = readHeads(input.uploads, isTufRole);
-  if (isRefusal(posted)) return posted;
+  const read = readHeads(input.uploads, isTufRole);
+  if (isRefusal(read)) return read;
+  const posted = read.map(({ role, version, bytes }): NewFile => ({ role, version, bytes }));
   const now = new Date(input.now);
   const { stored } = input;
   const heads = withoutStanding(posted, stored);

@@ -1,5 +1,5 @@
 import { parentPort } from 'node:worker_threads';
-import { accept } from './accept.ts';
+import { accept, asBuffer } from './accept.ts';
 import type { AcceptInput } from './accept.ts';
 import type { Dialect } from '../tuf/metadata/model.ts';
 
@@ -14,9 +14,9 @@ parentPort?.on('message', ({ id, dialect, input }: AcceptRequest) => {
   try {
     const outcome = accept(dialect, {
       ...input,
-      uploads: input.uploads.map(({ name, bytes }) => ({ name, bytes: Buffer.from(bytes) })),
-      stored: new Map([...input.stored].map(([role, bytes]) => [role, Buffer.from(bytes)])),
-      online: input.online.map((key) => ({ ...key, public: Buffer.from(key.public) })),
+      uploads: input.uploads.map(({ name, bytes }) => ({ name, bytes: asBuffer(bytes) })),
+      stored: new Map([...input.stored].map(([role, bytes]) => [role, asBuffer(bytes)])),
+      online: input.online.map((key) => ({ ...key, public: asBuffer(key.public) })),
     });
     parentPort?.postMessage({ id, outcome });
   } catch (thrown) {

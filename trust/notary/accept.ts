@@ -1,7 +1,9 @@
+import { hash } from 'node:crypto';
 import type { Dialect } from '../tuf/metadata/model.ts';
 import { acceptNotary } from './accept-notary.ts';
 import { acceptTuf } from './accept-tuf.ts';
 import type { OnlineKey } from './online-keys.ts';
+import { isRefusal } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
 
 /** One file as a publisher posted it. */
@@ -27,7 +29,21 @@ export interface NewFile {
   readonly bytes: Buffer;
 }
 
+/** A file with its digests, hexadecimal: Notary's clients ask for files by them. */
+export interface DigestedFile extends NewFile {
+  readonly sha256: string;
+  readonly sha512: string;
+}
+
+export function digested({ role, version, bytes }: NewFile): DigestedFile {
+  return { role, version, bytes, sha256: hash('sha256', bytes), sha512: hash('sha512', bytes) };
+}
+
+/** Buffers cross threads as bare bytes; these are the same bytes, not a copy. */
+export const asBuffer = ({ buffer, byteOffset, byteLength }: Uint8Array): Buffer => Buffer.from(buffer, byteOffset, byteLength);
+
 /** Judges an upload; pure. @returns the files to keep, those that the service signed among them, or why it is refused */
-export function accept(dialect: Dialect, input: AcceptInput): readonly NewFile[] | Refusal {
-  return dialect === 'notary' ? acceptNotary(input) : acceptTuf(input);
+export function accept(dialect: Dialect, input: AcceptInput): readonly DigestedFile[] | Refusal {
+  const outcome = dialect === 'notary' ? acceptNotary(input) : acceptTuf(input);
+  return isRefusal(outcome) ? outcome : outcome.map(digested);
 }

@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { Dialect } from '../tuf/metadata/model.ts';
+import { digested } from './accept.ts';
 import type { NewFile, Upload } from './accept.ts';
 import type { Judge } from './judge.ts';
 import type { KeyVault } from './key-vault.ts';
@@ -10,7 +11,7 @@ import type { Refusal } from './refusal.ts';
 import { readRoot, readSnapshot, readTimestamp } from './remembered-files.ts';
 import { renewOnline } from './renew.ts';
 import { differentTarget } from './same-targets.ts';
-import { storedFile } from './store.ts';
+import { fileToKeep } from './store.ts';
 import type { DialectFiles, StoredFile, TrustStore } from './store.ts';
 
 /** What stands of one collection in one dialect. */
@@ -71,7 +72,7 @@ export function createCollections(store: TrustStore, vault: KeyVault, judge: Jud
       if (now < standing.freshUntil || standing.withheld) return standing;
       const made = renewOnline(dialect, bytesOf(standing.files), await vault.keysOf(gun), now);
       if (made.length === 0) return standing;
-      const files = made.map((file) => storedFile(file, now));
+      const files = made.map((file) => fileToKeep(digested(file), now));
       const kept = await store.keep(gun, [{ dialect, files }], { at: now, withholdTuf: false });
       forget(gun);
       return kept ? remember(gun, dialect, merged(standing.files, files), false) : load(gun, dialect);
@@ -101,7 +102,7 @@ export function createCollections(store: TrustStore, vault: KeyVault, judge: Jud
         const outcome = await judge.judge(dialect, { gun, now, uploads: posted, stored: bytesOf(files), online });
         if (isRefusal(outcome)) return outcome;
         if (dialect === 'notary' && isOld(files, outcome)) return refuse('VERSION', {});
-        const stored = outcome.map((file) => storedFile(file, now));
+        const stored = outcome.map((file) => fileToKeep(file, now));
         updates.push({ dialect, files: stored });
         after[dialect] = merged(files, stored);
       }

@@ -3,31 +3,39 @@ import type { NewFile, Upload } from './accept.ts';
 import { refuse } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
 
+/** A file that was posted, read as far as JSON goes. */
+export interface Head extends NewFile {
+  readonly parsed: unknown;
+}
+
 /**
  * What an upload says of itself before anything is believed, part by part in their order: a role's name, JSON that no two readers
  * can read differently, a version (server/handlers/default.go of Notary 0.7.0).
  */
-export function readHeads(uploads: readonly Upload[], isRole: (name: string) => boolean): NewFile[] | Refusal {
-  const heads: NewFile[] = [];
+export function readHeads(uploads: readonly Upload[], isRole: (name: string) => boolean): Head[] | Refusal {
+  const heads: Head[] = [];
   for (const { name, bytes } of uploads) {
     const role = name.endsWith('.json') ? name.slice(0, -'.json'.length) : name;
     if (role === '') return refuse('NO_FILENAME');
     if (!isRole(role)) return refuse('INVALID_ROLE', role);
-    const version = versionOf(bytes);
+    const parsed = parse(bytes);
+    const version = versionOf(parsed);
     if (version === undefined) return refuse('MALFORMED_JSON');
-    heads.push({ role, version, bytes });
+    heads.push({ role, version, bytes, parsed });
   }
   return heads;
 }
 
-/** @returns undefined when it is no JSON of the form `{ signed: { _type, expires, version }, signatures }` */
-function versionOf(bytes: Buffer): number | undefined {
-  let file: unknown;
+function parse(bytes: Buffer): unknown {
   try {
-    file = parseStrictJson(bytes);
+    return parseStrictJson(bytes);
   } catch {
     return undefined;
   }
+}
+
+/** @returns undefined when it is not of the form `{ signed: { _type, expires, version }, signatures }` */
+function versionOf(file: unknown): number | undefined {
   const outer = recordOf(file);
   const signed = recordOf(outer?.['signed']);
   const [version, signatures] = [signed?.['version'], outer?.['signatures']];

@@ -1,22 +1,22 @@
 import type { Worker } from 'node:worker_threads';
 import { startWorker } from '../../base/process/index.ts';
 import type { Dialect } from '../tuf/metadata/model.ts';
-import { accept } from './accept.ts';
-import type { AcceptInput, NewFile } from './accept.ts';
+import { accept, asBuffer } from './accept.ts';
+import type { AcceptInput, DigestedFile } from './accept.ts';
 import type { AcceptRequest } from './accept-upload.worker.ts';
 import type { Refusal } from './refusal.ts';
 
 /** Judges uploads: small ones at once, large ones in a Worker that lives while it is needed. */
 export interface Judge {
-  judge(dialect: Dialect, input: AcceptInput): Promise<readonly NewFile[] | Refusal>;
+  judge(dialect: Dialect, input: AcceptInput): Promise<readonly DigestedFile[] | Refusal>;
   close(): Promise<void>;
 }
 
 /** Parsing and hashing so much takes a millisecond or two. */
 const smallBytes = 128 * 1024;
 
-type Answer = { readonly id: number } & ({ readonly outcome: readonly NewFile[] | Refusal } | { readonly broken: string });
-type Waiting = { readonly resolve: (outcome: readonly NewFile[] | Refusal) => void; readonly reject: (error: Error) => void };
+type Answer = { readonly id: number } & ({ readonly outcome: readonly DigestedFile[] | Refusal } | { readonly broken: string });
+type Waiting = { readonly resolve: (outcome: readonly DigestedFile[] | Refusal) => void; readonly reject: (error: Error) => void };
 
 export function createJudge(): Judge {
   let worker: Worker | undefined;
@@ -40,7 +40,7 @@ export function createJudge(): Judge {
     started.on('exit', () => fail('the thread that judges uploads has ended'));
     return started;
   };
-  const inWorker = (dialect: Dialect, input: AcceptInput): Promise<readonly NewFile[] | Refusal> => {
+  const inWorker = (dialect: Dialect, input: AcceptInput): Promise<readonly DigestedFile[] | Refusal> => {
     worker ??= start();
     worker.ref();
     const id = ++lastId;
@@ -54,7 +54,7 @@ export function createJudge(): Judge {
     async judge(dialect, input) {
       if (weightOf(input) <= smallBytes) return accept(dialect, input);
       const outcome = await inWorker(dialect, input);
-      return 'refused' in outcome ? outcome : outcome.map((file) => ({ ...file, bytes: Buffer.from(file.bytes) }));
+      return 'refused' in outcome ? outcome : outcome.map((file) => ({ ...file, bytes: asBuffer(file.bytes) }));
     },
     close: async () => {
       await worker?.terminate();

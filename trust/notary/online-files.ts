@@ -1,6 +1,7 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
+import type { FileMeta, Snapshot, Timestamp } from '../tuf/metadata/model.ts';
 import type { NewFile } from './accept.ts';
-import { readSnapshot, readTimestamp } from './remembered-files.ts';
+import { readSnapshot, readTimestamp, rememberFile } from './remembered-files.ts';
 import { signOnline } from './online-keys.ts';
 import type { OnlineKey } from './online-keys.ts';
 
@@ -29,54 +30,62 @@ const lifetime = { snapshot: 3 * 365 * day, timestamp: 14 * day } as const;
 
 export function nextNotarySnapshot({ former, files, held, now }: SnapshotInput): NewFile {
   const known = former === undefined ? undefined : readSnapshot('notary', former).signed;
-  const meta: Record<string, unknown> = {};
-  for (const [role, { length, hashes }] of known?.meta ?? [])
-    meta[role] = { length, hashes: Object.fromEntries(Object.entries(hashes).map(([name, hash]) => [name, base64(hash)])) };
-  for (const { role, bytes } of files) meta[role] = notaryMeta(bytes);
-  const version = (known?.version ?? 0) + 1;
-  const signed = { _type: 'Snapshot', expires: new Date(now + lifetime.snapshot).toISOString(), meta, version };
-  return { role: 'snapshot', version, bytes: signOnline('notary', signed, held) };
+  const meta = new Map(known?.meta);
+  for (const { role, bytes } of files) meta.set(role, notaryMeta(bytes));
+  const expires = now + lifetime.snapshot;
+  const signed: Snapshot = { dialect: 'notary', type: 'snapshot', version: (known?.version ?? 0) + 1, expires, meta };
+  return notaryFile(signed, { _type: 'Snapshot', meta: Object.fromEntries([...meta].map(([role, one]) => [role, inNotary(one)])) }, held);
 }
 
 export function nextNotaryTimestamp({ former, snapshot, held, now }: TimestampInput): NewFile {
   const version = (former === undefined ? 0 : readTimestamp('notary', former).signed.version) + 1;
-  const meta = { snapshot: notaryMeta(snapshot.bytes) };
-  const signed = { _type: 'Timestamp', expires: new Date(now + lifetime.timestamp).toISOString(), meta, version };
-  return { role: 'timestamp', version, bytes: signOnline('notary', signed, held) };
+  const named = notaryMeta(snapshot.bytes);
+  const signed: Timestamp = { dialect: 'notary', type: 'timestamp', version, expires: now + lifetime.timestamp, snapshot: named };
+  return notaryFile(signed, { _type: 'Timestamp', meta: { snapshot: inNotary(named) } }, held);
 }
 
-const base64 = (hex: string): string => Buffer.from(hex, 'hex').toString('base64');
+function notaryFile(signed: Snapshot | Timestamp, body: object, held: Held): NewFile {
+  const { version, type } = signed;
+  const made = signOnline('notary', { ...body, version, expires: new Date(signed.expires).toISOString() }, held);
+  // The next publish begins with what this file says.
+  rememberFile({ ...made, signed });
+  return { role: type, version, bytes: made.bytes };
+}
 
-function notaryMeta(bytes: Buffer): unknown {
-  const hash = (algorithm: string): string => createHash(algorithm).update(bytes).digest('base64');
-  return { hashes: { sha256: hash('sha256'), sha512: hash('sha512') }, length: bytes.length };
+function notaryMeta(bytes: Buffer): FileMeta {
+  return { version: undefined, length: bytes.length, hashes: { sha256: hash('sha256', bytes), sha512: hash('sha512', bytes) } };
+}
+
+function inNotary({ length, hashes }: FileMeta): object {
+  return {
+    length,
+    hashes: Object.fromEntries(Object.entries(hashes).map(([name, hex]) => [name, Buffer.from(hex, 'hex').toString('base64')])),
+  };
 }
 
 export function nextTufSnapshot({ former, files, held, now }: SnapshotInput): NewFile {
   const known = former === undefined ? undefined : readSnapshot('tuf', former).signed;
-  const meta: Record<string, unknown> = {};
-  for (const [role, { version, length, hashes }] of known?.meta ?? [])
-    meta[`${role}.json`] = {
-      version,
-      ...(length === undefined ? {} : { length }),
-      ...(Object.keys(hashes).length === 0 ? {} : { hashes }),
-    };
-  for (const file of files) meta[`${file.role}.json`] = tufMeta(file);
-  return tufFile('snapshot', (known?.version ?? 0) + 1, meta, now, held);
+  const meta = new Map(known?.meta);
+  for (const file of files) meta.set(file.role, tufMeta(file));
+  const body = { meta: Object.fromEntries([...meta].map(([role, one]) => [`${role}.json`, inTuf(one)])) };
+  return tufFile('snapshot', (known?.version ?? 0) + 1, body, now, held);
 }
 
 export function nextTufTimestamp({ former, snapshot, held, now }: TimestampInput): NewFile {
   const version = (former === undefined ? 0 : readTimestamp('tuf', former).signed.version) + 1;
-  return tufFile('timestamp', version, { 'snapshot.json': tufMeta(snapshot) }, now, held);
+  return tufFile('timestamp', version, { meta: { 'snapshot.json': inTuf(tufMeta(snapshot)) } }, now, held);
 }
 
-function tufFile(role: 'snapshot' | 'timestamp', version: number, meta: unknown, now: number, held: Held): NewFile {
+function tufFile(role: 'snapshot' | 'timestamp', version: number, body: object, now: number, held: Held): NewFile {
   // The specification's times have no fractions (1.0.34, section 4.2.1).
   const expires = new Date(now + lifetime[role]).toISOString().replace(/\.\d+Z$/u, 'Z');
-  const signed = { _type: role, spec_version: '1.0.34', version, expires, meta };
-  return { role, version, bytes: signOnline('tuf', signed, held) };
+  return { role, version, bytes: signOnline('tuf', { _type: role, spec_version: '1.0.34', version, expires, ...body }, held).bytes };
 }
 
-function tufMeta({ version, bytes }: NewFile): unknown {
-  return { version, length: bytes.length, hashes: { sha256: createHash('sha256').update(bytes).digest('hex') } };
+function tufMeta({ version, bytes }: NewFile): FileMeta {
+  return { version, length: bytes.length, hashes: { sha256: hash('sha256', bytes) } };
+}
+
+function inTuf({ version, length, hashes }: FileMeta): object {
+  return { version, ...(length === undefined ? {} : { length }), ...(Object.keys(hashes).length === 0 ? {} : { hashes }) };
 }

@@ -2,7 +2,7 @@ import { createHash, createPrivateKey, createPublicKey, sign } from 'node:crypto
 import type { KeyObject } from 'node:crypto';
 import { tufCanonicalJson } from '../tuf/metadata/canonical.ts';
 import { notaryKeyId } from '../tuf/metadata/keys.ts';
-import type { Dialect, TufKey, RoleKeys } from '../tuf/metadata/model.ts';
+import type { Dialect, Metadata, RoleKeys, TufKey, TufSignature } from '../tuf/metadata/model.ts';
 
 /** A key that the service holds: Ed25519, one for each collection and role until it is rotated. */
 export interface OnlineKey {
@@ -49,13 +49,23 @@ function materialOf(key: OnlineKey): string {
 }
 
 /** Signs a file's `signed`; the bytes are those that are served. */
-export function signOnline(dialect: Dialect, signed: unknown, held: readonly { readonly id: string; readonly key: OnlineKey }[]): Buffer {
+export function signOnline(
+  dialect: Dialect,
+  signed: unknown,
+  held: readonly { readonly id: string; readonly key: OnlineKey }[],
+): Pick<Metadata, 'bytes' | 'message' | 'signatures'> {
   const message = tufCanonicalJson(signed);
-  const signatures = held.map(({ id, key }) => {
-    const bytes = sign(null, message, key.private);
-    return dialect === 'notary' ? { keyid: id, method: 'eddsa', sig: bytes.toString('base64') } : { keyid: id, sig: bytes.toString('hex') };
-  });
-  return Buffer.concat([Buffer.from('{"signed":'), message, Buffer.from(`,"signatures":${JSON.stringify(signatures)}}`)]);
+  const signatures = held.map(({ id, key }): TufSignature => ({ keyid: id, bytes: sign(null, message, key.private) }));
+  const written = signatures.map(({ keyid, bytes }) =>
+    dialect === 'notary' ? { keyid, method: 'eddsa', sig: bytes.toString('base64') } : { keyid, sig: bytes.toString('hex') },
+  );
+  const [head, tail] = [Buffer.from('{"signed":'), Buffer.from(`,"signatures":${JSON.stringify(written)}}`)];
+  // In memory of its own: it is kept, and known again by its buffer.
+  const bytes = Buffer.allocUnsafeSlow(head.length + message.length + tail.length);
+  head.copy(bytes);
+  message.copy(bytes, head.length);
+  tail.copy(bytes, head.length + message.length);
+  return { bytes, message, signatures };
 }
 
 /** @param pkcs8 DER */

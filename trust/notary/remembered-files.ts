@@ -12,6 +12,11 @@ function remembered(dialect: Dialect, type: 'root' | 'snapshot' | 'timestamp', b
   return read;
 }
 
+/** A file that was made here is what it was made of. */
+export function rememberFile(metadata: Metadata<Snapshot | Timestamp>): void {
+  known.set(metadata.bytes, metadata);
+}
+
 /** As readMetadata; the same bytes in the same buffer are read once. @throws Error */
 export const readRoot = (dialect: Dialect, bytes: Buffer): Metadata<Root> => remembered(dialect, 'root', bytes) as Metadata<Root>;
 

@@ -4,12 +4,14 @@ import { createServer as createTlsServer } from 'node:https';
 import { join } from 'node:path';
 import { asPortcullisError } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
+import { lockFolder } from '../../base/storage/index.ts';
 import { answerRequest } from './answer.ts';
 import { createCollections } from './collections.ts';
 import { createJudge } from './judge.ts';
 import { openKeyVault } from './key-vault.ts';
 import { createServiceMetrics } from './metrics.ts';
 import { openTrustStore } from './store.ts';
+import type { TrustStore } from './store.ts';
 import { tokenGuard } from './tokens.ts';
 import type { TokenAuthority } from './tokens.ts';
 
@@ -42,17 +44,21 @@ export interface TrustService {
 
 /**
  * Serves collections of signed metadata in Notary v1's dialect and in TUF's.
- * @throws TRUST_SERVICE_KEY · TRUST_SERVICE_LISTEN · STORAGE_…
+ * @throws TRUST_SERVICE_KEY · TRUST_SERVICE_LISTEN · STORAGE_IN_USE when another process serves this folder · STORAGE_…
  */
 export async function startTrustService(options: TrustServiceOptions): Promise<TrustService> {
   const clock = options.clock ?? Date.now;
-  const store = await openTrustStore(options.data);
+  // What stands is remembered by the process that serves it: two on one folder would each serve what the other has replaced.
+  const lock = await lockFolder(options.data);
   const judge = createJudge();
+  let store: TrustStore | undefined;
   const shut = async (): Promise<void> => {
     await judge.close();
-    await store.close();
+    await store?.close();
+    lock.release();
   };
   try {
+    store = await openTrustStore(options.data);
     const vault = await openKeyVault(store, options.keyFile ?? join(options.data, 'service.key'));
     const collections = createCollections(store, vault, judge, clock);
     const metrics = createServiceMetrics();

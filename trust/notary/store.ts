@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { openDatabase } from '../../base/storage/index.ts';
 import type { Database, Migration, SqlRow, Statement } from '../../base/storage/index.ts';
 import type { Dialect } from '../tuf/metadata/model.ts';
-import type { NewFile } from './accept.ts';
+import type { DigestedFile, NewFile } from './accept.ts';
 
 /** A file as it is kept and served. */
 export interface StoredFile extends NewFile {
@@ -50,6 +50,18 @@ const migrations: readonly Migration[] = [
       ) STRICT;
       CREATE INDEX changes_gun ON changes (gun, id);`,
   },
+  {
+    // Which version stands is a row of its own: to say so in the file's row wrote all its bytes again.
+    version: 2,
+    sql: `
+      CREATE TABLE standing (
+        gun TEXT NOT NULL, dialect TEXT NOT NULL, role TEXT NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (gun, dialect, role)
+      ) WITHOUT ROWID, STRICT;
+      INSERT INTO standing (gun, dialect, role, version) SELECT gun, dialect, role, version FROM files WHERE current = 1;
+      DROP INDEX files_current;
+      DROP INDEX files_sha512;
+      ALTER TABLE files DROP COLUMN current;`,
+  },
 ];
 
 /** The service's durable state: one SQLite database, whose writes are answered when they are on disk. */
@@ -75,14 +87,21 @@ export interface TrustStore {
 
 export interface DialectFiles {
   readonly dialect: Dialect;
-  readonly files: readonly StoredFile[];
+  readonly files: readonly FileToKeep[];
 }
 
-export function storedFile(file: NewFile, at: number): StoredFile {
+/** A file that is to be kept. */
+export interface FileToKeep extends StoredFile {
+  readonly sha512: string;
+}
+
+export function fileToKeep(file: DigestedFile, at: number): FileToKeep {
+  const { bytes } = file;
+  if (bytes.buffer.byteLength === bytes.length) return { ...file, at };
   // In memory of its own: a small buffer is a part of a pool, which would be kept, and copied to the writer, whole.
-  const bytes = Buffer.alloc(file.bytes.length);
-  file.bytes.copy(bytes);
-  return { ...file, bytes, at, sha256: createHash('sha256').update(bytes).digest('hex') };
+  const own = Buffer.allocUnsafeSlow(bytes.length);
+  bytes.copy(own);
+  return { ...file, bytes: own, at };
 }
 
 /** @throws STORAGE_… */
@@ -90,7 +109,7 @@ export async function openTrustStore(folder: string): Promise<TrustStore> {
   return trustStore(await openDatabase({ path: join(folder, 'trust.db'), migrations }));
 }
 
-const columns = 'role, version, sha256, at, data';
+const columns = 'files.role, files.version, sha256, at, data';
 
 function trustStore(db: Database): TrustStore {
   const one = async (where: string, params: readonly (string | number)[]): Promise<StoredFile | undefined> => {
@@ -99,7 +118,12 @@ function trustStore(db: Database): TrustStore {
   };
   return {
     currentFiles: async (gun, dialect) =>
-      (await db.all(`SELECT ${columns} FROM files WHERE gun = ? AND dialect = ? AND current = 1`, [gun, dialect])).map(fileOf),
+      (
+        await db.all(
+          `SELECT ${columns} FROM standing JOIN files USING (gun, dialect, role, version) WHERE standing.gun = ? AND standing.dialect = ?`,
+          [gun, dialect],
+        )
+      ).map(fileOf),
     fileByHash: (gun, dialect, role, hash) =>
       one(`gun = ? AND ${hash.length === 64 ? 'sha256' : 'sha512'} = ? AND dialect = ? AND role = ?`, [gun, hash, dialect, role]),
     fileByVersion: (gun, dialect, role, version) =>
@@ -112,6 +136,8 @@ function trustStore(db: Database): TrustStore {
       else if (tuf) statements.push({ sql: 'DELETE FROM withheld WHERE gun = ?', params: [gun] });
       statements.push(...noteUpdate(gun, updates, at));
       try {
+        // What is published in one turn of the loop shares one commit.
+        await setImmediate();
         await db.write(statements);
         return true;
       } catch (thrown) {
@@ -127,6 +153,7 @@ function trustStore(db: Database): TrustStore {
           params: [at, gun, gun],
         },
         { sql: 'DELETE FROM files WHERE gun = ?', params: [gun] },
+        { sql: 'DELETE FROM standing WHERE gun = ?', params: [gun] },
         { sql: 'DELETE FROM withheld WHERE gun = ?', params: [gun] },
         { sql: 'DELETE FROM keys WHERE gun = ?', params: [gun] },
       ]);
@@ -177,21 +204,16 @@ function fileOf(row: SqlRow): StoredFile {
   };
 }
 
-function keepFiles(gun: string, dialect: Dialect, files: readonly StoredFile[]): Statement[] {
-  const roles = JSON.stringify(files.map(({ role }) => role));
-  return [
+function keepFiles(gun: string, dialect: Dialect, files: readonly FileToKeep[]): Statement[] {
+  return files.flatMap(({ role, version, bytes, sha256, sha512, at }) => [
     {
-      sql: `UPDATE files SET current = 0
-            WHERE gun = ? AND dialect = ? AND current = 1 AND role IN (SELECT value FROM json_each(?))`,
-      params: [gun, dialect, roles],
-    },
-    ...files.map(({ role, version, bytes, sha256, at }) => ({
       // TUF recovers from a fast-forward by new keys, and then counts again below what it threw away.
-      sql: `INSERT ${dialect === 'tuf' ? 'OR REPLACE ' : ''}INTO files (gun, dialect, role, version, sha256, sha512, at, current, data)
-            VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?)`,
-      params: [gun, dialect, role, version, sha256, createHash('sha512').update(bytes).digest('hex'), at, bytes],
-    })),
-  ];
+      sql: `INSERT ${dialect === 'tuf' ? 'OR REPLACE ' : ''}INTO files (gun, dialect, role, version, sha256, sha512, at, data)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+      params: [gun, dialect, role, version, sha256, sha512, at, bytes],
+    },
+    { sql: 'INSERT OR REPLACE INTO standing (gun, dialect, role, version) VALUES (?, ?, ?, ?)', params: [gun, dialect, role, version] },
+  ]);
 }
 
 /** One change an update, by its timestamp; Notary's where it has one. */

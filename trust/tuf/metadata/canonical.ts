@@ -31,7 +31,7 @@ function writeList(list: readonly unknown[], parts: string[]): void {
 function writeObject(record: Readonly<Record<string, unknown>>, parts: string[]): void {
   parts.push('{');
   let first = true;
-  for (const key of Object.keys(record).sort(byCodePoint)) {
+  for (const key of inOrder(Object.keys(record))) {
     if (!first) parts.push(',');
     first = false;
     parts.push(quoted(key), ':');
@@ -40,18 +40,12 @@ function writeObject(record: Readonly<Record<string, unknown>>, parts: string[])
   parts.push('}');
 }
 
-const quoted = (text: string): string => `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
+const quoted = (text: string): string =>
+  text.includes('"') || text.includes('\\') ? `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"` : `"${text}"`;
 
 /** JavaScript compares UTF-16 units; Python and Go compare code points, which differ above U+FFFF. */
-function byCodePoint(a: string, b: string): number {
-  if (!hasSurrogates(a) && !hasSurrogates(b)) return a < b ? -1 : a > b ? 1 : 0;
-  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+function inOrder(keys: string[]): string[] {
+  return keys.some((key) => surrogate.test(key)) ? keys.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b))) : keys.sort();
 }
 
-function hasSurrogates(text: string): boolean {
-  for (let index = 0; index < text.length; index += 1) {
-    const unit = text.charCodeAt(index);
-    if (unit >= 0xd800 && unit <= 0xdfff) return true;
-  }
-  return false;
-}
+const surrogate = /[\ud800-\udfff]/;

@@ -20,18 +20,19 @@ const large = new LRUCache<string, Metadata>({ maxSize: 48 * 1024 * 1024, sizeCa
 
 /**
  * Reads metadata of one type; nothing is verified. Delegated targets are of the type `targets`.
+ * @param parsed what parseStrictJson made of the same bytes, where that was done before
  * @throws Error with a sentence that says what is wrong with it
  */
-export function readMetadata<T extends TopRole>(dialect: Dialect, type: T, bytes: Buffer): Metadata<ByType[T]> {
-  if (bytes.length < largeFrom) return readOnce(dialect, type, bytes);
+export function readMetadata<T extends TopRole>(dialect: Dialect, type: T, bytes: Buffer, parsed?: unknown): Metadata<ByType[T]> {
+  if (bytes.length < largeFrom) return readOnce(dialect, type, bytes, parsed);
   const key = `${dialect} ${type} ${createHash('sha256').update(bytes).digest('hex')}`;
-  const known = large.get(key) ?? readOnce(dialect, type, bytes);
+  const known = large.get(key) ?? readOnce(dialect, type, bytes, parsed);
   large.set(key, known);
   return known as Metadata<ByType[T]>;
 }
 
-function readOnce<T extends TopRole>(dialect: Dialect, type: T, bytes: Buffer): Metadata<ByType[T]> {
-  const file = objectAt(parseStrictJson(bytes), 'the file');
+function readOnce<T extends TopRole>(dialect: Dialect, type: T, bytes: Buffer, parsed?: unknown): Metadata<ByType[T]> {
+  const file = objectAt(parsed ?? parseStrictJson(bytes), 'the file');
   const fields = objectAt(file['signed'], 'signed');
   const [readSigned, readSignature] = dialect === 'tuf' ? [readTufSigned, readTufSignature] : [readNotarySigned, readNotarySignature];
   const signed: Signed = readSigned(type, fields);

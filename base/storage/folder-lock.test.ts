@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { PortcullisError } from '../errors/index.ts';
+import { lockFolder } from './folder-lock.ts';
+
+let folder = '';
+before(() => {
+  folder = mkdtempSync(join(tmpdir(), 'portcullis-lock-'));
+});
+after(() => rmSync(folder, { recursive: true }));
+
+/** A process that has the folder, until it is killed. */
+async function holder(): Promise<{ pid: number; kill(): Promise<void> }> {
+  const source = `import { lockFolder } from ${JSON.stringify(import.meta.resolve('./folder-lock.ts'))};
+    await lockFolder(${JSON.stringify(folder)}); process.stdout.write('mine'); setInterval(() => undefined, 1000);`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', source], { stdio: ['ignore', 'pipe', 'inherit'] });
+  await once(child.stdout, 'data');
+  return {
+    pid: child.pid ?? 0,
+    async kill() {
+      child.kill('SIGKILL');
+      await once(child, 'exit');
+    },
+  };
+}
+
+const refusal = (pid: number) => (error: unknown) =>
+  error instanceof PortcullisError && error.code === 'STORAGE_IN_USE' && error.message.includes(`process ${pid} has it`);
+
+test('one process has a folder at a time, and who comes second is told which; a killed one has it no more', async () => {
+  const other = await holder();
+  await assert.rejects(lockFolder(folder), refusal(other.pid));
+  const waiting = lockFolder(folder, 60_000);
+  await other.kill();
+  (await waiting).release();
+});
+
+test('one process does not get it twice, and gets it again when it let go', async () => {
+  const lock = await lockFolder(folder);
+  await assert.rejects(lockFolder(folder), refusal(process.pid));
+  lock.release();
+  lock.release();
+  (await lockFolder(folder)).release();
+});
+
+test('a folder that is none says so', async () => {
+  await assert.rejects(
+    lockFolder('/proc/nowhere'),
+    (error) => error instanceof PortcullisError && ['STORAGE_NO_ACCESS', 'STORAGE_READ_ONLY', 'STORAGE_IO'].includes(String(error.code)),
+  );
+});

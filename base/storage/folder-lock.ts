@@ -1,0 +1,84 @@
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { setTimeout as pause } from 'node:timers/promises';
+import { PortcullisError } from '../errors/index.ts';
+import { storageFailure } from './failure.ts';
+import type { StorageCode } from './failure.ts';
+import { makeFolder } from './open-file.ts';
+
+/** A folder that this process has to itself until it lets go or dies, however it dies. */
+export interface FolderLock {
+  release(): void;
+}
+
+/** SQLITE_BUSY (sqlite.org/rescode.html). */
+const busyCode = 5;
+const askEveryMs = 50;
+
+/**
+ * Takes a folder for this process alone, by a lock that the kernel drops with the process: nothing stale ever stands in the way. It is SQLite's
+ * RESERVED lock of the file `lock` in it (sqlite.org/lockingv3.html), which lets others read there who holds it.
+ * @param folder made (0700) when absent
+ * @param waitMs how long to wait for who has it, in milliseconds; not at all unless told
+ * @throws STORAGE_IN_USE naming the process that holds it · STORAGE_NO_ACCESS, STORAGE_READ_ONLY, STORAGE_DISK_FULL
+ */
+export async function lockFolder(folder: string, waitMs = 0): Promise<FolderLock> {
+  const path = join(folder, 'lock');
+  const end = performance.now() + waitMs;
+  let db: DatabaseSync | undefined;
+  try {
+    makeFolder(folder);
+    db = new DatabaseSync(path, { timeout: 0 });
+    for (;;) {
+      if (took(db)) return holding(db);
+      if (performance.now() >= end) break;
+      await pause(askEveryMs);
+    }
+    throw inUse(folder, holderOf(db));
+  } catch (error) {
+    db?.close();
+    throw storageFailure(error, 'lock folder', folder);
+  }
+}
+
+function took(db: DatabaseSync): boolean {
+  try {
+    // Who it is is committed for others to read; then the lock is taken again, and kept.
+    db.exec(`BEGIN IMMEDIATE; PRAGMA user_version = ${process.pid}; COMMIT; BEGIN IMMEDIATE`);
+    return true;
+  } catch (error) {
+    if (db.isTransaction) db.exec('ROLLBACK');
+    if ((error as { errcode?: number }).errcode === busyCode) return false;
+    throw error;
+  }
+}
+
+function holding(db: DatabaseSync): FolderLock {
+  let held = true;
+  return {
+    release() {
+      if (held) db.close();
+      held = false;
+    },
+  };
+}
+
+function holderOf(db: DatabaseSync): number | undefined {
+  try {
+    return Number(Object.values(db.prepare('PRAGMA user_version').get() ?? {})[0]);
+  } catch {
+    return undefined;
+  }
+}
+
+function inUse(folder: string, pid: number | undefined): PortcullisError<StorageCode> {
+  return new PortcullisError({
+    code: 'STORAGE_IN_USE',
+    kind: 'unavailable',
+    attempted: 'lock folder',
+    on: folder,
+    why: pid === undefined ? 'another process has it' : `process ${pid} has it`,
+    fix: 'stop that process, wait until it is done, or name another folder',
+    ...(pid === undefined ? {} : { details: { pid } }),
+  });
+}

@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { fetchJson, multipart, post, publisher, sha256 } from './publisher.fixture.ts';
+import type { OnlineEntries } from './publisher.fixture.ts';
+import { startTrustService } from './service.ts';
+
+const gun = 'example.com/app';
+const names = Object.fromEntries(Array.from({ length: 40 }, (_, index) => [`v${index}`, `content ${index}`]));
+
+interface Served {
+  readonly child: ChildProcess;
+  readonly url: string;
+}
+
+/** A service in a process of its own. */
+async function serve(folder: string): Promise<Served> {
+  const source = `import { startTrustService } from ${JSON.stringify(import.meta.resolve('./service.ts'))};
+    const { url } = await startTrustService({ listen: '127.0.0.1:0', data: ${JSON.stringify(folder)} });
+    process.stdout.write(url);`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', source], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [url] = (await once(child.stdout, 'data')) as [Buffer];
+  return { child, url: url.toString() };
+}
+
+async function kill({ child }: Served): Promise<void> {
+  const ended = once(child, 'exit');
+  child.kill('SIGKILL');
+  await ended;
+}
+
+describe('a trust service that is killed', () => {
+  let folder = '';
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'portcullis-trust-crash-'));
+  });
+  after(() => rmSync(folder, { recursive: true, force: true }));
+
+  it('keeps whatever it answered 200 to, whole, whenever it dies; and two processes never have one data folder', async () => {
+    let service = await serve(folder);
+    const address = (): string => `${service.url}/v2/${gun}/_trust/tuf/`;
+    await assert.rejects(
+      startTrustService({ listen: '127.0.0.1:0', data: folder }),
+      (error) =>
+        error instanceof PortcullisError &&
+        error.code === 'STORAGE_IN_USE' &&
+        error.message.includes(`process ${String(service.child.pid)} has it`),
+    );
+    const online: OnlineEntries = {
+      snapshot: await fetchJson(`${address()}snapshot.key`),
+      timestamp: await fetchJson(`${address()}timestamp.key`),
+    };
+    const owner = publisher(gun);
+    const targets = (version: number): Buffer => owner.targets(version, names);
+    const parts = [
+      { name: 'root', bytes: owner.root(1, online) },
+      { name: 'targets', bytes: targets(1) },
+    ];
+    assert.equal((await post(address(), multipart(parts))).status, 200);
+    const posted = new Map<number, Buffer>();
+    let acknowledged = 1;
+    for (let round = 0; round < 5; round += 1) {
+      const publish = (): Promise<number | undefined> => {
+        const bytes = targets(acknowledged + 1);
+        posted.set(acknowledged + 1, bytes);
+        return post(address(), multipart([{ name: 'targets', bytes }])).then(
+          ({ status }) => status,
+          () => undefined,
+        );
+      };
+      for (let count = 0; count < 3; count += 1) {
+        assert.equal(await publish(), 200);
+        acknowledged += 1;
+      }
+      // The end falls somewhere in a publish: another moment in each round.
+      const last = publish();
+      await pause(round);
+      await kill(service);
+      if ((await last) === 200) acknowledged += 1;
+      service = await serve(folder);
+      const bytes = Buffer.from(await (await fetch(`${address()}targets.json`)).arrayBuffer());
+      const version = (JSON.parse(bytes.toString()) as { signed: { version: number } }).signed.version;
+      // The last one may have been kept without that anybody was told.
+      assert.ok(version === acknowledged || version === acknowledged + 1, `${version} after ${acknowledged}`);
+      if (version > 1) assert.ok(posted.get(version)?.equals(bytes), 'bytes posted are bytes served');
+      acknowledged = version;
+      const files = await Promise.all(
+        ['timestamp', 'snapshot'].map(async (role) => Buffer.from(await (await fetch(`${address()}${role}.json`)).arrayBuffer())),
+      );
+      const [named, snapshot] = files.map((file) => (JSON.parse(file.toString()) as Meta).signed.meta);
+      assert.equal(digestIn(named, 'snapshot'), sha256(files[1] ?? Buffer.alloc(0)));
+      assert.equal(digestIn(snapshot, 'targets'), sha256(bytes));
+      const feed = await fetchJson<{ records: { SHA256: string }[] }>(`${service.url}/v2/${gun}/_trust/changefeed?records=-1`);
+      assert.equal(feed.records[0]?.SHA256, sha256(files[0] ?? Buffer.alloc(0)));
+    }
+    await kill(service);
+  });
+});
+
+interface Meta {
+  readonly signed: { readonly meta: Record<string, { readonly hashes: { readonly sha256: string } }> };
+}
+
+const digestIn = (meta: Meta['signed']['meta'] | undefined, role: string): string =>
+  Buffer.from(meta?.[role]?.hashes.sha256 ?? '', 'base64').toString('hex');
