@@ -15,6 +15,8 @@ export interface RoleAsked {
   readonly delegator: string;
   /** The snapshot does not name it: it has never published, or is held back. */
   readonly unlisted?: true;
+  /** The search goes on without it when it is not believed: a delegate's fault is nobody else's. */
+  readonly optional?: true;
 }
 
 /**
@@ -124,6 +126,7 @@ function* visitAll({ roles, mostRoles }: LookUp, current: Current): Search<void>
   }
   const visited = new Set<string>();
   const waiting: RoleAsked[] = [{ name: 'targets', delegator: 'root' }];
+  // What a role signs that is passed over here, nobody finds: a digest is admitted by a name that is looked up.
   for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
     if (visited.has(next.name)) continue;
     if (visited.size >= mostRoles) return;
@@ -133,7 +136,7 @@ function* visitAll({ roles, mostRoles }: LookUp, current: Current): Search<void>
     const delegator = next.name;
     const delegations = current().targets.get(delegator)?.signed.delegations;
     // Bins are found by a path; by a digest alone they are not.
-    waiting.push(...(delegations?.roles ?? []).map(({ name }) => ({ name, delegator })));
+    waiting.push(...(delegations?.roles ?? []).map(({ name }) => ({ name, delegator, optional: true as const })));
   }
 }
 

@@ -1,5 +1,5 @@
 import { isPortcullisError } from '../../../base/errors/index.ts';
-import { tufFailure } from '../failure.ts';
+import { isUnavailable, tufFailure } from '../failure.ts';
 import type { FileMeta } from '../metadata/model.ts';
 import {
   fileMetaOf,
@@ -120,14 +120,20 @@ export async function updateMetadata(input: UpdateInput): Promise<TufUpdate> {
     let step = search.next();
     for (;;) {
       if (step.done === true) return step.value;
-      const { name, delegator, unlisted } = step.value;
+      const { name, delegator, unlisted, optional } = step.value;
       if (unlisted === true) {
         await refuseHeldBack(name, delegator);
         step = search.next(false);
         continue;
       }
-      await bringTargets(name, delegator);
-      step = search.next(true);
+      const brought = await bringTargets(name, delegator).then(
+        () => true,
+        (thrown: unknown) => {
+          if (optional === true && isDisbelieved(thrown)) return false;
+          throw thrown;
+        },
+      );
+      step = search.next(brought);
     }
   };
 
@@ -142,6 +148,11 @@ export async function updateMetadata(input: UpdateInput): Promise<TufUpdate> {
     find: (path) => run((current) => searchTarget(path, limits.roles, current)),
     run,
   };
+}
+
+/** The file came, or is not there, and is not believed: another try would find no more. */
+function isDisbelieved(thrown: unknown): boolean {
+  return isPortcullisError(thrown) && thrown.code.startsWith('TRUST_TUF_') && !isUnavailable(thrown.code);
 }
 
 async function newestRoot({ dialect, source, store, now }: UpdateInput, limits: TufLimits): Promise<TrustedSet> {

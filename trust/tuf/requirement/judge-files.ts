@@ -1,3 +1,4 @@
+import { isPortcullisError } from '../../../base/errors/index.ts';
 import { tufFailure } from '../failure.ts';
 import type { Dialect } from '../metadata/model.ts';
 import type { Current, RoleAsked, Search } from '../search.ts';
@@ -37,13 +38,18 @@ export function judgeFiles(input: {
   set = withSnapshot(set, atHand(files, 'snapshot'), at);
 
   const verified = new Set<string>();
-  const bring = ({ name, delegator, unlisted }: RoleAsked): boolean => {
+  const bring = ({ name, delegator, unlisted, optional }: RoleAsked): boolean => {
     if (unlisted === true) return false;
     const path = `${delegator}\n${name}`;
     if (verified.has(path)) return true;
     const bytes = files.get(name);
     if (bytes === undefined) return false;
-    set = withTargets(set, { name, delegator, bytes }, at);
+    try {
+      set = withTargets(set, { name, delegator, bytes }, at);
+    } catch (thrown) {
+      if (optional === true && isPortcullisError(thrown)) return false;
+      throw thrown;
+    }
     verified.add(path);
     return true;
   };

@@ -115,3 +115,28 @@ for (const name of ['record', 'first.root', '2.root', '@2.root', 'x'.repeat(300)
       },
     );
   });
+
+for (const fault of ['expired', 'unsigned', 'gone'] as const)
+  test(`a delegate whose metadata are ${fault} keeps no image of others from being found by its digest`, () => {
+    const key = testKey('tuf');
+    return scene(
+      'tuf',
+      {
+        prepare(repository) {
+          const role = { name: 'dev', keyids: [key.id], threshold: 1, terminating: false, paths: ['dev-*'] };
+          repository.delegations['targets'] = { keys: { [key.id]: key.entry }, roles: [role] };
+          repository.targets['dev'] = { 'dev-1': fileOf('tuf', two) };
+          repository.delegated['dev'] = fault === 'unsigned' ? [testKey('tuf')] : [key];
+          if (fault === 'expired') repository.expires['dev'] = '2020-01-01T00:00:00Z';
+        },
+      },
+      async ({ judge, service }) => {
+        if (fault === 'gone') for (const path of service.files.keys()) if (path.endsWith('.dev.json')) service.files.delete(path);
+        const code = { expired: 'TRUST_TUF_EXPIRED', unsigned: 'TRUST_TUF_UNSIGNED', gone: 'TRUST_TUF_MISSING' }[fault];
+        says(await judge(`${image}:dev-1`, digestOf(two)), 'deny', code);
+        says(await judge(`${image}@${digestOf(one)}`, digestOf(one)), 'admit', 'TRUST_TUF_SIGNED');
+        const stray = `sha256:${'a'.repeat(64)}`;
+        says(await judge(`${image}@${stray}`, stray), 'deny', 'TRUST_TUF_NO_TARGET');
+      },
+    );
+  });
