@@ -142,7 +142,9 @@ export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
     const { update, store, checkedAt } = await flight.refreshed;
     const searched = flight.tail.then(() => update.run((current) => lookUpIn(repository, current)));
     flight.tail = searched.catch(() => undefined);
-    return answerOf(update.trusted, await searched, store, checkedAt);
+    const found = await searched;
+    // Only now: the search has loaded the roles that it passed.
+    return answerOf(update.trusted, found, store, checkedAt);
   };
 
   /** What was believed before, as far as it goes. */
