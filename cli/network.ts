@@ -2,8 +2,19 @@ import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 import { join, resolve } from 'node:path';
 import type { PortcullisError } from '../base/errors/index.ts';
-import { askNetwork, createNetwork, defaultCniSocket, readNetworkReport, removeNetwork, requireNetwork } from '../cni-plugins/index.ts';
-import type { NewNetwork, ReportedAttachment, ReportedNetwork, ReportSource } from '../cni-plugins/index.ts';
+import { createLogger } from '../base/log/index.ts';
+import {
+  askNetwork,
+  collectConnections,
+  connectNetwork,
+  createNetwork,
+  defaultCniSocket,
+  disconnectNetwork,
+  readNetworkReport,
+  removeNetwork,
+  requireNetwork,
+} from '../cni-plugins/index.ts';
+import type { ConnectSource, NewNetwork, ReportedAttachment, ReportedNetwork, ReportSource } from '../cni-plugins/index.ts';
 import { registerDockerDriver } from './network/docker-driver.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
@@ -26,7 +37,19 @@ interface CreateFlags extends Flags {
   readonly type: NewNetwork['type'];
   readonly link?: string;
   readonly masquerade: boolean;
+  readonly isolation: boolean;
+  readonly internal: boolean;
+  readonly podNamespace?: readonly string[];
   readonly order: string;
+}
+
+interface ConnectFlags extends Flags {
+  readonly binDir?: readonly string[];
+  readonly cacheDir: string;
+  readonly ip?: readonly string[];
+  readonly alias?: readonly string[];
+  readonly ifname?: string;
+  readonly mac?: string;
 }
 
 /** `portcullis network`: the networks of pods, from configuration and database, and what the daemon adds where it runs. */
@@ -50,6 +73,9 @@ export function register(program: Command): void {
     )
     .option('--link <name>', 'of bridge: its name (cni0 without); of macvlan and ipvlan: the link of the host')
     .option('--no-masquerade', 'what leaves the subnets keeps its address')
+    .option('--no-isolation', 'of bridge: other bridges that are separated reach its pods')
+    .option('--internal', 'of bridge: its pods have no way out, and nobody outside has one in', false)
+    .option('--pod-namespace <name>', 'whose pods may ask for it by annotation; * for all; may be repeated', collect)
     .option('--order <text>', "the beginning of the file's name: the first file by name is the pods' network", '50')
     .addHelpText(
       'after',
@@ -65,13 +91,38 @@ export function register(program: Command): void {
   withSource(network.command('rm').description('remove the configuration of a network that nothing is attached to').argument('<name>'))
     .addHelpText('after', '\nExits with 1 while something is attached.\n\nExamples:\n  $ portcullis network rm pods')
     .action((name: string, flags: Flags) => run(flags.output, () => Promise.resolve(remove(name, flags)), exitCodeOf));
-  withSource(
+  withConnections(
+    network
+      .command('connect')
+      .description('give something that runs one more interface, on a network')
+      .argument('<network>')
+      .argument('<target>', 'a pod (NAMESPACE/NAME, NAME or id), the path of a network namespace, or pid:NUMBER'),
+  )
+    .option('--ip <address>', 'that it shall have; may be repeated', collect)
+    .option('--alias <name>', 'by which others on the network find it; may be repeated', collect)
+    .option('--ifname <name>', 'of the interface; without it the first ethN that is free')
+    .option('--mac <address>', 'of the interface')
+    .addHelpText(
+      'after',
+      '\nA container of docker is pid:NUMBER with the number of docker inspect -f {{.State.Pid}}.\n\nExamples:\n  $ portcullis network connect shop default/web --alias front\n  $ portcullis network connect shop /run/netns/blue --ip 10.90.0.9\n  $ portcullis network connect shop pid:4242 --ifname eth9',
+    )
+    .action((name: string, target: string, flags: ConnectFlags) => run(flags.output, () => connect(name, target, flags), exitCodeOf));
+  withConnections(
+    network
+      .command('disconnect')
+      .description('take back what connect made')
+      .argument('<network>')
+      .argument('<target>', 'as it was given to connect'),
+  )
+    .addHelpText('after', '\nExamples:\n  $ portcullis network disconnect shop default/web')
+    .action((name: string, target: string, flags: ConnectFlags) => run(flags.output, () => disconnect(name, target, flags), exitCodeOf));
+  withConnections(
     network
       .command('gc')
       .description('have the daemon remove attachments, links, rules and addresses of no pod, and bring back what was lost'),
   )
     .addHelpText('after', '\nThe daemon does the same at each start.\n\nExamples:\n  $ portcullis network gc')
-    .action((flags: Flags) => run(flags.output, () => gc(flags)));
+    .action((flags: ConnectFlags) => run(flags.output, () => gc(flags)));
   registerDockerDriver(network);
 }
 
@@ -83,13 +134,28 @@ function withSource(command: Command): Command {
     .option('--cni-socket <path>', 'where the daemon answers (its setting cni.socket)', defaultCniSocket);
 }
 
+function withConnections(command: Command): Command {
+  return withSource(command)
+    .option('--bin-dir <dir>', 'folder of plugins of others; may be repeated', collect)
+    .option('--cache-dir <dir>', "the daemon's setting network.cacheDir", '/var/lib/cni');
+}
+
 function whole(text: string): number {
   if (!/^\d{1,6}$/u.test(text)) throw new InvalidArgumentError('It must be a whole number.');
   return Number(text);
 }
 
 function exitCodeOf({ code }: PortcullisError): number | undefined {
-  return ['NETWORK_IN_USE', 'NETWORK_EXISTS', 'NETWORK_UNKNOWN'].includes(code) ? exitCodes.no : undefined;
+  return [
+    'NETWORK_IN_USE',
+    'NETWORK_EXISTS',
+    'NETWORK_UNKNOWN',
+    'NETWORK_NOT_CONNECTED',
+    'NETWORK_ALREADY_CONNECTED',
+    'NETWORK_TARGET_UNKNOWN',
+  ].includes(code)
+    ? exitCodes.no
+    : undefined;
 }
 
 const sourceOf = ({ confDir, root, plugins }: Flags): ReportSource => ({
@@ -120,7 +186,20 @@ const leasesOf = ({ leases: { used, size }, way }: ReportedNetwork): string =>
   way === 'exec' ? '' : `${used}${size === undefined ? '' : ` of ${size}`}`;
 
 function create(name: string, flags: CreateFlags): number {
-  const { subnet = [], ipv6 = [], gateway = [], mtu, type, link, masquerade, order, output } = flags;
+  const {
+    subnet = [],
+    ipv6 = [],
+    gateway = [],
+    mtu,
+    type,
+    link,
+    masquerade,
+    isolation,
+    internal,
+    podNamespace = [],
+    order,
+    output,
+  } = flags;
   const file = createNetwork(sourceOf(flags), {
     name,
     type,
@@ -129,6 +208,9 @@ function create(name: string, flags: CreateFlags): number {
     ...(mtu !== undefined && { mtu }),
     ...(link !== undefined && { link }),
     masquerade,
+    separated: isolation,
+    internal,
+    podNamespaces: podNamespace,
     order,
   });
   print(output, { name, file }, `${file}\n`);
@@ -190,17 +272,49 @@ function remove(name: string, flags: Flags): number {
   return exitCodes.yes;
 }
 
-async function gc(flags: Flags): Promise<number> {
+const connectionsOf = (flags: ConnectFlags): ConnectSource => ({
+  ...sourceOf(flags),
+  binDirs: flags.binDir ?? ['/opt/cni/bin', '/usr/lib/cni'],
+  cacheDir: resolve(flags.cacheDir),
+  log: createLogger({ level: 'warn' }),
+});
+
+async function connect(name: string, target: string, flags: ConnectFlags): Promise<number> {
+  const { ip = [], alias = [], ifname, mac } = flags;
+  const { connection, result } = await connectNetwork(connectionsOf(flags), name, {
+    target,
+    ips: ip,
+    aliases: alias,
+    ...(ifname !== undefined && { interface: ifname }),
+    ...(mac !== undefined && { mac }),
+  });
+  const addresses = result.ips.map(({ address }) => address);
+  print(flags.output, { ...connection, addresses, result }, `${connection.interface} ${addresses.join(' ')}\n`);
+  return exitCodes.yes;
+}
+
+async function disconnect(name: string, target: string, flags: ConnectFlags): Promise<number> {
+  const connection = await disconnectNetwork(connectionsOf(flags), name, target);
+  print(flags.output, connection, `disconnected ${connection.interface} of ${connection.netns}\n`);
+  return exitCodes.yes;
+}
+
+async function gc(flags: ConnectFlags): Promise<number> {
+  const collected = await collectConnections(connectionsOf(flags));
+  const told = collected
+    .map(({ network, interface: name, netns }) => `disconnected from ${network}: ${name} of ${netns}, which is gone\n`)
+    .join('');
+
   const answer = await askNetwork<{ readonly removed: readonly string[]; readonly kept: number }>(flags.cniSocket, 'gc');
   if ('why' in answer) {
-    print(flags.output, { daemon: answer.why }, `nothing was collected: ${answer.why}\n`);
+    print(flags.output, { daemon: answer.why, disconnected: collected }, `${told}nothing was collected of pods: ${answer.why}\n`);
     return exitCodes.failed;
   }
   const { removed, kept } = answer.value;
   print(
     flags.output,
-    answer.value,
-    `${removed.length} removed${removed.length === 0 ? '' : ` (${removed.map(shortId).join(', ')})`}, ${kept} stand\n`,
+    { ...answer.value, disconnected: collected },
+    `${told}${removed.length} removed${removed.length === 0 ? '' : ` (${removed.map(shortId).join(', ')})`}, ${kept} stand\n`,
   );
   return exitCodes.yes;
 }

@@ -8,6 +8,8 @@ export type { DockerDriver, DockerDriverOptions } from './cnm/driver.ts';
 export { startNameServer } from './dns/name-server.ts';
 export type { NameServer } from './dns/name-server.ts';
 export type { NameFigures, NameServerSettings } from './dns/protocol.ts';
+export { collectConnections, connectNetwork, disconnectNetwork } from './manage/connect.ts';
+export type { Connection, ConnectSource } from './manage/connect.ts';
 export { createNetwork, removeNetwork, requireNetwork } from './manage/conflist-file.ts';
 export type { NewNetwork } from './manage/conflist-file.ts';
 export { readNetworkReport } from './manage/report.ts';

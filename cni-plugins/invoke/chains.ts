@@ -10,6 +10,7 @@ import { execStep, versionsOf } from './exec-step.ts';
 import type { ExecOptions } from './exec-step.ts';
 import { inProcessStep } from './in-process-step.ts';
 import { openResultCache } from './result-cache.ts';
+import type { CacheOwner } from './result-cache.ts';
 import { findProgram } from './run-program.ts';
 import type { RunStep } from './step.ts';
 
@@ -41,6 +42,8 @@ export interface ChainOptions {
   /** As libcni's: `/var/lib/cni`. */
   readonly cacheDir: string;
   readonly callPlugin: CallPlugin;
+  /** Absent: the daemon. */
+  readonly owner?: CacheOwner;
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
@@ -53,7 +56,7 @@ export function createChains(options: ChainOptions): Chains {
     exec: programs === undefined ? () => Promise.reject(noPrograms()) : execStep(programs),
     'in-process': inProcessStep(options.callPlugin, options.binDirs),
   };
-  const cache = openResultCache(options.cacheDir);
+  const cache = openResultCache(options.cacheDir, options.owner);
   const versions: Known = new Map();
 
   const removeLink = async (link: ChainLink, job: ChainJob): Promise<void> => {

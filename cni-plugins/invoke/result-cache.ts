@@ -23,13 +23,16 @@ export interface CachedAttachment {
   /** Written by us, not by another runtime that shares the folder. */
   readonly ours: boolean;
   readonly link?: ChainLink;
+  /** Path of its network namespace; empty: unknown. */
+  readonly netns: string;
 }
 
 const kind = 'cniCacheV1';
-const owner = 'portcullis';
+/** Who writes: the daemon for its pods, or a command for whatever it connected. Neither takes the other's for its own. */
+export type CacheOwner = 'portcullis' | 'portcullis connect';
 
 /** @param folder `/var/lib/cni` */
-export function openResultCache(folder: string): ResultCache {
+export function openResultCache(folder: string, owner: CacheOwner = 'portcullis'): ResultCache {
   const results = join(folder, 'results');
   const fileOf = (network: string, id: string, name: string): string => join(results, `${network}-${id}-${name}`);
   return {
@@ -54,7 +57,7 @@ export function openResultCache(folder: string): ResultCache {
     async list(network) {
       const names = await readdir(results).catch(() => [] as string[]);
       const own = names.filter((name) => name.startsWith(`${network}-`));
-      return (await Promise.all(own.map((name) => readEntry(join(results, name), name, network)))).flatMap((entry) => entry ?? []);
+      return (await Promise.all(own.map((name) => readEntry(join(results, name), name, network, owner)))).flatMap((entry) => entry ?? []);
     },
   };
 }
@@ -72,16 +75,17 @@ interface Content {
   readonly config?: unknown;
   readonly capabilityArgs?: unknown;
   readonly owner?: unknown;
+  readonly netns?: unknown;
 }
 
 /** A file that a crash of another program cut off says by its name alone what it is of. */
-async function readEntry(path: string, name: string, network: string): Promise<CachedAttachment | undefined> {
+async function readEntry(path: string, name: string, network: string, owner: CacheOwner): Promise<CachedAttachment | undefined> {
   const named = /^(?<id>[0-9a-zA-Z][0-9a-zA-Z_.-]*)-(?<ifname>[^-/]{1,15})$/u.exec(name.slice(network.length + 1))?.groups;
   let content: Content;
   try {
     content = JSON.parse(await readFile(path, 'utf8')) as Content;
   } catch {
-    return named === undefined ? undefined : { containerId: named['id'] ?? '', interface: named['ifname'] ?? '', ours: false };
+    return named === undefined ? undefined : { containerId: named['id'] ?? '', interface: named['ifname'] ?? '', ours: false, netns: '' };
   }
   // A network `a-b` has files that begin like those of `a`.
   if (
@@ -91,7 +95,12 @@ async function readEntry(path: string, name: string, network: string): Promise<C
     typeof content.ifName !== 'string'
   )
     return undefined;
-  const entry = { containerId: content.containerId, interface: content.ifName, ours: content.owner === owner };
+  const entry = {
+    containerId: content.containerId,
+    interface: content.ifName,
+    ours: content.owner === owner,
+    netns: typeof content.netns === 'string' ? content.netns : '',
+  };
   const read = readPluginList(Buffer.from(String(content.config), 'base64').toString('utf8'), `${name}.conflist`);
   if (read.outcome !== 'ok') return entry;
   const capabilityArgs = (content.capabilityArgs ?? {}) as Readonly<Record<string, unknown>>;

@@ -1,9 +1,9 @@
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { linkSync, mkdirSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { networksIn } from '../attach/networks.ts';
-import { readNetworkReport } from './report.ts';
+import { defaultBridge, readNetworkReport } from './report.ts';
 import type { ReportedNetwork, ReportSource } from './report.ts';
 
 export interface NewNetwork {
@@ -17,6 +17,12 @@ export interface NewNetwork {
   /** Of bridge: the link's name. Of macvlan and ipvlan: the link of the host. */
   readonly link?: string;
   readonly masquerade: boolean;
+  /** Of bridge: other bridges that are separated do not reach its pods, nor they them. */
+  readonly separated: boolean;
+  /** Of bridge: its pods have no way out, and nobody a way in. */
+  readonly internal: boolean;
+  /** Of which Kubernetes namespaces pods may ask for it by annotation; `*`: of all. */
+  readonly podNamespaces: readonly string[];
   /** The beginning of the file's name: files are read in order. */
   readonly order: string;
 }
@@ -32,9 +38,11 @@ export function createNetwork(source: ReportSource, wanted: NewNetwork): string 
     throw invalid(wanted.name, 'a name is of letters, digits, _, . and -, the first a letter or digit');
   if (!/^[a-zA-Z0-9_.]*$/u.test(wanted.order))
     throw invalid(wanted.name, `${JSON.stringify(wanted.order)} can not begin the name of a file here`);
-  const standing = readNetworkReport(source).networks.find(({ name, file }) => name === wanted.name && file !== undefined);
+  if (wanted.internal && wanted.type !== 'bridge') throw invalid(wanted.name, 'only a network of the type bridge can be internal');
+  const { networks } = readNetworkReport(source);
+  const standing = networks.find(({ name, file }) => name === wanted.name && file !== undefined);
   if (standing !== undefined) throw exists(wanted.name, standing.file ?? confDir);
-  const text = `${JSON.stringify(documentOf(wanted), null, 2)}\n`;
+  const text = `${JSON.stringify(documentOf(linkChosen(wanted, networks)), null, 2)}\n`;
   const file = join(confDir, `${wanted.order}-${wanted.name}.conflist`);
   mkdirSync(confDir, { recursive: true });
   // In a folder of its own, so that it is judged before any runtime can read it; beside the others, so that it is moved in one act.
@@ -77,7 +85,14 @@ export function requireNetwork(source: ReportSource, name: string): ReportedNetw
   return found;
 }
 
-function documentOf({ name, type, subnets, gateways, mtu, link, masquerade }: NewNetwork): object {
+/** Two networks on one bridge would be one: the second has a bridge of its own. */
+function linkChosen(wanted: NewNetwork, networks: readonly ReportedNetwork[]): NewNetwork {
+  if (wanted.type !== 'bridge' || wanted.link !== undefined) return wanted;
+  if (!networks.some(({ bridges }) => bridges.includes(defaultBridge))) return wanted;
+  return { ...wanted, link: `pcbr-${createHash('sha256').update(wanted.name).digest('hex').slice(0, 10)}` };
+}
+
+function documentOf({ name, type, subnets, gateways, mtu, link, masquerade, separated, internal, podNamespaces }: NewNetwork): object {
   const ipam = {
     type: 'portcullis-ipam',
     ranges: subnets.map((subnet, index) => [{ subnet, ...(gateways[index] !== undefined && { gateway: gateways[index] }) }]),
@@ -89,19 +104,26 @@ function documentOf({ name, type, subnets, gateways, mtu, link, masquerade }: Ne
     bridge: {
       type: 'portcullis-bridge',
       ...(link !== undefined && { bridge: link }),
-      isDefaultGateway: true,
-      ipMasq: masquerade,
+      ...(internal ? { isGateway: true } : { isDefaultGateway: true }),
+      ipMasq: masquerade && !internal,
       ...common,
     },
     ptp: { type: 'portcullis-ptp', ipMasq: masquerade, ...common },
     macvlan: { type: 'portcullis-macvlan', ...(link !== undefined && { master: link }), ...common },
     ipvlan: { type: 'portcullis-ipvlan', ...(link !== undefined && { master: link }), ...common },
   }[type];
-  const routed = type === 'bridge' || type === 'ptp';
+  const routed = (type === 'bridge' || type === 'ptp') && !internal;
+  const policy = internal ? 'internal' : type === 'bridge' && separated ? 'same-bridge' : undefined;
   return {
     cniVersion: '1.0.0',
     name,
-    plugins: [first, ...(routed ? [{ type: 'portcullis-portmap', capabilities: { portMappings: true } }] : [])],
+    ...(podNamespaces.length > 0 && { podNamespaces }),
+    plugins: [
+      { ...first, capabilities: { aliases: true, ips: true, ...(type !== 'ptp' && type !== 'ipvlan' && { mac: true }) } },
+      ...(routed ? [{ type: 'portcullis-portmap', capabilities: { portMappings: true } }] : []),
+      // What chains of others drop is theirs to say: without these rules they would drop it as well.
+      ...(policy === undefined ? [] : [{ type: 'portcullis-firewall', ingressPolicy: policy, backend: 'nftables' }]),
+    ],
   };
 }
 

@@ -4,6 +4,7 @@ import { openReadOnly } from '../../base/storage/index.ts';
 import type { SqlRow } from '../../base/storage/index.ts';
 import { leaseCount } from '../attach/figures.ts';
 import { networksIn } from '../attach/networks.ts';
+import { bareType } from '../attach/plugin-type.ts';
 import type { NetworkChoice } from '../attach/networks.ts';
 import type { AttachmentSpec } from '../attach/record.ts';
 import { formatIp } from '../spec/address.ts';
@@ -25,6 +26,8 @@ export interface ReportedNetwork {
   /** Types in their order, with the address plugin of each behind a slash. */
   readonly plugins: readonly string[];
   readonly subnets: readonly string[];
+  /** Links of the host that its plugins of the type bridge use. */
+  readonly bridges: readonly string[];
   readonly leases: {
     readonly used: number;
     /** Of ranges that this engine leases from itself; those of address plugins of others are theirs to know. */
@@ -52,6 +55,9 @@ export interface ReportSource {
   readonly confDir: string;
   readonly choice: NetworkChoice;
 }
+
+/** Of the plugin bridge, where the configuration names none. */
+export const defaultBridge = 'cni0';
 
 /** Most networks that are looked at: all of the folder, not only those that pods get. */
 const most = 1000;
@@ -83,7 +89,7 @@ export function readNetworkReport({ databasePath, confDir, choice }: ReportSourc
       }),
       ...lost.map((name): ReportedNetwork => {
         const { attachments, used } = of(name);
-        return { name, plugins: [], subnets: [], leases: { used }, attachments };
+        return { name, plugins: [], subnets: [], bridges: [], leases: { used }, attachments };
       }),
     ],
     problems,
@@ -97,6 +103,11 @@ function described({ name, file, way, list }: LoadedNetwork): Omit<ReportedNetwo
     way,
     cniVersion: list.cniVersion,
     plugins: list.plugins.map(({ type, ipamType }) => (ipamType === undefined ? type : `${type}/${ipamType}`)),
+    bridges: list.plugins.flatMap(({ type, config }) =>
+      bareType(type) !== 'bridge'
+        ? []
+        : [typeof config['bridge'] === 'string' && config['bridge'] !== '' ? config['bridge'] : defaultBridge],
+    ),
     subnets: [...new Set(list.plugins.flatMap(({ config }) => subnetsIn(config['ipam'])))],
   };
 }

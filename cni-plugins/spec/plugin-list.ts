@@ -13,6 +13,8 @@ export interface PluginList {
   readonly cniVersion: string;
   readonly disableCheck: boolean;
   readonly disableGC: boolean;
+  /** Ours: Kubernetes namespaces whose pods may ask for the network by annotation; `*`: all. */
+  readonly podNamespaces?: readonly string[];
   readonly plugins: readonly ListedPlugin[];
 }
 
@@ -60,7 +62,14 @@ export function readPluginList(
   }
   if (plugins.length === 0 && problems.length === 0) fields.problem('plugins', "'plugins' is missing or empty");
   const cniVersion = versionOf(fields);
-  const list = { name, cniVersion, disableCheck: fields.flag('disableCheck', false), disableGC: fields.flag('disableGC', false), plugins };
+  const list = {
+    name,
+    cniVersion,
+    disableCheck: fields.flag('disableCheck', false),
+    disableGC: fields.flag('disableGC', false),
+    podNamespaces: fields.texts('podNamespaces'),
+    plugins,
+  };
   return problems.length > 0 ? { outcome: 'malformed', problems } : { outcome: 'ok', list };
 }
 

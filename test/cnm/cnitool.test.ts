@@ -12,13 +12,13 @@ import type { RemoteDriver } from './remote-driver.ts';
 
 /** `portcullis-cnm` by cnitool and by hand, with a remote driver on docker's own helpers, which makes real links. */
 const cnitool = join(peers, 'bin/cnitool');
+const kills = Number(process.env['PORTCULLIS_CNM_KILLS'] ?? 0);
 const missing =
   kills === 0
     ? 'minutes long: npm run test:cnm'
     : whyNoDriver === false && !existsSync(cnitool)
       ? 'no cnitool: build it with test/peers/get cnitool'
       : whyNoDriver;
-const kills = Number(process.env['PORTCULLIS_CNM_KILLS'] ?? 0);
 const seed = Number(process.env['PORTCULLIS_CNM_SEED'] ?? 1);
 
 if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {

@@ -5,7 +5,19 @@ import { addElements, concatenated, deleteElements, getElement, getTable, interf
 import type { Element, Table } from '../../netlink/nftables.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
-import { acceptedChain, adminChains, bridged, createBridged, createRouted, fromChain, routed, sets, toChain } from './rules.ts';
+import {
+  acceptedChain,
+  adminChains,
+  bridged,
+  confined,
+  createBridged,
+  createConfined,
+  createRouted,
+  fromChain,
+  routed,
+  sets,
+  toChain,
+} from './rules.ts';
 
 /** What is forwarded to and from the pod. */
 export interface ForwardPolicy extends Resource {
@@ -13,7 +25,13 @@ export interface ForwardPolicy extends Resource {
   readonly addresses: readonly string[];
   readonly adminChain: string;
   /** Nothing passes between bridges that are separated; `isolated`: nor between the pods of one. */
-  readonly separation?: { readonly bridge: string; readonly isolated: boolean; readonly ports: readonly string[] };
+  readonly separation?: {
+    readonly bridge: string;
+    readonly isolated: boolean;
+    readonly ports: readonly string[];
+    /** Nothing is routed into the bridge or out of it. */
+    readonly internal?: boolean;
+  };
 }
 
 interface Entry {
@@ -62,6 +80,18 @@ function entriesOf(resource: ForwardPolicy): Entry[] {
       what: `rule inside ${separation.bridge}`,
       ofBridge: true,
     },
+    ...(separation.internal === true
+      ? [
+          {
+            table: confined,
+            set: sets.internalPairs,
+            element: { key: concatenated(name, name), value: 'accept' as const },
+            what: `rule inside ${separation.bridge}`,
+            ofBridge: true,
+          },
+          { table: confined, set: sets.internal, element: { key: name }, what: `confinement of ${separation.bridge}`, ofBridge: true },
+        ]
+      : []),
     ...(separation.isolated
       ? separation.ports.map((port): Entry => ({
           table: bridged,
@@ -90,6 +120,7 @@ export const forwardPolicyKind: ResourceKind<ForwardPolicy> = {
     transact(filter, [
       ...(missing.includes(routed) ? createRouted() : []),
       ...(missing.includes(bridged) ? createBridged() : []),
+      ...(missing.includes(confined) ? createConfined() : []),
       ...adminChains(resource.adminChain),
       ...replaced.flatMap(({ table, set, element: { key } }) => deleteElements(table, set, [{ key }])),
       ...entries.filter((entry) => !kept.includes(entry)).flatMap(({ table, set, element }) => addElements(table, set, [element])),

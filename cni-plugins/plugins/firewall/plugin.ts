@@ -9,7 +9,7 @@ import { reservedChains, tableName } from './rules.ts';
 
 interface FirewallConfig {
   readonly adminChain: string;
-  readonly ingressPolicy: 'open' | 'same-bridge' | 'isolated';
+  readonly ingressPolicy: 'open' | 'same-bridge' | 'isolated' | 'internal';
   /** The administrator has said that what others drop is none of ours. */
   readonly overlooksOthers: boolean;
 }
@@ -17,7 +17,8 @@ interface FirewallConfig {
 /** Base chains of others that drop what they do not accept, as `family table chain`. */
 type Observed = readonly string[];
 
-const ingressPolicies = ['open', 'same-bridge', 'isolated'];
+/** The last one has no upstream: as docker's internal networks. */
+const ingressPolicies = ['open', 'same-bridge', 'isolated', 'internal'];
 
 /**
  * Accepts what is forwarded to and from the pod, after the administrator's own chain, and separates bridges. Semantics of the upstream
@@ -74,6 +75,7 @@ export const firewall: Plugin<FirewallConfig> = {
               bridge,
               isolated: config.ingressPolicy === 'isolated',
               ports: hostInterfaces(previous).filter((name) => name !== bridge),
+              ...(config.ingressPolicy === 'internal' && { internal: true }),
             },
           }),
     };

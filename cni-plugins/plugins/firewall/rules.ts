@@ -10,6 +10,9 @@ export const routed: Table = { family: 'inet', name: tableName };
 /** What passes from port to port of a bridge is not routed: the inet table does not see it. */
 export const bridged: Table = { family: 'bridge', name: tableName };
 
+/** Bridges whose pods reach nobody outside: a table of its own, so that one of an older version need not be changed. */
+export const confined: Table = { family: 'inet', name: 'portcullis_internal' };
+
 export const sets = {
   pairs: 'pairs',
   bridges: 'bridges',
@@ -18,6 +21,8 @@ export const sets = {
   from6: 'from6',
   to6: 'to6',
   ports: 'isolated_ports',
+  internal: 'internal_bridges',
+  internalPairs: 'internal_pairs',
 } as const;
 
 /** Names of chains that an administrator's chain can not have. */
@@ -90,5 +95,22 @@ export function createBridged(): Request[] {
     addChain(bridged, { name: 'forward', hook: { type: 'filter', number: forwardHook, priority: 0 } }),
     addSet(bridged, { name: sets.ports, key: ['ifname'] }, 1),
     addRule(bridged, 'forward', [meta('iifname', r0), inSet(sets.ports, r0), meta('oifname', r0), inSet(sets.ports, r0), verdict('drop')]),
+  ];
+}
+
+/** What is routed into an internal bridge or out of it is dropped; what passes from port to port of one (`br_netfilter`) is not. */
+export function createConfined(): Request[] {
+  const [r0, second] = [register(0), register(4)];
+  const drops = (name: 'iifname' | 'oifname'): Request =>
+    addRule(confined, 'forward', [meta(name, r0), inSet(sets.internal, r0), verdict('drop')]);
+  return [
+    addTable(confined),
+    // Before chains in which others accept: an accept ends its own chain only, and a drop ends all.
+    addChain(confined, { name: 'forward', hook: { type: 'filter', number: forwardHook, priority: 0 } }),
+    addSet(confined, { name: sets.internal, key: ['ifname'] }, 1),
+    addSet(confined, { name: sets.internalPairs, key: ['ifname', 'ifname'], data: 'verdict' }, 2),
+    addRule(confined, 'forward', [meta('iifname', r0), meta('oifname', second), verdictOf(sets.internalPairs, r0)]),
+    drops('iifname'),
+    drops('oifname'),
   ];
 }

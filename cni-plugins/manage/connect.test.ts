@@ -1,0 +1,159 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { after, test } from 'node:test';
+import { isPortcullisError } from '../../base/errors/index.ts';
+import { createLogger } from '../../base/log/index.ts';
+import { createFixture, inPrivateNetns, shell, tried } from '../attach/engine.fixture.ts';
+import { createNetwork, removeNetwork } from './conflist-file.ts';
+import type { NewNetwork } from './conflist-file.ts';
+import { collectConnections, connectNetwork, disconnectNetwork } from './connect.ts';
+import type { ConnectSource } from './connect.ts';
+
+/** User-defined networks on the real kernel: who reaches whom, by which command, and that nothing is left. */
+if (inPrivateNetns(import.meta.filename, 120_000)) {
+  const fixture = createFixture();
+  after(() => fixture.end());
+  shell('sysctl -qw net.ipv4.ip_forward=1');
+  const source: ConnectSource = {
+    databasePath: fixture.databasePath,
+    confDir: fixture.confDir,
+    choice: { plugins: 'auto', maxConfigs: 1 },
+    binDirs: [],
+    cacheDir: join(fixture.folder, 'cni'),
+    log: createLogger({ level: 'error' }),
+  };
+  const create = (name: string, subnet: string, more: Partial<NewNetwork> = {}): string =>
+    createNetwork(source, {
+      name,
+      type: 'bridge',
+      subnets: [subnet],
+      gateways: [],
+      masquerade: true,
+      separated: true,
+      internal: false,
+      podNamespaces: [],
+      order: '50',
+      ...more,
+    });
+  const none = { ips: [], aliases: [] };
+  const failure = async (body: () => Promise<unknown>): Promise<string> => {
+    try {
+      await body();
+    } catch (thrown) {
+      if (isPortcullisError(thrown)) return thrown.code;
+      throw thrown;
+    }
+    return 'none';
+  };
+  const rows = (sql: string): unknown[] => {
+    const db = new DatabaseSync(fixture.databasePath, { readOnly: true });
+    try {
+      return db
+        .prepare(sql)
+        .all()
+        .map((row) => Object.values(row).join(' '));
+    } finally {
+      db.close();
+    }
+  };
+  const pings = (from: string, to: string): boolean => tried(`nsenter --net=${from} busybox ping -c1 -W1 ${to}`) !== undefined;
+
+  test('two networks: each reaches its own by address, no other network, and an internal one has no way out', async () => {
+    create('shop', '10.81.0.0/24');
+    const other = create('mail', '10.82.0.0/24');
+    create('vault', '10.83.0.0/24', { internal: true });
+    assert.notEqual(
+      (JSON.parse(readFileSync(other, 'utf8')) as { plugins: { bridge?: string }[] }).plugins[0]?.bridge,
+      undefined,
+      'a second network has a bridge of its own',
+    );
+    const [a, b, c, d, outside] = ['a', 'b', 'c', 'd', 'outside'].map((name) => fixture.pod(name).request.netns) as [
+      string,
+      string,
+      string,
+      string,
+      string,
+    ];
+    shell(`ip link add up0 type veth peer name eth0 netns ${outside} && ip addr add 10.99.0.1/24 dev up0 && ip link set up0 up`);
+    shell(
+      `nsenter --net=${outside} sh -c 'ip addr add 10.99.0.2/24 dev eth0; ip link set eth0 up; ip route add 10.83.0.0/24 via 10.99.0.1'`,
+    );
+
+    const first = await connectNetwork(source, 'shop', { ...none, target: a, aliases: ['Front'], ips: ['10.81.0.9'] });
+    assert.deepEqual([first.connection.interface, first.result.ips[0]?.address], ['eth0', '10.81.0.9/24']);
+    await connectNetwork(source, 'shop', { ...none, target: b, interface: 'shop0' });
+    await connectNetwork(source, 'mail', { ...none, target: c });
+    await connectNetwork(source, 'vault', { ...none, target: d });
+    assert.ok(pings(b, '10.81.0.9'), 'one network');
+    assert.ok(pings(a, '10.99.0.2'), 'a way out');
+    assert.ok(pings(c, '10.99.0.2'));
+    assert.ok(!pings(a, '10.82.0.2') && !pings(c, '10.81.0.9'), 'no way between two networks');
+    // Whoever adds a route to an internal network has none all the same, in both directions.
+    shell(`nsenter --net=${d} ip route add default via 10.83.0.1`);
+    assert.ok(!pings(d, '10.99.0.2') && !pings(d, '10.81.0.9'));
+    assert.ok(!pings(outside, '10.83.0.2') && !pings(a, '10.83.0.2'));
+    assert.ok(pings(d, '10.83.0.1'), 'its gateway answers');
+
+    // One more network for the same namespace: it reaches both.
+    assert.equal((await connectNetwork(source, 'mail', { ...none, target: a })).connection.interface, 'eth1');
+    assert.ok(pings(a, '10.82.0.2'));
+    assert.deepEqual(rows("SELECT DISTINCT network, name, kind FROM name WHERE kind = 'alias'"), ['shop front alias']);
+    assert.equal(await failure(() => connectNetwork(source, 'shop', { ...none, target: a })), 'NETWORK_ALREADY_CONNECTED');
+    assert.equal(await failure(() => connectNetwork(source, 'nowhere', { ...none, target: a })), 'NETWORK_UNKNOWN');
+    assert.equal(await failure(() => connectNetwork(source, 'shop', { ...none, target: '/none' })), 'NETWORK_TARGET_UNKNOWN');
+    assert.equal(await failure(() => connectNetwork(source, 'shop', { ...none, target: 'nobody' })), 'NETWORK_TARGET_UNKNOWN');
+    assert.equal(await failure(() => connectNetwork(source, 'shop', { ...none, target: c, ips: ['10.81.0.9'] })), 'NETWORK_ADDRESS_TAKEN');
+    assert.equal(await failure(() => Promise.resolve(removeNetwork(source, 'shop'))), 'NETWORK_IN_USE');
+
+    await disconnectNetwork(source, 'mail', a);
+    assert.equal(tried(`nsenter --net=${a} ip link show eth1`), undefined);
+    assert.equal(await failure(() => disconnectNetwork(source, 'mail', a)), 'NETWORK_NOT_CONNECTED');
+    for (const [network, target] of [
+      ['shop', a],
+      ['shop', b],
+      ['mail', c],
+    ] as const)
+      await disconnectNetwork(source, network, target);
+    // Whose namespace ended without being disconnected is collected.
+    assert.deepEqual(await collectConnections(source), []);
+    shell(`umount ${d}`);
+    assert.deepEqual(
+      (await collectConnections(source)).map(({ network }) => network),
+      ['vault'],
+    );
+    for (const table of ['attachment', 'part', 'lease', 'name']) assert.deepEqual(rows(`SELECT * FROM ${table}`), [], table);
+    assert.doesNotMatch(shell('nft list ruleset'), /10\.8[123]\.|cni0|pcbr/u);
+    for (const name of ['shop', 'mail', 'vault']) removeNetwork(source, name);
+  });
+
+  test('a pod of the daemon is connected by its name, and not one that rules hold', async () => {
+    create('side', '10.84.0.0/24');
+    const engine = await fixture.engine();
+    const pod = fixture.pod('web');
+    await engine.attach(pod.request);
+    try {
+      assert.equal(await failure(() => connectNetwork(source, 'side', { ...none, target: 'default/web' })), 'NETWORK_TARGET_BOUND');
+      await engine.setClass(pod.request.id, 'user', {});
+      const { connection } = await connectNetwork(source, 'side', { ...none, target: 'default/web' });
+      assert.equal(connection.interface, 'eth1');
+      assert.match(pod.run('ip -o addr show eth1') ?? '', /10\.84\.0\.2\/24/u);
+      assert.ok(rows('SELECT network, name FROM name').includes('side web.default'));
+      // What the daemon collects is its own: the connection stands.
+      await engine.gc(new Set([pod.request.id]));
+      assert.match(pod.run('ip -o addr show eth1') ?? '', /10\.84\.0\.2\/24/u);
+      await disconnectNetwork(source, 'side', 'default/web');
+      assert.equal(pod.run('ip link show eth1'), undefined);
+      assert.equal(await failure(() => disconnectNetwork(source, 'side', 'default/web')), 'NETWORK_NOT_CONNECTED');
+      // A pod that went without being disconnected is collected.
+      await connectNetwork(source, 'side', { ...none, target: pod.request.id.slice(0, 12) });
+    } finally {
+      await engine.detach(pod.request.id);
+      await engine.close({ removeAll: true });
+    }
+    shell(`umount ${pod.request.netns}`);
+    assert.equal((await collectConnections(source)).length, 1);
+    assert.deepEqual(rows('SELECT * FROM attachment'), []);
+  });
+}

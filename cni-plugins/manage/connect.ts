@@ -1,0 +1,335 @@
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, statSync } from 'node:fs';
+import { reasonOf, PortcullisError } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import { programStarter, startReactor } from '../../base/reactor/index.ts';
+import { startKernelWorker } from '../../base/kernel/index.ts';
+import { openReadOnly } from '../../base/storage/index.ts';
+import { openPluginEngine } from '../attach/engine.ts';
+import { namespaceStands } from '../attach/netns.ts';
+import { networksIn } from '../attach/networks.ts';
+import type { AttachmentSpec } from '../attach/record.ts';
+import { createChains } from '../invoke/chains.ts';
+import type { Chains } from '../invoke/chains.ts';
+import type { ChainLink, ChainPod } from '../invoke/chain.types.ts';
+import { openResultCache } from '../invoke/result-cache.ts';
+import type { CachedAttachment } from '../invoke/result-cache.ts';
+import type { LoadedNetwork } from '../spec/conf-folder.ts';
+import type { CniResult } from '../spec/result.ts';
+import type { ReportSource } from './report.ts';
+
+/**
+ * `portcullis network connect` and `disconnect`: one more interface for something that runs, by the chain of a network of the conf folder. On
+ * the same database as the daemon, beside it or without it. For commands: it blocks.
+ */
+export interface ConnectSource extends ReportSource {
+  /** Folders of plugins. */
+  readonly binDirs: readonly string[];
+  /** Where results are kept as libcni keeps them. */
+  readonly cacheDir: string;
+  readonly log: Logger;
+}
+
+export interface Connection {
+  readonly network: string;
+  readonly containerId: string;
+  readonly interface: string;
+  readonly netns: string;
+}
+
+export interface ConnectOptions {
+  /** A pod (NAMESPACE/NAME, NAME or the beginning of its id), the path of a network namespace, or pid:NUMBER. */
+  readonly target: string;
+  /** In the target; the first `ethN` that is free without. */
+  readonly interface?: string;
+  readonly ips: readonly string[];
+  readonly mac?: string;
+  readonly aliases: readonly string[];
+}
+
+const most = 1000;
+const pluginTimeoutMs = 120_000;
+const owner = 'portcullis connect';
+
+/**
+ * @throws NETWORK_UNKNOWN · NETWORK_TARGET_UNKNOWN · NETWORK_TARGET_BOUND · NETWORK_ALREADY_CONNECTED · what the plugins throw; nothing is left then
+ */
+export async function connectNetwork(
+  source: ConnectSource,
+  name: string,
+  options: ConnectOptions,
+): Promise<{ connection: Connection; result: CniResult }> {
+  const network = loadedNetwork(source, name);
+  const target = findTarget(source, options.target);
+  if (target.bound !== undefined) throw targetBound(name, options.target, target.bound);
+  const cache = openResultCache(source.cacheDir, owner);
+  const standing = (await cache.list(name)).find((each) => each.ours && each.containerId === target.pod.id);
+  if (standing !== undefined) throw alreadyConnected(name, options.target, standing.interface);
+  const capabilityArgs = {
+    ...(options.ips.length > 0 && { ips: options.ips }),
+    ...(options.mac !== undefined && { mac: options.mac }),
+    ...(options.aliases.length > 0 && { aliases: options.aliases }),
+  };
+  refuseUndeclared(network, Object.keys(capabilityArgs));
+  const ifname = options.interface ?? freeInterface(target.pod.netns);
+  const link: ChainLink = {
+    network: name,
+    interface: ifname,
+    way: network.way === 'exec' ? 'exec' : 'in-process',
+    list: network.list,
+    capabilityArgs,
+  };
+  return withChains(source, async (chains) => {
+    const job = { ...target.pod, links: [link] };
+    try {
+      const [result] = await chains.add(job);
+      if (result === undefined) throw new Error('a chain that ended with a result was taken for one without');
+      return { connection: { network: name, containerId: target.pod.id, interface: ifname, netns: target.pod.netns }, result };
+    } catch (thrown) {
+      await chains
+        .remove(job)
+        .catch((left: unknown) =>
+          source.log.warn({ why: reasonOf(left) }, 'a failed connection could not be removed; disconnect removes it'),
+        );
+      throw thrown;
+    }
+  });
+}
+
+/** The target may be gone. @throws NETWORK_NOT_CONNECTED · what the plugins throw: it can be called again */
+export async function disconnectNetwork(source: ConnectSource, name: string, target: string): Promise<Connection> {
+  const cache = openResultCache(source.cacheDir, owner);
+  const id = idOf(source, target);
+  const found = (await cache.list(name)).find((each) => each.ours && (each.containerId === id || each.netns === target));
+  if (found === undefined) throw notConnected(name, target);
+  await removeConnection(source, name, found);
+  return connectionOf(name, found);
+}
+
+/** Connections of this network whose namespace is gone are taken back. @returns those that were */
+export async function collectConnections(source: ConnectSource): Promise<readonly Connection[]> {
+  const gone: Connection[] = [];
+  const cache = openResultCache(source.cacheDir, owner);
+  const names = new Set([...connectedNetworks(source), ...networksOf(source).map(({ name }) => name)]);
+  for (const name of names) {
+    for (const found of await cache.list(name)) {
+      if (!found.ours || namespaceStands(found.netns)) continue;
+      await removeConnection(source, name, found);
+      gone.push(connectionOf(name, found));
+    }
+  }
+  return gone;
+}
+
+const connectionOf = (network: string, { containerId, interface: name, netns }: CachedAttachment): Connection => ({
+  network,
+  containerId,
+  interface: name,
+  netns,
+});
+
+async function removeConnection(source: ConnectSource, name: string, found: CachedAttachment): Promise<void> {
+  const current = networksOf(source).find((network) => network.name === name);
+  const link =
+    found.link ??
+    (current === undefined
+      ? undefined
+      : { network: name, interface: found.interface, way: 'exec' as const, list: current.list, capabilityArgs: {} });
+  if (link === undefined) throw notConnected(name, found.containerId);
+  // A kept result does not say whether its plugins were programs: ours need none.
+  const way = isAllOurs(source, name, link) ? 'in-process' : 'exec';
+  await withChains(source, (chains) =>
+    chains.remove({ ...podOf(found.containerId, namespaceStands(found.netns) ? found.netns : ''), links: [{ ...link, way }] }),
+  );
+}
+
+const isAllOurs = (source: ConnectSource, name: string, { list }: ChainLink): boolean => {
+  const current = networksOf(source).find((network) => network.name === name);
+  if (current !== undefined) return current.way !== 'exec';
+  return list.plugins.every(
+    ({ type, ipamType }) => type.startsWith('portcullis-') && (ipamType ?? 'portcullis-').startsWith('portcullis-'),
+  );
+};
+
+function networksOf({ confDir, choice }: ConnectSource): readonly LoadedNetwork[] {
+  return existsSync(confDir) ? networksIn(confDir, { ...choice, maxConfigs: most }).networks : [];
+}
+
+function loadedNetwork(source: ConnectSource, name: string): LoadedNetwork {
+  const found = networksOf(source).find((network) => network.name === name);
+  if (found !== undefined) return found;
+  throw failure(
+    'NETWORK_UNKNOWN',
+    'not-found',
+    'find the network',
+    name,
+    `${source.confDir} has none of that name`,
+    'see portcullis network ls',
+  );
+}
+
+/** As `docker network connect` does not ask for what nobody would do. */
+function refuseUndeclared({ name, list }: LoadedNetwork, wanted: readonly string[]): void {
+  const declared = new Set(list.plugins.flatMap(({ capabilities }) => capabilities));
+  const missing = wanted.filter((each) => !declared.has(each));
+  if (missing.length === 0) return;
+  throw failure(
+    'NETWORK_CAPABILITY_MISSING',
+    'invalid',
+    'connect to the network',
+    name,
+    `none of its plugins declares the capability ${missing.join(', ')}`,
+    `add ${missing.map((each) => `"${each}": true`).join(', ')} to 'capabilities' of its first plugin`,
+  );
+}
+
+interface Target {
+  readonly pod: ChainPod;
+  /** Why it must not have an interface where our rules do not stand. */
+  readonly bound?: string;
+}
+
+const podOf = (id: string, netns: string, name = '', namespace = '', uid = ''): ChainPod => ({ id, netns, pod: { name, namespace, uid } });
+
+function findTarget(source: ConnectSource, target: string): Target {
+  const path = pathOf(target);
+  if (path !== undefined) {
+    if (!namespaceStands(path)) throw targetUnknown(target, 'no network namespace is there');
+    return { pod: podOf(idOf(source, target), path) };
+  }
+  const pod = podNamed(source, target);
+  const bound =
+    pod.class === 'none' || pod.class === 'deny'
+      ? `its class is ${pod.class}`
+      : pod.rules !== '{}'
+        ? 'rules of peers hold for it'
+        : undefined;
+  const { name, namespace, uid } = pod.spec.pod;
+  return { pod: podOf(pod.id, pod.spec.netns, name, namespace, uid), ...(bound !== undefined && { bound }) };
+}
+
+const pathOf = (target: string): string | undefined => {
+  const pid = /^pid:(?<pid>\d{1,10})$/u.exec(target)?.groups?.['pid'];
+  return pid === undefined ? (target.startsWith('/') ? target : undefined) : `/proc/${pid}/ns/net`;
+};
+
+/** Of a namespace without a name of its own: the kernel's number, by whichever path. */
+function idOf(source: ConnectSource, target: string): string {
+  const path = pathOf(target);
+  if (path === undefined) return podNamed(source, target, 'any').id;
+  if (!existsSync(path)) return '';
+  const { dev, ino } = statSync(path);
+  return `ns-${createHash('sha256').update(`${dev}:${ino}`).digest('hex').slice(0, 16)}`;
+}
+
+interface PodRow {
+  readonly id: string;
+  readonly class: string;
+  readonly rules: string;
+  readonly spec: AttachmentSpec;
+}
+
+function podNamed({ databasePath }: ConnectSource, target: string, wanted: 'any' | 'ready' = 'ready'): PodRow {
+  const rows: PodRow[] = [];
+  if (existsSync(databasePath)) {
+    const database = openReadOnly(databasePath);
+    try {
+      for (const row of database.each("SELECT container_id, state, class, rules, spec FROM attachment WHERE origin = 'pod'")) {
+        if (wanted === 'ready' && row['state'] !== 'ready') continue;
+        const spec = JSON.parse(String(row['spec'])) as AttachmentSpec;
+        rows.push({ id: String(row['container_id']), class: String(row['class']), rules: String(row['rules']), spec });
+      }
+    } finally {
+      database.close();
+    }
+  }
+  const named = rows.filter(
+    ({ id, spec: { pod } }) =>
+      target === `${pod.namespace}/${pod.name}` || target === pod.name || (target.length >= 6 && id.startsWith(target)),
+  );
+  const [found] = named;
+  if (found === undefined) throw targetUnknown(target, 'no pod of that name or id is attached');
+  if (named.length > 1) throw targetUnknown(target, `${named.length} pods are called so`);
+  return found;
+}
+
+function connectedNetworks({ databasePath }: ConnectSource): string[] {
+  if (!existsSync(databasePath)) return [];
+  const database = openReadOnly(databasePath);
+  try {
+    return [...database.each("SELECT DISTINCT network FROM attachment WHERE origin = 'plugin'")].map((row) => String(row['network']));
+  } finally {
+    database.close();
+  }
+}
+
+/** The namespace's links are read inside it, by a program: this thread enters none. */
+function freeInterface(netns: string): string {
+  const text = execFileSync('nsenter', [`--net=${netns}`, '--', 'cat', '/proc/self/net/dev'], { encoding: 'utf8' });
+  const taken = new Set([...text.matchAll(/^\s*([^\s:]+):/gmu)].map(([, name]) => name));
+  for (let at = 0; ; at += 1) if (!taken.has(`eth${at}`)) return `eth${at}`;
+}
+
+async function withChains<T>(source: ConnectSource, body: (chains: Chains) => Promise<T>): Promise<T> {
+  const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
+  const engine = openPluginEngine({ databasePath: source.databasePath, log: source.log });
+  try {
+    const chains = createChains({
+      callPlugin: engine.callPlugin,
+      programs: { startProgram: programStarter(reactor, kernel), binDirs: source.binDirs, timeoutMs: pluginTimeoutMs },
+      binDirs: source.binDirs,
+      cacheDir: source.cacheDir,
+      owner,
+      log: source.log,
+    });
+    return await body(chains);
+  } finally {
+    await engine.close();
+    await Promise.all([reactor.close(), kernel.close()]);
+  }
+}
+
+const targetUnknown = (target: string, why: string): PortcullisError =>
+  failure(
+    'NETWORK_TARGET_UNKNOWN',
+    'not-found',
+    'find whom to connect',
+    target,
+    why,
+    'give NAMESPACE/NAME or the id of a pod that runs, the path of a network namespace, or pid:NUMBER',
+  );
+
+const targetBound = (network: string, target: string, why: string): PortcullisError =>
+  failure(
+    'NETWORK_TARGET_BOUND',
+    'precondition',
+    `connect to the network ${network}`,
+    target,
+    `${why}, and nothing would hold a second interface to that`,
+    'connect a pod whose containers were started with a class of network.user or wider, and without rules of peers',
+  );
+
+const alreadyConnected = (network: string, target: string, name: string): PortcullisError =>
+  failure(
+    'NETWORK_ALREADY_CONNECTED',
+    'already-exists',
+    `connect to the network ${network}`,
+    target,
+    `it is connected as ${name}`,
+    'disconnect it first',
+  );
+
+const notConnected = (network: string, target: string): PortcullisError =>
+  failure(
+    'NETWORK_NOT_CONNECTED',
+    'not-found',
+    `disconnect from the network ${network}`,
+    target,
+    'it was not connected by this command',
+    'see portcullis network inspect',
+  );
+
+function failure(code: string, kind: PortcullisError['kind'], attempted: string, on: string, why: string, fix: string): PortcullisError {
+  return new PortcullisError({ code, kind, attempted, on, why, fix });
+}
