@@ -77,7 +77,8 @@ let folder: string;
 let url: string;
 /** Whether Rekor v2 is mended. */
 let mend = true;
-const server = createServer();
+/** It never ends a connection that its client is about to use again. */
+const server = createServer({ keepAliveTimeout: 0 });
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'sigstore-mock-'));
