@@ -1,10 +1,12 @@
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { O_RDONLY, closeFd, openFile, sealedFile } from '../../base/kernel/index.ts';
 import { fieldsOf } from '../spec/fields.ts';
 import type { Problems } from '../spec/fields.ts';
+import { killTree } from '../invoke/kill-tree.ts';
 import { readJson } from '../spec/json-text.ts';
 import { readResult } from '../spec/result-versions.ts';
 import type { CniResult } from '../spec/result.ts';
@@ -13,9 +15,9 @@ import type { PluginCall } from './plugin-call.ts';
 
 /** Address plugins of others: programs in CNI_PATH, called as libcni's `invoke` package calls them (CNI specification 1.1, section 4). */
 
-type Command = 'ADD' | 'DEL' | 'CHECK' | 'GC' | 'STATUS';
+export type ProgramCommand = 'ADD' | 'DEL' | 'CHECK' | 'GC' | 'STATUS';
 
-/** Such a program may ask a server; but whoever waits for it waits in the network's thread. */
+/** Such a program may ask a server. */
 const timeoutMs = 30_000;
 const maxOutput = 1024 * 1024;
 
@@ -23,7 +25,12 @@ const maxOutput = 1024 * 1024;
  * Runs it in the caller's network and mount namespaces; its standard input is a real file. ADD answers with its result.
  * @throws NETWORK_IPAM_FAILED
  */
-export function runAddressProgram(type: string, command: Command, call: PluginCall, host: Host): CniResult | undefined {
+export async function runAddressProgram(
+  type: string,
+  command: ProgramCommand,
+  call: PluginCall,
+  host: Host,
+): Promise<CniResult | undefined> {
   const program = find(type, call, host);
   const written = sealedFile('cni-stdin', Buffer.from(call.config));
   // Opened anew: the descriptor that wrote it stands at its end.
@@ -49,23 +56,58 @@ export function runAddressProgram(type: string, command: Command, call: PluginCa
       host.pid === undefined
         ? [program, []]
         : ['nsenter', [`--mount=/proc/${host.pid}/ns/mnt`, `--root=/proc/${host.pid}/root`, '--', program]];
-    const run = host.inside(() =>
-      spawnSync(file, args, {
-        stdio: [input, 'pipe', 'pipe'],
-        env: environment,
-        timeout: timeoutMs,
-        maxBuffer: maxOutput,
-        killSignal: 'SIGKILL',
-        encoding: 'utf8',
-      }),
+    // The child is there, in these namespaces, when spawn returns.
+    const run = await ended(
+      host.inside(() => spawn(file, args, { stdio: [input, 'pipe', 'pipe'], env: environment, detached: true })),
+      type,
+      command,
     );
-    if (run.error !== undefined) throw failed(type, command, run.error.message);
     if (run.status !== 0) throw told(type, command, run.stdout, run.stderr, run.status, run.signal);
     return command === 'ADD' ? resultOf(type, run.stdout, call) : undefined;
   } finally {
     closeFd(input);
     closeFd(written);
   }
+}
+
+interface Ended {
+  readonly status: number | null;
+  readonly signal: string | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** What a program of its has left behind may hold the output open for ever. */
+const drainMs = 1000;
+
+/** Hears the child out; one that takes too long, or says too much, is killed with all that it has started. */
+function ended(child: ChildProcess, type: string, command: ProgramCommand): Promise<Ended> {
+  return new Promise((resolve, reject) => {
+    const texts = { stdout: '', stderr: '' };
+    let over: string | undefined;
+    const stop = (why: string): void => {
+      over ??= why;
+      if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) killTree(child.pid);
+    };
+    const timer = setTimeout(() => stop(`it did not end within ${timeoutMs / 1000} s`), timeoutMs);
+    for (const name of ['stdout', 'stderr'] as const)
+      child[name]?.setEncoding('utf8').on('data', (text: string) => {
+        if (texts[name].length + text.length > maxOutput) stop(`it printed more than ${maxOutput} bytes`);
+        else texts[name] += text;
+      });
+    child.once('error', (error) => {
+      clearTimeout(timer);
+      reject(failed(type, command, error.message));
+    });
+    child.once('exit', () => {
+      clearTimeout(timer);
+      setTimeout(() => [child.stdout, child.stderr].forEach((stream) => stream?.destroy()), drainMs).unref();
+    });
+    child.once('close', (status, signal) => {
+      if (over !== undefined) reject(failed(type, command, over));
+      else resolve({ status, signal, ...texts });
+    });
+  });
 }
 
 function find(type: string, call: PluginCall, host: Host): string {
@@ -105,7 +147,7 @@ function versionOf(config: string): string {
 /** A plugin tells its error on standard output. */
 function told(
   type: string,
-  command: Command,
+  command: ProgramCommand,
   stdout: string,
   stderr: string,
   status: number | null,
@@ -127,7 +169,7 @@ function told(
   return failed(type, command, `${end}${stderr.trim() === '' ? '' : `: ${stderr.trim().slice(0, 1000)}`}`);
 }
 
-function failed(type: string, command: Command, why: string, cniCode?: number): PortcullisError {
+function failed(type: string, command: ProgramCommand, why: string, cniCode?: number): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_IPAM_FAILED',
     kind: 'unavailable',

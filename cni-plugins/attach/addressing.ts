@@ -1,21 +1,18 @@
 import { readFileSync } from 'node:fs';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import type { Logger } from '../../base/log/index.ts';
 import { networkOf, parseIp, parsePrefix } from '../spec/address.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { AttachmentKey, LeasedAddress, Resource } from '../plugins/contract.ts';
 import { parseResolvConf } from '../plugins/ipam/read.ts';
 import { kindOf } from '../plugins/registry.ts';
 import type { AddressSource, GivenAddresses, LeaseSource } from './addresses.ts';
-import { runAddressProgram } from './address-program.ts';
 import type { Host } from './caller.ts';
 import type { NetworkDatabase } from './database.ts';
 import { foreignAddresses, freeForeignAddresses } from './foreign-store.ts';
 import { createLeases } from './leases.ts';
 import type { Holder, LeaseRequest } from './leases.ts';
-import type { PluginCall } from './plugin-call.ts';
 
-/** Addresses and host ports of plugin calls: from the database, from upstream's store, from programs of others. */
+/** Addresses and host ports of plugin calls: from the database, from upstream's store, and what a program of others gave. */
 export interface Addressing {
   /** Inside the caller's transaction. @throws NETWORK_ADDRESSES_EXHAUSTED · NETWORK_ADDRESS_TAKEN · NETWORK_ADDRESS_OUT_OF_RANGE */
   lease(source: AddressSource, wanted: Wanted): GivenAddresses;
@@ -28,12 +25,6 @@ export interface Addressing {
   /** An address that upstream's store holds for the key is free. */
   freeForeign(source: LeaseSource, key: AttachmentKey, host: Host): void;
   collectForeign(source: LeaseSource, network: string, valid: ReadonlySet<string>, host: Host): void;
-  addByProgram(type: string, call: PluginCall, host: Host): CniResult;
-  /** Failures are logged: what was made here must go all the same. */
-  delByProgram(type: string, call: PluginCall, host: Host, log: Pick<Logger, 'warn'>): void;
-  checkByProgram(type: string, call: PluginCall, host: Host): void;
-  gcByProgram(type: string, call: PluginCall, host: Host): void;
-  statusByProgram(type: string, call: PluginCall, host: Host): void;
 }
 
 interface Wanted {
@@ -112,21 +103,6 @@ export function createAddressing(database: NetworkDatabase): Addressing {
       ),
     collectForeign: (source, network, valid, host) =>
       freeForeignAddresses(host.path(source.dataDir), network, (id, name) => name !== undefined && !valid.has(`${id}\0${name}`)),
-    addByProgram(type, call, host) {
-      const result = runAddressProgram(type, 'ADD', call, host);
-      if (result !== undefined) return result;
-      throw new Error('an address program without a result was taken for one with');
-    },
-    delByProgram(type, call, host, log) {
-      try {
-        runAddressProgram(type, 'DEL', call, host);
-      } catch (thrown) {
-        log.warn({ ...call.key, type, why: reasonOf(thrown) }, 'an address plugin did not free what it gave');
-      }
-    },
-    checkByProgram: (type, call, host) => void runAddressProgram(type, 'CHECK', call, host),
-    gcByProgram: (type, call, host) => void runAddressProgram(type, 'GC', call, host),
-    statusByProgram: (type, call, host) => void runAddressProgram(type, 'STATUS', call, host),
   };
 }
 

@@ -37,7 +37,7 @@ export interface PodOptions {
 }
 
 export interface Hosts {
-  /** Runs `body` with the caller's host. Sockets in a namespace that is not ours live as long as the call: they would keep it alive. */
+  /** Runs `body` with the caller's host, a promise of it to its end. Sockets in a namespace that is not ours live as long as the call: they would keep it alive. */
   with<T>(caller: Caller, body: (host: Host) => T): T;
   readonly own: Host;
   close(): void;
@@ -56,10 +56,14 @@ export function openHosts(): Hosts {
       }
       const inside = <R>(inner: () => R): R => inNamespaces({ net: netnsFd }, inner);
       const sockets = openSockets(inside);
+      let lasting = false;
       try {
-        return body(hostOf(caller, sockets, inside));
+        const result = body(hostOf(caller, sockets, inside));
+        if (!(result instanceof Promise)) return result;
+        lasting = true;
+        return result.finally(() => closeSockets(sockets)) as typeof result;
       } finally {
-        closeSockets(sockets);
+        if (!lasting) closeSockets(sockets);
       }
     },
     close: () => closeSockets(ownSockets),
@@ -118,15 +122,15 @@ function hostOf(caller: Caller, { route, filter }: Sockets, inside: Inside): Hos
     ...(caller.pid === undefined || caller.rootFd === undefined || sameRoot(caller.rootFd) ? {} : { pid: caller.pid }),
     withPod(netns, { lenient = false, ownAllowed = false, foundGone }, body) {
       const entrance = { open: () => openNamespace(netns, caller), forbidden: ownAllowed ? ('any' as const) : hostNamespace() };
-      let entered = false;
+      const state = { entered: false };
       try {
         return withPodNamespace(netns, entrance, (pod) => {
-          entered = true;
+          state.entered = true;
           return body(kernelOf(pod, foundGone));
         });
       } catch (thrown) {
         // What the body throws is not for us to take for a namespace that is gone.
-        if (entered || !lenient || !isPortcullisError(thrown) || !/^NETWORK_NETNS_/u.test(thrown.code)) throw thrown;
+        if (state.entered || !lenient || !isPortcullisError(thrown) || !/^NETWORK_NETNS_/u.test(thrown.code)) throw thrown;
         return body(kernelOf(undefined, foundGone));
       }
     },

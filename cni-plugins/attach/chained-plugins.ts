@@ -19,18 +19,25 @@ export function createChainedPlugins(plugins: Pick<PluginCore, 'call'>, log: Pic
     add(record) {
       if (record.spec.chained === undefined) return;
       let prevResult = resultOf(record);
-      for (const plugin of record.spec.chained) prevResult = plugins.call({ ...callOf(record, 'add', plugin), prevResult }) ?? prevResult;
+      for (const plugin of record.spec.chained)
+        prevResult = atOnce(plugins.call({ ...callOf(record, 'add', plugin), prevResult })) ?? prevResult;
     },
     remove(record) {
       for (const plugin of (record.spec.chained ?? []).toReversed()) {
         try {
-          plugins.call(callOf(record, 'del', plugin));
+          atOnce(plugins.call(callOf(record, 'del', plugin)));
         } catch (thrown) {
           log.warn({ id: record.id, type: plugin.type, why: reasonOf(thrown) }, 'a chained plugin could not be deleted; it is tried again');
         }
       }
     },
   };
+}
+
+/** Plugins that change an interface have no addresses of others to wait for. */
+function atOnce<T>(result: T | Promise<T>): T {
+  if (result instanceof Promise) throw new Error('a chained plugin waits for a program');
+  return result;
 }
 
 const callOf = (record: AttachmentRecord, verb: PluginCall['verb'], { type, config }: ChainedPlugin): PluginCall => ({

@@ -22,6 +22,7 @@ import { createNetworkStore } from './store.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
 
 /**
+import type { CniResult } from '../spec/result.ts';
  * The one thread that speaks netlink. Every call is synchronous and serial, so that kernel, database and rules change in one order.
  * It stays in the daemon's own network namespace, but for the windows in which a socket is made inside a pod's.
  */
@@ -138,7 +139,9 @@ function reapLater(): void {
 function serve(sequence: number, call: Call): void {
   if (call.do === 'plugin') {
     const result = open().plugins.call(call.call);
-    return post({ sequence, answer: result === undefined ? {} : { result } });
+    if (result instanceof Promise) void result.then(tell).catch((thrown: unknown) => refuse(sequence, call, thrown));
+    else tell(result);
+    return;
   }
   if (call.do === 'remote-records' || call.do === 'remote-write') return post({ sequence, answer: answerRemote(call) });
   const { database } = open();
@@ -151,6 +154,7 @@ function serve(sequence: number, call: Call): void {
   database.exclusively(() => {
     try {
       post({ sequence, answer: answerOwn(call) });
+    const tell = (result: CniResult | undefined): void => post({ sequence, answer: result === undefined ? {} : { result } });
     } catch (thrown) {
       refuse(sequence, call, thrown);
     }

@@ -1,43 +1,36 @@
-import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { formatIp } from '../spec/address.ts';
-import type { Fields, Problems } from '../spec/fields.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { PlanInput, Plugin, Resource, ResourceKernel } from '../plugins/contract.ts';
-import { addressPlugins, kindOf, plugins } from '../plugins/registry.ts';
-import { leasingTypes, readAddressSource, readConfig } from './addresses.ts';
-import type { AddressSource, GivenAddresses } from './addresses.ts';
+import { kindOf } from '../plugins/registry.ts';
+import type { GivenAddresses } from './addresses.ts';
 import { createAddressing } from './addressing.ts';
 import type { Addressing } from './addressing.ts';
+import { createTurns, runSteps } from './address-program-steps.ts';
+import type { Steps } from './address-program-steps.ts';
 import type { Host, Hosts } from './caller.ts';
 import type { NetworkDatabase } from './database.ts';
 import { hostFacts } from './host-facts.ts';
 import { createPartStore } from './parts.ts';
 import type { Part } from './parts.ts';
 import type { PluginCall } from './plugin-call.ts';
-import {
-  alreadyAttached,
-  configInvalid,
-  differs,
-  notAttached,
-  notAvailable,
-  previousResultMissing,
-  unknownPlugin,
-} from './plugin-errors.ts';
+import { alreadyAttached, differs, notAttached, notAvailable, previousResultMissing } from './plugin-errors.ts';
+import { readConfiguration as read, sound } from './plugin-reading.ts';
+import type { Reading } from './plugin-reading.ts';
 import { namesOfCall } from './call-names.ts';
 import { createNameStore } from './names.ts';
 import type { NameHolder } from './names.ts';
-import { bareType } from './plugin-type.ts';
 import { hostInterfaceOf } from './record.ts';
 
 /**
- * What a call of one of our CNI plugins does: intent in the database, then the kernel, then the record. Synchronous, for a Worker; used by
- * the daemon and by a plugin that runs without it. Acts are ordered over all processes by the database's lock, so whatever is found
+ * What a call of one of our CNI plugins does: intent in the database, then the kernel, then the record. Synchronous, for a Worker, but for the
+ * wait for an address plugin of others; used by the daemon and by a plugin that runs without it. Acts are ordered over all processes by the database's lock, so whatever is found
  * half made was left by the dead, and the next act in the realm removes it.
  */
 export interface PluginCore {
   /** ADD answers with its result. @throws what {@link PluginCall} names */
-  call(call: PluginCall): CniResult | undefined;
+  call(call: PluginCall): CniResult | undefined | Promise<CniResult | undefined>;
   /** Makes again what others took away from attachments that stand in the host's realm, and ends what the dead left half made. */
   repair(host: Host): void;
 }
@@ -46,15 +39,6 @@ export interface PluginCoreParts {
   readonly database: NetworkDatabase;
   readonly hosts: Hosts;
   readonly log: Pick<Logger, 'info' | 'warn'>;
-}
-
-/** A configuration, read. `plugin` is absent for an address plugin that is called by itself. */
-interface Reading {
-  readonly type: string;
-  readonly plugin?: Plugin;
-  readonly config: unknown;
-  readonly source: AddressSource;
-  readonly problems: Problems;
 }
 
 export function createPluginCore({ database, hosts, log }: PluginCoreParts): PluginCore {
@@ -89,7 +73,16 @@ export function createPluginCore({ database, hosts, log }: PluginCoreParts): Plu
       return body();
     });
 
-  const add = (call: PluginCall, host: Host): CniResult => {
+  const letGo = function* (type: string, { key }: PluginCall): Steps<void> {
+    try {
+      yield { type, command: 'DEL' };
+    } catch (thrown) {
+      // What was made here must go all the same.
+      log.warn({ ...key, type, why: reasonOf(thrown) }, 'an address plugin did not free what it gave');
+    }
+  };
+
+  const add = function* (call: PluginCall, host: Host): Steps<CniResult> {
     const reading = sound(read(call));
     const { type, plugin, source } = reading;
     if (plugin?.role === 'chained' && call.prevResult === undefined) throw previousResultMissing(type);
@@ -98,7 +91,7 @@ export function createPluginCore({ database, hosts, log }: PluginCoreParts): Plu
     };
     // Before the program is asked: its lease of the standing attachment must not be undone with this call's.
     if (source.from === 'program') act(host, refuseTwice);
-    const delegated = source.from === 'program' ? addressing.addByProgram(source.type, call, host) : undefined;
+    const delegated = source.from === 'program' ? yield { type: source.type, command: 'ADD' } : undefined;
     try {
       return act(host, () => {
         refuseTwice();
@@ -112,7 +105,7 @@ export function createPluginCore({ database, hosts, log }: PluginCoreParts): Plu
         return made;
       });
     } catch (thrown) {
-      if (source.from === 'program') addressing.delByProgram(source.type, call, host, log);
+      if (source.from === 'program') yield* letGo(source.type, call);
       throw thrown;
     }
   };
@@ -171,7 +164,7 @@ export function createPluginCore({ database, hosts, log }: PluginCoreParts): Plu
   };
 
   /** The second half of an ADD, whose first one leased the addresses. */
-  const finish = (call: PluginCall, host: Host): CniResult => {
+  const finish = function* (call: PluginCall, host: Host): Steps<CniResult> {
     const { type, plugin, config } = sound(read(call));
     return act(host, () => {
       const part = parts.part(host.realm, call.key, type);
@@ -201,10 +194,10 @@ export function createPluginCore({ database, hosts, log }: PluginCoreParts): Plu
     }
   };
 
-  const del = (call: PluginCall, host: Host): void => {
+  const del = function* (call: PluginCall, host: Host): Steps<void> {
     const reading = read(call);
     const { type, source } = reading;
-    if (source.from === 'program') addressing.delByProgram(source.type, call, host, log);
+    if (source.from === 'program') yield* letGo(source.type, call);
     act(host, () => {
       const part = parts.part(host.realm, call.key, type);
       if (source.from === 'ranges') addressing.freeForeign(source, call.key, host);
@@ -214,11 +207,11 @@ export function createPluginCore({ database, hosts, log }: PluginCoreParts): Plu
     });
   };
 
-  const check = (call: PluginCall, host: Host): void => {
+  const check = function* (call: PluginCall, host: Host): Steps<void> {
     const reading = sound(read(call));
     const { type, plugin, source } = reading;
     if (call.prevResult === undefined) throw previousResultMissing(type);
-    if (source.from === 'program') addressing.checkByProgram(source.type, call, host);
+    if (source.from === 'program') yield { type: source.type, command: 'CHECK' };
     const part = act(host, () => parts.part(host.realm, call.key, type));
     if (part === undefined) throw notAttached(call.key, type);
     const told = plugin?.role === 'chained' ? [] : resultDifferences(part, call.prevResult);
@@ -229,7 +222,7 @@ export function createPluginCore({ database, hosts, log }: PluginCoreParts): Plu
     if (told.length + found.length > 0) throw differs(call.key, type, [...told, ...found]);
   };
 
-  const gc = (call: PluginCall, host: Host): void => {
+  const gc = function* (call: PluginCall, host: Host): Steps<void> {
     const { type, source } = sound(read(call));
     const keyOf = (containerId: string, name: string): string => `${containerId}\0${name}`;
     const valid = new Set((call.valid ?? []).map((each) => keyOf(each.containerId, each.interface)));
@@ -247,12 +240,12 @@ export function createPluginCore({ database, hosts, log }: PluginCoreParts): Plu
       if (source.from === 'ranges') addressing.collectForeign(source, call.key.network, valid, host);
       if (failures.length > 0) throw notAvailable(type, failures.join('; '));
     });
-    if (source.from === 'program') addressing.gcByProgram(source.type, call, host);
+    if (source.from === 'program') yield { type: source.type, command: 'GC' };
   };
 
-  const status = (call: PluginCall, host: Host): void => {
+  const status = function* (call: PluginCall, host: Host): Steps<void> {
     const { type, source } = sound(read(call));
-    if (source.from === 'program') addressing.statusByProgram(source.type, call, host);
+    if (source.from === 'program') yield { type: source.type, command: 'STATUS' };
     repair(host);
     if (source.from === 'ranges') {
       const why = addressing.exhaustion(source, { host, network: call.key.network });
@@ -294,8 +287,12 @@ export function createPluginCore({ database, hosts, log }: PluginCoreParts): Plu
   };
 
   const verbs = { add, finish, del, check, gc, status };
+  const inTurn = createTurns();
   return {
-    call: (call) => hosts.with(call.caller, (host) => verbs[call.verb](call, host) ?? undefined),
+    call: (call) =>
+      inTurn(call, () =>
+        hosts.with(call.caller, (host) => runSteps<CniResult | undefined | void>(verbs[call.verb](call, host), call, host)),
+      ) as CniResult | undefined | Promise<CniResult | undefined>,
     repair,
   };
 }
@@ -318,39 +315,6 @@ const nameHolder = ({ realm }: Host, { key, attachment }: Part): NameHolder => (
   holder: `${key.containerId}/${key.interface}`,
   attachment,
 });
-
-/** Whatever is wrong with a configuration is in `problems`. @throws NETWORK_PLUGIN_UNKNOWN · NETWORK_CONFIG_INVALID when it is no JSON object */
-function read(call: PluginCall): Reading {
-  const type = bareType(call.type);
-  const plugin = plugins.find((candidate) => candidate.type === type);
-  const isAddressPlugin = leasingTypes.includes(type) || addressPlugins.some((candidate) => candidate.type === type);
-  if (plugin === undefined && !isAddressPlugin)
-    throw unknownPlugin(call.type, [...plugins, ...addressPlugins].map((known) => known.type).concat('ipam'));
-  const problems: Problems = [];
-  const fields = readConfig(call.config, problems);
-  if (fields === undefined) throw configInvalid(type, problems);
-  const source: AddressSource = plugin?.role === 'chained' ? { from: 'nowhere' } : readAddressSource(fields, call.args);
-  if (plugin === undefined) {
-    if (source.from === 'nowhere') fields.problem('ipam', `'ipam' with a type is missing`);
-    return { type, config: undefined, source, problems };
-  }
-  return { type, plugin, config: readBy(plugin, fields, call, problems), source, problems };
-}
-
-function readBy(plugin: Plugin, fields: Fields, call: PluginCall, problems: Problems): unknown {
-  try {
-    return plugin.read(fields, call.args);
-  } catch (thrown) {
-    if (isPortcullisError(thrown)) throw thrown;
-    problems.push(reasonOf(thrown));
-    return undefined;
-  }
-}
-
-function sound(reading: Reading): Reading {
-  if (reading.problems.length > 0) throw configInvalid(reading.type, reading.problems);
-  return reading;
-}
 
 function addressResult(given: {
   readonly addresses: PlanInput['addresses'];

@@ -1,0 +1,56 @@
+import type { CniResult } from '../spec/result.ts';
+import { runAddressProgram } from './address-program.ts';
+import type { ProgramCommand } from './address-program.ts';
+import type { Host } from './caller.ts';
+import type { PluginCall } from './plugin-call.ts';
+
+/**
+ * What a plugin call does, interrupted where an address plugin of others must be asked: that is a program, which may take long, and meanwhile
+ * the network's thread does other work. A call without such a step is done at once.
+ */
+export type Steps<T> = Generator<ProgramStep, T, CniResult | undefined>;
+
+interface ProgramStep {
+  readonly type: string;
+  readonly command: ProgramCommand;
+}
+
+/** Goes through the steps. What a program fails with is thrown where it was asked. */
+export function runSteps<T>(steps: Steps<T>, call: PluginCall, host: Host): T | Promise<T> {
+  const first = steps.next();
+  return first.done === true ? first.value : goOn(steps, first.value, call, host);
+}
+
+async function goOn<T>(steps: Steps<T>, first: ProgramStep, call: PluginCall, host: Host): Promise<T> {
+  for (let step = first; ;) {
+    const next = await runAddressProgram(step.type, step.command, call, host).then(
+      (result) => steps.next(result),
+      (thrown: unknown) => steps.throw(thrown),
+    );
+    if (next.done === true) return next.value;
+    step = next.value;
+  }
+}
+
+/** Runs an act, after all of the same attachment that still wait for a program. */
+export type InTurn = <T>(call: PluginCall, act: () => T | Promise<T>) => T | Promise<T>;
+
+export function createTurns(): InTurn {
+  const underWay = new Map<Promise<unknown>, PluginCall>();
+  return (call, act) => {
+    const before = [...underWay].filter(([, other]) => meet(call, other)).map(([turn]) => turn);
+    const result = before.length === 0 ? act() : Promise.allSettled(before).then(act);
+    if (!(result instanceof Promise)) return result;
+    const turn = Promise.allSettled([result]);
+    underWay.set(turn, call);
+    void turn.then(() => underWay.delete(turn));
+    return result;
+  };
+}
+
+/** A GC would take what is being added for a leftover: nothing of its network is under way with it. */
+function meet(a: PluginCall, b: PluginCall): boolean {
+  if (a.key.network !== b.key.network) return false;
+  if (a.verb === 'gc' || b.verb === 'gc') return true;
+  return a.key.containerId === b.key.containerId && a.key.interface === b.key.interface && a.key.containerId !== '';
+}

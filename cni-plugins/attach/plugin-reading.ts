@@ -1,0 +1,54 @@
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { Plugin } from '../plugins/contract.ts';
+import { addressPlugins, plugins } from '../plugins/registry.ts';
+import type { Fields, Problems } from '../spec/fields.ts';
+import { leasingTypes, readAddressSource, readConfig } from './addresses.ts';
+import type { AddressSource } from './addresses.ts';
+import type { PluginCall } from './plugin-call.ts';
+import { configInvalid, unknownPlugin } from './plugin-errors.ts';
+import { bareType } from './plugin-type.ts';
+
+/** What a call's configuration says, to the plugin and to its address plugin. Pure. */
+
+/** A configuration, read. `plugin` is absent for an address plugin that is called by itself. */
+export interface Reading {
+  readonly type: string;
+  readonly plugin?: Plugin;
+  readonly config: unknown;
+  readonly source: AddressSource;
+  readonly problems: Problems;
+}
+
+/** Whatever is wrong with a configuration is in `problems`. @throws NETWORK_PLUGIN_UNKNOWN · NETWORK_CONFIG_INVALID when it is no JSON object */
+export function readConfiguration(call: PluginCall): Reading {
+  const type = bareType(call.type);
+  const plugin = plugins.find((candidate) => candidate.type === type);
+  const isAddressPlugin = leasingTypes.includes(type) || addressPlugins.some((candidate) => candidate.type === type);
+  if (plugin === undefined && !isAddressPlugin)
+    throw unknownPlugin(call.type, [...plugins, ...addressPlugins].map((known) => known.type).concat('ipam'));
+  const problems: Problems = [];
+  const fields = readConfig(call.config, problems);
+  if (fields === undefined) throw configInvalid(type, problems);
+  const source: AddressSource = plugin?.role === 'chained' ? { from: 'nowhere' } : readAddressSource(fields, call.args);
+  if (plugin === undefined) {
+    if (source.from === 'nowhere') fields.problem('ipam', `'ipam' with a type is missing`);
+    return { type, config: undefined, source, problems };
+  }
+  return { type, plugin, config: readBy(plugin, fields, call, problems), source, problems };
+}
+
+function readBy(plugin: Plugin, fields: Fields, call: PluginCall, problems: Problems): unknown {
+  try {
+    return plugin.read(fields, call.args);
+  } catch (thrown) {
+    if (isPortcullisError(thrown)) throw thrown;
+    problems.push(reasonOf(thrown));
+    return undefined;
+  }
+}
+
+/** @throws NETWORK_CONFIG_INVALID with every problem */
+export function sound(reading: Reading): Reading {
+  if (reading.problems.length > 0) throw configInvalid(reading.type, reading.problems);
+  return reading;
+}
