@@ -4,6 +4,7 @@ import { LRUCache } from 'lru-cache';
 import type { Credentials, RegistryClientOptions } from '../../../base/distribution/index.ts';
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import type { PortcullisError } from '../../../base/errors/index.ts';
+import { lockFolder } from '../../../base/storage/index.ts';
 import { sha256Digest } from '../../canonical-json.ts';
 import { packBytes } from '../../evidence/packed.ts';
 import { normaliseReference } from '../../policy/matching.ts';
@@ -82,13 +83,20 @@ export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
 
   const refresh = async (question: SourceQuestion): Promise<Refreshed> => {
     const { repository } = question;
-    const [at, { dialect }] = [now(), question.requirement];
-    const source = sourceOf(question);
-    const store = await openRepositoryStore(join(folder, repository.key), repository, dialect, source, at);
-    const limits = { metadataBytes: mostMetadataBytes, unsizedBytes: defaultLimits.unsizedBytes };
-    const update = await updateMetadata({ dialect, source, store, now: at, limits });
-    await store.checked(at);
-    return { store, update, checkedAt: at.toISOString() };
+    const home = join(folder, repository.key);
+    // Another process may keep its metadata here: what it believes meanwhile must not be put back.
+    const lock = await lockFolder(home, deadlineMs);
+    try {
+      const [at, { dialect }] = [now(), question.requirement];
+      const source = sourceOf(question);
+      const store = await openRepositoryStore(home, repository, dialect, source, at);
+      const limits = { metadataBytes: mostMetadataBytes, unsizedBytes: defaultLimits.unsizedBytes };
+      const update = await updateMetadata({ dialect, source, store, now: at, limits });
+      await store.checked(at);
+      return { store, update, checkedAt: at.toISOString() };
+    } finally {
+      lock.release();
+    }
   };
 
   const flightOf = (question: SourceQuestion): Flight => {

@@ -140,3 +140,44 @@ for (const fault of ['expired', 'unsigned', 'gone'] as const)
       },
     );
   });
+
+test('two who keep metadata in one folder put nothing older in the place of what the other believed', () =>
+  scene('tuf', {}, async (here) => {
+    const { service, repository, services, policy, other } = here;
+    const reference = `${image}:1.0`;
+    const raise = (): void => {
+      for (const role of ['timestamp', 'snapshot']) repository.versions[role] = (repository.versions[role] ?? 1) + 1;
+      service.publish(image, repository);
+    };
+    raise();
+    const before = new Map(service.files);
+    const [newer, asksNewer, asksOlder] = [Promise.withResolvers<unknown>(), Promise.withResolvers(), Promise.withResolvers()];
+    // Whoever waits for the other asks nothing meanwhile.
+    const orWaits = (event: Promise<unknown>): Promise<unknown> =>
+      Promise.race([event, new Promise((resolve) => setTimeout(resolve, 500))]);
+    let first = true;
+    service.answer = (path, response) => {
+      const later = (event: Promise<unknown>, bytes: Buffer | undefined): true => {
+        void orWaits(event).then(() => response.writeHead(200).end(bytes));
+        return true;
+      };
+      if (path.endsWith('/timestamp.json') && first) {
+        first = false;
+        raise();
+        newer.resolve(other.ask({ policy, reference }));
+        return later(asksNewer.promise, before.get(path));
+      }
+      if (path.endsWith('/3.snapshot.json')) {
+        asksNewer.resolve(true);
+        return later(asksOlder.promise, service.files.get(path));
+      }
+      if (!path.endsWith('/2.snapshot.json')) return false;
+      asksOlder.resolve(true);
+      return later(newer.promise, before.get(path));
+    };
+    await services.ask({ policy, reference });
+    await newer.promise;
+    service.answer = () => false;
+    for (const [path, bytes] of before) service.files.set(path, bytes);
+    says(await here.judge(reference), 'deny', 'TRUST_TUF_ROLLBACK');
+  }));

@@ -33,6 +33,8 @@ export interface Scene {
   readonly repository: TestRepository;
   readonly policy: TrustPolicy;
   services: TrustServices;
+  /** Somebody else who keeps metadata in the same folder. */
+  readonly other: TrustServices;
   /** As after a restart. */
   reopen(): Promise<void>;
   /** The evidence of a pull at this moment; the image is the one that was signed unless told. */
@@ -75,6 +77,7 @@ export async function scene(dialect: Dialect, options: SceneOptions, body: (scen
     repository,
     policy,
     services: open(),
+    other: inProcess(opened),
     async reopen() {
       await made.services.close();
       made.services = open();
