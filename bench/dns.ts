@@ -139,10 +139,7 @@ createNameStore(database).put(
   { realm, network: 'ours', holder: 'bench', attachment: number },
   hosts.flatMap(({ name, addresses }) => addresses.map((address): NetworkName => ({ name, address, kind: 'container' }))),
 );
-const server = await startNameServer(
-  { databasePath, domain: 'portcullis.internal', ttl: 5, upstreams: [], maxForwards: 1000 },
-  createLogger({ level: 'warn' }),
-);
+const server = await startNameServer({ databasePath, ttl: 5, upstreams: [], maxForwards: 1000 }, createLogger({ level: 'warn' }));
 
 let failed = false;
 try {

@@ -49,7 +49,7 @@ import { createSandboxService } from './pods/service.ts';
 import { createEventHub } from './events/hub.ts';
 import { createEventHandlers, encodeEvent } from './services/event-handlers.ts';
 import { writableLayersOf } from './images/writable-layers.ts';
-import { countByVerdict, countContainers, countDegraded, countPods, createDeniedTraffic, policyFacts } from './observability/facts.ts';
+import { countByVerdict, countContainers, countDegraded, countPods, networkFacts, policyFacts } from './observability/facts.ts';
 import { createHealth } from './observability/health.ts';
 import { livenessChecks } from './observability/liveness.ts';
 import { openObservability } from './observability/observability.ts';
@@ -125,7 +125,6 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     openRecords<ContainerRecord>(database, 'container'),
   ]);
   const verdictLog = await openDaemonVerdictLog(database, config, [containerRecords, { list: () => images.list() }], log);
-  const denied = createDeniedTraffic();
   const checks = livenessChecks({ database, reactor, kernel });
   const observability = await openObservability({
     config,
@@ -139,9 +138,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       imageBytes: async () => (await images.usage()).usedBytes,
       namespacePool: () => pool.size,
       namespacePoolTarget: config.namespacePool,
-      networkReady: async () => (await network.status()).ready,
-      networkFigures: () => network.figures(),
-      networkDenials: async () => denied(await network.denials()),
+      ...networkFacts(network),
       policy: () => policyFacts(policy),
       verifications: bundleVerifications,
       renewals: () => renewals.counts(),

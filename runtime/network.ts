@@ -2,17 +2,26 @@ import { join } from 'node:path';
 import type { Logger } from '../base/log/index.ts';
 import type { StartProgram } from '../base/reactor/index.ts';
 import { createNetworkEngine } from '../cni-plugins/index.ts';
-import type { NetworkEngine, NetworkEngineOptions } from '../cni-plugins/index.ts';
+import type { NameFigures, NetworkEngine, NetworkEngineOptions } from '../cni-plugins/index.ts';
 import type { DaemonConfig } from './config/types.ts';
+import { openNames } from './names.ts';
 
-/** The network engine as it is configured. @param onAct hears how long attaching and detaching took */
-export function openNetwork(
-  { root, cni, network }: DaemonConfig,
+/** The network engine, and the name server that starts where something has a name. */
+export interface DaemonNetwork extends NetworkEngine {
+  /** Undefined while no name server runs. */
+  nameFigures(): Promise<NameFigures | undefined>;
+}
+
+/** Both as they are configured. @param onAct hears how long attaching and detaching took */
+export async function openNetwork(
+  config: DaemonConfig,
   startProgram: StartProgram,
   log: Logger,
   onAct: NonNullable<NetworkEngineOptions['onAct']>,
-): Promise<NetworkEngine> {
-  return createNetworkEngine({
+): Promise<DaemonNetwork> {
+  const { root, cni, network } = config;
+  const names = openNames(config, log);
+  const engine = await createNetworkEngine({
     databasePath: join(root, 'network.db'),
     confDir: cni.confDir,
     policyDir: network.policies,
@@ -20,6 +29,15 @@ export function openNetwork(
     programs: { startProgram, binDirs: cni.binDirs, timeoutMs: network.pluginTimeout * 1000 },
     cacheDir: network.cacheDir,
     onAct,
+    onNamed: names.start,
     log: log.child({ room: 'network' }),
   });
+  return {
+    ...engine,
+    nameFigures: names.figures,
+    async close(options) {
+      await names.close();
+      await engine.close(options);
+    },
+  };
 }

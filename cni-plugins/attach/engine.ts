@@ -27,6 +27,8 @@ export interface NetworkEngineOptions {
   readonly programs?: ExecOptions;
   /** Where results are kept as libcni keeps them; absent: beside the database. */
   readonly cacheDir?: string;
+  /** Something on a network has a name, by whomever it was given: it is time for a name server. Called once for each thread. */
+  readonly onNamed?: () => void;
   /** Hears how long attaching and detaching took. */
   readonly onAct?: (act: 'attach' | 'detach', outcome: 'ok' | 'failed', seconds: number) => void;
 }
@@ -72,6 +74,7 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
       () => {
         if (thread === started) thread = undefined;
       },
+      options.onNamed,
     );
     thread = started;
     return started;
@@ -199,7 +202,7 @@ function remoteAttachments(ask: (call: Call) => Promise<Answer>, databasePath: s
   });
 }
 
-function startThread(settings: WorkerSettings, log: Logger, ended: () => void): Thread {
+function startThread(settings: WorkerSettings, log: Logger, ended: () => void, onNamed: () => void = () => undefined): Thread {
   const worker: Worker = startWorker(import.meta.url, './network.worker.ts', { workerData: settings });
   const waiting = new Map<number, { resolve(answer: Answer): void; reject(error: Error): void }>();
   let sequence = 0;
@@ -223,6 +226,7 @@ function startThread(settings: WorkerSettings, log: Logger, ended: () => void): 
   };
   worker.on('message', (message: FromWorker) => {
     if ('level' in message) return log[message.level](message.fields, message.message);
+    if ('named' in message) return onNamed();
     const caller = waiting.get(message.sequence);
     waiting.delete(message.sequence);
     balance();

@@ -14,6 +14,8 @@ export interface NameStore {
   take(holder: NameHolder): void;
   /** Of one network, in the order of names and addresses. */
   of(realm: string, network: string): readonly NetworkName[];
+  /** Whether nothing has a name anywhere. */
+  isEmpty(): boolean;
   /** Networks of the realm in which anything has a name. */
   networks(realm: string): readonly string[];
   /** Another number after each change of the database, by whomever: looked at often, it spares reading. */
@@ -62,6 +64,7 @@ export function createNameStore({ db }: Pick<NetworkDatabase, 'db'>): NameStore 
   );
   const select = db.prepare('SELECT DISTINCT name, address, kind FROM name WHERE realm = ? AND network = ? ORDER BY name, address');
   const selectNetworks = db.prepare('SELECT DISTINCT network FROM name WHERE realm = ? ORDER BY network');
+  const selectAny = db.prepare('SELECT 1 FROM name LIMIT 1');
   const selectVersion = db.prepare('PRAGMA data_version');
   const selectChanges = db.prepare('SELECT total_changes() AS changes');
   return {
@@ -78,6 +81,7 @@ export function createNameStore({ db }: Pick<NetworkDatabase, 'db'>): NameStore 
       (select.all(realm, network) as unknown as { name: string; address: Uint8Array; kind: NetworkName['kind'] }[]).map(
         ({ name, address, kind }) => ({ name, address: addressOf(address), kind }),
       ),
+    isEmpty: () => selectAny.get() === undefined,
     networks: (realm) => (selectNetworks.all(realm) as unknown as { network: string }[]).map(({ network }) => network),
     version: () =>
       `${(selectVersion.get() as { data_version: number }).data_version}/${(selectChanges.get() as { changes: number }).changes}`,

@@ -10,6 +10,8 @@ import type { NetworkCore } from './network-core.ts';
 import { createPluginCore } from './plugin-engine.ts';
 import type { PluginCore } from './plugin-engine.ts';
 import { figuresOf } from './figures.ts';
+import { createNameStore } from './names.ts';
+import type { NameStore } from './names.ts';
 import { openNetworkFolder } from './networks.ts';
 import type { NetworkFolder } from './networks.ts';
 import type { Answer, Call, FromWorker, ToWorker, WorkerSettings } from './protocol.ts';
@@ -80,6 +82,17 @@ function open(): Parts {
   }
 }
 
+let names: NameStore | undefined;
+let toldOfNames = false;
+
+/** By whomever it was named: plugins without the daemon write names as well. */
+function tellOfNames({ database }: Pick<Parts, 'database'>): void {
+  names ??= createNameStore(database);
+  if (toldOfNames || names.isEmpty()) return;
+  toldOfNames = true;
+  post({ named: true });
+}
+
 const lookEveryMs = 500;
 const tellEveryMs = 5000;
 
@@ -89,6 +102,7 @@ function lookAfter(database: NetworkDatabase, core: NetworkCore): { close(): voi
   let toldAt = 0;
   const look = setInterval(() => {
     try {
+      tellOfNames({ database });
       database.exclusively(() => core.policies());
       const now = performance.now();
       if (now - toldAt < tellEveryMs) return;
@@ -253,6 +267,7 @@ port.on('message', (message: ToWorker) => {
   lastCall = performance.now();
   try {
     serve(message.sequence, message.call);
+    if (message.call.do === 'plugin' && parts !== undefined) tellOfNames(parts);
   } catch (thrown) {
     refuse(message.sequence, message.call, thrown);
   }

@@ -71,4 +71,6 @@ export interface ToWorker {
 export type FromWorker =
   | { readonly sequence: number; readonly answer: Answer }
   | { readonly sequence: number; readonly error: SerialisedError }
+  /** Something has a name: there is something to answer. Told once. */
+  | { readonly named: true }
   | { readonly level: Exclude<LogLevel, 'silent'>; readonly fields: object; readonly message: string };

@@ -28,7 +28,7 @@ const front = network('Front', {
 });
 const back = network('back', { db: container(v4(20)), web: container(v4(21)) });
 
-const settings = { domain: 'portcullis.internal', ttl: 5 };
+const settings = { ttl: 5 };
 const query = (name: string | undefined, asked: number, more: Partial<Query> = {}): Query => ({
   id: 1,
   flags: 0x100,

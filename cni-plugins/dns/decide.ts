@@ -1,3 +1,4 @@
+import { namesDomain, zoneOf } from './domain.ts';
 import { encodeName, rcode, type, classIn } from './message.ts';
 import type { Answer, Query, Reply } from './message.ts';
 
@@ -21,8 +22,6 @@ export interface Endpoint {
 }
 
 export interface ZoneSettings {
-  /** Under it every network has a zone of its own: NETWORK.DOMAIN. Never forwarded. */
-  readonly domain: string;
   /** Seconds that an answer may be kept. */
   readonly ttl: number;
 }
@@ -46,26 +45,25 @@ const bare = (code: number): Reply => ({ rcode: code, answers: [], ttl: 0, autho
 
 /** Undefined: it is nothing that these networks could know. */
 function ownReply(name: string, asked: number, networks: readonly SeenNetwork[], settings: ZoneSettings): Reply | undefined {
-  const { ttl, domain } = settings;
+  const { ttl } = settings;
   const known = (endpoints: readonly Endpoint[], zoneLabels?: number): Reply | undefined =>
     endpoints.length === 0
       ? undefined
       : authoritative(rcode.NOERROR, addressAnswers(shuffled(preferred(endpoints)), asked), ttl, zoneLabels);
   const address = reverseAddress(name);
   if (address !== undefined) return reverseReply(address, asked, networks, settings);
-  if (name === domain) return authoritative(rcode.NOERROR, [], ttl, labelsOf(domain));
-  if (name.endsWith(`.${domain}`)) {
-    const inside = name.slice(0, -domain.length - 1);
+  if (name === namesDomain) return authoritative(rcode.NOERROR, [], ttl, labelsOf(namesDomain));
+  if (name.endsWith(`.${namesDomain}`)) {
     for (const network of networks) {
-      const zone = network.name.toLowerCase();
-      const zoneLabels = labelsOf(zone) + labelsOf(domain);
-      if (inside === zone) return authoritative(rcode.NOERROR, [], ttl, zoneLabels);
-      if (!inside.endsWith(`.${zone}`)) continue;
-      const reply = known(network.endpoints(inside.slice(0, -zone.length - 1)), zoneLabels);
+      const zone = zoneOf(network.name);
+      const zoneLabels = labelsOf(zone);
+      if (name === zone) return authoritative(rcode.NOERROR, [], ttl, zoneLabels);
+      if (!name.endsWith(`.${zone}`)) continue;
+      const reply = known(network.endpoints(name.slice(0, -zone.length - 1)), zoneLabels);
       if (reply !== undefined) return reply;
     }
     // Also what other networks have: who is not on them learns nothing, and nobody outside is asked.
-    return authoritative(rcode.NXDOMAIN, [], ttl, labelsOf(domain));
+    return authoritative(rcode.NXDOMAIN, [], ttl, labelsOf(namesDomain));
   }
   for (const network of networks) {
     const reply = known(network.endpoints(name));
@@ -115,7 +113,7 @@ function reverseReply(address: Uint8Array, asked: number, networks: readonly See
   for (const network of networks) {
     const name = network.nameOf(address);
     if (name === undefined) continue;
-    const data = encodeName(`${name}.${network.name.toLowerCase()}.${settings.domain}`);
+    const data = encodeName(`${name}.${zoneOf(network.name)}`);
     return authoritative(rcode.NOERROR, asked === type.PTR || asked === type.ANY ? [{ type: type.PTR, data }] : [], settings.ttl);
   }
   return networks.some((network) => network.holds(address)) ? authoritative(rcode.NXDOMAIN, [], settings.ttl) : undefined;

@@ -1,6 +1,5 @@
 import type { QueryResult } from './desk.ts';
 import type { ForwardOutcome } from './forwarder.ts';
-import { forwardBuckets } from './protocol.ts';
 import type { NameFigures } from './protocol.ts';
 
 /** Counts for metrics. */
@@ -21,26 +20,19 @@ export function createNameCounts(): NameCounts {
     ignored: 0,
   };
   const forwards: Record<ForwardOutcome, number> = { answered: 0, failed: 0, limited: 0 };
-  const atMost = forwardBuckets.map(() => 0);
-  let sum = 0;
-  let count = 0;
+  const seconds: Record<ForwardOutcome, number> = { answered: 0, failed: 0, limited: 0 };
   return {
     query(result) {
       queries[result] += 1;
     },
-    forward(outcome, seconds) {
+    forward(outcome, took) {
       forwards[outcome] += 1;
-      if (outcome === 'limited') return;
-      count += 1;
-      sum += seconds;
-      forwardBuckets.forEach((bucket, index) => {
-        if (seconds <= bucket) atMost[index] = (atMost[index] ?? 0) + 1;
-      });
+      seconds[outcome] += took;
     },
     figures: (gates) => ({
       queries: { ...queries },
       forwards: { ...forwards },
-      forwardSeconds: { atMost: [...atMost], sum, count },
+      forwardSeconds: { ...seconds },
       ...gates,
     }),
   };

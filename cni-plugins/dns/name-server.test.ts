@@ -76,7 +76,6 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
     startNameServer(
       {
         databasePath,
-        domain: 'portcullis.internal',
         ttl: 5,
         upstreams: [],
         maxForwards: 100,

@@ -6,7 +6,6 @@ import type { ForwardOutcome } from './forwarder.ts';
 /** What passes between the name server and its Worker. */
 export interface NameServerSettings {
   readonly databasePath: string;
-  readonly domain: string;
   readonly ttl: number;
   /** Servers for names that are not ours; empty: those of the node's resolv.conf, followed. */
   readonly upstreams: readonly string[];
@@ -23,15 +22,13 @@ export interface NameServerSettings {
 export interface NameFigures {
   readonly queries: Readonly<Record<QueryResult, number>>;
   readonly forwards: Readonly<Record<ForwardOutcome, number>>;
-  /** Of those that were answered or failed: how many took at most so many seconds ({@link forwardBuckets}), their sum, their number. */
-  readonly forwardSeconds: { readonly atMost: readonly number[]; readonly sum: number; readonly count: number };
+  /** What they took, in all. */
+  readonly forwardSeconds: Readonly<Record<ForwardOutcome, number>>;
   /** Addresses at which names are served now. */
   readonly gates: number;
   /** Addresses at which they should be and are not. */
   readonly closedGates: number;
 }
-
-export const forwardBuckets = [0.001, 0.005, 0.02, 0.1, 0.5, 1, 3] as const;
 
 export type ToNameServer = { readonly do: 'figures' } | { readonly do: 'close' };
 

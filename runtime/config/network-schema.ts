@@ -38,6 +38,37 @@ export const networkSchema: ConfigSchema = {
       description:
         'The unix socket at which the daemon serves docker as a remote driver of libnetwork, mode 0600; docker finds `/run/docker/plugins/NAME.sock` by its name. Without it docker is not served.',
     },
+    dns: {
+      type: 'object',
+      description: 'Names of networks: containers, aliases and services, answered at the gateways of bridges.',
+      additionalProperties: false,
+      properties: {
+        enabled: { type: 'boolean', description: 'Whether names are answered.', default: true },
+        upstreams: {
+          type: 'array',
+          items: { type: 'string', minLength: 2, maxLength: 45 },
+          maxItems: 8,
+          description:
+            'Addresses of name servers that are asked for all other names, the first that is well before the others. Empty: those of /etc/resolv.conf, followed. A pod may have its own.',
+          default: [],
+        },
+        ttl: {
+          type: 'integer',
+          minimum: 0,
+          maximum: 86_400,
+          description: 'Seconds for which whoever asked may keep the address of a name.',
+          default: 5,
+        },
+        maxForwards: {
+          type: 'integer',
+          minimum: 1,
+          maximum: 20_000,
+          description:
+            'How many questions to other name servers may be under way, a quarter of them for one asker; more are answered with a failure at once.',
+          default: 1000,
+        },
+      },
+    },
     pluginTimeout: {
       type: 'integer',
       minimum: 1,

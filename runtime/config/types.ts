@@ -36,6 +36,14 @@ export interface DaemonConfig {
     readonly cacheDir: string;
     /** Where docker finds its remote driver. Absent: it is not served. */
     readonly dockerDriver?: string;
+    readonly dns: {
+      readonly enabled: boolean;
+      /** Addresses; empty: the node's. */
+      readonly upstreams: readonly string[];
+      /** Seconds. */
+      readonly ttl: number;
+      readonly maxForwards: number;
+    };
     /** Seconds that one call of a plugin of others may take. */
     readonly pluginTimeout: number;
   };

@@ -58,6 +58,25 @@ export const metricCatalogue = {
     ['act', 'outcome'],
     actSeconds,
   ),
+  dnsQueries: metric(
+    'network_dns_queries_total',
+    'counter',
+    'Questions for names: answered, denied, forwarded (and answered by others), failed, refused, malformed, ignored.',
+    ['result'],
+  ),
+  dnsForwards: metric(
+    'network_dns_forwards_total',
+    'counter',
+    'Questions to other name servers: answered, failed, limited (too many were under way).',
+    ['outcome'],
+  ),
+  dnsForwardSeconds: metric('network_dns_forward_seconds_total', 'counter', 'What they took, in all.', ['outcome']),
+  dnsGates: metric(
+    'network_dns_gates',
+    'gauge',
+    'Addresses at which names are answered (open), and where they should be and are not (closed).',
+    ['state'],
+  ),
   networkRepairs: metric('network_repairs_total', 'counter', 'Links and rules that were found other than recorded, and made right.'),
   networkDeniedPackets: metric(
     'network_denied_packets_total',

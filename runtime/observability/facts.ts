@@ -1,5 +1,5 @@
 import { standingExceptions } from '../../trust/index.ts';
-import type { Denial, NetworkFigures } from '../../cni-plugins/index.ts';
+import type { Denial, NameFigures, NetworkEngine, NetworkFigures } from '../../cni-plugins/index.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import type { PolicyHolder } from '../policy-watch.ts';
 import type { SandboxRecord } from '../pods/record.ts';
@@ -44,6 +44,8 @@ export interface DaemonFacts {
   readonly namespacePoolTarget: number;
   networkReady(): Promise<boolean>;
   networkFigures(): Promise<NetworkFigures>;
+  /** Undefined: no name server runs, for nothing has a name. */
+  nameFigures(): Promise<NameFigures | undefined>;
   /** What the links of pods that stand have denied. */
   networkDenials(): Promise<readonly DeniedTraffic[]>;
   policy(): {
@@ -69,6 +71,19 @@ export interface DaemonFacts {
   };
   events(): { readonly clients: number; readonly waiting: number; readonly sent: number; readonly lost: number };
   auditFailures(): number;
+}
+
+/** What a scrape tells of the network. */
+export function networkFacts(
+  network: Pick<NetworkEngine, 'denials' | 'figures' | 'status'> & { nameFigures(): Promise<NameFigures | undefined> },
+): Pick<DaemonFacts, 'nameFigures' | 'networkDenials' | 'networkFigures' | 'networkReady'> {
+  const denied = createDeniedTraffic();
+  return {
+    networkReady: async () => (await network.status()).ready,
+    networkFigures: () => network.figures(),
+    nameFigures: () => network.nameFigures(),
+    networkDenials: async () => denied(await network.denials()),
+  };
 }
 
 /** Sandboxes by what a list says of them. Pure. */
@@ -112,7 +127,7 @@ export function policyFacts(policy: Pick<PolicyHolder, 'current' | 'problem' | '
  * Sums what links denied by direction and rule. A pod's own counters end with it; the sums go on. Told again at each call, as the
  * kernel has it then.
  */
-export function createDeniedTraffic(): (denials: readonly Denial[]) => DeniedTraffic[] {
+function createDeniedTraffic(): (denials: readonly Denial[]) => DeniedTraffic[] {
   const sums = new Map<string, DeniedTraffic>();
   let last = new Map<string, Denial>();
   return (denials) => {

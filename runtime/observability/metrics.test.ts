@@ -30,6 +30,14 @@ const facts: DaemonFacts = {
       leases: [{ network: 'pods', used: 2, size: 253 }],
       repairs: 1,
     }),
+  nameFigures: () =>
+    Promise.resolve({
+      queries: { answered: 8, denied: 1, forwarded: 2, failed: 1, refused: 0, malformed: 0, ignored: 0 },
+      forwards: { answered: 2, failed: 1, limited: 0 },
+      forwardSeconds: { answered: 0.25, failed: 3, limited: 0 },
+      gates: 2,
+      closedGates: 0,
+    }),
   networkDenials: () => Promise.resolve([{ direction: 'egress', rule: 'network.egress', packets: 3, bytes: 180 }]),
   networkReady: () => Promise.reject(new Error('no answer')),
   degradedContainers: () => 1,

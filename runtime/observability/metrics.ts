@@ -113,9 +113,10 @@ function readers(
     for (const [value, count] of Object.entries(counts)) set(definition, count, { [label]: value });
   };
   return async () => {
-    const [network, figures, denials, usage, descriptors] = await Promise.all([
+    const [network, figures, names, denials, usage, descriptors] = await Promise.all([
       facts.networkReady().catch(() => false),
       facts.networkFigures().catch(() => ({ attachments: [], leases: [], repairs: 0 })),
+      facts.nameFigures().catch(() => undefined),
       facts.networkDenials().catch(() => []),
       facts.imageBytes().catch(() => 0),
       readdir('/proc/self/fd').then(
@@ -144,6 +145,12 @@ function readers(
       if (size !== undefined) set(c.networkLeasesSize, size, { network: name });
     }
     set(c.networkRepairs, figures.repairs);
+    if (names !== undefined) {
+      each(c.dnsQueries, 'result', names.queries);
+      each(c.dnsForwards, 'outcome', names.forwards);
+      each(c.dnsForwardSeconds, 'outcome', names.forwardSeconds);
+      each(c.dnsGates, 'state', { open: names.gates, closed: names.closedGates });
+    }
     for (const { packets, bytes, ...labels } of denials) {
       set(c.networkDeniedPackets, packets, labels);
       set(c.networkDeniedBytes, bytes, labels);

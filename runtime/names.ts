@@ -1,0 +1,41 @@
+import { isIP } from 'node:net';
+import { join } from 'node:path';
+import { reasonOf } from '../base/errors/index.ts';
+import type { Logger } from '../base/log/index.ts';
+import { startNameServer } from '../cni-plugins/index.ts';
+import type { NameFigures, NameServer } from '../cni-plugins/index.ts';
+import type { DaemonConfig } from './config/types.ts';
+
+/** The name server of networks, as it is configured: its thread runs only where something has a name. */
+export interface Names {
+  readonly start: () => void;
+  /** Undefined while it does not run. */
+  readonly figures: () => Promise<NameFigures | undefined>;
+  /** Names are not answered afterwards. */
+  close(): Promise<void>;
+}
+
+export function openNames({ root, network: { dns } }: DaemonConfig, log: Logger): Names {
+  let starting: Promise<NameServer | undefined> | undefined;
+  let closed = false;
+  const wrong = dns.upstreams.filter((address) => isIP(address) === 0);
+  if (wrong.length > 0) log.warn({ wrong }, 'network.dns.upstreams takes addresses; these are passed over');
+  return {
+    start() {
+      if (!dns.enabled || closed) return;
+      const { ttl, upstreams, maxForwards } = dns;
+      starting ??= startNameServer({ databasePath: join(root, 'network.db'), ttl, upstreams, maxForwards }, log).catch(
+        (thrown: unknown) => {
+          log.error({ why: reasonOf(thrown) }, 'names of networks are not answered');
+          starting = undefined;
+          return undefined;
+        },
+      );
+    },
+    figures: async () => (await starting)?.figures(),
+    async close() {
+      closed = true;
+      await (await starting)?.close();
+    },
+  };
+}
