@@ -12,6 +12,8 @@ import { createNetworkEngine } from './engine.ts';
 /** What the tests on the real kernel share: a network and mount namespace of their own, pods to attach, programs in them. */
 
 const marker = 'PORTCULLIS_TEST_NETNS';
+/** In an emulated machine (test/vm) everything takes longer. */
+const patience = process.env['IN_VM'] === undefined ? 1 : 15;
 
 /**
  * Runs the test file again inside namespaces of its own, as one test of the outer run. True inside.
@@ -24,7 +26,7 @@ export function inPrivateNetns(file: string, timeoutMs = 60_000): boolean {
     const run = spawnSync('unshare', ['--net', '--mount', '--propagation', 'private', process.execPath, '--test-force-exit', file], {
       env: { ...environment, [marker]: file },
       encoding: 'utf8',
-      timeout: timeoutMs,
+      timeout: timeoutMs * patience,
     });
     assert.equal(run.status, 0, `${run.stdout}${run.stderr}`);
   });
@@ -124,7 +126,7 @@ export function createFixture(configuration: object = conflist()): Fixture {
 
 /** Repeats until it is defined. */
 export async function eventually<T>(attempt: () => T | undefined, withinMs = 3000): Promise<T> {
-  for (const deadline = Date.now() + withinMs; ;) {
+  for (const deadline = Date.now() + withinMs * patience; ;) {
     const result = attempt();
     if (result !== undefined) return result;
     if (Date.now() > deadline) assert.fail('it did not come to pass in time');

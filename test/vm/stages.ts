@@ -64,16 +64,33 @@ export const stages: readonly Stage[] = [
   },
   {
     name: 'links',
-    what: 'the CNI plugins vlan and ipvlan, whose links many kernels lack',
+    what: 'the CNI plugins vlan and ipvlan and VLANs of bridges, which many kernels lack',
     command: [
       ...['sh', '-c', 'modprobe -a 8021q ipvlan; exec env TMPDIR=/dev/shm "$@"', 'sh'],
       ...['sh', 'packaging/node', '--test', '--test-concurrency=1', '--test-reporter=tap'],
-      ...['cni-plugins/plugins/vlan/vlan.test.ts', 'cni-plugins/plugins/ipvlan/ipvlan.test.ts'],
+      ...['vlan', 'ipvlan', 'bridge'].map((name) => `cni-plugins/plugins/${name}/${name}.test.ts`),
     ],
     memoryMiB: 2048,
     limitMinutes: 15,
     peers: [],
     host: ['/usr/lib/cni/vlan'],
+    figures: /^# (pass|fail|skipped) \d+/,
+  },
+  {
+    name: 'classes',
+    what: 'classes, rules of peers and host ports by packets, over IPv4 and IPv6',
+    command: [
+      ...['sh', '-c', 'modprobe -a br_netfilter macvlan; exec env TMPDIR=/dev/shm "$@"', 'sh'],
+      ...['sh', 'packaging/node', '--test', '--test-concurrency=1', '--test-reporter=tap'],
+      ...['first-packet', 'peers', 'hidden-advertisements', 'other-ports', 'host-links'].map(
+        (name) => `cni-plugins/policy/${name}.test.ts`,
+      ),
+      'cni-plugins/attach/plugin-traffic.test.ts',
+    ],
+    memoryMiB: 2048,
+    limitMinutes: 30,
+    peers: [],
+    host: ['/usr/bin/python3'],
     figures: /^# (pass|fail|skipped) \d+/,
   },
   {
