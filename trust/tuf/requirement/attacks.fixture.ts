@@ -35,7 +35,7 @@ export interface Attack {
 }
 
 /** Another manifest than the one that is signed. */
-export const other = Buffer.from('{"other":2}');
+const other = Buffer.from('{"other":2}');
 const past = '2020-01-01T00:00:00Z';
 const everyRole = ['timestamp', 'snapshot', 'targets'];
 
@@ -66,7 +66,7 @@ function delegate(repository: TestRepository, key: TestKey, signer: TestKey = ke
 
 /** The tag is signed by the delegated role alone. */
 function signBelow(repository: TestRepository): void {
-  repository.targets = { targets: {}, 'targets/releases': { '1.0': fileOf(repository.dialect, other) } };
+  repository.targets = { targets: {}, 'targets/releases': repository.targets['targets'] ?? {} };
 }
 
 /** From then on the role exists, and is signed as it must be. */
@@ -175,6 +175,23 @@ export const attacks: readonly Attack[] = [
       repository.targets = { ...targets, 'targets/releases': {} };
     },
     recover: (repository) => raise(repository, 'targets/releases', 'targets/releases'),
+  },
+  {
+    name: 'a fast-forward by stolen online keys, which a new root recovers from',
+    code: 'TRUST_TUF_ROLLBACK',
+    says: /version \d is older than 2000000000/u,
+    async act(here) {
+      const { repository } = here;
+      repository.versions = { ...repository.versions, timestamp: 2_000_000_000, snapshot: 2_000_000_000 };
+      here.service.publish(here.image, repository);
+      await here.believe();
+      repository.versions = { ...repository.versions, timestamp: 2, snapshot: 2 };
+      here.service.publish(here.image, repository);
+    },
+    recover(repository) {
+      repository.versions['root'] = 2;
+      repository.keys = { ...repository.keys, timestamp: [testKey(repository.dialect)], snapshot: [testKey(repository.dialect)] };
+    },
   },
   ...expiries,
   {

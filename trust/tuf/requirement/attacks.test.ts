@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
-import { fileOf, testKey } from '../fixtures/repository.fixture.ts';
+import { fileOf } from '../fixtures/repository.fixture.ts';
 import type { Verdict } from '../../types.ts';
 import { attacks, raise, serveGood } from './attacks.fixture.ts';
 import { digestOf, image, one, says, scene, two } from './scene.fixture.ts';
@@ -42,24 +42,6 @@ for (const dialect of ['tuf', 'notary'] as const) {
         assert.ok(performance.now() - started < 10_000);
         service.answer = () => false;
         says(await judge(`${image}:1.0`), 'admit', 'TRUST_TUF_SIGNED');
-      }));
-
-    test('a fast-forward by stolen online keys, which a new root recovers from', () =>
-      scene(dialect, {}, async (here) => {
-        const { repository, service } = here;
-        const first = repository.keys.root;
-        repository.versions = { ...repository.versions, timestamp: 2_000_000_000, snapshot: 2_000_000_000 };
-        service.publish(image, repository);
-        says(await here.judge(`${image}:1.0`), 'admit', 'TRUST_TUF_SIGNED');
-        repository.versions = { ...repository.versions, timestamp: 2, snapshot: 2 };
-        service.publish(image, repository);
-        says(await here.judge(`${image}:1.0`), 'deny', 'TRUST_TUF_ROLLBACK', /2000000000/u);
-        repository.keys = { ...repository.keys, timestamp: [testKey(dialect)], snapshot: [testKey(dialect)] };
-        repository.versions = { root: 2, timestamp: 3, snapshot: 3, targets: 1 };
-        repository.keys.root = first;
-        service.publish(image, repository);
-        await here.reopen();
-        says(await here.judge(`${image}:1.0`), 'admit', 'TRUST_TUF_SIGNED', /timestamp version 3/u);
       }));
 
     test('a rollback after a restart', () =>
