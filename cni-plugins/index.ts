@@ -26,6 +26,7 @@ export type {
   Attachment,
   AttachRequest,
   Denial,
+  FurtherNetwork,
   LinkClass,
   LinkPolicy,
   LinkRule,

@@ -89,6 +89,17 @@ export interface AttachRequest {
    * `aliases`, `cgroupPath`, `podLabels` … Each plugin is told what it declares.
    */
   readonly capabilities?: Readonly<Record<string, unknown>>;
+  /** Networks of the conf folder beside those that every pod gets. */
+  readonly networks?: readonly FurtherNetwork[];
+}
+
+/** One more interface of a pod. */
+export interface FurtherNetwork {
+  readonly network: string;
+  /** Without it `net1`, `net2` … in the order of the networks. */
+  readonly interface?: string;
+  readonly ips?: readonly string[];
+  readonly mac?: string;
 }
 
 /** The result of an attach, as CNI 1.1 says it (`ips`, `routes`, `dns`), with what we add. */

@@ -4,32 +4,52 @@ import type { NetworkName } from './names.ts';
 import { networkNameOf } from './names.ts';
 import type { PluginCall } from './plugin-call.ts';
 
-/**
- * By which names whoever is on the network finds the endpoint that a call made: as docker, its own name and its short id; the capability
- * `aliases` (CNI conventions). A pod's name is CNI_ARGS' K8S_POD_NAME, also with its namespace behind it. Pure.
- */
-export function namesOfCall(call: PluginCall, result: CniResult): NetworkName[] {
-  // A plugin that changes what another one made has nothing of its own to name.
-  if (call.prevResult !== undefined) return [];
-  const { K8S_POD_NAME: pod = '', K8S_POD_NAMESPACE: namespace = '' } = call.args;
+/** By which names whoever is on a network finds an endpoint of it. Pure. */
+
+interface Named {
+  readonly containerId: string;
+  /** A pod's; empty: none. */
+  readonly pod: string;
+  readonly namespace: string;
+  readonly aliases: readonly string[];
+  readonly addresses: readonly string[];
+}
+
+/** As docker: its own name and its short id, and what it is also called. A pod's name also with its namespace behind it. */
+export function namesOf({ containerId, pod, namespace, aliases, addresses }: Named): NetworkName[] {
   const own = [
     ...(pod === '' ? [] : [pod]),
     ...(pod === '' || namespace === '' ? [] : [`${pod}.${namespace}`]),
-    /^[0-9a-f]{64}$/u.test(call.key.containerId) ? call.key.containerId.slice(0, 12) : call.key.containerId,
+    /^[0-9a-f]{64}$/u.test(containerId) ? containerId.slice(0, 12) : containerId,
   ];
-  const addresses = result.ips.map(({ address }) => address.replace(/\/\d+$/u, ''));
   const named = (texts: readonly string[], kind: NetworkName['kind']): NetworkName[] =>
     texts.flatMap((text) => {
       const name = networkNameOf(text);
       return name === undefined ? [] : addresses.map((address): NetworkName => ({ name, address, kind }));
     });
-  return [...named(own, 'container'), ...named(aliasesOf(call.config), 'alias')];
+  return [...named(own, 'container'), ...named(aliases, 'alias')];
 }
 
-function aliasesOf(config: string): string[] {
+/**
+ * Of a plugin's call, where its configuration declares the capability `aliases` (CNI conventions) or is told some: none else is found by name.
+ * The pod is that of CNI_ARGS.
+ */
+export function namesOfCall({ key, args, config, prevResult }: PluginCall, result: CniResult): NetworkName[] {
+  // A plugin that changes what another one made has nothing of its own to name.
+  if (prevResult !== undefined) return [];
   const source = readJson(config);
   if ('message' in source) return [];
-  const { runtimeConfig } = source.value as { readonly runtimeConfig?: { readonly aliases?: unknown } };
+  const { runtimeConfig, capabilities } = source.value as {
+    readonly runtimeConfig?: { readonly aliases?: unknown };
+    readonly capabilities?: { readonly aliases?: unknown };
+  };
   const aliases = runtimeConfig?.aliases;
-  return Array.isArray(aliases) ? aliases.filter((each) => typeof each === 'string') : [];
+  if (capabilities?.aliases !== true && !Array.isArray(aliases)) return [];
+  return namesOf({
+    containerId: key.containerId,
+    pod: args['K8S_POD_NAME'] ?? '',
+    namespace: args['K8S_POD_NAMESPACE'] ?? '',
+    aliases: Array.isArray(aliases) ? aliases.filter((each) => typeof each === 'string') : [],
+    addresses: result.ips.map(({ address }) => address.replace(/\/\d+$/u, '')),
+  });
 }

@@ -34,6 +34,32 @@ export function chainLinks(
   }));
 }
 
+const interfaceName = /^(?!\.{1,2}$)(?!lo$)[^\s/:%]{1,15}$/u;
+
+/**
+ * Interfaces that a pod asks for beside those of every pod. A network says whose pods may.
+ * @param taken names of interfaces that it has anyhow
+ * @throws NETWORK_UNKNOWN · NETWORK_NOT_OPEN · NETWORK_INTERFACE_INVALID
+ */
+export function furtherLinks(
+  { networks = [], pod, capabilities }: AttachRequest,
+  named: (name: string) => LoadedNetwork | undefined,
+  taken: readonly string[],
+): ChainLink[] {
+  const names = new Set(taken);
+  return networks.map(({ network: name, interface: wanted, ips = [], mac }, index) => {
+    const network = named(name);
+    if (network === undefined) throw unknownNetwork(name, pod);
+    const open = network.list.podNamespaces ?? [];
+    if (!open.includes('*') && !open.includes(pod.namespace)) throw notOpen(name, pod);
+    const ifname = wanted ?? `net${index + 1}`;
+    if (!interfaceName.test(ifname) || names.has(ifname)) throw badInterface(ifname, pod);
+    names.add(ifname);
+    const capabilityArgs = { ...capabilities, ...(ips.length > 0 && { ips }), ...(mac !== undefined && { mac }) };
+    return { network: name, interface: ifname, way: network.way === 'exec' ? 'exec' : 'in-process', list: network.list, capabilityArgs };
+  });
+}
+
 /** What is known before the plugins have made anything. */
 export function chainSpec(request: AttachRequest, chains: readonly ChainLink[], forwarded: readonly PortMapping[]): AttachmentSpec {
   return {
@@ -116,6 +142,41 @@ export function specOfResult(
     bridge: { name: bridge.name, mac: bridge.mac, addresses: held, hairpin: end.hairpin ?? false, promiscuous: bridge.promiscuous },
     held: true,
   };
+}
+
+const ofPod = ({ namespace, name }: AttachRequest['pod']): string => `attach the pod ${namespace}/${name} to the network that it asks for`;
+
+function unknownNetwork(network: string, pod: AttachRequest['pod']): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_UNKNOWN',
+    kind: 'not-found',
+    attempted: ofPod(pod),
+    on: network,
+    why: 'the conf folder of this node has none of that name that can be used',
+    fix: "correct the pod's annotation, or create the network: portcullis network ls",
+  });
+}
+
+function notOpen(network: string, pod: AttachRequest['pod']): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_NOT_OPEN',
+    kind: 'precondition',
+    attempted: ofPod(pod),
+    on: network,
+    why: `it is not open to pods of the namespace ${pod.namespace}`,
+    fix: `add "podNamespaces": [${JSON.stringify(pod.namespace)}] to the network's file, beside its name`,
+  });
+}
+
+function badInterface(name: string, pod: AttachRequest['pod']): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_INTERFACE_INVALID',
+    kind: 'invalid',
+    attempted: ofPod(pod),
+    on: name,
+    why: 'it is no name for an interface, or the pod has one of that name',
+    fix: "correct the interface in the pod's annotation",
+  });
 }
 
 function noAddress(id: string, network: string): PortcullisError {

@@ -6,13 +6,13 @@ import type { Operation } from '../reconcile/plan.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
 import type { NetworkConfig } from '../spec/network-config.ts';
 import type { CniResult } from '../spec/result.ts';
-import type { ChainJob } from '../invoke/chain.types.ts';
+import type { ChainJob, ChainLink } from '../invoke/chain.types.ts';
 import type { PolicyFolder } from '../policy/kubernetes/folder.ts';
 import { denialsOf } from '../policy/denials.ts';
 import { linkStateOf } from '../policy/link-state.ts';
 import type { AttachRequest, Denial, LinkClass, LinkRules, LinkState, NetworkStatus, PortMapping } from '../types.ts';
 import type { HostKernel } from './host-kernel.ts';
-import { chainLinks, chainSpec, jobOf, notHeld, specOfResult, withResults } from './chained-pods.ts';
+import { chainLinks, chainSpec, furtherLinks, jobOf, notHeld, specOfResult, withResults } from './chained-pods.ts';
 import { createChainedPlugins } from './chained-plugins.ts';
 import { createDepartures } from './departures.ts';
 import { namespaceStands, withPodNamespace } from './netns.ts';
@@ -126,15 +126,20 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     }
     const [first, ...others] = networks.current().networks;
     if (first === undefined) throw new Error('a conf folder without a network was taken for one with');
-    if (!isCore(first)) return beginChains(request, [first, ...others]);
-    const record = attachOwn(request, first.network, others);
+    const further = furtherLinks(
+      request,
+      (name) => networks.named(name),
+      [first, ...others].map((_, index) => `eth${index}`),
+    );
+    if (!isCore(first)) return beginChains(request, [first, ...others], further);
+    const record = attachOwn(request, first.network, [...chainLinks(others, 1, request, []), ...further]);
     return record.spec.chains === undefined ? { record } : { record, job: jobOf(record, namespaceStands) };
   };
 
   /** All by plugins: written down, with nothing but loopback made. */
-  const beginChains = (request: AttachRequest, chosen: readonly LoadedNetwork[]): Begun => {
+  const beginChains = (request: AttachRequest, chosen: readonly LoadedNetwork[], further: readonly ChainLink[]): Begun => {
     const mappings = checkedMappings(request);
-    const spec = chainSpec(request, chainLinks(chosen, 0, request, mappings), mappings);
+    const spec = chainSpec(request, [...chainLinks(chosen, 0, request, mappings), ...further], mappings);
     return withPodNamespace(request.netns, {}, ({ route }) => {
       const record = store.begin(request.id, spec);
       kernel.raiseLoopback(route);
@@ -181,7 +186,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     release({ ...record, spec, state: 'ready' });
   };
 
-  const attachOwn = (request: AttachRequest, network: NetworkConfig, others: readonly LoadedNetwork[]): AttachmentRecord => {
+  const attachOwn = (request: AttachRequest, network: NetworkConfig, chains: readonly ChainLink[]): AttachmentRecord => {
     const portMappings = mappingsFor(request, network);
     const mtu = network.bridge.mtu ?? kernel.defaultMtu();
     return withPodNamespace(request.netns, {}, (pod) => {
@@ -193,7 +198,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
         portMappings,
         specOf: (choices) => {
           const spec = specOf(request, network, portMappings, choices, mtu);
-          return others.length === 0 ? spec : { ...spec, chains: chainLinks(others, 1, request, []) };
+          return chains.length === 0 ? spec : { ...spec, chains };
         },
       });
       try {

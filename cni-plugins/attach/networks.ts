@@ -24,13 +24,19 @@ export function networksIn(confDir: string, choice: NetworkChoice): LoadedNetwor
 /** The same, followed: read again whenever a file of the folder changes. */
 export interface NetworkFolder {
   current(): LoadedNetworks;
+  /** By name, whether every pod gets it or not; read afresh. */
+  named(name: string): LoadedNetwork | undefined;
 }
+
+/** More than anybody has: all of a folder. */
+const all = 1000;
 
 /** @param tell each problem of a file that is passed over, once */
 export function openNetworkFolder(confDir: string, choice: NetworkChoice, tell: (problem: string) => void): NetworkFolder {
   let loaded: { readonly stamp: string; readonly networks: LoadedNetworks } | undefined;
   const stampNow = followConfFolder(confDir);
   return {
+    named: (name) => networksIn(confDir, { ...choice, maxConfigs: all }).networks.find((network) => network.name === name),
     current() {
       const stamp = stampNow();
       if (loaded?.stamp === stamp) return loaded.networks;

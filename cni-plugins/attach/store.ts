@@ -2,7 +2,9 @@ import type { LinkClass, LinkRules, PortMapping } from '../types.ts';
 import type { NetworkConfig } from '../spec/network-config.ts';
 import type { NetworkDatabase } from './database.ts';
 import type { Choice } from './ipam.ts';
+import { namesOf } from './call-names.ts';
 import { createLeases } from './leases.ts';
+import { createNameStore } from './names.ts';
 import type { AttachmentRecord, AttachmentSpec, AttachmentState } from './record.ts';
 
 /** The pods of our own runtime in the database: attachments of the origin `pod` in the engine's own realm. */
@@ -54,6 +56,7 @@ const recordOf = (row: Row): AttachmentRecord => ({
 export function createNetworkStore(database: NetworkDatabase, realm: string): NetworkStore {
   const { db, transaction } = database;
   const leases = createLeases(database);
+  const names = createNameStore(database);
   // Version 1 knew one realm only: that of the engine that wrote it.
   transaction(() => {
     for (const table of ['attachment', 'lease', 'host_port']) db.prepare(`UPDATE ${table} SET realm = ? WHERE realm = ''`).run(realm);
@@ -70,12 +73,19 @@ export function createNetworkStore(database: NetworkDatabase, realm: string): Ne
   const updateSpec = db.prepare(`UPDATE attachment SET spec = ?3, host_interface = ?4 WHERE ${own} AND container_id = ?2`);
   const updateState = db.prepare(`UPDATE attachment SET state = ?3 WHERE ${own} AND container_id = ?2`);
   const updateClass = db.prepare(`UPDATE attachment SET class = ?3, rules = ?4 WHERE ${own} AND container_id = ?2`);
+  const deleteNames = db.prepare(`DELETE FROM name WHERE attachment IN (SELECT number FROM attachment WHERE ${own} AND container_id = ?2)`);
   const deleteOne = db.prepare(`DELETE FROM attachment WHERE ${own} AND container_id = ?2`);
 
   const record = (id: string): AttachmentRecord | undefined => {
     const row = selectOne.get(realm, id) as Row | undefined;
     return row === undefined ? undefined : recordOf(row);
   };
+
+  const putNames = (id: string, attachment: number | bigint, { network, interface: name, pod, addresses }: AttachmentSpec): void =>
+    names.put(
+      { realm, network, holder: `${id}/${name}`, attachment },
+      namesOf({ containerId: id, pod: pod.name, namespace: pod.namespace, aliases: [], addresses: addresses.map(({ ip }) => ip) }),
+    );
 
   const claimInside = ({ id, hostInterface, network, portMappings, specOf }: Claim): AttachmentRecord => {
     const request = { realm, scope: '', network: network.name, rangeSets: network.rangeSets };
@@ -85,6 +95,7 @@ export function createNetworkStore(database: NetworkDatabase, realm: string): Ne
     const holder = { attachment: lastInsertRowid, part: '' };
     leases.takeHostPorts(realm, portMappings, holder);
     leases.lease(request, choices, holder);
+    if (network.named === true) putNames(id, lastInsertRowid, spec);
     return { id, state: 'attaching', class: 'deny', rules: {}, spec };
   };
 
@@ -99,7 +110,11 @@ export function createNetworkStore(database: NetworkDatabase, realm: string): Ne
       return { id, state: 'attaching', class: 'deny', rules: {}, spec };
     },
     setSpec: (id, spec) => void updateSpec.run(realm, id, JSON.stringify(spec), spec.hostInterface),
-    setState: (id, state) => void updateState.run(realm, id, state),
+    setState(id, state) {
+      updateState.run(realm, id, state);
+      // Nobody shall find what is going.
+      if (state === 'detaching') deleteNames.run(realm, id);
+    },
     setClass: (id, linkClass, rules) => void updateClass.run(realm, id, linkClass, JSON.stringify(rules)),
     freeHostPorts(id) {
       const row = selectNumber.get(realm, id) as { number: number } | undefined;

@@ -64,6 +64,7 @@ export function readConflist(text: string, file: string): ReadConflist {
   const rangeSets = readRangeSets(ipam);
   const routes = readRoutes(ipam);
   const portMap = readPortMap(plugins.find((entry) => typeOf(entry) === 'portmap'));
+  const named = plugin.object('capabilities')?.flag('aliases', false) === true;
   if (problems.length > 0) return { outcome: 'invalid', name, problems };
   return {
     outcome: 'ok',
@@ -75,6 +76,7 @@ export function readConflist(text: string, file: string): ReadConflist {
       rangeSets,
       routes,
       ...(portMap === undefined ? {} : { portMap }),
+      ...(named && { named }),
       chained: chainedIn(source.value, plugins, name, version),
     },
   };

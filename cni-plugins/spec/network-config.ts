@@ -12,6 +12,8 @@ export interface NetworkConfig {
   /** Absent: no portmap plugin, or one without the capability. */
   readonly portMap?: { readonly snat: boolean };
   /** Plugins of ours that change the interface once it stands, in their order. */
+  /** Its bridge declares the capability `aliases`: pods are found by name on it. */
+  readonly named?: boolean;
   readonly chained: readonly ChainedPlugin[];
 }
 

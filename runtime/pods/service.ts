@@ -9,6 +9,7 @@ import { createSharing, withoutInfra } from './infra/sharing.ts';
 import type { InfraEffects } from './infra/sharing.ts';
 import { nextSandboxPhase } from './lifecycle.ts';
 import { networkCapabilities } from './network-capabilities.ts';
+import { podNetworks } from './pod-networks.ts';
 import { toPortMappings } from './port-mappings.ts';
 import type { SandboxRecord } from './record.ts';
 import { planSandbox } from './validate.ts';
@@ -245,6 +246,7 @@ function attachRequest(record: SandboxRecord): AttachRequest {
     pod: { name: metadata?.name ?? '', namespace: metadata?.namespace ?? '', uid: metadata?.uid ?? '', labels },
     portMappings: toPortMappings(portMappings),
     capabilities: networkCapabilities(record.config, record.cgroupParent),
+    networks: podNetworks(record.config.annotations, metadata?.namespace ?? ''),
   };
 }
 

@@ -1,0 +1,92 @@
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { FurtherNetwork } from '../../cni-plugins/index.ts';
+
+/** The annotation of the Kubernetes Network Custom Resource Definition De-facto Standard (Network Plumbing Working Group), section 4.1. */
+const annotation = 'k8s.v1.cni.cncf.io/networks';
+
+/** Fields of an element that are had; what else there may be is refused, never ignored. */
+const known: readonly string[] = ['name', 'namespace', 'interface', 'ips', 'mac'];
+const networkName = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/u;
+
+/**
+ * Networks that a pod asks for beside those of every pod: `a,b@eth5`, or a JSON list of objects. A network is a file of this node and of no
+ * namespace: one that is written with a namespace must be written with the pod's. Pure.
+ * @throws RUNTIME_BAD_NETWORKS
+ */
+export function podNetworks(annotations: Readonly<Record<string, string>>, namespace: string): readonly FurtherNetwork[] {
+  const text = annotations[annotation]?.trim() ?? '';
+  if (text === '') return [];
+  const elements = /^[[{"]/u.test(text) ? inJson(text) : text.split(',').map((each) => shortForm(each.trim()));
+  if (elements.length > 32) throw badNetworks('32 networks at most');
+  return elements.map((element) => checked(element, namespace));
+}
+
+interface Element {
+  readonly name: string;
+  readonly namespace?: string;
+  readonly interface?: string;
+  readonly ips?: readonly string[];
+  readonly mac?: string;
+}
+
+function shortForm(text: string): Element {
+  const parts = /^(?:(?<namespace>[^/@]+)\/)?(?<name>[^/@]+)(?:@(?<ifname>[^/@]+))?$/u.exec(text)?.groups;
+  if (parts === undefined) throw badNetworks(`${JSON.stringify(text)} is not [NAMESPACE/]NETWORK[@INTERFACE]`);
+  const { namespace, name = '', ifname } = parts;
+  return { name, ...(namespace !== undefined && { namespace }), ...(ifname !== undefined && { interface: ifname }) };
+}
+
+function inJson(text: string): Element[] {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (thrown) {
+    throw badNetworks(reasonOf(thrown));
+  }
+  if (!Array.isArray(value)) throw badNetworks('it is no list');
+  return value.map((each: unknown, index) => {
+    if (typeof each !== 'object' || each === null || Array.isArray(each)) throw badNetworks(`element ${index} is no object`);
+    const fields = each as Record<string, unknown>;
+    const other = Object.keys(fields).find((name) => !known.includes(name));
+    if (other !== undefined) throw badNetworks(`element ${index}: ${JSON.stringify(other)} is not supported: ${known.join(', ')} are`);
+    const textIn = (name: string): string | undefined => {
+      const found = fields[name];
+      if (found === undefined || found === '' || typeof found === 'string') return found === '' ? undefined : found;
+      throw badNetworks(`element ${index}: ${name} must be a string`);
+    };
+    const ips = fields['ips'] ?? [];
+    if (!Array.isArray(ips) || !ips.every((ip) => typeof ip === 'string'))
+      throw badNetworks(`element ${index}: ips must be a list of strings`);
+    const [namespace, ifname, mac] = [textIn('namespace'), textIn('interface'), textIn('mac')];
+    return {
+      name: textIn('name') ?? '',
+      ...(namespace !== undefined && { namespace }),
+      ...(ifname !== undefined && { interface: ifname }),
+      ...(mac !== undefined && { mac }),
+      ...(ips.length > 0 && { ips }),
+    };
+  });
+}
+
+function checked({ name, namespace, interface: ifname, ips, mac }: Element, own: string): FurtherNetwork {
+  if (!networkName.test(name)) throw badNetworks(`${JSON.stringify(name)} is no name of a network`);
+  if (namespace !== undefined && namespace !== own)
+    throw badNetworks(`${namespace}/${name}: networks are of this node, and can be asked for in the pod's own namespace only`);
+  return {
+    network: name,
+    ...(ifname !== undefined && { interface: ifname }),
+    ...(ips !== undefined && { ips }),
+    ...(mac !== undefined && { mac }),
+  };
+}
+
+function badNetworks(why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'RUNTIME_BAD_NETWORKS',
+    kind: 'invalid',
+    attempted: 'read which networks the pod asks for',
+    on: annotation,
+    why,
+    fix: 'give names of networks with commas between, or a JSON list of objects with a name each',
+  });
+}
