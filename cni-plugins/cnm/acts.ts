@@ -57,6 +57,7 @@ export function createActs(database: NetworkDatabase, hosts: Hosts, folder: stri
             .filter(({ length }) => length > 0)
             .map(({ destination, length }) => ({ address: ipFromBytes(destination), length })),
         ),
+        store.networks().flatMap(({ ipv4, ipv6 }) => [...ipv4, ...ipv6].map(({ Pool }) => Pool)),
       ),
   };
 }

@@ -17,8 +17,11 @@ import type {
  * knows it is there again at the next request. Synchronous, for a Worker.
  */
 export interface Pools {
-  /** @param inUse networks of the host's routes: a pool of our choice overlaps none of them */
-  requestPool(request: Required<RequestPoolRequest>, inUse: readonly IpPrefix[]): RequestPoolReply;
+  /**
+   * @param inUse networks of the host's routes: a pool of our choice overlaps none of them
+   * @param held pools of networks that this driver made
+   */
+  requestPool(request: Required<RequestPoolRequest>, inUse: readonly IpPrefix[], held: readonly string[]): RequestPoolReply;
   /** Success when it is gone. */
   releasePool(request: ReleasePoolRequest): void;
   requestAddress(request: Required<RequestAddressRequest>): RequestAddressReply;
@@ -108,7 +111,7 @@ export function createPools({ db, transaction }: NetworkDatabase): Pools {
   };
 
   return {
-    requestPool: ({ AddressSpace, Pool: wanted, SubPool, V6 }, inUse) =>
+    requestPool: ({ AddressSpace, Pool: wanted, SubPool, V6 }, inUse, held) =>
       transaction(() => {
         const known = standing();
         const prefix = wanted === '' ? undefined : parsePrefix(wanted);
@@ -121,7 +124,7 @@ export function createPools({ db, transaction }: NetworkDatabase): Pools {
         const made = { id: idOf(AddressSpace === '' ? 'portcullis' : AddressSpace, text(pool), text(range)), pool, range };
         const other = known.find((each) => overlaps(each.pool, pool));
         // Asked for and never used: the engine died over it, and asks again.
-        if (other !== undefined && !isEmpty(other.id)) throw taken(made, other);
+        if (other !== undefined && (!isEmpty(other.id) || held.includes(text(other.pool)))) throw taken(made, other);
         if (other !== undefined) deletePool.run(other.id);
         put(made);
         return { PoolID: made.id, Pool: text(pool), Data: {} };
