@@ -147,6 +147,16 @@ export interface NetworkEngine {
    * @throws NETWORK_NOT_ATTACHED · NETWORK_BAD_RULE · NETWORK_RULES_UNSUPPORTED (the host is no gateway of the network)
    */
   setClass(id: string, linkClass: LinkClass, rules?: LinkRules): Promise<void>;
+  /**
+   * Where a pod asks for names: the gateways of a network that it is on, and the zone of its names.
+   * @param upstreams name servers that are asked on its behalf for all other names; none: those of the node
+   * @throws NETWORK_NOT_ON_NETWORK
+   */
+  askNames(
+    id: string,
+    network: string,
+    upstreams: readonly string[],
+  ): Promise<{ readonly nameServers: readonly string[]; readonly search: string }>;
   /** What the links' classes and rules have denied, of attachments that stand. */
   denials(): Promise<readonly Denial[]>;
   /** Reads the link's class and rules back from the kernel; undefined: nothing is attached by this id. */

@@ -6,6 +6,7 @@ import { startWorker } from '../../base/process/index.ts';
 import type { Attachment, NetworkEngine } from '../types.ts';
 import { createRemoteAttachments } from '../cnm-client/attachments.ts';
 import type { RemoteAttachments } from '../cnm-client/attachments.ts';
+import { zoneOf } from '../spec/domain.ts';
 import { createChains } from '../invoke/chains.ts';
 import type { ExecOptions } from '../invoke/exec-step.ts';
 import { createJoining } from '../invoke/joining.ts';
@@ -126,6 +127,10 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
     },
     async setClass(id, linkClass, rules = {}) {
       await ask({ do: 'set-class', id, class: linkClass, rules });
+    },
+    async askNames(id, network, upstreams) {
+      const { nameServers = [] } = await ask({ do: 'ask-names', id, network, upstreams });
+      return { nameServers, search: zoneOf(network) };
     },
     denials: async () => (await ask({ do: 'denials' })).denials ?? [],
     figures: async () => (await ask({ do: 'figures' })).figures ?? { attachments: [], leases: [], repairs: 0 },

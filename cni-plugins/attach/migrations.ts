@@ -162,4 +162,13 @@ export const migrations: readonly string[] = [
      address BLOB NOT NULL,
      PRIMARY KEY (pool, address)
    ) STRICT, WITHOUT ROWID;`,
+
+  // Name servers that are asked on a pod's behalf for what is no name of its networks, as text. Names are found by address as well.
+  `CREATE TABLE upstream (
+     attachment INTEGER NOT NULL REFERENCES attachment (number) ON DELETE CASCADE,
+     position INTEGER NOT NULL,
+     address TEXT NOT NULL,
+     PRIMARY KEY (attachment, position)
+   ) STRICT, WITHOUT ROWID;
+   CREATE INDEX name_address ON name (realm, address);`,
 ];

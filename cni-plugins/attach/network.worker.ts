@@ -10,6 +10,7 @@ import type { NetworkCore } from './network-core.ts';
 import { createPluginCore } from './plugin-engine.ts';
 import type { PluginCore } from './plugin-engine.ts';
 import { figuresOf } from './figures.ts';
+import { createPodResolver } from './pod-resolver.ts';
 import { createNameStore } from './names.ts';
 import type { NameStore } from './names.ts';
 import { openNetworkFolder } from './networks.ts';
@@ -22,9 +23,9 @@ import { createRemoteStore } from './remote-store.ts';
 import type { RemoteStore } from './remote-store.ts';
 import { createNetworkStore } from './store.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
+import type { CniResult } from '../spec/result.ts';
 
 /**
-import type { CniResult } from '../spec/result.ts';
  * The one thread that speaks netlink. Every call is synchronous and serial, so that kernel, database and rules change in one order.
  * It stays in the daemon's own network namespace, but for the windows in which a socket is made inside a pod's.
  */
@@ -152,6 +153,7 @@ function reapLater(): void {
 /** Answers as soon as the answer is certain; what nobody waits for comes after it, under the same lock. */
 function serve(sequence: number, call: Call): void {
   if (call.do === 'plugin') {
+    const tell = (result: CniResult | undefined): void => post({ sequence, answer: result === undefined ? {} : { result } });
     const result = open().plugins.call(call.call);
     if (result instanceof Promise) void result.then(tell).catch((thrown: unknown) => refuse(sequence, call, thrown));
     else tell(result);
@@ -168,7 +170,6 @@ function serve(sequence: number, call: Call): void {
   database.exclusively(() => {
     try {
       post({ sequence, answer: answerOwn(call) });
-    const tell = (result: CniResult | undefined): void => post({ sequence, answer: result === undefined ? {} : { result } });
     } catch (thrown) {
       refuse(sequence, call, thrown);
     }
@@ -240,6 +241,10 @@ function answerOwn(call: Exclude<Call, { do: 'plugin' | 'remote-records' | 'remo
     case 'left':
       core.left(call.id);
       return { removed: call.id };
+    case 'ask-names': {
+      const resolver = createPodResolver(database, realm);
+      return { nameServers: database.transaction(() => resolver.ask(call.id, call.network, call.upstreams)) };
+    }
     case 'set-class':
       return { changed: [attachmentOf(core.setClass(call.id, call.class, call.rules))] };
     case 'figures':
@@ -267,7 +272,7 @@ port.on('message', (message: ToWorker) => {
   lastCall = performance.now();
   try {
     serve(message.sequence, message.call);
-    if (message.call.do === 'plugin' && parts !== undefined) tellOfNames(parts);
+    if (message.call.do !== 'close' && parts !== undefined) tellOfNames(parts);
   } catch (thrown) {
     refuse(message.sequence, message.call, thrown);
   }

@@ -27,6 +27,7 @@ export type Call =
   /** Detaches, or says what plugins must take back first. */
   | { readonly do: 'leave'; readonly id: string }
   | { readonly do: 'left'; readonly id: string }
+  | { readonly do: 'ask-names'; readonly id: string; readonly network: string; readonly upstreams: readonly string[] }
   | { readonly do: 'set-class'; readonly id: string; readonly class: LinkClass; readonly rules: LinkRules }
   | { readonly do: 'denials' }
   | { readonly do: 'figures' }
@@ -58,6 +59,8 @@ export interface Answer {
   readonly denials?: readonly Denial[];
   readonly figures?: NetworkFigures;
   readonly linkState?: LinkState;
+  /** Of `ask-names`. */
+  readonly nameServers?: readonly string[];
   readonly remote?: RemoteRecords & { readonly realm: string; readonly names: readonly string[] };
   /** Of a plugin's ADD. */
   readonly result?: CniResult;

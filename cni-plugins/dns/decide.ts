@@ -1,4 +1,4 @@
-import { namesDomain, zoneOf } from './domain.ts';
+import { namesDomain, zoneOf } from '../spec/domain.ts';
 import { encodeName, rcode, type, classIn } from './message.ts';
 import type { Answer, Query, Reply } from './message.ts';
 

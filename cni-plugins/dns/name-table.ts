@@ -62,13 +62,15 @@ export function createNameTable({ db }: Pick<NetworkDatabase, 'db'>): NameTable 
      ORDER BY CASE kind WHEN 'container' THEN 0 WHEN 'service' THEN 1 ELSE 2 END, name LIMIT 1`,
   );
   const selectOthers = db.prepare(
-    `SELECT DISTINCT other.network AS network, other.spec AS spec
+    `SELECT DISTINCT other.network AS network, other.number AS number
      FROM attachment AS own JOIN attachment AS other ON other.container_id = own.container_id AND other.realm = own.realm
      WHERE own.realm = ?1 AND own.network = ?2 AND own.number IN
        (SELECT attachment FROM lease WHERE realm = ?1 AND scope IN ('', ?2) AND address = ?3
         UNION SELECT attachment FROM name WHERE realm = ?1 AND network = ?2 AND address = ?3)
      ORDER BY other.number`,
   );
+
+  const selectUpstreams = db.prepare('SELECT address FROM upstream WHERE attachment = ? ORDER BY position');
 
   const endpointsSeen = new LRUCache<string, readonly Endpoint[]>({ max: remembered });
   const askers = new LRUCache<string, Seen>({ max: remembered });
@@ -108,12 +110,14 @@ export function createNameTable({ db }: Pick<NetworkDatabase, 'db'>): NameTable 
   });
 
   const lookAt = (asker: IpAddress, { realm, name }: ServedNetwork): Seen => {
-    const rows = selectOthers.all(realm, name, keyOf(ipBytes(asker))) as unknown as { network: string; spec: string }[];
+    const rows = selectOthers.all(realm, name, keyOf(ipBytes(asker))) as unknown as { network: string; number: number }[];
     const names = new Set([name, ...rows.map(({ network }) => network)]);
     return {
       isAttached: rows.length > 0,
       networks: [...names].map((each) => seenNetwork(realm, each)),
-      upstreams: rows.flatMap(({ spec }) => nameserversOf(spec)).flatMap((text) => parseIp(text) ?? []),
+      upstreams: rows
+        .flatMap(({ number }) => selectUpstreams.all(number) as unknown as { address: string }[])
+        .flatMap(({ address }) => parseIp(address) ?? []),
     };
   };
 
@@ -144,10 +148,4 @@ export function createNameTable({ db }: Pick<NetworkDatabase, 'db'>): NameTable 
       return seen;
     },
   };
-}
-
-/** What a pod's attachment was given as name servers. */
-function nameserversOf(spec: string): readonly string[] {
-  const { nameservers } = JSON.parse(spec) as { readonly nameservers?: readonly string[] };
-  return nameservers ?? [];
 }

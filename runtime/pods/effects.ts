@@ -12,8 +12,9 @@ import { cgroupProcesses, missingCgroups } from '../oci/cgroups.ts';
 import { stopSlices } from '../oci/systemd-slices.ts';
 import { tracedSandboxEffects } from '../observability/traced-effects.ts';
 import { digest, newId, now } from '../state/identity.ts';
-import { makePodFiles, removePodFiles } from './files.ts';
+import { makePodFiles, removePodFiles, writeResolvConf } from './files.ts';
 import type { InfraEffects } from './infra/sharing.ts';
+import { dnsOfNetwork } from './name-network.ts';
 import type { NamespacePool, PodNamespace } from './namespace-pool.ts';
 import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
 import type { SandboxRecord } from './record.ts';
@@ -90,6 +91,10 @@ function realEffects(parts: {
           kernel,
         }),
       remove: (id) => removePodFiles(podDirIn(stateDir, id), kernel),
+    },
+    askNames: async ({ id, config: { dnsConfig } }, name) => {
+      const found = await network.askNames(id, name, dnsConfig?.servers ?? []);
+      await writeResolvConf(podDirIn(stateDir, id), dnsOfNetwork(dnsConfig, found));
     },
     cgroups: {
       place: (asked, sandboxId) => podCgroup(parts.cgroupDriver, asked, sandboxId),

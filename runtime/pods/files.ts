@@ -57,6 +57,11 @@ export async function makePodFiles(input: {
     await settleAll([files.resolvConf, files.hostname, files.hosts].map((file) => chown(file, uid, gid)));
 }
 
+/** Before a container runs: the file stays the same, and with it its owner. */
+export async function writeResolvConf(podDir: string, dns: DNSConfig): Promise<void> {
+  await writeFile(podFilesIn(podDir).resolvConf, await resolvConf(dns));
+}
+
 /** Absent: success. */
 export async function removePodFiles(podDir: string, kernel: Kernel): Promise<void> {
   await kernel.umount(podFilesIn(podDir).shm, MNT_DETACH).catch(() => undefined);

@@ -9,6 +9,7 @@ import { createSharing, withoutInfra } from './infra/sharing.ts';
 import type { InfraEffects } from './infra/sharing.ts';
 import { nextSandboxPhase } from './lifecycle.ts';
 import { networkCapabilities } from './network-capabilities.ts';
+import { nameNetwork } from './name-network.ts';
 import { podNetworks } from './pod-networks.ts';
 import { toPortMappings } from './port-mappings.ts';
 import type { SandboxRecord } from './record.ts';
@@ -29,6 +30,11 @@ export interface SandboxEffects {
     make(record: SandboxRecord, plan: SandboxPlan): Promise<void>;
     remove(id: string): Promise<void>;
   };
+  /**
+   * Lets the pod ask a network that it is on for names; its resolv.conf says so afterwards.
+   * @throws PortcullisError NETWORK_NOT_ON_NETWORK
+   */
+  askNames(record: SandboxRecord, network: string): Promise<void>;
   readonly cgroups: {
     /** The pod's cgroup for what was asked as its parent. @throws PortcullisError RUNTIME_BAD_CGROUP_PARENT */
     place(asked: string, sandboxId: string): string;
@@ -132,6 +138,8 @@ export function createSandboxService(parts: {
         effects.files.make(intent, plan),
         plan.sharedPids ? sharing.begin(intent) : undefined,
       ]);
+      const asks = plan.hostNetwork ? undefined : nameNetwork(config.annotations);
+      if (asks !== undefined) await effects.askNames(intent, asks);
       const ready: SandboxRecord = {
         ...intent,
         phase: nextSandboxPhase(intent.phase, 'established'),

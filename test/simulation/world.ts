@@ -160,6 +160,7 @@ export function sandboxEffects(world: World, life: Incarnation, scheduler: Sched
       make: (record) => life.act('pod files', () => void world.podFiles.add(record.id)),
       remove: (id) => life.act('remove pod files', () => void world.podFiles.delete(id)),
     },
+    askNames: () => Promise.resolve(),
     cgroups: { place: (_asked, id) => `/portcullis/${id}`, owned: () => [], remove: () => Promise.resolve() },
     infra: {
       start: ({ id }) =>

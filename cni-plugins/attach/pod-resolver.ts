@@ -1,0 +1,57 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import { formatIp, parseIp } from '../spec/address.ts';
+import type { NetworkDatabase } from './database.ts';
+
+/** Where one pod asks for names: the gateways of a network that it is on. Inside the caller's transaction. */
+export interface PodResolver {
+  /**
+   * Also writes down which other servers are asked on the pod's behalf, until its attachment ends. Those that are no addresses are passed over.
+   * @returns the gateways: IPv4 first
+   * @throws NETWORK_NOT_ON_NETWORK
+   */
+  ask(containerId: string, network: string, upstreams: readonly string[]): readonly string[];
+}
+
+const mostUpstreams = 8;
+
+export function createPodResolver({ db }: Pick<NetworkDatabase, 'db'>, realm: string): PodResolver {
+  const selectAttachments = db.prepare(
+    "SELECT number FROM attachment WHERE realm = ? AND container_id = ? AND network = ? AND state <> 'detaching' ORDER BY number",
+  );
+  const selectGateways = db.prepare(
+    `SELECT json_extract(ip.value, '$.gateway') AS gateway FROM attachment JOIN json_each(spec, '$.addresses') AS ip
+     WHERE number = ?1 AND origin = 'pod'
+     UNION
+     SELECT json_extract(ip.value, '$.gateway') FROM part JOIN json_each(result, '$.ips') AS ip WHERE attachment = ?1`,
+  );
+  const remove = db.prepare('DELETE FROM upstream WHERE attachment = ?');
+  const insert = db.prepare('INSERT INTO upstream (attachment, position, address) VALUES (?, ?, ?)');
+  return {
+    ask(containerId, network, upstreams) {
+      const rows = selectAttachments.all(realm, containerId, network) as unknown as { number: number }[];
+      const gateways = rows.flatMap(({ number }) =>
+        (selectGateways.all(number) as unknown as { gateway: unknown }[]).flatMap(({ gateway }) =>
+          typeof gateway === 'string' ? (parseIp(gateway) ?? []) : [],
+        ),
+      );
+      if (gateways.length === 0) throw notOnNetwork(containerId, network, rows.length > 0);
+      const servers = upstreams.flatMap((text) => parseIp(text) ?? []).slice(0, mostUpstreams);
+      for (const { number } of rows) {
+        remove.run(number);
+        servers.forEach((server, position) => insert.run(number, position, formatIp(server)));
+      }
+      return [...new Set(gateways.toSorted((a, b) => a.family - b.family).map(formatIp))];
+    },
+  };
+}
+
+function notOnNetwork(id: string, network: string, isAttached: boolean): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_NOT_ON_NETWORK',
+    kind: 'precondition',
+    attempted: `let the pod ask for names of the network ${network}`,
+    on: id.slice(0, 13),
+    why: isAttached ? 'the network has no gateway' : 'the pod is not on it',
+    fix: 'name a bridge network that the pod is attached to, or remove the annotation portcullis.dev/dns',
+  });
+}
