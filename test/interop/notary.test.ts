@@ -13,7 +13,7 @@ const gun = 'registry.example.com/pay/app';
 const skip = notaryCommand.skip || notaryServer.skip;
 
 /** What three users do, each with a home of their own. `KEY:…` is the id of a key that the run has made, `KNOWN` a digest. */
-const script: readonly (readonly [user: 'owner' | 'reader' | 'delegate', words: readonly string[]])[] = [
+const script: readonly (readonly [user: 'owner' | 'reader' | 'delegate' | 'heir', words: readonly string[]])[] = [
   ['owner', ['list', gun]],
   ['owner', ['init', '-p', gun]],
   ['reader', ['list', gun]],
@@ -71,6 +71,30 @@ const script: readonly (readonly [user: 'owner' | 'reader' | 'delegate', words: 
   ['delegate', ['key', 'list']],
   ['owner', ['key', 'passwd', 'KEY:targets']],
   ['owner', ['key', 'list']],
+  ['owner', ['lookup', gun, '3.0']],
+  // Who has imported the owner's keys may do what the owner may, and begin collections of the same root.
+  ['heir', ['key', 'import', 'HOME/../owner/all.pem']],
+  ['heir', ['add', '-p', gun, '4.0', 'FOLDER/one']],
+  ['heir', ['key', 'rotate', gun, 'targets']],
+  ['owner', ['key', 'export', '--key', 'KEY:root', '-o', 'HOME/root.pem']],
+  ['heir', ['init', '-p', '--rootkey', 'HOME/../owner/root.pem', `${gun}/second`]],
+  ['heir', ['add', '-p', `${gun}/second`, '1.0', 'FOLDER/one']],
+  ['reader', ['list', `${gun}/second`]],
+  ['heir', ['key', 'remove', 'KEY:second']],
+  ['heir', ['key', 'list']],
+  ['reader', ['list', gun]],
+  // The service signs snapshots again; paths of a delegation come and go.
+  ['heir', ['key', 'rotate', gun, 'snapshot', '-r']],
+  ['heir', ['delegation', 'add', '-p', gun, 'targets/releases', 'FOLDER/bob.pem', '--paths', 'rel/']],
+  ['heir', ['delegation', 'add', '-p', gun, 'targets/releases', '--paths', 'more/']],
+  ['heir', ['delegation', 'remove', '-p', '-y', gun, 'targets/releases', '--paths', 'rel/']],
+  ['heir', ['delegation', 'list', gun]],
+  ['heir', ['add', gun, 'dropped', 'FOLDER/one']],
+  ['heir', ['add', gun, 'kept', 'FOLDER/one']],
+  ['heir', ['reset', '-n', '0', gun]],
+  ['heir', ['status', gun]],
+  ['heir', ['publish', gun]],
+  ['reader', ['list', gun]],
   // A second beginning has another root, which nobody trusts.
   ['owner', ['delete', gun]],
   ['owner', ['init', '-p', gun]],
@@ -115,7 +139,9 @@ async function play(folder: string, service: string, name: string): Promise<stri
     const home = homeOf(user);
     const words = step.map((word) => {
       if (word === 'KEY:alice') return aliceId(homeOf('delegate'));
-      if (word === 'KEY:targets') return newestKey(home, 'targets');
+      if (word === 'KEY:root') return keyOf(home, 'role: root\n');
+      if (word === 'KEY:targets') return keyOf(home, 'role: targets\n');
+      if (word === 'KEY:second') return keyOf(home, 'role: targets\n', `gun: ${gun}/second\n`);
       if (word === 'KNOWN') return digests[2] ?? '';
       return word.replace('FOLDER', folder).replace('HOME', home);
     });
@@ -170,6 +196,7 @@ function aliceId(home: string): string {
   return keyFiles(home).find(({ text }) => text.includes('targets/releases'))?.id ?? '';
 }
 
-function newestKey(home: string, role: string): string {
-  return keyFiles(home).find(({ text }) => text.includes(`role: ${role}\n`))?.id ?? '';
+/** A key with these headers. */
+function keyOf(home: string, ...headers: readonly string[]): string {
+  return keyFiles(home).find(({ text }) => headers.every((header) => text.includes(header)))?.id ?? '';
 }
