@@ -9,6 +9,7 @@ import type { CniResult } from '../spec/result.ts';
 import type { ChainJob, ChainLink } from '../invoke/chain.types.ts';
 import type { PolicyFolder } from '../policy/kubernetes/folder.ts';
 import { denialsOf } from '../policy/denials.ts';
+import { policyPodOf } from '../policy/open-pod.ts';
 import { linkStateOf } from '../policy/link-state.ts';
 import type { AttachRequest, Denial, LinkClass, LinkRules, LinkState, NetworkStatus, PortMapping } from '../types.ts';
 import type { HostKernel } from './host-kernel.ts';
@@ -22,7 +23,7 @@ import { isCore } from './networks.ts';
 import type { NetworkFolder } from './networks.ts';
 import { unknownSandbox } from './plugin-errors.ts';
 import type { PluginCore } from './plugin-engine.ts';
-import { hostInterfaceOf, isByChain, isHeld, linkGroups } from './record.ts';
+import { hasUnheldLink, hostInterfaceOf, isByChain, isHeld, linkGroups } from './record.ts';
 import type { AttachmentRecord } from './record.ts';
 import { checkedMappings, specOf } from './request.ts';
 import { addPod, changeClass } from './ruleset.ts';
@@ -249,13 +250,10 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
 
   /** A class or rule that would hold for one interface of a pod and not for another is none. */
   const refuseUnheld = ({ id, spec }: AttachmentRecord, linkClass: LinkClass, asked: LinkRules): void => {
-    const beside = (spec.chains?.length ?? 0) > (isByChain(spec) ? 1 : 0);
-    if ((isHeld(spec) && !beside) || linkClass === 'deny') return;
+    if (!hasUnheldLink(spec) || linkClass === 'deny') return;
     if (linkClass === 'none') throw notHeld(id, spec.network, 'the class network.none');
     if (asked.egress !== undefined || asked.ingress !== undefined) throw notHeld(id, spec.network, 'rules of peers');
-    const addresses = spec.addresses.map(({ ip }) => ip);
-    const isolated = rules.policy.isolates({ namespace: spec.pod.namespace, labels: spec.pod.labels ?? {}, addresses, rules: asked });
-    if (isolated) throw notHeld(id, spec.network, 'NetworkPolicies');
+    if (rules.policy.isolates(policyPodOf(spec, asked))) throw notHeld(id, spec.network, 'NetworkPolicies');
     log.warn(
       { id, network: spec.network, class: linkClass },
       "the class of this pod's link is not enforced: its plugins made a link that our rules do not know",

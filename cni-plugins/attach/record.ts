@@ -62,6 +62,9 @@ export const isByChain = ({ chains, interface: name }: AttachmentSpec): boolean 
 /** Whether our rules know the link: all but what a chain made in a way in which the host's end can not be told. */
 export const isHeld = (spec: AttachmentSpec): boolean => !isByChain(spec) || spec.held === true;
 
+/** Whether the pod has a link that our rules do not know, first or beside the first: a class or rule that holds for one only is none. */
+export const hasUnheldLink = (spec: AttachmentSpec): boolean => !isHeld(spec) || (spec.chains?.length ?? 0) > (isByChain(spec) ? 1 : 0);
+
 /** Links of ours carry one of these groups (`ip link` shows them) from birth: `pc` in ASCII, then what they are. */
 export const linkGroups = { pod: 0x70630001, bridge: 0x70630002, doomed: 0x70630003, plugin: 0x70630004 } as const;
 

@@ -6,9 +6,9 @@ import { createEnforcer } from '../policy/enforcer.ts';
 import type { Enforcer, OpenPod } from '../policy/enforcer.ts';
 import type { PolicyFolder } from '../policy/kubernetes/folder.ts';
 import type { PolicySet } from '../policy/kubernetes/network-policy.ts';
-import { openPodOf } from '../policy/open-pod.ts';
+import { openPodOf, policyPodOf } from '../policy/open-pod.ts';
 import type { HostKernel } from './host-kernel.ts';
-import { isHeld } from './record.ts';
+import { hasUnheldLink, isHeld } from './record.ts';
 import type { AttachmentRecord } from './record.ts';
 import { outlineOf, rebuild, removePod, removeTables } from './ruleset.ts';
 import { ip6Table, tables } from './rules.ts';
@@ -53,6 +53,15 @@ export function createStandingRules({ store, kernel, policyFolder, log }: RulesP
   const openPod = (record: AttachmentRecord): OpenPod | undefined =>
     !isHeld(record.spec) ? undefined : openPodOf(record, kernel.link(record.spec.bridge.name)?.mac ?? record.spec.bridge.mac);
 
+  /** At a pod's start such policies are refused; of those that come later it can only be told. */
+  const tellOfUnheld = (): void => {
+    for (const { id, state, class: linkClass, rules, spec } of store.records()) {
+      if (state !== 'ready' || linkClass === 'deny' || linkClass === 'none' || !hasUnheldLink(spec)) continue;
+      if (!policy.isolates(policyPodOf(spec, rules))) continue;
+      log.warn({ id, network: spec.network }, 'NetworkPolicies select this pod and do not hold on its links: our rules do not know them');
+    }
+  };
+
   const rebuildRules = (): void => {
     const live = store.records().filter(({ state, spec }) => state !== 'detaching' && isHeld(spec));
     kernel.rules([...rebuild(live), ...policy.restart(live.flatMap((record) => openPod(record) ?? []))]);
@@ -95,6 +104,7 @@ export function createStandingRules({ store, kernel, policyFolder, log }: RulesP
       if (outline !== undefined && requests.length > 0) kernel.rules(requests);
       policy.settled();
       unsent = undefined;
+      tellOfUnheld();
     },
     lookAfter() {
       if (outline === undefined || [...tables, ...policy.tables()].every((table) => table === ip6Table || kernel.hasTable(table))) return;

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { createNetworkEngine } from '../attach/engine.ts';
@@ -54,6 +54,31 @@ if (inPrivateNetns(import.meta.filename)) {
     await engine.detach(pod.request.id);
     await eventually(() => links().length === 0 || undefined);
     assert.deepEqual(engine.list(), []);
+  });
+
+  test('a NetworkPolicy that comes later and can not hold there is told, and refused at the next start', async () => {
+    const lines: string[] = [];
+    const policyDir = join(fixture.folder, 'later');
+    mkdirSync(policyDir);
+    await engine.close({ removeAll: false });
+    const { databasePath, confDir } = fixture;
+    const log = createLogger({ level: 'warn', stream: { write: (line: string) => void lines.push(line) } });
+    const following = await createNetworkEngine({ databasePath, confDir, policyDir, choice: { plugins: 'auto', maxConfigs: 1 }, log });
+    try {
+      const pod = fixture.pod('selected');
+      await following.attach(pod.request);
+      await following.setClass(pod.request.id, 'user');
+      const told = (): boolean => lines.some((line) => line.includes('do not hold') && line.includes(pod.request.id));
+      assert.equal(told(), false);
+      const policy = { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata: { name: 'closed' }, spec: { podSelector: {} } };
+      writeFileSync(join(policyDir, 'closed.json'), JSON.stringify(policy));
+      await eventually(() => told() || undefined, 10_000);
+      await assert.rejects(following.setClass(pod.request.id, 'user'), { code: 'NETWORK_RULES_UNSUPPORTED' });
+      await following.detach(pod.request.id);
+    } finally {
+      await following.close({ removeAll: false });
+      engine = await open(1);
+    }
   });
 
   test('two networks: one by the engine, one by a chain; both go, and what nobody claims is collected', async () => {

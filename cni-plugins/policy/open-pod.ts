@@ -2,8 +2,8 @@ import { PortcullisError } from '../../base/errors/index.ts';
 import { formatIp, ipFromBytes } from '../spec/address.ts';
 import type { AttachmentRecord } from '../attach/record.ts';
 import { linkLocalOf } from '../attach/ruleset.ts';
-import type { LinkClass } from '../types.ts';
-import type { OpenPod } from './enforcer.ts';
+import type { LinkClass, LinkRules } from '../types.ts';
+import type { Enforcer, OpenPod } from './enforcer.ts';
 
 const open: readonly LinkClass[] = ['user', 'proxy', 'admin'];
 
@@ -26,6 +26,11 @@ export function openPodOf({ id, class: linkClass, rules, spec }: AttachmentRecor
     bridgeMac,
     rules,
   };
+}
+
+/** The pod as NetworkPolicies are asked about it, whatever its link. */
+export function policyPodOf(spec: AttachmentRecord['spec'], rules: LinkRules): Parameters<Enforcer['isolates']>[0] {
+  return { namespace: spec.pod.namespace, labels: spec.pod.labels ?? {}, addresses: spec.addresses.map(({ ip }) => ip), rules };
 }
 
 function noGateway(id: string, network: string): PortcullisError {
