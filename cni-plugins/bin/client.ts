@@ -1,8 +1,12 @@
 import { assembleExecutable, callWith, words } from '../../base/elf/index.ts';
-import type { Assembler, Constants, Machine, Place, Register } from '../../base/elf/index.ts';
+import type { Assembler, Constants, Machine, Place } from '../../base/elf/index.ts';
 import { greeting, headSize, lengthSize, maxAnswer } from '../serve/frames.ts';
 import { maxStdin } from '../spec/call.ts';
 import { cniCodes, writeCniError } from '../spec/cni-error.ts';
+import { execute, keepInput, toEnvironment } from './client-becoming.ts';
+import { answerAt, calls, memory, memorySize } from './client-calls.ts';
+import type { Calls } from './client-calls.ts';
+import { EINTR, MSG_NOSIGNAL, emitter } from './client-streams.ts';
 import { writeStamp } from './stamp.ts';
 import type { Stamp } from './stamp.ts';
 
@@ -29,49 +33,12 @@ export function clientProgram(stamp: Stamp, machine: Machine): Buffer {
 /** `sun_path` holds 108 bytes with its final NUL (unix(7)). */
 export const maxSocketPath = 107;
 
-type CallName =
-  | 'brk'
-  | 'close'
-  | 'connect'
-  | 'dup3'
-  | 'execve'
-  | 'exitGroup'
-  | 'fcntl'
-  | 'lseek'
-  | 'memfdCreate'
-  | 'ppoll'
-  | 'read'
-  | 'sendto'
-  | 'setsockopt'
-  | 'socket'
-  | 'write';
-type Calls = Readonly<Record<CallName, number>>;
-
-const calls: Readonly<Record<Machine, Calls>> = {
-  x86_64: {
-    ...{ brk: 12, close: 3, connect: 42, dup3: 292, execve: 59, exitGroup: 231, fcntl: 72, lseek: 8 },
-    ...{ memfdCreate: 319, ppoll: 271, read: 0, sendto: 44, setsockopt: 54, socket: 41, write: 1 },
-  },
-  aarch64: {
-    ...{ brk: 214, close: 57, connect: 203, dup3: 24, execve: 221, exitGroup: 94, fcntl: 25, lseek: 62 },
-    ...{ memfdCreate: 279, ppoll: 73, read: 63, sendto: 206, setsockopt: 208, socket: 198, write: 64 },
-  },
-};
-
 const [AF_UNIX, SOCK_STREAM, SOCK_CLOEXEC] = [1, 1, 0o2000000];
 const [SOL_SOCKET, SO_RCVTIMEO, SO_SNDTIMEO] = [1, 20, 21];
 const F_DUPFD_CLOEXEC = 1030;
-const MSG_NOSIGNAL = 0x4000;
-const [EINTR, EAGAIN] = [4, 11];
-const [POLLIN, POLLOUT] = [1, 4];
 
 /** How long the daemon may take to greet, and to answer; more than a kubelet waits for a pod's network. */
 const [greetSeconds, answerSeconds] = [2n, 300n];
-
-/** Offsets in the memory of `s2`: what system calls write to, and what is put together. */
-const memory = { address: 0, head: 128, inputLength: 152, greeting: 160, poll: 168, vector: 176, input: 1024 };
-const answerAt = memory.input + Math.ceil((maxStdin + 1) / 8) * 8;
-const memorySize = answerAt + headSize + maxAnswer + 1;
 
 interface Layout {
   readonly greeting: Place;
@@ -147,7 +114,7 @@ function write(a: Assembler, sys: Calls, c: Layout): void {
   a.call(sys.connect);
   a.jumpUnlessZero('result', 'alone');
 
-  sendStrings(a, emit, c);
+  sendStrings(a, sys, c);
   emit.receive('greeting', 's1', memory.greeting, greeting.length, 'alone');
   a.load8('t', 's2', memory.greeting);
   a.jumpIfEqual('t', greeting[0] ?? 0, 'greeted');
@@ -167,15 +134,23 @@ function write(a: Assembler, sys: Calls, c: Layout): void {
   a.store64('s3', 's2', memory.inputLength);
   a.copy('s4', 's2');
   emit.add('s4', memory.inputLength);
-  a.set('s3', lengthSize);
-  emit.sendAll('send length', 'lost');
-  a.copy('s4', 's2');
-  emit.add('s4', memory.input);
-  a.load64('s3', 's2', memory.inputLength);
+  a.addTo('s3', lengthSize);
   emit.sendAll('send input', 'lost');
 
   a.label('answer');
-  emit.readAll('receive', 's1', answerAt, headSize + maxAnswer, 'received', 'lost');
+  a.copy('s4', 's2');
+  emit.add('s4', answerAt);
+  // Its own length says when it is whole: nobody waits for the daemon to close.
+  emit.readAll('receive', 's1', answerAt, headSize + maxAnswer, 'received', 'lost', () => {
+    a.copy('t', 's3');
+    a.addTo('t', -headSize);
+    a.jumpIfNegative('t', 'receive');
+    for (const length of [8, 16]) {
+      a.load64('a1', 's4', length);
+      a.subtractRegister('t', 'a1');
+    }
+    a.jumpIfZero('t', 'received');
+  });
   a.label('received');
   // Complete when it is as long as it says: s3 - head - output - error output is zero.
   a.copy('s4', 's2');
@@ -200,7 +175,7 @@ function write(a: Assembler, sys: Calls, c: Layout): void {
   // s0 was given away for the answer's head: the stack pointer never moved.
   a.label('lost');
   a.copy('s0', 'sp');
-  keepInput(a, emit, sys, c);
+  keepInput(a, emit, sys, c.memfdName);
   execute(a, emit, sys, c.lost);
   a.label('alone');
   execute(a, emit, sys, c.alone);
@@ -256,16 +231,8 @@ function findSocket(a: Assembler, c: Layout): void {
   a.label('address');
 }
 
-/** s3: the first entry of the environment. */
-function toEnvironment(a: Assembler): void {
-  a.load64('s3', 's0', 0);
-  for (let times = 0; times < 3; times += 1) a.addRegister('s3', 's3');
-  a.addRegister('s3', 's0');
-  a.addTo('s3', 16);
-}
-
 /** The kernel lays arguments and environment out one behind the other (fs/exec.c): from the first to the end of the last. */
-function sendStrings(a: Assembler, emit: Emitter, c: Layout): void {
+function sendStrings(a: Assembler, sys: Calls, c: Layout): void {
   a.set('t', c.greeting.at);
   a.load64('t', 't', 0);
   a.store64('t', 's2', memory.head);
@@ -289,162 +256,28 @@ function sendStrings(a: Assembler, emit: Emitter, c: Layout): void {
   a.load64('t', 's0', 8);
   a.subtractRegister('s4', 't');
   a.store64('s4', 's2', memory.head + 16);
-  a.copy('s4', 's2');
-  a.addTo('s4', memory.head);
-  a.set('s3', headSize);
-  emit.sendAll('send head', 'alone');
-  a.load64('s4', 's0', 8);
-  a.load64('s3', 's2', memory.head + 16);
-  emit.sendAll('send strings', 'alone');
-}
-
-/** Makes the input that was read the standard input again. */
-function keepInput(a: Assembler, emit: Emitter, sys: Calls, c: Layout): void {
-  callWith(a, sys.memfdCreate, c.memfdName.at, 0);
-  a.jumpIfNegative('result', 'unavailable');
-  a.copy('s1', 'result');
-  a.copy('s4', 's2');
-  emit.add('s4', memory.input);
-  a.load64('s3', 's2', memory.inputLength);
-  a.label('keep');
-  a.jumpIfZero('s3', 'kept');
-  a.copy('a0', 's1');
-  a.copy('a1', 's4');
-  a.copy('a2', 's3');
-  a.call(sys.write);
-  a.jumpIfNegative('result', 'unavailable');
-  a.copy('t', 'result');
-  a.addRegister('s4', 't');
-  a.subtractRegister('s3', 't');
-  a.jump('keep');
-  a.label('kept');
-  a.copy('a0', 's1');
-  callWith(a, sys.lseek, undefined, 0, 0);
-  a.copy('a0', 's1');
-  callWith(a, sys.dup3, undefined, 0, 0);
-}
-
-/** Becomes the program, with the name of this call as its last argument. */
-function execute(a: Assembler, emit: Emitter, sys: Calls, program: readonly Place[]): void {
-  program.forEach((argument, at) => {
-    a.set('t', argument.at);
-    a.store64('t', 's2', memory.vector + at * 8);
-  });
-  a.load64('t', 's0', 8);
-  a.store64('t', 's2', memory.vector + program.length * 8);
-  a.set('t', 0);
-  a.store64('t', 's2', memory.vector + (program.length + 1) * 8);
-  toEnvironment(a);
-  a.copy('a2', 's3');
+  // struct msghdr with two struct iovec (sendmsg(2)): one datagram's worth of work for whoever reads.
   a.copy('a1', 's2');
-  emit.add('a1', memory.vector);
-  a.set('a0', program[0]?.at ?? 0);
-  a.call(sys.execve);
-  a.jump('unavailable');
-}
-
-interface Emitter {
-  /** Any constant; changes t. */
-  add(to: Register, value: number): void;
-  /** Sends s3 bytes from s4. */
-  sendAll(label: string, failed: string): void;
-  /** Writes s3 bytes from s4 and moves s4 behind them; an error ends it. */
-  writeAll(label: string, fd: number): void;
-  /** One read of at most `size` bytes into our memory; anything but all of it is a failure. */
-  receive(label: string, from: Register, offset: number, size: number, failed: string): void;
-  /** Reads to the end, or until `size` bytes are there; s3 is how many. @param from absent: standard input */
-  readAll(label: string, from: Register | undefined, offset: number, size: number, done: string, failed: string): void;
-}
-
-function emitter(a: Assembler, sys: Calls): Emitter {
-  const add: Emitter['add'] = (to, value) => {
-    a.set('t', value);
-    a.addRegister(to, 't');
-  };
-  /** For a descriptor that somebody made non-blocking. */
-  const awaitReady = (fd: number, events: number): void => {
-    // struct pollfd: fd, events, revents.
-    a.set('t', fd);
-    a.store32('t', 's2', memory.poll);
-    a.set('t', events);
-    a.store32('t', 's2', memory.poll + 4);
-    a.copy('a0', 's2');
-    add('a0', memory.poll);
-    callWith(a, sys.ppoll, undefined, 1, 0, 0, 0);
-  };
-  return {
-    add,
-    sendAll(label, failed) {
-      a.label(label);
-      a.jumpIfZero('s3', `${label} done`);
-      a.copy('a0', 's1');
-      a.copy('a1', 's4');
-      a.copy('a2', 's3');
-      callWith(a, sys.sendto, undefined, undefined, undefined, MSG_NOSIGNAL, 0);
-      a.jumpIfEqual('result', -EINTR, label);
-      a.jumpIfNegative('result', failed);
-      a.copy('t', 'result');
-      a.addRegister('s4', 't');
-      a.subtractRegister('s3', 't');
-      a.jump(label);
-      a.label(`${label} done`);
-    },
-    writeAll(label, fd) {
-      a.label(label);
-      a.jumpIfZero('s3', `${label} done`);
-      a.set('a0', fd);
-      a.copy('a1', 's4');
-      a.copy('a2', 's3');
-      a.call(sys.write);
-      a.jumpIfEqual('result', -EINTR, label);
-      a.jumpIfEqual('result', -EAGAIN, `${label} wait`);
-      a.jumpIfNegative('result', `${label} failed`);
-      a.copy('t', 'result');
-      a.addRegister('s4', 't');
-      a.subtractRegister('s3', 't');
-      a.jump(label);
-      a.label(`${label} wait`);
-      awaitReady(fd, POLLOUT);
-      a.jump(label);
-      a.label(`${label} failed`);
-      callWith(a, sys.exitGroup, 1);
-      a.label(`${label} done`);
-    },
-    receive(label, from, offset, size, failed) {
-      a.label(label);
-      a.copy('a0', from);
-      a.copy('a1', 's2');
-      add('a1', offset);
-      a.set('a2', size);
-      a.call(sys.read);
-      a.jumpIfEqual('result', -EINTR, label);
-      a.jumpIfEqual('result', size, `${label} done`);
-      a.jump(failed);
-      a.label(`${label} done`);
-    },
-    readAll(label, from, offset, size, done, failed) {
-      a.set('s3', 0);
-      a.label(label);
-      a.copy('a1', 's2');
-      add('a1', offset);
-      a.addRegister('a1', 's3');
-      a.set('a2', size);
-      a.subtractRegister('a2', 's3');
-      a.jumpIfZero('a2', done);
-      if (from === undefined) a.set('a0', 0);
-      else a.copy('a0', from);
-      a.call(sys.read);
-      a.jumpIfZero('result', done);
-      a.jumpIfEqual('result', -EINTR, label);
-      if (from === undefined) a.jumpIfEqual('result', -EAGAIN, `${label} wait`);
-      a.jumpIfNegative('result', failed);
-      a.copy('t', 'result');
-      a.addRegister('s3', 't');
-      a.jump(label);
-      if (from !== undefined) return;
-      a.label(`${label} wait`);
-      awaitReady(0, POLLIN);
-      a.jump(label);
-    },
-  };
+  a.addTo('a1', memory.head);
+  a.store64('a1', 's2', memory.parts);
+  a.set('t', headSize);
+  a.store64('t', 's2', memory.parts + 8);
+  a.load64('t', 's0', 8);
+  a.store64('t', 's2', memory.parts + 16);
+  a.store64('s4', 's2', memory.parts + 24);
+  a.copy('a1', 's2');
+  a.addTo('a1', memory.parts);
+  a.store64('a1', 's2', memory.message + 16);
+  a.set('t', 2);
+  a.store64('t', 's2', memory.message + 24);
+  a.label('send strings');
+  a.copy('a0', 's1');
+  a.copy('a1', 's2');
+  a.addTo('a1', memory.message);
+  callWith(a, sys.sendmsg, undefined, undefined, MSG_NOSIGNAL);
+  a.jumpIfEqual('result', -EINTR, 'send strings');
+  a.copy('t', 'result');
+  a.addTo('t', -headSize);
+  a.subtractRegister('t', 's4');
+  a.jumpUnlessZero('t', 'alone');
 }
