@@ -1,26 +1,68 @@
+import { covers, delegatesFor } from '../tuf/delegation.ts';
+import type { TargetFile, Targets } from '../tuf/metadata/model.ts';
 import { readMetadata } from '../tuf/metadata/read.ts';
 import type { Dialect } from '../tuf/metadata/model.ts';
 
 /**
- * Whether both dialects' files sign the same digests for the same names, whichever roles sign them.
+ * Whether both dialects' files mean the same: what Notary's clients find under a name is what TUF's find, and TUF's find nothing that nobody has
+ * signed in Notary's. What a delegate of Notary signs beside that is found by nobody, and hinders nobody; so do roles that no one delegates to.
  * @returns a name about which they differ, or undefined
  */
 export function differentTarget(notary: ReadonlyMap<string, Buffer>, tuf: ReadonlyMap<string, Buffer>): string | undefined {
-  const [a, b] = [signedTargets('notary', notary), signedTargets('tuf', tuf)];
-  for (const [path, digests] of a) if (b.get(path) !== digests) return path;
-  for (const path of b.keys()) if (!a.has(path)) return path;
+  const [theirs, ours] = [reachable('notary', notary), reachable('tuf', tuf)];
+  const found = foundByNotary(theirs);
+  for (const [path, digest] of found) if (foundByTuf(path, ours) !== digest) return path;
+  for (const { targets } of ours.values())
+    for (const path of targets.keys()) {
+      const digest = found.has(path) ? undefined : foundByTuf(path, ours);
+      if (digest !== undefined && ![...theirs.values()].some((role) => digestOf(role.targets.get(path)) === digest)) return path;
+    }
   return undefined;
 }
 
-function signedTargets(dialect: Dialect, files: ReadonlyMap<string, Buffer>): Map<string, string> {
-  const found = new Map<string, Set<string>>();
-  for (const [role, bytes] of files) {
-    if (role === 'root' || role === 'snapshot' || role === 'timestamp') continue;
-    for (const [path, { hashes, length }] of readMetadata(dialect, 'targets', bytes).signed.targets) {
-      const digests = found.get(path) ?? new Set<string>();
-      digests.add(`${hashes['sha256'] ?? ''} ${length}`);
-      found.set(path, digests);
-    }
+/** The roles that a search from `targets` on can come to. */
+function reachable(dialect: Dialect, files: ReadonlyMap<string, Buffer>): ReadonlyMap<string, Targets> {
+  const roles = new Map<string, Targets>();
+  const names = new Set(['targets']);
+  for (const name of names) {
+    const bytes = files.get(name);
+    if (bytes === undefined) continue;
+    const { signed } = readMetadata(dialect, 'targets', bytes);
+    roles.set(name, signed);
+    const succinct = signed.delegations?.succinct;
+    if (succinct !== undefined) for (const bin of files.keys()) if (bin.startsWith(`${succinct.namePrefix}-`)) names.add(bin);
+    for (const role of signed.delegations?.roles ?? []) names.add(role.name);
   }
-  return new Map([...found].map(([path, digests]) => [path, [...digests].sort().join(',')]));
+  return roles;
+}
+
+const digestOf = (file: TargetFile | undefined): string | undefined => file && `${file.hashes['sha256'] ?? ''} ${file.length}`;
+
+/** By path: what is in `targets/releases` for a path that is delegated to it, else in `targets` (client/client.go of Notary 0.7.0). */
+function foundByNotary(roles: ReadonlyMap<string, Targets>): Map<string, string | undefined> {
+  const found = new Map<string, string | undefined>();
+  const top = roles.get('targets');
+  for (const [path, file] of top?.targets ?? []) found.set(path, digestOf(file));
+  const scope = top?.delegations?.roles.find(({ name }) => name === 'targets/releases')?.scope;
+  for (const [path, file] of roles.get('targets/releases')?.targets ?? [])
+    if (scope !== undefined && covers(scope, path)) found.set(path, digestOf(file));
+  return found;
+}
+
+/** TUF specification 1.0.34, section 5.6.7, over roles that are at hand. */
+function foundByTuf(path: string, roles: ReadonlyMap<string, Targets>): string | undefined {
+  const visited = new Set<string>();
+  let waiting = ['targets'];
+  for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
+    const role = visited.has(name) ? undefined : roles.get(name);
+    if (role === undefined) continue;
+    visited.add(name);
+    const file = role.targets.get(path);
+    if (file !== undefined) return digestOf(file);
+    const delegates = delegatesFor(role, path);
+    const end = delegates.findIndex(({ terminating }) => terminating);
+    if (end !== -1) waiting = [];
+    waiting.push(...(end === -1 ? delegates : delegates.slice(0, end + 1)).map((one) => one.name).reverse());
+  }
+  return undefined;
 }

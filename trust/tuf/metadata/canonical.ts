@@ -1,7 +1,7 @@
 /**
  * Canonical JSON as TUF and Notary sign it (OLPC): keys in the order of their code points, no blanks, whole numbers only, and in
  * strings nothing escaped but `"` and `\`. Source: TUF specification 1.0.34, section 4.2 (metaformat), "canonical JSON".
- * @throws Error for a number that is not whole, which has no canonical form
+ * @throws Error for what has no canonical form: a number that is not whole, half of a surrogate pair
  */
 export function tufCanonicalJson(value: unknown): Buffer {
   const parts: string[] = [];
@@ -40,8 +40,11 @@ function writeObject(record: Readonly<Record<string, unknown>>, parts: string[])
   parts.push('}');
 }
 
-const quoted = (text: string): string =>
-  text.includes('"') || text.includes('\\') ? `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"` : `"${text}"`;
+function quoted(text: string): string {
+  // In UTF-8 all halves are the same replacement: two texts would have one form, and one signature.
+  if (!text.isWellFormed()) throw new Error('a text holds half of a surrogate pair: it has no canonical form');
+  return text.includes('"') || text.includes('\\') ? `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"` : `"${text}"`;
+}
 
 /** JavaScript compares UTF-16 units; Python and Go compare code points, which differ above U+FFFF. */
 function inOrder(keys: string[]): string[] {

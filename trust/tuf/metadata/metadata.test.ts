@@ -48,6 +48,14 @@ test('canonical JSON orders keys by code point, as Python and Go do, and does no
   );
 });
 
+test('half of a surrogate pair has no canonical form: it would be signed with any other', () => {
+  for (const value of ['\ud83d', 'a\ude00b', '\ude00\ud83d']) {
+    assert.throws(() => tufCanonicalJson({ value }), /half of a surrogate pair/u);
+    assert.throws(() => tufCanonicalJson({ [value]: 1 }), /half of a surrogate pair/u);
+  }
+  assert.equal(tufCanonicalJson('😀\ufffd').toString('utf8'), '"😀\ufffd"');
+});
+
 test('a number that is not whole has no canonical form', () => {
   for (const value of [1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53])
     assert.throws(() => tufCanonicalJson({ value }), /not a whole number/u);
