@@ -4,6 +4,7 @@
  */
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +12,7 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { findDocker, startDocker } from '../fixtures/dockerd.ts';
 import type { Docker } from '../fixtures/dockerd.ts';
+import { findTool } from '../fixtures/tools.ts';
 import { driverIn } from './driver.ts';
 import type { Driver } from './driver.ts';
 import { leftovers } from './leftovers.ts';
@@ -325,5 +327,53 @@ describe('docker on the remote driver', { skip }, () => {
     await docker.up();
     await docker.ok('start', 'web');
     assert.equal(await page('10.76.0.1', 8080), 'web');
+  });
+
+  const dnet = findTool('dnet');
+  it('libnetwork by itself (dnet) drives the driver: network, endpoint, sandbox, and nothing is left', { skip: dnet.skip }, async () => {
+    const address = '127.0.0.1:2385';
+    const child = spawn(dnet.path, [address, at('dnet')], { stdio: ['ignore', 'ignore', 'inherit'] });
+    type Answer = { readonly id: string; readonly key: string };
+    const ask = async (method: string, path: string, body?: object): Promise<Answer> => {
+      const response = await fetch(`http://${address}/v1.19${path}`, {
+        method,
+        ...(body !== undefined && { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
+      });
+      const text = await response.text();
+      assert.ok(response.ok, `${method} ${path}: ${response.status} ${text}`);
+      const value = text.trim() === '' ? '' : (JSON.parse(text) as Answer | string);
+      return typeof value === 'string' ? { id: value, key: '' } : value;
+    };
+    try {
+      for (const late = performance.now() + patience; ; await pause(50)) {
+        if (
+          await ask('GET', '/networks').then(
+            () => true,
+            () => false,
+          )
+        )
+          break;
+        assert.ok(child.exitCode === null && performance.now() < late, 'dnet does not answer');
+      }
+      const network = await ask('POST', '/networks', {
+        name: 'net',
+        network_type: 'portcullis',
+        ipv4_configuration: [{ PreferredPool: '10.77.0.0/24' }],
+        driver_opts: { 'com.docker.network.driver.mtu': '1450' },
+      });
+      const service = await ask('POST', '/services', { name: 'svc', network_name: 'net' });
+      const sandbox = await ask('POST', '/sandboxes', { container_id: 'c0ffee' });
+      await ask('POST', `/services/${service.id}/backend`, { sandbox_id: sandbox.id });
+      const { key } = await ask('GET', `/sandboxes/${sandbox.id}`);
+      const inside = execFileSync('nsenter', [`--net=${key}`, 'ip', 'address', 'show', 'eth0'], { encoding: 'utf8' });
+      assert.match(inside, /mtu 1450 [^]*inet 10\.77\.0\.2\/24/u);
+      execFileSync('nsenter', [`--net=${key}`, 'busybox', 'ping', '-c1', '-W2', '10.77.0.1']);
+      await ask('DELETE', `/services/${service.id}/backend/${sandbox.id}`);
+      await ask('DELETE', `/sandboxes/${sandbox.id}`);
+      await ask('DELETE', `/services/${service.id}`, { name: 'svc', force: false });
+      await ask('DELETE', `/networks/${network.id}`);
+    } finally {
+      child.kill('SIGKILL');
+    }
   });
 });
