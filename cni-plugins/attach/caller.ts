@@ -108,6 +108,7 @@ function hostOf(caller: Caller, { route, filter }: Sockets, inside: Inside): Hos
     ...(foundGone === undefined ? {} : { foundGone }),
     ...(pod === undefined ? {} : { pod }),
     inHost: inside,
+    hostPath: path,
     inPod(body) {
       if (pod === undefined) throw netnsFailure('NETWORK_NETNS_MISSING', 'not-found', '', "the pod's namespace is gone");
       return inNamespaces({ net: pod.netnsFd }, body);

@@ -80,6 +80,31 @@ if (inPrivateNetns(import.meta.filename)) {
       await fixture.run([join(binDir, 'loopback')], { ...environment('DEL', 'lo', netns), CNI_IFNAME: 'lo' }, input);
     });
 
+    it('reads the allow list of sysctls that the caller has, not the daemon', async () => {
+      await fixture.up();
+      const netns = fixture.pin('pod-list');
+      const conf = { cniVersion: '1.1.0', name: 'list' };
+      const made = await fixture.run(
+        [program('portcullis-bridge')],
+        environment('ADD', 'list', netns),
+        JSON.stringify({ ...conf, ...chain[0] }),
+      );
+      assert.equal(made.code, 0, made.stdout);
+      const input = JSON.stringify({ ...conf, ...chain[2], prevResult: JSON.parse(made.stdout) as unknown });
+      const own =
+        'mkdir -p /etc/cni && mount -t tmpfs list /etc/cni && mkdir /etc/cni/tuning && echo "^net.core$" > /etc/cni/tuning/allowlist.conf';
+      const listed = ['unshare', '--mount', 'sh', '-c', `${own} && exec ${program('portcullis-tuning')}`];
+      assert.match(told(await fixture.run(listed, environment('ADD', 'list', netns), input)).msg, /allowlist\.conf does not allow it/u);
+      assert.equal((await fixture.run([program('portcullis-tuning')], environment('ADD', 'list', netns), input)).code, 0);
+      for (const name of ['tuning', 'bridge'])
+        await fixture.run(
+          [program(`portcullis-${name}`)],
+          environment('DEL', 'list', netns),
+          JSON.stringify({ ...conf, ...(name === 'bridge' ? chain[0] : chain[2]) }),
+        );
+      await fixture.down();
+    });
+
     it('tell their versions and about themselves without any input, with the daemon', async () => {
       await fixture.up();
       const version = await fixture.run([program('portcullis-portmap')], { CNI_COMMAND: 'VERSION' });

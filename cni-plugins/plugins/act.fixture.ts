@@ -19,15 +19,19 @@ const filter = openNetlink(NETLINK_NETFILTER);
 function withKernel<T>(netns: string, body: (kernel: ResourceKernel) => T): T {
   const host = { route, filter };
   const inHost = <R>(inner: () => R): R => inner();
+  const hostPath = (path: string): string => path;
   const gone: ResourceKernel = {
     host,
     inHost,
+    hostPath,
     inPod() {
       throw new Error('the namespace is gone');
     },
   };
   if (netns === '') return body(gone);
-  return withPodNamespace(netns, {}, (pod) => body({ host, inHost, pod, inPod: (inner) => inNamespaces({ net: pod.netnsFd }, inner) }));
+  return withPodNamespace(netns, {}, (pod) =>
+    body({ host, inHost, hostPath, pod, inPod: (inner) => inNamespaces({ net: pod.netnsFd }, inner) }),
+  );
 }
 
 const stored = new Map<string, readonly Resource[]>();

@@ -114,6 +114,8 @@ export interface ResourceKernel {
   /** Runs synchronous kernel calls and /proc/sys reads inside the pod's namespace: no await, no Worker, no DNS. @throws when the namespace is gone */
   inPod<T>(body: () => T): T;
   inHost<T>(body: () => T): T;
+  /** A path of the caller, who may live in another mount namespace, as this process opens it. */
+  hostPath(path: string): string;
   /** Says that something which many attachments share (a table of rules) was missing and was made anew: the engine repairs the others. */
   readonly foundGone?: () => void;
 }

@@ -1,5 +1,5 @@
-import { existsSync, readFileSync } from 'node:fs';
-import { PortcullisError } from '../../../base/errors/index.ts';
+import { readFileSync } from 'node:fs';
+import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import type { Fields } from '../../spec/fields.ts';
 import { findLink } from '../../netlink/link-settings.ts';
 import type { Plugin } from '../contract.ts';
@@ -45,8 +45,7 @@ export const tuning: Plugin<TuningConfig> = {
     const link = findLink(podOf(kernel, name).route, { name });
     if (link === undefined) throw interfaceMissing(name, 'pod');
     const { mac, mtu, queueLength, promiscuous, allMulticast } = link;
-    const list = kernel.inHost(() => (existsSync(allowListFile) ? readFileSync(allowListFile, 'utf8') : undefined));
-    const allowed = list?.split('\n').flatMap((line) => (line.trim() === '' ? [] : [line.trim()]));
+    const allowed = readAllowList(kernel.hostPath(allowListFile));
     return { before: { mac, mtu, queueLength, promiscuous, allMulticast }, ...(allowed === undefined ? {} : { allowed }) };
   },
   plan({ sysctls, wanted }, input) {
@@ -102,6 +101,18 @@ function readTuned(fields: Fields): Tuned {
     ...(fields.has('allmulti') ? { allMulticast: fields.flag('allmulti', false) } : {}),
     ...(queueLength === undefined ? {} : { queueLength }),
   };
+}
+
+/** Undefined where there is none. One that can not be read allows nothing: it is refused. */
+function readAllowList(path: string): string[] | undefined {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw sysctlRefused(allowListFile, `the list of those that are allowed can not be read: ${reasonOf(thrown)}`);
+  }
+  return text.split('\n').flatMap((line) => (line.trim() === '' ? [] : [line.trim()]));
 }
 
 function isAllowed(name: string, patterns: readonly string[]): boolean {

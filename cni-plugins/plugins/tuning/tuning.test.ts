@@ -101,7 +101,7 @@ if (inPrivateNetns(import.meta.filename)) {
   test('an allow list holds, and nothing is set before it is asked', async () => {
     const { pod, prevResult } = wired('list');
     shell(
-      'mkdir -p /etc/cni/tuning && printf "^net\\\\.core\\\\.somaxconn$\\n\\n^net.ipv4.conf.IFNAME.[a-z_]*$\\n" > /etc/cni/tuning/allowlist.conf',
+      'mkdir -p /etc/cni && mount -t tmpfs list /etc/cni && mkdir /etc/cni/tuning && printf "^net\\\\.core\\\\.somaxconn$\\n\\n^net.ipv4.conf.IFNAME.[a-z_]*$\\n" > /etc/cni/tuning/allowlist.conf',
     );
     try {
       const before = sysctl(pod, 'net.core.somaxconn');
@@ -110,10 +110,12 @@ if (inPrivateNetns(import.meta.filename)) {
       assert.equal(sysctl(pod, 'net.core.somaxconn'), before);
       await pod.add({ type: 'tuning', sysctl: { 'net/core/somaxconn': '600', 'net.ipv4.conf.IFNAME.arp_filter': '1' } }, { prevResult });
       assert.equal(sysctl(pod, 'net.core.somaxconn'), '600');
-      shell('echo "(" > /etc/cni/tuning/allowlist.conf');
-      assert.equal(await codeOf(() => pod.add(config, { prevResult })), 'NETWORK_SYSCTL_REFUSED');
+      for (const broken of ['echo "(" > allowlist.conf', 'rm allowlist.conf && mkdir allowlist.conf']) {
+        shell(`cd /etc/cni/tuning && ${broken}`);
+        assert.equal(await codeOf(() => pod.add(config, { prevResult })), 'NETWORK_SYSCTL_REFUSED', broken);
+      }
     } finally {
-      shell('rm -r /etc/cni/tuning');
+      shell('umount /etc/cni');
     }
   });
 
