@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { DatabaseSync } from 'node:sqlite';
@@ -267,6 +267,22 @@ if (inPrivateNetns(import.meta.filename)) {
       assert.equal(k.run('ip link show eth0'), undefined);
       await call('del', k, config);
       await call('del', l, config);
+      nothingLeft(driver);
+    }
+  });
+
+  test('the examples of docs/cnm.md', async () => {
+    const driver = await start('example-driver', { gateway: 'own' });
+    const document = readFileSync(new URL('../../docs/cnm.md', import.meta.url), 'utf8');
+    const examples = [...document.matchAll(/```json\n([^]*?)```/gu)].map(([, text = '{}']) => JSON.parse(text) as { plugins: object[] });
+    assert.equal(examples.length, 2);
+    for (const [index, { plugins }] of examples.entries()) {
+      const pod = fixture.pod(`example${index}`);
+      const config = { ...plugins[0] };
+      const result = await call('add', pod, config);
+      assert.match(result?.ips[0]?.address ?? '', /^10\.12[01]\.0\.\d+\/24$/u);
+      await call('check', pod, config, result === undefined ? {} : { prevResult: result });
+      await call('del', pod, config);
       nothingLeft(driver);
     }
   });

@@ -19,7 +19,7 @@ export interface TestDriver {
 
 type Body = Readonly<Record<'Address' | 'EndpointID' | 'NetworkID' | 'Pool' | 'PoolID', string>>;
 
-/** @param socket where it listens */
+/** @param socket where it listens @param options.gateway that it answers at Join; `own`: the network's */
 export function createTestDriver(socket: string, options: { readonly gateway?: string; readonly chosen?: object } = {}): TestDriver {
   const calls: string[] = [];
   const bodies = new Map<string, Record<string, unknown>>();
@@ -38,7 +38,6 @@ export function createTestDriver(socket: string, options: { readonly gateway?: s
     if (!held.delete(thing)) throw new Error(`${thing} is not there`);
   };
   const link = (id: string, end: 'h' | 'p'): string => `t${end}${id.slice(0, 10)}`;
-  let given = 1;
   const verbs: Readonly<Record<string, (body: Body) => object>> = {
     'Plugin.Activate': () => ({ Implements: ['NetworkDriver', 'IpamDriver'] }),
     'NetworkDriver.GetCapabilities': () => ({ Scope: 'local' }),
@@ -55,13 +54,15 @@ export function createTestDriver(socket: string, options: { readonly gateway?: s
       return { Value: {} };
     },
     'NetworkDriver.Join': ({ EndpointID }) => {
+      const [pool] = (bodies.get('NetworkDriver.CreateNetwork')?.['IPv4Data'] ?? []) as { Gateway?: string }[];
+      const gateway = options.gateway === 'own' ? pool?.Gateway?.replace(/\/.*$/u, '') : options.gateway;
       put(`join ${EndpointID}`);
       ip('link', 'add', link(EndpointID, 'h'), 'type', 'veth', 'peer', 'name', link(EndpointID, 'p'));
       ip('link', 'set', link(EndpointID, 'h'), 'up');
       return {
         InterfaceName: { SrcName: link(EndpointID, 'p'), DstPrefix: 'eth' },
-        Gateway: options.gateway ?? '',
-        StaticRoutes: options.gateway === undefined ? [] : [{ Destination: '192.0.2.0/24', RouteType: 0, NextHop: options.gateway }],
+        Gateway: gateway ?? '',
+        StaticRoutes: gateway === undefined ? [] : [{ Destination: '192.0.2.0/24', RouteType: 0, NextHop: gateway }],
       };
     },
     'NetworkDriver.Leave': ({ EndpointID }) => (take(`join ${EndpointID}`), {}),
@@ -76,7 +77,10 @@ export function createTestDriver(socket: string, options: { readonly gateway?: s
     },
     'IpamDriver.ReleasePool': ({ PoolID }) => (take(`pool ${PoolID}`), {}),
     'IpamDriver.RequestAddress': ({ PoolID, Address }) => {
-      const address = Address === '' ? `${PoolID.replace(/\d+\/\d+$/u, '')}${given++}` : Address;
+      const first = PoolID.replace(/\d+\/\d+$/u, '');
+      let next = 2;
+      while (Address === '' && held.has(`address ${first}${next}`)) next += 1;
+      const address = Address === '' ? `${first}${next}` : Address;
       put(`address ${address}`);
       return { Address: `${address}/24`, Data: {} };
     },
