@@ -10,7 +10,6 @@ import { invalidUpdate, isRefusal, refuse } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
 import { readRoot, readSnapshot, readTimestamp } from './remembered-files.ts';
 import { renewOnline } from './renew.ts';
-import { differentTarget } from './same-targets.ts';
 import { fileToKeep } from './store.ts';
 import type { DialectFiles, StoredFile, TrustStore } from './store.ts';
 
@@ -108,7 +107,7 @@ export function createCollections(store: TrustStore, vault: KeyVault, judge: Jud
       }
       const [signedNotary, signedTuf] = [uploads.notary !== undefined, uploads.tuf !== undefined];
       if (signedTuf && after.notary.size > 0) {
-        const path = differentTarget(bytesOf(after.notary), bytesOf(after.tuf));
+        const path = await judge.differentTarget(bytesOf(after.notary), bytesOf(after.tuf));
         if (path !== undefined)
           return invalidUpdate('ErrValidation', `the two dialects sign different digests for ${JSON.stringify(path)}`);
       }

@@ -3,20 +3,23 @@ import { startWorker } from '../../base/process/index.ts';
 import type { Dialect } from '../tuf/metadata/model.ts';
 import { accept, asBuffer } from './accept.ts';
 import type { AcceptInput, DigestedFile } from './accept.ts';
-import type { AcceptRequest } from './accept-upload.worker.ts';
+import type { Judgement, JudgeRequest, Outcome } from './accept-upload.worker.ts';
 import type { Refusal } from './refusal.ts';
+import { differentTarget } from './same-targets.ts';
 
 /** Judges uploads: small ones at once, large ones in a Worker that lives while it is needed. */
 export interface Judge {
   judge(dialect: Dialect, input: AcceptInput): Promise<readonly DigestedFile[] | Refusal>;
+  /** As differentTarget: a name about which the files of both dialects differ, or undefined. */
+  differentTarget(notary: ReadonlyMap<string, Buffer>, tuf: ReadonlyMap<string, Buffer>): Promise<string | undefined>;
   close(): Promise<void>;
 }
 
 /** Parsing and hashing so much takes a millisecond or two. */
 const smallBytes = 128 * 1024;
 
-type Answer = { readonly id: number } & ({ readonly outcome: readonly DigestedFile[] | Refusal } | { readonly broken: string });
-type Waiting = { readonly resolve: (outcome: readonly DigestedFile[] | Refusal) => void; readonly reject: (error: Error) => void };
+type Answer = { readonly id: number } & ({ readonly outcome: Outcome } | { readonly broken: string });
+type Waiting = { readonly resolve: (outcome: Outcome) => void; readonly reject: (error: Error) => void };
 
 export function createJudge(): Judge {
   let worker: Worker | undefined;
@@ -40,11 +43,11 @@ export function createJudge(): Judge {
     started.on('exit', () => fail('the thread that judges uploads has ended'));
     return started;
   };
-  const inWorker = (dialect: Dialect, input: AcceptInput): Promise<readonly DigestedFile[] | Refusal> => {
+  const inWorker = (asked: Judgement): Promise<Outcome> => {
     worker ??= start();
     worker.ref();
     const id = ++lastId;
-    const request: AcceptRequest = { id, dialect, input };
+    const request: JudgeRequest = { id, asked };
     return new Promise((resolve, reject) => {
       waiting.set(id, { resolve, reject });
       worker?.postMessage(request);
@@ -53,8 +56,13 @@ export function createJudge(): Judge {
   return {
     async judge(dialect, input) {
       if (weightOf(input) <= smallBytes) return accept(dialect, input);
-      const outcome = await inWorker(dialect, input);
+      const outcome = (await inWorker({ kind: 'accept', dialect, input })) as readonly DigestedFile[] | Refusal;
       return 'refused' in outcome ? outcome : outcome.map((file) => ({ ...file, bytes: asBuffer(file.bytes) }));
+    },
+    async differentTarget(notary, tuf) {
+      const [theirs, ours] = [targetFiles(notary), targetFiles(tuf)];
+      if (bytesIn(theirs) + bytesIn(ours) <= smallBytes) return differentTarget(theirs, ours);
+      return (await inWorker({ kind: 'compare', notary: theirs, tuf: ours })) as string | undefined;
     },
     close: async () => {
       await worker?.terminate();
@@ -63,8 +71,17 @@ export function createJudge(): Judge {
 }
 
 function weightOf({ uploads, stored }: AcceptInput): number {
-  let bytes = 0;
+  let bytes = bytesIn(stored);
   for (const upload of uploads) bytes += upload.bytes.length;
-  for (const file of stored.values()) bytes += file.length;
   return bytes;
 }
+
+function bytesIn(files: ReadonlyMap<string, Buffer>): number {
+  let bytes = 0;
+  for (const file of files.values()) bytes += file.length;
+  return bytes;
+}
+
+/** What crosses to another thread is copied. */
+const targetFiles = (files: ReadonlyMap<string, Buffer>): Map<string, Buffer> =>
+  new Map([...files].filter(([role]) => role !== 'root' && role !== 'snapshot' && role !== 'timestamp'));
