@@ -17,7 +17,7 @@ import { openNetworkFolder } from './networks.ts';
 import type { NetworkFolder } from './networks.ts';
 import type { Answer, Call, FromWorker, ToWorker, WorkerSettings } from './protocol.ts';
 import { createDenialLog } from '../policy/denial-log.ts';
-import { openPolicyFolder } from '../policy/kubernetes/folder.ts';
+import { loadPolicyReader, openPolicyFolder } from '../policy/kubernetes/folder.ts';
 import { attachmentOf } from './record.ts';
 import { createRemoteStore } from './remote-store.ts';
 import type { RemoteStore } from './remote-store.ts';
@@ -38,6 +38,9 @@ const log = {
   warn: (fields: object, message: string) => post({ level: 'warn', fields, message }),
   error: (fields: object, message: string) => post({ level: 'error', fields, message }),
 };
+
+// Before the first call: the pods that stand are bound by the policies from the start.
+await loadPolicyReader(settings.policyDir);
 
 interface Parts {
   readonly database: NetworkDatabase;
@@ -101,7 +104,10 @@ const tellEveryMs = 5000;
 function lookAfter(database: NetworkDatabase, core: NetworkCore): { close(): void } {
   const denialLog = createDenialLog(log);
   let toldAt = 0;
+  const failed = (thrown: unknown): void =>
+    log.error({ why: String(thrown) }, 'the NetworkPolicies could not be brought to the kernel; it is tried again');
   const look = setInterval(() => {
+    loadPolicyReader(settings.policyDir).catch(failed);
     try {
       tellOfNames({ database });
       database.exclusively(() => core.policies());
@@ -110,7 +116,7 @@ function lookAfter(database: NetworkDatabase, core: NetworkCore): { close(): voi
       toldAt = now;
       denialLog.tell(core.denials(), now);
     } catch (thrown) {
-      log.error({ why: String(thrown) }, 'the NetworkPolicies could not be brought to the kernel; it is tried again');
+      failed(thrown);
     }
   }, lookEveryMs);
   return { close: () => clearInterval(look) };
@@ -219,6 +225,12 @@ function loadedNetworks(): readonly LoadedNetwork[] {
   }
 }
 
+/** A pod that is gone is on no network any more to which a command connected it. */
+function releaseConnections(id: string): void {
+  const { plugins, hosts } = open();
+  plugins.release(hosts.own, id);
+}
+
 /** A call of our own runtime. */
 function answerOwn(call: Exclude<Call, { do: 'plugin' | 'remote-records' | 'remote-write' }>): Answer {
   const core = openCore();
@@ -236,10 +248,12 @@ function answerOwn(call: Exclude<Call, { do: 'plugin' | 'remote-records' | 'remo
       return { changed: [attachmentOf(core.joined(call.id, call.results))] };
     case 'leave': {
       const job = core.leave(call.id);
+      if (job === undefined) releaseConnections(call.id);
       return { removed: call.id, ...(job !== undefined && { job }) };
     }
     case 'left':
       core.left(call.id);
+      releaseConnections(call.id);
       return { removed: call.id };
     case 'ask-names': {
       const resolver = createPodResolver(database, realm);

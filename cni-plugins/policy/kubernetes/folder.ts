@@ -1,10 +1,8 @@
 import { readFileSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { formatProblems } from '../../../base/schema/index.ts';
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { PolicySet } from './network-policy.ts';
-import { readPolicies } from './read.ts';
-import type { SourceText } from './read.ts';
+import type { SourceText, readSet } from './read.ts';
 
 /** The folder of policies, read when it changed. Synchronous, for the network's Worker. */
 export interface PolicyFolder {
@@ -15,6 +13,16 @@ export interface PolicyFolder {
 const none: PolicySet = { policies: [], namespaces: new Map() };
 
 const isOurs = (name: string): boolean => /\.(?:ya?ml|json)$/u.test(name) && !name.startsWith('.');
+
+let read: typeof readSet | undefined;
+
+/**
+ * Loads what reads the files, once the folder has any: YAML and schemas are half of the network thread's program, and most nodes have no files
+ * there. Until then `changed` knows of no change: whoever starts waits for this before it asks.
+ */
+export async function loadPolicyReader(folder: string): Promise<void> {
+  if (read === undefined && folder !== '' && ![missing, ''].includes(stampOf(folder))) read = (await import('./read.ts')).readSet;
+}
 
 /**
  * @param folder may be missing: no policies. One that was there and is gone is not taken for an order to drop them. Without an earlier set
@@ -40,6 +48,8 @@ export function openPolicyFolder(
     changed() {
       const now = folder === '' ? missing : stampOf(folder);
       if (now === stamp) return undefined;
+      const isEmpty = now === missing || now === '';
+      if (!isEmpty && read === undefined) return undefined;
       stamp = now;
       if (now === missing) {
         if (current !== undefined && current.policies.length > 0) return broken(`${folder} is gone; leave it there and empty to have none`);
@@ -52,8 +62,8 @@ export function openPolicyFolder(
       } catch (thrown) {
         return broken(reasonOf(thrown));
       }
-      const reading = readPolicies(sources);
-      if (!reading.ok) return broken(formatProblems(reading.problems));
+      const reading = read?.(sources) ?? { set: none };
+      if ('problems' in reading) return broken(reading.problems);
       current = reading.set;
       log.info({ folder, policies: current.policies.length }, 'NetworkPolicies were read');
       return current;

@@ -1,4 +1,4 @@
-import { parseDocuments, validate } from '../../../base/schema/index.ts';
+import { formatProblems, parseDocuments, validate } from '../../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../../base/schema/index.ts';
 import { networkOf, parsePrefix } from '../../spec/address.ts';
 import { intervalOf } from '../intervals.ts';
@@ -15,6 +15,12 @@ export interface SourceText {
 export type Reading = { readonly ok: true; readonly set: PolicySet } | { readonly ok: false; readonly problems: readonly Problem[] };
 
 type Path = readonly PathSegment[];
+
+/** As {@link readPolicies}, every problem as a line of text. */
+export function readSet(sources: readonly SourceText[]): { readonly set: PolicySet } | { readonly problems: string } {
+  const reading = readPolicies(sources);
+  return reading.ok ? { set: reading.set } : { problems: formatProblems(reading.problems) };
+}
 
 export function readPolicies(sources: readonly SourceText[]): Reading {
   const problems: Problem[] = [];
