@@ -47,6 +47,7 @@ export function createDesk(options: DeskOptions): (arrival: Arrival, networks: r
     const seen = seenFrom(asker, networks);
     if (seen === undefined) return say('refused', refusal);
     const decision = decide(asked, seen.networks, settings);
+    if (decision === 'forward' && !seen.mayForward) return say('refused', refusal);
     if (decision === 'forward') return forward(arrival, asked, seen, room, say);
     say(resultOf(decision), decision);
   };

@@ -34,6 +34,8 @@ export interface Seen {
   /** Whether anything is known to be attached by the asker's address. */
   readonly isAttached: boolean;
   readonly networks: readonly SeenNetwork[];
+  /** Whether others may be asked on its behalf: whoever has no way out has none by names either. */
+  readonly mayForward: boolean;
   /** Name servers that its pod was given beside this one; empty: none. */
   readonly upstreams: readonly IpAddress[];
 }
@@ -70,6 +72,18 @@ export function createNameTable({ db }: Pick<NetworkDatabase, 'db'>): NameTable 
      ORDER BY other.number`,
   );
 
+  const byDefault = "json_extract(route.value, '$.dst') IN ('0.0.0.0/0', '::/0')";
+  const selectWaysOut = db.prepare(
+    `SELECT number FROM attachment JOIN json_each(spec, '$.routes') AS route WHERE realm = ?1 AND network = ?2 AND ${byDefault}
+     UNION
+     SELECT number FROM attachment JOIN part ON part.attachment = number JOIN json_each(result, '$.routes') AS route
+     WHERE realm = ?1 AND network = ?2 AND ${byDefault}`,
+  );
+  const selectWayOut = db.prepare(
+    `SELECT 1 FROM attachment JOIN json_each(spec, '$.routes') AS route WHERE number = ?1 AND ${byDefault}
+     UNION ALL
+     SELECT 1 FROM part JOIN json_each(result, '$.routes') AS route WHERE attachment = ?1 AND ${byDefault} LIMIT 1`,
+  );
   const selectUpstreams = db.prepare('SELECT address FROM upstream WHERE attachment = ? ORDER BY position');
 
   const endpointsSeen = new LRUCache<string, readonly Endpoint[]>({ max: remembered });
@@ -109,11 +123,24 @@ export function createNameTable({ db }: Pick<NetworkDatabase, 'db'>): NameTable 
     nameOf: (address) => (selectName.get(realm, keyOf(address), name) as { name: string } | undefined)?.name,
   });
 
-  const lookAt = (asker: IpAddress, { realm, name }: ServedNetwork): Seen => {
+  /** The host itself has; of who is not known to be attached, the network says it. */
+  const hasWayOut = (asker: IpAddress, { realm, name, gateways: own }: ServedNetwork, attachments: readonly number[]): boolean =>
+    own.some(({ family, value }) => family === asker.family && value === asker.value) ||
+    (attachments.length === 0
+      ? selectWaysOut.get(realm, name) !== undefined
+      : attachments.some((number) => selectWayOut.get(number) !== undefined));
+
+  const lookAt = (asker: IpAddress, network: ServedNetwork): Seen => {
+    const { realm, name } = network;
     const rows = selectOthers.all(realm, name, keyOf(ipBytes(asker))) as unknown as { network: string; number: number }[];
     const names = new Set([name, ...rows.map(({ network }) => network)]);
     return {
       isAttached: rows.length > 0,
+      mayForward: hasWayOut(
+        asker,
+        network,
+        rows.map(({ number }) => number),
+      ),
       networks: [...names].map((each) => seenNetwork(realm, each)),
       upstreams: rows
         .flatMap(({ number }) => selectUpstreams.all(number) as unknown as { address: string }[])
