@@ -12,6 +12,7 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { findDocker, startDocker } from '../fixtures/dockerd.ts';
 import type { Docker } from '../fixtures/dockerd.ts';
+import { daemonFolders, startDaemon } from '../fixtures/daemon.ts';
 import { findTool } from '../fixtures/tools.ts';
 import { driverIn } from './driver.ts';
 import type { Driver } from './driver.ts';
@@ -327,6 +328,28 @@ describe('docker on the remote driver', { skip }, () => {
     await docker.up();
     await docker.ok('start', 'web');
     assert.equal(await page('10.76.0.1', 8080), 'web');
+  });
+
+  it('the daemon serves docker as well', async () => {
+    await driver.down('SIGTERM');
+    const folders = daemonFolders(at('daemon'));
+    mkdirSync(at('daemon/policy'), { recursive: true });
+    mkdirSync(folders.cniConf);
+    writeFileSync(join(folders.cniConf, '10-ours.conflist'), JSON.stringify(conflists.ours));
+    const config = at('daemon/config.yaml');
+    writeFileSync(config, `network:\n  dockerDriver: ${driver.socket}\n`);
+    const daemon = await startDaemon(folders, ['--config', config]);
+    try {
+      await docker.ok('network', 'create', '-d', 'portcullis', '--ipam-driver', 'null', '-o', 'conflist=ours', 'net');
+      await run('web', 'net', '-p', '8080:80');
+      assert.equal(await page('10.67.0.1', 8080), 'web');
+      assert.doesNotMatch(await docker.ok('ps'), /8080/u, 'docker shows no ports of a remote driver: docs/docker.md says so');
+      assert.match(await docker.ok('inspect', '-f', '{{json .HostConfig.PortBindings}}', 'web'), /"HostPort":"8080"/u);
+      await removeAll();
+    } finally {
+      await daemon.stop();
+    }
+    assert.deepEqual(leftovers({ driver: at('daemon'), leases: [] }), []);
   });
 
   const dnet = findTool('dnet');
