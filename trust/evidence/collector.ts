@@ -52,6 +52,10 @@ export interface RenewableFacts {
   keyOf(item: EvidenceItem): string;
   /** Whether newer items take an old one's place although none has its key. */
   supersedes?(item: EvidenceItem, fresh: readonly EvidenceItem[]): boolean;
+  /** Whether a newer item only says that nothing new could be had, while the old ones stand: it is left out. */
+  idle?(item: EvidenceItem, old: readonly EvidenceItem[]): boolean;
+  /** Whether newer items say something else than the old ones: then they count, also where they end sooner. */
+  news?(old: readonly EvidenceItem[], fresh: readonly EvidenceItem[]): boolean;
   /** How each thing that the requirements need such facts for stands by the items; in an order that new facts do not change. */
   standing(context: GatheringContext): readonly FactsStanding[];
 }

@@ -57,8 +57,9 @@ export async function evidenceStanding(
 
 /**
  * Asks again for those facts, and for nothing that needs a registry: the signatures stay as they were gathered. The new dossier
- * replaces the old one only where it makes nothing worse that holds, and something newer (or refuted) known: whoever can silence a
- * responder, or repeat its older answers, changes nothing before the time of the answers that are there.
+ * replaces the old one only where it makes nothing worse that holds, and something newer (or refuted) known, or where a service that keeps
+ * count has said something newer: whoever can silence a responder, or repeat its older answers, changes nothing before the time of the
+ * answers that are there.
  * @returns undefined when nothing newer could be had
  * @throws PortcullisError `DISTRIBUTION_BAD_REFERENCE` when a name is none
  */
@@ -76,8 +77,10 @@ export async function renewEvidence(input: RenewInput): Promise<Dossier | undefi
   let merged: Renewal | undefined;
   try {
     for (const { collector } of asked.renewable) await collector.complete?.(asked.context);
-    merged = await openRenewal(input, mergedItems(dossier.items, asked.context.collection.items(), before.renewable));
-    if (!isBetter(standingsOf(before), standingsOf(merged))) return undefined;
+    const fresh = asked.context.collection.items();
+    merged = await openRenewal(input, mergedItems(dossier.items, fresh, before.renewable));
+    const isNews = before.renewable.some(({ facts }) => facts.news?.(dossier.items, fresh) === true);
+    if (!isNews && !isBetter(standingsOf(before), standingsOf(merged))) return undefined;
     const { version: _version, id: _id, ...parts } = dossier;
     return sealDossier({ ...parts, items: merged.context.collection.items(), gatheredAt: now.toISOString() });
   } finally {
@@ -128,8 +131,10 @@ function mergedItems(
     renewable.find(({ facts }) => facts.kinds.includes(item.kind))?.facts.keyOf(item);
   const items = new Map<string, EvidenceItem>();
   const kept: EvidenceItem[] = [];
+  const isIdle = (item: EvidenceItem): boolean =>
+    renewable.some(({ facts }) => facts.kinds.includes(item.kind) && facts.idle?.(item, old) === true);
   const standing = old.filter((item) => !renewable.some(({ facts }) => facts.kinds.includes(item.kind) && facts.supersedes?.(item, fresh)));
-  for (const item of [...standing, ...fresh.filter((one) => keyOf(one) !== undefined)]) {
+  for (const item of [...standing, ...fresh.filter((one) => keyOf(one) !== undefined && !isIdle(one))]) {
     const key = keyOf(item);
     if (key === undefined) kept.push(item);
     else if (item.problem === undefined || items.get(key)?.problem !== undefined || !items.has(key)) items.set(key, item);

@@ -1,5 +1,6 @@
 import type { Collector, FactsStanding, GatheringContext, RenewableFacts } from '../../evidence/collector.ts';
 import { normaliseReference } from '../../policy/matching.ts';
+import type { EvidenceItem } from '../../types.ts';
 import type { Dialect, TopRole } from '../metadata/model.ts';
 import { readMetadata } from '../metadata/read.ts';
 import { filesIn } from './metadata-files.ts';
@@ -14,7 +15,22 @@ const renewable: RenewableFacts = {
   // Metadata of different moments do not belong together.
   supersedes: (item, fresh) =>
     fresh.some(({ annotations }) => annotations['repository'] === item.annotations['repository'] && annotations['file'] === 'timestamp'),
+  // What it said before holds as long as it would; what it does wrong now is refused when it is asked for the image.
+  idle: (item, old) =>
+    item.annotations['refused'] !== undefined && old.some((one) => isTimestamp(one) && repositoryIn(one) === repositoryIn(item)),
+  news: (old, fresh) => {
+    const refused = new Set(fresh.filter(({ annotations }) => annotations['refused'] !== undefined).map(repositoryIn));
+    // Versions only grow: whoever was asked has seen to that.
+    return fresh.some((item) => isTimestamp(item) && !refused.has(repositoryIn(item)) && !old.some((one) => isSameFile(one, item)));
+  },
 };
+
+const repositoryIn = ({ annotations }: EvidenceItem): string | undefined => annotations['repository'];
+
+const isTimestamp = ({ kind, annotations }: EvidenceItem): boolean => kind === 'tuf-metadata' && annotations['file'] === 'timestamp';
+
+const isSameFile = (one: EvidenceItem, other: EvidenceItem): boolean =>
+  isTimestamp(one) && repositoryIn(one) === repositoryIn(other) && one.blobDigest === other.blobDigest;
 
 /** Metadata of trust services: they were asked before the image was, since they say which image it is (`GatherInput.signed`). */
 export const tufCollectors: readonly Collector[] = [{ kind: 'tuf-metadata', at: 'elsewhere', complete: addAnswers, renewable }];
