@@ -2,6 +2,7 @@ import { Option } from 'commander';
 import type { Command } from 'commander';
 import { asPortcullisError, errorToJson } from '../base/errors/index.ts';
 import type { PortcullisError } from '../base/errors/index.ts';
+import { printableText } from './printable.ts';
 
 export type OutputFormat = 'text' | 'json';
 
@@ -13,9 +14,9 @@ export function withOutput(command: Command): Command {
   return command.addOption(new Option('--output <format>', 'how to print the result').choices(['text', 'json']).default('text'));
 }
 
-/** Prints a result on standard output: the value as JSON, or its text, which ends with a newline. */
+/** Prints a result on standard output: the value as JSON, or its text, which ends with a newline. What a terminal would obey is left out. */
 export function print(format: OutputFormat, value: unknown, text: string): void {
-  process.stdout.write(format === 'json' ? `${JSON.stringify(value, null, 2)}\n` : text);
+  process.stdout.write(format === 'json' ? `${JSON.stringify(value, null, 2)}\n` : printableText(text));
 }
 
 /**
@@ -38,7 +39,7 @@ export async function run(
       fix: 'report this',
     });
     process.stderr.write(
-      format === 'json' ? `${JSON.stringify({ error: errorToJson(error) }, null, 2)}\n` : `portcullis: ${error.message}\n`,
+      format === 'json' ? `${JSON.stringify({ error: errorToJson(error) }, null, 2)}\n` : printableText(`portcullis: ${error.message}\n`),
     );
     process.exitCode = codeOf(error) ?? (error.kind === 'invalid' ? exitCodes.usage : exitCodes.failed);
   }

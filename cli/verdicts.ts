@@ -18,6 +18,7 @@ import {
 } from '../trust/index.ts';
 import type { LogSource, LogVerification, LoggedVerdict, NoteKey, Verdict, VerdictFilter } from '../trust/index.ts';
 import { writeNewFile } from './output-file.ts';
+import { printable } from './printable.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import { collect } from './registry-options.ts';
@@ -339,9 +340,4 @@ async function currentHead(log: LogSource, { root, database, file }: Flags): Pro
       `${behind} rows came after the latest checkpoint, and this head does not hold them: the key of the node can not be read here\n`,
     );
   return note;
-}
-
-/** Names that registries and pods chose: no control character of theirs reaches a terminal. */
-function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '?');
 }
