@@ -14,7 +14,7 @@ import type { ActsApart } from './act-thread.ts';
 import { stepsIn } from './engine-host.ts';
 import type { StepOptions } from './engine-host.ts';
 import { requireWanted } from './endpoint-reply.ts';
-import { endpointBusy, endpointStands, endpointUnknown, networkUnknown, portsUnsupported } from './failures.ts';
+import { droppedByOthers, endpointBusy, endpointStands, endpointUnknown, networkUnknown, portsUnsupported } from './failures.ts';
 import { endpointList, macOf, portsOnly, withoutPorts } from './network-list.ts';
 import type { EndpointInterface, PortBinding } from './protocol.ts';
 import { interfaceName, linkNameOf } from './records.ts';
@@ -32,6 +32,8 @@ export interface Endpoints {
   publish(id: string, network: string, bindings: readonly Required<PortBinding>[], by: Engine): Promise<void>;
   /** Success when nothing is published, or the endpoint is gone. */
   unpublish(id: string, by: Engine): Promise<void>;
+  /** Removes what is left of a network that its engine removes: whatever no container has. */
+  sweep(network: string, by: Engine): Promise<void>;
   /** Removes what the dead left half made, and endpoints that no container can have any more. */
   reconcile(by: Engine): Promise<void>;
 }
@@ -142,7 +144,9 @@ export function createEndpoints({ acts, turns, log, ...options }: EndpointParts)
       await undo((await acts.endpoint(id)) ?? begun, by).catch((left: unknown) =>
         log.warn({ endpoint: id, why: reasonOf(left) }, 'a failed endpoint could not be removed at once; it is tried again'),
       );
-      throw thrown;
+      throw network.own && isPortcullisError(thrown) && thrown.code === 'NETWORK_FIREWALL_DROPPED_BY_OTHERS'
+        ? droppedByOthers(thrown)
+        : thrown;
     }
     return require(id, of);
   };
@@ -188,10 +192,14 @@ export function createEndpoints({ acts, turns, log, ...options }: EndpointParts)
     await acts.update(id, 'ready', { ...spec, ...(spec.ports !== undefined && { ports: { ...spec.ports, done: true } }) });
   };
 
-  const isStale = async ({ spec }: CnmEndpoint, { caller }: Engine): Promise<boolean> => {
-    if (spec.owner !== undefined && sameProcess(spec.owner)) return false;
+  const isInUse = ({ spec }: CnmEndpoint, { caller }: Engine): Promise<boolean> => {
     const hostLinks = (spec.result?.interfaces ?? []).filter(({ sandbox }) => (sandbox ?? '') === '').map(({ name }) => name);
-    return !(await acts.isInUse(caller, spec.link, spec.sandbox, hostLinks));
+    return acts.isInUse(caller, spec.link, spec.sandbox, hostLinks);
+  };
+
+  const isStale = async (endpoint: CnmEndpoint, by: Engine): Promise<boolean> => {
+    const { owner } = endpoint.spec;
+    return (owner === undefined || !sameProcess(owner)) && !(await isInUse(endpoint, by));
   };
 
   const reconcileOne = async (id: string, realm: string, by: Engine): Promise<void> => {
@@ -234,6 +242,13 @@ export function createEndpoints({ acts, turns, log, ...options }: EndpointParts)
         const endpoint = await acts.endpoint(id);
         if (endpoint !== undefined) await revoke(endpoint, by);
       }),
+    async sweep(network, by) {
+      for (const { id } of (await acts.endpoints()).filter((endpoint) => endpoint.network === network))
+        await turns.take(id, async () => {
+          const endpoint = await acts.endpoint(id);
+          if (endpoint !== undefined && (endpoint.state !== 'ready' || !(await isInUse(endpoint, by)))) await undo(endpoint, by);
+        });
+    },
     async reconcile(by) {
       const realm = await acts.realm(by.caller);
       for (const { id } of await acts.endpoints()) {

@@ -87,6 +87,10 @@ export const scopeRefused = (verb: string): PortcullisError =>
 export const poolFailure = (kind: ErrorKind, attempted: string, on: string, why: string, fix: string): PortcullisError =>
   failure(kind === 'exhausted' ? 'NETWORK_ADDRESSES_EXHAUSTED' : 'NETWORK_CNM_POOL', kind, attempted, on, why, fix);
 
+/** The plugin firewall speaks of a configuration that networks of our own do not have. */
+export const droppedByOthers = ({ failure: { code, kind, attempted, on, why } }: PortcullisError): PortcullisError =>
+  failure(code, kind, attempted, on, why, 'accept the network’s traffic there, and create the network with -o firewall=nftables');
+
 const short = (id: string): string => id.slice(0, 12);
 
 function failure(code: string, kind: ErrorKind, attempted: string, on: string, why: string, fix: string): PortcullisError {
