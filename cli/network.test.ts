@@ -33,9 +33,10 @@ test('a network is created, listed, inspected and removed, without a daemon', ()
   );
   assert.equal(made.stdout, `${conf}/50-pods.conflist\n`, made.stderr);
   const written = JSON.parse(readFileSync(join(conf, '50-pods.conflist'), 'utf8')) as {
-    plugins: { mtu: number; ipam: { ranges: unknown } }[];
+    plugins: { mtu: number; dns: unknown; ipam: { ranges: unknown } }[];
   };
   assert.equal(written.plugins[0]?.mtu, 1400);
+  assert.deepEqual(written.plugins[0].dns, { nameservers: ['10.9.0.254', 'fd00:9::1'], search: ['pods.portcullis.internal'] });
   assert.deepEqual(written.plugins[0].ipam.ranges, [[{ subnet: '10.9.0.0/24', gateway: '10.9.0.254' }], [{ subnet: 'fd00:9::/64' }]]);
 
   const again = network('create', 'pods', '--subnet', '10.10.0.0/24');

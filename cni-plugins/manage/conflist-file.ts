@@ -3,6 +3,8 @@ import { linkSync, mkdirSync, rmSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { networksIn } from '../attach/networks.ts';
+import { formatIp, networkOf, parsePrefix } from '../spec/address.ts';
+import { zoneOf } from '../spec/domain.ts';
 import { defaultBridge, readNetworkReport } from './report.ts';
 import type { ReportedNetwork, ReportSource } from './report.ts';
 
@@ -106,6 +108,8 @@ function documentOf({ name, type, subnets, gateways, mtu, link, masquerade, sepa
       ...(link !== undefined && { bridge: link }),
       ...(internal ? { isGateway: true } : { isDefaultGateway: true }),
       ipMasq: masquerade && !internal,
+      // What a result tells its caller: names are answered at the gateways.
+      dns: { nameservers: subnets.flatMap((subnet, index) => gateways[index] ?? firstOf(subnet)), search: [zoneOf(name)] },
       ...common,
     },
     ptp: { type: 'portcullis-ptp', ipMasq: masquerade, ...common },
@@ -125,6 +129,14 @@ function documentOf({ name, type, subnets, gateways, mtu, link, masquerade, sepa
       ...(policy === undefined ? [] : [{ type: 'portcullis-firewall', ingressPolicy: policy, backend: 'nftables' }]),
     ],
   };
+}
+
+/** The address that a gateway has where none is given; none: it is no subnet, which reading the file says. */
+function firstOf(subnet: string): string[] {
+  const prefix = parsePrefix(subnet);
+  if (prefix === undefined) return [];
+  const { family, value } = networkOf(prefix);
+  return [formatIp({ family, value: value + 1n })];
 }
 
 function exists(name: string, file: string): PortcullisError {
