@@ -45,9 +45,9 @@ test('a network is created, listed, inspected and removed, without a daemon', ()
   const listed = network('ls').stdout;
   assert.match(
     listed,
-    /^pods +in process +portcullis-bridge\/portcullis-ipam → portcullis-portmap → portcullis-firewall +10\.9\.0\.0\/24, fd00:9::\/64 +0 +0 of /mu,
+    /^pods +in process +portcullis-bridge\/portcullis-ipam → portcullis-portmap → portcullis-firewall +10\.9\.0\.0\/24, fd00:9::\/64 +held +0 +0 of /mu,
   );
-  assert.match(listed, /^lan +in process +portcullis-macvlan\/portcullis-ipam/mu);
+  assert.match(listed, /^lan +in process +portcullis-macvlan\/portcullis-ipam +10\.11\.0\.0\/24 +refused /mu);
 
   const shown = JSON.parse(network('inspect', 'pods', '--output', 'json').stdout) as {
     name: string;

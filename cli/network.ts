@@ -171,17 +171,23 @@ function list(flags: Flags): number {
     stateOf(network),
     network.plugins.join(' → '),
     network.subnets.join(', '),
+    classesOf(network),
     String(network.attachments.length),
     leasesOf(network),
     network.file ?? '',
   ]);
   const problems = report.problems.map((problem) => `passed over: ${problem}\n`).join('');
-  print(flags.output, report, `${table(['NETWORK', 'RUN', 'PLUGINS', 'SUBNETS', 'ATTACHED', 'LEASES', 'FILE'], rows)}${problems}`);
+  print(
+    flags.output,
+    report,
+    `${table(['NETWORK', 'RUN', 'PLUGINS', 'SUBNETS', 'CLASSES', 'ATTACHED', 'LEASES', 'FILE'], rows)}${problems}`,
+  );
   return report.networks.some(({ file }) => file !== undefined) ? exitCodes.yes : exitCodes.no;
 }
 
 const ways: Readonly<Record<string, string>> = { core: 'in process', 'in-process': 'in process', exec: 'programs' };
 const stateOf = ({ way }: ReportedNetwork): string => (way === undefined ? 'removed' : (ways[way] ?? way));
+const classesOf = ({ classes }: ReportedNetwork): string => (classes ?? '').replace('-', ' ');
 const leasesOf = ({ leases: { used, size }, way }: ReportedNetwork): string =>
   way === 'exec' ? '' : `${used}${size === undefined ? '' : ` of ${size}`}`;
 

@@ -47,12 +47,13 @@ export const bridgeConf = (more: Record<string, unknown> = {}): Conf => ({
 
 export const portmapConf = (...portMappings: readonly object[]): Conf => ({ type: 'portcullis-portmap', runtimeConfig: { portMappings } });
 
-export function createPluginFixture(): PluginFixture {
+/** @param given a database that stands already */
+export function createPluginFixture(given?: string): PluginFixture {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-plugins-'));
   const namespaces = join(folder, 'netns');
   mkdirSync(namespaces);
   shell('ip link set lo up');
-  const databasePath = join(folder, 'state', 'network.db');
+  const databasePath = given ?? join(folder, 'state', 'network.db');
   const engine = openPluginEngine({ databasePath, log: createLogger({ level: 'error' }) });
   const call: PluginFixture['call'] = (verb, conf, { id, netns, name = 'eth0', network = 'net' }, more = {}) =>
     engine.callPlugin({

@@ -23,6 +23,11 @@ export interface ReportedNetwork {
   readonly file?: string;
   readonly way?: LoadedNetwork['way'];
   readonly cniVersion?: string;
+  /**
+   * Whether classes, rules of peers and NetworkPolicies hold on the links that it makes. `refused`: those that deny are refused when a
+   * container starts; `by-result`: what its plugins tell of a pod's link decides. Absent for one that is gone.
+   */
+  readonly classes?: 'by-result' | 'held' | 'refused';
   /** Types in their order, with the address plugin of each behind a slash. */
   readonly plugins: readonly string[];
   readonly subnets: readonly string[];
@@ -96,12 +101,23 @@ export function readNetworkReport({ databasePath, confDir, choice }: ReportSourc
   };
 }
 
-function described({ name, file, way, list }: LoadedNetwork): Omit<ReportedNetwork, 'attachments' | 'leases'> {
+/** Plugins whose links are no ports of a bridge, ours and upstream's. */
+const unbridged: ReadonlySet<string> = new Set(['host-device', 'ipvlan', 'macvlan', 'ptp', 'vlan']);
+
+function classesOf({ way, list }: LoadedNetwork): NonNullable<ReportedNetwork['classes']> {
+  const first = bareType(list.plugins[0]?.type ?? '');
+  if (way === 'core' || first === 'bridge') return 'held';
+  return unbridged.has(first) ? 'refused' : 'by-result';
+}
+
+function described(network: LoadedNetwork): Omit<ReportedNetwork, 'attachments' | 'leases'> {
+  const { name, file, way, list } = network;
   return {
     name,
     file,
     way,
     cniVersion: list.cniVersion,
+    classes: classesOf(network),
     plugins: list.plugins.map(({ type, ipamType }) => (ipamType === undefined ? type : `${type}/${ipamType}`)),
     bridges: list.plugins.flatMap(({ type, config }) =>
       bareType(type) !== 'bridge'
