@@ -15,6 +15,8 @@ export interface PartStore {
   unfinished(realm: string): readonly Part[];
   /** Parts of the same attachment that plugins after it in the chain made, in their order. */
   after(part: Part): readonly Part[];
+  /** What stands for a container, in whichever network. */
+  of(realm: string, containerId: string): readonly Part[];
   /** All parts of a realm, in the order in which they were made. */
   all(realm: string): readonly Part[];
 }
@@ -67,6 +69,7 @@ export function createPartStore({ db, transaction }: NetworkDatabase): PartStore
   const from = `SELECT ${columns} FROM part JOIN attachment ON number = attachment WHERE realm = ? AND origin = 'plugin'`;
   const selectOne = db.prepare(`${from} AND network = ? AND container_id = ? AND interface = ? AND type = ?`);
   const selectAll = db.prepare(`${from} ORDER BY number, position`);
+  const selectOf = db.prepare(`${from} AND container_id = ? ORDER BY number, position`);
   const selectAfter = db.prepare(
     `SELECT ${columns} FROM part JOIN attachment ON number = attachment
      WHERE attachment = ?1 AND position > (SELECT position FROM part WHERE attachment = ?1 AND type = ?2) ORDER BY position`,
@@ -116,6 +119,7 @@ export function createPartStore({ db, transaction }: NetworkDatabase): PartStore
     },
     unfinished: (realm) => (selectUnfinished.all(realm) as unknown as Row[]).map(partOf),
     after: (part) => (selectAfter.all(part.attachment, part.type) as unknown as Row[]).map(partOf),
+    of: (realm, containerId) => (selectOf.all(realm, containerId) as unknown as Row[]).map(partOf),
     all: (realm) => (selectAll.all(realm) as unknown as Row[]).map(partOf),
   };
 }
