@@ -4,7 +4,8 @@ import { createDockerDriver, openPluginEngine } from '../cni-plugins/index.ts';
 import type { DockerDriver, DockerDriverOptions } from '../cni-plugins/index.ts';
 import { reasonOf } from '../base/errors/index.ts';
 import { startKernelWorker } from '../base/kernel/index.ts';
-import type { Logger } from '../base/log/index.ts';
+import { createLogger } from '../base/log/index.ts';
+import type { LogLevel, Logger } from '../base/log/index.ts';
 import { programStarter, startReactor } from '../base/reactor/index.ts';
 import type { StartProgram } from '../base/reactor/index.ts';
 import type { NetworkEngine } from '../cni-plugins/index.ts';
@@ -56,7 +57,8 @@ export async function openDockerDriver(
   }
 }
 
-export interface DockerDriverSettings extends Pick<DockerDriverOptions, 'confDir' | 'log' | 'plugins'> {
+export interface DockerDriverSettings extends Pick<DockerDriverOptions, 'confDir' | 'plugins'> {
+  readonly logLevel: LogLevel;
   readonly socket: string;
   /** With network.db; a daemon may use the same. */
   readonly root: string;
@@ -71,7 +73,8 @@ export interface DockerDriverSettings extends Pick<DockerDriverOptions, 'confDir
  * @throws CRI_SOCKET_* when the socket can not be had
  */
 export async function startDockerDriver(settings: DockerDriverSettings): Promise<DockerDriverService> {
-  const { socket, root, state, binDirs, pluginTimeout, confDir, log, plugins } = settings;
+  const { socket, root, state, binDirs, pluginTimeout, confDir, logLevel, plugins } = settings;
+  const log = createLogger({ level: logLevel });
   await mkdir(state, { recursive: true, mode: 0o700 });
   const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
   const databasePath = join(root, 'network.db');

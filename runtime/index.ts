@@ -3,6 +3,7 @@ import type { Daemon, DaemonParts } from './daemon.ts';
 import type { DockerDriverService, DockerDriverSettings } from './docker-driver.ts';
 
 export type { Daemon, DaemonParts } from './daemon.ts';
+export type { DockerDriverSettings } from './docker-driver.ts';
 export { createCriServer } from './cri/server.ts';
 export { openAdvisories } from './oci/advisories.ts';
 export { readHandlerFeatures } from './oci/probe/feature-probe.ts';

@@ -1,9 +1,8 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { resolve } from 'node:path';
-import { createLogger } from '../../base/log/index.ts';
-import type { LogLevel } from '../../base/log/index.ts';
 import { startDockerDriver } from '../../runtime/index.ts';
+import type { DockerDriverSettings } from '../../runtime/index.ts';
 import { exitCodes, print, run, withOutput } from '../output.ts';
 import type { OutputFormat } from '../output.ts';
 import { collect } from '../registry-options.ts';
@@ -16,7 +15,7 @@ interface Flags {
   readonly binDir?: readonly string[];
   readonly plugins: 'auto' | 'exec';
   readonly pluginTimeout: string;
-  readonly logLevel: LogLevel;
+  readonly logLevel: DockerDriverSettings['logLevel'];
   readonly output: OutputFormat;
 }
 
@@ -63,7 +62,7 @@ async function serve(flags: Flags, pluginTimeout: number): Promise<number> {
     binDirs: (flags.binDir ?? ['/opt/cni/bin', '/usr/lib/cni']).map((folder) => resolve(folder)),
     plugins: flags.plugins,
     pluginTimeout,
-    log: createLogger({ level: flags.logLevel }),
+    logLevel: flags.logLevel,
   });
   print(flags.output, { socket: resolve(flags.socket) }, `serving ${resolve(flags.socket)}\n`);
   await stop;
