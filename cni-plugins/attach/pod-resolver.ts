@@ -1,11 +1,13 @@
 import { PortcullisError } from '../../base/errors/index.ts';
-import { formatIp, parseIp } from '../spec/address.ts';
+import { contains, formatIp, parseIp, parsePrefix } from '../spec/address.ts';
+import type { IpAddress } from '../spec/address.ts';
 import type { NetworkDatabase } from './database.ts';
 
 /** Where one pod asks for names: the gateways of a network that it is on. Inside the caller's transaction. */
 export interface PodResolver {
   /**
-   * Also writes down which other servers are asked on the pod's behalf, until its attachment ends. Those that are no addresses are passed over.
+   * Also writes down which other servers are asked on the pod's behalf, until its attachment ends. Those that are no addresses are passed over, and those that
+   * mean the host itself here: a pod does not reach its loopback.
    * @returns the gateways: IPv4 first
    * @throws NETWORK_NOT_ON_NETWORK
    */
@@ -13,6 +15,10 @@ export interface PodResolver {
 }
 
 const mostUpstreams = 8;
+
+/** Loopback, `this host`, and groups. */
+const notForPods = ['0.0.0.0/8', '127.0.0.0/8', '224.0.0.0/3', '::/127', 'ff00::/8'].flatMap((text) => parsePrefix(text) ?? []);
+const isForPods = (address: IpAddress): boolean => !notForPods.some((prefix) => contains(prefix, address));
 
 export function createPodResolver({ db }: Pick<NetworkDatabase, 'db'>, realm: string): PodResolver {
   const selectAttachments = db.prepare(
@@ -35,7 +41,10 @@ export function createPodResolver({ db }: Pick<NetworkDatabase, 'db'>, realm: st
         ),
       );
       if (gateways.length === 0) throw notOnNetwork(containerId, network, rows.length > 0);
-      const servers = upstreams.flatMap((text) => parseIp(text) ?? []).slice(0, mostUpstreams);
+      const servers = upstreams
+        .flatMap((text) => parseIp(text) ?? [])
+        .filter(isForPods)
+        .slice(0, mostUpstreams);
       for (const { number } of rows) {
         remove.run(number);
         servers.forEach((server, position) => insert.run(number, position, formatIp(server)));

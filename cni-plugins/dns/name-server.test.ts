@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createSocket } from 'node:dgram';
+import { connect } from 'node:net';
+import type { Socket } from 'node:net';
 import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -227,6 +229,39 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
     );
     store.take(service);
     assert.equal(await dig(web, `@${gateway(71)} shop`), '192.0.2.80');
+  });
+
+  test('whatever arrives, it goes on answering; connections are bounded', digs, async () => {
+    const socket = createSocket('udp4');
+    const valid = packet.encode({ type: 'query', id: 1, questions: [{ name: 'web.front', type: 'A', class: 'IN' }] });
+    const answers: Buffer[] = [];
+    socket.on('message', (message) => answers.push(message));
+    let seed = 1;
+    const random = (below: number): number => (seed = (seed * 48_271) % 0x7fffffff) % below;
+    for (let count = 0; count < 4000; count += 1) {
+      const bytes = random(2) === 0 ? Buffer.from(valid) : Buffer.alloc(random(1500));
+      for (let change = random(8); change > 0 && bytes.length > 0; change -= 1) bytes[random(bytes.length)] = random(256);
+      socket.send(bytes.subarray(0, random(bytes.length + 1)), 53, gateway(71));
+      if (count % 100 === 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+    const open: Socket[] = [];
+    for (let count = 0; count < 60; count += 1) {
+      const stream = connect(53, gateway(71));
+      stream.on('error', () => undefined);
+      stream.write(count % 2 === 0 ? Buffer.alloc(3000, count) : Buffer.of(0xff, 0xff, 1));
+      open.push(stream);
+    }
+    assert.equal(await dig(web, `@${gateway(71)} web`), webAddresses[0]);
+    await until(async () => (await dig(web, `@${gateway(71)} +tcp +time=1 web`)) === webAddresses[0]);
+    await until(() => open.filter(({ destroyed, readyState }) => !destroyed && readyState === 'open').length <= 32);
+    open.forEach((stream) => stream.destroy());
+    socket.close();
+    assert.ok(
+      answers.every((answer) => (answer[2] ?? 0) >= 0x80 && answer.length <= 512),
+      'answers, and none longer than its asker has room for',
+    );
+    const figures = await server.figures();
+    assert.ok(figures !== undefined && figures.queries.malformed > 100 && figures.queries.ignored > 100 && figures.gates === 4);
   });
 
   test('with upstreams dead, what is ours is answered at once and the rest in time', digs, async () => {
