@@ -61,6 +61,31 @@ async function archiveOf(about: 'signed' | 'unsigned'): Promise<{ readonly file:
   return { file, digest };
 }
 
+test('what is read whole is bounded before it is read', async () => {
+  const policy = await policyOf('{ cosign: { key: k.pub } }');
+  const layout = mkdtempSync(join(home, 'large-'));
+  const blob = Buffer.alloc(5 * 1024 * 1024, ' ');
+  const { digest, size } = await (await openLayout(layout)).pushBlob(blob);
+  const pack = (index: string): string => {
+    writeFileSync(join(layout, 'index.json'), index);
+    const statement = { version: 1, reference, digest, createdAt: now.toISOString(), freshUntil: '2040-01-01T00:00:00Z' };
+    writeFileSync(join(layout, 'portcullis-archive.json'), JSON.stringify({ ...statement, index: digestOf(Buffer.from(index)) }));
+    execFileSync('tar', ['-cf', `${layout}.tar`, '-C', layout, 'portcullis-archive.json', 'index.json', `blobs/sha256/${digest.slice(7)}`]);
+    return `${layout}.tar`;
+  };
+  const index = JSON.stringify({ schemaVersion: 2, manifests: [{ mediaType: manifestType, digest, size }] });
+  for (const [made, why] of [
+    [index, /too large for a manifest/u],
+    [index + ' '.repeat(17 * 1024 * 1024), /index\.json/u],
+  ] as const) {
+    const input = { file: pack(made), policy, namespace: '', trustState: join(home, 'state'), now };
+    await assert.rejects(
+      verifyArchive(input),
+      (error: Error) => 'code' in error && error.code === 'TRUST_ARCHIVE_DAMAGED' && why.test(error.message),
+    );
+  }
+});
+
 test('nobody is asked: what stands elsewhere is out of reach', async () => {
   let asked = 0;
   const server = createServer((_request, response) => {

@@ -204,6 +204,8 @@ async function writeTar(folder: string, file: string): Promise<void> {
 
 const allowed = /^(?:oci-layout|index\.json|portcullis-archive\.(?:json|sig)|blobs\/sha256\/[0-9a-f]{64})$/u;
 const mostEntries = 100_000;
+/** Of what is read whole: statement, signature, index. */
+const mostHeadBytes = 16 * 1024 * 1024;
 
 /** Only plain files with names of a layout: nothing can leave the folder. */
 async function readTar(file: string, folder: string): Promise<void> {
@@ -213,9 +215,10 @@ async function readTar(file: string, folder: string): Promise<void> {
   const fed = pipeline(createReadStream(file), reader);
   try {
     for await (const entry of reader) {
-      const { name, type } = entry.header;
-      if (type !== 'file' || !allowed.test(name) || seen.has(name) || seen.size > mostEntries)
-        throw damaged(file, `it holds ${JSON.stringify(name.slice(0, 100))}, which is no part of an archive`);
+      const { name, type, size } = entry.header;
+      const head = !name.startsWith('blobs/');
+      if (type !== 'file' || !allowed.test(name) || seen.has(name) || seen.size > mostEntries || (head && size > mostHeadBytes))
+        throw damaged(file, `it holds ${JSON.stringify(name.slice(0, 100))}, which is no part of an archive, or too large for one`);
       seen.add(name);
       await pipeline(entry, createWriteStream(join(folder, name)));
     }

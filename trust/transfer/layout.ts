@@ -10,6 +10,7 @@ import { parseStrictJson, recordOf } from '../strict-json.ts';
 /** image-spec, image-layout.md. */
 const tagAnnotation = 'org.opencontainers.image.ref.name';
 const indexType = 'application/vnd.oci.image.index.v1+json';
+const mostManifestBytes = 4 * 1024 * 1024;
 
 interface Entry {
   readonly mediaType: string;
@@ -56,7 +57,7 @@ export async function openLayout(folder: string): Promise<LayoutRepository> {
   };
   const manifest = async (wanted: Parameters<RegistryRepository['manifest']>[0]): Promise<FetchedManifest> => {
     const { digest, mediaType } = typeof wanted === 'string' ? find(wanted) : find(wanted.digest);
-    const bytes = await read(digest, 4 * 1024 * 1024);
+    const bytes = await read(digest, mostManifestBytes);
     return { bytes, mediaType, digest, content: parseManifest(bytes, mediaType, { attempted: 'read manifest', on: digest }) };
   };
   const pushManifest: RegistryRepository['pushManifest'] = async (bytes, mediaType, { tag } = {}) => {
@@ -138,7 +139,9 @@ async function readIndex(folder: string): Promise<Entry[]> {
     return await Promise.all(
       content.manifests.map(async ({ mediaType, digest, size, annotations }): Promise<Entry> => {
         const tag = annotations?.[tagAnnotation];
-        const manifest = await readFile(join(folder, 'blobs', 'sha256', digest.replace(/^sha256:/u, '')));
+        const file = join(folder, 'blobs', 'sha256', digest.replace(/^sha256:/u, ''));
+        if ((await stat(file)).size > mostManifestBytes) throw new Error(`${digest} is too large for a manifest`);
+        const manifest = await readFile(file);
         const subject = recordOf(recordOf(parseStrictJson(manifest))?.['subject'])?.['digest'];
         return {
           mediaType: mediaType === '' ? ociManifestType : mediaType,
