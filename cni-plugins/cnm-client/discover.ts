@@ -33,9 +33,6 @@ export const defaultFolders: DriverFolders = {
   specDirs: ['/etc/docker/plugins', '/usr/lib/docker/plugins'],
 };
 
-/** A name is part of a path. */
-export const driverName = /^(?!.*\.\.)[a-zA-Z0-9][a-zA-Z0-9_.:-]{0,127}$/u;
-
 /**
  * @param root prefix of every path: the root folder of the caller, empty for our own
  * @throws NETWORK_CNM_DRIVER_UNKNOWN · NETWORK_CNM_DRIVER_INVALID

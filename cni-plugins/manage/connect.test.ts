@@ -152,8 +152,12 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
       await engine.detach(pod.request.id);
       await engine.close({ removeAll: true });
     }
+    // Address and names went with the pod, not with the collection.
+    assert.deepEqual(rows('SELECT * FROM lease'), []);
+    assert.deepEqual(rows('SELECT * FROM name'), []);
     shell(`umount ${pod.request.netns}`);
     assert.equal((await collectConnections(source)).length, 1);
+    assert.equal((await collectConnections(source)).length, 0);
     assert.deepEqual(rows('SELECT * FROM attachment'), []);
   });
 }

@@ -6,7 +6,7 @@ import { after, before, describe, it } from 'node:test';
 import { inPrivateNetns, tried } from '../../cni-plugins/attach/engine.fixture.ts';
 import { createInstalledFixture, writeConflist } from '../../cni-plugins/bin/plugins.fixture.ts';
 import type { InstalledFixture, Run } from '../../cni-plugins/bin/plugins.fixture.ts';
-import { peers } from '../conformance/endpoint.ts';
+import { peers, repository } from '../conformance/endpoint.ts';
 import { createRemoteDriver, whyNoDriver } from './remote-driver.ts';
 import type { RemoteDriver } from './remote-driver.ts';
 
@@ -116,6 +116,7 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
         }
       });
 
+    const ports = { runtimeConfig: { portMappings: [{ hostPort: 8081, containerPort: 80, protocol: 'tcp' }] } };
     const conf = (more: object = {}): string =>
       JSON.stringify({ cniVersion: '1.1.0', name: 'killed', ...plugin({ ipam: ownAddresses, ...more }) });
     const environment = (verb: string, id: string, netns: string): Record<string, string> => ({
@@ -126,6 +127,59 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
       CNI_PATH: fixture.binDir,
     });
     const program = (): string => join(fixture.binDir, 'portcullis-cnm');
+
+    it('our own remote driver, which docker uses, serves pods as well: ADD, CHECK, DEL and GC on one database', async () => {
+      const netns = join(fixture.folder, 'netns/host');
+      const places = [
+        '--root',
+        join(fixture.folder, 'data'),
+        '--conf-dir',
+        join(fixture.folder, 'no-conf'),
+        '--state',
+        join(fixture.folder, 'state'),
+      ];
+      const socket = join(driver.sockets, 'portcullis.sock');
+      const own = spawn(
+        'nsenter',
+        [`--net=${netns}`, join(repository, 'packaging/bin/portcullis'), 'network', 'docker-driver', '--socket', socket, ...places],
+        {
+          stdio: ['ignore', 'inherit', 'inherit'],
+          env: { ...process.env, PORTCULLIS_SOURCE: '1' },
+        },
+      );
+      try {
+        for (let tries = 0; !existsSync(socket) && tries < 600; tries += 1) await new Promise((resolve) => setTimeout(resolve, 50));
+        const config = {
+          cniVersion: '1.1.0',
+          name: 'own',
+          ...plugin({ driver: 'portcullis', ipam: { type: 'portcullis-ipam', ranges: [[{ subnet: '10.62.0.0/24' }]] }, ...ports }),
+        };
+        const call = async (verb: string, id: string, more: object = {}): Promise<Run> => {
+          const done = await fixture.run(
+            [program()],
+            environment(verb, id, join(fixture.folder, 'netns', id)),
+            JSON.stringify({ ...config, ...more }),
+          );
+          assert.equal(done.code, 0, `${verb} ${id}: ${done.stdout}${done.stderr}`);
+          return done;
+        };
+        for (const id of ['own1', 'own2']) fixture.pin(id);
+        const [first] = [await call('ADD', 'own1'), await call('ADD', 'own2', { runtimeConfig: {} })];
+        const result = JSON.parse(first.stdout) as { ips: { address: string }[] };
+        const address = result.ips[0]?.address.replace(/\/.*$/u, '') ?? '';
+        assert.match(address, /^10\.62\.0\./u);
+        assert.ok(fixture.inside(join(fixture.folder, 'netns/own2'), `busybox ping -c1 -W5 ${address}`), 'one pod reaches the other');
+        await call('CHECK', 'own1', { prevResult: result });
+        await call('DEL', 'own1');
+        await call('GC', '', { 'cni.dev/valid-attachments': [] });
+        assert.equal(fixture.attachments(), 0);
+        assert.doesNotMatch(host('ip -o link'), /veth|: pc/u);
+      } finally {
+        const ended = new Promise((resolve) => own.once('exit', resolve));
+        own.kill('SIGTERM');
+        await ended;
+      }
+    });
 
     it('a driver that was restarted goes on where it was; STATUS says when it is away', async () => {
       const netns = fixture.pin('restart');
