@@ -124,7 +124,7 @@ function holds(plugin: Plugin, text: string, args: Readonly<Record<string, strin
   }
 }
 
-const mine = ['bandwidth', 'firewall', 'host-device', 'ipvlan', 'macvlan', 'ptp', 'sbr', 'tuning', 'vlan', 'vxlan'];
+const mine = ['bandwidth', 'cnm', 'firewall', 'host-device', 'ipvlan', 'macvlan', 'ptp', 'sbr', 'tuning', 'vlan', 'vxlan'];
 for (const plugin of plugins.filter(({ type }) => mine.includes(type)))
   test(`any configuration of ${plugin.type} is planned or told of`, () => {
     const names = [
