@@ -23,6 +23,7 @@ export interface CnmActs extends CnmStore, Omit<Pools, 'requestPool'> {
   readonly handOver: Staging['handOver'];
   readonly takeBack: Staging['takeBack'];
   readonly standIn: Staging['standIn'];
+  readonly dropLink: Staging['dropLink'];
   readonly isInUse: Staging['isInUse'];
   readonly missing: Staging['missing'];
   readonly removeBridges: Staging['removeBridges'];

@@ -88,7 +88,7 @@ if (inPrivateNetns(import.meta.filename, 7_200_000)) {
           acts += 1;
         }
       });
-      await once(child.stdout, 'data');
+      await Promise.race([once(child.stdout, 'data'), once(child, 'exit')]);
       return child;
     };
     const call = async (verb: string, body: object): Promise<void> => {

@@ -47,7 +47,7 @@ export function createDockerDriver({
 }: DockerDriverOptions): DockerDriver {
   const { acts, close } = startActs({ databasePath, folder: stagingDir });
   const turns = createTurns();
-  const endpoints = createEndpoints({ acts, turns, log, callPlugin, programs });
+  const endpoints = createEndpoints({ acts, turns, log, stagingDir, callPlugin, programs });
   const verbs = createVerbs({ acts, endpoints, turns, source: { confDir, plugins } });
   /** Engines' processes of which it is known that they follow one that is gone. */
   const known = new Map<string, Promise<void>>();

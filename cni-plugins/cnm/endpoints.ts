@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { currentBootId, processIdentity, sameProcess } from '../../base/process/index.ts';
@@ -17,6 +18,7 @@ import { requireWanted } from './endpoint-reply.ts';
 import { droppedByOthers, endpointBusy, endpointStands, endpointUnknown, networkUnknown, portsUnsupported } from './failures.ts';
 import { endpointList, macOf, portsOnly, withoutPorts } from './network-list.ts';
 import type { EndpointInterface, PortBinding } from './protocol.ts';
+import { holding, withPluginLock } from './plugin-lock.ts';
 import { interfaceName, linkNameOf } from './records.ts';
 import type { CnmEndpoint, CnmNetwork, EndpointLink, EndpointSpec } from './records.ts';
 import type { Turns } from './turns.ts';
@@ -52,12 +54,13 @@ export interface MadeEndpoint {
 }
 
 export interface EndpointParts extends StepOptions {
+  readonly stagingDir: string;
   readonly acts: ActsApart;
   readonly turns: Turns;
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
-export function createEndpoints({ acts, turns, log, ...options }: EndpointParts): Endpoints {
+export function createEndpoints({ acts, turns, log, stagingDir, ...options }: EndpointParts): Endpoints {
   const self = processIdentity(process.pid) ?? { pid: process.pid, startTime: '', bootId: currentBootId() };
 
   const write = async (endpoint: CnmEndpoint, state: CnmEndpoint['state'], change: Partial<EndpointSpec> = {}): Promise<CnmEndpoint> => {
@@ -84,25 +87,59 @@ export function createEndpoints({ acts, turns, log, ...options }: EndpointParts)
     if (maker.pid !== self.pid && sameProcess(maker)) throw endpointBusy(id);
   };
 
+  /** Plugins at work on an endpoint, in its namespace of staging; those of a driver that was killed have ended before. */
+  const staged = <T>(
+    id: string,
+    network: CnmNetwork,
+    caller: Caller,
+    act: (run: RunStep, netns: string) => Promise<T>,
+    kept?: 'kept when it fails',
+  ): Promise<T> => {
+    const inStage = async (run: RunStep): Promise<T> => {
+      const netns = await acts.stage(id);
+      let done = false;
+      try {
+        const value = await act(run, netns);
+        done = true;
+        return value;
+      } finally {
+        if (done || kept === undefined) await acts.unstage(id);
+      }
+    };
+    if (network.way === 'in-process') return inStage(stepsIn(caller, network.way, options));
+    const { programs } = options;
+    return withPluginLock(join(stagingDir, `${id}.lock`), id, programs.timeoutMs, (fd) =>
+      inStage(stepsIn(caller, network.way, { ...options, programs: { ...programs, startProgram: holding(programs.startProgram, fd) } })),
+    );
+  };
+
   const undo = async (standing: CnmEndpoint, { caller }: Engine): Promise<void> => {
     refuseBusy(standing);
     const network = await networkOf(standing.network);
     const { id, spec } = await write(standing, 'removing');
-    const run = stepsIn(caller, network.way, options);
     const ips = spec.result?.ips ?? [];
-    const netns = await acts.stage(id);
-    const pod = podOf(id, netns, spec);
     const link = chainLink(network, spec);
     const failures: unknown[] = [];
     const attempt = async (act: () => Promise<void>): Promise<void> => act().catch((thrown: unknown) => void failures.push(thrown));
-    try {
+    await staged(id, network, caller, async (run, netns) => {
+      const pod = podOf(id, netns, spec);
+      const findsLink = network.way === 'exec' && needsInterface(spec.list);
+      const removeLink = (): Promise<void> => deleteChain(run, { ...link, list: withoutPorts(spec.list) }, pod);
       const back = await acts.takeBack(id, caller, linkNameOf(id), ips);
-      if (!back && network.way === 'exec' && needsInterface(spec.list)) await acts.standIn(id, caller, ips);
+      if (!back && findsLink) await acts.standIn(id, caller, ips);
       if (spec.ports !== undefined) await attempt(() => deleteChain(run, { ...link, list: portsOnly(spec.list) }, pod));
-      await attempt(() => deleteChain(run, { ...link, list: withoutPorts(spec.list) }, pod));
-    } finally {
-      await acts.unstage(id);
-    }
+      await attempt(async () => {
+        try {
+          await removeLink();
+        } catch (thrown) {
+          if (standing.state !== 'removing' || !findsLink) throw thrown;
+          // A DEL before it came as far as the rules: upstream's plugin bridge then fails for ever over the first that is gone, where it finds the link.
+          log.warn({ endpoint: id, why: reasonOf(thrown) }, 'a plugin could not be deleted once more; it is tried without the link');
+          await acts.dropLink(id);
+          await removeLink();
+        }
+      });
+    });
     if (failures.length > 0) throw failures[0];
     await acts.drop(id);
   };
@@ -110,15 +147,20 @@ export function createEndpoints({ acts, turns, log, ...options }: EndpointParts)
   /** Plugins make the link in a namespace of staging; then it stands in the engine's. */
   const make = async (begun: CnmEndpoint, network: CnmNetwork, { caller }: Engine): Promise<CnmEndpoint> => {
     const { id, spec } = begun;
-    const netns = await acts.stage(id);
     const list = withoutPorts(spec.list);
-    const run = stepsIn(caller, network.way, options);
-    const result = await addChain(run, { ...chainLink(network, spec), list }, podOf(id, netns, spec));
-    const described = await write(begun, 'making', { result });
-    requireWanted(network, spec.wanted, result);
-    const link = await acts.handOver(id, caller, { network: network.name, name: linkNameOf(id), mac: spec.mac });
-    await acts.unstage(id);
-    return write(described, 'ready', { link });
+    return staged(
+      id,
+      network,
+      caller,
+      async (run, netns) => {
+        const result = await addChain(run, { ...chainLink(network, spec), list }, podOf(id, netns, spec));
+        const described = await write(begun, 'making', { result });
+        requireWanted(network, spec.wanted, result);
+        const link = await acts.handOver(id, caller, { network: network.name, name: linkNameOf(id), mac: spec.mac });
+        return write(described, 'ready', { link });
+      },
+      'kept when it fails',
+    );
   };
 
   const create = async (id: string, of: string, wanted: EndpointInterface, by: Engine): Promise<MadeEndpoint> => {
@@ -155,13 +197,8 @@ export function createEndpoints({ acts, turns, log, ...options }: EndpointParts)
     const { id, spec } = endpoint;
     if (spec.ports === undefined) return endpoint;
     const network = await networkOf(endpoint.network);
-    const netns = await acts.stage(id);
-    try {
-      const link = { ...chainLink(network, spec), list: portsOnly(spec.list) };
-      await deleteChain(stepsIn(caller, network.way, options), link, podOf(id, netns, spec));
-    } finally {
-      await acts.unstage(id);
-    }
+    const link = { ...chainLink(network, spec), list: portsOnly(spec.list) };
+    await staged(id, network, caller, (run, netns) => deleteChain(run, link, podOf(id, netns, spec)));
     const { ports: _gone, ...rest } = spec;
     await acts.update(id, endpoint.state, rest);
     return { ...endpoint, spec: rest };
@@ -177,12 +214,7 @@ export function createEndpoints({ acts, turns, log, ...options }: EndpointParts)
     const spec = await acts.claimPorts(unpublished, bindings);
     const claimed = { ...unpublished, spec };
     try {
-      const netns = await acts.stage(id);
-      try {
-        await addPorts(stepsIn(by.caller, network.way, options), network, spec, podOf(id, netns, spec), result);
-      } finally {
-        await acts.unstage(id);
-      }
+      await staged(id, network, by.caller, (run, netns) => addPorts(run, network, spec, podOf(id, netns, spec), result));
     } catch (thrown) {
       await revoke(claimed, by).catch((left: unknown) =>
         log.warn({ endpoint: id, why: reasonOf(left) }, 'host ports could not be given back at once'),
@@ -224,8 +256,8 @@ export function createEndpoints({ acts, turns, log, ...options }: EndpointParts)
     setSandbox: (id, network, sandbox, by) =>
       turns.take(id, async () => {
         const endpoint = await acts.endpoint(id);
-        // Leaving what is gone is a success.
-        if (sandbox === undefined && endpoint === undefined) return undefined;
+        // Leaving what is gone, or half gone, is a success.
+        if (sandbox === undefined && endpoint?.state !== 'ready') return undefined;
         const made = await require(id, network);
         const { sandbox: _left, ...spec } = made.endpoint.spec;
         const { identity } = by;

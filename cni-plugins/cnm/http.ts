@@ -8,6 +8,7 @@ import { openPeer } from '../serve/peer.ts';
 import type { Peer } from '../serve/peer.ts';
 import type { Engine } from './endpoints.ts';
 import { pluginContentType } from './protocol.ts';
+import type { DriverError } from './protocol.ts';
 import { NotJson } from './requests.ts';
 import type { Verbs } from './verbs.ts';
 
@@ -80,7 +81,8 @@ export function createHttpService({ verbs, onEngine, log }: HttpParts): HttpServ
       if (thrown instanceof NotJson) return reply(response, 400, `${thrown.message}\n`);
       const { message } = isPortcullisError(thrown) ? thrown : internal(name, thrown);
       log.warn({ verb: name, why: message }, 'the remote driver refuses');
-      reply(response, 500, { Err: message });
+      const refusal: DriverError = { Err: message };
+      reply(response, 500, refusal);
     }
   };
 

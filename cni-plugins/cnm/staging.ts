@@ -38,6 +38,8 @@ export interface Staging {
    * that they find on the interface.
    */
   standIn(endpoint: string, caller: Caller, addresses: CniResult['ips']): void;
+  /** Removes the link that plugins would find there. */
+  dropLink(endpoint: string): void;
   /** Whether a container may still have the link. @param hostLinks what the plugins made on the host's side */
   isInUse(caller: Caller, link: EndpointLink | undefined, sandbox: string | undefined, hostLinks: readonly string[]): boolean;
   /** Those of the names that no link of the engine's namespace has. */
@@ -116,6 +118,11 @@ export function openStaging(folder: string, hosts: Hosts): Staging {
           if (link !== undefined) put(pod, link.index, addresses);
         }),
       ),
+    dropLink: (endpoint) =>
+      inside(endpoint, (pod) => {
+        const link = findLink(pod, { name: interfaceName });
+        if (link !== undefined) pod.run([deleteLink({ index: link.index })]);
+      }),
     isInUse: (caller, link, sandbox, hostLinks) =>
       inHost(caller, ({ route }) => {
         if (link === undefined || findLink(route, { name: link.name }) !== undefined) return false;
