@@ -78,8 +78,10 @@ if (inPrivateNetns(import.meta.filename, 7_200_000)) {
     const startEngine = async (): Promise<ChildProcess> => {
       const child = spawn(process.execPath, [engineProgram], { stdio: ['pipe', 'pipe', log] });
       const order: EngineOrder = { socket, networks, sandboxes, known: [...known.values()] };
-      child.stdin.end(JSON.stringify(order));
-      createInterface({ input: child.stdout }).on('line', (line) => {
+      const { stdin, stdout } = child;
+      assert.ok(stdin !== null && stdout !== null);
+      stdin.end(JSON.stringify(order));
+      createInterface({ input: stdout }).on('line', (line) => {
         if (line.startsWith('= ')) {
           const endpoint = JSON.parse(line.slice(2)) as KnownEndpoint;
           known.set(endpoint.id, endpoint);
@@ -88,7 +90,7 @@ if (inPrivateNetns(import.meta.filename, 7_200_000)) {
           acts += 1;
         }
       });
-      await Promise.race([once(child.stdout, 'data'), once(child, 'exit')]);
+      await Promise.race([once(stdout, 'data'), once(child, 'exit')]);
       return child;
     };
     const call = async (verb: string, body: object): Promise<void> => {
