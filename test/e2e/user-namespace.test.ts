@@ -244,6 +244,19 @@ describe('user namespaces', () => {
     );
   }
 
+  it('NET_ADMIN without one is told of: the kernel lets it reach past its link', async () => {
+    const degraded = async (containerId: string): Promise<string> => {
+      const { info } = await stage.daemon.cri.runtime.containerStatus({ containerId, verbose: true });
+      return (JSON.parse(info['profile'] ?? '{}') as { degraded: readonly string[] }).degraded.join('\n');
+    };
+    const capabilities = { addCapabilities: ['NET_ADMIN'] };
+    const [own, none] = [await runPod(stage, 'bound', securityOf(500_000)), await runPod(stage, 'unbound')];
+    assert.doesNotMatch(await degraded(await start(own, 500_000, {}, { capabilities })), /NET_ADMIN/);
+    const past = await runContainer(stage, none, { image, command: ['sleep', '600'], security: { capabilities } });
+    assert.match(await degraded(past), /^NET_ADMIN without a user namespace/m);
+    for (const pod of [own, none]) await removePod(stage, pod);
+  });
+
   it('pods with different ids share the layers of their image', async () => {
     const layers = join(stage.folders.root, 'images/layers');
     const owners = (): number[] => readdirSync(layers).map((name) => statSync(join(layers, name, 'fs/etc/passwd')).uid);
