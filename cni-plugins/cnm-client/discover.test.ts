@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -19,7 +20,7 @@ after(async () => {
   for (const server of servers) await new Promise((resolve) => server.close(resolve));
   rmSync(folder, { recursive: true, force: true });
 });
-await Promise.all(servers.map((server) => (server.listening ? undefined : new Promise((resolve) => server.once('listening', resolve)))));
+for (const server of servers) if (!server.listening) await once(server, 'listening');
 const write = (path: string, text: string): void => writeFileSync(join(folder, path), text);
 write('etc/both.spec', 'tcp://127.0.0.1:1');
 write('etc/unix.spec', 'unix:///srv/driver.sock\n');

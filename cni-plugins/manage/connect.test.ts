@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, test } from 'node:test';
@@ -159,5 +159,26 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
     assert.equal((await collectConnections(source)).length, 1);
     assert.equal((await collectConnections(source)).length, 0);
     assert.deepEqual(rows('SELECT * FROM attachment'), []);
+  });
+
+  test('killed in the middle, it is disconnected or collected all the same', async () => {
+    create('cut', '10.89.0.0/24');
+    const pod = fixture.pod('cut');
+    // As a process leaves it that was killed after its plugins were done: the result was never kept.
+    const { connection } = await connectNetwork(source, 'cut', { ...none, target: pod.request.netns });
+    const kept = join(source.cacheDir, 'results', `cut-${connection.containerId}-${connection.interface}`);
+    const { result: _result, ...intent } = JSON.parse(readFileSync(kept, 'utf8')) as Record<string, unknown>;
+    writeFileSync(kept, JSON.stringify(intent));
+    assert.equal(await failure(() => connectNetwork(source, 'cut', { ...none, target: pod.request.netns })), 'NETWORK_ALREADY_CONNECTED');
+    await disconnectNetwork(source, 'cut', pod.request.netns);
+    assert.deepEqual(rows('SELECT * FROM attachment'), []);
+    assert.equal(pod.run('ip link show eth0'), undefined);
+    // A failure leaves no intent.
+    assert.equal(
+      await failure(() => connectNetwork(source, 'cut', { ...none, target: pod.request.netns, ips: ['10.1.1.1'] })),
+      'NETWORK_ADDRESS_OUT_OF_RANGE',
+    );
+    assert.ok(!existsSync(kept));
+    removeNetwork(source, 'cut');
   });
 }

@@ -82,6 +82,8 @@ export async function connectNetwork(
   };
   return withChains(source, async (chains) => {
     const job = { ...target.pod, links: [link] };
+    // Before anything is made: whoever is killed in between leaves what disconnect, or the collection, finds.
+    await cache.put(link, target.pod);
     try {
       const [result] = await chains.add(job);
       if (result === undefined) throw new Error('a chain that ended with a result was taken for one without');
