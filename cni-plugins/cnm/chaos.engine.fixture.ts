@@ -36,9 +36,9 @@ const say = (line: string): void => void process.stdout.write(`${line}\n`);
 let ending = false;
 process.on('SIGTERM', () => (ending = true));
 
-/** As docker's client of plugins: a driver that does not answer is asked again for half a minute. */
+/** As docker's client of plugins: a driver that does not answer is asked again; for longer, as a machine under load starts it slowly. */
 async function call<Reply>(verb: string, body: object): Promise<Reply> {
-  for (const late = performance.now() + 60_000; ; await pause(50)) {
+  for (const late = performance.now() + 600_000; ; await pause(50)) {
     try {
       const { status, text } = await ask(order.socket, verb, JSON.stringify(body));
       if (status !== 200) throw new Error(`${verb} ${JSON.stringify(body)}: ${text}`);

@@ -29,7 +29,7 @@ const random = (): number => {
 const main = join(import.meta.dirname, '../../cli/main.ts');
 const engineProgram = join(import.meta.dirname, 'chaos.engine.fixture.ts');
 const debian = existsSync('/usr/lib/cni/bridge') && tried('iptables --version') !== undefined;
-const patience = 120_000;
+const patience = 300_000;
 
 if (inPrivateNetns(import.meta.filename, 7_200_000)) {
   test(`${kills} kills of driver and engine leave nothing`, { timeout: 7_200_000 }, async () => {
