@@ -9,6 +9,8 @@ import type { DaemonConfig } from './config/types.ts';
 /** The name server of networks, as it is configured: its thread runs only where something has a name. */
 export interface Names {
   readonly start: () => void;
+  /** Starts it, and resolves when it answers, or can not. */
+  ready(): Promise<void>;
   /** Undefined while it does not run. */
   readonly figures: () => Promise<NameFigures | undefined>;
   /** Names are not answered afterwards. */
@@ -20,17 +22,20 @@ export function openNames({ root, network: { dns } }: DaemonConfig, log: Logger)
   let closed = false;
   const wrong = dns.upstreams.filter((address) => isIP(address) === 0);
   if (wrong.length > 0) log.warn({ wrong }, 'network.dns.upstreams takes addresses; these are passed over');
+  const start = (): void => {
+    if (!dns.enabled || closed) return;
+    const { ttl, upstreams, maxForwards } = dns;
+    starting ??= startNameServer({ databasePath: join(root, 'network.db'), ttl, upstreams, maxForwards }, log).catch((thrown: unknown) => {
+      log.error({ why: reasonOf(thrown) }, 'names of networks are not answered');
+      starting = undefined;
+      return undefined;
+    });
+  };
   return {
-    start() {
-      if (!dns.enabled || closed) return;
-      const { ttl, upstreams, maxForwards } = dns;
-      starting ??= startNameServer({ databasePath: join(root, 'network.db'), ttl, upstreams, maxForwards }, log).catch(
-        (thrown: unknown) => {
-          log.error({ why: reasonOf(thrown) }, 'names of networks are not answered');
-          starting = undefined;
-          return undefined;
-        },
-      );
+    start,
+    async ready() {
+      start();
+      await starting;
     },
     figures: async () => (await starting)?.figures(),
     async close() {

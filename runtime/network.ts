@@ -35,6 +35,12 @@ export async function openNetwork(
   return {
     ...engine,
     nameFigures: names.figures,
+    async askNames(...given) {
+      const found = await engine.askNames(...given);
+      // Whoever is told whom to ask is answered.
+      await names.ready();
+      return found;
+    },
     async close(options) {
       await names.close();
       await engine.close(options);

@@ -279,8 +279,14 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
   test('a restart answers again; networks that come and go open and close their gates', digs, async () => {
     await server.close();
     assert.equal(await dig(web, `@${gateway(71)} web`), 'failed');
+    const other = createSocket('udp4');
+    await new Promise<void>((resolve) => other.bind(53, '0.0.0.0', resolve));
     server = await start();
-    assert.equal(await dig(web, `@${gateway(71)} web`), webAddresses[0]);
+    const blocked = await server.figures();
+    assert.deepEqual([blocked?.gates, blocked?.closedGates], [2, 2], 'another name server is at the IPv4 addresses');
+    assert.equal(await dig(web, '@fd00:71::1 web'), webAddresses[0]);
+    other.close();
+    await until(async () => (await dig(web, `@${gateway(71)} +time=1 web`)) === webAddresses[0]);
     const late = pin('late');
     const [lateAddress] = await join1('late', late, 'later', 73, 'eth0', 'late');
     await until(async () => (await dig(late, `@${gateway(73)} late`)) === lateAddress);

@@ -1,4 +1,4 @@
-import { errorFromJson, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, errorFromJson, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { startWorker } from '../../base/process/index.ts';
 import type { FromNameServer, NameFigures, NameServerSettings, ToNameServer } from './protocol.ts';
@@ -38,9 +38,14 @@ export async function startNameServer(settings: NameServerSettings, logger: Logg
           reject(failure);
         }
       });
-      started.on('error', (error) => log.error({ why: reasonOf(error) }, 'the thread that answers names failed'));
+      let why = 'it ended before it had begun';
+      started.on('error', (error) => {
+        why = reasonOf(error);
+        log.error({ why }, 'the thread that answers names failed');
+      });
       started.on('exit', () => {
         waiting.splice(0).forEach((tell) => tell(undefined));
+        reject(failed(settings.databasePath, why));
         if (!closed) startAgain();
       });
     });
@@ -56,6 +61,7 @@ export async function startNameServer(settings: NameServerSettings, logger: Logg
     await start();
   } catch (thrown) {
     closed = true;
+    clearTimeout(again);
     throw thrown;
   }
 
@@ -85,4 +91,15 @@ export async function startNameServer(settings: NameServerSettings, logger: Logg
       clearTimeout(late);
     },
   };
+}
+
+function failed(databasePath: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_NAMES_FAILED',
+    kind: 'internal',
+    attempted: 'answer the names of networks',
+    on: databasePath,
+    why,
+    fix: 'report this with the daemon log',
+  });
 }
