@@ -101,6 +101,11 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
     assert.ok(pings(a, '10.82.0.2'));
     assert.deepEqual(rows("SELECT DISTINCT network, name, kind FROM name WHERE kind = 'alias'"), ['shop front alias']);
     assert.equal(await failure(() => connectNetwork(source, 'shop', { ...none, target: a })), 'NETWORK_ALREADY_CONNECTED');
+    for (const wrong of ['../x', 'a b', 'lo', 'x'.repeat(16), ''])
+      assert.equal(
+        await failure(() => connectNetwork(source, 'vault', { ...none, target: a, interface: wrong })),
+        'NETWORK_INTERFACE_INVALID',
+      );
     assert.equal(await failure(() => connectNetwork(source, 'nowhere', { ...none, target: a })), 'NETWORK_UNKNOWN');
     assert.equal(await failure(() => connectNetwork(source, 'shop', { ...none, target: '/none' })), 'NETWORK_TARGET_UNKNOWN');
     assert.equal(await failure(() => connectNetwork(source, 'shop', { ...none, target: 'nobody' })), 'NETWORK_TARGET_UNKNOWN');

@@ -49,11 +49,12 @@ export interface ConnectOptions {
 }
 
 const most = 1000;
+const interfaceName = /^(?!\.{1,2}$)(?!lo$)[^\s/:%\0]{1,15}$/u;
 const pluginTimeoutMs = 120_000;
 const owner = 'portcullis connect';
 
 /**
- * @throws NETWORK_UNKNOWN · NETWORK_TARGET_UNKNOWN · NETWORK_TARGET_BOUND · NETWORK_ALREADY_CONNECTED · what the plugins throw; nothing is left then
+ * @throws NETWORK_UNKNOWN · NETWORK_INTERFACE_INVALID · NETWORK_TARGET_UNKNOWN · NETWORK_TARGET_BOUND · NETWORK_ALREADY_CONNECTED · what the plugins throw; nothing is left then
  */
 export async function connectNetwork(
   source: ConnectSource,
@@ -65,7 +66,9 @@ export async function connectNetwork(
   if (target.bound !== undefined) throw targetBound(name, options.target, target.bound);
   const cache = openResultCache(source.cacheDir, owner);
   const standing = (await cache.list(name)).find((each) => each.ours && each.containerId === target.pod.id);
-  if (standing !== undefined) throw alreadyConnected(name, options.target, standing.interface);
+  if (standing !== undefined && namespaceStands(standing.netns)) throw alreadyConnected(name, options.target, standing.interface);
+  // The kernel gives the number of a namespace that is gone to another one.
+  if (standing !== undefined) await removeConnection(source, name, standing);
   const capabilityArgs = {
     ...(options.ips.length > 0 && { ips: options.ips }),
     ...(options.mac !== undefined && { mac: options.mac }),
@@ -73,6 +76,7 @@ export async function connectNetwork(
   };
   refuseUndeclared(network, Object.keys(capabilityArgs));
   const ifname = options.interface ?? freeInterface(target.pod.netns);
+  if (!interfaceName.test(ifname)) throw badInterface(name, ifname);
   const link: ChainLink = {
     network: name,
     interface: ifname,
@@ -310,6 +314,16 @@ const targetBound = (network: string, target: string, why: string): PortcullisEr
     target,
     `${why}, and nothing would hold a second interface to that`,
     'connect a pod whose containers were started with a class of network.user or wider, and without rules of peers',
+  );
+
+const badInterface = (network: string, name: string): PortcullisError =>
+  failure(
+    'NETWORK_INTERFACE_INVALID',
+    'invalid',
+    `connect to the network ${network} as`,
+    name,
+    'it is no name for an interface',
+    'give 1 to 15 characters without blanks, /, : and %',
   );
 
 const alreadyConnected = (network: string, target: string, name: string): PortcullisError =>
