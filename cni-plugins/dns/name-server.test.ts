@@ -163,9 +163,11 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
   });
 
   test('who has no way out has none by names either', digs, async () => {
-    const closed = bridgeConf({ bridge: 'br74', isDefaultGateway: false, isGateway: true, ipMasq: false, ipam: range(74) });
+    const bridge = bridgeConf({ bridge: 'br74', isDefaultGateway: false, isGateway: true, ipMasq: false, ipam: range(74) });
+    // As `portcullis network create --internal` writes it.
+    const closed = [bridge, { type: 'portcullis-firewall', ingressPolicy: 'internal', backend: 'nftables' }];
     const [lonely, guest] = [pin('lonely'), pin('guest')];
-    const result = await add([closed], { id: 'lonely', netns: lonely, network: 'vault' });
+    const result = await add(closed, { id: 'lonely', netns: lonely, network: 'vault' });
     const own = addresses(result);
     name(
       'lonely',
@@ -180,10 +182,10 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
     assert.equal(await status(lonely, `-b 10.74.0.200 @${gateway(74)} secret.elsewhere.example`), 'REFUSED');
     assert.deepEqual(forwardedNames, []);
     // One that is on another network as well has a way out there.
-    await add([closed], { id: 'guest', netns: guest, network: 'vault' });
+    await add(closed, { id: 'guest', netns: guest, network: 'vault' });
     await join1('guest', guest, 'front', 71, 'eth1', 'guest');
     assert.equal(await dig(guest, `@${gateway(74)} elsewhere.example`), '192.0.2.80');
-    for (const id of ['lonely', 'guest']) await del([closed], { id, netns: id === 'lonely' ? lonely : guest, network: 'vault' });
+    for (const id of ['lonely', 'guest']) await del(closed, { id, netns: id === 'lonely' ? lonely : guest, network: 'vault' });
     await del([conf(71)], { id: 'guest', netns: guest, name: 'eth1', network: 'front' });
     await until(async () => (await server.figures())?.gates === 4);
   });
