@@ -11,7 +11,7 @@ import type { TrustStore } from './store.ts';
  * collection and role) under a key that is a file of its own. A copy of the database alone signs nothing.
  */
 export interface KeyVault {
-  /** Oldest first. */
+  /** Oldest first. @throws TRUST_SERVICE_KEY when there are keys and the key file opens none of them */
   keysOf(gun: string): Promise<readonly OnlineKey[]>;
   create(gun: string, role: OnlineKey['role'], at: number): Promise<OnlineKey>;
   /** Forgets what is in memory of a collection that was removed. */
@@ -30,12 +30,28 @@ export async function openKeyVault(store: TrustStore, keyFile: string): Promise<
   const secret = await sealingKey(keyFile);
   const known = new Map<string, readonly OnlineKey[]>();
 
+  /** Those that open; the others were sealed under a key file that is lost, and stand until a root names their successors. */
+  const openKeys = async (gun: string): Promise<{ readonly keys: readonly OnlineKey[]; readonly failure?: PortcullisError }> => {
+    let failure: PortcullisError | undefined;
+    const keys = (await store.keys(gun)).flatMap(({ role, sealed }) => {
+      if (role !== 'snapshot' && role !== 'timestamp') return [];
+      const pkcs8 = unseal(secret, sealed, gun, role);
+      if (pkcs8 !== undefined) return [onlineKey(role, pkcs8)];
+      failure ??= keyFailure(
+        keyFile,
+        `it does not open the ${role} key of ${gun}`,
+        'name the key file that this data folder was begun with',
+      );
+      return [];
+    });
+    return { keys, ...(failure === undefined ? {} : { failure }) };
+  };
+
   const keysOf = async (gun: string): Promise<readonly OnlineKey[]> => {
     const remembered = known.get(gun);
     if (remembered !== undefined) return remembered;
-    const keys = (await store.keys(gun)).flatMap(({ role, sealed }) =>
-      role === 'snapshot' || role === 'timestamp' ? [onlineKey(role, unseal(secret, sealed, gun, role, keyFile))] : [],
-    );
+    const { keys, failure } = await openKeys(gun);
+    if (keys.length === 0 && failure !== undefined) throw failure;
     if (keys.length > 0) remember(known, gun, keys);
     return keys;
   };
@@ -44,7 +60,7 @@ export async function openKeyVault(store: TrustStore, keyFile: string): Promise<
     async create(gun, role, at) {
       const { privateKey } = generateKeyPairSync('ed25519');
       const pkcs8 = privateKey.export({ format: 'der', type: 'pkcs8' });
-      const before = await keysOf(gun);
+      const before = known.get(gun) ?? (await openKeys(gun)).keys;
       await store.addKey(gun, role, seal(secret, pkcs8, gun, role), at);
       const key = onlineKey(role, pkcs8);
       remember(known, gun, [...(known.get(gun) ?? before), key]);
@@ -70,13 +86,14 @@ function seal(secret: Buffer, plain: Buffer, gun: string, role: string): Buffer 
   return Buffer.concat([nonce, cipher.update(plain), cipher.final(), cipher.getAuthTag()]);
 }
 
-function unseal(secret: Buffer, sealed: Buffer, gun: string, role: string, keyFile: string): Buffer {
+/** @returns undefined when it was sealed under another key, for another collection or role, or was changed */
+function unseal(secret: Buffer, sealed: Buffer, gun: string, role: string): Buffer | undefined {
   try {
     const decipher = createDecipheriv('aes-256-gcm', secret, sealed.subarray(0, nonceBytes), { authTagLength: tagBytes });
     decipher.setAAD(context(gun, role)).setAuthTag(sealed.subarray(-tagBytes));
     return Buffer.concat([decipher.update(sealed.subarray(nonceBytes, -tagBytes)), decipher.final()]);
   } catch {
-    throw keyFailure(keyFile, `it does not open the ${role} key of ${gun}`, 'name the key file that this data folder was begun with');
+    return undefined;
   }
 }
 

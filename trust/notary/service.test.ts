@@ -469,6 +469,14 @@ describe('the trust service’s data folder', () => {
     running = await startTrustService({ listen: '127.0.0.1:0', data, onFailure: ({ code }) => failures.push(code) });
     assert.equal((await post(at(), multipart([{ name: 'targets', bytes: maker.targets(3) }]))).code, 'UNKNOWN');
     assert.deepEqual(failures, ['TRUST_SERVICE_KEY']);
+    // The key file is lost for good: a root that names new keys ends that.
+    const fresh = {
+      snapshot: await fetchJson<OnlineEntries['snapshot']>(`${at()}snapshot.key`, 'POST'),
+      timestamp: await fetchJson<OnlineEntries['timestamp']>(`${at()}timestamp.key`, 'POST'),
+    };
+    assert.notDeepEqual(fresh, keys);
+    assert.equal((await post(at(), multipart([{ name: 'root', bytes: maker.root(2, fresh) }]))).status, 200);
+    assert.equal((await post(at(), multipart([{ name: 'targets', bytes: maker.targets(3) }]))).status, 200);
     await running.close();
   });
 });

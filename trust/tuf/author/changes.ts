@@ -7,10 +7,16 @@ import type { ListedKey } from './keys.ts';
 
 /** Changes of a collection: each gives a new one, or throws why it can not be. Pure. */
 
-/** Signs a file under a path; what stood there before in this role is replaced. @throws TRUST_AUTHOR_NO_ROLE */
-export function addTarget(collection: Collection, role: string, path: string, file: TargetFile): Collection {
+/** Signs files under paths; what stood there before in this role is replaced. @throws TRUST_AUTHOR_NO_ROLE */
+export function addTargets(
+  collection: Collection,
+  role: string,
+  files: readonly { readonly path: string; readonly file: TargetFile }[],
+): Collection {
   const authored = roleOf(collection, role);
-  return withRole(collection, role, { ...authored, targets: new Map(authored.targets).set(path, file) });
+  const targets = new Map(authored.targets);
+  for (const { path, file } of files) targets.set(path, file);
+  return withRole(collection, role, { ...authored, targets });
 }
 
 /** @throws TRUST_AUTHOR_NO_ROLE · TRUST_AUTHOR_NO_TARGET */
@@ -80,13 +86,21 @@ export function delegatorOf(collection: Collection, name: string): string | unde
   return [...collection.targets].find(([, { delegations }]) => delegations.some((one) => one.name === name))?.[0];
 }
 
-/** Every path: TUF has no pattern that crosses `/`, but hashes have no folders. */
-export const everyPath: DelegationScope = { kind: 'hash-prefixes', prefixes: Array.from('0123456789abcdef') };
+const hexDigits = Array.from('0123456789abcdef');
+
+/**
+ * Every path: TUF has no pattern that crosses `/`, but hashes have no folders. go-tuf up to 2.4.2 compares the prefixes with the hash in
+ * base64url, not in hexadecimal (metadata.go, IsDelegatedPath): the other letters are for it, and match nothing elsewhere.
+ */
+export const everyPath: DelegationScope = {
+  kind: 'hash-prefixes',
+  prefixes: Array.from('0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_'),
+};
 
 const isEveryPath = (scope: DelegationScope): boolean =>
   scope.kind === 'prefixes'
     ? scope.prefixes.includes('')
-    : scope.kind === 'hash-prefixes' && scope.prefixes.join('') === '0123456789abcdef';
+    : scope.kind === 'hash-prefixes' && hexDigits.every((digit) => scope.prefixes.includes(digit));
 
 /** A scope in the words of the collection's dialect; one that it can not say exactly is refused: a wider one would give more than was meant. */
 function scopeIn({ dialect }: Collection, { name, scope }: NewDelegation): DelegationScope {

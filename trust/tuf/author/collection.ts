@@ -1,8 +1,5 @@
-import { parseStrictJson } from '../../strict-json.ts';
-import { readNotaryKey, readTufKey } from '../metadata/keys.ts';
-import type { DelegatedRole, Dialect, RoleKeys, TargetFile, TopRole } from '../metadata/model.ts';
+import type { DelegatedRole, Dialect, RoleKeys, TargetFile, TopRole, TufKey } from '../metadata/model.ts';
 import { readMetadata } from '../metadata/read.ts';
-import { entriesAt, objectAt } from '../metadata/reading.ts';
 import type { ListedKey } from './keys.ts';
 
 /**
@@ -42,7 +39,7 @@ export function collectionOf(dialect: Dialect, standing: Standing): Collection {
   const { signed } = readMetadata(dialect, 'root', root);
   return {
     dialect,
-    keys: listedKeys(dialect, signedOf(root)['keys']),
+    keys: listedKeys(signed.keys),
     roles: signed.roles,
     targets: new Map(
       [...standing].filter(([name]) => !ownTop.has(name)).map(([name, bytes]) => [name, authoredRole(dialect, name, bytes)] as const),
@@ -53,24 +50,9 @@ export function collectionOf(dialect: Dialect, standing: Standing): Collection {
 function authoredRole(dialect: Dialect, name: string, bytes: Buffer): AuthoredRole {
   const { targets, delegations } = readMetadata(dialect, 'targets', bytes).signed;
   if (delegations?.succinct !== undefined) throw new Error(`${name} has succinct delegations, which are read and not written`);
-  const raw = signedOf(bytes)['delegations'];
-  return {
-    targets,
-    keys: raw === undefined ? new Map() : listedKeys(dialect, objectAt(raw, 'delegations')['keys'] ?? {}),
-    delegations: delegations?.roles ?? [],
-  };
+  return { targets, keys: listedKeys(delegations?.keys ?? new Map<string, TufKey>()), delegations: delegations?.roles ?? [] };
 }
 
-function signedOf(bytes: Buffer): Readonly<Record<string, unknown>> {
-  return objectAt(objectAt(parseStrictJson(bytes), 'the file')['signed'], 'signed');
-}
-
-function listedKeys(dialect: Dialect, value: unknown): Map<string, ListedKey> {
-  const read = dialect === 'tuf' ? readTufKey : readNotaryKey;
-  return new Map(
-    entriesAt(value, 'keys').map(([id, entry]): [string, ListedKey] => [
-      id,
-      { id, entry: objectAt(entry, `key ${id}`), material: read(id, entry).material },
-    ]),
-  );
+function listedKeys(keys: ReadonlyMap<string, TufKey>): Map<string, ListedKey> {
+  return new Map([...keys].map(([id, { entry, material }]): [string, ListedKey] => [id, { id, entry, material }]));
 }

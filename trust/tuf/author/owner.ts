@@ -5,6 +5,7 @@ import type { RegistryAccess } from '../../registry-access.ts';
 import { topRoles } from '../metadata/model.ts';
 import type { DelegationScope, Dialect, TargetFile, TopRole } from '../metadata/model.ts';
 import { readMetadata } from '../metadata/read.ts';
+import { changingAlone } from './alone.ts';
 import type { Destination, OnlineRole } from './destination.ts';
 import { draftFlaw } from './draft-flaw.ts';
 import { authorFailure } from './failure.ts';
@@ -81,8 +82,8 @@ export interface Owner {
   init(input: InitInput): Promise<Settings>;
   settings(): Promise<Settings>;
   staged(): Promise<readonly StagedChange[]>;
-  /** Remembers a change for the next publish. It must be possible in every dialect. @throws those of changes.ts */
-  stage(change: StagedChange): Promise<void>;
+  /** Remembers changes for the next publish: all of them or none. They must be possible in every dialect. @throws those of changes.ts */
+  stage(...changes: readonly StagedChange[]): Promise<void>;
   /** What an image is now, as a target: the digest and size of its index or manifest. @throws those of base/distribution */
   imageTarget(reference: string): Promise<TargetFile>;
   /** New keys for a top role: those named, or one that is made here. */
@@ -112,16 +113,16 @@ export interface Owner {
   close(): Promise<void>;
 }
 
-/** @throws those of signers */
+/** @throws those of signers; its changes, those of {@link changingAlone} */
 export async function openOwner(input: OpenOwnerInput): Promise<Owner> {
   const { folder, name, passphrase, registries, now } = input;
   const working = openWorkingFolder(folder, name);
   const keys = await openOwnerKeys(openKeystore(folder), passphrase, input.signers);
   const open = (address: string): Promise<Destination> => openDestination({ address, name, registries, environment: process.env });
 
-  const stage = async (change: StagedChange): Promise<void> => {
+  const stage = async (...changes: readonly StagedChange[]): Promise<void> => {
     const before = await working.staged();
-    await working.saveStaged([...before, change]);
+    await working.saveStaged([...before, ...changes]);
     try {
       for (const dialect of (await working.settings()).dialects) await stagedCollection(working, dialect);
     } catch (thrown) {
@@ -138,7 +139,7 @@ export async function openOwner(input: OpenOwnerInput): Promise<Owner> {
         : await Promise.all(named.files.map((file) => keys.read(file))),
   });
 
-  return {
+  const owner: Owner = {
     async init(wanted) {
       const exists = await working.settings().then(
         () => true,
@@ -252,6 +253,7 @@ export async function openOwner(input: OpenOwnerInput): Promise<Owner> {
     },
     close: () => keys.close(),
   };
+  return changingAlone(owner, working.path);
 
   async function rolesOf(dialect: Dialect, managed: readonly string[]): Promise<RoleView[]> {
     const [collection, standing] = await Promise.all([stagedCollection(working, dialect), working.standing(dialect)]);

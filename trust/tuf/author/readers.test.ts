@@ -13,8 +13,9 @@ import type { Signer } from '../../signing/signer.ts';
 import { initialiseTuf, refreshTuf } from '../client/folder-client.ts';
 import { readMetadata } from '../metadata/read.ts';
 import { topRoles } from '../metadata/model.ts';
+import type { TargetFile } from '../metadata/model.ts';
 import { beginCollection } from './begin.ts';
-import { addTarget, delegate, everyPath, removeTarget, rotateKeys, undelegate } from './changes.ts';
+import { addTargets, delegate, everyPath, removeTarget, rotateKeys, undelegate } from './changes.ts';
 import { collectionOf } from './collection.ts';
 import type { AuthoredRole, Collection, Standing } from './collection.ts';
 import { defaultExpiry } from './expiry.ts';
@@ -70,6 +71,9 @@ class Published {
     return [];
   }
 }
+
+const addTarget = (collection: Collection, role: string, path: string, file: TargetFile): Collection =>
+  addTargets(collection, role, [{ path, file }]);
 
 const fileOf = (text: string) => ({
   length: Buffer.byteLength(text),

@@ -1,6 +1,6 @@
 import { createPublicKey } from 'node:crypto';
 import type { DelegationScope, Dialect, TargetFile, TopRole } from '../metadata/model.ts';
-import { addTarget, delegate, removeTarget, rotateKeys, undelegate } from './changes.ts';
+import { addTargets, delegate, removeTarget, rotateKeys, undelegate } from './changes.ts';
 import type { KeyChange } from './changes.ts';
 import type { Collection } from './collection.ts';
 import type { OnlineRole } from './destination.ts';
@@ -39,15 +39,33 @@ export type StagedChange = { readonly dialect?: Dialect } & (
 
 /** Applies changes in order; those of another dialect are passed over. @throws those of changes.ts */
 export function applyStaged(collection: Collection, changes: readonly StagedChange[]): Collection {
-  return changes
-    .filter(({ dialect }) => dialect === undefined || dialect === collection.dialect)
-    .reduce((before, change) => applyOne(before, change), collection);
+  const own = changes.filter(({ dialect }) => dialect === undefined || dialect === collection.dialect);
+  let changed = collection;
+  for (let at = 0; at < own.length;) {
+    const [change, additions] = [own[at], additionsFrom(own, at)];
+    // Thousands of targets are added at once: one by one each would copy all that are there.
+    if (change?.kind === 'add') changed = addTargets(changed, change.role, additions);
+    else if (change !== undefined) changed = applyOne(changed, change);
+    at += Math.max(1, additions.length);
+  }
+  return changed;
+}
+
+/** The targets that are added to one role one after the other, from a place on. */
+function additionsFrom(changes: readonly StagedChange[], from: number): Extract<StagedChange, { kind: 'add' }>[] {
+  const found: Extract<StagedChange, { kind: 'add' }>[] = [];
+  for (let at = from; at < changes.length; at += 1) {
+    const change = changes[at];
+    if (change?.kind !== 'add' || (found[0] ?? change).role !== change.role) break;
+    found.push(change);
+  }
+  return found;
 }
 
 function applyOne(collection: Collection, change: StagedChange): Collection {
   switch (change.kind) {
     case 'add':
-      return addTarget(collection, change.role, change.path, change.file);
+      return addTargets(collection, change.role, [change]);
     case 'remove':
       return removeTarget(collection, change.role, change.path);
     case 'rotate':

@@ -55,7 +55,7 @@ export function readTufKey(id: string, value: unknown): TufKey {
   const scheme = schemes.get(textAt(fields['scheme'], `${at}.scheme`));
   const text = textAt(objectAt(fields['keyval'], `${at}.keyval`)['public'], `${at}.keyval.public`);
   const key = scheme === undefined ? undefined : publicKeyOf(type, scheme, text);
-  return { id, scheme: key === undefined ? undefined : scheme, key, material: materialOf(key, [type, text]) };
+  return { id, scheme: key === undefined ? undefined : scheme, key, material: materialOf(key, [type, text]), entry: fields };
 }
 
 function publicKeyOf(type: string, scheme: SignatureScheme, text: string): KeyObject | undefined {
@@ -104,7 +104,7 @@ export function readNotaryKey(id: string, value: unknown): TufKey {
     key === undefined || kind === undefined
       ? undefined
       : { kind: kind === 'rsa' ? 'rsa-pss' : kind, hash: 'sha256', form: kind === 'ecdsa' ? 'ieee-p1363' : 'der' };
-  return { id, scheme, key, material: materialOf(key, [type, text]) };
+  return { id, scheme, key, material: materialOf(key, [type, text]), entry: fields };
 }
 
 /** @param text base64, as `keyval.public` has it */

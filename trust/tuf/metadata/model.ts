@@ -1,4 +1,5 @@
 import type { KeyObject } from 'node:crypto';
+import type { Json } from './reading.ts';
 
 /**
  * TUF metadata as values, the same for both dialects: the TUF specification's own (1.0.34) and Notary v1's, which is older and
@@ -17,6 +18,8 @@ export interface TufKey {
   readonly key: KeyObject | undefined;
   /** Digest of the key itself: two ids of one key are one signer. */
   readonly material: string;
+  /** Word for word as the metadata list it. */
+  readonly entry: Json;
 }
 
 export interface SignatureScheme {
