@@ -41,14 +41,14 @@ function slowPlugin({ folder }: PluginFixture): Slow {
   };
 }
 
-if (inPrivateNetns(import.meta.filename)) {
+if (inPrivateNetns(import.meta.filename, 180_000)) {
   test('while an address plugin of others keeps one pod waiting, others are attached', async () => {
     const fixture = createPluginFixture();
     const { conf, path, asked, answer } = slowPlugin(fixture);
     const of = { id: 'waits', netns: fixture.pin('waits') };
     let done = false;
     const waits = fixture.call('add', conf, of, { path }).finally(() => (done = true));
-    await eventually(() => asked().includes('ADD waits') || undefined);
+    await eventually(() => asked().includes('ADD waits') || undefined, 30_000);
     const other = { id: 'other', netns: fixture.pin('other') };
     await fixture.add([bridgeConf()], other);
     // Another pod of the very same network.
@@ -68,7 +68,7 @@ if (inPrivateNetns(import.meta.filename)) {
     const [first, second] = [fixture.call('add', conf, of, { path }), fixture.call('add', conf, of, { path })];
     const refused = assert.rejects(second, { code: 'NETWORK_ALREADY_ATTACHED' });
     const gc = fixture.call('gc', conf, { ...of, id: '' }, { path, valid: [{ containerId: 'twice', interface: 'eth0' }] });
-    await eventually(() => asked().length === 1 || undefined);
+    await eventually(() => asked().length === 1 || undefined, 30_000);
     answer();
     const result = await first;
     await Promise.all([refused, gc]);

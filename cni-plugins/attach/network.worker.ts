@@ -97,6 +97,10 @@ function tellOfNames({ database }: Pick<Parts, 'database'>): void {
   post({ named: true });
 }
 
+/** Some dozen calls fill the log to the length at which SQLite would have one of them wait. */
+const manyCalls = 32;
+const quietMs = 1000;
+let served = 0;
 const lookEveryMs = 500;
 const tellEveryMs = 5000;
 
@@ -112,6 +116,10 @@ function lookAfter(database: NetworkDatabase, core: NetworkCore): { close(): voi
       tellOfNames({ database });
       database.exclusively(() => core.policies());
       const now = performance.now();
+      if (served > manyCalls && now - lastCall > quietMs) {
+        served = 0;
+        database.checkpoint();
+      }
       if (now - toldAt < tellEveryMs) return;
       toldAt = now;
       denialLog.tell(core.denials(), now);
@@ -284,6 +292,7 @@ function answerOwn(call: Exclude<Call, { do: 'plugin' | 'remote-records' | 'remo
 
 port.on('message', (message: ToWorker) => {
   lastCall = performance.now();
+  served += 1;
   try {
     serve(message.sequence, message.call);
     if (message.call.do !== 'close' && parts !== undefined) tellOfNames(parts);
