@@ -14,7 +14,7 @@ function expression(name: string, ...attributes: readonly Uint8Array[]): Buffer 
   return nested(1, attribute(1, text(name)), nested(2, ...attributes));
 }
 
-const metaKeys = { mark: 3, iifname: 6, oifname: 7, nfproto: 15, l4proto: 16, pkttype: 19, iifgroup: 21, oifgroup: 22 } as const;
+const metaKeys = { length: 0, mark: 3, iifname: 6, oifname: 7, nfproto: 15, l4proto: 16, pkttype: 19, iifgroup: 21, oifgroup: 22 } as const;
 
 export function meta(key: keyof typeof metaKeys, to: number): Buffer {
   return expression('meta', attribute(1, be32(to)), attribute(2, be32(metaKeys[key])));

@@ -78,6 +78,9 @@ const neighbourDiscovery: readonly Buffer[] = [
   ...within(r0, ...neighbourTypes),
 ];
 
+/** A question or answer of ARP is 28 bytes long, padded to at most 46: there is no room for anything else behind it. */
+const arpAlone: readonly Buffer[] = [...is(etherType.arp), meta('length', r0), masked(r0, host32(~0x3f)), equals(r0, host32(0))];
+
 const judged: readonly Buffer[] = [meta('mark', r0), masked(r0, host32(judgedMark)), differs(r0, host32(0))];
 /** The frame is to one link, not to a group of them. */
 const toOne: readonly Buffer[] = [payload('link', 0, 1, r0), masked(r0, Buffer.of(1)), equals(r0, Buffer.of(0))];
@@ -138,7 +141,7 @@ export const frameDefinition: PolicyDefinition = {
     { chain: 'forward', expressions: [meta('iifname', r0), inSet('ruled_senders', r0), verdict({ goto: 'from_ruled' })] },
     { chain: 'postrouting', expressions: [meta('oifname', r0), inSet('ruled_receivers', r0), verdict({ goto: 'to_ruled' })] },
     ...['from_ruled', 'to_ruled'].flatMap((chain): PolicyRule[] => [
-      { chain, expressions: [...is(etherType.arp), verdict('accept')] },
+      { chain, expressions: [...arpAlone, verdict('accept')] },
       { chain, expressions: [...is(etherType.ip6), ...neighbourDiscovery, verdict('accept')] },
       // One receiver: what is flooded reaches pods that its judgement was not about.
       { chain, expressions: [...toOne, ...judged, verdict('accept')] },
