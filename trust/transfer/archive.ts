@@ -15,6 +15,7 @@ import { ociSource } from '../tuf/client/oci-source.ts';
 import { defaultTufTag } from '../tuf/client/oci-source.ts';
 import type { TufSource } from '../tuf/client/source.ts';
 import { publicationOf, readPublished } from '../tuf/author/publish.ts';
+import type { Publication } from '../tuf/author/destination.ts';
 import { registryDestination } from '../tuf/author/to-registry.ts';
 import { readMetadata } from '../tuf/metadata/read.ts';
 import type { PolicyKey } from '../types.ts';
@@ -141,15 +142,19 @@ function readStatement(file: string, bytes: Buffer): ArchiveStatement {
   }
 }
 
-/** Everything that a repository of metadata serves, from its first root on, put beside an image under the tag. Whoever uses it verifies it. */
-export async function bringMetadata(source: TufSource, to: RegistryRepository): Promise<boolean> {
-  const first = await source.fetch('1.root.json', 512 * 1024);
-  if (first === undefined) return false;
-  const read = await readPublished('tuf', source, new Map([['root', first]]));
-  if (read === undefined) return false;
-  const publication = publicationOf('tuf', read.standing, new Map([[1, first], ...read.roots]), undefined);
+/** Puts everything that a repository of metadata serves beside an image, under the tag. Whoever uses it verifies it. */
+async function bringMetadata(source: TufSource, to: RegistryRepository): Promise<boolean> {
+  const publication = await publishedAt(source);
   if (publication !== undefined) await registryDestination(to, defaultTufTag).publish([publication]);
-  return true;
+  return publication !== undefined;
+}
+
+/** Everything that a repository of metadata serves, from its first root on; undefined when there is nothing. @throws those of the source and the metadata */
+export async function publishedAt(source: TufSource): Promise<Publication | undefined> {
+  const first = await source.fetch('1.root.json', 512 * 1024);
+  if (first === undefined) return undefined;
+  const read = await readPublished('tuf', source, new Map([['root', first]]));
+  return read === undefined ? undefined : publicationOf('tuf', read.standing, new Map([[1, first], ...read.roots]), undefined);
 }
 
 /** When each file of the metadata expires, in milliseconds. */

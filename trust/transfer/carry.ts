@@ -1,15 +1,19 @@
 import { PortcullisError } from '../../base/errors/index.ts';
-import type { RegistryRepository } from '../../base/distribution/index.ts';
+import type { Reference, RegistryRepository } from '../../base/distribution/index.ts';
 import type { PassphraseSource } from '../keys/passphrase.ts';
 import { openSigner } from '../signing/open-signer.ts';
 import type { RegistryAccess } from '../registry-access.ts';
-import { openSource } from '../tuf/client/open-source.ts';
+import type { Publication } from '../tuf/author/destination.ts';
+import { registryDestination } from '../tuf/author/to-registry.ts';
+import { defaultTufTag } from '../tuf/client/oci-source.ts';
+import type { TufSource } from '../tuf/client/source.ts';
 import { tufFailure } from '../tuf/failure.ts';
 import { askServices } from '../tuf/requirement/ask-services.ts';
 import { openRepositoriesIn } from '../tuf/requirement/repositories.ts';
+import { openSources } from '../tuf/requirement/sources.ts';
 import type { Dossier, Platform, PolicyKey, TrustPolicy, Verdict } from '../types.ts';
 import { verifyImage } from '../verify-image.ts';
-import { bringMetadata, useArchive, writeArchive } from './archive.ts';
+import { publishedAt, useArchive, writeArchive } from './archive.ts';
 import type { ArchiveStatement } from './archive.ts';
 import { copyImage, wantedOf } from './copy-image.ts';
 import type { CopiedImage } from './copy-image.ts';
@@ -29,12 +33,23 @@ export async function copyReference(input: {
   const to = (await input.registry.repositories(target.reference)).at(-1);
   const tag = target.reference.digest === undefined ? target.tag : undefined;
   const [origin, destination] = [present(from, input.from), present(to, input.to)];
+  // Read before anything is copied: an image whose metadata are missing would be refused where it is needed.
+  const metadata = input.metadata === undefined ? undefined : await metadataAt(input.metadata, source.reference, input.registry);
   const copied = await copyImage({ from: origin, to: destination, reference: target.name, wanted: source.wanted, tag });
-  if (input.metadata === undefined) return copied;
-  const metadata = openSource(input.metadata, { repositories: input.registry.repositories });
-  if (!(await bringMetadata(metadata, destination)))
-    throw tufFailure('TRUST_TUF_MISSING', input.metadata, 'nothing is published there in the TUF dialect');
+  if (metadata === undefined) return copied;
+  await registryDestination(destination, defaultTufTag).publish([metadata]);
   return { ...copied, metadata: true };
+}
+
+async function metadataAt(address: string, about: Reference, registry: RegistryAccess): Promise<Publication> {
+  const found = await publishedAt(sourceOf(address, about, registry));
+  if (found !== undefined) return found;
+  throw tufFailure('TRUST_TUF_MISSING', address, 'nothing is published there in the TUF dialect');
+}
+
+/** With the logins of whoever runs this. */
+function sourceOf(url: string, about: Reference, { options }: RegistryAccess): TufSource {
+  return openSources(options)({ url, image: `${about.registry}/${about.repository}`, registry: about.registry }, {});
 }
 
 /** Writes an image as an archive. @throws those of writeArchive, of references and of signers */
@@ -62,7 +77,7 @@ export async function archiveReference(input: {
       reference: name,
       wanted,
       tag,
-      ...(input.metadata === undefined ? {} : { metadata: openSource(input.metadata, { repositories: input.registry.repositories }) }),
+      ...(input.metadata === undefined ? {} : { metadata: sourceOf(input.metadata, reference, input.registry) }),
       freshFor,
       ...(signer === undefined ? {} : { signer }),
       now,
@@ -113,7 +128,10 @@ export function verifyArchive(input: {
     };
     const { reference, digest } = statement;
     const where = platform === undefined ? {} : { platform };
-    return { statement, ...(await verifyImage({ reference, digest, namespace, policy, registry, services, offline: true, ...where, now })) };
+    return {
+      statement,
+      ...(await verifyImage({ reference, digest, namespace, policy, registry, services, offline: true, ...where, now })),
+    };
   });
 }
 

@@ -2,8 +2,6 @@ import { rootCertificates } from 'node:tls';
 import { Agent } from 'undici';
 import { parseReference } from '../../../base/distribution/index.ts';
 import type { Reference, RegistryRepository } from '../../../base/distribution/index.ts';
-import { openRegistries } from '../../registry-access.ts';
-import type { RegistryAccess } from '../../registry-access.ts';
 import { tufFailure } from '../failure.ts';
 import { defaultTufTag, ociSource } from './oci-source.ts';
 import { httpSource } from './http-source.ts';
@@ -16,7 +14,7 @@ export type FindRepositories = (reference: Reference) => Promise<readonly Regist
 export interface OpenSourceOptions extends HttpSourceOptions {
   /** PEM: who certifies the server, beside those of the system. */
   readonly authorities?: string;
-  /** For metadata in a registry. Unless given, registries are asked directly, with the logins of whoever runs this. */
+  /** For metadata in a registry. */
   readonly repositories?: FindRepositories;
 }
 
@@ -26,7 +24,7 @@ export interface OpenSourceOptions extends HttpSourceOptions {
  * @throws TRUST_TUF_UNREACHABLE for another kind of address
  */
 export function openSource(url: string, { authorities, repositories, ...options }: OpenSourceOptions = {}): TufSource {
-  if (url.startsWith('oci://')) return lazyOciSource(url, repositories ?? askDirectly);
+  if (url.startsWith('oci://') && repositories !== undefined) return lazyOciSource(url, repositories);
   if (!/^https?:\/\//u.test(url)) throw tufFailure('TRUST_TUF_UNREACHABLE', url, 'this kind of address is not known');
   return httpSource(url, { ...options, ...(authorities === undefined ? {} : { agent: agentOf(authorities) }) });
 }
@@ -41,13 +39,6 @@ function agentOf(authorities: string): Agent {
     agents.set(authorities, agent);
   }
   return agent;
-}
-
-let registries: Promise<RegistryAccess> | undefined;
-
-async function askDirectly(reference: Reference): Promise<readonly RegistryRepository[]> {
-  registries ??= openRegistries({ mirrors: [], insecureHosts: [] });
-  return (await registries).repositories(reference);
 }
 
 /** Metadata in a registry (oci-source.ts). Registries are reached when something is asked for. */

@@ -25,7 +25,6 @@ import { repositoryOf } from './repository.ts';
 import type { ImageRepository } from './repository.ts';
 import type { TufRequirement } from './requirement.ts';
 import { openSources } from './sources.ts';
-import type { SourceQuestion } from './sources.ts';
 
 /** Repositories of signed metadata, kept in a folder and brought up to date as they are asked about. */
 export interface Repositories {
@@ -48,6 +47,14 @@ export interface RepositoriesOptions {
   readonly deadlineMs?: number;
   /** How registries are reached, for metadata beside the image and for tokens. */
   readonly registries?: RegistryClientOptions;
+}
+
+/** One reference under one requirement, and who asks. */
+interface Question {
+  readonly requirement: TufRequirement;
+  readonly repository: ImageRepository;
+  readonly registry: string;
+  readonly credentials?: Credentials;
 }
 
 /** One refresh, and the searches over what it brought. */
@@ -78,10 +85,17 @@ export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
 
   const openFor = openSources(options.registries);
   const salt = randomBytes(32);
-  const sourceOf = (question: SourceQuestion): TufSource =>
-    options.source ?? openFor(question, { deadlineMs, signal: AbortSignal.timeout(deadlineMs) });
+  const sourceOf = ({ requirement, repository, registry, credentials }: Question): TufSource => {
+    if (options.source !== undefined) return options.source;
+    const { url, image } = repository;
+    const { authorities } = requirement;
+    return openFor(
+      { url, image, registry, ...(credentials === undefined ? {} : { credentials }) },
+      { deadlineMs, signal: AbortSignal.timeout(deadlineMs), ...(authorities === undefined ? {} : { authorities }) },
+    );
+  };
 
-  const refresh = async (question: SourceQuestion): Promise<Refreshed> => {
+  const refresh = async (question: Question): Promise<Refreshed> => {
     const { repository } = question;
     const home = join(folder, repository.key);
     // Another process may keep its metadata here: what it believes meanwhile must not be put back.
@@ -99,7 +113,7 @@ export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
     }
   };
 
-  const flightOf = (question: SourceQuestion): Flight => {
+  const flightOf = (question: Question): Flight => {
     const { key } = question.repository;
     const by = createHmac('sha256', salt)
       .update(JSON.stringify(question.credentials ?? null))
@@ -144,7 +158,7 @@ export function openRepositoriesIn(options: RepositoriesOptions): Repositories {
     };
   };
 
-  const askService = async (question: SourceQuestion): Promise<ServiceAnswer> => {
+  const askService = async (question: Question): Promise<ServiceAnswer> => {
     const { repository } = question;
     const flight = flightOf(question);
     const { update, store, checkedAt } = await flight.refreshed;

@@ -43,7 +43,8 @@ const basic = (name: string, password: string): string => `Basic ${Buffer.from(`
 function question(service: string, reference: string): SourceQuestion {
   const requirement: TufRequirement = { kind: 'tuf', service, dialect: 'tuf', names: 'tag', root: 'first-use' };
   const parsed = normaliseReference(reference);
-  return { requirement, repository: repositoryOf(requirement, parsed), registry: parsed.registry };
+  const { url, image } = repositoryOf(requirement, parsed);
+  return { url, image, registry: parsed.registry };
 }
 
 test('a service that demands a login is given the one for its own host, once there is one, and it is asked for once', async () => {

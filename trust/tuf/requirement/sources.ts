@@ -12,13 +12,13 @@ import type { HttpAccess } from '../client/http-source.ts';
 import { openSource } from '../client/open-source.ts';
 import type { FindRepositories, OpenSourceOptions } from '../client/open-source.ts';
 import type { TufSource } from '../client/source.ts';
-import type { ImageRepository } from './repository.ts';
-import type { TufRequirement } from './requirement.ts';
 
 /** Who asks about which repository of metadata. */
 export interface SourceQuestion {
-  readonly requirement: TufRequirement;
-  readonly repository: ImageRepository;
+  /** Where it is: `https://…`, `http://…` or `oci://…`. */
+  readonly url: string;
+  /** `HOST/PATH` that it is about. */
+  readonly image: string;
   /** The image's, to which the credentials belong. */
   readonly registry: string;
   /** Of the pull; the logins of whoever runs this are used where there are none. */
@@ -41,15 +41,15 @@ export function openSources(registries: RegistryClientOptions = {}): (question: 
       return client.repositories(reference, given ?? (onlyMirror ? undefined : await credentialsOf(process.env)(reference)));
     };
 
-  const accessOf = ({ repository, registry, credentials }: SourceQuestion): HttpAccess => {
+  const accessOf = ({ url, image, registry, credentials }: SourceQuestion): HttpAccess => {
     const opened = (tokens ??= createServiceTokens(registries));
-    const service = new URL(repository.url);
+    const service = new URL(url);
     const question = (): ServiceQuestion => {
-      const { own, pull } = logins.get(repository.url) ?? {};
+      const { own, pull } = logins.get(url) ?? {};
       const given = credentials ?? pull;
       return {
         service,
-        repository: repository.image,
+        repository: image,
         ...(given === undefined ? {} : { pull: { registry, credentials: given } }),
         ...(own === undefined ? {} : { login: own }),
       };
@@ -60,19 +60,17 @@ export function openSources(registries: RegistryClientOptions = {}): (question: 
         // Read anew: logging in mends it.
         const find = credentialsOf(process.env);
         const own = await find({ registry: service.host, repository: '' });
-        const pull = await find({ registry, repository: repository.image.slice(registry.length + 1) });
-        logins.set(repository.url, { ...(own === undefined ? {} : { own }), ...(pull === undefined ? {} : { pull }) });
+        const pull = await find({ registry, repository: image.slice(registry.length + 1) });
+        logins.set(url, { ...(own === undefined ? {} : { own }), ...(pull === undefined ? {} : { pull }) });
         return opened.answer(question(), refused, used);
       },
     };
   };
 
-  return (question, options) => {
-    const { requirement, repository } = question;
-    return openSource(repository.url, {
+  return (question, options) =>
+    openSource(question.url, {
       ...options,
-      ...(requirement.authorities === undefined ? {} : { authorities: requirement.authorities }),
-      ...(repository.url.startsWith('oci://') ? { repositories: repositoriesOf(question) } : { access: accessOf(question) }),
+      repositories: repositoriesOf(question),
+      ...(/^https?:\/\//u.test(question.url) ? { access: accessOf(question) } : {}),
     });
-  };
 }
