@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -164,6 +164,33 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
       assert.deepEqual(fixture.left(), []);
     },
   );
+
+  for (const plugins of ['auto', ...(debian ? ['exec'] : [])])
+    test(`plugins (${plugins}) act in the network namespace of the engine that asks`, async () => {
+      const host = fixture.sandbox(`host-${plugins}`);
+      const of = { NetworkID: id('7'), EndpointID: id('8') };
+      const ipam = { type: 'host-local', ranges: [[{ subnet: '10.88.0.0/24' }]], dataDir: join(fixture.folder, 'leases') };
+      const conflist = fixture.conflist('elsewhere', [{ type: 'bridge', bridge: 'far0', isDefaultGateway: true, ipam }]);
+      const network = { ...of, Options: generic({ conflist, plugins }), IPv4Data: [{ Pool: '0.0.0.0/0' }] };
+      const script = `
+        const { ask } = await import(${JSON.stringify(new URL('./driver.fixture.ts', import.meta.url).href)});
+        for (const [verb, body] of JSON.parse(process.argv[1])) {
+          const { status, text } = await ask(${JSON.stringify(fixture.socket)}, verb, JSON.stringify(body));
+          if (status !== 200) throw new Error(text);
+        }`;
+      const engine = (...calls: readonly [string, object][]): Promise<void> =>
+        new Promise((resolve, reject) => {
+          const words = [`--net=${host}`, process.execPath, '--input-type=module', '-e', script, JSON.stringify(calls)];
+          const child = spawn('nsenter', words, { stdio: ['ignore', 'ignore', 'inherit'] });
+          child.once('exit', (code) => (code === 0 ? resolve() : reject(new Error(`the engine ended with ${code}`))));
+        });
+      await engine(['NetworkDriver.CreateNetwork', network], ['NetworkDriver.CreateEndpoint', { ...of, Interface: {} }]);
+      assert.match(fixture.inside(host, 'ip -br link show') ?? '', /far0[^]*pce8{12}/u);
+      assert.doesNotMatch(shell('ip -br link show'), /far0|pce8/u);
+      await engine(['NetworkDriver.DeleteEndpoint', of], ['NetworkDriver.DeleteNetwork', { NetworkID: of.NetworkID }]);
+      assert.doesNotMatch(fixture.inside(host, 'ip -br link show') ?? '', /far0|pce8|veth/u);
+      assert.deepEqual(fixture.left(), []);
+    });
 
   test('the scope is local; a swarm’s verbs are refused in words, discoveries are taken', async () => {
     assert.deepEqual(await fixture.call('Plugin.Activate'), { Implements: ['NetworkDriver', 'IpamDriver'] });
