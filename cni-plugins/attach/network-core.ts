@@ -47,7 +47,7 @@ export interface NetworkCore {
   /** How often something was found other than recorded, and made right. */
   repairs(): number;
   linkState(id: string): LinkState | undefined;
-  /** Looks whether the NetworkPolicies changed, and brings the kernel to them. */
+  /** Looks whether the NetworkPolicies changed or rules were removed (`nft flush ruleset`), and brings the kernel to them. */
   policies(): void;
   gc(valid: ReadonlySet<string>): void;
   /** Also brings back rules that were removed (`nft flush ruleset`): without them nothing would be denied. */
@@ -307,7 +307,10 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
       };
     },
     setClass,
-    policies: rules.followPolicies,
+    policies() {
+      rules.lookAfter();
+      rules.followPolicies();
+    },
     repairs: () => repairs + rules.repairs(),
     denials: () => denialsOf(store.records(), rules.policy, kernel),
     linkState(id) {

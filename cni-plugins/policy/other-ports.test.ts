@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { after, before, test } from 'node:test';
-import { createFixture, inPrivateNetns, shell } from '../attach/engine.fixture.ts';
+import { createFixture, eventually, inPrivateNetns, shell, tried } from '../attach/engine.fixture.ts';
 import type { Fixture } from '../attach/engine.fixture.ts';
+import { hostInterfaceOf } from '../attach/record.ts';
 import type { NetworkEngine } from '../types.ts';
 
 /** A port of the bridge that is none of ours: an uplink that the administrator put there, a tunnel. */
@@ -53,5 +54,14 @@ if (inPrivateNetns(import.meta.filename)) {
     const found = await Promise.all(servers.map(({ host, port }) => reaches(`http://${host}:${port}/`)));
     for (const { server } of servers) server.close();
     assert.deepEqual(found, [false, true]);
+  });
+
+  test('rules that another program flushes come back without anybody asking', async () => {
+    const pod = fixture.pod('flushed');
+    await engine.attach(pod.request);
+    await engine.setClass(pod.request.id, 'none');
+    shell('nft flush ruleset');
+    await eventually(() => tried(`nft list map bridge portcullis egress | grep -q ${hostInterfaceOf(pod.request.id)}`), 10_000);
+    assert.equal(pod.run('busybox ping -c1 -W1 10.88.0.1'), undefined);
   });
 }
