@@ -145,7 +145,7 @@ if (inPrivateNetns(import.meta.filename, 60_000 + kills * 10_000)) {
     const met = { adding: 0, held: 0, deleting: 0 };
     for (let count = 1; count <= kills; count += 1) {
       const role = random() < 0.5 ? 'daemon' : 'alone';
-      await eventually(() => actors[role].started || actors[role].child.exitCode !== null || undefined, 30_000);
+      await eventually(() => actors[role].started || actors[role].child.exitCode !== null || undefined, 120_000);
       await new Promise((resolve) => setTimeout(resolve, random() * 120));
       for (const each of model.attachments.values()) if (each.role === role) met[each.phase] += 1;
       await kill(actors[role]);
