@@ -112,6 +112,7 @@ export async function openTrustStore(folder: string): Promise<TrustStore> {
 const columns = 'files.role, files.version, sha256, at, data';
 
 function trustStore(db: Database): TrustStore {
+  let writing = 0;
   const one = async (where: string, params: readonly (string | number)[]): Promise<StoredFile | undefined> => {
     const row = await db.get(`SELECT ${columns} FROM files WHERE ${where} ORDER BY version DESC LIMIT 1`, params);
     return row === undefined ? undefined : fileOf(row);
@@ -136,9 +137,10 @@ function trustStore(db: Database): TrustStore {
       else if (tuf) statements.push({ sql: 'DELETE FROM withheld WHERE gun = ?', params: [gun] });
       statements.push(...noteUpdate(gun, updates, at));
       try {
-        // What is published in one turn of the loop shares one commit.
-        await setImmediate();
-        await db.write(statements);
+        // The first of a turn of the loop goes to the disk while the others are judged; those share the next commit.
+        if (writing > 0) await setImmediate();
+        writing += 1;
+        await db.write(statements).finally(() => (writing -= 1));
         return true;
       } catch (thrown) {
         if (isConstraint(thrown)) return false;
