@@ -31,6 +31,7 @@ const own: Readonly<Record<string, readonly unknown[]>> = {
   'registries.insecure': [[], ['good.test']],
   'registries.certificates': [[], ['/nonexistent']],
   'cdi.specDirs': [[], ['/nonexistent']],
+  'network.dns.upstreams': [[], ['127.0.0.1']],
   runtimes: [{ crun: { path: '/usr/bin/crun' }, runc: { path: '/usr/sbin/runc' } }],
   defaultRuntime: ['crun', 'runc'],
   'streaming.address': ['127.0.0.1', '0.0.0.0'],
