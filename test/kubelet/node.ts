@@ -128,6 +128,8 @@ function configurationOf(options: KubeletOptions): Record<string, unknown> {
     authentication: { anonymous: { enabled: true }, webhook: { enabled: false } },
     authorization: { mode: 'AlwaysAllow' },
     registerNode: false,
+    // All pods are here at once; the kubelet's own limit of 5 a second would make some wait and complain.
+    registryPullQPS: 0,
     enableServer: true,
     makeIPTablesUtilChains: false,
     failCgroupV1: false,

@@ -29,7 +29,10 @@ export const streamChecks: readonly Check[] = [
     },
     run: async (node) => {
       await node.pods.until('logs', 'restarted', (one) => stateOf(one).restarts === 1 && stateOf(one).running !== undefined);
-      assert.equal(await logOf(node, 'logs'), 'line 1\nline 2\nline 3\n');
+      const whole = 'line 1\nline 2\nline 3\n';
+      // It runs, and has perhaps not come to its first word.
+      for (let left = 100; left > 0 && (await logOf(node, 'logs')).length < whole.length; left -= 1) await pause(100);
+      assert.equal(await logOf(node, 'logs'), whole);
       assert.match(await logOf(node, 'logs', 'main', '?previous=true'), /^line 1\nline 2\nline 3\n$/);
       assert.equal(await logOf(node, 'logs', 'main', '?previous=true&tailLines=1'), 'line 3\n');
       assert.match(await logOf(node, 'logs', 'main', '?previous=true&timestamps=true&tailLines=1'), /^\d{4}-\d\d-\d\dT\S+ line 3\n$/);
