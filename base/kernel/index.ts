@@ -5,7 +5,7 @@ export { attach as attachMount, bindMount, isMountpoint, mount, setPropagation, 
 export type { BindOptions, Propagation } from './mount.ts';
 export { mountOverlay } from './overlay.ts';
 export type { Overlay } from './overlay.ts';
-export { inNamespaces, sethostname, setns, unshare } from './namespaces.ts';
+export { inNamespaces, isNamespaceOf, sethostname, setns, unshare } from './namespaces.ts';
 export type { NamespaceFds, NamespaceType } from './namespaces.ts';
 export { sysctlNamespace } from './sysctl.ts';
 export { pinNamespaces, unpinNamespaces } from './pins.ts';

@@ -10,7 +10,10 @@ const c = {
   setns: glibc('setns', 'int', ['int', 'int']),
   sethostname: glibc('sethostname', 'int', ['str', 'size_t']),
   abort: glibc('abort', 'int', []),
+  ioctl: glibc('ioctl', 'int', ['int', 'ulong', 'void *']),
 };
+
+const NS_GET_NSTYPE = 0xb703;
 
 /** Namespaces that one thread can leave and join by itself, and that are pinned for a pod. */
 export type NamespaceType = 'net' | 'ipc' | 'uts';
@@ -37,6 +40,11 @@ export function setns(fd: number, flags: number): void {
 export function sethostname(name: string): void {
   refuseMainThread('sethostname');
   checked(c.sethostname(cString(name, 'sethostname'), Buffer.byteLength(name)), 'sethostname', name);
+}
+
+/** Whether the open namespace is of this type (ioctl_ns(2)). @throws KERNEL_ENOTTY for what is no namespace */
+export function isNamespaceOf(fd: number, type: NamespaceType): boolean {
+  return checked(c.ioctl(fd, NS_GET_NSTYPE, null), 'ioctl NS_GET_NSTYPE', `fd ${fd}`) === namespaceFlags[type];
 }
 
 export interface NamespaceFds {

@@ -32,6 +32,8 @@ export interface PodOptions {
   readonly lenient?: boolean;
   /** The pod's namespace may be the host's own (CNI_NETNS_OVERRIDE). */
   readonly ownAllowed?: boolean;
+  /** Nothing is changed in the pod's namespace. */
+  readonly onlyRead?: boolean;
   /** See {@link ResourceKernel}. */
   readonly foundGone?: () => void;
 }
@@ -121,8 +123,8 @@ function hostOf(caller: Caller, { route, filter }: Sockets, inside: Inside): Hos
     inside,
     path,
     ...(caller.pid === undefined || caller.rootFd === undefined || sameRoot(caller.rootFd) ? {} : { pid: caller.pid }),
-    withPod(netns, { lenient = false, ownAllowed = false, foundGone }, body) {
-      const entrance = { open: () => openNamespace(netns, caller), forbidden: ownAllowed ? ('any' as const) : hostNamespace() };
+    withPod(netns, { lenient = false, ownAllowed = false, onlyRead = false, foundGone }, body) {
+      const entrance = { onlyRead, open: () => openNamespace(netns, caller), forbidden: ownAllowed ? ('any' as const) : hostNamespace() };
       const state = { entered: false };
       try {
         return withPodNamespace(netns, entrance, (pod) => {

@@ -1,5 +1,5 @@
 import { fstatSync, statSync } from 'node:fs';
-import { NETLINK_ROUTE, O_RDONLY, closeFd, inNamespaces, isErrno, openFile } from '../../base/kernel/index.ts';
+import { NETLINK_ROUTE, O_RDONLY, closeFd, inNamespaces, isNamespaceOf, openFile } from '../../base/kernel/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
@@ -24,9 +24,10 @@ export function namespaceStands(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.dev === ownNamespace().dev;
 }
 
-/** A pod's namespace, held open, and a socket made in it. */
+/** A pod's namespace, held open. */
 export interface PodNamespace {
   readonly netnsFd: number;
+  /** A socket in it, made when it is asked for: entering takes longer than most questions. */
   readonly route: NetlinkSocket;
 }
 
@@ -35,23 +36,28 @@ export interface Entrance {
   readonly open?: () => number;
   /** The one that it must not be; absent: this thread's own. `any`: it may be every one. */
   readonly forbidden?: NamespaceId | 'any';
+  /** Nothing is changed in it: its socket asks the same but once. */
+  readonly onlyRead?: boolean;
 }
 
 /**
  * Opens the pod's namespace for `body`.
  * @throws NETWORK_NETNS_MISSING · NETWORK_NETNS_INVALID (no network namespace, or the forbidden one)
  */
-export function withPodNamespace<T>(path: string, { open, forbidden }: Entrance, body: (pod: PodNamespace) => T): T {
+export function withPodNamespace<T>(path: string, entrance: Entrance, body: (pod: PodNamespace) => T): T {
+  const { open, forbidden, onlyRead: asksOnce = false } = entrance;
   const netnsFd = opened(path, open);
+  let made: NetlinkSocket | undefined;
   try {
     refuseOthers(path, netnsFd, forbidden ?? ownNamespace());
-    const route = enter(path, netnsFd);
-    try {
-      return body({ netnsFd, route });
-    } finally {
-      route.close();
-    }
+    return body({
+      netnsFd,
+      get route() {
+        return (made ??= inNamespaces({ net: netnsFd }, () => openNetlink(NETLINK_ROUTE, { asksOnce })));
+      },
+    });
   } finally {
+    made?.close();
     closeFd(netnsFd);
   }
 }
@@ -68,18 +74,10 @@ function refuseOthers(path: string, fd: number, forbidden: NamespaceId | 'any'):
   const given = fstatSync(fd);
   if (given.dev !== ownNamespace().dev)
     throw netnsFailure('NETWORK_NETNS_INVALID', 'invalid', path, 'it is no namespace: nothing is pinned there');
+  // nsfs holds namespaces of other kinds as well.
+  if (!isNamespaceOf(fd, 'net')) throw netnsFailure('NETWORK_NETNS_INVALID', 'invalid', path, 'it is a namespace of another kind');
   if (forbidden !== 'any' && given.ino === forbidden.ino)
     throw netnsFailure('NETWORK_NETNS_INVALID', 'invalid', path, "it is the caller's own namespace");
-}
-
-/** Only a network namespace can be entered as one; nsfs holds the other kinds as well. */
-function enter(path: string, netnsFd: number): NetlinkSocket {
-  try {
-    return inNamespaces({ net: netnsFd }, () => openNetlink(NETLINK_ROUTE));
-  } catch (thrown) {
-    if (!isErrno(thrown, 'EINVAL')) throw thrown;
-    throw netnsFailure('NETWORK_NETNS_INVALID', 'invalid', path, `it cannot be entered: ${reasonOf(thrown)}`);
-  }
 }
 
 export function netnsFailure(code: string, kind: 'not-found' | 'invalid', path: string, why: string): PortcullisError {

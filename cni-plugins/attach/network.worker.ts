@@ -75,8 +75,13 @@ function open(): Parts {
     const networks = openNetworkFolder(confDir, settings.choice ?? { plugins: 'auto', maxConfigs: 1 }, (problem) =>
       log.warn({ problem }, 'a CNI configuration file was passed over'),
     );
-    const core = createNetworkCore({ store: createNetworkStore(database, realm), kernel, plugins, networks, log, policyFolder });
-    database.exclusively(() => core.reconcile());
+    const store = createNetworkStore(database, realm);
+    const core = createNetworkCore({ store, kernel, plugins, networks, log, policyFolder });
+    database.exclusively(() => {
+      // Killed between the answer to a detach and the rest.
+      for (const { id, state } of store.records()) if (state === 'detaching') plugins.release(hosts.own, id);
+      core.reconcile();
+    });
     plugins.repair(hosts.own);
     opened.push(lookAfter(database, core));
     return (parts = { database, hosts, remote, plugins, realm, core, networks, close });
@@ -205,11 +210,17 @@ function answerRemote(call: Extract<Call, { do: 'remote-records' | 'remote-write
   });
 }
 
+/** Pods that were detached by the call that was answered last. Their records say `detaching` until this is done. */
+let detached: string[] = [];
+
 function finish(): void {
+  const ids = detached;
+  detached = [];
   try {
+    ids.forEach(releaseConnections);
     parts?.core?.finish();
   } catch (thrown) {
-    log.warn({ why: String(thrown) }, 'an isolated link could not be taken from its bridge; its namespace takes it away');
+    log.warn({ why: String(thrown) }, 'what nobody waits for after a detach failed; the namespace takes the link away');
   }
 }
 
@@ -256,7 +267,7 @@ function answerOwn(call: Exclude<Call, { do: 'plugin' | 'remote-records' | 'remo
       return { changed: [attachmentOf(core.joined(call.id, call.results))] };
     case 'leave': {
       const job = core.leave(call.id);
-      if (job === undefined) releaseConnections(call.id);
+      if (job === undefined) detached.push(call.id);
       return { removed: call.id, ...(job !== undefined && { job }) };
     }
     case 'left':
@@ -278,6 +289,7 @@ function answerOwn(call: Exclude<Call, { do: 'plugin' | 'remote-records' | 'remo
       return linkState === undefined ? {} : { linkState };
     }
     case 'gc':
+      for (const { id } of core.records()) if (!call.valid.has(id)) releaseConnections(id);
       core.gc(call.valid);
       return { ...all(), ...core.jobs(call.valid), networks: loadedNetworks() };
     case 'status':

@@ -5,6 +5,8 @@ import type { NetworkDatabase } from './database.ts';
 /** What CNI plugins made, in the database: an attachment of the origin `plugin`, and one part for each plugin of its chain. */
 export interface PartStore {
   part(realm: string, key: AttachmentKey, type: string): Part | undefined;
+  /** The part, and what plugins after it in the chain made for the same attachment, in their order. */
+  partAndLater(realm: string, key: AttachmentKey, type: string): { readonly part: Part; readonly later: readonly Resource[] } | undefined;
   /** Intent: written before anything is made. Inside the caller's transaction. */
   begin(realm: string, key: AttachmentKey, part: NewPart): Part;
   describe(part: Part, resources: readonly Resource[], result: CniResult): Part;
@@ -13,8 +15,8 @@ export interface PartStore {
   remove(part: Part): void;
   /** What a dead process left half made or half removed; with the kernel's lock held nobody else can be at it. */
   unfinished(realm: string): readonly Part[];
-  /** Parts of the same attachment that plugins after it in the chain made, in their order. */
-  after(part: Part): readonly Part[];
+  /** What plugins after it in the chain made for the same attachment, in their order. */
+  after(part: Part): readonly Resource[];
   /** What stands for a container, in whichever network. */
   of(realm: string, containerId: string): readonly Part[];
   /** All parts of a realm, in the order in which they were made. */
@@ -54,13 +56,15 @@ interface Row {
 
 const emptyResult: CniResult = { interfaces: [], ips: [], routes: [], dns: {} };
 
+const resourcesOf = ({ resources }: Row): Resource[] => JSON.parse(resources) as Resource[];
+
 const partOf = (row: Row): Part => ({
   attachment: row.attachment,
   key: { network: row.network, containerId: row.container_id, interface: row.interface },
   type: row.type,
   state: row.state,
   netns: row.netns,
-  resources: JSON.parse(row.resources) as Resource[],
+  resources: resourcesOf(row),
   result: JSON.parse(row.result) as CniResult,
 });
 
@@ -74,7 +78,15 @@ export function createPartStore({ db, transaction }: NetworkDatabase): PartStore
     `SELECT ${columns} FROM part JOIN attachment ON number = attachment
      WHERE attachment = ?1 AND position > (SELECT position FROM part WHERE attachment = ?1 AND type = ?2) ORDER BY position`,
   );
-  const selectUnfinished = db.prepare(`${from} AND part.state <> 'ready' ORDER BY number DESC, position DESC`);
+  // Every act asks: by the index of the few that are not ready, never by all attachments of the realm.
+  const selectFrom = db.prepare(
+    `${from} AND network = ? AND container_id = ? AND interface = ?
+     AND position >= (SELECT own.position FROM part AS own WHERE own.attachment = number AND own.type = ?) ORDER BY position`,
+  );
+  const selectUnfinished = db.prepare(
+    `SELECT ${columns} FROM part INDEXED BY part_unfinished CROSS JOIN attachment ON number = attachment
+     WHERE part.state <> 'ready' AND realm = ? AND origin = 'plugin' ORDER BY number DESC, position DESC`,
+  );
   const insertAttachment = db.prepare(
     `INSERT INTO attachment (realm, origin, network, container_id, interface, state, class, host_interface, spec)
      VALUES (?, 'plugin', ?, ?, ?, 'ready', 'admin', ?, '{}') ON CONFLICT DO NOTHING`,
@@ -98,6 +110,11 @@ export function createPartStore({ db, transaction }: NetworkDatabase): PartStore
       const row = selectOne.get(realm, key.network, key.containerId, key.interface, type) as Row | undefined;
       return row === undefined ? undefined : partOf(row);
     },
+    partAndLater(realm, key, type) {
+      const rows = selectFrom.all(realm, key.network, key.containerId, key.interface, type) as unknown as Row[];
+      const [own, ...others] = rows;
+      return own === undefined ? undefined : { part: partOf(own), later: others.flatMap(resourcesOf) };
+    },
     begin(realm, key, { type, netns, hostInterface }) {
       insertAttachment.run(realm, key.network, key.containerId, key.interface, hostInterface);
       const { number } = selectNumber.get(realm, key.network, key.containerId, key.interface) as { number: number };
@@ -118,7 +135,7 @@ export function createPartStore({ db, transaction }: NetworkDatabase): PartStore
       });
     },
     unfinished: (realm) => (selectUnfinished.all(realm) as unknown as Row[]).map(partOf),
-    after: (part) => (selectAfter.all(part.attachment, part.type) as unknown as Row[]).map(partOf),
+    after: (part) => (selectAfter.all(part.attachment, part.type) as unknown as Row[]).flatMap(resourcesOf),
     of: (realm, containerId) => (selectOf.all(realm, containerId) as unknown as Row[]).map(partOf),
     all: (realm) => (selectAll.all(realm) as unknown as Row[]).map(partOf),
   };

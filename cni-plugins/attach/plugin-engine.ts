@@ -231,14 +231,17 @@ export function createPluginCore({ database, hosts, log }: PluginCoreParts): Plu
     const { type, plugin, source } = reading;
     if (call.prevResult === undefined) throw previousResultMissing(type);
     if (source.from === 'program') yield { type: source.type, command: 'CHECK' };
-    const part = act(host, () => parts.part(host.realm, call.key, type));
-    if (part === undefined) throw notAttached(call.key, type);
+    const found = act(host, () => parts.partAndLater(host.realm, call.key, type));
+    if (found === undefined) throw notAttached(call.key, type);
+    const { part, later } = found;
     const told = plugin?.role === 'chained' ? [] : resultDifferences(part, call.prevResult);
-    const found =
+    const differences =
       plugin === undefined
         ? []
-        : host.withPod(call.netns, { ownAllowed: call.netnsOverride === true }, (kernel) => differencesOf(amended(part), kernel));
-    if (told.length + found.length > 0) throw differs(call.key, type, [...told, ...found]);
+        : host.withPod(call.netns, { ownAllowed: call.netnsOverride === true, onlyRead: true }, (kernel) =>
+            kernel.host.route.askingOnce(() => differencesOf(amended(part, later), kernel)),
+          );
+    if (told.length + differences.length > 0) throw differs(call.key, type, [...told, ...differences]);
   };
 
   const gc = function* (call: PluginCall, host: Host): Steps<void> {
@@ -299,8 +302,7 @@ export function createPluginCore({ database, hosts, log }: PluginCoreParts): Plu
     });
 
   /** The part as it stands after what later plugins of the chain changed on purpose. */
-  const amended = (part: Part): Part => {
-    const later = parts.after(part).flatMap(({ resources }) => resources);
+  const amended = (part: Part, later = parts.after(part)): Part => {
     const amend = (resource: Resource): Resource =>
       later.reduce((standing, change) => kindOf(change).amend?.(change, standing) ?? standing, resource);
     return later.length === 0 ? part : { ...part, resources: part.resources.map(amend) };

@@ -1,4 +1,4 @@
-import { attribute, attributesOf, nested, text, u32, u8 } from './wire.ts';
+import { attribute, attributesOf, nested, text, u32, u8, zeros } from './wire.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
 
 /** VLANs of bridges and their ports. Source: linux/if_bridge.h, linux/if_link.h. */
@@ -22,7 +22,7 @@ const BRIDGE_VLAN_INFO_UNTAGGED = 4;
 const RTEXT_FILTER_BRVLAN = 2;
 
 function header(family: number, index: number): Buffer {
-  const bytes = Buffer.alloc(16); // struct ifinfomsg
+  const bytes = zeros(16); // struct ifinfomsg
   bytes.writeUInt8(family, 0);
   bytes.writeInt32LE(index, 4);
   return bytes;

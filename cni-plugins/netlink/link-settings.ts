@@ -1,4 +1,4 @@
-import { attribute, attributesOf, text, textOf, u32 } from './wire.ts';
+import { attribute, attributesOf, text, textOf, u32, withoutCounters, zeros } from './wire.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
 import type { Received } from './wire.ts';
 
@@ -72,7 +72,7 @@ export const macText = (bytes: Uint8Array): string =>
 export const macBytes = (mac: string): Buffer => Buffer.from(mac.replaceAll(':', ''), 'hex');
 
 function header(index: number, flags = 0, change = 0): Buffer {
-  const bytes = Buffer.alloc(16); // struct ifinfomsg
+  const bytes = zeros(16); // struct ifinfomsg
   bytes.writeInt32LE(index, 4);
   bytes.writeUInt32LE(flags >>> 0, 8);
   bytes.writeUInt32LE(change >>> 0, 12);
@@ -86,14 +86,16 @@ export function findLink(socket: NetlinkSocket, by: { readonly name: string } | 
     on: 'name' in by ? by.name : `#${by.index}`,
     type: RTM_GETLINK,
     flags: 0,
-    body: 'name' in by ? Buffer.concat([header(0), attribute(IFLA_IFNAME, text(by.name))]) : header(by.index),
+    body: Buffer.concat([...('name' in by ? [header(0), attribute(IFLA_IFNAME, text(by.name))] : [header(by.index)]), withoutCounters]),
   };
   const answer = socket.find(request, 'ENODEV');
   return answer === undefined ? undefined : readSettings(answer);
 }
 
 export function listSettings(socket: NetlinkSocket): LinkSettings[] {
-  return socket.dump({ what: 'list links', on: '', type: RTM_GETLINK, flags: 0, body: header(0) }).map(readSettings);
+  return socket
+    .dump({ what: 'list links', on: '', type: RTM_GETLINK, flags: 0, body: Buffer.concat([header(0), withoutCounters]) })
+    .map(readSettings);
 }
 
 const change = (what: string, index: number, body: readonly Uint8Array[]): Request => ({

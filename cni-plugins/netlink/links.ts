@@ -1,4 +1,4 @@
-import { attribute, attributesOf, nested, text, textOf, u32, u8, NLM_F_CREATE, NLM_F_EXCL } from './wire.ts';
+import { attribute, attributesOf, nested, text, textOf, u32, u8, NLM_F_CREATE, NLM_F_EXCL, withoutCounters, zeros } from './wire.ts';
 import type { Received } from './wire.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
 
@@ -28,6 +28,7 @@ const IFLA_BRPORT_STATE = 1;
 const IFLA_BRPORT_MODE = 4;
 const IFLA_BRPORT_ISOLATED = 33;
 const IFLA_INET_CONF = 1;
+const IPV4_DEVCONF_ARP_NOTIFY = 22;
 const IPV4_DEVCONF_ROUTE_LOCALNET = 26;
 const IFLA_INET6_ADDR_GEN_MODE = 8;
 const IN6_ADDR_GEN_MODE_NONE = 1;
@@ -41,7 +42,7 @@ export const loopbackIndex = 1;
 
 /** struct ifinfomsg */
 function linkHeader(options: { index?: number; flags?: number; change?: number } = {}): Buffer {
-  const bytes = Buffer.alloc(16);
+  const bytes = zeros(16);
   bytes.writeInt32LE(options.index ?? 0, 4);
   bytes.writeUInt32LE(options.flags ?? 0, 8);
   bytes.writeUInt32LE(options.change ?? 0, 12);
@@ -235,6 +236,20 @@ export function setRouteLocalnet(link: LinkName): Request {
   };
 }
 
+/** The link tells its neighbours of its addresses when it comes up or changes its MAC address: the sysctl `arp_notify`. */
+export function setArpNotify(link: LinkName): Request {
+  return {
+    what: 'have the link announce its addresses',
+    on: nameOf(link),
+    type: RTM_NEWLINK,
+    flags: 0,
+    body: Buffer.concat([
+      ...target(link),
+      nested(IFLA_AF_SPEC, nested(AF_INET, nested(IFLA_INET_CONF, attribute(IPV4_DEVCONF_ARP_NOTIFY, u32(1))))),
+    ]),
+  };
+}
+
 const noOwnIpv6Attribute = nested(IFLA_AF_SPEC, nested(AF_INET6, attribute(IFLA_INET6_ADDR_GEN_MODE, u8(IN6_ADDR_GEN_MODE_NONE))));
 
 /** The link's IPv6 makes no address of its own, so it sends nothing of its own either. Refused at a link's creation. */
@@ -274,10 +289,22 @@ export function setGroup(link: LinkName, group: number): Request {
 }
 
 export function getLink(link: LinkName): Request {
-  return { what: 'look up the link', on: nameOf(link), type: RTM_GETLINK, flags: 0, body: Buffer.concat(target(link)) };
+  return {
+    what: 'look up the link',
+    on: nameOf(link),
+    type: RTM_GETLINK,
+    flags: 0,
+    body: Buffer.concat([...target(link), withoutCounters]),
+  };
 }
 
-export const listLinks: Request = { what: 'list links', on: '', type: RTM_GETLINK, flags: 0, body: linkHeader() };
+export const listLinks: Request = {
+  what: 'list links',
+  on: '',
+  type: RTM_GETLINK,
+  flags: 0,
+  body: Buffer.concat([linkHeader(), withoutCounters]),
+};
 
 /** A link as the kernel describes it. */
 export interface Link {

@@ -1,4 +1,4 @@
-import { attribute, attributesOf, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE } from './wire.ts';
+import { attribute, attributesOf, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE, zeros } from './wire.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
 
 /** rtnetlink: neighbours, and the forwarding database of a VXLAN. Source: linux/neighbour.h, bridge(8). */
@@ -34,7 +34,7 @@ function request(
   dst: Uint8Array,
   mac: Uint8Array,
 ): Request {
-  const header = Buffer.alloc(12); // struct ndmsg
+  const header = zeros(12); // struct ndmsg
   header.writeUInt8(family, 0);
   header.writeInt32LE(index, 4);
   header.writeUInt16LE(NUD_PERMANENT, 8);
@@ -67,7 +67,7 @@ export function putNeighbour(index: number, neighbour: Neighbour): Request {
 }
 
 function list(socket: NetlinkSocket, family: number, index: number): { dst: Buffer; mac: Buffer; permanent: boolean }[] {
-  const header = Buffer.alloc(12);
+  const header = zeros(12);
   header.writeUInt8(family, 0);
   return socket.dump({ what: 'list neighbours', on: `#${index}`, type: RTM_GETNEIGH, flags: 0, body: header }).flatMap((message) => {
     const attributes = attributesOf(message.body, 12);

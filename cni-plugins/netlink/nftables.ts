@@ -1,4 +1,4 @@
-import { attribute, attributesOf, be16, be32, nested, text, textOf, u8, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE } from './wire.ts';
+import { attribute, attributesOf, be16, be32, nested, text, textOf, u8, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, zeros } from './wire.ts';
 import type { Received } from './wire.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
 
@@ -88,7 +88,7 @@ function layout(types: readonly DataType[]): { type: number; length: number } {
 
 /** Parts of a concatenated key or value, each padded to four bytes. */
 export function concatenated(...parts: readonly Uint8Array[]): Buffer {
-  const bytes = Buffer.alloc(parts.reduce((sum, part) => sum + padded(part.length), 0));
+  const bytes = zeros(parts.reduce((sum, part) => sum + padded(part.length), 0));
   let at = 0;
   for (const part of parts) {
     bytes.set(part, at);
@@ -99,7 +99,7 @@ export function concatenated(...parts: readonly Uint8Array[]): Buffer {
 
 /** An interface name as a key: 16 bytes. */
 export function interfaceKey(name: string): Buffer {
-  const bytes = Buffer.alloc(16);
+  const bytes = zeros(16);
   bytes.write(name, 0, 15, 'latin1');
   return bytes;
 }

@@ -1,4 +1,4 @@
-import { attribute, attributesOf, nested, u32, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from './wire.ts';
+import { attribute, attributesOf, nested, u32, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, zeros } from './wire.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
 
 /** rtnetlink: addresses and routes of one link as the kernel holds them, routing tables, policy rules. Source: rtnetlink(7), linux/fib_rules.h. */
@@ -52,7 +52,7 @@ export function putAddress(
   own: LinkAddress,
   options: { readonly prefixRoute: boolean; readonly detectsDuplicates?: boolean },
 ): Request {
-  const header = Buffer.alloc(8); // struct ifaddrmsg
+  const header = zeros(8); // struct ifaddrmsg
   header.writeUInt8(familyOf(own.address), 0);
   header.writeUInt8(own.length, 1);
   header.writeUInt32LE(index, 4);
@@ -77,7 +77,7 @@ export function putAddress(
 }
 
 function broadcastOf(address: Buffer, length: number): Buffer {
-  const bytes = Buffer.alloc(4);
+  const bytes = zeros(4);
   const hostBits = length === 0 ? 0xffffffff : 2 ** (32 - length) - 1;
   bytes.writeUInt32BE((address.readUInt32BE(0) | hostBits) >>> 0);
   return bytes;
@@ -110,7 +110,7 @@ export interface TableRoute {
 }
 
 function routeBody(route: TableRoute, forDeletion: boolean): Buffer {
-  const header = Buffer.alloc(12); // struct rtmsg
+  const header = zeros(12); // struct rtmsg
   header.writeUInt8(familyOf(route.destination), 0);
   header.writeUInt8(route.length, 1);
   header.writeUInt8(route.table < 256 ? route.table : RT_TABLE_UNSPEC, 4);
@@ -192,7 +192,7 @@ export interface SourceRule {
 }
 
 function ruleRequest(what: string, type: number, flags: number, rule: SourceRule): Request {
-  const header = Buffer.alloc(12); // struct fib_rule_hdr
+  const header = zeros(12); // struct fib_rule_hdr
   header.writeUInt8(familyOf(rule.source), 0);
   header.writeUInt8(rule.source.length * 8, 2);
   header.writeUInt8(rule.table < 256 ? rule.table : RT_TABLE_UNSPEC, 4);

@@ -1,4 +1,4 @@
-import { NLM_F_CREATE, NLM_F_REPLACE, attribute, attributesOf, u32 } from './wire.ts';
+import { NLM_F_CREATE, NLM_F_REPLACE, attribute, attributesOf, u32, zeros } from './wire.ts';
 import type { Received } from './wire.ts';
 import type { Request } from './socket.ts';
 
@@ -27,7 +27,7 @@ const familyOf = (address: Uint8Array): number => (address.length === 4 ? AF_INE
 
 /** @param address 4 or 16 bytes. An IPv6 address is usable at once: no duplicate address detection, the addresses are ours. */
 export function addAddress(index: number, address: Uint8Array, prefixLength: number): Request {
-  const header = Buffer.alloc(8); // struct ifaddrmsg
+  const header = zeros(8); // struct ifaddrmsg
   header.writeUInt8(familyOf(address), 0);
   header.writeUInt8(prefixLength, 1);
   header.writeUInt32LE(index, 4);
@@ -43,7 +43,7 @@ export function addAddress(index: number, address: Uint8Array, prefixLength: num
 
 /** Refused (EADDRNOTAVAIL) when it is not there. */
 export function deleteAddress(index: number, address: Uint8Array, prefixLength: number): Request {
-  const header = Buffer.alloc(8); // struct ifaddrmsg
+  const header = zeros(8); // struct ifaddrmsg
   header.writeUInt8(familyOf(address), 0);
   header.writeUInt8(prefixLength, 1);
   header.writeUInt32LE(index, 4);
@@ -64,7 +64,7 @@ export interface LinkRoute {
 }
 
 export function addRoute(route: LinkRoute): Request {
-  const header = Buffer.alloc(12); // struct rtmsg
+  const header = zeros(12); // struct rtmsg
   header.writeUInt8(familyOf(route.destination), 0);
   header.writeUInt8(route.prefixLength, 1);
   header.writeUInt8(RT_TABLE_MAIN, 4);
@@ -87,7 +87,7 @@ export function addRoute(route: LinkRoute): Request {
 
 /** Which way a packet to `destination` would leave. */
 export function lookUpRoute(destination: Uint8Array): Request {
-  const header = Buffer.alloc(12);
+  const header = zeros(12);
   header.writeUInt8(familyOf(destination), 0);
   header.writeUInt8(destination.length * 8, 1);
   return {

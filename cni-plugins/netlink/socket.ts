@@ -3,6 +3,7 @@ import {
   MSG_TRUNC,
   NETLINK_CAP_ACK,
   NETLINK_EXT_ACK,
+  NETLINK_ROUTE,
   SOCK_NONBLOCK,
   SOCK_RAW,
   SOL_NETLINK,
@@ -64,6 +65,8 @@ export interface NetlinkSocket {
   ask(request: Request): readonly Received[];
   /** As `ask`, for one answer; undefined when it is refused by one of these errnos. An error that nobody sees costs more than the request. */
   find(request: Request, ...absent: readonly string[]): Received | undefined;
+  /** Within `body`, which changes nothing, `find` asks each question once. */
+  askingOnce<T>(body: () => T): T;
   /** Requests of any kind in one sendmsg, each with what came back for it. No refusal is thrown. */
   exchange(requests: readonly Request[]): readonly Outcome[];
   /**
@@ -85,8 +88,9 @@ const dumpAttempts = 8;
 /** Every exchange is over before the next one begins, whatever socket it is of: one buffer serves all of a thread. */
 const buffer = Buffer.allocUnsafeSlow(receiveBytes);
 
-/** @param protocol NETLINK_ROUTE or NETLINK_NETFILTER */
-export function openNetlink(protocol: number): NetlinkSocket {
+/** @param protocol NETLINK_ROUTE or NETLINK_NETFILTER @param asksOnce always as within `askingOnce`: nothing is changed by this socket */
+export function openNetlink(protocol: number, { asksOnce = false }: { readonly asksOnce?: boolean } = {}): NetlinkSocket {
+  let found: Map<string, Received | undefined> | undefined = asksOnce ? new Map() : undefined;
   const fd = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, protocol);
   let sequence = 1;
   try {
@@ -116,11 +120,16 @@ export function openNetlink(protocol: number): NetlinkSocket {
     send(fd, encodeMessages(requests, first, NLM_F_REQUEST | more));
     const answers: Received[][] = requests.map(() => []);
     const refused: Outcome['refused'][] = [];
-    for (let batch = receive(); batch.length > 0; batch = receive()) {
+    // Where it is known which message is the last one, nobody asks whether there are more: the question costs as much as an answer.
+    let open = requests.every((request) => endOf(request, more, protocol) !== undefined) ? requests.length : Infinity;
+    while (open > 0) {
+      const batch = receive();
+      if (batch.length === 0) break;
       for (const message of batch) {
         const index = message.sequence - first;
         const request = requests[index];
         if (request === undefined) continue; // an answer to an earlier exchange that ended by an exception
+        if (message.type === NLMSG_ERROR || message.type === endOf(request, more, protocol)) open -= 1;
         if (message.type !== NLMSG_ERROR) answers[index]?.push(message);
         else {
           const { errno, text } = acknowledgementOf(message);
@@ -138,17 +147,17 @@ export function openNetlink(protocol: number): NetlinkSocket {
   };
 
   const dumpOnce = (request: Request): Received[] | undefined => {
-    const found: Received[] = [];
+    const listed: Received[] = [];
     for (const message of ask({ ...request, flags: request.flags | NLM_F_DUMP })) {
       if ((message.flags & NLM_F_DUMP_INTR) !== 0) return undefined;
       if (message.type !== NLMSG_DONE) {
-        found.push(message);
+        listed.push(message);
         continue;
       }
       const { errno, text } = acknowledgementOf(message);
       if (errno !== 0) throw kernelRefused(request, errno, text);
     }
-    return found;
+    return listed;
   };
 
   return {
@@ -161,10 +170,22 @@ export function openNetlink(protocol: number): NetlinkSocket {
     },
     ask,
     find(request, ...absent) {
+      const question = found === undefined ? '' : `${request.type} ${Buffer.from(request.body).toString('latin1')}`;
+      if (found?.has(question) === true) return found.get(question);
       const [outcome] = exchange([request], 0);
-      if (outcome?.refused === undefined) return outcome?.answers[0];
-      if (absent.includes(outcome.refused.errno)) return undefined;
-      throw outcome.refused.error();
+      if (outcome?.refused !== undefined && !absent.includes(outcome.refused.errno)) throw outcome.refused.error();
+      const answer = outcome?.refused === undefined ? outcome?.answers[0] : undefined;
+      found?.set(question, answer);
+      return answer;
+    },
+    askingOnce(body) {
+      if (found !== undefined) return body();
+      found = new Map();
+      try {
+        return body();
+      } finally {
+        found = undefined;
+      }
     },
     exchange: (requests) => exchange(requests, 0),
     async runApart(request) {
@@ -174,14 +195,25 @@ export function openNetlink(protocol: number): NetlinkSocket {
     },
     dump(request) {
       for (let attempt = 0; attempt < dumpAttempts; attempt += 1) {
-        const found = dumpOnce(request);
-        if (found !== undefined) return found;
+        const listed = dumpOnce(request);
+        if (listed !== undefined) return listed;
       }
       throw kernelRefused(request, 11, 'the list changed at every reading');
     },
     close: () => closeFd(fd),
   };
 }
+
+/** Type of the message after which no other answers the request; undefined: not known. Whatever is asked ends with a refusal. */
+function endOf({ type, flags }: Request, more: number, protocol: number): number | undefined {
+  if (((flags | more) & NLM_F_ACK) !== 0) return NLMSG_ERROR;
+  // Of rtnetlink's four kinds of message (new, delete, get, set) a question that is no dump has one answer, a link's of the type NEWLINK.
+  if (protocol !== NETLINK_ROUTE || (type - rtnetlinkBase) % 4 !== rtnetlinkGet) return undefined;
+  return (flags & NLM_F_DUMP) === NLM_F_DUMP ? NLMSG_DONE : type - rtnetlinkGet;
+}
+
+const rtnetlinkBase = 16;
+const rtnetlinkGet = 2;
 
 function answerTooLong(length: number): PortcullisError {
   return new PortcullisError({

@@ -69,6 +69,17 @@ export function be32(value: number): Buffer {
   return bytes;
 }
 
+/** Zeros. Of Node's pool: a buffer with memory of its own costs several times as much, and a message is made of dozens. */
+export function zeros(length: number): Buffer {
+  return Buffer.allocUnsafe(length).fill(0);
+}
+
+const IFLA_EXT_MASK = 29;
+const RTEXT_FILTER_SKIP_STATS = 1 << 3;
+
+/** Of a question about links: without the counters, which the kernel sums over the processors and which are half of its answer. Since Linux 4.4. */
+export const withoutCounters = attribute(IFLA_EXT_MASK, u32(RTEXT_FILTER_SKIP_STATS));
+
 /** A string as netlink wants it: ended by NUL. */
 export function text(value: string): Buffer {
   return Buffer.from(`${value}\0`, 'latin1');
@@ -77,11 +88,11 @@ export function text(value: string): Buffer {
 /** One attribute, padded to four bytes. */
 export function attribute(type: number, value: Uint8Array): Buffer {
   const length = 4 + value.length;
-  const bytes = Buffer.alloc(aligned(length));
+  const bytes = Buffer.allocUnsafe(aligned(length));
   bytes.writeUInt16LE(length, 0);
   bytes.writeUInt16LE(type, 2);
   bytes.set(value, 4);
-  return bytes;
+  return bytes.fill(0, length);
 }
 
 /** An attribute that holds attributes. */
@@ -92,15 +103,18 @@ export function nested(type: number, ...children: readonly Uint8Array[]): Buffer
 /** Messages one after the other, numbered from `firstSequence`, for one sendmsg. @param flags of all, beside their own */
 export function encodeMessages(messages: readonly Message[], firstSequence: number, flags = 0): Buffer {
   const total = messages.reduce((sum, message) => sum + aligned(headerLength + message.body.length), 0);
-  const bytes = Buffer.alloc(total);
+  const bytes = Buffer.allocUnsafe(total);
   let at = 0;
   messages.forEach((message, index) => {
+    const end = at + headerLength + message.body.length;
     bytes.writeUInt32LE(headerLength + message.body.length, at);
     bytes.writeUInt16LE(message.type, at + 4);
     bytes.writeUInt16LE(message.flags | flags, at + 6);
     bytes.writeUInt32LE((firstSequence + index) >>> 0, at + 8);
+    bytes.writeUInt32LE(0, at + 12);
     bytes.set(message.body, at + headerLength);
-    at += aligned(headerLength + message.body.length);
+    at = aligned(end);
+    bytes.fill(0, end, at);
   });
   return bytes;
 }

@@ -5,6 +5,8 @@ import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { findLink, setFlag } from '../../netlink/link-settings.ts';
 import { appendRoute, listAddresses, listRoutes, mainTable, putAddress, routeScopes } from '../../netlink/route-tables.ts';
 import type { TableRoute } from '../../netlink/route-tables.ts';
+import { setArpNotify } from '../../netlink/links.ts';
+import { acknowledged } from '../../netlink/socket.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
 import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
 import { podOf } from './child-link.ts';
@@ -37,7 +39,8 @@ export const podAddressesKind: ResourceKind<PodAddresses> = {
     const link = findLink(route, { name: resource.interface });
     if (link === undefined) throw interfaceMissing(resource.interface, 'pod');
     prepare(resource, kernel);
-    route.run([
+    const settings = [
+      ...(resource.announces ? [setArpNotify({ index: link.index })] : []),
       ...resource.addresses.flatMap((text) => {
         const prefix = parsePrefix(text);
         return prefix === undefined
@@ -51,9 +54,12 @@ export const podAddressesKind: ResourceKind<PodAddresses> = {
             ];
       }),
       setFlag(link.index, 'up', true),
-    ]);
-    if (resource.detectsDuplicates === true) awaitDetection(route, link.index, resource.interface);
-    for (const entry of resource.routes) tolerating('EEXIST', route, appendRoute(tableRouteOf(entry, link.index)));
+    ];
+    const routes = resource.routes.map((entry) => appendRoute(tableRouteOf(entry, link.index)));
+    if (resource.detectsDuplicates !== true) return runTolerating('EEXIST', route, settings, routes);
+    route.run(settings);
+    awaitDetection(route, link.index, resource.interface);
+    runTolerating('EEXIST', route, [], routes);
   },
   differences(resource, kernel) {
     const { interface: name } = resource;
@@ -131,6 +137,12 @@ export function sameRoute(found: TableRoute, wanted: TableRoute): boolean {
   );
 }
 
+/** All in one message. @param settings none may be refused @param tolerated each may be refused by this errno: it is there already */
+function runTolerating(errno: string, socket: NetlinkSocket, settings: readonly Request[], tolerated: readonly Request[]): void {
+  for (const [index, { refused }] of socket.exchange([...settings, ...tolerated].map(acknowledged)).entries())
+    if (refused !== undefined && (index < settings.length || refused.errno !== errno)) throw refused.error();
+}
+
 export function tolerating(errno: string, socket: NetlinkSocket, request: Request): void {
   try {
     socket.run([request]);
@@ -139,20 +151,19 @@ export function tolerating(errno: string, socket: NetlinkSocket, request: Reques
   }
 }
 
-/** The interface takes IPv6 addresses and keeps them when it goes down; announcing itself is done as well as can be. */
+/**
+ * The interface takes IPv6 addresses, keeps them when it goes down, and announces itself as well as can be. Only where it has such addresses: the
+ * first look into /proc/sys of a new namespace takes the kernel longer than all else that is done here.
+ */
 function prepare(resource: PodAddresses, kernel: ResourceKernel): void {
-  const hasIpv6Address = resource.addresses.some((text) => text.includes(':'));
+  if (!resource.addresses.some((text) => text.includes(':'))) return;
   kernel.inPod(() => {
-    const conf = (family: 'ipv4' | 'ipv6', link: string, name: string): string => `/proc/sys/net/${family}/conf/${link}/${name}`;
-    if (hasIpv6Address) {
-      for (const link of ['lo', resource.interface]) put(conf('ipv6', link, 'disable_ipv6'), '0');
-      put(conf('ipv6', resource.interface, 'keep_addr_on_down'), '1');
-      // The addresses are ours: nobody is asked for a second whether they are taken, the link-local one included.
-      put(conf('ipv6', resource.interface, 'accept_dad'), '0');
-    }
-    if (!resource.announces) return;
-    put(conf('ipv4', resource.interface, 'arp_notify'), '1');
-    put(conf('ipv6', resource.interface, 'ndisc_notify'), '1');
+    const conf = (link: string, name: string): string => `/proc/sys/net/ipv6/conf/${link}/${name}`;
+    for (const link of ['lo', resource.interface]) put(conf(link, 'disable_ipv6'), '0');
+    put(conf(resource.interface, 'keep_addr_on_down'), '1');
+    // The addresses are ours: nobody is asked for a second whether they are taken, the link-local one included.
+    put(conf(resource.interface, 'accept_dad'), '0');
+    if (resource.announces) put(conf(resource.interface, 'ndisc_notify'), '1');
   });
 }
 
