@@ -1,4 +1,5 @@
 import { PortcullisError } from '../../base/errors/index.ts';
+import { holdAddress } from '../netlink/bridge-ports.ts';
 import * as links from '../netlink/links.ts';
 import type { Link } from '../netlink/links.ts';
 import * as routes from '../netlink/routes.ts';
@@ -14,6 +15,7 @@ import { linkLocalOf } from './ruleset.ts';
 /**
  * The pair of links of one of our own runtime's pods, in three messages to the kernel: the pair with its host's end on the bridge and down;
  * the pod's end, configured and up; the host's end up. Last, so that the bridge forwards at once, and nothing of the pod passes before all stands.
+ * The bridge is told which address is behind the port, and floods it with no frame to others: what is not the pod's own never comes to it.
  */
 
 const forwarding = 3;
@@ -27,7 +29,8 @@ export function makePodLink(spec: AttachmentSpec, route: NetlinkSocket, pod: Pod
   const made = makePair(spec, route, pod.netnsFd, bridges, hasIpv6);
   configurePod(spec, pod.route, made.peer, hasIpv6);
   const own = { name: spec.hostInterface };
-  const [, found] = passed(route.exchange([acknowledged(links.setUp(own)), links.getLink(own)]));
+  const held = acknowledged(holdAddress(made.index, macBytes(spec.mac)));
+  const [, , found] = passed(route.exchange([held, acknowledged(links.setUp(own)), links.getLink(own)]));
   if (found !== undefined && links.readLink(found).portState === forwarding) return;
   // The bridge was taken down meanwhile, or takes its time (spanning tree).
   bridges.ensure(spec);
@@ -42,7 +45,7 @@ function makePair(spec: AttachmentSpec, route: NetlinkSocket, netnsFd: number, b
   const on = (master: number): readonly Outcome[] =>
     route.exchange([
       acknowledged(links.createVeth({ name: spec.hostInterface, group: linkGroups.pod, mtu: spec.mtu, master, peer })),
-      ...(hasIpv6 || hairpin ? [acknowledged(links.setPortUp(own, { hairpin, noOwnIpv6: hasIpv6 }))] : []),
+      acknowledged(links.setPortUp(own, { hairpin, noOwnIpv6: hasIpv6, onlyKnown: true })),
       links.getLink(own),
     ]);
   const seen = bridges.lastSeen(spec);
@@ -95,9 +98,11 @@ export function rejoinPodLink(spec: AttachmentSpec, route: NetlinkSocket, bridge
   const own = { name: spec.hostInterface };
   route.run([
     links.setMaster(own, bridges.ensure(spec)),
+    links.setPortUp(own, { hairpin: spec.bridge.hairpin, noOwnIpv6: false, onlyKnown: true }),
     links.setUp(own),
-    ...(spec.bridge.hairpin ? [links.setPortUp(own, { hairpin: true, noOwnIpv6: false })] : []),
   ]);
+  const link = links.lookUp(route, own);
+  if (link !== undefined) route.run([holdAddress(link.index, macBytes(spec.mac))]);
 }
 
 function awaitForwarding(spec: AttachmentSpec, route: NetlinkSocket): void {

@@ -26,6 +26,7 @@ const IFLA_INFO_SLAVE_DATA = 5;
 const VETH_INFO_PEER = 1;
 const IFLA_BRPORT_STATE = 1;
 const IFLA_BRPORT_MODE = 4;
+const IFLA_BRPORT_UNICAST_FLOOD = 9;
 const IFLA_BRPORT_ISOLATED = 33;
 const IFLA_INET_CONF = 1;
 const IPV4_DEVCONF_ARP_NOTIFY = 22;
@@ -174,27 +175,31 @@ export function setMaster(link: LinkName, master: number): Request {
   };
 }
 
-/**
- * What a bridge port must know before it comes up, in one message. `hairpin`: it may send a frame back where it came from. `noOwnIpv6`: as
- * {@link setNoOwnIpv6}.
- */
-export function setPortUp(link: LinkName, { hairpin, noOwnIpv6 }: { readonly hairpin: boolean; readonly noOwnIpv6: boolean }): Request {
+export interface PortSettings {
+  /** It may send a frame back where it came from. */
+  readonly hairpin: boolean;
+  /** As {@link setNoOwnIpv6}. */
+  readonly noOwnIpv6: boolean;
+  /** It is sent no frame to an address of which the bridge does not know where it is. */
+  readonly onlyKnown?: boolean;
+}
+
+/** What a bridge port must know before it comes up, in one message. What is not said stays as it is. */
+export function setPortUp(link: LinkName, { hairpin, noOwnIpv6, onlyKnown = false }: PortSettings): Request {
+  const settings = [
+    ...(hairpin ? [attribute(IFLA_BRPORT_MODE, u8(1))] : []),
+    ...(onlyKnown ? [attribute(IFLA_BRPORT_UNICAST_FLOOD, u8(0))] : []),
+  ];
   return {
-    what: hairpin ? 'set hairpin mode of the link' : 'keep IPv6 of the link from making addresses',
+    what: 'set up the bridge port',
     on: nameOf(link),
     type: RTM_NEWLINK,
     flags: 0,
     body: Buffer.concat([
       ...target(link),
-      ...(hairpin
-        ? [
-            nested(
-              IFLA_LINKINFO,
-              attribute(IFLA_INFO_SLAVE_KIND, text('bridge')),
-              nested(IFLA_INFO_SLAVE_DATA, attribute(IFLA_BRPORT_MODE, u8(1))),
-            ),
-          ]
-        : []),
+      ...(settings.length === 0
+        ? []
+        : [nested(IFLA_LINKINFO, attribute(IFLA_INFO_SLAVE_KIND, text('bridge')), nested(IFLA_INFO_SLAVE_DATA, ...settings))]),
       ...(noOwnIpv6 ? [noOwnIpv6Attribute] : []),
     ]),
   };
