@@ -50,6 +50,7 @@ interface ConnectFlags extends Flags {
   readonly alias?: readonly string[];
   readonly ifname?: string;
   readonly mac?: string;
+  readonly dockerSocket?: string;
 }
 
 /** `portcullis network`: the networks of pods, from configuration and database, and what the daemon adds where it runs. */
@@ -96,15 +97,16 @@ export function register(program: Command): void {
       .command('connect')
       .description('give something that runs one more interface, on a network')
       .argument('<network>')
-      .argument('<target>', 'a pod (NAMESPACE/NAME, NAME or id), the path of a network namespace, or pid:NUMBER'),
+      .argument('<target>', 'a pod (NAMESPACE/NAME, NAME or id), the path of a network namespace, pid:NUMBER, or docker://NAME'),
   )
     .option('--ip <address>', 'that it shall have; may be repeated', collect)
     .option('--alias <name>', 'by which others on the network find it; may be repeated', collect)
     .option('--ifname <name>', 'of the interface; without it the first ethN that is free')
     .option('--mac <address>', 'of the interface')
+    .option('--docker-socket <path>', "of docker's API, for docker://NAME; /run/docker.sock without")
     .addHelpText(
       'after',
-      '\nA container of docker is pid:NUMBER with the number of docker inspect -f {{.State.Pid}}.\n\nExamples:\n  $ portcullis network connect shop default/web --alias front\n  $ portcullis network connect shop /run/netns/blue --ip 10.90.0.9\n  $ portcullis network connect shop pid:4242 --ifname eth9',
+      '\nExamples:\n  $ portcullis network connect shop default/web --alias front\n  $ portcullis network connect shop /run/netns/blue --ip 10.90.0.9\n  $ portcullis network connect shop pid:4242 --ifname eth9\n  $ portcullis network connect shop docker://web',
     )
     .action((name: string, target: string, flags: ConnectFlags) => run(flags.output, () => connect(name, target, flags), exitCodeOf));
   withConnections(
@@ -114,6 +116,7 @@ export function register(program: Command): void {
       .argument('<network>')
       .argument('<target>', 'as it was given to connect'),
   )
+    .option('--docker-socket <path>', "of docker's API, for docker://NAME; /run/docker.sock without")
     .addHelpText('after', '\nExamples:\n  $ portcullis network disconnect shop default/web')
     .action((name: string, target: string, flags: ConnectFlags) => run(flags.output, () => disconnect(name, target, flags), exitCodeOf));
   withConnections(
@@ -282,6 +285,7 @@ const connectionsOf = (flags: ConnectFlags): ConnectSource => ({
   ...sourceOf(flags),
   binDirs: flags.binDir ?? ['/opt/cni/bin', '/usr/lib/cni'],
   cacheDir: resolve(flags.cacheDir),
+  ...(flags.dockerSocket !== undefined && { dockerSocket: resolve(flags.dockerSocket) }),
   log: createLogger({ level: 'warn' }),
 });
 

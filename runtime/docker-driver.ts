@@ -47,6 +47,7 @@ export async function openDockerDriver(
     plugins: network.plugins,
     callPlugin: engine.callPlugin,
     programs: { startProgram, binDirs: cni.binDirs, timeoutMs: network.pluginTimeout * 1000 },
+    dockerSocket: network.dockerSocket,
     log,
   });
   try {
@@ -64,6 +65,8 @@ export interface DockerDriverSettings extends Pick<DockerDriverOptions, 'confDir
   readonly root: string;
   readonly state: string;
   readonly binDirs: readonly string[];
+  /** Of docker's API. */
+  readonly dockerSocket: string;
   /** Seconds that one call of a plugin of others may take. */
   readonly pluginTimeout: number;
 }
@@ -73,7 +76,7 @@ export interface DockerDriverSettings extends Pick<DockerDriverOptions, 'confDir
  * @throws CRI_SOCKET_* when the socket can not be had
  */
 export async function startDockerDriver(settings: DockerDriverSettings): Promise<DockerDriverService> {
-  const { socket, root, state, binDirs, pluginTimeout, confDir, logLevel, plugins } = settings;
+  const { socket, root, state, binDirs, pluginTimeout, confDir, logLevel, plugins, dockerSocket } = settings;
   const log = createLogger({ level: logLevel });
   await mkdir(state, { recursive: true, mode: 0o700 });
   const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
@@ -86,6 +89,7 @@ export async function startDockerDriver(settings: DockerDriverSettings): Promise
     plugins,
     callPlugin: engine.callPlugin,
     programs: { startProgram: programStarter(reactor, kernel), binDirs, timeoutMs: pluginTimeout * 1000 },
+    dockerSocket,
     log,
   });
   const end = async (): Promise<void> => {

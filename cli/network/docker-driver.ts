@@ -14,6 +14,7 @@ interface Flags {
   readonly confDir: string;
   readonly binDir?: readonly string[];
   readonly plugins: 'auto' | 'exec';
+  readonly dockerSocket: string;
   readonly pluginTimeout: string;
   readonly logLevel: DockerDriverSettings['logLevel'];
   readonly output: OutputFormat;
@@ -39,6 +40,7 @@ export function registerDockerDriver(network: Command): void {
     .option('--conf-dir <dir>', 'conflists that networks name', '/etc/cni/net.d')
     .option('--bin-dir <dir>', 'plugins of others; may be repeated; /opt/cni/bin and /usr/lib/cni without', collect)
     .addOption(new Option('--plugins <how>', 'how plugins run where the network does not say').choices(['auto', 'exec']).default('auto'))
+    .option('--docker-socket <path>', "of docker's API, where names of containers are read", '/run/docker.sock')
     .option('--plugin-timeout <seconds>', 'that one call of a plugin of others may take', '60')
     .addOption(new Option('--log-level <level>', 'what is logged').choices(['debug', 'info', 'warn', 'error']).default('info'))
     .addHelpText('after', examples)
@@ -61,6 +63,7 @@ async function serve(flags: Flags, pluginTimeout: number): Promise<number> {
     confDir: resolve(flags.confDir),
     binDirs: (flags.binDir ?? ['/opt/cni/bin', '/usr/lib/cni']).map((folder) => resolve(folder)),
     plugins: flags.plugins,
+    dockerSocket: resolve(flags.dockerSocket),
     pluginTimeout,
     logLevel: flags.logLevel,
   });

@@ -22,12 +22,15 @@ export function namesOf({ containerId, pod, namespace, aliases, addresses }: Nam
     ...(pod === '' || namespace === '' ? [] : [`${pod}.${namespace}`]),
     /^[0-9a-f]{64}$/u.test(containerId) ? containerId.slice(0, 12) : containerId,
   ];
-  const named = (texts: readonly string[], kind: NetworkName['kind']): NetworkName[] =>
-    texts.flatMap((text) => {
-      const name = networkNameOf(text);
-      return name === undefined ? [] : addresses.map((address): NetworkName => ({ name, address, kind }));
-    });
-  return [...named(own, 'container'), ...named(aliases, 'alias')];
+  return [...namesAt(addresses, 'container', own), ...namesAt(addresses, 'alias', aliases)];
+}
+
+/** Each text that can be a name, for each of the addresses. */
+export function namesAt(addresses: readonly string[], kind: NetworkName['kind'], texts: readonly string[]): NetworkName[] {
+  return texts.flatMap((text) => {
+    const name = networkNameOf(text);
+    return name === undefined ? [] : addresses.map((address): NetworkName => ({ name, address, kind }));
+  });
 }
 
 /**

@@ -5,6 +5,8 @@ import { listRoutes } from '../netlink/route-tables.ts';
 import { ipFromBytes } from '../spec/address.ts';
 import type { PortMapping } from '../types.ts';
 import { choosePorts, takenPorts } from './host-ports.ts';
+import { createEndpointNames } from './endpoint-names.ts';
+import type { EndpointNames } from './endpoint-names.ts';
 import { createPools } from './pools.ts';
 import type { Pools } from './pools.ts';
 import type { PortBinding, RequestPoolReply, RequestPoolRequest } from './protocol.ts';
@@ -29,6 +31,8 @@ export interface CnmActs extends CnmStore, Omit<Pools, 'requestPool'> {
   readonly removeBridges: Staging['removeBridges'];
   /** Writes down which host ports the endpoint gets, before any plugin is told. @throws NETWORK_HOST_PORT_TAKEN */
   claimPorts(endpoint: CnmEndpoint, bindings: readonly Required<PortBinding>[]): EndpointSpec;
+  /** What others on its network find an endpoint by, in place of what they found it by; none of an endpoint that is not ours to name. */
+  putNames(endpoint: string, called: EndpointNames): void;
   requestPool(request: Required<RequestPoolRequest>, caller: Caller): RequestPoolReply;
 }
 
@@ -42,6 +46,7 @@ export function createActs(database: NetworkDatabase, hosts: Hosts, folder: stri
     ...staging,
     stage: open,
     unstage: close,
+    putNames: createEndpointNames(database, store),
     realm: ({ netnsFd }) => hosts.with(netnsFd === undefined ? {} : { netnsFd }, ({ realm }) => realm),
     claimPorts: ({ id, realm, state, spec }, bindings) =>
       database.transaction(() => {

@@ -4,6 +4,7 @@ import type { Logger } from '../../base/log/index.ts';
 import type { CallPlugin } from '../attach/plugin-call.ts';
 import type { ExecOptions } from '../invoke/exec-step.ts';
 import { startActs } from './act-thread.ts';
+import { followDockerNames } from './docker-names.ts';
 import { createEndpoints } from './endpoints.ts';
 import type { Engine } from './endpoints.ts';
 import { createHttpService } from './http.ts';
@@ -23,6 +24,8 @@ export interface DockerDriverOptions {
   readonly callPlugin: CallPlugin;
   /** The plugins of others. */
   readonly programs: ExecOptions;
+  /** Of docker's API, by which the names of its containers are known to others on their networks. Absent: they are not. */
+  readonly dockerSocket?: string;
   readonly log: Logger;
 }
 
@@ -43,6 +46,7 @@ export function createDockerDriver({
   plugins,
   callPlugin,
   programs,
+  dockerSocket,
   log,
 }: DockerDriverOptions): DockerDriver {
   const { acts, close } = startActs({ databasePath, folder: stagingDir });
@@ -72,10 +76,16 @@ export function createDockerDriver({
     },
   });
 
+  const names =
+    dockerSocket === undefined
+      ? undefined
+      : followDockerNames({ socket: dockerSocket, put: ({ id, ...called }) => acts.putNames(id, called), log });
+
   return {
     accept: http.accept,
     recover: () => reconcile({ caller: {} }),
     async close() {
+      await names?.close();
       await http.close();
       await turns.settled();
       await close();

@@ -78,6 +78,8 @@ export function createHttpService({ verbs, onEngine, log }: HttpParts): HttpServ
       log.debug({ verb: name, ms: performance.now() - started }, 'remote driver');
       reply(response, 200, value);
     } catch (thrown) {
+      // The engine is gone: nobody is there to be answered, and nothing was begun.
+      if (request.destroyed && !request.complete) return void response.destroy();
       if (thrown instanceof NotJson) return reply(response, 400, `${thrown.message}\n`);
       const { message } = isPortcullisError(thrown) ? thrown : internal(name, thrown);
       log.warn({ verb: name, why: message }, 'the remote driver refuses');

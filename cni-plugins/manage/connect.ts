@@ -7,7 +7,7 @@ import { programStarter, startReactor } from '../../base/reactor/index.ts';
 import { startKernelWorker } from '../../base/kernel/index.ts';
 import { openReadOnly } from '../../base/storage/index.ts';
 import { openPluginEngine } from '../attach/engine.ts';
-import { namespaceStands } from '../attach/netns.ts';
+import { namespaceStands, ownNamespace } from '../attach/netns.ts';
 import { networksIn } from '../attach/networks.ts';
 import type { AttachmentSpec } from '../attach/record.ts';
 import { createChains } from '../invoke/chains.ts';
@@ -17,6 +17,7 @@ import { openResultCache } from '../invoke/result-cache.ts';
 import type { CachedAttachment } from '../invoke/result-cache.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
 import type { CniResult } from '../spec/result.ts';
+import { namedTarget } from './docker-target.ts';
 import type { ReportSource } from './report.ts';
 
 /**
@@ -28,6 +29,8 @@ export interface ConnectSource extends ReportSource {
   readonly binDirs: readonly string[];
   /** Where results are kept as libcni keeps them. */
   readonly cacheDir: string;
+  /** Of docker's API, for targets that are docker's; /run/docker.sock without. */
+  readonly dockerSocket?: string;
   readonly log: Logger;
 }
 
@@ -39,7 +42,7 @@ export interface Connection {
 }
 
 export interface ConnectOptions {
-  /** A pod (NAMESPACE/NAME, NAME or the beginning of its id), the path of a network namespace, or pid:NUMBER. */
+  /** A pod (NAMESPACE/NAME, NAME or the beginning of its id), the path of a network namespace, pid:NUMBER, or docker://NAME. */
   readonly target: string;
   /** In the target; the first `ethN` that is free without. */
   readonly interface?: string;
@@ -54,7 +57,7 @@ const pluginTimeoutMs = 120_000;
 const owner = 'portcullis connect';
 
 /**
- * @throws NETWORK_UNKNOWN · NETWORK_INTERFACE_INVALID · NETWORK_TARGET_UNKNOWN · NETWORK_TARGET_BOUND · NETWORK_ALREADY_CONNECTED · what the plugins throw; nothing is left then
+ * @throws NETWORK_UNKNOWN · NETWORK_INTERFACE_INVALID · NETWORK_TARGET_UNKNOWN · NETWORK_TARGET_BOUND · NETWORK_ALREADY_CONNECTED · NETWORK_DOCKER_UNREACHABLE · what the plugins throw; nothing is left then
  */
 export async function connectNetwork(
   source: ConnectSource,
@@ -62,7 +65,7 @@ export async function connectNetwork(
   options: ConnectOptions,
 ): Promise<{ connection: Connection; result: CniResult }> {
   const network = loadedNetwork(source, name);
-  const target = findTarget(source, options.target);
+  const target = await targetOf(source, options.target);
   if (target.bound !== undefined) throw targetBound(name, options.target, target.bound);
   const cache = openResultCache(source.cacheDir, owner);
   const standing = (await cache.list(name)).find((each) => each.ours && each.containerId === target.pod.id);
@@ -106,7 +109,10 @@ export async function connectNetwork(
 /** The target may be gone. @throws NETWORK_NOT_CONNECTED · what the plugins throw: it can be called again */
 export async function disconnectNetwork(source: ConnectSource, name: string, target: string): Promise<Connection> {
   const cache = openResultCache(source.cacheDir, owner);
-  const id = idOf(source, target);
+  const known = await namedTarget(target, source.dockerSocket);
+  if (known === undefined)
+    throw targetUnknown(target, noContainer, 'what a container had that has ended is taken back by portcullis network gc');
+  const id = idOf(source, known.target);
   const found = (await cache.list(name)).find((each) => each.ours && (each.containerId === id || each.netns === target));
   if (found === undefined) throw notConnected(name, target);
   await removeConnection(source, name, found);
@@ -198,11 +204,17 @@ interface Target {
 
 const podOf = (id: string, netns: string, name = '', namespace = '', uid = ''): ChainPod => ({ id, netns, pod: { name, namespace, uid } });
 
-function findTarget(source: ConnectSource, target: string): Target {
+const noContainer = 'docker has no such container that runs';
+
+async function targetOf(source: ConnectSource, asked: string): Promise<Target> {
+  const known = await namedTarget(asked, source.dockerSocket);
+  if (known === undefined) throw targetUnknown(asked, noContainer);
+  const { target } = known;
   const path = pathOf(target);
   if (path !== undefined) {
-    if (!namespaceStands(path)) throw targetUnknown(target, 'no network namespace is there');
-    return { pod: podOf(idOf(source, target), path) };
+    if (!namespaceStands(path)) throw targetUnknown(asked, 'no network namespace is there');
+    if (isOwnNamespace(path)) throw targetUnknown(asked, "its network namespace is this host's own");
+    return { pod: podOf(idOf(source, target), path, known.name) };
   }
   const pod = podNamed(source, target);
   const bound =
@@ -219,6 +231,11 @@ const pathOf = (target: string): string | undefined => {
   const pid = /^pid:(?<pid>\d{1,10})$/u.exec(target)?.groups?.['pid'];
   return pid === undefined ? (target.startsWith('/') ? target : undefined) : `/proc/${pid}/ns/net`;
 };
+
+function isOwnNamespace(path: string): boolean {
+  const [own, given] = [ownNamespace(), statSync(path)];
+  return own.dev === given.dev && own.ino === given.ino;
+}
 
 /** Of a namespace without a name of its own: the kernel's number, by whichever path. */
 function idOf(source: ConnectSource, target: string): string {
@@ -296,15 +313,11 @@ async function withChains<T>(source: ConnectSource, body: (chains: Chains) => Pr
   }
 }
 
-const targetUnknown = (target: string, why: string): PortcullisError =>
-  failure(
-    'NETWORK_TARGET_UNKNOWN',
-    'not-found',
-    'find whom to connect',
-    target,
-    why,
-    'give NAMESPACE/NAME or the id of a pod that runs, the path of a network namespace, or pid:NUMBER',
-  );
+const targetUnknown = (
+  target: string,
+  why: string,
+  fix = 'give NAMESPACE/NAME or the id of a pod that runs, the path of a network namespace, pid:NUMBER, or docker://NAME',
+): PortcullisError => failure('NETWORK_TARGET_UNKNOWN', 'not-found', 'find whom to connect', target, why, fix);
 
 const targetBound = (network: string, target: string, why: string): PortcullisError =>
   failure(

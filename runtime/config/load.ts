@@ -92,9 +92,8 @@ function absolutePaths(value: Readonly<Record<string, unknown>>, folder: string)
   if (cni?.confDir !== undefined) cni.confDir = absolute(cni.confDir);
   if (Array.isArray(cni?.binDirs)) cni.binDirs = cni.binDirs.map(absolute);
   if (cni?.socket !== undefined) cni.socket = absolute(cni.socket);
-  const network = changed.network as { policies?: unknown; dockerDriver?: unknown } | undefined;
-  if (network?.dockerDriver !== undefined) network.dockerDriver = absolute(network.dockerDriver);
-  if (network?.policies !== undefined) network.policies = absolute(network.policies);
+  const network = changed.network as Record<string, unknown> | undefined;
+  for (const key of ['dockerDriver', 'dockerSocket', 'policies']) if (network && key in network) network[key] = absolute(network[key]);
   const cdi = changed.cdi as { specDirs?: unknown } | undefined;
   if (Array.isArray(cdi?.specDirs)) cdi.specDirs = cdi.specDirs.map(absolute);
   const tls = (changed.streaming as { tls?: { certFile?: unknown; keyFile?: unknown } } | undefined)?.tls;

@@ -38,6 +38,12 @@ export const networkSchema: ConfigSchema = {
       description:
         'The unix socket at which the daemon serves docker as a remote driver of libnetwork, mode 0600; docker finds `/run/docker/plugins/NAME.sock` by its name. Without it docker is not served.',
     },
+    dockerSocket: {
+      ...path,
+      description:
+        "The unix socket of docker's API, asked while docker is served: the names and aliases of its containers are answered to whoever else is on their networks. It may come later, and go.",
+      default: '/run/docker.sock',
+    },
     dns: {
       type: 'object',
       description: 'Names of networks: containers, aliases and services, answered at the gateways of bridges.',

@@ -36,6 +36,8 @@ export interface DaemonConfig {
     readonly cacheDir: string;
     /** Where docker finds its remote driver. Absent: it is not served. */
     readonly dockerDriver?: string;
+    /** Of docker's API: the names of its containers are read there. */
+    readonly dockerSocket: string;
     readonly dns: {
       readonly enabled: boolean;
       /** Addresses; empty: the node's. */

@@ -4,14 +4,8 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 
 /** What is left of endpoints and networks in this network namespace, in the database and in the folders of plugins; empty: nothing. */
-export function leftovers(folders: { readonly driver: string; readonly leases: readonly string[] }): string[] {
-  return [
-    ...links(),
-    ...rules(),
-    ...records(join(folders.driver, 'root/network.db')),
-    ...pins(folders.driver),
-    ...folders.leases.flatMap(leases),
-  ];
+export function leftovers(folders: { readonly root: string; readonly state: string; readonly leases: readonly string[] }): string[] {
+  return [...links(), ...rules(), ...records(join(folders.root, 'network.db')), ...pins(folders.state), ...folders.leases.flatMap(leases)];
 }
 
 const lines = (program: string, ...words: string[]): string[] => execFileSync(program, words, { encoding: 'utf8' }).split('\n');
@@ -34,7 +28,7 @@ function records(path: string): string[] {
   if (!existsSync(path)) return [];
   const db = new DatabaseSync(path, { readOnly: true });
   try {
-    const tables = ['attachment', 'part', 'lease', 'host_port', 'cnm_network', 'cnm_endpoint', 'cnm_pool', 'cnm_address'];
+    const tables = ['attachment', 'part', 'lease', 'host_port', 'name', 'cnm_network', 'cnm_endpoint', 'cnm_pool', 'cnm_address'];
     return tables.flatMap((table) =>
       (db.prepare(`SELECT * FROM ${table}`).all() as object[]).map((row) => `${table} ${JSON.stringify(row)}`),
     );
@@ -43,8 +37,8 @@ function records(path: string): string[] {
   }
 }
 
-function pins(driver: string): string[] {
-  const folder = join(driver, 'state/cnm');
+function pins(state: string): string[] {
+  const folder = join(state, 'cnm');
   const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
   return [...(existsSync(folder) ? readdirSync(folder) : []), ...mounts.filter((line) => line.includes(folder))].map(
     (name) => `pin ${name}`,

@@ -132,7 +132,7 @@ describe('docker on the remote driver', { skip }, () => {
     if (containers.length > 0) await docker.ok('rm', '-f', ...containers);
     await docker.ok('network', 'prune', '-f');
   };
-  const assertClean = (): void => assert.deepEqual(leftovers({ driver: at('driver'), leases: [leases] }), []);
+  const assertClean = (): void => assert.deepEqual(leftovers({ root: at('driver/root'), state: at('driver/state'), leases: [leases] }), []);
 
   before(async () => {
     mkdirSync(at('conf'));
@@ -349,7 +349,7 @@ describe('docker on the remote driver', { skip }, () => {
     } finally {
       await daemon.stop();
     }
-    assert.deepEqual(leftovers({ driver: at('daemon'), leases: [] }), []);
+    assert.deepEqual(leftovers({ root: folders.root, state: folders.state, leases: [] }), []);
   });
 
   const dnet = findTool('dnet');

@@ -1,0 +1,40 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { containerOfEvent, readDockerContainer } from './docker-container.ts';
+
+const id = 'ab'.repeat(32);
+const described = (network: object, more: object = {}): object => ({
+  Id: id,
+  Name: '/web',
+  State: { Pid: 4242 },
+  NetworkSettings: { SandboxKey: '/var/run/docker/netns/0123456789ab', Networks: { shop: { EndpointID: 'e1', ...network } } },
+  ...more,
+});
+
+for (const [what, network, aliases] of [
+  ['20.10: the short id is among the aliases', { Aliases: ['front', 'abababababab'] }, ['abababababab', 'front']],
+  ['25 and later: DNSNames has them all', { Aliases: ['front'], DNSNames: ['web', 'front', 'abababababab'] }, ['abababababab', 'front']],
+  ['none given', { Aliases: null }, ['abababababab']],
+  ['what is no text is no alias', { Aliases: [7, '', 'front', {}] }, ['abababababab', 'front']],
+] as const)
+  test(`names of an endpoint: ${what}`, () => {
+    assert.deepEqual(readDockerContainer(described(network))?.endpoints, [{ id: 'e1', name: 'web', aliases }]);
+  });
+
+test('a container that is stopped has neither process nor endpoints', () => {
+  const stopped = described({ EndpointID: '' }, { State: { Pid: 0 } });
+  assert.deepEqual(readDockerContainer(stopped), { id, name: 'web', endpoints: [] });
+  assert.deepEqual(readDockerContainer(described({}))?.running, { pid: 4242, netns: '/var/run/docker/netns/0123456789ab' });
+});
+
+test('what describes no container is none', () => {
+  for (const value of [undefined, null, [], 'x', {}, { Id: 1, Name: 'x' }, { Id: id }]) assert.equal(readDockerContainer(value), undefined);
+  assert.deepEqual(readDockerContainer({ Id: id, Name: 'web', NetworkSettings: { Networks: ['x', null] } })?.endpoints, []);
+});
+
+test('the container of an event', () => {
+  assert.equal(containerOfEvent({ Type: 'network', Action: 'connect', Actor: { ID: 'n', Attributes: { container: id } } }), id);
+  assert.equal(containerOfEvent({ Type: 'container', Action: 'rename', Actor: { ID: id, Attributes: { name: 'web' } } }), id);
+  for (const event of [null, {}, { Type: 'network', Actor: { ID: id } }, { Type: 'container', Actor: { ID: '../x' } }])
+    assert.equal(containerOfEvent(event), undefined);
+});

@@ -1,0 +1,51 @@
+/** What docker says of a container (Engine API, ContainerInspect), as far as networks need it. Pure. */
+export interface DockerContainer {
+  readonly id: string;
+  readonly name: string;
+  /** Absent: it does not run. `pid` is its number, `netns` the path of its network namespace, both where docker lives. */
+  readonly running?: { readonly pid: number; readonly netns: string };
+  readonly endpoints: readonly DockerEndpoint[];
+}
+
+export interface DockerEndpoint {
+  /** As the remote driver has it. */
+  readonly id: string;
+  /** The container's. */
+  readonly name: string;
+  /** Its short id among them, as docker's own server of names has it. */
+  readonly aliases: readonly string[];
+}
+
+const fieldOf = (value: unknown, name: string): unknown =>
+  typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>)[name] : undefined;
+
+const textsOf = (value: unknown): string[] =>
+  Array.isArray(value) ? value.filter((each): each is string => typeof each === 'string' && each !== '') : [];
+
+/** Undefined: it describes no container. */
+export function readDockerContainer(value: unknown): DockerContainer | undefined {
+  const [id, name] = [fieldOf(value, 'Id'), fieldOf(value, 'Name')];
+  if (typeof id !== 'string' || typeof name !== 'string') return undefined;
+  const settings = fieldOf(value, 'NetworkSettings');
+  const [pid, netns] = [fieldOf(fieldOf(value, 'State'), 'Pid'), fieldOf(settings, 'SandboxKey')];
+  const own = name.replace(/^\//u, '');
+  const networks = fieldOf(settings, 'Networks');
+  const endpoints = Object.values(typeof networks === 'object' && networks !== null ? networks : {}).flatMap(
+    (network): DockerEndpoint[] => {
+      const endpoint = fieldOf(network, 'EndpointID');
+      if (typeof endpoint !== 'string' || endpoint === '') return [];
+      // `DNSNames` of 25 and later has what `Aliases` had before, and what a user gave.
+      const aliases = new Set([id.slice(0, 12), ...textsOf(fieldOf(network, 'Aliases')), ...textsOf(fieldOf(network, 'DNSNames'))]);
+      return [{ id: endpoint, name: own, aliases: [...aliases].filter((each) => each !== own) }];
+    },
+  );
+  const runs = typeof pid === 'number' && pid > 0 && typeof netns === 'string' && netns.startsWith('/');
+  return { id, name: own, ...(runs && { running: { pid, netns } }), endpoints };
+}
+
+/** The container that an event of docker's is about; undefined: none. */
+export function containerOfEvent(event: unknown): string | undefined {
+  const actor = fieldOf(event, 'Actor');
+  const id = fieldOf(event, 'Type') === 'network' ? fieldOf(fieldOf(actor, 'Attributes'), 'container') : fieldOf(actor, 'ID');
+  return typeof id === 'string' && /^[0-9a-f]{12,64}$/u.test(id) ? id : undefined;
+}
