@@ -171,4 +171,29 @@ export const migrations: readonly string[] = [
      PRIMARY KEY (attachment, position)
    ) STRICT, WITHOUT ROWID;
    CREATE INDEX name_address ON name (realm, address);`,
+
+  // Host namespaces of callers, each by its number in the namespace of the engine that served it (`observer`, a realm).
+  `CREATE TABLE realm (
+     realm TEXT PRIMARY KEY,
+     observer TEXT NOT NULL,
+     number INTEGER NOT NULL
+   ) STRICT, WITHOUT ROWID;`,
+
+  // Services, as JSON, each of one source; they outlive a boot. `service_backend`: what is known of a backend (its address, for checks its port
+  // too) beside the description. `service_drain`: virtual servers of which connections to some destinations end, as JSON.
+  `CREATE TABLE service (
+     name TEXT PRIMARY KEY,
+     source TEXT NOT NULL,
+     document TEXT NOT NULL
+   ) STRICT;
+   CREATE TABLE service_backend (
+     service TEXT NOT NULL REFERENCES service (name) ON DELETE CASCADE,
+     backend TEXT NOT NULL,
+     state TEXT NOT NULL CHECK (state IN ('drained', 'unwell')),
+     PRIMARY KEY (service, backend, state)
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE service_drain (
+     key TEXT PRIMARY KEY,
+     standing TEXT NOT NULL
+   ) STRICT;`,
 ];

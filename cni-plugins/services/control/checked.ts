@@ -1,0 +1,46 @@
+import { canonical, wrongAddress } from '../description/parts.ts';
+import { maxBackends, serviceNamePattern } from '../description/schema.ts';
+import type { RefusedService, Service } from '../model.ts';
+
+const name = new RegExp(serviceNamePattern, 'u');
+const isPort = (number: number): boolean => Number.isInteger(number) && number > 0 && number < 65_536;
+
+/** A service of any source with its addresses in their one form, or what is wrong with it. Pure. */
+export function checked(service: Service): Service | RefusedService {
+  const wrong = (field: string, why: string): RefusedService => ({ name: service.name, code: 'NETWORK_SERVICE_INVALID', field, why });
+  if (service.name.length > 253 || !name.test(service.name)) return wrong('name', 'it is not a name of a service');
+  for (const field of ['addresses', 'externalAddresses'] as const)
+    for (const [index, text] of service[field].entries()) {
+      const why = wrongAddress(text, 'virtual');
+      if (why !== undefined) return wrong(`${field}.${index}`, why);
+    }
+  const { ports, backends } = service;
+  if (ports.length === 0) return wrong('ports', 'it has no port');
+  for (const [index, port] of ports.entries()) {
+    for (const number of [port.port, port.targetPort, port.nodePort ?? 1])
+      if (!isPort(number)) return wrong(`ports.${index}`, `${number} is no port`);
+    const before = ports.slice(0, index);
+    if (before.some((each) => each.name === port.name)) return wrong(`ports.${index}`, `the name ${port.name} is there twice`);
+    if (before.some((each) => each.protocol === port.protocol && each.port === port.port))
+      return wrong(`ports.${index}`, `${port.port}/${port.protocol} is there twice`);
+    if (port.nodePort !== undefined && before.some((each) => each.protocol === port.protocol && each.nodePort === port.nodePort))
+      return wrong(`ports.${index}`, `the node port ${port.nodePort}/${port.protocol} is there twice`);
+  }
+  if (backends.length > maxBackends) return wrong('backends', `it has ${backends.length} backends, more than ${maxBackends}`);
+  for (const [index, { address, ports: own = {}, weight = 1 }] of backends.entries()) {
+    const why = wrongAddress(address, 'backend');
+    if (why !== undefined) return wrong(`backends.${index}`, why);
+    const port = Object.values(own).find((each) => !isPort(each));
+    if (port !== undefined) return wrong(`backends.${index}`, `${port} is no port`);
+    if (!Number.isInteger(weight) || weight < 0 || weight > 65_535)
+      return wrong(`backends.${index}`, `${weight} is no weight of 0 to 65535`);
+  }
+  return {
+    ...service,
+    addresses: [...new Set(service.addresses.map(canonical))],
+    externalAddresses: [...new Set(service.externalAddresses.map(canonical))].filter(
+      (address) => !service.addresses.map(canonical).includes(address),
+    ),
+    backends: backends.map((backend) => ({ ...backend, address: canonical(backend.address) })),
+  };
+}

@@ -1,0 +1,241 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, test } from 'node:test';
+import { openNetworkDatabase } from '../../attach/database.ts';
+import { readServices } from '../description/read.ts';
+import { keyOf } from '../model.ts';
+import type { Balancer, ServerKey, Service, VirtualServer } from '../model.ts';
+import { createServiceCore } from './core.ts';
+import type { ServiceCore } from './core.ts';
+import type { HealthChecks } from './health/checks.ts';
+import { createServiceStore } from './store.ts';
+import { createUpkeep } from './upkeep.ts';
+
+/** What a kernel would hold, kept by the contract of {@link Balancer}; it takes no destination of weight 0 for new connections. */
+class Held implements Balancer {
+  readonly kind = 'nftables';
+  readonly servers = new Map<ServerKey, VirtualServer>();
+  readonly cuts: string[] = [];
+  fails = false;
+  refuse({ scheduler }: VirtualServer): { field: string; why: string } | undefined {
+    return scheduler === 'lc' ? { field: 'scheduler', why: 'lc is not known here' } : undefined;
+  }
+  reconcile(servers: readonly VirtualServer[]): number {
+    const differ = servers.filter((one) => JSON.stringify(one) !== JSON.stringify(this.servers.get(keyOf(one)))).length;
+    this.servers.clear();
+    for (const server of servers) this.servers.set(keyOf(server), server);
+    return differ;
+  }
+  change(put: readonly VirtualServer[], remove: readonly ServerKey[]): void {
+    if (this.fails) throw new Error('the kernel answered EBUSY');
+    for (const key of remove) assert.ok(this.servers.delete(key), key);
+    for (const server of put) this.servers.set(keyOf(server), server);
+  }
+  cut(server: ServerKey, { address, port }: { address: string; port: number }): number {
+    this.cuts.push(`${server} ${address} ${port}`);
+    return 1;
+  }
+  active: number | undefined = 1;
+  counts(): ReturnType<Balancer['counts']> {
+    return [...this.servers].map(([key, { destinations }]) => ({
+      key,
+      destinations: destinations.map(({ address, port }) => ({ address, port, active: this.active ?? 0 })),
+    }));
+  }
+  tick(): void {}
+  changedByOthers(): boolean {
+    return false;
+  }
+  removeAll(): void {
+    this.servers.clear();
+  }
+  close(): void {}
+  /** `10.96.0.1 80 → 10.0.0.2:80=1 …`, one line a virtual server. */
+  shown(): string[] {
+    return [...this.servers.values()].map(
+      ({ address = '*', port, destinations }) =>
+        `${address} ${port} → ${destinations.map((each) => `${each.address}:${each.port}=${each.weight}`).join(' ')}`,
+    );
+  }
+}
+
+const noChecks: HealthChecks = { follow: () => {}, forget: () => {}, why: () => undefined, isChecked: () => false, close: () => {} };
+
+let folder: string;
+let kernel: Held;
+let core: ServiceCore;
+let now: number;
+let tick: () => void;
+
+/** As a daemon that starts, with what the kernel and the disk hold. */
+function start(): void {
+  const store = createServiceStore(openNetworkDatabase(join(folder, 'network.db')));
+  const log = { info: () => {}, warn: () => {}, error: () => {} };
+  core = createServiceCore({ store, log, checks: noChecks, now: () => now }, kernel);
+  kernel.reconcile(core.judgeFor(kernel));
+  const upkeep = createUpkeep(
+    core,
+    log,
+    () => now,
+    () => now,
+  );
+  tick = () => upkeep.tick();
+}
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'portcullis-services-'));
+  now = 1_000_000;
+  kernel = new Held();
+  start();
+});
+afterEach(() => {
+  core.close();
+  rmSync(folder, { recursive: true });
+});
+
+const service = (name: string, body: string): Service => {
+  const text = `apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: ${name} }\n${body}`;
+  const { described, problems } = readServices([{ file: name, text }]);
+  assert.deepEqual(problems, []);
+  return (described[0] as { service: Service }).service;
+};
+const web = (backends: string, more = ''): Service =>
+  service('web', `addresses: [10.96.0.1]\nports: [80]\ndrainGrace: 10s\nbackends: [${backends}]\n${more}`);
+const restart = (): void => {
+  core.close();
+  start();
+};
+
+test('what is applied is in the kernel, and after a restart again', () => {
+  assert.deepEqual(core.apply('command', [web('10.0.0.2, 10.0.0.3')], false), []);
+  const shown = ['10.96.0.1 80 → 10.0.0.2:80=1 10.0.0.3:80=1'];
+  assert.deepEqual(kernel.shown(), shown);
+  kernel.removeAll();
+  restart();
+  assert.deepEqual(kernel.shown(), shown);
+});
+
+test('a backend that was removed keeps what stands until its grace is over, over restarts', () => {
+  core.apply('command', [web('10.0.0.2, 10.0.0.3')], false);
+  core.apply('command', [web('10.0.0.2')], false);
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1 10.0.0.3:80=0']);
+  now += 6000;
+  restart();
+  tick();
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1 10.0.0.3:80=0']);
+  assert.deepEqual(kernel.cuts, []);
+  now += 4000;
+  tick();
+  assert.deepEqual(kernel.cuts, ['4 tcp 10.96.0.1 80 10.0.0.3 80']);
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
+  restart();
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
+});
+
+test('a backend that nothing is connected to any more leaves before its time', () => {
+  core.apply('command', [web('10.0.0.2, 10.0.0.3')], false);
+  core.apply('command', [web('10.0.0.2')], false);
+  kernel.active = 0;
+  now += 1;
+  tick();
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
+  assert.deepEqual(kernel.cuts, []);
+});
+
+test('a service that was removed ends the same way, and its address is free at once', () => {
+  core.apply('command', [web('10.0.0.2')], false);
+  core.remove('command', ['web']);
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=0']);
+  restart();
+  assert.deepEqual(core.apply('files', [service('other', 'addresses: [10.96.0.1]\nports: [80]\nbackends: [10.0.0.9]')], true), []);
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.9:80=1 10.0.0.2:80=0']);
+  now += 10_000;
+  tick();
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.9:80=1']);
+  core.remove('files', ['other']);
+  now += 30_000;
+  tick();
+  assert.deepEqual(kernel.shown(), []);
+  assert.equal(core.standings.size, 0);
+});
+
+test('an operator drains a backend and takes it back, over restarts and new descriptions', () => {
+  core.apply('command', [web('10.0.0.2, 10.0.0.3')], false);
+  assert.deepEqual(core.drain('web', ['10.0.0.9'], true), ['10.0.0.9']);
+  assert.deepEqual(core.drain('web', ['10.0.0.3'], true), []);
+  restart();
+  core.apply('command', [web('10.0.0.2, 10.0.0.3, 10.0.0.4')], false);
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1 10.0.0.3:80=0 10.0.0.4:80=1']);
+  now += 10_000;
+  tick();
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1 10.0.0.4:80=1']);
+  restart();
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1 10.0.0.4:80=1']);
+  assert.deepEqual(core.drain('web', ['10.0.0.3'], false), []);
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1 10.0.0.3:80=1 10.0.0.4:80=1']);
+  assert.equal(core.ending.size, 0);
+});
+
+test('an unwell backend is out until it is well, and all of them are in when none is well', () => {
+  core.apply('command', [web('10.0.0.2, 10.0.0.3', 'healthCheck: { tcp: {} }')], false);
+  core.judged('web', '10.0.0.2 80', false);
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=0 10.0.0.3:80=1']);
+  restart();
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=0 10.0.0.3:80=1'], 'a restart forgets no unwell backend');
+  core.judged('web', '10.0.0.3 80', false);
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1 10.0.0.3:80=1']);
+  core.judged('web', '10.0.0.3 80', true);
+  core.judged('web', '10.0.0.2 80', true);
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1 10.0.0.3:80=1']);
+});
+
+test('a source changes nothing of another one, and whoever holds an address keeps it', () => {
+  core.apply('files', [web('10.0.0.2')], true);
+  const other = service('other', 'addresses: [10.96.0.2, 10.96.0.1]\nports: [80]\nbackends: [10.0.0.9]');
+  const free = service('free', 'addresses: [10.96.0.3]\nports: [80]\nbackends: [10.0.0.9]');
+  assert.deepEqual(core.apply('command', [web('10.0.0.9'), other, free], false), [
+    { name: 'web', code: 'NETWORK_SERVICE_EXISTS', field: 'name', why: 'a service of that name is there already, by files' },
+    {
+      name: 'other',
+      code: 'NETWORK_SERVICE_ADDRESS_TAKEN',
+      field: 'addresses.1',
+      why: '10.96.0.1 port 80/tcp belongs to the service web of files',
+    },
+  ]);
+  core.remove('command', ['web']);
+  core.apply('command', [], true);
+  now += 30_000;
+  tick();
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
+});
+
+test('two services of one source change their addresses with each other', () => {
+  const at = (name: string, address: string): Service => service(name, `addresses: [${address}]\nports: [80]\nbackends: [10.0.0.2]`);
+  core.apply('files', [at('a', '10.96.0.1'), at('b', '10.96.0.2')], true);
+  assert.deepEqual(core.apply('files', [at('a', '10.96.0.2'), at('b', '10.96.0.1')], true), []);
+  assert.deepEqual([...kernel.servers.values()].map(({ service: name, address }) => `${name} ${address ?? ''}`).toSorted(), [
+    'a 10.96.0.2',
+    'b 10.96.0.1',
+  ]);
+});
+
+test('what is refused keeps what stood before', () => {
+  core.apply('command', [web('10.0.0.2')], false);
+  assert.deepEqual(core.apply('command', [web('10.0.0.3', 'scheduler: lc')], false), [
+    { name: 'web', code: 'NETWORK_SERVICE_UNSUPPORTED', field: 'scheduler', why: 'lc is not known here (nftables)' },
+  ]);
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
+  restart();
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
+});
+
+test('a change that the kernel did not take is durable and comes about a second later', () => {
+  kernel.fails = true;
+  assert.throws(() => core.apply('command', [web('10.0.0.2')], false), /EBUSY/);
+  assert.deepEqual(kernel.shown(), []);
+  kernel.fails = false;
+  tick();
+  assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
+});

@@ -1,0 +1,75 @@
+import { parseIp } from '../../spec/address.ts';
+import type { Backend, Destination, Family, Service, ServicePort, VirtualServer } from '../model.ts';
+
+/** Of a backend, beside its description. */
+export interface BackendStanding {
+  /** By an operator's word. */
+  readonly drained: boolean;
+  /** By its health checks. */
+  readonly unwell: boolean;
+}
+
+/** A destination as the service has it now. */
+export interface Placed extends Destination {
+  /** It drains, or is unwell: what stands there ends within the grace. */
+  readonly ending: boolean;
+}
+
+/** A virtual server whose destinations say which of them end. */
+export type Expanded = Omit<VirtualServer, 'destinations'> & { readonly destinations: readonly Placed[] };
+
+const familyOf = (address: string): Family => parseIp(address)?.family ?? 4;
+
+/**
+ * Every address, protocol and port of a service, of either family. Pure. Where all backends of a virtual server that could take connections
+ * are unwell, all of them do: a check that is wrong then ends nothing that works.
+ */
+export function expand(service: Service, standing: (backend: Backend) => BackendStanding): Expanded[] {
+  const backends = service.backends.map((backend) => ({ backend, family: familyOf(backend.address), ...standing(backend) }));
+  const place = (port: ServicePort, family: Family): Placed[] => {
+    const own = backends.filter((each) => each.family === family && each.backend.without?.includes(port.name) !== true);
+    const takes = own.filter(({ backend, drained }) => !drained && backend.draining !== true && backend.weight !== 0);
+    const allUnwell = takes.every(({ unwell }) => unwell);
+    return own.map(({ backend, drained, unwell }) => {
+      const ending = drained || backend.draining === true || (unwell && !allUnwell);
+      return {
+        address: backend.address,
+        port: backend.ports?.[port.name] ?? port.targetPort,
+        weight: ending ? 0 : (backend.weight ?? 1),
+        ending,
+      };
+    });
+  };
+  const { name, scheduler, clientAffinity, persistenceSeconds, forwarding, sourceAddress } = service;
+  const common = {
+    service: name,
+    scheduler,
+    clientAffinity,
+    ...(persistenceSeconds !== undefined && { persistenceSeconds }),
+    forwarding,
+    sourceAddress,
+  };
+  const server = (port: ServicePort, kind: VirtualServer['kind'], family: Family, address?: string): Expanded => ({
+    ...common,
+    portName: port.name,
+    kind,
+    family,
+    ...(address !== undefined && { address }),
+    protocol: port.protocol,
+    port: (kind === 'node' ? port.nodePort : undefined) ?? port.port,
+    destinations: place(port, family),
+  });
+  const families = nodeFamiliesOf(service);
+  return service.ports.flatMap((port) => [
+    ...service.addresses.map((address) => server(port, 'virtual', familyOf(address), address)),
+    ...service.externalAddresses.map((address) => server(port, 'external', familyOf(address), address)),
+    ...(port.nodePort === undefined ? [] : families.map((family) => server(port, 'node', family))),
+  ]);
+}
+
+/** A node port is of the families that the service has elsewhere: of its addresses, else of its backends, else of both. */
+function nodeFamiliesOf({ addresses, backends }: Service): readonly Family[] {
+  const said = addresses.length > 0 ? addresses : backends.map(({ address }) => address);
+  const families = ([4, 6] as const).filter((family) => said.some((address) => familyOf(address) === family));
+  return families.length > 0 ? families : [4, 6];
+}

@@ -1,0 +1,132 @@
+import pLimit from 'p-limit';
+import type { Backend, HealthCheck, Service, ServicePort } from '../../model.ts';
+import type { Probed, probe } from './probe.ts';
+
+/** Checks the backends of services, each in its own time. */
+export interface HealthChecks {
+  /** From now on, by what the service says now; what was found of backends that stay counts on. */
+  follow(service: Service): void;
+  forget(name: string): void;
+  /** What the last check said; undefined: none ended yet, or it was well. */
+  why(name: string, backend: string): string | undefined;
+  isChecked(name: string, backend: string): boolean;
+  close(): void;
+}
+
+export interface HealthOptions {
+  readonly probe: typeof probe;
+  /** Often enough in a row. @param backend by {@link healthIdOf} */
+  onJudged(name: string, backend: string, isWell: boolean): void;
+  /** Whether it is taken for well now. */
+  isWell(name: string, backend: string): boolean;
+  /** In [0, 1). */
+  random(): number;
+}
+
+/** Checks that are under way at once; the others wait. */
+const mostAtOnce = 128;
+
+/** The port that is checked. */
+export function checkedPortOf({ healthCheck, ports }: Pick<Service, 'healthCheck' | 'ports'>): ServicePort | undefined {
+  return ports.find(({ name }) => name === healthCheck?.port) ?? ports[0];
+}
+
+/** A backend among those of a service: its address, and the port that is checked. */
+export function healthIdOf(backend: Backend, port: ServicePort | undefined): string {
+  return `${backend.address} ${port === undefined ? 0 : (backend.ports?.[port.name] ?? port.targetPort)}`;
+}
+
+interface Checked {
+  check: HealthCheck;
+  readonly backend: Probed;
+  /** Ends in a row that speak against what it is taken for. */
+  against: number;
+  why?: string;
+  timer?: NodeJS.Timeout;
+  ended: boolean;
+  hasEnded: boolean;
+}
+
+export function createHealthChecks({ probe, onJudged, isWell, random }: HealthOptions): HealthChecks {
+  const services = new Map<string, Map<string, Checked>>();
+  const limit = pLimit(mostAtOnce);
+
+  const later = (name: string, id: string, each: Checked, ms: number): void => {
+    each.timer = setTimeout(() => {
+      const { check } = each;
+      const begun = performance.now();
+      void limit(async () => {
+        if (each.ended) return;
+        hear(name, id, each, await probe(check, each.backend));
+      }).finally(() => {
+        if (each.ended) return;
+        const interval = each.check.intervalSeconds * 1000;
+        // A tenth to either side: what began together does not stay together.
+        later(name, id, each, Math.max(0, interval * (0.9 + 0.2 * random()) - (performance.now() - begun)));
+      });
+    }, ms);
+  };
+
+  const hear = (name: string, id: string, each: Checked, why: string | undefined): void => {
+    if (each.ended) return;
+    each.hasEnded = true;
+    if (why === undefined) delete each.why;
+    else each.why = why;
+    const taken = isWell(name, id);
+    const found = why === undefined;
+    each.against = found === taken ? 0 : each.against + 1;
+    if (each.against < (taken ? each.check.failures : each.check.successes)) return;
+    if (found === taken) return;
+    each.against = 0;
+    onJudged(name, id, found);
+  };
+
+  const stop = (each: Checked): void => {
+    each.ended = true;
+    clearTimeout(each.timer);
+  };
+
+  const forget = (name: string): void => {
+    services.get(name)?.forEach(stop);
+    services.delete(name);
+  };
+
+  return {
+    forget,
+    follow(service) {
+      const { name, healthCheck: check, backends } = service;
+      if (check === undefined) return forget(name);
+      const before = services.get(name) ?? new Map<string, Checked>();
+      const after = new Map<string, Checked>();
+      const port = checkedPortOf(service);
+      for (const backend of backends) {
+        if (backend.draining === true || port === undefined || backend.without?.includes(port.name) === true) continue;
+        const id = healthIdOf(backend, port);
+        if (after.has(id)) continue;
+        const stands = before.get(id);
+        if (stands !== undefined) {
+          stands.check = check;
+          after.set(id, stands);
+          continue;
+        }
+        const made: Checked = {
+          check,
+          backend: { address: backend.address, port: backend.ports?.[port.name] ?? port.targetPort },
+          against: 0,
+          ended: false,
+          hasEnded: false,
+        };
+        after.set(id, made);
+        // Soon, but never all at one moment.
+        later(name, id, made, random() * Math.min(check.intervalSeconds, 5) * 1000);
+      }
+      for (const [id, each] of before) if (after.get(id) !== each) stop(each);
+      services.set(name, after);
+    },
+    why: (name, backend) => services.get(name)?.get(backend)?.why,
+    isChecked: (name, backend) => services.get(name)?.get(backend)?.hasEnded === true,
+    close() {
+      for (const name of [...services.keys()]) forget(name);
+    },
+  };
+}

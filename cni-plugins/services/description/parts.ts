@@ -1,0 +1,64 @@
+import { formatIp, parseIp } from '../../spec/address.ts';
+import type { IpAddress } from '../../spec/address.ts';
+import type { Protocol } from '../model.ts';
+
+/** The short forms of a description. Pure. */
+
+const seconds: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
+
+/** `90s`, `5m` in seconds; of a text that fits the schema's pattern. */
+export function secondsOf(text: string): number {
+  return Number(text.slice(0, -1)) * (seconds[text.slice(-1)] ?? Number.NaN);
+}
+
+/** `80`, `80/tcp`, `80:8080/udp`; of a text that fits the schema's pattern. */
+export function shortPortOf(text: string): { readonly port: number; readonly targetPort: number; readonly protocol: Protocol } {
+  const [numbers = '', protocol = 'tcp'] = text.split('/');
+  const [port = '', target = port] = numbers.split(':');
+  return { port: Number(port), targetPort: Number(target), protocol: protocol as Protocol };
+}
+
+export interface WrittenPlace {
+  readonly address: string;
+  readonly port?: number;
+}
+
+/** `10.0.0.2`, `10.0.0.2:8080`, `fd00::2`, `[fd00::2]:8080`. */
+export function placeOf(text: string): WrittenPlace {
+  const bracketed = /^\[([^\]]*)\](?::(\d{1,5}))?$/u.exec(text);
+  const plain = /^([^:]*):(\d{1,5})$/u.exec(text);
+  const [, address = text, port] = bracketed ?? plain ?? [];
+  return { address, ...(port !== undefined && { port: Number(port) }) };
+}
+
+/** Why connections can not lead to an address; undefined: they can. @param use what it shall be */
+export function wrongAddress(text: string, use: 'virtual' | 'backend'): string | undefined {
+  const ip = parseIp(text);
+  if (ip === undefined) return `${JSON.stringify(text)} is not an address`;
+  const kind = unusable(ip);
+  if (kind === undefined) return undefined;
+  if (kind === 'of loopback' && use === 'virtual') return `${text} is an address of loopback, which no packet of another host or pod has`;
+  return `${text} is ${kind}`;
+}
+
+/** An address in its one form (RFC 5952). */
+export function canonical(text: string): string {
+  const ip = parseIp(text);
+  return ip === undefined ? text : formatIp(ip);
+}
+
+/** Blocks of RFC 6890 to which no connection is made. */
+function unusable({ family, value }: IpAddress): string | undefined {
+  if (family === 4) {
+    const first = value >> 24n;
+    if (first === 0n) return 'no address of a host';
+    if (first === 127n) return 'of loopback';
+    if (first >= 224n && first < 240n) return 'of multicast';
+    return first >= 240n ? 'reserved' : undefined;
+  }
+  if (value === 0n) return 'no address of a host';
+  if (value === 1n) return 'of loopback';
+  if (value >> 120n === 0xffn) return 'of multicast';
+  if (value >> 118n === 0x3fan) return 'of one link only';
+  return value >> 32n === 0xffffn ? 'IPv4 inside IPv6' : undefined;
+}

@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { linesOf, readServices } from './read.ts';
+import { maxBackends, serviceSchema } from './schema.ts';
+
+const head = 'apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: web }\n';
+const read = (body: string, name = 'web.yaml'): ReturnType<typeof readServices> => readServices([{ file: name, text: `${head}${body}` }]);
+
+test('the short forms mean what the long ones say', () => {
+  const short = read(`addresses: [10.96.0.10, "FD00:96:0::10"]
+ports: [80:8080/tcp, 53/udp, 443]
+backends: [10.0.0.2, "10.0.0.3:9000", "fd00::2", "[fd00::3]:9000"]
+persistence: 3h
+drainGrace: 2m
+healthCheck: { http: {} }
+`);
+  const long = read(`addresses: ["10.96.0.10", "fd00:96::10"]
+ports:
+  - { name: tcp-80, protocol: tcp, port: 80, targetPort: 8080 }
+  - { name: udp-53, protocol: udp, port: 53, targetPort: 53 }
+  - { name: tcp-443, port: 443 }
+scheduler: rr
+clientAffinity: false
+persistence: 180m
+forwarding: nat
+sourceAddress: keep
+drainGrace: 120s
+backends:
+  - { address: 10.0.0.2 }
+  - { address: 10.0.0.3, ports: { tcp-80: 9000, udp-53: 9000, tcp-443: 9000 } }
+  - { address: fd00::2, ports: { tcp-80: 8080 } }
+  - { address: "fd00::3", port: 9000 }
+healthCheck: { http: { path: / }, interval: 5s, timeout: 2s, failures: 3, successes: 2 }
+`);
+  assert.deepEqual(linesOf([...short.problems, ...long.problems]), []);
+  assert.deepEqual(short.described[0]?.service, long.described[0]?.service);
+  assert.equal(short.described[0]?.service.persistenceSeconds, 10_800);
+});
+
+test('a weight makes it wrr', () => {
+  const scheduler = (more: string): unknown => read(`addresses: [10.96.0.1]\nports: [80]\n${more}`).described[0]?.service.scheduler;
+  assert.deepEqual(
+    [scheduler('backends: [{ address: 10.0.0.2, weight: 3 }]'), scheduler('backends: [{ address: 10.0.0.2, weight: 0 }]')],
+    ['wrr', 'rr'],
+  );
+});
+
+/** Each is refused, at its place, and for this reason. */
+const refused: readonly (readonly [body: string, place: string, why: RegExp])[] = [
+  ['addresses: [10.96.0.1]\nports: [80]\nscheduler: maglevv', '6:12', /"maglevv".*did you mean `maglev`/],
+  ['addresses: [10.96.0.1]\nports: [80]\nscheduler: random', '6:12', /use one of: `rr`, `wrr`, `lc`, `sh`, `maglev`/],
+  ['addresses: [10.96.0.1]\nports: [80]\nbackend: [10.0.0.2]', '6:1', /unknown field `backend`; did you mean `backends`/],
+  ['addresses: [10.96.0.256]\nports: [80]', '4:13', /is not an address/],
+  ['addresses: [10.96.0.0/24]\nports: [80]', '4:13', /is not an address/],
+  ['addresses: [127.0.0.1]\nports: [80]', '4:13', /of loopback/],
+  ['addresses: [224.0.0.1]\nports: [80]', '4:13', /of multicast/],
+  ['addresses: ["fe80::1"]\nports: [80]', '4:13', /of one link only/],
+  ['addresses: ["::ffff:10.0.0.1"]\nports: [80]', '4:13', /is not an address/],
+  ['addresses: ["10.96.0.1\\0"]\nports: [80]', '4:13', /is not an address/],
+  ['addresses: [10.96.0.1, 10.96.0.1]\nports: [80]', '4:24', /there twice/],
+  ['addresses: [10.96.0.1]\nexternalAddresses: [10.96.0.1]\nports: [80]', '5:21', /there twice/],
+  ['addresses: [10.96.0.1]\nports: [0]', '5:9', /must be >= 1/],
+  ['addresses: [10.96.0.1]\nports: [80:70000]', '5:9', /70000 is no port/],
+  ['addresses: [10.96.0.1]\nports: [80/icmp]', '5:9', /PORT:TARGET\/PROTOCOL/],
+  ['addresses: [10.96.0.1]\nports: [80, 80/tcp]', '5:13', /80\/tcp is there twice/],
+  ['addresses: [10.96.0.1]\nports: []', '5:8', /must not be an empty list/],
+  ['ports: [80]', '4:8', /nobody can connect/],
+  ['addresses: [10.96.0.1]\nports: [80]\nbackends: [10.0.0.2, 10.0.0.2]', '6:22', /there twice/],
+  ['addresses: [10.96.0.1]\nports: [80]\nbackends: ["fd00::2"]', '4:13', /no backend has an IPv4 address/],
+  ['addresses: [10.96.0.1]\nports: [80]\nbackends: [10.0.0.2, "fd00::2"]', '6:22', /families do not mix/],
+  ['addresses: [10.96.0.1]\nports: [80]\nbackends: [{ address: 10.0.0.2, weight: 70000 }]', '6:41', /must be <= 65535/],
+  ['addresses: [10.96.0.1]\nports: [80]\nbackends: [{ address: 10.0.0.2, ports: { web: 1 } }]', '6:47', /no port web/],
+  ['addresses: [10.96.0.1]\nports: [80]\nscheduler: rr\nbackends: [{ address: 10.0.0.2, weight: 2 }]', '6:12', /rr takes no weights/],
+  ['addresses: [10.96.0.1]\nports: [80:81]\nforwarding: dsr', '5:9', /the same port/],
+  ['addresses: [10.96.0.1]\nports: [80]\npersistence: 0s', '6:14', /one second or more/],
+  ['addresses: [10.96.0.1]\nports: [80]\npersistence: 3 hours', '6:14', /30s, 5m/],
+  ['addresses: [10.96.0.1]\nports: [80]\nhealthCheck: { tcp: {}, http: {} }', '6:14', /tcp and http/],
+  ['addresses: [10.96.0.1]\nports: [53/udp]\nhealthCheck: { tcp: {} }', '6:14', /only exec can check/],
+  ['addresses: [10.96.0.1]\nports: [80]\nhealthCheck: { exec: { command: [curl] } }', '6:34', /absolute path/],
+  ['addresses: [10.96.0.1]\nports: [80]\nhealthCheck: { http: { path: "/\\r\\nX: y" } }', '6:30', /form/],
+];
+
+test('what is wrong is refused with its place, and the rest stands', () => {
+  const good = 'apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: other }\naddresses: [10.96.9.9]\nports: [80]\n';
+  for (const [body, place, why] of refused) {
+    const { described, problems } = read(`${body}\n---\n${good}`);
+    const lines = linesOf(problems);
+    assert.deepEqual(
+      described.map(({ service }) => service.name),
+      ['other'],
+      `${body}\n${lines.join('\n')}`,
+    );
+    assert.ok(
+      lines.some((line) => line.startsWith(`web.yaml:${place}: `) && why.test(line)),
+      `${body}\n${lines.join('\n')}`,
+    );
+  }
+});
+
+test('10,000 backends are refused at their list', () => {
+  const backends = Array.from({ length: 10_000 }, (_, index) => `10.1.${index >> 8}.${index & 255}`).join(', ');
+  const { described, problems } = read(`addresses: [10.96.0.1]\nports: [80]\nbackends: [${backends}]\n`);
+  assert.deepEqual(described, []);
+  assert.deepEqual(linesOf(problems), [`web.yaml:6:11: backends: must have at most ${maxBackends} items`]);
+});
+
+test('the second service of a name is refused, over files too', () => {
+  const text = `${head}addresses: [10.96.0.1]\nports: [80]\n`;
+  const { described, problems } = readServices([
+    { file: 'a.yaml', text },
+    { file: 'b.yaml', text },
+  ]);
+  assert.equal(described.length, 1);
+  assert.match(linesOf(problems).join('\n'), /^b\.yaml:3:19: metadata\.name: the service web is there twice, first at a\.yaml:3/u);
+});
+
+test('a field of the model has the place where it was written', () => {
+  const [found] = read('addresses: [10.96.0.1]\nports: [80]\ndrainGrace: 3s\n').described;
+  assert.deepEqual(
+    ['drainGraceSeconds', 'addresses.0', 'scheduler', undefined].map((field) => {
+      const { line, column } = found?.positionOf(field) ?? { line: 0, column: 0 };
+      return `${line}:${column}`;
+    }),
+    ['6:13', '4:13', '1:1', '1:1'],
+  );
+});
+
+test('the published schema is the one that services are checked by', () => {
+  const published: unknown = JSON.parse(readFileSync(new URL('../../../docs/schemas/service.json', import.meta.url), 'utf8'));
+  assert.deepEqual(published, JSON.parse(JSON.stringify(serviceSchema)), 'run: sh packaging/node test/house/service-reference.ts');
+});
