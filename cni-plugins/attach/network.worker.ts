@@ -4,6 +4,8 @@ import { openHosts } from './caller.ts';
 import type { Hosts } from './caller.ts';
 import { openNetworkDatabase } from './database.ts';
 import type { NetworkDatabase } from './database.ts';
+import { createDeadRealms } from './dead-realms.ts';
+import type { DeadRealms } from './dead-realms.ts';
 import { openHostKernel } from './host-kernel.ts';
 import { createNetworkCore } from './network-core.ts';
 import type { NetworkCore } from './network-core.ts';
@@ -64,9 +66,10 @@ function open(): Parts {
   try {
     const hosts = openHosts();
     opened.push(hosts);
-    const plugins = createPluginCore({ database, hosts, log });
     const { confDir } = settings;
     const { realm } = hosts.own;
+    const realms = createDeadRealms(database, hosts.own.route, realm);
+    const plugins = createPluginCore({ database, hosts, realms, log });
     const remote = createRemoteStore(database);
     if (confDir === undefined) return (parts = { database, hosts, remote, plugins, realm, close });
     const kernel = openHostKernel();
@@ -83,7 +86,8 @@ function open(): Parts {
       core.reconcile();
     });
     plugins.repair(hosts.own);
-    opened.push(lookAfter(database, core));
+    forgetDead(realms);
+    opened.push(lookAfter(database, core, realms));
     return (parts = { database, hosts, remote, plugins, realm, core, networks, close });
   } catch (thrown) {
     close();
@@ -109,8 +113,13 @@ let served = 0;
 const lookEveryMs = 500;
 const tellEveryMs = 5000;
 
-/** Follows the folder of NetworkPolicies, and says what was denied. */
-function lookAfter(database: NetworkDatabase, core: NetworkCore): { close(): void } {
+function forgetDead(realms: DeadRealms): void {
+  const gone = realms.forget();
+  if (gone.length > 0) log.info({ realms: gone }, 'host namespaces of other callers ended: what was recorded of them is forgotten');
+}
+
+/** Follows the folder of NetworkPolicies, says what was denied, and forgets namespaces that ended. */
+function lookAfter(database: NetworkDatabase, core: NetworkCore, realms: DeadRealms): { close(): void } {
   const denialLog = createDenialLog(log);
   let toldAt = 0;
   const failed = (thrown: unknown): void =>
@@ -127,6 +136,7 @@ function lookAfter(database: NetworkDatabase, core: NetworkCore): { close(): voi
       }
       if (now - toldAt < tellEveryMs) return;
       toldAt = now;
+      forgetDead(realms);
       denialLog.tell(core.denials(), now);
     } catch (thrown) {
       failed(thrown);

@@ -11,6 +11,7 @@ import { createTurns, runSteps } from './address-program-steps.ts';
 import type { Steps } from './address-program-steps.ts';
 import type { Host, Hosts } from './caller.ts';
 import type { NetworkDatabase } from './database.ts';
+import type { DeadRealms } from './dead-realms.ts';
 import { hostFacts } from './host-facts.ts';
 import { createPartStore } from './parts.ts';
 import type { Part } from './parts.ts';
@@ -38,6 +39,7 @@ export interface PluginCore {
 }
 
 export interface PluginCoreParts {
+  readonly realms: Pick<DeadRealms, 'watch'>;
   readonly database: NetworkDatabase;
   readonly hosts: Hosts;
   readonly log: Pick<Logger, 'info' | 'warn'>;
@@ -46,7 +48,7 @@ export interface PluginCoreParts {
 /** So few are always compared. */
 const fewParts = 32;
 
-export function createPluginCore({ database, hosts, log }: PluginCoreParts): PluginCore {
+export function createPluginCore({ database, hosts, realms, log }: PluginCoreParts): PluginCore {
   const parts = createPartStore(database);
   const names = createNameStore(database);
   const restsUntil = new Map<string, number>();
@@ -324,7 +326,10 @@ export function createPluginCore({ database, hosts, log }: PluginCoreParts): Plu
   return {
     call: (call) =>
       inTurn(call, () =>
-        hosts.with(call.caller, (host) => runSteps<CniResult | undefined | void>(verbs[call.verb](call, host), call, host)),
+        hosts.with(call.caller, (host) => {
+          if (call.verb === 'add' && call.caller.netnsFd !== undefined) realms.watch(host.realm, call.caller.netnsFd);
+          return runSteps<CniResult | undefined | void>(verbs[call.verb](call, host), call, host);
+        }),
       ) as CniResult | undefined | Promise<CniResult | undefined>,
     repair: (host) => void repair(host),
     release,
