@@ -1,0 +1,224 @@
+import { request as requestPlain, Agent as PlainAgent } from 'node:http';
+import type { IncomingMessage } from 'node:http';
+import { request as requestTls, Agent as TlsAgent } from 'node:https';
+import type { Readable } from 'node:stream';
+import { createGunzip } from 'node:zlib';
+import { PortcullisError, isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import type { ApiAccess } from './kubeconfig.ts';
+
+/** Kubernetes' API over HTTP/1.1: one answer, or a stream of events. */
+export interface ApiClient {
+  /** @throws NETWORK_API_UNREACHABLE · NETWORK_API_REFUSED (with `status`, and `retryAfterSeconds` where it was said) · those of the access */
+  get(path: string, query: Query, signal: AbortSignal): Promise<unknown>;
+  /** Calls `onEvent` for each event, until the server ends the stream. @throws as `get` */
+  watch(
+    path: string,
+    query: Query,
+    limits: WatchLimits,
+    onOpen: () => void,
+    onEvent: (event: unknown) => void,
+    signal: AbortSignal,
+  ): Promise<void>;
+  close(): void;
+}
+
+export type Query = Readonly<Record<string, string>>;
+
+interface Opened {
+  readonly answer: IncomingMessage;
+  readonly host: string;
+}
+
+/** What a stream may do before it is taken for dead, in milliseconds. */
+export interface WatchLimits {
+  readonly silence: number;
+  readonly whole: number;
+}
+
+/** etcd keeps objects of 1.5 MiB at most, and a page has 500 of them; few come near. */
+const answerBytes = 256 * 1024 * 1024;
+const eventBytes = 16 * 1024 * 1024;
+const answerMs = 60_000;
+const headersMs = 15_000;
+/** Probes of the kernel over a silent connection begin after so long; ten of them, a second apart, and the connection is dead. */
+const probeAfterMs = 10_000;
+
+/** @param readAccess asked before each request: what it names may have been renewed */
+export function createApiClient(readAccess: () => Promise<ApiAccess>, userAgent: string): ApiClient {
+  let connections: { readonly id: string; readonly agent: PlainAgent } | undefined;
+
+  function agentFor({ id, server, tls }: ApiAccess): PlainAgent {
+    if (connections?.id === id) return connections.agent;
+    // Streams under way on the old connections end there, and begin again on new ones.
+    connections?.agent.destroy();
+    const options = { keepAlive: true, maxSockets: 8 };
+    const agent = server.protocol === 'https:' ? new TlsAgent({ ...options, ...tls }) : new PlainAgent(options);
+    connections = { id, agent };
+    return agent;
+  }
+
+  /** Resolves with the head of a good answer; the body is the caller's. */
+  async function open(path: string, query: Query, accept: Readonly<Record<string, string>>, signal: AbortSignal): Promise<Opened> {
+    const access = await readAccess();
+    const { server } = access;
+    const target = `${server.pathname.replace(/\/+$/u, '')}${path}?${new URLSearchParams(query).toString()}`;
+    const send = server.protocol === 'https:' ? requestTls : requestPlain;
+    const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+      const request = send({
+        agent: agentFor(access),
+        hostname: server.hostname.replace(/^\[|\]$/gu, ''),
+        port: server.port === '' ? (server.protocol === 'https:' ? 443 : 80) : server.port,
+        path: target,
+        signal,
+        headers: {
+          'user-agent': userAgent,
+          accept: 'application/json',
+          host: server.host,
+          ...accept,
+          ...(access.authorization !== undefined && { authorization: access.authorization }),
+        },
+      });
+      const late = setTimeout(() => request.destroy(new Error(`no answer began within ${headersMs / 1000} s`)), headersMs);
+      request.on('socket', (socket) => socket.setKeepAlive(true, probeAfterMs));
+      request.once('response', (head) => {
+        clearTimeout(late);
+        resolve(head);
+      });
+      request.on('error', (error) => {
+        clearTimeout(late);
+        reject(unreachable(server.host, path, error));
+      });
+      request.end();
+    });
+    // Whoever gives the body up is told nothing more; whoever reads it gets its failure all the same.
+    answer.on('error', () => undefined);
+    if (answer.statusCode === 200) return { answer, host: server.host };
+    throw await refusal(server.host, path, answer);
+  }
+
+  return {
+    async get(path, query, signal) {
+      const bounded = AbortSignal.any([signal, AbortSignal.timeout(answerMs)]);
+      const { answer, host } = await open(path, query, { 'accept-encoding': 'gzip' }, bounded);
+      try {
+        return JSON.parse(await textOf(answer, answerBytes)) as unknown;
+      } catch (thrown) {
+        if (isPortcullisError(thrown)) throw thrown;
+        throw unreachable(host, path, thrown);
+      } finally {
+        answer.destroy();
+      }
+    },
+
+    async watch(path, query, limits, onOpen, onEvent, signal) {
+      const begun = performance.now();
+      const { answer, host } = await open(path, { ...query, watch: 'true' }, {}, signal);
+      onOpen();
+      const give = (why: string): void => void answer.destroy(new Error(why));
+      const whole = setTimeout(give, Math.max(0, limits.whole - (performance.now() - begun)), 'the stream did not end when it should have');
+      const silent = setTimeout(give, limits.silence, `nothing came for ${limits.silence / 1000} s`);
+      try {
+        for await (const line of linesOf(answer)) {
+          silent.refresh();
+          onEvent(JSON.parse(line));
+        }
+      } catch (thrown) {
+        if (isPortcullisError(thrown)) throw thrown;
+        throw unreachable(host, path, thrown);
+      } finally {
+        clearTimeout(whole);
+        clearTimeout(silent);
+        answer.destroy();
+      }
+    },
+
+    close() {
+      connections?.agent.destroy();
+      connections = undefined;
+    },
+  };
+}
+
+async function* linesOf(body: Readable): AsyncGenerator<string> {
+  let rest: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of body as AsyncIterable<Buffer>) {
+    let from = 0;
+    for (let end = chunk.indexOf(10); end !== -1; end = chunk.indexOf(10, from)) {
+      rest.push(chunk.subarray(from, end));
+      const line = Buffer.concat(rest).toString('utf8');
+      rest = [];
+      length = 0;
+      from = end + 1;
+      if (line.trim() !== '') yield line;
+    }
+    length += chunk.length - from;
+    if (length > eventBytes) throw new Error(`an event is larger than ${eventBytes} bytes`);
+    if (from < chunk.length) rest.push(chunk.subarray(from));
+  }
+  if (length > 0) throw new Error('the stream broke off in the middle of an event');
+}
+
+async function textOf(answer: IncomingMessage, mostBytes: number): Promise<string> {
+  const gzip = answer.headers['content-encoding'] === 'gzip';
+  const body: Readable = gzip ? answer.pipe(createGunzip()) : answer;
+  if (gzip) answer.once('error', (error) => body.destroy(error)).once('close', () => !answer.complete && body.destroy());
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of body as AsyncIterable<Buffer>) {
+    chunks.push(chunk);
+    length += chunk.length;
+    if (length > mostBytes) throw new Error(`the answer is larger than ${mostBytes} bytes`);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+/** What a failed answer says of itself: a `Status` of Kubernetes' API, or any text of a proxy before it. */
+async function refusal(host: string, path: string, answer: IncomingMessage): Promise<PortcullisError> {
+  const status = answer.statusCode ?? 0;
+  const text = await textOf(answer, 64 * 1024).catch(() => '');
+  answer.destroy();
+  let said = '';
+  try {
+    const { message } = JSON.parse(text) as { message?: unknown };
+    if (typeof message === 'string') said = message.slice(0, 500);
+  } catch {
+    // Not of the API server itself.
+  }
+  const seconds = Number(answer.headers['retry-after'] ?? NaN);
+  return refused(host, path, status, said, Number.isFinite(seconds) ? seconds : undefined);
+}
+
+const fixes: Readonly<Record<number, string>> = {
+  401: 'renew the credentials that the kubeconfig names',
+  403: 'let the user of the kubeconfig list and watch services and endpointslices.discovery.k8s.io (ClusterRole system:node-proxier does)',
+};
+
+/** Also of an event of a stream that says why it ends. */
+export function refused(on: string, path: string, status: number, said: string, retryAfterSeconds?: number): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_API_REFUSED',
+    kind: status === 401 || status === 403 ? 'denied' : 'unavailable',
+    attempted: `ask the API server for ${path}`,
+    on,
+    why: `it answered ${status}${said === '' ? '' : `: ${said}`}`,
+    fix: fixes[status] ?? 'it is asked again; look at the API server if this goes on',
+    details: { status, ...(retryAfterSeconds !== undefined && { retryAfterSeconds }) },
+  });
+}
+
+const brokenOff: ReadonlySet<unknown> = new Set(['ECONNRESET', 'EPIPE', 'ERR_STREAM_PREMATURE_CLOSE']);
+const codeOf = (error: unknown): unknown => (error instanceof Error && 'code' in error ? error.code : undefined);
+
+function unreachable(on: string, path: string, thrown: unknown): PortcullisError {
+  const error: unknown = thrown instanceof AggregateError ? (thrown.errors[0] ?? thrown) : thrown;
+  return new PortcullisError({
+    code: 'NETWORK_API_UNREACHABLE',
+    kind: 'unavailable',
+    attempted: `ask the API server for ${path}`,
+    on,
+    why: brokenOff.has(codeOf(error)) ? 'it broke the connection off' : reasonOf(error),
+    fix: 'it is asked again; services stand as they were meanwhile',
+    cause: thrown,
+  });
+}

@@ -1,0 +1,202 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { gzipSync } from 'node:zlib';
+import { reasonOf } from '../../../base/errors/index.ts';
+import { createApiClient } from './api-client.ts';
+import { follow } from './follow.ts';
+import type { FollowTiming, Follower } from './follow.ts';
+
+/**
+ * How we bear an API server that misbehaves: a script of answers over a real connection. The real one, well and killed, is in
+ * test/services-watch.
+ */
+
+type Answer = (response: ServerResponse, url: URL, request: IncomingMessage) => void;
+
+const object = (name: string, version: string): object => ({ metadata: { name, namespace: 'n', resourceVersion: version } });
+const event = (type: string, name: string, version: string): string => `${JSON.stringify({ type, object: object(name, version) })}\n`;
+const page = (names: readonly string[], version: string, next = ''): string =>
+  JSON.stringify({ kind: 'List', metadata: { resourceVersion: version, continue: next }, items: names.map((name) => object(name, '1')) });
+const status = (code: number, message: string): string => JSON.stringify({ kind: 'Status', code, message });
+
+const give =
+  (code: number, body: string, headers: Record<string, string> = {}): Answer =>
+  (response) =>
+    void response.writeHead(code, headers).end(body);
+const stream =
+  (...lines: readonly string[]): Answer =>
+  (response) => {
+    response.writeHead(200);
+    response.write(lines.join(''));
+  };
+
+const timing: FollowTiming = { page: 2, streamSeconds: 300, silence: 100_000, firstWait: 2, longestWait: 10 };
+
+/** Answers as scripted, one request each; what was asked and what the follower was told, in order. */
+async function scripted(t: TestContext, script: readonly Answer[], more: Partial<FollowTiming> = {}) {
+  const asked: string[] = [];
+  const told: string[] = [];
+  const rest = [...script];
+  const server = createServer((request, response) => {
+    const url = new URL(request.url ?? '', 'http://server');
+    const { searchParams: query } = url;
+    const what =
+      query.get('watch') === 'true'
+        ? `watch ${query.get('resourceVersion') ?? ''}`
+        : `list ${query.get('limit') ?? 'all'} ${query.get('continue') ?? ''}`;
+    asked.push(what.trim());
+    const answer = rest.shift();
+    // The script is over: a stream in which nothing happens.
+    if (answer === undefined) response.writeHead(200).flushHeaders();
+    else answer(response, url, request);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const ended = new AbortController();
+  const name = (one: unknown): string => (one as { metadata: { name: string } }).metadata.name;
+  const follower: Follower = {
+    begin: () => void told.push('begin'),
+    listed: (one) => void told.push(name(one)),
+    complete: () => void told.push('complete'),
+    reached: () => void told.push('reached'),
+    changed: (one) => void told.push(`+${name(one)}`),
+    removed: (one) => void told.push(`-${name(one)}`),
+    failed: (thrown, listing) => void told.push(`failed: ${reasonOf(thrown)}${listing ? ', listing' : ''}`),
+  };
+  const access = { server: new URL(`http://127.0.0.1:${port}/prefix/`), tls: {}, id: 'one', authorization: 'Bearer of-the-test' };
+  const client = createApiClient(() => Promise.resolve(access), 'portcullis');
+  const following = follow(client, { path: '/api/v1/things', query: { labelSelector: '!a' } }, follower, ended.signal, {
+    ...timing,
+    ...more,
+  });
+  t.after(async () => {
+    ended.abort();
+    await following;
+    client.close();
+    server.closeAllConnections();
+    server.close();
+  });
+  return {
+    asked,
+    told,
+    /** Until so much was asked and the script is over. */
+    async over(requests: number): Promise<void> {
+      while (asked.length < requests) await sleep(2);
+    },
+  };
+}
+
+const limits = { timeout: 60_000 };
+
+test('pages are one list, and the stream begins where it ended; the next where that one was', limits, async (t) => {
+  const paths: string[] = [];
+  const { asked, told, over } = await scripted(t, [
+    (response, url, request) => {
+      paths.push(url.pathname, url.searchParams.get('labelSelector') ?? '', request.headers.authorization ?? '');
+      give(200, page(['a', 'b'], '7', 'next'))(response, url, request);
+    },
+    (response) => void response.writeHead(200, { 'content-encoding': 'gzip' }).end(gzipSync(page(['c'], '7'))),
+    (response) => {
+      response.writeHead(200);
+      // An event in pieces, through the middle of a character.
+      const bytes = Buffer.from(event('ADDED', 'd-é', '8') + event('DELETED', 'a', '9') + event('BOOKMARK', '', '12'));
+      const cut = bytes.indexOf(0xc3) + 1;
+      response.write(bytes.subarray(0, cut));
+      setTimeout(() => response.end(bytes.subarray(cut)), 20);
+    },
+  ]);
+  await over(4);
+  assert.deepEqual(asked, ['list 2', 'list 2 next', 'watch 7', 'watch 12']);
+  assert.deepEqual(paths, ['/prefix/api/v1/things', '!a', 'Bearer of-the-test']);
+  while (told.length < 9) await sleep(2);
+  assert.deepEqual(
+    told.filter((one) => !one.startsWith('failed')),
+    ['begin', 'a', 'b', 'c', 'complete', 'reached', '+d-é', '-a', 'reached'],
+  );
+});
+
+test('a page that expired: the whole list in one answer', limits, async (t) => {
+  const { asked, told, over } = await scripted(t, [
+    give(200, page(['a'], '7', 'next')),
+    give(410, status(410, 'the continue token is too old')),
+    give(200, page(['a', 'b'], '9')),
+  ]);
+  await over(4);
+  assert.deepEqual(asked, ['list 2', 'list 2 next', 'list all', 'watch 9']);
+  assert.deepEqual(told.slice(0, 6), ['begin', 'a', 'begin', 'a', 'b', 'complete']);
+});
+
+test('a version that the server forgot, told by an answer or within the stream: listed again', limits, async (t) => {
+  const gone = `${JSON.stringify({ type: 'ERROR', object: { kind: 'Status', code: 410, message: 'too old' } })}\n`;
+  const { asked, told, over } = await scripted(t, [
+    give(200, page(['a'], '7')),
+    stream(event('MODIFIED', 'a', '8'), gone),
+    give(200, page(['b'], '20')),
+    give(410, status(410, 'too old')),
+    give(200, page(['c'], '30')),
+  ]);
+  await over(6);
+  assert.deepEqual(asked, ['list 2', 'watch 7', 'list 2', 'watch 20', 'list 2', 'watch 30']);
+  assert.deepEqual(told.slice(0, 7), ['begin', 'a', 'complete', 'reached', '+a', 'failed: it answered 410: too old, listing', 'begin']);
+});
+
+test('a stream that breaks off or says nothing is opened again from the last version', limits, async (t) => {
+  const { asked, told, over } = await scripted(
+    t,
+    [
+      give(200, page([], '7')),
+      (response) => {
+        response.writeHead(200);
+        response.write(event('ADDED', 'a', '8') + event('ADDED', 'b', '9').slice(0, 20), () => response.destroy());
+      },
+      stream(event('ADDED', 'b', '9')),
+      give(500, 'a proxy says no'),
+      give(429, status(429, 'too many'), { 'retry-after': '1' }),
+      stream(event('ADDED', 'c', '10')),
+    ],
+    { silence: 1500 },
+  );
+  await over(7);
+  assert.deepEqual(asked.slice(0, 7), ['list 2', 'watch 7', 'watch 8', 'watch 9', 'watch 9', 'watch 9', 'watch 10']);
+  const failed = told.filter((one) => one.startsWith('failed'));
+  assert.match(failed[0]!, /broke the connection off/u);
+  assert.deepEqual(failed.slice(1, 4), ['failed: nothing came for 1.5 s', 'failed: it answered 500', 'failed: it answered 429: too many']);
+});
+
+test('one version that fails again and again is given up', limits, async (t) => {
+  const broken = stream('{"type":\n');
+  const { asked, over } = await scripted(t, [
+    give(200, page([], '7')),
+    broken,
+    broken,
+    broken,
+    broken,
+    broken,
+    broken,
+    give(200, page([], '8')),
+  ]);
+  await over(9);
+  assert.deepEqual(asked.slice(1), ['watch 7', 'watch 7', 'watch 7', 'watch 7', 'watch 7', 'watch 7', 'list 2', 'watch 8']);
+});
+
+test('what is no list is not taken for an empty one', limits, async (t) => {
+  const { told, over } = await scripted(t, [
+    give(200, '{}'),
+    give(200, '[1'),
+    give(200, JSON.stringify({ metadata: { resourceVersion: '5' }, items: 'none' })),
+    give(403, status(403, 'forbidden')),
+    give(301, '', { location: 'http://192.0.2.1/' }),
+    give(200, page(['a'], '7')),
+  ]);
+  await over(7);
+  assert.equal(told.filter((one) => one === 'complete').length, 1);
+  assert.equal(told.indexOf('complete'), told.indexOf('a') + 1);
+  assert.match(told.join('\n'), /no list of Kubernetes objects[\s\S]*403: forbidden[\s\S]*301/u);
+});

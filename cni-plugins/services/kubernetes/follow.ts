@@ -1,0 +1,151 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isPortcullisError } from '../../../base/errors/index.ts';
+import { refused } from './api-client.ts';
+import type { ApiClient, Query } from './api-client.ts';
+
+/** One collection of the API, listed once and then watched (Kubernetes API concepts, "Efficient detection of changes"). */
+export interface Followed {
+  /** Such as `/api/v1/services`. */
+  readonly path: string;
+  readonly query: Query;
+}
+
+/** Who is told. Objects are as the API sends them; nothing of them is kept here. */
+export interface Follower {
+  /** A list begins; `listed` is called for each object, and `complete` when it was all of them. What is not in it is gone. */
+  begin(): void;
+  listed(object: unknown): void;
+  complete(): void;
+  /** The stream of changes is open. */
+  reached(): void;
+  changed(object: unknown): void;
+  removed(object: unknown): void;
+  /** It is asked again; `listing`: from the beginning. */
+  failed(thrown: unknown, listing: boolean): void;
+}
+
+export interface FollowTiming {
+  /** Objects in one answer. */
+  readonly page: number;
+  /** The server is asked to end a stream after so many seconds, up to twice as many: not all nodes at once. */
+  readonly streamSeconds: number;
+  /** A stream in which nothing comes for so long is taken for dead, ms; servers send bookmarks about each minute. */
+  readonly silence: number;
+  /** Of the waits between attempts, ms: doubled each time, half of it by chance. */
+  readonly firstWait: number;
+  readonly longestWait: number;
+}
+
+export const usualTiming: FollowTiming = { page: 500, streamSeconds: 300, silence: 150_000, firstWait: 200, longestWait: 4000 };
+
+/** So often may a stream fail from one version on, before the list is asked for anew. */
+const patienceOfVersion = 5;
+const expired = 410;
+
+/** Goes on until the signal; never throws. */
+export async function follow(
+  client: ApiClient,
+  { path, query }: Followed,
+  follower: Follower,
+  signal: AbortSignal,
+  timing: FollowTiming = usualTiming,
+): Promise<void> {
+  let version: string | undefined;
+  let failures = 0;
+
+  /** All pages, at one version. Once a page has expired (the server forgets after minutes), all of it in one answer. */
+  async function list(): Promise<string> {
+    let paged = true;
+    for (;;) {
+      follower.begin();
+      try {
+        return await listPages(paged);
+      } catch (thrown) {
+        if (!paged || statusOf(thrown) !== expired) throw thrown;
+        paged = false;
+      }
+    }
+  }
+
+  async function listPages(paged: boolean): Promise<string> {
+    let next = '';
+    for (;;) {
+      const answer = await client.get(
+        path,
+        { ...query, ...(paged && { limit: String(timing.page) }), ...(next !== '' && { continue: next }) },
+        signal,
+      );
+      const { items, metadata } = answer as { items?: unknown; metadata?: { resourceVersion?: unknown; continue?: unknown } };
+      const found = metadata?.resourceVersion;
+      if ((items !== undefined && items !== null && !Array.isArray(items)) || typeof found !== 'string' || found === '')
+        throw refused('the API server', path, 200, 'what came is no list of Kubernetes objects');
+      for (const object of (items ?? []) as unknown[]) follower.listed(object);
+      next = typeof metadata?.continue === 'string' ? metadata.continue : '';
+      if (next !== '') continue;
+      follower.complete();
+      return found;
+    }
+  }
+
+  async function watch(from: string): Promise<void> {
+    const seconds = Math.round(timing.streamSeconds * (1 + Math.random()));
+    await client.watch(
+      path,
+      { ...query, resourceVersion: from, allowWatchBookmarks: 'true', timeoutSeconds: String(seconds) },
+      { silence: timing.silence, whole: (seconds + 15) * 1000 },
+      follower.reached,
+      (event) => {
+        const { type, object } = event as {
+          type?: unknown;
+          object?: { metadata?: { resourceVersion?: unknown }; code?: unknown; message?: unknown };
+        };
+        if (type === 'ERROR') {
+          const code = typeof object?.code === 'number' ? object.code : 500;
+          throw refused('the API server', path, code, typeof object?.message === 'string' ? object.message.slice(0, 500) : '');
+        }
+        const reached = object?.metadata?.resourceVersion;
+        if (typeof reached !== 'string' || reached === '') throw refused('the API server', path, 200, 'an event came without a version');
+        if (type === 'ADDED' || type === 'MODIFIED') follower.changed(object);
+        else if (type === 'DELETED') follower.removed(object);
+        version = reached;
+        failures = 0;
+      },
+      signal,
+    );
+  }
+
+  const isOver = (): boolean => signal.aborted;
+  while (!isOver()) {
+    const begun = performance.now();
+    let asked = 0;
+    try {
+      if (version === undefined) {
+        version = await list();
+        failures = 0;
+      }
+      await watch(version);
+      // Ended as it should, but for a server that ends each at once.
+      if (performance.now() - begun > 1000) continue;
+      failures++;
+    } catch (thrown) {
+      if (isOver()) return;
+      failures++;
+      const status = statusOf(thrown);
+      if (status === expired || failures > patienceOfVersion) version = undefined;
+      follower.failed(thrown, version === undefined);
+      // It was only too long away: the list is asked for at once.
+      if (status === expired && failures === 1) continue;
+      asked = retryAfterOf(thrown);
+    }
+    const wait = Math.min(timing.longestWait, timing.firstWait * 2 ** Math.min(failures - 1, 20)) * (0.5 + Math.random() / 2);
+    await sleep(Math.max(wait, asked), undefined, { signal }).catch(() => undefined);
+  }
+}
+
+const detailOf = (thrown: unknown, name: string): number | undefined => {
+  const value = isPortcullisError(thrown) ? thrown.failure.details?.[name] : undefined;
+  return typeof value === 'number' ? value : undefined;
+};
+const statusOf = (thrown: unknown): number | undefined => detailOf(thrown, 'status');
+/** Milliseconds, a minute at most. */
+const retryAfterOf = (thrown: unknown): number => Math.min(60, Math.max(0, detailOf(thrown, 'retryAfterSeconds') ?? 0)) * 1000;

@@ -1,0 +1,94 @@
+import { createServer } from 'node:http';
+import type { Server } from 'node:http';
+import { reasonOf } from '../../../base/errors/index.ts';
+import type { HealthCheckPort } from './table.ts';
+
+/**
+ * What load balancers ask a node before they send it connections of a service with `externalTrafficPolicy: Local`: whether it has endpoints
+ * of it (`healthCheckNodePort`). 200 or 503, with kube-proxy's words.
+ */
+export interface HealthChecks {
+  /** All of them, as they are now. */
+  serve(checks: readonly HealthCheckPort[]): void;
+  close(): Promise<void>;
+}
+
+/** A port of another program may become free. */
+const retryAfterMs = 30_000;
+
+export function openHealthChecks(log: { warn(fields: object, message: string): void }): HealthChecks {
+  const current = new Map<number, HealthCheckPort>();
+  const servers = new Map<number, Server>();
+  const retries = new Map<number, NodeJS.Timeout>();
+  let closed = false;
+
+  function listen(port: number): void {
+    const server = createServer(
+      { requestTimeout: 5000, headersTimeout: 5000, keepAliveTimeout: 1000, maxHeaderSize: 8192 },
+      (_request, response) => {
+        const check = current.get(port);
+        if (check === undefined) return void response.writeHead(503).end();
+        const { namespace, name, localEndpoints } = check;
+        response.writeHead(localEndpoints > 0 ? 200 : 503, {
+          'content-type': 'application/json',
+          'x-content-type-options': 'nosniff',
+          'x-load-balancing-endpoint-weight': String(localEndpoints),
+          connection: 'close',
+        });
+        response.end(JSON.stringify({ service: { namespace, name }, localEndpoints, serviceProxyHealthy: true }));
+      },
+    );
+    server.maxConnections = 64;
+    server.on('error', (error) => {
+      servers.delete(port);
+      const check = current.get(port);
+      if (closed || check === undefined) return;
+      log.warn(
+        { service: `${check.namespace}/${check.name}`, port, why: reasonOf(error) },
+        'a healthCheckNodePort can not be served; it is tried again',
+      );
+      retries.set(
+        port,
+        setTimeout(() => {
+          retries.delete(port);
+          if (current.has(port)) listen(port);
+        }, retryAfterMs),
+      );
+    });
+    servers.set(port, server);
+    // Every address of the node, of both families.
+    server.listen(port);
+    server.unref();
+  }
+
+  async function end(port: number): Promise<void> {
+    clearTimeout(retries.get(port));
+    retries.delete(port);
+    const server = servers.get(port);
+    servers.delete(port);
+    if (server === undefined) return;
+    server.closeAllConnections();
+    await new Promise<void>((resolve) => server.close(() => resolve()));
+  }
+
+  return {
+    serve(checks) {
+      const wanted = new Map(checks.map((check) => [check.port, check]));
+      for (const port of current.keys()) {
+        if (wanted.has(port)) continue;
+        current.delete(port);
+        void end(port);
+      }
+      for (const [port, check] of wanted) {
+        const known = current.has(port);
+        current.set(port, check);
+        if (!known) listen(port);
+      }
+    },
+    async close() {
+      closed = true;
+      current.clear();
+      await Promise.all([...new Set([...servers.keys(), ...retries.keys()])].map(end));
+    },
+  };
+}

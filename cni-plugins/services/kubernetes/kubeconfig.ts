@@ -1,0 +1,213 @@
+import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import type { ConnectionOptions } from 'node:tls';
+import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { formatProblems, parseDocuments } from '../../../base/schema/index.ts';
+import type { Document, PathSegment } from '../../../base/schema/index.ts';
+
+/** Where the API is, and as whom it is asked. */
+export interface ApiAccess {
+  /** Its path, where it has one, stands before those of the API. */
+  readonly server: URL;
+  readonly tls: Pick<ConnectionOptions, 'ca' | 'cert' | 'key' | 'servername'>;
+  /** The value of the header; a secret. */
+  readonly authorization?: string;
+  /** A digest of all that connections are made with: another id, other connections. */
+  readonly id: string;
+}
+
+type Path = readonly PathSegment[];
+type Fields = Readonly<Record<string, unknown>>;
+
+/** What would let us in as somebody else, or unseen: refused by name, as leaving it out would say less than the file. */
+const refusedOfUser: Readonly<Record<string, string>> = {
+  exec: 'let another program keep a token up to date in a file, and name it as tokenFile',
+  'auth-provider': 'let another program keep a token up to date in a file, and name it as tokenFile',
+  username: 'Kubernetes dropped passwords in 1.19; use a client certificate or a token',
+  password: 'Kubernetes dropped passwords in 1.19; use a client certificate or a token',
+  as: 'give the node a user of its own',
+  'as-uid': 'give the node a user of its own',
+  'as-groups': 'give the node a user of its own',
+  'as-user-extra': 'give the node a user of its own',
+};
+
+const refusedOfCluster: Readonly<Record<string, string>> = {
+  'proxy-url': 'name the address of the API server itself',
+};
+
+/**
+ * Reads a kubeconfig and every file that it names, as they are now: certificates and tokens are renewed in place. The context is
+ * `current-context`; data beside a file wins over it, as in client-go (k8s.io/client-go/tools/clientcmd).
+ * @throws NETWORK_KUBECONFIG_UNREADABLE · NETWORK_KUBECONFIG_INVALID (with file:line:column) · NETWORK_KUBECONFIG_UNSUPPORTED
+ */
+export async function readKubeconfig(file: string): Promise<ApiAccess> {
+  const text = await readNamed(file, file);
+  const { documents, problems } = parseDocuments(text, file);
+  if (problems.length > 0) throw failure('INVALID', file, formatProblems(problems).trim(), 'correct the file');
+  const [document] = documents;
+  if (document === undefined || documents.length > 1) throw failure('INVALID', file, 'it must hold one document', 'correct the file');
+  const reader = readerOf(document, file);
+
+  const root = reader.object([]);
+  const contextName = reader.text([], root, 'current-context');
+  if (contextName === undefined || contextName === '') throw reader.wrong(['current-context'], 'no current-context is named');
+  const context = reader.named(root, 'contexts', contextName, 'context');
+  const clusterName = reader.text(context.path, context.fields, 'cluster') ?? '';
+  const cluster = reader.named(root, 'clusters', clusterName, 'cluster');
+  const userName = reader.text(context.path, context.fields, 'user') ?? '';
+  const user = userName === '' ? { path: [], fields: {} } : reader.named(root, 'users', userName, 'user');
+
+  reader.refuse(cluster, refusedOfCluster);
+  reader.refuse(user, refusedOfUser);
+  if (cluster.fields['insecure-skip-tls-verify'] === true)
+    throw failure(
+      'UNSUPPORTED',
+      file,
+      `${reader.place([...cluster.path, 'insecure-skip-tls-verify'])}: the API server would not be verified`,
+      'name its authority as certificate-authority',
+    );
+  const server = serverOf(reader.text(cluster.path, cluster.fields, 'server'), reader, cluster.path);
+
+  const base = dirname(resolve(file));
+  const content = async (of: typeof user, name: string): Promise<string | undefined> => {
+    const data = reader.text(of.path, of.fields, `${name}-data`);
+    if (data !== undefined && data !== '') return Buffer.from(data, 'base64').toString('utf8');
+    const path = reader.text(of.path, of.fields, name);
+    return path === undefined || path === '' ? undefined : await readNamed(resolve(base, path), file);
+  };
+  const ca = await content(cluster, 'certificate-authority');
+  const cert = await content(user, 'client-certificate');
+  const key = await content(user, 'client-key');
+  if (ca !== undefined) checkCertificates(ca, reader.wrong([...cluster.path], 'its certificate-authority holds no readable certificate'));
+  if (cert !== undefined) checkCertificates(cert, reader.wrong(user.path, 'its client-certificate holds no readable certificate'));
+  if ((cert === undefined) !== (key === undefined)) throw reader.wrong(user.path, 'client-certificate and client-key go together');
+  if (key !== undefined) checkKey(key, reader.wrong(user.path, 'its client-key is no readable private key'));
+  const token = await tokenOf(user, reader, base, file);
+
+  const servername = reader.text(cluster.path, cluster.fields, 'tls-server-name');
+  const tls = {
+    ...(ca !== undefined && { ca }),
+    ...(cert !== undefined && key !== undefined && { cert, key }),
+    ...(servername !== undefined && { servername }),
+  };
+  const id = createHash('sha256')
+    .update(JSON.stringify([server.href, ca, cert, key, servername, token]))
+    .digest('base64');
+  return { server, tls, id, ...(token !== undefined && { authorization: `Bearer ${token}` }) };
+}
+
+function serverOf(text: string | undefined, reader: Reader, path: Path): URL {
+  const at = [...path, 'server'];
+  if (text === undefined) throw reader.wrong(path, 'the cluster has no server');
+  const url = URL.parse(text);
+  if (url === null || !['http:', 'https:'].includes(url.protocol))
+    throw reader.wrong(at, 'server must be an address such as https://HOST:6443');
+  if (url.username !== '' || url.password !== '') throw reader.wrong(at, 'server must not hold a user');
+  if (url.protocol === 'http:' && !/^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])$/u.test(url.hostname))
+    throw reader.wrong(at, 'plain HTTP is spoken to loopback only; use https');
+  return url;
+}
+
+/** A token file is read again each time, and wins over a token, as in client-go. */
+async function tokenOf(user: Named, reader: Reader, base: string, file: string): Promise<string | undefined> {
+  const path = reader.text(user.path, user.fields, 'tokenFile');
+  const written =
+    path === undefined || path === '' ? reader.text(user.path, user.fields, 'token') : await readNamed(resolve(base, path), file);
+  const token = written?.trim();
+  if (token === undefined || token === '') {
+    if (written !== undefined) throw reader.wrong(user.path, 'its token is empty');
+    return undefined;
+  }
+  // What a header can not hold would be refused by Node with the token in the message.
+  if (!/^[\x21-\x7e]+$/u.test(token)) throw reader.wrong(user.path, 'its token holds characters that no token has');
+  return token;
+}
+
+interface Named {
+  readonly path: Path;
+  readonly fields: Fields;
+}
+
+interface Reader {
+  place(path: Path): string;
+  wrong(path: Path, why: string): PortcullisError;
+  object(path: Path, value?: unknown): Fields;
+  text(path: Path, fields: Fields, name: string): string | undefined;
+  /** An entry of one of the file's three lists, and what is in it. */
+  named(root: Fields, list: string, name: string, member: string): Named;
+  refuse(named: Named, refused: Readonly<Record<string, string>>): void;
+}
+
+function readerOf(document: Document, file: string): Reader {
+  const place = (path: Path): string => {
+    const { line, column } = document.positionOf(path);
+    return `${file}:${line}:${column}`;
+  };
+  const wrong = (path: Path, why: string): PortcullisError => failure('INVALID', file, `${place(path)}: ${why}`, 'correct the file');
+  const object = (path: Path, value: unknown = document.value): Fields => {
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong(path, 'a mapping must stand here');
+    return value as Fields;
+  };
+  return {
+    place,
+    wrong,
+    object,
+    text(path, fields, name) {
+      const value = fields[name] ?? undefined;
+      if (value !== undefined && typeof value !== 'string') throw wrong([...path, name], `${name} must be a text`);
+      return value;
+    },
+    named(root, list, name, member) {
+      const entries = root[list] ?? [];
+      if (!Array.isArray(entries)) throw wrong([list], `${list} must be a list`);
+      const index = entries.findIndex((entry: unknown, at) => object([list, at], entry)['name'] === name);
+      if (index === -1) throw wrong([list], `there is no ${member} named ${JSON.stringify(name)} among ${list}`);
+      const path = [list, index, member];
+      return { path, fields: object(path, object([list, index], entries[index])[member]) };
+    },
+    refuse({ path, fields }, refused) {
+      const name = Object.keys(refused).find((one) => fields[one] !== undefined && fields[one] !== null);
+      if (name !== undefined)
+        throw failure('UNSUPPORTED', file, `${place([...path, name])}: ${name} is not supported`, refused[name] ?? 'take it out');
+    },
+  };
+}
+
+function checkCertificates(text: string, wrong: PortcullisError): void {
+  const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/gu) ?? [];
+  try {
+    for (const block of blocks) new X509Certificate(block);
+  } catch {
+    throw wrong;
+  }
+  if (blocks.length === 0) throw wrong;
+}
+
+/** What OpenSSL says may quote the key. */
+function checkKey(text: string, wrong: PortcullisError): void {
+  try {
+    createPrivateKey(text);
+  } catch {
+    throw wrong;
+  }
+}
+
+async function readNamed(path: string, file: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    throw failure('UNREADABLE', file, path === file ? reasonOf(error) : `${path}, which it names: ${reasonOf(error)}`, 'make it readable');
+  }
+}
+
+function failure(what: 'UNREADABLE' | 'INVALID' | 'UNSUPPORTED', on: string, why: string, fix: string): PortcullisError {
+  return new PortcullisError({
+    code: `NETWORK_KUBECONFIG_${what}`,
+    kind: what === 'UNREADABLE' ? 'unavailable' : 'invalid',
+    attempted: 'read the kubeconfig',
+    on,
+    why,
+    fix,
+  });
+}

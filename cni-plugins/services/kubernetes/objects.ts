@@ -1,0 +1,178 @@
+import { isIP } from 'node:net';
+import type { Protocol } from '../model.ts';
+
+/**
+ * What is kept of Kubernetes' objects: only what decides where a connection goes. Read from the API's JSON (v1 Service,
+ * discovery.k8s.io/v1 EndpointSlice), of which nothing is believed that has not the type it should have.
+ */
+
+export interface KubernetesService {
+  readonly namespace: string;
+  readonly name: string;
+  readonly clusterIPs: readonly string[];
+  readonly externalIPs: readonly string[];
+  /** Of the load balancer, where packets come with them as destination (`ipMode: VIP`). */
+  readonly ingressIPs: readonly string[];
+  readonly sourceRanges: readonly string[];
+  readonly ports: readonly KubernetesPort[];
+  /** Of `sessionAffinity: ClientIP`. */
+  readonly affinitySeconds?: number;
+  readonly externalLocal: boolean;
+  readonly internalLocal: boolean;
+  readonly healthCheckNodePort?: number;
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+export interface KubernetesPort {
+  /** As in the slices; '' where a single port has none. */
+  readonly name: string;
+  readonly protocol: Protocol;
+  readonly port: number;
+  /** Absent: named, so that each slice says its own. */
+  readonly targetPort?: number;
+  readonly nodePort?: number;
+}
+
+export interface EndpointSlice {
+  readonly namespace: string;
+  readonly name: string;
+  /** Of the service, from the label. */
+  readonly service: string;
+  /** Numbers by name. */
+  readonly ports: Readonly<Record<string, number>>;
+  readonly endpoints: readonly Endpoint[];
+}
+
+export interface Endpoint {
+  readonly address: string;
+  readonly ready: boolean;
+  readonly serving: boolean;
+  readonly terminating: boolean;
+  readonly node?: string;
+  /** For clients of which nodes and zones the cluster means it; absent: it does not say. */
+  readonly forNodes?: readonly string[];
+  readonly forZones?: readonly string[];
+}
+
+/** Annotations that are ours. */
+export const annotationPrefix = 'portcullis.dev/';
+
+/** kube-proxy's selector: services of another proxy and of nobody are not even sent. */
+export const labelSelector = '!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless';
+
+type Fields = Readonly<Record<string, unknown>>;
+
+const fieldsOf = (value: unknown): Fields =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Fields) : {};
+const listOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? (value as unknown[]) : []);
+const textOf = (value: unknown): string => (typeof value === 'string' ? value : '');
+const textsOf = (value: unknown): string[] => listOf(value).filter((entry) => typeof entry === 'string');
+const portOf = (value: unknown): number | undefined =>
+  typeof value === 'number' && Number.isInteger(value) && value > 0 && value < 65536 ? value : undefined;
+/** As much as the API allows. */
+const secondsOf = (value: unknown): number | undefined =>
+  typeof value === 'number' && Number.isInteger(value) && value > 0 && value <= 86_400 ? value : undefined;
+const addressesOf = (value: unknown): string[] => textsOf(value).filter((text) => isIP(text) !== 0);
+
+const protocols: Readonly<Record<string, Protocol>> = { TCP: 'tcp', UDP: 'udp', SCTP: 'sctp' };
+
+/** `namespace/name` of any object; undefined when it has none. */
+export function nameOf(object: unknown): string | undefined {
+  const { namespace, name } = fieldsOf(fieldsOf(object)['metadata']);
+  return typeof name === 'string' && name !== '' ? `${textOf(namespace)}/${name}` : undefined;
+}
+
+/** undefined: nothing to balance, as kube-proxy has it: no cluster address (headless, ExternalName), or no port. */
+export function readService(object: unknown): KubernetesService | undefined {
+  const { metadata, spec, status } = fieldsOf(object);
+  const { namespace, name, annotations } = fieldsOf(metadata);
+  const fields = fieldsOf(spec);
+  if (nameOf(object) === undefined || fields['type'] === 'ExternalName') return undefined;
+  const first = fields['clusterIP'];
+  if (first === 'None' || first === '' || first === undefined) return undefined;
+  const clusterIPs = addressesOf(fields['clusterIPs'] ?? [first]);
+  const ports = listOf(fields['ports']).flatMap((entry) => readPort(fieldsOf(entry)) ?? []);
+  if (clusterIPs.length === 0 || ports.length === 0) return undefined;
+  const affinity = fieldsOf(fieldsOf(fields['sessionAffinityConfig'])['clientIP'])['timeoutSeconds'];
+  const healthCheckNodePort = portOf(fields['healthCheckNodePort']);
+  return {
+    namespace: textOf(namespace),
+    name: textOf(name),
+    clusterIPs,
+    externalIPs: addressesOf(fields['externalIPs']),
+    ingressIPs: listOf(fieldsOf(fieldsOf(status)['loadBalancer'])['ingress'])
+      .map(fieldsOf)
+      .filter((ingress) => (ingress['ipMode'] ?? 'VIP') === 'VIP')
+      .flatMap((ingress) => addressesOf([ingress['ip']])),
+    sourceRanges: textsOf(fields['loadBalancerSourceRanges']),
+    ports,
+    // Three hours, as the API fills in where nothing is said.
+    ...(fields['sessionAffinity'] === 'ClientIP' && { affinitySeconds: secondsOf(affinity) ?? 10_800 }),
+    externalLocal: fields['externalTrafficPolicy'] === 'Local',
+    internalLocal: fields['internalTrafficPolicy'] === 'Local',
+    ...(healthCheckNodePort !== undefined && { healthCheckNodePort }),
+    annotations: Object.fromEntries(
+      Object.entries(fieldsOf(annotations)).flatMap(([key, value]) =>
+        key.startsWith(annotationPrefix) && typeof value === 'string' ? [[key.slice(annotationPrefix.length), value]] : [],
+      ),
+    ),
+  };
+}
+
+function readPort(fields: Fields): KubernetesPort | undefined {
+  const protocol = protocols[textOf(fields['protocol'] ?? 'TCP')];
+  const port = portOf(fields['port']);
+  if (protocol === undefined || port === undefined) return undefined;
+  const targetPort = portOf(fields['targetPort']);
+  const nodePort = portOf(fields['nodePort']);
+  return {
+    name: textOf(fields['name']),
+    protocol,
+    port,
+    ...(targetPort !== undefined && { targetPort }),
+    ...(nodePort !== undefined && { nodePort }),
+  };
+}
+
+/** undefined: of no service, or of names instead of addresses. */
+export function readSlice(object: unknown): EndpointSlice | undefined {
+  const { metadata, addressType, ports, endpoints } = fieldsOf(object);
+  const { namespace, name, labels } = fieldsOf(metadata);
+  const service = textOf(fieldsOf(labels)['kubernetes.io/service-name']);
+  if (nameOf(object) === undefined || service === '' || (addressType !== 'IPv4' && addressType !== 'IPv6')) return undefined;
+  const family = addressType === 'IPv4' ? 4 : 6;
+  return {
+    namespace: textOf(namespace),
+    name: textOf(name),
+    service,
+    ports: Object.fromEntries(
+      listOf(ports)
+        .map(fieldsOf)
+        .flatMap((fields) => {
+          const port = portOf(fields['port']);
+          return port === undefined ? [] : [[textOf(fields['name']), port]];
+        }),
+    ),
+    endpoints: listOf(endpoints).flatMap((entry) => readEndpoint(fieldsOf(entry), family) ?? []),
+  };
+}
+
+function readEndpoint(fields: Fields, family: number): Endpoint | undefined {
+  // All but the first mean the same endpoint, and nobody may use them (discovery.k8s.io/v1, Endpoint.addresses).
+  const [address] = textsOf(fields['addresses']);
+  if (address === undefined || isIP(address) !== family) return undefined;
+  const conditions = fieldsOf(fields['conditions']);
+  const ready = conditions['ready'] !== false;
+  const hints = fieldsOf(fields['hints']);
+  const named = (value: unknown): string[] => listOf(value).map((entry) => textOf(fieldsOf(entry)['name']));
+  return {
+    address,
+    ready,
+    // What is not said is to be taken for `ready`, and for not terminating.
+    serving: typeof conditions['serving'] === 'boolean' ? conditions['serving'] : ready,
+    terminating: conditions['terminating'] === true,
+    ...(typeof fields['nodeName'] === 'string' && { node: fields['nodeName'] }),
+    ...(Array.isArray(hints['forNodes']) && { forNodes: named(hints['forNodes']) }),
+    ...(Array.isArray(hints['forZones']) && { forZones: named(hints['forZones']) }),
+  };
+}

@@ -1,0 +1,177 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import fc from 'fast-check';
+import type { RefusedService, Service, ServiceControl } from '../model.ts';
+import { createDelivery } from './deliver.ts';
+import { createServiceTable } from './table.ts';
+import type { Collection, ServiceTable } from './table.ts';
+
+const service = (name: string, spec: object = {}): object => ({
+  metadata: { namespace: 'shop', name },
+  spec: { clusterIP: '10.96.0.1', ports: [{ port: 80, targetPort: 8080 }], ...spec },
+});
+const slice = (name: string, owner: string, addresses: readonly string[]): object => ({
+  metadata: { namespace: 'shop', name, labels: { 'kubernetes.io/service-name': owner } },
+  addressType: 'IPv4',
+  ports: [{ port: 8080 }],
+  endpoints: addresses.map((address) => ({ addresses: [address] })),
+});
+const list = (collection: Collection, objects: readonly object[]): void => {
+  collection.begin();
+  objects.forEach(collection.listed);
+  collection.complete();
+};
+const filled = (services: readonly object[], slices: readonly object[]): ServiceTable => {
+  const table = createServiceTable({ nodeName: 'here' });
+  list(table.services, services);
+  list(table.slices, slices);
+  return table;
+};
+
+test('whatever comes in whatever order, what was told is what a fresh look would tell', () => {
+  const names = ['a', 'b', 'c'];
+  const anyService = fc
+    .tuple(fc.constantFrom(...names), fc.boolean())
+    .map(([name, outside]) => service(name, outside ? { externalIPs: ['192.0.2.1'] } : {}));
+  const anySlice = fc
+    .tuple(fc.constantFrom('s1', 's2', 's3', 's4'), fc.constantFrom(...names), fc.subarray(['10.0.0.1', '10.0.0.2', '10.0.0.3']))
+    .map(([name, owner, addresses]) => slice(name, owner, addresses));
+  const keyOf = (object: object): string => (object as { metadata: { name: string } }).metadata.name;
+  const lists = <T extends object>(any: fc.Arbitrary<T>) => fc.uniqueArray(any, { selector: keyOf, maxLength: 4 });
+  const step = fc.oneof(
+    fc.record({ kind: fc.constant('services' as const), act: fc.constantFrom('changed', 'removed'), object: anyService }),
+    fc.record({ kind: fc.constant('slices' as const), act: fc.constantFrom('changed', 'removed'), object: anySlice }),
+    fc.record({ kind: fc.constant('services' as const), act: fc.constant('list'), objects: lists(anyService) }),
+    fc.record({ kind: fc.constant('slices' as const), act: fc.constant('list'), objects: lists(anySlice) }),
+    // A list that broke off in the middle.
+    fc.record({ kind: fc.constant('slices' as const), act: fc.constant('half'), objects: lists(anySlice) }),
+    fc.record({ act: fc.constant('tell') }),
+  );
+  fc.assert(
+    fc.property(lists(anyService), lists(anySlice), fc.array(step, { maxLength: 30 }), (services, slices, steps) => {
+      const table = filled(services, slices);
+      const truth = {
+        services: new Map(services.map((one) => [keyOf(one), one])),
+        slices: new Map(slices.map((one) => [keyOf(one), one])),
+      };
+      const standing = new Map(table.all().put.map((one) => [one.name, one]));
+      const tell = (): void => {
+        const { put, remove } = table.changes();
+        for (const name of remove) assert.ok(standing.delete(name), `${name} stood`);
+        for (const one of put) {
+          assert.notDeepEqual(standing.get(one.name), one, 'only differences are told');
+          standing.set(one.name, one);
+        }
+      };
+      for (const each of steps) {
+        if (!('kind' in each)) tell();
+        else if ('object' in each) {
+          table[each.kind][each.act](each.object);
+          if (each.act === 'changed') truth[each.kind].set(keyOf(each.object), each.object);
+          else truth[each.kind].delete(keyOf(each.object));
+        } else if (each.act === 'half') {
+          table[each.kind].begin();
+          each.objects.forEach(table[each.kind].listed);
+          for (const one of each.objects) truth[each.kind].set(keyOf(one), one);
+        } else {
+          list(table[each.kind], each.objects);
+          truth[each.kind] = new Map(each.objects.map((one) => [keyOf(one), one]));
+        }
+      }
+      tell();
+      const fresh = filled([...truth.services.values()], [...truth.slices.values()]).all().put;
+      const byName = (a: Service, b: Service): number => (a.name < b.name ? -1 : 1);
+      assert.deepEqual([...standing.values()].sort(byName), fresh.toSorted(byName));
+    }),
+    { numRuns: 300 },
+  );
+});
+
+/** What a control was told, and answers as it is told to. */
+function recorder() {
+  const told: string[] = [];
+  let answer: (names: readonly string[]) => readonly RefusedService[] | Promise<readonly RefusedService[]> = () => [];
+  const take = async (what: string, services: readonly Service[]): Promise<readonly RefusedService[]> => {
+    const names = services.map(({ name }) => name.replace('shop/', ''));
+    told.push(`${what} ${names.join()}`);
+    return answer(services.map(({ name }) => name));
+  };
+  const control: ServiceControl = {
+    replace: (_source, services) => take('replace', services),
+    put: (_source, services) => take('put', services),
+    remove: async (_source, names) => void told.push(`remove ${names.map((name) => name.replace('shop/', '')).join()}`),
+  };
+  return { told, control, answerWith: (next: typeof answer) => void (answer = next) };
+}
+
+/** Until it is so; the test's own time-out is what ends it. */
+async function until(is: () => boolean): Promise<void> {
+  while (!is()) await sleep(2);
+}
+
+const quiet = { info: () => undefined, warn: () => undefined };
+const timing = { gather: 5, retryRefused: 40, retryFailed: 10 };
+
+test('nothing is told before both lists are there; then everything at once, then each change', { timeout: 60_000 }, async () => {
+  const { told, control } = recorder();
+  const table = createServiceTable({ nodeName: 'here' });
+  const delivery = createDelivery(table, control, quiet, () => undefined, timing);
+  list(table.services, [service('a'), service('b')]);
+  delivery.poke();
+  await sleep(30);
+  assert.deepEqual(told, []);
+  list(table.slices, []);
+  delivery.poke();
+  await until(() => told.length === 1);
+  table.slices.changed(slice('a-1', 'a', ['10.0.0.1']));
+  table.slices.changed(slice('a-1', 'a', ['10.0.0.1', '10.0.0.2']));
+  delivery.poke();
+  await until(() => told.length === 2);
+  // The same again is no change.
+  table.slices.changed(slice('a-1', 'a', ['10.0.0.2', '10.0.0.1']));
+  table.services.removed(service('b'));
+  delivery.poke();
+  await until(() => told.length === 3);
+  assert.deepEqual(told, ['replace a,b', 'put a', 'remove b']);
+  delivery.close();
+});
+
+test('what was refused is told once, and put again until it stands', { timeout: 60_000 }, async () => {
+  const { told, control, answerWith } = recorder();
+  const warned: string[] = [];
+  const log = { info: () => undefined, warn: (fields: object) => void warned.push(JSON.stringify(fields)) };
+  const refusal = (name: string): RefusedService => ({
+    name,
+    code: 'NETWORK_SERVICE_ADDRESS_TAKEN',
+    field: 'addresses',
+    why: 'it is taken',
+  });
+  answerWith((names) => names.filter((name) => name === 'shop/a').map(refusal));
+  const table = filled([service('a'), service('b')], []);
+  const delivery = createDelivery(table, control, log, () => undefined, timing);
+  delivery.poke();
+  await until(() => told.length >= 3);
+  assert.deepEqual(delivery.refused(), ['shop/a']);
+  assert.equal(warned.length, 1);
+  answerWith(() => []);
+  await until(() => delivery.refused().length === 0);
+  assert.deepEqual(told.slice(0, 3), ['replace a,b', 'put a', 'put a']);
+  delivery.close();
+});
+
+test('after a control that failed everything is told anew', { timeout: 60_000 }, async () => {
+  const { told, control, answerWith } = recorder();
+  const table = filled([service('a'), service('b')], []);
+  const delivery = createDelivery(table, control, quiet, () => undefined, timing);
+  delivery.poke();
+  await until(() => told.length === 1);
+  answerWith(() => Promise.reject(new Error('the thread ended')));
+  table.slices.changed(slice('a-1', 'a', ['10.0.0.1']));
+  delivery.poke();
+  await until(() => told.length === 2);
+  answerWith(() => []);
+  await until(() => told.length >= 3 && told.at(-1) === 'replace a,b');
+  assert.equal(told[1], 'put a');
+  delivery.close();
+});

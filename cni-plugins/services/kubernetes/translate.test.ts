@@ -1,0 +1,298 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { Service } from '../model.ts';
+import { readService, readSlice } from './objects.ts';
+import type { EndpointSlice } from './objects.ts';
+import { localReady, translate } from './translate.ts';
+import type { Place, Translation } from './translate.ts';
+
+const place: Place = { nodeName: 'here' };
+
+interface Written {
+  readonly spec?: object;
+  readonly status?: object;
+  readonly annotations?: object;
+}
+
+const service = ({ spec, status, annotations }: Written): object => ({
+  metadata: { namespace: 'shop', name: 'web', annotations },
+  spec: { clusterIP: '10.96.0.1', clusterIPs: ['10.96.0.1'], ports: [{ port: 80, targetPort: 8080, protocol: 'TCP' }], ...spec },
+  status,
+});
+
+interface WrittenEndpoint {
+  readonly ready?: boolean | null;
+  readonly serving?: boolean;
+  readonly terminating?: boolean;
+  readonly node?: string;
+  readonly hints?: object;
+}
+
+const endpoint = (address: string, { node, hints, ...conditions }: WrittenEndpoint = {}): object => ({
+  addresses: [address],
+  conditions,
+  ...(node !== undefined && { nodeName: node }),
+  ...(hints !== undefined && { hints }),
+});
+
+const slice = (endpoints: readonly object[], more: object = {}): object => ({
+  metadata: { namespace: 'shop', name: 'web-1', labels: { 'kubernetes.io/service-name': 'web' } },
+  addressType: 'IPv4',
+  ports: [{ port: 8080, protocol: 'TCP' }],
+  endpoints,
+  ...more,
+});
+
+const slicesOf = (objects: readonly object[]): EndpointSlice[] => objects.flatMap((object) => readSlice(object) ?? []);
+
+function translated(written: Written, slices: readonly object[], where: Place = place): Translation {
+  const read = readService(service(written));
+  assert.ok(read, 'the service is read');
+  return translate(read, slicesOf(slices), where);
+}
+
+const inside = ({ services }: Translation): Service => services.find(({ name }) => name === 'shop/web')!;
+const outside = ({ services }: Translation): Service => services.find(({ name }) => name === 'shop/web.external')!;
+/** `address:weight`, where it is not 1; ports that differ and ports that are missing after it. */
+const told = ({ backends }: Service): string =>
+  backends
+    .map(
+      ({ address, weight, ports, without }) =>
+        address +
+        (weight === undefined ? '' : `:${weight}`) +
+        (ports === undefined ? '' : ` ${JSON.stringify(ports)}`) +
+        (without === undefined ? '' : ` -${without.join()}`),
+    )
+    .join(' | ');
+
+test('which endpoints take new connections, and which keep those that they have', () => {
+  const gone = { ready: false, serving: false, terminating: true };
+  const ending = { ready: false, serving: true, terminating: true };
+  const unready = { ready: false, serving: false, terminating: false };
+  const udp = { spec: { ports: [{ port: 53, targetPort: 8080, protocol: 'UDP' }] } };
+  const rows: readonly (readonly [what: string, endpoints: readonly object[], tcp: string, udp: string])[] = [
+    ['ready', [endpoint('10.0.0.2'), endpoint('10.0.0.1', { ready: true })], '10.0.0.1 | 10.0.0.2', '10.0.0.1 | 10.0.0.2'],
+    ['not said, as null', [endpoint('10.0.0.1', { ready: null })], '10.0.0.1', '10.0.0.1'],
+    ['one is not ready', [endpoint('10.0.0.1'), endpoint('10.0.0.2', unready)], '10.0.0.1 | 10.0.0.2:0', '10.0.0.1'],
+    ['one ends', [endpoint('10.0.0.1'), endpoint('10.0.0.2', ending)], '10.0.0.1 | 10.0.0.2:0', '10.0.0.1 | 10.0.0.2:0'],
+    ['one ends and serves no more', [endpoint('10.0.0.1'), endpoint('10.0.0.2', gone)], '10.0.0.1', '10.0.0.1'],
+    [
+      'all end',
+      [endpoint('10.0.0.1', ending), endpoint('10.0.0.2', ending), endpoint('10.0.0.3', unready)],
+      '10.0.0.1 | 10.0.0.2 | 10.0.0.3:0',
+      '10.0.0.1 | 10.0.0.2',
+    ],
+    [
+      'ready while it ends: publishNotReadyAddresses',
+      [endpoint('10.0.0.1', { ready: true, serving: false, terminating: true })],
+      '10.0.0.1',
+      '10.0.0.1',
+    ],
+    ['none', [], '', ''],
+  ];
+  for (const [what, endpoints, expectedTcp, expectedUdp] of rows) {
+    assert.equal(told(inside(translated({}, [slice(endpoints)]))), expectedTcp, what);
+    assert.equal(told(inside(translated(udp, [slice(endpoints)]))), expectedUdp, `${what}, UDP`);
+  }
+});
+
+test('Local policies take the endpoints of this node, those that end where no other is left', () => {
+  const here = { node: 'here' };
+  const ending = { ...here, ready: false, serving: true, terminating: true };
+  const slices = [slice([endpoint('10.0.0.1', here), endpoint('10.0.0.2', { node: 'there' }), endpoint('10.0.0.3', ending)])];
+  const lastOnes = [slice([endpoint('10.0.0.2', { node: 'there' }), endpoint('10.0.0.3', ending)])];
+  const external = { type: 'LoadBalancer', externalIPs: ['192.0.2.1'] };
+  const rows: readonly (readonly [what: string, spec: object, inside: string, outside: string, source: string, last: string])[] = [
+    [
+      'both Cluster',
+      external,
+      '10.0.0.1 | 10.0.0.2 | 10.0.0.3:0',
+      '10.0.0.1 | 10.0.0.2 | 10.0.0.3:0',
+      'masquerade',
+      '10.0.0.2 | 10.0.0.3:0',
+    ],
+    [
+      'external Local',
+      { ...external, externalTrafficPolicy: 'Local' },
+      '10.0.0.1 | 10.0.0.2 | 10.0.0.3:0',
+      '10.0.0.1 | 10.0.0.3:0',
+      'keep',
+      '10.0.0.3',
+    ],
+    [
+      'internal Local',
+      { ...external, internalTrafficPolicy: 'Local' },
+      '10.0.0.1 | 10.0.0.3:0',
+      '10.0.0.1 | 10.0.0.2 | 10.0.0.3:0',
+      'masquerade',
+      '10.0.0.2 | 10.0.0.3:0',
+    ],
+  ];
+  for (const [what, spec, expectedInside, expectedOutside, source, last] of rows) {
+    const translation = translated({ spec }, slices);
+    assert.equal(told(inside(translation)), expectedInside, what);
+    assert.equal(told(outside(translation)), expectedOutside, what);
+    assert.deepEqual([inside(translation).sourceAddress, outside(translation).sourceAddress], ['keep', source], what);
+    assert.equal(told(outside(translated({ spec }, lastOnes))), last, `${what}, the last ones`);
+  }
+  assert.equal(localReady(slicesOf(slices), 'here'), 1);
+  assert.equal(localReady(slicesOf(lastOnes), 'here'), 0);
+});
+
+test('addresses of each kind: both families, external ones, those of a load balancer, node ports', () => {
+  const spec = {
+    type: 'LoadBalancer',
+    clusterIPs: ['10.96.0.1', 'fd00:10:96::1'],
+    externalIPs: ['192.0.2.1', '192.0.2.7'],
+    ports: [
+      { name: 'http', port: 80, targetPort: 'web', nodePort: 30080 },
+      { name: 'dns', port: 53, protocol: 'UDP' },
+    ],
+  };
+  const status = {
+    loadBalancer: {
+      ingress: [{ ip: '192.0.2.7' }, { ip: '192.0.2.8' }, { ip: '192.0.2.9', ipMode: 'Proxy' }, { hostname: 'lb.example.com' }],
+    },
+  };
+  const six = slice([endpoint('fd00::1')], { addressType: 'IPv6', ports: [{ name: 'http', port: 8081 }] });
+  const four = slice([endpoint('10.0.0.1')], {
+    ports: [
+      { name: 'http', port: 8080 },
+      { name: 'dns', port: 53 },
+    ],
+  });
+  const names = slice([{ addresses: ['www.example.com'] }], { addressType: 'FQDN' });
+  const translation = translated({ spec, status }, [six, four, names]);
+  const ports = [
+    { name: 'http', protocol: 'tcp', port: 80, targetPort: 8080 },
+    { name: 'dns', protocol: 'udp', port: 53, targetPort: 53 },
+  ];
+  assert.deepEqual(inside(translation).addresses, ['10.96.0.1', 'fd00:10:96::1']);
+  assert.deepEqual(inside(translation).ports, ports);
+  assert.equal(told(inside(translation)), '10.0.0.1 | fd00::1 {"http":8081} -dns');
+  assert.deepEqual(outside(translation).externalAddresses, ['192.0.2.1', '192.0.2.7', '192.0.2.8']);
+  assert.deepEqual(outside(translation).ports, [{ ...ports[0], nodePort: 30080 }, ports[1]]);
+  assert.deepEqual(outside(translation).addresses, []);
+});
+
+test('source ranges are kept by serving nobody there; what lets everybody in is no restriction', () => {
+  const status = { loadBalancer: { ingress: [{ ip: '192.0.2.8' }] } };
+  const of = (loadBalancerSourceRanges: readonly string[]): Translation =>
+    translated({ spec: { externalIPs: ['192.0.2.1'], loadBalancerSourceRanges }, status }, []);
+  const narrow = of(['203.0.113.0/24']);
+  assert.deepEqual(outside(narrow).externalAddresses, ['192.0.2.1']);
+  assert.match(narrow.notes.join(), /loadBalancerSourceRanges are not enforced/u);
+  const wide = of(['203.0.113.0/24', '0.0.0.0/0']);
+  assert.deepEqual(outside(wide).externalAddresses, ['192.0.2.1', '192.0.2.8']);
+  assert.deepEqual(wide.notes, []);
+});
+
+test('affinity and annotations', () => {
+  const affine = (sessionAffinityConfig?: object): Service =>
+    inside(translated({ spec: { sessionAffinity: 'ClientIP', sessionAffinityConfig } }, []));
+  assert.equal(affine().persistenceSeconds, 10_800);
+  assert.equal(affine({ clientIP: { timeoutSeconds: 90 } }).persistenceSeconds, 90);
+  assert.equal(inside(translated({ spec: { sessionAffinity: 'None' } }, [])).persistenceSeconds, undefined);
+  const annotated = (annotations: object): Translation => translated({ annotations }, []);
+  const maglev = annotated({ 'portcullis.dev/scheduler': 'maglev', 'portcullis.dev/drain-grace-seconds': '0', other: 'x' });
+  assert.deepEqual([inside(maglev).scheduler, inside(maglev).drainGraceSeconds, maglev.notes], ['maglev', 0, []]);
+  const wrong = annotated({ 'portcullis.dev/scheduler': 'magic', 'portcullis.dev/drain-grace-seconds': '-1' });
+  assert.deepEqual([inside(wrong).scheduler, inside(wrong).drainGraceSeconds], ['rr', 30]);
+  assert.match(wrong.notes.join(), /"magic", which is none of rr, wrr.*: rr is used.*"-1".*: 30 is used/u);
+});
+
+test('hints are followed where all ready endpoints have them and one is meant for us', () => {
+  const zone = (name: string): object => ({ forZones: [{ name }] });
+  const node = (name: string): object => ({ forNodes: [{ name }], ...zone('west') });
+  const where: Place = { nodeName: 'here', zone: 'east' };
+  const rows: readonly (readonly [what: string, endpoints: readonly object[], expected: string, withoutZone: string])[] = [
+    [
+      'a zone',
+      [endpoint('10.0.0.1', { hints: zone('east') }), endpoint('10.0.0.2', { hints: zone('west') })],
+      '10.0.0.1',
+      '10.0.0.1 | 10.0.0.2',
+    ],
+    ['none of our zone', [endpoint('10.0.0.2', { hints: zone('west') })], '10.0.0.2', '10.0.0.2'],
+    [
+      'one has no hint',
+      [endpoint('10.0.0.1', { hints: zone('east') }), endpoint('10.0.0.2')],
+      '10.0.0.1 | 10.0.0.2',
+      '10.0.0.1 | 10.0.0.2',
+    ],
+    ['a node', [endpoint('10.0.0.1', { hints: node('here') }), endpoint('10.0.0.2', { hints: node('there') })], '10.0.0.1', '10.0.0.1'],
+    [
+      'none of our node',
+      [endpoint('10.0.0.2', { hints: node('there') }), endpoint('10.0.0.3', { hints: { ...node('over'), ...zone('east') } })],
+      '10.0.0.3',
+      '10.0.0.2 | 10.0.0.3',
+    ],
+    [
+      'one without a hint is not ready',
+      [
+        endpoint('10.0.0.1', { hints: zone('east') }),
+        endpoint('10.0.0.2', { hints: zone('west') }),
+        endpoint('10.0.0.3', { ready: false }),
+      ],
+      '10.0.0.1 | 10.0.0.3:0',
+      '10.0.0.1 | 10.0.0.2 | 10.0.0.3:0',
+    ],
+  ];
+  for (const [what, endpoints, expected, withoutZone] of rows) {
+    assert.equal(told(inside(translated({}, [slice(endpoints)], where))), expected, what);
+    assert.equal(told(inside(translated({}, [slice(endpoints)]))), withoutZone, `${what}, without a zone`);
+  }
+});
+
+test('what kube-proxy has nothing to do for is left out', () => {
+  for (const spec of [
+    { clusterIP: 'None', clusterIPs: ['None'] },
+    { clusterIP: '', clusterIPs: [] },
+    { type: 'ExternalName' },
+    { ports: [] },
+  ])
+    assert.equal(readService(service({ spec })), undefined, JSON.stringify(spec));
+  assert.equal(readSlice({ ...slice([]), metadata: { namespace: 'shop', name: 'x' } }), undefined);
+});
+
+test('no object, whatever it is, breaks what reads it; and order says nothing', () => {
+  fc.assert(
+    fc.property(fc.anything(), fc.anything(), (spec, odd) => {
+      for (const object of [
+        odd,
+        { metadata: odd, spec },
+        service({ spec: { ports: odd, ...(typeof spec === 'object' ? spec : {}) } }),
+        service({ spec: { clusterIPs: odd } }),
+      ]) {
+        const read = readService(object);
+        if (read !== undefined)
+          translate(read, slicesOf([slice([]), { ...slice([]), endpoints: odd }, { ...slice([]), ports: odd }]), place);
+      }
+    }),
+  );
+  const anyEndpoint = fc
+    .record({
+      last: fc.integer({ min: 1, max: 9 }),
+      ready: fc.boolean(),
+      serving: fc.boolean(),
+      terminating: fc.boolean(),
+      node: fc.constantFrom('here', 'there'),
+    })
+    .map(({ last, ...conditions }) => endpoint(`10.0.0.${last}`, conditions));
+  const unique = fc.uniqueArray(anyEndpoint, { maxLength: 9, selector: (one) => (one as { addresses: string[] }).addresses[0] });
+  fc.assert(
+    fc.property(unique, fc.boolean(), (endpoints, local) => {
+      const written = { spec: { externalIPs: ['192.0.2.1'], externalTrafficPolicy: local ? 'Local' : 'Cluster' } };
+      const one = translated(written, [slice(endpoints)]);
+      const half = Math.floor(endpoints.length / 2);
+      const other = translated(written, [slice(endpoints.slice(half).reverse()), slice(endpoints.slice(0, half))]);
+      assert.deepEqual(other, one);
+      // Whoever is ready counts; nobody who is neither ready nor serving does.
+      const weightOf = new Map(inside(one).backends.map(({ address, weight }) => [address, weight ?? 1]));
+      for (const { addresses, conditions } of endpoints as { addresses: string[]; conditions: WrittenEndpoint }[]) {
+        if (conditions.ready === true) assert.equal(weightOf.get(addresses[0]!), 1);
+        else if (conditions.serving !== true) assert.notEqual(weightOf.get(addresses[0]!), 1);
+      }
+    }),
+  );
+});

@@ -1,0 +1,163 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ServiceControl } from '../model.ts';
+import { watchKubernetesServices } from './watch.ts';
+
+/** The whole way from a kubeconfig to a control, over loopback; with a real API server: `npm run test:services-watch`. */
+
+const service = (name: string, spec: object = {}): object => ({
+  metadata: { namespace: 'shop', name, resourceVersion: '2' },
+  spec: { clusterIP: '10.96.0.1', ports: [{ port: 80, targetPort: 8080 }], ...spec },
+});
+const slice = (owner: string, node: string): object => ({
+  metadata: { namespace: 'shop', name: `${owner}-1`, resourceVersion: '2', labels: { 'kubernetes.io/service-name': owner } },
+  addressType: 'IPv4',
+  ports: [{ port: 8080 }],
+  endpoints: [{ addresses: ['10.0.0.1'], nodeName: node }],
+});
+
+/** Lists what it was given, streams what it is told to, and lets in who has the token of now. */
+async function startApi(objects: Readonly<Record<string, readonly object[]>>) {
+  const streams: { readonly path: string; readonly response: ServerResponse }[] = [];
+  const state = { token: 'first' };
+  const server = createServer((request, response) => {
+    const { pathname, searchParams } = new URL(request.url ?? '', 'http://server');
+    if (request.headers.authorization !== `Bearer ${state.token}`) return void response.writeHead(401).end('{"message":"Unauthorized"}');
+    if (searchParams.get('watch') !== 'true')
+      return void response.end(JSON.stringify({ metadata: { resourceVersion: '1' }, items: objects[pathname] }));
+    response.writeHead(200).flushHeaders();
+    streams.push({ path: pathname, response });
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    state,
+    streams,
+    port: (server.address() as AddressInfo).port,
+    send(path: string, type: string, object: object): void {
+      for (const stream of streams) if (stream.path === path) stream.response.write(`${JSON.stringify({ type, object })}\n`);
+    },
+    breakOff: () => server.closeAllConnections(),
+    close(): void {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}
+
+const [services, slices] = ['/api/v1/services', '/apis/discovery.k8s.io/v1/endpointslices'];
+const until = async (is: () => boolean | Promise<boolean>): Promise<void> => {
+  while (!(await is())) await sleep(5);
+};
+
+/** A port that nobody has. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0);
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+test(
+  'from a kubeconfig to a control: synced at once, each change, a renewed token, health checks; no secret in the log',
+  { timeout: 60_000 },
+  async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'portcullis-watch-'));
+    const healthCheckNodePort = await freePort();
+    const local = service('local', {
+      type: 'LoadBalancer',
+      externalTrafficPolicy: 'Local',
+      healthCheckNodePort,
+      externalIPs: ['192.0.2.1'],
+    });
+    const api = await startApi({ [services]: [service('web'), local], [slices]: [slice('web', 'there'), slice('local', 'here')] });
+    writeFileSync(join(folder, 'token'), 'first');
+    const kubeconfig = join(folder, 'kubeconfig');
+    const server = `http://127.0.0.1:${api.port}`;
+    writeFileSync(
+      kubeconfig,
+      JSON.stringify({
+        'current-context': 'c',
+        contexts: [{ name: 'c', context: { cluster: 'c', user: 'u' } }],
+        clusters: [{ name: 'c', cluster: { server } }],
+        users: [{ name: 'u', user: { tokenFile: 'token' } }],
+      }),
+    );
+    const told: string[] = [];
+    const control: ServiceControl = {
+      replace: async (source, all) => (told.push(`${source} replace ${all.map(({ name }) => name).join()}`), []),
+      put: async (_source, some) => (told.push(`put ${some.map(({ name, backends }) => `${name} ${backends.length}`).join()}`), []),
+      remove: async (_source, names) => void told.push(`remove ${names.join()}`),
+    };
+    const logged: string[] = [];
+    const write = (fields: object, message: string): void => void logged.push(`${message} ${JSON.stringify(fields)}`);
+    const watch = watchKubernetesServices({
+      kubeconfig,
+      nodeName: 'here',
+      control,
+      log: { info: write, warn: write },
+      timing: { firstWait: 2, longestWait: 20 },
+    });
+    t.after(async () => {
+      await watch.close();
+      api.close();
+      rmSync(folder, { recursive: true });
+    });
+
+    await watch.synced;
+    assert.deepEqual(told, ['kubernetes replace shop/web,shop/local,shop/local.external']);
+    const ask = async (): Promise<string> => {
+      const answer = await fetch(`http://127.0.0.1:${healthCheckNodePort}/`);
+      return `${answer.status} ${answer.headers.get('x-load-balancing-endpoint-weight') ?? ''} ${await answer.text()}`;
+    };
+    await until(() => ask().then(() => true, () => false)); // prettier-ignore
+    assert.equal(await ask(), '200 1 {"service":{"namespace":"shop","name":"local"},"localEndpoints":1,"serviceProxyHealthy":true}');
+
+    await until(() => api.streams.length === 2);
+    api.send(slices, 'MODIFIED', { ...slice('local', 'here'), endpoints: [] });
+    await until(() => told.length === 2);
+    assert.equal(told[1], 'put shop/local 0,shop/local.external 0');
+    await until(async () => (await ask()).startsWith('503 0 '));
+
+    // The token is renewed: refused with the old one, let in with the new.
+    api.state.token = 'second';
+    api.breakOff();
+    await until(() => watch.figures().away?.includes('401') === true);
+    writeFileSync(join(folder, 'token'), 'second');
+    await until(() => watch.figures().away === undefined);
+    await until(() => api.streams.length === 4);
+    api.send(services, 'DELETED', service('local'));
+    await until(() => told.length === 3);
+    assert.equal(told[2], 'remove shop/local,shop/local.external');
+    await until(() => ask().then(() => false, () => true)); // prettier-ignore
+    assert.deepEqual({ ...watch.figures(), failures: 0 }, { services: 1, slices: 2, refused: 0, events: 2, lists: 2, failures: 0 });
+    assert.match(logged.join('\n'), /renew the credentials[\s\S]*watched again/u);
+    assert.doesNotMatch(logged.join('\n'), /"?(?:first|second)"?/u);
+  },
+);
+
+test('a kubeconfig that is not there yet is waited for; closed before everything came is told', { timeout: 60_000 }, async () => {
+  const logged: string[] = [];
+  const write = (fields: object, message: string): void => void logged.push(`${message} ${JSON.stringify(fields)}`);
+  const control: ServiceControl = { replace: () => assert.fail(), put: () => assert.fail(), remove: () => assert.fail() };
+  const watch = watchKubernetesServices({
+    kubeconfig: '/nonexistent/kubeconfig',
+    nodeName: 'here',
+    control,
+    log: { info: write, warn: write },
+  });
+  await until(() => watch.figures().failures >= 4);
+  await watch.close();
+  await assert.rejects(watch.synced, { code: 'NETWORK_API_UNREACHABLE', message: /ended before everything had come/u });
+  // Each collection once, however often it was tried.
+  assert.equal(logged.filter((line) => line.includes('NETWORK_KUBECONFIG_UNREADABLE')).length, 2);
+});
