@@ -44,6 +44,7 @@ export function createPodBridges(route: NetlinkSocket): PodBridges {
           const prefix = parsePrefix(address);
           return prefix === undefined ? [] : [routes.addAddress(bridge.index, ipBytes(prefix.address), prefix.length)];
         }),
+        ...(addresses.some((address) => address.includes(':')) ? [routes.addGatewayLinkLocal(bridge.index)] : []),
         ...(promiscuous ? [links.setPromiscuous(own)] : []),
         links.setUp(own),
         ...(routesLoopback(spec) ? [links.setRouteLocalnet(own)] : []),

@@ -41,6 +41,15 @@ export function addAddress(index: number, address: Uint8Array, prefixLength: num
   };
 }
 
+/**
+ * `fe80::1`: what a gateway asks from who has an IPv6 address. Without an address of its link the kernel asks nobody for a packet that comes from elsewhere
+ * (RFC 4861, section 7.2.2), and our bridges make none of themselves.
+ */
+const gatewayLinkLocal = Buffer.from('fe800000000000000000000000000001', 'hex');
+
+/** The link-local address of a bridge that is a gateway of IPv6. */
+export const addGatewayLinkLocal = (index: number): Request => addAddress(index, gatewayLinkLocal, 64);
+
 /** Refused (EADDRNOTAVAIL) when it is not there. */
 export function deleteAddress(index: number, address: Uint8Array, prefixLength: number): Request {
   const header = zeros(8); // struct ifaddrmsg

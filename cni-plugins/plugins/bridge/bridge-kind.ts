@@ -4,7 +4,7 @@ import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { createBridge, lookUp, setNoOwnIpv6, setPromiscuous, setUp } from '../../netlink/links.ts';
 import type { Link } from '../../netlink/links.ts';
 import { listAddresses } from '../../netlink/route-tables.ts';
-import { addAddress, deleteAddress } from '../../netlink/routes.ts';
+import { addAddress, addGatewayLinkLocal, deleteAddress } from '../../netlink/routes.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 import { contains, formatIp, ipBytes, ipFromBytes, parsePrefix } from '../../spec/address.ts';
 import type { IpPrefix } from '../../spec/address.ts';
@@ -63,6 +63,7 @@ function ensure(resource: BridgeLinkResource, kernel: ResourceKernel): void {
   const index = resource.vlan === 0 || resource.addresses.length === 0 ? link.index : ensureVlanGateway(route, link, resource.vlan);
   const wanted = prefixesOf(resource);
   for (const prefix of wanted) putAddress(resource, prefix, index, route, wanted);
+  if (wanted.some(({ address }) => address.family === 6)) route.run([addGatewayLinkLocal(index)]);
   if (wanted.length > 0) kernel.inHost(() => enableForwarding(wanted));
   known.set(route, seen.set(stampOf(resource), link.index));
 }
