@@ -66,6 +66,12 @@ export function putNeighbour(index: number, neighbour: Neighbour): Request {
   return request('add a neighbour', RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, family, index, 0, neighbour.address, neighbour.mac);
 }
 
+/** Refused (ENOENT) when there is none. */
+export function deleteNeighbour(index: number, neighbour: Neighbour): Request {
+  const family = neighbour.address.length === 4 ? 2 : 10;
+  return request('delete a neighbour', RTM_DELNEIGH, 0, family, index, 0, neighbour.address, neighbour.mac);
+}
+
 function list(socket: NetlinkSocket, family: number, index: number): { dst: Buffer; mac: Buffer; permanent: boolean }[] {
   const header = zeros(12);
   header.writeUInt8(family, 0);

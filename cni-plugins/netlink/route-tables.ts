@@ -33,6 +33,7 @@ const FRA_TABLE = 15;
 const FR_ACT_TO_TBL = 1;
 const RTPROT_BOOT = 3;
 const RTN_UNICAST = 1;
+const RTNH_F_ONLINK = 4;
 const RT_TABLE_UNSPEC = 0;
 export const mainTable = 254;
 export const routeScopes = { universe: 0, link: 253, host: 254, nowhere: 255 } as const;
@@ -103,6 +104,8 @@ export interface TableRoute {
   readonly table: number;
   readonly scope: number;
   readonly gateway?: Uint8Array;
+  /** The gateway is behind the link, whatever the link's addresses are. */
+  readonly onLink?: boolean;
   readonly source?: Uint8Array;
   readonly priority?: number;
   readonly mtu?: number;
@@ -117,6 +120,7 @@ function routeBody(route: TableRoute, forDeletion: boolean): Buffer {
   header.writeUInt8(forDeletion ? 0 : RTPROT_BOOT, 5);
   header.writeUInt8(forDeletion ? routeScopes.nowhere : route.scope, 6);
   header.writeUInt8(forDeletion ? 0 : RTN_UNICAST, 7);
+  header.writeUInt32LE(route.onLink === true ? RTNH_F_ONLINK : 0, 8);
   const metrics = [
     ...(route.mtu === undefined ? [] : [attribute(RTAX_MTU, u32(route.mtu))]),
     ...(route.advmss === undefined ? [] : [attribute(RTAX_ADVMSS, u32(route.advmss))]),

@@ -1,0 +1,251 @@
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { writeConflist } from './conflist.ts';
+import { openDataPlane } from './data-plane.ts';
+import { entriesOf, keyOf, tunnelTo } from './entries.ts';
+import type { Entry, Own } from './entries.ts';
+import { openEtcd } from './etcd/client.ts';
+import type { ServiceControl } from '../services/model.ts';
+import { followPrefix } from './etcd/follow.ts';
+import { holdLease } from './etcd/lease.ts';
+import { overhead } from './links.ts';
+import { agreeOnNetwork, claimSubnets, register } from './membership.ts';
+import { macOf, openMemory } from './memory.ts';
+import { createPeers } from './peers.ts';
+import type { OverlayQuestion, OverlayStatus, PeerStatus } from './protocol.ts';
+import { answerQuestion } from './questions.ts';
+import { createSpreadServices } from './spread-services.ts';
+import { keysOf } from './records.ts';
+import type { HostRecord, SharedSettings } from './records.ts';
+import { familyOf, prefixText, readSettings } from './settings.ts';
+import type { OverlaySettings } from './settings.ts';
+
+export interface AgentLog {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+}
+
+/** This host's part of the network: in etcd, in the kernel, and in the conf folder. */
+export interface Agent {
+  status(): OverlayStatus;
+  /** @throws what `answerQuestion` throws */
+  ask(question: OverlayQuestion): Promise<object>;
+  /** What the kernel holds stays, and the lease ends by itself: whoever is back within it was never away. */
+  close(): Promise<void>;
+}
+
+const lookEveryMs = 10_000;
+const writeAfterMs = 500;
+
+/** @throws OVERLAY_SETTINGS_INVALID · OVERLAY_UNDERLAY_MISSING · NETWORK_KERNEL_… · STORAGE_… */
+export async function startAgent(settings: OverlaySettings, control: ServiceControl, log: AgentLog): Promise<Agent> {
+  const { networks } = readSettings(settings);
+  const shared: SharedSettings = {
+    networks: networks.map(({ prefix, hostLength }) => ({ prefix: prefixText(prefix), hostLength })),
+    vni: settings.vni,
+  };
+  const keys = keysOf(settings.name);
+  const memory = await openMemory(settings.folder, `${settings.name} ${JSON.stringify(shared)}`);
+  const { id } = memory.remembered;
+  const peers = createPeers(settings.host, keys, settings.holdSeconds * 1000, memory.remembered.peers);
+  const dataPlane = openDataPlane(settings.vni);
+  const client = openEtcd(settings.etcd);
+  const services = createSpreadServices(control, keys, (problem) =>
+    log.warn({ problem }, 'a service of the overlay is refused; the others stand'),
+  );
+  const member = { client, keys, host: settings.host, id };
+
+  let own: Own = { record: describe(), subnets: memory.remembered.subnets, networks };
+  let held = new Map<string, Entry>();
+  const entriesBy = new Map<string, readonly Entry[]>();
+  let state: OverlayStatus['state'] = 'joining';
+  let trouble: string | undefined;
+  let corrected = 0;
+  let changes = 0;
+  let writing: NodeJS.Timeout | undefined;
+  let expiring: NodeJS.Timeout | undefined;
+  let closed = false;
+
+  function describe(): HostRecord {
+    const { address, mtu } = dataPlane.underlay(settings.underlay);
+    return {
+      id,
+      underlay: address,
+      vxlan: { mac: macOf(id, settings.name), port: settings.vxlanPort },
+      mtu: mtu - overhead.vxlan[familyOf(address)],
+    };
+  }
+
+  const remember = (): void => {
+    writing ??= setTimeout(() => {
+      writing = undefined;
+      void memory.write({ ...memory.remembered, id, subnets: own.subnets, peers: peers.all() }).catch((thrown: unknown) => {
+        log.warn({ why: reasonOf(thrown) }, 'what is known of other hosts could not be written; it is tried again with the next change');
+      });
+    }, writeAfterMs);
+  };
+
+  const wanted = (): Map<string, Entry> => new Map([...entriesBy.values()].flat().map((entry) => [keyOf(entry), entry]));
+
+  /** From the kernel's own lists. */
+  const reconcile = (): void => {
+    if (own.subnets.length === 0) return;
+    for (const { host } of peers.all()) entriesBy.set(host, entriesOf(peers.peer(host) ?? never(host), own));
+    const next = wanted();
+    const found = dataPlane.reconcile(own, next);
+    held = next;
+    corrected += found.length;
+    if (found.length > 0)
+      log.info({ found: found.slice(0, 10), count: found.length }, 'the overlay in the kernel was brought to what it is to be');
+  };
+
+  /** Only what concerns these hosts. */
+  const follow = (hosts: ReadonlySet<string>): void => {
+    if (hosts.size === 0) return;
+    remember();
+    scheduleExpiry();
+    if (own.subnets.length === 0) return;
+    const before = new Map<string, Entry>();
+    const after = new Map<string, Entry>();
+    for (const host of hosts) for (const entry of entriesBy.get(host) ?? []) before.set(keyOf(entry), entry);
+    for (const host of hosts) {
+      const peer = peers.peer(host);
+      const entries = peer === undefined ? [] : entriesOf(peer, own);
+      if (entries.length === 0) entriesBy.delete(host);
+      else entriesBy.set(host, entries);
+      for (const entry of entries) after.set(keyOf(entry), entry);
+    }
+    attempt(() => dataPlane.change(before, after));
+    for (const key of before.keys()) held.delete(key);
+    for (const [key, entry] of after) held.set(key, entry);
+  };
+
+  /** What the kernel refuses is tried again from its own lists. */
+  const attempt = (act: () => void): void => {
+    try {
+      act();
+    } catch (thrown) {
+      log.warn(
+        { why: thrown instanceof Error ? thrown.message : reasonOf(thrown) },
+        'the kernel refused a part of the overlay; it is tried again',
+      );
+    }
+  };
+
+  function scheduleExpiry(): void {
+    clearTimeout(expiring);
+    const next = peers.nextExpiry();
+    if (next === undefined || closed) return;
+    expiring = setTimeout(() => follow(peers.expire(Date.now())), Math.max(next - Date.now(), 0) + 1);
+  }
+
+  const toldOnce = (thrown: unknown): void => {
+    const why = reasonOf(thrown);
+    if (trouble !== why)
+      log.warn({ why, ...(isPortcullisError(thrown) && { code: thrown.code }) }, 'etcd is away, or refuses this host; what stands goes on');
+    trouble = why;
+    if (state === 'connected') state = 'away';
+  };
+
+  // What was known last stands before etcd is asked: pods of a host that was restarted reach others at once.
+  reconcile();
+
+  const lease = holdLease({
+    client,
+    seconds: settings.leaseSeconds,
+    async register(held) {
+      await agreeOnNetwork(member, shared);
+      await register(member, own.record, held);
+      const subnets = await claimSubnets(member, networks, own.subnets);
+      if (subnets.join() !== own.subnets.join()) {
+        own = { ...own, subnets };
+        await memory.write({ ...memory.remembered, subnets, peers: peers.all() });
+        reconcile();
+      }
+      await writeConflist(settings, subnets, own.record.mtu);
+    },
+    onHeld() {
+      trouble = undefined;
+      state = 'connected';
+      log.info({ subnets: own.subnets, underlay: own.record.underlay }, 'this host is in the overlay');
+    },
+    onTrouble: toldOnce,
+  });
+
+  const unfollow = followPrefix(client, keys.all, {
+    onListing({ pairs }) {
+      changes += pairs.length;
+      follow(peers.list(pairs, Date.now()));
+      services.list(pairs);
+      scheduleExpiry();
+    },
+    onChanges(given) {
+      changes += given.length;
+      follow(peers.change(given, Date.now()));
+      services.change(given);
+      scheduleExpiry();
+    },
+    onAway: toldOnce,
+  });
+
+  const looking = setInterval(() => {
+    attempt(() => {
+      const record = describe();
+      if (JSON.stringify(record) !== JSON.stringify(own.record)) {
+        own = { ...own, record };
+        lease.renew();
+      }
+      reconcile();
+    });
+  }, lookEveryMs);
+
+  const statusOf = (host: string, isHeld: boolean): PeerStatus[] => {
+    const peer = peers.peer(host);
+    if (peer === undefined) return [];
+    const tunnel = tunnelTo(own.record, peer.record);
+    return [
+      {
+        host,
+        underlay: peer.record.underlay,
+        subnets: peer.subnets,
+        held: isHeld,
+        ...(tunnel === undefined ? { why: 'one of the two takes only what is encrypted, and the other can not' } : { tunnel }),
+      },
+    ];
+  };
+
+  const status = (): OverlayStatus => ({
+    name: settings.name,
+    host: settings.host,
+    state,
+    ...(trouble === undefined ? {} : { trouble }),
+    underlay: own.record.underlay,
+    subnets: own.subnets,
+    mtu: own.record.mtu,
+    encrypt: settings.encrypt,
+    peers: peers.all().flatMap(({ host, held: isHeld }) => statusOf(host, isHeld)),
+    corrected,
+    changes,
+    services: services.size,
+  });
+
+  return {
+    status,
+    ask: (question) => answerQuestion(question, { status, client, keys, host: settings.host }),
+    async close() {
+      closed = true;
+      clearInterval(looking);
+      clearTimeout(writing);
+      clearTimeout(expiring);
+      lease.close();
+      unfollow();
+      client.close();
+      await services.close();
+      await memory.write({ ...memory.remembered, id, subnets: own.subnets, peers: peers.all() });
+      dataPlane.close();
+    },
+  };
+}
+
+function never(host: string): never {
+  throw new Error(`${host} is listed and is not there`);
+}

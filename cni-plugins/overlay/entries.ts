@@ -1,0 +1,139 @@
+import { formatIp, parsePrefix } from '../spec/address.ts';
+import type { IpFamily } from '../spec/address.ts';
+import type { Peer } from './peers.ts';
+import type { HostRecord } from './records.ts';
+import { familyOf, hostAddressOf } from './settings.ts';
+import type { OverlayNetwork } from './settings.ts';
+
+/** What the kernel holds so that one other host is reached. Pure. */
+
+export type Tunnel = 'vxlan' | 'wireguard';
+
+export type Entry =
+  /** Frames for a MAC address go to that host. */
+  | { readonly kind: 'forwarding'; readonly mac: string; readonly remote: string }
+  /** The other host's end, whom the kernel must not ask for. */
+  | { readonly kind: 'neighbour'; readonly address: string; readonly mac: string }
+  | {
+      readonly kind: 'route';
+      readonly subnet: string;
+      readonly by: Tunnel;
+      /** Of a VXLAN. */
+      readonly gateway?: string;
+      /** What the host itself sends from. */
+      readonly source?: string;
+      /** Where it is less than our own. */
+      readonly mtu?: number;
+    }
+  | {
+      readonly kind: 'wireguard-peer';
+      /** Base64. */
+      readonly publicKey: string;
+      readonly remote: string;
+      readonly port: number;
+      readonly subnets: readonly string[];
+    };
+
+/** Which entry of the kernel it is. */
+export function keyOf(entry: Entry): string {
+  switch (entry.kind) {
+    case 'forwarding':
+      return `forwarding ${entry.mac}`;
+    case 'neighbour':
+      return `neighbour ${entry.address}`;
+    case 'route':
+      return `route ${entry.subnet}`;
+    case 'wireguard-peer':
+      return `wireguard-peer ${entry.publicKey}`;
+  }
+}
+
+export function sameEntry(a: Entry, b: Entry): boolean {
+  if (a.kind === 'forwarding' && b.kind === 'forwarding') return a.mac === b.mac && a.remote === b.remote;
+  if (a.kind === 'neighbour' && b.kind === 'neighbour') return a.address === b.address && a.mac === b.mac;
+  if (a.kind === 'route' && b.kind === 'route')
+    return a.subnet === b.subnet && a.by === b.by && a.gateway === b.gateway && a.source === b.source && a.mtu === b.mtu;
+  if (a.kind === 'wireguard-peer' && b.kind === 'wireguard-peer')
+    return a.publicKey === b.publicKey && a.remote === b.remote && a.port === b.port && a.subnets.join() === b.subnets.join();
+  return false;
+}
+
+/** This host, as far as others depend on it. */
+export interface Own {
+  readonly record: HostRecord;
+  readonly subnets: readonly string[];
+  readonly networks: readonly OverlayNetwork[];
+}
+
+/**
+ * By which tunnel two hosts send: WireGuard where both have a key, else VXLAN where both take frames that are not encrypted. Undefined: by none, one of
+ * them demands encryption and the other has none, or their underlays are of different families. Both sides come to the same.
+ */
+export function tunnelTo(own: HostRecord, other: HostRecord): Tunnel | undefined {
+  if (familyOf(own.underlay) !== familyOf(other.underlay)) return undefined;
+  if (own.wireguard !== undefined && other.wireguard !== undefined) return 'wireguard';
+  return own.vxlan !== undefined && other.vxlan !== undefined && own.vxlan.port === other.vxlan.port ? 'vxlan' : undefined;
+}
+
+/** Subnets of the peer that are a host's part of our networks and not our own: nobody takes more by saying more. */
+export function subnetsOf(peer: Peer, own: Own): string[] {
+  return peer.subnets.filter((text) => {
+    const subnet = parsePrefix(text);
+    if (subnet === undefined || own.subnets.includes(text)) return false;
+    return own.networks.some(
+      ({ prefix, hostLength }) =>
+        prefix.address.family === subnet.address.family &&
+        subnet.length === hostLength &&
+        subnet.address.value >= prefix.address.value &&
+        subnet.address.value >> hostBits(prefix.address.family, prefix.length) ===
+          prefix.address.value >> hostBits(prefix.address.family, prefix.length),
+    );
+  });
+}
+
+const hostBits = (family: IpFamily, length: number): bigint => BigInt((family === 4 ? 32 : 128) - length);
+
+export function entriesOf(peer: Peer, own: Own): Entry[] {
+  const tunnel = tunnelTo(own.record, peer.record);
+  const subnets = subnetsOf(peer, own);
+  if (tunnel === undefined || subnets.length === 0) return [];
+  const { underlay: remote, wireguard, vxlan, mtu } = peer.record;
+  const routes = subnets.map((subnet): Entry => {
+    const source = own.subnets.find((text) => familyOf(text) === familyOf(subnet));
+    return {
+      kind: 'route',
+      subnet,
+      by: tunnel,
+      ...(tunnel === 'vxlan' ? { gateway: addressIn(subnet) } : {}),
+      ...(source === undefined ? {} : { source: addressIn(source) }),
+      ...(mtu < own.record.mtu ? { mtu } : {}),
+    };
+  });
+  if (tunnel === 'wireguard') return wireguard === undefined ? [] : [{ kind: 'wireguard-peer', ...wireguard, remote, subnets }, ...routes];
+  if (vxlan === undefined) return [];
+  return [
+    { kind: 'forwarding', mac: vxlan.mac, remote },
+    ...subnets.map((subnet): Entry => ({ kind: 'neighbour', address: addressIn(subnet), mac: vxlan.mac })),
+    ...routes,
+  ];
+}
+
+/** A host's own address in its subnet. */
+export function addressIn(subnet: string): string {
+  const prefix = parsePrefix(subnet);
+  if (prefix === undefined) throw new Error(`${subnet} was not read`);
+  return formatIp(hostAddressOf(prefix));
+}
+
+/** What is to be taken out and put in, in this order, so that the kernel holds `wanted` in place of `held`. */
+export function difference(held: ReadonlyMap<string, Entry>, wanted: ReadonlyMap<string, Entry>): { remove: Entry[]; put: Entry[] } {
+  const remove = [...held].flatMap(([key, entry]) => (wanted.has(key) ? [] : [entry]));
+  const put = [...wanted].flatMap(([key, entry]) => {
+    const standing = held.get(key);
+    return standing !== undefined && sameEntry(standing, entry) ? [] : [entry];
+  });
+  // Routes go first and come last: none leads to where nothing is known of the other host.
+  return { remove: remove.sort((a, b) => rank(b) - rank(a)), put: put.sort((a, b) => rank(a) - rank(b)) };
+}
+
+const rank = ({ kind }: Entry): number => (kind === 'route' ? 2 : kind === 'neighbour' ? 1 : 0);

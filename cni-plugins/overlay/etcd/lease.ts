@@ -1,0 +1,105 @@
+import { PortcullisError } from '../../../base/errors/index.ts';
+import type { EtcdClient } from './client.ts';
+
+export interface LeaseOptions {
+  readonly client: EtcdClient;
+  readonly seconds: number;
+  /** Writes what is to live as long as the lease does. Called for each new lease, and again until it succeeds. */
+  readonly register: (lease: number) => Promise<void>;
+  readonly onHeld: () => void;
+  /** Of the lease itself, and what `register` throws. */
+  readonly onTrouble: (thrown: unknown) => void;
+}
+
+export interface HeldLease {
+  /** Writes again what the lease holds: it is something else by now. */
+  renew(): void;
+  close(): void;
+}
+
+const retryMs = 1000;
+const answerMs = 5000;
+
+/**
+ * Keeps a lease for as long as it runs: kept alive thrice in its time. One that ended meanwhile, as after a partition, is replaced, and all is registered
+ * again. `close` leaves it to end by itself: whoever starts again within its time was never away.
+ */
+export function holdLease({ client, seconds, register, onHeld, onTrouble }: LeaseOptions): HeldLease {
+  let closed = false;
+  const isClosed = (): boolean => closed;
+  let stale = false;
+  let wake = (): void => undefined;
+  let lease: number | undefined;
+
+  const pause = (ms: number): Promise<void> =>
+    new Promise((resolve) => {
+      wake = resolve;
+      setTimeout(resolve, ms).unref();
+    });
+
+  /** @returns whether it still is; false: it ended */
+  const keep = async (id: number): Promise<boolean> => {
+    const stream = client.keepAlive();
+    try {
+      const answers = stream.answers[Symbol.asyncIterator]();
+      for (;;) {
+        stream.write({ id });
+        const late = setTimeout(stream.close, answerMs);
+        const answer = await answers.next().finally(() => clearTimeout(late));
+        if (answer.done === true) throw unanswered();
+        if (answer.value.ttl <= 0) return false;
+        await pause((seconds * 1000) / 3);
+        if (isClosed()) return true;
+        if (stale) {
+          stale = false;
+          await register(id);
+        }
+      }
+    } finally {
+      stream.close();
+    }
+  };
+
+  const run = async (): Promise<void> => {
+    while (!isClosed()) {
+      try {
+        if (lease === undefined) {
+          const granted = await client.grant(seconds);
+          stale = false;
+          await register(granted);
+          lease = granted;
+          onHeld();
+        }
+        if (!(await keep(lease))) lease = undefined;
+      } catch (thrown) {
+        // Checked afresh by whoever continues: the time until then is unknown.
+        if (isClosed()) return;
+        onTrouble(thrown);
+        await pause(retryMs * (0.5 + Math.random()));
+      }
+    }
+  };
+  void run();
+
+  return {
+    renew() {
+      stale = true;
+      wake();
+    },
+    close() {
+      closed = true;
+      wake();
+    },
+  };
+}
+
+function unanswered(): PortcullisError {
+  return new PortcullisError({
+    code: 'OVERLAY_ETCD_UNREACHABLE',
+    kind: 'unavailable',
+    attempted: 'keep the lease of this host',
+    on: '',
+    why: 'etcd did not answer',
+    fix: 'see that etcd runs and has a leader; pods go on meanwhile',
+  });
+}

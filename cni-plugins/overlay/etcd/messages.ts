@@ -1,0 +1,171 @@
+import protobuf from 'protobufjs/light.js';
+
+/**
+ * The part of etcd's API v3 that the overlay speaks: names and field numbers of `etcdserverpb` and `mvccpb` (etcd 3.4 to 3.6, rpc.proto and kv.proto).
+ * Fields that are not named here are passed over. Revisions and lease ids are numbers: a revision stays far below 2^53, and we choose our lease ids.
+ */
+
+type Fields = Readonly<Record<string, readonly [type: string, number: number, rule?: 'repeated']>>;
+
+const declarations: Readonly<Record<string, Fields>> = {
+  // A cluster's id has 64 bits: as a number it is only good for comparison with itself.
+  ResponseHeader: { clusterId: ['uint64', 1], revision: ['int64', 3] },
+  KeyValue: { key: ['string', 1], modRevision: ['int64', 3], value: ['bytes', 5], lease: ['int64', 6] },
+  RangeRequest: { key: ['string', 1], rangeEnd: ['string', 2], limit: ['int64', 3], revision: ['int64', 4] },
+  RangeResponse: { header: ['ResponseHeader', 1], kvs: ['KeyValue', 2, 'repeated'], more: ['bool', 3] },
+  PutRequest: { key: ['string', 1], value: ['bytes', 2], lease: ['int64', 3] },
+  DeleteRangeRequest: { key: ['string', 1] },
+  RequestOp: { range: ['RangeRequest', 1], put: ['PutRequest', 2], deleteRange: ['DeleteRangeRequest', 3] },
+  ResponseOp: { range: ['RangeResponse', 1] },
+  Compare: {
+    result: ['uint32', 1],
+    target: ['uint32', 2],
+    key: ['string', 3],
+    createRevision: ['int64', 5],
+    modRevision: ['int64', 6],
+  },
+  TxnRequest: { compare: ['Compare', 1, 'repeated'], success: ['RequestOp', 2, 'repeated'], failure: ['RequestOp', 3, 'repeated'] },
+  TxnResponse: { header: ['ResponseHeader', 1], succeeded: ['bool', 2], responses: ['ResponseOp', 3, 'repeated'] },
+  WatchCreateRequest: { key: ['string', 1], rangeEnd: ['string', 2], startRevision: ['int64', 3], progressNotify: ['bool', 4] },
+  WatchRequest: { create: ['WatchCreateRequest', 1] },
+  Event: { type: ['uint32', 1], kv: ['KeyValue', 2] },
+  WatchResponse: {
+    header: ['ResponseHeader', 1],
+    created: ['bool', 3],
+    canceled: ['bool', 4],
+    compactRevision: ['int64', 5],
+    cancelReason: ['string', 6],
+    events: ['Event', 11, 'repeated'],
+  },
+  LeaseGrantRequest: { ttl: ['int64', 1], id: ['int64', 2] },
+  LeaseGrantResponse: { id: ['int64', 2], ttl: ['int64', 3] },
+  LeaseKeepAliveRequest: { id: ['int64', 1] },
+  LeaseKeepAliveResponse: { id: ['int64', 2], ttl: ['int64', 3] },
+};
+
+const root = protobuf.Root.fromJSON({
+  nested: Object.fromEntries(
+    Object.entries(declarations).map(([name, fields]) => [
+      name,
+      {
+        edition: 'proto3',
+        fields: Object.fromEntries(
+          Object.entries(fields).map(([field, [type, id, rule]]) => [field, { type, id, ...(rule !== undefined && { rule }) }]),
+        ),
+      },
+    ]),
+  ),
+});
+
+/** Bytes of a message and back. Scalars that are absent have their default, messages stay absent. */
+export interface Codec<Value> {
+  encode(value: Value): Buffer;
+  decode(bytes: Buffer): Value;
+}
+
+function codec<Value>(name: string): Codec<Value> {
+  const type = root.lookupType(name);
+  return {
+    encode: (value) => Buffer.from(type.encode(type.fromObject(value as Record<string, unknown>)).finish()),
+    decode: (bytes) => type.toObject(type.decode(bytes), { longs: Number, defaults: true, arrays: true, bytes: Buffer }) as Value,
+  };
+}
+
+interface Header {
+  readonly clusterId: number;
+  readonly revision: number;
+}
+
+export interface KeyValue {
+  readonly key: string;
+  readonly modRevision: number;
+  readonly value: Buffer;
+  readonly lease: number;
+}
+
+interface Range {
+  readonly key: string;
+  readonly rangeEnd?: string;
+  readonly limit?: number;
+  readonly revision?: number;
+}
+
+interface RangeAnswer {
+  readonly header: Header;
+  readonly kvs: readonly KeyValue[];
+  readonly more: boolean;
+}
+
+/** One step of a transaction. */
+export interface Step {
+  readonly range?: Range;
+  readonly put?: { readonly key: string; readonly value: Buffer; readonly lease?: number };
+  readonly deleteRange?: { readonly key: string };
+}
+
+/** EQUAL (0) of a key's create (1) or mod (2) revision: 0 where there is no such key. */
+export type Comparison =
+  | { readonly result: 0; readonly target: 1; readonly key: string; readonly createRevision: number }
+  | { readonly result: 0; readonly target: 2; readonly key: string; readonly modRevision: number };
+
+interface Transaction {
+  readonly compare: readonly Comparison[];
+  readonly success: readonly Step[];
+  readonly failure: readonly Step[];
+}
+
+interface TransactionAnswer {
+  readonly header: Header;
+  readonly succeeded: boolean;
+  readonly responses: readonly { readonly range?: RangeAnswer | null }[];
+}
+
+export interface WatchAnswer {
+  readonly header: Header;
+  readonly created: boolean;
+  readonly canceled: boolean;
+  /** Above 0: what was asked for is older and is no longer kept. */
+  readonly compactRevision: number;
+  readonly cancelReason: string;
+  /** Type 0: put, 1: deleted. */
+  readonly events: readonly { readonly type: number; readonly kv: KeyValue }[];
+}
+
+interface LeaseTerm {
+  readonly id: number;
+  /** Seconds. */
+  readonly ttl: number;
+}
+
+export const rpcs = {
+  range: { path: '/etcdserverpb.KV/Range', ask: codec<Range>('RangeRequest'), answer: codec<RangeAnswer>('RangeResponse') },
+  transact: { path: '/etcdserverpb.KV/Txn', ask: codec<Transaction>('TxnRequest'), answer: codec<TransactionAnswer>('TxnResponse') },
+  grant: {
+    path: '/etcdserverpb.Lease/LeaseGrant',
+    ask: codec<LeaseTerm>('LeaseGrantRequest'),
+    answer: codec<LeaseTerm>('LeaseGrantResponse'),
+  },
+} as const;
+
+export const streams = {
+  watch: {
+    path: '/etcdserverpb.Watch/Watch',
+    ask: codec<{
+      readonly create: {
+        readonly key: string;
+        readonly rangeEnd: string;
+        readonly startRevision: number;
+        readonly progressNotify: boolean;
+      };
+    }>('WatchRequest'),
+    answer: codec<WatchAnswer>('WatchResponse'),
+  },
+  keepAlive: {
+    path: '/etcdserverpb.Lease/LeaseKeepAlive',
+    ask: codec<{ readonly id: number }>('LeaseKeepAliveRequest'),
+    answer: codec<LeaseTerm>('LeaseKeepAliveResponse'),
+  },
+} as const;
+
+/** The end of the range of all keys that begin so. */
+export const endOf = (prefix: string): string => `${prefix.slice(0, -1)}${String.fromCharCode(prefix.charCodeAt(prefix.length - 1) + 1)}`;

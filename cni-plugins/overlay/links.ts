@@ -1,0 +1,133 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import { isRefusal } from '../netlink/kernel-failure.ts';
+import { createLink } from '../netlink/link-kinds.ts';
+import { findLink, listSettings, macBytes, setFlag, setMac, setMtu } from '../netlink/link-settings.ts';
+import type { LinkSettings } from '../netlink/link-settings.ts';
+import { deleteLink, setNoOwnIpv6 } from '../netlink/links.ts';
+import { listAddresses, putAddress } from '../netlink/route-tables.ts';
+import { deleteAddress } from '../netlink/routes.ts';
+import { acknowledged } from '../netlink/socket.ts';
+import type { NetlinkSocket } from '../netlink/socket.ts';
+import { formatIp, ipBytes, ipFromBytes, parseIp } from '../spec/address.ts';
+import { addressIn } from './entries.ts';
+import type { Own, Tunnel } from './entries.ts';
+
+/** The links of the tunnels, of our own alone: everything on them that is not recorded is removed. */
+export const tunnelLinks: Readonly<Record<Tunnel, string>> = { vxlan: 'portcullis-vx', wireguard: 'portcullis-wg' };
+
+/** Bytes that go before a pod's packet on the underlay: IP (20 or 40), UDP (8), and VXLAN (8) with Ethernet (14), or WireGuard (32). */
+export const overhead: Readonly<Record<Tunnel, Readonly<Record<4 | 6, number>>>> = {
+  vxlan: { 4: 50, 6: 70 },
+  wireguard: { 4: 60, 6: 80 },
+};
+
+const bytesOf = (text: string): Buffer => {
+  const address = parseIp(text);
+  if (address === undefined) throw new Error(`${text} was not read`);
+  return ipBytes(address);
+};
+
+/** Where other hosts send to: the address as it is written, with the MTU of its link. */
+export interface Underlay {
+  readonly address: string;
+  readonly mtu: number;
+}
+
+/** @param wanted a link, whose first address of global scope is taken, IPv4 before IPv6; or an address. @throws OVERLAY_UNDERLAY_MISSING */
+export function findUnderlay(route: NetlinkSocket, wanted: string): Underlay {
+  const address = parseIp(wanted);
+  if (address !== undefined) {
+    const bytes = ipBytes(address);
+    const holder = listSettings(route).find(({ index }) =>
+      listAddresses(route, index).some((own) => Buffer.from(own.address).equals(bytes)),
+    );
+    if (holder === undefined) throw noUnderlay(wanted, 'this host has no such address');
+    return { address: formatIp(address), mtu: holder.mtu };
+  }
+  const link = findLink(route, { name: wanted });
+  if (link === undefined) throw noUnderlay(wanted, 'it is no address, and this host has no link of that name');
+  const found = listAddresses(route, link.index)
+    .map(({ address: bytes }) => ipFromBytes(bytes))
+    .filter(({ family, value }) => family === 4 || value >> 118n !== 0x3fan)
+    .toSorted((a, b) => a.family - b.family)[0];
+  if (found === undefined) throw noUnderlay(wanted, 'the link has no address that other hosts could send to');
+  return { address: formatIp(found), mtu: link.mtu };
+}
+
+/** Brings the VXLAN to what this host says of itself. @returns its index and whether anything was not so; undefined: there is none and is to be none */
+export function ensureVxlan(
+  route: NetlinkSocket,
+  own: Own,
+  vni: number,
+): { readonly index: number; readonly changed: boolean } | undefined {
+  const name = tunnelLinks.vxlan;
+  const { vxlan, underlay } = own.record;
+  let link = findLink(route, { name });
+  const identity = { id: vni, port: vxlan?.port ?? 0, local: bytesOf(underlay) };
+  if (link !== undefined && (vxlan === undefined || !isThat(link, identity))) {
+    route.run([deleteLink({ name })]);
+    link = undefined;
+  }
+  if (vxlan === undefined) return undefined;
+  const { mtu } = own.record;
+  const made = link === undefined;
+  if (link === undefined) {
+    try {
+      route.run([createLink({ name, mtu, mac: macBytes(vxlan.mac), of: { kind: 'vxlan', ...identity, learning: false, proxy: false } })]);
+    } catch (thrown) {
+      if (isRefusal(thrown, 'EOPNOTSUPP')) throw noVxlan();
+      throw thrown;
+    }
+    link = findLink(route, { name });
+    if (link === undefined) throw noUnderlay(name, 'the link vanished while it was made');
+  }
+  const corrected = finishLink(route, link, own, vxlan.mac);
+  return { index: link.index, changed: made || corrected };
+}
+
+/** Address, MTU, MAC, up. @returns whether anything was not so */
+export function finishLink(route: NetlinkSocket, link: LinkSettings, { record, subnets }: Own, mac?: string): boolean {
+  const wanted = subnets.map((subnet) => bytesOf(addressIn(subnet)));
+  const standing = listAddresses(route, link.index).filter(({ address }) => address.length === 4 || address[0] !== 0xfe);
+  const strange = standing.filter(({ address }) => !wanted.some((bytes) => bytes.equals(Buffer.from(address))));
+  const absent = wanted.filter((bytes) => !standing.some(({ address }) => bytes.equals(Buffer.from(address))));
+  const requests = [
+    ...(mac === undefined || link.mac === mac ? [] : [setMac(link.index, mac)]),
+    ...(link.mtu === record.mtu ? [] : [setMtu(link.index, record.mtu)]),
+    ...strange.map(({ address, length }) => deleteAddress(link.index, address, length)),
+    ...absent.map((address) => putAddress(link.index, { address, length: address.length * 8 }, { prefixRoute: false })),
+    ...(link.up ? [] : [setFlag(link.index, 'up', true)]),
+  ];
+  // Refused by a kernel without IPv6, which then makes none anyway.
+  if (!link.up) route.exchange([acknowledged(setNoOwnIpv6({ index: link.index }))]);
+  route.run(requests);
+  return requests.length > 0;
+}
+
+const isThat = (link: LinkSettings, { id, port, local }: { id: number; port: number; local: Buffer }): boolean =>
+  link.kind === 'vxlan' &&
+  link.data.get(1)?.readUInt32LE(0) === id &&
+  link.data.get(15)?.readUInt16BE(0) === port &&
+  (link.data.get(4) ?? link.data.get(17))?.equals(local) === true;
+
+function noUnderlay(wanted: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'OVERLAY_UNDERLAY_MISSING',
+    kind: 'precondition',
+    attempted: 'find what other hosts send to',
+    on: wanted,
+    why,
+    fix: 'give `network.overlay.underlay` a link of this host that has an address, or one of its addresses',
+  });
+}
+
+function noVxlan(): PortcullisError {
+  return new PortcullisError({
+    code: 'OVERLAY_VXLAN_MISSING',
+    kind: 'precondition',
+    attempted: 'make the link of the overlay',
+    on: tunnelLinks.vxlan,
+    why: 'the kernel has no vxlan',
+    fix: 'use a kernel with CONFIG_VXLAN, or `network.overlay.encrypt: wireguard` where it has WireGuard',
+  });
+}

@@ -1,0 +1,141 @@
+import type { Change } from './etcd/follow.ts';
+import { readClaim, readHost, readSubnet } from './records.ts';
+import type { HostRecord, Keys } from './records.ts';
+
+/** One other host as it is to be sent to. */
+export interface Peer {
+  readonly host: string;
+  readonly record: HostRecord;
+  /** Canonical, in order. */
+  readonly subnets: readonly string[];
+}
+
+/**
+ * Which hosts are sent to. A host is let go only when etcd said that its lease ended (or listed all without it) and the hold time went by; silence of etcd
+ * changes nothing. A subnet that somebody else claims leaves its former host at once. Pure but for the clock that is handed in.
+ */
+export interface Peers {
+  /** All there is in etcd. @returns the hosts that it may concern */
+  list(entries: readonly { readonly key: string; readonly value: Buffer }[], now: number): ReadonlySet<string>;
+  change(changes: readonly Change[], now: number): ReadonlySet<string>;
+  /** Lets go of whoever was held for long enough. */
+  expire(now: number): ReadonlySet<string>;
+  /** Undefined: nobody is held. */
+  nextExpiry(): number | undefined;
+  /** Undefined: nothing is sent to that host. */
+  peer(host: string): Peer | undefined;
+  all(): readonly (Peer & { readonly held: boolean })[];
+  /** Whose a subnet is, as far as etcd said. */
+  owner(subnet: string): string | undefined;
+  claimed(): ReadonlySet<string>;
+  /** Of keys whose values can not be read. */
+  readonly unreadable: ReadonlySet<string>;
+}
+
+interface Known<Value> {
+  value: Value;
+  /** Since then it is no longer in etcd. */
+  goneAt?: number;
+}
+
+/** @param self the own name, which is no peer @param before what was known when this host was last up, which etcd may have said otherwise since */
+export function createPeers(self: string, keys: Keys, holdMs: number, before: readonly Peer[] = []): Peers {
+  const hosts = new Map<string, Known<HostRecord>>();
+  const claims = new Map<string, Known<string>>();
+  const subnetsOf = new Map<string, Set<string>>();
+  const unreadable = new Set<string>();
+
+  const claim = (subnet: string, host: string | undefined, touched: Set<string>): void => {
+    const former = claims.get(subnet)?.value;
+    if (former !== undefined && former !== host) {
+      subnetsOf.get(former)?.delete(subnet);
+      if (subnetsOf.get(former)?.size === 0) subnetsOf.delete(former);
+      touched.add(former);
+    }
+    if (host === undefined) return void claims.delete(subnet);
+    claims.set(subnet, { value: host });
+    if (former === host) return;
+    const own = subnetsOf.get(host) ?? new Set();
+    subnetsOf.set(host, own.add(subnet));
+    touched.add(host);
+  };
+
+  const put = (key: string, value: Buffer, touched: Set<string>): void => {
+    const read = keys.read(key);
+    if (read.kind === 'host') {
+      const record = readHost(value);
+      if (record === undefined) return void unreadable.add(key);
+      hosts.set(read.host, { value: record });
+      touched.add(read.host);
+    } else if (read.kind === 'subnet') {
+      const host = readClaim(value)?.host;
+      const subnet = readSubnet(read.subnet);
+      if (host === undefined || subnet === undefined) return void unreadable.add(key);
+      claim(subnet, host, touched);
+    }
+    unreadable.delete(key);
+  };
+
+  const gone = (key: string, now: number): void => {
+    const read = keys.read(key);
+    unreadable.delete(key);
+    const known =
+      read.kind === 'host' ? hosts.get(read.host) : read.kind === 'subnet' ? claims.get(readSubnet(read.subnet) ?? '') : undefined;
+    if (known !== undefined) known.goneAt ??= now;
+  };
+
+  for (const { host, record, subnets } of before) {
+    hosts.set(host, { value: record });
+    for (const subnet of subnets) claim(subnet, host, new Set());
+  }
+
+  const peerOf = (host: string): Peer | undefined => {
+    const record = hosts.get(host)?.value;
+    const subnets = subnetsOf.get(host);
+    return host === self || record === undefined || subnets === undefined ? undefined : { host, record, subnets: [...subnets].sort() };
+  };
+
+  return {
+    unreadable,
+    list(entries, now) {
+      const touched = new Set<string>();
+      const present = new Set(entries.map(({ key }) => key));
+      for (const { key, value } of entries) put(key, value, touched);
+      for (const [host, known] of hosts) if (!present.has(keys.host(host))) known.goneAt ??= now;
+      for (const [subnet, known] of claims) if (!present.has(keys.subnet(subnet))) known.goneAt ??= now;
+      return touched;
+    },
+    change(changes, now) {
+      const touched = new Set<string>();
+      for (const { key, value } of changes) {
+        if (value === undefined) gone(key, now);
+        else put(key, value, touched);
+      }
+      return touched;
+    },
+    expire(now) {
+      const touched = new Set<string>();
+      for (const [host, { goneAt }] of hosts) {
+        if (goneAt === undefined || now - goneAt < holdMs) continue;
+        hosts.delete(host);
+        touched.add(host);
+      }
+      for (const [subnet, { goneAt }] of claims) if (goneAt !== undefined && now - goneAt >= holdMs) claim(subnet, undefined, touched);
+      return touched;
+    },
+    nextExpiry() {
+      let first: number | undefined;
+      for (const { goneAt } of [...hosts.values(), ...claims.values()])
+        if (goneAt !== undefined && (first === undefined || goneAt + holdMs < first)) first = goneAt + holdMs;
+      return first;
+    },
+    peer: peerOf,
+    all: () =>
+      [...hosts].flatMap(([host, { goneAt }]) => {
+        const peer = peerOf(host);
+        return peer === undefined ? [] : [{ ...peer, held: goneAt !== undefined }];
+      }),
+    owner: (subnet) => claims.get(subnet)?.value,
+    claimed: () => new Set(claims.keys()),
+  };
+}

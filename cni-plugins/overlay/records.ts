@@ -1,0 +1,107 @@
+import { bitsOf, formatIp, networkOf, parseIp, parsePrefix } from '../spec/address.ts';
+import { prefixText } from './settings.ts';
+
+/** What stands in etcd, below `/portcullis/overlay/NAME/`: values are JSON. Pure. */
+
+/** What a host says of itself, under `hosts/NAME`, for as long as its lease lasts. */
+export interface HostRecord {
+  /** Made once by the host; tells it apart from another one of the same name. */
+  readonly id: string;
+  /** What others send to. */
+  readonly underlay: string;
+  /** Of its end of the VXLAN; absent where it takes nothing that is not encrypted. */
+  readonly vxlan?: { readonly mac: string; readonly port: number };
+  readonly wireguard?: { readonly publicKey: string; readonly port: number };
+  /** What a packet of its pods may have. */
+  readonly mtu: number;
+}
+
+/** Whose a subnet is, under `subnets/10.128.1.0-24`, until it is given back. */
+export interface Claim {
+  readonly host: string;
+  readonly id: string;
+}
+
+/** What all hosts must agree on, under `network`. */
+export interface SharedSettings {
+  readonly networks: readonly { readonly prefix: string; readonly hostLength: number }[];
+  readonly vni: number;
+}
+
+export type Key =
+  | { readonly kind: 'host'; readonly host: string }
+  | { readonly kind: 'subnet'; readonly subnet: string }
+  | { readonly kind: 'service'; readonly name: string }
+  | { readonly kind: 'other' };
+
+export interface Keys {
+  readonly all: string;
+  readonly network: string;
+  host(name: string): string;
+  /** @param subnet canonical, `10.128.1.0/24` */
+  subnet(subnet: string): string;
+  service(name: string): string;
+  read(key: string): Key;
+}
+
+export function keysOf(network: string): Keys {
+  const all = `/portcullis/overlay/${network}/`;
+  return {
+    all,
+    network: `${all}network`,
+    host: (name) => `${all}hosts/${name}`,
+    subnet: (subnet) => `${all}subnets/${subnet.replace('/', '-')}`,
+    service: (name) => `${all}services/${name}`,
+    read(key) {
+      const [, folder, name] = /^(hosts|subnets|services)\/(.+)$/su.exec(key.slice(all.length)) ?? [];
+      if (name === undefined || !key.startsWith(all)) return { kind: 'other' };
+      if (folder === 'hosts') return { kind: 'host', host: name };
+      if (folder === 'services') return { kind: 'service', name };
+      return { kind: 'subnet', subnet: name.replace(/-(?=\d+$)/u, '/') };
+    },
+  };
+}
+
+export const encode = (value: HostRecord | Claim | SharedSettings): Buffer => Buffer.from(JSON.stringify(value));
+
+const isPort = (value: unknown): value is number => Number.isInteger(value) && Number(value) > 0 && Number(value) < 65_536;
+const isMac = (value: unknown): value is string => typeof value === 'string' && /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/u.test(value);
+/** 32 bytes in base64. */
+const isKey = (value: unknown): value is string => typeof value === 'string' && /^[A-Za-z0-9+/]{43}=$/u.test(value);
+
+function objectOf(bytes: Buffer): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(bytes.toString());
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Undefined: it is none. Whatever else stands in it, as of a later version, is passed over. */
+export function readHost(bytes: Buffer): HostRecord | undefined {
+  const { id, underlay, vxlan, wireguard, mtu } = objectOf(bytes) ?? {};
+  const address = typeof underlay === 'string' ? parseIp(underlay) : undefined;
+  const plain = vxlan as { mac?: unknown; port?: unknown } | undefined;
+  const secret = wireguard as { publicKey?: unknown; port?: unknown } | undefined;
+  if (typeof id !== 'string' || address === undefined || typeof mtu !== 'number' || mtu < 576 || mtu > 65_535) return undefined;
+  return {
+    id,
+    underlay: formatIp(address),
+    mtu,
+    ...(isMac(plain?.mac) && isPort(plain.port) ? { vxlan: { mac: plain.mac, port: plain.port } } : {}),
+    ...(isKey(secret?.publicKey) && isPort(secret.port) ? { wireguard: { publicKey: secret.publicKey, port: secret.port } } : {}),
+  };
+}
+
+export function readClaim(bytes: Buffer): Claim | undefined {
+  const { host, id } = objectOf(bytes) ?? {};
+  return typeof host === 'string' && typeof id === 'string' ? { host, id } : undefined;
+}
+
+/** Canonical; undefined: it is no subnet. */
+export function readSubnet(text: string): string | undefined {
+  const prefix = parsePrefix(text);
+  if (prefix === undefined || prefix.length === 0 || prefix.length > bitsOf(prefix.address.family)) return undefined;
+  return networkOf(prefix).value === prefix.address.value ? prefixText(prefix) : undefined;
+}

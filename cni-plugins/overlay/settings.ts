@@ -1,0 +1,99 @@
+import { PortcullisError } from '../../base/errors/index.ts';
+import { bitsOf, formatIp, networkOf, parsePrefix } from '../spec/address.ts';
+import type { IpFamily, IpPrefix } from '../spec/address.ts';
+import type { EtcdAccess } from './etcd/client.ts';
+
+/** A network over hosts, as this host takes part in it. */
+export interface OverlaySettings {
+  /** Of the network; of its conflist and its keys in etcd too. */
+  readonly name: string;
+  /** This host's name in the network. */
+  readonly host: string;
+  readonly etcd: EtcdAccess;
+  /** Of all hosts' pods, one of a family: a prefix, and the length of the part that each host gets. */
+  readonly networks: readonly { readonly prefix: string; readonly hostLength: number }[];
+  /** A link of this host, or one of its addresses: what other hosts send to. */
+  readonly underlay: string;
+  /** `auto`: with every host that can as well. `wireguard`: with those alone, and with no other host at all. */
+  readonly encrypt: 'auto' | 'wireguard' | 'none';
+  /** Number of the VXLAN, the same on every host. */
+  readonly vni: number;
+  readonly vxlanPort: number;
+  readonly wireguardPort: number;
+  /** How long etcd waits for a sign of life of a host until it forgets it. */
+  readonly leaseSeconds: number;
+  /** How long other hosts go on sending to a host that etcd forgot. */
+  readonly holdSeconds: number;
+  /** Its own folder: identity, private key, what was last known of other hosts. */
+  readonly folder: string;
+  /** Where the conflist is written. */
+  readonly confDir: string;
+  /** The beginning of the conflist's name: files are read in order. */
+  readonly order: string;
+}
+
+/** A network of all hosts, read. */
+export interface OverlayNetwork {
+  readonly prefix: IpPrefix;
+  readonly hostLength: number;
+}
+
+/** More bits would be more subnets than there can be hosts. */
+const mostHostBits = 24;
+
+/** @throws OVERLAY_SETTINGS_INVALID */
+export function readSettings(settings: OverlaySettings): { readonly networks: readonly OverlayNetwork[] } {
+  if (!/^[a-z0-9][a-z0-9-]{0,31}$/u.test(settings.name)) throw invalid('name', settings.name, 'a name is of small letters, digits and -');
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$/u.test(settings.host)) throw invalid('host', settings.host, 'it is no host name');
+  for (const endpoint of settings.etcd.endpoints)
+    if (!isEndpoint(endpoint)) throw invalid('etcd.endpoints', endpoint, 'it is no URL like https://192.0.2.10:2379');
+  if (settings.etcd.endpoints.length === 0) throw invalid('etcd.endpoints', '', 'no endpoint is given');
+  if ((settings.etcd.cert === undefined) !== (settings.etcd.key === undefined))
+    throw invalid('etcd.cert', '', 'a certificate and its key come together');
+  const networks = settings.networks.map(({ prefix: text, hostLength }): OverlayNetwork => {
+    const prefix = parsePrefix(text);
+    if (prefix === undefined) throw invalid('network', text, 'it is no network like 10.128.0.0/14');
+    if (networkOf(prefix).value !== prefix.address.value) throw invalid('network', text, 'it has bits beyond its length');
+    const bits = bitsOf(prefix.address.family);
+    if (hostLength <= prefix.length || hostLength > bits - 2 || hostLength - prefix.length > mostHostBits)
+      throw invalid(
+        'hostPrefix',
+        String(hostLength),
+        `it is between ${prefix.length + 1} and ${Math.min(bits - 2, prefix.length + mostHostBits)} for ${text}`,
+      );
+    return { prefix, hostLength };
+  });
+  const families = networks.map(({ prefix }) => prefix.address.family);
+  if (families.length === 0) throw invalid('network', '', 'none is given');
+  if (new Set(families).size < families.length) throw invalid('network', '', 'two of one family are given');
+  return { networks };
+}
+
+export const isEndpoint = (text: string): boolean => /^https?:\/\/[^/?#@]+\/?$/u.test(text) && URL.canParse(text);
+
+export const prefixText = ({ address, length }: IpPrefix): string => `${formatIp(address)}/${length}`;
+
+/** The subnet that the number stands for. */
+export function subnetAt({ prefix, hostLength }: OverlayNetwork, index: number): IpPrefix {
+  const { family, value } = prefix.address;
+  return { address: { family, value: value + (BigInt(index) << BigInt(bitsOf(family) - hostLength)) }, length: hostLength };
+}
+
+export const subnetCount = ({ prefix, hostLength }: OverlayNetwork): number => 2 ** (hostLength - prefix.length);
+
+/** The address of a host in its subnet: the first, which no pod gets. */
+export const hostAddressOf = (subnet: IpPrefix): { readonly family: IpFamily; readonly value: bigint } => networkOf(subnet);
+
+/** Of an address or a subnet that was read. */
+export const familyOf = (text: string): IpFamily => (text.includes(':') ? 6 : 4);
+
+function invalid(field: string, given: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'OVERLAY_SETTINGS_INVALID',
+    kind: 'invalid',
+    attempted: 'read the settings of the overlay',
+    on: `${field}${given === '' ? '' : ` ${JSON.stringify(given)}`}`,
+    why,
+    fix: 'correct `network.overlay` in the configuration',
+  });
+}

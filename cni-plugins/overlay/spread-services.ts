@@ -1,0 +1,104 @@
+import { reasonOf } from '../../base/errors/index.ts';
+import { linesOf, readServices } from '../services/description/read.ts';
+import type { Service, ServiceControl } from '../services/model.ts';
+import type { Change } from './etcd/follow.ts';
+import type { Keys } from './records.ts';
+
+/** Services that stand in etcd, as this host has them: descriptions under `services/NAME`, with backends on any host. */
+export interface SpreadServices {
+  list(entries: readonly { readonly key: string; readonly value: Buffer }[]): void;
+  change(changes: readonly Change[]): void;
+  readonly size: number;
+  /** Applies what is left to apply, and ends. */
+  close(): Promise<void>;
+}
+
+const source = 'overlay';
+const againMs = 10_000;
+
+/** @param tell what is refused, and why */
+export function createSpreadServices(control: ServiceControl, keys: Keys, tell: (problem: string) => void): SpreadServices {
+  const held = new Map<string, Service>();
+  let dirty = new Set<string>();
+  let whole = false;
+  let applying: Promise<void> | undefined;
+  let again: NodeJS.Timeout | undefined;
+  let closed = false;
+
+  const take = (name: string, value: Buffer | undefined): void => {
+    dirty.add(name);
+    if (value === undefined) return void held.delete(name);
+    const { described, problems } = readServices([{ file: keys.service(name), text: value.toString() }]);
+    const [only, ...more] = described;
+    const wrong = [
+      ...linesOf(problems),
+      ...(only !== undefined && (more.length > 0 || only.service.name !== name)
+        ? [`${keys.service(name)}: it holds another service, or several`]
+        : []),
+    ];
+    wrong.forEach(tell);
+    // One that can no longer be read stays as it was: it takes nothing away.
+    if (only !== undefined && wrong.length === 0) held.set(name, only.service);
+  };
+
+  /** @returns whether it could be applied */
+  const apply = async (): Promise<boolean> => {
+    const names = dirty;
+    const isWhole = whole;
+    dirty = new Set();
+    whole = false;
+    try {
+      const put = [...(isWhole ? held.keys() : names)].flatMap((name) => held.get(name) ?? []);
+      const refused = isWhole ? await control.replace(source, put) : put.length === 0 ? [] : await control.put(source, put);
+      for (const { name, field, why } of refused) tell(`${keys.service(name)}: ${field}: ${why}`);
+      const gone = [...names].filter((name) => !held.has(name));
+      if (!isWhole && gone.length > 0) await control.remove(source, gone);
+      return true;
+    } catch (thrown) {
+      whole = true;
+      tell(reasonOf(thrown));
+      return false;
+    }
+  };
+
+  /** One at a time; what came meanwhile goes together. */
+  function request(): void {
+    if (closed || applying !== undefined || (!whole && dirty.size === 0)) return;
+    clearTimeout(again);
+    applying = apply().then((isDone) => {
+      applying = undefined;
+      if (isDone) request();
+      else if (!closed) again = setTimeout(request, againMs);
+    });
+  }
+
+  return {
+    get size() {
+      return held.size;
+    },
+    list(entries) {
+      const present = new Map(
+        entries.flatMap(({ key, value }) => {
+          const read = keys.read(key);
+          return read.kind === 'service' ? [[read.name, value] as const] : [];
+        }),
+      );
+      for (const name of held.keys()) if (!present.has(name)) held.delete(name);
+      for (const [name, value] of present) take(name, value);
+      whole = true;
+      request();
+    },
+    change(changes) {
+      for (const { key, value } of changes) {
+        const read = keys.read(key);
+        if (read.kind === 'service') take(read.name, value);
+      }
+      request();
+    },
+    async close() {
+      closed = true;
+      clearTimeout(again);
+      await applying;
+    },
+  };
+}
