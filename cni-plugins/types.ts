@@ -70,6 +70,58 @@ export interface LinkState {
   readonly problems: readonly string[];
 }
 
+/** Why a connection of a pod does not pass, or, without one, what was denied of the pod. */
+export interface DenialQuestion {
+  /** NAMESPACE/NAME, NAME, or the beginning of the sandbox's id. */
+  readonly pod: string;
+  readonly connection?: AskedConnection;
+}
+
+export interface AskedConnection {
+  /** `egress`: the pod begins it. */
+  readonly direction: 'egress' | 'ingress';
+  /** An address, or a pod of this node, called as above. */
+  readonly peer: string;
+  readonly protocol: LinkRule['protocol'];
+  /** Of whoever is connected to; of icmp: type * 256 + code, an echo request where it is absent. */
+  readonly port?: number;
+}
+
+/** What one thing that may deny says of the connection. */
+export interface ExplainedStep {
+  /** NAMESPACE/NAME: at whose end. */
+  readonly pod: string;
+  /** As that end sees it. */
+  readonly direction: 'egress' | 'ingress';
+  /** As in {@link Denial}. */
+  readonly rule: string;
+  /** `nothing`: it restricts nothing here. */
+  readonly says: 'allows' | 'denies' | 'nothing' | 'unknown';
+  readonly why: string;
+  /** Which rule grants it, where it has a name. */
+  readonly by?: string;
+  /** What to do or to write to allow it. */
+  readonly allow?: string;
+}
+
+export interface DenialExplanation {
+  /** The sandbox. */
+  readonly id: string;
+  readonly pod: PodName;
+  readonly network: string;
+  readonly addresses: readonly string[];
+  readonly class: LinkClass;
+  /** Absent where none was asked about, and the outcome with it. `port` as asked, behind a host port that of the pod. */
+  readonly connection?: { readonly from: string; readonly to: string; readonly protocol: LinkRule['protocol']; readonly port: number };
+  readonly outcome?: 'allowed' | 'denied' | 'unknown';
+  /** In the order in which the connection meets them. */
+  readonly steps: readonly ExplainedStep[];
+  /** Of the pod, since the rules were made. */
+  readonly denied: readonly Denial[];
+  /** What the kernel's tables have other than as they were made. */
+  readonly problems: readonly string[];
+}
+
 export interface PodName {
   readonly name: string;
   readonly namespace: string;
@@ -161,6 +213,8 @@ export interface NetworkEngine {
   denials(): Promise<readonly Denial[]>;
   /** Reads the link's class and rules back from the kernel; undefined: nothing is attached by this id. */
   linkState(id: string): Promise<LinkState | undefined>;
+  /** @throws NETWORK_POD_UNKNOWN · NETWORK_POD_AMBIGUOUS · NETWORK_BAD_PEER */
+  explain(question: DenialQuestion): Promise<DenialExplanation>;
   figures(): Promise<NetworkFigures>;
   get(id: string): Attachment | undefined;
   list(): readonly Attachment[];

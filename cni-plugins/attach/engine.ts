@@ -133,6 +133,11 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
       return { nameServers, search: zoneOf(network) };
     },
     denials: async () => (await ask({ do: 'denials' })).denials ?? [],
+    async explain(question) {
+      const { explanation } = await ask({ do: 'explain', question });
+      if (explanation === undefined) throw lost('the answer holds no explanation', 'report this with the daemon log');
+      return explanation;
+    },
     figures: async () => (await ask({ do: 'figures' })).figures ?? { attachments: [], leases: [], repairs: 0 },
     linkState: async (id) => (await ask({ do: 'link-state', id })).linkState,
     get: (id) => attachments.get(id),

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { NETLINK_NETFILTER, NETLINK_ROUTE } from '../../base/kernel/index.ts';
-import { formatIp, ipFromBytes } from '../spec/address.ts';
+import { formatIp, ipBytes, ipFromBytes, parseIp } from '../spec/address.ts';
 import { forgetConnections } from '../netlink/conntrack.ts';
 import type { StalePort } from '../netlink/conntrack.ts';
 import { isRefusal } from '../netlink/kernel-failure.ts';
@@ -8,6 +8,7 @@ import { removeLink } from '../netlink/link-removal.ts';
 import * as links from '../netlink/links.ts';
 import type { Link } from '../netlink/links.ts';
 import { listAddresses } from '../netlink/route-tables.ts';
+import { lookUpRoute, readRouteLink } from '../netlink/routes.ts';
 import { getTable, listElements, listRules, readElements, readRule, transact } from '../netlink/nftables.ts';
 import type { CountedRule, Table } from '../netlink/nftables.ts';
 import { readListedElements, readListedRule } from '../netlink/nft-readout.ts';
@@ -35,6 +36,8 @@ export interface HostKernel {
   linkAt(index: number): Link | undefined;
   /** CIDR each. */
   addressesOf(index: number): readonly string[];
+  /** Whether what is sent there stays on this host. */
+  isOwnAddress(ip: string): boolean;
   /** A link that others made is told by the rules like one of ours, or no longer. One that is gone is fine. */
   claim(hostInterface: string, claimed: boolean): void;
   /** Brings up `lo`. */
@@ -78,6 +81,12 @@ export function openHostKernel(): HostKernel {
     link,
     linkAt: (index) => links.lookUp(route, { index }),
     addressesOf: (index) => listAddresses(route, index).map(({ address, length }) => `${formatIp(ipFromBytes(address))}/${length}`),
+    isOwnAddress(ip) {
+      const address = parseIp(ip);
+      const answer =
+        address === undefined ? undefined : route.find(lookUpRoute(ipBytes(address)), 'ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL');
+      return answer !== undefined && readRouteLink(answer) === links.loopbackIndex;
+    },
     claim(hostInterface, claimed) {
       tolerating(['ENODEV'], () => route.run([links.setGroup({ name: hostInterface }, claimed ? linkGroups.pod : 0)]));
     },

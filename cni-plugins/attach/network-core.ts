@@ -10,8 +10,19 @@ import type { ChainJob, ChainLink } from '../invoke/chain.types.ts';
 import type { PolicyFolder } from '../policy/kubernetes/folder.ts';
 import { denialsOf } from '../policy/denials.ts';
 import { policyPodOf } from '../policy/open-pod.ts';
+import { explainDenial } from '../policy/explanation/explain.ts';
 import { linkStateOf } from '../policy/link-state.ts';
-import type { AttachRequest, Denial, LinkClass, LinkRules, LinkState, NetworkStatus, PortMapping } from '../types.ts';
+import type {
+  AttachRequest,
+  Denial,
+  DenialExplanation,
+  DenialQuestion,
+  LinkClass,
+  LinkRules,
+  LinkState,
+  NetworkStatus,
+  PortMapping,
+} from '../types.ts';
 import type { HostKernel } from './host-kernel.ts';
 import { chainLinks, chainSpec, furtherLinks, jobOf, notHeld, specOfResult, withResults } from './chained-pods.ts';
 import { createChainedPlugins } from './chained-plugins.ts';
@@ -47,6 +58,7 @@ export interface NetworkCore {
   /** How often something was found other than recorded, and made right. */
   repairs(): number;
   linkState(id: string): LinkState | undefined;
+  explain(question: DenialQuestion): DenialExplanation;
   /** Looks whether the NetworkPolicies changed or rules were removed (`nft flush ruleset`), and brings the kernel to them. */
   policies(): void;
   gc(valid: ReadonlySet<string>): void;
@@ -260,6 +272,8 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     );
   };
 
+  const denials = (): Denial[] => denialsOf(store.records(), rules.policy, kernel);
+
   const perform = (operation: Operation): void => {
     const record = 'id' in operation ? store.record(operation.id) : undefined;
     if (operation.do === 'delete-link' || operation.do === 'delete-bridge') kernel.deleteLink(operation.name);
@@ -312,7 +326,11 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
       rules.followPolicies();
     },
     repairs: () => repairs + rules.repairs(),
-    denials: () => denialsOf(store.records(), rules.policy, kernel),
+    denials,
+    explain(question) {
+      const records = store.records().filter(({ state }) => state === 'ready');
+      return explainDenial(question, { records, policy: rules.policy, kernel, denials: denials() });
+    },
     linkState(id) {
       const record = store.record(id);
       return record?.state === 'ready' && isHeld(record.spec) ? linkStateOf(record, kernel) : undefined;

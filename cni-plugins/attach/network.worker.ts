@@ -294,6 +294,8 @@ function answerOwn(call: Exclude<Call, { do: 'plugin' | 'remote-records' | 'remo
       return { figures: figuresOf(database, realm, loadedNetworks(), core.repairs()) };
     case 'denials':
       return { denials: core.denials() };
+    case 'explain':
+      return { explanation: core.explain(call.question) };
     case 'link-state': {
       const linkState = core.linkState(call.id);
       return linkState === undefined ? {} : { linkState };

@@ -3,7 +3,18 @@ import type { SerialisedError } from '../../base/errors/index.ts';
 import type { ChainJob } from '../invoke/chain.types.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
 import type { CniResult } from '../spec/result.ts';
-import type { Attachment, AttachRequest, Denial, LinkClass, LinkRules, LinkState, NetworkFigures, NetworkStatus } from '../types.ts';
+import type {
+  Attachment,
+  AttachRequest,
+  Denial,
+  DenialExplanation,
+  DenialQuestion,
+  LinkClass,
+  LinkRules,
+  LinkState,
+  NetworkFigures,
+  NetworkStatus,
+} from '../types.ts';
 import type { NetworkChoice } from './networks.ts';
 import type { Caller, PluginCall } from './plugin-call.ts';
 import type { RemoteChange, RemoteRecords } from './remote-store.ts';
@@ -30,6 +41,7 @@ export type Call =
   | { readonly do: 'ask-names'; readonly id: string; readonly network: string; readonly upstreams: readonly string[] }
   | { readonly do: 'set-class'; readonly id: string; readonly class: LinkClass; readonly rules: LinkRules }
   | { readonly do: 'denials' }
+  | { readonly do: 'explain'; readonly question: DenialQuestion }
   | { readonly do: 'figures' }
   | { readonly do: 'link-state'; readonly id: string }
   | { readonly do: 'gc'; readonly valid: ReadonlySet<string> }
@@ -59,6 +71,7 @@ export interface Answer {
   readonly denials?: readonly Denial[];
   readonly figures?: NetworkFigures;
   readonly linkState?: LinkState;
+  readonly explanation?: DenialExplanation;
   /** Of `ask-names`. */
   readonly nameServers?: readonly string[];
   readonly remote?: RemoteRecords & { readonly realm: string; readonly names: readonly string[] };

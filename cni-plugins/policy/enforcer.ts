@@ -23,6 +23,8 @@ export interface Enforcer {
   settled(): void;
   /** Whether a NetworkPolicy restricts the pod in either direction. */
   isolates(pod: Pick<OpenPod, 'namespace' | 'labels' | 'addresses' | 'rules'>): boolean;
+  /** What holds an open pod; undefined: the link is not open. */
+  rulesOf(id: string): PodRules | undefined;
   /** Those that must stand now. */
   tables(): readonly Table[];
   /** @param rules of the judgement's table, as the kernel lists them */
@@ -83,6 +85,7 @@ export function createEnforcer(): Enforcer {
       const [held] = evaluate(policies, [{ namespace, labels, addresses, namedPorts: rules.namedPorts ?? [] }]);
       return held?.egress !== undefined || held?.ingress !== undefined;
     },
+    rulesOf: (id) => image.get(id)?.rules,
     tables: () => (isNeeded(image) ? policyTables : []),
     counts: (rules) => countsOf(image, rules),
   };

@@ -1,0 +1,57 @@
+import type { AttachmentRecord } from '../../attach/record.ts';
+import { bitsOf, formatIp } from '../../spec/address.ts';
+import type { PodRules } from '../pod-chains.ts';
+import type { Seen } from './judge.ts';
+
+/** A peer that is a pod of this node. */
+export interface PeerPod {
+  readonly namespace: string;
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** What would let the connection pass, as one writes it: lines of a profile, or a NetworkPolicy. Nothing wider than what was asked about. Pure. */
+export function allowanceOf(layer: keyof PodRules, record: AttachmentRecord, seen: Seen): string {
+  return layer === 'profile' ? ofProfile(seen) : ofPolicy(record, seen);
+}
+
+/** docs/profiles.md, Peers */
+function ofProfile({ direction, peer, protocol, port }: Seen): string {
+  const spoken = protocol === 'icmp' ? 'icmp' : `${port}/${protocol}`;
+  return `in a profile of its containers (and the ceiling must hold it):\nnetwork:\n  ${direction}:\n    - { ${direction === 'egress' ? 'to' : 'from'}: ${JSON.stringify(formatIp(peer))}, ports: [${spoken}] }`;
+}
+
+/** networking.k8s.io/v1. JSON within YAML: whatever a label holds, it stays a text. */
+function ofPolicy({ spec }: AttachmentRecord, { direction, peer, peerPod, protocol, port }: Seen): string {
+  const side = direction === 'egress' ? 'to' : 'from';
+  const labels = spec.pod.labels ?? {};
+  const who =
+    peerPod === undefined
+      ? { ipBlock: { cidr: `${formatIp(peer)}/${bitsOf(peer.family)}` } }
+      : {
+          namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': peerPod.namespace } },
+          podSelector: selector(peerPod.labels),
+        };
+  // A NetworkPolicy has no word for ICMP: only a rule without ports grants it.
+  const ports = protocol === 'icmp' ? [] : [`      ports: [${JSON.stringify({ protocol: protocol.toUpperCase(), port })}]`];
+  return [
+    'as a NetworkPolicy in the cluster, or in the folder network.policies:',
+    'apiVersion: networking.k8s.io/v1',
+    'kind: NetworkPolicy',
+    `metadata: ${JSON.stringify({ name: `allow-${direction}-${protocol}${protocol === 'icmp' ? '' : `-${port}`}`, namespace: spec.pod.namespace })}`,
+    'spec:',
+    `  podSelector: ${JSON.stringify(selector(labels))}`,
+    `  policyTypes: [${direction === 'egress' ? 'Egress' : 'Ingress'}]`,
+    `  ${direction}:`,
+    `    - ${side}: [${JSON.stringify(who)}]`,
+    ...ports,
+  ].join('\n');
+}
+
+/** Labels that Kubernetes makes for one pod or revision would bind the policy to it. */
+const ofOne = ['pod-template-hash', 'controller-revision-hash', 'statefulset.kubernetes.io/pod-name', 'controller-uid', 'job-name'];
+
+function selector(labels: Readonly<Record<string, string>>): object {
+  const kept = Object.entries(labels).filter(([name]) => !ofOne.includes(name) && !name.startsWith('batch.kubernetes.io/'));
+  return kept.length === 0 ? {} : { matchLabels: Object.fromEntries(kept) };
+}

@@ -1,0 +1,123 @@
+import type { AttachmentRecord } from '../../attach/record.ts';
+import { contains, parseIp, parsePrefix } from '../../spec/address.ts';
+import type { IpAddress } from '../../spec/address.ts';
+import type { ExplainedStep, LinkRule, LinkState } from '../../types.ts';
+import type { Grant } from '../grants.ts';
+import type { Direction, Layer, PodRules } from '../pod-chains.ts';
+import { allowanceOf } from './allowance.ts';
+import type { PeerPod } from './allowance.ts';
+
+/** A connection as one of its ends sees it. */
+export interface Seen {
+  readonly direction: Direction;
+  readonly peer: IpAddress;
+  /** The peer is the node itself. */
+  readonly peerIsHost: boolean;
+  readonly peerPod?: PeerPod;
+  readonly protocol: LinkRule['protocol'];
+  /** Of whoever is connected to; of icmp: type * 256 + code. */
+  readonly port: number;
+}
+
+export interface JudgedEnd {
+  readonly record: AttachmentRecord;
+  /** Absent: our rules do not know the links. */
+  readonly state?: LinkState;
+  readonly rules: PodRules;
+  /** What the kernel's chain of the layer grants; undefined: there is no such chain, or one that is none of ours. */
+  readonly inKernel: (layer: keyof PodRules) => readonly LinkRule[] | undefined;
+}
+
+const layers = ['policies', 'profile'] as const;
+
+/** One end's steps, in the order in which packets meet them. Where the kernel's tables say other than the records, the kernel's word counts. Pure. */
+export function judgeEnd(end: JudgedEnd, seen: Seen): { readonly steps: ExplainedStep[]; readonly problems: string[] } {
+  const { record, state } = end;
+  const pod = nameOf(record);
+  const { direction } = seen;
+  if (state === undefined) {
+    const why = `plugins made its links on ${record.spec.network}, and our rules do not know them: neither class nor rules hold there`;
+    return { steps: [{ pod, direction, rule: 'class', says: 'nothing', why }], problems: [] };
+  }
+  const problems = [...state.problems];
+  const classStep = ofClass(record, state, direction);
+  // A closed link has no rules in the kernel: what else would deny is told when it is open.
+  const others = classStep.says === 'denies' ? [] : layers.map((layer) => ofLayer(end, seen, layer, problems));
+  return { steps: [classStep, ...others], problems: problems.map((problem) => `${pod}: ${problem}`) };
+}
+
+export const nameOf = ({ spec }: AttachmentRecord): string => `${spec.pod.namespace}/${spec.pod.name}`;
+
+function ofClass(record: AttachmentRecord, { lets }: LinkState, direction: Direction): ExplainedStep {
+  const step = { pod: nameOf(record), direction, rule: `network.${record.class === 'deny' ? 'none' : record.class}` };
+  if (lets === 'unknown') return { ...step, says: 'unknown', why: 'the tables that hold its class are not as they were made' };
+  if (lets === 'own packets') return { ...step, says: 'allows', why: 'its class lets its own packets through' };
+  if (record.class === 'deny')
+    return {
+      ...step,
+      says: 'denies',
+      why: 'no container of the pod was started: its link is closed until then',
+      allow: 'start a container of the pod',
+    };
+  if (record.class === 'none')
+    return {
+      ...step,
+      says: 'denies',
+      why: 'the profiles of its containers have the class network.none',
+      allow: "give a container a profile with network.user (annotation portcullis.dev/profile), within the ceiling of the image's rule",
+    };
+  return {
+    ...step,
+    says: 'denies',
+    why: `its class is ${step.rule}, and the kernel's tables let nothing through`,
+    allow: 'portcullis network gc',
+  };
+}
+
+const words = {
+  profile: { rules: 'the rules of peers of its profiles', unrestricted: 'no profile of its containers restricts' },
+  policies: { rules: 'NetworkPolicies', unrestricted: 'no NetworkPolicy selects it for' },
+} as const;
+
+function ofLayer(end: JudgedEnd, seen: Seen, layer: keyof PodRules, problems: string[]): ExplainedStep {
+  const { direction } = seen;
+  const found: Layer | undefined = end.rules[layer][direction];
+  const kernel = end.inKernel(layer);
+  const step = {
+    pod: nameOf(end.record),
+    direction,
+    rule: found?.denies ?? (layer === 'profile' ? `network.${direction}` : 'NetworkPolicy'),
+  };
+  if (found === undefined && kernel === undefined) return { ...step, says: 'nothing', why: `${words[layer].unrestricted} ${direction}` };
+  if (layer === 'policies' && seen.peerIsHost)
+    return { ...step, says: 'nothing', why: 'NetworkPolicies do not hold between a pod and its own node' };
+  const grant = found?.grants.find((each) => grants(each, seen));
+  const passes = kernel === undefined ? grant !== undefined : kernel.some((rule) => lets(rule, seen));
+  if (kernel === undefined || passes !== (grant !== undefined))
+    problems.push(`the kernel's rules of ${direction} are not what ${words[layer].rules} ask for; portcullis network gc makes them anew`);
+  if (passes)
+    return {
+      ...step,
+      says: 'allows',
+      why: `${words[layer].rules} grant it`,
+      ...(grant !== undefined && grant.name !== '' && { by: grant.name }),
+    };
+  return { ...step, says: 'denies', why: `nothing in ${words[layer].rules} grants it`, allow: allowanceOf(layer, end.record, seen) };
+}
+
+function grants({ protocol, ports, peers }: Grant, seen: Seen): boolean {
+  if (protocol !== undefined && protocol !== seen.protocol) return false;
+  if (ports !== undefined && !ports.some(({ low, high }) => low <= seen.port && seen.port <= high)) return false;
+  if (peers === undefined) return true;
+  return (seen.peer.family === 4 ? peers.four : peers.six).some(({ low, high }) => low <= seen.peer.value && seen.peer.value <= high);
+}
+
+function lets({ cidr, protocol, ports }: LinkRule, { peer, protocol: spoken, port }: Seen): boolean {
+  const block = parsePrefix(cidr) ?? single(cidr);
+  return protocol === spoken && ports.low <= port && port <= ports.high && block?.address.family === peer.family && contains(block, peer);
+}
+
+function single(text: string): ReturnType<typeof parsePrefix> {
+  const address = parseIp(text);
+  return address === undefined ? undefined : { address, length: address.family === 4 ? 32 : 128 };
+}
