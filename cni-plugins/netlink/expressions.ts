@@ -1,4 +1,4 @@
-import { attribute, be32, nested, text, u8 } from './wire.ts';
+import { attribute, be32, nested, text, u32, u8 } from './wire.ts';
 import { verdictData } from './nftables.ts';
 import type { Verdict } from './nftables.ts';
 
@@ -10,18 +10,32 @@ import type { Verdict } from './nftables.ts';
 const NFT_REG32_00 = 8;
 export const register = (index: number): number => NFT_REG32_00 + index;
 
-function expression(name: string, ...attributes: readonly Uint8Array[]): Buffer {
+/** One of a rule's expressions, by the kernel's name. */
+export function expression(name: string, ...attributes: readonly Uint8Array[]): Buffer {
   return nested(1, attribute(1, text(name)), nested(2, ...attributes));
 }
 
-const metaKeys = { length: 0, mark: 3, iifname: 6, oifname: 7, nfproto: 15, l4proto: 16, pkttype: 19, iifgroup: 21, oifgroup: 22 } as const;
+const metaKeys = {
+  length: 0,
+  priority: 2,
+  mark: 3,
+  iif: 4,
+  oif: 5,
+  iifname: 6,
+  oifname: 7,
+  nfproto: 15,
+  l4proto: 16,
+  pkttype: 19,
+  iifgroup: 21,
+  oifgroup: 22,
+} as const;
 
 export function meta(key: keyof typeof metaKeys, to: number): Buffer {
   return expression('meta', attribute(1, be32(to)), attribute(2, be32(metaKeys[key])));
 }
 
 /** Writes the register's value into the packet's metadata. */
-export function setMeta(key: 'mark' | 'pkttype', from: number): Buffer {
+export function setMeta(key: 'mark' | 'pkttype' | 'priority', from: number): Buffer {
   return expression('meta', attribute(2, be32(metaKeys[key])), attribute(3, be32(from)));
 }
 
@@ -130,6 +144,16 @@ export function destinationIsLocal(scratch: number): readonly Buffer[] {
   return [
     expression('fib', attribute(1, be32(scratch)), attribute(2, be32(NFT_FIB_RESULT_ADDRTYPE)), attribute(3, be32(NFTA_FIB_F_DADDR))),
     equals(scratch, local),
+  ];
+}
+
+const NFTA_FIB_F_SADDR = 1;
+
+/** The source is an address of this host. */
+export function sourceIsLocal(scratch: number): readonly Buffer[] {
+  return [
+    expression('fib', attribute(1, be32(scratch)), attribute(2, be32(NFT_FIB_RESULT_ADDRTYPE)), attribute(3, be32(NFTA_FIB_F_SADDR))),
+    equals(scratch, u32(RTN_LOCAL)),
   ];
 }
 

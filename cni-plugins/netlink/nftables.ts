@@ -1,6 +1,7 @@
 import { attribute, attributesOf, be16, be32, nested, text, textOf, u8, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, zeros } from './wire.ts';
 import type { Received } from './wire.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
+import { padded, plainElement } from './nft-element.ts';
 
 /** nf_tables over nfnetlink: tables, chains, sets, elements, rules. Source: linux/netfilter/nf_tables.h. Expressions: expressions.ts. */
 
@@ -53,6 +54,7 @@ const dataTypes = {
   inet_proto: { number: 12, width: 1 },
   inet_service: { number: 13, width: 2 },
   mark: { number: 19, width: 4 },
+  iface_index: { number: 40, width: 4 },
   ifname: { number: 41, width: 16 },
 } as const;
 export type DataType = keyof typeof dataTypes;
@@ -66,6 +68,8 @@ export interface NamedSet {
   readonly interval?: boolean;
   /** Every element counts the packets that found it. */
   readonly counted?: boolean;
+  /** Rules put elements in, each for a time of its own: so many at most. */
+  readonly dynamic?: { readonly atMost: number };
 }
 
 export interface Element {
@@ -74,8 +78,6 @@ export interface Element {
   /** In an interval set: the key is the first one after the interval. */
   readonly end?: boolean;
 }
-
-const padded = (width: number): number => (width + 3) & ~3;
 
 function layout(types: readonly DataType[]): { type: number; length: number } {
   const only = types[0];
@@ -153,6 +155,8 @@ export function addChain(table: Table, chain: Chain): Request {
 
 const NFT_SET_INTERVAL = 0x4;
 const NFT_SET_MAP = 0x8;
+const NFT_SET_TIMEOUT = 0x10;
+const NFT_SET_EVAL = 0x20;
 const NFT_DATA_VERDICT = 0xffffff00;
 
 /** @param id unique in the batch; the kernel asks for one, rules refer to sets by name */
@@ -169,10 +173,18 @@ export function addSet(table: Table, set: NamedSet, id: number): Request {
     NLM_F_CREATE,
     attribute(1, text(table.name)),
     attribute(2, text(set.name)),
-    attribute(3, be32((set.interval === true ? NFT_SET_INTERVAL : 0) | (data === undefined ? 0 : NFT_SET_MAP))),
+    attribute(
+      3,
+      be32(
+        (set.interval === true ? NFT_SET_INTERVAL : 0) |
+          (data === undefined ? 0 : NFT_SET_MAP) |
+          (set.dynamic === undefined ? 0 : NFT_SET_TIMEOUT | NFT_SET_EVAL),
+      ),
+    ),
     attribute(4, be32(key.type)),
     attribute(5, be32(key.length)),
     ...(data === undefined ? [] : [attribute(6, be32(data.type)), attribute(7, be32(data.length))]),
+    ...(set.dynamic === undefined ? [] : [nested(9, attribute(1, be32(set.dynamic.atMost)))]),
     attribute(10, be32(id)),
     ...(set.counted === true ? [nested(17, attribute(1, text('counter')))] : []),
     attribute(13, byteOrder),
@@ -189,6 +201,7 @@ export function verdictData(verdict: Verdict): Buffer {
 }
 
 function element(entry: Element): Buffer {
+  if (entry.end !== true && (entry.value === undefined || entry.value instanceof Uint8Array)) return plainElement(entry.key, entry.value);
   const value =
     entry.value === undefined ? [] : [nested(2, entry.value instanceof Uint8Array ? attribute(1, entry.value) : verdictData(entry.value))];
   return nested(1, nested(1, attribute(1, entry.key)), ...value, ...(entry.end === true ? [attribute(3, be32(1))] : []));

@@ -1,0 +1,96 @@
+import { forget, listConnections } from '../../netlink/connections.ts';
+import type { TrackedConnection } from '../../netlink/connections.ts';
+import type { NetlinkSocket } from '../../netlink/socket.ts';
+import { formatIp, ipFromBytes } from '../../spec/address.ts';
+import { keyOf } from '../model.ts';
+import type { Destination, Family, ServerCounts, ServerKey, VirtualServer } from '../model.ts';
+import { addressBytes, protocolNumbers } from './elements.ts';
+import { nameOf } from './plan.ts';
+
+/** Connections that virtual servers have: which must be forgotten, how many stand. */
+
+const familyNumber = (family: Family): 2 | 10 => (family === 4 ? 2 : 10);
+const names: Readonly<Record<number, VirtualServer['protocol']>> = { 6: 'tcp', 17: 'udp', 132: 'sctp' };
+
+/** By whom it is answered, as {@link nameOf}. */
+const answererOf = ({ answeredBy, answeringPort }: TrackedConnection): string => `${formatIp(ipFromBytes(answeredBy))} ${answeringPort}`;
+
+/** An address in the form in which the kernel's are formatted. */
+const canonical = (destination: Pick<Destination, 'address' | 'port'>): string =>
+  nameOf({ address: formatIp(ipFromBytes(addressBytes(destination.address))), port: destination.port });
+
+/** By key: the server at the address, or the node port. */
+function finder(servers: readonly VirtualServer[]): (connection: TrackedConnection, family: Family) => VirtualServer | undefined {
+  const byKey = new Map(
+    servers.map((server) => [
+      `${server.protocol} ${server.address === undefined ? '*' : addressBytes(server.address).toString('hex')} ${server.port}`,
+      server,
+    ]),
+  );
+  return ({ protocol, to, portTo }) => {
+    const name = names[protocol];
+    return byKey.get(`${name} ${to.toString('hex')} ${portTo}`) ?? byKey.get(`${name} * ${portTo}`);
+  };
+}
+
+/**
+ * Forgets connections of UDP that none of a server's destinations answers: a sender that never pauses would go on to a lost one for ever, or to
+ * the address itself, from before it was served. Looks once for all servers. TCP ends by itself, or is cut.
+ */
+export function forgetStale(filter: NetlinkSocket, family: Family, servers: readonly VirtualServer[]): void {
+  const udp = servers.filter(({ protocol }) => protocol === 'udp');
+  const [only] = udp;
+  if (only === undefined) return;
+  const narrow = udp.length === 1 && only.address !== undefined ? { to: addressBytes(only.address), portTo: only.port } : {};
+  const find = finder(udp);
+  const answering = new Map(udp.map((server) => [server, new Set(server.destinations.map(canonical))]));
+  const stale = listConnections(filter, familyNumber(family), { protocol: protocolNumbers.udp, ...narrow }).filter((connection) => {
+    const server = find(connection, family);
+    return server !== undefined && answering.get(server)?.has(answererOf(connection)) === false;
+  });
+  forget(filter, familyNumber(family), stale);
+}
+
+export function cutConnections(filter: NetlinkSocket, server: VirtualServer, destination: Pick<Destination, 'address' | 'port'>): number {
+  const number = familyNumber(server.family);
+  const answerer = canonical(destination);
+  const found = listConnections(filter, number, {
+    protocol: protocolNumbers[server.protocol],
+    portTo: server.port,
+    ...(server.address === undefined ? {} : { to: addressBytes(server.address) }),
+  }).filter((connection) => answererOf(connection) === answerer);
+  forget(filter, number, found);
+  return found.length;
+}
+
+/** Connections that stand by server and destination, those that end not counted. */
+export function activeCounts(
+  filter: NetlinkSocket,
+  family: Family,
+  servers: readonly VirtualServer[],
+): ReadonlyMap<ServerKey, ReadonlyMap<string, number>> {
+  const find = finder(servers);
+  const counts = new Map<ServerKey, Map<string, number>>();
+  for (const connection of listConnections(filter, familyNumber(family))) {
+    const server = connection.ending ? undefined : find(connection, family);
+    if (server === undefined) continue;
+    const key = keyOf(server);
+    const own = counts.get(key) ?? new Map<string, number>();
+    const name = answererOf(connection);
+    own.set(name, (own.get(name) ?? 0) + 1);
+    counts.set(key, own);
+  }
+  return counts;
+}
+
+export function countsOf(filter: NetlinkSocket, family: Family, servers: readonly VirtualServer[]): ServerCounts[] {
+  const active = activeCounts(filter, family, servers);
+  return servers.map((server) => ({
+    key: keyOf(server),
+    destinations: server.destinations.map(({ address, port }) => ({
+      address,
+      port,
+      active: active.get(keyOf(server))?.get(canonical({ address, port })) ?? 0,
+    })),
+  }));
+}

@@ -1,0 +1,115 @@
+import { addElements, concatenated, deleteElements } from '../../netlink/nftables.ts';
+import type { Element, Table } from '../../netlink/nftables.ts';
+import type { Request } from '../../netlink/socket.ts';
+import { be16 } from '../../netlink/wire.ts';
+import { ipBytes, parseIp } from '../../spec/address.ts';
+import type { Family, VirtualServer } from '../model.ts';
+import type { Plan } from './plan.ts';
+import { slotMap } from './rules.ts';
+
+/** What a virtual server is in the maps of rules.ts, and what changes there when it does. Pure. */
+
+export const protocolNumbers: Readonly<Record<VirtualServer['protocol'], number>> = { tcp: 6, udp: 17, sctp: 132 };
+
+/** As the kernel holds it. */
+export interface Standing {
+  readonly server: VirtualServer;
+  /** Absent: it refuses connections. */
+  readonly plan?: Plan;
+  /** The number of its mode in the map `modes`. */
+  readonly mode: number;
+  /** Address, protocol and port, each padded: the start of the keys. A node port's address is zero. */
+  readonly key: Buffer;
+}
+
+const unspecified: Readonly<Record<Family, Buffer>> = { 4: Buffer.alloc(4), 6: Buffer.alloc(16) };
+
+export function addressBytes(address: string): Buffer {
+  const parsed = parseIp(address);
+  if (parsed === undefined) throw new TypeError(`no address: ${address}`);
+  return ipBytes(parsed);
+}
+
+export function keyBytes({ family, address, protocol, port }: VirtualServer): Buffer {
+  const at = address === undefined ? unspecified[family] : addressBytes(address);
+  return concatenated(at, Buffer.of(protocolNumbers[protocol]), be16(port));
+}
+
+export function destinationBytes(name: string): Buffer {
+  const space = name.indexOf(' ');
+  return concatenated(addressBytes(name.slice(0, space)), be16(Number(name.slice(space + 1))));
+}
+
+const host32 = (value: number): Buffer => {
+  const bytes = Buffer.allocUnsafe(4);
+  bytes.writeUInt32LE(value);
+  return bytes;
+};
+
+/** Elements to take out and to put in, by set. */
+export interface ElementChange {
+  readonly set: string;
+  readonly key: Buffer;
+  /** Absent of a plain set. */
+  readonly value?: Buffer;
+  readonly put: boolean;
+}
+
+const leadOf = ({ server, key, mode }: Standing): Omit<ElementChange, 'put'> =>
+  server.kind === 'node'
+    ? { set: 'nodes', key: key.subarray(key.length - 8), value: host32(mode) }
+    : { set: 'servers', key, value: host32(mode) };
+
+/** From `before` to `after`; one of them absent: it is new, or goes. */
+export function elementChanges(before: Standing | undefined, after: Standing | undefined): ElementChange[] {
+  const changes: ElementChange[] = [];
+  const [was, is] = [before && leadOf(before), after && leadOf(after)];
+  if (was?.value === undefined || is?.value === undefined || was.set !== is.set || !was.value.equals(is.value)) {
+    if (was !== undefined) changes.push({ ...was, put: false });
+    if (is !== undefined) changes.push({ ...is, put: true });
+  }
+  slotChanges(before, after, changes);
+  return changes;
+}
+
+function slotChanges(before: Standing | undefined, after: Standing | undefined, changes: ElementChange[]): void {
+  const [was, is] = [before?.plan, after?.plan];
+  const same = was?.size === is?.size;
+  const values = new Map<string, Buffer>();
+  const valueOf = (name: string): Buffer => {
+    const known = values.get(name) ?? destinationBytes(name);
+    values.set(name, known);
+    return known;
+  };
+  const keyOf = (server: Buffer, slot: number): Buffer => {
+    const key = Buffer.allocUnsafe(server.length + 4);
+    server.copy(key);
+    key.writeUInt32LE(slot, server.length);
+    return key;
+  };
+  const [old, now] = [was?.slots ?? [], is?.slots ?? []];
+  for (let slot = 0; slot < Math.max(old.length, now.length); slot += 1) {
+    const [from, to] = [old[slot], now[slot]];
+    if (same && from === to) continue;
+    if (before !== undefined && was !== undefined && from !== undefined)
+      changes.push({ set: slotMap(was.size), key: keyOf(before.key, slot), put: false });
+    if (after !== undefined && is !== undefined && to !== undefined)
+      changes.push({ set: slotMap(is.size), key: keyOf(after.key, slot), value: valueOf(to), put: true });
+  }
+}
+
+/** Deletions first: an element with another value is refused while the old one stands. */
+export function elementRequests(table: Table, changes: readonly ElementChange[]): Request[] {
+  const [gone, put] = [new Map<string, Element[]>(), new Map<string, Element[]>()];
+  for (const change of changes) {
+    const groups = change.put ? put : gone;
+    const entries = groups.get(change.set);
+    const element = change.put && change.value !== undefined ? { key: change.key, value: change.value } : { key: change.key };
+    if (entries === undefined) groups.set(change.set, [element]);
+    else entries.push(element);
+  }
+  return [
+    ...[...gone].flatMap(([set, entries]) => deleteElements(table, set, entries)),
+    ...[...put].flatMap(([set, entries]) => addElements(table, set, entries)),
+  ];
+}

@@ -1,0 +1,141 @@
+import { deleteChain, deleteElements, flushChain, transact } from '../../netlink/nftables.ts';
+import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
+import { keyOf } from '../model.ts';
+import type { Family, ServerKey, VirtualServer } from '../model.ts';
+import { towardsLeast } from '../slots/least-connections.ts';
+import { activeCounts, forgetStale } from './connections.ts';
+import { addressBytes, elementChanges, elementRequests, keyBytes } from './elements.ts';
+import type { ElementChange, Standing } from './elements.ts';
+import { createModes } from './modes.ts';
+import type { Modes } from './modes.ts';
+import { nameOf, planOf } from './plan.ts';
+import { makeMode } from './readout.ts';
+import { chainsOf, tableOf } from './rules.ts';
+
+/** What one family's table holds, and how it changes. */
+export interface Holding {
+  readonly family: Family;
+  readonly standing: Map<ServerKey, Standing>;
+  readonly modes: Modes;
+  /** Virtual servers at each address at which every other port is refused. */
+  readonly addresses: Map<string, number>;
+}
+
+export const emptyHolding = (family: Family): Holding => ({ family, standing: new Map(), modes: createModes(), addresses: new Map() });
+
+/** `lc` weighs again each second; until then the balancer has only weights. */
+const weighsConnections = ({ scheduler }: VirtualServer): boolean => scheduler === 'lc';
+
+/**
+ * As a server is now to stand, and the requests for a mode that is new with it. Takes and gives back modes: what is refused afterwards
+ * leaves the holding useless.
+ */
+function settle(
+  holding: Holding,
+  server: VirtualServer,
+  before: Standing | undefined,
+  weights?: ReadonlyMap<string, number>,
+): [Standing, Request[]] {
+  if (before !== undefined) holding.modes.release(before.mode);
+  const plan = planOf(server, before?.plan?.slots, weights);
+  const { number, made } = holding.modes.use(plan, before?.mode);
+  const standing: Standing = { server, mode: number, key: before?.key ?? keyBytes(server), ...(plan === undefined ? {} : { plan }) };
+  return [standing, made === undefined ? [] : makeMode(holding.family, number, made)];
+}
+
+/** More or fewer servers at an address: it comes with the first, and goes with the last. */
+function addressChanges({ addresses }: Holding, server: VirtualServer, more: 1 | -1): ElementChange[] {
+  if (server.kind !== 'virtual' || server.address === undefined) return [];
+  const now = (addresses.get(server.address) ?? 0) + more;
+  if (now === 0) addresses.delete(server.address);
+  else addresses.set(server.address, now);
+  if (now > 1 || (now === 1 && more === -1)) return [];
+  return [{ set: 'addresses', key: addressBytes(server.address), put: more === 1 }];
+}
+
+/** @returns whether modes are new @throws NETWORK_KERNEL_…; the holding is useless then */
+export function applyChange(filter: NetlinkSocket, holding: Holding, put: readonly VirtualServer[], remove: readonly ServerKey[]): boolean {
+  const requests: Request[] = [];
+  const changes: ElementChange[] = [];
+  const stale: VirtualServer[] = [];
+  const after = new Map<ServerKey, Standing | undefined>();
+  const nowOf = (key: ServerKey): Standing | undefined => (after.has(key) ? after.get(key) : holding.standing.get(key));
+  for (const key of remove) {
+    const before = nowOf(key);
+    if (before === undefined) continue;
+    holding.modes.release(before.mode);
+    changes.push(...elementChanges(before, undefined), ...addressChanges(holding, before.server, -1));
+    stale.push({ ...before.server, destinations: [] });
+    after.set(key, undefined);
+  }
+  for (const server of put) {
+    const key = keyOf(server);
+    const before = nowOf(key);
+    const [standing, made] = settle(holding, server, before);
+    requests.push(...made);
+    changes.push(...elementChanges(before, standing));
+    if (before === undefined) changes.push(...addressChanges(holding, server, 1));
+    if (before !== undefined && before.server.kind !== server.kind)
+      changes.push(...addressChanges(holding, before.server, -1), ...addressChanges(holding, server, 1));
+    if (before === undefined || losesDestinations(before.server, server)) stale.push(server);
+    after.set(key, standing);
+  }
+  transact(filter, [...requests, ...elementRequests(tableOf(holding.family), changes)]);
+  for (const [key, standing] of after) {
+    if (standing === undefined) holding.standing.delete(key);
+    else holding.standing.set(key, standing);
+  }
+  forgetStale(filter, holding.family, stale);
+  return requests.length > 0;
+}
+
+function losesDestinations(before: VirtualServer, after: VirtualServer): boolean {
+  const has = new Set(after.destinations.map(nameOf));
+  return before.destinations.some((destination) => !has.has(nameOf(destination)));
+}
+
+/** Gives every server with `lc` the weights of this second. @returns whether modes are new */
+export function reweigh(filter: NetlinkSocket, holding: Holding): boolean {
+  const servers = [...holding.standing.values()].filter(({ server }) => weighsConnections(server));
+  if (servers.length === 0) return false;
+  const counts = activeCounts(
+    filter,
+    holding.family,
+    servers.map(({ server }) => server),
+  );
+  const requests: Request[] = [];
+  const changes: ElementChange[] = [];
+  for (const before of servers) {
+    const active = counts.get(keyOf(before.server));
+    const loads = before.server.destinations
+      .filter(({ weight }) => weight > 0)
+      .map((destination) => ({ name: nameOf(destination), weight: destination.weight, active: active?.get(nameOf(destination)) ?? 0 }));
+    if (loads.length < 2) continue;
+    const weights = new Map(towardsLeast(loads).map(({ name, weight }) => [name, weight]));
+    const [standing, made] = settle(holding, before.server, before, weights);
+    requests.push(...made);
+    changes.push(...elementChanges(before, standing));
+    holding.standing.set(keyOf(before.server), standing);
+  }
+  transact(filter, [...requests, ...elementRequests(tableOf(holding.family), changes)]);
+  return requests.length > 0;
+}
+
+/** Chains that no server's connections go to any more. */
+export function dropUnusedModes(filter: NetlinkSocket, { family, modes }: Holding): boolean {
+  const table = tableOf(family);
+  const unused = modes.takeUnused();
+  transact(
+    filter,
+    unused.flatMap(([number, mode]) => {
+      const key = Buffer.alloc(4);
+      key.writeUInt32LE(number);
+      return [
+        ...deleteElements(table, 'modes', [{ key }]),
+        ...chainsOf(mode).map((chain) => flushChain(table, chain)),
+        ...chainsOf(mode).map((chain) => deleteChain(table, chain)),
+      ];
+    }),
+  );
+  return unused.length > 0;
+}

@@ -1,0 +1,76 @@
+import type { Plan } from './plan.ts';
+import { chainOf } from './rules.ts';
+import type { Draw, Mode } from './rules.ts';
+
+/** The numbers of the modes that stand, who uses them, and who has a counter of its own. One a family. */
+
+/** Counters: so many virtual servers of a family are served exactly in turn; the others by random draws of the same shares. */
+const counters = 64;
+
+export const refuseMode = 0;
+
+export interface Modes {
+  /**
+   * The mode for a plan; one that no chain stands for gets the next number.
+   * @param former the number that the server had: it keeps its counter
+   */
+  use(plan: Plan | undefined, former?: number): { readonly number: number; readonly made?: Mode };
+  release(number: number): void;
+  /** What stands in the kernel. */
+  adopt(number: number, mode: Mode): void;
+  modeOf(number: number): Mode | undefined;
+  /** Used by nobody: numbers with their modes. Forgotten with this. */
+  takeUnused(): readonly (readonly [number: number, mode: Mode])[];
+  all(): readonly (readonly [number: number, mode: Mode])[];
+}
+
+export function createModes(): Modes {
+  const standing = new Map<number, { readonly mode: Mode; users: number }>();
+  const numbers = new Map<string, number>();
+  const holders = new Map<Draw, number>();
+  let next = refuseMode + 1;
+
+  const adopt = (number: number, mode: Mode): void => {
+    standing.set(number, { mode, users: 0 });
+    numbers.set(chainOf(mode), number);
+    next = Math.max(next, number + 1);
+  };
+  const counterFor = (former: Draw | undefined): Draw => {
+    if (former?.startsWith('turn') === true && !holders.has(former)) return former;
+    if (holders.size >= counters) return 'random';
+    for (let lane = 0; lane < counters; lane += 1) if (!holders.has(`turn${lane}`)) return `turn${lane}`;
+    return 'random';
+  };
+  return {
+    adopt,
+    use(plan, former) {
+      if (plan === undefined) return { number: refuseMode };
+      const { at, size, hold, masquerade } = plan;
+      const draw = plan.draw === 'turn' ? counterFor(standing.get(former ?? refuseMode)?.mode.draw) : plan.draw;
+      const mode: Mode = { at, size, draw, masquerade, ...(hold === undefined ? {} : { hold }) };
+      const known = numbers.get(chainOf(mode));
+      const number = known ?? next;
+      if (known === undefined) adopt(number, mode);
+      const entry = standing.get(number);
+      if (entry !== undefined) entry.users += 1;
+      if (draw.startsWith('turn')) holders.set(draw, number);
+      return known === undefined ? { number, made: mode } : { number };
+    },
+    release(number) {
+      const entry = standing.get(number);
+      if (entry === undefined) return;
+      entry.users -= 1;
+      if (holders.get(entry.mode.draw) === number) holders.delete(entry.mode.draw);
+    },
+    modeOf: (number) => standing.get(number)?.mode,
+    takeUnused() {
+      const unused = [...standing].filter(([, { users }]) => users === 0).map(([number, { mode }]) => [number, mode] as const);
+      for (const [number, mode] of unused) {
+        standing.delete(number);
+        numbers.delete(chainOf(mode));
+      }
+      return unused;
+    },
+    all: () => [...standing].map(([number, { mode }]) => [number, mode]),
+  };
+}

@@ -1,0 +1,78 @@
+import type { Refusal, VirtualServer } from '../model.ts';
+import { maglevTable } from '../slots/maglev.ts';
+import { inTurn, keepingOwners } from '../slots/orders.ts';
+import { mostSlots, sharesOf, sizeFor, slotSizes } from '../slots/sizes.ts';
+import type { Weighted } from '../slots/sizes.ts';
+import type { Mode } from './rules.ts';
+
+/** From a virtual server to what its slots and its mode are to be. Pure. */
+
+/** A destination's name: `192.0.2.1 80`. */
+export const nameOf = ({ address, port }: { readonly address: string; readonly port: number }): string => `${address} ${port}`;
+
+export interface Plan {
+  readonly at: Mode['at'];
+  readonly size: Mode['size'];
+  /** `turn`: with a counter of its own, as long as there is one. */
+  readonly draw: Exclude<Mode['draw'], `turn${number}`> | 'turn';
+  readonly hold?: number;
+  readonly masquerade: boolean;
+  /** A destination's name each; for Maglev fewer than `size`. */
+  readonly slots: readonly string[];
+}
+
+/** Why nf_tables can not do it; undefined: it can. */
+export function refusalOf({ forwarding, destinations, persistenceSeconds }: VirtualServer): Refusal | undefined {
+  if (forwarding === 'dsr')
+    return {
+      field: 'forwarding',
+      why: 'nf_tables translates addresses there and back, and can not let a backend answer by itself (dsr): IPVS can',
+    };
+  const weighted = destinations.filter(({ weight }) => weight > 0).length;
+  if (weighted > mostSlots)
+    return {
+      field: 'backends',
+      why: `nf_tables spreads connections over ${mostSlots} slots, and ${weighted} backends have a weight: IPVS takes more`,
+    };
+  if (persistenceSeconds !== undefined && persistenceSeconds > longestHold)
+    return { field: 'persistenceSeconds', why: `nf_tables remembers a client for ${longestHold} s at most` };
+  return undefined;
+}
+
+/** The kernel keeps times in milliseconds of 64 bits; ours is a day count that fits everything. */
+const longestHold = 365 * 86_400;
+
+/**
+ * @param standing its slots so far: clients keep them as far as they can
+ * @param weights other weights by the destinations' names, for `lc`
+ * @returns undefined: there is nobody to give a connection to
+ */
+export function planOf(server: VirtualServer, standing: readonly string[] = [], weights?: ReadonlyMap<string, number>): Plan | undefined {
+  const all = server.destinations
+    .filter(({ weight }) => weight > 0)
+    .map((destination): Weighted => {
+      const name = nameOf(destination);
+      return { name, weight: weights?.get(name) ?? (server.scheduler === 'rr' ? 1 : destination.weight) };
+    });
+  if (all.length === 0) return undefined;
+  const common = {
+    at: server.kind === 'node' ? 'node' : 'address',
+    ...(server.persistenceSeconds === undefined ? {} : { hold: server.persistenceSeconds }),
+    masquerade: server.sourceAddress === 'masquerade',
+  } as const;
+  if (server.scheduler === 'maglev') {
+    const draw = server.clientAffinity ? 'maglevclient' : 'maglevclientport';
+    return { ...common, size: mostSlots, draw, slots: maglevTable(all) };
+  }
+  // Clients are held to a slot, so its number must mean the same as long as it can, and its owner stay.
+  const held = server.persistenceSeconds !== undefined;
+  // What `lc` asks for changes each second: near enough is as good.
+  const size = held ? mostSlots : weights === undefined ? sizeFor(all) : all.length <= 16 ? 64 : mostSlots;
+  if (server.clientAffinity || server.scheduler === 'sh') {
+    // It grows only: whoever samples its slots moves clients of backends that stay.
+    const kept = slotSizes.find((each) => each >= Math.max(size, standing.length)) ?? mostSlots;
+    return { ...common, size: kept, draw: 'client', slots: keepingOwners(standing, sharesOf(all, kept)) };
+  }
+  const shares = sharesOf(all, size);
+  return { ...common, size, draw: 'turn', slots: held ? keepingOwners(standing, shares) : inTurn(shares) };
+}

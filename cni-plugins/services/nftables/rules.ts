@@ -1,0 +1,265 @@
+import { goesBack, hashed, numbered, portUnreachable, remember, resetTcp } from '../../netlink/balancing-expressions.ts';
+import {
+  connection,
+  constant,
+  destinationIsLocal,
+  differs,
+  equals,
+  inSet,
+  mapped,
+  masked,
+  masquerade,
+  meta,
+  payload,
+  register,
+  setMeta,
+  translateDestination,
+  verdict,
+  verdictOf,
+} from '../../netlink/expressions.ts';
+import type { Chain, DataType, NamedSet, Table } from '../../netlink/nftables.ts';
+import type { Family } from '../model.ts';
+import { maglevSlots } from '../slots/maglev.ts';
+import { slotSizes } from '../slots/sizes.ts';
+import type { SlotSize } from '../slots/sizes.ts';
+
+/**
+ * The rules, as values: constant, whatever is served. A connection's first packet finds its virtual server's mode in a map, the mode its chain in
+ * another, and there a number (the next one, a random one, a hash) that finds the destination in a third. Pure; docs/services.md.
+ */
+
+/** How a connection to a virtual server gets its destination. */
+export interface Mode {
+  /** Node ports are looked up without the address. */
+  readonly at: 'address' | 'node';
+  readonly size: SlotSize;
+  readonly draw: Draw;
+  /** Remembered for so many seconds since the last new connection of the client. */
+  readonly hold?: number;
+  readonly masquerade: boolean;
+}
+
+/** `turn` and a number: by a counter of its own. The hashes are of the client's address, with the port or without. */
+export type Draw = `turn${number}` | 'random' | 'client' | 'clientport' | 'maglevclient' | 'maglevclientport';
+
+/** The name of the mode's chain, from which {@link modeOf} reads it back. */
+export function chainOf({ at, size, draw, hold, masquerade: hides }: Mode): string {
+  return `pick_${at}_${size}_${draw}${hold === undefined ? '' : `_hold${hold}`}${hides ? '_masquerade' : ''}`;
+}
+
+const chainForm =
+  /^pick_(address|node)_(16|64|256)_(turn\d+|random|client|clientport|maglevclient|maglevclientport)(?:_hold(\d+))?(_masquerade)?$/u;
+
+export function modeOf(chain: string): Mode | undefined {
+  const [, at, size, draw, hold, hides] = chainForm.exec(chain) ?? [];
+  if (at === undefined || size === undefined || draw === undefined) return undefined;
+  return {
+    at: at as Mode['at'],
+    size: Number(size) as SlotSize,
+    draw: draw as Draw,
+    ...(hold === undefined ? {} : { hold: Number(hold) }),
+    masquerade: hides !== undefined,
+  };
+}
+
+/** Of a mode that holds: for a client that is held. */
+const againChainOf = (mode: Mode): string => `again_${chainOf(mode)}`;
+
+/** All chains of a mode, the one first that the others lead to. */
+export const chainsOf = (mode: Mode): readonly string[] =>
+  mode.hold === undefined ? [chainOf(mode)] : [againChainOf(mode), chainOf(mode)];
+
+export const refuseChain = 'refuse';
+
+export const tableOf = (family: Family): Table => ({ family: family === 4 ? 'ip' : 'ip6', name: 'portcullis_services' });
+
+/** After connection tracking (-200), before host ports are (-100): a service's port wins. */
+const beforeHostPorts = -105;
+const beforeOtherMasquerade = 95;
+
+/** Bits of a connection's first packet's mark, from the choice until it leaves the host: we chose its destination; its source must be ours. */
+const chosenMark = 0x20000000;
+const hiddenMark = 0x40000000;
+
+const host32 = (value: number): Buffer => {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(value >>> 0);
+  return bytes;
+};
+const CT_NEW = 1 << 3;
+const [TCP, UDP, SCTP] = [6, 17, 132];
+
+interface Layout {
+  readonly ip: 'ip' | 'ip6';
+  readonly address: DataType;
+  /** Of an address, in registers. */
+  readonly width: number;
+  readonly source: (to: number) => Buffer;
+  readonly destination: (to: number) => Buffer;
+}
+
+const layouts: Readonly<Record<Family, Layout>> = {
+  4: {
+    ip: 'ip',
+    address: 'ipv4_addr',
+    width: 1,
+    source: (to) => payload('network', 12, 4, to),
+    destination: (to) => payload('network', 16, 4, to),
+  },
+  6: {
+    ip: 'ip6',
+    address: 'ipv6_addr',
+    width: 4,
+    source: (to) => payload('network', 8, 16, to),
+    destination: (to) => payload('network', 24, 16, to),
+  },
+};
+
+const portFrom = (to: number): Buffer => payload('transport', 0, 2, to);
+const portTo = (to: number): Buffer => payload('transport', 2, 2, to);
+
+export const slotMap = (size: SlotSize): string => `slots${size}`;
+
+/** Elements of clients that are remembered, at most: as many as connection tracking holds by default on a large host. */
+const mostHeld = 262_144;
+
+export function setsOf(family: Family): readonly NamedSet[] {
+  const { address } = layouts[family];
+  const server = [address, 'inet_proto', 'inet_service'] as const;
+  const destination = [address, 'inet_service'] as const;
+  return [
+    { name: 'servers', key: server, data: ['mark'] },
+    { name: 'nodes', key: ['inet_proto', 'inet_service'], data: ['mark'] },
+    { name: 'modes', key: ['mark'], data: 'verdict' },
+    ...slotSizes.map((size): NamedSet => ({ name: slotMap(size), key: [...server, 'mark'], data: destination })),
+    // The slot, not the destination: when that is lost, the client goes to whoever has its slot.
+    { name: 'held', key: [address, ...server], data: ['mark'], dynamic: { atMost: mostHeld } },
+    { name: 'addresses', key: [address] },
+    { name: 'protocols', key: ['inet_proto'] },
+  ];
+}
+
+export const protocolKeys: readonly Buffer[] = [TCP, UDP, SCTP].map((number) => Buffer.of(number));
+
+export const baseChains: readonly Chain[] = [
+  { name: 'prerouting', hook: { type: 'nat', number: 0, priority: beforeHostPorts } },
+  { name: 'output', hook: { type: 'nat', number: 3, priority: beforeHostPorts } },
+  { name: 'forward', hook: { type: 'filter', number: 2, priority: -10 } },
+  { name: 'postrouting', hook: { type: 'nat', number: 4, priority: beforeOtherMasquerade } },
+  { name: 'balance' },
+  { name: 'node_ports' },
+  { name: 'mode' },
+  { name: 'leaving' },
+  { name: refuseChain },
+];
+
+export interface ChainRule {
+  readonly chain: string;
+  readonly expressions: readonly Buffer[];
+}
+
+const has = (bit: number): readonly Buffer[] => [
+  meta('mark', register(0)),
+  masked(register(0), host32(bit)),
+  differs(register(0), host32(0)),
+];
+const mark = (scratch: number, bits: number): readonly Buffer[] => [
+  meta('mark', scratch),
+  masked(scratch, host32(~bits), scratch, host32(bits)),
+  setMeta('mark', scratch),
+];
+const unmark = (scratch: number): readonly Buffer[] => [
+  meta('mark', scratch),
+  masked(scratch, host32(~(chosenMark | hiddenMark))),
+  setMeta('mark', scratch),
+];
+
+/**
+ * The mode's number goes by the packet's priority, which routing sets anew: nft 1.0.6 can not list a rule that looks up in one map what it found
+ * in another (it aborts, whatever else it was to list).
+ */
+const toMode: readonly Buffer[] = [setMeta('priority', register(0)), verdict({ goto: 'mode' })];
+
+export function baseRulesOf(family: Family): readonly ChainRule[] {
+  const { ip, width, destination, source } = layouts[family];
+  const r0 = register(0);
+  const rule = (chain: string, ...expressions: readonly Buffer[]): ChainRule => ({ chain, expressions });
+  return [
+    rule('prerouting', verdict({ jump: 'balance' })),
+    rule('output', verdict({ jump: 'balance' })),
+    rule('balance', destination(r0), meta('l4proto', register(width)), portTo(register(width + 1)), mapped('servers', r0, r0), ...toMode),
+    rule('mode', meta('priority', r0), verdictOf('modes', r0)),
+    rule('balance', ...destinationIsLocal(r0), verdict({ goto: 'node_ports' })),
+    // A port that is nobody's at a service's address: it would be routed on, and come back.
+    rule('balance', destination(r0), inSet('addresses', r0), meta('l4proto', r0), inSet('protocols', r0), verdict({ goto: refuseChain })),
+    rule('node_ports', meta('l4proto', r0), portTo(register(1)), mapped('nodes', r0, r0), ...toMode),
+    rule(refuseChain, meta('l4proto', r0), equals(r0, Buffer.of(TCP)), resetTcp()),
+    rule(refuseChain, portUnreachable(ip)),
+    // It leaves by the link that it came in by: the answer would not come back through us (the backend itself, or one beside it).
+    rule(
+      'forward',
+      connection('state', undefined, r0),
+      masked(r0, host32(CT_NEW)),
+      differs(r0, host32(0)),
+      ...has(chosenMark),
+      goesBack(r0),
+      equals(r0, Buffer.of(1)),
+      ...mark(r0, hiddenMark),
+    ),
+    rule('postrouting', ...has(chosenMark), verdict({ goto: 'leaving' })),
+    rule('leaving', ...has(hiddenMark), ...unmark(r0), masquerade()),
+    ...(family === 4
+      ? [rule('leaving', source(r0), masked(r0, Buffer.of(255, 0, 0, 0)), equals(r0, Buffer.of(127, 0, 0, 0)), ...unmark(r0), masquerade())]
+      : []),
+    rule('leaving', ...unmark(r0)),
+  ];
+}
+
+/** The rules of a mode's chain. Registers: client, server (address, protocol, port), then the slot, over which the destination is laid. */
+export function modeRulesOf(family: Family, mode: Mode): readonly ChainRule[] {
+  const { ip, width, source, destination } = layouts[family];
+  const chain = chainOf(mode);
+  const client = register(0);
+  const server = register(width);
+  const slot = register(2 * width + 2);
+  const port = register(3 * width + 2);
+  const key = [
+    source(client),
+    mode.at === 'address' ? destination(server) : constant(Buffer.alloc(4 * width), server),
+    meta('l4proto', register(2 * width)),
+    portTo(register(2 * width + 1)),
+  ];
+  const draw = [...key, ...drawn(mode, width, slot)];
+  const go = [
+    mapped(slotMap(mode.size), server, slot),
+    constant(Buffer.alloc(4), client),
+    setMeta('priority', client),
+    ...mark(client, chosenMark | (mode.masquerade ? hiddenMark : 0)),
+    translateDestination(ip, slot, port),
+  ];
+  if (mode.hold === undefined) return [{ chain, expressions: [...draw, ...go] }];
+  const time = { key: client, value: slot, milliseconds: mode.hold * 1000 };
+  const again = againChainOf(mode);
+  return [
+    { chain, expressions: [...key, mapped('held', client, slot), setMeta('priority', slot), verdict({ goto: again })] },
+    { chain, expressions: [...draw, remember('add', 'held', time), ...go] },
+    // As many are held as can be: served all the same.
+    { chain, expressions: [...draw, ...go] },
+    { chain: again, expressions: [...key, meta('priority', slot), remember('refresh', 'held', time), ...go] },
+    // It was held no more between the two looks.
+    { chain: again, expressions: [...draw, ...go] },
+  ];
+}
+
+function drawn({ draw, size }: Mode, width: number, slot: number): readonly Buffer[] {
+  const after = slot + width;
+  const client = register(0);
+  const modulus = draw.startsWith('maglev') ? maglevSlots : size;
+  if (draw === 'random') return [numbered('random', modulus, slot)];
+  if (draw === 'client' || draw === 'maglevclient') return [hashed(client, 4 * width, modulus, slot)];
+  if (draw === 'clientport' || draw === 'maglevclientport') {
+    const { source } = layouts[width === 1 ? 4 : 6];
+    return [source(slot), portFrom(after), hashed(slot, 4 * width + 4, modulus, slot)];
+  }
+  return [numbered('next', modulus, slot)];
+}

@@ -1,0 +1,38 @@
+import { createHash } from 'node:crypto';
+import type { Weighted } from './sizes.ts';
+
+/**
+ * Slots of Maglev's table: a prime, so that every step visits every slot. As many as fit the largest map, and the same for any number of
+ * destinations: clients stay where they are when there are more or fewer.
+ */
+export const maglevSlots = 251;
+
+/**
+ * Consistent hashing by a lookup table (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, section 3.4).
+ * Every destination prefers the slots in an order of its own (`offset`, then steps of `skip`), and all take turns to take the first free one they
+ * prefer; one of less weight takes fewer turns. Two hosts with the same destinations have the same table.
+ * @param all at most `size` of them; their order does not matter
+ */
+export function maglevTable(all: readonly Weighted[], size: number = maglevSlots): string[] {
+  const slots = Array.from({ length: size }, () => '');
+  const heaviest = Math.max(...all.map(({ weight }) => weight));
+  const takers = all
+    .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+    .map(({ name, weight }) => ({ name, weight, ...preference(name, size) }));
+  for (let round = 1, taken = 0; taken < size; round += 1) {
+    for (const taker of takers) {
+      // Of `heaviest` rounds it takes part in `weight`. Everyone takes part in the first: whoever has a weight gets a slot.
+      const turns = Math.ceil((round * taker.weight) / heaviest) - Math.ceil(((round - 1) * taker.weight) / heaviest);
+      if (turns === 0 || taken === size) continue;
+      while (slots[taker.next] !== '') taker.next = (taker.next + taker.skip) % size;
+      slots[taker.next] = taker.name;
+      taken += 1;
+    }
+  }
+  return slots;
+}
+
+function preference(name: string, size: number): { next: number; readonly skip: number } {
+  const digest = createHash('sha256').update(name).digest();
+  return { next: digest.readUInt32BE(0) % size, skip: (digest.readUInt32BE(4) % (size - 1)) + 1 };
+}

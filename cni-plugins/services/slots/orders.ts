@@ -1,0 +1,43 @@
+/** Which slot is whose. */
+
+/**
+ * Shares in an order in which each comes back as evenly as it can: smooth weighted round robin, as nginx balances upstreams.
+ * Read from the first slot on and again, it is `rr` and `wrr`.
+ */
+export function inTurn(shares: ReadonlyMap<string, number>): string[] {
+  const size = [...shares.values()].reduce((sum, share) => sum + share, 0);
+  const all = [...shares].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([name, share]) => ({ name, share, credit: 0 }));
+  const slots: string[] = [];
+  while (slots.length < size) {
+    let best = all[0];
+    for (const each of all) {
+      each.credit += each.share;
+      if (best === undefined || each.credit > best.credit) best = each;
+    }
+    if (best === undefined) return slots;
+    best.credit -= size;
+    slots.push(best.name);
+  }
+  return slots;
+}
+
+/**
+ * Slots that clients are hashed to: whoever has a slot keeps it as long as its share allows, so a change moves no more clients than it must.
+ * A table of another size is stretched or sampled first, as the hash does (`hash * size >> 32`).
+ */
+export function keepingOwners(standing: readonly string[], shares: ReadonlyMap<string, number>): string[] {
+  const size = [...shares.values()].reduce((sum, share) => sum + share, 0);
+  const left = new Map(shares);
+  const take = (name: string | undefined): boolean => {
+    const share = name === undefined ? 0 : (left.get(name) ?? 0);
+    if (name === undefined || share === 0) return false;
+    left.set(name, share - 1);
+    return true;
+  };
+  const slots = Array.from({ length: size }, (_, slot) => {
+    const owner = standing[Math.floor((slot * standing.length) / size)];
+    return take(owner) ? owner : undefined;
+  });
+  const rest = inTurn(new Map([...left].filter(([, share]) => share > 0)));
+  return slots.map((owner) => owner ?? rest.shift() ?? '');
+}

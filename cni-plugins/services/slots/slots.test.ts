@@ -1,0 +1,161 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { towardsLeast } from './least-connections.ts';
+import { maglevSlots, maglevTable } from './maglev.ts';
+import { inTurn, keepingOwners } from './orders.ts';
+import { errorOf, mostSlots, sharesOf, sizeFor, slotSizes } from './sizes.ts';
+import type { Weighted } from './sizes.ts';
+
+const seed = { seed: Number(process.env['FUZZ_SEED'] ?? 10), numRuns: 200 * Number(process.env['FUZZ_TIMES'] ?? 1) };
+const named = (weights: readonly number[]): Weighted[] => weights.map((weight, index) => ({ name: `10.0.0.${index} 80`, weight }));
+const weighted = (most: number, heaviest: number): fc.Arbitrary<Weighted[]> =>
+  fc.array(fc.integer({ min: 1, max: heaviest }), { minLength: 1, maxLength: most }).map(named);
+const countsOf = (slots: readonly string[]): Map<string, number> => {
+  const counts = new Map<string, number>();
+  for (const name of slots) counts.set(name, (counts.get(name) ?? 0) + 1);
+  return counts;
+};
+
+test('the smallest size that meets the weights within 5 %', () => {
+  const table: readonly (readonly [weights: readonly number[], size: number])[] = [
+    [[1], 16],
+    [[1, 1], 16],
+    [[8, 4, 4], 16],
+    [[1, 1, 1], 64],
+    [[1, 1, 1, 1, 1], 256],
+    [[1, 1, 1, 1, 1, 1, 1], 256],
+    [[100, 1], 256],
+    [Array.from({ length: 16 }, () => 3), 16],
+    [Array.from({ length: 256 }, () => 1), 256],
+  ];
+  for (const [weights, size] of table) assert.equal(sizeFor(named(weights)), size, String(weights));
+});
+
+test('shares: all slots given, everyone has one, nobody is a slot from its due but for those first ones', () => {
+  fc.assert(
+    fc.property(weighted(16, 65535), fc.constantFrom(...slotSizes), (all, size) => {
+      const shares = sharesOf(all, size);
+      assert.equal(
+        [...shares.values()].reduce((a, b) => a + b, 0),
+        size,
+      );
+      assert.ok([...shares.values()].every((share) => share >= 1));
+      const total = all.reduce((sum, { weight }) => sum + weight, 0);
+      if (all.every(({ weight }) => (size * weight) / total >= 1))
+        for (const { name, weight } of all) assert.ok(Math.abs((shares.get(name) ?? 0) - (size * weight) / total) < 1, name);
+    }),
+    seed,
+  );
+});
+
+test('a size below the largest is within 5 %', () => {
+  fc.assert(
+    fc.property(weighted(mostSlots, 100), (all) => {
+      const size = sizeFor(all);
+      if (size !== mostSlots) assert.ok(errorOf(all, sharesOf(all, size)) <= 0.05);
+    }),
+    seed,
+  );
+});
+
+test('in turn: after any number of connections nobody has had two more than its due', () => {
+  fc.assert(
+    fc.property(weighted(12, 20), (all) => {
+      const shares = sharesOf(all, 64);
+      const slots = inTurn(shares);
+      const had = new Map<string, number>();
+      for (const [index, name] of slots.entries()) {
+        had.set(name, (had.get(name) ?? 0) + 1);
+        for (const [other, share] of shares) assert.ok(Math.abs((had.get(other) ?? 0) - ((index + 1) * share) / 64) < 2);
+      }
+      assert.deepEqual(countsOf(slots), new Map([...countsOf(slots).keys()].map((name) => [name, shares.get(name)])));
+    }),
+    seed,
+  );
+});
+
+test('owners keep their slots: only those of a lost destination move, and of a new one no more than its share', () => {
+  fc.assert(
+    fc.property(weighted(12, 5), fc.nat(), (all, pick) => {
+      const before = keepingOwners([], sharesOf(all, 64));
+      assert.deepEqual(countsOf(before), new Map(sharesOf(all, 64)));
+      const more = [...all, { name: '10.0.1.1 80', weight: 3 }];
+      const grown = keepingOwners(before, sharesOf(more, 64));
+      const moved = grown.filter((name, slot) => name !== before[slot]);
+      // Whoever keeps its rank in the remainders loses exactly what the new one takes; the rounding may move one slot each.
+      assert.ok(moved.length <= (sharesOf(more, 64).get('10.0.1.1 80') ?? 0) + all.length);
+      if (all.length < 2) return;
+      const lost = all[pick % all.length]?.name ?? '';
+      const shrunk = keepingOwners(
+        before,
+        sharesOf(
+          all.filter(({ name }) => name !== lost),
+          64,
+        ),
+      );
+      for (const [slot, name] of before.entries())
+        if (name !== lost && shrunk[slot] !== name) assert.ok((countsOf(before).get(name) ?? 0) > (countsOf(shrunk).get(name) ?? 0));
+    }),
+    seed,
+  );
+});
+
+test('a table that grows keeps every client whose owner has room', () => {
+  const before = keepingOwners([], sharesOf(named([1, 1]), 16));
+  const after = keepingOwners(before, sharesOf(named([1, 1]), 64));
+  for (let slot = 0; slot < 64; slot += 1) assert.equal(after[slot], before[Math.floor(slot / 4)]);
+});
+
+test('maglev: full, by weight, the same whatever the order, and little moves when one is lost', () => {
+  fc.assert(
+    fc.property(weighted(12, 10), fc.nat(), (all, pick) => {
+      const table = maglevTable(all);
+      assert.equal(table.length, maglevSlots);
+      assert.deepEqual(maglevTable(all.toReversed()), table);
+      const total = all.reduce((sum, { weight }) => sum + weight, 0);
+      const counts = countsOf(table);
+      for (const { name, weight } of all) assert.ok(Math.abs((counts.get(name) ?? 0) - (maglevSlots * weight) / total) <= 2, name);
+      if (all.length < 2) return;
+      const lost = all[pick % all.length];
+      const after = maglevTable(all.filter((each) => each !== lost));
+      const needless = table.filter((name, slot) => name !== lost?.name && after[slot] !== name);
+      assert.ok(needless.length <= maglevSlots / 3, `${needless.length}`);
+    }),
+    seed,
+  );
+});
+
+test('maglev: of ten, losing one moves few clients of the others', () => {
+  const all = named(Array.from({ length: 10 }, () => 1));
+  const table = maglevTable(all);
+  const moved = all.map((lost) => {
+    const after = maglevTable(all.filter((each) => each !== lost));
+    return table.filter((name, slot) => name !== lost.name && after[slot] !== name).length;
+  });
+  assert.ok(Math.max(...moved) <= maglevSlots * 0.2, String(moved));
+});
+
+test('lc: whoever has fewest gets most, until all have the same for their weight', () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.record({ weight: fc.integer({ min: 1, max: 10 }), active: fc.nat(500) }), { minLength: 2, maxLength: 10 }),
+      (given) => {
+        let loads = given.map((load, index) => ({ ...load, name: `${index}` }));
+        const apart = (): number => {
+          const levels = loads.map(({ active, weight }) => active / weight);
+          return Math.max(...levels) - Math.min(...levels);
+        };
+        const first = apart();
+        for (let second = 0; second < 200; second += 1) {
+          const shares = towardsLeast(loads);
+          const total = shares.reduce((sum, { weight }) => sum + weight, 0);
+          const coming = Math.max(20, 0.05 * loads.reduce((sum, { active }) => sum + active, 0));
+          loads = loads.map((load, index) => ({ ...load, active: load.active * 0.95 + (coming * (shares[index]?.weight ?? 0)) / total }));
+        }
+        assert.ok(apart() <= Math.max(6, first / 2), `${first} → ${apart()}`);
+      },
+    ),
+    seed,
+  );
+});
