@@ -58,6 +58,11 @@ export const commands: readonly Entry[] = [
     summary: 'the networks of pods: list, create, inspect, remove, collect what nobody claims',
     load: () => import('./network.ts'),
   },
+  {
+    name: 'service',
+    summary: 'virtual addresses that are balanced over backends: apply, list, drain, remove',
+    load: () => import('./service.ts'),
+  },
   { name: 'images', summary: 'list, pull, inspect, copy and remove images', load: () => import('./images.ts') },
   { name: 'pods', summary: 'list pods', load: () => import('./pods.ts') },
   { name: 'ps', summary: 'list containers', load: () => import('./ps.ts') },

@@ -3,6 +3,7 @@ import { createPluginService } from '../cni-plugins/index.ts';
 import type { AnswerNetwork, NetworkEngine } from '../cni-plugins/index.ts';
 import { reasonOf } from '../base/errors/index.ts';
 import type { Logger } from '../base/log/index.ts';
+import type { Balancing } from './balancing.ts';
 import { listenUnix } from './cri/unix-listener.ts';
 
 /** The socket at which our CNI plugins reach the daemon. */
@@ -11,9 +12,14 @@ export interface CniService {
   close(): Promise<void>;
 }
 
-/** What `portcullis network` asks. @param attached ids of the sandboxes that have a network, or are about to */
-export function answerNetworkOf(network: Pick<NetworkEngine, 'denials' | 'gc' | 'list'>, attached: () => readonly string[]): AnswerNetwork {
-  return async (question) => {
+/** What `portcullis network` and `portcullis service` ask. @param attached ids of the sandboxes that have a network, or are about to */
+export function answerNetworkOf(
+  network: Pick<NetworkEngine, 'denials' | 'gc' | 'list'>,
+  balancing: Pick<Balancing, 'ask'>,
+  attached: () => readonly string[],
+): AnswerNetwork {
+  return async (question, body) => {
+    if (question === 'services') return balancing.ask(body);
     if (question === 'denials') return { denials: await network.denials() };
     const before = network.list().map(({ id }) => id);
     await network.gc(new Set(attached()));

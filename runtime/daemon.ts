@@ -9,6 +9,7 @@ import { openDatabase } from '../base/storage/index.ts';
 import { appArmorProfile, defaultProfile, detectKernel } from '../entitlements/index.ts';
 import type { Prover } from '../entitlements/index.ts';
 import { bundleVerifications, findVerdict, hostPlatform } from '../trust/index.ts';
+import { openBalancing } from './balancing.ts';
 import { answerNetworkOf, openCniService } from './cni-service.ts';
 import type { DaemonConfig } from './config/types.ts';
 import { createCdiRegistry } from './containers/cdi/registry.ts';
@@ -114,6 +115,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     openPolicy(config.policy, log),
   ]);
   const network = await openNetwork(config, startProgram, log, (...act) => observability.runtime?.networked(...act));
+  const balancing = openBalancing(config, log);
   const registryOptions = {
     mirrors: await openMirrors(config.registries.mirrors),
     insecureHosts: config.registries.insecure,
@@ -139,6 +141,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       namespacePool: () => pool.size,
       namespacePoolTarget: config.namespacePool,
       ...networkFacts(network),
+      serviceFigures: () => balancing.figures(),
       policy: () => policyFacts(policy),
       verifications: bundleVerifications,
       renewals: () => renewals.counts(),
@@ -360,7 +363,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       ...createImageListStream(images),
     },
   });
-  const answerNetwork = answerNetworkOf(network, () => attachedSandboxes(sandboxRecords.list()));
+  const answerNetwork = answerNetworkOf(network, balancing, () => attachedSandboxes(sandboxRecords.list()));
   const cniService = await openCniService(
     config.cni.socket ?? join(config.state, 'cni.sock'),
     network,
@@ -400,6 +403,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       sandboxes.close();
       exits.close();
       await pool.close();
+      await balancing.close();
       await network.close({ removeAll: true });
       await images.close();
       const idle = sandboxRecords.list().length === 0;

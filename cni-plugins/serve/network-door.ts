@@ -1,37 +1,49 @@
 import { connect } from 'node:net';
-import { reasonOf } from '../../base/errors/index.ts';
+import { errorFromJson, errorToJson, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { PortcullisError, SerialisedError } from '../../base/errors/index.ts';
 import type { PluginAnswer } from './answer.ts';
 import { greeting, headSize, maxAnswer } from './frames.ts';
 
-/** What `portcullis network` asks of a running daemon, over the socket at which plugins call it: only root may. */
+/** What `portcullis network` and `portcullis service` ask of a running daemon, over the socket at which plugins call it: only root may. */
 
-export type NetworkQuestion = 'denials' | 'gc';
+export type NetworkQuestion = 'denials' | 'gc' | 'services';
+const questions: readonly NetworkQuestion[] = ['denials', 'gc', 'services'];
 
 /** The program by whose name the question comes; no plugin has it. */
 export const doorName = 'portcullis-network';
 const variable = 'PORTCULLIS_NETWORK';
+const bodyVariable = 'PORTCULLIS_NETWORK_BODY';
 
-/** Answers a question with plain JSON. */
-export type AnswerNetwork = (question: NetworkQuestion) => Promise<object>;
+/** Answers a question with plain JSON, or with its text. @param body what was asked, as text; empty where the question says it all */
+export type AnswerNetwork = (question: NetworkQuestion, body: string) => Promise<object | string>;
 
 /** Daemon's side. */
 export async function answerDoor(environment: Readonly<Record<string, string>>, answer: AnswerNetwork | undefined): Promise<PluginAnswer> {
-  const question = (['denials', 'gc'] as const).find((each) => each === environment[variable]);
+  const question = questions.find((each) => each === environment[variable]);
   if (question === undefined || answer === undefined) return { exitCode: 1, stdout: '', stderr: 'this daemon does not know the question' };
   try {
-    return { exitCode: 0, stdout: JSON.stringify(await answer(question), plain), stderr: '' };
+    const answered = await answer(question, environment[bodyVariable] ?? '');
+    return { exitCode: 0, stdout: typeof answered === 'string' ? answered : JSON.stringify(answered, plain), stderr: '' };
   } catch (thrown) {
-    return { exitCode: 1, stdout: '', stderr: reasonOf(thrown) };
+    // A failure of ours is told whole, for whoever asked to print it.
+    const failure = isPortcullisError(thrown) ? JSON.stringify(errorToJson(thrown)) : '';
+    return { exitCode: 1, stdout: failure, stderr: reasonOf(thrown) };
   }
 }
 
 const plain = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? value.toString() : value);
 
-export type DoorAnswer<Value> = { readonly value: Value } | { readonly why: string };
+/** `failure`: the daemon refused, with this. */
+export type DoorAnswer<Value> = { readonly value: Value } | { readonly why: string; readonly failure?: PortcullisError };
 
-/** Client's side. Why there is no answer is a sentence. */
-export async function askNetwork<Value>(socket: string, question: NetworkQuestion, timeoutMs = 120_000): Promise<DoorAnswer<Value>> {
-  const strings = Buffer.from(`${doorName}\0${variable}=${question}\0`);
+/** Client's side. Why there is no answer is a sentence. @param body without NUL, much less than the 6 MiB that a call may have */
+export async function askNetwork<Value>(
+  socket: string,
+  question: NetworkQuestion,
+  body = '',
+  timeoutMs = 120_000,
+): Promise<DoorAnswer<Value>> {
+  const strings = Buffer.from(`${doorName}\0${variable}=${question}\0${body === '' ? '' : `${bodyVariable}=${body}\0`}`);
   const head = Buffer.alloc(headSize);
   greeting.copy(head);
   head.writeBigUInt64LE(1n, 8);
@@ -54,11 +66,15 @@ export async function askNetwork<Value>(socket: string, question: NetworkQuestio
     connection.on('end', () => done(Buffer.concat(chunks)));
   });
   if (typeof received === 'string') return { why: received };
-  const body = received.subarray(greeting.length);
-  if (body.length < headSize) return { why: `whoever listens at ${socket} speaks another protocol` };
-  const [exitCode, out, err] = [0, 8, 16].map((at) => Number(body.readBigUInt64LE(at)));
-  const text = (from: number, length: number): string => body.subarray(headSize + from, headSize + from + length).toString('utf8');
-  if (exitCode !== 0) return { why: text(out ?? 0, err ?? 0) };
+  const answer = received.subarray(greeting.length);
+  if (answer.length < headSize) return { why: `whoever listens at ${socket} speaks another protocol` };
+  const [exitCode, out, err] = [0, 8, 16].map((at) => Number(answer.readBigUInt64LE(at)));
+  const text = (from: number, length: number): string => answer.subarray(headSize + from, headSize + from + length).toString('utf8');
+  if (exitCode !== 0) {
+    const failure = text(0, out ?? 0);
+    const why = text(out ?? 0, err ?? 0);
+    return failure === '' ? { why } : { why, failure: errorFromJson(JSON.parse(failure) as SerialisedError) };
+  }
   return { value: JSON.parse(text(0, out ?? 0)) as Value };
 }
 

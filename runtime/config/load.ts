@@ -94,6 +94,8 @@ function absolutePaths(value: Readonly<Record<string, unknown>>, folder: string)
   if (cni?.socket !== undefined) cni.socket = absolute(cni.socket);
   const network = changed.network as Record<string, unknown> | undefined;
   for (const key of ['dockerDriver', 'dockerSocket', 'policies']) if (network && key in network) network[key] = absolute(network[key]);
+  const services = network?.['services'] as { folder?: unknown } | undefined;
+  if (services?.folder !== undefined) services.folder = absolute(services.folder);
   const cdi = changed.cdi as { specDirs?: unknown } | undefined;
   if (Array.isArray(cdi?.specDirs)) cdi.specDirs = cdi.specDirs.map(absolute);
   const tls = (changed.streaming as { tls?: { certFile?: unknown; keyFile?: unknown } } | undefined)?.tls;

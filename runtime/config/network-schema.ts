@@ -75,6 +75,25 @@ export const networkSchema: ConfigSchema = {
         },
       },
     },
+    services: {
+      type: 'object',
+      description: 'Virtual addresses that are balanced over backends.',
+      additionalProperties: false,
+      properties: {
+        backend: {
+          type: 'string',
+          enum: ['auto', 'nftables', 'ipvs'],
+          description:
+            'What balances: nf_tables or IPVS. `auto`: nf_tables where the kernel has what it needs, else IPVS. `portcullis service apply --backend` changes it until the next start.',
+          default: 'auto',
+        },
+        folder: {
+          ...path,
+          description: 'Folder of services as YAML or JSON files; followed while the daemon runs. It may be missing.',
+          default: '/etc/portcullis/services',
+        },
+      },
+    },
     pluginTimeout: {
       type: 'integer',
       minimum: 1,

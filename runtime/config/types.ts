@@ -46,6 +46,11 @@ export interface DaemonConfig {
       readonly ttl: number;
       readonly maxForwards: number;
     };
+    readonly services: {
+      readonly backend: 'auto' | 'nftables' | 'ipvs';
+      /** Of descriptions; followed, may be missing. */
+      readonly folder: string;
+    };
     /** Seconds that one call of a plugin of others may take. */
     readonly pluginTimeout: number;
   };

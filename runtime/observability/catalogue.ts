@@ -78,6 +78,28 @@ export const metricCatalogue = {
     ['state'],
   ),
   networkRepairs: metric('network_repairs_total', 'counter', 'Links and rules that were found other than recorded, and made right.'),
+  services: metric('services', 'gauge', 'Services that are described; source: files, command, kubernetes.', ['source']),
+  servicesRefused: metric('services_refused', 'gauge', 'Services that the balancer can not do: they are not balanced.'),
+  serviceBalancer: metric('service_balancer_info', 'gauge', 'Always 1; what balances: nftables, ipvs.', ['balancer']),
+  serviceServers: metric('service_virtual_servers', 'gauge', 'Addresses, protocols and ports that are balanced.'),
+  serviceRepairs: metric('service_repairs_total', 'counter', 'Virtual servers that another program had changed, and that were made anew.'),
+  serviceWeight: metric('service_backend_weight', 'gauge', 'Weight with which a backend gets connections; 0: none.', [
+    'service',
+    'port',
+    'backend',
+  ]),
+  serviceWell: metric('service_backend_well', 'gauge', '0 while the health checks of a backend fail.', ['service', 'port', 'backend']),
+  serviceActive: metric('service_backend_active_connections', 'gauge', 'Connections to a backend that stand.', [
+    'service',
+    'port',
+    'backend',
+  ]),
+  serviceConnections: metric(
+    'service_backend_connections_total',
+    'counter',
+    'Connections to a backend, where the kernel counts them. Metrics tell the first 10,000 backends by the name of their service.',
+    ['service', 'port', 'backend'],
+  ),
   networkDeniedPackets: metric(
     'network_denied_packets_total',
     'counter',

@@ -1,5 +1,5 @@
 import { standingExceptions } from '../../trust/index.ts';
-import type { Denial, NameFigures, NetworkEngine, NetworkFigures } from '../../cni-plugins/index.ts';
+import type { Denial, NameFigures, NetworkEngine, NetworkFigures, ServiceFigures } from '../../cni-plugins/index.ts';
 import type { ContainerRecord } from '../containers/record.ts';
 import type { PolicyHolder } from '../policy-watch.ts';
 import type { SandboxRecord } from '../pods/record.ts';
@@ -46,6 +46,8 @@ export interface DaemonFacts {
   networkFigures(): Promise<NetworkFigures>;
   /** Undefined: no name server runs, for nothing has a name. */
   nameFigures(): Promise<NameFigures | undefined>;
+  /** Undefined: there are no services. */
+  serviceFigures(): Promise<ServiceFigures | undefined>;
   /** What the links of pods that stand have denied. */
   networkDenials(): Promise<readonly DeniedTraffic[]>;
   policy(): {

@@ -38,6 +38,15 @@ const facts: DaemonFacts = {
       gates: 2,
       closedGates: 0,
     }),
+  serviceFigures: () =>
+    Promise.resolve({
+      balancer: 'nftables',
+      services: { files: 2 },
+      refused: 1,
+      virtualServers: 3,
+      repairs: 4,
+      backends: [{ service: 'web', portName: 'tcp-80', backend: '10.0.0.2:80', weight: 1, isWell: false, active: 7, connections: 9 }],
+    }),
   networkDenials: () => Promise.resolve([{ direction: 'egress', rule: 'network.egress', packets: 3, bytes: 180 }]),
   networkReady: () => Promise.reject(new Error('no answer')),
   degradedContainers: () => 1,

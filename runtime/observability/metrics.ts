@@ -5,6 +5,7 @@ import type { CallObserver } from '../cri/observe.ts';
 import { metricCatalogue } from './catalogue.ts';
 import type { MetricDefinition } from './catalogue.ts';
 import type { DaemonFacts, RuntimeObserver } from './facts.ts';
+import { tellServices } from './service-metrics.ts';
 import { statusName } from './status-name.ts';
 
 export interface Metrics {
@@ -113,10 +114,11 @@ function readers(
     for (const [value, count] of Object.entries(counts)) set(definition, count, { [label]: value });
   };
   return async () => {
-    const [network, figures, names, denials, usage, descriptors] = await Promise.all([
+    const [network, figures, names, services, denials, usage, descriptors] = await Promise.all([
       facts.networkReady().catch(() => false),
       facts.networkFigures().catch(() => ({ attachments: [], leases: [], repairs: 0 })),
       facts.nameFigures().catch(() => undefined),
+      facts.serviceFigures().catch(() => undefined),
       facts.networkDenials().catch(() => []),
       facts.imageBytes().catch(() => 0),
       readdir('/proc/self/fd').then(
@@ -151,6 +153,7 @@ function readers(
       each(c.dnsForwardSeconds, 'outcome', names.forwardSeconds);
       each(c.dnsGates, 'state', { open: names.gates, closed: names.closedGates });
     }
+    if (services !== undefined) tellServices(services, set);
     for (const { packets, bytes, ...labels } of denials) {
       set(c.networkDeniedPackets, packets, labels);
       set(c.networkDeniedBytes, bytes, labels);

@@ -12,8 +12,8 @@ export interface Upkeep {
   repairs(): number;
 }
 
-/** Without a word from the balancer the kernel is compared this often, and never for more than a fiftieth of the time. */
-const compareEveryMs = 10_000;
+/** Also without a word from the balancer the kernel is compared this often, and never for more than a fiftieth of the time. */
+const compareEveryMs = 60_000;
 const compareShare = 50;
 /** How often it is asked whether connections that end have ended, at most. */
 const countEveryMs = 2000;
@@ -50,7 +50,7 @@ export function createUpkeep(core: ServiceCore, log: Pick<Logger, 'error' | 'war
   };
 
   const compare = (): void => {
-    const changed = core.balancer().changedByOthers?.() ?? clock() >= compareAt;
+    const changed = core.balancer().changedByOthers?.() === true || clock() >= compareAt;
     if (!core.isBehind() && !changed) return;
     const begun = clock();
     const wasBehind = core.isBehind();
@@ -64,11 +64,12 @@ export function createUpkeep(core: ServiceCore, log: Pick<Logger, 'error' | 'war
 
   return {
     tick() {
-      if (core.held.size === 0 && core.standings.size === 0 && !core.isBehind()) return;
       try {
-        endDue();
-        endIdle();
-        compare();
+        if (core.held.size > 0 || core.standings.size > 0 || core.isBehind()) {
+          endDue();
+          endIdle();
+          compare();
+        }
         core.balancer().tick();
         failing = undefined;
       } catch (thrown) {

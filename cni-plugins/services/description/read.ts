@@ -67,7 +67,7 @@ export function readServices(sources: readonly SourceText[]): Reading {
 export const linesOf = (problems: readonly Problem[]): string[] => (problems.length === 0 ? [] : formatProblems(problems).split('\n'));
 
 /** What a field of the model is called in a description. */
-const written: Readonly<Record<string, string>> = {
+const writtenNames: Readonly<Record<string, string>> = {
   name: 'metadata',
   persistenceSeconds: 'persistence',
   drainGraceSeconds: 'drainGrace',
@@ -77,7 +77,7 @@ const written: Readonly<Record<string, string>> = {
 function writtenPath({ value }: Document, field: string | undefined): Path {
   if (field === undefined) return [];
   const [first = '', ...rest] = field.split('.');
-  const name = written[first] ?? first;
+  const name = writtenNames[first] ?? first;
   const has = typeof value === 'object' && value !== null && name in value;
   return has ? [name, ...rest.map((segment) => (/^\d+$/u.test(segment) ? Number(segment) : segment))] : [];
 }
@@ -130,7 +130,8 @@ function serviceOf(spec: WrittenService, report: Report): Service {
   const ports = portsOf(spec.ports, report);
   const backends = backendsOf(spec.backends ?? [], ports, report);
   const weighed = backends.some(({ weight }) => weight !== undefined && weight > 1);
-  if (addresses.length + externalAddresses.length === 0 && !ports.some(({ nodePort }) => nodePort !== undefined))
+  const written = (spec.addresses?.length ?? 0) + (spec.externalAddresses?.length ?? 0);
+  if (written === 0 && !ports.some(({ nodePort }) => nodePort !== undefined))
     report(['ports'], 'nobody can connect: there is no address and no nodePort', 'give addresses, externalAddresses, or a nodePort');
   if (spec.scheduler === 'rr' && weighed) report(['scheduler'], 'rr takes no weights', 'write wrr, or take the weights out');
   checkFamilies(spec, { addresses: [...addresses, ...externalAddresses], ports, backends }, report);

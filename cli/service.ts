@@ -1,0 +1,219 @@
+import { Option } from 'commander';
+import type { Command } from 'commander';
+import { readFile, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PortcullisError, reasonOf } from '../base/errors/index.ts';
+import { formatProblems, writeYaml } from '../base/schema/index.ts';
+import { askNetwork, defaultCniSocket, linesOf, readServices } from '../cni-plugins/index.ts';
+import type { AppliedServices, RefusedService, Service, ServiceList, ServiceQuestion, SwitchedBalancer } from '../cni-plugins/index.ts';
+import { exitCodes, print, run } from './output.ts';
+import type { OutputFormat } from './output.ts';
+import { printableText } from './printable.ts';
+import { collect } from './registry-options.ts';
+import { serviceTable } from './service/table.ts';
+
+interface Flags {
+  readonly cniSocket: string;
+  readonly output: OutputFormat | 'yaml';
+}
+
+interface ApplyFlags extends Flags {
+  readonly file?: readonly string[];
+  readonly backend?: 'auto' | 'ipvs' | 'nftables';
+  readonly check: boolean;
+}
+
+interface DrainFlags extends Flags {
+  readonly undo: boolean;
+}
+
+/** `portcullis service`: virtual addresses that are balanced over backends, by the daemon. */
+export function register(program: Command): void {
+  const service = program.command('service').description('virtual addresses that are balanced over backends: apply, list, drain, remove');
+  withDaemon(service.command('apply').description('bring services of files into the kernel; others stay as they are'))
+    .option('-f, --file <file>', 'a file, a folder of files, or - for standard input; may be repeated', collect)
+    .addOption(
+      new Option('--backend <name>', 'what balances from now on until the next start of the daemon').choices(['auto', 'ipvs', 'nftables']),
+    )
+    .option('--check', 'only say what is wrong with the files', false)
+    .addHelpText(
+      'after',
+      '\nA service with a problem is refused with its place, the others are applied. Exits with 1 when one was refused.\n\nExamples:\n  $ portcullis service apply -f web.yaml\n  $ portcullis service apply --backend ipvs',
+    )
+    .action((flags: ApplyFlags, command: Command) => {
+      if (flags.file === undefined && flags.backend === undefined)
+        command.error('error: give --file or --backend', { exitCode: exitCodes.usage });
+      return run(jsonOr(flags), () => apply(flags), exitCodeOf);
+    });
+  withDaemon(service.command('ls').description('list services, what balances them, and how each backend stands').argument('[name...]'))
+    .addHelpText(
+      'after',
+      '\nExits with 1 when a service that was named is not there.\n\nExamples:\n  $ portcullis service ls\n  $ portcullis service ls shop/web -o yaml',
+    )
+    .action((names: string[], flags: Flags) => run(jsonOr(flags), () => list(names, flags), exitCodeOf));
+  withDaemon(
+    service
+      .command('drain')
+      .description('no new connections to backends; those that stand end within the grace of the service')
+      .argument('<service>')
+      .argument('[address...]', 'of backends; without one: all of them'),
+  )
+    .option('--undo', 'take it back', false)
+    .addHelpText(
+      'after',
+      '\nIt holds over restarts, and when the service is applied again, until --undo.\n\nExamples:\n  $ portcullis service drain shop/web 10.0.0.2\n  $ portcullis service drain shop/web 10.0.0.2 --undo',
+    )
+    .action((name: string, addresses: string[], flags: DrainFlags) => run(jsonOr(flags), () => drain(name, addresses, flags), exitCodeOf));
+  withDaemon(
+    service
+      .command('rm')
+      .description('remove services that were applied by command; their connections end within the grace')
+      .argument('<service...>'),
+  )
+    .addHelpText('after', '\nExamples:\n  $ portcullis service rm shop/web')
+    .action((names: string[], flags: Flags) => run(jsonOr(flags), () => remove(names, flags), exitCodeOf));
+}
+
+function withDaemon(command: Command): Command {
+  return command
+    .addOption(new Option('-o, --output <format>', 'how to print the result').choices(['text', 'json', 'yaml']).default('text'))
+    .option('--cni-socket <path>', 'where the daemon answers (its setting cni.socket)', defaultCniSocket);
+}
+
+const jsonOr = ({ output }: Flags): OutputFormat => (output === 'text' ? 'text' : 'json');
+
+function printAs({ output }: Flags, value: unknown, text: string): void {
+  if (output === 'yaml') process.stdout.write(writeYaml(value));
+  else print(output, value, text);
+}
+
+function exitCodeOf({ code }: PortcullisError): number | undefined {
+  return [
+    'NETWORK_SERVICE_UNKNOWN',
+    'NETWORK_SERVICE_NOT_YOURS',
+    'NETWORK_SERVICE_BACKEND_UNKNOWN',
+    'NETWORK_SERVICE_UNSUPPORTED',
+  ].includes(code)
+    ? exitCodes.no
+    : undefined;
+}
+
+/** @throws what the daemon throws · CLI_NO_DAEMON */
+async function ask<Value>({ cniSocket }: Flags, question: ServiceQuestion): Promise<Value> {
+  const answer = await askNetwork<Value>(cniSocket, 'services', JSON.stringify(question));
+  if ('value' in answer) return answer.value;
+  if (answer.failure !== undefined) throw answer.failure;
+  throw new PortcullisError({
+    code: 'CLI_NO_DAEMON',
+    kind: 'unavailable',
+    attempted: `ask the daemon about services at`,
+    on: cniSocket,
+    why: answer.why,
+    fix: 'start the daemon, or name its socket with --cni-socket; services in the folder of network.services.folder are applied when it starts',
+  });
+}
+
+/** One question is much shorter than a call of the socket may be. */
+const mostAsked = 1024 * 1024;
+
+async function apply(flags: ApplyFlags): Promise<number> {
+  const { file = [], backend, check } = flags;
+  const { described, problems } = readServices(await sourcesOf(file));
+  const lines = [...linesOf(problems)];
+  const switched = backend === undefined || check ? undefined : await ask<SwitchedBalancer>(flags, { do: 'switch', balancer: backend });
+  for (const refused of switched?.refused ?? []) lines.push(`${refused}: it is not balanced by ${switched?.balancer ?? ''}`);
+  const applied = new Set(described.map(({ service }) => service.name));
+  if (!check)
+    for (const services of inParts(described.map(({ service }) => service))) {
+      const { refused } = await ask<AppliedServices>(flags, { do: 'apply', services });
+      for (const one of refused) {
+        applied.delete(one.name);
+        lines.push(
+          lineOf(
+            one,
+            described.find(({ service }) => service.name === one.name),
+          ),
+        );
+      }
+    }
+  process.stderr.write(printableText(lines.map((line) => `${line}\n`).join('')));
+  const verb = check ? 'right' : 'applied';
+  const balanced = switched === undefined ? '' : `balanced by ${switched.balancer}\n`;
+  const value = { ...(switched !== undefined && { balancer: switched.balancer }), [verb]: [...applied], problems: lines };
+  printAs(flags, value, `${balanced}${[...applied].map((name) => `${name} ${verb}\n`).join('')}`);
+  return lines.length === 0 ? exitCodes.yes : exitCodes.no;
+}
+
+type Described = ReturnType<typeof readServices>['described'][number];
+
+function lineOf({ name, code, field, why }: RefusedService, described: Described | undefined): string {
+  if (described === undefined) return `${name}: ${field}: ${why} [${code}]`;
+  return formatProblems([{ position: described.positionOf(field), path: `${name}: ${field}`, message: `${why} [${code}]` }]);
+}
+
+function inParts(services: readonly Service[]): Service[][] {
+  const parts: Service[][] = [];
+  let size = mostAsked;
+  for (const service of services) {
+    const length = JSON.stringify(service).length;
+    if (size + length > mostAsked) {
+      parts.push([]);
+      size = 0;
+    }
+    parts.at(-1)?.push(service);
+    size += length;
+  }
+  return parts;
+}
+
+async function sourcesOf(paths: readonly string[]): Promise<{ file: string; text: string }[]> {
+  const sources: { file: string; text: string }[] = [];
+  for (const path of paths) {
+    if (path === '-') sources.push({ file: '-', text: await readText(0, '-') });
+    else if ((await stat(path).catch(() => undefined))?.isDirectory() === true) {
+      const names = (await readdir(path)).filter((name) => /^[^.].*\.(?:ya?ml|json)$/u.test(name)).toSorted();
+      for (const name of names) sources.push({ file: join(path, name), text: await readText(join(path, name), join(path, name)) });
+    } else sources.push({ file: path, text: await readText(path, path) });
+  }
+  return sources;
+}
+
+async function readText(file: string | number, on: string): Promise<string> {
+  try {
+    if (typeof file === 'string') return await readFile(file, 'utf8');
+    const chunks: Buffer[] = [];
+    for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
+    return Buffer.concat(chunks).toString('utf8');
+  } catch (thrown) {
+    throw new PortcullisError({
+      code: 'CLI_FILE_UNREADABLE',
+      kind: 'invalid',
+      attempted: 'read file',
+      on,
+      why: reasonOf(thrown),
+      fix: 'name a readable file; nothing was applied',
+    });
+  }
+}
+
+async function list(names: readonly string[], flags: Flags): Promise<number> {
+  const all = await ask<ServiceList>(flags, { do: 'list' });
+  const services = names.length === 0 ? all.services : all.services.filter(({ name }) => names.includes(name));
+  const problems = all.problems.map((problem) => `refused: ${problem}\n`).join('');
+  const former = all.retiring === undefined ? '' : `${all.retiring.kind} still has ${all.retiring.connections} connections from before\n`;
+  printAs(flags, { ...all, services }, `${serviceTable(services)}${former}${problems}`);
+  return names.every((name) => services.some((one) => one.name === name)) ? exitCodes.yes : exitCodes.no;
+}
+
+async function drain(name: string, addresses: readonly string[], flags: DrainFlags): Promise<number> {
+  const answer = await ask<{ backends: readonly string[]; graceSeconds: number }>(flags, { do: 'drain', name, addresses, is: !flags.undo });
+  const words = flags.undo ? 'takes connections again' : `drains; what stands there ends within ${answer.graceSeconds} s`;
+  printAs(flags, answer, answer.backends.map((address) => `${address} ${words}\n`).join(''));
+  return exitCodes.yes;
+}
+
+async function remove(names: readonly string[], flags: Flags): Promise<number> {
+  await ask(flags, { do: 'remove', names });
+  printAs(flags, { removed: names }, names.map((name) => `${name} removed\n`).join(''));
+  return exitCodes.yes;
+}

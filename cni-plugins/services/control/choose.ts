@@ -1,0 +1,28 @@
+import { PortcullisError } from '../../../base/errors/index.ts';
+import { canBalanceByIpvs } from '../ipvs/settings.ts';
+import type { Balancer } from '../model.ts';
+import { canBalanceByNftables } from '../nftables/balancer.ts';
+import type { BalancerChoice } from './protocol.ts';
+
+const obstacles: Readonly<Record<Balancer['kind'], () => string | undefined>> = { nftables: canBalanceByNftables, ipvs: canBalanceByIpvs };
+
+/**
+ * The balancer that was asked for, where this kernel has it; `auto`: nf_tables, else IPVS.
+ * @throws NETWORK_BALANCER_MISSING with what is missing of each
+ */
+export function chooseBalancer(choice: BalancerChoice): Balancer['kind'] {
+  const missing: string[] = [];
+  for (const kind of choice === 'auto' ? (['nftables', 'ipvs'] as const) : [choice]) {
+    const why = obstacles[kind]();
+    if (why === undefined) return kind;
+    missing.push(`${kind}: ${why}`);
+  }
+  throw new PortcullisError({
+    code: 'NETWORK_BALANCER_MISSING',
+    kind: 'precondition',
+    attempted: 'balance services by',
+    on: choice,
+    why: missing.join('; '),
+    fix: 'ask for a balancer that this kernel has (network.services.backend, `portcullis service apply --backend`), or load its modules',
+  });
+}

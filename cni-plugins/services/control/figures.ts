@@ -1,0 +1,39 @@
+import type { ServiceCore } from './core.ts';
+import type { HealthChecks } from './health/checks.ts';
+import type { ServiceFigures } from './protocol.ts';
+import { reportServices } from './report.ts';
+import type { Upkeep } from './upkeep.ts';
+
+/** Backends that metrics tell one by one. */
+const mostBackends = 10_000;
+
+export function figuresOf(core: ServiceCore, checks: HealthChecks, upkeep: Upkeep): ServiceFigures {
+  const services: Record<string, number> = {};
+  let refused = 0;
+  for (const held of core.held.values()) {
+    services[held.source] = (services[held.source] ?? 0) + 1;
+    if (held.refusal !== undefined) refused += 1;
+  }
+  const backends: ServiceFigures['backends'][number][] = [];
+  for (const { name, backends: told } of reportServices(core, checks)) {
+    if (backends.length + told.length > mostBackends) break;
+    for (const { portName, address, port, weight, health, active, connections } of told)
+      backends.push({
+        service: name,
+        portName,
+        backend: address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`,
+        weight,
+        isWell: health !== 'unwell',
+        active,
+        ...(connections !== undefined && { connections }),
+      });
+  }
+  return {
+    balancer: core.balancer().kind,
+    services,
+    refused,
+    virtualServers: core.standings.size,
+    repairs: upkeep.repairs(),
+    backends,
+  };
+}

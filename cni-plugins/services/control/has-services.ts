@@ -1,0 +1,17 @@
+import { existsSync } from 'node:fs';
+import { openReadOnly } from '../../../base/storage/index.ts';
+import { hasDescriptions } from '../description/folder.ts';
+
+/** Whether there is anything to balance: in the folder of descriptions, or of an earlier run in the database. Blocks for a moment. */
+export function hasServices(databasePath: string, folder: string): boolean {
+  if (hasDescriptions(folder)) return true;
+  if (!existsSync(databasePath)) return false;
+  const database = openReadOnly(databasePath);
+  try {
+    const tables = database.get("SELECT count(*) AS found FROM sqlite_schema WHERE name IN ('service', 'service_drain')");
+    if (Number(tables?.['found']) < 2) return false;
+    return database.get('SELECT 1 FROM service UNION SELECT 1 FROM service_drain LIMIT 1') !== undefined;
+  } finally {
+    database.close();
+  }
+}

@@ -1,0 +1,79 @@
+import type { SerialisedError } from '../../../base/errors/index.ts';
+import type { LogLevel } from '../../../base/log/index.ts';
+import type { Balancer, RefusedService, Service } from '../model.ts';
+import type { ReportedService } from './report.ts';
+
+/** What passes between the daemon and the thread of services. */
+
+export type BalancerChoice = 'auto' | Balancer['kind'];
+
+export interface ServicesSettings {
+  readonly databasePath: string;
+  readonly balancer: BalancerChoice;
+  /** Of descriptions; followed, may be missing. */
+  readonly folder?: string;
+}
+
+/** What a command may ask; the answer of each is JSON. */
+export type ServiceQuestion =
+  | { readonly do: 'list' }
+  | { readonly do: 'apply'; readonly services: readonly Service[] }
+  | { readonly do: 'remove'; readonly names: readonly string[] }
+  | { readonly do: 'drain'; readonly name: string; readonly addresses: readonly string[]; readonly is: boolean }
+  | { readonly do: 'switch'; readonly balancer: BalancerChoice };
+
+export interface ServiceList {
+  readonly balancer: Balancer['kind'];
+  /** The one before it, which still has connections. */
+  readonly retiring?: { readonly kind: Balancer['kind']; readonly connections: number };
+  readonly services: readonly ReportedService[];
+  /** What the files say that can not be, with its place. */
+  readonly problems: readonly string[];
+}
+
+export interface ServiceFigures {
+  readonly balancer: Balancer['kind'];
+  /** By source. */
+  readonly services: Readonly<Record<string, number>>;
+  /** Of these, what the balancer can not do. */
+  readonly refused: number;
+  readonly virtualServers: number;
+  /** Virtual servers that differed from what was made, since the start. */
+  readonly repairs: number;
+  /** At most so many that a scrape stays small; the first by name. */
+  readonly backends: readonly {
+    readonly service: string;
+    readonly portName: string;
+    readonly backend: string;
+    readonly weight: number;
+    readonly isWell: boolean;
+    readonly active: number;
+    readonly connections?: number;
+  }[];
+}
+
+export type ServiceCall =
+  | { readonly do: 'put' | 'replace'; readonly source: string; readonly services: readonly Service[] }
+  | { readonly do: 'take'; readonly source: string; readonly names: readonly string[] }
+  | { readonly do: 'figures' }
+  /** {@link ServiceQuestion} as JSON: it is read in the thread. */
+  | { readonly do: 'question'; readonly text: string }
+  | { readonly do: 'close' };
+
+export interface ToServices {
+  readonly sequence: number;
+  readonly call: ServiceCall;
+}
+
+export interface ServiceAnswer {
+  readonly refused?: readonly RefusedService[];
+  readonly figures?: ServiceFigures;
+  readonly text?: string;
+}
+
+export type FromServices =
+  | { readonly sequence: number; readonly answer: ServiceAnswer }
+  | { readonly sequence: number; readonly error: SerialisedError }
+  | { readonly started: true }
+  | { readonly failed: SerialisedError }
+  | { readonly level: Exclude<LogLevel, 'silent'>; readonly fields: object; readonly message: string };

@@ -1,0 +1,120 @@
+import { PortcullisError } from '../../../base/errors/index.ts';
+import type { Logger } from '../../../base/log/index.ts';
+import type { Balancer, RefusedService } from '../model.ts';
+import type { SwitchableBalancer } from '../switch/switch.ts';
+import { chooseBalancer } from './choose.ts';
+import type { ServiceCore } from './core.ts';
+import type { HealthChecks } from './health/checks.ts';
+import type { BalancerChoice, ServiceList, ServiceQuestion } from './protocol.ts';
+import { reportServices } from './report.ts';
+
+/** The source of what commands apply. */
+const commandSource = 'command';
+
+export interface AnsweringParts {
+  readonly core: ServiceCore;
+  readonly checks: HealthChecks;
+  readonly balancer: SwitchableBalancer;
+  readonly log: Pick<Logger, 'info'>;
+  problems(): readonly string[];
+}
+
+export interface AppliedServices {
+  readonly refused: readonly RefusedService[];
+}
+
+/** What a command asked, and its answer, as JSON. @throws NETWORK_BALANCER_MISSING · NETWORK_SERVICE_UNKNOWN · NETWORK_SERVICE_NOT_YOURS · NETWORK_SERVICE_BACKEND_UNKNOWN */
+export function answerQuestion(text: string, { core, checks, balancer, log, problems }: AnsweringParts): string {
+  const question = JSON.parse(text) as ServiceQuestion;
+  switch (question.do) {
+    case 'list': {
+      const retiring = balancer.retiring();
+      return JSON.stringify({
+        balancer: balancer.kind,
+        ...(retiring !== undefined && { retiring }),
+        services: reportServices(core, checks),
+        problems: problems(),
+      } satisfies ServiceList);
+    }
+    case 'apply': {
+      const refused = core.apply(commandSource, question.services, false);
+      log.info({ services: question.services.length, refused: refused.length }, 'services were applied by a command');
+      return JSON.stringify({ refused } satisfies AppliedServices);
+    }
+    case 'remove':
+      for (const name of question.names) {
+        const held = core.held.get(name);
+        if (held === undefined) throw unknownService('remove the service', name);
+        if (held.source !== commandSource) throw ofOther(name, held.source);
+      }
+      core.remove(commandSource, question.names);
+      log.info({ services: question.names }, 'services were removed by a command');
+      return JSON.stringify({});
+    case 'drain': {
+      const { name, is } = question;
+      const held = core.held.get(name);
+      if (held === undefined) throw unknownService('drain the service', name);
+      const all = is ? held.service.backends.map(({ address }) => address) : [...held.drained];
+      const addresses = question.addresses.length === 0 ? [...new Set(all)] : question.addresses;
+      const unknown = core.drain(name, addresses, is);
+      if (unknown.length > 0) throw unknownBackend(name, unknown);
+      log.info({ service: name, backends: addresses }, is ? 'backends are drained by a command' : 'backends are no longer drained');
+      return JSON.stringify({ service: name, backends: addresses, graceSeconds: held.service.drainGraceSeconds });
+    }
+    case 'switch':
+      return JSON.stringify(switchBalancer(question.balancer, core, balancer));
+  }
+}
+
+export interface SwitchedBalancer {
+  readonly balancer: Balancer['kind'];
+  /** Services that it can not do, by name, with why. */
+  readonly refused: readonly string[];
+}
+
+/** @throws NETWORK_BALANCER_MISSING · what the kernel refuses; then everything is as it was */
+function switchBalancer(choice: BalancerChoice, core: ServiceCore, balancer: SwitchableBalancer): SwitchedBalancer {
+  try {
+    balancer.switchTo(chooseBalancer(choice), () => core.judgeFor(balancer));
+  } catch (thrown) {
+    core.judgeFor(balancer);
+    throw thrown;
+  }
+  const refused = [...core.held.values()].flatMap(({ service, refusal }) =>
+    refusal === undefined ? [] : [`${service.name}: ${refusal.field}: ${refusal.why}`],
+  );
+  return { balancer: balancer.kind, refused };
+}
+
+function unknownService(attempted: string, on: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_SERVICE_UNKNOWN',
+    kind: 'not-found',
+    attempted,
+    on,
+    why: 'there is no service of that name',
+    fix: 'see portcullis service ls',
+  });
+}
+
+function ofOther(on: string, source: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_SERVICE_NOT_YOURS',
+    kind: 'precondition',
+    attempted: 'remove the service',
+    on,
+    why: `it is described by ${source}`,
+    fix: source === 'files' ? 'take it out of the files of network.services.folder' : `remove it there: ${source} would bring it back`,
+  });
+}
+
+function unknownBackend(name: string, addresses: readonly string[]): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_SERVICE_BACKEND_UNKNOWN',
+    kind: 'not-found',
+    attempted: 'drain backends of the service',
+    on: name,
+    why: `it has no backend ${addresses.join(', ')}`,
+    fix: 'name addresses that portcullis service ls shows; nothing was changed',
+  });
+}

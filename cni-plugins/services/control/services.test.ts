@@ -1,0 +1,168 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { after, before, test } from 'node:test';
+import { createLogger } from '../../../base/log/index.ts';
+import { inPrivateNetns, shell } from '../../attach/engine.fixture.ts';
+import { readServices } from '../description/read.ts';
+import type { Service } from '../model.ts';
+import { becomeRouter, openHost } from '../switch/hosts.fixture.ts';
+import type { TestHost } from '../switch/hosts.fixture.ts';
+import type { ServiceList } from './protocol.ts';
+import { startServices } from './services.ts';
+import type { Services } from './services.ts';
+
+/** The whole way on a real kernel: description, database, nf_tables, and connections of a client through this namespace to backends. */
+if (inPrivateNetns(import.meta.filename, 180_000)) {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-services-'));
+  const files = join(folder, 'services');
+  const databasePath = join(folder, 'network.db');
+  let services: Services;
+  let client: TestHost;
+  let backends: readonly TestHost[];
+
+  const start = async (): Promise<void> => {
+    services = await startServices({ databasePath, balancer: 'auto', folder: files }, createLogger({ level: 'error' }));
+  };
+  const described = (name: string, body: string): Service => {
+    const text = `apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: ${name} }\n${body}`;
+    const { described: found, problems } = readServices([{ file: name, text }]);
+    assert.deepEqual(problems, []);
+    return (found[0] as { service: Service }).service;
+  };
+  const web = (more: string): Service => described('web', `addresses: [10.96.0.1, "fd96::1"]\nports: [80:8080]\ndrainGrace: 2s\n${more}`);
+  const listed = async (): Promise<ServiceList> => JSON.parse(await services.ask(JSON.stringify({ do: 'list' }))) as ServiceList;
+  /** Who answers, by name. */
+  const answering = async (address: string, port = 80, times = 24): Promise<Record<string, number>> => {
+    const counts: Record<string, number> = {};
+    for (const greeting of await client.greet(address, port, times)) {
+      const name = greeting.split(' ')[0] ?? '';
+      counts[name] = (counts[name] ?? 0) + 1;
+    }
+    return counts;
+  };
+
+  before(async () => {
+    shell('ip link set lo up');
+    becomeRouter();
+    client = await openHost('client', 1, 2);
+    backends = [await openHost('b1', 2, 2), await openHost('b2', 2, 3)];
+    for (const backend of backends) for (const address of [backend.address, backend.address6]) await backend.serve('tcp', address, 8080);
+    await start();
+  });
+
+  after(async () => {
+    await services.close();
+    await Promise.all([client, ...backends].map((host) => host.stop()));
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  test('a service of both families answers by its backends in turn', async () => {
+    assert.deepEqual(await services.put('command', [web('backends: [10.2.0.2, 10.2.0.3, "fd02::2", "fd02::3"]')]), []);
+    assert.deepEqual(await answering('10.96.0.1'), { b1: 12, b2: 12 });
+    assert.deepEqual(await answering('fd96::1'), { b1: 12, b2: 12 });
+  });
+
+  test('a drained backend keeps its connection for the grace, gets none, and comes back', async () => {
+    await services.put('command', [web('backends: [10.2.0.2, 10.2.0.3, "fd02::2", "fd02::3"]')]);
+    const streams = [await client.stream('10.96.0.1', 80), await client.stream('10.96.0.1', 80)];
+    const kept = streams.find(({ greeting }) => greeting.startsWith('b1'));
+    assert.ok(kept);
+    await services.ask(JSON.stringify({ do: 'drain', name: 'web', addresses: ['10.2.0.2'], is: true }));
+    assert.deepEqual(await answering('10.96.0.1'), { b2: 24 });
+    const [one] = (await listed()).services;
+    assert.deepEqual(
+      one?.backends.filter(({ address }) => address === '10.2.0.2').map(({ state, weight }) => [state, weight]),
+      [['draining', 0]],
+    );
+    // Once its grace is over it is cut.
+    for (const deadline = Date.now() + 30_000; (await client.report(kept.id))?.failure === undefined;) {
+      if (Date.now() > deadline) assert.fail('the connection to a drained backend goes on');
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+    assert.equal((await client.report(streams.find((each) => each !== kept)?.id ?? -1))?.failure, undefined, 'only that one');
+    await services.ask(JSON.stringify({ do: 'drain', name: 'web', addresses: ['10.2.0.2'], is: false }));
+    assert.deepEqual(await answering('10.96.0.1'), { b1: 12, b2: 12 });
+  });
+
+  test('connections go on while the thread is away, and it goes on from what is durable', async () => {
+    const stream = await client.stream('10.96.0.1', 80);
+    await services.close();
+    assert.deepEqual(await answering('10.96.0.1'), { b1: 12, b2: 12 });
+    await start();
+    assert.deepEqual(await answering('10.96.0.1'), { b1: 12, b2: 12 });
+    assert.equal((await client.end(stream.id))?.failure, undefined);
+  });
+
+  test('what another program removes is made anew', async () => {
+    shell('nft delete table ip portcullis_services');
+    for (const deadline = Date.now() + 30_000; ;) {
+      if (
+        Object.keys(await answering('10.96.0.1', 80, 2))
+          .toSorted()
+          .join() === 'b1,b2'
+      )
+        break;
+      if (Date.now() > deadline) assert.fail('the rules do not come back');
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+    assert.ok((await services.figures()).repairs > 0);
+  });
+
+  test('a backend whose port is closed is taken out, and comes back', async () => {
+    const check = 'healthCheck: { tcp: {}, interval: 1s, timeout: 1s, failures: 2, successes: 1 }';
+    await services.put('command', [
+      described('checked', `addresses: [10.96.0.2]\nports: [80:8080]\nbackends: [10.2.0.2, "10.2.0.3:8081"]\n${check}`),
+    ]);
+    await comesAbout(async () => Object.keys(await answering('10.96.0.2', 80, 8)).join() === 'b1');
+    await backends[1]?.serve('tcp', '10.2.0.3', 8081);
+    await comesAbout(
+      async () =>
+        Object.keys(await answering('10.96.0.2', 80, 8))
+          .toSorted()
+          .join() === 'b1,b2',
+    );
+  });
+
+  test('files are followed; what is wrong in them takes nothing away', async () => {
+    mkdirSync(files);
+    const text = (name: string, address: string, backend: string): string =>
+      `apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: ${name} }\naddresses: [${address}]\nports: [80:8080]\nbackends: [${backend}]\n`;
+    const place = join(files, 'a.yaml');
+    writeFileSync(place, `${text('one', '10.96.1.1', '10.2.0.2')}---\n${text('two', '10.96.1.2', '10.2.0.3')}`);
+    await comesAbout(async () => (await answering('10.96.1.2', 80, 1))['b2'] === 1);
+    // Two is wrong now, three wants the address of web, one has another backend.
+    writeFileSync(
+      place,
+      `${text('one', '10.96.1.1', '10.2.0.3')}---\n${text('two', '10.96.1.300', '10.2.0.3')}---\n${text('three', '10.96.0.1', '10.2.0.3')}`,
+    );
+    await comesAbout(async () => (await answering('10.96.1.1', 80, 1))['b2'] === 1);
+    assert.deepEqual(await answering('10.96.1.2', 80, 1), { b2: 1 }, 'two stays as it was');
+    const { problems } = await listed();
+    assert.equal(problems.length, 2);
+    assert.match(problems.join('\n'), /a\.yaml:11:13: addresses\.0: "10\.96\.1\.300" is not an address/u);
+    assert.match(
+      problems.join('\n'),
+      /a\.yaml:18:13: three\.addresses\.0: 10\.96\.0\.1 port 80\/tcp belongs to the service web of command/u,
+    );
+    writeFileSync(place, text('one', '10.96.1.1', '10.2.0.3'));
+    await comesAbout(async () => !(await listed()).services.some(({ name, source }) => name === 'two' && source !== undefined));
+  });
+
+  test('what was removed leaves nothing in the kernel', async () => {
+    rmSync(join(files, 'a.yaml'));
+    await comesAbout(async () => !(await listed()).services.some(({ source }) => source === 'files'));
+    await services.remove('command', ['web', 'checked']);
+    assert.deepEqual(await answering('10.96.0.1', 80, 1), { ECONNREFUSED: 1 });
+    await comesAbout(async () => (await services.figures()).virtualServers === 0);
+  });
+}
+
+async function comesAbout(holds: () => Promise<boolean>, withinMs = 60_000): Promise<void> {
+  for (const deadline = Date.now() + withinMs; !(await holds());) {
+    if (Date.now() > deadline) assert.fail(`it did not come to pass in time: ${holds.toString()}`);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}

@@ -1,0 +1,69 @@
+import { join } from 'node:path';
+import { reasonOf } from '../base/errors/index.ts';
+import type { Logger } from '../base/log/index.ts';
+import { hasServices, startServices } from '../cni-plugins/index.ts';
+import type { ServiceControl, ServiceFigures, Services } from '../cni-plugins/index.ts';
+import type { DaemonConfig } from './config/types.ts';
+
+/** The services of this host, as they are configured: their thread runs only where there are any. */
+export interface Balancing {
+  /** A question of `portcullis service`; starts the thread. @throws what it answers, and what its start throws */
+  readonly ask: (question: string) => Promise<string>;
+  /** For other parts of the daemon that describe services, each under a source of its own; the first call starts the thread. */
+  readonly control: ServiceControl;
+  /** Undefined while there are none. */
+  readonly figures: () => Promise<ServiceFigures | undefined>;
+  /** What the kernel holds goes on. */
+  close(): Promise<void>;
+}
+
+/** How often it is looked whether there are any by now. */
+const lookMs = 2000;
+
+export function openBalancing({ root, network: { services } }: DaemonConfig, log: Logger): Balancing {
+  const { backend: balancer, folder } = services;
+  const databasePath = join(root, 'network.db');
+  let starting: Promise<Services> | undefined;
+  let closed = false;
+  let told = '';
+
+  const start = (): Promise<Services> => {
+    starting ??= startServices({ databasePath, balancer, folder }, log).catch((thrown: unknown) => {
+      starting = undefined;
+      throw thrown;
+    });
+    return starting;
+  };
+  const look = (): void => {
+    if (starting !== undefined || closed) return;
+    try {
+      if (!hasServices(databasePath, folder)) return;
+    } catch (thrown) {
+      failed(thrown);
+      return;
+    }
+    start().catch(failed);
+  };
+  const failed = (thrown: unknown): void => {
+    const why = reasonOf(thrown);
+    if (why !== told) log.error({ why }, 'services are not balanced; it is tried again');
+    told = why;
+  };
+  look();
+  const looking = setInterval(look, lookMs);
+  looking.unref();
+  return {
+    control: {
+      put: async (...given) => (await start()).put(...given),
+      replace: async (...given) => (await start()).replace(...given),
+      remove: async (...given) => (await start()).remove(...given),
+    },
+    ask: async (question) => (await start()).ask(question),
+    figures: async () => (await starting)?.figures(),
+    async close() {
+      closed = true;
+      clearInterval(looking);
+      await (await starting?.catch(() => undefined))?.close();
+    },
+  };
+}
