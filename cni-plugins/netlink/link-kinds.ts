@@ -31,6 +31,8 @@ export type LinkKind =
   | { readonly kind: 'ipvlan'; readonly mode: keyof typeof ipvlanModes }
   | { readonly kind: 'vlan'; readonly id: number }
   | { readonly kind: 'ifb' }
+  /** Delivers nothing: it holds addresses. */
+  | { readonly kind: 'dummy' }
   | {
       readonly kind: 'vxlan';
       readonly id: number;
@@ -56,6 +58,7 @@ function dataOf(kind: LinkKind): Buffer[] {
     case 'vlan':
       return [attribute(1, u16(kind.id))];
     case 'ifb':
+    case 'dummy':
       return [];
     case 'vxlan':
       return [

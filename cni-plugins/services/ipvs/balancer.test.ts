@@ -1,0 +1,168 @@
+import '../../../test/fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { after, before, describe, test } from 'node:test';
+import { isPortcullisError } from '../../../base/errors/index.ts';
+import { becomeRouter, openHost, shell } from '../switch/hosts.fixture.ts';
+import type { TestHost } from '../switch/hosts.fixture.ts';
+import { keyOf } from '../model.ts';
+import type { VirtualServer } from '../model.ts';
+import { openIpvsBalancer } from './balancer.ts';
+import type { IpvsBalancer } from './balancer.ts';
+import { ipvsSysctls, canBalanceByIpvs } from './settings.ts';
+
+const absent = canBalanceByIpvs();
+
+test('a kernel without IPVS is told of by name, and nothing is made', { skip: absent === undefined && 'this kernel has IPVS' }, () => {
+  assert.throws(openIpvsBalancer, (thrown) => {
+    assert.ok(isPortcullisError(thrown));
+    assert.equal(thrown.code, 'NETWORK_IPVS_MISSING');
+    assert.match(thrown.message, /no IPVS/u);
+    assert.match(thrown.message, /--backend nftables/u);
+    return true;
+  });
+  assert.doesNotMatch(shell('ip -br link; nft list tables'), /portcullis/u);
+});
+
+/** What the backend says to a connection of the host itself. */
+async function greeted(address: string, port: number): Promise<string> {
+  const socket = connect({ host: address, port });
+  const [data] = (await once(socket, 'data')) as [Buffer];
+  socket.resetAndDestroy();
+  return data.toString();
+}
+
+const server = (more: Partial<VirtualServer> = {}): VirtualServer => ({
+  service: 'web',
+  portName: 'http',
+  kind: 'virtual',
+  family: 4,
+  address: '10.96.0.1',
+  protocol: 'tcp',
+  port: 80,
+  scheduler: 'rr',
+  clientAffinity: false,
+  forwarding: 'nat',
+  sourceAddress: 'keep',
+  destinations: [11, 12].map((number) => ({ address: `10.2.0.${number}`, port: 8080, weight: 1 })),
+  ...more,
+});
+
+describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
+  let balancer: IpvsBalancer;
+  let client: TestHost;
+  const backends: TestHost[] = [];
+  before(async () => {
+    becomeRouter();
+    client = await openHost('client', 1, 2);
+    for (const number of [11, 12]) {
+      const backend = await openHost(`b${number}`, 2, number);
+      await backend.serve('udp', '0.0.0.0', 8053);
+      await backend.serve('tcp', '::', 8080);
+      backends.push(backend);
+    }
+    balancer = openIpvsBalancer();
+  });
+  after(async () => {
+    balancer.close();
+    for (const host of [client, ...backends]) await host.stop();
+  });
+
+  test('sysctls and time-outs are as the documents say', () => {
+    for (const [name, value] of Object.entries(ipvsSysctls))
+      assert.equal(readFileSync(`/proc/sys/net/ipv4/vs/${name}`, 'utf8').trim(), String(value), name);
+  });
+
+  test('connections are shared out over IPv4 and IPv6, the client is seen, and an unknown port is refused', async () => {
+    const six = server({
+      family: 6,
+      address: 'fd96::1',
+      destinations: [11, 12].map((number) => ({ address: `fd02::${number}`, port: 8080, weight: 1 })),
+    });
+    assert.equal(balancer.reconcile([server(), six]), 2);
+    assert.equal(balancer.reconcile([server(), six]), 0, 'nothing differs any more');
+    assert.deepEqual((await client.greet('10.96.0.1', 80, 4)).toSorted(), ['b11 10.1.0.2', 'b11 10.1.0.2', 'b12 10.1.0.2', 'b12 10.1.0.2']);
+    assert.deepEqual((await client.greet('fd96::1', 80, 2)).toSorted(), ['b11 fd01::2', 'b12 fd01::2']);
+    assert.deepEqual(await client.greet('10.96.0.1', 81), ['ECONNREFUSED']);
+    assert.equal(
+      balancer
+        .counts()
+        .find(({ key }) => key === keyOf(server()))
+        ?.destinations.reduce((sum, { connections = 0n }) => sum + connections, 0n),
+      4n,
+    );
+  });
+
+  test('UDP, a node port at every address, hairpin, and the host itself', async () => {
+    const udp = server({ protocol: 'udp', port: 53, destinations: [{ address: '10.2.0.11', port: 8053, weight: 1 }] });
+    const { address: _, ...rest } = server({ kind: 'node', port: 30080 });
+    const node: VirtualServer = rest;
+    balancer.change([udp, node], []);
+    assert.equal(await client.ask('10.96.0.1', 53, 1), 'b11 10.1.0.2');
+    assert.match((await client.greet('10.1.0.1', 30080))[0] ?? '', /^b1[12] 10\.1\.0\.2$/u);
+    assert.match((await client.greet('10.2.0.1', 30080))[0] ?? '', /^b1[12] 10\.1\.0\.2$/u);
+    // Both ways, to the other backend and to itself.
+    for (const answer of await backends[0]!.greet('10.96.0.1', 80, 2)) assert.match(answer, /^b1[12] 10\.2\.0\.1$/u);
+    for (const answer of await backends[0]!.greet('10.2.0.1', 30080, 2)) assert.match(answer, /^b1[12] 10\.2\.0\.1$/u);
+    for (const [address, port] of [
+      ['10.96.0.1', 80],
+      ['10.1.0.1', 30080],
+    ] as const)
+      assert.match(await greeted(address, port), /^b1[12] 10\.2\.0\.1\n$/u);
+    balancer.change([], [keyOf(udp), keyOf(node)]);
+    assert.deepEqual(await client.greet('10.1.0.1', 30080), ['ECONNREFUSED']);
+  });
+
+  test('weight 0 ends nothing and gets nothing; cut ends', async () => {
+    const stream = await client.stream('10.96.0.1', 80);
+    const [name = ''] = stream.greeting.split(' ');
+    const number = Number(name.slice(1));
+    const drained = server({
+      destinations: server().destinations.map((each) => ({ ...each, weight: each.address.endsWith(String(number)) ? 0 : 1 })),
+    });
+    balancer.change([drained], []);
+    const others = await client.greet('10.96.0.1', 80, 3);
+    assert.ok(
+      others.every((answer) => !answer.startsWith(name)),
+      others.join(),
+    );
+    const early = (await client.report(stream.id))!;
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const later = (await client.report(stream.id))!;
+    assert.ok(later.received > early.received && later.failure === undefined && later.inOrder, JSON.stringify(later));
+    assert.ok(balancer.standing() > 0);
+    assert.ok(balancer.cut(keyOf(drained), { address: `10.2.0.${number}`, port: 8080 }) >= 1);
+    for (let at = 0; at < 200 && (await client.report(stream.id))?.failure === undefined; at += 1)
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    assert.equal((await client.report(stream.id))?.failure, 'ECONNRESET');
+    await client.end(stream.id);
+    balancer.change([server()], []);
+    assert.equal(new Set(await client.greet('10.96.0.1', 80, 4)).size, 2);
+  });
+
+  test('a service of others is left alone, one of ours that nobody wants any more goes, whoever made it', async () => {
+    const other = openIpvsBalancer();
+    try {
+      other.reconcile([server()]);
+      const before = shell('cat /proc/net/ip_vs');
+      assert.match(before, /0A600001:0050/u);
+      assert.equal(other.reconcile([server({ address: '10.96.0.2' })]), 2);
+      const after = shell('cat /proc/net/ip_vs');
+      assert.doesNotMatch(after, /0A600001:0050/u);
+      assert.match(after, /0A600002:0050/u);
+      assert.deepEqual((await client.greet('10.96.0.2', 80, 2)).toSorted(), ['b11 10.1.0.2', 'b12 10.1.0.2']);
+      balancer.reconcile([server(), server({ port: 81, destinations: [] })]);
+      assert.deepEqual(await client.greet('10.96.0.1', 81), ['ECONNREFUSED'], 'no backends');
+    } finally {
+      other.close();
+    }
+  });
+
+  test('nothing of ours is left', () => {
+    balancer.removeAll();
+    assert.doesNotMatch(shell('ip -br link; nft list tables'), /portcullis/u);
+    assert.doesNotMatch(shell('cat /proc/net/ip_vs'), /0A6000/u);
+  });
+});

@@ -1,0 +1,54 @@
+import { readDestination, readService } from '../../netlink/ipvs.ts';
+import type { IpvsDestination, IpvsRequests, IpvsService, IpvsServiceKey, ListedDestination } from '../../netlink/ipvs.ts';
+import { isRefusal } from '../../netlink/kernel-failure.ts';
+import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
+import { destinationChanges, destinationId, sameService } from './plan.ts';
+
+/** IPVS as this namespace has it: read, and brought to what is wanted one service at a time. */
+export interface IpvsKernel {
+  services(): IpvsService[];
+  service(key: IpvsServiceKey): IpvsService | undefined;
+  destinations(key: IpvsServiceKey): ListedDestination[];
+  /** What differed is changed. Gives whether anything did. @param standing as IPVS has it, when the caller knows */
+  put(service: IpvsService, destinations: readonly IpvsDestination[], standing?: IpvsService): boolean;
+  /** A service that is gone is fine. */
+  deleteService(key: IpvsServiceKey): void;
+  /** Its connections end with it (`expire_nodest_conn`). One that is gone is fine. */
+  deleteDestination(key: IpvsServiceKey, destination: Pick<IpvsDestination, 'address' | 'port'>): void;
+}
+
+export function openIpvsKernel(generic: NetlinkSocket, ipvs: IpvsRequests): IpvsKernel {
+  const destinations = (key: IpvsServiceKey): ListedDestination[] =>
+    generic.dump(ipvs.listDestinations(key)).flatMap((message) => readDestination(message, key.family) ?? []);
+  const service = (key: IpvsServiceKey): IpvsService | undefined => {
+    const answer = generic.find(ipvs.getService(key), 'ESRCH');
+    return answer === undefined ? undefined : readService(answer);
+  };
+  const tolerant = (request: Request, ...fine: readonly string[]): void => {
+    const [refusal] = generic.send([request]);
+    if (refusal !== undefined && !isRefusal(refusal.error, ...fine)) throw refusal.error;
+  };
+  return {
+    services: () => generic.dump(ipvs.listServices()).flatMap((message) => readService(message) ?? []),
+    service,
+    destinations,
+    put(wanted, all, standing = service(wanted.key)) {
+      const { add, set, remove } = destinationChanges(unique(all), standing === undefined ? [] : destinations(wanted.key));
+      const requests = [
+        ...(standing === undefined ? [ipvs.newService(wanted)] : sameService(standing, wanted) ? [] : [ipvs.setService(wanted)]),
+        ...add.map((each) => ipvs.newDestination(wanted.key, each)),
+        ...set.map((each) => ipvs.setDestination(wanted.key, each)),
+        ...remove.map((each) => ipvs.deleteDestination(wanted.key, each)),
+      ];
+      generic.run(requests);
+      return requests.length > 0;
+    },
+    deleteService: (key) => tolerant(ipvs.deleteService(key), 'ESRCH'),
+    deleteDestination: (key, destination) => tolerant(ipvs.deleteDestination(key, destination), 'ESRCH', 'ENOENT'),
+  };
+}
+
+/** One address and port counts once, with the last weight: IPVS refuses the second. */
+const unique = (all: readonly IpvsDestination[]): IpvsDestination[] => [
+  ...new Map(all.map((each) => [destinationId(each), each])).values(),
+];

@@ -1,0 +1,153 @@
+import { existsSync } from 'node:fs';
+import { NETLINK_GET_STRICT_CHK, NETLINK_ROUTE, SOL_NETLINK, setSockOpt } from '../../../base/kernel/index.ts';
+import { isRefusal } from '../../netlink/kernel-failure.ts';
+import { createLink } from '../../netlink/link-kinds.ts';
+import { deleteLink, loopbackIndex, lookUp, setNoOwnIpv6, setUp } from '../../netlink/links.ts';
+import { deleteAddress, lookUpRoute } from '../../netlink/routes.ts';
+import { listAddresses, mainTable, putAddress } from '../../netlink/route-tables.ts';
+import { openNetlink } from '../../netlink/socket.ts';
+import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
+import { NLM_F_CREATE, NLM_F_REPLACE, attribute, attributesOf, u32 } from '../../netlink/wire.ts';
+
+/**
+ * The link that holds the virtual addresses: IPVS sees only what is delivered to the host itself. It also says which services are ours: those at an
+ * address of this link, whoever else uses IPVS.
+ */
+export const serviceLink = 'portcullis-ipvs';
+
+/** Whether an earlier run, or this one, has left it here. Asks for nothing of IPVS. */
+export function serviceLinkStands(): boolean {
+  const route = openNetlink(NETLINK_ROUTE);
+  try {
+    return lookUp(route, { name: serviceLink }) !== undefined;
+  } finally {
+    route.close();
+  }
+}
+
+export interface ServiceLink {
+  /** Whether it stands, with whatever addresses. */
+  stands(): boolean;
+  /** Makes it when it is missing. */
+  make(): void;
+  /** Addresses of 4 or 16 bytes, whole. */
+  addresses(): Buffer[];
+  add(addresses: readonly Uint8Array[]): void;
+  remove(addresses: readonly Uint8Array[]): void;
+  /**
+   * New connections of the host itself to an address have another one of the host as their source: as it stands they have the address, and would end
+   * with it. IPv4 alone; of IPv6 the kernel takes no other.
+   */
+  sourceFor(address: Uint8Array, source: Uint8Array): void;
+  /** The host's address that faces `destination`; undefined: there is no way to it. */
+  facing(destination: Uint8Array): Buffer | undefined;
+  /** With all its addresses. One that is gone is fine. */
+  delete(): void;
+  /** Indexes of links that hosts are reached by without a gateway. */
+  onLink(): number[];
+  close(): void;
+}
+
+const RTM_NEWROUTE = 24;
+const RTM_GETROUTE = 26;
+const RTN_UNICAST = 1;
+const RTN_LOCAL = 2;
+const RT_TABLE_LOCAL = 255;
+const RTPROT_KERNEL = 2;
+const RT_SCOPE_HOST = 254;
+const RTA_DST = 1;
+const RTA_OIF = 4;
+const RTA_GATEWAY = 5;
+const RTA_PREFSRC = 7;
+const RTA_TABLE = 15;
+
+function mainRoutes(family: 2 | 10): Request {
+  const header = Buffer.alloc(12); // struct rtmsg
+  header.writeUInt8(family, 0);
+  return {
+    what: 'list the routes of table main',
+    on: '',
+    type: RTM_GETROUTE,
+    flags: 0,
+    body: Buffer.concat([header, attribute(RTA_TABLE, u32(mainTable))]),
+  };
+}
+
+/** Takes the place of the route that came with the address: same destination, same table. */
+function localRoute(index: number, address: Uint8Array, source: Uint8Array): Request {
+  const header = Buffer.of(2, address.length * 8, 0, 0, RT_TABLE_LOCAL, RTPROT_KERNEL, RT_SCOPE_HOST, RTN_LOCAL, 0, 0, 0, 0); // struct rtmsg
+  return {
+    what: 'set the source of the local route',
+    on: serviceLink,
+    type: RTM_NEWROUTE,
+    flags: NLM_F_CREATE | NLM_F_REPLACE,
+    body: Buffer.concat([header, attribute(RTA_DST, address), attribute(RTA_OIF, u32(index)), attribute(RTA_PREFSRC, source)]),
+  };
+}
+
+export function openServiceLink(): ServiceLink {
+  const route = openNetlink(NETLINK_ROUTE);
+  // The kernel then tells the routes of one table alone: in the local one is every virtual address.
+  setSockOpt(route.fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
+  const addressing = openNetlink(NETLINK_ROUTE);
+  const families = existsSync('/proc/sys/net/ipv6') ? ([2, 10] as const) : ([2] as const);
+  const link = (): number | undefined => lookUp(addressing, { name: serviceLink })?.index;
+
+  const tolerant = (socket: NetlinkSocket, requests: readonly Request[], ...fine: readonly string[]): void => {
+    for (const { error } of socket.send(requests)) if (!isRefusal(error, ...fine)) throw error;
+  };
+
+  return {
+    stands: () => link() !== undefined,
+    make() {
+      if (link() === undefined) addressing.run([createLink({ name: serviceLink, of: { kind: 'dummy' } })]);
+      // Without an address of its own: it says nothing to anybody.
+      if (families.length === 2) tolerant(addressing, [setNoOwnIpv6({ name: serviceLink })], 'EAFNOSUPPORT');
+      addressing.run([setUp({ name: serviceLink })]);
+    },
+    addresses() {
+      const index = link();
+      return index === undefined ? [] : listAddresses(addressing, index).map(({ address }) => Buffer.from(address));
+    },
+    add(addresses) {
+      const index = link();
+      if (index === undefined) throw new Error(`${serviceLink} is not there`);
+      addressing.run(addresses.map((address) => putAddress(index, { address, length: address.length * 8 }, { prefixRoute: false })));
+    },
+    remove(addresses) {
+      const index = link();
+      if (index === undefined) return;
+      tolerant(
+        addressing,
+        addresses.map((address) => deleteAddress(index, address, address.length * 8)),
+        'EADDRNOTAVAIL',
+        'ENODEV',
+      );
+    },
+    sourceFor(address, source) {
+      const index = link();
+      if (index !== undefined) addressing.run([localRoute(index, address, source)]);
+    },
+    facing(destination) {
+      const answer = addressing.find(lookUpRoute(destination), 'ENETUNREACH', 'EHOSTUNREACH');
+      return answer === undefined ? undefined : attributesOf(answer.body, 12).get(RTA_PREFSRC);
+    },
+    delete() {
+      tolerant(addressing, [deleteLink({ name: serviceLink })], 'ENODEV');
+    },
+    onLink() {
+      const indexes = new Set<number>();
+      for (const family of families)
+        for (const { body } of route.dump(mainRoutes(family))) {
+          const attributes = attributesOf(body, 12);
+          const index = attributes.get(RTA_OIF)?.readUInt32LE(0) ?? 0;
+          if (body.readUInt8(7) === RTN_UNICAST && !attributes.has(RTA_GATEWAY) && index > loopbackIndex) indexes.add(index);
+        }
+      return [...indexes].toSorted((a, b) => a - b);
+    },
+    close() {
+      route.close();
+      addressing.close();
+    },
+  };
+}

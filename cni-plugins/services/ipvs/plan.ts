@@ -1,0 +1,137 @@
+import { ipvsFlags } from '../../netlink/ipvs.ts';
+import type { IpvsDestination, IpvsService, IpvsServiceKey, ListedDestination } from '../../netlink/ipvs.ts';
+import { ipBytes, parseIp } from '../../spec/address.ts';
+import type { Destination, Protocol, Refusal, ServerKey, VirtualServer } from '../model.ts';
+
+/** What a virtual server is to IPVS, and what differs from what IPVS holds. Pure. */
+
+const protocols: Readonly<Record<Protocol, { readonly number: number; readonly order: number }>> = {
+  tcp: { number: 6, order: 0 },
+  udp: { number: 17, order: 1 },
+  sctp: { number: 132, order: 2 },
+};
+
+export const protocolNumber = (protocol: Protocol): number => protocols[protocol].number;
+
+/**
+ * The marks of node ports: packets to a node port at any address of the host get one, and IPVS has one service for the mark. Nothing is to be followed
+ * when the host's addresses change, and the scheduler counts all addresses together. The mark says protocol and port by itself.
+ */
+export const nodePortMarks = { first: 0x10440000, mask: 0xfffc0000 } as const;
+
+export const nodePortMark = (protocol: Protocol, port: number): number => nodePortMarks.first + protocols[protocol].order * 0x10000 + port;
+
+export const isNodePortMark = (mark: number): boolean => (mark & nodePortMarks.mask) >>> 0 === nodePortMarks.first;
+
+export const familyNumber = (server: Pick<VirtualServer, 'family'>): 2 | 10 => (server.family === 4 ? 2 : 10);
+
+/** Bytes of an address that the description has accepted. @throws Error when it is none */
+export function addressBytes(text: string): Buffer {
+  const parsed = parseIp(text);
+  if (parsed === undefined) throw new Error(`not an address: ${text}`);
+  return ipBytes(parsed);
+}
+
+export function serviceKey(server: Pick<VirtualServer, 'family' | 'protocol' | 'address' | 'port'>): IpvsServiceKey {
+  const family = familyNumber(server);
+  return server.address === undefined
+    ? { family, mark: nodePortMark(server.protocol, server.port) }
+    : { family, protocol: protocolNumber(server.protocol), address: addressBytes(server.address), port: server.port };
+}
+
+/** A service key as one word, to find it among others. */
+export const serviceId = (key: IpvsServiceKey): string =>
+  'mark' in key ? `${key.family} ${key.mark}` : `${key.family} ${key.protocol} ${Buffer.from(key.address).toString('hex')} ${key.port}`;
+
+export const destinationId = ({ address, port }: Pick<IpvsDestination, 'address' | 'port'>): string =>
+  `${Buffer.from(address).toString('hex')} ${port}`;
+
+/**
+ * IPVS's scheduler and its flags. `lc` is `wlc`, which is the same where weights are equal. Affinity without memory is the hash of the client's address
+ * (`sh`), for whatever takes turns; `mh` leaves out the client's port for it.
+ */
+export function schedulerOf({ scheduler, clientAffinity }: Pick<VirtualServer, 'scheduler' | 'clientAffinity'>): {
+  readonly name: string;
+  readonly flags: number;
+} {
+  // A destination without weight is passed over, not returned as none.
+  if (scheduler === 'maglev') return { name: 'mh', flags: ipvsFlags.fallback | (clientAffinity ? 0 : ipvsFlags.byPort) };
+  if (scheduler === 'sh' || clientAffinity) return { name: 'sh', flags: ipvsFlags.fallback };
+  return { name: scheduler === 'lc' ? 'wlc' : scheduler, flags: 0 };
+}
+
+export function serviceOf(server: VirtualServer): IpvsService {
+  const { name, flags } = schedulerOf(server);
+  const persistence = server.persistenceSeconds ?? 0;
+  return {
+    key: serviceKey(server),
+    scheduler: name,
+    flags: flags | (persistence === 0 ? 0 : ipvsFlags.persistent),
+    timeoutSeconds: persistence,
+  };
+}
+
+export function destinationsOf(server: VirtualServer): IpvsDestination[] {
+  const forwarding = server.forwarding === 'dsr' ? 'direct' : 'masquerade';
+  return server.destinations.map((destination) => destinationOf(destination, forwarding));
+}
+
+const destinationOf = ({ address, port, weight }: Destination, forwarding: IpvsDestination['forwarding']): IpvsDestination => ({
+  address: addressBytes(address),
+  port,
+  forwarding,
+  weight,
+});
+
+export function refuse(server: VirtualServer): Refusal | undefined {
+  if (server.clientAffinity && server.scheduler === 'lc')
+    return {
+      field: 'clientAffinity',
+      why: 'IPVS has no scheduler that counts connections and keeps a client at its backend without remembering it: use scheduler rr, wrr, sh or maglev, or persistenceSeconds',
+    };
+  if (server.forwarding !== 'dsr') return undefined;
+  if (server.kind === 'node')
+    return {
+      field: 'forwarding',
+      why: 'a node port is at every address of the host, and with dsr each backend would have to hold them all',
+    };
+  if (server.sourceAddress === 'masquerade')
+    return { field: 'sourceAddress', why: 'with dsr the backend answers the client itself, so it must see the client’s address' };
+  const other = server.destinations.find(({ port }) => port !== server.port);
+  if (other !== undefined)
+    return {
+      field: 'forwarding',
+      why: `with dsr no port is rewritten: ${other.address} must answer at port ${server.port}, not ${other.port}`,
+    };
+  return undefined;
+}
+
+export const sameService = (a: IpvsService, b: IpvsService): boolean =>
+  a.scheduler === b.scheduler && a.flags === b.flags && a.timeoutSeconds === b.timeoutSeconds;
+
+export interface DestinationChanges {
+  readonly add: readonly IpvsDestination[];
+  readonly set: readonly IpvsDestination[];
+  readonly remove: readonly ListedDestination[];
+}
+
+export function destinationChanges(wanted: readonly IpvsDestination[], present: readonly ListedDestination[]): DestinationChanges {
+  const found = new Map(present.map((each) => [destinationId(each), each]));
+  const wantedIds = new Set(wanted.map(destinationId));
+  return {
+    add: wanted.filter((each) => !found.has(destinationId(each))),
+    set: wanted.filter((each) => {
+      const other = found.get(destinationId(each));
+      return other !== undefined && (other.weight !== each.weight || other.forwarding !== each.forwarding);
+    }),
+    remove: present.filter((each) => !wantedIds.has(destinationId(each))),
+  };
+}
+
+/** A virtual server's key as its parts; the inverse of `keyOf`. @throws Error for what is no key */
+export function readKey(key: ServerKey): Pick<VirtualServer, 'family' | 'protocol' | 'address' | 'port'> {
+  const [family, protocol, address, port] = key.split(' ');
+  if ((family !== '4' && family !== '6') || (protocol !== 'tcp' && protocol !== 'udp' && protocol !== 'sctp') || address === undefined)
+    throw new Error(`not the key of a virtual server: ${key}`);
+  return { family: family === '4' ? 4 : 6, protocol, port: Number(port), ...(address === '*' ? {} : { address }) };
+}

@@ -1,0 +1,90 @@
+import { spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import { NETLINK_GENERIC } from '../../../base/kernel/index.ts';
+import { familyNumber } from '../../netlink/genl.ts';
+import { ipvsFamilyName, ipvsRequests, readTimeouts } from '../../netlink/ipvs.ts';
+import type { IpvsRequests } from '../../netlink/ipvs.ts';
+import { openNetlink } from '../../netlink/socket.ts';
+import type { NetlinkSocket } from '../../netlink/socket.ts';
+
+/** What IPVS needs to be there, and how it must be set in this network namespace. Source: Documentation/networking/ipvs-sysctl.rst. */
+
+const modules = ['ip_vs', 'ip_vs_rr', 'ip_vs_wrr', 'ip_vs_wlc', 'ip_vs_sh', 'ip_vs_mh', 'dummy'];
+
+/**
+ * - conntrack: connections are tracked, so that answers come back through masquerade and another balancer leaves them alone
+ * - conn_reuse_mode 1: a client's port that is used again gets a backend anew (since Linux 5.9 without a lost packet)
+ * - expire_nodest_conn: connections of a destination that was removed end, instead of vanishing in silence
+ * - expire_quiescent_template: persistence does not send new connections to a destination of weight 0
+ */
+export const ipvsSysctls = { conntrack: 1, conn_reuse_mode: 1, expire_nodest_conn: 1, expire_quiescent_template: 1 } as const;
+
+const sysctlFolder = '/proc/sys/net/ipv4/vs';
+
+/** The kernel's own, where connection tracking is not loaded yet: five days. */
+const establishedSeconds = 432_000;
+
+/** Why this kernel can not balance by IPVS; undefined: it can. Loads the module where that is allowed. */
+export function canBalanceByIpvs(): string | undefined {
+  const generic = openNetlink(NETLINK_GENERIC);
+  try {
+    return loaded(generic) === undefined ? missing : undefined;
+  } finally {
+    generic.close();
+  }
+}
+
+const missing = 'the kernel has no IPVS, and `modprobe ip_vs` did not load it';
+
+function loaded(generic: NetlinkSocket): number | undefined {
+  const before = familyNumber(generic, ipvsFamilyName);
+  // Schedulers are loaded by the kernel when they are asked for, where it may; here is where their absence costs nothing.
+  spawnSync('modprobe', ['--quiet', '--all', ...modules], { stdio: 'ignore' });
+  return before ?? familyNumber(generic, ipvsFamilyName);
+}
+
+/** @throws NETWORK_IPVS_MISSING: the kernel has no IPVS, nor a module of it that may be loaded */
+export function openIpvs(generic: NetlinkSocket): IpvsRequests {
+  const family = loaded(generic);
+  if (family !== undefined) return ipvsRequests(family);
+  throw new PortcullisError({
+    code: 'NETWORK_IPVS_MISSING',
+    kind: 'precondition',
+    attempted: 'open the balancer ipvs',
+    on: 'generic netlink family IPVS',
+    why: missing,
+    fix: 'use `--backend nftables`, or a kernel with CONFIG_IP_VS (module ip_vs, schedulers ip_vs_rr, ip_vs_wrr, ip_vs_wlc, ip_vs_sh, ip_vs_mh)',
+  });
+}
+
+/** Sets what is not so already. @throws NETWORK_IPVS_SETTING */
+export function settle(generic: NetlinkSocket, ipvs: IpvsRequests): void {
+  for (const [name, value] of Object.entries(ipvsSysctls)) {
+    const file = `${sysctlFolder}/${name}`;
+    try {
+      if (readFileSync(file, 'utf8').trim() !== String(value)) writeFileSync(file, String(value));
+    } catch (thrown) {
+      throw new PortcullisError({
+        code: 'NETWORK_IPVS_SETTING',
+        kind: 'precondition',
+        attempted: 'set the sysctl',
+        on: `net.ipv4.vs.${name}`,
+        why: reasonOf(thrown),
+        fix: 'run the daemon with CAP_NET_ADMIN where /proc/sys is writable, on a kernel with CONFIG_IP_VS_NFCT',
+      });
+    }
+  }
+  // IPVS forgets an idle connection after 900 s; whoever wrote it expects what connection tracking promises.
+  const [answer] = generic.ask(ipvs.getTimeouts());
+  const wanted = trackedSeconds();
+  if (answer !== undefined && readTimeouts(answer).tcp < wanted) generic.run([ipvs.setTimeouts({ tcp: wanted, tcpFin: 0, udp: 0 })]);
+}
+
+function trackedSeconds(): number {
+  try {
+    return Number(readFileSync('/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established', 'utf8')) || establishedSeconds;
+  } catch {
+    return establishedSeconds;
+  }
+}

@@ -1,0 +1,27 @@
+import type { Logger } from '../../../base/log/index.ts';
+import { openIpvsBalancer } from '../ipvs/balancer.ts';
+import { serviceLinkStands } from '../ipvs/link.ts';
+import type { Balancer } from '../model.ts';
+import { openNftablesBalancer } from '../nftables/balancer.ts';
+import { openSwitch } from './switch.ts';
+import type { SwitchableBalancer } from './switch.ts';
+
+/**
+ * The balancer of this thread's network namespace, which may be switched.
+ * @param graceSeconds how long a retired balancer may wait for its last connection to end; absent: a day
+ * @throws NETWORK_IPVS_MISSING · NETWORK_KERNEL_*: the kernel can not balance so
+ */
+export function openSwitchableBalancer(
+  first: Balancer['kind'],
+  log: Pick<Logger, 'info' | 'warn'>,
+  graceSeconds?: number,
+): SwitchableBalancer {
+  return openSwitch(first, {
+    openIpvs: openIpvsBalancer,
+    openNftables: openNftablesBalancer,
+    ipvsStands: serviceLinkStands,
+    log,
+    clock: () => performance.now(),
+    ...(graceSeconds !== undefined && { graceSeconds }),
+  });
+}

@@ -1,0 +1,206 @@
+import '../../../test/fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { isPortcullisError } from '../../../base/errors/index.ts';
+import { canBalanceByIpvs } from '../ipvs/settings.ts';
+import { keyOf } from '../model.ts';
+import type { VirtualServer } from '../model.ts';
+import { becomeRouter, openHost, shell } from './hosts.fixture.ts';
+import type { TestHost } from './hosts.fixture.ts';
+import { openSwitchableBalancer } from './open.ts';
+import type { SwitchableBalancer } from './switch.ts';
+
+const absent = canBalanceByIpvs();
+const told: { readonly level: string; readonly message: string }[] = [];
+const log = {
+  info: (_: unknown, message?: string) => void told.push({ level: 'info', message: message ?? '' }),
+  warn: (_: unknown, message?: string) => void told.push({ level: 'warn', message: message ?? '' }),
+} as unknown as Parameters<typeof openSwitchableBalancer>[1];
+
+const tcp4: VirtualServer = {
+  service: 'web',
+  portName: 'http',
+  kind: 'virtual',
+  family: 4,
+  address: '10.96.0.1',
+  protocol: 'tcp',
+  port: 80,
+  scheduler: 'rr',
+  clientAffinity: false,
+  forwarding: 'nat',
+  sourceAddress: 'keep',
+  destinations: [11, 12].map((number) => ({ address: `10.2.0.${number}`, port: 8080, weight: 1 })),
+};
+const tcp6: VirtualServer = {
+  ...tcp4,
+  family: 6,
+  address: 'fd96::1',
+  destinations: [11, 12].map((number) => ({ address: `fd02::${number}`, port: 8080, weight: 1 })),
+};
+const udp: VirtualServer = {
+  ...tcp4,
+  protocol: 'udp',
+  port: 53,
+  destinations: tcp4.destinations.map((each) => ({ ...each, port: 8053 })),
+};
+const { address: _, ...rest } = tcp4;
+const node: VirtualServer = { ...rest, kind: 'node', port: 30080 };
+const servers = [tcp4, tcp6, udp, node];
+
+let balancer: SwitchableBalancer;
+let client: TestHost;
+let busy: TestHost;
+const backends: TestHost[] = [];
+/** The host itself is one of the clients: a thread in this namespace. */
+const streams: { readonly host: TestHost; readonly id: number; readonly greeting: string; readonly to: string }[] = [];
+
+before(async () => {
+  becomeRouter();
+  client = await openHost('client', 1, 2);
+  busy = await openHost('busy', 3, 2);
+  for (const number of [11, 12]) {
+    const backend = await openHost(`b${number}`, 2, number);
+    await backend.serve('udp', '0.0.0.0', 8053);
+    await backend.serve('tcp', '::', 8080);
+    backends.push(backend);
+  }
+  balancer = openSwitchableBalancer('nftables', log);
+  balancer.reconcile(servers);
+});
+after(async () => {
+  balancer.removeAll();
+  balancer.close();
+  for (const host of [client, busy, ...backends]) await host.stop();
+});
+
+async function begin(host: TestHost, address: string, port: number): Promise<void> {
+  const { greeting, id } = await host.stream(address, port);
+  assert.match(greeting, /^b1[12] /u, `${host.name} to ${address}`);
+  streams.push({ host, id, greeting, to: address });
+}
+
+/** Every stream goes on: what was sent comes back, whole and in order, more than before. */
+async function allFlow(): Promise<void> {
+  const receivedBefore = await Promise.all(streams.map(async ({ host, id }) => (await host.report(id))?.received ?? 0));
+  for (const [index, { host, id, to }] of streams.entries()) {
+    const words = `${host.name} to ${to}`;
+    let report = await host.report(id);
+    for (let at = 0; at < 300 && (report?.received ?? 0) < (receivedBefore[index] ?? 0) + 2048 && report?.failure === undefined; at += 1) {
+      await pause(100);
+      report = await host.report(id);
+    }
+    assert.deepEqual([report?.failure, report?.inOrder], [undefined, true], words);
+    assert.ok((report?.received ?? 0) >= (receivedBefore[index] ?? 0) + 2048, `${words}: ${JSON.stringify(report)}`);
+  }
+}
+
+/** New connections without a pause while `act` runs: each is answered. Gives how many. */
+async function underLoad(act: () => Promise<void>): Promise<number> {
+  let going = true;
+  const answers: string[] = [];
+  const loading = (async () => {
+    while (going) answers.push(...(await busy.greet('10.96.0.1', 80, 5)), ...(await busy.greet('10.3.0.1', 30080, 2)));
+  })();
+  try {
+    await act();
+  } finally {
+    going = false;
+    await loading;
+  }
+  const failed = answers.filter((answer) => !/^b1[12] /u.test(answer));
+  assert.deepEqual(failed, [], `of ${answers.length}`);
+  return answers.length;
+}
+
+async function beginAll(): Promise<void> {
+  for (let at = 0; at < 3; at += 1) await begin(client, '10.96.0.1', 80);
+  await begin(client, 'fd96::1', 80);
+  await begin(client, '10.1.0.1', 30080);
+  // Both backends are clients, too: one of these meets itself.
+  for (const backend of backends) for (let at = 0; at < 2; at += 1) await begin(backend, '10.96.0.1', 80);
+}
+
+test(
+  'a kernel without IPVS: the switch is refused, and nothing has changed',
+  { skip: absent === undefined && 'this kernel has IPVS' },
+  async () => {
+    await beginAll();
+    assert.throws(
+      () => balancer.switchTo('ipvs', () => servers),
+      (thrown) => isPortcullisError(thrown) && thrown.code === 'NETWORK_IPVS_MISSING',
+    );
+    assert.deepEqual([balancer.kind, balancer.retiring()], ['nftables', undefined]);
+    await underLoad(allFlow);
+  },
+);
+
+describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 900_000 }, () => {
+  const flows = new Map<number, string>();
+
+  test('to IPVS', async () => {
+    await beginAll();
+    for (const flow of [1, 2, 3]) flows.set(flow, await client.ask('10.96.0.1', 53, flow));
+    await underLoad(async () => {
+      await allFlow();
+      balancer.switchTo('ipvs', () => servers);
+      await allFlow();
+      for (const [flow, backend] of flows)
+        assert.equal(await client.ask('10.96.0.1', 53, flow), backend, 'a flow of UDP keeps its backend');
+    });
+    assert.deepEqual([balancer.kind, balancer.retiring()], ['ipvs', undefined]);
+    assert.doesNotMatch(shell('nft list tables'), /portcullis_services/u);
+    assert.ok(
+      (balancer.counts()[0]?.destinations.reduce((sum, { connections = 0n }) => sum + connections, 0n) ?? 0n) > 0n,
+      'new connections go by IPVS',
+    );
+  });
+
+  test('and back: connections of both go on, and IPVS goes with its last one', async () => {
+    await beginAll();
+    for (const flow of [4, 5, 6]) flows.set(flow, await client.ask('10.96.0.1', 53, flow));
+    const made = await underLoad(async () => {
+      balancer.switchTo('nftables', () => servers);
+      await allFlow();
+      for (const [flow, backend] of flows)
+        assert.equal(await client.ask('10.96.0.1', 53, flow), backend, 'a flow of UDP keeps its backend');
+      balancer.tick();
+      await allFlow();
+    });
+    assert.ok(made > 0);
+    const retiring = balancer.retiring();
+    assert.ok(retiring?.kind === 'ipvs' && retiring.connections >= streams.length / 2, JSON.stringify(retiring));
+    // A backend's grace is over: what it has ends, by whichever balancer.
+    for (const { address, port } of udp.destinations) balancer.cut(keyOf(udp), { address, port });
+    for (const { host, id } of streams) assert.equal((await host.end(id))?.failure, undefined);
+    for (let at = 0; at < 900 && balancer.retiring() !== undefined; at += 1) {
+      await pause(200);
+      balancer.tick();
+    }
+    assert.equal(balancer.retiring(), undefined);
+    assert.doesNotMatch(shell('ip -br link; nft list tables; cat /proc/net/ip_vs'), /portcullis-ipvs|0A6000/u);
+    assert.deepEqual(
+      told.filter(({ level }) => level === 'warn'),
+      [],
+    );
+    assert.equal((await client.greet('10.96.0.1', 80))[0]?.split(' ')[1], '10.1.0.2');
+  });
+
+  test('what a killed process left is retired by the next one', async () => {
+    balancer.switchTo('ipvs', () => servers);
+    await begin(client, '10.96.0.1', 80);
+    const next = openSwitchableBalancer('nftables', log, 3600);
+    try {
+      next.reconcile(servers);
+      assert.equal(next.retiring()?.kind, 'ipvs');
+      const { host, id } = streams.at(-1)!;
+      const received = (await host.report(id))?.received ?? 0;
+      for (let at = 0; at < 300 && ((await host.report(id))?.received ?? 0) < received + 2048; at += 1) await pause(100);
+      assert.equal((await host.end(id))?.failure, undefined);
+    } finally {
+      next.removeAll();
+      next.close();
+    }
+    assert.doesNotMatch(shell('ip -br link; nft list tables'), /portcullis[-_](ipvs|services)/u);
+  });
+});
