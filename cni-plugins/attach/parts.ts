@@ -19,6 +19,8 @@ export interface PartStore {
   after(part: Part): readonly Resource[];
   /** What stands for a container, in whichever network. */
   of(realm: string, containerId: string): readonly Part[];
+  /** Whether the attachment of a host's link has a part of the type that is not being removed; undefined: there is no such attachment. */
+  has(realm: string, hostInterface: string, type: string): boolean | undefined;
   /** All parts of a realm, in the order in which they were made. */
   all(realm: string): readonly Part[];
 }
@@ -87,6 +89,10 @@ export function createPartStore({ db, transaction }: NetworkDatabase): PartStore
     `SELECT ${columns} FROM part INDEXED BY part_unfinished CROSS JOIN attachment ON number = attachment
      WHERE part.state <> 'ready' AND realm = ? AND origin = 'plugin' ORDER BY number DESC, position DESC`,
   );
+  const selectHas = db.prepare(
+    `SELECT EXISTS (SELECT 1 FROM part WHERE attachment = number AND type = ?3 AND part.state <> 'removing') AS has
+     FROM attachment WHERE realm = ?1 AND host_interface = ?2 AND origin = 'plugin'`,
+  );
   const insertAttachment = db.prepare(
     `INSERT INTO attachment (realm, origin, network, container_id, interface, state, class, host_interface, spec)
      VALUES (?, 'plugin', ?, ?, ?, 'ready', 'admin', ?, '{}') ON CONFLICT DO NOTHING`,
@@ -137,6 +143,10 @@ export function createPartStore({ db, transaction }: NetworkDatabase): PartStore
     unfinished: (realm) => (selectUnfinished.all(realm) as unknown as Row[]).map(partOf),
     after: (part) => (selectAfter.all(part.attachment, part.type) as unknown as Row[]).flatMap(resourcesOf),
     of: (realm, containerId) => (selectOf.all(realm, containerId) as unknown as Row[]).map(partOf),
+    has(realm, hostInterface, type) {
+      const row = selectHas.get(realm, hostInterface, type) as { has: number } | undefined;
+      return row === undefined ? undefined : row.has === 1;
+    },
     all: (realm) => (selectAll.all(realm) as unknown as Row[]).map(partOf),
   };
 }

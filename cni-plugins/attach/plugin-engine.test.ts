@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { inPrivateNetns, shell, tried } from './engine.fixture.ts';
 import { bridgeConf, createPluginFixture, portmapConf } from './plugin-engine.fixture.ts';
-import type { PluginFixture } from './plugin-engine.fixture.ts';
+import type { Of, PluginFixture } from './plugin-engine.fixture.ts';
 
 const coded =
   (code: string, words = /(?:)/u) =>
@@ -54,6 +54,23 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.deepEqual(rows(), nothing);
     assert.doesNotMatch(shell('nft list ruleset'), /10\.90\.0\.2|8080|leaving_|returning_/u);
     await fixture.del(chain, pod);
+  });
+
+  test('the last two pods of a separated bridge are deleted side by side; its separation goes with them', async () => {
+    const firewall = { type: 'portcullis-firewall', ingressPolicy: 'same-bridge', backend: 'nftables' };
+    const chain = [bridgeConf({ bridge: 'sep0' }), firewall];
+    const pods = ['left', 'right', 'stays'].map((id) => ({ id, netns: fixture.pin(id), network: 'apart' }));
+    for (const pod of pods) await fixture.add(chain, pod);
+    const [left, right, stays] = pods as [Of, Of, Of];
+    for (const pod of [left, right]) await fixture.call('del', firewall, pod);
+    assert.match(shell('nft list ruleset'), /sep0/u, 'a pod that is still attached is kept apart');
+    for (const pod of [left, right]) await fixture.call('del', chain[0] ?? firewall, pod);
+    await fixture.add(chain, left);
+    // The link of each stands while the other's rules go.
+    for (const pod of [left, stays]) await fixture.call('del', firewall, pod);
+    for (const pod of [left, stays]) await fixture.call('del', chain[0] ?? firewall, pod);
+    assert.doesNotMatch(shell('nft list ruleset'), /sep0/u);
+    assert.deepEqual(rows(), nothing);
   });
 
   test('CHECK tells every difference in words, and STATUS repairs it', async () => {

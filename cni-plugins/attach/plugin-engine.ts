@@ -2,7 +2,7 @@ import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { formatIp } from '../spec/address.ts';
 import type { CniResult } from '../spec/result.ts';
-import type { PlanInput, Plugin, Resource, ResourceKernel } from '../plugins/contract.ts';
+import type { Attached, PlanInput, Plugin, Resource, ResourceKernel } from '../plugins/contract.ts';
 import { kindOf } from '../plugins/registry.ts';
 import type { GivenAddresses } from './addresses.ts';
 import { createAddressing } from './addressing.ts';
@@ -54,14 +54,15 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
   const restsUntil = new Map<string, number>();
   const addressing: Addressing = createAddressing(database);
 
-  const remove = (part: Part, kernel: ResourceKernel): void => {
+  const remove = (part: Part, kernel: ResourceKernel, { realm }: Host): void => {
     parts.setState(part, 'removing');
-    for (const resource of part.resources.toReversed()) kindOf(resource).remove(resource, kernel, part.key);
+    const attached: Attached = { has: (hostInterface, type) => parts.has(realm, hostInterface, type) };
+    for (const resource of part.resources.toReversed()) kindOf(resource).remove(resource, kernel, part.key, attached);
     parts.remove(part);
   };
 
   const removeAnyhow = (part: Part, host: Host, netns = part.netns): void =>
-    host.withPod(netns === '' ? part.netns : netns, { lenient: true }, (kernel) => remove(part, kernel));
+    host.withPod(netns === '' ? part.netns : netns, { lenient: true }, (kernel) => remove(part, kernel, host));
 
   const release = (host: Host, containerId: string): void => {
     for (const part of parts.of(host.realm, containerId).toReversed()) {
@@ -179,7 +180,7 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
       });
       return planned.result;
     } catch (thrown) {
-      undo(planned, kernel);
+      undo(planned, kernel, host);
       throw thrown;
     }
   };
@@ -204,9 +205,9 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
     });
   };
 
-  const undo = (part: Part, kernel: ResourceKernel): void => {
+  const undo = (part: Part, kernel: ResourceKernel, host: Host): void => {
     try {
-      remove(part, kernel);
+      remove(part, kernel, host);
     } catch (thrown) {
       log.warn(
         { ...part.key, type: part.type, why: reasonOf(thrown) },

@@ -76,7 +76,7 @@ function run(act: Act): Answer {
     for (const resource of resources) if (act.verb === 'repair') kindOf(resource).ensure(resource, kernel, act.key);
     if (act.verb === 'del')
       for (let attempt = 0; attempt < 2; attempt += 1)
-        for (const resource of resources.toReversed()) kindOf(resource).remove(resource, kernel, act.key);
+        for (const resource of resources.toReversed()) kindOf(resource).remove(resource, kernel, act.key, { has: () => undefined });
     return {};
   });
 }

@@ -137,6 +137,15 @@ export interface ResourceKind<R extends Resource = Resource> {
    * and neither CHECK nor repair must take that for damage. Pure.
    */
   amend?(resource: R, earlier: Resource): Resource;
-  /** Success when it is gone already, the pod's namespace included. */
-  remove(resource: R, kernel: ResourceKernel, key: AttachmentKey): void;
+  /**
+   * Success when it is gone already, the pod's namespace included.
+   * @param attached what else stands: what attachments share goes with the last of them
+   */
+  remove(resource: R, kernel: ResourceKernel, key: AttachmentKey, attached: Attached): void;
+}
+
+/** What the engine knows of other attachments. */
+export interface Attached {
+  /** Whether a plugin's part stands for the attachment of a host's link; undefined: it is no attachment's that is known here. */
+  has(hostInterface: string, type: string): boolean | undefined;
 }

@@ -4,7 +4,7 @@ import { findLink, listSettings } from '../../netlink/link-settings.ts';
 import { addElements, concatenated, deleteElements, getElement, getTable, interfaceKey, transact } from '../../netlink/nftables.ts';
 import type { Element, Table } from '../../netlink/nftables.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
-import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
+import type { Attached, Resource, ResourceKernel, ResourceKind } from '../contract.ts';
 import {
   acceptedChain,
   adminChains,
@@ -132,20 +132,22 @@ export const forwardPolicyKind: ResourceKind<ForwardPolicy> = {
       .filter(({ table, set, element }) => !holds(kernel.host.filter, table, set, element))
       .map(({ what }) => `nf_tables has no ${what}`);
   },
-  remove(resource, kernel) {
-    const lastOfBridge = resource.separation !== undefined && isLast(resource.separation, kernel);
+  remove(resource, kernel, _key, attached) {
+    const lastOfBridge = resource.separation !== undefined && isLast(resource.separation, kernel, attached);
     for (const { table, set, element, ofBridge } of entriesOf(resource))
       if (!ofBridge || lastOfBridge) take(kernel.host.filter, table, set, element);
   },
 };
 
-/** The bridge is gone, or has no port but the pod's. */
-function isLast({ bridge, ports }: NonNullable<ForwardPolicy['separation']>, kernel: ResourceKernel): boolean {
+/** The bridge is gone, or has no port but the pod's, and those of pods whose rules went before their link does: two may be deleted side by side. */
+function isLast({ bridge, ports }: NonNullable<ForwardPolicy['separation']>, kernel: ResourceKernel, attached: Attached): boolean {
   const { route } = kernel.host;
   const index = findLink(route, { name: bridge })?.index;
   return (
     index === undefined ||
-    listSettings(route).every(({ master, name, kind }) => master !== index || kind === 'vxlan' || ports.includes(name))
+    listSettings(route).every(
+      ({ master, name, kind }) => master !== index || kind === 'vxlan' || ports.includes(name) || attached.has(name, 'firewall') === false,
+    )
   );
 }
 
