@@ -3,6 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { strict as assert } from 'node:assert';
 import { test } from 'node:test';
 import { createLogger } from '../../base/log/index.ts';
@@ -55,6 +56,8 @@ export interface Fixture {
   pod(name: string, more?: Partial<AttachRequest>): Pod;
   /** Starts a program that runs until the fixture ends. */
   start(command: string, ...args: string[]): ChildProcess;
+  /** What a query of the network's database finds: the values of each row, joined by blanks. */
+  rows(sql: string): string[];
   /** What the kernel holds that an attachment could leave behind. */
   kernelState(): string;
   end(): void;
@@ -111,6 +114,17 @@ export function createFixture(configuration: object = conflist()): Fixture {
       const child = spawn(command, args, { stdio: 'ignore' });
       children.push(child);
       return child;
+    },
+    rows(sql) {
+      const db = new DatabaseSync(databasePath, { readOnly: true });
+      try {
+        return db
+          .prepare(sql)
+          .all()
+          .map((row) => Object.values(row).join(' '));
+      } finally {
+        db.close();
+      }
     },
     kernelState() {
       const rules = shell('nft list ruleset').replaceAll(/packets \d+ bytes \d+/gu, '');

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
 import { after, test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import type { FurtherNetwork, NetworkEngine } from '../types.ts';
@@ -37,17 +36,7 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
   further('shop', '10.85.0.0/24', ['default']);
   further('open', '10.86.0.0/24', ['*']);
   further('shut', '10.87.0.0/24', ['elsewhere']);
-  const rows = (sql: string): string[] => {
-    const db = new DatabaseSync(fixture.databasePath, { readOnly: true });
-    try {
-      return db
-        .prepare(sql)
-        .all()
-        .map((row) => Object.values(row).join(' '));
-    } finally {
-      db.close();
-    }
-  };
+  const { rows } = fixture;
   const attach = async (pod: Pod, networks: readonly FurtherNetwork[]): Promise<string> => {
     engine ??= await fixture.engine();
     try {

@@ -14,7 +14,7 @@ import { ask, rowsOf } from './driver.fixture.ts';
 
 /**
  * kill -9 at random moments of the driver and of the engine that calls it, on a network of our own and on Debian's plugins: the engine goes on
- * by itself, and at the end nothing is left. The long form: PORTCULLIS_CNM_KILLS=100.
+ * by itself, and at the end nothing is left. The long form: PORTCULLIS_CNM_KILLS=200, some ten minutes.
  */
 const kills = Number(process.env['PORTCULLIS_CNM_KILLS'] ?? '3');
 let state = Number(process.env['PORTCULLIS_CNM_SEED'] ?? '3') >>> 0;

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
 import { after, test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { createLogger } from '../../base/log/index.ts';
@@ -47,17 +46,7 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
     }
     return 'none';
   };
-  const rows = (sql: string): unknown[] => {
-    const db = new DatabaseSync(fixture.databasePath, { readOnly: true });
-    try {
-      return db
-        .prepare(sql)
-        .all()
-        .map((row) => Object.values(row).join(' '));
-    } finally {
-      db.close();
-    }
-  };
+  const { rows } = fixture;
   const pings = (from: string, to: string): boolean => tried(`nsenter --net=${from} busybox ping -c1 -W1 ${to}`) !== undefined;
 
   test('two networks: each reaches its own by address, no other network, and an internal one has no way out', async () => {
@@ -109,6 +98,11 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
     assert.equal(await failure(() => connectNetwork(source, 'nowhere', { ...none, target: a })), 'NETWORK_UNKNOWN');
     assert.equal(await failure(() => connectNetwork(source, 'shop', { ...none, target: '/none' })), 'NETWORK_TARGET_UNKNOWN');
     assert.equal(await failure(() => connectNetwork(source, 'shop', { ...none, target: 'nobody' })), 'NETWORK_TARGET_UNKNOWN');
+    const own = { ...none, target: `pid:${process.pid}` };
+    assert.equal(await failure(() => connectNetwork(source, 'shop', own)), 'NETWORK_TARGET_UNKNOWN', 'the host’s own namespace');
+    const away = { ...source, dockerSocket: join(fixture.folder, 'no.sock') };
+    assert.equal(await failure(() => connectNetwork(away, 'shop', { ...none, target: 'docker://web' })), 'NETWORK_DOCKER_UNREACHABLE');
+    assert.equal(await failure(() => disconnectNetwork(away, 'shop', 'docker://web')), 'NETWORK_DOCKER_UNREACHABLE');
     assert.equal(await failure(() => connectNetwork(source, 'shop', { ...none, target: c, ips: ['10.81.0.9'] })), 'NETWORK_ADDRESS_TAKEN');
     assert.equal(await failure(() => Promise.resolve(removeNetwork(source, 'shop'))), 'NETWORK_IN_USE');
 
