@@ -94,6 +94,16 @@ export const stages: readonly Stage[] = [
     figures: /^# (pass|fail|skipped) \d+/,
   },
   {
+    name: 'services',
+    what: 'the table of virtual servers by IPVS and by nf_tables, IPVS by itself, and the switch between the two under load',
+    command: ['sh', 'test/vm/services'],
+    memoryMiB: 2048,
+    limitMinutes: 240,
+    peers: [],
+    host: [],
+    figures: /^((?:ipvs|nftables)(?=: \d+ of)|# (?:pass|fail|skipped)(?= \d))/,
+  },
+  {
     name: 'limits',
     what: 'resources on cgroup version 2, and writable layers limited by project quotas',
     command: [

@@ -47,16 +47,17 @@ export const destinationId = ({ address, port }: Pick<IpvsDestination, 'address'
   `${Buffer.from(address).toString('hex')} ${port}`;
 
 /**
- * IPVS's scheduler and its flags. `lc` is `wlc`, which is the same where weights are equal. Affinity without memory is the hash of the client's address
- * (`sh`), for whatever takes turns; `mh` leaves out the client's port for it.
+ * IPVS's scheduler and its flags. `lc` is `wlc`, which is the same where weights are equal. Affinity without memory is the consistent hash of the
+ * client's address (`mh` without its port), for whatever takes turns: by `sh`, one backend more or less would move half of all clients.
  */
 export function schedulerOf({ scheduler, clientAffinity }: Pick<VirtualServer, 'scheduler' | 'clientAffinity'>): {
   readonly name: string;
   readonly flags: number;
 } {
   // A destination without weight is passed over, not returned as none.
-  if (scheduler === 'maglev') return { name: 'mh', flags: ipvsFlags.fallback | (clientAffinity ? 0 : ipvsFlags.byPort) };
-  if (scheduler === 'sh' || clientAffinity) return { name: 'sh', flags: ipvsFlags.fallback };
+  if (scheduler === 'sh') return { name: 'sh', flags: ipvsFlags.fallback };
+  if (clientAffinity) return { name: 'mh', flags: ipvsFlags.fallback };
+  if (scheduler === 'maglev') return { name: 'mh', flags: ipvsFlags.fallback | ipvsFlags.byPort };
   return { name: scheduler === 'lc' ? 'wlc' : scheduler, flags: 0 };
 }
 

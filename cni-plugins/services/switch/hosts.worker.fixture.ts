@@ -70,7 +70,7 @@ function openStream(id: number, { address, port }: Extract<Order, { verb: 'strea
           for (let at = 0; at < chunk.length; at += 1) chunk[at] = (report.sent + at) & 0xff;
           report.sent += chunk.length;
           socket.write(chunk);
-        }, 50);
+        }, 100);
         streams.set(id, { socket, report, timer });
       }
       for (const byte of echoed) {
