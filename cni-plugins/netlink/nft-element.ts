@@ -1,12 +1,15 @@
 /** One element of a set of nf_tables as bytes. Source: linux/netfilter/nf_tables.h. Pure. */
 
+import { attribute, text } from './wire.ts';
+
 export const padded = (width: number): number => (width + 3) & ~3;
 
 const NLA_F_NESTED = 0x8000;
 const attributeHeader = 4;
 
 /** NFTA_LIST_ELEM of an element without a verdict, in one buffer: to make these is most of what a change of many elements costs. */
-export function plainElement(key: Uint8Array, value: Uint8Array | undefined): Buffer {
+export function plainElement(key: Uint8Array, value: Uint8Array | undefined, comment?: string): Buffer {
+  if (comment !== undefined) return commented(key, value, comment);
   const valueBytes = value === undefined ? 0 : 2 * attributeHeader + padded(value.length);
   const bytes = Buffer.alloc(3 * attributeHeader + padded(key.length) + valueBytes);
   const head = (at: number, type: number, length: number): void => {
@@ -23,4 +26,15 @@ export function plainElement(key: Uint8Array, value: Uint8Array | undefined): Bu
   head(at + 4, 1, value.length);
   bytes.set(value, at + 8);
   return bytes;
+}
+
+const NFTA_SET_ELEM_USERDATA = 6;
+
+/** With a comment as `nft list` shows it (libnftnl's udata: type 0, length, text with its NUL). */
+function commented(key: Uint8Array, value: Uint8Array | undefined, comment: string): Buffer {
+  const plain = plainElement(key, value);
+  const words = text(comment);
+  const data = attribute(NFTA_SET_ELEM_USERDATA, Buffer.concat([Buffer.of(0, words.length), words]));
+  plain.writeUInt16LE(plain.length + data.length, 0);
+  return Buffer.concat([plain, data]);
 }

@@ -77,6 +77,8 @@ export interface Element {
   readonly value?: Uint8Array | Verdict;
   /** In an interval set: the key is the first one after the interval. */
   readonly end?: boolean;
+  /** Of a set without intervals or verdicts. */
+  readonly comment?: string;
 }
 
 function layout(types: readonly DataType[]): { type: number; length: number } {
@@ -201,7 +203,8 @@ export function verdictData(verdict: Verdict): Buffer {
 }
 
 function element(entry: Element): Buffer {
-  if (entry.end !== true && (entry.value === undefined || entry.value instanceof Uint8Array)) return plainElement(entry.key, entry.value);
+  if (entry.end !== true && (entry.value === undefined || entry.value instanceof Uint8Array))
+    return plainElement(entry.key, entry.value, entry.comment);
   const value =
     entry.value === undefined ? [] : [nested(2, entry.value instanceof Uint8Array ? attribute(1, entry.value) : verdictData(entry.value))];
   return nested(1, nested(1, attribute(1, entry.key)), ...value, ...(entry.end === true ? [attribute(3, be32(1))] : []));

@@ -1,9 +1,11 @@
+import { createHash } from 'node:crypto';
 import { addElements, concatenated, deleteElements } from '../../netlink/nftables.ts';
 import type { Element, Table } from '../../netlink/nftables.ts';
 import type { Request } from '../../netlink/socket.ts';
 import { be16 } from '../../netlink/wire.ts';
 import { ipBytes, parseIp } from '../../spec/address.ts';
 import type { Family, VirtualServer } from '../model.ts';
+import { nameOf } from './plan.ts';
 import type { Plan } from './plan.ts';
 import { slotMap } from './rules.ts';
 
@@ -20,6 +22,24 @@ export interface Standing {
   readonly mode: number;
   /** Address, protocol and port, each padded: the start of the keys. A node port's address is zero. */
   readonly key: Buffer;
+  /** {@link digestOf} the server. */
+  readonly digest: string;
+}
+
+/** Slots that stand in the kernel and were not looked at yet. */
+export const unread: readonly string[] = Object.freeze([]);
+
+/** What a server's slots are made of, in short: the kernel keeps it beside its mode, so that nobody has to read all slots to know them. */
+export function digestOf({ scheduler, clientAffinity, persistenceSeconds, sourceAddress, kind, destinations }: VirtualServer): string {
+  const made = [
+    scheduler,
+    clientAffinity,
+    persistenceSeconds,
+    sourceAddress,
+    kind,
+    ...destinations.flatMap((each) => [nameOf(each), each.weight]),
+  ];
+  return createHash('sha256').update(JSON.stringify(made)).digest('hex').slice(0, 24);
 }
 
 const unspecified: Readonly<Record<Family, Buffer>> = { 4: Buffer.alloc(4), 6: Buffer.alloc(16) };
@@ -52,19 +72,21 @@ export interface ElementChange {
   readonly key: Buffer;
   /** Absent of a plain set. */
   readonly value?: Buffer;
+  readonly comment?: string;
   readonly put: boolean;
 }
 
-const leadOf = ({ server, key, mode }: Standing): Omit<ElementChange, 'put'> =>
-  server.kind === 'node'
-    ? { set: 'nodes', key: key.subarray(key.length - 8), value: host32(mode) }
-    : { set: 'servers', key, value: host32(mode) };
+/** Where its mode stands. */
+export function leadOf({ server, key, mode, digest }: Standing): Omit<ElementChange, 'put'> {
+  const place = server.kind === 'node' ? { set: 'nodes', key: key.subarray(key.length - 8) } : { set: 'servers', key };
+  return { ...place, value: host32(mode), comment: digest };
+}
 
 /** From `before` to `after`; one of them absent: it is new, or goes. */
 export function elementChanges(before: Standing | undefined, after: Standing | undefined): ElementChange[] {
   const changes: ElementChange[] = [];
   const [was, is] = [before && leadOf(before), after && leadOf(after)];
-  if (was?.value === undefined || is?.value === undefined || was.set !== is.set || !was.value.equals(is.value)) {
+  if (was?.set !== is?.set || before?.mode !== after?.mode || was?.comment !== is?.comment) {
     if (was !== undefined) changes.push({ ...was, put: false });
     if (is !== undefined) changes.push({ ...is, put: true });
   }
@@ -104,7 +126,8 @@ export function elementRequests(table: Table, changes: readonly ElementChange[])
   for (const change of changes) {
     const groups = change.put ? put : gone;
     const entries = groups.get(change.set);
-    const element = change.put && change.value !== undefined ? { key: change.key, value: change.value } : { key: change.key };
+    const { key, value, comment } = change;
+    const element: Element = change.put && value !== undefined ? { key, value, ...(comment === undefined ? {} : { comment }) } : { key };
     if (entries === undefined) groups.set(change.set, [element]);
     else entries.push(element);
   }

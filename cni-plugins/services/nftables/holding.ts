@@ -4,12 +4,12 @@ import { keyOf } from '../model.ts';
 import type { Family, ServerKey, VirtualServer } from '../model.ts';
 import { towardsLeast } from '../slots/least-connections.ts';
 import { activeCounts, forgetStale } from './connections.ts';
-import { addressBytes, elementChanges, elementRequests, keyBytes } from './elements.ts';
+import { addressBytes, digestOf, elementChanges, elementRequests, keyBytes, unread } from './elements.ts';
 import type { ElementChange, Standing } from './elements.ts';
 import { createModes } from './modes.ts';
 import type { Modes } from './modes.ts';
 import { nameOf, planOf } from './plan.ts';
-import { makeMode } from './readout.ts';
+import { makeMode, readSlots } from './readout.ts';
 import { chainsOf, tableOf } from './rules.ts';
 
 /** What one family's table holds, and how it changes. */
@@ -39,8 +39,20 @@ function settle(
   if (before !== undefined) holding.modes.release(before.mode);
   const plan = planOf(server, before?.plan?.slots, weights);
   const { number, made } = holding.modes.use(plan, before?.mode);
-  const standing: Standing = { server, mode: number, key: before?.key ?? keyBytes(server), ...(plan === undefined ? {} : { plan }) };
+  const standing: Standing = {
+    server,
+    mode: number,
+    digest: digestOf(server),
+    key: before?.key ?? keyBytes(server),
+    ...(plan === undefined ? {} : { plan }),
+  };
   return [standing, made === undefined ? [] : makeMode(holding.family, number, made)];
+}
+
+/** Its slots are read where they were not yet. */
+function withSlots(filter: NetlinkSocket, family: Family, standing: Standing): Standing {
+  const { plan, key } = standing;
+  return plan?.slots === unread ? { ...standing, plan: { ...plan, slots: readSlots(filter, family, key, plan.size) } } : standing;
 }
 
 /** More or fewer servers at an address: it comes with the first, and goes with the last. */
@@ -59,7 +71,10 @@ export function applyChange(filter: NetlinkSocket, holding: Holding, put: readon
   const changes: ElementChange[] = [];
   const stale: VirtualServer[] = [];
   const after = new Map<ServerKey, Standing | undefined>();
-  const nowOf = (key: ServerKey): Standing | undefined => (after.has(key) ? after.get(key) : holding.standing.get(key));
+  const nowOf = (key: ServerKey): Standing | undefined => {
+    const now = after.has(key) ? after.get(key) : holding.standing.get(key);
+    return now && withSlots(filter, holding.family, now);
+  };
   for (const key of remove) {
     const before = nowOf(key);
     if (before === undefined) continue;
@@ -105,17 +120,18 @@ export function reweigh(filter: NetlinkSocket, holding: Holding): boolean {
   );
   const requests: Request[] = [];
   const changes: ElementChange[] = [];
-  for (const before of servers) {
+  for (const standing of servers) {
+    const before = withSlots(filter, holding.family, standing);
     const active = counts.get(keyOf(before.server));
     const loads = before.server.destinations
       .filter(({ weight }) => weight > 0)
       .map((destination) => ({ name: nameOf(destination), weight: destination.weight, active: active?.get(nameOf(destination)) ?? 0 }));
     if (loads.length < 2) continue;
     const weights = new Map(towardsLeast(loads).map(({ name, weight }) => [name, weight]));
-    const [standing, made] = settle(holding, before.server, before, weights);
+    const [after, made] = settle(holding, before.server, before, weights);
     requests.push(...made);
-    changes.push(...elementChanges(before, standing));
-    holding.standing.set(keyOf(before.server), standing);
+    changes.push(...elementChanges(before, after));
+    holding.standing.set(keyOf(before.server), after);
   }
   transact(filter, [...requests, ...elementRequests(tableOf(holding.family), changes)]);
   return requests.length > 0;

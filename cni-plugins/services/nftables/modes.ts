@@ -15,6 +15,8 @@ export interface Modes {
    * @param former the number that the server had: it keeps its counter
    */
   use(plan: Plan | undefined, former?: number): { readonly number: number; readonly made?: Mode };
+  /** One more server uses a mode that stands. */
+  join(number: number): void;
   release(number: number): void;
   /** What stands in the kernel. */
   adopt(number: number, mode: Mode): void;
@@ -41,8 +43,15 @@ export function createModes(): Modes {
     for (let lane = 0; lane < counters; lane += 1) if (!holders.has(`turn${lane}`)) return `turn${lane}`;
     return 'random';
   };
+  const join = (number: number): void => {
+    const entry = standing.get(number);
+    if (entry === undefined) return;
+    entry.users += 1;
+    if (entry.mode.draw.startsWith('turn')) holders.set(entry.mode.draw, number);
+  };
   return {
     adopt,
+    join,
     use(plan, former) {
       if (plan === undefined) return { number: refuseMode };
       const { at, size, hold, masquerade } = plan;
@@ -51,9 +60,7 @@ export function createModes(): Modes {
       const known = numbers.get(chainOf(mode));
       const number = known ?? next;
       if (known === undefined) adopt(number, mode);
-      const entry = standing.get(number);
-      if (entry !== undefined) entry.users += 1;
-      if (draw.startsWith('turn')) holders.set(draw, number);
+      join(number);
       return known === undefined ? { number, made: mode } : { number };
     },
     release(number) {

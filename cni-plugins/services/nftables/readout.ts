@@ -6,6 +6,7 @@ import {
   addTable,
   deleteTable,
   getChain,
+  getElement,
   getTable,
   listElements,
   listRules,
@@ -16,9 +17,23 @@ import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
 import { attributesOf, textOf } from '../../netlink/wire.ts';
 import type { Received } from '../../netlink/wire.ts';
 import { createHash } from 'node:crypto';
+import { formatIp, ipFromBytes } from '../../spec/address.ts';
 import type { Family } from '../model.ts';
+import type { SlotSize } from '../slots/sizes.ts';
 import { refuseMode } from './modes.ts';
-import { baseChains, baseRulesOf, chainOf, chainsOf, modeOf, modeRulesOf, protocolKeys, refuseChain, setsOf, tableOf } from './rules.ts';
+import {
+  baseChains,
+  baseRulesOf,
+  chainOf,
+  chainsOf,
+  modeOf,
+  modeRulesOf,
+  protocolKeys,
+  refuseChain,
+  setsOf,
+  slotMap,
+  tableOf,
+} from './rules.ts';
 import type { ChainRule, Mode } from './rules.ts';
 
 /** Our table as the kernel holds it, and the requests that make it. */
@@ -91,36 +106,76 @@ function commentIn(message: Received): string {
   return data === undefined ? '' : textOf(data.subarray(2));
 }
 
-/** Keys as latin1 text with their values; undefined values: a plain set. */
-export function listMap(filter: NetlinkSocket, family: Family, set: string): Map<string, Buffer | undefined> {
-  const found = new Map<string, Buffer | undefined>();
+/** An element of a map: the key as latin1 text. */
+export interface Listed {
+  readonly value?: Buffer;
+  readonly comment?: string;
+}
+
+/** Not for the slots: the kernel walks a set from its start for each 32 KiB of the answer. */
+export function listMap(filter: NetlinkSocket, family: Family, set: string): Map<string, Listed> {
+  const found = new Map<string, Listed>();
   for (const message of filter.dump(listElements(tableOf(family), set))) {
-    const list = attributesOf(message.body, 4).get(3);
-    if (list !== undefined) readPlainElements(list, found);
+    for (const element of listed(attributesOf(message.body, 4).get(3))) {
+      const fields = attributesOf(element);
+      const key = attributesOf(fields.get(1) ?? none).get(1);
+      const value = attributesOf(fields.get(2) ?? none).get(1);
+      const comment = fields.get(6);
+      if (key !== undefined)
+        found.set(key.toString('latin1'), {
+          ...(value !== undefined && { value }),
+          ...(comment !== undefined && { comment: textOf(comment.subarray(2)) }),
+        });
+    }
   }
   return found;
 }
 
-const NLA_TYPE_MASK = 0x3fff;
+const none = Buffer.alloc(0);
 
-/** NFTA_LIST_ELEM after NFTA_LIST_ELEM; of each the key (1) and the value (2), both in one NFTA_DATA_VALUE (1). By hand: there may be hundreds of thousands. */
-function readPlainElements(list: Buffer, into: Map<string, Buffer | undefined>): void {
+/** The attributes of a list, which have one type. */
+function listed(list: Buffer = none): Buffer[] {
+  const found: Buffer[] = [];
   for (let at = 0; at + 4 <= list.length;) {
-    const end = at + list.readUInt16LE(at);
-    if (end <= at + 4 || end > list.length) return;
-    let key: string | undefined;
-    let value: Buffer | undefined;
-    for (let inner = at + 4; inner + 4 <= end;) {
-      const length = list.readUInt16LE(inner);
-      if (length < 4) return;
-      const type = list.readUInt16LE(inner + 2) & NLA_TYPE_MASK;
-      if (type === 1) key = list.toString('latin1', inner + 8, inner + length);
-      else if (type === 2) value = list.subarray(inner + 8, inner + length);
-      inner += (length + 3) & ~3;
-    }
-    if (key !== undefined) into.set(key, value);
-    at = (end + 3) & ~3;
+    const length = list.readUInt16LE(at);
+    if (length < 4 || at + length > list.length) break;
+    found.push(list.subarray(at + 4, at + length));
+    at += (length + 3) & ~3;
   }
+  return found;
+}
+
+/** The names in the slots of one server, until the first that is missing. @param key of the server */
+export function readSlots(filter: NetlinkSocket, family: Family, key: Buffer, size: SlotSize): string[] {
+  const names: string[] = [];
+  const answers = filter.exchange(
+    Array.from({ length: size }, (_, slot) => getElement(tableOf(family), slotMap(size), { key: Buffer.concat([key, host32(slot)]) })),
+  );
+  for (const { answers: found } of answers) {
+    const element = listed(attributesOf(found[0]?.body ?? Buffer.alloc(4), 4).get(3))[0];
+    const value = attributesOf(attributesOf(element ?? none).get(2) ?? none).get(1);
+    if (value === undefined) return names;
+    const width = value.length - 4;
+    names.push(`${formatIp(ipFromBytes(value.subarray(0, width)))} ${value.readUInt16BE(width)}`);
+  }
+  return names;
+}
+
+/** Whether each of these servers has a first slot. */
+export function haveSlots(
+  filter: NetlinkSocket,
+  family: Family,
+  servers: readonly { readonly key: Buffer; readonly size: SlotSize }[],
+): boolean {
+  const atOnce = 500;
+  for (let at = 0; at < servers.length; at += atOnce) {
+    const asked = servers.slice(at, at + atOnce);
+    const answers = filter.exchange(
+      asked.map(({ key, size }) => getElement(tableOf(family), slotMap(size), { key: Buffer.concat([key, host32(0)]) })),
+    );
+    if (answers.some(({ refused }) => refused !== undefined)) return false;
+  }
+  return true;
 }
 
 /** A shape of the constant part that changes when another program changes it; for a look each second. */

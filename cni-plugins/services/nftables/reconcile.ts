@@ -4,25 +4,28 @@ import { formatIp, ipFromBytes } from '../../spec/address.ts';
 import { keyOf } from '../model.ts';
 import type { Family, VirtualServer } from '../model.ts';
 import { forgetStale } from './connections.ts';
-import { elementChanges, elementRequests, keyBytes } from './elements.ts';
+import { addressBytes, digestOf, elementChanges, elementRequests, keyBytes, leadOf, unread } from './elements.ts';
 import type { ElementChange, Standing } from './elements.ts';
 import { applyChange, emptyHolding } from './holding.ts';
 import type { Holding } from './holding.ts';
+import { refuseMode } from './modes.ts';
 import { planOf } from './plan.ts';
-import { createTable, listMap, makeMode, standingModes } from './readout.ts';
-import { slotMap, tableOf } from './rules.ts';
-import { addressBytes } from './elements.ts';
-import { slotSizes } from '../slots/sizes.ts';
+import type { Plan } from './plan.ts';
+import { createTable, haveSlots, listMap, makeMode, readSlots, standingModes } from './readout.ts';
+import type { Listed } from './readout.ts';
+import { tableOf } from './rules.ts';
 
-/** From whatever the kernel holds to what is wanted, with what clients have kept as far as it can be. */
+/**
+ * From whatever the kernel holds to what is wanted, with what clients have kept as far as it can be. What stands is known by the digest beside
+ * each server's mode, which came in one transaction with its slots; those are read only of servers that change.
+ */
 
 /** A transaction of so many servers is some MiB. */
 const serversAtOnce = 2000;
-const sets = ['servers', 'nodes', ...slotSizes.map(slotMap), 'addresses'] as const;
 
 export interface Reconciled {
   readonly holding: Holding;
-  /** Elements that differed; a table that was missing or not ours counts as one more. */
+  /** Servers and addresses that differed; a table that was missing or not ours counts as one more. */
   readonly differences: number;
 }
 
@@ -32,23 +35,34 @@ export function bring(filter: NetlinkSocket, family: Family, servers: readonly V
   if (modes === undefined) return rebuild(filter, family, servers);
   const holding = emptyHolding(family);
   for (const [number, mode] of modes) holding.modes.adopt(number, mode);
-  const found = new Map<string, Map<string, Buffer | undefined>>(sets.map((set) => [set, listMap(filter, family, set)]));
+  const leads = { servers: listMap(filter, family, 'servers'), nodes: listMap(filter, family, 'nodes') };
+  const changing = adoptStanding(holding, servers, leads);
+  const adopted = [...holding.standing.values()].flatMap(({ key, plan }) => (plan === undefined ? [] : [{ key, size: plan.size }]));
+  if (!haveSlots(filter, family, adopted)) return rebuild(filter, family, servers);
+
   const requests: Request[] = [];
-  const wanted: ElementChange[] = [];
-  const settled = settleAll(holding, servers, found);
-  for (const { standing, made } of settled) {
-    requests.push(...made);
-    wanted.push(...elementChanges(undefined, standing));
-    holding.standing.set(keyOf(standing.server), standing);
+  const changes: ElementChange[] = [];
+  for (const { server, former } of changing) {
+    const before = former === undefined ? undefined : formerOf(filter, holding, server, former);
+    const plan = planOf(server, before?.plan?.slots);
+    const { number, made } = holding.modes.use(plan, before?.mode);
+    if (made !== undefined) requests.push(...makeMode(family, number, made));
+    const after: Standing = {
+      server,
+      mode: number,
+      digest: digestOf(server),
+      key: keyBytes(server),
+      ...(plan === undefined ? {} : { plan }),
+    };
+    changes.push(...elementChanges(before, after));
+    holding.standing.set(keyOf(server), after);
   }
-  for (const { server } of holding.standing.values())
-    if (server.kind === 'virtual' && server.address !== undefined)
-      holding.addresses.set(server.address, (holding.addresses.get(server.address) ?? 0) + 1);
-  for (const address of holding.addresses.keys()) wanted.push({ set: 'addresses', key: addressBytes(address), put: true });
-  const changes = differences(found, wanted);
-  transactInParts(filter, requests, elementsInParts(family, changes));
-  if (changes.length > 0) forgetStale(filter, family, servers);
-  return { holding, differences: changes.length };
+  const gone = [...leftovers(leads, family)];
+  for (const [server, former] of gone) changes.push(...elementChanges(formerOf(filter, holding, server, former), undefined));
+  const addresses = addressChanges(filter, holding);
+  transactInParts(filter, family, requests, [...changes, ...addresses]);
+  forgetStale(filter, family, [...changing.map(({ server }) => server), ...gone.map(([server]) => server)]);
+  return { holding, differences: changing.length + gone.length + addresses.length };
 }
 
 function rebuild(filter: NetlinkSocket, family: Family, servers: readonly VirtualServer[]): Reconciled {
@@ -58,79 +72,103 @@ function rebuild(filter: NetlinkSocket, family: Family, servers: readonly Virtua
   return { holding, differences: servers.length + 1 };
 }
 
-interface Settled {
-  readonly standing: Standing;
-  readonly made: readonly Request[];
+interface Leads {
+  readonly servers: Map<string, Listed>;
+  readonly nodes: Map<string, Listed>;
 }
 
-/** Those first that have a counter: nobody else takes it. */
-function settleAll(
-  holding: Holding,
-  servers: readonly VirtualServer[],
-  found: ReadonlyMap<string, ReadonlyMap<string, Buffer | undefined>>,
-): Settled[] {
-  const formerOf = (server: VirtualServer, key: Buffer): number | undefined =>
-    (server.kind === 'node'
-      ? found.get('nodes')?.get(key.toString('latin1', key.length - 8))
-      : found.get('servers')?.get(key.toString('latin1'))
-    )?.readUInt32LE(0);
-  const all = servers.map((server) => {
+interface Changing {
+  readonly server: VirtualServer;
+  readonly former?: Listed;
+}
+
+/** Takes what stands as it is to be into the holding, and out of `leads`. @returns the others */
+function adoptStanding(holding: Holding, servers: readonly VirtualServer[], leads: Leads): Changing[] {
+  const changing: Changing[] = [];
+  for (const server of servers) {
     const key = keyBytes(server);
-    const former = formerOf(server, key);
-    const draw = former === undefined ? undefined : holding.modes.modeOf(former)?.draw;
-    return { server, key, former, counts: draw?.startsWith('turn') === true };
-  });
-  return all
-    .toSorted((a, b) => Number(b.counts) - Number(a.counts))
-    .map(({ server, key, former }) => {
-      const size = former === undefined ? undefined : holding.modes.modeOf(former)?.size;
-      const plan = planOf(server, size === undefined ? [] : standingSlots(found.get(slotMap(size)) ?? new Map(), key, size));
-      const { number, made } = holding.modes.use(plan, former);
-      return {
-        standing: { server, key, mode: number, ...(plan === undefined ? {} : { plan }) },
-        made: made === undefined ? [] : makeMode(holding.family, number, made),
-      };
-    });
-}
-
-function standingSlots(map: ReadonlyMap<string, Buffer | undefined>, key: Buffer, size: number): string[] {
-  const slots: string[] = [];
-  const slotKey = Buffer.concat([key, Buffer.alloc(4)]);
-  for (let slot = 0; slot < size; slot += 1) {
-    slotKey.writeUInt32LE(slot, key.length);
-    const value = map.get(slotKey.toString('latin1'));
-    if (value === undefined) return slots;
-    const width = value.length - 4;
-    slots.push(`${formatIp(ipFromBytes(value.subarray(0, width)))} ${value.readUInt16BE(width)}`);
+    const set = server.kind === 'node' ? leads.nodes : leads.servers;
+    const place = leadOf({ server, key, mode: refuseMode, digest: '' }).key.toString('latin1');
+    const former = set.get(place);
+    set.delete(place);
+    const number = former?.value?.readUInt32LE(0) ?? refuseMode;
+    const plan = standingPlan(holding, number);
+    const digest = digestOf(server);
+    if (former?.comment !== digest || (plan === undefined && number !== refuseMode)) {
+      changing.push({ server, ...(former === undefined ? {} : { former }) });
+      continue;
+    }
+    holding.modes.join(number);
+    holding.standing.set(keyOf(server), { server, mode: number, digest, key, ...(plan === undefined ? {} : { plan }) });
   }
-  return slots;
+  return changing;
 }
 
-function differences(found: ReadonlyMap<string, Map<string, Buffer | undefined>>, wanted: readonly ElementChange[]): ElementChange[] {
-  const changes: ElementChange[] = [];
-  for (const change of wanted) {
-    const set = found.get(change.set);
-    const key = change.key.toString('latin1');
-    const stands = set?.has(key) === true;
-    const same = stands && (change.value === undefined || set.get(key)?.equals(change.value) === true);
-    set?.delete(key);
-    if (same) continue;
-    if (stands) changes.push({ set: change.set, key: change.key, put: false });
-    changes.push(change);
-  }
-  for (const [set, left] of found) for (const key of left.keys()) changes.push({ set, key: Buffer.from(key, 'latin1'), put: false });
-  return changes;
+function standingPlan({ modes }: Holding, number: number): Plan | undefined {
+  const mode = modes.modeOf(number);
+  if (mode === undefined) return undefined;
+  const { draw } = mode;
+  return { ...mode, draw: draw.startsWith('turn') || draw === 'random' ? 'turn' : (draw as Plan['draw']), slots: unread };
 }
 
-/** All deletions of a part come before its additions; a key's own stand beside each other, and so in one part or in that order. */
-function elementsInParts(family: Family, changes: readonly ElementChange[]): Request[][] {
-  const parts: Request[][] = [];
-  for (let at = 0; at < changes.length; at += 32 * serversAtOnce)
-    parts.push(elementRequests(tableOf(family), changes.slice(at, at + 32 * serversAtOnce)));
-  return parts;
+/** As the kernel has it, with its slots. */
+function formerOf(filter: NetlinkSocket, holding: Holding, server: VirtualServer, { value, comment = '' }: Listed): Standing {
+  const key = keyBytes(server);
+  const mode = value?.readUInt32LE(0) ?? refuseMode;
+  const plan = standingPlan(holding, mode);
+  return {
+    server,
+    mode,
+    key,
+    digest: comment,
+    ...(plan === undefined ? {} : { plan: { ...plan, slots: readSlots(filter, holding.family, key, plan.size) } }),
+  };
 }
 
-function transactInParts(filter: NetlinkSocket, first: readonly Request[], parts: readonly (readonly Request[])[]): void {
-  transact(filter, [...first, ...(parts[0] ?? [])]);
-  for (const part of parts.slice(1)) transact(filter, part);
+const protocols: Readonly<Record<number, VirtualServer['protocol']>> = { 6: 'tcp', 17: 'udp', 132: 'sctp' };
+
+/** Servers that nobody wants any more, as far as their keys say. */
+function* leftovers(leads: Leads, family: Family): Generator<readonly [VirtualServer, Listed]> {
+  for (const [set, kind] of [
+    ['servers', 'virtual'],
+    ['nodes', 'node'],
+  ] as const)
+    for (const [text, former] of leads[set]) {
+      const key = Buffer.from(text, 'latin1');
+      const [protocol, port] = [protocols[key.readUInt8(key.length - 8)] ?? 'tcp', key.readUInt16BE(key.length - 4)];
+      const address = kind === 'virtual' ? { address: formatIp(ipFromBytes(key.subarray(0, key.length - 8))) } : {};
+      yield [{ ...nothing, kind, family, protocol, port, ...address }, former];
+    }
+}
+
+const nothing = {
+  service: '',
+  portName: '',
+  scheduler: 'rr',
+  clientAffinity: false,
+  forwarding: 'nat',
+  sourceAddress: 'keep',
+  destinations: [],
+} as const;
+
+/** Counts the users of each address, and brings the set to them. */
+function addressChanges(filter: NetlinkSocket, { family, standing, addresses }: Holding): ElementChange[] {
+  for (const { server } of standing.values())
+    if (server.kind === 'virtual' && server.address !== undefined) addresses.set(server.address, (addresses.get(server.address) ?? 0) + 1);
+  const wanted = new Map([...addresses.keys()].map((address) => [addressBytes(address).toString('latin1'), addressBytes(address)]));
+  const found = listMap(filter, family, 'addresses');
+  return [
+    ...[...found.keys()]
+      .filter((key) => !wanted.has(key))
+      .map((key) => ({ set: 'addresses', key: Buffer.from(key, 'latin1'), put: false })),
+    ...[...wanted].filter(([key]) => !found.has(key)).map(([, key]) => ({ set: 'addresses', key, put: true })),
+  ];
+}
+
+/** A key's deletion comes before its addition, in one part or in the next. */
+function transactInParts(filter: NetlinkSocket, family: Family, first: readonly Request[], changes: readonly ElementChange[]): void {
+  const atOnce = 32 * serversAtOnce;
+  transact(filter, [...first, ...elementRequests(tableOf(family), changes.slice(0, atOnce))]);
+  for (let at = atOnce; at < changes.length; at += atOnce)
+    transact(filter, elementRequests(tableOf(family), changes.slice(at, at + atOnce)));
 }

@@ -1,0 +1,21 @@
+import assert from 'node:assert/strict';
+import type { Case } from './cases.ts';
+import type { Stage } from './stage.ts';
+
+/** @returns `refused`: the balancer said by name that it can not, as the table does @throws what does not hold */
+export async function runCase(stage: Stage, { refusedBy, server: describe, run }: Case): Promise<'held' | 'refused'> {
+  const server = describe(stage);
+  const refusal = stage.balancer.refuse(server);
+  if (refusedBy?.kind === stage.balancer.kind) {
+    assert.equal(refusal?.field, refusedBy.field);
+    return 'refused';
+  }
+  assert.equal(refusal, undefined);
+  stage.balancer.change([server], []);
+  try {
+    await run(stage, server);
+  } finally {
+    stage.balancer.reconcile([]);
+  }
+  return 'held';
+}
