@@ -1,7 +1,7 @@
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { writeConflist } from './conflist.ts';
 import { openDataPlane } from './data-plane.ts';
-import { entriesOf, keyOf, tunnelTo } from './entries.ts';
+import { entriesOf, keyOf, unreachableBy } from './entries.ts';
 import type { Entry, Own } from './entries.ts';
 import { openEtcd } from './etcd/client.ts';
 import type { ServiceControl } from '../services/model.ts';
@@ -71,7 +71,7 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
       id,
       underlay: address,
       vxlan: { mac: macOf(id, settings.name), port: settings.vxlanPort },
-      mtu: mtu - overhead.vxlan[familyOf(address)],
+      mtu: mtu - overhead[familyOf(address)],
     };
   }
 
@@ -201,14 +201,14 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
   const statusOf = (host: string, isHeld: boolean): PeerStatus[] => {
     const peer = peers.peer(host);
     if (peer === undefined) return [];
-    const tunnel = tunnelTo(own.record, peer.record);
+    const unreachable = unreachableBy(own.record, peer.record);
     return [
       {
         host,
         underlay: peer.record.underlay,
         subnets: peer.subnets,
         held: isHeld,
-        ...(tunnel === undefined ? { why: 'one of the two takes only what is encrypted, and the other can not' } : { tunnel }),
+        ...(unreachable !== undefined && { unreachable }),
       },
     ];
   };
@@ -221,7 +221,6 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
     underlay: own.record.underlay,
     subnets: own.subnets,
     mtu: own.record.mtu,
-    encrypt: settings.encrypt,
     peers: peers.all().flatMap(({ host, held: isHeld }) => statusOf(host, isHeld)),
     corrected,
     changes,

@@ -7,7 +7,7 @@ import { openNetlink } from '../netlink/socket.ts';
 import type { NetlinkSocket, Request } from '../netlink/socket.ts';
 import { contains, formatIp, ipBytes, ipFromBytes, parseIp, parsePrefix } from '../spec/address.ts';
 import { difference, keyOf } from './entries.ts';
-import type { Entry, Own, Tunnel } from './entries.ts';
+import type { Entry, Own } from './entries.ts';
 import { ensureVxlan, findUnderlay } from './links.ts';
 import type { Underlay } from './links.ts';
 import { ensureMasquerade } from './masquerade.ts';
@@ -34,13 +34,14 @@ const bytesOf = (text: string): Buffer => {
 
 export function openDataPlane(vni: number): DataPlane {
   const route = openNetlink(NETLINK_ROUTE);
-  const tunnels = new Map<Tunnel, number>();
+  /** Of our link; 0: it was not made yet. */
+  let index = 0;
 
   const routeOf = (entry: Entry & { kind: 'route' }): TableRoute => {
     const subnet = parsePrefix(entry.subnet);
     if (subnet === undefined) throw new Error(`${entry.subnet} was not read`);
     return {
-      index: tunnels.get(entry.by) ?? 0,
+      index,
       destination: ipBytes(subnet.address),
       length: subnet.length,
       table: mainTable,
@@ -52,7 +53,6 @@ export function openDataPlane(vni: number): DataPlane {
   };
 
   const requestFor = (entry: Entry, act: 'put' | 'remove'): Request[] => {
-    const index = tunnels.get('vxlan') ?? 0;
     const isPut = act === 'put';
     switch (entry.kind) {
       case 'forwarding': {
@@ -65,8 +65,6 @@ export function openDataPlane(vni: number): DataPlane {
       }
       case 'route':
         return [isPut ? replaceRoute(routeOf(entry)) : deleteRoute(routeOf(entry))];
-      case 'wireguard-peer':
-        return [];
     }
   };
 
@@ -87,39 +85,29 @@ export function openDataPlane(vni: number): DataPlane {
   };
 
   const read = ({ networks }: Own): Map<string, Entry> => {
-    const index = tunnels.get('vxlan');
-    const byIndex = new Map([...tunnels].map(([tunnel, own]) => [own, tunnel]));
     const routes = listRoutes(route).flatMap((found): Entry[] => {
-      const by = byIndex.get(found.index);
       const destination = ipFromBytes(found.destination);
-      if (by === undefined || found.table !== mainTable || !networks.some(({ prefix }) => contains(prefix, destination))) return [];
+      if (found.index !== index || found.table !== mainTable || !networks.some(({ prefix }) => contains(prefix, destination))) return [];
       return [
         {
           kind: 'route',
           subnet: `${formatIp(destination)}/${found.length}`,
-          by,
           ...(found.gateway === undefined ? {} : { gateway: formatIp(ipFromBytes(found.gateway)) }),
           ...(found.source === undefined ? {} : { source: formatIp(ipFromBytes(found.source)) }),
           ...(found.mtu === undefined ? {} : { mtu: found.mtu }),
         },
       ];
     });
-    const forwarding =
-      index === undefined
-        ? []
-        : listForwarding(route, index).map(({ mac, remote }): Entry => ({
-            kind: 'forwarding',
-            mac: macText(mac),
-            remote: formatIp(ipFromBytes(remote)),
-          }));
-    const neighbours =
-      index === undefined
-        ? []
-        : listNeighbours(route, index).map(({ address, mac }): Entry => ({
-            kind: 'neighbour',
-            address: formatIp(ipFromBytes(address)),
-            mac: macText(mac),
-          }));
+    const forwarding = listForwarding(route, index).map(({ mac, remote }): Entry => ({
+      kind: 'forwarding',
+      mac: macText(mac),
+      remote: formatIp(ipFromBytes(remote)),
+    }));
+    const neighbours = listNeighbours(route, index).map(({ address, mac }): Entry => ({
+      kind: 'neighbour',
+      address: formatIp(ipFromBytes(address)),
+      mac: macText(mac),
+    }));
     return new Map([...routes, ...forwarding, ...neighbours].map((entry) => [keyOf(entry), entry]));
   };
 
@@ -127,10 +115,9 @@ export function openDataPlane(vni: number): DataPlane {
     underlay: (wanted) => findUnderlay(route, wanted),
     reconcile(own, wanted) {
       const found: string[] = [];
-      tunnels.clear();
       const vxlan = ensureVxlan(route, own, vni);
-      if (vxlan !== undefined) tunnels.set('vxlan', vxlan.index);
-      if (vxlan?.changed === true) found.push('the link portcullis-vx was missing or another');
+      ({ index } = vxlan);
+      if (vxlan.changed) found.push('the link portcullis-vx was missing or another');
       if (ensureMasquerade(own.networks)) found.push('the table portcullis-overlay was missing or another');
       return [...found, ...apply(read(own), wanted)];
     },

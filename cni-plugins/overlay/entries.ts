@@ -7,8 +7,6 @@ import type { OverlayNetwork } from './settings.ts';
 
 /** What the kernel holds so that one other host is reached. Pure. */
 
-export type Tunnel = 'vxlan' | 'wireguard';
-
 export type Entry =
   /** Frames for a MAC address go to that host. */
   | { readonly kind: 'forwarding'; readonly mac: string; readonly remote: string }
@@ -17,21 +15,12 @@ export type Entry =
   | {
       readonly kind: 'route';
       readonly subnet: string;
-      readonly by: Tunnel;
-      /** Of a VXLAN. */
+      /** The other host's end. */
       readonly gateway?: string;
       /** What the host itself sends from. */
       readonly source?: string;
       /** Where it is less than our own. */
       readonly mtu?: number;
-    }
-  | {
-      readonly kind: 'wireguard-peer';
-      /** Base64. */
-      readonly publicKey: string;
-      readonly remote: string;
-      readonly port: number;
-      readonly subnets: readonly string[];
     };
 
 /** Which entry of the kernel it is. */
@@ -43,8 +32,6 @@ export function keyOf(entry: Entry): string {
       return `neighbour ${entry.address}`;
     case 'route':
       return `route ${entry.subnet}`;
-    case 'wireguard-peer':
-      return `wireguard-peer ${entry.publicKey}`;
   }
 }
 
@@ -52,9 +39,7 @@ export function sameEntry(a: Entry, b: Entry): boolean {
   if (a.kind === 'forwarding' && b.kind === 'forwarding') return a.mac === b.mac && a.remote === b.remote;
   if (a.kind === 'neighbour' && b.kind === 'neighbour') return a.address === b.address && a.mac === b.mac;
   if (a.kind === 'route' && b.kind === 'route')
-    return a.subnet === b.subnet && a.by === b.by && a.gateway === b.gateway && a.source === b.source && a.mtu === b.mtu;
-  if (a.kind === 'wireguard-peer' && b.kind === 'wireguard-peer')
-    return a.publicKey === b.publicKey && a.remote === b.remote && a.port === b.port && a.subnets.join() === b.subnets.join();
+    return a.subnet === b.subnet && a.gateway === b.gateway && a.source === b.source && a.mtu === b.mtu;
   return false;
 }
 
@@ -65,14 +50,10 @@ export interface Own {
   readonly networks: readonly OverlayNetwork[];
 }
 
-/**
- * By which tunnel two hosts send: WireGuard where both have a key, else VXLAN where both take frames that are not encrypted. Undefined: by none, one of
- * them demands encryption and the other has none, or their underlays are of different families. Both sides come to the same.
- */
-export function tunnelTo(own: HostRecord, other: HostRecord): Tunnel | undefined {
-  if (familyOf(own.underlay) !== familyOf(other.underlay)) return undefined;
-  if (own.wireguard !== undefined && other.wireguard !== undefined) return 'wireguard';
-  return own.vxlan !== undefined && other.vxlan !== undefined && own.vxlan.port === other.vxlan.port ? 'vxlan' : undefined;
+/** Why nothing can be sent to a host; undefined: it can. Both sides come to the same. */
+export function unreachableBy(own: HostRecord, other: HostRecord): string | undefined {
+  if (familyOf(own.underlay) !== familyOf(other.underlay)) return 'its underlay is of another family';
+  return own.vxlan.port === other.vxlan.port ? undefined : `its VXLAN has the port ${other.vxlan.port}`;
 }
 
 /** Subnets of the peer that are a host's part of our networks and not our own: nobody takes more by saying more. */
@@ -94,27 +75,22 @@ export function subnetsOf(peer: Peer, own: Own): string[] {
 const hostBits = (family: IpFamily, length: number): bigint => BigInt((family === 4 ? 32 : 128) - length);
 
 export function entriesOf(peer: Peer, own: Own): Entry[] {
-  const tunnel = tunnelTo(own.record, peer.record);
   const subnets = subnetsOf(peer, own);
-  if (tunnel === undefined || subnets.length === 0) return [];
-  const { underlay: remote, wireguard, vxlan, mtu } = peer.record;
-  const routes = subnets.map((subnet): Entry => {
-    const source = own.subnets.find((text) => familyOf(text) === familyOf(subnet));
-    return {
-      kind: 'route',
-      subnet,
-      by: tunnel,
-      ...(tunnel === 'vxlan' ? { gateway: addressIn(subnet) } : {}),
-      ...(source === undefined ? {} : { source: addressIn(source) }),
-      ...(mtu < own.record.mtu ? { mtu } : {}),
-    };
-  });
-  if (tunnel === 'wireguard') return wireguard === undefined ? [] : [{ kind: 'wireguard-peer', ...wireguard, remote, subnets }, ...routes];
-  if (vxlan === undefined) return [];
+  if (unreachableBy(own.record, peer.record) !== undefined || subnets.length === 0) return [];
+  const { underlay: remote, vxlan, mtu } = peer.record;
   return [
     { kind: 'forwarding', mac: vxlan.mac, remote },
     ...subnets.map((subnet): Entry => ({ kind: 'neighbour', address: addressIn(subnet), mac: vxlan.mac })),
-    ...routes,
+    ...subnets.map((subnet): Entry => {
+      const source = own.subnets.find((text) => familyOf(text) === familyOf(subnet));
+      return {
+        kind: 'route',
+        subnet,
+        gateway: addressIn(subnet),
+        ...(source === undefined ? {} : { source: addressIn(source) }),
+        ...(mtu < own.record.mtu ? { mtu } : {}),
+      };
+    }),
   ];
 }
 

@@ -10,16 +10,13 @@ import { acknowledged } from '../netlink/socket.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
 import { formatIp, ipBytes, ipFromBytes, parseIp } from '../spec/address.ts';
 import { addressIn } from './entries.ts';
-import type { Own, Tunnel } from './entries.ts';
+import type { Own } from './entries.ts';
 
-/** The links of the tunnels, of our own alone: everything on them that is not recorded is removed. */
-export const tunnelLinks: Readonly<Record<Tunnel, string>> = { vxlan: 'portcullis-vx', wireguard: 'portcullis-wg' };
+/** Our own alone: everything on it that is not to be there is removed. */
+export const linkName = 'portcullis-vx';
 
-/** Bytes that go before a pod's packet on the underlay: IP (20 or 40), UDP (8), and VXLAN (8) with Ethernet (14), or WireGuard (32). */
-export const overhead: Readonly<Record<Tunnel, Readonly<Record<4 | 6, number>>>> = {
-  vxlan: { 4: 50, 6: 70 },
-  wireguard: { 4: 60, 6: 80 },
-};
+/** Bytes that go before a pod's packet on the underlay: IP (20 or 40), UDP (8), VXLAN (8) and Ethernet (14). */
+export const overhead: Readonly<Record<4 | 6, number>> = { 4: 50, 6: 70 };
 
 const bytesOf = (text: string): Buffer => {
   const address = parseIp(text);
@@ -54,45 +51,40 @@ export function findUnderlay(route: NetlinkSocket, wanted: string): Underlay {
   return { address: formatIp(found), mtu: link.mtu };
 }
 
-/** Brings the VXLAN to what this host says of itself. @returns its index and whether anything was not so; undefined: there is none and is to be none */
-export function ensureVxlan(
-  route: NetlinkSocket,
-  own: Own,
-  vni: number,
-): { readonly index: number; readonly changed: boolean } | undefined {
-  const name = tunnelLinks.vxlan;
-  const { vxlan, underlay } = own.record;
-  let link = findLink(route, { name });
-  const identity = { id: vni, port: vxlan?.port ?? 0, local: bytesOf(underlay) };
-  if (link !== undefined && (vxlan === undefined || !isThat(link, identity))) {
-    route.run([deleteLink({ name })]);
+/** Brings the VXLAN to what this host says of itself. @returns its index and whether anything was not so */
+export function ensureVxlan(route: NetlinkSocket, own: Own, vni: number): { readonly index: number; readonly changed: boolean } {
+  const { vxlan, underlay, mtu } = own.record;
+  const identity = { id: vni, port: vxlan.port, local: bytesOf(underlay) };
+  let link = findLink(route, { name: linkName });
+  if (link !== undefined && !isThat(link, identity)) {
+    route.run([deleteLink({ name: linkName })]);
     link = undefined;
   }
-  if (vxlan === undefined) return undefined;
-  const { mtu } = own.record;
   const made = link === undefined;
   if (link === undefined) {
     try {
-      route.run([createLink({ name, mtu, mac: macBytes(vxlan.mac), of: { kind: 'vxlan', ...identity, learning: false, proxy: false } })]);
+      route.run([
+        createLink({ name: linkName, mtu, mac: macBytes(vxlan.mac), of: { kind: 'vxlan', ...identity, learning: false, proxy: false } }),
+      ]);
     } catch (thrown) {
       if (isRefusal(thrown, 'EOPNOTSUPP')) throw noVxlan();
       throw thrown;
     }
-    link = findLink(route, { name });
-    if (link === undefined) throw noUnderlay(name, 'the link vanished while it was made');
+    link = findLink(route, { name: linkName });
+    if (link === undefined) throw noUnderlay(linkName, 'the link vanished while it was made');
   }
-  const corrected = finishLink(route, link, own, vxlan.mac);
+  const corrected = finishLink(route, link, own);
   return { index: link.index, changed: made || corrected };
 }
 
 /** Address, MTU, MAC, up. @returns whether anything was not so */
-export function finishLink(route: NetlinkSocket, link: LinkSettings, { record, subnets }: Own, mac?: string): boolean {
+function finishLink(route: NetlinkSocket, link: LinkSettings, { record, subnets }: Own): boolean {
   const wanted = subnets.map((subnet) => bytesOf(addressIn(subnet)));
   const standing = listAddresses(route, link.index).filter(({ address }) => address.length === 4 || address[0] !== 0xfe);
   const strange = standing.filter(({ address }) => !wanted.some((bytes) => bytes.equals(Buffer.from(address))));
   const absent = wanted.filter((bytes) => !standing.some(({ address }) => bytes.equals(Buffer.from(address))));
   const requests = [
-    ...(mac === undefined || link.mac === mac ? [] : [setMac(link.index, mac)]),
+    ...(link.mac === record.vxlan.mac ? [] : [setMac(link.index, record.vxlan.mac)]),
     ...(link.mtu === record.mtu ? [] : [setMtu(link.index, record.mtu)]),
     ...strange.map(({ address, length }) => deleteAddress(link.index, address, length)),
     ...absent.map((address) => putAddress(link.index, { address, length: address.length * 8 }, { prefixRoute: false })),
@@ -126,8 +118,8 @@ function noVxlan(): PortcullisError {
     code: 'OVERLAY_VXLAN_MISSING',
     kind: 'precondition',
     attempted: 'make the link of the overlay',
-    on: tunnelLinks.vxlan,
+    on: linkName,
     why: 'the kernel has no vxlan',
-    fix: 'use a kernel with CONFIG_VXLAN, or `network.overlay.encrypt: wireguard` where it has WireGuard',
+    fix: 'use a kernel with CONFIG_VXLAN, or load the module vxlan',
   });
 }

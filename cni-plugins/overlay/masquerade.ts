@@ -7,7 +7,7 @@ import { openNetlink } from '../netlink/socket.ts';
 import type { Request } from '../netlink/socket.ts';
 import { bitsOf, ipBytes } from '../spec/address.ts';
 import type { IpFamily } from '../spec/address.ts';
-import { tunnelLinks } from './links.ts';
+import { linkName } from './links.ts';
 import type { OverlayNetwork } from './settings.ts';
 
 /**
@@ -17,7 +17,6 @@ import type { OverlayNetwork } from './settings.ts';
 
 const chain = { name: 'postrouting', hook: { type: 'nat', number: 4, priority: 100 } } as const;
 const tableOf = (family: IpFamily): Table => ({ family: family === 4 ? 'ip' : 'ip6', name: 'portcullis-overlay' });
-const tables = ([4, 6] as const).map(tableOf);
 
 function prefixMatches(from: 'source' | 'destination', { prefix }: OverlayNetwork, isIn: boolean): Buffer[] {
   const { family } = prefix.address;
@@ -41,12 +40,7 @@ const isNoMulticast = (family: IpFamily): Buffer[] => [
 function rulesOf(network: OverlayNetwork): Buffer[][] {
   const { family } = network.prefix.address;
   return [
-    ...Object.values(tunnelLinks).map((name) => [
-      meta('oifname', register(0)),
-      equals(register(0), interfaceKey(name)),
-      ...prefixMatches('source', network, false),
-      masquerade(),
-    ]),
+    [meta('oifname', register(0)), equals(register(0), interfaceKey(linkName)), ...prefixMatches('source', network, false), masquerade()],
     [...prefixMatches('source', network, true), ...prefixMatches('destination', network, false), ...isNoMulticast(family), masquerade()],
   ];
 }
@@ -79,16 +73,4 @@ function rebuilt(network: OverlayNetwork): Request[] {
     addChain(table, chain),
     ...rulesOf(network).map((expressions) => addRule(table, chain.name, expressions)),
   ];
-}
-
-export function removeMasquerade(): void {
-  const socket = openNetlink(NETLINK_NETFILTER);
-  try {
-    transact(
-      socket,
-      tables.flatMap((table) => [addTable(table), deleteTable(table)]),
-    );
-  } finally {
-    socket.close();
-  }
 }

@@ -1,6 +1,5 @@
 import type { SerialisedError } from '../../base/errors/index.ts';
 import type { RefusedService, Service } from '../services/model.ts';
-import type { Tunnel } from './entries.ts';
 
 /** Between the main thread and the overlay's. */
 
@@ -8,9 +7,8 @@ export interface PeerStatus {
   readonly host: string;
   readonly underlay: string;
   readonly subnets: readonly string[];
-  /** Undefined: nothing is sent to it, `why` says it. */
-  readonly tunnel?: Tunnel;
-  readonly why?: string;
+  /** Nothing is sent to it, because of this. */
+  readonly unreachable?: string;
   /** etcd forgot it; it is sent to until the hold time is over. */
   readonly held: boolean;
 }
@@ -25,7 +23,6 @@ export interface OverlayStatus {
   readonly underlay?: string;
   readonly subnets: readonly string[];
   readonly mtu?: number;
-  readonly encrypt: 'auto' | 'wireguard' | 'none';
   readonly peers: readonly PeerStatus[];
   /** What was found otherwise in the kernel and put right, since the start. */
   readonly corrected: number;

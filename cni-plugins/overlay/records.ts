@@ -9,9 +9,8 @@ export interface HostRecord {
   readonly id: string;
   /** What others send to. */
   readonly underlay: string;
-  /** Of its end of the VXLAN; absent where it takes nothing that is not encrypted. */
-  readonly vxlan?: { readonly mac: string; readonly port: number };
-  readonly wireguard?: { readonly publicKey: string; readonly port: number };
+  /** Of its end of the VXLAN. */
+  readonly vxlan: { readonly mac: string; readonly port: number };
   /** What a packet of its pods may have. */
   readonly mtu: number;
 }
@@ -66,8 +65,6 @@ export const encode = (value: HostRecord | Claim | SharedSettings): Buffer => Bu
 
 const isPort = (value: unknown): value is number => Number.isInteger(value) && Number(value) > 0 && Number(value) < 65_536;
 const isMac = (value: unknown): value is string => typeof value === 'string' && /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/u.test(value);
-/** 32 bytes in base64. */
-const isKey = (value: unknown): value is string => typeof value === 'string' && /^[A-Za-z0-9+/]{43}=$/u.test(value);
 
 function objectOf(bytes: Buffer): Record<string, unknown> | undefined {
   try {
@@ -80,17 +77,16 @@ function objectOf(bytes: Buffer): Record<string, unknown> | undefined {
 
 /** Undefined: it is none. Whatever else stands in it, as of a later version, is passed over. */
 export function readHost(bytes: Buffer): HostRecord | undefined {
-  const { id, underlay, vxlan, wireguard, mtu } = objectOf(bytes) ?? {};
+  const { id, underlay, vxlan, mtu } = objectOf(bytes) ?? {};
   const address = typeof underlay === 'string' ? parseIp(underlay) : undefined;
-  const plain = vxlan as { mac?: unknown; port?: unknown } | undefined;
-  const secret = wireguard as { publicKey?: unknown; port?: unknown } | undefined;
+  const end = vxlan as { mac?: unknown; port?: unknown } | undefined;
   if (typeof id !== 'string' || address === undefined || typeof mtu !== 'number' || mtu < 576 || mtu > 65_535) return undefined;
+  if (!isMac(end?.mac) || !isPort(end.port)) return undefined;
   return {
     id,
     underlay: formatIp(address),
     mtu,
-    ...(isMac(plain?.mac) && isPort(plain.port) ? { vxlan: { mac: plain.mac, port: plain.port } } : {}),
-    ...(isKey(secret?.publicKey) && isPort(secret.port) ? { wireguard: { publicKey: secret.publicKey, port: secret.port } } : {}),
+    vxlan: { mac: end.mac, port: end.port },
   };
 }
 

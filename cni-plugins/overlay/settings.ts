@@ -14,17 +14,14 @@ export interface OverlaySettings {
   readonly networks: readonly { readonly prefix: string; readonly hostLength: number }[];
   /** A link of this host, or one of its addresses: what other hosts send to. */
   readonly underlay: string;
-  /** `auto`: with every host that can as well. `wireguard`: with those alone, and with no other host at all. */
-  readonly encrypt: 'auto' | 'wireguard' | 'none';
   /** Number of the VXLAN, the same on every host. */
   readonly vni: number;
   readonly vxlanPort: number;
-  readonly wireguardPort: number;
   /** How long etcd waits for a sign of life of a host until it forgets it. */
   readonly leaseSeconds: number;
   /** How long other hosts go on sending to a host that etcd forgot. */
   readonly holdSeconds: number;
-  /** Its own folder: identity, private key, what was last known of other hosts. */
+  /** Its own folder: identity, and what was last known of other hosts. */
   readonly folder: string;
   /** Where the conflist is written. */
   readonly confDir: string;
