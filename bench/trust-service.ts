@@ -38,9 +38,10 @@ interface Service {
 }
 
 async function startOurs(): Promise<Service> {
-  const command = join(import.meta.dirname, '../cli/main.ts');
-  const words = [command, 'trust', 'serve', '--listen', '127.0.0.1:0', '--data', join(folder, 'ours'), '--output', 'json'];
-  const child = spawn(process.execPath, words, { stdio: ['ignore', 'pipe', 'inherit'] });
+  // As it is started by its users, with its memory settings: the launcher becomes the service.
+  const command = join(import.meta.dirname, '../packaging/bin/portcullis');
+  const words = ['trust', 'serve', '--listen', '127.0.0.1:0', '--data', join(folder, 'ours'), '--output', 'json'];
+  const child = spawn(command, words, { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, PORTCULLIS_SOURCE: '1' } });
   let said = '';
   while (!said.includes('}')) said += String((await once(child.stdout, 'data'))[0]);
   const { url } = JSON.parse(said) as { url: string };

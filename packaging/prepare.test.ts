@@ -213,6 +213,14 @@ describe('the launchers', () => {
     assert.equal(started.arena, '1');
   });
 
+  it('give the trust service its memory settings, and other commands of trust none', () => {
+    const command = install(join(folder, 'trust'), join(folder, 'trust/node_modules'));
+    const serving = launch(command, ['trust', 'serve', '--listen', ':4443']);
+    assert.deepEqual(serving.argv, ['trust', 'serve', '--listen', ':4443']);
+    assert.deepEqual(serving.flags, ['--max-semi-space-size=32', '--single-threaded-gc']);
+    assert.deepEqual(launch(command, ['trust', 'list', 'serve']).flags, []);
+  });
+
   it('say it when there is no Node', () => {
     const command = install(join(folder, 'bare'), join(folder, 'elsewhere'));
     const run = spawnSync(command, [], { encoding: 'utf8' });

@@ -1,7 +1,8 @@
-import { hash } from 'node:crypto';
 import type { Dialect } from '../tuf/metadata/model.ts';
 import { acceptNotary } from './accept-notary.ts';
 import { acceptTuf } from './accept-tuf.ts';
+import { digestsOf } from './digests.ts';
+import type { Digests } from './digests.ts';
 import type { OnlineKey } from './online-keys.ts';
 import { isRefusal } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
@@ -29,14 +30,12 @@ export interface NewFile {
   readonly bytes: Buffer;
 }
 
-/** A file with its digests, hexadecimal: Notary's clients ask for files by them. */
-export interface DigestedFile extends NewFile {
-  readonly sha256: string;
-  readonly sha512: string;
-}
+/** A file with its digests: Notary's clients ask for files by them. */
+export type DigestedFile = NewFile & Digests;
 
 export function digested({ role, version, bytes }: NewFile): DigestedFile {
-  return { role, version, bytes, sha256: hash('sha256', bytes), sha512: hash('sha512', bytes) };
+  const { sha256, sha512 } = digestsOf(bytes);
+  return { role, version, bytes, sha256, sha512 };
 }
 
 /** Buffers cross threads as bare bytes; these are the same bytes, not a copy. */

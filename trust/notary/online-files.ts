@@ -1,6 +1,6 @@
-import { hash } from 'node:crypto';
 import type { FileMeta, Snapshot, Timestamp } from '../tuf/metadata/model.ts';
 import type { NewFile } from './accept.ts';
+import { digestsOf } from './digests.ts';
 import { readSnapshot, readTimestamp, rememberFile } from './remembered-files.ts';
 import { signOnline } from './online-keys.ts';
 import type { OnlineKey } from './online-keys.ts';
@@ -53,7 +53,7 @@ function notaryFile(signed: Snapshot | Timestamp, body: object, held: Held): New
 }
 
 function notaryMeta(bytes: Buffer): FileMeta {
-  return { version: undefined, length: bytes.length, hashes: { sha256: hash('sha256', bytes), sha512: hash('sha512', bytes) } };
+  return { version: undefined, length: bytes.length, hashes: { ...digestsOf(bytes) } };
 }
 
 function inNotary({ length, hashes }: FileMeta): object {
@@ -83,7 +83,7 @@ function tufFile(role: 'snapshot' | 'timestamp', version: number, body: object, 
 }
 
 function tufMeta({ version, bytes }: NewFile): FileMeta {
-  return { version, length: bytes.length, hashes: { sha256: hash('sha256', bytes) } };
+  return { version, length: bytes.length, hashes: { sha256: digestsOf(bytes).sha256 } };
 }
 
 function inTuf({ version, length, hashes }: FileMeta): object {

@@ -111,6 +111,9 @@ export async function openTrustStore(folder: string): Promise<TrustStore> {
 
 const columns = 'files.role, files.version, sha256, at, data';
 
+/** Updates that go to the disk one by one, before the others of their turn share a commit. */
+const mostAhead = 4;
+
 function trustStore(db: Database): TrustStore {
   let writing = 0;
   const one = async (where: string, params: readonly (string | number)[]): Promise<StoredFile | undefined> => {
@@ -137,8 +140,9 @@ function trustStore(db: Database): TrustStore {
       else if (tuf) statements.push({ sql: 'DELETE FROM withheld WHERE gun = ?', params: [gun] });
       statements.push(...noteUpdate(gun, updates, at));
       try {
-        // The first of a turn of the loop goes to the disk while the others are judged; those share the next commit.
-        if (writing > 0) await setImmediate();
+        // The first of a turn of the loop go to the disk while the others are judged; those share the next commit. Were it only one, the disk
+        // would wait for all the others to be judged, and they for the disk.
+        if (writing >= mostAhead) await setImmediate();
         writing += 1;
         await db.write(statements).finally(() => (writing -= 1));
         return true;
@@ -206,17 +210,31 @@ function fileOf(row: SqlRow): StoredFile {
   };
 }
 
+/** All files of an update by two statements: each one more would cross to the writer, and be run, by itself. */
 function keepFiles(gun: string, dialect: Dialect, files: readonly FileToKeep[]): Statement[] {
-  return files.flatMap(({ role, version, bytes, sha256, sha512, at }) => [
-    {
-      // TUF recovers from a fast-forward by new keys, and then counts again below what it threw away.
-      sql: `INSERT ${dialect === 'tuf' ? 'OR REPLACE ' : ''}INTO files (gun, dialect, role, version, sha256, sha512, at, data)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-      params: [gun, dialect, role, version, sha256, sha512, at, bytes],
-    },
-    { sql: 'INSERT OR REPLACE INTO standing (gun, dialect, role, version) VALUES (?, ?, ?, ?)', params: [gun, dialect, role, version] },
-  ]);
+  const statements: Statement[] = [];
+  for (let from = 0; from < files.length; from += mostRows) {
+    const some = files.slice(from, from + mostRows);
+    statements.push(
+      {
+        // TUF recovers from a fast-forward by new keys, and then counts again below what it threw away.
+        sql: `INSERT ${dialect === 'tuf' ? 'OR REPLACE ' : ''}INTO files (gun, dialect, role, version, sha256, sha512, at, data)
+              VALUES ${rows(some.length, '(?, ?, ?, ?, ?, ?, ?, ?)')}`,
+        params: some.flatMap(({ role, version, sha256, sha512, at, bytes }) => [gun, dialect, role, version, sha256, sha512, at, bytes]),
+      },
+      {
+        sql: `INSERT OR REPLACE INTO standing (gun, dialect, role, version) VALUES ${rows(some.length, '(?, ?, ?, ?)')}`,
+        params: some.flatMap(({ role, version }) => [gun, dialect, role, version]),
+      },
+    );
+  }
+  return statements;
 }
+
+/** The usual updates have three or four files; many go by several statements of one text, which is prepared once. */
+const mostRows = 16;
+
+const rows = (count: number, one: string): string => Array.from({ length: count }, () => one).join(', ');
 
 /** One change an update, by its timestamp; Notary's where it has one. */
 function noteUpdate(gun: string, updates: readonly DialectFiles[], at: number): Statement[] {
