@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Command } from 'commander';
+import { asPortcullisError } from '../../base/errors/index.ts';
 import { readInputFile } from '../input-file.ts';
 import { exitCodes, print } from '../output.ts';
 import { table } from '../table.ts';
@@ -40,8 +41,9 @@ export function registerTargets(trust: Command): void {
     const [, digest] = /^sha256:([0-9a-f]{64})$/u.exec(flags.digest ?? '') ?? [];
     if (flags.digest !== undefined && (digest === undefined || !/^\d{1,15}$/u.test(flags.length ?? '')))
       return add.error('error: write --digest sha256:HEX --length BYTES', { exitCode: exitCodes.usage });
+    if (target === '') return add.error('error: a target has a name', { exitCode: exitCodes.usage });
     return performOwner(name, flags, async (owner) => {
-      const custom: unknown = flags.custom === undefined ? undefined : JSON.parse((await readInputFile(flags.custom)).toString('utf8'));
+      const custom = flags.custom === undefined ? undefined : await readJson(flags.custom);
       const meant =
         file !== undefined
           ? await fileTarget(file)
@@ -95,6 +97,21 @@ export function registerTargets(trust: Command): void {
       return exitCodes.yes;
     }),
   );
+}
+
+async function readJson(file: string): Promise<unknown> {
+  const bytes = await readInputFile(file);
+  try {
+    return JSON.parse(bytes.toString('utf8')) as unknown;
+  } catch (thrown) {
+    throw asPortcullisError(thrown, {
+      code: 'CLI_FILE_UNREADABLE',
+      kind: 'invalid',
+      attempted: 'read what is signed with the target',
+      on: file,
+      fix: 'name a file of JSON',
+    });
+  }
 }
 
 async function fileTarget(file: string): Promise<{ length: number; hashes: Record<string, string> }> {

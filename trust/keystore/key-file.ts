@@ -22,8 +22,10 @@ const iterations = 200_000;
 /**
  * A private key in Notary's format: PKCS #8 under PBES2 (PBKDF2 with HMAC-SHA-1, AES-256-CBC), in PEM with headers. Node's own
  * writer takes HMAC-SHA-256, which Notary can not read (tuf/utils/pkcs8.go of Notary 0.7).
+ * @throws Error when a header would be more than one line
  */
 export async function writeKeyFile(key: KeyObject, { role, gun }: KeyFileHeaders, passphrase: string): Promise<string> {
+  for (const header of [role, gun ?? '']) if (/[\r\n]/u.test(header)) throw new Error(`${JSON.stringify(header)} is more than one line`);
   const salt = randomBytes(16);
   const iv = randomBytes(16);
   const secret = await promisify(pbkdf2)(passphrase, salt, iterations, 32, 'sha1');

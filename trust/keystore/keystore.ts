@@ -23,9 +23,9 @@ export interface KeptKey extends KeyFileHeaders {
  */
 export interface Keystore {
   list(): Promise<readonly KeptKey[]>;
-  /** Makes an ECDSA P-256 key. @throws those of passphrases, and of writing */
+  /** Makes an ECDSA P-256 key. @throws TRUST_PASSPHRASE_TOO_LONG, those of passphrases, and of writing */
   generate(headers: KeyFileHeaders, passphrase: PassphraseSource): Promise<KeptKey & { readonly key: SigningKey }>;
-  /** Keeps a key that was made elsewhere. @throws TRUST_KEYSTORE_UNREADABLE, those of passphrases, and of writing */
+  /** Keeps a key that was made elsewhere. @throws TRUST_PASSPHRASE_TOO_LONG, those of passphrases, and of writing */
   keep(key: SigningKey, headers: KeyFileHeaders, passphrase: PassphraseSource): Promise<KeptKey>;
   /** @throws TRUST_KEYSTORE_UNREADABLE, and those of passphrases */
   open(id: string, passphrase: PassphraseSource): Promise<SigningKey>;
@@ -33,6 +33,8 @@ export interface Keystore {
 }
 
 const mostBytes = 64 * 1024;
+/** OpenSSL opens no PEM with a longer one (PEM_BUFSIZE): the key would be lost. */
+const mostPassphraseBytes = 1024;
 
 export function openKeystore(folder: string): Keystore {
   const home = join(folder, 'private');
@@ -52,6 +54,7 @@ export function openKeystore(folder: string): Keystore {
   const write = async (key: SigningKey, headers: KeyFileHeaders, passphrase: PassphraseSource): Promise<KeptKey> => {
     const id = bareKeyId(createPublicKey(key.private));
     const words = await readNewPassphrase(passphrase, `New passphrase for the ${headers.role} key ${id.slice(0, 8)}: `);
+    if (Buffer.byteLength(words) > mostPassphraseBytes) throw tooLong(fileOf(id));
     await mkdir(home, { recursive: true, mode: 0o700 });
     await writeFileAtomic(fileOf(id), await writeKeyFile(key.private, headers, words));
     return { id, ...headers };
@@ -103,5 +106,16 @@ function unreadable(on: string, why: string): PortcullisError {
     on,
     why,
     fix: 'give the right passphrase, or put the key back',
+  });
+}
+
+function tooLong(on: string): PortcullisError {
+  return new PortcullisError({
+    code: 'TRUST_PASSPHRASE_TOO_LONG',
+    kind: 'invalid',
+    attempted: 'keep private key',
+    on,
+    why: `the passphrase has more than ${mostPassphraseBytes} bytes: nothing could open the key again`,
+    fix: 'take a shorter passphrase',
   });
 }

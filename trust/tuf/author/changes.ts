@@ -1,3 +1,5 @@
+import { reasonOf } from '../../../base/errors/index.ts';
+import { tufCanonicalJson } from '../metadata/canonical.ts';
 import type { DelegatedRole, DelegationScope, RoleKeys, TargetFile, TopRole } from '../metadata/model.ts';
 import { topRoles } from '../metadata/model.ts';
 import { authorFailure } from './failure.ts';
@@ -7,7 +9,7 @@ import type { ListedKey } from './keys.ts';
 
 /** Changes of a collection: each gives a new one, or throws why it can not be. Pure. */
 
-/** Signs files under paths; what stood there before in this role is replaced. @throws TRUST_AUTHOR_NO_ROLE */
+/** Signs files under paths; what stood there before in this role is replaced. @throws TRUST_AUTHOR_NO_ROLE · TRUST_AUTHOR_NOT_IN_DIALECT */
 export function addTargets(
   collection: Collection,
   role: string,
@@ -15,8 +17,21 @@ export function addTargets(
 ): Collection {
   const authored = roleOf(collection, role);
   const targets = new Map(authored.targets);
-  for (const { path, file } of files) targets.set(path, file);
+  for (const { path, file } of files) {
+    refuseUnsignable(path, file.custom);
+    targets.set(path, file);
+  }
   return withRole(collection, role, { ...authored, targets });
+}
+
+/** What has no canonical form would be staged, and could never be signed. */
+function refuseUnsignable(path: string, custom: unknown): void {
+  if (custom === undefined) return;
+  try {
+    tufCanonicalJson(custom);
+  } catch (error) {
+    throw authorFailure('TRUST_AUTHOR_NOT_IN_DIALECT', path, `what is signed with it: ${reasonOf(error)}`, error);
+  }
 }
 
 /** @throws TRUST_AUTHOR_NO_ROLE · TRUST_AUTHOR_NO_TARGET */

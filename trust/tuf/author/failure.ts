@@ -2,6 +2,7 @@ import { PortcullisError } from '../../../base/errors/index.ts';
 
 /** Why a collection can not be changed, signed or published so. */
 export type AuthorCode =
+  | 'TRUST_AUTHOR_NAME'
   | 'TRUST_AUTHOR_NO_ROLE'
   | 'TRUST_AUTHOR_NO_TARGET'
   | 'TRUST_AUTHOR_THRESHOLD'
@@ -16,6 +17,7 @@ export type AuthorCode =
   | 'TRUST_AUTHOR_DESTINATION';
 
 const fixes: Readonly<Record<AuthorCode, string>> = {
+  TRUST_AUTHOR_NAME: 'name it as images are named, without the tag: registry.example.com/pay/app',
   TRUST_AUTHOR_NO_ROLE: 'portcullis trust inspect shows the roles',
   TRUST_AUTHOR_NO_TARGET: 'portcullis trust list shows the targets',
   TRUST_AUTHOR_THRESHOLD: 'name as many different keys as must sign, or lower the threshold',

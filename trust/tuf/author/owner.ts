@@ -113,7 +113,7 @@ export interface Owner {
   close(): Promise<void>;
 }
 
-/** @throws those of signers; its changes, those of {@link changingAlone} */
+/** @throws TRUST_AUTHOR_NAME, those of signers; its changes, those of {@link changingAlone} */
 export async function openOwner(input: OpenOwnerInput): Promise<Owner> {
   const { folder, name, passphrase, registries, now } = input;
   const working = openWorkingFolder(folder, name);

@@ -1,13 +1,16 @@
 import { mkdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import { writeFileAtomic } from '../../../base/storage/index.ts';
 import { tufFailure } from '../failure.ts';
+import { authorFailure } from './failure.ts';
 import { consistentName } from './destination.ts';
 import type { Destination } from './destination.ts';
 
 /**
  * A plain folder that any web server may serve: `1.root.json`, `timestamp.json`, `5.snapshot.json`, `3.targets.json`. A role with `/` in
- * its name has folders in its file's: clients ask for `%2F`, and servers decode that.
+ * its name has folders in its file's: clients ask for `%2F`, and servers decode that. Reading and publishing throw TRUST_AUTHOR_DESTINATION
+ * where the folder can not be used.
  */
 export function folderDestination(folder: string): Destination {
   /** Names of roles are their delegators': none is a way out of the folder, or to the file of another role. */
@@ -26,7 +29,7 @@ export function folderDestination(folder: string): Destination {
           return await readFile(file);
         } catch (error) {
           if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-          throw error;
+          throw error instanceof PortcullisError ? error : unusable(file, error);
         }
       },
     }),
@@ -35,10 +38,14 @@ export function folderDestination(folder: string): Destination {
       const files = publications.flatMap(({ lacking }) => lacking.map((file) => ({ ...file, path: fileOf(consistentName(file)) })));
       for (const file of files) {
         const { path } = file;
-        await mkdir(dirname(path), { recursive: true, mode: 0o755 });
+        await mkdir(dirname(path), { recursive: true, mode: 0o755 }).catch((error: unknown) => {
+          throw unusable(dirname(path), error);
+        });
         await writeFileAtomic(path, file.bytes, { mode: 0o644 });
       }
     },
     close: () => Promise.resolve(),
   };
 }
+
+const unusable = (path: string, error: unknown): PortcullisError => authorFailure('TRUST_AUTHOR_DESTINATION', path, reasonOf(error), error);

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import type { KeyObject } from 'node:crypto';
 import { createServer } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
+import type { Destination } from './destination.ts';
 import { serviceDestination } from './to-service.ts';
 
 /** A service that demands tokens and names where they are had; what was asked there, and with which login. */
@@ -34,6 +37,35 @@ async function asked(logged: boolean, realmOf: (port: number) => string): Promis
   }
 }
 
+/** A service that answers everything so, and remembers what it was asked. */
+async function answering<T>(
+  answer: (request: IncomingMessage, response: ServerResponse) => void,
+  body: (service: Destination, asked: readonly string[]) => Promise<T>,
+): Promise<T> {
+  const seen: string[] = [];
+  const server = createServer((request, response) => {
+    seen.push(`${request.method ?? ''} ${request.url ?? ''} ${request.headers.authorization ?? '-'}`);
+    answer(request, response);
+  });
+  server.listen(0, '127.0.0.1');
+  await new Promise((resolve) => server.once('listening', resolve));
+  try {
+    const { port } = server.address() as AddressInfo;
+    return await body(
+      serviceDestination(`http://127.0.0.1:${port}/`, 'r.example/a', () => Promise.resolve(undefined)),
+      seen,
+    );
+  } finally {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  }
+}
+
+function keyOf(service: Destination, ...words: Parameters<NonNullable<Destination['serverKey']>>): Promise<KeyObject> {
+  assert.ok(service.serverKey);
+  return service.serverKey(...words);
+}
+
 const login = `Basic ${Buffer.from('owner:secret').toString('base64')}`;
 
 test('a login goes to the token service that is named, on this machine', async () => {
@@ -44,4 +76,77 @@ test('a login goes to no other host in the clear, and by no other scheme', async
   // 0.0.0.0 is reached on this machine too, and is not its loopback address.
   assert.deepEqual(await asked(false, (port) => `http://0.0.0.0:${port}/token`), []);
   assert.deepEqual(await asked(false, (port) => `ftp://127.0.0.1:${port}/token`), []);
+});
+
+test('a service that answers with no key is refused, whatever it answers', async () => {
+  const answers = ['', 'not JSON', 'null', '[]', '{}', '{"keytype":"ed25519"}', '{"keytype":7,"scheme":1,"keyval":{"public":[]}}'];
+  for (const text of answers)
+    for (const dialect of ['tuf', 'notary'] as const)
+      await answering(
+        (_request, response) => response.end(text),
+        (service) => assert.rejects(keyOf(service, dialect, 'timestamp', false), { code: 'TRUST_AUTHOR_REFUSED' }, `${dialect} ${text}`),
+      );
+});
+
+test('a key is asked for where the dialect has it, and made anew by POST', async () => {
+  const raw = Buffer.alloc(32, 7);
+  const entry = { keytype: 'ed25519', scheme: 'ed25519', keyval: { private: null, public: raw.toString('hex') } };
+  const notary = { keytype: 'ed25519', keyval: { private: null, public: raw.toString('base64') } };
+  await answering(
+    (request, response) => response.end(JSON.stringify(request.url?.startsWith('/tuf/') === true ? entry : notary)),
+    async (service, asked) => {
+      for (const key of [await keyOf(service, 'tuf', 'snapshot', false), await keyOf(service, 'notary', 'timestamp', true)])
+        assert.deepEqual(key.export({ format: 'der', type: 'spki' }).subarray(-32), raw);
+      assert.deepEqual(asked, ['GET /tuf/r.example/a/snapshot.key -', 'POST /v2/r.example/a/_trust/tuf/timestamp.key -']);
+    },
+  );
+});
+
+test('a refusal comes with the service’s own words, of bounded length', async () => {
+  const body = JSON.stringify({
+    errors: [{ code: 'INVALID_UPDATE', message: 'no', detail: { Name: 'ErrBadRoot', long: 'x'.repeat(5000) } }],
+  });
+  await answering(
+    (_request, response) => response.writeHead(400).end(body),
+    (service) =>
+      assert.rejects(service.publish([{ dialect: 'notary', lacking: [], all: [] }]), (error: Error) => {
+        assert.match(error.message, /answered 400: INVALID_UPDATE: no \{"Name":"ErrBadRoot"/u);
+        return error.message.length < 1500;
+      }),
+  );
+});
+
+test('a token that is none is as no token: the service’s refusal is told', async () => {
+  for (const token of ['not JSON', '[]', '{}', '{"token":7}'])
+    await answering(
+      (request, response) => {
+        if (request.url?.startsWith('/token') === true) response.end(token);
+        else response.writeHead(401, { 'www-authenticate': `Bearer realm="http://${request.headers.host ?? ''}/token",service="s"` }).end();
+      },
+      (service) => assert.rejects(service.publish([{ dialect: 'tuf', lacking: [], all: [] }]), { code: 'TRUST_AUTHOR_REFUSED' }, token),
+    );
+});
+
+test('files go in one request, each under its role and dialect, byte for byte', async () => {
+  const bytes = Buffer.from(Array.from({ length: 256 }, (_, at) => at));
+  let body = Buffer.alloc(0);
+  await answering(
+    (request, response) => {
+      request.on('data', (chunk: Buffer) => (body = Buffer.concat([body, chunk])));
+      request.on('end', () => response.end());
+    },
+    async (service, asked) => {
+      const lacking = [{ role: 'targets/releases', version: 1, bytes }];
+      await service.publish([
+        { dialect: 'tuf', lacking, all: lacking },
+        { dialect: 'notary', lacking, all: lacking },
+      ]);
+      assert.deepEqual(asked, ['POST /tuf/r.example/a/ -']);
+    },
+  );
+  const heads = [...body.toString('latin1').matchAll(/name="(\w+)"; filename="([^"]+)"/gu)].map(
+    ([, field, role]) => `${field ?? ''} ${role ?? ''}`,
+  );
+  assert.deepEqual(heads, ['files targets/releases', 'notary targets/releases']);
+  assert.equal(body.toString('latin1').split(bytes.toString('latin1')).length, 3);
 });

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import { Agent } from 'undici';
 import { isLoopback } from '../../../base/distribution/index.ts';
 import { reasonOf } from '../../../base/errors/index.ts';
@@ -80,15 +81,23 @@ export function serviceDestination(base: string, name: string, find: FindCredent
       const url = `${address[dialect]}/${role}.key`;
       const answer = await ask(fresh ? 'POST' : 'GET', url, fresh ? 'rotate' : 'push');
       if (answer.status >= 300) throw refused(url, answer);
-      const entry = objectAt(JSON.parse(answer.text) as unknown, 'the key');
-      const text = textAt(objectAt(entry['keyval'], 'keyval')['public'], 'public');
-      const { key } =
-        dialect === 'tuf' ? readTufKey('', entry) : readNotaryKey(notaryKeyId(textAt(entry['keytype'], 'keytype'), text), entry);
+      const key = keyIn(dialect, url, answer.text);
       if (key === undefined) throw authorFailure('TRUST_AUTHOR_REFUSED', url, 'the service’s key is of a type that is not known here');
       return key;
     },
     close: () => Promise.resolve(),
   };
+}
+
+function keyIn(dialect: Dialect, url: string, text: string): KeyObject | undefined {
+  try {
+    const entry = objectAt(JSON.parse(text) as unknown, 'the key');
+    if (dialect === 'tuf') return readTufKey('', entry).key;
+    const listed = textAt(objectAt(entry['keyval'], 'keyval')['public'], 'public');
+    return readNotaryKey(notaryKeyId(textAt(entry['keytype'], 'keytype'), listed), entry).key;
+  } catch (error) {
+    throw authorFailure('TRUST_AUTHOR_REFUSED', url, `the service answered with no key: ${reasonOf(error)}`, error);
+  }
 }
 
 async function request(
@@ -176,8 +185,16 @@ async function fetchToken(root: string, challenge: string, find: FindCredentials
       ? undefined
       : `Basic ${Buffer.from(`${login.username}:${login.password}`).toString('base64')}`;
   const { status, text } = await request('GET', url.href, basic);
-  if (status !== 200) return undefined;
-  const answer = objectAt(JSON.parse(text) as unknown, 'the token');
-  const token = answer['token'] ?? answer['access_token'];
-  return typeof token === 'string' ? token : undefined;
+  return status === 200 ? tokenIn(text) : undefined;
+}
+
+function tokenIn(text: string): string | undefined {
+  try {
+    const answer = objectAt(JSON.parse(text) as unknown, 'the token');
+    const token = answer['token'] ?? answer['access_token'];
+    return typeof token === 'string' ? token : undefined;
+  } catch {
+    // As where there is no token: what the service said of the request stands.
+    return undefined;
+  }
 }

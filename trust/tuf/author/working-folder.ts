@@ -44,8 +44,21 @@ export interface WorkingFolder {
 
 const shared = { mode: 0o644 } as const;
 
-/** @param folder of all collections and keys; each collection has a folder of its own below it */
+/** What can be a folder, a path at a service, and a line of a key's file; notary-server takes 255 characters. */
+function refuseName(name: string): void {
+  const odd = /[\p{C}\p{Z}*]/u.test(name) || !name.isWellFormed();
+  if (odd) throw authorFailure('TRUST_AUTHOR_NAME', JSON.stringify(name), 'it holds a blank, a control character or an asterisk');
+  if (name.split('/').some((part) => part === '' || part === '.' || part === '..'))
+    throw authorFailure('TRUST_AUTHOR_NAME', JSON.stringify(name), 'a part between slashes is empty, "." or ".."');
+  if (encodeURIComponent(name).length > 255) throw authorFailure('TRUST_AUTHOR_NAME', JSON.stringify(name), 'it is too long for a folder');
+}
+
+/**
+ * @param folder of all collections and keys; each collection has a folder of its own below it
+ * @throws TRUST_AUTHOR_NAME for what is no name of a collection
+ */
 export function openWorkingFolder(folder: string, name: string): WorkingFolder {
+  refuseName(name);
   const path = join(folder, 'collections', encodeURIComponent(name));
   const at = (...parts: readonly string[]): string => join(path, ...parts);
   const readJson = async (file: string): Promise<unknown> => {

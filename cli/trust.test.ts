@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { portcullis } from '../test/fixtures/command.ts';
+import type { Ended } from '../test/fixtures/command.ts';
+
+/** Wrong use of `portcullis trust`; right use is in test/e2e/publishing.test.ts. */
+describe('portcullis trust', () => {
+  const home = mkdtempSync(join(tmpdir(), 'portcullis-cli-trust-'));
+  after(() => rmSync(home, { recursive: true }));
+  const dir = join(home, 'trust');
+  const environment = { PATH: process.env['PATH'], HOME: home, PORTCULLIS_TRUST_DIR: dir, PORTCULLIS_PASSPHRASE: 'correct-horse' };
+  const trust = (words: readonly string[], more: NodeJS.ProcessEnv = {}): Promise<Ended> =>
+    portcullis(['trust', ...words], { ...environment, ...more });
+  const file = (name: string, text: string): string => {
+    writeFileSync(join(home, name), text);
+    return join(home, name);
+  };
+
+  it('refuses what can be no collection, and makes nothing of it', async () => {
+    const { code, output } = await trust(['init', '..', '--to', join(home, 'out')]);
+    assert.equal(code, 2, output);
+    assert.match(output, /\[TRUST_AUTHOR_NAME\]/u);
+    assert.throws(() => readdirSync(dir), { code: 'ENOENT' });
+  });
+
+  it('begins a collection once, and publishes it with the keys of this folder', async () => {
+    const begun = await trust(['init', 'pay', '--to', join(home, 'out')]);
+    assert.equal(begun.code, 0, begun.output);
+    assert.match((await trust(['init', 'pay', '--to', join(home, 'out')])).output, /holds this collection already/u);
+    const published = await trust(['publish', 'pay']);
+    assert.equal(published.code, 0, published.output);
+    for (const name of readdirSync(join(dir, 'private'))) assert.equal(statSync(join(dir, 'private', name)).mode & 0o777, 0o600);
+  });
+
+  const uses: readonly { readonly words: readonly string[]; readonly code: number; readonly says: RegExp }[] = [
+    { words: ['list', 'other'], code: 2, says: /holds no such collection/u },
+    { words: ['add', 'pay', 'a'], code: 2, says: /name one of FILE, --image REFERENCE or --digest DIGEST/u },
+    { words: ['add', 'pay', '', 'FILE'], code: 2, says: /a target has a name/u },
+    { words: ['add', 'pay', 'a', 'FILE', '--custom', 'FILE'], code: 2, says: /what is signed with the target.*CLI_FILE_UNREADABLE/u },
+    { words: ['add', 'pay', 'a', 'FILE', '--custom', 'HALF'], code: 2, says: /not a whole number.*TRUST_AUTHOR_NOT_IN_DIALECT/u },
+    { words: ['add', 'pay', 'a', '--digest', 'sha256:abc', '--length', '1'], code: 2, says: /--digest sha256:HEX --length BYTES/u },
+    { words: ['rotate', 'pay', 'root', '--server-managed'], code: 2, says: /a service never holds root keys/u },
+    { words: ['rotate', 'pay', 'targets', '--threshold', '2'], code: 2, says: /TRUST_AUTHOR_THRESHOLD/u },
+    { words: ['publish', 'pay', '--expiry', 'soon'], code: 2, says: /ROLE=DURATION/u },
+    { words: ['serve', '--listen', 'nowhere', '--data', 'DIR/service'], code: 2, says: /TRUST_SERVICE_LISTEN/u },
+    { words: ['serve', '--listen', ':0', '--data', 'DIR/service', '--tls-cert', 'FILE'], code: 2, says: /belong together/u },
+  ];
+  it('exits as documented, says why, and stages nothing, however it is used wrongly', async () => {
+    const given = { FILE: file('file', 'no JSON'), HALF: file('half.json', '{"a":1.5}') };
+    for (const { words, code, says } of uses) {
+      const ended = await trust(words.map((word) => given[word as keyof typeof given] ?? word.replace('DIR', home)));
+      assert.equal(ended.code, code, `${words.join(' ')}: ${ended.output}`);
+      assert.match(ended.output, says, words.join(' '));
+      assert.doesNotMatch(ended.output, /CLI_FAILED|\n\s+at /u);
+    }
+    assert.match((await trust(['publish', 'pay'])).output, /everything is published already/u);
+  });
+
+  it('signs nothing with a wrong passphrase, and everything with the right one afterwards', async () => {
+    assert.equal((await trust(['add', 'pay', 'a', file('file', 'x')])).code, 0);
+    const wrong = await trust(['publish', 'pay'], { PORTCULLIS_PASSPHRASE: 'battery-staple' });
+    assert.equal(wrong.code, 2, wrong.output);
+    assert.match(wrong.output, /TRUST_KEYSTORE_UNREADABLE/u);
+    assert.doesNotMatch(wrong.output, /correct-horse|battery-staple/u);
+    const right = await trust(['publish', 'pay', '--output', 'json']);
+    assert.equal(right.code, 0, right.output);
+  });
+});

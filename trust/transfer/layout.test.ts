@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import fc from 'fast-check';
+import { digestOf } from '../../base/distribution/index.ts';
+import { openLayout } from './layout.ts';
+import type { LayoutRepository } from './layout.ts';
+
+const home = mkdtempSync(join(tmpdir(), 'portcullis-layout-'));
+after(() => rmSync(home, { recursive: true }));
+const folder = (): string => mkdtempSync(join(home, 'layout-'));
+const manifestType = 'application/vnd.oci.image.manifest.v1+json';
+const emptyType = 'application/vnd.oci.empty.v1+json';
+const damaged = { code: 'TRUST_ARCHIVE_DAMAGED' };
+const missing = { code: 'DISTRIBUTION_NOT_FOUND' };
+
+async function push(
+  layout: LayoutRepository,
+  label: string,
+  about: {
+    readonly tag?: string;
+    readonly subject?: { readonly digest: string; readonly size: number };
+    readonly artifactType?: string;
+  } = {},
+): Promise<{ readonly digest: string; readonly size: number }> {
+  const { digest, size } = await layout.pushBlob(Buffer.from('{}'));
+  const { tag, subject, artifactType } = about;
+  const manifest = Buffer.from(
+    JSON.stringify({
+      schemaVersion: 2,
+      mediaType: manifestType,
+      ...(artifactType === undefined ? {} : { artifactType }),
+      config: { mediaType: emptyType, digest, size },
+      layers: [],
+      annotations: { label },
+      ...(subject === undefined ? {} : { subject: { mediaType: manifestType, ...subject } }),
+    }),
+  );
+  const pushed = await layout.pushManifest(manifest, manifestType, tag === undefined ? {} : { tag });
+  return { digest: pushed.digest, size: manifest.length };
+}
+
+const fileOf = (at: string, digest: string): string => join(at, 'blobs/sha256', digest.slice('sha256:'.length));
+
+test('what was pushed is found again by whoever opens the folder later: tags, digests, and what speaks for them', async () => {
+  const at = folder();
+  const layout = await openLayout(at);
+  const first = await push(layout, 'first', { tag: '1' });
+  const second = await push(layout, 'second', { tag: '1' });
+  const other = await push(layout, 'other');
+  const signature = await push(layout, 'signature', { subject: second, artifactType: 'application/vnd.example.signature' });
+  await push(layout, 'bill', { subject: second, artifactType: 'application/vnd.example.bill' });
+  await layout.finish();
+  const again = await openLayout(at);
+  assert.equal((await again.resolve('1')).digest, second.digest);
+  assert.equal((await again.manifest(other.digest)).digest, other.digest);
+  await assert.rejects(again.resolve('2'), missing);
+  // A tag that was moved leaves nothing behind under its name; what it meant is not of this archive any more.
+  await assert.rejects(again.resolve(first.digest), missing);
+  const found = (await again.referrers(second.digest, { artifactType: 'application/vnd.example.signature' })).descriptors;
+  assert.deepEqual(
+    found.map(({ digest }) => digest),
+    [signature.digest],
+  );
+  assert.equal((await again.referrers(second.digest)).descriptors.length, 2);
+  assert.deepEqual((await again.referrers(other.digest)).descriptors, []);
+});
+
+test('until it is finished nothing is promised: a process that was killed leaves an archive of nothing', async () => {
+  const at = folder();
+  const { digest } = await push(await openLayout(at), 'lost', { tag: '1' });
+  const again = await openLayout(at);
+  await assert.rejects(again.resolve('1'), missing);
+  await assert.rejects(again.manifest(digest), missing);
+});
+
+test('bytes that are not what their digest says are not given out', async () => {
+  const at = folder();
+  const layout = await openLayout(at);
+  const bytes = Buffer.from('the bytes of a layer');
+  const blob = await layout.pushBlob(bytes);
+  assert.deepEqual(await layout.blobBytes(blob, 1024), bytes);
+  const { digest } = await push(layout, 'image', { tag: '1' });
+  for (const one of [blob.digest, digest]) {
+    const whole = readFileSync(fileOf(at, one));
+    for (const spoil of [
+      () => truncateSync(fileOf(at, one), whole.length - 1),
+      () => writeFileSync(fileOf(at, one), Buffer.concat([whole, Buffer.from(' ')])),
+      () => writeFileSync(fileOf(at, one), Buffer.alloc(whole.length, 'x')),
+    ]) {
+      spoil();
+      if (one === digest) await assert.rejects(layout.manifest('1'), damaged);
+      else {
+        await assert.rejects(layout.blob(blob), damaged);
+        await assert.rejects(layout.blobBytes(blob, 1024), damaged);
+      }
+      writeFileSync(fileOf(at, one), whole);
+    }
+  }
+  rmSync(fileOf(at, blob.digest));
+  await assert.rejects(layout.blob(blob), missing);
+  await assert.rejects(layout.blobBytes({ ...blob, size: 1 }, 1024), missing);
+});
+
+test('a digest is no path: nothing outside of the folder is read', async () => {
+  const at = folder();
+  writeFileSync(join(at, 'secret'), 'secret');
+  mkdirSync(join(at, 'inside'));
+  const layout = await openLayout(join(at, 'inside'));
+  for (const digest of ['sha256:../../../secret', `sha256:${'A'.repeat(64)}`, `sha512:${'a'.repeat(128)}`, '', '../secret']) {
+    await assert.rejects(layout.blob({ digest, size: 6 }), damaged);
+    await assert.rejects(layout.manifest(digest), missing);
+    const index = { schemaVersion: 2, manifests: [{ mediaType: manifestType, digest, size: 6 }] };
+    writeFileSync(join(at, 'inside/index.json'), JSON.stringify(index));
+    await assert.rejects(openLayout(join(at, 'inside')), damaged);
+    rmSync(join(at, 'inside/index.json'));
+  }
+});
+
+test('an index that is none is refused by its own error, whatever it holds', async () => {
+  const at = folder();
+  mkdirSync(join(at, 'blobs/sha256'), { recursive: true });
+  const bytes = Buffer.from('[]');
+  writeFileSync(fileOf(at, digestOf(bytes)), bytes);
+  const entry = fc.record({
+    mediaType: fc.constantFrom('', manifestType, 'x'),
+    digest: fc.constantFrom(digestOf(bytes), 'sha256:0', 'x'),
+    size: fc.nat(),
+  });
+  const index = fc.record({
+    schemaVersion: fc.constantFrom(1, 2, '2'),
+    manifests: fc.oneof(fc.array(entry, { minLength: 1 }), fc.jsonValue()),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.oneof(index, fc.jsonValue(), fc.string()), async (value) => {
+      writeFileSync(join(at, 'index.json'), typeof value === 'string' ? value : JSON.stringify(value));
+      try {
+        const layout = await openLayout(at);
+        // What is an index all the same names nothing that is a manifest.
+        await assert.rejects(layout.manifest(digestOf(bytes)));
+      } catch (error) {
+        assert.equal((error as { code?: unknown }).code, damaged.code, String(error));
+      }
+    }),
+    { numRuns: 200 },
+  );
+});

@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import fc from 'fast-check';
+import { openWorkingFolder } from './working-folder.ts';
+
+const home = mkdtempSync(join(tmpdir(), 'portcullis-working-'));
+after(() => rmSync(home, { recursive: true }));
+
+const refused = { code: 'TRUST_AUTHOR_NAME' };
+
+test('what can be no collection has no folder', () => {
+  for (const name of [
+    '',
+    '.',
+    '..',
+    '../other',
+    '/abs',
+    'a//b',
+    'a/',
+    'a/./b',
+    'a b',
+    'a\nrole: root',
+    'a\u2028b',
+    'a*',
+    '\ud800',
+    'x'.repeat(256),
+  ])
+    assert.throws(() => openWorkingFolder(home, name), refused, JSON.stringify(name));
+  assert.deepEqual(readdirSync(home), []);
+});
+
+test('an image’s name, with a port or without, has a folder of its own', () => {
+  const names = ['pay', 'registry.example.com/pay/app', 'localhost:5000/a', '127.0.0.1:5000/a', '[::1]:5000/a', 'größe/ä'];
+  const paths = names.map((name) => openWorkingFolder(home, name).path);
+  assert.equal(new Set(paths).size, names.length);
+});
+
+test('whatever its name, a collection’s folder is one below all collections, and nobody else’s', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: 'binary' }), fc.string({ unit: 'binary' }), (one, other) => {
+      const paths = [one, other].map((name) => {
+        try {
+          return openWorkingFolder(home, name).path;
+        } catch (error) {
+          assert.equal((error as { code?: unknown }).code, refused.code);
+          return undefined;
+        }
+      });
+      for (const path of paths)
+        if (path !== undefined) assert.match(path.slice(join(home, 'collections/').length), /^(?!\.{1,2}$)[^/]{1,255}$/u);
+      if (paths[0] !== undefined && one !== other) assert.notEqual(paths[0], paths[1]);
+    }),
+  );
+});
