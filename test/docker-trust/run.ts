@@ -8,6 +8,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startTrustService } from '../../trust/index.ts';
+import { makeCertificate } from '../fixtures/certificate.ts';
 import { findDocker, startDocker } from '../fixtures/dockerd.ts';
 import { startRegistry } from '../fixtures/registry.ts';
 import { findTool } from '../fixtures/tools.ts';
@@ -19,21 +20,7 @@ const { DOCKER } = process.env;
 const newer = DOCKER === undefined ? findTool('docker') : { path: DOCKER, skip: false };
 
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-docker-trust-'));
-const [key, certificate] = [join(folder, 'tls.key'), join(folder, 'tls.pem')];
-const words = [
-  'req',
-  '-x509',
-  '-newkey',
-  'ec',
-  '-pkeyopt',
-  'ec_paramgen_curve:prime256v1',
-  '-nodes',
-  '-days',
-  '2',
-  '-subj',
-  '/CN=localhost',
-];
-execFileSync('openssl', [...words, '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', certificate], { stdio: 'ignore' });
+const { key, certificate } = makeCertificate(folder, 'tls', { commonName: 'localhost', more: ['-addext', 'subjectAltName=IP:127.0.0.1'] });
 const service = await startTrustService({
   listen: '127.0.0.1:0',
   data: join(folder, 'data'),

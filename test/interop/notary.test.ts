@@ -7,7 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { startTrustService } from '../../trust/index.ts';
-import { makeDelegate, notary, notaryCommand, notaryServer, startNotaryServer } from '../fixtures/notary.ts';
+import { makeCertificate } from '../fixtures/certificate.ts';
+import { notary, notaryCommand, notaryServer, startNotaryServer } from '../fixtures/notary.ts';
 
 const gun = 'registry.example.com/pay/app';
 const skip = notaryCommand.skip || notaryServer.skip;
@@ -33,7 +34,7 @@ const script: readonly (readonly [user: 'owner' | 'reader' | 'delegate' | 'heir'
   ['owner', ['delegation', 'add', '-p', gun, 'targets/releases', 'FOLDER/alice.pem', '--all-paths']],
   ['owner', ['delegation', 'add', '-p', gun, 'targets/team', 'FOLDER/bob.pem', 'FOLDER/alice.pem', '--paths', 'team/,1.']],
   ['owner', ['delegation', 'list', gun]],
-  ['delegate', ['key', 'import', 'FOLDER/alice-key.pem', '--role', 'targets/releases']],
+  ['delegate', ['key', 'import', 'FOLDER/alice.key', '--role', 'targets/releases']],
   ['delegate', ['key', 'list']],
   ['delegate', ['add', '-p', '-r', 'targets/releases', gun, '2.0', 'FOLDER/two']],
   ['delegate', ['reset', '--all', gun]],
@@ -109,7 +110,7 @@ describe('the notary command', { skip }, () => {
 
   before(() => {
     folder = mkdtempSync(join(tmpdir(), 'portcullis-notary-'));
-    for (const name of ['alice', 'bob']) makeDelegate(folder, name);
+    for (const name of ['alice', 'bob']) makeCertificate(folder, name, { days: 900 });
     writeFileSync(join(folder, 'one'), 'one\n');
     writeFileSync(join(folder, 'two'), 'two\n');
     writeFileSync(join(folder, 'custom.json'), '{"note":"ünï"}');

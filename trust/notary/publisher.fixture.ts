@@ -1,8 +1,8 @@
-import { execFileSync } from 'node:child_process';
 import { createHash, createPrivateKey, sign } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { makeCertificate } from '../../test/fixtures/certificate.ts';
 import { notaryKeyId } from '../tuf/metadata/keys.ts';
 import { fileOf, later, signed, testKey } from '../tuf/fixtures/repository.fixture.ts';
 import type { TestKey } from '../tuf/fixtures/repository.fixture.ts';
@@ -64,10 +64,11 @@ export function targetsOf(version: number, names: Readonly<Record<string, string
 export function certifiedKey(name: string): TestKey {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-publisher-'));
   try {
-    const [key, certificate] = [join(folder, 'key.pem'), join(folder, 'certificate.pem')];
-    const words = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '3650'];
-    const leaf = ['-addext', 'basicConstraints=CA:FALSE', '-subj', `/CN=${name.replaceAll('/', '\\/')}`];
-    execFileSync('openssl', [...words, ...leaf, '-keyout', key, '-out', certificate], { stdio: 'ignore' });
+    const { key, certificate } = makeCertificate(folder, 'root', {
+      days: 3650,
+      commonName: name,
+      more: ['-addext', 'basicConstraints=CA:FALSE'],
+    });
     const text = readFileSync(certificate).toString('base64');
     const privateKey = createPrivateKey(readFileSync(key));
     return {

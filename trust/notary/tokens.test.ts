@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { exportJWK, SignJWT } from 'jose';
 import type { JWTPayload } from 'jose';
+import { makeCertificate } from '../../test/fixtures/certificate.ts';
 import { startTrustService } from './service.ts';
 import type { TrustService } from './service.ts';
 import { tokenGuard } from './tokens.ts';
@@ -22,23 +23,9 @@ interface Issuer {
 }
 
 function issuer(name: string, by?: string): Issuer {
-  const [key, certificate] = [join(folder, `${name}.key`), join(folder, `${name}.pem`)];
-  const words = [
-    'req',
-    '-x509',
-    '-newkey',
-    'ec',
-    '-pkeyopt',
-    'ec_paramgen_curve:prime256v1',
-    '-nodes',
-    '-days',
-    '300',
-    '-subj',
-    `/CN=${name}`,
-  ];
-  const signer =
+  const more =
     by === undefined ? [] : ['-CA', join(folder, `${by}.pem`), '-CAkey', join(folder, `${by}.key`), '-addext', 'basicConstraints=CA:FALSE'];
-  execFileSync('openssl', [...words, ...signer, '-keyout', key, '-out', certificate], { stdio: 'ignore' });
+  const { key, certificate } = makeCertificate(folder, name, { days: 300, more });
   return { certificate: readFileSync(certificate, 'utf8'), key: createPrivateKey(readFileSync(key)) };
 }
 
