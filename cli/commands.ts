@@ -63,6 +63,11 @@ export const commands: readonly Entry[] = [
     summary: 'virtual addresses that are balanced over backends: apply, list, drain, remove',
     load: () => import('./service.ts'),
   },
+  {
+    name: 'explain-denial',
+    summary: 'say what lets or denies a pod’s connection, and what to write to allow it',
+    load: () => import('./explain-denial.ts'),
+  },
   { name: 'images', summary: 'list, pull, inspect, copy and remove images', load: () => import('./images.ts') },
   { name: 'pods', summary: 'list pods', load: () => import('./pods.ts') },
   { name: 'ps', summary: 'list containers', load: () => import('./ps.ts') },

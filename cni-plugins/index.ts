@@ -30,9 +30,12 @@ export { confUses } from './spec/conf-uses.ts';
 export type { ConfUse } from './spec/conf-uses.ts';
 export { networksIn } from './attach/networks.ts';
 export type {
+  AskedConnection,
   Attachment,
   AttachRequest,
   Denial,
+  DenialExplanation,
+  DenialQuestion,
   FurtherNetwork,
   LinkClass,
   LinkPolicy,

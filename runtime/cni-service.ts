@@ -1,6 +1,6 @@
 import { chmod } from 'node:fs/promises';
 import { createPluginService } from '../cni-plugins/index.ts';
-import type { AnswerNetwork, NetworkEngine } from '../cni-plugins/index.ts';
+import type { AnswerNetwork, DenialQuestion, NetworkEngine } from '../cni-plugins/index.ts';
 import { reasonOf } from '../base/errors/index.ts';
 import type { Logger } from '../base/log/index.ts';
 import type { Balancing } from './balancing.ts';
@@ -14,12 +14,14 @@ export interface CniService {
 
 /** What `portcullis network` and `portcullis service` ask. @param attached ids of the sandboxes that have a network, or are about to */
 export function answerNetworkOf(
-  network: Pick<NetworkEngine, 'denials' | 'gc' | 'list'>,
+  network: Pick<NetworkEngine, 'denials' | 'explain' | 'gc' | 'list'>,
   balancing: Pick<Balancing, 'ask'>,
   attached: () => readonly string[],
 ): AnswerNetwork {
   return async (question, body) => {
     if (question === 'services') return balancing.ask(body);
+    // The command has read it; only root writes here.
+    if (question === 'explain') return network.explain(JSON.parse(body) as DenialQuestion);
     if (question === 'denials') return { denials: await network.denials() };
     const before = network.list().map(({ id }) => id);
     await network.gc(new Set(attached()));

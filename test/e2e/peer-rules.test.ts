@@ -1,7 +1,11 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { after, before, describe, it } from 'node:test';
+import type { DenialExplanation } from '../../cni-plugins/index.ts';
+import { portcullis } from '../fixtures/command.ts';
+import type { Ended } from '../fixtures/command.ts';
 import { createContainer, execute, namespaceOptions, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import type { Pod } from '../fixtures/pod.ts';
 import { failureOf, openStage, plainPolicy } from '../fixtures/stage.ts';
@@ -52,6 +56,59 @@ describe('rules of peers', () => {
     await runContainer(stage, client, { image, name: 'free', command: ['sleep', '600'] });
     await reaches(held, there, 8081);
     await reaches(server, here, 8080);
+    for (const pod of [web, client]) await removePod(stage, pod);
+  });
+
+  it('are told by explain-denial, with what would allow the connection', async () => {
+    const [web, client] = [
+      await runPod(stage, 'web'),
+      await runPod(stage, 'client', { annotations: { 'portcullis.dev/profile': 'narrow' } }),
+    ];
+    const ask = (...words: string[]): Promise<Ended> =>
+      portcullis(['explain-denial', ...words, '--cni-socket', join(stage.folders.state, 'cni.sock')]);
+    const closed = await ask('client', '--to', 'web:8080');
+    assert.deepEqual(
+      [closed.code, /To allow it at shop\/client \(network\.none\):\n {2}start a container/u.test(closed.stdout)],
+      [1, true],
+      closed.output,
+    );
+    await runContainer(stage, web, { image, command: ['sleep', '600'] });
+    const held = await runContainer(stage, client, { image, command: ['sleep', '600'] });
+    const there = await addressOf(web);
+
+    const granted = await ask('shop/client', '--to', `${there}:8080`);
+    assert.equal(granted.code, 0, granted.output);
+    assert.match(granted.stdout, /, 8080\/tcp: let through$/mu);
+    const denied = await ask('client', '--to', 'shop/web:8081/tcp');
+    assert.equal(denied.code, 1, denied.output);
+    assert.ok(
+      denied.stdout.includes(`To allow it at shop/client (network.egress):`) &&
+        denied.stdout.includes(`- { to: "${there}", ports: [8081/tcp] }`),
+      denied.stdout,
+    );
+    const taken = await ask(client.id.slice(0, 12), '--from', 'web:8080', '--output', 'json');
+    const explained = JSON.parse(taken.stdout) as DenialExplanation;
+    assert.deepEqual(
+      [taken.code, explained.outcome, explained.steps.find(({ says }) => says === 'denies')?.rule],
+      [1, 'denied', 'network.ingress'],
+    );
+
+    await fetch(held, there, 8081);
+    const counted = await ask('client');
+    assert.deepEqual([counted.code, /^egress +network\.egress +\d+ /mu.test(counted.stdout)], [1, true], counted.output);
+    const line = (rule: string): string => `time=now ${JSON.stringify({ sandbox: client.id, direction: 'egress', rule })}`;
+    assert.match((await ask('--log', line('network.egress'))).stdout, /^egress +network\.egress +\d+ /mu);
+    assert.match((await ask('--log', line('network.address'))).stdout, /nothing was denied by that rule/u);
+
+    const unknown = await ask('nobody');
+    assert.deepEqual([unknown.code, /NETWORK_POD_UNKNOWN/u.test(unknown.stderr)], [4, true]);
+    for (const wrong of [
+      ['client', '--to', '10.0.0.1:99999'],
+      ['client', '--log', '{}'],
+    ])
+      assert.equal((await ask(...wrong)).code, 2, wrong.join(' '));
+    const alone = await portcullis(['explain-denial', 'client', '--cni-socket', join(stage.folders.folder, 'nobody.sock')]);
+    assert.deepEqual([alone.code, /CLI_DAEMON_UNREACHABLE/u.test(alone.stderr)], [4, true]);
     for (const pod of [web, client]) await removePod(stage, pod);
   });
 
