@@ -1,3 +1,4 @@
+import { PortcullisError } from '../../../base/errors/index.ts';
 import { readDestination, readService } from '../../netlink/ipvs.ts';
 import type { IpvsDestination, IpvsRequests, IpvsService, IpvsServiceKey, ListedDestination } from '../../netlink/ipvs.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
@@ -40,13 +41,29 @@ export function openIpvsKernel(generic: NetlinkSocket, ipvs: IpvsRequests): Ipvs
         ...set.map((each) => ipvs.setDestination(wanted.key, each)),
         ...remove.map((each) => ipvs.deleteDestination(wanted.key, each)),
       ];
-      generic.run(requests);
+      try {
+        generic.run(requests);
+      } catch (thrown) {
+        // Nothing that is named stands yet: what is missing is the scheduler.
+        if (isRefusal(thrown, 'ENOENT') && standing === undefined) throw schedulerMissing(wanted.scheduler);
+        throw thrown;
+      }
       return requests.length > 0;
     },
     deleteService: (key) => tolerant(ipvs.deleteService(key), 'ESRCH'),
     deleteDestination: (key, destination) => tolerant(ipvs.deleteDestination(key, destination), 'ESRCH', 'ENOENT'),
   };
 }
+
+const schedulerMissing = (scheduler: string): PortcullisError =>
+  new PortcullisError({
+    code: 'NETWORK_IPVS_SCHEDULER_MISSING',
+    kind: 'precondition',
+    attempted: 'add an IPVS service',
+    on: `scheduler ${scheduler}`,
+    why: 'the kernel has no such scheduler, and loaded none',
+    fix: `modprobe ip_vs_${scheduler}, choose another scheduler, or use \`--backend nftables\``,
+  });
 
 /** One address and port counts once, with the last weight: IPVS refuses the second. */
 const unique = (all: readonly IpvsDestination[]): IpvsDestination[] => [

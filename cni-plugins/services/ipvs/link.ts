@@ -85,6 +85,13 @@ function localRoute(index: number, address: Uint8Array, source: Uint8Array): Req
   };
 }
 
+/** The answers to all requests of one message wait in the socket together. */
+const perMessage = 4096;
+
+function* inParts<T>(all: readonly T[]): Generator<readonly T[]> {
+  for (let at = 0; at < all.length; at += perMessage) yield all.slice(at, at + perMessage);
+}
+
 export function openServiceLink(): ServiceLink {
   const route = openNetlink(NETLINK_ROUTE);
   // The kernel then tells the routes of one table alone: in the local one is every virtual address.
@@ -97,32 +104,37 @@ export function openServiceLink(): ServiceLink {
     for (const { error } of socket.send(requests)) if (!isRefusal(error, ...fine)) throw error;
   };
 
+  const make = (): void => {
+    if (link() === undefined) addressing.run([createLink({ name: serviceLink, of: { kind: 'dummy' } })]);
+    // Without an address of its own: it says nothing to anybody.
+    if (families.length === 2) tolerant(addressing, [setNoOwnIpv6({ name: serviceLink })], 'EAFNOSUPPORT');
+    addressing.run([setUp({ name: serviceLink })]);
+  };
+
   return {
     stands: () => link() !== undefined,
-    make() {
-      if (link() === undefined) addressing.run([createLink({ name: serviceLink, of: { kind: 'dummy' } })]);
-      // Without an address of its own: it says nothing to anybody.
-      if (families.length === 2) tolerant(addressing, [setNoOwnIpv6({ name: serviceLink })], 'EAFNOSUPPORT');
-      addressing.run([setUp({ name: serviceLink })]);
-    },
+    make,
     addresses() {
       const index = link();
       return index === undefined ? [] : listAddresses(addressing, index).map(({ address }) => Buffer.from(address));
     },
     add(addresses) {
-      const index = link();
-      if (index === undefined) throw new Error(`${serviceLink} is not there`);
-      addressing.run(addresses.map((address) => putAddress(index, { address, length: address.length * 8 }, { prefixRoute: false })));
+      if (addresses.length === 0) return;
+      if (link() === undefined) make();
+      const index = link() ?? 0;
+      for (const some of inParts(addresses))
+        addressing.run(some.map((address) => putAddress(index, { address, length: address.length * 8 }, { prefixRoute: false })));
     },
     remove(addresses) {
       const index = link();
       if (index === undefined) return;
-      tolerant(
-        addressing,
-        addresses.map((address) => deleteAddress(index, address, address.length * 8)),
-        'EADDRNOTAVAIL',
-        'ENODEV',
-      );
+      for (const some of inParts(addresses))
+        tolerant(
+          addressing,
+          some.map((address) => deleteAddress(index, address, address.length * 8)),
+          'EADDRNOTAVAIL',
+          'ENODEV',
+        );
     },
     sourceFor(address, source) {
       const index = link();

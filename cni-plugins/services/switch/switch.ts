@@ -81,7 +81,11 @@ export function openSwitch(first: Balancer['kind'], parts: SwitchParts): Switcha
     hasLooked = true;
     try {
       if (active.kind === 'ipvs') removeNftables(parts.openNftables());
-      else if (parts.ipvsStands()) keepForConnections(parts.openIpvs());
+      else if (parts.ipvsStands()) {
+        const left = parts.openIpvs();
+        left.retire();
+        keepForConnections(left);
+      }
     } catch (thrown) {
       log.warn({ why: reasonOf(thrown) }, 'what another balancer may have left in the kernel could not be removed');
     }
@@ -94,9 +98,9 @@ export function openSwitch(first: Balancer['kind'], parts: SwitchParts): Switcha
     retired.lookAt = clock() + Math.max(lookEveryMs, lookShare * (clock() - begun));
     const { balancer, connections, until } = retired;
     if (connections > 0 && clock() < until) return;
-    retired = undefined;
     balancer.removeAll();
     balancer.close();
+    retired = undefined;
     if (connections > 0)
       log.warn({ balancer: balancer.kind, connections }, 'the former balancer of services is gone with the connections it still had');
     else log.info({ balancer: balancer.kind }, 'the former balancer of services is gone: its last connection has ended');
