@@ -92,7 +92,7 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     for (const host of [four, six]) {
       const refused = await explained(client, host, 81);
       assert.deepEqual(denying(refused), ['default/client network.egress']);
-      assert.ok(refused.steps.at(2)?.allow?.includes(`- { to: "${host}", ports: [81/tcp] }`), refused.steps.at(2)?.allow);
+      assert.ok(refused.steps.at(2)?.allow?.includes(`- { to: "${host}", ports: [81/tcp] }`), refused.steps.at(2)?.allow ?? '');
     }
 
     mkdirSync(join(fixture.folder, 'policies'));
