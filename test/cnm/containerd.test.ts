@@ -22,7 +22,7 @@ describe('pods of containerd on a remote driver', { skip: missing }, () => {
     spawnSync(join(repository, 'test/peers/run-containerd'), args, {
       env: { ...process.env, CNI_BIN: at('bin'), CNI_CONFLIST: at('remote.conflist'), D: at('containerd') },
       encoding: 'utf8',
-      timeout: 180_000,
+      timeout: 600_000,
     });
   const crictl = (...args: string[]): string => {
     const run = containerd(
@@ -63,7 +63,7 @@ describe('pods of containerd on a remote driver', { skip: missing }, () => {
     await driver.start();
   });
   after(async () => {
-    await driver.stop();
+    await driver?.stop();
     containerd('stop');
     rmSync(folder, { recursive: true, force: true });
   });

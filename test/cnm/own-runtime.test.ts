@@ -42,8 +42,8 @@ describe('pods of our own runtime on a remote driver', { skip: whyNoDriver }, ()
     image = await stage.pull((await stage.publish('app/a:1')).reference);
   });
   after(async () => {
-    await stage.close();
-    await driver.stop();
+    await stage?.close();
+    await driver?.stop();
     rmSync(folder, { recursive: true, force: true });
   });
   const addressOf = async (id: string): Promise<string> =>
