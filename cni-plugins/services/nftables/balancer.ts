@@ -24,6 +24,8 @@ type Holdings = Readonly<Record<Family, Holding>>;
 export function openNftablesBalancer(): Balancer {
   const filter = openNetlink(NETLINK_NETFILTER);
   let holdings: Holdings | undefined;
+  /** What is to stand while `holdings` are not known: before the first call, and after one that failed. */
+  let owed: readonly VirtualServer[] = [];
   let seen = { generation: -1, shape: '' };
   const shape = (all: Holdings): string =>
     families
@@ -41,6 +43,7 @@ export function openNftablesBalancer(): Balancer {
 
   const reconcile = (servers: readonly VirtualServer[]): number => {
     holdings = undefined;
+    owed = servers;
     const [four, six] = [4, 6].map((family) =>
       bring(
         filter,
@@ -54,33 +57,49 @@ export function openNftablesBalancer(): Balancer {
     return four.differences + six.differences;
   };
 
-  const open = (): Holdings => {
-    if (holdings === undefined) reconcile([]);
-    if (holdings === undefined) throw new Error('unreachable');
-    return holdings;
+  const serversOf = (family: Family): readonly VirtualServer[] =>
+    holdings === undefined
+      ? owed.filter((server) => server.family === family)
+      : [...holdings[family].standing.values()].map(({ server }) => server);
+  const all = (): readonly VirtualServer[] => families.flatMap(serversOf);
+
+  /**
+   * Changes what stands. Where another program changed what is ours, everything is brought back, with `wanted`; where it fails otherwise, the next
+   * call does so.
+   * @param act says whether modes came or went
+   */
+  const changing = (wanted: () => readonly VirtualServer[], act: (holding: Holding) => boolean): void => {
+    const now = holdings;
+    if (now === undefined) {
+      reconcile(wanted());
+      return;
+    }
+    try {
+      const reshaped = families.map((family) => act(now[family]));
+      if (reshaped.includes(true)) remember(now);
+    } catch (thrown) {
+      owed = wanted();
+      holdings = undefined;
+      if (!isRefusal(thrown, 'ENOENT', 'EEXIST', 'EBUSY')) throw thrown;
+      reconcile(owed);
+    }
   };
 
   const change = (put: readonly VirtualServer[], remove: readonly ServerKey[]): void => {
-    const all = open();
-    try {
-      const reshaped = families.map((family) =>
-        applyChange(
-          filter,
-          all[family],
-          put.filter((server) => server.family === family),
-          remove.filter((key) => key.startsWith(`${family} `)),
-        ),
-      );
-      if (reshaped.includes(true)) remember(all);
-    } catch (thrown) {
-      holdings = undefined;
-      if (!isRefusal(thrown, 'ENOENT', 'EEXIST', 'EBUSY')) throw thrown;
-      // Another program changed what is ours: everything is brought back.
-      const wanted = new Map(families.flatMap((family) => [...all[family].standing].map(([key, { server }]) => [key, server] as const)));
-      for (const key of remove) wanted.delete(key);
-      for (const server of put) wanted.set(keyOf(server), server);
-      reconcile([...wanted.values()]);
-    }
+    const wanted = (): readonly VirtualServer[] => {
+      const servers = new Map(all().map((server) => [keyOf(server), server]));
+      for (const key of remove) servers.delete(key);
+      for (const server of put) servers.set(keyOf(server), server);
+      return [...servers.values()];
+    };
+    changing(wanted, (holding) =>
+      applyChange(
+        filter,
+        holding,
+        put.filter(({ family }) => family === holding.family),
+        remove.filter((key) => key.startsWith(`${holding.family} `)),
+      ),
+    );
   };
 
   return {
@@ -89,26 +108,17 @@ export function openNftablesBalancer(): Balancer {
     reconcile,
     change,
     cut(key, destination) {
-      const server = Object.values(open())
-        .map(({ standing }) => standing.get(key)?.server)
-        .find((found) => found !== undefined);
+      const server = all().find((each) => keyOf(each) === key);
       return server === undefined ? 0 : cutConnections(filter, server, destination);
     },
-    counts: () =>
-      families.flatMap((family) =>
-        countsOf(
-          filter,
-          family,
-          [...open()[family].standing.values()].map(({ server }) => server),
-        ),
-      ),
+    counts: () => families.flatMap((family) => countsOf(filter, family, serversOf(family))),
     tick() {
-      const all = open();
-      const reshaped = families.map((family) => {
-        const made = reweigh(filter, all[family]);
-        return dropUnusedModes(filter, all[family]) || made;
+      // Nothing is known: `changedByOthers` says so.
+      if (holdings === undefined) return;
+      changing(all, (holding) => {
+        const made = reweigh(filter, holding);
+        return dropUnusedModes(filter, holding) || made;
       });
-      if (reshaped.includes(true)) remember(all);
     },
     changedByOthers() {
       if (holdings === undefined) return true;
@@ -120,8 +130,9 @@ export function openNftablesBalancer(): Balancer {
       return false;
     },
     removeAll() {
-      transact(filter, families.flatMap(dropTable));
       holdings = undefined;
+      owed = [];
+      transact(filter, families.flatMap(dropTable));
     },
     close: () => filter.close(),
   };

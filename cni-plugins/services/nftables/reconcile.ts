@@ -1,3 +1,4 @@
+import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { transact } from '../../netlink/nftables.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
 import { formatIp, ipFromBytes } from '../../spec/address.ts';
@@ -60,7 +61,13 @@ export function bring(filter: NetlinkSocket, family: Family, servers: readonly V
   const gone = [...leftovers(leads, family)];
   for (const [server, former] of gone) changes.push(...elementChanges(formerOf(filter, holding, server, former), undefined));
   const addresses = addressChanges(filter, holding);
-  transactInParts(filter, family, requests, [...changes, ...addresses]);
+  try {
+    transactInParts(filter, family, requests, [...changes, ...addresses]);
+  } catch (thrown) {
+    // Another program left slots without their server, or took some of them.
+    if (!isRefusal(thrown, 'EEXIST', 'ENOENT')) throw thrown;
+    return rebuild(filter, family, servers);
+  }
   forgetStale(filter, family, [...changing.map(({ server }) => server), ...gone.map(([server]) => server)]);
   return { holding, differences: changing.length + gone.length + addresses.length };
 }

@@ -1,0 +1,200 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { test } from 'node:test';
+import { inPrivateNetns, shell } from '../../attach/engine.fixture.ts';
+import { keyOf } from '../model.ts';
+import type { Balancer, VirtualServer } from '../model.ts';
+import { openNftablesBalancer } from './balancer.ts';
+
+/** Against the kernel's own listing; what connections make of it is test/services. */
+if (inPrivateNetns(import.meta.filename)) {
+  const backends = (family: 4 | 6, count: number, from = 1): VirtualServer['destinations'] =>
+    Array.from({ length: count }, (_, index) => ({
+      address: family === 4 ? `10.1.${(from + index) >> 8}.${(from + index) & 255}` : `fd01::${(from + index).toString(16)}`,
+      port: 8080,
+      weight: 1,
+    }));
+  const server = (number: number, more: Partial<VirtualServer> = {}): VirtualServer => {
+    const family = more.family ?? 4;
+    const address = family === 4 ? `10.96.${number >> 8}.${number & 255}` : `fd96::${number.toString(16)}`;
+    return {
+      service: `service-${number}`,
+      portName: 'main',
+      kind: 'virtual',
+      family,
+      ...(more.kind === 'node' ? {} : { address }),
+      protocol: 'tcp',
+      port: 80,
+      scheduler: 'rr',
+      clientAffinity: false,
+      forwarding: 'nat',
+      sourceAddress: 'keep',
+      destinations: backends(family, 2),
+      ...more,
+    };
+  };
+  const opened = <T>(body: (balancer: Balancer) => T): T => {
+    const balancer = openNftablesBalancer();
+    try {
+      return body(balancer);
+    } finally {
+      balancer.close();
+    }
+  };
+  const kinds: readonly VirtualServer[] = [
+    server(1),
+    server(2, { scheduler: 'wrr', destinations: backends(4, 3).map((each, index) => ({ ...each, weight: index + 1 })) }),
+    server(3, { scheduler: 'sh', protocol: 'udp', port: 53 }),
+    server(4, { scheduler: 'maglev', destinations: backends(4, 5) }),
+    server(5, { scheduler: 'maglev', clientAffinity: true, persistenceSeconds: 60 }),
+    server(6, { persistenceSeconds: 10_800, sourceAddress: 'masquerade', protocol: 'sctp', port: 3868 }),
+    server(7, { scheduler: 'lc' }),
+    server(8, { destinations: [] }),
+    server(9, { kind: 'node', port: 30_000 }),
+    server(10, { kind: 'node', port: 30_001, clientAffinity: true, sourceAddress: 'masquerade' }),
+    server(11, { kind: 'external' }),
+    server(12, { family: 6, persistenceSeconds: 60 }),
+    server(13, { family: 6, scheduler: 'maglev' }),
+    server(14, { family: 6, kind: 'node', port: 30_000, scheduler: 'sh' }),
+  ];
+
+  test('another process finds all as it is to be, and takes over', () => {
+    opened((first) => {
+      first.reconcile(kinds);
+      assert.equal(first.reconcile(kinds), 0);
+      assert.equal(first.changedByOthers?.(), false);
+    });
+    opened((second) => {
+      assert.equal(second.reconcile(kinds), 0);
+      assert.equal(second.reconcile(kinds.slice(1)), 2, 'a server and its address');
+      assert.equal(second.reconcile(kinds.map((each) => ({ ...each, destinations: backends(each.family, 3, 7) }))), kinds.length + 1);
+      second.removeAll();
+      assert.equal(shell('nft list tables').includes('portcullis_services'), false);
+    });
+  });
+
+  test('nft lists every kind of rule', () => {
+    for (const each of kinds)
+      opened((balancer) => {
+        balancer.reconcile([each]);
+        const { status, stderr } = spawnSync('nft', ['list', 'table', each.family === 4 ? 'ip' : 'ip6', 'portcullis_services'], {
+          encoding: 'utf8',
+        });
+        assert.equal(status, 0, `${keyOf(each)}: ${stderr}`);
+        balancer.removeAll();
+      });
+  });
+
+  const table = 'ip portcullis_services';
+  for (const [what, harm] of [
+    ['the whole table is gone', `nft delete table ${table}`],
+    ['everything is flushed', 'nft flush ruleset'],
+    ['a rule was put in', `nft add rule ${table} balance counter accept`],
+    ['a rule is gone', `nft flush chain ${table} forward`],
+  ] as const)
+    test(`${what}: it is seen, and made good; a change that meets it as well`, () => {
+      opened((balancer) => {
+        balancer.reconcile(kinds);
+        shell(harm);
+        assert.equal(balancer.changedByOthers?.(), true);
+        balancer.reconcile(kinds);
+        assert.equal(balancer.changedByOthers?.(), false);
+        assert.equal(balancer.reconcile(kinds), 0);
+      });
+    });
+
+  test('a change to a table that is gone brings everything back', () => {
+    opened((balancer) => {
+      balancer.reconcile(kinds);
+      shell(`nft delete table ${table}`);
+      balancer.change([server(20)], [keyOf(server(1))]);
+      assert.equal(balancer.reconcile([...kinds.slice(1), server(20)]), 0);
+    });
+  });
+
+  for (const harm of ['flush map TABLE servers', 'flush map TABLE slots16', 'flush map TABLE modes', 'flush set TABLE addresses'])
+    test(`what others took out is found when all is compared: nft ${harm}`, () => {
+      opened((balancer) => {
+        balancer.reconcile(kinds);
+        shell(`nft ${harm.replace('TABLE', table)}`);
+        assert.ok(balancer.reconcile(kinds) > 0);
+        assert.equal(balancer.reconcile(kinds), 0);
+        balancer.removeAll();
+      });
+    });
+
+  const countersOf = (): number =>
+    new Set([...shell(`nft list table ${table}`).matchAll(/goto (pick_\w+_turn\d+)/gu)].map(([, chain]) => chain)).size;
+
+  test('64 servers have counters of their own, further ones draw; counters come back', () => {
+    opened((balancer) => {
+      const many = Array.from({ length: 70 }, (_, index) => server(100 + index));
+      balancer.reconcile(many);
+      assert.equal(countersOf(), 64);
+      assert.match(shell(`nft list table ${table}`), /goto pick_address_16_random/u);
+      balancer.change([], many.slice(0, 60).map(keyOf));
+      balancer.tick();
+      assert.equal(countersOf(), 4);
+      assert.equal(balancer.changedByOthers?.(), false);
+      balancer.change(many.slice(0, 3), []);
+      assert.equal(countersOf(), 7);
+      assert.equal(balancer.reconcile([...many.slice(0, 3), ...many.slice(60)]), 0);
+      balancer.removeAll();
+    });
+  });
+
+  const ownersOf = (address: string): Map<string, string> =>
+    new Map(
+      [
+        ...shell(`nft list map ${table} slots64; nft list map ${table} slots16`).matchAll(
+          /([\d.]+) \. tcp \. 80 \. (0x[\da-f]+) : ([\d.]+) \. 8080/gu,
+        ),
+      ]
+        .filter(([, at]) => at === address)
+        .map(([, , slot = '', owner = '']) => [slot, owner] as const),
+    );
+
+  test('whoever opens it anew keeps the slots of clients whose backend stays', () => {
+    const hashed = server(1, { clientAffinity: true, destinations: backends(4, 3) });
+    opened((balancer) => void balancer.reconcile([hashed]));
+    const before = ownersOf('10.96.0.1');
+    assert.equal(before.size, 64);
+    opened((balancer) => {
+      balancer.reconcile([hashed]);
+      balancer.change([{ ...hashed, destinations: backends(4, 2) }], []);
+      for (const [slot, owner] of ownersOf('10.96.0.1')) if (before.get(slot) !== '10.1.0.3') assert.equal(owner, before.get(slot), slot);
+      balancer.removeAll();
+    });
+  });
+
+  test('what it can not do is refused by name', () => {
+    opened((balancer) => {
+      assert.equal(balancer.refuse(server(1, { forwarding: 'dsr' }))?.field, 'forwarding');
+      assert.equal(balancer.refuse(server(1, { destinations: backends(4, 257) }))?.field, 'backends');
+      assert.equal(
+        balancer.refuse(server(1, { destinations: backends(4, 300).map((each, index) => ({ ...each, weight: index < 256 ? 1 : 0 })) })),
+        undefined,
+      );
+      assert.equal(balancer.refuse(server(1, { persistenceSeconds: 400 * 86_400 }))?.field, 'persistenceSeconds');
+      balancer.reconcile([server(1, { destinations: backends(4, 256) })]);
+      balancer.removeAll();
+    });
+  });
+
+  test('one change with many servers, of both families, twice the same and gone at once', () => {
+    opened((balancer) => {
+      balancer.reconcile([]);
+      balancer.change(kinds, []);
+      balancer.change([...kinds, server(1, { destinations: backends(4, 1) }), server(1)], []);
+      assert.equal(balancer.reconcile(kinds), 0);
+      balancer.change(
+        kinds.map((each) => ({ ...each, destinations: [] })),
+        [],
+      );
+      assert.deepEqual(new Set(balancer.counts().flatMap(({ destinations }) => destinations)), new Set());
+      balancer.change([], [...kinds, server(999)].map(keyOf));
+      assert.equal(balancer.reconcile([]), 0);
+      balancer.removeAll();
+    });
+  });
+}
