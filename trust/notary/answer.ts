@@ -51,7 +51,8 @@ export async function answerRequest(context: AnswerContext, request: IncomingMes
     answer = (await refusedAccess(context, route, request)) ?? (await answerTo(context, route, query, request));
   } catch (thrown) {
     context.onFailure?.(failureOf(thrown, url));
-    answer = refused(refuse('UNKNOWN'));
+    // server/handlers/default.go of Notary 0.7.0: an update that the storage does not take.
+    answer = refused(refuse(route.operation === 'UpdateTUF' ? 'UPDATING' : 'UNKNOWN'));
   }
   const headers = { ...answer.headers, 'Content-Length': Buffer.byteLength(answer.body) };
   // What is left of an upload that was refused is not read.

@@ -13,6 +13,8 @@ import type { OnlineEntries } from './publisher.fixture.ts';
 import { startTrustService } from './service.ts';
 
 const gun = 'example.com/app';
+/** `PORTCULLIS_TRUST_KILLS=200` is the long form. */
+const kills = Number(process.env['PORTCULLIS_TRUST_KILLS'] ?? 5);
 const names = Object.fromEntries(Array.from({ length: 40 }, (_, index) => [`v${index}`, `content ${index}`]));
 
 interface Served {
@@ -66,7 +68,7 @@ describe('a trust service that is killed', () => {
     assert.equal((await post(address(), multipart(parts))).status, 200);
     const posted = new Map<number, Buffer>();
     let acknowledged = 1;
-    for (let round = 0; round < 5; round += 1) {
+    for (let round = 0; round < kills; round += 1) {
       const publish = (): Promise<number | undefined> => {
         const bytes = targets(acknowledged + 1);
         posted.set(acknowledged + 1, bytes);
@@ -81,7 +83,7 @@ describe('a trust service that is killed', () => {
       }
       // The end falls somewhere in a publish: another moment in each round.
       const last = publish();
-      await pause(round);
+      await pause(round % 12);
       await kill(service);
       if ((await last) === 200) acknowledged += 1;
       service = await serve(folder);
