@@ -16,6 +16,7 @@ import {
 } from '../cni-plugins/index.ts';
 import type { ConnectSource, NewNetwork, ReportedAttachment, ReportedNetwork, ReportSource } from '../cni-plugins/index.ts';
 import { registerDockerDriver } from './network/docker-driver.ts';
+import { registerOverlay } from './network/overlay.ts';
 import { exitCodes, print, run, withOutput } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import { collect } from './registry-options.ts';
@@ -56,6 +57,7 @@ interface ConnectFlags extends Flags {
 /** `portcullis network`: the networks of pods, from configuration and database, and what the daemon adds where it runs. */
 export function register(program: Command): void {
   const network = program.command('network').description('the networks of pods: list, create, inspect, remove, collect what nobody claims');
+  registerOverlay(network);
   withSource(network.command('ls').description('list networks with their plugins, subnets, attachments and leases'))
     .addHelpText(
       'after',

@@ -14,6 +14,10 @@ export { createNetwork, removeNetwork, requireNetwork } from './manage/conflist-
 export type { NewNetwork } from './manage/conflist-file.ts';
 export { readNetworkReport } from './manage/report.ts';
 export type { ReportedAttachment, ReportedNetwork, ReportSource } from './manage/report.ts';
+export { startOverlay } from './overlay/overlay.ts';
+export type { Overlay } from './overlay/overlay.ts';
+export type { OverlayQuestion, OverlayStatus } from './overlay/protocol.ts';
+export type { OverlaySettings } from './overlay/settings.ts';
 export { askDaemon } from './serve/ask.ts';
 export { askNetwork } from './serve/network-door.ts';
 export type { AnswerNetwork } from './serve/network-door.ts';

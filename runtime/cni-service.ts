@@ -4,6 +4,7 @@ import type { AnswerNetwork, DenialQuestion, NetworkEngine } from '../cni-plugin
 import { reasonOf } from '../base/errors/index.ts';
 import type { Logger } from '../base/log/index.ts';
 import type { Balancing } from './balancing.ts';
+import type { DaemonOverlay } from './overlay.ts';
 import { listenUnix } from './cri/unix-listener.ts';
 
 /** The socket at which our CNI plugins reach the daemon. */
@@ -16,10 +17,12 @@ export interface CniService {
 export function answerNetworkOf(
   network: Pick<NetworkEngine, 'denials' | 'explain' | 'gc' | 'list'>,
   balancing: Pick<Balancing, 'ask'>,
+  overlay: Pick<DaemonOverlay, 'ask'>,
   attached: () => readonly string[],
 ): AnswerNetwork {
   return async (question, body) => {
     if (question === 'services') return balancing.ask(body);
+    if (question === 'overlay') return overlay.ask(body);
     // The command has read it; only root writes here.
     if (question === 'explain') return network.explain(JSON.parse(body) as DenialQuestion);
     if (question === 'denials') return { denials: await network.denials() };

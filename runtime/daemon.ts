@@ -40,6 +40,7 @@ import { findProgram } from './find-program.ts';
 import { favourMainThread } from './main-thread.ts';
 import { openDockerDriver } from './docker-driver.ts';
 import { openNetwork } from './network.ts';
+import { openOverlay } from './overlay.ts';
 import { openPolicy } from './policy-watch.ts';
 import { createSandboxEffects } from './pods/effects.ts';
 import { createPodResources } from './pods/resources.ts';
@@ -116,6 +117,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
   ]);
   const network = await openNetwork(config, startProgram, log, (...act) => observability.runtime?.networked(...act));
   const balancing = openBalancing(config, log);
+  const overlay = await openOverlay(config, balancing.control, log);
   const registryOptions = {
     mirrors: await openMirrors(config.registries.mirrors),
     insecureHosts: config.registries.insecure,
@@ -363,7 +365,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       ...createImageListStream(images),
     },
   });
-  const answerNetwork = answerNetworkOf(network, balancing, () => attachedSandboxes(sandboxRecords.list()));
+  const answerNetwork = answerNetworkOf(network, balancing, overlay, () => attachedSandboxes(sandboxRecords.list()));
   const cniService = await openCniService(
     config.cni.socket ?? join(config.state, 'cni.sock'),
     network,
@@ -403,6 +405,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       sandboxes.close();
       exits.close();
       await pool.close();
+      await overlay.close();
       await balancing.close();
       await network.close({ removeAll: true });
       await images.close();

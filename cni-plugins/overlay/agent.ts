@@ -55,7 +55,8 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
   const member = { client, keys, host: settings.host, id };
 
   let own: Own = { record: describe(), subnets: memory.remembered.subnets, networks };
-  let held = new Map<string, Entry>();
+  /** The link is there: what concerns one host can be put on it. */
+  let stands = false;
   const entriesBy = new Map<string, readonly Entry[]>();
   let state: OverlayStatus['state'] = 'joining';
   let trouble: string | undefined;
@@ -92,7 +93,7 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
     for (const { host } of peers.all()) entriesBy.set(host, entriesOf(peers.peer(host) ?? never(host), own));
     const next = wanted();
     const found = dataPlane.reconcile(own, next);
-    held = next;
+    stands = true;
     corrected += found.length;
     if (found.length > 0)
       log.info({ found: found.slice(0, 10), count: found.length }, 'the overlay in the kernel was brought to what it is to be');
@@ -103,7 +104,7 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
     if (hosts.size === 0) return;
     remember();
     scheduleExpiry();
-    if (own.subnets.length === 0) return;
+    if (!stands) return;
     const before = new Map<string, Entry>();
     const after = new Map<string, Entry>();
     for (const host of hosts) for (const entry of entriesBy.get(host) ?? []) before.set(keyOf(entry), entry);
@@ -115,8 +116,6 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
       for (const entry of entries) after.set(keyOf(entry), entry);
     }
     attempt(() => dataPlane.change(before, after));
-    for (const key of before.keys()) held.delete(key);
-    for (const [key, entry] of after) held.set(key, entry);
   };
 
   /** What the kernel refuses is tried again from its own lists. */
@@ -147,7 +146,7 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
   };
 
   // What was known last stands before etcd is asked: pods of a host that was restarted reach others at once.
-  reconcile();
+  attempt(reconcile);
 
   const lease = holdLease({
     client,
@@ -157,8 +156,8 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
       await register(member, own.record, held);
       const subnets = await claimSubnets(member, networks, own.subnets);
       if (subnets.join() !== own.subnets.join()) {
-        own = { ...own, subnets };
         await memory.write({ ...memory.remembered, subnets, peers: peers.all() });
+        own = { ...own, subnets };
         reconcile();
       }
       await writeConflist(settings, subnets, own.record.mtu);

@@ -130,7 +130,7 @@ function lost(subnet: string, holder: string): PortcullisError {
     'keep the subnet of this host',
     subnet,
     `etcd says that it is ${holder}'s: it was given back, or etcd was restored`,
-    'remove the pods of this host and start it again: it takes another subnet',
+    'remove the pods of this host, delete overlay.json in its folder below the root, and start it again: it takes another subnet',
   );
 }
 

@@ -25,9 +25,6 @@ export interface Peers {
   /** Undefined: nothing is sent to that host. */
   peer(host: string): Peer | undefined;
   all(): readonly (Peer & { readonly held: boolean })[];
-  /** Whose a subnet is, as far as etcd said. */
-  owner(subnet: string): string | undefined;
-  claimed(): ReadonlySet<string>;
   /** Of keys whose values can not be read. */
   readonly unreadable: ReadonlySet<string>;
 }
@@ -102,7 +99,13 @@ export function createPeers(self: string, keys: Keys, holdMs: number, before: re
       const present = new Set(entries.map(({ key }) => key));
       for (const { key, value } of entries) put(key, value, touched);
       for (const [host, known] of hosts) if (!present.has(keys.host(host))) known.goneAt ??= now;
-      for (const [subnet, known] of claims) if (!present.has(keys.subnet(subnet))) known.goneAt ??= now;
+      const claimedNow = new Set(
+        entries.flatMap(({ key }) => {
+          const read = keys.read(key);
+          return read.kind === 'subnet' ? (readSubnet(read.subnet) ?? []) : [];
+        }),
+      );
+      for (const [subnet, known] of claims) if (!claimedNow.has(subnet)) known.goneAt ??= now;
       return touched;
     },
     change(changes, now) {
@@ -135,7 +138,5 @@ export function createPeers(self: string, keys: Keys, holdMs: number, before: re
         const peer = peerOf(host);
         return peer === undefined ? [] : [{ ...peer, held: goneAt !== undefined }];
       }),
-    owner: (subnet) => claims.get(subnet)?.value,
-    claimed: () => new Set(claims.keys()),
   };
 }

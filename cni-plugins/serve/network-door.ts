@@ -6,8 +6,8 @@ import { greeting, headSize, maxAnswer } from './frames.ts';
 
 /** What `portcullis network` and `portcullis service` ask of a running daemon, over the socket at which plugins call it: only root may. */
 
-export type NetworkQuestion = 'denials' | 'explain' | 'gc' | 'services';
-const questions: readonly NetworkQuestion[] = ['denials', 'explain', 'gc', 'services'];
+export type NetworkQuestion = 'denials' | 'explain' | 'gc' | 'overlay' | 'services';
+const questions: readonly NetworkQuestion[] = ['denials', 'explain', 'gc', 'overlay', 'services'];
 
 /** The program by whose name the question comes; no plugin has it. */
 export const doorName = 'portcullis-network';

@@ -10,6 +10,8 @@ export function withDefaults(schema: ConfigSchema, given: unknown): Record<strin
   for (const [key, property] of Object.entries(schema.properties ?? {})) {
     if (key === '$schema') continue;
     const value = from[key] ?? structuredClone(property.default);
+    // What must be told more than a default can is there only when it is written.
+    if (value === undefined && property.required !== undefined) continue;
     if (property.properties !== undefined) result[key] = withDefaults(property, value);
     else if (property.type === 'object') result[key] = entriesWithDefaults(property, value as Readonly<Record<string, unknown>>);
     else if (value !== undefined) result[key] = value;

@@ -94,8 +94,11 @@ function absolutePaths(value: Readonly<Record<string, unknown>>, folder: string)
   if (cni?.socket !== undefined) cni.socket = absolute(cni.socket);
   const network = changed.network as Record<string, unknown> | undefined;
   for (const key of ['dockerDriver', 'dockerSocket', 'policies']) if (network && key in network) network[key] = absolute(network[key]);
-  const services = network?.['services'] as { folder?: unknown } | undefined;
+  const services = network?.['services'] as { folder?: unknown; kubernetes?: { kubeconfig?: unknown } } | undefined;
   if (services?.folder !== undefined) services.folder = absolute(services.folder);
+  if (services?.kubernetes?.kubeconfig !== undefined) services.kubernetes.kubeconfig = absolute(services.kubernetes.kubeconfig);
+  const etcd = (network?.['overlay'] as { etcd?: Record<string, unknown> } | undefined)?.etcd;
+  for (const key of ['ca', 'cert', 'key']) if (etcd && key in etcd) etcd[key] = absolute(etcd[key]);
   const cdi = changed.cdi as { specDirs?: unknown } | undefined;
   if (Array.isArray(cdi?.specDirs)) cdi.specDirs = cdi.specDirs.map(absolute);
   const tls = (changed.streaming as { tls?: { certFile?: unknown; keyFile?: unknown } } | undefined)?.tls;

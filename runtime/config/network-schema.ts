@@ -1,3 +1,4 @@
+import { overlaySchema } from './overlay-schema.ts';
 import type { ConfigSchema } from './schema.ts';
 
 const path = { type: 'string', minLength: 1, maxLength: 4096 } as const;
@@ -92,8 +93,34 @@ export const networkSchema: ConfigSchema = {
           description: 'Folder of services as YAML or JSON files; followed while the daemon runs. It may be missing.',
           default: '/etc/portcullis/services',
         },
+        kubernetes: {
+          type: 'object',
+          description: 'A cluster whose Services are balanced on this node, in the place of kube-proxy. Without it none.',
+          additionalProperties: false,
+          required: ['kubeconfig'],
+          properties: {
+            kubeconfig: {
+              ...path,
+              description:
+                'How its API is reached; read again for each request, with the files that it names. Its user lists and watches services and endpointslices (ClusterRole system:node-proxier).',
+            },
+            nodeName: {
+              type: 'string',
+              minLength: 1,
+              maxLength: 253,
+              description: "This node's name in the cluster. Without it that of the machine in lower case, as a kubelet has it.",
+            },
+            zone: {
+              type: 'string',
+              minLength: 1,
+              maxLength: 63,
+              description: "The node's label topology.kubernetes.io/zone. Without it hints for zones are not followed.",
+            },
+          },
+        },
       },
     },
+    overlay: overlaySchema,
     pluginTimeout: {
       type: 'integer',
       minimum: 1,

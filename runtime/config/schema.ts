@@ -8,6 +8,8 @@ export interface ConfigSchema extends JsonSchema {
   readonly description: string;
   readonly default?: unknown;
   readonly properties?: Readonly<Record<string, ConfigSchema>>;
+  /** A map with any is absent unless it is written. */
+  readonly required?: readonly string[];
 }
 
 export const defaultConfigFile = '/etc/portcullis/config.yaml';

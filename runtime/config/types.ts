@@ -50,7 +50,16 @@ export interface DaemonConfig {
       readonly backend: 'auto' | 'nftables' | 'ipvs';
       /** Of descriptions; followed, may be missing. */
       readonly folder: string;
+      /** Absent: no cluster is followed. */
+      readonly kubernetes?: {
+        readonly kubeconfig: string;
+        /** Absent: that of the machine. */
+        readonly nodeName?: string;
+        readonly zone?: string;
+      };
     };
+    /** Absent: this host is in no network that spans hosts. */
+    readonly overlay?: OverlayConfig;
     /** Seconds that one call of a plugin of others may take. */
     readonly pluginTimeout: number;
   };
@@ -106,4 +115,23 @@ export interface DaemonConfig {
   /** What becomes of running containers that the policy denies, and for how long verdicts stay replayable. */
   readonly verdicts: { readonly outOfPolicy: 'report' | 'stop'; readonly retentionDays: number };
   readonly logLevel: LogLevel;
+}
+
+/** What is absent has the default that the schema says. */
+export interface OverlayConfig {
+  readonly name?: string;
+  readonly host?: string;
+  readonly etcd: { readonly endpoints: readonly string[]; readonly ca?: string; readonly cert?: string; readonly key?: string };
+  readonly network: string;
+  readonly hostPrefix?: number;
+  readonly network6?: string;
+  readonly hostPrefix6?: number;
+  readonly underlay: string;
+  readonly vni?: number;
+  readonly vxlanPort?: number;
+  /** Seconds. */
+  readonly lease?: number;
+  /** Seconds. */
+  readonly hold?: number;
+  readonly order?: string;
 }

@@ -1,0 +1,111 @@
+import { readFile } from 'node:fs/promises';
+import { Option } from 'commander';
+import type { Command } from 'commander';
+import { PortcullisError } from '../../base/errors/index.ts';
+import { askNetwork, defaultCniSocket } from '../../cni-plugins/index.ts';
+import type { OverlayQuestion, OverlayStatus } from '../../cni-plugins/index.ts';
+import { exitCodes, print, run } from '../output.ts';
+import type { OutputFormat } from '../output.ts';
+import { printableText } from '../printable.ts';
+import { table } from '../table.ts';
+
+interface Flags {
+  readonly cniSocket: string;
+  readonly output: OutputFormat;
+}
+
+/** `portcullis network overlay`: the network that spans hosts, as this host's daemon knows it. */
+export function registerOverlay(network: Command): void {
+  const overlay = network
+    .command('overlay')
+    .description('the network that spans hosts: status, services that are spread, hosts that are gone');
+  withDaemon(overlay.command('status').description('whom this host reaches, and how'))
+    .addHelpText('after', '\nExits with 1 while etcd is away or refuses this host.\n\nExamples:\n  $ portcullis network overlay status')
+    .action((flags: Flags) => run(flags.output, () => status(flags)));
+  withDaemon(
+    overlay
+      .command('apply')
+      .description('spread services over all hosts of the network')
+      .requiredOption('-f, --file <file>', 'descriptions, as of portcullis service apply; - for standard input'),
+  )
+    .addHelpText(
+      'after',
+      '\nAll or none is spread. Backends may be pods of any host.\n\nExamples:\n  $ portcullis network overlay apply -f web.yaml',
+    )
+    .action((flags: Flags & { file: string }) => run(flags.output, () => apply(flags)));
+  withDaemon(overlay.command('rm').description('take services that were spread back from all hosts').argument('<service...>'))
+    .addHelpText('after', '\nExamples:\n  $ portcullis network overlay rm shop/web')
+    .action((names: string[], flags: Flags) => run(flags.output, () => remove(names, flags)));
+  withDaemon(overlay.command('release').description('give back the subnets of a host that is gone for good').argument('<host>'))
+    .addHelpText('after', '\nRefused while the host is in the network.\n\nExamples:\n  $ portcullis network overlay release host-7')
+    .action((host: string, flags: Flags) => run(flags.output, () => release(host, flags)));
+}
+
+const withDaemon = (command: Command): Command =>
+  command
+    .addOption(new Option('-o, --output <format>', 'how to print the result').choices(['text', 'json']).default('text'))
+    .option('--cni-socket <path>', 'where the daemon answers (its setting cni.socket)', defaultCniSocket);
+
+async function ask<Value>({ cniSocket }: Flags, question: OverlayQuestion): Promise<Value> {
+  const answer = await askNetwork<Value>(cniSocket, 'overlay', JSON.stringify(question));
+  if ('value' in answer) return answer.value;
+  throw answer.failure ?? unanswered(cniSocket, answer.why);
+}
+
+async function status(flags: Flags): Promise<number> {
+  const found = await ask<OverlayStatus>(flags, { do: 'status' });
+  const lines = [
+    `network    ${found.name}`,
+    `host       ${found.host} at ${found.underlay ?? '?'}`,
+    `state      ${found.state}${found.trouble === undefined ? '' : `: ${found.trouble}`}`,
+    `subnets    ${found.subnets.join(', ')}`,
+    `mtu        ${found.mtu ?? '?'}`,
+    `services   ${found.services}`,
+    `corrected  ${found.corrected}`,
+  ];
+  const rows = found.peers.map(({ host, underlay, subnets, unreachable, held }) => [
+    host,
+    underlay,
+    subnets.join(', '),
+    unreachable === undefined ? (held ? 'held: etcd forgot it' : 'live') : `not reached: ${unreachable}`,
+  ]);
+  const peers = rows.length === 0 ? 'no other host\n' : table(['HOST', 'UNDERLAY', 'SUBNETS', 'STATE'], rows);
+  print(flags.output, found, printableText(`${lines.join('\n')}\n\n${peers}`));
+  return found.state === 'connected' ? exitCodes.yes : exitCodes.no;
+}
+
+async function apply(flags: Flags & { readonly file: string }): Promise<number> {
+  const text = flags.file === '-' ? await standardInput() : await readFile(flags.file, 'utf8');
+  const found = await ask<{ spread: string[] }>(flags, { do: 'spread', file: flags.file, text });
+  print(flags.output, found, found.spread.map((name) => `spread ${name}\n`).join(''));
+  return exitCodes.yes;
+}
+
+async function standardInput(): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString();
+}
+
+async function remove(names: readonly string[], flags: Flags): Promise<number> {
+  const found = await ask<{ takenBack: string[] }>(flags, { do: 'take-back', names });
+  print(flags.output, found, found.takenBack.map((name) => `taken back ${name}\n`).join(''));
+  return exitCodes.yes;
+}
+
+async function release(host: string, flags: Flags): Promise<number> {
+  const found = await ask<{ released: string[] }>(flags, { do: 'release', host });
+  print(flags.output, found, found.released.map((subnet) => `released ${subnet}\n`).join(''));
+  return exitCodes.yes;
+}
+
+function unanswered(socket: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'CLI_NO_DAEMON',
+    kind: 'unavailable',
+    attempted: 'ask the daemon',
+    on: socket,
+    why,
+    fix: 'start portcullisd, or give its socket by --cni-socket',
+  });
+}

@@ -1,0 +1,78 @@
+import { hostname } from 'node:os';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PortcullisError, reasonOf } from '../base/errors/index.ts';
+import type { Logger } from '../base/log/index.ts';
+import { startOverlay } from '../cni-plugins/index.ts';
+import type { Overlay, OverlayQuestion, OverlaySettings, ServiceControl } from '../cni-plugins/index.ts';
+import type { DaemonConfig } from './config/types.ts';
+
+/** This host's part of a network over hosts, where one is configured. */
+export interface DaemonOverlay {
+  /** A question of `portcullis network overlay`, as JSON. @throws OVERLAY_NOT_CONFIGURED · what it answers */
+  ask(question: string): Promise<object>;
+  close(): Promise<void>;
+}
+
+/** @throws OVERLAY_CERTIFICATE_UNREADABLE */
+export async function openOverlay(config: DaemonConfig, control: ServiceControl, log: Logger): Promise<DaemonOverlay> {
+  const settings = await settingsOf(config);
+  const overlay: Overlay | undefined = settings === undefined ? undefined : startOverlay(settings, control, log);
+  return {
+    async ask(question) {
+      if (overlay === undefined) throw notConfigured();
+      return overlay.ask(JSON.parse(question) as OverlayQuestion);
+    },
+    close: async () => overlay?.close(),
+  };
+}
+
+async function settingsOf({ root, cni, network: { overlay } }: DaemonConfig): Promise<OverlaySettings | undefined> {
+  if (overlay === undefined) return undefined;
+  const { endpoints, ca, cert, key } = overlay.etcd;
+  const pems = { ca: await textOf(ca), cert: await textOf(cert), key: await textOf(key) };
+  return {
+    name: overlay.name ?? 'overlay',
+    host: overlay.host ?? hostname(),
+    etcd: { endpoints, ...Object.fromEntries(Object.entries(pems).filter(([, pem]) => pem !== undefined)) },
+    networks: [
+      { prefix: overlay.network, hostLength: overlay.hostPrefix ?? 24 },
+      ...(overlay.network6 === undefined ? [] : [{ prefix: overlay.network6, hostLength: overlay.hostPrefix6 ?? 64 }]),
+    ],
+    underlay: overlay.underlay,
+    vni: overlay.vni ?? 1,
+    vxlanPort: overlay.vxlanPort ?? 4789,
+    leaseSeconds: overlay.lease ?? 60,
+    holdSeconds: overlay.hold ?? 600,
+    folder: join(root, 'overlay'),
+    confDir: cni.confDir,
+    order: overlay.order ?? '10',
+  };
+}
+
+async function textOf(file: string | undefined): Promise<string | undefined> {
+  if (file === undefined) return undefined;
+  try {
+    return await readFile(file, 'utf8');
+  } catch (thrown) {
+    throw new PortcullisError({
+      code: 'OVERLAY_CERTIFICATE_UNREADABLE',
+      kind: 'precondition',
+      attempted: 'read what speaks to etcd',
+      on: file,
+      why: reasonOf(thrown),
+      fix: 'correct `network.overlay.etcd`, or make the file readable',
+    });
+  }
+}
+
+function notConfigured(): PortcullisError {
+  return new PortcullisError({
+    code: 'OVERLAY_NOT_CONFIGURED',
+    kind: 'precondition',
+    attempted: 'ask about the overlay',
+    on: '',
+    why: 'this daemon has none',
+    fix: 'set `network.overlay` in its configuration: docs/overlay.md',
+  });
+}

@@ -1,0 +1,32 @@
+import { createLogger } from '../../base/log/index.ts';
+import { startOverlay, startServices } from '../../cni-plugins/index.ts';
+import type { OverlayQuestion, OverlaySettings, Services } from '../../cni-plugins/index.ts';
+
+/** A host's process: the overlay and its services, as the daemon has them. Told its settings by its argument, asked by messages. */
+
+const settings = JSON.parse(process.argv[2] ?? '') as OverlaySettings & { readonly databasePath: string };
+const log = createLogger({ level: 'info' });
+let starting: Promise<Services> | undefined;
+const services = (): Promise<Services> =>
+  (starting ??= startServices({ databasePath: settings.databasePath, balancer: 'nftables' }, log).catch((thrown: unknown) => {
+    starting = undefined;
+    throw thrown;
+  }));
+const overlay = startOverlay(
+  settings,
+  {
+    replace: async (source, given) => (given.length === 0 && starting === undefined ? [] : (await services()).replace(source, given)),
+    put: async (source, given) => (await services()).put(source, given),
+    remove: async (source, names) => (await services()).remove(source, names),
+  },
+  log,
+);
+
+process.on('message', (message: { readonly id: number; readonly question: OverlayQuestion | { readonly do: 'close' } }) => {
+  const answering = message.question.do === 'close' ? overlay.close().then(() => ({})) : overlay.ask(message.question);
+  answering.then(
+    (answer) => process.send?.({ id: message.id, answer }),
+    (thrown: unknown) => process.send?.({ id: message.id, error: (thrown as Error).message }),
+  );
+});
+process.on('disconnect', () => process.exit(0));
