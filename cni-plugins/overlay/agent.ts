@@ -58,7 +58,9 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
   /** The link is there: what concerns one host can be put on it. */
   let stands = false;
   const entriesBy = new Map<string, readonly Entry[]>();
-  let state: OverlayStatus['state'] = 'joining';
+  /** What of etcd is heard. */
+  const here = { lease: false, watch: false };
+  let joined = false;
   let trouble: string | undefined;
   let corrected = 0;
   let changes = 0;
@@ -137,12 +139,20 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
     expiring = setTimeout(() => follow(peers.expire(Date.now())), Math.max(next - Date.now(), 0) + 1);
   }
 
-  const toldOnce = (thrown: unknown): void => {
+  const away = (what: keyof typeof here, thrown: unknown): void => {
+    here[what] = false;
     const why = reasonOf(thrown);
     if (trouble !== why)
       log.warn({ why, ...(isPortcullisError(thrown) && { code: thrown.code }) }, 'etcd is away, or refuses this host; what stands goes on');
     trouble = why;
-    if (state === 'connected') state = 'away';
+  };
+
+  const back = (what: keyof typeof here): void => {
+    here[what] = true;
+    if (!here.lease || !here.watch) return;
+    if (!joined || trouble !== undefined) log.info({ subnets: own.subnets, underlay: own.record.underlay }, 'this host is in the overlay');
+    joined = true;
+    trouble = undefined;
   };
 
   // What was known last stands before etcd is asked: pods of a host that was restarted reach others at once.
@@ -162,12 +172,8 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
       }
       await writeConflist(settings, subnets, own.record.mtu);
     },
-    onHeld() {
-      trouble = undefined;
-      state = 'connected';
-      log.info({ subnets: own.subnets, underlay: own.record.underlay }, 'this host is in the overlay');
-    },
-    onTrouble: toldOnce,
+    onHeld: () => back('lease'),
+    onTrouble: (thrown) => away('lease', thrown),
   });
 
   const unfollow = followPrefix(client, keys.all, {
@@ -183,7 +189,8 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
       services.change(given);
       scheduleExpiry();
     },
-    onAway: toldOnce,
+    onHere: () => back('watch'),
+    onAway: (thrown) => away('watch', thrown),
   });
 
   const looking = setInterval(() => {
@@ -215,7 +222,7 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
   const status = (): OverlayStatus => ({
     name: settings.name,
     host: settings.host,
-    state,
+    state: here.lease && here.watch ? 'connected' : joined ? 'away' : 'joining',
     ...(trouble === undefined ? {} : { trouble }),
     underlay: own.record.underlay,
     subnets: own.subnets,

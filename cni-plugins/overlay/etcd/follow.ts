@@ -13,6 +13,8 @@ export interface Follower {
   onListing(listing: Listing): void;
   /** In the order of their revisions; those of one revision together. */
   onChanges(changes: readonly Change[]): void;
+  /** All that follows will be heard. */
+  onHere(): void;
   /** It is heard of again and again for as long as it lasts. */
   onAway(thrown: unknown): void;
 }
@@ -49,6 +51,7 @@ export function followPrefix(client: EtcdClient, prefix: string, follower: Follo
         if (canceled) throw cancelled(prefix, cancelReason);
         // A restored cluster counts from an older revision: a watch from a later one would hear nothing until it got there.
         if (created && (header.clusterId !== from.cluster || header.revision < from.revision)) throw new Lost();
+        if (created) follower.onHere();
         const last = events.at(-1);
         if (last !== undefined) {
           follower.onChanges(events.map(({ type, kv }) => ({ key: kv.key, value: type === 0 ? kv.value : undefined })));

@@ -6,6 +6,7 @@ export interface LeaseOptions {
   readonly seconds: number;
   /** Writes what is to live as long as the lease does. Called for each new lease, and again until it succeeds. */
   readonly register: (lease: number) => Promise<void>;
+  /** It is held, for the first time or again after trouble. */
   readonly onHeld: () => void;
   /** Of the lease itself, and what `register` throws. */
   readonly onTrouble: (thrown: unknown) => void;
@@ -28,6 +29,7 @@ export function holdLease({ client, seconds, register, onHeld, onTrouble }: Leas
   let closed = false;
   const isClosed = (): boolean => closed;
   let stale = false;
+  let troubled = true;
   let wake = (): void => undefined;
   let lease: number | undefined;
 
@@ -48,6 +50,10 @@ export function holdLease({ client, seconds, register, onHeld, onTrouble }: Leas
         const answer = await answers.next().finally(() => clearTimeout(late));
         if (answer.done === true) throw unanswered();
         if (answer.value.ttl <= 0) return false;
+        if (troubled) {
+          troubled = false;
+          onHeld();
+        }
         await pause((seconds * 1000) / 3);
         if (isClosed()) return true;
         if (stale) {
@@ -68,12 +74,12 @@ export function holdLease({ client, seconds, register, onHeld, onTrouble }: Leas
           stale = false;
           await register(granted);
           lease = granted;
-          onHeld();
         }
         if (!(await keep(lease))) lease = undefined;
       } catch (thrown) {
         // Checked afresh by whoever continues: the time until then is unknown.
         if (isClosed()) return;
+        troubled = true;
         onTrouble(thrown);
         await pause(retryMs * (0.5 + Math.random()));
       }
