@@ -64,14 +64,22 @@ async function start(): Promise<void> {
   const { folder } = settings;
   const files: FolderSource | undefined =
     folder === undefined ? undefined : openFolderSource(folder, (services, whole) => core.apply('files', services, whole), log);
-  await files?.look().catch((thrown: unknown) => failed(thrown, 'the files of services could not be applied; it is tried again'));
+  const notApplied = (thrown: unknown): void => {
+    // What the disk did not take is in memory already: the next thread reads what is durable.
+    if ((thrown as NodeJS.ErrnoException).code === 'ERR_SQLITE_ERROR')
+      setImmediate(() => {
+        throw thrown;
+      });
+    failed(thrown, 'the files of services could not be applied; it is tried again');
+  };
+  await files?.look().catch(notApplied);
   let looking = false;
   const look = setInterval(() => {
     if (looking || files === undefined) return;
     looking = true;
     files
       .look()
-      .catch((thrown: unknown) => failed(thrown, 'the files of services could not be applied; it is tried again'))
+      .catch(notApplied)
       .finally(() => (looking = false));
   }, lookMs);
   const ticking = setInterval(() => upkeep.tick(), tickMs);
