@@ -95,7 +95,7 @@ function startActor(order: ActorOrder, model: Model): Actor {
   return actor;
 }
 
-if (inPrivateNetns(import.meta.filename, 60_000 + kills * 10_000)) {
+if (inPrivateNetns(import.meta.filename, 240_000 + kills * 10_000)) {
   test(`${kills} kills leak no link, rule, address or host port, and no address is given twice`, async () => {
     const fixture = createFixture();
     const pristine = fixture.kernelState();
