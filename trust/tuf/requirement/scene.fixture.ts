@@ -70,7 +70,7 @@ export async function scene(dialect: Dialect, options: SceneOptions, body: (scen
     `apiVersion: portcullis.dev/v1alpha1\nkind: TrustPolicy\nrules:\n  - images: ['${image}']\n    require: { tuf: ${tuf} }\n${rule}`,
   );
   const { policy } = await loadPolicy({ paths: [`${folder}.yaml`] });
-  const opened = { folder, sharedMs: 0, deadlineMs: 2000, ...options.services };
+  const opened = { folder, sharedMs: 0, deadlineMs: 20_000, ...options.services };
   const open = (): TrustServices => (options.inWorker === true ? createTrustServices(opened) : inProcess(opened));
   const made: Scene = {
     service,
