@@ -214,7 +214,7 @@ export function createHosts(count: number, more: Partial<OverlaySettings> = {}):
 }
 
 /** Waits for a condition, not for a time; what is thrown is no yet. */
-export async function until(what: string, condition: () => Promise<boolean> | boolean, limitMs = 240_000): Promise<number> {
+export async function until(what: string, condition: () => Promise<boolean> | boolean, limitMs = 120_000): Promise<number> {
   const began = performance.now();
   let last = '';
   for (;;) {
