@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { reasonOf } from '../base/errors/index.ts';
 import type { Logger } from '../base/log/index.ts';
@@ -20,24 +21,32 @@ export interface Balancing {
 /** How often it is looked whether there are any by now. */
 const lookMs = 2000;
 
+/** As a kubelet names its node where it is not told. */
+const clusterOf = ({ nodeName = hostname().toLowerCase(), ...rest }: NonNullable<DaemonConfig['network']['services']['kubernetes']>) => ({
+  nodeName,
+  ...rest,
+});
+
 export function openBalancing({ root, network: { services } }: DaemonConfig, log: Logger): Balancing {
-  const { backend: balancer, folder } = services;
+  const { backend: balancer, folder, kubernetes } = services;
   const databasePath = join(root, 'network.db');
   let starting: Promise<Services> | undefined;
   let closed = false;
   let told = '';
 
   const start = (): Promise<Services> => {
-    starting ??= startServices({ databasePath, balancer, folder }, log).catch((thrown: unknown) => {
-      starting = undefined;
-      throw thrown;
-    });
+    starting ??= startServices({ databasePath, balancer, folder, ...(kubernetes && { kubernetes: clusterOf(kubernetes) }) }, log).catch(
+      (thrown: unknown) => {
+        starting = undefined;
+        throw thrown;
+      },
+    );
     return starting;
   };
   const look = (): void => {
     if (starting !== undefined || closed) return;
     try {
-      if (!hasServices(databasePath, folder)) return;
+      if (kubernetes === undefined && !hasServices(databasePath, folder)) return;
     } catch (thrown) {
       failed(thrown);
       return;

@@ -1,5 +1,6 @@
 import type { SerialisedError } from '../../../base/errors/index.ts';
 import type { LogLevel } from '../../../base/log/index.ts';
+import type { KubernetesFigures, KubernetesPlace } from '../kubernetes/watch.ts';
 import type { Balancer, RefusedService, Service } from '../model.ts';
 import type { ReportedService } from './report.ts';
 
@@ -12,6 +13,8 @@ export interface ServicesSettings {
   readonly balancer: BalancerChoice;
   /** Of descriptions; followed, may be missing. */
   readonly folder?: string;
+  /** A cluster whose services are followed. */
+  readonly kubernetes?: KubernetesPlace;
 }
 
 /** What a command may ask; the answer of each is JSON. */
@@ -40,6 +43,8 @@ export interface ServiceFigures {
   readonly virtualServers: number;
   /** Virtual servers that differed from what was made, since the start. */
   readonly repairs: number;
+  /** Absent: no cluster is followed. */
+  readonly kubernetes?: KubernetesFigures;
   /** At most so many that a scrape stays small; the first by name. */
   readonly backends: readonly {
     readonly service: string;

@@ -1,6 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { asPortcullisError, errorToJson, isPortcullisError } from '../../../base/errors/index.ts';
 import { openNetworkDatabase } from '../../attach/database.ts';
+import { watchKubernetesServices } from '../kubernetes/watch.ts';
 import type { ServiceControl } from '../model.ts';
 import { openSwitchableBalancer } from '../switch/open.ts';
 import { chooseBalancer } from './choose.ts';
@@ -90,6 +91,8 @@ async function start(): Promise<void> {
     remove: async (source, names) => core.remove(source, names),
   };
 
+  const cluster = settings.kubernetes && watchKubernetesServices({ ...settings.kubernetes, control: endingWhenApart(control), log });
+
   const answer = async (call: ServiceCall): Promise<ServiceAnswer> => {
     switch (call.do) {
       case 'put':
@@ -100,12 +103,13 @@ async function start(): Promise<void> {
         await control.remove(call.source, call.names);
         return {};
       case 'figures':
-        return { figures: figuresOf(core, checks, upkeep) };
+        return { figures: { ...figuresOf(core, checks, upkeep), ...(cluster && { kubernetes: cluster.figures() }) } };
       case 'question':
         return { text: answerQuestion(call.text, { core, checks, balancer, log, problems: () => files?.problems() ?? [] }) };
       case 'close':
         clearInterval(look);
         clearInterval(ticking);
+        await cluster?.close();
         checks.close();
         balancer.close();
         core.close();
@@ -128,13 +132,35 @@ async function start(): Promise<void> {
           fix: 'report this with the daemon log',
         } as const;
         post({ sequence, error: errorToJson(asPortcullisError(thrown, failure)) });
-        if (!isKernels(thrown) && !isPortcullisError(thrown))
-          setImmediate(() => {
-            throw thrown;
-          });
+        endIfApart(thrown);
       },
     );
   });
+}
+
+/** The thread ends of what leaves memory and disk apart. */
+function endIfApart(thrown: unknown): void {
+  if (isKernels(thrown) || isPortcullisError(thrown)) return;
+  setImmediate(() => {
+    throw thrown;
+  });
+}
+
+/** For a source that lives in this thread and goes on after a failure. */
+function endingWhenApart(control: ServiceControl): ServiceControl {
+  const guarded = async <T>(call: Promise<T>): Promise<T> => {
+    try {
+      return await call;
+    } catch (thrown) {
+      endIfApart(thrown);
+      throw thrown;
+    }
+  };
+  return {
+    put: (...given) => guarded(control.put(...given)),
+    replace: (...given) => guarded(control.replace(...given)),
+    remove: (...given) => guarded(control.remove(...given)),
+  };
 }
 
 const isKernels = (thrown: unknown): boolean => isPortcullisError(thrown) && thrown.code.startsWith('NETWORK_KERNEL_');

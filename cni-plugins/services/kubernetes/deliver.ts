@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { RefusedService, Service, ServiceControl } from '../model.ts';
 import type { Changes, ServiceTable } from './table.ts';
@@ -13,6 +14,11 @@ export interface DeliverTiming {
   /** After a control that failed, ms. */
   readonly retryFailed: number;
 }
+
+/** Services in one call at the start. */
+const portion = 250;
+/** There with --expose-gc, as the daemon is started. */
+const collectGarbage = (globalThis as { gc?: () => void }).gc;
 
 export const usualDelivery: DeliverTiming = { gather: 20, retryRefused: 10_000, retryFailed: 1000 };
 
@@ -80,6 +86,12 @@ export function createDelivery(
   }
 
   async function replace({ put }: Changes): Promise<void> {
+    // In portions first, which `replace` then finds standing: thousands of services at once would be garbage many times what is kept of them.
+    for (let from = 0; put.length > portion && from < put.length && !closed; from += portion) {
+      await control.put(source, put.slice(from, from + portion));
+      await nextTurn();
+      collectGarbage?.();
+    }
     const answers = await control.replace(source, put);
     for (const name of refused.keys()) if (!put.some((service) => service.name === name)) refused.delete(name);
     replaced = true;

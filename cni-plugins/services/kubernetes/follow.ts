@@ -38,7 +38,7 @@ export interface FollowTiming {
 
 export const usualTiming: FollowTiming = { page: 500, streamSeconds: 300, silence: 150_000, firstWait: 200, longestWait: 4000 };
 
-/** So often may a stream fail from one version on, before the list is asked for anew. */
+/** So often may a server fail us from one version on, before the list is asked for anew. One that is not there says nothing of the version. */
 const patienceOfVersion = 5;
 const expired = 410;
 
@@ -52,6 +52,8 @@ export async function follow(
 ): Promise<void> {
   let version: string | undefined;
   let failures = 0;
+  let failuresOfVersion = 0;
+  let opened = false;
 
   /** All pages, at one version. Once a page has expired (the server forgets after minutes), all of it in one answer. */
   async function list(): Promise<string> {
@@ -93,7 +95,10 @@ export async function follow(
       path,
       { ...query, resourceVersion: from, allowWatchBookmarks: 'true', timeoutSeconds: String(seconds) },
       { silence: timing.silence, whole: (seconds + 15) * 1000 },
-      follower.reached,
+      () => {
+        opened = true;
+        follower.reached();
+      },
       (event) => {
         const { type, object } = event as {
           type?: unknown;
@@ -109,19 +114,23 @@ export async function follow(
         else if (type === 'DELETED') follower.removed(object);
         version = reached;
         failures = 0;
+        failuresOfVersion = 0;
       },
       signal,
     );
   }
 
   const isOver = (): boolean => signal.aborted;
+  const wasOpened = (): boolean => opened;
   while (!isOver()) {
     const begun = performance.now();
     let asked = 0;
+    opened = false;
     try {
       if (version === undefined) {
         version = await list();
         failures = 0;
+        failuresOfVersion = 0;
       }
       await watch(version);
       // Ended as it should, but for a server that ends each at once.
@@ -131,7 +140,8 @@ export async function follow(
       if (isOver()) return;
       failures++;
       const status = statusOf(thrown);
-      if (status === expired || failures > patienceOfVersion) version = undefined;
+      if (wasOpened()) failuresOfVersion++;
+      if (status === expired || failuresOfVersion > patienceOfVersion) version = undefined;
       follower.failed(thrown, version === undefined);
       // It was only too long away: the list is asked for at once.
       if (status === expired && failures === 1) continue;

@@ -139,7 +139,10 @@ test(
     await until(() => told.length === 3);
     assert.equal(told[2], 'remove shop/local,shop/local.external');
     await until(() => ask().then(() => false, () => true)); // prettier-ignore
-    assert.deepEqual({ ...watch.figures(), failures: 0 }, { services: 1, slices: 2, refused: 0, events: 2, lists: 2, failures: 0 });
+    assert.deepEqual(
+      { ...watch.figures(), failures: 0 },
+      { synced: true, services: 1, slices: 2, refused: 0, events: 2, lists: 2, failures: 0 },
+    );
     assert.match(logged.join('\n'), /renew the credentials[\s\S]*watched again/u);
     assert.doesNotMatch(logged.join('\n'), /"?(?:first|second)"?/u);
   },

@@ -11,13 +11,17 @@ import { labelSelector } from './objects.ts';
 import { createServiceTable } from './table.ts';
 import type { Collection } from './table.ts';
 
-export interface KubernetesServicesOptions {
+/** Which cluster, and who we are in it. */
+export interface KubernetesPlace {
   /** Read again for each request, with the files that it names. */
   readonly kubeconfig: string;
   /** As the cluster knows this node: `Local` traffic policies and hints are about it. */
   readonly nodeName: string;
   /** Label topology.kubernetes.io/zone of the node; absent: hints for zones are not followed. */
   readonly zone?: string;
+}
+
+export interface KubernetesServicesOptions extends KubernetesPlace {
   readonly control: ServiceControl;
   readonly log: {
     info(fields: object, message: string): void;
@@ -36,6 +40,8 @@ export interface KubernetesServices {
 
 /** Since the start, and now. */
 export interface KubernetesFigures {
+  /** Everything that the cluster had at the start stands. */
+  readonly synced: boolean;
   readonly services: number;
   readonly slices: number;
   readonly refused: number;
@@ -59,7 +65,7 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
   const table = createServiceTable({ nodeName, ...(zone !== undefined && { zone }) });
   const client = createApiClient(() => readKubeconfig(kubeconfig), 'portcullis');
   const healthChecks = openHealthChecks(log);
-  const figures = { events: 0, lists: 0, failures: 0 };
+  const figures = { synced: false, events: 0, lists: 0, failures: 0 };
   const away = new Map<string, string>();
 
   const { promise: synced, resolve, reject } = Promise.withResolvers<undefined>();
@@ -70,6 +76,7 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
     control,
     log,
     () => {
+      figures.synced = true;
       resolve(undefined);
       healthChecks.serve(table.healthChecks());
     },
