@@ -1,16 +1,12 @@
 /** The watching process: the services of a node as the daemon runs them, and nothing else of it. Told by its parent when to end. */
-import { readFileSync } from 'node:fs';
 import { createLogger } from '../../base/log/index.ts';
-import { startServices } from '../../cni-plugins/index.ts';
-import type { ServiceFigures } from '../../cni-plugins/index.ts';
+import type { ServiceFigures } from '../../cni-plugins/services/control/protocol.ts';
+import { startServices } from '../../cni-plugins/services/control/services.ts';
 
 export interface WatcherAnswer {
   readonly figures: NonNullable<ServiceFigures['kubernetes']>;
   /** As the control has it. */
   readonly listed: string;
-  /** Of the whole process, MiB: the most ever, and now. */
-  readonly peakMiB: number;
-  readonly residentMiB: number;
 }
 
 const [kubeconfig = '', databasePath = ''] = process.argv.slice(2);
@@ -19,16 +15,11 @@ const services = await startServices(
   createLogger({ level: 'info' }),
 );
 
-const mebibytes = (name: string): number =>
-  Number(new RegExp(`${name}:\\s+(\\d+)`, 'u').exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? NaN) / 1024;
-
 async function answer(): Promise<void> {
-  // Before the answer itself, which tells every backend of the cluster.
-  const [peakMiB, residentMiB] = [mebibytes('VmHWM'), mebibytes('VmRSS')];
   const { kubernetes: figures } = await services.figures();
   if (figures === undefined) throw new Error('no cluster is followed');
   const listed = await services.ask(JSON.stringify({ do: 'list' }));
-  process.send?.({ figures, listed, peakMiB, residentMiB } satisfies WatcherAnswer);
+  process.send?.({ figures, listed } satisfies WatcherAnswer);
 }
 
 process.on('message', (message) => {
@@ -38,6 +29,6 @@ process.on('message', (message) => {
 for (;;) {
   const { kubernetes } = await services.figures();
   if (kubernetes?.synced === true) break;
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await new Promise((resolve) => setTimeout(resolve, 1000));
 }
 process.send?.('synced');
