@@ -7,6 +7,7 @@ import { openSwitchableBalancer } from '../switch/open.ts';
 import { chooseBalancer } from './choose.ts';
 import { createServiceCore } from './core.ts';
 import { figuresOf } from './figures.ts';
+import { createHeapKeeper } from './heap.ts';
 import { openFolderSource, toldOnce } from './folder-source.ts';
 import type { FolderSource } from './folder-source.ts';
 import { createHealthChecks } from './health/checks.ts';
@@ -83,7 +84,11 @@ async function start(): Promise<void> {
       .catch(notApplied)
       .finally(() => (looking = false));
   }, lookMs);
-  const ticking = setInterval(() => upkeep.tick(), tickMs);
+  const keepHeap = createHeapKeeper();
+  const ticking = setInterval(() => {
+    upkeep.tick();
+    keepHeap();
+  }, tickMs);
 
   const control: ServiceControl = {
     put: async (source, services) => core.apply(source, services, false),

@@ -16,7 +16,7 @@ export interface DeliverTiming {
 }
 
 /** Services in one call at the start. */
-const portion = 250;
+const portion = 100;
 /** There with --expose-gc, as the daemon is started. */
 const collectGarbage = (globalThis as { gc?: () => void }).gc;
 

@@ -36,7 +36,7 @@ export interface FollowTiming {
   readonly longestWait: number;
 }
 
-export const usualTiming: FollowTiming = { page: 500, streamSeconds: 300, silence: 150_000, firstWait: 200, longestWait: 4000 };
+export const usualTiming: FollowTiming = { page: 250, streamSeconds: 300, silence: 150_000, firstWait: 200, longestWait: 4000 };
 
 /** So often may a server fail us from one version on, before the list is asked for anew. One that is not there says nothing of the version. */
 const patienceOfVersion = 5;

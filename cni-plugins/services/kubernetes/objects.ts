@@ -55,7 +55,7 @@ export interface Endpoint {
 }
 
 /** Annotations that are ours. */
-export const annotationPrefix = 'portcullis.dev/';
+const annotationPrefix = 'portcullis.dev/';
 
 /** kube-proxy's selector: services of another proxy and of nobody are not even sent. */
 export const labelSelector = '!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless';
@@ -66,13 +66,17 @@ const fieldsOf = (value: unknown): Fields =>
   typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Fields) : {};
 const listOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? (value as unknown[]) : []);
 const textOf = (value: unknown): string => (typeof value === 'string' ? value : '');
-const textsOf = (value: unknown): string[] => listOf(value).filter((entry) => typeof entry === 'string');
+/** One for all that have none: there are thousands. */
+const none: readonly string[] = Object.freeze([]);
+const noAnnotations: Readonly<Record<string, string>> = Object.freeze({});
+const textsOf = (value: unknown): readonly string[] =>
+  value === undefined ? none : listOf(value).filter((entry) => typeof entry === 'string');
 const portOf = (value: unknown): number | undefined =>
   typeof value === 'number' && Number.isInteger(value) && value > 0 && value < 65536 ? value : undefined;
 /** As much as the API allows. */
 const secondsOf = (value: unknown): number | undefined =>
   typeof value === 'number' && Number.isInteger(value) && value > 0 && value <= 86_400 ? value : undefined;
-const addressesOf = (value: unknown): string[] => textsOf(value).filter((text) => isIP(text) !== 0);
+const addressesOf = (value: unknown): readonly string[] => (value === undefined ? none : textsOf(value).filter((text) => isIP(text) !== 0));
 
 const protocols: Readonly<Record<string, Protocol>> = { TCP: 'tcp', UDP: 'udp', SCTP: 'sctp' };
 
@@ -100,10 +104,7 @@ export function readService(object: unknown): KubernetesService | undefined {
     name: textOf(name),
     clusterIPs,
     externalIPs: addressesOf(fields['externalIPs']),
-    ingressIPs: listOf(fieldsOf(fieldsOf(status)['loadBalancer'])['ingress'])
-      .map(fieldsOf)
-      .filter((ingress) => (ingress['ipMode'] ?? 'VIP') === 'VIP')
-      .flatMap((ingress) => addressesOf([ingress['ip']])),
+    ingressIPs: ingressOf(status),
     sourceRanges: textsOf(fields['loadBalancerSourceRanges']),
     ports,
     // Three hours, as the API fills in where nothing is said.
@@ -111,12 +112,24 @@ export function readService(object: unknown): KubernetesService | undefined {
     externalLocal: fields['externalTrafficPolicy'] === 'Local',
     internalLocal: fields['internalTrafficPolicy'] === 'Local',
     ...(healthCheckNodePort !== undefined && { healthCheckNodePort }),
-    annotations: Object.fromEntries(
-      Object.entries(fieldsOf(annotations)).flatMap(([key, value]) =>
-        key.startsWith(annotationPrefix) && typeof value === 'string' ? [[key.slice(annotationPrefix.length), value]] : [],
-      ),
-    ),
+    annotations: annotationsOf(fieldsOf(annotations)),
   };
+}
+
+function ingressOf(status: unknown): readonly string[] {
+  const { ingress } = fieldsOf(fieldsOf(status)['loadBalancer']);
+  if (ingress === undefined) return none;
+  return listOf(ingress)
+    .map(fieldsOf)
+    .filter((one) => (one['ipMode'] ?? 'VIP') === 'VIP')
+    .flatMap((one) => addressesOf([one['ip']]));
+}
+
+function annotationsOf(annotations: Fields): Readonly<Record<string, string>> {
+  const ours = Object.entries(annotations).flatMap(([key, value]) =>
+    key.startsWith(annotationPrefix) && typeof value === 'string' ? [[key.slice(annotationPrefix.length), value] as const] : [],
+  );
+  return ours.length === 0 ? noAnnotations : Object.fromEntries(ours);
 }
 
 function readPort(fields: Fields): KubernetesPort | undefined {

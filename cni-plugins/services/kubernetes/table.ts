@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Service } from '../model.ts';
 import { nameOf, readService, readSlice } from './objects.ts';
 import type { EndpointSlice, KubernetesService } from './objects.ts';
-import { localReady, translate } from './translate.ts';
+import { localReady, namesOf, translate } from './translate.ts';
 import type { Place } from './translate.ts';
 
 /** Services and slices as the API last said them, and what of it was not yet told on. No effects. */
@@ -46,18 +46,17 @@ export interface HealthCheckPort {
   readonly localEndpoints: number;
 }
 
-/** What was told of one service of Kubernetes: digests by our name. */
-interface Told {
-  readonly digests: ReadonlyMap<string, string>;
-  readonly notes: string;
-}
+/** 48 bits of SHA-1: another state of the same service has another one. */
+const digestOf = (service: Service): number => createHash('sha1').update(JSON.stringify(service)).digest().readUIntBE(0, 6);
 
 export function createServiceTable(place: Place): ServiceTable {
   const services = new Map<string, KubernetesService>();
   const slicesOf = new Map<string, Map<string, EndpointSlice>>();
   const ownerOf = new Map<string, string>();
   const dirty = new Set<string>();
-  const told = new Map<string, Told>();
+  /** Digests of what was told, by our names, and notes by Kubernetes'. */
+  const told = new Map<string, number>();
+  const noted = new Map<string, string>();
 
   function putService(key: string, service: KubernetesService | undefined): void {
     if (service === undefined) services.delete(key);
@@ -115,22 +114,20 @@ export function createServiceTable(place: Place): ServiceTable {
   const ofServices = collection(readService, () => services.keys(), putService);
   const ofSlices = collection(readSlice, () => ownerOf.keys(), putSlice);
 
-  /** Of one service of Kubernetes; `Told` is undefined when there is nothing of it any more. */
+  /** Of one service of Kubernetes. */
   function say(key: string, put: Service[], remove: string[], notes: Map<string, readonly string[]>): void {
     const service = services.get(key);
-    const before = told.get(key);
     const now = service && translate(service, slicesOf.get(key)?.values() ?? [], place);
-    const digests = new Map<string, string>();
     for (const one of now?.services ?? []) {
-      const digest = createHash('sha1').update(JSON.stringify(one)).digest('base64');
-      digests.set(one.name, digest);
-      if (before?.digests.get(one.name) !== digest) put.push(one);
+      const digest = digestOf(one);
+      if (told.get(one.name) !== digest) put.push(one);
+      told.set(one.name, digest);
     }
-    for (const name of before?.digests.keys() ?? []) if (!digests.has(name)) remove.push(name);
-    if (now === undefined) return void told.delete(key);
-    const said = now.notes.join('; ');
-    if (said !== (before?.notes ?? '')) notes.set(key, now.notes);
-    told.set(key, { digests, notes: said });
+    for (const name of namesOf(key)) if (now?.services.some((one) => one.name === name) !== true && told.delete(name)) remove.push(name);
+    const said = now?.notes.join('; ') ?? '';
+    if (now !== undefined && said !== (noted.get(key) ?? '')) notes.set(key, now.notes);
+    if (said === '') noted.delete(key);
+    else noted.set(key, said);
   }
 
   function take(keys: Iterable<string>): Changes {
@@ -148,6 +145,7 @@ export function createServiceTable(place: Place): ServiceTable {
     complete: () => ofServices.came() && ofSlices.came(),
     all() {
       told.clear();
+      noted.clear();
       return take(services.keys());
     },
     changes: () => take([...dirty]),

@@ -28,11 +28,14 @@ interface Candidate extends Endpoint {
   readonly ports: Readonly<Record<string, number>>;
 }
 
+/** What services of ours one of Kubernetes may be, by its name. */
+export const namesOf = (name: string): readonly [inside: string, outside: string] => [name, `${name}.external`];
+
 /** Cluster addresses are `namespace/name`; what is reached from outside has backends and a source address of its own: `namespace/name.external`. */
 export function translate(service: KubernetesService, slices: Iterable<EndpointSlice>, place: Place): Translation {
   const notes: string[] = [];
   const candidates = [...slices].flatMap(({ ports, endpoints }) => endpoints.map((endpoint): Candidate => ({ ...endpoint, ports })));
-  const name = `${service.namespace}/${service.name}`;
+  const [name, externalName] = namesOf(`${service.namespace}/${service.name}`);
   const mapped = service.ports.map((port) => portOf(port, candidates));
   const ports = mapped.map(({ port }) => port);
   const backendsOf = (local: boolean): readonly Backend[] =>
@@ -57,7 +60,7 @@ export function translate(service: KubernetesService, slices: Iterable<EndpointS
   if (externalAddresses.length === 0 && ports.every(({ nodePort }) => nodePort === undefined)) return { services: [inside], notes };
   const outside: Service = {
     ...common,
-    name: `${name}.external`,
+    name: externalName,
     addresses: [],
     externalAddresses,
     ports,

@@ -52,7 +52,11 @@ export function addressBytes(address: string): Buffer {
 
 export function keyBytes({ family, address, protocol, port }: VirtualServer): Buffer {
   const at = address === undefined ? unspecified[family] : addressBytes(address);
-  return concatenated(at, Buffer.of(protocolNumbers[protocol]), be16(port));
+  const bytes = concatenated(at, Buffer.of(protocolNumbers[protocol]), be16(port));
+  // Kept as long as the server stands: one from the pool would keep a slab of it.
+  const own = Buffer.alloc(bytes.length);
+  bytes.copy(own);
+  return own;
 }
 
 export function destinationBytes(name: string): Buffer {
