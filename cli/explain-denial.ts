@@ -32,7 +32,7 @@ type Explained = Omit<DenialExplanation, 'denied'> & {
 /** `portcullis explain-denial`: what lets or denies a pod's connection, by the running daemon. */
 export function register(program: Command): void {
   withOutput(program.command('explain-denial'))
-    .description("say which class, rule or NetworkPolicy lets or denies a pod's connection, and what to write to allow it")
+    .description('say what lets or denies a pod’s connection, and what to write to allow it')
     .argument('[pod]', "NAMESPACE/NAME, NAME, or the beginning of the sandbox's id")
     .option('--to <PEER[:PORT[/PROTOCOL]]>', 'a connection that the pod begins; the peer is an address or a pod', peer)
     .option('--from <PEER[:PORT[/PROTOCOL]]>', "one that the peer begins; the port is the pod's own", peer)

@@ -9,8 +9,6 @@ import { openDatabase } from '../base/storage/index.ts';
 import { appArmorProfile, defaultProfile, detectKernel } from '../entitlements/index.ts';
 import type { Prover } from '../entitlements/index.ts';
 import { bundleVerifications, findVerdict, hostPlatform } from '../trust/index.ts';
-import { openBalancing } from './balancing.ts';
-import { answerNetworkOf, openCniService } from './cni-service.ts';
 import type { DaemonConfig } from './config/types.ts';
 import { createCdiRegistry } from './containers/cdi/registry.ts';
 import { bundleIn, createContainerEffects } from './containers/effects.ts';
@@ -38,9 +36,8 @@ import { openFeatureProbe } from './oci/probe/feature-probe.ts';
 import { probeIds } from './oci/probe/probe.ts';
 import { findProgram } from './find-program.ts';
 import { favourMainThread } from './main-thread.ts';
-import { openDockerDriver } from './docker-driver.ts';
 import { openNetwork } from './network.ts';
-import { openOverlay } from './overlay.ts';
+import { openNetworkSide } from './network-side.ts';
 import { openPolicy } from './policy-watch.ts';
 import { createSandboxEffects } from './pods/effects.ts';
 import { createPodResources } from './pods/resources.ts';
@@ -116,8 +113,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
     openPolicy(config.policy, log),
   ]);
   const network = await openNetwork(config, startProgram, log, (...act) => observability.runtime?.networked(...act));
-  const balancing = openBalancing(config, log);
-  const overlay = await openOverlay(config, balancing.control, log);
+  const networkSide = await openNetworkSide(config, network, startProgram, log);
   const registryOptions = {
     mirrors: await openMirrors(config.registries.mirrors),
     insecureHosts: config.registries.insecure,
@@ -143,7 +139,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       namespacePool: () => pool.size,
       namespacePoolTarget: config.namespacePool,
       ...networkFacts(network),
-      serviceFigures: () => balancing.figures(),
+      serviceFigures: networkSide.serviceFigures,
       policy: () => policyFacts(policy),
       verifications: bundleVerifications,
       renewals: () => renewals.counts(),
@@ -365,14 +361,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       ...createImageListStream(images),
     },
   });
-  const answerNetwork = answerNetworkOf(network, balancing, overlay, () => attachedSandboxes(sandboxRecords.list()));
-  const cniService = await openCniService(
-    config.cni.socket ?? join(config.state, 'cni.sock'),
-    network,
-    answerNetwork,
-    log.child({ room: 'network' }),
-  );
-  const dockerDriver = await openDockerDriver(config, network, startProgram, log.child({ room: 'network' }));
+  await networkSide.listen(() => attachedSandboxes(sandboxRecords.list()));
   const rotation = createLogRotation({ ...config.logs, containers: containers.list, reopen: containers.reopenLog, log });
   probe.begin();
   redecision.request();
@@ -394,8 +383,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       await redecision.close();
       events.close();
       await server.close();
-      await cniService.close();
-      await dockerDriver.close();
+      await networkSide.endCalls();
       await streaming.close();
       await observability.close();
       await Promise.all([probe.close(), prover.close()]);
@@ -405,8 +393,7 @@ export async function startDaemon(config: DaemonConfig, { prover = proverIn(conf
       sandboxes.close();
       exits.close();
       await pool.close();
-      await overlay.close();
-      await balancing.close();
+      await networkSide.close();
       await network.close({ removeAll: true });
       await images.close();
       const idle = sandboxRecords.list().length === 0;

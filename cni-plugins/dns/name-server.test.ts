@@ -185,10 +185,12 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
     assert.equal(await dig(web, `@${gateway(71)} web`), webAddresses[0]);
     forwardedNames.length = 0;
     assert.equal(await dig(web, `@${gateway(71)} db`), '192.0.2.80', 'unknown here: asked of others');
-    assert.deepEqual(forwardedNames, ['db']);
+    // Upstreams that are dead are still asked for what was asked earlier.
+    const asked = (): string[] => forwardedNames.filter((name) => name !== 'dead.example');
+    assert.deepEqual(asked(), ['db']);
     assert.equal(await status(web, `@${gateway(71)} db.back.portcullis.internal`), 'NXDOMAIN');
     assert.equal(await status(web, `@${gateway(72)} db`), 'REFUSED', 'another network’s gateway');
-    assert.equal(forwardedNames.length, 1);
+    assert.deepEqual(asked(), ['db']);
   });
 
   test('who has no way out has none by names either', digs, async () => {

@@ -467,7 +467,7 @@ describe('the trust service’s data folder', () => {
     writeFileSync(join(data, 'service.key'), `${'00'.repeat(32)}\n`);
     const failures: string[] = [];
     running = await startTrustService({ listen: '127.0.0.1:0', data, onFailure: ({ code }) => failures.push(code) });
-    assert.equal((await post(at(), multipart([{ name: 'targets', bytes: maker.targets(3) }]))).code, 'UNKNOWN');
+    assert.equal((await post(at(), multipart([{ name: 'targets', bytes: maker.targets(3) }]))).code, 'UPDATING');
     assert.deepEqual(failures, ['TRUST_SERVICE_KEY']);
     // The key file is lost for good: a root that names new keys ends that.
     const fresh = {

@@ -1,0 +1,50 @@
+import { join } from 'node:path';
+import type { Logger } from '../base/log/index.ts';
+import type { StartProgram } from '../base/reactor/index.ts';
+import type { NetworkEngine } from '../cni-plugins/index.ts';
+import { openBalancing } from './balancing.ts';
+import type { Balancing } from './balancing.ts';
+import { answerNetworkOf, openCniService } from './cni-service.ts';
+import type { DaemonConfig } from './config/types.ts';
+import { openDockerDriver } from './docker-driver.ts';
+import { openOverlay } from './overlay.ts';
+
+/** What the daemon does with networks beside attaching its pods: services, a network over hosts, and what other runtimes and commands ask. */
+export interface NetworkSide {
+  /** Undefined while there are no services. */
+  readonly serviceFigures: Balancing['figures'];
+  /** Serves CNI plugins, commands and docker. @param attached ids of the sandboxes that have a network, or are about to */
+  listen(attached: () => readonly string[]): Promise<void>;
+  /** Refuses new calls and returns when those under way have their answer. */
+  endCalls(): Promise<void>;
+  /** What the kernel holds goes on. */
+  close(): Promise<void>;
+}
+
+/** @throws OVERLAY_CERTIFICATE_UNREADABLE */
+export async function openNetworkSide(
+  config: DaemonConfig,
+  network: NetworkEngine,
+  startProgram: StartProgram,
+  log: Logger,
+): Promise<NetworkSide> {
+  const balancing = openBalancing(config, log);
+  const overlay = await openOverlay(config, balancing.control, log);
+  const networkLog = log.child({ room: 'network' });
+  const listening: { close(): Promise<void> }[] = [];
+  return {
+    serviceFigures: balancing.figures,
+    async listen(attached) {
+      const answer = answerNetworkOf(network, balancing, overlay, attached);
+      listening.push(await openCniService(config.cni.socket ?? join(config.state, 'cni.sock'), network, answer, networkLog));
+      listening.push(await openDockerDriver(config, network, startProgram, networkLog));
+    },
+    async endCalls() {
+      for (const each of listening) await each.close();
+    },
+    async close() {
+      await overlay.close();
+      await balancing.close();
+    },
+  };
+}
