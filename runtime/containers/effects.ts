@@ -93,6 +93,8 @@ function realEffects(parts: EffectParts): ContainerEffects {
   const { stateDir, handlers, exits, cgroups, images, network } = parts;
   // Runtimes that all start at once only get in each other's and the daemon's way: a few a processor keep them all busy.
   const slots = pLimit(availableParallelism());
+  /** Containers whose start the end of an earlier daemon cut off. */
+  const cutOff = new Set<string>();
   const resourceSupport = detectResourceSupport(cgroups);
   const bundle = (id: string): string => bundleIn(stateDir, id);
   const handlerOf = (record: ContainerRecord): RuntimeHandler => {
@@ -200,8 +202,12 @@ function realEffects(parts: EffectParts): ContainerEffects {
       const { class: linkClass, ...rules } = linkPolicyFor(containers);
       await network.setClass(sandbox.id, linkClass, rules);
     },
-    start: (record) => slots(() => handlerOf(record).start(record.id)),
-    isStarted: async (record) => (await handlerOf(record).observe(record.id)) === 'running',
+    start: (record) => slots(() => handlerOf(record).start(record.id, cutOff.delete(record.id) ? record.init : undefined)),
+    isStarted: async (record) => {
+      const started = await handlerOf(record).isStarted(record.id, record.init);
+      if (!started) cutOff.add(record.id);
+      return started;
+    },
     kill: (record, signal) => signalProcess(record.init, signalNumber(signal)),
     heeds: (record, signal) => sharesPids(record.config) || catches(record.init, signalNumber(signal)),
     killLeftovers: async (record) => {

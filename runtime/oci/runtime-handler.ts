@@ -2,9 +2,11 @@ import { existsSync } from 'node:fs';
 import { readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError } from '../../base/errors/index.ts';
+import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
 import { endProcessesWithArgument } from '../monitor/processes.ts';
 import { runCommand } from './command.ts';
+import { resumeStart, waitsForStart } from './resume-start.ts';
 import { startByFifo } from './start-by-fifo.ts';
 import { openSealedProgram } from './sealed-program.ts';
 import { openAdvisories } from './advisories.ts';
@@ -28,8 +30,11 @@ export interface RuntimeHandler {
   readonly globalArgs: readonly string[];
   /** Folder of the runtime's own state: one folder a container. */
   readonly stateDir: string;
-  start(id: string): Promise<void>;
+  /** @param cutOff the first process, where an earlier start was cut off by the daemon's end */
+  start(id: string, cutOff?: ProcessIdentity): Promise<void>;
   observe(id: string): Promise<ObservedStatus>;
+  /** Whether the first process went past its start, whatever was cut off meanwhile. */
+  isStarted(id: string, init: ProcessIdentity | undefined): Promise<boolean>;
   /** Removes what the runtime keeps of a container, killing what still runs in it, also of one that is half created. Absent: success. */
   delete(id: string): Promise<void>;
   update(id: string, resources: OciResources): Promise<void>;
@@ -62,6 +67,11 @@ export async function openRuntimeHandler(input: {
     const result = await runCommand(startProgram, program(), [...globalArgs, command, ...args, id]);
     if (result.exitCode !== 0) throw runtimeFailed(path, command, id, result.stderr);
   };
+  const observe = async (id: string): Promise<ObservedStatus> => {
+    const result = await runCommand(startProgram, program(), [...globalArgs, 'state', id]);
+    if (result.exitCode !== 0) return 'absent';
+    return (JSON.parse(result.stdout) as { status: ObservedStatus }).status;
+  };
   return {
     name,
     path,
@@ -72,15 +82,16 @@ export async function openRuntimeHandler(input: {
     version: /version (\S+)/.exec(firstLine)?.[1] ?? '0',
     globalArgs,
     stateDir,
-    start: async (id) => {
+    start: async (id, cutOff) => {
+      if (kind === 'crun' && cutOff !== undefined) {
+        // Nobody waits: it was let go, and went on a moment after it was looked at.
+        if ((await resumeStart(join(stateDir, id), cutOff)) || (await observe(id)) === 'running') return;
+      }
       if (kind === 'crun' && (await startByFifo(join(stateDir, id)))) return;
       await call('start', id, []);
     },
-    observe: async (id) => {
-      const result = await runCommand(startProgram, program(), [...globalArgs, 'state', id]);
-      if (result.exitCode !== 0) return 'absent';
-      return (JSON.parse(result.stdout) as { status: ObservedStatus }).status;
-    },
+    observe,
+    isStarted: async (id, init) => (await observe(id)) === 'running' && !(kind === 'crun' && (await waitsForStart(init))),
     delete: async (id) => {
       // A `create` that was cut off, or is not done: crun would delete the folder, call it a success, and leave the first process waiting
       // for its start for ever. That, and the command itself, have the id among their arguments.

@@ -32,6 +32,8 @@ const own: Readonly<Record<string, readonly unknown[]>> = {
   'registries.certificates': [[], ['/nonexistent']],
   'cdi.specDirs': [[], ['/nonexistent']],
   'network.dns.upstreams': [[], ['127.0.0.1']],
+  'network.services.kubernetes': [undefined, { kubeconfig: '/nonexistent' }],
+  'network.overlay': [undefined, { network: '10.77.0.0/16', underlay: '127.0.0.1', etcd: { endpoints: ['http://127.0.0.1:9'] } }],
   runtimes: [{ crun: { path: '/usr/bin/crun' }, runc: { path: '/usr/sbin/runc' } }],
   defaultRuntime: ['crun', 'runc'],
   'streaming.address': ['127.0.0.1', '0.0.0.0'],
