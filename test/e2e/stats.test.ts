@@ -173,7 +173,7 @@ describe('what pods and containers use', () => {
         { id: 'ffffffff' },
         { podSandboxId: 'ffffffff' },
         { labelSelector: { tier: 'web', more: '' } },
-        { id, podSandboxId: 'f' },
+        { id, podSandboxId: 'ffffffff' },
       ])
         assert.deepEqual(await listed(filter), [], JSON.stringify(filter));
       const pods = async (filter: object) =>
