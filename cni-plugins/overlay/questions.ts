@@ -75,6 +75,10 @@ function readTexts(file: string, text: string): Map<string, string> {
   const { documents } = parseDocuments(text, file);
   const { described, problems } = readServices([{ file, text }]);
   if (problems.length > 0 || described.length === 0) throw invalidServices(file, linesOf(problems));
+  // Every host refuses it as well: whoever writes to etcd is not root of them.
+  const programs = described.filter(({ service }) => service.healthCheck?.kind === 'exec').map(({ service }) => service.name);
+  if (programs.length > 0)
+    throw invalidServices(file, [`${programs.join(', ')}: no host runs a program for another; check by tcp or http`]);
   return new Map(
     documents.flatMap((document) => {
       const written = writeYaml(document.value);

@@ -5,8 +5,11 @@ import type { RefusedService, Service } from '../model.ts';
 const name = new RegExp(serviceNamePattern, 'u');
 const isPort = (number: number): boolean => Number.isInteger(number) && number > 0 && number < 65_536;
 
+/** Whose descriptions are made on this host, by root. Others could have any program of it run, by a health check. */
+const ownSources: ReadonlySet<string> = new Set(['command', 'files']);
+
 /** A service of any source with its addresses in their one form, or what is wrong with it. Pure. */
-export function checked(service: Service): Service | RefusedService {
+export function checked(source: string, service: Service): Service | RefusedService {
   const wrong = (field: string, why: string): RefusedService => ({ name: service.name, code: 'NETWORK_SERVICE_INVALID', field, why });
   if (service.name.length > 253 || !name.test(service.name)) return wrong('name', 'it is not a name of a service');
   for (const field of ['addresses', 'externalAddresses'] as const)
@@ -34,6 +37,10 @@ export function checked(service: Service): Service | RefusedService {
     if (port !== undefined) return wrong(`backends.${index}`, `${port} is no port`);
     if (!Number.isInteger(weight) || weight < 0 || weight > 65_535)
       return wrong(`backends.${index}`, `${weight} is no weight of 0 to 65535`);
+  }
+  if (service.healthCheck?.kind === 'exec' && !ownSources.has(source)) {
+    const why = `programs of this host run for its own descriptions alone, not for one of ${source}; check by tcp or http`;
+    return { name: service.name, code: 'NETWORK_SERVICE_UNSUPPORTED', field: 'healthCheck.exec', why };
   }
   return {
     ...service,

@@ -211,6 +211,18 @@ test('a source changes nothing of another one, and whoever holds an address keep
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
 });
 
+test('nobody but this host has a program of it run', () => {
+  const program = web('10.0.0.2', 'healthCheck: { exec: { command: [/bin/true] } }');
+  for (const source of ['overlay', 'kubernetes', 'anybody']) {
+    const [refused, ...more] = core.apply(source, [program], true);
+    assert.deepEqual([refused?.code, refused?.field, more], ['NETWORK_SERVICE_UNSUPPORTED', 'healthCheck.exec', []], source);
+    assert.equal(core.held.size, 0);
+  }
+  assert.deepEqual(core.apply('command', [program], false), []);
+  core.remove('command', ['web']);
+  assert.deepEqual(core.apply('files', [program], true), []);
+});
+
 test('two services of one source change their addresses with each other', () => {
   const at = (name: string, address: string): Service => service(name, `addresses: [${address}]\nports: [80]\nbackends: [10.0.0.2]`);
   core.apply('files', [at('a', '10.96.0.1'), at('b', '10.96.0.2')], true);

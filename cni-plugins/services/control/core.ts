@@ -143,7 +143,7 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
     const fit: Held[] = [];
     const names = new Set<string>();
     for (const given of services) {
-      const service = checked(given);
+      const service = checked(source, given);
       if ('code' in service) {
         refused.push(service);
         continue;
