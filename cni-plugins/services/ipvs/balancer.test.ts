@@ -12,6 +12,7 @@ import type { VirtualServer } from '../model.ts';
 import { openIpvsBalancer } from './balancer.ts';
 import type { IpvsBalancer } from './balancer.ts';
 import { ipvsSysctls, canBalanceByIpvs } from './settings.ts';
+import { webServer } from '../virtual-server.fixture.ts';
 
 const absent = canBalanceByIpvs();
 
@@ -35,18 +36,7 @@ async function greeted(address: string, port: number): Promise<string> {
 }
 
 const server = (more: Partial<VirtualServer> = {}): VirtualServer => ({
-  service: 'web',
-  portName: 'http',
-  kind: 'virtual',
-  family: 4,
-  address: '10.96.0.1',
-  protocol: 'tcp',
-  port: 80,
-  scheduler: 'rr',
-  clientAffinity: false,
-  forwarding: 'nat',
-  sourceAddress: 'keep',
-  destinations: [11, 12].map((number) => ({ address: `10.2.0.${number}`, port: 8080, weight: 1 })),
+  ...webServer,
   ...more,
 });
 

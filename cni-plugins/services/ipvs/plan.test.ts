@@ -18,19 +18,10 @@ import {
   serviceKey,
   serviceOf,
 } from './plan.ts';
+import { webServer } from '../virtual-server.fixture.ts';
 
 const plain: VirtualServer = {
-  service: 'web',
-  portName: 'http',
-  kind: 'virtual',
-  family: 4,
-  address: '10.96.0.1',
-  protocol: 'tcp',
-  port: 80,
-  scheduler: 'rr',
-  clientAffinity: false,
-  forwarding: 'nat',
-  sourceAddress: 'keep',
+  ...webServer,
   destinations: [{ address: '10.2.0.11', port: 8080, weight: 1 }],
 };
 const { address: _, ...nodePort } = { ...plain, kind: 'node' as const, port: 30080 };

@@ -10,6 +10,7 @@ import { becomeRouter, openHost, shell } from './hosts.fixture.ts';
 import type { TestHost } from './hosts.fixture.ts';
 import { openSwitchableBalancer } from './open.ts';
 import type { SwitchableBalancer } from './switch.ts';
+import { webServer } from '../virtual-server.fixture.ts';
 
 const absent = canBalanceByIpvs();
 const told: { readonly level: string; readonly message: string }[] = [];
@@ -18,20 +19,7 @@ const log = {
   warn: (_: unknown, message?: string) => void told.push({ level: 'warn', message: message ?? '' }),
 } as unknown as Parameters<typeof openSwitchableBalancer>[1];
 
-const tcp4: VirtualServer = {
-  service: 'web',
-  portName: 'http',
-  kind: 'virtual',
-  family: 4,
-  address: '10.96.0.1',
-  protocol: 'tcp',
-  port: 80,
-  scheduler: 'rr',
-  clientAffinity: false,
-  forwarding: 'nat',
-  sourceAddress: 'keep',
-  destinations: [11, 12].map((number) => ({ address: `10.2.0.${number}`, port: 8080, weight: 1 })),
-};
+const tcp4 = webServer;
 const tcp6: VirtualServer = {
   ...tcp4,
   family: 6,

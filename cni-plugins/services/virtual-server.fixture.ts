@@ -1,0 +1,17 @@
+import type { VirtualServer } from './model.ts';
+
+/** As services mostly are: TCP over IPv4, in turn, over two backends. */
+export const webServer: VirtualServer = {
+  service: 'web',
+  portName: 'http',
+  kind: 'virtual',
+  family: 4,
+  address: '10.96.0.1',
+  protocol: 'tcp',
+  port: 80,
+  scheduler: 'rr',
+  clientAffinity: false,
+  forwarding: 'nat',
+  sourceAddress: 'keep',
+  destinations: [11, 12].map((number) => ({ address: `10.2.0.${number}`, port: 8080, weight: 1 })),
+};
