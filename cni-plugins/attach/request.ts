@@ -76,8 +76,9 @@ export function specOf(
       name: network.bridge.name,
       mac: macOf(first === undefined ? Buffer.from(network.bridge.name) : ipBytes(first.gateway)),
       addresses: network.bridge.isGateway ? gateways.map((range) => `${formatIp(range.gateway)}/${range.subnet.length}`) : [],
-      // Where bridged frames pass the ip hooks (bridge-nf-call-iptables), a pod that calls its own host port is answered on its own bridge port.
-      hairpin: network.bridge.hairpin || (portMappings.length > 0 && (network.portMap?.snat ?? false)),
+      // Where bridged frames pass the ip hooks (bridge-nf-call-iptables), a pod that calls itself by a service or a host port is answered on its own
+      // bridge port. Of a bridge that hears everything each frame would come twice.
+      hairpin: !network.bridge.promiscuous,
       promiscuous: network.bridge.promiscuous,
     },
     addresses,

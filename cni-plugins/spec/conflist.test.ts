@@ -39,7 +39,6 @@ test('fields and defaults of bridge, host-local and portmap, as upstream', () =>
     isGateway: true,
     isDefaultGateway: true,
     ipMasq: true,
-    hairpin: true,
     promiscuous: false,
     mtu: 1400,
   });
@@ -66,7 +65,6 @@ test('fields and defaults of bridge, host-local and portmap, as upstream', () =>
     isGateway: false,
     isDefaultGateway: false,
     ipMasq: false,
-    hairpin: false,
     promiscuous: false,
   });
   assert.deepEqual(

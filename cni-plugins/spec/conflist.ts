@@ -116,16 +116,14 @@ function readBridge(plugin: Fields): BridgeConfig {
   const mtu = plugin.whole('mtu') ?? 0;
   if (mtu !== 0 && (mtu < 68 || mtu > 65535)) plugin.problem('mtu', `${mtu} is not an MTU: 68 to 65535, or 0`);
   const isDefaultGateway = plugin.flag('isDefaultGateway', false);
-  const hairpin = plugin.flag('hairpinMode', false);
   const promiscuous = plugin.flag('promiscMode', false);
   // As upstream: both together would deliver every frame twice.
-  if (hairpin && promiscuous) plugin.problem('promiscMode', 'hairpinMode and promiscMode exclude each other');
+  if (plugin.flag('hairpinMode', false) && promiscuous) plugin.problem('promiscMode', 'hairpinMode and promiscMode exclude each other');
   return {
     name,
     isGateway: isDefaultGateway || plugin.flag('isGateway', false),
     isDefaultGateway,
     ipMasq: plugin.flag('ipMasq', false),
-    hairpin,
     promiscuous,
     ...(mtu === 0 ? {} : { mtu }),
   };

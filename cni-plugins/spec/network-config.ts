@@ -29,7 +29,7 @@ export interface BridgeConfig {
   readonly isGateway: boolean;
   readonly isDefaultGateway: boolean;
   readonly ipMasq: boolean;
-  readonly hairpin: boolean;
+  /** Else each port sends back what came from it, so that a pod reaches itself by a service: `hairpinMode` has nothing to add. */
   readonly promiscuous: boolean;
   /** Absent: worked out from the default route's link. */
   readonly mtu?: number;
