@@ -59,9 +59,14 @@ export function createNameTable({ db }: Pick<NetworkDatabase, 'db'>): NameTable 
      WHERE realm = ?1 AND network = ?2 AND origin = 'plugin'`,
   );
   const selectEndpoints = db.prepare('SELECT DISTINCT address, kind FROM name WHERE realm = ? AND network = ? AND name = ?');
+  // By what people know it: its own name, what else it was called, its id, the service that others may be as well; the shortest, as that of a
+  // pod without its namespace.
   const selectName = db.prepare(
-    `SELECT name FROM name WHERE realm = ? AND address = ? AND network = ?
-     ORDER BY CASE kind WHEN 'container' THEN 0 WHEN 'service' THEN 1 ELSE 2 END, name LIMIT 1`,
+    `SELECT name FROM name LEFT JOIN attachment ON number = name.attachment
+     WHERE name.realm = ?1 AND address = ?2 AND name.network = ?3
+     ORDER BY CASE WHEN kind = 'service' THEN 3
+                   WHEN name IN (lower(container_id), substr(lower(container_id), 1, 12)) THEN 2
+                   WHEN kind = 'container' THEN 0 ELSE 1 END, length(name), name LIMIT 1`,
   );
   const selectOthers = db.prepare(
     `SELECT DISTINCT other.network AS network, other.number AS number
@@ -87,6 +92,8 @@ export function createNameTable({ db }: Pick<NetworkDatabase, 'db'>): NameTable 
   const selectUpstreams = db.prepare('SELECT address FROM upstream WHERE attachment = ? ORDER BY position');
 
   const endpointsSeen = new LRUCache<string, readonly Endpoint[]>({ max: remembered });
+  /** Of an address; empty: it has none. */
+  const reverse = new LRUCache<string, string>({ max: remembered });
   const askers = new LRUCache<string, Seen>({ max: remembered });
   const gateways = new Map<string, ServedNetwork>();
   let version: unknown;
@@ -120,7 +127,14 @@ export function createNameTable({ db }: Pick<NetworkDatabase, 'db'>): NameTable 
       endpointsSeen.set(key, endpoints);
       return endpoints;
     },
-    nameOf: (address) => (selectName.get(realm, keyOf(address), name) as { name: string } | undefined)?.name,
+    nameOf(address) {
+      const key = `${realm}\0${name}\0${Buffer.from(address).toString('latin1')}`;
+      const known = reverse.get(key);
+      if (known !== undefined) return known === '' ? undefined : known;
+      const found = (selectName.get(realm, keyOf(address), name) as { name: string } | undefined)?.name;
+      reverse.set(key, found ?? '');
+      return found;
+    },
   });
 
   /** The host itself has; of who is not known to be attached, the network says it. */
@@ -154,6 +168,7 @@ export function createNameTable({ db }: Pick<NetworkDatabase, 'db'>): NameTable 
       if (now === version) return false;
       version = now;
       endpointsSeen.clear();
+      reverse.clear();
       askers.clear();
       return true;
     },

@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { namesAt, namesOf } from '../attach/call-names.ts';
+import { openNetworkDatabase } from '../attach/database.ts';
+import { createNameStore } from '../attach/names.ts';
+import type { NetworkName } from '../attach/names.ts';
+import { createPartStore } from '../attach/parts.ts';
+import { bootOf } from '../attach/realm.ts';
+import { ipBytes, parseIp } from '../spec/address.ts';
+import { createNameTable } from './name-table.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'portcullis-name-table-'));
+after(() => rmSync(folder, { recursive: true, force: true }));
+const writing = openNetworkDatabase(join(folder, 'network.db'));
+const reading = openNetworkDatabase(join(folder, 'network.db'));
+after(() => [writing, reading].forEach((database) => database.close()));
+const [names, parts] = [createNameStore(writing), createPartStore(writing)];
+
+const realm = `${bootOf()}/1`;
+const network = 'shop';
+
+function attach(containerId: string, called: readonly NetworkName[]): void {
+  const { attachment } = parts.begin(
+    realm,
+    { network, containerId, interface: 'eth0' },
+    { type: 'bridge', netns: '', hostInterface: `pc${containerId.slice(0, 8)}` },
+  );
+  names.put({ realm, network, holder: `${containerId}/eth0`, attachment }, called);
+}
+
+test('an address in reverse is the name that people know it by', () => {
+  const table = createNameTable(reading);
+  const address = (text: string): NonNullable<ReturnType<typeof parseIp>> => {
+    const parsed = parseIp(text);
+    assert.ok(parsed !== undefined);
+    return parsed;
+  };
+  const nameOf = (text: string): string | undefined => {
+    table.changed();
+    const served = { realm, name: network, gateways: [], subnets: [] };
+    return table.seenBy(address('10.0.0.99'), served).networks[0]?.nameOf(ipBytes(address(text)));
+  };
+  const [podId, endpointId, bareId] = ['0a'.repeat(32), '0b'.repeat(32), '0c'.repeat(32)];
+
+  const pod = { containerId: podId, pod: 'web-0', namespace: 'aa', aliases: ['a-front'], addresses: ['10.0.0.2', 'fd00::2'] };
+  attach(podId, namesOf(pod));
+  assert.deepEqual([nameOf('10.0.0.2'), nameOf('fd00::2')], ['web-0', 'web-0'], 'of a pod neither the id nor the namespace, nor an alias');
+
+  attach(endpointId, [
+    ...namesAt(['10.0.0.3'], 'alias', ['1f00d1f00d1f', 'api']),
+    ...namesAt(['10.0.0.3'], 'container', ['project_web_1']),
+    ...namesAt(['10.0.0.3'], 'service', ['all', 'tasks.all']),
+  ]);
+  assert.equal(nameOf('10.0.0.3'), 'project_web_1', 'of a container of docker its name');
+
+  const call = { containerId: 'cnitool-77383ca0', pod: '', namespace: '', addresses: ['10.0.0.4'] };
+  attach('cnitool-77383ca0', [...namesOf({ ...call, aliases: ['tool'] }), ...namesAt(['10.0.0.4'], 'service', ['all'])]);
+  assert.equal(nameOf('10.0.0.4'), 'tool', 'of a caller of CNI what it was called rather than its id');
+  attach('Blue', [
+    ...namesOf({ ...call, containerId: 'Blue', aliases: [], addresses: ['10.0.0.5'] }),
+    ...namesAt(['10.0.0.5'], 'service', ['all']),
+  ]);
+  assert.equal(nameOf('10.0.0.5'), 'blue', 'its id rather than the service that many are');
+  attach(bareId, namesOf({ ...call, containerId: bareId, aliases: [], addresses: ['10.0.0.6'] }));
+  assert.equal(nameOf('10.0.0.6'), bareId.slice(0, 12));
+
+  names.put({ realm, network, holder: 'service all' }, namesAt(['10.96.0.1'], 'service', ['all']));
+  assert.equal(nameOf('10.96.0.1'), 'all');
+  assert.equal(nameOf('10.0.0.77'), undefined);
+  names.put({ realm, network, holder: 'service all' }, namesAt(['10.0.0.77'], 'service', ['all']));
+  assert.deepEqual([nameOf('10.0.0.77'), nameOf('10.96.0.1')], ['all', undefined], 'nothing is remembered beyond a change');
+});
