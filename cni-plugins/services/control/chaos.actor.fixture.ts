@@ -1,17 +1,33 @@
+import { once } from 'node:events';
 import { writeSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
 import { createLogger } from '../../../base/log/index.ts';
 import { readServices } from '../description/read.ts';
-import type { Service } from '../model.ts';
+import type { Balancer, Service } from '../model.ts';
+import type { ServiceList } from './protocol.ts';
 import { startServices } from './services.ts';
 
 /**
- * The program that chaos.test.ts kills: it puts, changes, drains and removes services without an end, and tells each step on a line: `+ number backends`
- * begins to put one (no backends: to remove it), `= number` ends it. Arguments: database, a number to begin with.
+ * The program that chaos.test.ts kills. It starts, and tells `settled` with how everything stands when nothing ends any more. Told to go on, it puts,
+ * changes, drains and removes services without an end, and tells each step on a line: `+ number backends` begins to put one (no backends: to remove
+ * it), `= number` ends it. Arguments: database, a number to begin with, balancers: of the first at the start, then of each in turn.
  */
-const [databasePath = '', first = '0'] = process.argv.slice(2);
+const [databasePath = '', first = '0', kinds = 'nftables'] = process.argv.slice(2);
+const balancers = kinds.split(',') as Balancer['kind'][];
 const tell = (line: string): void => void writeSync(1, `${line}\n`);
-const services = await startServices({ databasePath, balancer: 'nftables' }, createLogger({ level: 'silent' }));
-tell('started');
+const services = await startServices({ databasePath, balancer: balancers[0] ?? 'nftables' }, createLogger({ level: 'silent' }));
+const list = async (): Promise<ServiceList> => JSON.parse(await services.ask('{"do":"list"}')) as ServiceList;
+
+// An operator's word that was half said.
+for (const { name, source } of (await list()).services)
+  if (source !== undefined) await services.ask(JSON.stringify({ do: 'drain', name, addresses: [], is: false }));
+const isSettled = ({ retiring, services: all }: ServiceList): boolean =>
+  retiring === undefined &&
+  all.every(({ source, backends: each }) => source !== undefined && each.every(({ state }) => state === 'in service'));
+while (!isSettled(await list())) await pause(50);
+tell(`settled ${JSON.stringify(await list())}`);
+await once(process.stdin, 'data');
+
 for (let turn = Number(first); ; turn += 1) {
   const number = turn % 6;
   const backends = [[], ['10.2.0.2'], ['10.2.0.3'], ['10.2.0.2', '10.2.0.3']][Math.floor(turn / 6) % 4] ?? [];
@@ -24,6 +40,8 @@ for (let turn = Number(first); ; turn += 1) {
     await services.ask(JSON.stringify({ ...question, is: false }));
   }
   tell(`= ${number}`);
+  if (balancers.length > 1 && turn % 4 === 0)
+    await services.ask(JSON.stringify({ do: 'switch', balancer: balancers[(turn / 4) % balancers.length] }));
 }
 
 function service(number: number, backends: readonly string[]): Service {
