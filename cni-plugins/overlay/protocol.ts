@@ -1,5 +1,4 @@
-import type { SerialisedError } from '../../base/errors/index.ts';
-import type { RefusedService, Service } from '../services/model.ts';
+import type { ServiceControl } from '../services/model.ts';
 
 /** Between the main thread and the overlay's. */
 
@@ -40,21 +39,15 @@ export type OverlayQuestion =
   /** Gives back what a host that is gone for good has in etcd. */
   | { readonly do: 'release'; readonly host: string };
 
-/** What the overlay wants of this host's services, and hears back. */
-export type ControlCall =
-  | { readonly do: 'replace' | 'put'; readonly source: string; readonly services: readonly Service[] }
-  | { readonly do: 'remove'; readonly source: string; readonly names: readonly string[] };
+/** What the thread does for its owner. */
+export type OverlayCalls = {
+  readonly ask: (question: OverlayQuestion) => Promise<object>;
+};
 
-export type ToOverlay =
-  | { readonly ask: OverlayQuestion; readonly sequence: number }
-  | { readonly controlled: number; readonly refused: readonly RefusedService[] }
-  | { readonly controlled: number; readonly error: SerialisedError }
-  | { readonly close: true };
-
-export type FromOverlay =
-  | { readonly level: 'info' | 'warn'; readonly fields: object; readonly message: string }
-  | { readonly control: ControlCall; readonly sequence: number }
-  | { readonly sequence: number; readonly answer: object }
-  | { readonly sequence: number; readonly error: SerialisedError }
-  | { readonly started: true }
-  | { readonly failed: SerialisedError };
+/** What its owner does for the thread: this host's services are in a thread of their own. */
+export type OverlayOwner = {
+  readonly log: (level: 'info' | 'warn', fields: object, message: string) => void;
+  readonly replace: ServiceControl['replace'];
+  readonly put: ServiceControl['put'];
+  readonly remove: ServiceControl['remove'];
+};

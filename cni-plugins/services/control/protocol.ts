@@ -1,7 +1,6 @@
-import type { SerialisedError } from '../../../base/errors/index.ts';
 import type { LogLevel } from '../../../base/log/index.ts';
 import type { KubernetesFigures, KubernetesPlace } from '../kubernetes/watch.ts';
-import type { Balancer, RefusedService, Service } from '../model.ts';
+import type { Balancer, Service, ServiceControl } from '../model.ts';
 import type { ReportedService } from './report.ts';
 
 /** What passes between the daemon and the thread of services. */
@@ -57,28 +56,17 @@ export interface ServiceFigures {
   }[];
 }
 
-export type ServiceCall =
-  | { readonly do: 'put' | 'replace'; readonly source: string; readonly services: readonly Service[] }
-  | { readonly do: 'take'; readonly source: string; readonly names: readonly string[] }
-  | { readonly do: 'figures' }
-  /** {@link ServiceQuestion} as JSON: it is read in the thread. */
-  | { readonly do: 'question'; readonly text: string }
-  | { readonly do: 'close' };
+/** What the thread does for the daemon. */
+export type ServiceCalls = {
+  readonly put: ServiceControl['put'];
+  readonly replace: ServiceControl['replace'];
+  readonly remove: ServiceControl['remove'];
+  readonly figures: () => ServiceFigures;
+  /** {@link ServiceQuestion} as JSON, and the answer as JSON: it is read in the thread. */
+  readonly ask: (question: string) => string;
+};
 
-export interface ToServices {
-  readonly sequence: number;
-  readonly call: ServiceCall;
-}
-
-export interface ServiceAnswer {
-  readonly refused?: readonly RefusedService[];
-  readonly figures?: ServiceFigures;
-  readonly text?: string;
-}
-
-export type FromServices =
-  | { readonly sequence: number; readonly answer: ServiceAnswer }
-  | { readonly sequence: number; readonly error: SerialisedError }
-  | { readonly started: true }
-  | { readonly failed: SerialisedError }
-  | { readonly level: Exclude<LogLevel, 'silent'>; readonly fields: object; readonly message: string };
+/** What the daemon does for the thread. */
+export type ServiceOwner = {
+  readonly log: (level: Exclude<LogLevel, 'silent'>, fields: object, message: string) => void;
+};

@@ -23,9 +23,8 @@ export interface AppliedServices {
   readonly refused: readonly RefusedService[];
 }
 
-/** What a command asked, and its answer, as JSON. @throws NETWORK_BALANCER_MISSING · NETWORK_SERVICE_UNKNOWN · NETWORK_SERVICE_NOT_YOURS · NETWORK_SERVICE_BACKEND_UNKNOWN */
-export function answerQuestion(text: string, { core, checks, balancer, log, problems }: AnsweringParts): string {
-  const question = JSON.parse(text) as ServiceQuestion;
+/** The answer to a command, as JSON. @throws NETWORK_BALANCER_MISSING · NETWORK_SERVICE_UNKNOWN · NETWORK_SERVICE_NOT_YOURS · NETWORK_SERVICE_BACKEND_UNKNOWN */
+export function answerQuestion(question: ServiceQuestion, { core, checks, balancer, log, problems }: AnsweringParts): string {
   switch (question.do) {
     case 'list': {
       const retiring = balancer.retiring();

@@ -1,7 +1,10 @@
-import { parentPort, workerData } from 'node:worker_threads';
-import { asPortcullisError, errorToJson, isPortcullisError } from '../../../base/errors/index.ts';
+import { workerData } from 'node:worker_threads';
+import { isPortcullisError } from '../../../base/errors/index.ts';
+import { serveThread } from '../../../base/process/index.ts';
+import type { Caller } from '../../../base/process/index.ts';
 import { openNetworkDatabase } from '../../attach/database.ts';
 import { watchKubernetesServices } from '../kubernetes/watch.ts';
+import { followNetworkServices } from '../network-services/follow.ts';
 import type { ServiceControl } from '../model.ts';
 import { openSwitchableBalancer } from '../switch/open.ts';
 import { chooseBalancer } from './choose.ts';
@@ -12,7 +15,7 @@ import { openFolderSource, toldOnce } from './folder-source.ts';
 import type { FolderSource } from './folder-source.ts';
 import { createHealthChecks } from './health/checks.ts';
 import { probe } from './health/probe.ts';
-import type { FromServices, ServiceAnswer, ServiceCall, ServicesSettings, ToServices } from './protocol.ts';
+import type { ServiceCalls, ServiceOwner, ServiceQuestion, ServicesSettings } from './protocol.ts';
 import { answerQuestion } from './questions.ts';
 import { createServiceStore } from './store.ts';
 import { createUpkeep } from './upkeep.ts';
@@ -21,20 +24,17 @@ import { createUpkeep } from './upkeep.ts';
  * The one thread of services, in the daemon's own network namespace: database, kernel and health checks. Changes are synchronous and serial; only
  * checks and files take their time.
  */
-const port = parentPort;
-if (port === null) throw new Error('services.worker runs as a Worker');
 const settings = workerData as ServicesSettings;
-const post = (message: FromServices): void => port.postMessage(message);
-const log = {
-  info: (fields: object, message: string) => post({ level: 'info', fields, message }),
-  warn: (fields: object, message: string) => post({ level: 'warn', fields, message }),
-  error: (fields: object, message: string) => post({ level: 'error', fields, message }),
-};
 
 const tickMs = 1000;
 const lookMs = 500;
 
-async function start(): Promise<void> {
+async function start(owner: Caller<ServiceOwner>): Promise<{ readonly offer: ServiceCalls; close(): Promise<void> }> {
+  const log = {
+    info: (fields: object, message: string) => owner.tell('log', 'info', fields, message),
+    warn: (fields: object, message: string) => owner.tell('log', 'warn', fields, message),
+    error: (fields: object, message: string) => owner.tell('log', 'error', fields, message),
+  };
   const store = createServiceStore(openNetworkDatabase(settings.databasePath));
   const kind = chooseBalancer(settings.balancer);
   const balancer = openSwitchableBalancer(kind, log);
@@ -91,95 +91,61 @@ async function start(): Promise<void> {
   }, tickMs);
 
   const control: ServiceControl = {
-    put: async (source, services) => core.apply(source, services, false),
-    replace: async (source, services) => core.apply(source, services, true),
-    remove: async (source, names) => core.remove(source, names),
+    put: async (source, services) => orEnd(() => core.apply(source, services, false)),
+    replace: async (source, services) => orEnd(() => core.apply(source, services, true)),
+    remove: async (source, names) => orEnd(() => core.remove(source, names)),
   };
-
-  const cluster = settings.kubernetes && watchKubernetesServices({ ...settings.kubernetes, control: endingWhenApart(control), log });
-
-  const answer = async (call: ServiceCall): Promise<ServiceAnswer> => {
-    switch (call.do) {
-      case 'put':
-        return { refused: await control.put(call.source, call.services) };
-      case 'replace':
-        return { refused: await control.replace(call.source, call.services) };
-      case 'take':
-        await control.remove(call.source, call.names);
-        return {};
-      case 'figures':
-        return { figures: { ...figuresOf(core, checks, upkeep), ...(cluster && { kubernetes: cluster.figures() }) } };
-      case 'question':
-        return { text: answerQuestion(call.text, { core, checks, balancer, log, problems: () => files?.problems() ?? [] }) };
-      case 'close':
-        clearInterval(look);
-        clearInterval(ticking);
-        await cluster?.close();
-        checks.close();
-        balancer.close();
-        core.close();
-        return {};
-    }
-  };
-
-  port?.on('message', ({ sequence, call }: ToServices) => {
-    answer(call).then(
-      (answered) => {
-        post({ sequence, answer: answered });
-        if (call.do === 'close') port.close();
-      },
-      (thrown: unknown) => {
-        const failure = {
-          code: 'NETWORK_SERVICES_FAILED',
-          kind: 'internal',
-          attempted: `services ${call.do}`,
-          on: '',
-          fix: 'report this with the daemon log',
-        } as const;
-        post({ sequence, error: errorToJson(asPortcullisError(thrown, failure)) });
-        endIfApart(thrown);
-      },
-    );
+  const cluster = settings.kubernetes && watchKubernetesServices({ ...settings.kubernetes, control, log });
+  const networks = followNetworkServices({
+    databasePath: settings.databasePath,
+    log,
+    apply: (services) => orEnd(() => core.apply('networks', services, true)),
+    isEnding: (name) => [...core.standings.values()].some(({ server }) => server.service === name),
   });
-}
 
-/** The thread ends of what leaves memory and disk apart. */
-function endIfApart(thrown: unknown): void {
-  if (isKernels(thrown) || isPortcullisError(thrown)) return;
-  setImmediate(() => {
-    throw thrown;
-  });
-}
-
-/** For a source that lives in this thread and goes on after a failure. */
-function endingWhenApart(control: ServiceControl): ServiceControl {
-  const guarded = async <T>(call: Promise<T>): Promise<T> => {
-    try {
-      return await call;
-    } catch (thrown) {
-      endIfApart(thrown);
-      throw thrown;
-    }
-  };
   return {
-    put: (...given) => guarded(control.put(...given)),
-    replace: (...given) => guarded(control.replace(...given)),
-    remove: (...given) => guarded(control.remove(...given)),
+    offer: {
+      ...control,
+      figures: () => ({ ...figuresOf(core, checks, upkeep), ...(cluster && { kubernetes: cluster.figures() }) }),
+      ask(text) {
+        const question = JSON.parse(text) as ServiceQuestion;
+        return orEnd(() => answerQuestion(question, { core, checks, balancer, log, problems: () => files?.problems() ?? [] }));
+      },
+    },
+    async close() {
+      clearInterval(look);
+      clearInterval(ticking);
+      await cluster?.close();
+      await networks.close();
+      checks.close();
+      balancer.close();
+      core.close();
+    },
   };
+}
+
+/** The thread ends of what leaves memory and disk apart: what is no failure of ours to tell. */
+function orEnd<T>(act: () => T): T {
+  try {
+    return act();
+  } catch (thrown) {
+    if (!isPortcullisError(thrown))
+      setImmediate(() => {
+        throw thrown;
+      });
+    throw thrown;
+  }
 }
 
 const isKernels = (thrown: unknown): boolean => isPortcullisError(thrown) && thrown.code.startsWith('NETWORK_KERNEL_');
 
-try {
-  await start();
-  post({ started: true });
-} catch (thrown) {
-  const failure = {
+await serveThread<ServiceOwner>(
+  (call) => ({
     code: 'NETWORK_SERVICES_FAILED',
     kind: 'internal',
-    attempted: 'balance services',
+    attempted: `services: ${call}`,
     on: settings.databasePath,
     fix: 'report this with the daemon log',
-  } as const;
-  post({ failed: errorToJson(asPortcullisError(thrown, failure)) });
-}
+  }),
+  start,
+);
