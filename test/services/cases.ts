@@ -1,52 +1,15 @@
 import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Balancer, Family, Scheduler, VirtualServer } from '../../cni-plugins/services/model.ts';
+import type { Family, Scheduler } from '../../cni-plugins/services/model.ts';
 import { keyOf } from '../../cni-plugins/services/model.ts';
 import { shell } from '../../cni-plugins/services/switch/hosts.fixture.ts';
-import { routerAddress, tcpPort } from './stage.ts';
-import type { Stage } from './stage.ts';
+import { at, backendOf, both, counted, equal, eventually, greet, seenBy, within } from './case.ts';
+import type { Case } from './case.ts';
+import { moreCases } from './more-cases.ts';
+import { tcpPort } from './stage.ts';
 
 /** What every balancer must do, a row a behaviour and family. */
-
-export interface Case {
-  readonly name: string;
-  readonly family: Family;
-  /** Belongs to the short part in `npm test`. */
-  readonly quick?: boolean;
-  /** Cannot be done by these: then the refusal must name this field. */
-  readonly refusedBy?: { readonly kind: Balancer['kind']; readonly field: string };
-  readonly server: (stage: Stage) => VirtualServer;
-  run(stage: Stage, server: VirtualServer): Promise<void>;
-}
-
-const at = (server: VirtualServer): string => server.address ?? routerAddress[server.family];
-const backendOf = (answer: string): string => answer.split(' ')[0] ?? '';
-const seenBy = (answer: string | undefined): string => (answer ?? '').split(' ')[1] ?? '';
-
-export function counted(answers: readonly string[]): Readonly<Record<string, number>> {
-  const counts: Record<string, number> = {};
-  for (const answer of answers) counts[backendOf(answer)] = (counts[backendOf(answer)] ?? 0) + 1;
-  return counts;
-}
-
-/** Each backend's part of the connections is within 5 % of its part of the weights. */
-function within(answers: readonly string[], weights: Readonly<Record<string, number>>): void {
-  const counts = counted(answers);
-  const total = Object.values(weights).reduce((sum, weight) => sum + weight, 0);
-  assert.deepEqual(Object.keys(counts).toSorted(), Object.keys(weights).toSorted(), JSON.stringify(counts));
-  for (const [name, weight] of Object.entries(weights)) {
-    const error = ((counts[name] ?? 0) * total) / (answers.length * weight) - 1;
-    assert.ok(Math.abs(error) <= 0.05, `${name} is off by ${(error * 100).toFixed(1)} %: ${JSON.stringify(counts)}`);
-  }
-}
-
-const greet = (stage: Stage, server: VirtualServer, times: number, froms?: readonly string[]): Promise<string[]> =>
-  stage.client.greet(at(server), server.port, times, froms);
-
-const families = [4, 6] as const;
-const both = (make: (family: Family) => Omit<Case, 'family'>): Case[] => families.map((family) => ({ ...make(family), family }));
-const equal = { b1: 1, b2: 1, b3: 1 };
 
 const distribution: readonly Case[] = [
   ...both((family) => ({
@@ -198,14 +161,6 @@ const changes: readonly Case[] = [
   })),
 ];
 
-export async function eventually(body: () => Promise<boolean> | boolean): Promise<void> {
-  const end = performance.now() + 30_000;
-  while (!(await body())) {
-    assert.ok(performance.now() < end, `it did not come about: ${body.toString()}`);
-    await sleep(50);
-  }
-}
-
 /** A connection of the router itself. */
 function fromHost(address: string, port: number): Promise<string> {
   return new Promise((resolve) => {
@@ -336,4 +291,4 @@ const direct: readonly Case[] = both((family) => ({
   },
 }));
 
-export const cases: readonly Case[] = [...distribution, ...affinity, ...changes, ...places, ...datagrams, ...direct];
+export const cases: readonly Case[] = [...distribution, ...affinity, ...changes, ...places, ...datagrams, ...direct, ...moreCases];

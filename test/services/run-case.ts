@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { Case } from './cases.ts';
+import type { Case } from './case.ts';
 import type { Stage } from './stage.ts';
 
 /** @returns `refused`: the balancer said by name that it can not, as the table does @throws what does not hold */

@@ -29,13 +29,14 @@ if (missing !== undefined) {
 }
 const stage = await openStage(balancer.open);
 const started = performance.now();
-const outcomes = { held: 0, refused: 0, failed: 0 };
+const outcomes = { held: 0, refused: 0, skipped: 0, failed: 0 };
 for (const each of chosen) {
   const begin = performance.now();
   let outcome: keyof typeof outcomes = 'failed';
   let why = '';
   try {
-    outcome = await runCase(stage, each);
+    why = each.missing?.() ?? '';
+    outcome = why === '' ? await runCase(stage, each) : 'skipped';
   } catch (thrown) {
     why = thrown instanceof Error ? thrown.message : String(thrown);
   }
@@ -45,6 +46,6 @@ for (const each of chosen) {
 }
 await stage.close();
 console.log(
-  `\n${values.backend}: ${outcomes.held} of ${chosen.length} cases hold, ${outcomes.refused} refused by name, ${outcomes.failed} failed, ${((performance.now() - started) / 1000).toFixed(0)} s`,
+  `\n${values.backend}: ${outcomes.held} of ${chosen.length} cases hold, ${outcomes.refused} refused by name, ${outcomes.skipped} skipped, ${outcomes.failed} failed, ${((performance.now() - started) / 1000).toFixed(0)} s`,
 );
 process.exit(outcomes.failed > 0 ? 1 : 0);

@@ -88,7 +88,7 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
       const late = new AbortController();
       const found = await Promise.race([settled, ended, pause(120_000, 'late', { signal: late.signal })]);
       late.abort();
-      assert.ok(typeof found === 'object' && 'services' in found, `it did not come to rest: ${String(found)}`);
+      assert.ok(typeof found === 'object' && 'services' in found, `it did not come to rest: ${JSON.stringify(found)}`);
       startMs = performance.now() - begun;
       await look(found);
       child.stdin.write('go on\n');

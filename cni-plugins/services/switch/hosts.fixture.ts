@@ -1,4 +1,5 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 
@@ -20,11 +21,9 @@ export interface StreamReport {
   failure?: string | undefined;
 }
 
-export interface TestHost {
+/** Who calls and is called: a thread. */
+export interface TestEnd {
   readonly name: string;
-  readonly address: string;
-  readonly address6: string;
-  run(command: string): string;
   /** `NAME CLIENT` of each, or an errno. */
   greet(address: string, port: number, times?: number, froms?: readonly string[]): Promise<string[]>;
   serve(protocol: 'tcp' | 'udp', address: string, port: number): Promise<void>;
@@ -33,6 +32,17 @@ export interface TestHost {
   end(stream: number): Promise<StreamReport | undefined>;
   ask(address: string, port: number, flow: number): Promise<string>;
   stop(): Promise<void>;
+}
+
+/** An end in a network namespace of its own. */
+export interface TestHost extends TestEnd {
+  readonly address: string;
+  readonly address6: string;
+  run(command: string): string;
+  /** What a program there prints. */
+  output(command: readonly string[]): string;
+  /** A program there that goes on until the host stops. */
+  start(command: readonly string[]): void;
 }
 
 export const shell = (command: string): string =>
@@ -51,12 +61,17 @@ export function becomeRouter(): void {
   );
 }
 
-/** @param number of the host in its network: 10.NETWORK.0.NUMBER; network 2 is the backends', on one bridge, each other one a client's own link */
-export async function openHost(name: string, network: number, number: number): Promise<TestHost> {
-  const worker = new Worker(new URL('./hosts.worker.fixture.ts', import.meta.url), { workerData: { name } });
+interface Started {
+  readonly end: TestEnd;
+  /** In /proc. */
+  readonly thread: string;
+}
+
+async function startEnd(name: string, apart: boolean): Promise<Started> {
+  const worker = new Worker(new URL('./hosts.worker.fixture.ts', import.meta.url), { workerData: { name, apart } });
   const waiting = new Map<number, { resolve: (answer: unknown) => void; reject: (error: Error) => void }>();
   let orders = 0;
-  const [first] = (await once(worker, 'message')) as [{ thread: string }];
+  const [{ thread }] = (await once(worker, 'message')) as [{ thread: string }];
   worker.on('message', ({ id, answer, failure }: { id: number; answer: unknown; failure?: string }) => {
     const waiter = waiting.get(id);
     waiting.delete(id);
@@ -71,24 +86,8 @@ export async function openHost(name: string, network: number, number: number): P
     worker.postMessage({ id, order });
     return { id, answer };
   };
-  const run = (command: string): string => shell(`nsenter --net=/proc/${first.thread}/ns/net sh -c '${command}'`);
-  const [address, address6] = [`10.${network}.0.${number}`, `fd0${network}::${number}`];
-  shell(`ip link add v-${name} type veth peer name eth0 netns ${first.thread}`);
-  if (network === 2) shell(`ip link set v-${name} master backends; ip link set dev v-${name} type bridge_slave hairpin on`);
-  else shell(`ip addr add 10.${network}.0.1/24 dev v-${name}; ip -6 addr add fd0${network}::1/64 dev v-${name} nodad`);
-  shell(`ip link set v-${name} up`);
-  run(
-    [
-      'ip link set lo up; ip link set eth0 up',
-      `ip addr add ${address}/24 dev eth0; ip -6 addr add ${address6}/64 dev eth0 nodad`,
-      `ip route add default via 10.${network}.0.1; ip -6 route add default via fd0${network}::1`,
-    ].join('; '),
-  );
-  return {
+  const end: TestEnd = {
     name,
-    address,
-    address6,
-    run,
     greet: (to, port, times = 1, froms) =>
       call({ verb: 'greet', address: to, port, times, ...(froms !== undefined && { froms }) }).answer as Promise<string[]>,
     serve: async (protocol, at, port) => void (await call({ verb: 'serve', protocol, address: at, port }).answer),
@@ -100,5 +99,41 @@ export async function openHost(name: string, network: number, number: number): P
     end: (stream) => call({ verb: 'end', stream }).answer as Promise<StreamReport | undefined>,
     ask: (to, port, flow) => call({ verb: 'ask', address: to, port, flow }).answer as Promise<string>,
     stop: async () => void (await worker.terminate()),
+  };
+  return { end, thread };
+}
+
+/** A program of the router itself. */
+export const openRouterEnd = async (): Promise<TestEnd> => (await startEnd('router', false)).end;
+
+/** @param number of the host in its network: 10.NETWORK.0.NUMBER; network 2 is the backends', on one bridge, each other one a client's own link */
+export async function openHost(name: string, network: number, number: number): Promise<TestHost> {
+  const { end, thread } = await startEnd(name, true);
+  const entered = ['nsenter', `--net=/proc/${thread}/ns/net`] as const;
+  const run = (command: string): string => shell(`${entered.join(' ')} sh -c '${command}'`);
+  const started: ChildProcess[] = [];
+  const [address, address6] = [`10.${network}.0.${number}`, `fd0${network}::${number}`];
+  shell(`ip link add v-${name} type veth peer name eth0 netns ${thread}`);
+  if (network === 2) shell(`ip link set v-${name} master backends; ip link set dev v-${name} type bridge_slave hairpin on`);
+  else shell(`ip addr add 10.${network}.0.1/24 dev v-${name}; ip -6 addr add fd0${network}::1/64 dev v-${name} nodad`);
+  shell(`ip link set v-${name} up`);
+  run(
+    [
+      'ip link set lo up; ip link set eth0 up',
+      `ip addr add ${address}/24 dev eth0; ip -6 addr add ${address6}/64 dev eth0 nodad`,
+      `ip route add default via 10.${network}.0.1; ip -6 route add default via fd0${network}::1`,
+    ].join('; '),
+  );
+  return {
+    ...end,
+    address,
+    address6,
+    run,
+    output: (command) => execFileSync(entered[0], [entered[1], ...command], { encoding: 'utf8' }),
+    start: (command) => void started.push(spawn('setpriv', ['--pdeathsig', 'KILL', ...entered, ...command], { stdio: 'ignore' })),
+    async stop() {
+      for (const each of started) each.kill('SIGKILL');
+      await end.stop();
+    },
   };
 }

@@ -7,10 +7,10 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { CLONE_NEWNET, unshare } from '../../../base/kernel/index.ts';
 import type { Order, StreamReport } from './hosts.fixture.ts';
 
-/** One host of the tests: a thread in a network namespace of its own, which ends with it. What it serves says its own name and whom it sees. */
+/** One end of the tests: a thread, a host in a network namespace of its own, which ends with it. What it serves says its own name and whom it sees. */
 
-unshare(CLONE_NEWNET);
-const { name } = workerData as { readonly name: string };
+const { name, apart } = workerData as { readonly name: string; readonly apart: boolean };
+if (apart) unshare(CLONE_NEWNET);
 const streams = new Map<number, { socket: Socket; report: StreamReport; timer: NodeJS.Timeout }>();
 const datagrams = new Map<number, DatagramSocket>();
 

@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import type { Family } from '../../cni-plugins/services/model.ts';
+import type { TestHost } from '../../cni-plugins/services/switch/hosts.fixture.ts';
+import { at, backendOf, both, counted, equal, greet, seenBy, within } from './case.ts';
+import type { Case } from './case.ts';
+import { udpPort } from './stage.ts';
+
+const sctpPort = 8082;
+const family6 = (family: Family): string => (family === 6 ? 'AF_INET6' : 'AF_INET');
+
+/** SCTP's sockets are Python's here: Node has none. */
+function sctpMissing(): string | undefined {
+  const run = spawnSync('python3', ['-c', 'import socket; socket.socket(socket.AF_INET, socket.SOCK_STREAM, 132)'], { encoding: 'utf8' });
+  if (run.error !== undefined) return 'there is no python3';
+  return run.status === 0 ? undefined : 'this kernel has no SCTP';
+}
+
+/** Says its name and whom it sees to whoever connects, until the host is gone. */
+function serveSctp(host: TestHost, family: Family): void {
+  const program = [
+    'import socket',
+    `s = socket.socket(socket.${family6(family)}, socket.SOCK_STREAM, 132)`,
+    `s.bind(("${family === 4 ? host.address : host.address6}", ${sctpPort}))`,
+    's.listen(64)',
+    'while True:',
+    ' c, peer = s.accept()',
+    ` c.send(("${host.name} " + peer[0]).encode())`,
+    ' c.close()',
+  ].join('\n');
+  host.start(['python3', '-c', program]);
+}
+
+/** One association after another; the greeting, or the errno. */
+function greetBySctp(host: TestHost, family: Family, address: string, port: number, times: number): string[] {
+  const program = [
+    'import socket, errno',
+    `for time in range(${times}):`,
+    ` s = socket.socket(socket.${family6(family)}, socket.SOCK_STREAM, 132)`,
+    ' s.settimeout(20)',
+    ' try:',
+    `  s.bind(("${family === 4 ? host.address : host.address6}", 0))`,
+    `  s.connect(("${address}", ${port}))`,
+    '  print(s.recv(100).decode())',
+    ' except OSError as error:',
+    '  print(errno.errorcode.get(error.errno, "TIMEOUT"))',
+    ' s.close()',
+  ].join('\n');
+  return host.output(['python3', '-c', program]).trim().split('\n');
+}
+
+async function untilServing(host: TestHost, family: Family, server: TestHost): Promise<void> {
+  const address = family === 4 ? server.address : server.address6;
+  for (let time = 0; time < 300; time += 1) {
+    if (greetBySctp(host, family, address, sctpPort, 1)[0]?.startsWith(server.name) === true) return;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  assert.fail(`${server.name} does not serve`);
+}
+
+export const moreCases: readonly Case[] = [
+  ...both((family) => ({
+    name: 'wrr: other weights hold from the next connection on',
+    server: (stage) => stage.server(family, { scheduler: 'wrr' }),
+    async run(stage, server) {
+      within(await greet(stage, server, 96), equal);
+      const weights = [1, 6, 1];
+      stage.balancer.change(
+        [{ ...server, destinations: weights.map((weight, backend) => stage.destination(family, backend, weight)) }],
+        [],
+      );
+      within(await greet(stage, server, 256), { b1: 1, b2: 6, b3: 1 });
+    },
+  })),
+  ...both((family) => ({
+    name: 'udp: a node port, and a backend that asks itself',
+    server: (stage) => stage.server(family, { kind: 'node', protocol: 'udp', port: 30_053 }),
+    async run(stage, server) {
+      const answers = [];
+      for (let flow = 0; flow < 24; flow += 1) answers.push(await stage.client.ask(at(server), server.port, family * 100_000 + flow));
+      within(answers, equal);
+      assert.equal(seenBy(answers[0]), family === 4 ? stage.client.address : stage.client.address6);
+      stage.balancer.change([{ ...server, destinations: [{ ...stage.destination(family, 0), port: udpPort }] }], []);
+      assert.equal(backendOf(await stage.backends[0].ask(at(server), server.port, family * 100_000)), 'b1');
+    },
+  })),
+  ...both((family) => ({
+    name: 'sctp: associations in turn, the client is seen; backend loss; no backend: refused',
+    missing: sctpMissing,
+    server: (stage) =>
+      stage.server(family, {
+        protocol: 'sctp',
+        port: 36_412,
+        destinations: [0, 1, 2].map((backend) => ({ ...stage.destination(family, backend), port: sctpPort })),
+      }),
+    async run(stage, server) {
+      for (const backend of stage.backends) {
+        serveSctp(backend, family);
+        await untilServing(stage.client, family, backend);
+      }
+      const calls = (times: number): string[] => greetBySctp(stage.client, family, at(server), server.port, times);
+      const answers = calls(48);
+      within(answers, equal);
+      assert.equal(seenBy(answers[0]), family === 4 ? stage.client.address : stage.client.address6);
+      stage.balancer.change([{ ...server, destinations: server.destinations.slice(0, 2) }], []);
+      within(calls(16), { b1: 1, b2: 1 });
+      stage.balancer.change([{ ...server, destinations: server.destinations.slice(0, 1) }], []);
+      // A backend that calls itself.
+      assert.deepEqual(counted(greetBySctp(stage.backends[0], family, at(server), server.port, 2)), { b1: 2 });
+      stage.balancer.change([{ ...server, destinations: [] }], []);
+      assert.match(calls(1)[0] ?? '', /^(ECONNREFUSED|ECONNABORTED)$/u);
+    },
+  })),
+];
