@@ -61,6 +61,7 @@ async function untilServing(host: TestHost, family: Family, server: TestHost): P
 export const moreCases: readonly Case[] = [
   ...both((family) => ({
     name: 'wrr: other weights hold from the next connection on',
+    quick: family === 6,
     server: (stage) => stage.server(family, { scheduler: 'wrr' }),
     async run(stage, server) {
       within(await greet(stage, server, 96), equal);
@@ -74,6 +75,7 @@ export const moreCases: readonly Case[] = [
   })),
   ...both((family) => ({
     name: 'udp: a node port, and a backend that asks itself',
+    quick: family === 6,
     server: (stage) => stage.server(family, { kind: 'node', protocol: 'udp', port: 30_053 }),
     async run(stage, server) {
       const answers = [];
