@@ -62,6 +62,9 @@ function probeHttp(check: Extract<HealthCheck, { kind: 'http' }>, { address, por
   });
 }
 
+/** What timeout(1) and shells mean by them. */
+const meanings: Readonly<Record<number, string>> = { 126: ': it can not be run', 127: ': there is no such program' };
+
 /** By timeout(1), which ends the program with all that it started even when this process is killed meanwhile. */
 function probeExec(check: Extract<HealthCheck, { kind: 'exec' }>, { address, port }: Probed): Promise<string | undefined> {
   const { timeoutSeconds, command } = check;
@@ -74,7 +77,11 @@ function probeExec(check: Extract<HealthCheck, { kind: 'exec' }>, { address, por
     child.on('error', (error) => resolve(error.message));
     child.on('close', (code, signal) => {
       if (code === 0) return resolve(undefined);
-      resolve(code === 137 || signal !== null ? `it did not end within ${timeoutSeconds} s` : `it ended with status ${code ?? ''}`);
+      resolve(
+        code === 137 || signal !== null
+          ? `it did not end within ${timeoutSeconds} s`
+          : `it ended with status ${code}${meanings[code ?? 0] ?? ''}`,
+      );
     });
   });
 }
