@@ -271,6 +271,32 @@ if (inPrivateNetns(import.meta.filename)) {
     }
   });
 
+  test('what a driver removed whose answer was lost is not missed: DEL succeeds the next time, and so does ADD', async () => {
+    const driver = await start('unheard', { gateway: '10.78.0.1' });
+    const [m, n] = [fixture.pod('m'), fixture.pod('n')];
+    const config = { driver: 'unheard', ipam: { type: 'cnm', driver: 'unheard', pools: [{ pool: '10.78.0.0/24', gateway: '10.78.0.1' }] } };
+    for (const verb of [
+      'NetworkDriver.RevokeExternalConnectivity',
+      'NetworkDriver.Leave',
+      'NetworkDriver.DeleteEndpoint',
+      'IpamDriver.ReleaseAddress',
+      'NetworkDriver.DeleteNetwork',
+      'IpamDriver.ReleasePool',
+    ])
+      for (const next of [[m], [n, m]]) {
+        await call('add', m, config);
+        driver.answer(verb, 'done');
+        // As it is written down then, so a process leaves it that is killed there.
+        await failure('del', m, config);
+        driver.answer(verb, undefined);
+        for (const pod of next) {
+          if (pod === n) await call('add', n, config);
+          await call('del', pod, config);
+        }
+        nothingLeft(driver);
+      }
+  });
+
   test('the examples of docs/cnm.md', async () => {
     const driver = await start('example-driver', { gateway: 'own' });
     const document = readFileSync(new URL('../../docs/cnm.md', import.meta.url), 'utf8');

@@ -90,7 +90,12 @@ export function createRemoteAttachments({ engine, lockFolder, log }: RemoteAttac
   const del = (call: PluginCall): Promise<CniResult | undefined> =>
     within(call, { patienceMs: shortPatienceMs, timeoutMs: timeoutOf(call) }, async (session) => {
       const standing = find(session, call);
-      if (standing === undefined) return engine.callPlugin(call);
+      if (standing === undefined) {
+        await engine.callPlugin(call);
+        // Of a DEL that ended after its endpoint and before the network.
+        await removeUnused(session);
+        return undefined;
+      }
       const netns = call.netns === '' ? standing.document.netns : call.netns;
       await removeEndpoint(session, { ...standing, document: { ...standing.document, netns } });
       await removeUnused(session);

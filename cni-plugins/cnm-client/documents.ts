@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { AttachmentKey } from '../plugins/contract.ts';
+import type { AttachmentKey } from '../spec/attachment-key.ts';
 import type { CnmConfig } from '../plugins/cnm/config.ts';
 import type { RequestAddressRequest, RequestPoolRequest } from '../cnm/protocol.ts';
 import { defaultFolders } from './discover.ts';
@@ -16,6 +16,9 @@ export interface DriverRef {
 
 export type Step = 'asked' | 'made';
 
+/** The driver was told to delete it, and what it answered was never heard: who then refuses has nothing of it any more. */
+export type Deleting = 'asked';
+
 export interface NetworkDocument {
   readonly id: string;
   readonly driver: DriverRef;
@@ -23,6 +26,7 @@ export interface NetworkDocument {
   readonly settings: string;
   readonly pools: readonly PoolDocument[];
   readonly created?: Step;
+  readonly deleting?: Deleting;
   /** How often the driver refused to delete it. */
   readonly refusals?: number;
 }
@@ -51,6 +55,7 @@ export interface EndpointDocument {
   readonly created?: Step;
   readonly joined?: Step;
   readonly external?: Step;
+  readonly deleting?: Deleting;
   /** How often the driver refused to delete it. */
   readonly refusals?: number;
 }

@@ -9,13 +9,15 @@ export interface TestDriver {
   readonly calls: string[];
   /** What it holds: ids of networks and endpoints, pools and addresses. */
   held(): readonly string[];
-  /** Answers of one verb from now on: a status and a text, or nothing at all; undefined: as ever. */
-  answer(verb: string, how: { readonly status: number; readonly text: string } | 'never' | undefined): void;
+  /** Answers of one verb from now on: a status and a text, nothing at all, or the end of the connection when it is `done`; undefined: as ever. */
+  answer(verb: string, how: OtherAnswer | undefined): void;
   /** The body of the last request of a verb. */
   last(verb: string): Record<string, unknown>;
   listen(): Promise<void>;
   close(): Promise<void>;
 }
+
+type OtherAnswer = { readonly status: number; readonly text: string } | 'done' | 'never';
 
 type Body = Readonly<Record<'Address' | 'EndpointID' | 'NetworkID' | 'Pool' | 'PoolID', string>>;
 
@@ -24,7 +26,7 @@ export function createTestDriver(socket: string, options: { readonly gateway?: s
   const calls: string[] = [];
   const bodies = new Map<string, Record<string, unknown>>();
   const held = new Set<string>();
-  const answers = new Map<string, { readonly status: number; readonly text: string } | 'never'>();
+  const answers = new Map<string, OtherAnswer>();
   let server: Server | undefined;
   const ip = (...args: string[]): void => {
     const run = spawnSync('ip', args, { encoding: 'utf8' });
@@ -107,11 +109,12 @@ export function createTestDriver(socket: string, options: { readonly gateway?: s
           bodies.set(verb, body);
           const other = answers.get(verb);
           if (other === 'never') return;
-          if (other !== undefined) return response.writeHead(other.status).end(other.text);
+          if (other !== undefined && other !== 'done') return response.writeHead(other.status).end(other.text);
           try {
             const act = verbs[verb];
             if (act === undefined) return response.writeHead(404).end('404 page not found\n');
             const reply = JSON.stringify(act(body));
+            if (other === 'done') return response.destroy();
             response.writeHead(200).end(reply);
           } catch (thrown) {
             response.writeHead(500).end(JSON.stringify({ Err: (thrown as Error).message }));

@@ -94,7 +94,7 @@ export async function openDriver(
 }
 
 /** Nobody heard the request. */
-const isAbsence = (thrown: unknown): boolean =>
+export const isAbsence = (thrown: unknown): boolean =>
   isPortcullisError(thrown) &&
   (thrown.code === 'NETWORK_CNM_DRIVER_UNKNOWN' ||
     (thrown.code === 'NETWORK_CNM_DRIVER_UNREACHABLE' && thrown.failure.details?.['sent'] === false));

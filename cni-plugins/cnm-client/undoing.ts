@@ -2,7 +2,8 @@ import { reasonOf } from '../../base/errors/index.ts';
 import { bootOf } from '../attach/realm.ts';
 import type { DriverVerb } from '../cnm/protocol.ts';
 import { mostRefusals } from './documents.ts';
-import type { NetworkDocument, PoolDocument } from './documents.ts';
+import type { EndpointDocument, NetworkDocument, PoolDocument } from './documents.ts';
+import { isAbsence } from './driver.ts';
 import type { RemoteDriver } from './driver.ts';
 import { hasCode, isRefused } from './session.ts';
 import type { Endpoint, Session } from './session.ts';
@@ -28,17 +29,15 @@ export async function removeEndpoint(session: Session, endpoint: Endpoint): Prom
   await removeLink(session, endpoint, driver);
   if (driver === undefined) return;
   if (document.created !== undefined) {
-    try {
-      await driver.call('NetworkDriver.DeleteEndpoint', ids);
-    } catch (thrown) {
-      if (!isRefused(thrown)) throw thrown;
+    const put = (next: EndpointDocument): Promise<void> => session.putEndpoint(endpoint, next);
+    const refused = await deleted(driver, 'NetworkDriver.DeleteEndpoint', ids, document, put);
+    if (refused !== undefined && document.created === 'made' && document.deleting === undefined) {
       const refusals = (document.refusals ?? 0) + 1;
-      if (document.created === 'made' && refusals < mostRefusals) {
-        await session.putEndpoint(endpoint, { ...document, refusals });
-        throw thrown;
+      if (refusals < mostRefusals) {
+        await put({ ...document, refusals });
+        throw refused;
       }
-      if (document.created === 'made')
-        session.log.warn({ ...ids, why: reasonOf(thrown) }, 'a remote driver did not delete its endpoint; it is not asked again');
+      session.log.warn({ ...ids, why: reasonOf(refused) }, 'a remote driver did not delete its endpoint; it is not asked again');
     }
   }
   for (const { driver: ref, request, given } of document.addresses) {
@@ -47,6 +46,28 @@ export async function removeEndpoint(session: Session, endpoint: Endpoint): Prom
     await told(session, ipam, 'IpamDriver.ReleaseAddress', { PoolID: request.PoolID, Address: bare(given) }, true);
   }
   await session.putEndpoint(endpoint, undefined);
+}
+
+/**
+ * Tells the driver to delete, and writes down before that it was told.
+ * @returns why it refused; undefined: it did @throws NETWORK_CNM_DRIVER_UNREACHABLE: whether it did is not known, unless nobody heard it
+ */
+async function deleted<Document extends Pick<EndpointDocument, 'deleting'>>(
+  driver: RemoteDriver,
+  verb: 'NetworkDriver.DeleteEndpoint' | 'NetworkDriver.DeleteNetwork',
+  request: Parameters<RemoteDriver['tell']>[1],
+  document: Document,
+  put: (document: Document) => Promise<void>,
+): Promise<Error | undefined> {
+  if (document.deleting === undefined) await put({ ...document, deleting: 'asked' });
+  try {
+    await driver.call(verb, request as never);
+    return undefined;
+  } catch (thrown) {
+    if (thrown instanceof Error && isRefused(thrown)) return thrown;
+    if (isAbsence(thrown)) await put(document);
+    throw thrown;
+  }
 }
 
 /** The kernel's half: the link goes back to where the driver made it, addresses of our own are free. */
@@ -82,15 +103,12 @@ async function driverOrNone(session: Session, { document, containerId }: Endpoin
 export async function removeNetwork(session: Session, realm: string, document: NetworkDocument): Promise<void> {
   const driver = await session.driver(document.driver, 'NetworkDriver');
   if (document.created !== undefined) {
-    try {
-      await driver.call('NetworkDriver.DeleteNetwork', { NetworkID: document.id });
-    } catch (thrown) {
-      if (!isRefused(thrown)) throw thrown;
+    const put = (next: NetworkDocument): Promise<void> => session.putNetwork(realm, next);
+    const refused = await deleted(driver, 'NetworkDriver.DeleteNetwork', { NetworkID: document.id }, document, put);
+    if (refused !== undefined && document.created === 'made' && document.deleting === undefined) {
+      session.log.warn({ network: session.network, why: reasonOf(refused) }, 'a remote driver did not delete its network');
       const refusals = (document.refusals ?? 0) + 1;
-      if (document.created === 'made') {
-        session.log.warn({ network: session.network, why: reasonOf(thrown) }, 'a remote driver did not delete its network');
-        if (refusals < mostRefusals) return session.putNetwork(realm, { ...document, refusals });
-      }
+      if (refusals < mostRefusals) return put({ ...document, refusals });
     }
   }
   for (const pool of document.pools) await releasePool(session, pool);

@@ -6,9 +6,10 @@ import { createDriverFixture } from './driver.fixture.ts';
 
 /**
  * Generated requests to every verb: each is served, or refused as the protocol has it (500 with `Err` and one of our codes, 400 for what is no
- * JSON), and what is refused leaves nothing. The long form: PORTCULLIS_CNM_BAD_CALLS=20000.
+ * JSON), and what is refused leaves nothing. The long form: PORTCULLIS_CNM_BAD_CALLS=20000, others by PORTCULLIS_CNM_SEED.
  */
 const runs = Number(process.env['PORTCULLIS_CNM_BAD_CALLS'] ?? 120);
+const seed = Number(process.env['PORTCULLIS_CNM_SEED'] ?? '11');
 
 const NetworkID = 'e'.repeat(64);
 const endpoint = { NetworkID, EndpointID: 'f'.repeat(64) };
@@ -128,7 +129,7 @@ if (inPrivateNetns(import.meta.filename, 1_800_000)) {
         }),
       );
       let refused = 0;
-      for (const { verb, body, text, stands } of fc.sample(calls, { numRuns: runs, seed: 11 })) {
+      for (const { verb, body, text, stands } of fc.sample(calls, { numRuns: runs, seed })) {
         if (stands && verb.startsWith('NetworkDriver.') && verb !== 'NetworkDriver.CreateNetwork') {
           assert.equal(await good('NetworkDriver.CreateNetwork'), 200);
           if (verb !== 'NetworkDriver.CreateEndpoint') assert.equal(await good('NetworkDriver.CreateEndpoint'), 200);
