@@ -123,6 +123,7 @@ function forgetFormerBoots(db: DatabaseSync, boot: string): void {
   if (db.prepare(`SELECT 1 FROM name ${former} LIMIT 1`).get(...boots) !== undefined)
     db.prepare(`DELETE FROM name ${former}`).run(...boots);
   db.prepare(`DELETE FROM realm ${former}`).run(...boots);
+  db.prepare(`DELETE FROM network_service ${former}`).run(...boots);
   if (db.prepare(`SELECT 1 FROM attachment ${former} LIMIT 1`).get(...boots) === undefined) return;
   db.prepare(`UPDATE attachment SET realm = '' ${former} AND ${others}`).run(...boots);
   db.prepare(`DELETE FROM attachment ${former}`).run(...boots);

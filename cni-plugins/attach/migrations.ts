@@ -196,4 +196,23 @@ export const migrations: readonly string[] = [
      key TEXT PRIMARY KEY,
      standing TEXT NOT NULL
    ) STRICT;`,
+
+  // Services of networks, as libnetwork's model has them. `service_member`: what an attachment joins, as JSON; it ends with the attachment.
+  // `network_service`: a service that has virtual addresses, or is to have them, or gives them back; as JSON.
+  `CREATE TABLE service_member (
+     attachment INTEGER NOT NULL REFERENCES attachment (number) ON DELETE CASCADE,
+     realm TEXT NOT NULL,
+     network TEXT NOT NULL,
+     service TEXT NOT NULL,
+     document TEXT NOT NULL,
+     PRIMARY KEY (attachment, service)
+   ) STRICT, WITHOUT ROWID;
+   CREATE INDEX service_member_service ON service_member (realm, network, service);
+   CREATE TABLE network_service (
+     realm TEXT NOT NULL,
+     network TEXT NOT NULL,
+     service TEXT NOT NULL,
+     document TEXT NOT NULL,
+     PRIMARY KEY (realm, network, service)
+   ) STRICT, WITHOUT ROWID;`,
 ];

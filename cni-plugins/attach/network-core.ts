@@ -4,6 +4,8 @@ import { isRefusal } from '../netlink/kernel-failure.ts';
 import { planReconciliation, unusedBridges } from '../reconcile/plan.ts';
 import type { Operation } from '../reconcile/plan.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
+import { membershipsOn, readMemberships } from '../spec/memberships.ts';
+import type { Membership } from '../spec/memberships.ts';
 import type { NetworkConfig } from '../spec/network-config.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { ChainJob, ChainLink } from '../invoke/chain.types.ts';
@@ -118,6 +120,16 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     return [];
   };
 
+  const membershipsOf = (request: AttachRequest, network: NetworkConfig): readonly Membership[] => {
+    const joined = membershipsOn(readMemberships(request.capabilities?.['services'] ?? [], 'services'), network.name);
+    if (joined.length > 0 && network.named !== true)
+      log.warn(
+        { id: request.id, network: network.name },
+        'services are not joined: the conflist of the network does not declare the capability aliases',
+      );
+    return joined;
+  };
+
   const claim = (wanted: Claim): AttachmentRecord => {
     try {
       return store.claim(wanted).record;
@@ -209,6 +221,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
         hostInterface,
         network,
         portMappings,
+        memberships: membershipsOf(request, network),
         specOf: (choices) => {
           const spec = specOf(request, network, portMappings, choices, mtu);
           return chains.length === 0 ? spec : { ...spec, chains };

@@ -20,6 +20,7 @@ import { alreadyAttached, differs, notAttached, notAvailable, previousResultMiss
 import { readConfiguration as read, sound } from './plugin-reading.ts';
 import type { Reading } from './plugin-reading.ts';
 import { namesOfCall } from './call-names.ts';
+import { createMembershipStore, memberNames, membershipsOfCall } from './memberships.ts';
 import { createNameStore } from './names.ts';
 import type { NameHolder } from './names.ts';
 import { hostInterfaceOf } from './record.ts';
@@ -51,6 +52,7 @@ const fewParts = 32;
 export function createPluginCore({ database, hosts, realms, log }: PluginCoreParts): PluginCore {
   const parts = createPartStore(database);
   const names = createNameStore(database);
+  const memberships = createMembershipStore(database);
   const restsUntil = new Map<string, number>();
   const addressing: Addressing = createAddressing(database);
 
@@ -172,11 +174,14 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
   /** Makes what is planned; all of it or nothing. */
   const stand = (planned: Part, kernel: ResourceKernel, call: PluginCall, host: Host): CniResult => {
     try {
+      const joins = membershipsOfCall(call);
       for (const resource of planned.resources) kindOf(resource).ensure(resource, kernel, call.key);
       database.transaction(() => {
         parts.setState(planned, 'ready');
-        const given = namesOfCall(call, planned.result);
+        const joined = { ...joins, addresses: planned.result.ips.map(({ address }) => address.replace(/\/\d+$/u, '')) };
+        const given = [...namesOfCall(call, planned.result), ...memberNames(joined)];
         if (given.length > 0) names.put(nameHolder(host, planned), given);
+        if (joined.memberships.length > 0) memberships.put(nameHolder(host, planned), joined);
       });
       return planned.result;
     } catch (thrown) {
@@ -349,7 +354,7 @@ const planInput = (call: PluginCall, host: Host, given: GivenAddresses): PlanInp
   host: hostFacts(host.route),
 });
 
-const nameHolder = ({ realm }: Host, { key, attachment }: Part): NameHolder => ({
+const nameHolder = ({ realm }: Host, { key, attachment }: Part): Required<NameHolder> => ({
   realm,
   network: key.network,
   holder: `${key.containerId}/${key.interface}`,

@@ -32,6 +32,7 @@ function claimOf(id: string, network = small, portMappings: PortMapping[] = []):
     hostInterface: hostInterfaceOf(id),
     network,
     portMappings,
+    memberships: [],
     specOf: (choices) => specOf(request, network, portMappings, choices, 1500),
   };
 }

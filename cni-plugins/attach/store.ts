@@ -1,9 +1,11 @@
 import type { LinkClass, LinkRules, PortMapping } from '../types.ts';
+import type { Membership } from '../spec/memberships.ts';
 import type { NetworkConfig } from '../spec/network-config.ts';
 import type { NetworkDatabase } from './database.ts';
 import type { Choice } from './ipam.ts';
 import { namesOf } from './call-names.ts';
 import { createLeases } from './leases.ts';
+import { createMembershipStore, ipamOf, memberNames } from './memberships.ts';
 import { createNameStore } from './names.ts';
 import type { AttachmentRecord, AttachmentSpec, AttachmentState } from './record.ts';
 
@@ -33,6 +35,8 @@ export interface Claim {
   readonly hostInterface: string;
   readonly network: NetworkConfig;
   readonly portMappings: readonly PortMapping[];
+  /** Services of the network that it joins. */
+  readonly memberships: readonly Membership[];
   /** The record's spec, made of the leased addresses. */
   readonly specOf: (choices: readonly Choice[]) => AttachmentSpec;
 }
@@ -57,6 +61,7 @@ export function createNetworkStore(database: NetworkDatabase, realm: string): Ne
   const { db, transaction } = database;
   const leases = createLeases(database);
   const names = createNameStore(database);
+  const members = createMembershipStore(database);
   // Version 1 knew one realm only: that of the engine that wrote it.
   transaction(() => {
     for (const table of ['attachment', 'lease', 'host_port']) db.prepare(`UPDATE ${table} SET realm = ? WHERE realm = ''`).run(realm);
@@ -74,6 +79,9 @@ export function createNetworkStore(database: NetworkDatabase, realm: string): Ne
   const updateState = db.prepare(`UPDATE attachment SET state = ?3 WHERE ${own} AND container_id = ?2`);
   const updateClass = db.prepare(`UPDATE attachment SET class = ?3, rules = ?4 WHERE ${own} AND container_id = ?2`);
   const deleteNames = db.prepare(`DELETE FROM name WHERE attachment IN (SELECT number FROM attachment WHERE ${own} AND container_id = ?2)`);
+  const deleteMemberships = db.prepare(
+    `DELETE FROM service_member WHERE attachment IN (SELECT number FROM attachment WHERE ${own} AND container_id = ?2)`,
+  );
   const deleteOne = db.prepare(`DELETE FROM attachment WHERE ${own} AND container_id = ?2`);
 
   const record = (id: string): AttachmentRecord | undefined => {
@@ -81,13 +89,18 @@ export function createNetworkStore(database: NetworkDatabase, realm: string): Ne
     return row === undefined ? undefined : recordOf(row);
   };
 
-  const putNames = (id: string, attachment: number | bigint, { network, interface: name, pod, addresses }: AttachmentSpec): void =>
-    names.put(
-      { realm, network, holder: `${id}/${name}`, attachment },
-      namesOf({ containerId: id, pod: pod.name, namespace: pod.namespace, aliases: [], addresses: addresses.map(({ ip }) => ip) }),
-    );
+  const putNames = (attachment: number | bigint, { id, network, memberships }: Claim, spec: AttachmentSpec): void => {
+    const { interface: name, pod } = spec;
+    const addresses = spec.addresses.map(({ ip }) => ip);
+    const holder = { realm, network: spec.network, holder: `${id}/${name}`, attachment };
+    const joined = { memberships, addresses, ipam: ipamOf(network.rangeSets) };
+    const own = namesOf({ containerId: id, pod: pod.name, namespace: pod.namespace, aliases: [], addresses });
+    names.put(holder, [...own, ...memberNames(joined)]);
+    if (memberships.length > 0) members.put(holder, joined);
+  };
 
-  const claimInside = ({ id, hostInterface, network, portMappings, specOf }: Claim): AttachmentRecord => {
+  const claimInside = (claim: Claim): AttachmentRecord => {
+    const { id, hostInterface, network, portMappings, specOf } = claim;
     const request = { realm, scope: '', network: network.name, rangeSets: network.rangeSets };
     const choices = leases.choose(request);
     const spec = specOf(choices);
@@ -95,7 +108,7 @@ export function createNetworkStore(database: NetworkDatabase, realm: string): Ne
     const holder = { attachment: lastInsertRowid, part: '' };
     leases.takeHostPorts(realm, portMappings, holder);
     leases.lease(request, choices, holder);
-    if (network.named === true) putNames(id, lastInsertRowid, spec);
+    if (network.named === true) putNames(lastInsertRowid, claim, spec);
     return { id, state: 'attaching', class: 'deny', rules: {}, spec };
   };
 
@@ -113,7 +126,9 @@ export function createNetworkStore(database: NetworkDatabase, realm: string): Ne
     setState(id, state) {
       updateState.run(realm, id, state);
       // Nobody shall find what is going.
-      if (state === 'detaching') deleteNames.run(realm, id);
+      if (state !== 'detaching') return;
+      deleteNames.run(realm, id);
+      deleteMemberships.run(realm, id);
     },
     setClass: (id, linkClass, rules) => void updateClass.run(realm, id, linkClass, JSON.stringify(rules)),
     freeHostPorts(id) {

@@ -108,6 +108,8 @@ function documentOf({ name, type, subnets, gateways, mtu, link, masquerade, sepa
       ...(link !== undefined && { bridge: link }),
       ...(internal ? { isGateway: true } : { isDefaultGateway: true }),
       ipMasq: masquerade && !internal,
+      // A member of a service may be led to itself.
+      hairpinMode: true,
       // What a result tells its caller: names are answered at the gateways.
       dns: { nameservers: subnets.flatMap((subnet, index) => gateways[index] ?? firstOf(subnet)), search: [zoneOf(name)] },
       ...common,
@@ -123,7 +125,7 @@ function documentOf({ name, type, subnets, gateways, mtu, link, masquerade, sepa
     name,
     ...(podNamespaces.length > 0 && { podNamespaces }),
     plugins: [
-      { ...first, capabilities: { aliases: true, ips: true, ...(type !== 'ptp' && type !== 'ipvlan' && { mac: true }) } },
+      { ...first, capabilities: { aliases: true, ips: true, services: true, ...(type !== 'ptp' && type !== 'ipvlan' && { mac: true }) } },
       ...(routed ? [{ type: 'portcullis-portmap', capabilities: { portMappings: true } }] : []),
       // What chains of others drop is theirs to say: without these rules they would drop it as well.
       ...(policy === undefined ? [] : [{ type: 'portcullis-firewall', ingressPolicy: policy, backend: 'nftables' }]),

@@ -13,6 +13,7 @@ const RTM_DELRULE = 33;
 const RTM_GETRULE = 34;
 const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
+const IFA_CACHEINFO = 6;
 const IFA_FLAGS = 8;
 const IFA_F_NODAD = 0x02;
 const IFA_F_DADFAILED = 0x08;
@@ -47,11 +48,14 @@ export interface LinkAddress {
   readonly detection?: 'under way' | 'duplicate';
 }
 
-/** Success as well when it is there. IPv6 without duplicate address detection, unless it is asked for: the addresses are ours. */
+/**
+ * Success as well when it is there. IPv6 without duplicate address detection, unless it is asked for: the addresses are ours.
+ * @param options.isSource false: IPv6 connections of the host itself do not begin with it (RFC 6724, section 5, rule 3)
+ */
 export function putAddress(
   index: number,
   own: LinkAddress,
-  options: { readonly prefixRoute: boolean; readonly detectsDuplicates?: boolean },
+  options: { readonly prefixRoute: boolean; readonly detectsDuplicates?: boolean; readonly isSource?: boolean },
 ): Request {
   const header = zeros(8); // struct ifaddrmsg
   header.writeUInt8(familyOf(own.address), 0);
@@ -73,6 +77,10 @@ export function putAddress(
       attribute(IFA_ADDRESS, own.address),
       ...broadcast,
       ...(flags === 0 ? [] : [attribute(IFA_FLAGS, u32(flags))]),
+      // struct ifa_cacheinfo: preferred for no time, valid for ever.
+      ...(options.isSource === false && own.address.length === 16
+        ? [attribute(IFA_CACHEINFO, Buffer.concat([u32(0), u32(0xffff_ffff), u32(0), u32(0)]))]
+        : []),
     ]),
   };
 }
@@ -85,14 +93,22 @@ function broadcastOf(address: Buffer, length: number): Buffer {
 }
 
 export function listAddresses(socket: NetlinkSocket, index: number): LinkAddress[] {
-  const request: Request = { what: 'list addresses', on: `#${index}`, type: RTM_GETADDR, flags: 0, body: Buffer.alloc(8) };
+  return readAddresses(socket, `#${index}`).flatMap(({ index: of, ...address }) => (of === index ? [address] : []));
+}
+
+/** Of every link. */
+export const listHostAddresses = (socket: NetlinkSocket): (LinkAddress & { readonly index: number })[] => readAddresses(socket, '');
+
+function readAddresses(socket: NetlinkSocket, on: string): (LinkAddress & { readonly index: number })[] {
+  const request: Request = { what: 'list addresses', on, type: RTM_GETADDR, flags: 0, body: Buffer.alloc(8) };
   return socket.dump(request).flatMap((message) => {
     const attributes = attributesOf(message.body, 8);
     const address = attributes.get(IFA_LOCAL) ?? attributes.get(IFA_ADDRESS);
-    if (message.body.readUInt32LE(4) !== index || address === undefined) return [];
+    if (address === undefined) return [];
+    const index = message.body.readUInt32LE(4);
     const flags = attributes.get(IFA_FLAGS)?.readUInt32LE(0) ?? message.body.readUInt8(2);
     const detection = (flags & IFA_F_DADFAILED) !== 0 ? 'duplicate' : (flags & IFA_F_TENTATIVE) !== 0 ? 'under way' : undefined;
-    return [{ address, length: message.body.readUInt8(1), ...(detection === undefined ? {} : { detection }) }];
+    return [{ index, address, length: message.body.readUInt8(1), ...(detection === undefined ? {} : { detection }) }];
   });
 }
 

@@ -23,7 +23,7 @@ function conflistOf(settings: Pick<OverlaySettings, 'name'>, subnets: readonly s
         ipMasq: false,
         mtu,
         ipam: { type: 'portcullis-ipam', ranges: subnets.toSorted((a, b) => familyOf(a) - familyOf(b)).map((subnet) => [{ subnet }]) },
-        capabilities: { aliases: true, ips: true, mac: true },
+        capabilities: { aliases: true, ips: true, mac: true, services: true },
       },
       { type: 'portcullis-portmap', capabilities: { portMappings: true } },
     ],

@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs';
 import { openReadOnly } from '../../../base/storage/index.ts';
 import { hasDescriptions } from '../description/folder.ts';
+import { anyMembers } from '../network-services/members.ts';
 
-/** Whether there is anything to balance: in the folder of descriptions, or of an earlier run in the database. Blocks for a moment. */
+/** Whether there is anything to balance: in the folder of descriptions, of an earlier run in the database, or joined on a network. Blocks for a moment. */
 export function hasServices(databasePath: string, folder: string): boolean {
   if (hasDescriptions(folder)) return true;
   if (!existsSync(databasePath)) return false;
@@ -10,7 +11,9 @@ export function hasServices(databasePath: string, folder: string): boolean {
   try {
     const tables = database.get("SELECT count(*) AS found FROM sqlite_schema WHERE name IN ('service', 'service_drain')");
     if (Number(tables?.['found']) < 2) return false;
-    return database.get('SELECT 1 FROM service UNION SELECT 1 FROM service_drain LIMIT 1') !== undefined;
+    if (database.get('SELECT 1 FROM service UNION SELECT 1 FROM service_drain LIMIT 1') !== undefined) return true;
+    const members = database.get("SELECT count(*) AS found FROM sqlite_schema WHERE name IN ('service_member', 'network_service')");
+    return Number(members?.['found']) === 2 && database.get(anyMembers) !== undefined;
   } finally {
     database.close();
   }

@@ -1,0 +1,170 @@
+import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
+import type { Logger } from '../../../base/log/index.ts';
+import { createNameStore } from '../../attach/names.ts';
+import type { NetworkName } from '../../attach/names.ts';
+import type { NetworkDatabase } from '../../attach/database.ts';
+import type { RefusedService, Service } from '../model.ts';
+import { openHostSide } from './host-side.ts';
+import type { Scoped } from './host-side.ts';
+import { createMemberReader, servicesOf } from './members.ts';
+import type { Member, NetworkService } from './members.ts';
+import { balancedServices, modeOf, serviceNameOf, serviceNames } from './plan.ts';
+import { openVirtualAddresses } from './virtual-addresses.ts';
+
+/** Who brings memberships to the kernel and to the names. */
+export interface NetworkServicesAgent {
+  /** Brings everything to what is written down now. What fails is told, and tried again by the next call. */
+  look(): Promise<void>;
+  /** Whether anything was written since the last look, or waits for another one. */
+  isBehind(): boolean;
+  /** Something waits for connections to end, or failed: a while is early enough. */
+  isWaiting(): boolean;
+  /** Members on other hosts of networks that span hosts; in place of those before. */
+  elsewhere(members: readonly Member[]): void;
+  close(): void;
+}
+
+export interface AgentParts {
+  /** A connection for the agent alone. */
+  readonly database: NetworkDatabase;
+  readonly log: Pick<Logger, 'info' | 'warn'>;
+  /** All services of the networks: what is not here is removed. */
+  apply(services: readonly Service[]): readonly RefusedService[];
+  /** Whether connections to the service, which is none any more, are still being ended. */
+  isEnding(service: string): boolean;
+}
+
+export function openNetworkServices({ database, log, apply, isEnding }: AgentParts): NetworkServicesAgent {
+  const addresses = openVirtualAddresses(database, log);
+  const { realm } = addresses;
+  const readMembers = createMemberReader(database, realm);
+  const names = createNameStore(database);
+  const host = openHostSide();
+  const selectHolders = database.db.prepare("SELECT DISTINCT network, holder FROM name WHERE realm = ? AND holder LIKE 'service/%'");
+  const selectNames = database.db.prepare('SELECT count(*) AS count FROM name WHERE realm = ? AND network = ? AND holder = ?');
+  const selectVersion = database.db.prepare('PRAGMA data_version');
+  const told = new Map<string, string>();
+  /** Services that this look found to fail. */
+  const failing = new Set<string>();
+  /** As they were put last, by holder. */
+  const put = new Map<string, string>();
+  let others: readonly Member[] = [];
+  let version: unknown;
+  let waiting = true;
+
+  const versionNow = (): unknown => (selectVersion.get() as { data_version: unknown }).data_version;
+
+  /** Each problem once, until it is another one or over. */
+  const tell = (service: string, why: string, code: string): void => {
+    waiting = true;
+    failing.add(service);
+    if (told.get(service) === why) return;
+    told.set(service, why);
+    log.warn({ service, why, code }, 'a service of a network does not stand; it is tried again');
+  };
+  const attempt = async <T>(service: string, act: () => Promise<T>): Promise<T | undefined> => {
+    try {
+      return await act();
+    } catch (thrown) {
+      tell(service, reasonOf(thrown), isPortcullisError(thrown) ? thrown.code : 'NETWORK_SERVICES_FAILED');
+      return undefined;
+    }
+  };
+
+  const writeNames = (network: string, holder: string, given: readonly NetworkName[]): void => {
+    const key = `${network} ${holder}`;
+    const text = JSON.stringify(given);
+    // A boot, or an end of the namespace, takes names away as well.
+    const stands = put.get(key) === text && (selectNames.get(realm, network, holder) as { count: number }).count > 0;
+    if (stands) return;
+    database.transaction(() => names.put({ realm, network, holder }, given));
+    put.set(key, text);
+  };
+
+  /** Services without a name any more are found by none. */
+  const forgetNames = (services: ReadonlySet<string>): void => {
+    for (const { network, holder } of selectHolders.all(realm) as unknown as { network: string; holder: string }[]) {
+      if (services.has(`${network} ${holder}`)) continue;
+      database.transaction(() => names.take({ realm, network, holder }));
+      put.delete(`${network} ${holder}`);
+    }
+  };
+
+  const virtual = async (service: NetworkService): Promise<{ own: readonly string[]; scoped: readonly Scoped[] } | undefined> =>
+    attempt(serviceNameOf(service), async () => {
+      const own = await addresses.ensure(service);
+      return { own, scoped: host.answer(serviceNameOf(service), own) };
+    });
+
+  /** The last member left: first nobody finds it, then connections end, then the address is another's. */
+  const giveBack = async (services: readonly NetworkService[]): Promise<void> => {
+    const wanted = new Set(services.filter((service) => modeOf(service) === 'vip').map(serviceNameOf));
+    for (const standing of addresses.standing()) {
+      if (wanted.has(serviceNameOf(standing))) continue;
+      if (isEnding(serviceNameOf(standing))) {
+        waiting = true;
+        continue;
+      }
+      await attempt(serviceNameOf(standing), async () => {
+        host.silence(standing.addresses);
+        await addresses.release(standing);
+        log.info({ service: serviceNameOf(standing), addresses: standing.addresses }, 'a service of a network gave its addresses back');
+      });
+    }
+  };
+
+  const scope = (scoped: readonly Scoped[]): void => {
+    const known = new Set(scoped.map(({ address }) => address));
+    const others = addresses.standing().flatMap((standing) => standing.addresses.filter((address) => !known.has(address)));
+    host.scope([...scoped, ...others.map((address): Scoped => ({ address }))]);
+  };
+
+  const once = async (): Promise<void> => {
+    version = versionNow();
+    waiting = false;
+    failing.clear();
+    const services = servicesOf([...readMembers(), ...others]);
+    const balanced: Service[] = [];
+    const scoped: Scoped[] = [];
+    const found: { network: string; name: string; of: string; names: readonly NetworkName[] }[] = [];
+    for (const service of services) {
+      const isVirtual = modeOf(service) === 'vip';
+      const made = isVirtual ? await virtual(service) : { own: [], scoped: [] };
+      if (made === undefined) continue;
+      balanced.push(...balancedServices(service, made.own));
+      scoped.push(...made.scoped);
+      found.push({ network: service.network, name: service.name, of: serviceNameOf(service), names: serviceNames(service, made.own) });
+    }
+    // Before an address is balanced it is out of reach for others, and until it is given back.
+    scope(scoped);
+    const refused = new Map(apply(balanced).map((each) => [each.name.replace(/\.ingress$/u, ''), each]));
+    for (const [service, { code, field, why }] of refused) tell(service, `${field}: ${why}`, code);
+    const named = found.filter(({ of, names: given }) => given.length > 0 && !refused.has(of));
+    for (const { network, name, names: given } of named) writeNames(network, `service/${name}`, given);
+    forgetNames(new Set(named.map(({ network, name }) => `${network} service/${name}`)));
+    await giveBack(services);
+    scope(scoped);
+    for (const service of told.keys()) if (!failing.has(service)) told.delete(service);
+  };
+
+  return {
+    async look() {
+      try {
+        await once();
+      } catch (thrown) {
+        waiting = true;
+        throw thrown;
+      }
+    },
+    isBehind: () => waiting || versionNow() !== version,
+    isWaiting: () => waiting,
+    elsewhere(members) {
+      others = members;
+      waiting = true;
+    },
+    close() {
+      host.close();
+      addresses.close();
+    },
+  };
+}

@@ -1,0 +1,102 @@
+import { watch } from 'node:fs';
+import type { FSWatcher } from 'node:fs';
+import { reasonOf } from '../../../base/errors/index.ts';
+import type { Logger } from '../../../base/log/index.ts';
+import { openNetworkDatabase } from '../../attach/database.ts';
+import type { NetworkServicesAgent, AgentParts } from './agent.ts';
+import { anyMembers } from './members.ts';
+import type { Member } from './members.ts';
+
+/** Follows who joins and leaves services of networks, by the daemon or by plugins without it, for as long as it is not closed. */
+export interface NetworkServices {
+  /** Members on other hosts of networks that span hosts; in place of those before. */
+  elsewhere(members: readonly Member[]): void;
+  /** Nothing is changed any more when it resolves. */
+  close(): Promise<void>;
+}
+
+export interface FollowParts extends Omit<AgentParts, 'database' | 'log'> {
+  readonly databasePath: string;
+  readonly log: Pick<Logger, 'error' | 'info' | 'warn'>;
+}
+
+/** A commit is written before it is seen: it is looked for a moment after. What is written until the next look goes together. */
+const settleMs = 5;
+const restMs = 40;
+const lookEveryMs = 1000;
+/** What others took away from the kernel is made again. */
+const compareEveryMs = 2000;
+
+/** @throws NETWORK_NEWER_SCHEMA */
+export function followNetworkServices({ databasePath, ...parts }: FollowParts): NetworkServices {
+  const database = openNetworkDatabase(databasePath);
+  const selectAny = database.db.prepare(anyMembers);
+  let agent: NetworkServicesAgent | undefined;
+  let others: readonly Member[] = [];
+  let closed = false;
+  let looking: Promise<void> | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  let comparedAt = 0;
+  let told = '';
+
+  /** Plugins are loaded where anything joins a service, and nowhere else. */
+  const agentOf = async (): Promise<NetworkServicesAgent | undefined> => {
+    if (agent !== undefined || (others.length === 0 && selectAny.get() === undefined)) return agent;
+    const { openNetworkServices } = await import('./agent.ts');
+    agent = openNetworkServices({ ...parts, database });
+    agent.elsewhere(others);
+    return agent;
+  };
+  const look = async (): Promise<void> => {
+    try {
+      const current = await agentOf();
+      if (current === undefined || (!current.isBehind() && performance.now() - comparedAt < compareEveryMs)) return;
+      comparedAt = performance.now();
+      await current.look();
+      told = '';
+    } catch (thrown) {
+      const why = reasonOf(thrown);
+      if (why !== told) parts.log.error({ why }, 'services of networks could not be brought to what is written down; it is tried again');
+      told = why;
+    }
+  };
+  const soon = (afterMs: number): void => {
+    if (closed || timer !== undefined || looking !== undefined) return;
+    timer = setTimeout(() => {
+      timer = undefined;
+      looking = look().then(() => {
+        looking = undefined;
+        // Written meanwhile: nobody tells of it again.
+        if (agent?.isBehind() === true && !agent.isWaiting()) soon(restMs);
+      });
+    }, afterMs);
+  };
+
+  // Written by whoever commits; it stands for as long as our connection does.
+  let watching: FSWatcher | undefined;
+  try {
+    watching = watch(`${databasePath}-wal`, () => soon(settleMs));
+    watching.on('error', () => watching?.close());
+  } catch {
+    // Then it is looked for once a second.
+  }
+  const ticking = setInterval(() => soon(0), lookEveryMs);
+  soon(0);
+
+  return {
+    elsewhere(members) {
+      others = members;
+      agent?.elsewhere(members);
+      soon(0);
+    },
+    async close() {
+      closed = true;
+      clearInterval(ticking);
+      clearTimeout(timer);
+      watching?.close();
+      await looking;
+      agent?.close();
+      database.close();
+    },
+  };
+}

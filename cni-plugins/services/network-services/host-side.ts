@@ -1,0 +1,181 @@
+import { NETLINK_NETFILTER, NETLINK_ROUTE } from '../../../base/kernel/index.ts';
+import { PortcullisError } from '../../../base/errors/index.ts';
+import { equals, inSet, meta, notInSet, payload, register, verdict } from '../../netlink/expressions.ts';
+import { isRefusal } from '../../netlink/kernel-failure.ts';
+import { findLink } from '../../netlink/link-settings.ts';
+import {
+  addChain,
+  addElements,
+  addRule,
+  addSet,
+  addTable,
+  concatenated,
+  deleteTable,
+  interfaceKey,
+  listRules,
+  transact,
+} from '../../netlink/nftables.ts';
+import type { NamedSet, Table } from '../../netlink/nftables.ts';
+import { deleteAddress } from '../../netlink/routes.ts';
+import { listHostAddresses, putAddress } from '../../netlink/route-tables.ts';
+import { openNetlink } from '../../netlink/socket.ts';
+import type { Request } from '../../netlink/socket.ts';
+import { serviceLink } from '../ipvs/link.ts';
+import { contains, formatIp, ipBytes, ipFromBytes, parseIp } from '../../spec/address.ts';
+import type { IpAddress } from '../../spec/address.ts';
+
+/**
+ * The host's side of virtual addresses, in the namespace of this thread: the link of the network answers for each (ARP, neighbour discovery), and what comes in by any
+ * other link does not reach it. A program of the host itself does.
+ */
+export interface HostSide {
+  /** @throws NETWORK_SERVICE_LINK_MISSING · NETWORK_KERNEL_<ERRNO> */
+  answer(service: string, addresses: readonly string[]): Scoped[];
+  /** From every link. */
+  silence(addresses: readonly string[]): void;
+  /** Brings the rules to exactly these. */
+  scope(scoped: readonly Scoped[]): void;
+  close(): void;
+}
+
+/** An address, and the one link from which it is reached; absent: from none. */
+export interface Scoped {
+  readonly address: string;
+  readonly link?: string;
+}
+
+const bits = { 4: 32, 6: 128 } as const;
+const families = [4, 6] as const;
+/** After connection tracking (-200), before services (-105). */
+const beforeServices = -110;
+const prerouting = { name: 'prerouting', hook: { type: 'filter', number: 0, priority: beforeServices } } as const;
+const tableOf = (family: 4 | 6): Table => ({ family: family === 4 ? 'ip' : 'ip6', name: 'portcullis_service_networks' });
+
+function setsOf(family: 4 | 6): readonly NamedSet[] {
+  const address = family === 4 ? 'ipv4_addr' : 'ipv6_addr';
+  return [
+    { name: 'virtual', key: [address] },
+    { name: 'reached', key: [address, 'ifname'] },
+  ];
+}
+
+function rulesOf(family: 4 | 6): readonly Buffer[][] {
+  const [width, offset] = family === 4 ? [1, 16] : [4, 24];
+  const r0 = register(0);
+  return [
+    // A program of the host, at a port that nobody serves: it is told so.
+    [meta('iifname', r0), equals(r0, interfaceKey('lo')), verdict('return')],
+    [
+      payload('network', offset, 4 * width, r0),
+      inSet('virtual', r0),
+      meta('iifname', register(width)),
+      notInSet('reached', r0),
+      verdict('drop'),
+    ],
+  ];
+}
+
+export function openHostSide(): HostSide {
+  const route = openNetlink(NETLINK_ROUTE);
+  const filter = openNetlink(NETLINK_NETFILTER);
+  let standing = '';
+
+  const rulesStand = (family: 4 | 6): boolean => {
+    try {
+      return filter.dump(listRules(tableOf(family))).length === rulesOf(family).length;
+    } catch (thrown) {
+      if (isRefusal(thrown, 'ENOENT')) return false;
+      throw thrown;
+    }
+  };
+  const linkOf = (index: number): string => findLink(route, { index })?.name ?? '';
+
+  return {
+    answer(service, addresses) {
+      const present = listHostAddresses(route);
+      return addresses.map((text) => {
+        const address = addressOf(text);
+        const whole = bits[address.family];
+        // The link on which members are reached without a gateway has an address of their subnet, and they look for this one there.
+        const [near] = present
+          .map((each) => ({ ...each, prefix: { address: ipFromBytes(each.address), length: each.length } }))
+          .filter(({ prefix }) => prefix.address.family === address.family && prefix.length < whole && contains(prefix, address))
+          .toSorted((a, b) => b.length - a.length);
+        if (near === undefined) throw linkMissing(service, text);
+        const bytes = ipBytes(address);
+        if (!present.some((each) => each.index === near.index && each.length === whole && bytes.equals(each.address)))
+          route.run([putAddress(near.index, { address: bytes, length: whole }, { prefixRoute: false, isSource: false })]);
+        return { address: text, link: linkOf(near.index) };
+      });
+    },
+    silence(addresses) {
+      const gone = addresses.map((text) => ipBytes(addressOf(text)));
+      for (const { index, address, length } of listHostAddresses(route)) {
+        if (length !== address.length * 8 || !gone.some((each) => each.equals(address))) continue;
+        // IPVS has a link of its own with the addresses that it serves.
+        if (linkOf(index) === serviceLink) continue;
+        try {
+          route.run([deleteAddress(index, address, length)]);
+        } catch (thrown) {
+          if (!isRefusal(thrown, 'EADDRNOTAVAIL', 'ENODEV')) throw thrown;
+        }
+      }
+    },
+    scope(scoped) {
+      const wanted = JSON.stringify(scoped);
+      const first = scoped.length === 0 ? [] : families;
+      if (wanted === standing && first.every(rulesStand)) return;
+      const requests = families.flatMap((family) => scopeRequests(family, scoped));
+      if (requests.length > 0) transact(filter, requests);
+      standing = wanted;
+    },
+    close() {
+      route.close();
+      filter.close();
+    },
+  };
+}
+
+/** The table anew, in one transaction: at no moment is an address without its rule. */
+function scopeRequests(family: 4 | 6, scoped: readonly Scoped[]): Request[] {
+  const table = tableOf(family);
+  const away = [addTable(table), deleteTable(table)];
+  if (scoped.length === 0) return away;
+  const own = scoped
+    .map(({ address, link }) => ({ bytes: ipBytes(addressOf(address)), link }))
+    .filter(({ bytes }) => bytes.length * 8 === bits[family]);
+  return [
+    ...away,
+    addTable(table),
+    ...setsOf(family).map((set, id) => addSet(table, set, id + 1)),
+    addChain(table, prerouting),
+    ...rulesOf(family).map((rule) => addRule(table, prerouting.name, rule)),
+    ...addElements(
+      table,
+      'virtual',
+      own.map(({ bytes }) => ({ key: bytes })),
+    ),
+    ...addElements(
+      table,
+      'reached',
+      own.flatMap(({ bytes, link }) => (link === undefined ? [] : [{ key: concatenated(bytes, interfaceKey(link)) }])),
+    ),
+  ];
+}
+
+function addressOf(text: string): IpAddress {
+  const address = parseIp(text);
+  if (address === undefined) throw new Error(`${JSON.stringify(text)} was kept as an address unread`);
+  return address;
+}
+
+function linkMissing(service: string, address: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_SERVICE_LINK_MISSING',
+    kind: 'precondition',
+    attempted: `have the virtual address ${formatIp(addressOf(address))} answered for the service`,
+    on: service,
+    why: 'no link of this host has an address of its subnet: the host is no gateway of the network',
+    fix: 'use a network with the plugin bridge that is a gateway (isGateway), or the mode dnsrr',
+  });
+}

@@ -1,0 +1,201 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { after, before, test } from 'node:test';
+import { isPortcullisError } from '../../../base/errors/index.ts';
+import { createLogger } from '../../../base/log/index.ts';
+import { openReadOnly } from '../../../base/storage/index.ts';
+import { inPrivateNetns, shell, tried } from '../../attach/engine.fixture.ts';
+import { bridgeConf, createPluginFixture } from '../../attach/plugin-engine.fixture.ts';
+import type { Conf, Of } from '../../attach/plugin-engine.fixture.ts';
+import { startNameServer } from '../../dns/name-server.ts';
+import type { NameServer } from '../../dns/name-server.ts';
+import type { ServiceList } from '../control/protocol.ts';
+import { startServices } from '../control/services.ts';
+import type { Services } from '../control/services.ts';
+
+/** Members that join and leave by plugin calls, as any runtime makes them; names asked of the gateway, and packets to where the answers lead. */
+if (inPrivateNetns(import.meta.filename, 180_000)) {
+  const fixture = createPluginFixture();
+  const { databasePath, folder, pin, inside, add, del } = fixture;
+  const log = createLogger({ level: 'error' });
+  const programs: ChildProcess[] = [];
+  let services: Services;
+  let names: NameServer;
+
+  const conf = (net: number, joined?: readonly object[]): Conf =>
+    bridgeConf({
+      bridge: `br${net}`,
+      hairpinMode: true,
+      capabilities: { aliases: true, services: true },
+      ipam: { type: 'portcullis-ipam', ranges: [[{ subnet: `10.${net}.0.0/24` }], [{ subnet: `fd00:${net}::/64` }]] },
+      runtimeConfig: { aliases: [], ...(joined !== undefined && { services: joined }) },
+    });
+  const networks: Readonly<Record<string, number>> = { shop: 91, vault: 92 };
+  const pods = new Map<string, Of & { readonly addresses: readonly string[] }>();
+
+  async function join1(id: string, network: string, joined?: readonly object[]): Promise<readonly string[]> {
+    const of = { id, netns: pods.get(id)?.netns ?? pin(id), network };
+    pods.set(id, { ...of, addresses: [] });
+    const result = await add([conf(networks[network] ?? 0, joined)], of);
+    const addresses = result.ips.map(({ address }) => address.replace(/\/.*/u, ''));
+    pods.set(id, { ...of, addresses });
+    return addresses;
+  }
+  const leave = (id: string): Promise<void> => del([conf(networks[pods.get(id)?.network ?? ''] ?? 0)], pods.get(id) as Of);
+  const within = (id: string, command: string): string | undefined => inside(pods.get(id)?.netns ?? '', command);
+  /** Answers with its own name. */
+  function serve(id: string, port: number): void {
+    const root = join(folder, id);
+    mkdirSync(root, { recursive: true });
+    writeFileSync(join(root, 'index.html'), id);
+    programs.push(spawn('nsenter', [`--net=${pods.get(id)?.netns ?? ''}`, 'busybox', 'httpd', '-f', '-p', `[::]:${port}`, '-h', root]));
+  }
+  const place = (address: string, port: number): string => `http://${address.includes(':') ? `[${address}]` : address}:${port}/`;
+  const fetch = (id: string, address: string, port = 80): string | undefined =>
+    within(id, `timeout 5 busybox wget -q -O - ${place(address, port)}`);
+  /** What is dropped is not answered: long enough to tell that from slow. */
+  const isReached = (id: string, address: string): boolean =>
+    within(id, `timeout 1 busybox wget -q -O - ${place(address, 80)}`) !== undefined;
+  const fetched = (id: string, address: string, times = 8, port = 80): Record<string, number> => {
+    const counts: Record<string, number> = {};
+    for (let at = 0; at < times; at += 1) {
+      const name = fetch(id, address, port) ?? 'nobody';
+      counts[name] = (counts[name] ?? 0) + 1;
+    }
+    return counts;
+  };
+  /** What the gateway answers, sorted. */
+  const lookUp = (id: string, name: string): string[] => {
+    const net = networks[pods.get(id)?.network ?? ''] ?? 0;
+    const text = within(id, `busybox nslookup ${name} 10.${net}.0.1`) ?? '';
+    const answer = text.slice(text.indexOf('Name:'));
+    return text.includes('Name:')
+      ? [...answer.matchAll(/^Address:?\s*\d*:?\s+([0-9a-f.:]+)$/gmu)].map(([, address = '']) => address).toSorted()
+      : [];
+  };
+  async function comesAbout(what: string, is: () => boolean | Promise<boolean>): Promise<void> {
+    for (const deadline = Date.now() + 40_000; !(await is()); await pause(50)) if (Date.now() > deadline) assert.fail(what);
+  }
+  const rows = (sql: string): string[] => {
+    const database = openReadOnly(databasePath);
+    try {
+      return [...database.each(sql)].map((row) => Object.values(row).join(' '));
+    } finally {
+      database.close();
+    }
+  };
+  const listed = async (): Promise<ServiceList['services']> =>
+    (JSON.parse(await services.ask(JSON.stringify({ do: 'list' }))) as ServiceList).services;
+  const start = async (): Promise<void> => {
+    services = await startServices({ databasePath, balancer: 'auto' }, log);
+  };
+  const web = { name: 'web', aliases: ['front'], ports: ['80:8080'], ingressPorts: ['30080:8080'] };
+
+  before(async () => {
+    shell('sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1');
+    await start();
+    names = await startNameServer({ databasePath, ttl: 5, upstreams: [], maxForwards: 10 }, log);
+    await join1('client', 'shop');
+    await join1('stranger', 'vault');
+  });
+  after(async () => {
+    programs.forEach((program) => program.kill());
+    await services.close();
+    await names.close();
+    await fixture.end();
+  });
+
+  let virtual: string[] = [];
+
+  test('the first member gives its service an address of the network in each family, and names; all members are balanced', async () => {
+    const [a, b] = [await join1('a', 'shop', [web]), await join1('b', 'shop', [web])];
+    for (const id of ['a', 'b']) serve(id, 8080);
+    await comesAbout('the service has no name', () => lookUp('client', 'web').length === 2);
+    virtual = lookUp('client', 'web');
+    assert.match(virtual.join(' '), /^10\.91\.0\.\d+ fd00:91::[0-9a-f]+$/u);
+    assert.equal(
+      [...a, ...b].some((address) => virtual.includes(address)),
+      false,
+    );
+    assert.deepEqual(lookUp('client', 'front'), virtual);
+    assert.deepEqual(lookUp('client', 'web.shop.portcullis.internal'), virtual);
+    assert.deepEqual(lookUp('client', 'tasks.web'), [...a, ...b].toSorted());
+    await comesAbout(
+      'a member does not answer',
+      () => fetch('client', a[0] ?? '', 8080) === 'a' && fetch('client', b[1] ?? '', 8080) === 'b',
+    );
+    await comesAbout('a member is not balanced', async () => (await listed()).every(({ backends }) => backends.length >= 4));
+    for (const address of virtual) assert.deepEqual(fetched('client', address), { a: 4, b: 4 }, address);
+    // A member reaches its own service, and what its hosts publish is served at the virtual address as well.
+    assert.deepEqual(Object.keys(fetched('a', virtual[0] ?? '', 4)).toSorted(), ['a', 'b']);
+    assert.deepEqual(fetched('client', virtual[1] ?? '', 4, 8080), { a: 2, b: 2 });
+  });
+
+  test('a virtual address is of its network alone, and of the host', async () => {
+    const direct = pods.get('a')?.addresses ?? [];
+    for (const [index, address] of virtual.entries()) {
+      assert.equal(fetch('stranger', direct[index] ?? '', 8080), 'a', 'the host routes between these networks');
+      assert.equal(isReached('stranger', address), false, `${address} is reached from another network`);
+      assert.match(tried(`timeout 3 busybox wget -q -O - ${place(address, 80)}`) ?? '', /^[ab]$/u);
+    }
+    assert.deepEqual(lookUp('stranger', 'web'), []);
+  });
+
+  test('an ingress port is balanced at every address of the host', () => {
+    const outside = pin('outside');
+    shell(`ip link add uplink type veth peer name eth0 netns ${outside} && ip addr add 192.0.2.1/24 dev uplink && ip link set uplink up`);
+    shell('ip -6 addr add 2001:db8::1/64 dev uplink nodad');
+    for (const command of ['ip link set eth0 up', 'ip addr add 192.0.2.2/24 dev eth0', 'ip -6 addr add 2001:db8::2/64 dev eth0 nodad'])
+      inside(outside, command);
+    pods.set('outside', { id: 'outside', netns: outside, addresses: [] });
+    for (const address of ['192.0.2.1', '2001:db8::1']) assert.deepEqual(fetched('outside', address, 4, 30080), { a: 2, b: 2 }, address);
+  });
+
+  test('round robin by name: each member under the name, no virtual address; one name has one mode', async () => {
+    const db = { name: 'db', mode: 'dnsrr', aliases: ['store'] };
+    const members = [...(await join1('c', 'shop', [db])), ...(await join1('d', 'shop', [db]))].toSorted();
+    assert.deepEqual(lookUp('client', 'db'), members);
+    assert.deepEqual(lookUp('client', 'store'), members);
+    const first = (): string => within('client', 'busybox nslookup -type=a db 10.91.0.1')?.match(/Address: (10\S+)\n*$/mu)?.[1] ?? '';
+    const seen = new Set<string>();
+    await comesAbout('the order does not change', () => seen.add(first()).size === 2);
+    const coded = (code: string) => (thrown: unknown) => isPortcullisError(thrown) && thrown.code === code;
+    await assert.rejects(join1('e', 'shop', [{ name: 'db', ports: [80] }]), coded('NETWORK_SERVICE_MODE_DIFFERS'));
+    await assert.rejects(join1('e', 'shop', [{ name: 'no', ports: ['x'] }]), coded('NETWORK_SERVICE_MEMBERSHIP_INVALID'));
+    assert.deepEqual(rows("SELECT 1 FROM attachment WHERE container_id = 'e'"), [], 'what is refused leaves nothing');
+    for (const id of ['c', 'd']) await leave(id);
+    assert.deepEqual(lookUp('client', 'db'), []);
+  });
+
+  test('who comes and goes while nobody looks after services is found by the next start; the address stays', async () => {
+    await services.close();
+    await leave('a');
+    await join1('f', 'shop', [{ ...web, ports: ['80:8081'] }]);
+    serve('f', 8081);
+    await start();
+    await comesAbout('the new member is not balanced', () => {
+      const found = fetched('client', virtual[0] ?? '', 4);
+      return found['b'] === 2 && found['f'] === 2;
+    });
+    assert.deepEqual(lookUp('client', 'web'), virtual);
+    // What others take away is there again.
+    shell(`ip addr del ${virtual[0] ?? ''}/32 dev br91 && nft delete table ip portcullis_service_networks`);
+    await comesAbout('the address does not come back', () => isReached('client', virtual[0] ?? ''));
+    await comesAbout('the rule does not come back', () => tried('nft list table ip portcullis_service_networks') !== undefined);
+    assert.equal(isReached('stranger', virtual[0] ?? ''), false);
+  });
+
+  test('the last member takes name and address with it', async () => {
+    for (const id of ['b', 'f']) await leave(id);
+    await comesAbout('the name stays', () => lookUp('client', 'web').length === 0);
+    await comesAbout('the address stays', () => rows('SELECT service FROM network_service').length === 0);
+    assert.deepEqual(rows("SELECT container_id FROM attachment WHERE container_id LIKE 'service%'"), []);
+    assert.deepEqual(await listed(), []);
+    for (const address of virtual) assert.equal(shell('ip addr').includes(`${address}/`), false, address);
+    assert.equal(tried('nft list table ip portcullis_service_networks'), undefined);
+  });
+}

@@ -1,0 +1,104 @@
+import type { NetworkName } from '../../attach/names.ts';
+import { namesAt } from '../../attach/call-names.ts';
+import type { MemberPort } from '../../spec/memberships.ts';
+import type { Backend, Service, ServicePort } from '../model.ts';
+import type { Member, NetworkService } from './members.ts';
+
+/** What a service of a network is to the balancer and to the names. Pure. */
+
+/** Who left has no link any more: what was connected to it can only be told that it ended. */
+const drainGraceSeconds = 2;
+
+/** As services of this source are called: `NETWORK/NAME`. */
+export const serviceNameOf = ({ network, name }: Pick<NetworkService, 'network' | 'name'>): string => `${network}/${name}`;
+
+/** What is published by hosts stands beside it: its clients are others. */
+export const ingressNameOf = (service: Pick<NetworkService, 'network' | 'name'>): string => `${serviceNameOf(service)}.ingress`;
+
+export const modeOf = ({ members: [first] }: NetworkService): Member['mode'] => first.mode;
+
+/** @param addresses the virtual ones */
+export function balancedServices(service: NetworkService, addresses: readonly string[]): Service[] {
+  if (modeOf(service) !== 'vip') return [];
+  const virtual = portsOf(service, virtualPorts);
+  const ingress = portsOf(service, ({ ingressPorts }) => ingressPorts);
+  return [
+    ...(virtual.length === 0 || addresses.length === 0
+      ? []
+      : [{ ...common(serviceNameOf(service)), addresses, ports: virtual, backends: backendsOf(service, virtual, virtualPorts) }]),
+    ...(ingress.length === 0
+      ? []
+      : [
+          {
+            ...common(ingressNameOf(service)),
+            // The answer of a member on another host would not come back through this one.
+            sourceAddress: service.members.some(({ host }) => host !== undefined) ? ('masquerade' as const) : ('keep' as const),
+            ports: ingress.map((port) => ({ ...port, nodePort: port.port })),
+            backends: backendsOf(service, ingress, ({ ingressPorts }) => ingressPorts),
+          },
+        ]),
+  ];
+}
+
+/**
+ * What the virtual service is found by, and members of other hosts, whose own names are written down on theirs.
+ * @param addresses the virtual ones
+ */
+export function serviceNames({ name, members }: NetworkService, addresses: readonly string[]): NetworkName[] {
+  const aliases = [...new Set(members.flatMap((member) => member.aliases))];
+  const elsewhere = members.filter(({ host }) => host !== undefined).flatMap((member) => member.addresses);
+  const isVirtual = members[0].mode === 'vip';
+  return [
+    ...namesAt(isVirtual ? addresses : elsewhere, 'service', [name, ...aliases.filter((alias) => alias !== name)]),
+    ...namesAt(elsewhere, 'service', [`tasks.${name}`]),
+  ];
+}
+
+const common = (name: string): Service => ({
+  name,
+  addresses: [],
+  externalAddresses: [],
+  ports: [],
+  scheduler: 'rr',
+  clientAffinity: false,
+  forwarding: 'nat',
+  sourceAddress: 'keep',
+  drainGraceSeconds,
+  backends: [],
+});
+
+const nameOf = ({ protocol, port }: MemberPort): string => `${protocol}-${port}`;
+
+/** Those named, and what is published by hosts: libnetwork's virtual address serves that as well. */
+function virtualPorts({ ports, ingressPorts }: Member): readonly MemberPort[] {
+  const served = new Set(ports.map(nameOf));
+  const published = ingressPorts.map(({ protocol, targetPort }): MemberPort => ({ protocol, port: targetPort, targetPort }));
+  return [...ports, ...new Map(published.map((port) => [nameOf(port), port])).values()].filter(
+    (port, index) => index < ports.length || !served.has(nameOf(port)),
+  );
+}
+
+/** All that any member has; of which target port is said by each of them. */
+function portsOf({ members }: NetworkService, of: (member: Member) => readonly MemberPort[]): ServicePort[] {
+  const ports = new Map<string, ServicePort>();
+  for (const port of members.flatMap(of)) if (!ports.has(nameOf(port))) ports.set(nameOf(port), { name: nameOf(port), ...port });
+  return [...ports.values()].toSorted((a, b) => a.port - b.port || a.protocol.localeCompare(b.protocol));
+}
+
+function backendsOf({ members }: NetworkService, ports: readonly ServicePort[], of: (member: Member) => readonly MemberPort[]): Backend[] {
+  return members
+    .filter(({ isReady }) => isReady)
+    .flatMap((member) => {
+      const own = new Map(of(member).map((port) => [nameOf(port), port.targetPort]));
+      const without = ports.flatMap(({ name }) => (own.has(name) ? [] : [name]));
+      const others = ports.flatMap(({ name, targetPort }) => {
+        const target = own.get(name);
+        return target === undefined || target === targetPort ? [] : [[name, target] as const];
+      });
+      return member.addresses.map((address): Backend => ({
+        address,
+        ...(others.length > 0 && { ports: Object.fromEntries(others) }),
+        ...(without.length > 0 && { without }),
+      }));
+    });
+}

@@ -1,0 +1,133 @@
+import type { NetworkDatabase } from '../../attach/database.ts';
+import { leasingTypes } from '../../attach/addresses.ts';
+import { openHosts } from '../../attach/caller.ts';
+import { createDeadRealms } from '../../attach/dead-realms.ts';
+import { createPartStore } from '../../attach/parts.ts';
+import { createPluginCore } from '../../attach/plugin-engine.ts';
+import type { PluginCall } from '../../attach/plugin-call.ts';
+import { bareType } from '../../attach/plugin-type.ts';
+import { PortcullisError } from '../../../base/errors/index.ts';
+import type { Logger } from '../../../base/log/index.ts';
+import type { Member, NetworkService } from './members.ts';
+
+/**
+ * Virtual addresses of services, from the network's own address plugin like any member's: nobody else gets them while the service stands. Written down before
+ * they are leased, and until they are given back. Synchronous but for the plugin, for a Worker.
+ */
+export interface VirtualAddresses {
+  /** Those that stand, with services that have no member any more. */
+  standing(): readonly VirtualService[];
+  /** The same addresses as long as the service has a member. @throws NETWORK_SERVICE_ADDRESS_UNKNOWN · what leasing throws */
+  ensure(service: NetworkService): Promise<readonly string[]>;
+  /** Gives back what a service had. */
+  release(service: VirtualService): Promise<void>;
+  close(): void;
+}
+
+export interface VirtualService {
+  readonly network: string;
+  readonly name: string;
+  /** None: it was killed before it had one. */
+  readonly addresses: readonly string[];
+  /** The address plugin that leases them; absent: they are of the members' choice. */
+  readonly ipam?: LeasingPlugin;
+}
+
+type LeasingPlugin = { readonly type: string };
+
+type Document = Pick<VirtualService, 'addresses' | 'ipam'>;
+
+export function openVirtualAddresses(
+  database: NetworkDatabase,
+  log: Pick<Logger, 'info' | 'warn'>,
+): VirtualAddresses & { readonly realm: string } {
+  const { db } = database;
+  const hosts = openHosts();
+  const { realm } = hosts.own;
+  const plugins = createPluginCore({ database, hosts, realms: createDeadRealms(database, hosts.own.route, realm), log });
+  const parts = createPartStore(database);
+  const select = db.prepare('SELECT network, service, document FROM network_service WHERE realm = ? ORDER BY network, service');
+  const selectOne = db.prepare('SELECT document FROM network_service WHERE realm = ? AND network = ? AND service = ?');
+  const put = db.prepare(
+    `INSERT INTO network_service (realm, network, service, document) VALUES (?, ?, ?, ?)
+     ON CONFLICT (realm, network, service) DO UPDATE SET document = excluded.document`,
+  );
+  const remove = db.prepare('DELETE FROM network_service WHERE realm = ? AND network = ? AND service = ?');
+
+  const call = (verb: 'add' | 'del', network: string, name: string, ipam: LeasingPlugin, ips: readonly string[]): PluginCall => ({
+    verb,
+    type: ipam.type,
+    caller: {},
+    key: keyOf(network, name),
+    netns: '',
+    args: {},
+    path: [],
+    config: JSON.stringify({
+      cniVersion: '1.1.0',
+      name: network,
+      type: ipam.type,
+      ipam,
+      ...(ips.length > 0 && { runtimeConfig: { ips } }),
+    }),
+  });
+
+  const leased = async ({ network, name, members }: NetworkService, ipam: LeasingPlugin): Promise<readonly string[]> => {
+    // Killed between the lease and the word of it.
+    const held = parts.part(realm, keyOf(network, name), bareType(ipam.type));
+    const result = held?.result ?? (await plugins.call(call('add', network, name, ipam, wantedOf(members))));
+    return (result?.ips ?? []).map(({ address }) => address.replace(/\/\d+$/u, ''));
+  };
+
+  return {
+    realm,
+    standing: () =>
+      (select.all(realm) as unknown as { network: string; service: string; document: string }[]).map(({ network, service, document }) => ({
+        network,
+        name: service,
+        ...(JSON.parse(document) as Document),
+      })),
+    async ensure(service) {
+      const { network, name, members } = service;
+      const row = selectOne.get(realm, network, name) as { document: string } | undefined;
+      const known = row === undefined ? undefined : (JSON.parse(row.document) as Document);
+      if (known !== undefined && known.addresses.length > 0) return known.addresses;
+      const ipam = known?.ipam ?? leasingPlugin(members);
+      if (ipam === undefined && wantedOf(members).length === 0) throw addressUnknown(network, name);
+      const write = (document: Document): void => void put.run(realm, network, name, JSON.stringify(document));
+      const intent = ipam === undefined ? {} : { ipam };
+      if (known === undefined) write({ ...intent, addresses: [] });
+      const addresses = ipam === undefined ? wantedOf(members) : await leased(service, ipam);
+      write({ ...intent, addresses });
+      return addresses;
+    },
+    async release({ network, name, ipam }) {
+      if (ipam !== undefined) await plugins.call(call('del', network, name, ipam, []));
+      remove.run(realm, network, name);
+    },
+    close: () => hosts.close(),
+  };
+}
+
+const keyOf = (network: string, name: string): PluginCall['key'] => ({ network, containerId: `service.${name}`, interface: 'vip' });
+
+const wantedOf = (members: readonly Member[]): readonly string[] =>
+  members.find(({ virtualIPs }) => virtualIPs.length > 0)?.virtualIPs ?? [];
+
+/** One whose leases are in this database: others have no address for what is no attachment. */
+function leasingPlugin(members: readonly Member[]): LeasingPlugin | undefined {
+  return members
+    .map(({ ipam }) => ipam)
+    .filter((ipam): ipam is LeasingPlugin => typeof ipam === 'object' && ipam !== null && 'type' in ipam && typeof ipam.type === 'string')
+    .find(({ type }) => leasingTypes.includes(bareType(type)));
+}
+
+function addressUnknown(network: string, name: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_SERVICE_ADDRESS_UNKNOWN',
+    kind: 'precondition',
+    attempted: 'give a virtual address to the service',
+    on: `${network}/${name}`,
+    why: 'the addresses of the network do not come from ranges of its configuration, so that none can be leased for a service',
+    fix: 'name addresses that nobody else gets (virtualIPs), or take the mode dnsrr',
+  });
+}

@@ -1,0 +1,139 @@
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { formatIp, parseIp } from './address.ts';
+
+/**
+ * What whoever joins a network says of the services that it is a member of: libnetwork's options of an endpoint (ServiceName, VirtualIP,
+ * ServiceAliases, IngressPorts) as JSON, the same for a pod's annotation, a label of docker's container and `runtimeConfig.services`. Pure.
+ */
+export interface Membership {
+  /** One label of a name, in lower case. */
+  readonly name: string;
+  /** The network that it holds for; absent: each that is joined. */
+  readonly network?: string;
+  /** `vip`: one virtual address, balanced over the members; `dnsrr`: the name has the addresses of all members. */
+  readonly mode: 'vip' | 'dnsrr';
+  /** Further names of the service, in lower case. */
+  readonly aliases: readonly string[];
+  /** At the virtual address, and at the member. */
+  readonly ports: readonly MemberPort[];
+  /** At every address of the host, and at the member. */
+  readonly ingressPorts: readonly MemberPort[];
+  /** Addresses that the service shall have; those that are not named are of the network's own choice. */
+  readonly virtualIPs: readonly string[];
+}
+
+export interface MemberPort {
+  readonly protocol: 'tcp' | 'udp' | 'sctp';
+  readonly port: number;
+  readonly targetPort: number;
+}
+
+/** The annotation of a pod, and the label of a container. */
+export const membershipLabel = 'portcullis.dev/services';
+
+const most = { services: 16, aliases: 16, ports: 64, addresses: 8 } as const;
+const known = ['name', 'network', 'mode', 'aliases', 'ports', 'ingressPorts', 'virtualIPs'] as const;
+const label = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/u;
+const networkName = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/u;
+const portForm = /^(?<port>\d{1,5})(?::(?<target>\d{1,5}))?(?:\/(?<protocol>tcp|udp|sctp))?$/u;
+
+/** @throws NETWORK_SERVICE_MEMBERSHIP_INVALID */
+export function parseMemberships(text: string, where: string): readonly Membership[] {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (thrown) {
+    throw invalid(where, reasonOf(thrown));
+  }
+  return readMemberships(value, where);
+}
+
+/** @throws NETWORK_SERVICE_MEMBERSHIP_INVALID */
+export function readMemberships(value: unknown, where: string): readonly Membership[] {
+  if (!Array.isArray(value)) throw invalid(where, 'it is no list');
+  if (value.length > most.services) throw invalid(where, `it has ${value.length} services, ${most.services} are the most`);
+  const read = value.map((each: unknown, index) => readOne(each, `${where}[${index}]`));
+  read.forEach(({ name, network }, index) => {
+    const twin = read.findIndex((other) => other.name === name && (other.network ?? network) === (network ?? other.network));
+    if (twin !== index) throw invalid(`${where}[${index}].name`, `${name} is there twice`);
+  });
+  return read;
+}
+
+/** Those that hold for a network. */
+export const membershipsOn = (all: readonly Membership[], network: string): readonly Membership[] =>
+  all.filter((each) => each.network === undefined || each.network === network);
+
+function readOne(value: unknown, where: string): Membership {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid(where, 'it is no object');
+  const fields = value as Readonly<Record<string, unknown>>;
+  const other = Object.keys(fields).find((field) => !known.some((each) => each === field));
+  if (other !== undefined) throw invalid(`${where}.${other.slice(0, 100)}`, `it is not known here: ${known.join(', ')} are`);
+  const fail = (field: string, why: string): never => {
+    throw invalid(`${where}.${field}`, why);
+  };
+  const shown = (given: unknown): string => (given === undefined ? 'nothing' : JSON.stringify(given)).slice(0, 100);
+  const nameIn = (field: string, given: unknown): string =>
+    typeof given === 'string' && label.test(given.toLowerCase())
+      ? given.toLowerCase()
+      : fail(field, `${shown(given)} is no label of a name: letters, digits and dashes, 63 at most`);
+  const listIn = (field: (typeof known)[number], atMost: number): readonly unknown[] => {
+    const given = fields[field] ?? [];
+    if (!Array.isArray(given)) return fail(field, 'it is no list');
+    return given.length > atMost ? fail(field, `it has ${given.length} elements, ${atMost} are the most`) : (given as unknown[]);
+  };
+  const portsIn = (field: 'ports' | 'ingressPorts'): MemberPort[] => {
+    const ports = listIn(field, most.ports).map(
+      (given, index) => portOf(given) ?? fail(`${field}[${index}]`, `${shown(given)} is not PORT, PORT:TARGET or PORT:TARGET/PROTOCOL`),
+    );
+    ports.forEach((port, index) => {
+      const twin = ports.findIndex((each) => each.protocol === port.protocol && each.port === port.port);
+      if (twin !== index) fail(`${field}[${index}]`, `${port.port}/${port.protocol} is there twice`);
+    });
+    return ports;
+  };
+  const name = nameIn('name', fields['name']);
+  const { network, mode = 'vip' } = fields;
+  if (network !== undefined && (typeof network !== 'string' || !networkName.test(network)))
+    fail('network', `${shown(network)} is no name of a network`);
+  if (mode !== 'vip' && mode !== 'dnsrr') return fail('mode', `${shown(mode)} is not vip or dnsrr`);
+  const [ports, ingressPorts] = [portsIn('ports'), portsIn('ingressPorts')];
+  const virtualIPs = listIn('virtualIPs', most.addresses).map((given, index) => {
+    const address = typeof given === 'string' ? parseIp(given) : undefined;
+    return address === undefined ? fail(`virtualIPs[${index}]`, `${shown(given)} is not an IP address`) : formatIp(address);
+  });
+  if (mode === 'vip' && ports.length + ingressPorts.length === 0)
+    fail('ports', 'a virtual address serves the ports that are named, and none is; name them, or take the mode dnsrr');
+  if (mode === 'dnsrr' && ingressPorts.length > 0)
+    fail('ingressPorts', 'they are balanced by a virtual service, which the mode dnsrr has none of; take the mode vip');
+  if (mode === 'dnsrr' && virtualIPs.length > 0) fail('virtualIPs', 'the mode dnsrr has none');
+  return {
+    name,
+    ...(typeof network === 'string' && { network }),
+    mode,
+    aliases: listIn('aliases', most.aliases).map((given, index) => nameIn(`aliases[${index}]`, given)),
+    ports,
+    ingressPorts,
+    virtualIPs,
+  };
+}
+
+function portOf(given: unknown): MemberPort | undefined {
+  const parts = portForm.exec(typeof given === 'number' ? String(given) : typeof given === 'string' ? given : '')?.groups;
+  if (parts === undefined) return undefined;
+  const port = Number(parts['port']);
+  const targetPort = Number(parts['target'] ?? parts['port']);
+  if ([port, targetPort].some((number) => number < 1 || number > 65_535)) return undefined;
+  return { protocol: (parts['protocol'] ?? 'tcp') as MemberPort['protocol'], port, targetPort };
+}
+
+function invalid(where: string, why: string): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_SERVICE_MEMBERSHIP_INVALID',
+    kind: 'invalid',
+    attempted: 'read which services of a network are joined',
+    on: where,
+    why,
+    fix: 'give a JSON list such as [{"name": "web", "ports": ["80:8080/tcp"]}]: docs/services.md#services-of-a-network',
+  });
+}
