@@ -1,4 +1,4 @@
-import type { CallPlugin } from './attach/plugin-call.ts';
+import type { CallPlugin, CheckPlugins } from './attach/plugin-call.ts';
 
 /** A host port to forward into a pod (CNI conventions, `portMappings`). */
 export interface PortMapping {
@@ -222,6 +222,8 @@ export interface NetworkEngine {
   gc(valid: ReadonlySet<string>): Promise<void>;
   /** A call of one of our CNI plugins by somebody else's runtime, in the caller's namespaces. */
   readonly callPlugin: CallPlugin;
+  /** CHECK of a whole chain of them. */
+  readonly checkPlugins: CheckPlugins;
   /** Reads the conf folder afresh. */
   status(): Promise<NetworkStatus>;
   /** `removeAll`: also the bridge and tables, when no attachment stands. */

@@ -11,7 +11,8 @@ import { createChains } from '../invoke/chains.ts';
 import type { ExecOptions } from '../invoke/exec-step.ts';
 import { createJoining } from '../invoke/joining.ts';
 import type { NetworkChoice } from './networks.ts';
-import type { CallPlugin, Caller } from './plugin-call.ts';
+import type { CallPlugin, Caller, CheckPlugins } from './plugin-call.ts';
+import { bareType } from './plugin-type.ts';
 import type { Answer, Call, FromWorker, ToWorker, WorkerSettings } from './protocol.ts';
 
 export interface NetworkEngineOptions {
@@ -95,9 +96,15 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
   };
   const remote = remoteAttachments((call) => current().call(call), options.databasePath, log);
   const { callPlugin } = remote;
+  const checkPlugins: CheckPlugins = async (calls) => {
+    // What a remote driver was asked for is no secret of the engine's thread alone.
+    if (!calls.some(({ type }) => bareType(type) === 'cnm')) return void (await current().call({ do: 'check', calls }));
+    for (const call of calls) await callPlugin(call);
+  };
   const binDirs = options.programs?.binDirs ?? [];
   const chains = createChains({
     callPlugin,
+    checkPlugins,
     binDirs,
     ...(options.programs !== undefined && { programs: options.programs }),
     cacheDir: options.cacheDir ?? join(dirname(options.databasePath), 'cni'),
@@ -146,6 +153,7 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
       await joining.gc(new Set(valid));
     },
     callPlugin,
+    checkPlugins,
     async status() {
       try {
         const status = await joining.status();

@@ -50,7 +50,7 @@ export interface HostKernel {
   rejoin(spec: AttachmentSpec): void;
   /** Down: nothing passes any more. A link that is gone is fine. */
   isolate(hostInterface: string): void;
-  /** Takes an isolated link off its bridge and marks it. A link that is gone is fine. */
+  /** Takes a link down and off its bridge and marks it. A link that is gone is fine. */
   doom(hostInterface: string): void;
   /** Deletes what `doom` has marked, all at once; takes tens of milliseconds. */
   deleteDoomed(): void;
@@ -99,7 +99,9 @@ export function openHostKernel(): HostKernel {
     },
     doom(hostInterface) {
       const own = { name: hostInterface };
+      // Off the bridge before it leaves the group by which the rules know it.
       for (const { refused } of route.exchange([
+        acknowledged(links.setDown(own)),
         acknowledged(links.setMaster(own, 0)),
         acknowledged(links.setGroup(own, linkGroups.doomed)),
       ]))

@@ -181,9 +181,10 @@ function reapLater(): void {
 
 /** Answers as soon as the answer is certain; what nobody waits for comes after it, under the same lock. */
 function serve(sequence: number, call: Call): void {
-  if (call.do === 'plugin') {
-    const tell = (result: CniResult | undefined): void => post({ sequence, answer: result === undefined ? {} : { result } });
-    const result = open().plugins.call(call.call);
+  if (call.do === 'plugin' || call.do === 'check') {
+    const tell = (result: CniResult | undefined | void): void => post({ sequence, answer: result === undefined ? {} : { result } });
+    const { plugins } = open();
+    const result = call.do === 'plugin' ? plugins.call(call.call) : plugins.check(call.calls);
     if (result instanceof Promise) void result.then(tell).catch((thrown: unknown) => refuse(sequence, call, thrown));
     else tell(result);
     return;
@@ -261,7 +262,7 @@ function releaseConnections(id: string): void {
 }
 
 /** A call of our own runtime. */
-function answerOwn(call: Exclude<Call, { do: 'plugin' | 'remote-records' | 'remote-write' }>): Answer {
+function answerOwn(call: Exclude<Call, { do: 'check' | 'plugin' | 'remote-records' | 'remote-write' }>): Answer {
   const core = openCore();
   const { database, realm } = open();
   const all = (): Answer => ({ all: core.records().map(attachmentOf) });

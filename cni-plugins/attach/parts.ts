@@ -1,12 +1,13 @@
-import type { AttachmentKey, Resource } from '../plugins/contract.ts';
+import type { Resource } from '../plugins/contract.ts';
+import type { AttachmentKey } from '../spec/attachment-key.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { NetworkDatabase } from './database.ts';
 
 /** What CNI plugins made, in the database: an attachment of the origin `plugin`, and one part for each plugin of its chain. */
 export interface PartStore {
   part(realm: string, key: AttachmentKey, type: string): Part | undefined;
-  /** The part, and what plugins after it in the chain made for the same attachment, in their order. */
-  partAndLater(realm: string, key: AttachmentKey, type: string): { readonly part: Part; readonly later: readonly Resource[] } | undefined;
+  /** All parts of one attachment, in the order in which they were made. */
+  chain(realm: string, key: AttachmentKey): readonly Part[];
   /** Intent: written before anything is made. Inside the caller's transaction. */
   begin(realm: string, key: AttachmentKey, part: NewPart): Part;
   describe(part: Part, resources: readonly Resource[], result: CniResult): Part;
@@ -80,11 +81,8 @@ export function createPartStore({ db, transaction }: NetworkDatabase): PartStore
     `SELECT ${columns} FROM part JOIN attachment ON number = attachment
      WHERE attachment = ?1 AND position > (SELECT position FROM part WHERE attachment = ?1 AND type = ?2) ORDER BY position`,
   );
+  const selectChain = db.prepare(`${from} AND network = ? AND container_id = ? AND interface = ? ORDER BY position`);
   // Every act asks: by the index of the few that are not ready, never by all attachments of the realm.
-  const selectFrom = db.prepare(
-    `${from} AND network = ? AND container_id = ? AND interface = ?
-     AND position >= (SELECT own.position FROM part AS own WHERE own.attachment = number AND own.type = ?) ORDER BY position`,
-  );
   const selectUnfinished = db.prepare(
     `SELECT ${columns} FROM part INDEXED BY part_unfinished CROSS JOIN attachment ON number = attachment
      WHERE part.state <> 'ready' AND realm = ? AND origin = 'plugin' ORDER BY number DESC, position DESC`,
@@ -116,11 +114,7 @@ export function createPartStore({ db, transaction }: NetworkDatabase): PartStore
       const row = selectOne.get(realm, key.network, key.containerId, key.interface, type) as Row | undefined;
       return row === undefined ? undefined : partOf(row);
     },
-    partAndLater(realm, key, type) {
-      const rows = selectFrom.all(realm, key.network, key.containerId, key.interface, type) as unknown as Row[];
-      const [own, ...others] = rows;
-      return own === undefined ? undefined : { part: partOf(own), later: others.flatMap(resourcesOf) };
-    },
+    chain: (realm, key) => (selectChain.all(realm, key.network, key.containerId, key.interface) as unknown as Row[]).map(partOf),
     begin(realm, key, { type, netns, hostInterface }) {
       insertAttachment.run(realm, key.network, key.containerId, key.interface, hostInterface);
       const { number } = selectNumber.get(realm, key.network, key.containerId, key.interface) as { number: number };

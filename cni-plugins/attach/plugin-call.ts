@@ -1,4 +1,4 @@
-import type { AttachmentKey } from '../plugins/contract.ts';
+import type { AttachmentKey } from '../spec/attachment-key.ts';
 import type { CniResult } from '../spec/result.ts';
 
 /** One call of a CNI plugin, read and checked as far as the protocol goes. It passes between threads as it is. */
@@ -50,3 +50,9 @@ export interface Caller {
  * NETWORK_NOT_AVAILABLE (STATUS: 50) · NETWORK_IPAM_FAILED (details.cniCode, an address plugin of others) · NETWORK_KERNEL_<ERRNO>
  */
 export type CallPlugin = (call: PluginCall) => Promise<CniResult | undefined>;
+
+/**
+ * CHECK of a chain's plugins for one attachment, in their order and at once: one question to the engine's thread, one look into the pod's namespace.
+ * @throws as {@link CallPlugin}, what the first plugin that finds a difference throws
+ */
+export type CheckPlugins = (calls: readonly PluginCall[]) => Promise<void>;

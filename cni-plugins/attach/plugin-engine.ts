@@ -2,7 +2,7 @@ import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { formatIp } from '../spec/address.ts';
 import type { CniResult } from '../spec/result.ts';
-import type { Attached, PlanInput, Plugin, Resource, ResourceKernel } from '../plugins/contract.ts';
+import type { Attached, PlanInput, Plugin, ResourceKernel } from '../plugins/contract.ts';
 import { kindOf } from '../plugins/registry.ts';
 import type { GivenAddresses } from './addresses.ts';
 import { createAddressing } from './addressing.ts';
@@ -10,13 +10,14 @@ import type { Addressing } from './addressing.ts';
 import { createTurns, runSteps } from './address-program-steps.ts';
 import type { Steps } from './address-program-steps.ts';
 import type { Host, Hosts } from './caller.ts';
+import { amendedPart, compareChecks } from './comparison.ts';
 import type { NetworkDatabase } from './database.ts';
 import type { DeadRealms } from './dead-realms.ts';
 import { hostFacts } from './host-facts.ts';
 import { createPartStore } from './parts.ts';
 import type { Part } from './parts.ts';
 import type { PluginCall } from './plugin-call.ts';
-import { alreadyAttached, differs, notAttached, notAvailable, previousResultMissing } from './plugin-errors.ts';
+import { alreadyAttached, notAttached, notAvailable, previousResultMissing } from './plugin-errors.ts';
 import { readConfiguration as read, sound } from './plugin-reading.ts';
 import type { Reading } from './plugin-reading.ts';
 import { namesOfCall } from './call-names.ts';
@@ -33,6 +34,8 @@ import { hostInterfaceOf } from './record.ts';
 export interface PluginCore {
   /** ADD answers with its result. @throws what {@link PluginCall} names */
   call(call: PluginCall): CniResult | undefined | Promise<CniResult | undefined>;
+  /** CHECKs of plugins of one chain for one attachment, in their order; with a promise where an address plugin of others is asked. @throws what the first one throws */
+  check(calls: readonly PluginCall[]): void | Promise<void>;
   /** Makes again what others took away from attachments that stand in the host's realm, and ends what the dead left half made. */
   repair(host: Host): void;
   /** Removes what stands for a container that is gone: on networks to which a command connected it. The database's lock is held. */
@@ -236,20 +239,9 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
 
   const check = function* (call: PluginCall, host: Host): Steps<void> {
     const reading = sound(read(call));
-    const { type, plugin, source } = reading;
-    if (call.prevResult === undefined) throw previousResultMissing(type);
-    if (source.from === 'program') yield { type: source.type, command: 'CHECK' };
-    const found = act(host, () => parts.partAndLater(host.realm, call.key, type));
-    if (found === undefined) throw notAttached(call.key, type);
-    const { part, later } = found;
-    const told = plugin?.role === 'chained' ? [] : resultDifferences(part, call.prevResult);
-    const differences =
-      plugin === undefined
-        ? []
-        : host.withPod(call.netns, { ownAllowed: call.netnsOverride === true, onlyRead: true }, (kernel) =>
-            kernel.host.route.askingOnce(() => differencesOf(amended(part, later), kernel)),
-          );
-    if (told.length + differences.length > 0) throw differs(call.key, type, [...told, ...differences]);
+    if (call.prevResult === undefined) throw previousResultMissing(reading.type);
+    if (reading.source.from === 'program') yield { type: reading.source.type, command: 'CHECK' };
+    compareChecks([{ call, reading }], host, parts, (body) => act(host, body));
   };
 
   const gc = function* (call: PluginCall, host: Host): Steps<void> {
@@ -298,7 +290,9 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
       const all = parts.all(host.realm);
       for (const part of all) {
         try {
-          host.withPod(part.netns, { lenient: true, ownAllowed: true }, (kernel) => repairPart(amended(part), kernel));
+          host.withPod(part.netns, { lenient: true, ownAllowed: true }, (kernel) =>
+            repairPart(amendedPart(part, parts.after(part)), kernel),
+          );
         } catch (thrown) {
           log.warn(
             { ...part.key, type: part.type, why: reasonOf(thrown) },
@@ -308,13 +302,6 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
       }
       return all.length;
     });
-
-  /** The part as it stands after what later plugins of the chain changed on purpose. */
-  const amended = (part: Part, later = parts.after(part)): Part => {
-    const amend = (resource: Resource): Resource =>
-      later.reduce((standing, change) => kindOf(change).amend?.(change, standing) ?? standing, resource);
-    return later.length === 0 ? part : { ...part, resources: part.resources.map(amend) };
-  };
 
   const repairPart = (part: Part, kernel: ResourceKernel): void => {
     if (kernel.pod === undefined) return;
@@ -329,14 +316,27 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
 
   const verbs = { add, finish, del, check, gc, status };
   const inTurn = createTurns();
+  const call: PluginCore['call'] = (asked) =>
+    inTurn(asked, () =>
+      hosts.with(asked.caller, (host) => {
+        if (asked.verb === 'add' && asked.caller.netnsFd !== undefined) realms.watch(host.realm, asked.caller.netnsFd);
+        return runSteps<CniResult | undefined | void>(verbs[asked.verb](asked, host), asked, host);
+      }),
+    ) as CniResult | undefined | Promise<CniResult | undefined>;
+
+  const checkOneByOne = async (calls: readonly PluginCall[]): Promise<void> => {
+    for (const each of calls) await call(each);
+  };
+
   return {
-    call: (call) =>
-      inTurn(call, () =>
-        hosts.with(call.caller, (host) => {
-          if (call.verb === 'add' && call.caller.netnsFd !== undefined) realms.watch(host.realm, call.caller.netnsFd);
-          return runSteps<CniResult | undefined | void>(verbs[call.verb](call, host), call, host);
-        }),
-      ) as CniResult | undefined | Promise<CniResult | undefined>,
+    call,
+    check(calls) {
+      const [first] = calls;
+      if (first === undefined) return undefined;
+      const checks = calls.map((each) => ({ call: each, reading: sound(read(each)) }));
+      if (checks.some(({ reading }) => reading.source.from === 'program')) return checkOneByOne(calls);
+      return inTurn<void>(first, () => hosts.with(first.caller, (host) => compareChecks(checks, host, parts, (body) => act(host, body))));
+    },
     repair: (host) => void repair(host),
     release,
   };
@@ -375,23 +375,4 @@ function addressResult(given: {
     routes: given.routes,
     dns: given.dns,
   };
-}
-
-/** What the caller believes of the attachment's interface against what was told at ADD. Plugins after this one may have added to it. */
-function resultDifferences({ key, result: own }: Part, believed: CniResult): string[] {
-  const at = own.interfaces.findIndex(({ name, sandbox }) => name === key.interface && (sandbox ?? '') !== '');
-  const mine = own.interfaces[at];
-  if (mine === undefined) return [];
-  return [
-    ...(believed.interfaces.some(({ name, sandbox }) => name === mine.name && sandbox === mine.sandbox)
-      ? []
-      : [`prevResult has no interface ${mine.name} in ${mine.sandbox ?? ''}`]),
-    ...own.ips
-      .filter(({ interface: index, address }) => index === at && !believed.ips.some((other) => other.address === address))
-      .map(({ address }) => `prevResult has no address ${address}`),
-  ];
-}
-
-function differencesOf(part: Part, kernel: ResourceKernel): string[] {
-  return part.resources.flatMap((resource: Resource) => kindOf(resource).differences(resource, kernel, part.key));
 }

@@ -47,6 +47,8 @@ export type Call =
   | { readonly do: 'gc'; readonly valid: ReadonlySet<string> }
   | { readonly do: 'status' }
   | { readonly do: 'plugin'; readonly call: PluginCall }
+  /** CHECKs of plugins of one chain, for one attachment. */
+  | { readonly do: 'check'; readonly calls: readonly PluginCall[] }
   /** What remote drivers of libnetwork's were asked for; without a network: which networks there are. */
   | { readonly do: 'remote-records'; readonly caller: Caller; readonly network?: string }
   | { readonly do: 'remote-write'; readonly change: RemoteChange }

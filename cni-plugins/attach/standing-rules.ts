@@ -23,8 +23,8 @@ export interface StandingRules {
   remove(): void;
   /** Changes elements; when the tables are not what they should be, someone else touched them: they are made anew. */
   change(record: AttachmentRecord, requests: readonly Request[], ofPolicy?: readonly Request[]): void;
-  /** The record's elements and rules of peers go, where there are tables. */
-  forget(record: AttachmentRecord): void;
+  /** The record's elements and rules of peers go: all is denied of its link. False: there are no tables that could. */
+  forget(record: AttachmentRecord): boolean;
   /** The requests that bring the rules of peers to what the record says. @throws NETWORK_BAD_RULE, and nothing is changed */
   ofPeers(record: AttachmentRecord): Request[];
   /** Looks whether the NetworkPolicies changed, and brings the kernel to them. */
@@ -91,7 +91,9 @@ export function createStandingRules({ store, kernel, policyFolder, log }: RulesP
     },
     change,
     forget(record) {
-      if (outline !== undefined) change(record, removePod(record), policy.close(record.id));
+      if (outline === undefined) return false;
+      change(record, removePod(record), policy.close(record.id));
+      return true;
     },
     ofPeers(record) {
       const pod = openPod(record);

@@ -4,7 +4,7 @@ import type { PluginList } from '../spec/plugin-list.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { ChainLink, ChainPod } from './chain.types.ts';
 import { stepOf } from './step.ts';
-import type { RunStep, ValidAttachment } from './step.ts';
+import type { RunStep, RunSteps, ValidAttachment } from './step.ts';
 
 /** The plugins of one list in their order (CNI specification 1.1, section 3, "Lifecycle & Ordering"; libcni's api.go). */
 
@@ -38,9 +38,10 @@ export async function deleteChain(run: RunStep, link: ChainLink, pod: ChainPod):
 }
 
 /** Nothing for a list that forbids it, or is older than the command. @throws what the first plugin that finds a difference says */
-export async function checkChain(run: RunStep, link: ChainLink, pod: ChainPod): Promise<void> {
-  if (link.list.disableCheck || link.result === undefined || !atLeast(link.list, [0, 4, 0])) return;
-  for (const plugin of link.list.plugins) await run(stepOf('CHECK', link, plugin, pod, { prevResult: link.result }));
+export async function checkChain(run: RunSteps, link: ChainLink, pod: ChainPod): Promise<void> {
+  const { list, result } = link;
+  if (list.disableCheck || result === undefined || !atLeast(list, [0, 4, 0])) return;
+  await run(list.plugins.map((plugin) => stepOf('CHECK', link, plugin, pod, { prevResult: result })));
 }
 
 /** @throws what the first plugin says that can not add (50, 51 and others) */

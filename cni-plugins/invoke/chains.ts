@@ -1,18 +1,18 @@
 import { stat } from 'node:fs/promises';
 import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
-import type { CallPlugin } from '../attach/plugin-call.ts';
+import type { CallPlugin, CheckPlugins } from '../attach/plugin-call.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { PluginList } from '../spec/plugin-list.ts';
 import { addChain, checkChain, collectChain, deleteChain, statusOfChain } from './chain.ts';
 import type { ChainJob, ChainLink } from './chain.types.ts';
 import { execStep, versionsOf } from './exec-step.ts';
 import type { ExecOptions } from './exec-step.ts';
-import { inProcessStep } from './in-process-step.ts';
+import { inProcessCheck, inProcessStep } from './in-process-step.ts';
 import { openResultCache } from './result-cache.ts';
 import type { CacheOwner } from './result-cache.ts';
 import { findProgram } from './run-program.ts';
-import type { RunStep } from './step.ts';
+import type { RunStep, RunSteps } from './step.ts';
 
 /** Networks of a pod that plugins attach, and what they keep of it. Never on behalf of two callers for one pod at once: that is the caller's to see to. */
 export interface Chains {
@@ -42,6 +42,8 @@ export interface ChainOptions {
   /** As libcni's: `/var/lib/cni`. */
   readonly cacheDir: string;
   readonly callPlugin: CallPlugin;
+  /** Absent: one after the other. */
+  readonly checkPlugins?: CheckPlugins;
   /** Absent: the daemon. */
   readonly owner?: CacheOwner;
   readonly log: Pick<Logger, 'info' | 'warn'>;
@@ -55,6 +57,11 @@ export function createChains(options: ChainOptions): Chains {
   const ways: Readonly<Record<ChainLink['way'], RunStep>> = {
     exec: programs === undefined ? () => Promise.reject(noPrograms()) : execStep(programs),
     'in-process': inProcessStep(options.callPlugin, options.binDirs),
+  };
+  const { checkPlugins } = options;
+  const checks: Readonly<Record<ChainLink['way'], RunSteps>> = {
+    exec: oneByOne(ways.exec),
+    'in-process': checkPlugins === undefined ? oneByOne(ways['in-process']) : inProcessCheck(checkPlugins, options.binDirs),
   };
   const cache = openResultCache(options.cacheDir, options.owner);
   const versions: Known = new Map();
@@ -88,7 +95,7 @@ export function createChains(options: ChainOptions): Chains {
     },
     remove,
     async check(job) {
-      for (const link of job.links) await checkChain(ways[link.way], link, job);
+      for (const link of job.links) await checkChain(checks[link.way], link, job);
     },
     async status({ way, list }) {
       if (way === 'exec') {
@@ -130,6 +137,12 @@ export function createChains(options: ChainOptions): Chains {
     },
   };
 }
+
+const oneByOne =
+  (run: RunStep): RunSteps =>
+  async (steps) => {
+    for (const step of steps) await run(step);
+  };
 
 async function requireVersion(options: ExecOptions, known: Known, type: string, version: string): Promise<void> {
   const program = await findProgram(type, options.binDirs);

@@ -29,6 +29,9 @@ export interface ValidAttachment {
 /** Calls a plugin. ADD answers with its result. */
 export type RunStep = (step: Step) => Promise<CniResult | undefined>;
 
+/** Calls plugins in their order, for CHECK. @throws what the first one that fails says */
+export type RunSteps = (steps: readonly Step[]) => Promise<void>;
+
 /** A plugin's configuration as libcni makes it (`buildOneConfig`): name and version of the list, the arguments that it declares, what stood before it. */
 export function stepOf(
   command: Command,

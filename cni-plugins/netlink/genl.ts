@@ -1,4 +1,5 @@
 import { attribute, attributesOf, text, textOf } from './wire.ts';
+import type { Attributes } from './wire.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
 
 /** Generic netlink: families that the kernel numbers when they are loaded. Source: linux/genetlink.h. */
@@ -13,7 +14,7 @@ const genlHeaderLength = 4;
 export const genlHeader = (command: number, version: number): Buffer => Buffer.of(command, version, 0, 0);
 
 /** The attributes of a generic netlink message, and its command. */
-export function genlBody(body: Buffer): { readonly command: number; readonly attributes: ReadonlyMap<number, Buffer> } {
+export function genlBody(body: Buffer): { readonly command: number; readonly attributes: Attributes } {
   return { command: body[0] ?? 0, attributes: attributesOf(body, genlHeaderLength) };
 }
 

@@ -1,6 +1,6 @@
 import { attribute, attributesOf, text, textOf, u32, withoutCounters, zeros } from './wire.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
-import type { Received } from './wire.ts';
+import type { Attributes, Received } from './wire.ts';
 
 /** rtnetlink: settings of one link, read and changed. Source: linux/if_link.h, linux/if.h. */
 
@@ -38,7 +38,7 @@ export interface LinkSettings {
   readonly promiscuous: boolean;
   readonly allMulticast: boolean;
   /** IFLA_INFO_DATA: attributes of the kind. */
-  readonly data: ReadonlyMap<number, Buffer>;
+  readonly data: Attributes;
 }
 
 function readSettings(message: Received): LinkSettings {

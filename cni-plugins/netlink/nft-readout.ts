@@ -1,5 +1,5 @@
 import { attributesOf, textOf } from './wire.ts';
-import type { Received } from './wire.ts';
+import type { Attributes, Received } from './wire.ts';
 import type { Verdict } from './nftables.ts';
 
 /** nf_tables as the kernel lists it: verdicts of maps, expressions of rules. Pure. Source: linux/netfilter/nf_tables.h. */
@@ -36,7 +36,7 @@ export function readListedElements(message: Received): ListedElement[] {
 /** One step of a rule: its name and its attributes by number. */
 export interface ListedExpression {
   readonly name: string;
-  readonly attributes: ReadonlyMap<number, Buffer>;
+  readonly attributes: Attributes;
 }
 
 export interface ListedRule {
@@ -80,9 +80,7 @@ function readVerdict(data: Buffer | undefined): Verdict | undefined {
   return found === 'jump' ? { jump: chain } : found === 'goto' ? { goto: chain } : found;
 }
 
-function inner(value: Buffer | undefined): ReadonlyMap<number, Buffer> {
-  return value === undefined ? new Map() : attributesOf(value);
-}
+const inner = (value: Buffer = Buffer.alloc(0)): Attributes => attributesOf(value);
 
 /** Attributes of a list have one type: they are walked, not looked up. */
 function each(list: Buffer = Buffer.alloc(0)): Buffer[] {

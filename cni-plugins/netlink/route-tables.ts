@@ -1,4 +1,5 @@
 import { attribute, attributesOf, nested, u32, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, zeros } from './wire.ts';
+import type { Attributes } from './wire.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
 
 /** rtnetlink: addresses and routes of one link as the kernel holds them, routing tables, policy rules. Source: rtnetlink(7), linux/fib_rules.h. */
@@ -182,7 +183,7 @@ export function listRoutes(socket: NetlinkSocket): TableRoute[] {
     if ((body.readUInt32LE(8) & 0x200) !== 0) return [];
     const attributes = attributesOf(body, 12);
     const metrics = attributesOf(attributes.get(RTA_METRICS) ?? Buffer.alloc(0));
-    const number = (from: ReadonlyMap<number, Buffer>, type: number): number | undefined => from.get(type)?.readUInt32LE(0);
+    const number = (from: Attributes, type: number): number | undefined => from.get(type)?.readUInt32LE(0);
     const gateway = attributes.get(RTA_GATEWAY);
     const source = attributes.get(RTA_PREFSRC);
     const priority = number(attributes, RTA_PRIORITY);

@@ -1,4 +1,4 @@
-import { attribute, attributesOf, nested, text, textOf, u32, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from './wire.ts';
+import { attribute, attributesOf, elementsOf, nested, text, textOf, u32, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from './wire.ts';
 import { isRefusal } from './kernel-failure.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
 
@@ -167,8 +167,7 @@ export function listRedirections(socket: NetlinkSocket, index: number): number[]
   };
   return socket.dump(request).flatMap((message) => {
     const options = attributesOf(attributesOf(message.body, 20).get(TCA_OPTIONS) ?? Buffer.alloc(0));
-    const actions = attributesOf(options.get(TCA_U32_ACT) ?? Buffer.alloc(0));
-    return [...actions.values()].flatMap((action) => {
+    return elementsOf(options.get(TCA_U32_ACT)).flatMap((action) => {
       const parameters = attributesOf(attributesOf(action).get(TCA_ACT_OPTIONS) ?? Buffer.alloc(0)).get(TCA_MIRRED_PARMS);
       return parameters === undefined || parameters.length < 28 ? [] : [parameters.readUInt32LE(24)];
     });

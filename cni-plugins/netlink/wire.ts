@@ -137,14 +137,42 @@ export function decodeMessages(bytes: Buffer): Received[] {
   return messages;
 }
 
-/** The attributes from `offset` on, by type; of a type that comes twice the last one counts. */
-export function attributesOf(bytes: Buffer, offset = 0): Map<number, Buffer> {
-  const found = new Map<number, Buffer>();
-  let at = offset;
-  while (at + 4 <= bytes.length) {
-    const length = bytes.readUInt16LE(at);
+/** Attributes of a message, by type. */
+export interface Attributes {
+  get(type: number): Buffer | undefined;
+  has(type: number): boolean;
+}
+
+/**
+ * The attributes from `offset` on, by type; of a type that comes twice the last one counts. A buffer is made for those alone that are asked for:
+ * a few of some sixty that the kernel tells of a link.
+ */
+export function attributesOf(bytes: Buffer, offset = 0): Attributes {
+  const starts = new Map<number, number>();
+  for (let at = offset; at + 4 <= bytes.length;) {
+    const length = shortAt(bytes, at);
     if (length < 4 || at + length > bytes.length) break;
-    found.set(bytes.readUInt16LE(at + 2) & NLA_TYPE_MASK, bytes.subarray(at + 4, at + length));
+    starts.set(shortAt(bytes, at + 2) & NLA_TYPE_MASK, at);
+    at += aligned(length);
+  }
+  return {
+    get(type) {
+      const at = starts.get(type);
+      return at === undefined ? undefined : bytes.subarray(at + 4, at + shortAt(bytes, at));
+    },
+    has: (type) => starts.has(type),
+  };
+}
+
+const shortAt = (bytes: Buffer, at: number): number => (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8);
+
+/** What is in the attributes of a list, which all have one type, in order. */
+export function elementsOf(list: Buffer = Buffer.alloc(0)): Buffer[] {
+  const found: Buffer[] = [];
+  for (let at = 0; at + 4 <= list.length;) {
+    const length = list.readUInt16LE(at);
+    if (length < 4 || at + length > list.length) break;
+    found.push(list.subarray(at + 4, at + length));
     at += aligned(length);
   }
   return found;

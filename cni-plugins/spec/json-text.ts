@@ -17,8 +17,36 @@ export interface JsonFault extends TextPosition {
 
 const maxDepth = 64;
 
-/** Reads strict JSON (RFC 8259). Of a name that comes twice the last one counts, as in Go. */
+/** Reads strict JSON (RFC 8259), nested no deeper than 64. Of a name that comes twice the last one counts, as in Go. */
 export function readJson(text: string): JsonText | JsonFault {
+  const value = parsed(text);
+  if (value === undefined || !isShallow(value, 0)) return readPlaces(text);
+  let places: JsonText | JsonFault | undefined;
+  return {
+    value,
+    positionOf(path) {
+      places ??= readPlaces(text);
+      return 'message' in places ? places : places.positionOf(path);
+    },
+  };
+}
+
+/** By the engine's own reader, many times as fast as ours, which is needed for what is wrong only. Undefined: it is no JSON. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return undefined;
+  }
+}
+
+function isShallow(value: unknown, depth: number): boolean {
+  if (depth > maxDepth) return false;
+  return typeof value !== 'object' || value === null || Object.values(value).every((each) => isShallow(each, depth + 1));
+}
+
+/** Reads it with the place of each value. */
+function readPlaces(text: string): JsonText | JsonFault {
   const offsets = new Map<string, number>();
   let at = 0;
 

@@ -1,0 +1,86 @@
+import type { Resource, ResourceKernel } from '../plugins/contract.ts';
+import { kindOf } from '../plugins/registry.ts';
+import type { CniResult } from '../spec/result.ts';
+import type { Host } from './caller.ts';
+import type { Part, PartStore } from './parts.ts';
+import type { PluginCall } from './plugin-call.ts';
+import { differs, notAttached, previousResultMissing } from './plugin-errors.ts';
+import type { Reading } from './plugin-reading.ts';
+
+/** CHECK: what the kernel has of an attachment, against what is recorded of it and against what the caller believes. Nothing is changed. */
+
+/** A CHECK whose configuration was read. */
+export interface Check {
+  readonly call: PluginCall;
+  readonly reading: Reading;
+}
+
+/**
+ * Compares what plugins of one chain made of one attachment: its namespace is entered once, and what several of them ask the kernel is asked once.
+ * @param checks at least one, all of the same attachment and namespace, in the order of the chain
+ * @param locked runs a reading of the records while nobody else acts
+ * @throws NETWORK_PREVIOUS_RESULT_MISSING · NETWORK_NOT_ATTACHED · NETWORK_NETNS_* · NETWORK_DIFFERS, of the first plugin that finds a difference
+ */
+export function compareChecks(
+  checks: readonly Check[],
+  host: Host,
+  parts: Pick<PartStore, 'chain'>,
+  locked: <T>(body: () => T) => T,
+): void {
+  const [first] = checks;
+  if (first === undefined) return;
+  for (const { call, reading } of checks) if (call.prevResult === undefined) throw previousResultMissing(reading.type);
+  const chain = locked(() => parts.chain(host.realm, first.call.key));
+  for (const { call, reading } of checks) if (!chain.some(({ type }) => type === reading.type)) throw notAttached(call.key, reading.type);
+  const compare = (kernel: ResourceKernel | undefined): void => {
+    for (const { call, reading } of checks) {
+      const found = foundDifferences(chain, call, reading, kernel);
+      if (found.length > 0) throw differs(call.key, reading.type, found);
+    }
+  };
+  // An address plugin that is called by itself has nothing in the kernel.
+  if (checks.every(({ reading }) => reading.plugin === undefined)) return compare(undefined);
+  const { netns, netnsOverride } = first.call;
+  host.withPod(netns, { ownAllowed: netnsOverride === true, onlyRead: true }, (kernel) =>
+    kernel.host.route.askingOnce(() => compare(kernel)),
+  );
+}
+
+function foundDifferences(
+  chain: readonly Part[],
+  call: PluginCall,
+  { type, plugin }: Reading,
+  kernel: ResourceKernel | undefined,
+): string[] {
+  const at = chain.findIndex((each) => each.type === type);
+  const part = chain[at];
+  if (part === undefined || call.prevResult === undefined) return [];
+  const told = plugin?.role === 'chained' ? [] : resultDifferences(part, call.prevResult);
+  if (plugin === undefined || kernel === undefined) return told;
+  const later = chain.slice(at + 1).flatMap(({ resources }) => resources);
+  const { key, resources } = amendedPart(part, later);
+  return [...told, ...resources.flatMap((resource) => kindOf(resource).differences(resource, kernel, key))];
+}
+
+/** The part as it stands after what later plugins of the chain changed on purpose. */
+export function amendedPart(part: Part, later: readonly Resource[]): Part {
+  if (later.length === 0) return part;
+  const amend = (resource: Resource): Resource =>
+    later.reduce((standing, change) => kindOf(change).amend?.(change, standing) ?? standing, resource);
+  return { ...part, resources: part.resources.map(amend) };
+}
+
+/** What the caller believes of the attachment's interface against what was told at ADD. Plugins after this one may have added to it. */
+function resultDifferences({ key, result: own }: Part, believed: CniResult): string[] {
+  const at = own.interfaces.findIndex(({ name, sandbox }) => name === key.interface && (sandbox ?? '') !== '');
+  const mine = own.interfaces[at];
+  if (mine === undefined) return [];
+  return [
+    ...(believed.interfaces.some(({ name, sandbox }) => name === mine.name && sandbox === mine.sandbox)
+      ? []
+      : [`prevResult has no interface ${mine.name} in ${mine.sandbox ?? ''}`]),
+    ...own.ips
+      .filter(({ interface: index, address }) => index === at && !believed.ips.some((other) => other.address === address))
+      .map(({ address }) => `prevResult has no address ${address}`),
+  ];
+}
