@@ -4,7 +4,7 @@ import { readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PortcullisError, reasonOf } from '../base/errors/index.ts';
 import { formatProblems, writeYaml } from '../base/schema/index.ts';
-import { askNetwork, defaultCniSocket, linesOf, readServices } from '../cni-plugins/index.ts';
+import { askNetwork, defaultCniSocket, fieldText, linesOf, readServices } from '../cni-plugins/index.ts';
 import type { AppliedServices, RefusedService, Service, ServiceList, ServiceQuestion, SwitchedBalancer } from '../cni-plugins/index.ts';
 import { exitCodes, print, run } from './output.ts';
 import type { OutputFormat } from './output.ts';
@@ -120,6 +120,7 @@ async function apply(flags: ApplyFlags): Promise<number> {
   const { file = [], backend, check } = flags;
   const { described, problems } = readServices(await sourcesOf(file));
   const lines = [...linesOf(problems)];
+  if (file.length > 0 && described.length + problems.length === 0) lines.push(`${file.join(', ')}: no service is described there`);
   const switched = backend === undefined || check ? undefined : await ask<SwitchedBalancer>(flags, { do: 'switch', balancer: backend });
   for (const refused of switched?.refused ?? []) lines.push(`${refused}: it is not balanced by ${switched?.balancer ?? ''}`);
   const applied = new Set(described.map(({ service }) => service.name));
@@ -147,8 +148,8 @@ async function apply(flags: ApplyFlags): Promise<number> {
 type Described = ReturnType<typeof readServices>['described'][number];
 
 function lineOf({ name, code, field, why }: RefusedService, described: Described | undefined): string {
-  if (described === undefined) return `${name}: ${field}: ${why} [${code}]`;
-  return formatProblems([{ position: described.positionOf(field), path: `${name}: ${field}`, message: `${why} [${code}]` }]);
+  if (described === undefined) return `${name}: ${fieldText(field)}: ${why} [${code}]`;
+  return formatProblems([{ position: described.positionOf(field), path: `${name}: ${fieldText(field)}`, message: `${why} [${code}]` }]);
 }
 
 function inParts(services: readonly Service[]): Service[][] {

@@ -28,6 +28,7 @@ export type { ServiceFigures, ServiceList, ServiceQuestion } from './services/co
 export { startServices } from './services/control/services.ts';
 export type { Services } from './services/control/services.ts';
 export type { AppliedServices, SwitchedBalancer } from './services/control/questions.ts';
+export { fieldText } from './services/description/parts.ts';
 export { linesOf, readServices } from './services/description/read.ts';
 export type { RefusedService, Service, ServiceControl } from './services/model.ts';
 export { confUses } from './spec/conf-uses.ts';

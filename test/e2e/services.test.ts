@@ -93,8 +93,11 @@ describe('services by command', () => {
     assert.match(stderr, /web\.yaml:21:12: scheduler: "randomly" is not known here; use one of: `rr`, `wrr`, `lc`, `sh`, `maglev`\n/u);
     assert.match(
       stderr,
-      /web\.yaml:12:13: other: addresses\.0: 10\.96\.0\.1 port 80\/tcp belongs to the service shop\/web of command \[NETWORK_SERVICE_ADDRESS_TAKEN\]\n/u,
+      /web\.yaml:12:13: other: addresses\[0\]: 10\.96\.0\.1 port 80\/tcp belongs to the service shop\/web of command \[NETWORK_SERVICE_ADDRESS_TAKEN\]\n/u,
     );
+    writeFileSync(join(folder, 'empty.yaml'), '');
+    const empty = await service('apply', '-f', join(folder, 'empty.yaml'));
+    assert.deepEqual([empty.code, /empty\.yaml: no service is described there\n$/u.test(empty.stderr)], [1, true]);
     assert.equal(await answering('http://10.96.0.1/'), 'one,two');
     const text = (await service('ls')).stdout;
     assert.match(text, /^shop\/web +command +nftables +rr +10\.96\.0\.1 +80\/tcp +10\.250\.0\.2:8080 +1 +in service +not checked +/mu);

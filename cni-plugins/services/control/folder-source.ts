@@ -1,6 +1,7 @@
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import { openServiceFolder } from '../description/folder.ts';
+import { fieldText } from '../description/parts.ts';
 import type { Reading } from '../description/read.ts';
 import type { RefusedService, Service } from '../model.ts';
 
@@ -41,7 +42,7 @@ export function openFolderSource(
         ...refused.map(({ name, field, why }) => {
           const described = reading.described.find(({ service }) => service.name === name);
           const position = described?.positionOf(field) ?? { file: folder, line: 1, column: 1 };
-          return { position, path: `${name}.${field}`, message: why };
+          return { position, path: `${name}: ${fieldText(field)}`, message: why };
         }),
       ];
       problems = told.length === 0 ? [] : formatProblems(told).split('\n');

@@ -62,3 +62,6 @@ function unusable({ family, value }: IpAddress): string | undefined {
   if (value >> 118n === 0x3fan) return 'of one link only';
   return value >> 32n === 0xffffn ? 'IPv4 inside IPv6' : undefined;
 }
+
+/** A field of a refusal in the words of a problem: `addresses[0]`. */
+export const fieldText = (field: string): string => field.replaceAll(/\.(\d+)/gu, '[$1]');

@@ -1,4 +1,4 @@
-import { formatProblems, parseDocuments, validate } from '../../../base/schema/index.ts';
+import { formatPath, formatProblems, parseDocuments, validate } from '../../../base/schema/index.ts';
 import type { Document, PathSegment, Position, Problem } from '../../../base/schema/index.ts';
 import type { Backend, HealthCheck, Scheduler, Service, ServicePort } from '../model.ts';
 import { canonical, placeOf, secondsOf, shortPortOf, wrongAddress } from './parts.ts';
@@ -45,7 +45,8 @@ export function readServices(sources: readonly SourceText[]): Reading {
         continue;
       }
       const own: Problem[] = [];
-      const report: Report = (path, message, fix) => own.push({ position: document.positionOf(path), path: path.join('.'), message, fix });
+      const report: Report = (path, message, fix) =>
+        own.push({ position: document.positionOf(path), path: formatPath(path), message, fix });
       const service = serviceOf(document.value as WrittenService, report);
       const before = names.get(service.name);
       if (before !== undefined)
