@@ -15,12 +15,12 @@ export { join, meet } from './compare/lattice.ts';
 export { joinNetworkRules } from './compare/network-rules.ts';
 export { landlockLauncher } from './landlock/launcher.ts';
 export { launcherArguments } from '../base/elf/index.ts';
-export type { LandlockRule } from './landlock/plan.ts';
+export type { LandlockRule } from './types.ts';
 export { parsePathPattern } from './files/path-pattern.ts';
 export type { PatternProblem } from './files/path-pattern.ts';
 export { basePolicy } from './compile/base-set.ts';
 export { compile } from './compile/compile.ts';
-export type { Target } from './compile/compile.ts';
+export type { Target } from './compile/target.ts';
 export { describeSettings, settingsToJson } from './compile/describe.ts';
 export { detectKernel } from './compile/kernel.ts';
 export type { KernelFeatures } from './compile/kernel.ts';
@@ -51,21 +51,19 @@ export { readOperand } from './import/operand.ts';
 export type { Operand, OperandOptions } from './import/operand.ts';
 export { builtinNames, builtinProfile, defaultProfile, topProfile } from './profile/builtin.ts';
 export type {
-  FileAccess,
   FileRule,
   FileRules,
   HostNamespace,
   Limit,
   LimitName,
   MountRule,
-  NetworkProtocol,
-  NetworkRule,
   OwnNamespace,
   PathPattern,
   PathRestrictions,
   Profile,
   ResourceName,
 } from './profile/model.ts';
+export type { FileAccess, NetworkProtocol, NetworkRule } from './types.ts';
 export { holdsDevice } from './profile/devices.ts';
 export { loadProfiles, profileSet } from './profile/load.ts';
 export type { ProfileSet } from './profile/load.ts';

@@ -1,5 +1,28 @@
-import type { LandlockRule } from './landlock/plan.ts';
-import type { NetworkRule } from './profile/model.ts';
+/** One rule of Landlock: a file, or a folder and all below it. */
+export interface LandlockRule {
+  /** Absolute and clean, without a trailing slash; `/` for the root. */
+  readonly path: string;
+  readonly kind: 'file' | 'folder';
+  /** Sorted; not empty. */
+  readonly access: readonly FileAccess[];
+}
+
+/**
+ * read: open for reading, map (as code too), list a folder. write: change, create, remove, rename, link, lock; not modes, owners and
+ * times, which are the files' own. execute: execve. None of them implies another.
+ */
+export type FileAccess = 'read' | 'write' | 'execute';
+
+export type NetworkProtocol = 'icmp' | 'sctp' | 'tcp' | 'udp';
+
+/** Peers and what is spoken with them. `icmp` with an IPv6 block is ICMPv6. */
+export interface NetworkRule {
+  /** The peer's addresses as CIDR, host bits zero, in canonical text: `10.0.0.0/8`, `2001:db8::/32`. */
+  readonly cidr: string;
+  readonly protocol: NetworkProtocol;
+  /** Egress: the peer's ports. Ingress: the container's own. Both ends included, 0…65535; 0…65535 for icmp. */
+  readonly ports: { readonly low: number; readonly high: number };
+}
 
 /** How far a workload's network reaches. Ordered by what is granted: none < user < proxy < admin < host. */
 export type NetworkClass = 'none' | 'user' | 'proxy' | 'admin' | 'host';

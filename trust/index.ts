@@ -33,7 +33,8 @@ export type { EvidenceStanding, RenewInput } from './evidence/renew.ts';
 export { signImage, signatureFormats } from './signing/sign-image.ts';
 export { openSigner } from './signing/open-signer.ts';
 export type { OpenSignerInput } from './signing/open-signer.ts';
-export type { SignatureScheme, Signer, WitnessUrls } from './signing/signer.ts';
+export type { Signer, WitnessUrls } from './signing/signer.ts';
+export type { SignatureScheme } from './signing/signature-scheme.ts';
 export type { SignImageInput, SignatureFormat, SignedImage } from './signing/sign-image.ts';
 export { attestImage, attestReference } from './attestation/attest-image.ts';
 export type { AttestationFormat, Attested, AttestImageInput, AttestReferenceInput } from './attestation/attest-image.ts';
@@ -87,7 +88,7 @@ export type { SignedReference } from './tuf/requirement/ask-services.ts';
 export type { TrustServices } from './tuf/requirement/trust-services.ts';
 export { archiveReference, copyReference, loadArchive, verifyArchive } from './transfer/carry.ts';
 export { openOwner } from './tuf/author/owner.ts';
-export type { KeysNamed, Owner } from './tuf/author/owner.ts';
+export type { KeysNamed, Owner } from './tuf/author/owner.types.ts';
 export type { DelegationScope, Dialect as TufDialect } from './tuf/metadata/model.ts';
 export { verifyImage } from './verify-image.ts';
 export type { VerifyImageInput } from './verify-image.ts';
@@ -98,7 +99,6 @@ export type {
   DecideInput,
   Dossier,
   EvidenceItem,
-  GatherInput,
   Platform,
   PolicyKey,
   Reason,
@@ -108,3 +108,4 @@ export type {
   TrustRule,
   Verdict,
 } from './types.ts';
+export type { GatherInput } from './evidence/gather-input.ts';

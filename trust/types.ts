@@ -1,11 +1,7 @@
-import type { RegistryRepository } from '../base/distribution/index.ts';
-import type { KnownAbsent } from './evidence/absences.ts';
+import type { Constraints } from './policy/constraint-set.ts';
 import type { GpgKey } from './gpg/key-ring.ts';
 import type { NotationRequirement } from './notation/requirement.ts';
-import type { SignedIdentity } from './policy/signed-identity.ts';
 import type { TufRequirement } from './tuf/requirement/requirement.ts';
-import type { SignedReference } from './tuf/requirement/ask-services.ts';
-import type { Decider } from './verdict/decider.ts';
 
 /** A statement of the publisher, of signed entitlements. Profile documents are opaque here: the entitlements room reads them. */
 export interface RequestedEntitlements {
@@ -142,27 +138,6 @@ export interface DecideInput {
   readonly now: Date;
 }
 
-/** About which image evidence is sought, where, and for which policy. */
-export interface GatherInput {
-  /** Normalised reference. */
-  readonly reference: string;
-  readonly digest: string;
-  readonly manifestDigest: string;
-  /** Where to look, in order: mirror, then origin. Each is bound to its repository and credentials. */
-  readonly repositories: readonly RegistryRepository[];
-  readonly policy: TrustPolicy;
-  readonly now: Date;
-  /** What trust services have said of the reference, where a rule requires one. */
-  readonly signed?: SignedReference;
-  /** Nobody is asked but these repositories: what stands elsewhere counts as out of reach. */
-  readonly offline?: true;
-  /** What these repositories have said is not there, by whoever gathers often. */
-  readonly absences?: KnownAbsent;
-  /** Judges what has been found without blocking, for whoever may not block. */
-  readonly decider?: Pick<Decider, 'satisfied'>;
-  readonly signal?: AbortSignal;
-}
-
 /** A loaded, checked policy. `revision` is the digest of the policy and of every byte it refers to. */
 export interface TrustPolicy {
   readonly revision: string;
@@ -196,20 +171,6 @@ export interface BreakGlass {
   readonly until: string;
   readonly reason: string;
   readonly by: string;
-}
-
-/** What a requirement asks of a signature that is right; judged by facts that stand under the signature alone. */
-export interface Constraints {
-  /** Which digest must have been signed; either unless told. */
-  readonly signs?: 'index' | 'manifest';
-  /** How the name that the signature carries must relate to the image's. */
-  readonly signedIdentity?: SignedIdentity;
-  /** Signed annotations that must be there: name to pattern (`*` any characters). */
-  readonly annotations?: Readonly<Record<string, string>>;
-  /** Seconds since the proven time of signing. */
-  readonly maxAge?: number;
-  /** ISO 8601: the signature must be proven to have been made then or later. */
-  readonly notBefore?: string;
 }
 
 /** What a rule demands: one proof, or several joined by all, any or a threshold. */

@@ -3,7 +3,7 @@ import { distributionError, quoted } from './failure.ts';
 import type { Task } from './failure.ts';
 import { networkFailure } from './network-failure.ts';
 import type { HttpAnswer } from './transport.ts';
-import type { Descriptor } from './types.ts';
+import type { Descriptor } from './descriptor.ts';
 
 /** Content-Length as a number, when the server gave a sane one. */
 export function contentLength(answer: HttpAnswer): number | undefined {

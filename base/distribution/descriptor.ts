@@ -1,5 +1,23 @@
 import { isDigest } from './digest.ts';
-import type { Descriptor, Platform } from './types.ts';
+
+export interface Platform {
+  readonly os: string;
+  readonly architecture: string;
+  readonly variant?: string;
+  readonly osVersion?: string;
+}
+
+/** image-spec, descriptor.md. Checked when parsed: the digest has a known algorithm, the size is a safe integer ≥ 0. */
+export interface Descriptor {
+  readonly mediaType: string;
+  readonly digest: string;
+  readonly size: number;
+  readonly artifactType?: string;
+  readonly annotations?: Readonly<Record<string, string>>;
+  readonly platform?: Platform;
+  /** Foreign places of a layer. Never fetched (CVE-2020-15157). */
+  readonly urls?: readonly string[];
+}
 
 const annotationBytes = 256 * 1024;
 

@@ -14,13 +14,12 @@ export { fallbackTag } from './referrers.ts';
 export type { DistributionCode } from './failure.ts';
 export type {
   Credentials,
-  Descriptor,
   FetchedManifest,
   Mirror,
-  Platform,
   Referrers,
   RegistryClient,
   RegistryClientOptions,
   RegistryRepository,
   SharedList,
 } from './types.ts';
+export type { Descriptor, Platform } from './descriptor.ts';

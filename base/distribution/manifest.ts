@@ -1,7 +1,7 @@
 import { parseDescriptor, record } from './descriptor.ts';
 import { distributionError } from './failure.ts';
 import type { Task } from './failure.ts';
-import type { Descriptor } from './types.ts';
+import type { Descriptor } from './descriptor.ts';
 
 export const mediaTypes = {
   ociIndex: 'application/vnd.oci.image.index.v1+json',

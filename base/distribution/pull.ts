@@ -6,7 +6,8 @@ import { manifestByteLimit, mediaTypes, parseManifest } from './manifest.ts';
 import type { Session } from './session.ts';
 import { discard } from './transport.ts';
 import type { HttpAnswer } from './transport.ts';
-import type { Descriptor, FetchedManifest, RegistryRepository } from './types.ts';
+import type { FetchedManifest, RegistryRepository } from './types.ts';
+import type { Descriptor } from './descriptor.ts';
 
 const accept = Object.values(mediaTypes).join(', ');
 const manifestTypes: readonly string[] = Object.values(mediaTypes);

@@ -11,7 +11,8 @@ import { addToSharedTag, orAbsent } from './shared-tag.ts';
 import type { TagAccess } from './shared-tag.ts';
 import { discard } from './transport.ts';
 import type { HttpAnswer } from './transport.ts';
-import type { Descriptor, RegistryRepository, SharedList } from './types.ts';
+import type { RegistryRepository, SharedList } from './types.ts';
+import type { Descriptor } from './descriptor.ts';
 
 /** Runs a task after every earlier one of the same key. */
 export type TakeTurns = <T>(key: string, task: () => Promise<T>) => Promise<T>;

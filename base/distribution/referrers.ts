@@ -8,7 +8,8 @@ import { manifestByteLimit, mediaTypes } from './manifest.ts';
 import type { Session } from './session.ts';
 import { discard } from './transport.ts';
 import type { HttpAnswer } from './transport.ts';
-import type { Descriptor, Referrers, RegistryRepository } from './types.ts';
+import type { Referrers, RegistryRepository } from './types.ts';
+import type { Descriptor } from './descriptor.ts';
 
 const descriptorLimit = 1000;
 const pageLimit = 20;

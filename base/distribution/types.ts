@@ -1,24 +1,6 @@
+import type { Descriptor } from './descriptor.ts';
 import type { Reference } from './reference.ts';
 import type { Manifest } from './manifest.ts';
-
-export interface Platform {
-  readonly os: string;
-  readonly architecture: string;
-  readonly variant?: string;
-  readonly osVersion?: string;
-}
-
-/** image-spec, descriptor.md. Checked when parsed: the digest has a known algorithm, the size is a safe integer ≥ 0. */
-export interface Descriptor {
-  readonly mediaType: string;
-  readonly digest: string;
-  readonly size: number;
-  readonly artifactType?: string;
-  readonly annotations?: Readonly<Record<string, string>>;
-  readonly platform?: Platform;
-  /** Foreign places of a layer. Never fetched (CVE-2020-15157). */
-  readonly urls?: readonly string[];
-}
 
 /** Never logged, never in an error. Which are used: `registryToken`, else `identityToken`, else `username` with `password`. */
 export interface Credentials {

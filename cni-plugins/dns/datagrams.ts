@@ -4,7 +4,7 @@ import { openDatagramBatch, sockaddr } from '../../base/kernel/index.ts';
 import type { DatagramPeer } from '../../base/kernel/index.ts';
 import { ipBytes, ipFromBytes, parseIp } from '../spec/address.ts';
 import type { IpAddress } from '../spec/address.ts';
-import type { GateOptions } from './gate.ts';
+import type { GateOptions } from './arrival.ts';
 
 /** Some tens of microseconds are what a datagram costs by itself; many at once cost little more than one. */
 const batch = 64;

@@ -3,7 +3,7 @@ import type { IpAddress } from '../spec/address.ts';
 import { decide } from './decide.ts';
 import type { ZoneSettings } from './decide.ts';
 import type { Forwarder } from './forwarder.ts';
-import type { Arrival } from './gate.ts';
+import type { Arrival } from './arrival.ts';
 import { encodeFailure, encodeReply, extendedError, rcode, readQuery, relayed, roomOf } from './message.ts';
 import type { Query, Reply } from './message.ts';
 import type { NameTable, Seen, ServedNetwork } from './name-table.ts';

@@ -1,36 +1,15 @@
+import type { GateOptions } from './arrival.ts';
 import { createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { bindTcp, bindUdp, closeFd } from '../../base/kernel/index.ts';
 import { reasonOf } from '../../base/errors/index.ts';
 import { formatIp, ipBytes, parseIp } from '../spec/address.ts';
-import type { IpAddress } from '../spec/address.ts';
-import type { Place } from './place.ts';
 import { openDatagrams } from './datagrams.ts';
 import { framed, readFrames } from './stream-frames.ts';
 
 /** Where the pods of a network ask: UDP and TCP at the network's gateway. */
 export interface Gate {
   close(): void;
-}
-
-export interface Arrival {
-  /** Holds until the call that it is given to returns. */
-  readonly message: Buffer;
-  readonly asker: IpAddress;
-  readonly byStream: boolean;
-  /** Called once, or never for what is not answered. */
-  reply(message: Buffer | undefined): void;
-}
-
-export interface GateOptions {
-  readonly place: Place;
-  readonly address: IpAddress;
-  readonly port: number;
-  readonly onArrival: (arrival: Arrival) => void;
-  /** Called between the arrival of some questions and the first of them being handed on. */
-  readonly onArrivals: () => void;
-  /** A socket failed: the gate is closed. */
-  readonly onFailure: (why: string) => void;
 }
 
 /** A burst of some ten thousand questions: the kernel counts some 768 bytes for each. */

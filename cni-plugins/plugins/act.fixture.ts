@@ -7,7 +7,8 @@ import { errorToJson, isPortcullisError } from '../../base/errors/index.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import type { Problems } from '../spec/fields.ts';
 import type { CniResult } from '../spec/result.ts';
-import type { AttachmentKey, PlanInput, Resource, ResourceKernel } from './contract.ts';
+import type { PlanInput, Resource, ResourceKernel } from './contract.ts';
+import type { AttachmentKey } from '../spec/attachment-key.ts';
 import type { Act, Answer } from './pod.fixture.ts';
 import { addressPlugins, kindOf, plugins } from './registry.ts';
 

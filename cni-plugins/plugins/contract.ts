@@ -1,3 +1,4 @@
+import type { AttachmentKey } from '../spec/attachment-key.ts';
 import type { IpAddress, IpPrefix } from '../spec/address.ts';
 import type { Fields } from '../spec/fields.ts';
 import type { CniResult } from '../spec/result.ts';
@@ -9,15 +10,6 @@ import type { PortMapping } from '../types.ts';
  * caller is told (a result). The engine writes both down, makes the resources, compares them for CHECK, removes them for DEL and
  * makes them again after a crash. A plugin has no effects of its own.
  */
-
-/** Which attachment a call is about (CNI specification 1.1, section 2, "Attachment Parameters"). */
-export interface AttachmentKey {
-  readonly network: string;
-  /** CNI_CONTAINERID; for our own CRI the sandbox id. */
-  readonly containerId: string;
-  /** CNI_IFNAME. */
-  readonly interface: string;
-}
 
 /** What a plugin may know when it plans. */
 export interface PlanInput {

@@ -7,7 +7,7 @@ import { Worker } from 'node:worker_threads';
 import { errorFromJson, isPortcullisError } from '../../base/errors/index.ts';
 import type { SerialisedError } from '../../base/errors/index.ts';
 import type { CniResult } from '../spec/result.ts';
-import type { AttachmentKey } from './contract.ts';
+import type { AttachmentKey } from '../spec/attachment-key.ts';
 
 /** What the tests of plugins share: pods with a namespace each, our plugins on the real kernel, Debian's plugins beside them. */
 

@@ -3,7 +3,8 @@ import { NAME_BYTE, SLASH, bytesOf, singleByte } from '../files/byte-set.ts';
 import { patternOf } from '../files/pattern-of.ts';
 import type { PatternNode, PatternSequence } from '../files/path-pattern.ts';
 import { withStandardDevices } from '../files/standard-devices.ts';
-import type { FileAccess, FileRules } from '../profile/model.ts';
+import type { FileRules } from '../profile/model.ts';
+import type { FileAccess } from '../types.ts';
 
 /** What is granted: mapping as code goes with reading, as it does where Landlock holds the rules; a program goes on under the same profile. */
 const GRANTED: Readonly<Record<FileAccess, string>> = { read: 'rm', write: 'wlk', execute: 'ix' };

@@ -1,7 +1,8 @@
 import { either } from '../compare/sets.ts';
 import { sortedCapabilities } from '../capabilities/names.ts';
 import { deviceGrants, parseDeviceGrants } from '../profile/devices.ts';
-import type { DeviceGrant, FileAccess, FileRule, HostNamespace, MountRule, NetworkRule, OwnNamespace, Profile } from '../profile/model.ts';
+import type { DeviceGrant, FileRule, HostNamespace, MountRule, OwnNamespace, Profile } from '../profile/model.ts';
+import type { FileAccess, NetworkRule } from '../types.ts';
 import { sortedRules } from '../profile/values.ts';
 import { argumentTest } from '../seccomp/argument-test.ts';
 import { callSet, unionCalls } from '../seccomp/call-set.ts';

@@ -2,7 +2,8 @@ import { findPath, matchesPath, newBudget, tooComplex } from '../files/automaton
 import type { Budget } from '../files/automaton.ts';
 import { meetPatterns } from '../files/meet-patterns.ts';
 import { patternOf } from '../files/pattern-of.ts';
-import type { FileAccess, FileRule, FileRules } from '../profile/model.ts';
+import type { FileRule, FileRules } from '../profile/model.ts';
+import type { FileAccess } from '../types.ts';
 
 export const FILE_ACCESSES: readonly FileAccess[] = ['execute', 'read', 'write'];
 /** Order in which witnesses are sought. */

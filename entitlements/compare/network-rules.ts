@@ -1,5 +1,5 @@
 import { entitlementsError } from '../errors.ts';
-import type { NetworkProtocol, NetworkRule } from '../profile/model.ts';
+import type { NetworkProtocol, NetworkRule } from '../types.ts';
 import { blockWithin, formatAddress, parseCidr, uncovered } from './cidr.ts';
 import type { Block } from './cidr.ts';
 

@@ -4,7 +4,7 @@ import { builtinProfile } from '../profile/builtin.ts';
 import type { Profile } from '../profile/model.ts';
 import { filteredPolicy } from '../seccomp/policy.ts';
 import { compile } from './compile.ts';
-import type { Target } from './compile.ts';
+import type { Target } from './target.ts';
 import { describeSettings, settingsToJson } from './describe.ts';
 import { settingsDigest } from './digest.ts';
 import { boundLimits, detectKernel } from './kernel.ts';

@@ -1,3 +1,4 @@
+import type { Target } from './target.ts';
 import { appArmorProfile } from '../apparmor/profile-text.ts';
 import { capabilitySets } from '../capabilities/sets.ts';
 import { LIMIT_NAMES } from '../compare/sets.ts';
@@ -12,25 +13,12 @@ import { exportOci } from '../seccomp/oci-export.ts';
 import { decisionFor, joinPolicies } from '../seccomp/policy.ts';
 import type { FilteredPolicy } from '../seccomp/policy.ts';
 import { syscallNumbers } from '../seccomp/syscalls.ts';
-import type { Architecture, Capability, Settings } from '../types.ts';
+import type { Settings } from '../types.ts';
 import { basePolicy } from './base-set.ts';
 import { enforcedFiles } from './file-rules.ts';
 import { settingsDigest } from './digest.ts';
-import type { KernelFeatures } from './kernel.ts';
 import { checkMountRules, enforcedSyscalls } from './mount-rules.ts';
 import { runtimeBounds } from './runtime-bounds.ts';
-
-/** Where a profile is to hold. */
-export interface Target {
-  readonly architecture: Architecture;
-  /** The OCI runtime's name: `crun` and `runc` have measured base sets, any other gets both. */
-  readonly runtime: string;
-  readonly kernel: KernelFeatures;
-  /** The daemon's own bounding set; undefined: all. What it lacks is not set, and is said. */
-  readonly heldCapabilities?: readonly Capability[];
-  /** What can not be enforced exactly is let through, and said. */
-  readonly allowDegraded?: boolean;
-}
 
 /** Compiled settings by digest; a node runs few distinct profiles. */
 const cache = new Map<string, Settings>();

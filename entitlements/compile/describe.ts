@@ -1,7 +1,8 @@
 import type { DeviceRule, OciSeccomp, RuntimeBounds, Settings } from '../types.ts';
 import { formatClause } from '../seccomp/clause.ts';
 import { isConstant } from '../seccomp/decision.ts';
-import type { NetworkRule, Profile } from '../profile/model.ts';
+import type { Profile } from '../profile/model.ts';
+import type { NetworkRule } from '../types.ts';
 
 /** The compiled settings in plain words, a line a subject, for `portcullis entitlements compile --output text`. */
 export function describeSettings(name: string, profile: Profile, settings: Settings): string {

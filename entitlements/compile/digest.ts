@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Hash } from 'node:crypto';
 import type { Profile } from '../profile/model.ts';
 import { policyText } from '../seccomp/policy.ts';
-import type { Target } from './compile.ts';
+import type { Target } from './target.ts';
 
 /** sha256 over the canonical profile and the target: equal digests are equal settings. */
 export function settingsDigest(profile: Profile, target: Target): string {

@@ -2,9 +2,10 @@ import { entitlementsError } from '../errors.ts';
 import { withStandardDevices } from '../files/standard-devices.ts';
 import { LANDLOCK_ABI } from '../landlock/launcher.ts';
 import { planLandlock } from '../landlock/plan.ts';
-import type { LandlockPlan, LandlockRule } from '../landlock/plan.ts';
+import type { LandlockPlan } from '../landlock/plan.ts';
+import type { LandlockRule } from '../types.ts';
 import type { Profile } from '../profile/model.ts';
-import type { Target } from './compile.ts';
+import type { Target } from './target.ts';
 
 /**
  * How the file rules of a profile hold: by AppArmor where the kernel has it, else by Landlock.

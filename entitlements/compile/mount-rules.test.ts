@@ -11,7 +11,7 @@ import { decide } from '../seccomp/decision.ts';
 import { decisionFor } from '../seccomp/policy.ts';
 import { basePolicy } from './base-set.ts';
 import { compile } from './compile.ts';
-import type { Target } from './compile.ts';
+import type { Target } from './target.ts';
 import { temporaryBundle } from './fixtures/container.ts';
 import type { Runtime } from './fixtures/container.ts';
 import { probeProgram, probeResults } from './fixtures/probe-program.ts';

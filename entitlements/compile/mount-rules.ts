@@ -3,7 +3,7 @@ import type { Profile } from '../profile/model.ts';
 import { always, isConstant } from '../seccomp/decision.ts';
 import { COMPAT_ARCHITECTURES, decisionFor, filteredPolicy, meetPolicies } from '../seccomp/policy.ts';
 import type { SyscallPolicy } from '../seccomp/policy.ts';
-import type { Target } from './compile.ts';
+import type { Target } from './target.ts';
 
 /** Answered as by a kernel that does not know them: mount(8) then takes mount(2). ENOSYS. */
 const UNKNOWN = 'errno 38';

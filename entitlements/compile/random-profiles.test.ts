@@ -7,7 +7,7 @@ import { programDifference } from '../proof/prove.ts';
 import type { Profile } from '../profile/model.ts';
 import { basePolicy } from './base-set.ts';
 import { compile } from './compile.ts';
-import type { Target } from './compile.ts';
+import type { Target } from './target.ts';
 import { settingsToJson } from './describe.ts';
 import { enforcedSyscalls } from './mount-rules.ts';
 

@@ -1,7 +1,8 @@
 import { capabilityName } from '../capabilities/names.ts';
 import { parseCidr } from '../compare/cidr.ts';
 import { entitlementsError } from '../errors.ts';
-import type { FileAccess, HostNamespace, NetworkProtocol } from '../profile/model.ts';
+import type { HostNamespace } from '../profile/model.ts';
+import type { FileAccess, NetworkProtocol } from '../types.ts';
 import { argumentTest } from '../seccomp/argument-test.ts';
 import { clause } from '../seccomp/clause.ts';
 import type { Clause } from '../seccomp/clause.ts';

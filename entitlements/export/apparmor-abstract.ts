@@ -1,6 +1,7 @@
 import { contractVariables } from '../import/apparmor-variables.ts';
 import type { Remark } from '../import/imported.ts';
-import type { FileAccess, FileRules, NetworkProtocol, Profile } from '../profile/model.ts';
+import type { FileRules, Profile } from '../profile/model.ts';
+import type { FileAccess, NetworkProtocol } from '../types.ts';
 
 /**
  * The structured AppArmor rules of the security-profiles-operator and of KEP-6061 (`executable`, `filesystem`, `network`, `capability`),

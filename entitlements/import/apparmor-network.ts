@@ -1,4 +1,4 @@
-import type { NetworkProtocol, NetworkRule } from '../profile/model.ts';
+import type { NetworkProtocol, NetworkRule } from '../types.ts';
 import { argumentTest } from '../seccomp/argument-test.ts';
 import { constantsOf } from '../seccomp/constants.ts';
 import { decision } from '../seccomp/decision.ts';

@@ -2,7 +2,8 @@ import { CAPABILITIES, capabilityName, sortedCapabilities } from '../capabilitie
 import { entitlementsError } from '../errors.ts';
 import { parsePathPattern } from '../files/path-pattern.ts';
 import { defaultProfile } from '../profile/builtin.ts';
-import type { FileAccess, FileRule, Limit, LimitName, MountRule, Profile } from '../profile/model.ts';
+import type { FileRule, Limit, LimitName, MountRule, Profile } from '../profile/model.ts';
+import type { FileAccess } from '../types.ts';
 import { defaultPolicy } from '../seccomp/default-policy.ts';
 import { meetPolicies } from '../seccomp/policy.ts';
 import type { Capability } from '../types.ts';

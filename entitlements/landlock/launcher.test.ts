@@ -9,7 +9,7 @@ import { landlockVersion } from '../../base/kernel/index.ts';
 import { launcherArguments } from '../../base/elf/index.ts';
 import { LANDLOCK_ABI, landlockLauncher } from './launcher.ts';
 import { planLandlock } from './plan.ts';
-import type { LandlockRule } from './plan.ts';
+import type { LandlockRule } from '../types.ts';
 import type { FileRules } from '../profile/model.ts';
 
 const allow = (...rules: FileRules['allow']): FileRules[] => [{ allow: rules, deny: [] }];

@@ -1,8 +1,8 @@
 import { assembleExecutable, callWith, words } from '../../base/elf/index.ts';
 import type { Assembler, Constants, Place } from '../../base/elf/index.ts';
 import type { Architecture } from '../types.ts';
-import type { FileAccess } from '../profile/model.ts';
-import type { LandlockRule } from './plan.ts';
+import type { FileAccess } from '../types.ts';
+import type { LandlockRule } from '../types.ts';
 
 /**
  * The program that puts a container's process under Landlock and then becomes what was asked for: a static ELF executable, assembled

@@ -1,3 +1,4 @@
+import type { LandlockRule } from '../types.ts';
 import { fileExcess } from '../compare/files.ts';
 import { newBudget } from '../files/automaton.ts';
 import type { PatternNode } from '../files/path-pattern.ts';
@@ -5,16 +6,8 @@ import { alternativesOf, formatSequence } from '../files/meet-patterns.ts';
 import { patternOf } from '../files/pattern-of.ts';
 import { SLASH, bytesOf } from '../files/byte-set.ts';
 import { tooComplex } from '../files/automaton.ts';
-import type { FileAccess, FileRules } from '../profile/model.ts';
-
-/** One rule of Landlock: a file, or a folder and all below it. */
-export interface LandlockRule {
-  /** Absolute and clean, without a trailing slash; `/` for the root. */
-  readonly path: string;
-  readonly kind: 'file' | 'folder';
-  /** Sorted; not empty. */
-  readonly access: readonly FileAccess[];
-}
+import type { FileRules } from '../profile/model.ts';
+import type { FileAccess } from '../types.ts';
 
 export interface LandlockPlan {
   /** Sorted by path. Together they grant all that the file rules grant. */

@@ -11,7 +11,8 @@ import { builtinProfile } from './builtin.ts';
 import { EXACT_KIND, exactProfileSchema } from './exact-schema.ts';
 import { readSyscalls, writeSyscalls } from './exact-syscalls.ts';
 import type { WrittenSyscalls } from './exact-syscalls.ts';
-import type { FileRules, Limit, LimitName, NetworkRule, Profile, ResourceName } from './model.ts';
+import type { FileRules, Limit, LimitName, Profile, ResourceName } from './model.ts';
+import type { NetworkRule } from '../types.ts';
 import { pathRestrictions } from './paths.ts';
 
 interface WrittenRule extends Omit<NetworkRule, 'ports'> {

@@ -1,4 +1,4 @@
-import type { Capability, NetworkClass } from '../types.ts';
+import type { Capability, FileAccess, NetworkClass, NetworkRule } from '../types.ts';
 import type { SyscallPolicy } from '../seccomp/policy.ts';
 
 /** Files of the host that stay hidden or unwritable. Each path stands for itself and all below it. */
@@ -51,12 +51,6 @@ export type HostNamespace = 'network' | 'pid' | 'ipc';
 export type OwnNamespace = 'cgroup' | 'time' | 'user';
 
 /**
- * read: open for reading, map (as code too), list a folder. write: change, create, remove, rename, link, lock; not modes, owners and
- * times, which are the files' own. execute: execve. None of them implies another.
- */
-export type FileAccess = 'read' | 'write' | 'execute';
-
-/**
  * A set of paths, as the container sees them: `*` any characters but `/`, `**` any characters, `?` one but `/`, `[…]` and `[^…]` one of
  * a class (never `/`), `{a,b}` alternatives; a backslash takes the meaning from the next character. Folders end in `/`. As in
  * apparmor.d(5), "Globbing", but that a star may stand for nothing everywhere: `/app/**` is the folder `/app/` too.
@@ -73,17 +67,6 @@ export interface FileRule {
 export interface FileRules {
   readonly allow: readonly FileRule[];
   readonly deny: readonly FileRule[];
-}
-
-export type NetworkProtocol = 'icmp' | 'sctp' | 'tcp' | 'udp';
-
-/** Peers and what is spoken with them. `icmp` with an IPv6 block is ICMPv6. */
-export interface NetworkRule {
-  /** The peer's addresses as CIDR, host bits zero, in canonical text: `10.0.0.0/8`, `2001:db8::/32`. */
-  readonly cidr: string;
-  readonly protocol: NetworkProtocol;
-  /** Egress: the peer's ports. Ingress: the container's own. Both ends included, 0…65535; 0…65535 for icmp. */
-  readonly ports: { readonly low: number; readonly high: number };
 }
 
 /** A mount that a process of the container may make itself, as far as its capabilities and system calls let it. */

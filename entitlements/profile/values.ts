@@ -1,5 +1,5 @@
 import { formatAddress, parseCidr } from '../compare/cidr.ts';
-import type { NetworkProtocol, NetworkRule } from './model.ts';
+import type { NetworkProtocol, NetworkRule } from '../types.ts';
 
 /** A value that was written, or why it can not be one: `problem` says what is wrong, `fix` what to write. */
 export type Read<T> = { readonly value: T } | { readonly problem: string; readonly fix: string };

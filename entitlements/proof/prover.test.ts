@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 import { compile } from '../compile/compile.ts';
-import type { Target } from '../compile/compile.ts';
+import type { Target } from '../compile/target.ts';
 import { defaultProfile, topProfile } from '../profile/builtin.ts';
 import type { Profile } from '../profile/model.ts';
 import { argumentTest } from '../seccomp/argument-test.ts';

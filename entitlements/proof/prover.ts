@@ -2,7 +2,7 @@ import type { Worker } from 'node:worker_threads';
 import { errorFromJson, reasonOf } from '../../base/errors/index.ts';
 import { startWorker } from '../../base/process/index.ts';
 import { meet } from '../compare/lattice.ts';
-import type { Target } from '../compile/compile.ts';
+import type { Target } from '../compile/target.ts';
 import { profileDigest, settingsDigest } from '../compile/digest.ts';
 import { entitlementsError } from '../errors.ts';
 import type { Profile } from '../profile/model.ts';

@@ -1,5 +1,5 @@
 import type { SerialisedError } from '../../base/errors/index.ts';
-import type { Target } from '../compile/compile.ts';
+import type { Target } from '../compile/target.ts';
 import type { Profile } from '../profile/model.ts';
 import type { Settings } from '../types.ts';
 

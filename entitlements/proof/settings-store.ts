@@ -28,11 +28,13 @@ export interface SettingsStore {
 const MAX_BYTES = 4 * 1024 * 1024;
 const MAX_ENTRIES = 512;
 const HEADER = 32;
+const halfWritten = /^[0-9a-f]{64}\.[0-9a-f]{12}$/;
 
 /**
  * A file an entry, named by the digest of profile, target and `code`: another compiler or prover finds none of this one's. The folder is
  * made 0700; it and its files count only when they belong to this user and nobody else may write or read them, are no links, and hold
  * the bytes whose SHA-256 stands before them.
+ * What a killed writer left half written is removed.
  * @param code what makes and proves the entries: the digest of its program
  */
 export function openSettingsStore(folder: string, code: string): SettingsStore | undefined {
@@ -40,6 +42,7 @@ export function openSettingsStore(folder: string, code: string): SettingsStore |
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const { uid, mode } = lstatSync(folder);
     if (!lstatSync(folder).isDirectory() || uid !== process.geteuid?.() || (mode & 0o077) !== 0) return undefined;
+    for (const name of readdirSync(folder)) if (halfWritten.test(name)) rmSync(join(folder, name), { force: true });
   } catch {
     return undefined;
   }

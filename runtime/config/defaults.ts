@@ -1,4 +1,4 @@
-import type { ConfigSchema } from './schema.ts';
+import type { ConfigSchema } from './config-schema.ts';
 
 /**
  * `given` with the schema's defaults where it says nothing, in the schema's order. A map (an object without fixed properties)

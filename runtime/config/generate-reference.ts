@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { configFlags } from './flags.ts';
 import { configSchema, defaultConfigFile } from './schema.ts';
-import type { ConfigSchema } from './schema.ts';
+import type { ConfigSchema } from './config-schema.ts';
 
 /** `docs/configuration.md`, from the schema and the flags. */
 export function configurationReference(): string {

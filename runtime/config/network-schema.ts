@@ -1,5 +1,5 @@
 import { overlaySchema } from './overlay-schema.ts';
-import type { ConfigSchema } from './schema.ts';
+import type { ConfigSchema } from './config-schema.ts';
 
 const path = { type: 'string', minLength: 1, maxLength: 4096 } as const;
 

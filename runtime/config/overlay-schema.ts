@@ -1,4 +1,4 @@
-import type { ConfigSchema } from './schema.ts';
+import type { ConfigSchema } from './config-schema.ts';
 
 const path = { type: 'string', minLength: 1, maxLength: 4096 } as const;
 const port = { type: 'integer', minimum: 1, maximum: 65_535 } as const;

@@ -1,16 +1,6 @@
-import type { JsonSchema } from '../../base/schema/index.ts';
+import type { ConfigSchema } from './config-schema.ts';
 import { sizePattern } from './bytes.ts';
 import { networkSchema } from './network-schema.ts';
-
-/** The part of JSON Schema that the configuration uses; `default` is the effective value when neither file nor flag gives one. */
-export interface ConfigSchema extends JsonSchema {
-  readonly type: 'object' | 'array' | 'string' | 'integer' | 'boolean';
-  readonly description: string;
-  readonly default?: unknown;
-  readonly properties?: Readonly<Record<string, ConfigSchema>>;
-  /** A map with any is absent unless it is written. */
-  readonly required?: readonly string[];
-}
 
 export const defaultConfigFile = '/etc/portcullis/config.yaml';
 

@@ -1,5 +1,4 @@
 import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
-import type { Stage } from './stage.ts';
 
 export interface Seen {
   readonly pid: number;
@@ -14,7 +13,10 @@ export const namespaceTypes = ['cgroup', 'ipc', 'mnt', 'net', 'pid', 'user', 'ut
  * Every process that can only come from our daemon: it lives in our network namespace, names our folder, or runs in a cgroup of
  * ours. The suite itself, its registry and what is not ours on this machine are left out.
  */
-export function processesOfOurs(stage: Stage, isOurCgroup: (path: string) => boolean): readonly Seen[] {
+export function processesOfOurs(
+  stage: { readonly folder: string; readonly registryPid: number },
+  isOurCgroup: (path: string) => boolean,
+): readonly Seen[] {
   const network = namespaceOf('self', 'net');
   const known = new Set([process.pid, stage.registryPid]);
   return readdirSync('/proc')

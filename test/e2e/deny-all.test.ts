@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { configSchema } from '../../runtime/config/schema.ts';
-import type { ConfigSchema } from '../../runtime/config/schema.ts';
+import type { ConfigSchema } from '../../runtime/config/config-schema.ts';
 import { containerConfig, podConfig } from '../fixtures/pod.ts';
 import { failureOf, openStage, plainPolicy, podNamespace, policyOf } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';

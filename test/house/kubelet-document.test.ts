@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { parse } from 'smol-toml';
 import { configSchema } from '../../runtime/config/schema.ts';
-import type { ConfigSchema } from '../../runtime/config/schema.ts';
+import type { ConfigSchema } from '../../runtime/config/config-schema.ts';
 import { findTool } from '../fixtures/tools.ts';
 
 const text = readFileSync(join(import.meta.dirname, '../../docs/kubelet.md'), 'utf8');

@@ -106,4 +106,13 @@ describe('the walls between the rooms', () => {
       else rmSync(join(house, file));
     });
   }
+
+  it('no-cycles: nor by a type', () => {
+    plant(
+      'base/errors/inner.ts',
+      "import type { inner as own } from './index.ts';\nexport const inner = 1;\nexport type Inner = typeof own;\n",
+    );
+    assert.deepEqual([...new Set(rulesBroken())], ['no-cycles']);
+    plant('base/errors/inner.ts', 'export const inner = 1;\n');
+  });
 });

@@ -1,5 +1,6 @@
 import type { Descriptor, ImageManifest } from '../../base/distribution/index.ts';
-import type { Collector, LargeLayers, LeafRequirement } from '../evidence/collector.ts';
+import type { Collector, LeafRequirement } from '../evidence/collector.ts';
+import type { LargeLayers } from '../evidence/collection.ts';
 import {
   bundleMediaTypes,
   cosignPredicateType,

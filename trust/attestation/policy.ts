@@ -3,7 +3,7 @@ import type { PathSegment, Position } from '../../base/schema/index.ts';
 import { report } from '../policy/building.ts';
 import type { Building } from '../policy/building.ts';
 import { constraintProperties, readConstraints, refuseUnprovenAge } from '../policy/constraints.ts';
-import type { RequirementReader } from '../policy/requirement.ts';
+import type { RequirementReader } from '../policy/building.ts';
 import { recordOf } from '../strict-json.ts';
 import type { AttestationRequirement, Requirement } from '../types.ts';
 import { withoutConstraints } from './authorities.ts';

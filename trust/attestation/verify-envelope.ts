@@ -1,5 +1,5 @@
 import { verifyForAuthority } from '../sigstore/authority.ts';
-import type { AuthorityResult } from '../sigstore/authority.ts';
+import type { AuthorityResult } from '../sigstore/authority-result.ts';
 import type { AttestationRequirement } from '../types.ts';
 import type { Envelope } from './envelope.ts';
 

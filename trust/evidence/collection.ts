@@ -1,8 +1,15 @@
 import type { Descriptor, RegistryRepository } from '../../base/distribution/index.ts';
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { EvidenceItem } from '../types.ts';
-import type { LargeLayers } from './collector.ts';
 import type { GatherLimits } from './limits.ts';
+
+/** Sizes in bytes. */
+export interface LargeLayers {
+  readonly layer: number;
+  readonly together: number;
+  /** The setting, to stand after "raise". */
+  readonly setting: string;
+}
 
 /** What one gathering has found so far, within its limits. */
 export interface Collection {

@@ -1,5 +1,7 @@
+import type { LargeLayers } from './collection.ts';
 import type { Descriptor, ImageManifest } from '../../base/distribution/index.ts';
-import type { EvidenceItem, GatherInput, Requirement } from '../types.ts';
+import type { EvidenceItem, Requirement } from '../types.ts';
+import type { GatherInput } from './gather-input.ts';
 import type { Collection } from './collection.ts';
 
 /** A requirement that asks for evidence itself: not one that joins others. */
@@ -35,14 +37,6 @@ export interface Collector {
   complete?(context: GatheringContext): Promise<void>;
   /** The facts that `complete` adds, where they end by themselves and can be asked for again without a registry (`renew.ts`). */
   readonly renewable?: RenewableFacts;
-}
-
-/** Sizes in bytes. */
-export interface LargeLayers {
-  readonly layer: number;
-  readonly together: number;
-  /** The setting, to stand after "raise". */
-  readonly setting: string;
 }
 
 /** Facts that hold for a time only, such as answers about revocation. */

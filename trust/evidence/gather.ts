@@ -1,6 +1,7 @@
 import { entitlementDemands } from '../attestation/authorities.ts';
 import { normaliseReference, ruleNamesImage } from '../policy/matching.ts';
-import type { Dossier, GatherInput, Requirement, TrustRule } from '../types.ts';
+import type { Dossier, Requirement, TrustRule } from '../types.ts';
+import type { GatherInput } from './gather-input.ts';
 import type { Evidence } from '../verdict/evaluation.ts';
 import { satisfied } from '../verdict/satisfied.ts';
 import { verifyAhead } from '../verdict/verify-ahead.ts';

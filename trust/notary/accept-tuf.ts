@@ -12,7 +12,7 @@ import {
 } from '../tuf/trusted-set.ts';
 import type { FileMeta } from '../tuf/metadata/model.ts';
 import type { TrustedSet } from '../tuf/trusted-set.ts';
-import type { AcceptInput, NewFile } from './accept.ts';
+import type { AcceptInput, NewFile } from './accept-input.ts';
 import { readHeads } from './heads.ts';
 import { nextTufSnapshot, nextTufTimestamp } from './online-files.ts';
 import { heldKeys } from './online-keys.ts';

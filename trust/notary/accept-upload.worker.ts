@@ -1,6 +1,7 @@
 import { parentPort } from 'node:worker_threads';
 import { accept, asBuffer } from './accept.ts';
-import type { AcceptInput, DigestedFile } from './accept.ts';
+import type { DigestedFile } from './accept.ts';
+import type { AcceptInput } from './accept-input.ts';
 import type { Refusal } from './refusal.ts';
 import { differentTarget } from './same-targets.ts';
 import type { Dialect } from '../tuf/metadata/model.ts';

@@ -1,34 +1,11 @@
+import type { AcceptInput, NewFile } from './accept-input.ts';
 import type { Dialect } from '../tuf/metadata/model.ts';
 import { acceptNotary } from './accept-notary.ts';
 import { acceptTuf } from './accept-tuf.ts';
 import { digestsOf } from './digests.ts';
 import type { Digests } from './digests.ts';
-import type { OnlineKey } from './online-keys.ts';
 import { isRefusal } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
-
-/** One file as a publisher posted it. */
-export interface Upload {
-  /** The part's file name; `.json` at its end does not count. */
-  readonly name: string;
-  readonly bytes: Buffer;
-}
-
-export interface AcceptInput {
-  readonly gun: string;
-  /** Milliseconds since 1970. */
-  readonly now: number;
-  readonly uploads: readonly Upload[];
-  /** The collection's current files by role: root, snapshot, timestamp, targets and delegated ones. */
-  readonly stored: ReadonlyMap<string, Buffer>;
-  readonly online: readonly OnlineKey[];
-}
-
-export interface NewFile {
-  readonly role: string;
-  readonly version: number;
-  readonly bytes: Buffer;
-}
 
 /** A file with its digests: Notary's clients ask for files by them. */
 export type DigestedFile = NewFile & Digests;

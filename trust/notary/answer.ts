@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { asPortcullisError } from '../../base/errors/index.ts';
 import type { PortcullisError } from '../../base/errors/index.ts';
-import type { Upload } from './accept.ts';
+import type { Upload } from './upload.ts';
 import { readChangefeed } from './changefeed.ts';
 import type { Collections } from './collections.ts';
 import type { ServiceMetrics } from './metrics.ts';

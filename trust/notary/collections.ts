@@ -1,7 +1,8 @@
 import { LRUCache } from 'lru-cache';
 import type { Dialect } from '../tuf/metadata/model.ts';
 import { digested } from './accept.ts';
-import type { NewFile, Upload } from './accept.ts';
+import type { Upload } from './upload.ts';
+import type { NewFile } from './accept-input.ts';
 import type { Judge } from './judge.ts';
 import type { KeyVault } from './key-vault.ts';
 import { listedOnlineKey } from './online-keys.ts';

@@ -1,5 +1,6 @@
 import { recordOf, parseStrictJson } from '../strict-json.ts';
-import type { NewFile, Upload } from './accept.ts';
+import type { Upload } from './upload.ts';
+import type { NewFile } from './accept-input.ts';
 import { refuse } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
 

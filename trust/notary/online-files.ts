@@ -1,5 +1,5 @@
 import type { FileMeta, Snapshot, Timestamp } from '../tuf/metadata/model.ts';
-import type { NewFile } from './accept.ts';
+import type { NewFile } from './accept-input.ts';
 import { digestsOf } from './digests.ts';
 import { readSnapshot, readTimestamp, rememberFile } from './remembered-files.ts';
 import { signOnline } from './online-keys.ts';

@@ -1,5 +1,5 @@
 import type { Dialect } from '../tuf/metadata/model.ts';
-import type { NewFile } from './accept.ts';
+import type { NewFile } from './accept-input.ts';
 import { nextNotarySnapshot, nextNotaryTimestamp, nextTufSnapshot, nextTufTimestamp } from './online-files.ts';
 import { readRoot, readSnapshot } from './remembered-files.ts';
 import { heldKeys } from './online-keys.ts';

@@ -4,7 +4,8 @@ import { isPortcullisError } from '../../base/errors/index.ts';
 import { openDatabase } from '../../base/storage/index.ts';
 import type { Database, Migration, SqlRow, Statement } from '../../base/storage/index.ts';
 import type { Dialect } from '../tuf/metadata/model.ts';
-import type { DigestedFile, NewFile } from './accept.ts';
+import type { DigestedFile } from './accept.ts';
+import type { NewFile } from './accept-input.ts';
 
 /** A file as it is kept and served. */
 export interface StoredFile extends NewFile {

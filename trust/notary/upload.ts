@@ -1,9 +1,16 @@
 import type { IncomingMessage } from 'node:http';
 import { Busboy } from '@fastify/busboy';
 import type { BusboyInstance } from '@fastify/busboy';
-import type { Upload } from './accept.ts';
+
 import { refuse } from './refusal.ts';
 import type { Refusal } from './refusal.ts';
+
+/** One file as a publisher posted it. */
+export interface Upload {
+  /** The part's file name; `.json` at its end does not count. */
+  readonly name: string;
+  readonly bytes: Buffer;
+}
 
 export interface UploadLimits {
   /** Of all parts together. */

@@ -1,6 +1,7 @@
 import { Tagged, encode } from 'cborg';
 import { PortcullisError } from '../../base/errors/index.ts';
-import type { SignatureScheme, Signer } from '../signing/signer.ts';
+import type { Signer } from '../signing/signer.ts';
+import type { SignatureScheme } from '../signing/signature-scheme.ts';
 import { readCertificate } from './certificate.ts';
 import type { Certificate } from './certificate.ts';
 import { chainProblem } from './chain.ts';

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import { signaturesOnly } from '../sigstore/verify.ts';
 import { verifyBundleOnce } from '../sigstore/verify-once.ts';
-import type { AuthorityResult } from '../sigstore/authority.ts';
+import type { AuthorityResult } from '../sigstore/authority-result.ts';
 import type { Bundle } from '../sigstore/bundle.ts';
 import type { SignedMessage } from '../sigstore/log-body.ts';
 import type { PkiRequirement } from '../types.ts';

@@ -4,7 +4,11 @@ import { dirname, resolve } from 'node:path';
 import { reasonOf } from '../../base/errors/index.ts';
 import { formatPath } from '../../base/schema/index.ts';
 import type { Document, PathSegment, Problem } from '../../base/schema/index.ts';
+import type { Requirement } from '../types.ts';
 import { readBounded } from './documents.ts';
+
+/** Reads what stands below the name of one kind of authority. */
+export type RequirementReader = (value: unknown, path: readonly PathSegment[], building: Building) => Promise<Requirement | undefined>;
 
 /** What building a policy gathers on the way. */
 export interface Building {

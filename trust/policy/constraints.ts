@@ -1,6 +1,6 @@
 import type { PathSegment } from '../../base/schema/index.ts';
 import { recordOf, textsOf } from '../strict-json.ts';
-import type { Constraints } from '../types.ts';
+import type { Constraints } from './constraint-set.ts';
 import { report } from './building.ts';
 import type { Building } from './building.ts';
 import { isRemappingPrefix, parseDockerReference } from './docker-reference.ts';

@@ -1,3 +1,4 @@
+import type { RequirementReader } from './building.ts';
 import type { PathSegment } from '../../base/schema/index.ts';
 import { readGpg } from '../gpg/policy.ts';
 import { readAttestation } from '../attestation/policy.ts';
@@ -9,9 +10,6 @@ import { holdsTuf, readTuf } from '../tuf/requirement/policy.ts';
 import type { PolicyKey, Requirement } from '../types.ts';
 import { report } from './building.ts';
 import type { Building } from './building.ts';
-
-/** Reads what stands below the name of one kind of authority. */
-export type RequirementReader = (value: unknown, path: readonly PathSegment[], building: Building) => Promise<Requirement | undefined>;
 
 /** Each kind of authority by its name in a policy. */
 const readers: Readonly<Record<string, RequirementReader>> = {

@@ -4,7 +4,7 @@ import { keyObjectOf } from '../keys/public-key.ts';
 import { recordOf } from '../strict-json.ts';
 import type { PolicyKey } from '../types.ts';
 import { postJson } from './post-json.ts';
-import type { SignatureScheme } from './signer.ts';
+import type { SignatureScheme } from './signature-scheme.ts';
 
 /** A signature that a Rekor v2 log is told of. */
 export interface LoggedSignature {

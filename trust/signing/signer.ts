@@ -1,21 +1,10 @@
+import type { SignatureScheme } from './signature-scheme.ts';
 import { constants, sign } from 'node:crypto';
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { SigningKey } from '../keys/private-key.ts';
 import { keyObjectOf } from '../keys/public-key.ts';
 import type { PolicyKey } from '../types.ts';
 import { rekor2Form } from './rekor-v2.ts';
-
-/** How a message is hashed and signed. ECDSA signatures are DER here; JWS and COSE, which want r‖s, convert. */
-export type SignatureScheme =
-  | 'ecdsa-sha256'
-  | 'ecdsa-sha384'
-  | 'ecdsa-sha512'
-  | 'rsa-pkcs1-sha256'
-  | 'rsa-pss-sha256'
-  | 'rsa-pss-sha384'
-  | 'rsa-pss-sha512'
-  | 'ed25519'
-  | 'ed25519ph';
 
 /** The services that are told of a signature, so that its time can be proven later. */
 export interface WitnessUrls {

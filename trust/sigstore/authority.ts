@@ -1,26 +1,16 @@
+import type { AuthorityResult } from './authority-result.ts';
 import { describePki, verifyByPki } from '../pki/verify.ts';
 import { describeKey, keyObjectOf, signerOfKey } from '../keys/public-key.ts';
 import type { Requirement } from '../types.ts';
-import type { ProvenFacts } from '../verdict/signature-finding.ts';
 import type { Bundle } from './bundle.ts';
 import { matchIdentity } from './identity.ts';
 import type { SignedMessage } from './log-body.ts';
 import { trustedRootOf } from './policy-root.ts';
 import { verifyBundleOnce } from './verify-once.ts';
 import { signaturesOnly } from './verify.ts';
-import type { SigstoreCode } from './verify.ts';
 
 /** Whose signatures count: a key's, with or without a transparency log, an identity's, or those of a certificate of one's own authority. */
 export type SigstoreAuthority = Extract<Requirement, { readonly kind: 'cosign-key' | 'sigstore' | 'pki' }>;
-
-/** What a signature that an authority made has proven, or why it does not count. */
-export type AuthorityResult =
-  | { readonly proven: Required<Pick<ProvenFacts, 'signer'>> & Pick<ProvenFacts, 'signedAt'>; readonly validUntil?: string }
-  | {
-      readonly code: SigstoreCode | 'TRUST_SIGSTORE_IDENTITY' | 'TRUST_SIGNATURE_OTHER_KEY' | 'TRUST_CERTIFICATE_CHAIN';
-      readonly problem: string;
-      readonly validUntil?: string;
-    };
 
 /** Verifies a bundle for one authority. Pure; never throws. */
 export function verifyForAuthority(

@@ -1,4 +1,5 @@
-import type { Constraints, Reason } from '../types.ts';
+import type { Reason } from '../types.ts';
+import type { Constraints } from '../policy/constraint-set.ts';
 import { constrain } from './constraints.ts';
 import { codeOf } from './evaluation.ts';
 import type { Answer, Evaluation, EvaluationContext, Evidence } from './evaluation.ts';

@@ -17,7 +17,8 @@ import {
   hex,
   signPredicate,
 } from '../evidence/fixtures/made-evidence.ts';
-import type { Constraints, EvidenceItem } from '../types.ts';
+import type { EvidenceItem } from '../types.ts';
+import type { Constraints } from '../policy/constraint-set.ts';
 import { constrain } from './constraints.ts';
 import { explainVerdict } from './explain.ts';
 import type { ProvenFacts, SignatureFinding } from './signature-finding.ts';

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { AttachmentKey } from '../contract.ts';
+import type { AttachmentKey } from '../../spec/attachment-key.ts';
 
 /** Names and MAC addresses that follow from the attachment, so that a second attempt finds what the first one made. Pure. */
 

@@ -1,7 +1,20 @@
 import type { AttachmentRecord } from '../../attach/record.ts';
 import { bitsOf, formatIp } from '../../spec/address.ts';
-import type { PodRules } from '../pod-chains.ts';
-import type { Seen } from './judge.ts';
+import type { IpAddress } from '../../spec/address.ts';
+import type { LinkRule } from '../../types.ts';
+import type { Direction, PodRules } from '../pod-chains.ts';
+
+/** A connection as one of its ends sees it. */
+export interface Seen {
+  readonly direction: Direction;
+  readonly peer: IpAddress;
+  /** The peer is the node itself. */
+  readonly peerIsHost: boolean;
+  readonly peerPod?: PeerPod;
+  readonly protocol: LinkRule['protocol'];
+  /** Of whoever is connected to; of icmp: type * 256 + code. */
+  readonly port: number;
+}
 
 /** A peer that is a pod of this node. */
 export interface PeerPod {

@@ -11,7 +11,8 @@ import { linkStateOf } from '../link-state.ts';
 import type { Direction, PodRules } from '../pod-chains.ts';
 import { judgeTable } from '../tables.ts';
 import { judgeEnd, nameOf } from './judge.ts';
-import type { JudgedEnd, Seen } from './judge.ts';
+import type { JudgedEnd } from './judge.ts';
+import type { Seen } from './allowance.ts';
 
 export interface ExplainParts {
   /** Those that stand. */

@@ -1,23 +1,10 @@
 import type { AttachmentRecord } from '../../attach/record.ts';
 import { contains, parseIp, parsePrefix } from '../../spec/address.ts';
-import type { IpAddress } from '../../spec/address.ts';
 import type { ExplainedStep, LinkRule, LinkState } from '../../types.ts';
 import type { Grant } from '../grants.ts';
 import type { Direction, Layer, PodRules } from '../pod-chains.ts';
 import { allowanceOf } from './allowance.ts';
-import type { PeerPod } from './allowance.ts';
-
-/** A connection as one of its ends sees it. */
-export interface Seen {
-  readonly direction: Direction;
-  readonly peer: IpAddress;
-  /** The peer is the node itself. */
-  readonly peerIsHost: boolean;
-  readonly peerPod?: PeerPod;
-  readonly protocol: LinkRule['protocol'];
-  /** Of whoever is connected to; of icmp: type * 256 + code. */
-  readonly port: number;
-}
+import type { Seen } from './allowance.ts';
 
 export interface JudgedEnd {
   readonly record: AttachmentRecord;

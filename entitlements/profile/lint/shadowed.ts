@@ -10,7 +10,8 @@ import { policyAllowing, policyWithout, unionCalls, withoutCalls } from '../../s
 import type { CallSet } from '../../seccomp/call-set.ts';
 import { meetPolicies, policyExcess } from '../../seccomp/policy.ts';
 import { grantWithin, readDevice } from '../devices.ts';
-import type { NetworkRule, Profile } from '../model.ts';
+import type { Profile } from '../model.ts';
+import type { NetworkRule } from '../../types.ts';
 import type { ResolvedProfile } from '../resolve.ts';
 import { ACCESSES, readPeers } from '../rule-items.ts';
 import { readCalls } from '../syscall-items.ts';

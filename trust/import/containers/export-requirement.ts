@@ -3,7 +3,8 @@ import type { KeyObject } from 'node:crypto';
 import { canonicalJson } from '../../canonical-json.ts';
 import type { SignedIdentity } from '../../policy/signed-identity.ts';
 import { trustedRootOf } from '../../sigstore/policy-root.ts';
-import type { Constraints, PolicyCertificates, Requirement, SigstoreProof } from '../../types.ts';
+import type { PolicyCertificates, Requirement, SigstoreProof } from '../../types.ts';
+import type { Constraints } from '../../policy/constraint-set.ts';
 
 /** Requirements of a policy.json that say no less than ours, and where their signatures are; or why there are none. */
 export type ExportedRequirement =

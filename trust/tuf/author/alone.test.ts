@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { openRegistries } from '../../registry-access.ts';
 import { openOwner } from './owner.ts';
-import type { Owner } from './owner.ts';
+import type { Owner } from './owner.types.ts';
 
 let folder = '';
 before(() => {

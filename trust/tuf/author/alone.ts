@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { lockFolder } from '../../../base/storage/index.ts';
-import type { Owner } from './owner.ts';
+import type { Owner } from './owner.types.ts';
 
 /** Others are done in a moment, or wait for a passphrase. */
 const waitMs = 10_000;

@@ -1,6 +1,7 @@
 import { createHash, createPublicKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import type { SignatureScheme, Signer } from '../../signing/signer.ts';
+import type { Signer } from '../../signing/signer.ts';
+import type { SignatureScheme } from '../../signing/signature-scheme.ts';
 import { tufCanonicalJson } from '../metadata/canonical.ts';
 import { notaryKeyId, readNotaryKey, readTufKey } from '../metadata/keys.ts';
 import type { Dialect } from '../metadata/model.ts';

@@ -16,7 +16,7 @@ import { collectionOf } from './collection.ts';
 import { folderDestination } from './to-folder.ts';
 import { holds, signAs } from './keys.ts';
 import { openOwner } from './owner.ts';
-import type { Owner } from './owner.ts';
+import type { Owner } from './owner.types.ts';
 
 const name = 'registry.example.com/pay/app';
 const passphrase = { environment: { PORTCULLIS_PASSPHRASE: 'words' } };

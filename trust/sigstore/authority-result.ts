@@ -1,0 +1,11 @@
+import type { ProvenFacts } from '../verdict/signature-finding.ts';
+import type { SigstoreCode } from './verify.ts';
+
+/** What a signature that an authority made has proven, or why it does not count. */
+export type AuthorityResult =
+  | { readonly proven: Required<Pick<ProvenFacts, 'signer'>> & Pick<ProvenFacts, 'signedAt'>; readonly validUntil?: string }
+  | {
+      readonly code: SigstoreCode | 'TRUST_SIGSTORE_IDENTITY' | 'TRUST_SIGNATURE_OTHER_KEY' | 'TRUST_CERTIFICATE_CHAIN';
+      readonly problem: string;
+      readonly validUntil?: string;
+    };
