@@ -4,6 +4,8 @@ import type { IpAddress, IpFamily } from '../spec/address.ts';
 import type { RangeSet } from '../spec/network-config.ts';
 import type { PortMapping } from '../types.ts';
 import type { NetworkDatabase } from './database.ts';
+import { hostPortHolderText } from './host-port-holder.ts';
+import type { HostPortHolder } from './host-port-holder.ts';
 import { chooseAddress, rangeOf } from './ipam.ts';
 import type { Choice } from './ipam.ts';
 
@@ -69,6 +71,7 @@ export function createLeases({ db }: NetworkDatabase): Leases {
     `SELECT container_id, spec, origin FROM host_port JOIN attachment ON number = attachment
      WHERE host_port.realm = ?1 AND protocol = ?2 AND port = ?3 AND (host_ip = ?4 OR host_ip = '' OR ?4 = '') LIMIT 1`,
   );
+  const nodePortService = db.prepare('SELECT service FROM service_node_port WHERE port = ? AND protocol = ? AND realm = ? LIMIT 1');
   const insertPort = db.prepare('INSERT INTO host_port (realm, protocol, port, host_ip, attachment, part) VALUES (?, ?, ?, ?, ?, ?)');
   const deletePorts = db.prepare('DELETE FROM host_port WHERE attachment = ? AND part = ?');
   const deleteLeases = db.prepare('DELETE FROM lease WHERE attachment = ? AND part = ?');
@@ -118,8 +121,17 @@ export function createLeases({ db }: NetworkDatabase): Leases {
     takeHostPorts(realm, mappings, { attachment, part }) {
       for (const mapping of mappings) {
         const hostIp = hostIpOf(mapping);
-        const holder = portHolder.get(realm, mapping.protocol, mapping.hostPort, hostIp) as PortHolder | undefined;
-        if (holder !== undefined) throw portTaken(mapping, holder);
+        const holder = portHolder.get(realm, mapping.protocol, mapping.hostPort, hostIp) as HostPortHolder | undefined;
+        if (holder !== undefined)
+          throw portTaken(
+            mapping,
+            holder.container_id,
+            `${hostPortHolderText(holder)}, holds it`,
+            'remove that pod or choose another host port',
+          );
+        const service = nodePortService.get(mapping.hostPort, mapping.protocol, realm)?.['service'];
+        if (typeof service === 'string')
+          throw portTaken(mapping, service, `the service ${service} has it as a node port`, 'give either another port');
         insertPort.run(realm, mapping.protocol, mapping.hostPort, hostIp, attachment, part);
       }
     },
@@ -192,22 +204,14 @@ function outOfRange(network: string, address: IpAddress): PortcullisError {
   });
 }
 
-interface PortHolder {
-  readonly container_id: string;
-  readonly spec: string;
-  readonly origin: string;
-}
-
-function portTaken(mapping: PortMapping, holder: PortHolder): PortcullisError {
-  const spec = JSON.parse(holder.spec) as { readonly pod?: { readonly name: string; readonly namespace: string } };
-  const pod = spec.pod === undefined ? '' : `pod ${spec.pod.namespace}/${spec.pod.name}, `;
+function portTaken({ hostPort, protocol }: PortMapping, holder: string, why: string, fix: string): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_HOST_PORT_TAKEN',
     kind: 'already-exists',
     attempted: 'take the host port',
-    on: `${mapping.hostPort}/${mapping.protocol}`,
-    why: `${pod}${holder.origin === 'pod' ? 'sandbox' : 'container'} ${holder.container_id}, holds it`,
-    fix: 'remove that pod or choose another host port',
-    details: { port: mapping.hostPort, protocol: mapping.protocol, holder: holder.container_id },
+    on: `${hostPort}/${protocol}`,
+    why,
+    fix,
+    details: { port: hostPort, protocol, holder },
   });
 }

@@ -215,4 +215,15 @@ export const migrations: readonly string[] = [
      document TEXT NOT NULL,
      PRIMARY KEY (realm, network, service)
    ) STRICT, WITHOUT ROWID;`,
+
+  // Node ports that services have in the kernel: no pod gets such a host port. Of one daemon; written anew at each of its starts. `realm`: as in
+  // `host_port`. `key`: of the virtual server.
+  `CREATE TABLE service_node_port (
+     key TEXT PRIMARY KEY,
+     realm TEXT NOT NULL,
+     protocol TEXT NOT NULL,
+     port INTEGER NOT NULL,
+     service TEXT NOT NULL
+   ) STRICT, WITHOUT ROWID;
+   CREATE INDEX service_node_port_port ON service_node_port (port, protocol);`,
 ];

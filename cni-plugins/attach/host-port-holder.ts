@@ -1,0 +1,12 @@
+/** Of a row of `host_port`, its attachment. */
+export interface HostPortHolder {
+  readonly container_id: string;
+  readonly spec: string;
+  readonly origin: string;
+}
+
+/** Who has a host port: `pod default/web, sandbox 0123…`. */
+export function hostPortHolderText({ container_id: id, spec, origin }: HostPortHolder): string {
+  const { pod } = JSON.parse(spec) as { readonly pod?: { readonly name: string; readonly namespace: string } };
+  return `${pod === undefined ? '' : `pod ${pod.namespace}/${pod.name}, `}${origin === 'pod' ? 'sandbox' : 'container'} ${id}`;
+}

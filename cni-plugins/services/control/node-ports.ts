@@ -1,0 +1,65 @@
+import { AF_INET, SOCK_DGRAM, closeFd, socket } from '../../../base/kernel/index.ts';
+import type { NetworkDatabase } from '../../attach/database.ts';
+import { hostPortHolderText } from '../../attach/host-port-holder.ts';
+import type { HostPortHolder } from '../../attach/host-port-holder.ts';
+import { realmOf } from '../../attach/realm.ts';
+import type { ServerKey } from '../model.ts';
+
+/**
+ * Node ports of services beside host ports of pods: a port of the host leads to one of them. What has a node port in the kernel is written down, where
+ * whoever takes a host port looks; and a service is refused the port that a pod has.
+ */
+export interface NodePorts {
+  /** Who has the port as its host port, at any address of the host; undefined: nobody, or it is no node port. */
+  holderOf(key: ServerKey): string | undefined;
+  /** All that stand, of this host network namespace and boot. */
+  writeAll(standing: Iterable<readonly [ServerKey, { readonly service: string }]>): void;
+  /** Inside the caller's transaction. @param service absent: it stands no more */
+  write(key: ServerKey, service: string | undefined): void;
+}
+
+const portOf = (key: ServerKey): { readonly protocol: string; readonly port: number } | undefined => {
+  const [, protocol = '', address, port] = key.split(' ');
+  return address === '*' ? { protocol, port: Number(port) } : undefined;
+};
+
+/** In the network namespace of the calling thread. */
+export function createNodePorts({ db, transaction }: Pick<NetworkDatabase, 'db' | 'transaction'>): NodePorts {
+  const realm = ownRealm();
+  const holder = db.prepare(
+    `SELECT container_id, spec, origin FROM host_port JOIN attachment ON number = attachment
+     WHERE host_port.realm = ? AND protocol = ? AND port = ? LIMIT 1`,
+  );
+  const put = db.prepare('INSERT OR REPLACE INTO service_node_port (key, realm, protocol, port, service) VALUES (?, ?, ?, ?, ?)');
+  const remove = db.prepare('DELETE FROM service_node_port WHERE key = ?');
+  const removeAll = db.prepare('DELETE FROM service_node_port');
+  const write: NodePorts['write'] = (key, service) => {
+    const place = portOf(key);
+    if (place === undefined) return;
+    if (service === undefined) remove.run(key);
+    else put.run(key, realm, place.protocol, place.port, service);
+  };
+  return {
+    holderOf(key) {
+      const place = portOf(key);
+      const row = place && (holder.get(realm, place.protocol, place.port) as HostPortHolder | undefined);
+      return row && hostPortHolderText(row);
+    },
+    writeAll(standing) {
+      transaction(() => {
+        removeAll.run();
+        for (const [key, { service }] of standing) write(key, service);
+      });
+    },
+    write,
+  };
+}
+
+function ownRealm(): string {
+  const fd = socket(AF_INET, SOCK_DGRAM, 0);
+  try {
+    return realmOf(fd, '/proc/thread-self/ns/net');
+  } finally {
+    closeFd(fd);
+  }
+}
