@@ -96,11 +96,7 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
   };
   const remote = remoteAttachments((call) => current().call(call), options.databasePath, log);
   const { callPlugin } = remote;
-  const checkPlugins: CheckPlugins = async (calls) => {
-    // What a remote driver was asked for is no secret of the engine's thread alone.
-    if (!calls.some(({ type }) => bareType(type) === 'cnm')) return void (await current().call({ do: 'check', calls }));
-    for (const call of calls) await callPlugin(call);
-  };
+  const checkPlugins = checkThrough((call) => current().call(call), callPlugin);
   const binDirs = options.programs?.binDirs ?? [];
   const chains = createChains({
     callPlugin,
@@ -185,6 +181,7 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
 /** The engine for CNI plugins alone, in a process that ends soon: on the same database, beside a daemon or without one. */
 export interface PluginEngine {
   readonly callPlugin: CallPlugin;
+  readonly checkPlugins: CheckPlugins;
   close(): Promise<void>;
 }
 
@@ -195,9 +192,16 @@ export function openPluginEngine(options: Pick<NetworkEngineOptions, 'databasePa
     options.log.child({ room: 'network' }),
     () => undefined,
   );
-  return {
-    callPlugin: remoteAttachments((call) => thread.call(call), options.databasePath, options.log).callPlugin,
-    close: () => thread.stop(),
+  const ask = (call: Call): Promise<Answer> => thread.call(call);
+  const { callPlugin } = remoteAttachments(ask, options.databasePath, options.log);
+  return { callPlugin, checkPlugins: checkThrough(ask, callPlugin), close: () => thread.stop() };
+}
+
+/** One by one where a driver of libnetwork's is asked: that is not done in the engine's thread. */
+function checkThrough(ask: (call: Call) => Promise<Answer>, callPlugin: CallPlugin): CheckPlugins {
+  return async (calls) => {
+    if (!calls.some(({ type }) => bareType(type) === 'cnm')) return void (await ask({ do: 'check', calls }));
+    for (const call of calls) await callPlugin(call);
   };
 }
 

@@ -23,7 +23,9 @@ export interface PluginFixture {
   /** ADD of every plugin in turn. */
   add(chain: readonly Conf[], of: Of): Promise<CniResult>;
   del(chain: readonly Conf[], of: Of): Promise<void>;
+  /** CHECK of every plugin in turn, and of all at once. */
   check(chain: readonly Conf[], of: Of, result: CniResult): Promise<void>;
+  checkAtOnce(chain: readonly Conf[], of: Of, result: CniResult, more?: Partial<PluginCall>): Promise<void>;
   end(): Promise<void>;
 }
 
@@ -55,18 +57,20 @@ export function createPluginFixture(given?: string): PluginFixture {
   shell('ip link set lo up');
   const databasePath = given ?? join(folder, 'state', 'network.db');
   const engine = openPluginEngine({ databasePath, log: createLogger({ level: 'error' }) });
-  const call: PluginFixture['call'] = (verb, conf, { id, netns, name = 'eth0', network = 'net' }, more = {}) =>
-    engine.callPlugin({
-      verb,
-      type: conf.type,
-      caller: {},
-      key: { network, containerId: id, interface: name },
-      netns,
-      args: {},
-      path: [],
-      config: JSON.stringify({ cniVersion: '1.1.0', name: network, ...conf }, null, 2),
-      ...more,
-    });
+  const callOf = (
+    ...[verb, conf, { id, netns, name = 'eth0', network = 'net' }, more = {}]: Parameters<PluginFixture['call']>
+  ): PluginCall => ({
+    verb,
+    type: conf.type,
+    caller: {},
+    key: { network, containerId: id, interface: name },
+    netns,
+    args: {},
+    path: [],
+    config: JSON.stringify({ cniVersion: '1.1.0', name: network, ...conf }, null, 2),
+    ...more,
+  });
+  const call: PluginFixture['call'] = (...values) => engine.callPlugin(callOf(...values));
   return {
     folder,
     databasePath,
@@ -89,6 +93,10 @@ export function createPluginFixture(given?: string): PluginFixture {
     },
     async check(chain, of, prevResult) {
       for (const conf of chain) await call('check', conf, of, { prevResult });
+      await this.checkAtOnce(chain, of, prevResult);
+    },
+    async checkAtOnce(chain, of, prevResult, more = {}) {
+      await engine.checkPlugins(chain.map((conf) => callOf('check', conf, of, { ...more, prevResult })));
     },
     async end() {
       await engine.close();

@@ -97,9 +97,16 @@ if (inPrivateNetns(import.meta.filename)) {
     for (const [break_, words] of rowsOf) {
       shell(break_);
       await assert.rejects(fixture.call('check', bridgeConf(), pod, { prevResult: result }), coded('NETWORK_DIFFERS', words), break_);
+      await assert.rejects(fixture.checkAtOnce(chain, pod, result), coded('NETWORK_DIFFERS', words), break_);
       await fixture.call('status', bridgeConf(), { ...pod, id: '', name: '', netns: '' });
       await fixture.check(chain, pod, result);
     }
+    // Of what the bridge made nothing is missing.
+    shell('nft flush map ip portcullis_plugins any_host_ports');
+    await fixture.check([bridgeConf()], pod, result);
+    await assert.rejects(fixture.checkAtOnce(chain, pod, result), coded('NETWORK_DIFFERS', /no host port 8081\/tcp/u));
+    const other = { ...pod, id: 'never added' };
+    await assert.rejects(fixture.checkAtOnce(chain, other, result), coded('NETWORK_NOT_ATTACHED'));
     await fixture.del(chain, pod);
   });
 
@@ -195,9 +202,10 @@ exit 0
     assert.deepEqual(result?.ips, [{ interface: 2, address: '10.96.0.9/24', gateway: '10.96.0.1' }]);
     assert.match(fixture.inside(pod.netns, 'ip route') ?? '', /default via 10\.96\.0\.1/u);
     await fixture.call('check', conf, pod, { ...more, prevResult: result });
+    await fixture.checkAtOnce([conf], pod, result, more);
     await assert.rejects(fixture.call('add', conf, pod, more), coded('NETWORK_ALREADY_ATTACHED'));
     await fixture.call('del', conf, pod, more);
-    assert.equal(readFileSync(calls, 'utf8'), 'ADD guest eth0 1\nCHECK guest eth0 1\nDEL guest eth0 1\n');
+    assert.equal(readFileSync(calls, 'utf8'), 'ADD guest eth0 1\nCHECK guest eth0 1\nCHECK guest eth0 1\nDEL guest eth0 1\n');
     fixture.inside(pod.netns, 'ip link add eth0 type bridge');
     await assert.rejects(fixture.call('add', conf, pod, more), coded('NETWORK_INTERFACE_TAKEN'));
     assert.match(readFileSync(calls, 'utf8'), /ADD guest eth0 1\nDEL guest eth0 1\n$/u);

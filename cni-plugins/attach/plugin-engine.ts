@@ -137,8 +137,8 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
     }
   };
 
-  const begin = (reading: Reading, call: PluginCall, host: Host): { part: Part; given: ReturnType<Addressing['lease']> } => {
-    const hostInterface = hostInterfaceOf(`${call.key.network}\0${call.key.containerId}\0${call.key.interface}`);
+  type Begun = { readonly part: Part; readonly given: ReturnType<Addressing['lease']> };
+  const begin = (reading: Reading, call: PluginCall, host: Host, hostInterface = linkOf(call)): Begun => {
     const part = parts.begin(host.realm, call.key, { type: reading.type, netns: call.netns, hostInterface });
     const given = addressing.lease(reading.source, { host, key: call.key, holder: { attachment: part.attachment, part: reading.type } });
     return { part, given };
@@ -161,10 +161,11 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
     kernel: ResourceKernel,
     delegated: CniResult | undefined,
   ): CniResult => {
+    const hostInterface = linkOf(call);
     const planned = database.transaction(() => {
-      const begun = begin(reading, call, host);
+      const begun = begin(reading, call, host, hostInterface);
       const given = delegated === undefined ? begun.given : addressing.delegated(delegated);
-      const input = planInput(call, host, given);
+      const input = planInput(call, host, given, hostInterface);
       // It reads the kernel only, and only what no other act can change meanwhile: the lock is held.
       const observed = plugin.observe?.(reading.config, kernel, input);
       const { resources, result } = plugin.plan(reading.config, observed === undefined ? input : { ...input, observed });
@@ -342,10 +343,13 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
   };
 }
 
-const planInput = (call: PluginCall, host: Host, given: GivenAddresses): PlanInput => ({
+/** The host's end of the attachment's link. */
+const linkOf = ({ key }: PluginCall): string => hostInterfaceOf(`${key.network}\0${key.containerId}\0${key.interface}`);
+
+const planInput = (call: PluginCall, host: Host, given: GivenAddresses, hostInterface = linkOf(call)): PlanInput => ({
   key: call.key,
   netns: call.netns,
-  hostInterface: hostInterfaceOf(`${call.key.network}\0${call.key.containerId}\0${call.key.interface}`),
+  hostInterface,
   args: call.args,
   ...(call.prevResult === undefined ? {} : { prevResult: call.prevResult }),
   addresses: given.addresses,

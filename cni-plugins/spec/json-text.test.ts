@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { readJson } from './json-text.ts';
+
+test('any JSON is read as V8 reads it, and knows its places', () => {
+  fc.assert(
+    fc.property(fc.json({ maxDepth: 8 }), (text) => {
+      const read = readJson(text);
+      assert.ok(!('message' in read));
+      assert.deepEqual(read.value, JSON.parse(text));
+      assert.deepEqual(read.positionOf([]), { line: 1, column: 1 });
+    }),
+  );
+});
+
+const letters = Array.from('{}[],:"\\ \n019-.eEtruefalsn\u0000');
+
+test('what is no JSON is refused with its place, whatever it is', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: fc.constantFrom(...letters) }), (text) => {
+      const read = readJson(text);
+      let isJson = true;
+      try {
+        JSON.parse(text);
+      } catch {
+        isJson = false;
+      }
+      assert.equal('message' in read, !isJson);
+    }),
+  );
+});
+
+for (const [what, text, path, place] of [
+  ['a name that comes twice the last value', '{"a": 1,\n "a": 2}', ['a'], { line: 2, column: 7 }],
+  ['a value of a list', '{"a": [\n1,\n {"b": 3}]}', ['a', 1, 'b'], { line: 3, column: 8 }],
+  ['the value around one that is not there', '{"a":\n [1]}', ['a', 7, 'b'], { line: 2, column: 2 }],
+] as const)
+  test(`the place of ${what}`, () => {
+    const read = readJson(text);
+    assert.ok(!('message' in read));
+    assert.deepEqual(read.positionOf(path), place);
+  });
+
+test('64 levels are read, one more is refused, and so are a hundred thousand', () => {
+  const nested = (levels: number): string => '['.repeat(levels) + ']'.repeat(levels);
+  assert.ok(!('message' in readJson(nested(65))));
+  for (const levels of [66, 100_000]) {
+    const read = readJson(nested(levels));
+    assert.ok('message' in read);
+    assert.match(read.message, /nested deeper than 64/u);
+  }
+});
+
+test('a name of the language is a name like others', () => {
+  const read = readJson('{"__proto__": {"polluted": true}}');
+  assert.ok(!('message' in read));
+  assert.deepEqual(Object.keys(read.value as object), ['__proto__']);
+  assert.equal((read.value as { polluted?: boolean }).polluted, undefined);
+});
