@@ -12,6 +12,7 @@ export { collectConnections, connectNetwork, disconnectNetwork } from './manage/
 export type { Connection, ConnectSource } from './manage/connect.ts';
 export { createNetwork, removeNetwork, requireNetwork } from './manage/conflist-file.ts';
 export type { NewNetwork } from './manage/conflist-file.ts';
+export { forwardDroppers } from './manage/forwarding.ts';
 export { readNetworkReport } from './manage/report.ts';
 export type { ReportedAttachment, ReportedNetwork, ReportSource } from './manage/report.ts';
 export { startOverlay } from './overlay/overlay.ts';
@@ -31,6 +32,7 @@ export type { AppliedServices, SwitchedBalancer } from './services/control/quest
 export { fieldText } from './services/description/parts.ts';
 export { linesOf, readServices } from './services/description/read.ts';
 export type { RefusedService, Service, ServiceControl } from './services/model.ts';
+export { membershipLabel, parseMemberships } from './spec/memberships.ts';
 export { confUses } from './spec/conf-uses.ts';
 export type { ConfUse } from './spec/conf-uses.ts';
 export { networksIn } from './attach/networks.ts';

@@ -1,6 +1,8 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
+import { reasonOf } from '../../base/errors/index.ts';
 import { boundingCapabilities, kernelRelease, limitsProjects } from '../../base/kernel/index.ts';
+import { forwardDroppers } from '../../cni-plugins/index.ts';
 import type { Finding } from './finding.ts';
 import { findProgram } from './programs.ts';
 
@@ -22,6 +24,7 @@ export function kernelFindings(): readonly Finding[] {
     projectQuotas(),
     seccomp(),
     nftables(),
+    forwarding(),
     capabilities(),
     appArmor(),
     landlock(),
@@ -146,6 +149,25 @@ function nftables(): Finding {
     meaning: ['pods are walled off, masqueraded and given host ports by it'],
     fix: 'modprobe nf_tables, or a kernel with CONFIG_NF_TABLES',
   };
+}
+
+/** Chains of others before which no rule of ours is heard. */
+function forwarding(): Finding {
+  const topic = 'forwarding';
+  if (process.getuid?.() !== 0) return { topic, state: 'degraded', found: 'not known: only root may ask', fix: 'run as root' };
+  try {
+    const droppers = forwardDroppers();
+    if (droppers.length === 0) return { topic, state: 'fine', found: 'no chain of others drops it' };
+    return {
+      topic,
+      state: 'degraded',
+      found: `dropped by ${droppers.join(', ')} unless accepted there`,
+      meaning: ['what pods send to others is lost there, and with br_netfilter what they send to each other over a bridge'],
+      fix: 'accept the bridges of the networks there: docs/docker.md, "Where docker drops what is forwarded"',
+    };
+  } catch (thrown) {
+    return { topic, state: 'degraded', found: `not known: ${reasonOf(thrown)}`, fix: 'modprobe nf_tables' };
+  }
 }
 
 function capabilities(): Finding {
