@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { createServer } from 'node:net';
+import { keyOf } from '../../cni-plugins/services/model.ts';
 import type { Family } from '../../cni-plugins/services/model.ts';
 import type { TestHost } from '../../cni-plugins/services/switch/hosts.fixture.ts';
 import { at, backendOf, both, counted, equal, greet, seenBy, within } from './case.ts';
 import type { Case } from './case.ts';
-import { udpPort } from './stage.ts';
+import { routerAddress, udpPort } from './stage.ts';
 
 const sctpPort = 8082;
 const family6 = (family: Family): string => (family === 6 ? 'AF_INET6' : 'AF_INET');
@@ -59,6 +61,29 @@ async function untilServing(host: TestHost, family: Family, server: TestHost): P
 }
 
 export const moreCases: readonly Case[] = [
+  ...both((family) => ({
+    name: 'an address of the host: the served port is the service’s, others stay the host’s, and so does the address',
+    quick: family === 4,
+    server: (stage) => stage.server(family, { address: routerAddress[family], port: 8090 }),
+    async run(stage, server) {
+      const own = createServer((socket) => socket.on('error', () => socket.destroy()).end('router -\n'));
+      await new Promise<void>((resolve) => own.listen(8091, routerAddress[family], resolve));
+      try {
+        const caller = family === 4 ? stage.client.address : stage.client.address6;
+        const answers = await greet(stage, server, 12);
+        within(answers, equal);
+        assert.equal(seenBy(answers[0]), caller);
+        const ofHost = (): Promise<string[]> => stage.client.greet(at(server), 8091);
+        assert.deepEqual(counted(await ofHost()), { router: 1 });
+        assert.deepEqual(await stage.client.greet(at(server), 8092), ['ECONNREFUSED']);
+        stage.balancer.change([], [keyOf(server)]);
+        assert.deepEqual(await stage.client.greet(at(server), server.port), ['ECONNREFUSED']);
+        assert.deepEqual(counted(await ofHost()), { router: 1 });
+      } finally {
+        own.close();
+      }
+    },
+  })),
   ...both((family) => ({
     name: 'wrr: other weights hold from the next connection on',
     quick: family === 6,
