@@ -27,20 +27,21 @@ const clusterOf = ({ nodeName = hostname().toLowerCase(), ...rest }: NonNullable
   ...rest,
 });
 
-export function openBalancing({ root, network: { services } }: DaemonConfig, log: Logger): Balancing {
+export function openBalancing({ root, network: { services, overlay } }: DaemonConfig, log: Logger): Balancing {
   const { backend: balancer, folder, kubernetes } = services;
   const databasePath = join(root, 'network.db');
+  // A cluster, or a network that spans hosts, that this host is no longer part of.
+  const ended = [...(kubernetes === undefined ? ['kubernetes'] : []), ...(overlay === undefined ? ['overlay'] : [])];
   let starting: Promise<Services> | undefined;
   let closed = false;
   let told = '';
 
   const start = (): Promise<Services> => {
-    starting ??= startServices({ databasePath, balancer, folder, ...(kubernetes && { kubernetes: clusterOf(kubernetes) }) }, log).catch(
-      (thrown: unknown) => {
-        starting = undefined;
-        throw thrown;
-      },
-    );
+    const settings = { databasePath, balancer, folder, ...(kubernetes && { kubernetes: clusterOf(kubernetes) }), ended };
+    starting ??= startServices(settings, log).catch((thrown: unknown) => {
+      starting = undefined;
+      throw thrown;
+    });
     return starting;
   };
   const look = (): void => {

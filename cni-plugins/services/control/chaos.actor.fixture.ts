@@ -24,7 +24,10 @@ for (const { name, source } of (await list()).services)
 const isSettled = ({ retiring, services: all }: ServiceList): boolean =>
   retiring === undefined &&
   all.every(({ source, backends: each }) => source !== undefined && each.every(({ state }) => state === 'in service'));
-while (!isSettled(await list())) await pause(50);
+for (let looks = 0, now = await list(); !isSettled(now); looks += 1, now = await list()) {
+  if (looks % 100 === 0) tell(`waits ${JSON.stringify(now)}`);
+  await pause(50);
+}
 tell(`settled ${JSON.stringify(await list())}`);
 await once(process.stdin, 'data');
 

@@ -14,6 +14,8 @@ export interface ServicesSettings {
   readonly folder?: string;
   /** A cluster whose services are followed. */
   readonly kubernetes?: KubernetesPlace;
+  /** Sources that are asked no more: what they described ends. */
+  readonly ended?: readonly string[];
 }
 
 /** What a command may ask; the answer of each is JSON. */

@@ -23,8 +23,8 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
   let client: TestHost;
   let backends: readonly TestHost[];
 
-  const start = async (): Promise<void> => {
-    services = await startServices({ databasePath, balancer: 'auto', folder: files }, createLogger({ level: 'error' }));
+  const start = async (ended: readonly string[] = []): Promise<void> => {
+    services = await startServices({ databasePath, balancer: 'auto', folder: files, ended }, createLogger({ level: 'error' }));
   };
   const described = (name: string, body: string): Service => {
     const text = `apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: ${name} }\n${body}`;
@@ -142,13 +142,28 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.deepEqual(await answering('10.96.1.2', 80, 1), { b2: 1 }, 'two stays as it was');
     const { problems } = await listed();
     assert.equal(problems.length, 2);
-    assert.match(problems.join('\n'), /a\.yaml:11:13: addresses\.0: "10\.96\.1\.300" is not an address/u);
+    assert.match(problems.join('\n'), /a\.yaml:11:13: addresses\[0\]: "10\.96\.1\.300" is not an address/u);
     assert.match(
       problems.join('\n'),
-      /a\.yaml:18:13: three\.addresses\.0: 10\.96\.0\.1 port 80\/tcp belongs to the service web of command/u,
+      /a\.yaml:18:13: three: addresses\[0\]: 10\.96\.0\.1 port 80\/tcp belongs to the service web of command/u,
     );
     writeFileSync(place, text('one', '10.96.1.1', '10.2.0.3'));
     await comesAbout(async () => !(await listed()).services.some(({ name, source }) => name === 'two' && source !== undefined));
+  });
+
+  test('what a source described that is asked no more ends with the next start', async () => {
+    assert.deepEqual(
+      await services.put('kubernetes', [described('gone', 'addresses: [10.96.3.1]\nports: [80:8080]\nbackends: [10.2.0.2]\n')]),
+      [],
+    );
+    assert.deepEqual(await answering('10.96.3.1', 80, 1), { b1: 1 });
+    await services.close();
+    await start();
+    assert.deepEqual(await answering('10.96.3.1', 80, 1), { b1: 1 }, 'a restart alone takes nothing away');
+    await services.close();
+    await start(['kubernetes']);
+    assert.deepEqual(await answering('10.96.3.1', 80, 1), { ECONNREFUSED: 1 });
+    assert.deepEqual(await answering('10.96.0.1', 80, 2), { b1: 1, b2: 1 }, 'others stand');
   });
 
   test('what was removed leaves nothing in the kernel', async () => {

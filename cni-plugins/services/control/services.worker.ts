@@ -74,6 +74,7 @@ async function start(owner: Caller<ServiceOwner>): Promise<{ readonly offer: Ser
     failed(thrown, 'the files of services could not be applied; it is tried again');
   };
   await files?.look().catch(notApplied);
+  for (const source of settings.ended ?? []) guarded(() => core.apply(source, [], true));
   let looking = false;
   const look = setInterval(() => {
     if (looking || files === undefined) return;
