@@ -44,6 +44,15 @@ describe('proved settings in files', () => {
     assert.deepEqual([statSync(folder).mode & 0o777, statSync(file()).mode & 0o777], [0o700, 0o600]);
   });
 
+  it('leave nothing half written behind for the next start', () => {
+    const { folder, store } = fresh();
+    store.write(digest, settings);
+    const [whole = ''] = readdirSync(folder);
+    writeFileSync(join(folder, `${whole}.0123456789ab`), 'a killed write', { mode: 0o600 });
+    assert.deepEqual(openSettingsStore(folder, 'code')?.read(digest), settings);
+    assert.deepEqual(readdirSync(folder), [whole]);
+  });
+
   const damages: Readonly<Record<string, (file: string) => void>> = {
     'a bit that is another': (file) => {
       const bytes = readFileSync(file);

@@ -39,20 +39,29 @@ export async function settle(observer: Observer, expected: readonly (readonly st
   }
 }
 
-/** The sights of an idle daemon with its full pool, before and after its first pod. */
-export async function learnIdle({ observer, daemon, stage }: Omit<Scene, 'idle'>): Promise<readonly (readonly string[])[]> {
-  const fresh = await steady(observer);
-  const pools = fresh.filter((line) => line === 'file d POOL').length;
-  if (pools !== poolSize) throw new Error(`the pool holds ${pools} sets, not ${poolSize}`);
+/**
+ * The daemon's first pod comes and goes; then it is started anew. What durable things that pod left for good (proofs are kept by content) is
+ * in both sights: that of a daemon that had a pod since its start, and that of one that had none.
+ */
+export async function openScene(stage: Stage, observer: Observer): Promise<Scene> {
+  const first = await startDaemon(stage);
   // The very first start looks at what the runtime can do; where it can, half of the pods have user namespaces.
-  const { runtimeHandlers } = await daemon.cri.runtime.status({});
+  const { runtimeHandlers } = await first.cri.runtime.status({});
   stage.mapped = runtimeHandlers.some(({ name, features }) => name === '' && features?.userNamespaces === true);
   const it = newCase(stage, 'first', true);
-  await acts[0]?.request(daemon.cri, it);
-  await acts[0]?.prove(daemon.cri, it);
+  await acts[0]?.request(first.cri, it);
+  await acts[0]?.prove(first.cri, it);
   observer.learnIds();
-  await removeEverything(daemon.cri);
-  return [fresh, await steady(observer)];
+  await removeEverything(first.cri);
+  const used = await steady(observer);
+  await first.stop();
+  const daemon = await startDaemon(stage);
+  const fresh = await steady(observer);
+  for (const sight of [used, fresh]) {
+    const pools = sight.filter((line) => line === 'file d POOL').length;
+    if (pools !== poolSize) throw new Error(`the pool holds ${pools} sets, not ${poolSize}`);
+  }
+  return { stage, observer, daemon, idle: [fresh, used] };
 }
 
 /** A sight that has not changed for a while: the pool is full, removals in the background are done. */
@@ -127,8 +136,7 @@ export async function killDuringActs(
 export async function beginAnew(scene: Scene): Promise<void> {
   await removeEverything(scene.daemon.cri);
   await scene.daemon.stop();
-  scene.daemon = await startDaemon(scene.stage);
-  scene.idle = await learnIdle(scene);
+  Object.assign(scene, await openScene(scene.stage, scene.observer));
 }
 
 /** Whether the kill came before the answer. */

@@ -5,9 +5,8 @@ import { parseArgs } from 'node:util';
 import { isApart, runApart, whenToldToEnd } from './apart.ts';
 import { atRest } from './at-rest.ts';
 import { acts } from './acts.ts';
-import { startDaemon } from './daemon.ts';
 import { stopAndLook } from './ending.ts';
-import { killDuringActs, learnIdle, measureActs } from './kills.ts';
+import { killDuringActs, measureActs, openScene } from './kills.ts';
 import type { Scene } from './kills.ts';
 import { openObserver } from './outside.ts';
 import { createRandom } from './random.ts';
@@ -53,7 +52,7 @@ const figures: string[] = [];
 let scene: Scene | undefined;
 try {
   const untouched = observer.look();
-  scene = await open();
+  scene = await openScene(stage, observer);
   if (values.only !== 'rest') {
     const count = Number(values.kills);
     const chosen = acts.filter(({ name }) => values.act === undefined || name === values.act);
@@ -90,8 +89,3 @@ console.log(
   `${figures.join('; ')}; ${failures.length} failures, seed ${values.seed}, ${((performance.now() - begin) / 1000).toFixed(0)} s`,
 );
 process.exit(failures.length === 0 ? 0 : 1);
-
-async function open(): Promise<Scene> {
-  const parts = { stage, observer, daemon: await startDaemon(stage) };
-  return { ...parts, idle: await learnIdle(parts) };
-}
