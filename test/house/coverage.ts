@@ -1,7 +1,7 @@
-import { spawnSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 
-/** Prints what share of the code ran, from the V8 coverage files of every process the tests started, daemons included. */
-export function printCoverage(out: NodeJS.WritableStream, folder: string): void {
+/** What share of the code ran, from the V8 coverage files of every process the tests started, daemons included. */
+export function coverageOf(folder: string): Promise<string> {
   const rooms = ['base', 'trust', 'entitlements', 'cni-plugins', 'runtime', 'cli'];
   const args = [
     'report',
@@ -15,6 +15,9 @@ export function printCoverage(out: NodeJS.WritableStream, folder: string): void 
     '**/*.test.ts',
     ...rooms.flatMap((room) => ['--include', `${room}/**`]),
   ];
-  const report = spawnSync(process.execPath, ['node_modules/.bin/c8', ...args], { encoding: 'utf8', maxBuffer: 2 ** 26 });
-  out.write(report.status === 0 ? report.stdout.replaceAll(/=+/g, '').replace(' Coverage summary ', 'coverage') : report.stderr);
+  return new Promise((resolve) => {
+    execFile(process.execPath, ['node_modules/.bin/c8', ...args], { maxBuffer: 2 ** 26 }, (error, told, complaint) =>
+      resolve(error === null ? told.replaceAll(/=+/g, '').replace(' Coverage summary ', 'coverage') : complaint),
+    );
+  });
 }

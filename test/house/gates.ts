@@ -8,10 +8,11 @@ interface Gate {
   readonly command: readonly [string, ...string[]];
 }
 
+/** The longest one first. */
 const gates: readonly Gate[] = [
+  { name: 'lint', command: ['eslint', '.'] },
   { name: 'format', command: ['prettier', '--check', '--log-level', 'warn', '.'] },
   { name: 'types', command: ['tsc', '--project', '.'] },
-  { name: 'lint', command: ['eslint', '.'] },
   {
     name: 'walls',
     command: [
