@@ -1,6 +1,7 @@
 import '../../../test/fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -53,6 +54,8 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
   for (const backend of backends) await backend.serve('tcp', backend.address, 8080);
   const told = new Map<number, Told>();
   const program = new URL('./chaos.actor.fixture.ts', import.meta.url).pathname;
+  let running: ChildProcess | undefined;
+  context.after(() => running?.kill('SIGKILL'));
   let acts = 0;
   let underWay = 0;
   /** How long a start takes on this machine, so that kills come at any moment of it. */
@@ -66,6 +69,7 @@ test(`${kills} kills leave no stale rule and no black hole`, async (context) => 
       env: { ...process.env, NODE_COMPILE_CACHE: join(folder, 'compiled') },
     });
     const ended = once(child, 'close');
+    running = child;
     // It may be dead already when it is told to go on.
     child.stdin.on('error', () => undefined);
     let rest = '';
