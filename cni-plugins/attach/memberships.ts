@@ -74,6 +74,15 @@ export function membershipsOfCall({ key, config, prevResult }: PluginCall): Omit
   return { memberships: membershipsOn(readMemberships(runtimeConfig.services, 'runtimeConfig.services'), key.network), ipam };
 }
 
+/** In whose name the virtual addresses of a service are leased, as those of a container are. */
+export const virtualHolder = (service: string): { readonly containerId: string; readonly interface: string } => ({
+  containerId: `service.${service}`,
+  interface: 'vip',
+});
+
+/** Whether an attachment is no container but such a holder. */
+export const isVirtualHolder = (containerId: string, name: string): boolean => name === 'vip' && containerId.startsWith('service.');
+
 /** A network's ranges as the configuration of our address plugin. */
 export const ipamOf = (rangeSets: readonly RangeSet[]): object => ({
   type: 'portcullis-ipam',

@@ -21,6 +21,13 @@ for (const [what, network, aliases] of [
     assert.deepEqual(readDockerContainer(described(network))?.endpoints, [{ id: 'e1', name: 'web', aliases }]);
   });
 
+test('services that a container joins are a label of it', () => {
+  const label = '[{"name":"web","ports":[80]}]';
+  const labelled = described({ Aliases: null }, { Config: { Labels: { 'portcullis.dev/services': label, other: 'x' } } });
+  assert.equal(readDockerContainer(labelled)?.endpoints[0]?.services, label);
+  assert.equal(readDockerContainer(described({}, { Config: { Labels: null } }))?.endpoints[0]?.services, undefined);
+});
+
 test('a container that is stopped has neither process nor endpoints', () => {
   const stopped = described({ EndpointID: '' }, { State: { Pid: 0 } });
   assert.deepEqual(readDockerContainer(stopped), { id, name: 'web', endpoints: [] });

@@ -1,3 +1,5 @@
+import { membershipLabel } from '../spec/memberships.ts';
+
 /** What docker says of a container (Engine API, ContainerInspect), as far as networks need it. Pure. */
 export interface DockerContainer {
   readonly id: string;
@@ -14,6 +16,8 @@ export interface DockerEndpoint {
   readonly name: string;
   /** Its short id among them, as docker's own server of names has it. */
   readonly aliases: readonly string[];
+  /** The container's label of services that it joins, as its author wrote it. */
+  readonly services?: string;
 }
 
 const fieldOf = (value: unknown, name: string): unknown =>
@@ -28,6 +32,7 @@ export function readDockerContainer(value: unknown): DockerContainer | undefined
   if (typeof id !== 'string' || typeof name !== 'string') return undefined;
   const settings = fieldOf(value, 'NetworkSettings');
   const [pid, netns] = [fieldOf(fieldOf(value, 'State'), 'Pid'), fieldOf(settings, 'SandboxKey')];
+  const services = fieldOf(fieldOf(fieldOf(value, 'Config'), 'Labels'), membershipLabel);
   const own = name.replace(/^\//u, '');
   const networks = fieldOf(settings, 'Networks');
   const endpoints = Object.values(typeof networks === 'object' && networks !== null ? networks : {}).flatMap(
@@ -36,7 +41,14 @@ export function readDockerContainer(value: unknown): DockerContainer | undefined
       if (typeof endpoint !== 'string' || endpoint === '') return [];
       // `DNSNames` of 25 and later has what `Aliases` had before, and what a user gave.
       const aliases = new Set([id.slice(0, 12), ...textsOf(fieldOf(network, 'Aliases')), ...textsOf(fieldOf(network, 'DNSNames'))]);
-      return [{ id: endpoint, name: own, aliases: [...aliases].filter((each) => each !== own) }];
+      return [
+        {
+          id: endpoint,
+          name: own,
+          aliases: [...aliases].filter((each) => each !== own),
+          ...(typeof services === 'string' && services !== '' && { services }),
+        },
+      ];
     },
   );
   const runs = typeof pid === 'number' && pid > 0 && typeof netns === 'string' && netns.startsWith('/');

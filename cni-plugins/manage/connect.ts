@@ -16,6 +16,7 @@ import type { ChainLink, ChainPod } from '../invoke/chain.types.ts';
 import { openResultCache } from '../invoke/result-cache.ts';
 import type { CachedAttachment } from '../invoke/result-cache.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
+import { readMemberships } from '../spec/memberships.ts';
 import type { CniResult } from '../spec/result.ts';
 import { namedTarget } from './docker-target.ts';
 import type { ReportSource } from './report.ts';
@@ -49,6 +50,8 @@ export interface ConnectOptions {
   readonly ips: readonly string[];
   readonly mac?: string;
   readonly aliases: readonly string[];
+  /** Services of the network that it joins (`readMemberships`); absent: none. */
+  readonly services?: readonly object[];
 }
 
 const most = 1000;
@@ -57,7 +60,7 @@ const pluginTimeoutMs = 120_000;
 const owner = 'portcullis connect';
 
 /**
- * @throws NETWORK_UNKNOWN · NETWORK_INTERFACE_INVALID · NETWORK_TARGET_UNKNOWN · NETWORK_TARGET_BOUND · NETWORK_ALREADY_CONNECTED · NETWORK_DOCKER_UNREACHABLE · what the plugins throw; nothing is left then
+ * @throws NETWORK_UNKNOWN · NETWORK_SERVICE_MEMBERSHIP_INVALID · NETWORK_INTERFACE_INVALID · NETWORK_TARGET_UNKNOWN · NETWORK_TARGET_BOUND · NETWORK_ALREADY_CONNECTED · NETWORK_DOCKER_UNREACHABLE · what the plugins throw; nothing is left then
  */
 export async function connectNetwork(
   source: ConnectSource,
@@ -65,6 +68,7 @@ export async function connectNetwork(
   options: ConnectOptions,
 ): Promise<{ connection: Connection; result: CniResult }> {
   const network = loadedNetwork(source, name);
+  readMemberships(options.services ?? [], 'services');
   const target = await targetOf(source, options.target);
   if (target.bound !== undefined) throw targetBound(name, options.target, target.bound);
   const cache = openResultCache(source.cacheDir, owner);
@@ -76,6 +80,7 @@ export async function connectNetwork(
     ...(options.ips.length > 0 && { ips: options.ips }),
     ...(options.mac !== undefined && { mac: options.mac }),
     ...(options.aliases.length > 0 && { aliases: options.aliases }),
+    ...(options.services !== undefined && { services: options.services }),
   };
   refuseUndeclared(network, Object.keys(capabilityArgs));
   const ifname = options.interface ?? freeInterface(target.pod.netns);

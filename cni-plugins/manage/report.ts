@@ -3,12 +3,15 @@ import { isPortcullisError } from '../../base/errors/index.ts';
 import { openReadOnly } from '../../base/storage/index.ts';
 import type { SqlRow } from '../../base/storage/index.ts';
 import { leaseCount } from '../attach/figures.ts';
+import { isVirtualHolder } from '../attach/memberships.ts';
 import { networksIn } from '../attach/networks.ts';
 import { bareType } from '../attach/plugin-type.ts';
 import type { NetworkChoice } from '../attach/networks.ts';
 import type { AttachmentSpec } from '../attach/record.ts';
 import { formatIp } from '../spec/address.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
+import { readNetworkServices } from './network-services.ts';
+import type { ReportedNetworkService } from './network-services.ts';
 
 /** What there is, read from the conf folder and the database: also while a daemon writes it, and without one. Blocks: for commands. */
 export interface NetworkReport {
@@ -39,6 +42,8 @@ export interface ReportedNetwork {
     readonly size?: number;
   };
   readonly attachments: readonly ReportedAttachment[];
+  /** That its members joined. */
+  readonly services: readonly ReportedNetworkService[];
 }
 
 export interface ReportedAttachment {
@@ -78,23 +83,28 @@ export function readNetworkReport({ databasePath, confDir, choice }: ReportSourc
     if (!isPortcullisError(thrown)) throw thrown;
     problems.push(thrown.failure.why);
   }
-  const held = readAttachments(databasePath);
+  const { held, services } = readDatabase(databasePath);
   const known = new Set(networks.map(({ name }) => name));
   const lost = [...new Set(held.flatMap(({ network }) => (known.has(network) ? [] : [network])))];
   const of = (name: string): Pick<ReportedNetwork, 'attachments'> & { readonly used: number } => {
     const own = held.filter(({ network }) => network === name);
-    return { attachments: own.map(({ attachment }) => attachment), used: own.reduce((sum, { leases }) => sum + leases, 0) };
+    return { attachments: own.flatMap(({ attachment }) => attachment ?? []), used: own.reduce((sum, { leases }) => sum + leases, 0) };
   };
   return {
     networks: [
       ...networks.map((network): ReportedNetwork => {
         const { attachments, used } = of(network.name);
         const size = network.network === undefined ? undefined : leaseCount(network.network.rangeSets);
-        return { ...described(network), leases: { used, ...(size !== undefined && { size }) }, attachments };
+        return {
+          ...described(network),
+          leases: { used, ...(size !== undefined && { size }) },
+          attachments,
+          services: services.get(network.name) ?? [],
+        };
       }),
       ...lost.map((name): ReportedNetwork => {
         const { attachments, used } = of(name);
-        return { name, plugins: [], subnets: [], bridges: [], leases: { used }, attachments };
+        return { name, plugins: [], subnets: [], bridges: [], leases: { used }, attachments, services: services.get(name) ?? [] };
       }),
     ],
     problems,
@@ -110,7 +120,7 @@ function classesOf({ way, list }: LoadedNetwork): NonNullable<ReportedNetwork['c
   return unbridged.has(first) ? 'refused' : 'by-result';
 }
 
-function described(network: LoadedNetwork): Omit<ReportedNetwork, 'attachments' | 'leases'> {
+function described(network: LoadedNetwork): Omit<ReportedNetwork, 'attachments' | 'leases' | 'services'> {
   const { name, file, way, list } = network;
   return {
     name,
@@ -137,11 +147,12 @@ function subnetsIn(value: unknown): string[] {
 interface Held {
   readonly network: string;
   readonly leases: number;
-  readonly attachment: ReportedAttachment;
+  /** Absent: the leases are of a service's virtual address. */
+  readonly attachment?: ReportedAttachment;
 }
 
-function readAttachments(databasePath: string): Held[] {
-  if (!existsSync(databasePath)) return [];
+function readDatabase(databasePath: string): { held: readonly Held[]; services: ReturnType<typeof readNetworkServices> } {
+  if (!existsSync(databasePath)) return { held: [], services: new Map() };
   const database = openReadOnly(databasePath);
   try {
     const rows = database.each(
@@ -150,7 +161,7 @@ function readAttachments(databasePath: string): Held[] {
          (SELECT group_concat(hex(address)) FROM lease WHERE attachment = number) AS addresses
        FROM attachment ORDER BY number`,
     );
-    return [...rows].flatMap(heldOf);
+    return { held: [...rows].flatMap(heldOf), services: readNetworkServices(database) };
   } finally {
     database.close();
   }
@@ -161,6 +172,7 @@ function heldOf(row: SqlRow): Held[] {
   const spec = JSON.parse(text('spec')) as Partial<AttachmentSpec>;
   const leases = Number(row['leases']);
   const base = { id: text('container_id'), state: text('state'), origin: text('origin') === 'pod' ? 'pod' : 'plugin' } as const;
+  if (isVirtualHolder(base.id, text('interface'))) return [{ network: text('network'), leases }];
   if (base.origin === 'plugin') {
     const addresses = text('addresses')
       .split(',')

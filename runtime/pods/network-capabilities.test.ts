@@ -35,3 +35,11 @@ test('a burst fits the kernel: less than 274 s at the rate, and 32 bits', () => 
   }
   assert.equal(ofAnnotations({}), undefined);
 });
+
+test('services that a pod joins are handed on as they are written, and refused with their place', () => {
+  const services = (text: string): unknown =>
+    networkCapabilities({ annotations: { 'portcullis.dev/services': text }, labels: {} } as unknown as PodSandboxConfig, '')['services'];
+  assert.deepEqual(services('[{"name":"web","ports":["80:8080"]}]'), [{ name: 'web', ports: ['80:8080'] }]);
+  assert.throws(() => services('[{"name":"web"}]'), /portcullis\.dev\/services\[0\]\.ports/u);
+  assert.equal('services' in networkCapabilities({ annotations: {}, labels: {} } as unknown as PodSandboxConfig, ''), false);
+});

@@ -1,25 +1,35 @@
 import { PortcullisError } from '../../base/errors/index.ts';
+import { membershipLabel, parseMemberships } from '../../cni-plugins/index.ts';
 import type { PodSandboxConfig } from '../cri/contract/contract.types.ts';
 
 /**
  * What network plugins may be told of a pod beside its host ports, by the names that CNI's conventions and other CRI runtimes use. Each is
  * told what it declares. Pure.
- * @throws RUNTIME_BAD_BANDWIDTH
+ * @throws RUNTIME_BAD_BANDWIDTH · NETWORK_SERVICE_MEMBERSHIP_INVALID
  */
 export function networkCapabilities(config: PodSandboxConfig, cgroupPath: string): Readonly<Record<string, unknown>> {
   const { annotations, labels, dnsConfig, metadata } = config;
   const bandwidth = bandwidthOf(annotations);
+  const services = servicesOf(annotations[membershipLabel]);
   return {
     ...(bandwidth !== undefined && { bandwidth }),
     ...(dnsConfig !== undefined && {
       dns: { servers: dnsConfig.servers, searches: dnsConfig.searches, options: dnsConfig.options },
     }),
+    ...(services !== undefined && { services }),
     ...(cgroupPath !== '' && { cgroupPath }),
     ...(metadata !== undefined && metadata.name !== '' && { aliases: [metadata.name] }),
     podLabels: labels,
     podAnnotations: annotations,
     'io.kubernetes.cri.pod-annotations': annotations,
   };
+}
+
+/** Services of its networks that the pod joins, as the annotation has them; each plugin reads them again. */
+function servicesOf(text: string | undefined): unknown {
+  if (text === undefined) return undefined;
+  parseMemberships(text, membershipLabel);
+  return JSON.parse(text);
 }
 
 const annotationNames = { ingress: 'kubernetes.io/ingress-bandwidth', egress: 'kubernetes.io/egress-bandwidth' } as const;

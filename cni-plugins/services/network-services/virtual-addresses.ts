@@ -2,6 +2,7 @@ import type { NetworkDatabase } from '../../attach/database.ts';
 import { leasingTypes } from '../../attach/addresses.ts';
 import { openHosts } from '../../attach/caller.ts';
 import { createDeadRealms } from '../../attach/dead-realms.ts';
+import { virtualHolder } from '../../attach/memberships.ts';
 import { createPartStore } from '../../attach/parts.ts';
 import { createPluginCore } from '../../attach/plugin-engine.ts';
 import type { PluginCall } from '../../attach/plugin-call.ts';
@@ -108,7 +109,7 @@ export function openVirtualAddresses(
   };
 }
 
-const keyOf = (network: string, name: string): PluginCall['key'] => ({ network, containerId: `service.${name}`, interface: 'vip' });
+const keyOf = (network: string, name: string): PluginCall['key'] => ({ network, ...virtualHolder(name) });
 
 const wantedOf = (members: readonly Member[]): readonly string[] =>
   members.find(({ virtualIPs }) => virtualIPs.length > 0)?.virtualIPs ?? [];
