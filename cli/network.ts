@@ -53,6 +53,12 @@ interface ConnectFlags extends Flags {
   readonly ifname?: string;
   readonly mac?: string;
   readonly dockerSocket?: string;
+  readonly service?: string;
+  readonly servicePort?: readonly string[];
+  readonly ingressPort?: readonly string[];
+  readonly serviceAlias?: readonly string[];
+  readonly serviceIp?: readonly string[];
+  readonly endpointMode?: 'vip' | 'dnsrr';
 }
 
 /** `portcullis network`: the networks of pods, from configuration and database, and what the daemon adds where it runs. */
@@ -106,10 +112,18 @@ export function register(program: Command): void {
     .option('--alias <name>', 'by which others on the network find it; may be repeated', collect)
     .option('--ifname <name>', 'of the interface; without it the first ethN that is free')
     .option('--mac <address>', 'of the interface')
+    .option('--service <name>', 'of the network, to join as a member')
+    .option('--service-port <port>', 'PORT, PORT:TARGET or PORT:TARGET/PROTOCOL at its virtual address; may be repeated', collect)
+    .option('--ingress-port <port>', 'the same, at every address of the host; may be repeated', collect)
+    .option('--service-alias <name>', 'a further name of the service; may be repeated', collect)
+    .option('--service-ip <address>', 'the virtual address that it shall have; may be repeated', collect)
+    .addOption(
+      new Option('--endpoint-mode <mode>', 'of the service: one virtual address, or its name with all members').choices(['vip', 'dnsrr']),
+    )
     .option('--docker-socket <path>', "of docker's API, for docker://NAME; /run/docker.sock without")
     .addHelpText(
       'after',
-      '\nExamples:\n  $ portcullis network connect shop default/web --alias front\n  $ portcullis network connect shop /run/netns/blue --ip 10.90.0.9\n  $ portcullis network connect shop pid:4242 --ifname eth9\n  $ portcullis network connect shop docker://web',
+      '\nExamples:\n  $ portcullis network connect shop default/web --alias front\n  $ portcullis network connect shop /run/netns/blue --ip 10.90.0.9\n  $ portcullis network connect shop pid:4242 --ifname eth9\n  $ portcullis network connect shop docker://web\n  $ portcullis network connect shop default/web --service front --service-port 80:8080',
     )
     .action((name: string, target: string, flags: ConnectFlags) => run(flags.output, () => connect(name, target, flags), exitCodeOf));
   withConnections(
@@ -266,7 +280,11 @@ async function inspect(name: string, flags: Flags): Promise<number> {
     `leases    ${leasesOf(network)}`,
     ...('why' in answer ? [`denied    not known: ${answer.why}`] : []),
   ];
-  print(flags.output, value, `${lines.map((line) => `${line.trimEnd()}\n`).join('')}\n${attachmentsOf(network.attachments, denials)}`);
+  print(
+    flags.output,
+    value,
+    `${lines.map((line) => `${line.trimEnd()}\n`).join('')}\n${attachmentsOf(network.attachments, denials)}${servicesOf(network)}`,
+  );
   return exitCodes.yes;
 }
 
@@ -292,6 +310,18 @@ function attachmentsOf(attachments: readonly ReportedAttachment[], denials: Deni
   return table(['ID', 'INTERFACE', 'POD', 'ADDRESSES', 'STATE', 'CLASS', 'RULES', 'DENIED PACKETS'], rows);
 }
 
+function servicesOf({ services }: ReportedNetwork): string {
+  if (services.length === 0) return '';
+  const rows = services.map(({ name, mode, addresses, ingressPorts, members }) => [
+    name,
+    mode,
+    addresses.join(', '),
+    ingressPorts.join(', '),
+    members.map(({ id, addresses: own }) => `${shortId(id)} ${own.join(' ')}`).join(', '),
+  ]);
+  return `\n${table(['SERVICE', 'MODE', 'VIRTUAL ADDRESSES', 'INGRESS', 'MEMBERS'], rows)}`;
+}
+
 function remove(name: string, flags: Flags): number {
   const file = removeNetwork(sourceOf(flags), name);
   print(flags.output, { name, file }, `removed ${file}\n`);
@@ -314,10 +344,26 @@ async function connect(name: string, target: string, flags: ConnectFlags): Promi
     aliases: alias,
     ...(ifname !== undefined && { interface: ifname }),
     ...(mac !== undefined && { mac }),
+    ...membershipOf(flags),
   });
   const addresses = result.ips.map(({ address }) => address);
   print(flags.output, { ...connection, addresses, result }, `${connection.interface} ${addresses.join(' ')}\n`);
   return exitCodes.yes;
+}
+
+function membershipOf({ service, servicePort, ingressPort, serviceAlias, serviceIp, endpointMode }: ConnectFlags): {
+  readonly services?: readonly object[];
+} {
+  const rest = {
+    ...(endpointMode !== undefined && { mode: endpointMode }),
+    ...(servicePort !== undefined && { ports: servicePort }),
+    ...(ingressPort !== undefined && { ingressPorts: ingressPort }),
+    ...(serviceAlias !== undefined && { aliases: serviceAlias }),
+    ...(serviceIp !== undefined && { virtualIPs: serviceIp }),
+  };
+  if (service === undefined && Object.keys(rest).length === 0) return {};
+  // Without a name it is refused as every other membership without one.
+  return { services: [{ ...(service !== undefined && { name: service }), ...rest }] };
 }
 
 async function disconnect(name: string, target: string, flags: ConnectFlags): Promise<number> {

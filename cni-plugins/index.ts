@@ -32,6 +32,7 @@ export type { AppliedServices, SwitchedBalancer } from './services/control/quest
 export { fieldText } from './services/description/parts.ts';
 export { linesOf, readServices } from './services/description/read.ts';
 export type { RefusedService, Service, ServiceControl } from './services/model.ts';
+export { membershipLabel, parseMemberships } from './spec/memberships.ts';
 export { confUses } from './spec/conf-uses.ts';
 export type { ConfUse } from './spec/conf-uses.ts';
 export { networksIn } from './attach/networks.ts';

@@ -4,6 +4,7 @@ import { serveThread } from '../../../base/process/index.ts';
 import type { Caller } from '../../../base/process/index.ts';
 import { openNetworkDatabase } from '../../attach/database.ts';
 import { watchKubernetesServices } from '../kubernetes/watch.ts';
+import { followNetworkServices } from '../network-services/follow.ts';
 import type { ServiceControl } from '../model.ts';
 import { openSwitchableBalancer } from '../switch/open.ts';
 import { chooseBalancer } from './choose.ts';
@@ -96,6 +97,12 @@ async function start(owner: Caller<ServiceOwner>): Promise<{ readonly offer: Ser
     remove: async (source, names) => orEnd(() => core.remove(source, names)),
   };
   const cluster = settings.kubernetes && watchKubernetesServices({ ...settings.kubernetes, control, log });
+  const networks = followNetworkServices({
+    databasePath: settings.databasePath,
+    log,
+    apply: (services) => orEnd(() => core.apply('networks', services, true)),
+    isEnding: (name) => [...core.ending].some((key) => core.standings.get(key)?.server.service === name),
+  });
 
   return {
     offer: {
@@ -110,6 +117,7 @@ async function start(owner: Caller<ServiceOwner>): Promise<{ readonly offer: Ser
       clearInterval(look);
       clearInterval(ticking);
       await cluster?.close();
+      await networks.close();
       checks.close();
       balancer.close();
       core.close();
