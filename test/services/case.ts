@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Balancer, Family, VirtualServer } from '../../cni-plugins/services/model.ts';
 import { routerAddress } from './stage.ts';
@@ -53,4 +54,18 @@ export async function eventually(body: () => Promise<boolean> | boolean): Promis
     assert.ok(performance.now() < end, `it did not come about: ${body.toString()}`);
     await sleep(50);
   }
+}
+
+/** A connection of the router itself. */
+export function fromHost(address: string, port: number): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: address, port });
+    socket.once('data', (data) => {
+      socket.resetAndDestroy();
+      resolve(data.toString().trim());
+    });
+    const late = setTimeout(() => socket.destroy(Object.assign(new Error(), { code: 'TIMEOUT' })), 20_000);
+    socket.once('close', () => clearTimeout(late));
+    socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? 'ERROR'));
+  });
 }

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
-import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Family, Scheduler } from '../../cni-plugins/services/model.ts';
 import { keyOf } from '../../cni-plugins/services/model.ts';
 import { shell } from '../../cni-plugins/services/switch/hosts.fixture.ts';
-import { at, backendOf, both, counted, equal, eventually, greet, seenBy, within } from './case.ts';
+import { at, backendOf, both, counted, equal, eventually, fromHost, greet, seenBy, within } from './case.ts';
 import type { Case } from './case.ts';
 import { moreCases } from './more-cases.ts';
 import { tcpPort } from './stage.ts';
@@ -161,18 +160,6 @@ const changes: readonly Case[] = [
     },
   })),
 ];
-
-/** A connection of the router itself. */
-function fromHost(address: string, port: number): Promise<string> {
-  return new Promise((resolve) => {
-    const socket = connect({ host: address, port });
-    socket.once('data', (data) => {
-      socket.resetAndDestroy();
-      resolve(data.toString().trim());
-    });
-    socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? 'ERROR'));
-  });
-}
 
 const places: readonly Case[] = [
   ...both((family) => ({

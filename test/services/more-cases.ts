@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import { keyOf } from '../../cni-plugins/services/model.ts';
 import type { Family } from '../../cni-plugins/services/model.ts';
 import type { TestHost } from '../../cni-plugins/services/switch/hosts.fixture.ts';
-import { at, backendOf, both, counted, equal, greet, seenBy, within } from './case.ts';
+import { at, backendOf, both, counted, equal, fromHost, greet, seenBy, within } from './case.ts';
 import type { Case } from './case.ts';
 import { routerAddress, udpPort } from './stage.ts';
 
@@ -84,6 +84,16 @@ export const moreCases: readonly Case[] = [
       }
     },
   })),
+  {
+    name: 'node port: ::1 never leaves the host, so it stays the host’s: refused, not lost',
+    family: 6,
+    quick: true,
+    server: (stage) => stage.server(6, { kind: 'node', port: 30_082 }),
+    async run(_stage, server) {
+      assert.equal(await fromHost('::1', server.port), 'ECONNREFUSED');
+      assert.match(await fromHost(at(server), server.port), /^b[123] /u);
+    },
+  },
   ...both((family) => ({
     name: 'wrr: other weights hold from the next connection on',
     quick: family === 6,

@@ -86,6 +86,7 @@ const host32 = (value: number): Buffer => {
   bytes.writeUInt32LE(value >>> 0);
   return bytes;
 };
+const loopback6 = Buffer.from([...Array<number>(15).fill(0), 1]);
 const CT_NEW = 1 << 3;
 const [TCP, UDP, SCTP] = [6, 17, 132];
 
@@ -189,7 +190,13 @@ export function baseRulesOf(family: Family): readonly ChainRule[] {
     rule('output', verdict({ jump: 'balance' })),
     rule('balance', destination(r0), meta('l4proto', register(width)), portTo(register(width + 1)), mapped('servers', r0, r0), ...toMode),
     rule('mode', meta('priority', r0), verdictOf('modes', r0)),
-    rule('balance', ...destinationIsLocal(r0), verdict({ goto: 'node_ports' })),
+    // Nothing to ::1 can leave the host, whatever its destination becomes; to 127.0.0.1 it can, by route_localnet.
+    rule(
+      'balance',
+      ...(family === 6 ? [destination(r0), differs(r0, loopback6)] : []),
+      ...destinationIsLocal(r0),
+      verdict({ goto: 'node_ports' }),
+    ),
     // A port that is nobody's at a service's address: it would be routed on, and come back.
     rule('balance', destination(r0), inSet('addresses', r0), meta('l4proto', r0), inSet('protocols', r0), verdict({ goto: refuseChain })),
     rule('node_ports', meta('l4proto', r0), portTo(register(1)), mapped('nodes', r0, r0), ...toMode),
