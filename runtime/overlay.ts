@@ -42,6 +42,8 @@ async function settingsOf({ root, cni, network: { overlay } }: DaemonConfig): Pr
     underlay: overlay.underlay,
     vni: overlay.vni ?? 1,
     vxlanPort: overlay.vxlanPort ?? 4789,
+    encryption: overlay.encryption ?? 'none',
+    wireguardPort: overlay.wireguardPort ?? 51_820,
     leaseSeconds: overlay.lease ?? 60,
     holdSeconds: overlay.hold ?? 600,
     folder: join(root, 'overlay'),

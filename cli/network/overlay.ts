@@ -36,6 +36,18 @@ export function registerOverlay(network: Command): void {
   withDaemon(overlay.command('rm').description('take services that were spread back from all hosts').argument('<service...>'))
     .addHelpText('after', '\nExamples:\n  $ portcullis network overlay rm shop/web')
     .action((names: string[], flags: Flags) => run(flags.output, () => remove(names, flags)));
+  withDaemon(overlay.command('rotate-key').description('give this host another key; the others follow'))
+    .addHelpText(
+      'after',
+      '\nStreams go on. For a network with encryption: wireguard.\n\nExamples:\n  $ portcullis network overlay rotate-key',
+    )
+    .action((flags: Flags) => run(flags.output, () => rotateKey(flags)));
+  withDaemon(overlay.command('leave').description('take away what this host has of the network'))
+    .addHelpText(
+      'after',
+      '\nRefused while this host has pods in the network. Take network.overlay out of the configuration as well: a daemon that is started with it takes part again.\n\nExamples:\n  $ portcullis network overlay leave',
+    )
+    .action((flags: Flags) => run(flags.output, () => leave(flags)));
   withDaemon(overlay.command('release').description('give back the subnets of a host that is gone for good').argument('<host>'))
     .addHelpText('after', '\nRefused while the host is in the network.\n\nExamples:\n  $ portcullis network overlay release host-7')
     .action((host: string, flags: Flags) => run(flags.output, () => release(host, flags)));
@@ -60,16 +72,25 @@ async function status(flags: Flags): Promise<number> {
     `state      ${found.state}${found.trouble === undefined ? '' : `: ${found.trouble}`}`,
     `subnets    ${found.subnets.join(', ')}`,
     `mtu        ${found.mtu ?? '?'}`,
+    `encrypted  ${found.publicKey === undefined ? 'no' : `by WireGuard, as ${found.publicKey}`}`,
     `services   ${found.services}`,
     `corrected  ${found.corrected}`,
   ];
-  const rows = found.peers.map(({ host, underlay, subnets, unreachable, held }) => [
+  const rows = found.peers.map(({ host, underlay, subnets, unreachable, held, tunnel }) => [
     host,
     underlay,
     subnets.join(', '),
     unreachable === undefined ? (held ? 'held: etcd forgot it' : 'live') : `not reached: ${unreachable}`,
+    ...(found.encryption === 'none'
+      ? []
+      : [
+          tunnel?.lastHandshake ?? (tunnel === undefined ? '' : 'never'),
+          String(tunnel?.receivedBytes ?? ''),
+          String(tunnel?.sentBytes ?? ''),
+        ]),
   ]);
-  const peers = rows.length === 0 ? 'no other host\n' : table(['HOST', 'UNDERLAY', 'SUBNETS', 'STATE'], rows);
+  const heads = ['HOST', 'UNDERLAY', 'SUBNETS', 'STATE', ...(found.encryption === 'none' ? [] : ['LAST HANDSHAKE', 'RECEIVED', 'SENT'])];
+  const peers = rows.length === 0 ? 'no other host\n' : table(heads, rows);
   print(flags.output, found, printableText(`${lines.join('\n')}\n\n${peers}`));
   return found.state === 'connected' ? exitCodes.yes : exitCodes.no;
 }
@@ -90,6 +111,18 @@ async function standardInput(): Promise<string> {
 async function remove(names: readonly string[], flags: Flags): Promise<number> {
   const found = await ask<{ takenBack: string[] }>(flags, { do: 'take-back', names });
   print(flags.output, found, found.takenBack.map((name) => `taken back ${name}\n`).join(''));
+  return exitCodes.yes;
+}
+
+async function rotateKey(flags: Flags): Promise<number> {
+  const found = await ask<{ publicKey: string }>(flags, { do: 'rotate-key' });
+  print(flags.output, found, `this host's key is ${found.publicKey}\n`);
+  return exitCodes.yes;
+}
+
+async function leave(flags: Flags): Promise<number> {
+  const found = await ask<{ left: string }>(flags, { do: 'leave' });
+  print(flags.output, found, `this host has left ${found.left}\n`);
   return exitCodes.yes;
 }
 

@@ -33,6 +33,8 @@ export type LinkKind =
   | { readonly kind: 'ifb' }
   /** Delivers nothing: it holds addresses. */
   | { readonly kind: 'dummy' }
+  /** Its key, port and peers come by generic netlink: wireguard.ts. */
+  | { readonly kind: 'wireguard' }
   | {
       readonly kind: 'vxlan';
       readonly id: number;
@@ -59,6 +61,7 @@ function dataOf(kind: LinkKind): Buffer[] {
       return [attribute(1, u16(kind.id))];
     case 'ifb':
     case 'dummy':
+    case 'wireguard':
       return [];
     case 'vxlan':
       return [

@@ -1,4 +1,4 @@
-import { attributesOf, textOf } from './wire.ts';
+import { attributesOf, elementsOf, textOf } from './wire.ts';
 import type { Attributes, Received } from './wire.ts';
 import type { Verdict } from './nftables.ts';
 
@@ -24,7 +24,7 @@ export interface ListedElement {
 
 /** Of a message of `listElements`. */
 export function readListedElements(message: Received): ListedElement[] {
-  return each(attributesOf(message.body, nfgenmsgLength).get(3)).flatMap((element) => {
+  return elementsOf(attributesOf(message.body, nfgenmsgLength).get(3)).flatMap((element) => {
     const fields = attributesOf(element);
     const key = inner(fields.get(1)).get(1);
     const verdict = readVerdict(inner(fields.get(2)).get(2));
@@ -49,7 +49,7 @@ export function readListedRule(message: Received): ListedRule {
   const attributes = attributesOf(message.body, nfgenmsgLength);
   return {
     chain: textOf(attributes.get(2)),
-    expressions: each(attributes.get(4)).map((expression) => {
+    expressions: elementsOf(attributes.get(4)).map((expression) => {
       const fields = attributesOf(expression);
       return { name: textOf(fields.get(1)), attributes: inner(fields.get(2)) };
     }),
@@ -81,15 +81,3 @@ function readVerdict(data: Buffer | undefined): Verdict | undefined {
 }
 
 const inner = (value: Buffer = Buffer.alloc(0)): Attributes => attributesOf(value);
-
-/** Attributes of a list have one type: they are walked, not looked up. */
-function each(list: Buffer = Buffer.alloc(0)): Buffer[] {
-  const found: Buffer[] = [];
-  for (let at = 0; at + 4 <= list.length;) {
-    const length = list.readUInt16LE(at);
-    if (length < 4 || at + length > list.length) break;
-    found.push(list.subarray(at + 4, at + length));
-    at += (length + 3) & ~3;
-  }
-  return found;
-}

@@ -1,4 +1,18 @@
-import { attribute, attributesOf, be16, be32, nested, text, textOf, u8, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, zeros } from './wire.ts';
+import {
+  attribute,
+  attributesOf,
+  be16,
+  be32,
+  elementsOf,
+  nested,
+  text,
+  textOf,
+  u8,
+  NLM_F_ACK,
+  NLM_F_APPEND,
+  NLM_F_CREATE,
+  zeros,
+} from './wire.ts';
 import type { Received } from './wire.ts';
 import type { NetlinkSocket, Request } from './socket.ts';
 import { padded, plainElement } from './nft-element.ts';
@@ -328,7 +342,7 @@ export function listElements(table: Table, set: string): Request {
 /** The keys of a message of {@link listElements} with what they have counted. */
 export function readElements(message: Received): { readonly key: Buffer; readonly packets: bigint; readonly bytes: bigint }[] {
   const list = attributesOf(message.body, nfgenmsgLength).get(3) ?? Buffer.alloc(0);
-  return listed(list).flatMap((element) => {
+  return elementsOf(list).flatMap((element) => {
     const fields = attributesOf(element);
     const key = attributesOf(fields.get(1) ?? Buffer.alloc(0)).get(1);
     const counts = attributesOf(attributesOf(fields.get(7) ?? Buffer.alloc(0)).get(2) ?? Buffer.alloc(0));
@@ -336,18 +350,6 @@ export function readElements(message: Received): { readonly key: Buffer; readonl
       ? []
       : [{ key, packets: counts.get(2)?.readBigUInt64BE() ?? 0n, bytes: counts.get(1)?.readBigUInt64BE() ?? 0n }];
   });
-}
-
-/** Attributes of a list have one type: they are walked, not looked up. */
-function listed(list: Buffer): Buffer[] {
-  const found: Buffer[] = [];
-  for (let at = 0; at + 4 <= list.length;) {
-    const length = list.readUInt16LE(at);
-    if (length < 4 || at + length > list.length) break;
-    found.push(list.subarray(at + 4, at + length));
-    at += (length + 3) & ~3;
-  }
-  return found;
 }
 
 /** What a rule says of itself and has counted; undefined counts: it has no counter. */
@@ -365,7 +367,7 @@ export function readRule(message: Received): CountedRule {
   const chain = textOf(attributes.get(2));
   const userData = attributes.get(7);
   const comment = userData === undefined || userData.length < 2 || userData[0] !== UDATA_RULE_COMMENT ? '' : textOf(userData.subarray(2));
-  for (const each of listed(attributes.get(4) ?? Buffer.alloc(0))) {
+  for (const each of elementsOf(attributes.get(4) ?? Buffer.alloc(0))) {
     const expression = attributesOf(each);
     const data = expression.get(2);
     if (textOf(expression.get(1)) === 'counter' && data !== undefined) {

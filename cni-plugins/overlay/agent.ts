@@ -1,14 +1,16 @@
-import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { writeConflist } from './conflist.ts';
+import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { bridgeName, removeConflist, writeConflist } from './conflist.ts';
 import { openDataPlane } from './data-plane.ts';
+import type { Met } from './data-plane.ts';
 import { entriesOf, keyOf, unreachableBy } from './entries.ts';
 import type { Entry, Own } from './entries.ts';
 import { openEtcd } from './etcd/client.ts';
 import type { ServiceControl } from '../services/model.ts';
+import { openHostKeys } from './keys.ts';
 import { followPrefix } from './etcd/follow.ts';
 import { holdLease } from './etcd/lease.ts';
 import { overhead } from './links.ts';
-import { agreeOnNetwork, claimSubnets, register } from './membership.ts';
+import { agreeOnNetwork, claimSubnets, leaveNetwork, register } from './membership.ts';
 import { macOf, openMemory } from './memory.ts';
 import { createPeers } from './peers.ts';
 import type { OverlayQuestion, OverlayStatus, PeerStatus } from './protocol.ts';
@@ -18,6 +20,7 @@ import { keysOf } from './records.ts';
 import type { HostRecord, SharedSettings } from './records.ts';
 import { familyOf, prefixText, readSettings } from './settings.ts';
 import type { OverlaySettings } from './settings.ts';
+import { createUsedKeys } from './used-keys.ts';
 
 export interface AgentLog {
   info(fields: object, message: string): void;
@@ -33,10 +36,15 @@ export interface Agent {
   close(): Promise<void>;
 }
 
+type Meetings = ReadonlyMap<string, Met>;
+
 const lookEveryMs = 10_000;
 const writeAfterMs = 500;
+/** How soon a host is followed that met us by its next key, when etcd does not say so, and when it does. */
+const meetingsEveryMs = 2000;
+const meetingSoonMs = 100;
 
-/** @throws OVERLAY_SETTINGS_INVALID · OVERLAY_UNDERLAY_MISSING · NETWORK_KERNEL_… · STORAGE_… */
+/** @throws OVERLAY_SETTINGS_INVALID · OVERLAY_UNDERLAY_MISSING · OVERLAY_WIREGUARD_MISSING · NETWORK_KERNEL_… · STORAGE_… */
 export async function startAgent(settings: OverlaySettings, control: ServiceControl, log: AgentLog): Promise<Agent> {
   const { networks } = readSettings(settings);
   const shared: SharedSettings = {
@@ -47,7 +55,9 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
   const memory = await openMemory(settings.folder, `${settings.name} ${JSON.stringify(shared)}`);
   const { id } = memory.remembered;
   const peers = createPeers(settings.host, keys, settings.holdSeconds * 1000, memory.remembered.peers);
-  const dataPlane = openDataPlane(settings.vni);
+  const hostKeys = settings.encryption === 'wireguard' ? await openHostKeys(settings.folder) : undefined;
+  const usedKeys = createUsedKeys();
+  const dataPlane = openDataPlane(settings.vni, hostKeys);
   const client = openEtcd(settings.etcd);
   const services = createSpreadServices(control, keys, (problem) =>
     log.warn({ problem }, 'a service of the overlay is refused; the others stand'),
@@ -66,16 +76,17 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
   let changes = 0;
   let writing: NodeJS.Timeout | undefined;
   let expiring: NodeJS.Timeout | undefined;
+  let meeting: NodeJS.Timeout | undefined;
   let closed = false;
+  let left = false;
 
   function describe(): HostRecord {
     const { address, mtu } = dataPlane.underlay(settings.underlay);
-    return {
-      id,
-      underlay: address,
-      vxlan: { mac: macOf(id, settings.name), port: settings.vxlanPort },
-      mtu: mtu - overhead[familyOf(address)],
-    };
+    const room = mtu - overhead[hostKeys === undefined ? 'vxlan' : 'wireguard'][familyOf(address)];
+    const said = { id, underlay: address, mtu: room };
+    if (hostKeys === undefined) return { ...said, vxlan: { mac: macOf(id, settings.name), port: settings.vxlanPort } };
+    const { current, next } = hostKeys;
+    return { ...said, wireguard: { publicKey: current.publicKey, nextKey: next.publicKey, port: settings.wireguardPort } };
   }
 
   const remember = (): void => {
@@ -89,10 +100,18 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
 
   const wanted = (): Map<string, Entry> => new Map([...entriesBy.values()].flat().map((entry) => [keyOf(entry), entry]));
 
+  const entriesFor = (host: string, met: Meetings): readonly Entry[] => {
+    const peer = peers.peer(host);
+    if (peer === undefined) return [];
+    const { wireguard } = peer.record;
+    return entriesOf(peer, own, wireguard && usedKeys.keyOf(host, wireguard, met, Date.now()));
+  };
+
   /** From the kernel's own lists. */
   const reconcile = (): void => {
     if (own.subnets.length === 0) return;
-    for (const { host } of peers.all()) entriesBy.set(host, entriesOf(peers.peer(host) ?? never(host), own));
+    const met = dataPlane.met();
+    for (const { host } of peers.all()) entriesBy.set(host, entriesFor(host, met));
     const next = wanted();
     const found = dataPlane.reconcile(own, next);
     stands = true;
@@ -110,14 +129,39 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
     const before = new Map<string, Entry>();
     const after = new Map<string, Entry>();
     for (const host of hosts) for (const entry of entriesBy.get(host) ?? []) before.set(keyOf(entry), entry);
-    for (const host of hosts) {
-      const peer = peers.peer(host);
-      const entries = peer === undefined ? [] : entriesOf(peer, own);
-      if (entries.length === 0) entriesBy.delete(host);
-      else entriesBy.set(host, entries);
-      for (const entry of entries) after.set(keyOf(entry), entry);
-    }
-    attempt(() => dataPlane.change(before, after));
+    attempt(() => {
+      const met = dataPlane.met();
+      for (const host of hosts) {
+        const entries = entriesFor(host, met);
+        if (entries.length === 0) {
+          entriesBy.delete(host);
+          usedKeys.forget(host);
+        } else entriesBy.set(host, entries);
+        for (const entry of entries) after.set(keyOf(entry), entry);
+      }
+      dataPlane.change(before, after);
+    });
+    meetSoon();
+  };
+
+  /** Who said a new key is followed when it has met us by it. */
+  function meetSoon(): void {
+    if (usedKeys.waiting.size === 0 || closed) return;
+    meeting ??= setTimeout(() => {
+      meeting = undefined;
+      follow(usedKeys.waiting);
+    }, meetingSoonMs);
+  }
+
+  /** Whoever met us by its next key, which etcd did not say yet. */
+  const followMet = (): void => {
+    if (hostKeys === undefined || !stands) return;
+    const met = dataPlane.met();
+    const moved = peers.all().filter(({ host, record: { wireguard } }) => {
+      const before = usedKeys.current(host);
+      return wireguard !== undefined && before !== undefined && usedKeys.keyOf(host, wireguard, met, Date.now()) !== before;
+    });
+    follow(new Set(moved.map(({ host }) => host)));
   };
 
   /** What the kernel refuses is tried again from its own lists. */
@@ -155,6 +199,13 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
     trouble = undefined;
   };
 
+  // Before anything else, and whatever stood until now: what is not encrypted is not sent.
+  dataPlane.secure(own);
+  if (hostKeys !== undefined && settings.etcd.endpoints.some((endpoint) => endpoint.startsWith('http:')))
+    log.warn(
+      { endpoints: settings.etcd.endpoints },
+      'keys of other hosts come from etcd without TLS: whoever is between can put others in their place',
+    );
   // What was known last stands before etcd is asked: pods of a host that was restarted reach others at once.
   attempt(reconcile);
 
@@ -204,10 +255,13 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
     });
   }, lookEveryMs);
 
-  const statusOf = (host: string, isHeld: boolean): PeerStatus[] => {
+  const meetings = setInterval(() => attempt(followMet), meetingsEveryMs);
+
+  const statusOf = (host: string, isHeld: boolean, met: Meetings): PeerStatus[] => {
     const peer = peers.peer(host);
     if (peer === undefined) return [];
     const unreachable = unreachableBy(own.record, peer.record);
+    const tunnel = tunnelOf(met.get(usedKeys.current(host) ?? ''));
     return [
       {
         host,
@@ -215,42 +269,111 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
         subnets: peer.subnets,
         held: isHeld,
         ...(unreachable !== undefined && { unreachable }),
+        ...(unreachable === undefined && tunnel !== undefined && { tunnel }),
       },
     ];
   };
 
-  const status = (): OverlayStatus => ({
-    name: settings.name,
-    host: settings.host,
-    state: here.lease && here.watch ? 'connected' : joined ? 'away' : 'joining',
-    ...(trouble === undefined ? {} : { trouble }),
-    underlay: own.record.underlay,
-    subnets: own.subnets,
-    mtu: own.record.mtu,
-    peers: peers.all().flatMap(({ host, held: isHeld }) => statusOf(host, isHeld)),
-    corrected,
-    changes,
-    services: services.size,
-  });
+  const status = (): OverlayStatus => {
+    const met = dataPlane.met();
+    return {
+      name: settings.name,
+      host: settings.host,
+      state: here.lease && here.watch ? 'connected' : joined ? 'away' : 'joining',
+      ...(trouble === undefined ? {} : { trouble }),
+      underlay: own.record.underlay,
+      subnets: own.subnets,
+      mtu: own.record.mtu,
+      encryption: settings.encryption,
+      ...(hostKeys !== undefined && { publicKey: hostKeys.current.publicKey }),
+      peers: peers.all().flatMap(({ host, held: isHeld }) => statusOf(host, isHeld, met)),
+      corrected,
+      changes,
+      services: services.size,
+    };
+  };
+
+  const stop = (): void => {
+    closed = true;
+    clearInterval(looking);
+    clearInterval(meetings);
+    for (const timer of [meeting, writing, expiring]) clearTimeout(timer);
+    lease.close();
+    unfollow();
+  };
+
+  const leave = async (): Promise<object> => {
+    const pods = dataPlane.podsOn(bridgeName);
+    if (pods > 0) throw podsLeft(pods);
+    await leaveNetwork(member, own.subnets);
+    stop();
+    await control.remove('overlay', services.names);
+    dataPlane.remove(bridgeName);
+    removeConflist(settings);
+    hostKeys?.remove();
+    await memory.remove();
+    left = true;
+    return { left: settings.name };
+  };
+
+  const rotateKey = async (): Promise<object> => {
+    if (hostKeys === undefined) throw notEncrypted();
+    await hostKeys.rotate();
+    own = { ...own, record: describe() };
+    dataPlane.secure(own);
+    lease.renew();
+    return { publicKey: hostKeys.current.publicKey };
+  };
 
   return {
     status,
-    ask: (question) => answerQuestion(question, { status, client, keys, host: settings.host }),
+    ask: (question) =>
+      left ? Promise.reject(hasLeft()) : answerQuestion(question, { status, rotateKey, leave, client, keys, host: settings.host }),
     async close() {
-      closed = true;
-      clearInterval(looking);
-      clearTimeout(writing);
-      clearTimeout(expiring);
-      lease.close();
-      unfollow();
+      stop();
       client.close();
       await services.close();
-      await memory.write({ ...memory.remembered, id, subnets: own.subnets, peers: peers.all() });
+      if (!left) await memory.write({ ...memory.remembered, id, subnets: own.subnets, peers: peers.all() });
       dataPlane.close();
     },
   };
 }
 
-function never(host: string): never {
-  throw new Error(`${host} is listed and is not there`);
+function tunnelOf(met: Met | undefined): PeerStatus['tunnel'] {
+  if (met === undefined) return undefined;
+  const { handshakeMs, receivedBytes, sentBytes } = met;
+  return { ...(handshakeMs > 0 && { lastHandshake: new Date(handshakeMs).toISOString() }), receivedBytes, sentBytes };
+}
+
+function podsLeft(count: number): PortcullisError {
+  return new PortcullisError({
+    code: 'OVERLAY_PODS_LEFT',
+    kind: 'precondition',
+    attempted: 'leave the overlay',
+    on: bridgeName,
+    why: `it has ${count} ${count === 1 ? 'pod' : 'pods'}`,
+    fix: 'remove the pods of this host first',
+  });
+}
+
+function hasLeft(): PortcullisError {
+  return new PortcullisError({
+    code: 'OVERLAY_LEFT',
+    kind: 'precondition',
+    attempted: 'ask about the overlay',
+    on: '',
+    why: 'this host has left it',
+    fix: 'take `network.overlay` out of the configuration; or start the daemon again, and this host takes part again',
+  });
+}
+
+function notEncrypted(): PortcullisError {
+  return new PortcullisError({
+    code: 'OVERLAY_NOT_ENCRYPTED',
+    kind: 'precondition',
+    attempted: 'change the key of this host',
+    on: '',
+    why: 'this host encrypts nothing, and has no key',
+    fix: 'set `network.overlay.encryption` to wireguard on every host',
+  });
 }

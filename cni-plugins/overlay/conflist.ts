@@ -1,11 +1,11 @@
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../../base/storage/index.ts';
 import { familyOf } from './settings.ts';
 import type { OverlaySettings } from './settings.ts';
 
 /** The bridge that the pods of this host are ports of. */
-const bridgeName = 'portcullis-ov';
+export const bridgeName = 'portcullis-ov';
 
 /**
  * The network of the conf folder whose pods other hosts reach: our bridge with this host's subnets. Nothing is masqueraded by the bridge: what leaves the
@@ -37,7 +37,7 @@ export async function writeConflist(
   subnets: readonly string[],
   mtu: number,
 ): Promise<string> {
-  const path = join(settings.confDir, `${settings.order}-${settings.name}.conflist`);
+  const path = pathOf(settings);
   const text = conflistOf(settings, subnets, mtu);
   try {
     if (readFileSync(path, 'utf8') === text) return path;
@@ -48,3 +48,9 @@ export async function writeConflist(
   await writeFileAtomic(path, text, { mode: 0o644 });
   return path;
 }
+
+export const removeConflist = (settings: Pick<OverlaySettings, 'name' | 'confDir' | 'order'>): void =>
+  rmSync(pathOf(settings), { force: true });
+
+const pathOf = ({ name, confDir, order }: Pick<OverlaySettings, 'name' | 'confDir' | 'order'>): string =>
+  join(confDir, `${order}-${name}.conflist`);

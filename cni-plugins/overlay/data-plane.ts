@@ -1,21 +1,32 @@
 import { NETLINK_ROUTE } from '../../base/kernel/index.ts';
-import { macBytes, macText } from '../netlink/link-settings.ts';
+import { findLink, listSettings, macBytes, macText } from '../netlink/link-settings.ts';
+import { deleteLink } from '../netlink/links.ts';
 import { addForwarding, deleteForwarding, deleteNeighbour, listForwarding, listNeighbours, putNeighbour } from '../netlink/neighbours.ts';
 import { deleteRoute, listRoutes, mainTable, replaceRoute, routeScopes } from '../netlink/route-tables.ts';
 import type { TableRoute } from '../netlink/route-tables.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import type { NetlinkSocket, Request } from '../netlink/socket.ts';
 import { contains, formatIp, ipBytes, ipFromBytes, parseIp, parsePrefix } from '../spec/address.ts';
-import { difference, keyOf } from './entries.ts';
+import { difference, isPeer, keyOf } from './entries.ts';
 import type { Entry, Own } from './entries.ts';
-import { ensureVxlan, findUnderlay } from './links.ts';
+import { ensureGuard, removeGuard } from './guard.ts';
+import type { HostKeys } from './keys.ts';
+import { ensureVxlan, ensureWireguard, findUnderlay, linkNames, removeLink } from './links.ts';
 import type { Underlay } from './links.ts';
-import { ensureMasquerade } from './masquerade.ts';
+import { ensureMasquerade, removeMasquerade } from './masquerade.ts';
+import { openWireguardLink } from './wireguard-link.ts';
 
 /** What the kernel holds of the overlay. Synchronous, for a Worker; acts in the network namespace where it was opened. */
 export interface DataPlane {
   /** @throws OVERLAY_UNDERLAY_MISSING */
   underlay(wanted: string): Underlay;
+  /**
+   * Where encryption is asked for: from here on nothing goes to another host, or comes from one, unencrypted. Then the link for what is.
+   * @throws OVERLAY_WIREGUARD_MISSING: nothing goes to another host at all
+   */
+  secure(own: Own): readonly string[];
+  /** When there was the last handshake with whoever has a key, and what went over since the link was made. Empty without encryption. */
+  met(): ReadonlyMap<string, Met>;
   /**
    * Brings the kernel from whatever it holds to exactly these: links, addresses, rules, entries, by its own lists.
    * @returns what was not so. @throws NETWORK_KERNEL_…
@@ -23,7 +34,19 @@ export interface DataPlane {
   reconcile(own: Own, wanted: ReadonlyMap<string, Entry>): readonly string[];
   /** What stands is `held`; takes and gives what differs. Costs by what changes. */
   change(held: ReadonlyMap<string, Entry>, wanted: ReadonlyMap<string, Entry>): void;
+  /** How many pods have a link to the bridge of that name. */
+  podsOn(bridge: string): number;
+  /** Takes all of it away, and the bridge. */
+  remove(bridge: string): void;
   close(): void;
+}
+
+/** A holder of a key. */
+export interface Met {
+  /** By this machine's clock; 0: never. */
+  readonly handshakeMs: number;
+  readonly receivedBytes: number;
+  readonly sentBytes: number;
 }
 
 const bytesOf = (text: string): Buffer => {
@@ -32,8 +55,11 @@ const bytesOf = (text: string): Buffer => {
   return ipBytes(address);
 };
 
-export function openDataPlane(vni: number): DataPlane {
+/** @param keys of this host: what leaves is encrypted. Absent: nothing is. */
+export function openDataPlane(vni: number, keys?: HostKeys): DataPlane {
   const route = openNetlink(NETLINK_ROUTE);
+  const wireguard = keys === undefined ? undefined : openWireguardLink(keys);
+  const linkName = linkNames[wireguard === undefined ? 'vxlan' : 'wireguard'];
   /** Of our link; 0: it was not made yet. */
   let index = 0;
 
@@ -65,6 +91,9 @@ export function openDataPlane(vni: number): DataPlane {
       }
       case 'route':
         return [isPut ? replaceRoute(routeOf(entry)) : deleteRoute(routeOf(entry))];
+      // By generic netlink, apart.
+      case 'peer':
+        return [];
     }
   };
 
@@ -76,6 +105,8 @@ export function openDataPlane(vni: number): DataPlane {
       remove.flatMap((entry) => requestFor(entry, 'remove')),
     ))
       if (!['ENOENT', 'ESRCH', 'ENODEV'].includes(refusal.code.slice('NETWORK_KERNEL_'.length))) throw refusal;
+    wireguard?.put(put.filter(isPeer));
+    wireguard?.remove(remove.filter(isPeer));
     for (const refusal of send(
       route,
       put.flatMap((entry) => requestFor(entry, 'put')),
@@ -84,7 +115,7 @@ export function openDataPlane(vni: number): DataPlane {
     return [...remove.map((entry) => `${keyOf(entry)} stood`), ...put.map((entry) => `${keyOf(entry)} was missing or another`)];
   };
 
-  const read = ({ networks }: Own): Map<string, Entry> => {
+  const read = ({ networks }: Own, wanted: ReadonlyMap<string, Entry>): Map<string, Entry> => {
     const routes = listRoutes(route).flatMap((found): Entry[] => {
       const destination = ipFromBytes(found.destination);
       if (found.index !== index || found.table !== mainTable || !networks.some(({ prefix }) => contains(prefix, destination))) return [];
@@ -108,21 +139,64 @@ export function openDataPlane(vni: number): DataPlane {
       address: formatIp(ipFromBytes(address)),
       mac: macText(mac),
     }));
-    return new Map([...routes, ...forwarding, ...neighbours].map((entry) => [keyOf(entry), entry]));
+    const peers = wireguard?.entries(wanted, Date.now()) ?? [];
+    return new Map([...routes, ...forwarding, ...neighbours, ...peers].map((entry) => [keyOf(entry), entry]));
+  };
+
+  const secure = (own: Own): string[] => {
+    if (wireguard === undefined) return [];
+    const found: string[] = [];
+    if (ensureGuard(own, linkName)) found.push('the table portcullis-overlay-guard was missing or another');
+    if (removeLink(route, 'vxlan')) found.push(`the link ${linkNames.vxlan} stood, which does not encrypt`);
+    const link = ensureWireguard(route, own);
+    ({ index } = link);
+    const isOther = wireguard.ensure(own.record.wireguard?.port ?? 0);
+    if (link.changed || isOther) found.push(`the link ${linkName} was missing or another`);
+    return found;
+  };
+
+  const bringVxlan = ({ record: { vxlan, ...record }, ...own }: Own): string[] => {
+    if (vxlan === undefined) return [];
+    const found: string[] = [];
+    if (removeLink(route, 'wireguard')) found.push(`the link ${linkNames.wireguard} stood, and nothing is to be encrypted`);
+    const link = ensureVxlan(route, { ...own, record: { ...record, vxlan } }, vni);
+    ({ index } = link);
+    if (link.changed) found.push(`the link ${linkName} was missing or another`);
+    if (removeGuard()) found.push('the table portcullis-overlay-guard stood');
+    return found;
   };
 
   return {
     underlay: (wanted) => findUnderlay(route, wanted),
+    secure,
+    met: () =>
+      new Map(
+        (wireguard?.listed() ?? []).map(({ publicKey, lastHandshakeMs, receivedBytes, sentBytes }) => [
+          publicKey,
+          { handshakeMs: lastHandshakeMs, receivedBytes, sentBytes },
+        ]),
+      ),
     reconcile(own, wanted) {
-      const found: string[] = [];
-      const vxlan = ensureVxlan(route, own, vni);
-      ({ index } = vxlan);
-      if (vxlan.changed) found.push('the link portcullis-vx was missing or another');
-      if (ensureMasquerade(own.networks)) found.push('the table portcullis-overlay was missing or another');
-      return [...found, ...apply(read(own), wanted)];
+      const found = [...(wireguard === undefined ? bringVxlan(own) : secure(own))];
+      if (ensureMasquerade(own.networks, linkName)) found.push('the table portcullis-overlay was missing or another');
+      return [...found, ...apply(read(own, wanted), wanted)];
+    },
+    podsOn(bridge) {
+      const link = findLink(route, { name: bridge });
+      return link === undefined ? 0 : listSettings(route).filter(({ master }) => master === link.index).length;
+    },
+    remove(bridge) {
+      if (findLink(route, { name: bridge }) !== undefined) route.run([deleteLink({ name: bridge })]);
+      removeLink(route, 'vxlan');
+      removeLink(route, 'wireguard');
+      removeMasquerade();
+      removeGuard();
     },
     change: (held, wanted) => void apply(held, wanted),
-    close: () => route.close(),
+    close() {
+      wireguard?.close();
+      route.close();
+    },
   };
 }
 

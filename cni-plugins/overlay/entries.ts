@@ -12,6 +12,16 @@ export type Entry =
   | { readonly kind: 'forwarding'; readonly mac: string; readonly remote: string }
   /** The other host's end, whom the kernel must not ask for. */
   | { readonly kind: 'neighbour'; readonly address: string; readonly mac: string }
+  /** Of WireGuard: packets for the subnets go to whoever has this key, and come from nobody else. */
+  | {
+      readonly kind: 'peer';
+      readonly publicKey: string;
+      readonly remote: string;
+      readonly port: number;
+      /** None: it is known, and may say that it is there. */
+      readonly subnets: readonly string[];
+      readonly keepaliveSeconds: number;
+    }
   | {
       readonly kind: 'route';
       readonly subnet: string;
@@ -30,6 +40,8 @@ export function keyOf(entry: Entry): string {
       return `forwarding ${entry.mac}`;
     case 'neighbour':
       return `neighbour ${entry.address}`;
+    case 'peer':
+      return `peer ${entry.publicKey}`;
     case 'route':
       return `route ${entry.subnet}`;
   }
@@ -38,6 +50,14 @@ export function keyOf(entry: Entry): string {
 export function sameEntry(a: Entry, b: Entry): boolean {
   if (a.kind === 'forwarding' && b.kind === 'forwarding') return a.mac === b.mac && a.remote === b.remote;
   if (a.kind === 'neighbour' && b.kind === 'neighbour') return a.address === b.address && a.mac === b.mac;
+  if (a.kind === 'peer' && b.kind === 'peer')
+    return (
+      a.publicKey === b.publicKey &&
+      a.remote === b.remote &&
+      a.port === b.port &&
+      a.keepaliveSeconds === b.keepaliveSeconds &&
+      a.subnets.join() === b.subnets.join()
+    );
   if (a.kind === 'route' && b.kind === 'route')
     return a.subnet === b.subnet && a.gateway === b.gateway && a.source === b.source && a.mtu === b.mtu;
   return false;
@@ -53,7 +73,10 @@ export interface Own {
 /** Why nothing can be sent to a host; undefined: it can. Both sides come to the same. */
 export function unreachableBy(own: HostRecord, other: HostRecord): string | undefined {
   if (familyOf(own.underlay) !== familyOf(other.underlay)) return 'its underlay is of another family';
-  return own.vxlan.port === other.vxlan.port ? undefined : `its VXLAN has the port ${other.vxlan.port}`;
+  if (own.wireguard !== undefined)
+    return other.wireguard === undefined ? 'it has no key, and this host sends nothing unencrypted' : undefined;
+  if (other.vxlan === undefined) return 'it encrypts, and this host does not';
+  return own.vxlan?.port === other.vxlan.port ? undefined : `its VXLAN has the port ${other.vxlan.port}`;
 }
 
 /** Subnets of the peer that are a host's part of our networks and not our own: nobody takes more by saying more. */
@@ -74,24 +97,47 @@ export function subnetsOf(peer: Peer, own: Own): string[] {
 
 const hostBits = (family: IpFamily, length: number): bigint => BigInt((family === 4 ? 32 : 128) - length);
 
-export function entriesOf(peer: Peer, own: Own): Entry[] {
+/** Seconds between packets that say that a host is there: its key and a changed address are noticed without traffic. */
+const keepaliveSeconds = 25;
+
+/** @param key of those that a WireGuard peer has said, the one that it uses; else the one that it says it uses */
+export function entriesOf(peer: Peer, own: Own, key?: string): Entry[] {
   const subnets = subnetsOf(peer, own);
   if (unreachableBy(own.record, peer.record) !== undefined || subnets.length === 0) return [];
-  const { underlay: remote, vxlan, mtu } = peer.record;
-  return [
-    { kind: 'forwarding', mac: vxlan.mac, remote },
-    ...subnets.map((subnet): Entry => ({ kind: 'neighbour', address: addressIn(subnet), mac: vxlan.mac })),
-    ...subnets.map((subnet): Entry => {
-      const source = own.subnets.find((text) => familyOf(text) === familyOf(subnet));
+  const { vxlan, wireguard } = peer.record;
+  const routes = (gateway: (subnet: string) => object): Entry[] =>
+    subnets.map((subnet) => ({ ...routeTo(subnet, peer, own), ...gateway(subnet) }));
+  if (wireguard !== undefined) {
+    const used = key ?? wireguard.publicKey;
+    const ends = [...new Set([wireguard.publicKey, wireguard.nextKey, used])].map((publicKey): Entry => {
+      const isUsed = publicKey === used;
       return {
-        kind: 'route',
-        subnet,
-        gateway: addressIn(subnet),
-        ...(source === undefined ? {} : { source: addressIn(source) }),
-        ...(mtu < own.record.mtu ? { mtu } : {}),
+        kind: 'peer',
+        publicKey,
+        remote: peer.record.underlay,
+        port: wireguard.port,
+        subnets: isUsed ? subnets : [],
+        keepaliveSeconds: isUsed ? keepaliveSeconds : 0,
       };
-    }),
+    });
+    return [...ends, ...routes(() => ({}))];
+  }
+  if (vxlan === undefined) return [];
+  return [
+    { kind: 'forwarding', mac: vxlan.mac, remote: peer.record.underlay },
+    ...subnets.map((subnet): Entry => ({ kind: 'neighbour', address: addressIn(subnet), mac: vxlan.mac })),
+    ...routes((subnet) => ({ gateway: addressIn(subnet) })),
   ];
+}
+
+function routeTo(subnet: string, { record: { mtu } }: Peer, own: Own): Entry & { readonly kind: 'route' } {
+  const source = own.subnets.find((text) => familyOf(text) === familyOf(subnet));
+  return {
+    kind: 'route',
+    subnet,
+    ...(source === undefined ? {} : { source: addressIn(source) }),
+    ...(mtu < own.record.mtu ? { mtu } : {}),
+  };
 }
 
 /** A host's own address in its subnet. */
@@ -113,3 +159,5 @@ export function difference(held: ReadonlyMap<string, Entry>, wanted: ReadonlyMap
 }
 
 const rank = ({ kind }: Entry): number => (kind === 'route' ? 2 : kind === 'neighbour' ? 1 : 0);
+
+export const isPeer = (entry: Entry): entry is Entry & { readonly kind: 'peer' } => entry.kind === 'peer';

@@ -1,6 +1,7 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import { isRefusal } from '../netlink/kernel-failure.ts';
 import { createLink } from '../netlink/link-kinds.ts';
+import type { NewLink } from '../netlink/link-kinds.ts';
 import { findLink, listSettings, macBytes, setFlag, setMac, setMtu } from '../netlink/link-settings.ts';
 import type { LinkSettings } from '../netlink/link-settings.ts';
 import { deleteLink, setNoOwnIpv6 } from '../netlink/links.ts';
@@ -11,12 +12,22 @@ import type { NetlinkSocket } from '../netlink/socket.ts';
 import { formatIp, ipBytes, ipFromBytes, parseIp } from '../spec/address.ts';
 import { addressIn } from './entries.ts';
 import type { Own } from './entries.ts';
+import type { VxlanEnd } from './records.ts';
+
+/** What carries packets between hosts. */
+export type Carrier = 'vxlan' | 'wireguard';
 
 /** Our own alone: everything on it that is not to be there is removed. */
-export const linkName = 'portcullis-vx';
+export const linkNames: Readonly<Record<Carrier, string>> = { vxlan: 'portcullis-vx', wireguard: 'portcullis-wg' };
 
-/** Bytes that go before a pod's packet on the underlay: IP (20 or 40), UDP (8), VXLAN (8) and Ethernet (14). */
-export const overhead: Readonly<Record<4 | 6, number>> = { 4: 50, 6: 70 };
+/**
+ * Bytes that go before a pod's packet on the underlay: IP (20 or 40) and UDP (8), then VXLAN (8) and Ethernet (14), or WireGuard's header (16) and the tag
+ * after it (16).
+ */
+export const overhead: Readonly<Record<Carrier, Readonly<Record<4 | 6, number>>>> = {
+  vxlan: { 4: 50, 6: 70 },
+  wireguard: { 4: 60, 6: 80 },
+};
 
 const bytesOf = (text: string): Buffer => {
   const address = parseIp(text);
@@ -51,27 +62,51 @@ export function findUnderlay(route: NetlinkSocket, wanted: string): Underlay {
   return { address: formatIp(found), mtu: link.mtu };
 }
 
-/** Brings the VXLAN to what this host says of itself. @returns its index and whether anything was not so */
-export function ensureVxlan(route: NetlinkSocket, own: Own, vni: number): { readonly index: number; readonly changed: boolean } {
+export interface EnsuredLink {
+  readonly index: number;
+  /** Something was not so. */
+  readonly changed: boolean;
+}
+
+/** Brings the VXLAN to what this host says of itself. @throws OVERLAY_VXLAN_MISSING */
+export function ensureVxlan(route: NetlinkSocket, own: Own & { readonly record: { readonly vxlan: VxlanEnd } }, vni: number): EnsuredLink {
   const { vxlan, underlay, mtu } = own.record;
   const identity = { id: vni, port: vxlan.port, local: bytesOf(underlay) };
-  let link = findLink(route, { name: linkName });
-  if (link !== undefined && !isThat(link, identity)) {
-    route.run([deleteLink({ name: linkName })]);
+  const of = { kind: 'vxlan', ...identity, learning: false, proxy: false } as const;
+  return ensureLink(route, own, { name: linkNames.vxlan, mtu, mac: macBytes(vxlan.mac), of }, (link) => isThat(link, identity));
+}
+
+/** Brings the link of WireGuard to what this host says of itself, but for keys and peers. @throws OVERLAY_WIREGUARD_MISSING */
+export function ensureWireguard(route: NetlinkSocket, own: Own): EnsuredLink {
+  const link = { name: linkNames.wireguard, mtu: own.record.mtu, of: { kind: 'wireguard' } } as const;
+  return ensureLink(route, own, link, ({ kind }) => kind === 'wireguard');
+}
+
+/** @returns whether it was there */
+export function removeLink(route: NetlinkSocket, carrier: Carrier): boolean {
+  const name = linkNames[carrier];
+  if (findLink(route, { name }) === undefined) return false;
+  route.run([deleteLink({ name })]);
+  return true;
+}
+
+function ensureLink(route: NetlinkSocket, own: Own, wanted: NewLink, isWanted: (link: LinkSettings) => boolean): EnsuredLink {
+  const { name } = wanted;
+  let link = findLink(route, { name });
+  if (link !== undefined && !isWanted(link)) {
+    route.run([deleteLink({ name })]);
     link = undefined;
   }
   const made = link === undefined;
   if (link === undefined) {
     try {
-      route.run([
-        createLink({ name: linkName, mtu, mac: macBytes(vxlan.mac), of: { kind: 'vxlan', ...identity, learning: false, proxy: false } }),
-      ]);
+      route.run([createLink(wanted)]);
     } catch (thrown) {
-      if (isRefusal(thrown, 'EOPNOTSUPP')) throw noVxlan();
+      if (isRefusal(thrown, 'EOPNOTSUPP')) throw wanted.of.kind === 'wireguard' ? noWireguard() : noVxlan();
       throw thrown;
     }
-    link = findLink(route, { name: linkName });
-    if (link === undefined) throw noUnderlay(linkName, 'the link vanished while it was made');
+    link = findLink(route, { name });
+    if (link === undefined) throw noUnderlay(name, 'the link vanished while it was made');
   }
   const corrected = finishLink(route, link, own);
   return { index: link.index, changed: made || corrected };
@@ -83,8 +118,9 @@ function finishLink(route: NetlinkSocket, link: LinkSettings, { record, subnets 
   const standing = listAddresses(route, link.index).filter(({ address }) => address.length === 4 || address[0] !== 0xfe);
   const strange = standing.filter(({ address }) => !wanted.some((bytes) => bytes.equals(Buffer.from(address))));
   const absent = wanted.filter((bytes) => !standing.some(({ address }) => bytes.equals(Buffer.from(address))));
+  const mac = record.vxlan?.mac;
   const requests = [
-    ...(link.mac === record.vxlan.mac ? [] : [setMac(link.index, record.vxlan.mac)]),
+    ...(mac === undefined || link.mac === mac ? [] : [setMac(link.index, mac)]),
     ...(link.mtu === record.mtu ? [] : [setMtu(link.index, record.mtu)]),
     ...strange.map(({ address, length }) => deleteAddress(link.index, address, length)),
     ...absent.map((address) => putAddress(link.index, { address, length: address.length * 8 }, { prefixRoute: false })),
@@ -113,13 +149,23 @@ function noUnderlay(wanted: string, why: string): PortcullisError {
   });
 }
 
-function noVxlan(): PortcullisError {
+const noVxlan = (): PortcullisError =>
+  missing('OVERLAY_VXLAN_MISSING', 'vxlan', 'use a kernel with CONFIG_VXLAN, or load the module vxlan');
+
+export const noWireguard = (): PortcullisError =>
+  missing(
+    'OVERLAY_WIREGUARD_MISSING',
+    'wireguard',
+    'use a kernel with CONFIG_WIREGUARD, or load the module wireguard; nothing is sent unencrypted instead, unless `network.overlay.encryption` is none',
+  );
+
+function missing(code: string, carrier: Carrier, fix: string): PortcullisError {
   return new PortcullisError({
-    code: 'OVERLAY_VXLAN_MISSING',
+    code,
     kind: 'precondition',
     attempted: 'make the link of the overlay',
-    on: linkName,
-    why: 'the kernel has no vxlan',
-    fix: 'use a kernel with CONFIG_VXLAN, or load the module vxlan',
+    on: linkNames[carrier],
+    why: `the kernel has no ${carrier}`,
+    fix,
   });
 }

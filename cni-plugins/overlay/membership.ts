@@ -93,6 +93,19 @@ async function claimFree({ client, keys, host, id }: Member, network: OverlayNet
   throw exhausted(network);
 }
 
+/** Takes out what this host has in etcd. @throws OVERLAY_ETCD_UNREACHABLE */
+export async function leaveNetwork({ client, keys, host, id }: Member, subnets: readonly string[]): Promise<void> {
+  const keyNames = [keys.host(host), ...subnets.map((subnet) => keys.subnet(subnet))];
+  for (const key of keyNames) {
+    const standing = await client.get(key);
+    if (standing === undefined) continue;
+    const holder = key === keys.host(host) ? readHost(standing.value) : readClaim(standing.value);
+    // Whoever has the name or the subnet by now keeps it.
+    if (holder?.id !== id) continue;
+    await client.transact([{ result: 0, target: 2, key, modRevision: standing.modRevision }], [{ deleteRange: { key } }]);
+  }
+}
+
 /**
  * Says what this host is, for as long as the lease lasts.
  * @throws OVERLAY_HOST_NAME_TAKEN another host of this name is alive

@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { dropAbandonedWrites, writeFileAtomic } from '../../base/storage/index.ts';
 import type { Peer } from './peers.ts';
@@ -17,6 +17,8 @@ export interface Memory {
   readonly remembered: Remembered;
   /** Whole, durable; the last of several at once wins. */
   write(remembered: Remembered): Promise<void>;
+  /** Nothing is known any more. */
+  remove(): Promise<void>;
 }
 
 /** @param network says when the folder is of another network: then only the identity is kept. @throws STORAGE_… */
@@ -44,6 +46,10 @@ export async function openMemory(folder: string, network: string): Promise<Memor
             await writeFileAtomic(path, text);
           });
       return writing;
+    },
+    async remove() {
+      await writing.catch(() => undefined);
+      rmSync(path, { force: true });
     },
   };
 }

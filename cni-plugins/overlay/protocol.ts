@@ -10,6 +10,13 @@ export interface PeerStatus {
   readonly unreachable?: string;
   /** etcd forgot it; it is sent to until the hold time is over. */
   readonly held: boolean;
+  /** Where it is sent to encrypted. */
+  readonly tunnel?: {
+    /** Absent: there was none yet. */
+    readonly lastHandshake?: string;
+    readonly receivedBytes: number;
+    readonly sentBytes: number;
+  };
 }
 
 export interface OverlayStatus {
@@ -22,6 +29,9 @@ export interface OverlayStatus {
   readonly underlay?: string;
   readonly subnets: readonly string[];
   readonly mtu?: number;
+  readonly encryption: 'wireguard' | 'none';
+  /** Of this host, base64. */
+  readonly publicKey?: string;
   readonly peers: readonly PeerStatus[];
   /** What was found otherwise in the kernel and put right, since the start. */
   readonly corrected: number;
@@ -33,6 +43,10 @@ export interface OverlayStatus {
 /** What a command may ask. */
 export type OverlayQuestion =
   | { readonly do: 'status' }
+  /** The next key of this host is its key from now on. */
+  | { readonly do: 'rotate-key' }
+  /** Takes away what this host has of the network: in etcd, in the kernel, on the disk. It takes part again when it is started anew. */
+  | { readonly do: 'leave' }
   /** Descriptions of services, as text; all or none. */
   | { readonly do: 'spread'; readonly file: string; readonly text: string }
   | { readonly do: 'take-back'; readonly names: readonly string[] }

@@ -9,6 +9,8 @@ import type { Keys } from './records.ts';
 
 interface Asked {
   readonly status: () => OverlayStatus;
+  readonly rotateKey: () => Promise<object>;
+  readonly leave: () => Promise<object>;
   readonly client: EtcdClient;
   readonly keys: Keys;
   readonly host: string;
@@ -19,12 +21,16 @@ const mostSteps = 100;
 
 /**
  * Answers a command with plain JSON.
- * @throws OVERLAY_SERVICES_INVALID · OVERLAY_HOST_ALIVE · OVERLAY_HOST_UNKNOWN · OVERLAY_ETCD_UNREACHABLE
+ * @throws OVERLAY_SERVICES_INVALID · OVERLAY_NOT_ENCRYPTED · OVERLAY_PODS_LEFT · OVERLAY_HOST_ALIVE · OVERLAY_HOST_UNKNOWN · OVERLAY_ETCD_UNREACHABLE
  */
-export async function answerQuestion(question: OverlayQuestion, { status, client, keys, host }: Asked): Promise<object> {
+export async function answerQuestion(question: OverlayQuestion, { status, rotateKey, leave, client, keys, host }: Asked): Promise<object> {
   switch (question.do) {
     case 'status':
       return status();
+    case 'rotate-key':
+      return rotateKey();
+    case 'leave':
+      return leave();
     case 'spread': {
       const texts = readTexts(question.file, question.text);
       await inSteps([...texts], (some) =>

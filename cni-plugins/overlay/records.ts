@@ -9,10 +9,24 @@ export interface HostRecord {
   readonly id: string;
   /** What others send to. */
   readonly underlay: string;
-  /** Of its end of the VXLAN. */
-  readonly vxlan: { readonly mac: string; readonly port: number };
+  /** Of its end of the VXLAN. A host has this or the next: what encrypts takes nothing that is not. */
+  readonly vxlan?: VxlanEnd;
+  readonly wireguard?: WireguardEnd;
   /** What a packet of its pods may have. */
   readonly mtu: number;
+}
+
+export interface VxlanEnd {
+  readonly mac: string;
+  readonly port: number;
+}
+
+/** Public keys, as base64. */
+export interface WireguardEnd {
+  readonly publicKey: string;
+  /** That of the next change. */
+  readonly nextKey: string;
+  readonly port: number;
 }
 
 /** Whose a subnet is, under `subnets/10.128.1.0-24`, until it is given back. */
@@ -64,6 +78,8 @@ export function keysOf(network: string): Keys {
 export const encode = (value: HostRecord | Claim | SharedSettings): Buffer => Buffer.from(JSON.stringify(value));
 
 const isPort = (value: unknown): value is number => Number.isInteger(value) && Number(value) > 0 && Number(value) < 65_536;
+const isKey = (value: unknown): value is string =>
+  typeof value === 'string' && /^[A-Za-z0-9+/]{43}=$/u.test(value) && Buffer.from(value, 'base64').toString('base64') === value;
 const isMac = (value: unknown): value is string => typeof value === 'string' && /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/u.test(value);
 
 function objectOf(bytes: Buffer): Record<string, unknown> | undefined {
@@ -77,17 +93,25 @@ function objectOf(bytes: Buffer): Record<string, unknown> | undefined {
 
 /** Undefined: it is none. Whatever else stands in it, as of a later version, is passed over. */
 export function readHost(bytes: Buffer): HostRecord | undefined {
-  const { id, underlay, vxlan, mtu } = objectOf(bytes) ?? {};
+  const { id, underlay, vxlan, wireguard, mtu } = objectOf(bytes) ?? {};
   const address = typeof underlay === 'string' ? parseIp(underlay) : undefined;
-  const end = vxlan as { mac?: unknown; port?: unknown } | undefined;
   if (typeof id !== 'string' || address === undefined || typeof mtu !== 'number' || mtu < 576 || mtu > 65_535) return undefined;
-  if (!isMac(end?.mac) || !isPort(end.port)) return undefined;
-  return {
-    id,
-    underlay: formatIp(address),
-    mtu,
-    vxlan: { mac: end.mac, port: end.port },
-  };
+  // One that says both would be sent to by either.
+  if ((vxlan === undefined) === (wireguard === undefined)) return undefined;
+  const end = wireguard === undefined ? readVxlan(vxlan) : readWireguardEnd(wireguard);
+  return end === undefined ? undefined : { id, underlay: formatIp(address), mtu, ...end };
+}
+
+function readVxlan(value: unknown): { readonly vxlan: VxlanEnd } | undefined {
+  const { mac, port } = (value ?? {}) as Partial<VxlanEnd>;
+  return isMac(mac) && isPort(port) ? { vxlan: { mac, port } } : undefined;
+}
+
+function readWireguardEnd(value: unknown): { readonly wireguard: WireguardEnd } | undefined {
+  const { publicKey, nextKey, port } = (value ?? {}) as Partial<WireguardEnd>;
+  return isKey(publicKey) && isKey(nextKey) && publicKey !== nextKey && isPort(port)
+    ? { wireguard: { publicKey, nextKey, port } }
+    : undefined;
 }
 
 export function readClaim(bytes: Buffer): Claim | undefined {

@@ -17,6 +17,10 @@ export interface OverlaySettings {
   /** Number of the VXLAN, the same on every host. */
   readonly vni: number;
   readonly vxlanPort: number;
+  /** What goes between hosts; `wireguard`: nothing goes or comes without it. */
+  readonly encryption: 'wireguard' | 'none';
+  /** UDP. Of this host alone: others are told. */
+  readonly wireguardPort: number;
   /** How long etcd waits for a sign of life of a host until it forgets it. */
   readonly leaseSeconds: number;
   /** How long other hosts go on sending to a host that etcd forgot. */

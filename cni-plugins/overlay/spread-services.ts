@@ -9,6 +9,7 @@ export interface SpreadServices {
   list(entries: readonly { readonly key: string; readonly value: Buffer }[]): void;
   change(changes: readonly Change[]): void;
   readonly size: number;
+  readonly names: readonly string[];
   /** Applies what is left to apply, and ends. */
   close(): Promise<void>;
 }
@@ -75,6 +76,9 @@ export function createSpreadServices(control: ServiceControl, keys: Keys, tell: 
   return {
     get size() {
       return held.size;
+    },
+    get names() {
+      return [...held.keys()];
     },
     list(entries) {
       const present = new Map(

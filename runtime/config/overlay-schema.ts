@@ -52,6 +52,14 @@ export const overlaySchema: ConfigSchema = {
     },
     vni: { type: 'integer', minimum: 1, maximum: 0xffffff, description: 'Number of the VXLAN, the same on every host.', default: 1 },
     vxlanPort: { ...port, description: 'UDP port of VXLAN, the same on every host.', default: 4789 },
+    encryption: {
+      type: 'string',
+      enum: ['wireguard', 'none'],
+      description:
+        'What goes between hosts: `wireguard` encrypts all of it, and sends nothing to a host that does not, and takes nothing from it.',
+      default: 'none',
+    },
+    wireguardPort: { ...port, description: 'UDP port of WireGuard on this host; the others are told.', default: 51_820 },
     lease: {
       type: 'integer',
       minimum: 5,

@@ -129,6 +129,8 @@ export interface OverlayConfig {
   readonly underlay: string;
   readonly vni?: number;
   readonly vxlanPort?: number;
+  readonly encryption?: 'wireguard' | 'none';
+  readonly wireguardPort?: number;
   /** Seconds. */
   readonly lease?: number;
   /** Seconds. */

@@ -16,6 +16,16 @@ export const endpoint = 'http://192.0.2.1:2379';
 
 export const shell = (command: string): string => execFileSync('sh', ['-c', command], { encoding: 'utf8' });
 
+/** Whether the kernel makes such a link, which loads its module. */
+export function hasWireguard(): boolean {
+  try {
+    shell('ip link add wg-probe type wireguard 2>/dev/null && ip link delete wg-probe');
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** A process that answers questions by messages. */
 export interface Answering<Question> {
   readonly pid: number;
@@ -135,6 +145,8 @@ export function createHosts(count: number, more: Partial<OverlaySettings> = {}):
           underlay: 'eth0',
           vni: 1,
           vxlanPort: 4789,
+          encryption: 'none',
+          wireguardPort: 51_820,
           leaseSeconds: 10,
           holdSeconds: 300,
           folder: join(own, 'overlay'),

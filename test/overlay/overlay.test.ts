@@ -1,7 +1,7 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { createHosts, etcdTool, until } from './hosts.ts';
+import { createHosts, etcdTool, hasWireguard, until } from './hosts.ts';
 import type { Hosts, Pod } from './hosts.ts';
 import type { StreamReport } from './pod.ts';
 
@@ -60,4 +60,22 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
     for (const host of all.hosts) await until(`${host.name} is back`, async () => (await host.status()).state === 'connected');
     assert.equal((await echoed()).ended, undefined);
   });
+
+  test(
+    'encryption that the kernel has not is refused by name, and nothing goes to other hosts instead',
+    { skip: hasWireguard() && 'this kernel has it' },
+    async () => {
+      const [first] = all.hosts;
+      await first!.kill();
+      first!.start({ encryption: 'wireguard' });
+      await until('the link that does not encrypt is gone', () => !first!.run('ip -o link').includes('portcullis-vx'));
+      await assert.rejects(first!.status(), /the kernel has no wireguard/u);
+      assert.match(first!.run('nft list table ip portcullis-overlay-guard'), /oifname != "portcullis-wg" .*drop/u);
+      assert.doesNotMatch(first!.log(), /PRIVATE|privateKey/u);
+      await first!.kill();
+      first!.start();
+      await until('without encryption it is back', async () => (await first!.status()).state === 'connected');
+      assert.throws(() => first!.run('nft list table ip portcullis-overlay-guard 2>&1'));
+    },
+  );
 });

@@ -15,6 +15,8 @@ export interface StreamReport {
 export type PodQuestion =
   | { readonly do: 'open'; readonly stream: string; readonly protocol: 'tcp' | 'udp'; readonly address: string; readonly port: number }
   | { readonly do: 'report' }
+  /** Whether a datagram with that text came. */
+  | { readonly do: 'heard'; readonly text: string }
   /** Who answers there, asked so many times. */
   | { readonly do: 'who'; readonly address: string; readonly port: number; readonly times: number };
 
@@ -32,7 +34,11 @@ createServer((socket) => {
   socket.pipe(socket);
 }).listen(port, '::');
 const echo = createSocket({ type: 'udp6' });
-echo.on('message', (bytes, from) => echo.send(bytes, from.port, from.address));
+const datagrams = new Set<string>();
+echo.on('message', (bytes, from) => {
+  if (bytes.length > 1) datagrams.add(bytes.toString());
+  echo.send(bytes, from.port, from.address);
+});
 echo.bind(port, '::');
 
 function open({ stream: id, protocol, address, port: to }: PodQuestion & { readonly do: 'open' }): void {
@@ -76,6 +82,7 @@ async function answer(question: PodQuestion): Promise<unknown> {
     for (let time = 0; time < question.times; time += 1) found.push(await who(question.address, question.port));
     return found;
   }
+  if (question.do === 'heard') return datagrams.has(question.text);
   const now = performance.now();
   const report: [string, StreamReport][] = [...streams].map(([id, stream]) => {
     const longestSilenceMs = Math.max(stream.longest, now - stream.heardAt);

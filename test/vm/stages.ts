@@ -106,6 +106,17 @@ export const stages: readonly Stage[] = [
     figures: /^((?:ipvs|nftables)(?=: \d+ of)|# (?:pass|fail|skipped)(?= \d))/,
   },
   {
+    name: 'encryption',
+    what: 'networks over hosts by WireGuard: what is on the wire, who is shut out, keys that change, kills, leaving',
+    command: ['sh', 'test/vm/encryption'],
+    kernel: 'audit=0',
+    memoryMiB: 3072,
+    limitMinutes: 60,
+    peers: ['etcd'],
+    host: [],
+    figures: /^(encryption: |# (?:pass|fail|skipped) \d+)/,
+  },
+  {
     name: 'limits',
     what: 'resources on cgroup version 2, and writable layers limited by project quotas',
     command: [

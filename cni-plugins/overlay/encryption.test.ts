@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { parsePrefix } from '../spec/address.ts';
+import { entriesOf, unreachableBy } from './entries.ts';
+import type { Own } from './entries.ts';
+import { openHostKeys } from './keys.ts';
+import { encode, readHost } from './records.ts';
+import type { HostRecord, WireguardEnd } from './records.ts';
+import { createUsedKeys } from './used-keys.ts';
+
+const key = (byte: number): string => Buffer.alloc(32, byte).toString('base64');
+const [first, second, third, fourth] = [1, 2, 3, 4].map(key) as [string, string, string, string];
+const end = (publicKey: string, nextKey: string): WireguardEnd => ({ publicKey, nextKey, port: 51_820 });
+const record: HostRecord = { id: 'id-2', underlay: '192.0.2.2', mtu: 1440, wireguard: end(first, second) };
+const plain: HostRecord = { id: 'id-3', underlay: '192.0.2.3', mtu: 1450, vxlan: { mac: '02:00:00:00:00:03', port: 4789 } };
+const own: Own = {
+  record: { id: 'id-1', underlay: '192.0.2.1', mtu: 1440, wireguard: end(key(8), key(9)) },
+  subnets: ['10.128.1.0/24'],
+  networks: [{ prefix: parsePrefix('10.128.0.0/14')!, hostLength: 24 }],
+};
+
+describe('who is sent to', () => {
+  test('a host without a key is not, and neither is one that encrypts by one that does not: both say why', () => {
+    assert.match(unreachableBy(own.record, plain) ?? '', /has no key/u);
+    assert.match(unreachableBy(plain, own.record) ?? '', /encrypts/u);
+    assert.equal(unreachableBy(own.record, record), undefined);
+    assert.deepEqual(entriesOf({ host: 'host-3', record: plain, subnets: ['10.128.3.0/24'] }, own), []);
+  });
+
+  test('a host gets its subnets by the key that it uses, and the next one is known without any', () => {
+    const peer = { host: 'host-2', record, subnets: ['10.128.2.0/24'] };
+    const entries = (used?: string): unknown[] =>
+      entriesOf(peer, own, used).flatMap((entry) => (entry.kind === 'peer' ? [[entry.publicKey, entry.subnets]] : []));
+    assert.deepEqual(entries(), [
+      [first, ['10.128.2.0/24']],
+      [second, []],
+    ]);
+    assert.deepEqual(entries(second), [
+      [first, []],
+      [second, ['10.128.2.0/24']],
+    ]);
+    // A former one that was not yet given up stays until it is.
+    assert.deepEqual(entries(third), [
+      [first, []],
+      [second, []],
+      [third, ['10.128.2.0/24']],
+    ]);
+    assert.deepEqual(
+      entriesOf(peer, own).filter(({ kind }) => kind === 'route'),
+      [{ kind: 'route', subnet: '10.128.2.0/24', source: '10.128.1.0' }],
+    );
+  });
+});
+
+test('what a host says of itself is read whole or not at all', () => {
+  assert.deepEqual(readHost(encode(record)), record);
+  const wrong: readonly object[] = [
+    { ...record, vxlan: plain.vxlan },
+    { ...record, wireguard: undefined },
+    { ...record, wireguard: { ...record.wireguard, publicKey: 'short' } },
+    { ...record, wireguard: { ...record.wireguard, publicKey: `${first.slice(0, -1)}!` } },
+    { ...record, wireguard: { ...record.wireguard, nextKey: first } },
+    { ...record, wireguard: { ...record.wireguard, port: 0 } },
+  ];
+  for (const each of wrong) assert.equal(readHost(Buffer.from(JSON.stringify(each))), undefined, JSON.stringify(each));
+});
+
+describe('which key a host uses', () => {
+  const met = (...keys: readonly (readonly [string, number])[]): Map<string, { handshakeMs: number }> =>
+    new Map(keys.map(([each, handshakeMs]) => [each, { handshakeMs }]));
+
+  test('the one that it says, and the next one from when it has been met by it, with no word of etcd', () => {
+    const used = createUsedKeys();
+    assert.equal(used.keyOf('host', end(first, second), met(), 0), first);
+    assert.equal(used.keyOf('host', end(first, second), met([first, 10]), 20), first);
+    assert.equal(used.keyOf('host', end(first, second), met([first, 10], [second, 30]), 40), second);
+    assert.equal(used.keyOf('host', end(first, second), met([second, 30]), 50), second, 'it does not go back');
+    assert.equal(used.keyOf('host', end(second, third), met([second, 30]), 60), second, 'nor when etcd says so as well');
+    assert.equal(used.waiting.size, 0);
+  });
+
+  test('a new key that is said first is followed when it has been met', () => {
+    const used = createUsedKeys();
+    used.keyOf('host', end(first, second), met([first, 10]), 20);
+    assert.equal(used.keyOf('host', end(second, third), met([first, 10]), 100), first);
+    assert.deepEqual([...used.waiting], ['host']);
+    assert.equal(used.keyOf('host', end(second, third), met([first, 10], [second, 120]), 200), second);
+    assert.equal(used.waiting.size, 0);
+  });
+
+  test('who lost its keys is followed after a while, and one that is met anew at once', () => {
+    const used = createUsedKeys();
+    used.keyOf('host', end(first, second), met([first, 10]), 20);
+    assert.equal(used.keyOf('host', end(third, fourth), met([first, 10]), 100), first);
+    assert.equal(used.keyOf('host', end(third, fourth), met([first, 10]), 3099), first);
+    assert.equal(used.keyOf('host', end(third, fourth), met([first, 10]), 3100), third);
+    assert.equal(used.waiting.size, 0);
+    used.forget('host');
+    assert.equal(used.keyOf('host', end(first, second), met(), 4000), first);
+  });
+});
+
+describe('keys of this host', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-keys-'));
+  const path = join(folder, 'own', 'wireguard-keys.json');
+  test('are for root alone, stay, and the next one becomes the present one', async (context) => {
+    context.after(() => rmSync(folder, { recursive: true, force: true }));
+    const keys = await openHostKeys(join(folder, 'own'));
+    assert.equal(statSync(path).mode & 0o777, 0o600);
+    const [{ publicKey }, next] = [keys.current, keys.next];
+    assert.notEqual(publicKey, next.publicKey);
+    assert.equal((await openHostKeys(join(folder, 'own'))).current.publicKey, publicKey);
+    await keys.rotate();
+    assert.equal(keys.current.publicKey, next.publicKey);
+    assert.equal(statSync(path).mode & 0o777, 0o600);
+    assert.equal((await openHostKeys(join(folder, 'own'))).current.publicKey, next.publicKey);
+    // A pair that is none is not used: whoever had it would be met by nobody.
+    const stored = JSON.parse(readFileSync(path, 'utf8')) as { current: { publicKey: string } };
+    writeFileSync(path, JSON.stringify({ ...stored, current: { ...stored.current, publicKey } }));
+    assert.notEqual((await openHostKeys(join(folder, 'own'))).current.publicKey, publicKey);
+    keys.remove();
+    assert.throws(() => statSync(path), /ENOENT/u);
+  });
+});

@@ -1,0 +1,47 @@
+import { differs, meta, register, verdict } from '../netlink/expressions.ts';
+import { interfaceKey } from '../netlink/nftables.ts';
+import { parsePrefix } from '../spec/address.ts';
+import type { Own } from './entries.ts';
+import type { OverlayNetwork } from './settings.ts';
+import { ensureTables, prefixMatches, removeTables, tableOf } from './tables.ts';
+import type { WantedTable } from './tables.ts';
+
+/**
+ * What holds where encryption is asked for, whatever routes say: a packet to a pod of another host leaves by WireGuard or not at all, and one that says it is
+ * from such a pod comes by WireGuard or is dropped. Nothing else of the host may have addresses of the network.
+ */
+
+const name = 'portcullis-overlay-guard';
+/** Before connections are tracked (NF_IP_PRI_RAW), and after the last translation. */
+const coming = { name: 'coming', hook: { type: 'filter', number: 0, priority: -300 } } as const;
+const leaving = { name: 'leaving', hook: { type: 'filter', number: 4, priority: 300 } } as const;
+
+function guardOf({ prefix }: OverlayNetwork, subnets: readonly string[], link: string): WantedTable {
+  const { family } = prefix.address;
+  const own = subnets.flatMap((text) => {
+    const subnet = parsePrefix(text);
+    return subnet?.address.family === family ? [subnet] : [];
+  });
+  const rule = (chain: string, key: 'iifname' | 'oifname', end: 'source' | 'destination'): WantedTable['rules'][number] => ({
+    chain,
+    expressions: [
+      meta(key, register(0)),
+      differs(register(0), interfaceKey(link)),
+      ...prefixMatches(end, prefix, true),
+      ...own.flatMap((subnet) => prefixMatches(end, subnet, false)),
+      verdict('drop'),
+    ],
+  });
+  return {
+    table: tableOf(family, name),
+    chains: [coming, leaving],
+    rules: [rule(coming.name, 'iifname', 'source'), rule(leaving.name, 'oifname', 'destination')],
+  };
+}
+
+/** Brings the guard to these networks and this link. @returns whether it was not so */
+export const ensureGuard = ({ networks, subnets }: Pick<Own, 'networks' | 'subnets'>, link: string): boolean =>
+  ensureTables(networks.map((network) => guardOf(network, subnets, link)));
+
+/** @returns whether there was one */
+export const removeGuard = (): boolean => removeTables(name);

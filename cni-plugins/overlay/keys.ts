@@ -1,0 +1,93 @@
+import { createPublicKey, generateKeyPairSync } from 'node:crypto';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { dropAbandonedWrites, writeFileAtomic } from '../../base/storage/index.ts';
+
+/**
+ * The keys of this host (X25519, RFC 7748), as base64. The one that comes after the present one is made and told beforehand: a host that does not hear etcd
+ * knows whom it meets when keys change.
+ */
+interface KeyPair {
+  readonly privateKey: string;
+  readonly publicKey: string;
+}
+
+export interface HostKeys {
+  readonly current: KeyPair;
+  readonly next: Pick<KeyPair, 'publicKey'>;
+  /** The next pair is the present one from now on: durable when this resolves, and not yet in the kernel. @throws STORAGE_… */
+  rotate(): Promise<void>;
+  /** From the disk. */
+  remove(): void;
+}
+
+interface Stored {
+  readonly current: KeyPair;
+  readonly next: KeyPair;
+}
+
+const keyLength = 32;
+/** PKCS #8 of an X25519 key (RFC 8410, section 7) up to the key itself. */
+const pkcs8Head = Buffer.from('302e020100300506032b656e04220420', 'hex');
+
+/** Reads the keys of the folder, and makes them where there are none. @throws STORAGE_… */
+export async function openHostKeys(folder: string): Promise<HostKeys> {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const path = join(folder, 'wireguard-keys.json');
+  const write = (stored: Stored): Promise<void> => writeFileAtomic(path, JSON.stringify(stored), { mode: 0o600 });
+  await dropAbandonedWrites(path);
+  let stored = readStored(path);
+  if (stored === undefined) {
+    stored = { current: makePair(), next: makePair() };
+    await write(stored);
+  }
+  let held = stored;
+  return {
+    get current() {
+      return held.current;
+    },
+    get next() {
+      return { publicKey: held.next.publicKey };
+    },
+    async rotate() {
+      const following = { current: held.next, next: makePair() };
+      await write(following);
+      held = following;
+    },
+    remove: () => rmSync(path, { force: true }),
+  };
+}
+
+function makePair(): KeyPair {
+  const { privateKey, publicKey } = generateKeyPairSync('x25519');
+  return {
+    privateKey: privateKey.export({ format: 'der', type: 'pkcs8' }).subarray(-keyLength).toString('base64'),
+    publicKey: publicKey.export({ format: 'der', type: 'spki' }).subarray(-keyLength).toString('base64'),
+  };
+}
+
+/** The public key that belongs to a private one. */
+function publicKeyOf(privateKey: Buffer): string {
+  const der = Buffer.concat([pkcs8Head, privateKey]);
+  return createPublicKey({ key: der, format: 'der', type: 'pkcs8' } as never)
+    .export({ format: 'der', type: 'spki' })
+    .subarray(-keyLength)
+    .toString('base64');
+}
+
+/** Undefined: there is none, or what is there is no pair of pairs. Then new ones are made: others hear of them by etcd. */
+function readStored(path: string): Stored | undefined {
+  try {
+    const value = JSON.parse(readFileSync(path, 'utf8')) as Partial<Stored> | null;
+    return isPair(value?.current) && isPair(value.next) ? (value as Stored) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isPair(value: unknown): value is KeyPair {
+  const { privateKey, publicKey } = (value ?? {}) as Partial<KeyPair>;
+  if (typeof privateKey !== 'string' || typeof publicKey !== 'string') return false;
+  const bytes = Buffer.from(privateKey, 'base64');
+  return bytes.length === keyLength && publicKeyOf(bytes) === publicKey;
+}

@@ -1,0 +1,99 @@
+import { NETLINK_GENERIC } from '../../base/kernel/index.ts';
+import { familyNumber } from '../netlink/genl.ts';
+import { isRefusal } from '../netlink/kernel-failure.ts';
+import { openNetlink } from '../netlink/socket.ts';
+import { readWireguard, wireguardFamilyName, wireguardRequests } from '../netlink/wireguard.ts';
+import type { ListedWireguardPeer, WireguardDevice, WireguardPeerChange, WireguardRequests } from '../netlink/wireguard.ts';
+import { formatIp, parseIp, parsePrefix } from '../spec/address.ts';
+import type { Entry } from './entries.ts';
+import type { HostKeys } from './keys.ts';
+import { linkNames, noWireguard } from './links.ts';
+import { prefixText } from './settings.ts';
+
+type PeerEntry = Entry & { readonly kind: 'peer' };
+
+/** The keys and peers of the link `portcullis-wg`, in the network namespace where it was opened. Synchronous, for a Worker. */
+export interface WireguardLink {
+  /** Brings key and port to these. @returns whether they were not so. @throws OVERLAY_WIREGUARD_MISSING · NETWORK_KERNEL_… */
+  ensure(port: number): boolean;
+  listed(): readonly ListedWireguardPeer[];
+  /** @param wanted says where a peer is to be that was met lately: it is where it came from, whatever is written */
+  entries(wanted: ReadonlyMap<string, Entry>, now: number): readonly PeerEntry[];
+  put(entries: readonly PeerEntry[]): void;
+  remove(entries: readonly PeerEntry[]): void;
+  close(): void;
+}
+
+/** WireGuard's REJECT_AFTER_TIME: a session that is older is none. */
+const sessionMs = 180_000;
+
+export function openWireguardLink(keys: HostKeys): WireguardLink {
+  const generic = openNetlink(NETLINK_GENERIC);
+  let found: WireguardRequests | undefined;
+  const requests = (): WireguardRequests => {
+    if (found === undefined) {
+      const family = familyNumber(generic, wireguardFamilyName);
+      if (family === undefined) throw noWireguard();
+      found = wireguardRequests(family, linkNames.wireguard);
+    }
+    return found;
+  };
+  const read = (): WireguardDevice => readWireguard(generic.dump(requests().getDevice()));
+  const change = (peers: readonly WireguardPeerChange[]): void => {
+    if (peers.length > 0) generic.run(requests().setDevice({ peers }));
+  };
+
+  /** Says to every peer by a handshake that this host has another key now: a keepalive that is turned on is sent at once. */
+  const greet = (peers: readonly ListedWireguardPeer[]): void => {
+    const kept = peers.filter(({ keepaliveSeconds }) => keepaliveSeconds > 0);
+    change(kept.map(({ publicKey }) => ({ publicKey, keepaliveSeconds: 0 })));
+    change(kept.map(({ publicKey, keepaliveSeconds }) => ({ publicKey, keepaliveSeconds })));
+  };
+
+  return {
+    ensure(port) {
+      const { privateKey, publicKey } = keys.current;
+      const standing = read();
+      const isKey = standing.publicKey === publicKey;
+      if (isKey && standing.port === port) return false;
+      generic.run(requests().setDevice({ ...(isKey ? {} : { privateKey }), ...(standing.port === port ? {} : { port }) }));
+      if (!isKey) greet(standing.peers);
+      return true;
+    },
+    listed() {
+      try {
+        return read().peers;
+      } catch (thrown) {
+        // Somebody took the link away: it is put back from lists, not from here.
+        if (isRefusal(thrown, 'ENODEV', 'EOPNOTSUPP')) return [];
+        throw thrown;
+      }
+    },
+    entries: (wanted, now) =>
+      read().peers.map(({ publicKey, endpoint, allowed, keepaliveSeconds, lastHandshakeMs }): PeerEntry => {
+        const known = wanted.get(`peer ${publicKey}`);
+        const there =
+          known?.kind === 'peer' && now - lastHandshakeMs < sessionMs
+            ? { remote: known.remote, port: known.port }
+            : { remote: endpoint === undefined ? '' : formatIp(endpoint.address), port: endpoint?.port ?? 0 };
+        return { kind: 'peer', publicKey, ...there, subnets: allowed.map(prefixText).sort(), keepaliveSeconds };
+      }),
+    put: (entries) =>
+      change(
+        // A prefix goes over to whoever gets it: nobody gives it up before.
+        entries
+          .toSorted((a, b) => b.subnets.length - a.subnets.length)
+          .map(({ publicKey, remote, port, subnets, keepaliveSeconds }) => {
+            const address = parseIp(remote);
+            return {
+              publicKey,
+              ...(address !== undefined && { endpoint: { address, port } }),
+              allowed: subnets.flatMap((subnet) => parsePrefix(subnet) ?? []),
+              keepaliveSeconds,
+            };
+          }),
+      ),
+    remove: (entries) => change(entries.map(({ publicKey }) => ({ publicKey, remove: true }))),
+    close: () => generic.close(),
+  };
+}

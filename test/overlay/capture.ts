@@ -1,0 +1,76 @@
+import { SOCK_NONBLOCK, SOCK_RAW, SOL_SOCKET, closeFd, receiveWaiting, setSockOpt, socket } from '../../base/kernel/index.ts';
+
+/** What is seen on the wire between hosts: every frame of every link of this network namespace. Source: packet(7). */
+export interface Capture {
+  /** By kind, how many since the last look. What is neither of a tunnel, nor of etcd, nor of neighbours is named with its first bytes. */
+  taken(): ReadonlyMap<string, number>;
+  close(): void;
+}
+
+const AF_PACKET = 17;
+const ETH_P_ALL = 0x0003;
+const SO_RCVBUFFORCE = 33;
+const everyMs = 10;
+const bufferBytes = 64 * 1024 * 1024;
+
+/** @param wireguardPorts of all hosts */
+export function startCapture(wireguardPorts: ReadonlySet<number>): Capture {
+  const networkOrder = ((ETH_P_ALL & 0xff) << 8) | (ETH_P_ALL >> 8);
+  const fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK, networkOrder);
+  setSockOpt(fd, SOL_SOCKET, SO_RCVBUFFORCE, bufferBytes);
+  const frame = Buffer.allocUnsafeSlow(65_536);
+  let seen = new Map<string, number>();
+  const read = (): void => {
+    for (;;) {
+      const length = receiveWaiting(fd, frame);
+      if (length === undefined) return;
+      const kind = kindOf(frame.subarray(0, length), wireguardPorts);
+      seen.set(kind, (seen.get(kind) ?? 0) + 1);
+    }
+  };
+  const reading = setInterval(read, everyMs);
+  return {
+    taken() {
+      read();
+      const taken = seen;
+      seen = new Map();
+      return taken;
+    },
+    close() {
+      clearInterval(reading);
+      closeFd(fd);
+    },
+  };
+}
+
+/** Kinds that say nothing of pods. */
+export const harmless: ReadonlySet<string> = new Set(['wireguard', 'etcd', 'neighbours', 'local']);
+
+function kindOf(frame: Buffer, wireguardPorts: ReadonlySet<number>): string {
+  const type = frame.readUInt16BE(12);
+  if (type === 0x0806) return 'neighbours';
+  if (type !== 0x0800 && type !== 0x86dd) return `ethertype ${type.toString(16)}`;
+  const packet = frame.subarray(14);
+  const isFour = type === 0x0800;
+  const protocol = packet[isFour ? 9 : 6] ?? 0;
+  const transport = packet.subarray(isFour ? ((packet[0] ?? 0) & 15) * 4 : 40);
+  // Neighbours and groups of IPv6: from nobody, or from addresses of the link alone.
+  if (!isFour && (packet.readUInt16BE(8) === 0xfe80 || packet.subarray(8, 24).every((byte) => byte === 0))) return 'neighbours';
+  const isLocal = isFour && packet[12] === 127;
+  if (isLocal) return 'local';
+  const [from, to] = [transport.readUInt16BE(0), transport.readUInt16BE(2)];
+  if (protocol === 6 && (from === 2379 || to === 2379)) return 'etcd';
+  if (protocol === 17 && (from === 4789 || to === 4789)) return 'vxlan';
+  // A tunnel's message: its type, and three bytes of nothing.
+  const [message = 0, ...reserved] = transport.subarray(8, 12);
+  if (
+    protocol === 17 &&
+    wireguardPorts.has(from) &&
+    wireguardPorts.has(to) &&
+    message >= 1 &&
+    message <= 4 &&
+    reserved.every((byte) => byte === 0)
+  )
+    return 'wireguard';
+  return `protocol ${protocol}: ${packet.subarray(0, 48).toString('hex')}`;
+}

@@ -1,0 +1,290 @@
+import '../fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { createSocket } from 'node:dgram';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { harmless, startCapture } from './capture.ts';
+import type { Capture } from './capture.ts';
+import { createHosts, etcdTool, hasWireguard, shell, until } from './hosts.ts';
+import type { Host, Hosts, Pod } from './hosts.ts';
+import type { StreamReport } from './pod.ts';
+
+/** `npm run test:vm -- encryption`: three hosts that encrypt, one that does not, and somebody who sees their wire and sends to it. */
+
+const limitMs = 900_000;
+/** Longer than an emulated machine ever stands still. */
+const silenceMs = 30_000;
+const kills = Number(process.env['PORTCULLIS_OVERLAY_KILLS'] ?? 12);
+const vni = 1;
+
+const skip = etcdTool.skip !== false ? etcdTool.skip : !hasWireguard() && 'this kernel has no WireGuard: npm run test:vm -- encryption';
+
+describe('hosts that encrypt', { skip, timeout: 7_200_000 }, () => {
+  let all: Hosts;
+  let wire: Capture;
+  const pods: Pod[] = [];
+  const figures: string[] = [];
+  const encrypted = (): readonly Host[] => all.hosts.slice(0, 3);
+
+  const wait = (what: string, condition: () => Promise<boolean> | boolean): Promise<number> => until(what, condition, limitMs);
+  const knowEachOther = async (hosts: readonly Host[]): Promise<void> => {
+    for (const host of hosts)
+      await wait(`${host.name} knows the others`, async () => {
+        const { state, peers } = await host.status();
+        const names = new Set(
+          peers.filter(({ subnets, unreachable }) => subnets.length === 2 && unreachable === undefined).map((peer) => peer.host),
+        );
+        return state === 'connected' && hosts.every(({ name }) => name === host.name || names.has(name));
+      });
+  };
+  const reach = (from: Pod, to: Pod): Promise<unknown> =>
+    Promise.all(
+      to.addresses.map((address) =>
+        wait(
+          `${from.name} reaches ${address}`,
+          async () => (await from.ask<string[]>({ do: 'who', address, port: 7000, times: 1 }))[0] === to.name,
+        ),
+      ),
+    );
+  const reports = async (): Promise<Map<string, StreamReport>> => {
+    const found = new Map<string, StreamReport>();
+    for (const pod of pods)
+      for (const [stream, report] of Object.entries(await pod.ask<Record<string, StreamReport>>({ do: 'report' })))
+        found.set(`${pod.name} ${stream}`, report);
+    return found;
+  };
+  const unbroken = async (what: string): Promise<void> => {
+    await wait(`${what}: all streams are heard`, async () => {
+      const now = await reports();
+      await sleep(1000);
+      const later = await reports();
+      for (const [stream, { ended }] of later) assert.equal(ended, undefined, `${what}: ${stream} ended`);
+      longest = Math.max(longest, ...[...now.values(), ...later.values()].map(({ longestSilenceMs }) => longestSilenceMs));
+      return [...later].every(([stream, { echoed }]) => echoed > (now.get(stream)?.echoed ?? 0));
+    });
+    assert.ok(longest < silenceMs, `${what}: a stream was silent for ${longest.toFixed(0)} ms`);
+    figures.push(`${what}: ${(await reports()).size} streams, none ended, longest silence ${longest.toFixed(0)} ms`);
+    longest = 0;
+  };
+  let longest = 0;
+  const onlyTunnels = (what: string): void => {
+    const taken = wire.taken();
+    const strange = [...taken].filter(([kind]) => !harmless.has(kind));
+    assert.deepEqual(strange, [], `${what}: seen on the wire`);
+    assert.ok((taken.get('wireguard') ?? 0) > 0, `${what}: no tunnel was seen on the wire`);
+    figures.push(`${what}: ${[...taken].map(([kind, count]) => `${count} ${kind}`).join(', ')}`);
+  };
+
+  /** What somebody on the underlay sends to a pod: in VXLAN as if from a host, or as it is with the address of a pod. */
+  const forge = async (text: string, from: string, to: Pod, host: Host): Promise<void> => {
+    const inner = datagram(from, to.addresses[0]!, text);
+    const frame = Buffer.concat([
+      Buffer.of(0x08, 0, 0, 0, 0, 0, vni, 0),
+      macOf(host.run('cat /sys/class/net/portcullis-vx/address 2>/dev/null || echo 02:00:00:00:00:01').trim()),
+      Buffer.from('020000000099', 'hex'),
+      Buffer.of(8, 0),
+      inner,
+    ]);
+    const socket = createSocket('udp4');
+    for (let times = 0; times < 3; times += 1) {
+      await new Promise<void>((resolve) => socket.send(frame, 4789, host.underlay, () => resolve()));
+      await sleep(100);
+    }
+    socket.close();
+  };
+
+  before(async () => {
+    all = createHosts(4, { leaseSeconds: 60 });
+    await all.startEtcd();
+    for (const host of all.hosts) host.start();
+    await knowEachOther(all.hosts);
+    for (const host of all.hosts) pods.push(await host.attach(`pod-${host.name}`));
+  });
+  after(async () => {
+    wire?.close();
+    await all?.end();
+    process.stdout.write(`${figures.map((line) => `encryption: ${line}`).join('\n')}\n`);
+  });
+
+  test('without encryption VXLAN goes over the wire, and whoever is on it can speak to pods: the control of what follows', async () => {
+    wire = startCapture(new Set([51_820]));
+    await reach(pods[0]!, pods[1]!);
+    await wait('VXLAN is seen', () => (wire.taken().get('vxlan') ?? 0) > 0);
+    const [, second] = pods as [Pod, Pod];
+    await wait('a forged frame is heard', async () => {
+      await forge('forged in plain', second.addresses[0]!, pods[0]!, all.hosts[0]!);
+      return pods[0]!.ask<boolean>({ do: 'heard', text: 'forged in plain' });
+    });
+  });
+
+  test('hosts change over one after the other, and streams come with them', async () => {
+    for (const [index, from] of pods.slice(0, 3).entries()) {
+      const to = pods[(index + 1) % 3]!;
+      await from.ask({ do: 'open', stream: `to ${to.name} tcp`, protocol: 'tcp', address: to.addresses[0]!, port: 7000 });
+      await from.ask({ do: 'open', stream: `to ${to.name} udp6`, protocol: 'udp', address: to.addresses[1]!, port: 7000 });
+    }
+    await wait('all streams run', async () => [...(await reports()).values()].every(({ echoed }) => echoed > 20));
+    for (const host of encrypted()) {
+      await host.kill();
+      host.start({ encryption: 'wireguard' });
+    }
+    await knowEachOther(encrypted());
+    for (const host of encrypted()) {
+      assert.ok(!existsSync(`/proc/${host.pid}/root/sys/class/net/portcullis-vx`) || host.run('ip -o link').includes('portcullis-wg'));
+      assert.doesNotMatch(host.run('ip -o link'), /portcullis-vx/u);
+      assert.equal((await host.status()).mtu, 1440);
+    }
+    longest = 0;
+    await wait('streams go on', async () => {
+      const now = await reports();
+      await sleep(1000);
+      return [...(await reports())].every(([stream, { echoed, ended }]) => ended === undefined && echoed > now.get(stream)!.echoed);
+    });
+    await reports();
+  });
+
+  test('pods reach each other by both families, and the wire carries WireGuard and nothing else of them', async () => {
+    // The host that does not encrypt still asks: what it says is its own.
+    await all.hosts[3]!.kill();
+    all.hosts[3]!.run('ip link set eth0 down');
+    wire.taken();
+    for (const from of pods.slice(0, 3)) for (const to of pods.slice(0, 3)) await reach(from, to);
+    await unbroken('encrypted');
+    onlyTunnels('encrypted');
+    all.hosts[3]!.run('ip link set eth0 up');
+    all.hosts[3]!.run('ip route add default via 192.0.2.1');
+  });
+
+  test('a host without a key is shut out, and named; nothing of it is heard, and nothing goes to it', async () => {
+    const [alone] = all.hosts.slice(3) as [Host];
+    alone.start();
+    await wait('the host without a key is told of', async () => {
+      const { peers } = await all.hosts[0]!.status();
+      return /has no key/u.test(peers.find(({ host }) => host === alone.name)?.unreachable ?? '');
+    });
+    await wait('and is told', async () => {
+      const { peers } = await alone.status();
+      return peers.length === 3 && peers.every(({ unreachable }) => /it encrypts/u.test(unreachable ?? ''));
+    });
+    wire.taken();
+    for (const [from, to] of [
+      [pods[0]!, pods[3]!],
+      [pods[3]!, pods[0]!],
+    ] as const)
+      assert.match((await from.ask<string[]>({ do: 'who', address: to.addresses[0]!, port: 7000, times: 1 }))[0]!, /error/u);
+    const strange = [...wire.taken()].filter(([kind]) => kind === 'vxlan');
+    assert.deepEqual(strange, []);
+    const [second] = pods.slice(1) as [Pod];
+    await forge('forged vxlan', second.addresses[0]!, pods[0]!, all.hosts[0]!);
+    // Plain packets with the address of another host's pod, routed to the host.
+    const subnet = (await all.hosts[0]!.status()).subnets.find((each) => !each.includes(':'))!;
+    shell(`ip route add ${subnet} via ${all.hosts[0]!.underlay}; ip address add ${second.addresses[0]!}/32 dev lo`);
+    const spoof = createSocket('udp4');
+    await new Promise<void>((resolve) => spoof.bind(0, second.addresses[0], resolve));
+    for (let times = 0; times < 3; times += 1)
+      await new Promise<void>((resolve) => spoof.send('spoofed', 7000, pods[0]!.addresses[0], () => resolve()));
+    spoof.close();
+    shell(`ip address delete ${second.addresses[0]!}/32 dev lo`);
+    // By the same way with an address that is not of the network: the way itself is open.
+    const open = createSocket('udp4');
+    await wait('the way to the pod is open for others', async () => {
+      await new Promise<void>((resolve) => open.send('from outside', 7000, pods[0]!.addresses[0], () => resolve()));
+      return pods[0]!.ask<boolean>({ do: 'heard', text: 'from outside' });
+    });
+    open.close();
+    for (const text of ['forged vxlan', 'spoofed'])
+      assert.equal(await pods[0]!.ask<boolean>({ do: 'heard', text }), false, `${text} was heard`);
+    await alone.kill();
+  });
+
+  test('keys change under streams, with etcd and for a host that does not hear it', async () => {
+    await unbroken('before keys change');
+    const keys = async (): Promise<(string | undefined)[]> => Promise.all(encrypted().map(async (host) => (await host.status()).publicKey));
+    const before = await keys();
+    for (const host of encrypted()) {
+      await host.ask({ do: 'rotate-key' });
+      await unbroken(`key of ${host.name} changed`);
+    }
+    const now = await keys();
+    assert.equal(new Set([...before, ...now]).size, 6);
+    const cut = encrypted()[1]!;
+    cut.run(`nft 'table inet cut { chain out { type filter hook output priority 0; tcp dport 2379 drop; }; }'`);
+    await wait(`${cut.name} is away`, async () => (await cut.status()).state === 'away');
+    await encrypted()[0]!.ask({ do: 'rotate-key' });
+    await unbroken('key changed that one host does not hear of');
+    cut.run('nft delete table inet cut');
+    await knowEachOther(encrypted());
+    const { publicKey } = await encrypted()[0]!.status();
+    assert.ok(cut.run('cat /proc/net/dev').includes('portcullis-wg') && publicKey !== now[0]);
+  });
+
+  test('etcd dies: encrypted streams go on, and a handshake needs nobody', async () => {
+    await all.killEtcd();
+    for (const host of encrypted()) await wait(`${host.name} is away`, async () => (await host.status()).state === 'away');
+    await unbroken('etcd away');
+    for (const host of encrypted())
+      for (const { tunnel, unreachable } of (await host.status()).peers)
+        assert.ok(unreachable !== undefined || tunnel?.lastHandshake !== undefined);
+    await all.startEtcd();
+    await knowEachOther(encrypted());
+  });
+
+  test(`${kills} kills at any moment: what was taken away is put back, and nothing but tunnels is ever seen`, async () => {
+    all.hosts[3]!.run('ip link set eth0 down');
+    wire.taken();
+    for (let count = 0; count < kills; count += 1) {
+      const host = encrypted()[count % 3]!;
+      if (count % 3 === 0) void host.ask({ do: 'rotate-key' }).catch(() => undefined);
+      await sleep(Math.random() * (count % 2 === 0 ? 100 : 4000));
+      await host.kill();
+      if (count % 4 === 1) host.run('ip link delete portcullis-wg');
+      if (count % 4 === 3) host.run('nft delete table ip portcullis-overlay');
+      host.start({ encryption: 'wireguard' });
+    }
+    await knowEachOther(encrypted());
+    for (const from of pods.slice(0, 3)) for (const to of pods.slice(0, 3)) await reach(from, to);
+    longest = 0;
+    await reports();
+    await unbroken(`after ${kills} kills`);
+    onlyTunnels(`${kills} kills`);
+  });
+
+  test('a host that leaves has nothing left in the kernel, on the disk or in etcd', async () => {
+    const [first] = encrypted() as [Host];
+    await assert.rejects(first.ask({ do: 'leave' }), /pod/u);
+    await pods[0]!.detach();
+    await first.ask({ do: 'leave' });
+    assert.doesNotMatch(first.run('ip -o link'), /portcullis-(?:wg|vx|ov)/u);
+    assert.doesNotMatch(first.run('nft list tables'), /portcullis-overlay/u);
+    assert.equal(existsSync(join(all.folder, first.name, 'overlay', 'wireguard-keys.json')), false);
+    for (const host of encrypted().slice(1))
+      await wait(`${host.name} forgot it`, async () =>
+        (await host.status()).peers.every(({ host: name, held }) => name !== first.name || held),
+      );
+  });
+});
+
+const macOf = (text: string): Buffer => Buffer.from(text.replaceAll(':', ''), 'hex');
+
+/** An IPv4 packet with a UDP datagram to port 7000, its UDP checksum left out (RFC 768). */
+function datagram(from: string, to: string, text: string): Buffer {
+  const address = (dotted: string): Buffer => Buffer.from(dotted.split('.').map(Number));
+  const header = Buffer.alloc(20);
+  header.writeUInt8(0x45, 0);
+  header.writeUInt16BE(28 + text.length, 2);
+  header.writeUInt8(64, 8);
+  header.writeUInt8(17, 9);
+  address(from).copy(header, 12);
+  address(to).copy(header, 16);
+  let sum = 0;
+  for (let at = 0; at < 20; at += 2) sum += header.readUInt16BE(at);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
+  header.writeUInt16BE(~sum & 0xffff, 10);
+  const udp = Buffer.alloc(8);
+  udp.writeUInt16BE(7000, 0);
+  udp.writeUInt16BE(7000, 2);
+  udp.writeUInt16BE(8 + text.length, 4);
+  return Buffer.concat([header, udp, Buffer.from(text)]);
+}
