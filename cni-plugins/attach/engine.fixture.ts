@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { strict as assert } from 'node:assert';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { createLogger } from '../../base/log/index.ts';
 import type { AttachRequest, NetworkEngine } from '../types.ts';
 import { createNetworkEngine } from './engine.ts';
@@ -136,6 +136,22 @@ export function createFixture(configuration: object = conflist()): Fixture {
     },
     end,
   };
+}
+
+/** A fixture with an engine, for all tests of a file: both end after the last one. */
+export async function startFixture(): Promise<{ readonly fixture: Fixture; readonly engine: NetworkEngine }> {
+  const fixture = createFixture();
+  try {
+    const engine = await fixture.engine();
+    after(async () => {
+      await engine.close({ removeAll: true });
+      fixture.end();
+    });
+    return { fixture, engine };
+  } catch (thrown) {
+    fixture.end();
+    throw thrown;
+  }
 }
 
 /** Repeats until it is defined. */

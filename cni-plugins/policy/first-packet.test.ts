@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, afterEach, before, test } from 'node:test';
+import { afterEach, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { conflist, createFixture, eventually, inPrivateNetns, tried } from '../attach/engine.fixture.ts';
-import type { Fixture, Pod } from '../attach/engine.fixture.ts';
-import type { Attachment, LinkRule, NetworkEngine } from '../types.ts';
+import { conflist, eventually, inPrivateNetns, startFixture, tried } from '../attach/engine.fixture.ts';
+import type { Pod } from '../attach/engine.fixture.ts';
+import type { Attachment, LinkRule } from '../types.ts';
 
 /**
  * A pod that sends whatever it can from the moment in which it has a link, with all capabilities (raw frames) and with none: nothing
@@ -18,16 +18,7 @@ const python = '/usr/bin/python3';
 const hostile = ['-c', readFileSync(join(import.meta.dirname, 'fixtures', 'hostile.py'), 'utf8')];
 
 if (inPrivateNetns(import.meta.filename)) {
-  let fixture: Fixture;
-  let engine: NetworkEngine;
-  before(async () => {
-    fixture = createFixture();
-    engine = await fixture.engine();
-  });
-  after(async () => {
-    await engine.close({ removeAll: true });
-    fixture.end();
-  });
+  const { fixture, engine } = await startFixture();
 
   const plainAddress = (attachment: Attachment, index: number): string => attachment.ips[index]?.address.split('/')[0] ?? '';
   const started: ChildProcess[] = [];

@@ -2,26 +2,17 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
-import { createFixture, eventually, inPrivateNetns, tried } from '../attach/engine.fixture.ts';
-import type { Fixture, Pod } from '../attach/engine.fixture.ts';
-import type { Attachment, NetworkEngine } from '../types.ts';
+import { test } from 'node:test';
+import { eventually, inPrivateNetns, startFixture, tried } from '../attach/engine.fixture.ts';
+import type { Pod } from '../attach/engine.fixture.ts';
+import type { Attachment } from '../types.ts';
 
 /** Advertisements that are no pod's to send, hidden as RFC 7113 says that guards miss them. */
 const python = '/usr/bin/python3';
 const fixtures = join(import.meta.dirname, 'fixtures');
 
 if (inPrivateNetns(import.meta.filename)) {
-  let fixture: Fixture;
-  let engine: NetworkEngine;
-  before(async () => {
-    fixture = createFixture();
-    engine = await fixture.engine();
-  });
-  after(async () => {
-    await engine.close({ removeAll: true });
-    fixture.end();
-  });
+  const { fixture, engine } = await startFixture();
 
   const attached = async (name: string): Promise<{ pod: Pod; attachment: Attachment; linkLocal: string }> => {
     const pod = fixture.pod(name);

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
-import { after, afterEach, before, test } from 'node:test';
-import { createFixture, inPrivateNetns, shell } from '../attach/engine.fixture.ts';
-import type { Fixture } from '../attach/engine.fixture.ts';
-import type { LinkRule, LinkState, NetworkEngine } from '../types.ts';
+import { afterEach, test } from 'node:test';
+import { inPrivateNetns, shell, startFixture } from '../attach/engine.fixture.ts';
+import type { LinkRule, LinkState } from '../types.ts';
 
 const rule = (cidr: string, protocol: LinkRule['protocol'], low: number, high = low): LinkRule => ({
   cidr,
@@ -11,16 +10,7 @@ const rule = (cidr: string, protocol: LinkRule['protocol'], low: number, high = 
 });
 
 if (inPrivateNetns(import.meta.filename)) {
-  let fixture: Fixture;
-  let engine: NetworkEngine;
-  before(async () => {
-    fixture = createFixture();
-    engine = await fixture.engine();
-  });
-  after(async () => {
-    await engine.close({ removeAll: true });
-    fixture.end();
-  });
+  const { fixture, engine } = await startFixture();
   afterEach(() => engine.gc(new Set()));
 
   let pods = 0;

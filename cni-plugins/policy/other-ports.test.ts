@@ -1,24 +1,13 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import { after, before, test } from 'node:test';
-import { createFixture, eventually, inPrivateNetns, shell, tried } from '../attach/engine.fixture.ts';
-import type { Fixture } from '../attach/engine.fixture.ts';
+import { test } from 'node:test';
+import { eventually, inPrivateNetns, shell, startFixture, tried } from '../attach/engine.fixture.ts';
 import { hostInterfaceOf } from '../attach/record.ts';
-import type { NetworkEngine } from '../types.ts';
 
 /** A port of the bridge that is none of ours: an uplink that the administrator put there, a tunnel. */
 if (inPrivateNetns(import.meta.filename)) {
-  let fixture: Fixture;
-  let engine: NetworkEngine;
-  before(async () => {
-    fixture = createFixture();
-    engine = await fixture.engine();
-  });
-  after(async () => {
-    await engine.close({ removeAll: true });
-    fixture.end();
-  });
+  const { fixture, engine } = await startFixture();
 
   test('whoever is on the bridge without being a pod does not reach the host’s loopback', async () => {
     await engine.attach(fixture.pod('present').request);

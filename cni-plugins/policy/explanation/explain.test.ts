@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, afterEach, before, test } from 'node:test';
+import { afterEach, test } from 'node:test';
 import { isPortcullisError } from '../../../base/errors/index.ts';
-import { createFixture, eventually, inPrivateNetns, shell } from '../../attach/engine.fixture.ts';
-import type { Fixture, Pod } from '../../attach/engine.fixture.ts';
-import type { AskedConnection, DenialExplanation, LinkRule, NetworkEngine } from '../../types.ts';
+import { eventually, inPrivateNetns, shell, startFixture } from '../../attach/engine.fixture.ts';
+import type { Pod } from '../../attach/engine.fixture.ts';
+import type { AskedConnection, DenialExplanation, LinkRule } from '../../types.ts';
 
 const rule = (cidr: string, port = 80, name?: string): LinkRule => ({
   cidr,
@@ -17,16 +17,7 @@ const coded = (code: string) => (thrown: unknown) => isPortcullisError(thrown) &
 
 /** What is explained, beside what packets find. */
 if (inPrivateNetns(import.meta.filename, 180_000)) {
-  let fixture: Fixture;
-  let engine: NetworkEngine;
-  before(async () => {
-    fixture = createFixture();
-    engine = await fixture.engine();
-  });
-  after(async () => {
-    await engine.close({ removeAll: true });
-    fixture.end();
-  });
+  const { fixture, engine } = await startFixture();
   afterEach(() => engine.gc(new Set()));
 
   const addressOf = (pod: Pod, index = 0): string => engine.get(pod.request.id)?.ips[index]?.address.split('/')[0] ?? '';
