@@ -135,13 +135,17 @@ export interface Balancer {
   readonly kind: 'ipvs' | 'nftables';
   /** Pure; undefined: it can. */
   refuse(server: VirtualServer): Refusal | undefined;
-  /** Brings the kernel from whatever it holds to exactly these. Gives how many differed. @throws NETWORK_KERNEL_REFUSED with the kernel's words */
-  reconcile(servers: readonly VirtualServer[]): number;
+  /**
+   * Brings the kernel from whatever it holds to exactly these; they may be walked more than once, also by a later call. Gives how many differed.
+   * @throws NETWORK_KERNEL_REFUSED with the kernel's words
+   */
+  reconcile(servers: Iterable<VirtualServer>): number;
   /** Puts some as they are now to be, whole, and removes others; costs by what changes, not by what stands. */
   change(put: readonly VirtualServer[], remove: readonly ServerKey[]): void;
   /** Ends connections that stand to a destination: its grace is over. Gives how many. */
   cut(server: ServerKey, destination: Pick<Destination, 'address' | 'port'>): number;
-  counts(): readonly ServerCounts[];
+  /** @param of each of these that stands; absent: all, or at least those that something is known of */
+  counts(of?: ReadonlySet<ServerKey>): readonly ServerCounts[];
   /** Once a second: weights of `lc`, idle persistence, whatever the kernel does not do by itself. */
   tick(): void;
   /** Cheap: whether another program may have changed what is ours since the last call. Absent: it is compared now and then. */
@@ -157,6 +161,12 @@ export interface ServiceControl {
   replace(source: string, services: readonly Service[]): Promise<readonly RefusedService[]>;
   put(source: string, services: readonly Service[]): Promise<readonly RefusedService[]>;
   remove(source: string, names: readonly string[]): Promise<void>;
+}
+
+/** For a source of thousands of services, which tells what it has in portions. */
+export interface PortionControl extends Pick<ServiceControl, 'put' | 'remove'> {
+  /** What the source has beside these names is removed. */
+  retain(source: string, names: readonly string[]): Promise<void>;
 }
 
 export interface RefusedService {

@@ -4,8 +4,10 @@ import { expand } from './expand.ts';
 
 /** Which service has which address, protocol and port of the host: none has another's. */
 export interface Claims {
-  /** The first that another has; undefined: all are free for it. */
-  taken(service: Service): { readonly holder: string; readonly key: ServerKey; readonly field: string } | undefined;
+  /** The first that another has: a service by name, or `other` in words; undefined: all are free for it. */
+  taken(
+    service: Service,
+  ): { readonly holder?: string; readonly other?: string; readonly key: ServerKey; readonly field: string } | undefined;
   /** By name. */
   holderOf(key: ServerKey): string | undefined;
   add(service: Service): void;
@@ -34,13 +36,16 @@ function nodeFamilies({ backends }: Service): Service['backends'] {
   return [four, six].filter((each) => each !== undefined);
 }
 
-export function createClaims(): Claims {
+/** @param otherHolder who has it that is no service, in words */
+export function createClaims(otherHolder: (key: ServerKey) => string | undefined): Claims {
   const holders = new Map<ServerKey, string>();
   return {
     taken(service) {
       for (const { key, field } of claimsOf(service)) {
         const holder = holders.get(key);
         if (holder !== undefined && holder !== service.name) return { holder, key, field };
+        const other = holder === undefined ? otherHolder(key) : undefined;
+        if (other !== undefined) return { other, key, field };
       }
       return undefined;
     },

@@ -22,7 +22,8 @@ class Held implements Balancer {
   refuse({ scheduler }: VirtualServer): { field: string; why: string } | undefined {
     return scheduler === 'lc' ? { field: 'scheduler', why: 'lc is not known here' } : undefined;
   }
-  reconcile(servers: readonly VirtualServer[]): number {
+  reconcile(all: Iterable<VirtualServer>): number {
+    const servers = [...all];
     const differ = servers.filter((one) => JSON.stringify(one) !== JSON.stringify(this.servers.get(keyOf(one)))).length;
     this.servers.clear();
     for (const server of servers) this.servers.set(keyOf(server), server);
@@ -142,6 +143,15 @@ test('a backend that nothing is connected to any more leaves before its time', (
   tick();
   assert.deepEqual(kernel.shown(), ['10.96.0.1 80 → 10.0.0.2:80=1']);
   assert.deepEqual(kernel.cuts, []);
+});
+
+test('at the end of the grace only what stands is cut: a cut walks all connections of the host', () => {
+  core.apply('command', [web('10.0.0.2, 10.0.0.3')], false);
+  core.apply('command', [web('10.0.0.2')], false);
+  kernel.active = 0;
+  now += 60_000;
+  tick();
+  assert.deepEqual([kernel.cuts, kernel.shown()], [[], ['10.96.0.1 80 → 10.0.0.2:80=1']]);
 });
 
 test('a service that was removed ends the same way, and its address is free at once', () => {

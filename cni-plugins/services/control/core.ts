@@ -1,6 +1,7 @@
 import type { Logger } from '../../../base/log/index.ts';
 import { keyOf } from '../model.ts';
 import type { Backend, Balancer, Refusal, RefusedService, ServerKey, Service, VirtualServer } from '../model.ts';
+import { packServer } from '../packed.ts';
 import { checked } from './checked.ts';
 import { createClaims } from './claims.ts';
 import { settle, withOver } from './drains.ts';
@@ -9,19 +10,9 @@ import { expand } from './expand.ts';
 import type { BackendStanding, Expanded } from './expand.ts';
 import { checkedPortOf, healthIdOf } from './health/checks.ts';
 import type { HealthChecks } from './health/checks.ts';
+import { HeldService, PackedStanding, nothing } from './held.ts';
+import type { Held } from './held.ts';
 import type { ServiceStore, StoredChange } from './store.ts';
-
-/** A service that stands, with what is known of it. */
-export interface Held {
-  readonly source: string;
-  readonly service: Service;
-  /** Addresses. */
-  readonly drained: Set<string>;
-  /** By {@link healthIdOf}. */
-  readonly unwell: Set<string>;
-  /** Why the balancer of now does not have it. */
-  refusal?: Refusal;
-}
 
 export interface CoreParts {
   readonly store: ServiceStore;
@@ -36,6 +27,8 @@ export interface ServiceCore {
   /** What a source says. @param whole it is all that the source has: what is not here is removed */
   apply(source: string, services: readonly Service[], whole: boolean): readonly RefusedService[];
   remove(source: string, names: readonly string[]): void;
+  /** All that the source has has one of these names: what else it had is removed. */
+  retain(source: string, names: readonly string[]): void;
   /** An operator's word about backends, by address. Gives those that the service does not have; then nothing changed. */
   drain(name: string, addresses: readonly string[], is: boolean): readonly string[];
   /** What a check found. @param backend by {@link healthIdOf} */
@@ -44,10 +37,12 @@ export interface ServiceCore {
   readonly standings: ReadonlyMap<ServerKey, Standing>;
   /** Virtual servers where something ends. */
   readonly ending: ReadonlySet<ServerKey>;
+  /** All virtual servers, one at a time; what is walked twice is what stands at that time. */
+  readonly servers: Iterable<VirtualServer>;
   /** These destinations are over: they leave the kernel. */
   end(ended: readonly { readonly key: ServerKey; readonly drains: readonly Drain[] }[]): void;
   /** Everything is brought to this balancer from now on, what it refuses is told. Gives the virtual servers that it is to have. */
-  judgeFor(balancer: Balancer): readonly VirtualServer[];
+  judgeFor(balancer: Balancer): Iterable<VirtualServer>;
   readonly balancer: () => Balancer;
   /** The kernel did not take a change: everything is to be compared. */
   isBehind(): boolean;
@@ -57,22 +52,21 @@ export interface ServiceCore {
 
 /** Loads what is durable; the kernel is not touched before {@link ServiceCore.judgeFor} and a `reconcile`. */
 export function createServiceCore({ store, log, checks, now }: CoreParts, first: Balancer): ServiceCore {
-  const held = new Map<string, Held>();
-  const standings = new Map<ServerKey, Standing>();
+  const held = new Map<string, HeldService>();
+  const standings = new Map<ServerKey, PackedStanding>();
   const ending = new Set<ServerKey>();
-  const claims = createClaims();
+  const claims = createClaims((key) => store.nodePorts.holderOf(key));
   let balancer = first;
   let behind = false;
 
-  const standingOf =
-    ({ service, drained, unwell }: Held) =>
-    (backend: Backend): BackendStanding => ({
+  const serversOf = ({ drained, unwell }: Held, service: Service): Expanded[] =>
+    expand(service, (backend: Backend): BackendStanding => ({
       drained: drained.has(backend.address),
       unwell: unwell.has(healthIdOf(backend, checkedPortOf(service))),
-    });
-  const expanded = (each: Held): Expanded[] => (each.refusal === undefined ? expand(each.service, standingOf(each)) : []);
-  const refusalOf = (each: Held): Refusal | undefined => {
-    for (const server of expand(each.service, standingOf(each))) {
+    }));
+  const expanded = (each: Held, service = each.service): Expanded[] => (each.refusal === undefined ? serversOf(each, service) : []);
+  const refusalOf = (servers: readonly Expanded[]): Refusal | undefined => {
+    for (const server of servers) {
       const refusal = balancer.refuse(server);
       if (refusal !== undefined) return refusal;
     }
@@ -82,7 +76,7 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
 
   const setStanding = (key: ServerKey, standing: Standing | undefined): void => {
     if (standing === undefined) standings.delete(key);
-    else standings.set(key, standing);
+    else standings.set(key, new PackedStanding(standing));
     if (standing !== undefined && standing.drains.length > 0) ending.add(key);
     else ending.delete(key);
   };
@@ -94,9 +88,10 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
     for (const name of names) {
       const each = name === undefined ? undefined : held.get(name);
       if (each === undefined) continue;
-      for (const server of expanded(each)) {
+      const { service } = each;
+      for (const server of expanded(each, service)) {
         const key = keyOf(server);
-        if (keys.has(key)) wanted.set(key, { server, graceSeconds: each.service.drainGraceSeconds });
+        if (keys.has(key)) wanted.set(key, { server, graceSeconds: service.drainGraceSeconds });
       }
     }
     return wanted;
@@ -120,9 +115,9 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
       else if ((before?.drains.length ?? 0) > 0) durable.push([key, undefined]);
       if (after === undefined) {
         if (before !== undefined) remove.push(key);
-      } else if (JSON.stringify(before?.server) !== JSON.stringify(after.server)) put.push(after.server);
+      } else if (before?.packed !== packServer(after.server)) put.push(after.server);
     }
-    store.write({ ...change, standings: durable });
+    store.write({ ...change, standings: durable, servers: changed.map(([key, after]) => [key, after?.server.service]) });
     for (const [key, after] of changed) setStanding(key, after);
     if (put.length + remove.length === 0) return;
     try {
@@ -138,9 +133,9 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
     source: string,
     services: readonly Service[],
     gone: readonly string[],
-  ): { admitted: Held[]; lost: string[]; refused: RefusedService[] } => {
+  ): { admitted: Admitted[]; lost: string[]; refused: RefusedService[] } => {
     const refused: RefusedService[] = [];
-    const fit: Held[] = [];
+    const fit: Admitted[] = [];
     const names = new Set<string>();
     for (const given of services) {
       const service = checked(source, given);
@@ -159,29 +154,32 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
         refuse('NETWORK_SERVICE_EXISTS', 'name', `a service of that name is there already, by ${before.source}`);
         continue;
       }
-      if (before !== undefined && before.refusal === undefined && JSON.stringify(before.service) === JSON.stringify(service)) continue;
-      const next: Held = { source, service, drained: before?.drained ?? new Set(), unwell: unwellThatStay(before, service) };
-      const refusal = refusalOf(next);
-      if (refusal === undefined) fit.push(next);
+      const next = new HeldService(source, JSON.stringify(service));
+      if (before !== undefined && before.refusal === undefined && before.document === next.document) continue;
+      if (before !== undefined) next.drained = before.drained;
+      next.unwell = unwellThatStay(before, service);
+      const refusal = refusalOf(serversOf(next, service));
+      if (refusal === undefined) fit.push({ next, service });
       else refuse('NETWORK_SERVICE_UNSUPPORTED', refusal.field, `${refusal.why} (${balancer.kind})`);
     }
 
-    for (const name of gone) claims.remove((held.get(name) as Held).service);
+    for (const name of gone) claims.remove((held.get(name) as HeldService).service);
     for (const { service } of fit) {
       const before = held.get(service.name);
       if (before !== undefined) claims.remove(before.service);
     }
-    const admitted: Held[] = [];
+    const admitted: Admitted[] = [];
     const late: Service[] = [];
-    for (const next of fit) {
-      const taken = claims.taken(next.service);
+    for (const each of fit) {
+      const taken = claims.taken(each.service);
       if (taken === undefined) {
-        claims.add(next.service);
-        admitted.push(next);
+        claims.add(each.service);
+        admitted.push(each);
         continue;
       }
-      const { name } = next.service;
-      const why = `${told(taken.key)} belongs to the service ${taken.holder} of ${(held.get(taken.holder) ?? admitted.find((each) => each.service.name === taken.holder))?.source ?? source}`;
+      const { name } = each.service;
+      const holder = taken.other ?? `the service ${taken.holder} of ${held.get(taken.holder ?? '')?.source ?? source}`;
+      const why = `${told(taken.key)} belongs to ${holder}`;
       refused.push({ name, code: 'NETWORK_SERVICE_ADDRESS_TAKEN', field: taken.field, why });
       const before = held.get(name);
       if (before !== undefined) late.push(before.service);
@@ -194,37 +192,51 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
     return { admitted, lost, refused };
   };
 
-  const take = (admitted: readonly Held[], removed: readonly string[]): void => {
+  const take = (admitted: readonly Admitted[], removed: readonly string[]): void => {
     const keys = new Set<ServerKey>();
     const note = (each: Held | undefined): void => keysOf(each).forEach((key) => keys.add(key));
     for (const name of removed) note(held.get(name));
-    for (const next of admitted) note(held.get(next.service.name));
-    const forgotten = admitted.flatMap(({ service: { name }, unwell }) =>
+    for (const { service } of admitted) note(held.get(service.name));
+    const forgotten = admitted.flatMap(({ service: { name }, next: { unwell } }) =>
       [...(held.get(name)?.unwell ?? [])]
         .filter((backend) => !unwell.has(backend))
         .map((backend) => ({ service: name, backend, state: 'unwell' as const, is: false })),
     );
     for (const name of removed) held.delete(name);
-    for (const next of admitted) held.set(next.service.name, next);
-    for (const next of admitted) note(next);
+    for (const { next, service } of admitted) held.set(service.name, next);
+    for (const { next } of admitted) note(next);
     for (const name of removed) checks.forget(name);
     for (const { service } of admitted) checks.follow(service);
-    resettle(keys, { put: admitted, remove: removed, states: forgotten });
+    const put = admitted.map(({ service: { name }, next: { source, document } }) => ({ name, source, document }));
+    resettle(keys, { put, remove: removed, states: forgotten });
   };
 
-  const stored = store.load();
-  for (const { source, service } of stored.services) {
-    held.set(service.name, { source, service, drained: new Set(), unwell: new Set() });
+  for (const { source, document } of store.services()) {
+    const each = new HeldService(source, document);
+    const { service } = each;
+    held.set(service.name, each);
     claims.add(service);
   }
-  for (const { service, backend } of stored.drained) held.get(service)?.drained.add(backend);
-  for (const { service, backend } of stored.unwell) held.get(service)?.unwell.add(backend);
-  for (const [key, standing] of stored.standings) setStanding(key, standing);
+  for (const { service, backend, state } of store.states()) held.get(service)?.mark(state, backend, true);
+  for (const [key, standing] of store.standings()) setStanding(key, standing);
+
+  const servers: Iterable<VirtualServer> = {
+    *[Symbol.iterator]() {
+      for (const standing of standings.values()) yield standing.server;
+    },
+  };
+  const removeAll = (names: readonly string[]): void => {
+    for (const name of names) claims.remove((held.get(name) as HeldService).service);
+    if (names.length > 0) take([], names);
+  };
+  const othersOf = (source: string, names: ReadonlySet<string>): string[] =>
+    [...held].filter(([name, each]) => each.source === source && !names.has(name)).map(([name]) => name);
 
   return {
     held,
     standings,
     ending,
+    servers,
     balancer: () => balancer,
     isBehind: () => behind,
     caughtUp: () => (behind = false),
@@ -235,36 +247,28 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
         new Map(ended.map(({ key, drains }) => [key, drains])),
       ),
     apply(source, services, whole) {
-      const given = new Set(services.map(({ name }) => name));
-      const gone = whole ? [...held].filter(([name, each]) => each.source === source && !given.has(name)).map(([name]) => name) : [];
+      const gone = whole ? othersOf(source, new Set(services.map(({ name }) => name))) : [];
       const { admitted, lost, refused } = admit(source, services, gone);
       for (const name of lost) log.error({ service: name }, 'a service lost its address to another one of the same source, and is removed');
       if (admitted.length + gone.length + lost.length > 0) take(admitted, [...gone, ...lost]);
       return refused;
     },
-    remove(source, names) {
-      const own = names.filter((name) => held.get(name)?.source === source);
-      for (const name of own) claims.remove((held.get(name) as Held).service);
-      if (own.length > 0) take([], own);
-    },
+    remove: (source, names) => removeAll(names.filter((name) => held.get(name)?.source === source)),
+    retain: (source, names) => removeAll(othersOf(source, new Set(names))),
     drain(name, addresses, is) {
       const each = held.get(name);
       if (each === undefined) return addresses;
       const own = new Set(each.service.backends.map(({ address }) => address));
       const unknown = addresses.filter((address) => !own.has(address) && !(each.drained.has(address) && !is));
       if (unknown.length > 0) return unknown;
-      for (const address of addresses) {
-        if (is) each.drained.add(address);
-        else each.drained.delete(address);
-      }
+      for (const address of addresses) each.mark('drained', address, is);
       resettle(keysOf(each), { states: addresses.map((backend) => ({ service: name, backend, state: 'drained', is })) });
       return [];
     },
     judged(name, backend, isWell) {
       const each = held.get(name);
       if (each === undefined || each.unwell.has(backend) !== isWell) return;
-      if (isWell) each.unwell.delete(backend);
-      else each.unwell.add(backend);
+      each.mark('unwell', backend, !isWell);
       const counts = { service: name, backend, unwell: each.unwell.size, of: each.service.backends.length };
       if (isWell) log.info(counts, 'a backend is well again');
       else log.warn(counts, 'a backend is unwell');
@@ -272,33 +276,50 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
     },
     judgeFor(next) {
       balancer = next;
-      for (const each of held.values()) {
-        const refusal = refusalOf(each);
+      const standing = new Set<ServerKey>();
+      // One service at a time: all of them as objects would be many times what is kept of them.
+      for (const [name, each] of held) {
+        const { service } = each;
+        const all = serversOf(each, service);
+        const refusal = refusalOf(all);
         if (refusal === undefined) delete each.refusal;
         else {
           each.refusal = refusal;
           log.error(
-            { service: each.service.name, balancer: next.kind, ...refusal },
+            { service: name, balancer: next.kind, ...refusal },
             'a service is not balanced: the balancer can not do what it asks for',
           );
+          continue;
+        }
+        for (const server of all) {
+          const key = keyOf(server);
+          standing.add(key);
+          setStanding(key, settle(standings.get(key), server, now(), service.drainGraceSeconds));
         }
       }
-      const wanted = wantedOf(new Set([...held.values()].flatMap((each) => expand(each.service, standingOf(each)).map(keyOf))));
-      for (const key of new Set([...wanted.keys(), ...standings.keys()])) {
-        const { server, graceSeconds } = wanted.get(key) ?? {};
-        const isRefused = server === undefined && claims.holderOf(key) !== undefined;
-        setStanding(key, isRefused ? undefined : settle(standings.get(key), server, now(), graceSeconds));
-      }
-      return [...standings.values()].map(({ server }) => server);
+      for (const [key, before] of standings)
+        if (!standing.has(key)) setStanding(key, claims.holderOf(key) === undefined ? settle(before, undefined, now()) : undefined);
+      store.nodePorts.writeAll(nodeServers());
+      return servers;
     },
     close: () => store.close(),
   };
 
-  function unwellThatStay(before: Held | undefined, service: Service): Set<string> {
-    if (before === undefined || service.healthCheck === undefined) return new Set();
+  function* nodeServers(): Generator<[ServerKey, VirtualServer]> {
+    for (const [key, standing] of standings) if (key.includes(' * ')) yield [key, standing.server];
+  }
+
+  function unwellThatStay(before: Held | undefined, service: Service): ReadonlySet<string> {
+    if (before === undefined || before.unwell.size === 0 || service.healthCheck === undefined) return nothing;
     const ids = new Set(service.backends.map((backend) => healthIdOf(backend, checkedPortOf(service))));
     return new Set([...before.unwell].filter((id) => ids.has(id)));
   }
+}
+
+/** A service that may stand, with what is kept of it. */
+interface Admitted {
+  readonly next: HeldService;
+  readonly service: Service;
 }
 
 /** `10.96.0.1 port 80/tcp`, of a key. */

@@ -31,7 +31,7 @@ export function answerQuestion(question: ServiceQuestion, { core, checks, balanc
       return JSON.stringify({
         balancer: balancer.kind,
         ...(retiring !== undefined && { retiring }),
-        services: reportServices(core, checks),
+        services: [...reportServices(core, checks)],
         problems: problems(),
       } satisfies ServiceList);
     }
@@ -79,8 +79,8 @@ function switchBalancer(choice: BalancerChoice, core: ServiceCore, balancer: Swi
     core.judgeFor(balancer);
     throw thrown;
   }
-  const refused = [...core.held.values()].flatMap(({ service, refusal }) =>
-    refusal === undefined ? [] : [`${service.name}: ${refusal.field}: ${refusal.why}`],
+  const refused = [...core.held].flatMap(([name, { refusal }]) =>
+    refusal === undefined ? [] : [`${name}: ${refusal.field}: ${refusal.why}`],
   );
   return { balancer: balancer.kind, refused };
 }

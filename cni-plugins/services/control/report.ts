@@ -1,8 +1,11 @@
-import type { Balancer, ServerCounts, Service } from '../model.ts';
-
-import type { Held, ServiceCore } from './core.ts';
+import { keyOf } from '../model.ts';
+import type { Balancer, ServerCounts, ServerKey, Service, VirtualServer } from '../model.ts';
+import { claimsOf } from './claims.ts';
+import type { ServiceCore } from './core.ts';
 import { checkedPortOf, healthIdOf } from './health/checks.ts';
 import type { HealthChecks } from './health/checks.ts';
+import type { Standing } from './drains.ts';
+import type { Held } from './held.ts';
 
 /** A backend of one port of a service, over all its virtual addresses. */
 export interface ReportedBackend {
@@ -38,20 +41,53 @@ export interface ReportedService {
   readonly backends: readonly ReportedBackend[];
 }
 
-/** What stands, with what the kernel has counted. */
-export function reportServices(core: ServiceCore, checks: HealthChecks): ReportedService[] {
-  const counts = new Map(
-    core
-      .balancer()
-      .counts()
-      .map((each) => [each.key, each]),
-  );
-  const byService = new Map<string, Map<string, ReportedBackend>>();
-  for (const [key, { server, drains }] of core.standings) {
-    const told = byService.get(server.service) ?? new Map<string, ReportedBackend>();
-    byService.set(server.service, told);
-    const held = core.held.get(server.service);
-    const counted = counts.get(key);
+/** What stands and what ends, with what the kernel has counted, in the order of the names; one service at a time, as thousands may stand. */
+export function* reportServices(core: ServiceCore, checks: HealthChecks): Generator<ReportedService> {
+  const balancer = core.balancer();
+  const counts = new Map(balancer.counts().map((each) => [each.key, each]));
+  // Also of services that were removed, and of ports that a service has no more.
+  const ending = Map.groupBy(core.ending, (key) => core.standings.get(key)?.server.service ?? '');
+  for (const name of [...new Set([...core.held.keys(), ...ending.keys()])].toSorted()) {
+    const held = core.held.get(name);
+    const service = held?.service;
+    const own = held === undefined || service === undefined ? undefined : { held, service };
+    const keys = new Set([...(service === undefined ? [] : claimsOf(service).map(({ key }) => key)), ...(ending.get(name) ?? [])]);
+    const standings = [...keys].flatMap((key) => {
+      const standing = core.standings.get(key);
+      return standing === undefined ? [] : [{ server: standing.server, drains: standing.drains }];
+    });
+    const of = (kind: VirtualServer['kind']): string[] => [
+      ...new Set(standings.flatMap(({ server }) => (server.kind === kind && server.address !== undefined ? [server.address] : []))),
+    ];
+    const { refusal } = held ?? {};
+    yield {
+      name,
+      ...(held !== undefined && { source: held.source }),
+      balancer: balancer.kind,
+      ...(refusal !== undefined && { refused: `${refusal.field}: ${refusal.why}` }),
+      addresses: service?.addresses ?? of('virtual'),
+      externalAddresses: service?.externalAddresses ?? of('external'),
+      ports: service?.ports ?? [],
+      scheduler: service?.scheduler ?? standings[0]?.server.scheduler ?? 'rr',
+      backends: backendsOf(standings, counts, own, checks),
+    };
+  }
+}
+
+interface Own {
+  readonly held: Held;
+  readonly service: Service;
+}
+
+function backendsOf(
+  standings: readonly Pick<Standing, 'drains' | 'server'>[],
+  counts: ReadonlyMap<ServerKey, ServerCounts>,
+  own: Own | undefined,
+  checks: HealthChecks,
+): ReportedBackend[] {
+  const told = new Map<string, ReportedBackend>();
+  for (const { server, drains } of standings) {
+    const counted = counts.get(keyOf(server));
     const places = new Map([...server.destinations, ...drains].map(({ address, port }) => [`${address} ${port}`, { address, port }]));
     for (const [place, { address, port }] of places) {
       const id = `${server.portName} ${place}`;
@@ -64,63 +100,29 @@ export function reportServices(core: ServiceCore, checks: HealthChecks): Reporte
         address,
         port,
         weight: Math.max(before?.weight ?? 0, weight),
-        ...stateOf(held, checks, { portName: server.portName, address, port, drain }),
+        ...stateOf(own, checks, { portName: server.portName, address, port, drain }),
         ...(drain !== undefined && !drain.over && { until: new Date(drain.until).toISOString() }),
         ...(connections !== undefined && { connections }),
         active: (before?.active ?? 0) + (countOf(counted, address, port)?.active ?? 0),
       });
     }
   }
-  const balancer = core.balancer().kind;
-  const standing = [...core.held.values()].map(({ service, source, refusal }): ReportedService => {
-    const { name, addresses, externalAddresses, ports, scheduler } = service;
-    return {
-      name,
-      source,
-      balancer,
-      ...(refusal !== undefined && { refused: `${refusal.field}: ${refusal.why}` }),
-      addresses,
-      externalAddresses,
-      ports,
-      scheduler,
-      backends: [...(byService.get(name)?.values() ?? [])],
-    };
-  });
-  return [...standing, ...endingServices(core, byService)].toSorted((a, b) => (a.name < b.name ? -1 : 1));
-}
-
-/** Services that were removed and whose connections go on for a while. */
-function endingServices(core: ServiceCore, byService: ReadonlyMap<string, ReadonlyMap<string, ReportedBackend>>): ReportedService[] {
-  return [...byService]
-    .filter(([name]) => !core.held.has(name))
-    .map(([name, backends]) => {
-      const servers = [...core.standings.values()].map(({ server }) => server).filter(({ service }) => service === name);
-      return {
-        name,
-        balancer: core.balancer().kind,
-        addresses: [...new Set(servers.flatMap(({ kind, address }) => (kind === 'virtual' && address !== undefined ? [address] : [])))],
-        externalAddresses: [
-          ...new Set(servers.flatMap(({ kind, address }) => (kind === 'external' && address !== undefined ? [address] : []))),
-        ],
-        ports: [],
-        scheduler: servers[0]?.scheduler ?? 'rr',
-        backends: [...backends.values()],
-      };
-    });
+  return [...told.values()];
 }
 
 function stateOf(
-  held: Held | undefined,
+  own: Own | undefined,
   checks: HealthChecks,
   { portName, address, port, drain }: { portName: string; address: string; port: number; drain: { over: boolean } | undefined },
 ): Pick<ReportedBackend, 'health' | 'state' | 'why'> {
-  const backend = held?.service.backends.find(
+  const backend = own?.service.backends.find(
     (each) =>
       each.address === address &&
-      held.service.ports.some((one) => one.name === portName && (each.ports?.[portName] ?? one.targetPort) === port),
+      own.service.ports.some((one) => one.name === portName && (each.ports?.[portName] ?? one.targetPort) === port),
   );
-  if (held === undefined || backend === undefined) return { state: 'removed', health: 'not checked' };
-  const { service, unwell } = held;
+  if (own === undefined || backend === undefined) return { state: 'removed', health: 'not checked' };
+  const { service, held } = own;
+  const { unwell } = held;
   const id = healthIdOf(backend, checkedPortOf(service));
   const isUnwell = unwell.has(id);
   const why = checks.why(service.name, id);

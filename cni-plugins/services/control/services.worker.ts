@@ -5,12 +5,12 @@ import type { Caller } from '../../../base/process/index.ts';
 import { openNetworkDatabase } from '../../attach/database.ts';
 import { watchKubernetesServices } from '../kubernetes/watch.ts';
 import { followNetworkServices } from '../network-services/follow.ts';
-import type { ServiceControl } from '../model.ts';
+import { giveMemoryBack } from '../memory.ts';
+import type { PortionControl, ServiceControl } from '../model.ts';
 import { openSwitchableBalancer } from '../switch/open.ts';
 import { chooseBalancer } from './choose.ts';
 import { createServiceCore } from './core.ts';
 import { figuresOf } from './figures.ts';
-import { createHeapKeeper } from './heap.ts';
 import { openFolderSource, toldOnce } from './folder-source.ts';
 import type { FolderSource } from './folder-source.ts';
 import { createHealthChecks } from './health/checks.ts';
@@ -85,10 +85,9 @@ async function start(owner: Caller<ServiceOwner>): Promise<{ readonly offer: Ser
       .catch(notApplied)
       .finally(() => (looking = false));
   }, lookMs);
-  const keepHeap = createHeapKeeper();
   const ticking = setInterval(() => {
     upkeep.tick();
-    keepHeap();
+    giveMemoryBack();
   }, tickMs);
 
   const control: ServiceControl = {
@@ -96,7 +95,8 @@ async function start(owner: Caller<ServiceOwner>): Promise<{ readonly offer: Ser
     replace: async (source, services) => orEnd(() => core.apply(source, services, true)),
     remove: async (source, names) => orEnd(() => core.remove(source, names)),
   };
-  const cluster = settings.kubernetes && watchKubernetesServices({ ...settings.kubernetes, control, log });
+  const portions: PortionControl = { ...control, retain: async (source, names) => orEnd(() => core.retain(source, names)) };
+  const cluster = settings.kubernetes && watchKubernetesServices({ ...settings.kubernetes, control: portions, log });
   const networks = followNetworkServices({
     databasePath: settings.databasePath,
     log,

@@ -1,24 +1,23 @@
 import type { NetworkDatabase } from '../../attach/database.ts';
-import type { ServerKey, Service } from '../model.ts';
+import type { ServerKey } from '../model.ts';
 import type { Standing } from './drains.ts';
+import { createNodePorts } from './node-ports.ts';
+import type { NodePorts } from './node-ports.ts';
 
 /** What is durable of services, in the network's database. Synchronous, for one Worker; nobody else writes these tables. */
 export interface ServiceStore {
-  load(): StoredServices;
+  /** In the order in which they came, one at a time. */
+  services(): Iterable<{ readonly source: string; /** A service as JSON. */ readonly document: string }>;
+  states(): Iterable<{ readonly service: string; readonly backend: string; readonly state: 'drained' | 'unwell' }>;
+  standings(): Iterable<readonly [ServerKey, Standing]>;
   /** Everything in it at once, on the disk when it returns. */
   write(change: StoredChange): void;
+  readonly nodePorts: NodePorts;
   close(): void;
 }
 
-export interface StoredServices {
-  readonly services: readonly { readonly source: string; readonly service: Service }[];
-  readonly drained: readonly { readonly service: string; readonly backend: string }[];
-  readonly unwell: readonly { readonly service: string; readonly backend: string }[];
-  readonly standings: readonly (readonly [ServerKey, Standing])[];
-}
-
 export interface StoredChange {
-  readonly put?: readonly { readonly source: string; readonly service: Service }[];
+  readonly put?: readonly { readonly name: string; readonly source: string; /** The service as JSON. */ readonly document: string }[];
   readonly remove?: readonly string[];
   readonly states?: readonly {
     readonly service: string;
@@ -28,6 +27,8 @@ export interface StoredChange {
   }[];
   /** Virtual servers where something ends; undefined: nothing does any more. */
   readonly standings?: readonly (readonly [ServerKey, Standing | undefined])[];
+  /** Virtual servers that stand, with their services; undefined: they do no more. */
+  readonly servers?: readonly (readonly [ServerKey, string | undefined])[];
 }
 
 export function createServiceStore(database: NetworkDatabase): ServiceStore {
@@ -46,37 +47,31 @@ export function createServiceStore(database: NetworkDatabase): ServiceStore {
     'INSERT INTO service_drain (key, standing) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET standing = excluded.standing',
   );
   const drainEnds = db.prepare('DELETE FROM service_drain WHERE key = ?');
+  const nodePorts = createNodePorts(database);
   return {
-    load() {
-      const states = db.prepare('SELECT service, backend, state FROM service_backend').all() as {
-        service: string;
-        backend: string;
-        state: string;
-      }[];
-      const inState = (wanted: string): { service: string; backend: string }[] =>
-        states.filter(({ state }) => state === wanted).map(({ service, backend }) => ({ service, backend }));
-      return {
-        services: db
-          .prepare('SELECT source, document FROM service ORDER BY rowid')
-          .all()
-          .map((row) => ({ source: String(row['source']), service: JSON.parse(String(row['document'])) as Service })),
-        drained: inState('drained'),
-        unwell: inState('unwell'),
-        standings: db
-          .prepare('SELECT key, standing FROM service_drain')
-          .all()
-          .map((row) => [String(row['key']), JSON.parse(String(row['standing'])) as Standing]),
-      };
+    nodePorts,
+    *services() {
+      for (const row of db.prepare('SELECT source, document FROM service ORDER BY rowid').iterate())
+        yield { source: String(row['source']), document: String(row['document']) };
+    },
+    *states() {
+      for (const row of db.prepare('SELECT service, backend, state FROM service_backend').iterate())
+        yield { service: String(row['service']), backend: String(row['backend']), state: row['state'] as 'drained' | 'unwell' };
+    },
+    *standings() {
+      for (const row of db.prepare('SELECT key, standing FROM service_drain').iterate())
+        yield [String(row['key']), JSON.parse(String(row['standing'])) as Standing];
     },
     write(change) {
       database.transaction(() => {
         for (const name of change.remove ?? []) remove.run(name);
-        for (const { source, service } of change.put ?? []) put.run(service.name, source, JSON.stringify(service));
+        for (const { name, source, document } of change.put ?? []) put.run(name, source, document);
         for (const { service, backend, state, is } of change.states ?? []) (is ? set : unset).run(service, backend, state);
         for (const [key, standing] of change.standings ?? []) {
           if (standing === undefined) drainEnds.run(key);
           else drain.run(key, JSON.stringify(standing));
         }
+        for (const [key, service] of change.servers ?? []) nodePorts.write(key, service);
       });
     },
     close: () => database.close(),

@@ -28,21 +28,31 @@ export function createUpkeep(core: ServiceCore, log: Pick<Logger, 'error' | 'war
   /** Connections of drains whose grace is over are ended, and their destinations leave the kernel. */
   const endDue = (): void => {
     const due = dueOf(core.standings, core.ending, now());
-    for (const { key, drains } of due) for (const drain of drains) core.balancer().cut(key, drain);
-    if (due.length > 0) core.end(due);
+    if (due.length === 0) return;
+    const activeOf = activeConnections(new Set(due.map(({ key }) => key)));
+    // A cut walks all connections of the host: only where there is one to end.
+    for (const { key, drains } of due) for (const drain of drains) if (activeOf(key, drain) !== 0) core.balancer().cut(key, drain);
+    core.end(due);
+  };
+
+  /** How many stand now, by what is kept of a destination; undefined: it is not known. */
+  const activeConnections = (
+    keys: ReadonlySet<ServerKey>,
+  ): ((key: ServerKey, place: Pick<Drain, 'address' | 'port'>) => number | undefined) => {
+    const active = new Map<string, number>();
+    for (const { key, destinations } of core.balancer().counts(keys))
+      if (keys.has(key)) for (const each of destinations) active.set(`${key} ${each.address} ${each.port}`, each.active);
+    return (key, { address, port }) => active.get(`${key} ${address} ${port}`);
   };
 
   /** Destinations that nothing is connected to any more leave before their time. */
   const endIdle = (): void => {
     if (core.ending.size === 0 || clock() < countAt) return;
     const begun = clock();
+    const activeOf = activeConnections(core.ending);
     const idle: { key: ServerKey; drains: Drain[] }[] = [];
-    for (const { key, destinations } of core.balancer().counts()) {
-      if (!core.ending.has(key)) continue;
-      const active = new Map(destinations.map((each) => [`${each.address} ${each.port}`, each.active]));
-      const drains = (core.standings.get(key)?.drains ?? []).filter(
-        ({ address, port, over: isOver }) => !isOver && active.get(`${address} ${port}`) === 0,
-      );
+    for (const key of core.ending) {
+      const drains = (core.standings.get(key)?.drains ?? []).filter((drain) => !drain.over && activeOf(key, drain) === 0);
       if (drains.length > 0) idle.push({ key, drains });
     }
     countAt = clock() + Math.max(countEveryMs, compareShare * (clock() - begun));
@@ -54,7 +64,7 @@ export function createUpkeep(core: ServiceCore, log: Pick<Logger, 'error' | 'war
     if (!core.isBehind() && !changed) return;
     const begun = clock();
     const wasBehind = core.isBehind();
-    const differed = core.balancer().reconcile([...core.standings.values()].map(({ server }) => server));
+    const differed = core.balancer().reconcile(core.servers);
     core.caughtUp();
     compareAt = clock() + Math.max(compareEveryMs, compareShare * (clock() - begun));
     if (differed === 0 || wasBehind) return;

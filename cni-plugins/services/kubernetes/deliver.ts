@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { reasonOf } from '../../../base/errors/index.ts';
-import type { RefusedService, Service, ServiceControl } from '../model.ts';
+import { giveMemoryBack } from '../memory.ts';
+import type { PortionControl, RefusedService, Service } from '../model.ts';
 import type { Changes, ServiceTable } from './table.ts';
 
 /** What services from Kubernetes are called among the sources of a host's services. */
@@ -15,10 +16,8 @@ export interface DeliverTiming {
   readonly retryFailed: number;
 }
 
-/** Services in one call at the start. */
-const portion = 100;
-/** There with --expose-gc, as the daemon is started. */
-const collectGarbage = (globalThis as { gc?: () => void }).gc;
+/** Services of Kubernetes in one call: thousands at once would be garbage many times what is kept of them. */
+const portion = 50;
 
 export const usualDelivery: DeliverTiming = { gather: 20, retryRefused: 10_000, retryFailed: 1000 };
 
@@ -37,22 +36,24 @@ type Log = {
 };
 
 /**
- * Nothing is told before both lists are complete, and then everything by one `replace`: what stands since before a restart never blinks.
+ * Nothing is told before both lists are complete; then first what is gone, so that what stands since before a restart never blinks.
  * @param delivered called after each call of the control that succeeded
  */
 export function createDelivery(
   table: ServiceTable,
-  control: ServiceControl,
+  control: PortionControl,
   log: Log,
   delivered: () => void,
   timing: DeliverTiming = usualDelivery,
 ): Delivery {
-  let replaced = false;
+  /** The control has only what the table has, and is told what changes there. */
+  let retained = false;
   let busy = false;
   let closed = false;
   let timer: NodeJS.Timeout | undefined;
   let timerAt = Infinity;
-  const refused = new Map<string, { readonly service: Service; readonly said: string }>();
+  /** By name; `said`: what was told of it. */
+  const refused = new Map<string, { readonly service: Service; readonly answer: RefusedService; said?: string }>();
 
   function schedule(ms: number): void {
     const at = performance.now() + ms;
@@ -65,19 +66,27 @@ export function createDelivery(
     }, ms);
   }
 
+  const isClosed = (): boolean => closed;
+
   async function run(): Promise<void> {
     if (busy || closed || !table.complete()) return;
     busy = true;
     try {
-      const changes = replaced ? table.changes() : table.all();
-      tellNotes(changes);
-      await (replaced ? change(changes) : replace(changes));
+      if (!retained) await retain(table.tellAnew());
+      for (let left = table.pending(); left > 0 && !isClosed(); left -= portion) {
+        const changes = table.changes(portion);
+        tellNotes(changes);
+        await change(changes);
+        if (left > portion) await tidy();
+      }
+      await putAgain();
+      tellRefused();
       delivered();
-      if (table.stale()) schedule(timing.gather);
+      if (table.pending() > 0) schedule(timing.gather);
       else if (refused.size > 0) schedule(timing.retryRefused);
     } catch (thrown) {
       // What of the call was done nobody knows: everything is told anew.
-      replaced = false;
+      retained = false;
       log.warn({ why: reasonOf(thrown) }, 'services of Kubernetes could not be handed over, and are again');
       schedule(timing.retryFailed);
     } finally {
@@ -85,30 +94,33 @@ export function createDelivery(
     }
   }
 
-  async function replace({ put }: Changes): Promise<void> {
-    // In portions first, which `replace` then finds standing: thousands of services at once would be garbage many times what is kept of them.
-    for (let from = 0; put.length > portion && from < put.length && !closed; from += portion) {
-      await control.put(source, put.slice(from, from + portion));
-      await nextTurn();
-      collectGarbage?.();
-    }
-    const answers = await control.replace(source, put);
-    for (const name of refused.keys()) if (!put.some((service) => service.name === name)) refused.delete(name);
-    replaced = true;
-    settle(put, answers);
+  async function retain(names: readonly string[]): Promise<void> {
+    await control.retain(source, names);
+    const there = new Set(names);
+    for (const name of refused.keys()) if (!there.has(name)) refused.delete(name);
+    retained = true;
   }
 
   async function change({ put, remove }: Changes): Promise<void> {
     // What goes first makes room for what comes.
     if (remove.length > 0) await control.remove(source, remove);
     for (const name of remove) refused.delete(name);
-    const changed = new Set(put.map(({ name }) => name));
-    const again = [...refused.values()].map(({ service }) => service).filter(({ name }) => !changed.has(name));
-    const all = [...put, ...again];
-    if (all.length === 0) return;
-    settle(all, await control.put(source, all));
-    // Those that came before what was in their way had gone.
-    if (put.length > 0 && put.some(({ name }) => !refused.has(name)) && refused.size > 0) schedule(timing.gather);
+    if (put.length > 0) settle(put, await control.put(source, put));
+  }
+
+  /** What was in the way of some may have come after them, and be gone by now; until none of them helps another. */
+  async function putAgain(): Promise<void> {
+    for (let before = Infinity; refused.size > 0 && refused.size < before && !isClosed();) {
+      before = refused.size;
+      const again = [...refused.values()].map(({ service }) => service);
+      settle(again, await control.put(source, again));
+    }
+  }
+
+  /** What the portion before has left behind would count as long as the next one is made. */
+  async function tidy(): Promise<void> {
+    await nextTurn();
+    giveMemoryBack();
   }
 
   function settle(asked: readonly Service[], answers: readonly RefusedService[]): void {
@@ -116,15 +128,19 @@ export function createDelivery(
     for (const service of asked) {
       const answer = answerOf.get(service.name);
       const before = refused.get(service.name);
-      if (answer === undefined) {
-        if (before !== undefined) log.info({ service: service.name }, 'a service of Kubernetes that was refused stands now');
-        refused.delete(service.name);
-        continue;
-      }
-      const said = `${answer.code} ${answer.field} ${answer.why}`;
-      refused.set(service.name, { service, said });
-      const { code, field, why } = answer;
-      if (before?.said !== said) log.warn({ service: service.name, code, field, why }, 'a service of Kubernetes was refused');
+      if (answer !== undefined) refused.set(service.name, { service, answer, ...(before?.said !== undefined && { said: before.said }) });
+      else if (refused.delete(service.name) && before?.said !== undefined)
+        log.info({ service: service.name }, 'a service of Kubernetes that was refused stands now');
+    }
+  }
+
+  /** Each reason once. */
+  function tellRefused(): void {
+    for (const each of refused.values()) {
+      const { code, field, why } = each.answer;
+      const said = `${code} ${field} ${why}`;
+      if (each.said !== said) log.warn({ service: each.answer.name, code, field, why }, 'a service of Kubernetes was refused');
+      each.said = said;
     }
   }
 

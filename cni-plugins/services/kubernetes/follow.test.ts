@@ -64,6 +64,7 @@ async function scripted(t: TestContext, script: readonly Answer[], more: Partial
   const follower: Follower = {
     begin: () => void told.push('begin'),
     listed: (one) => void told.push(name(one)),
+    paged: () => undefined,
     complete: () => void told.push('complete'),
     reached: () => void told.push('reached'),
     changed: (one) => void told.push(`+${name(one)}`),

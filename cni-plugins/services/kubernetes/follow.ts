@@ -15,6 +15,8 @@ export interface Follower {
   /** A list begins; `listed` is called for each object, and `complete` when it was all of them. What is not in it is gone. */
   begin(): void;
   listed(object: unknown): void;
+  /** What was listed since the last time is garbage by now. */
+  paged(): void;
   complete(): void;
   /** The stream of changes is open. */
   reached(): void;
@@ -72,21 +74,24 @@ export async function follow(
   async function listPages(paged: boolean): Promise<string> {
     let next = '';
     for (;;) {
-      const answer = await client.get(
-        path,
-        { ...query, ...(paged && { limit: String(timing.page) }), ...(next !== '' && { continue: next }) },
-        signal,
-      );
-      const { items, metadata } = answer as { items?: unknown; metadata?: { resourceVersion?: unknown; continue?: unknown } };
-      const found = metadata?.resourceVersion;
-      if ((items !== undefined && items !== null && !Array.isArray(items)) || typeof found !== 'string' || found === '')
-        throw refused('the API server', path, 200, 'what came is no list of Kubernetes objects');
-      for (const object of (items ?? []) as unknown[]) follower.listed(object);
-      next = typeof metadata?.continue === 'string' ? metadata.continue : '';
+      const asked = { ...query, ...(paged && { limit: String(timing.page) }), ...(next !== '' && { continue: next }) };
+      const page = takePage(await client.get(path, asked, signal));
+      follower.paged();
+      next = page.next;
       if (next !== '') continue;
       follower.complete();
-      return found;
+      return page.version;
     }
+  }
+
+  /** Of its own, so that nothing holds the page when the next one is asked for. */
+  function takePage(answer: unknown): { readonly version: string; readonly next: string } {
+    const { items, metadata } = answer as { items?: unknown; metadata?: { resourceVersion?: unknown; continue?: unknown } };
+    const version = metadata?.resourceVersion;
+    if ((items !== undefined && items !== null && !Array.isArray(items)) || typeof version !== 'string' || version === '')
+      throw refused('the API server', path, 200, 'what came is no list of Kubernetes objects');
+    for (const object of (items ?? []) as unknown[]) follower.listed(object);
+    return { version, next: typeof metadata?.continue === 'string' ? metadata.continue : '' };
   }
 
   async function watch(from: string): Promise<void> {

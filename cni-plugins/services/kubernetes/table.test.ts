@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
-import type { RefusedService, Service, ServiceControl } from '../model.ts';
+import type { RefusedService, Service, PortionControl } from '../model.ts';
 import { createDelivery } from './deliver.ts';
 import { createServiceTable } from './table.ts';
 import type { Collection, ServiceTable } from './table.ts';
@@ -55,7 +55,7 @@ test('whatever comes in whatever order, what was told is what a fresh look would
         services: new Map(services.map((one) => [keyOf(one), one])),
         slices: new Map(slices.map((one) => [keyOf(one), one])),
       };
-      const standing = new Map(table.all().put.map((one) => [one.name, one]));
+      const standing = new Map(table.changes().put.map((one) => [one.name, one]));
       const tell = (): void => {
         const { put, remove } = table.changes();
         for (const name of remove) assert.ok(standing.delete(name), `${name} stood`);
@@ -80,7 +80,7 @@ test('whatever comes in whatever order, what was told is what a fresh look would
         }
       }
       tell();
-      const fresh = filled([...truth.services.values()], [...truth.slices.values()]).all().put;
+      const fresh = filled([...truth.services.values()], [...truth.slices.values()]).changes().put;
       const byName = (a: Service, b: Service): number => (a.name < b.name ? -1 : 1);
       assert.deepEqual([...standing.values()].sort(byName), fresh.toSorted(byName));
     }),
@@ -97,8 +97,8 @@ function recorder() {
     told.push(`${what} ${names.join()}`);
     return answer(services.map(({ name }) => name));
   };
-  const control: ServiceControl = {
-    replace: (_source, services) => take('replace', services),
+  const control: PortionControl = {
+    retain: async (_source, names) => void told.push(`retain ${names.map((name) => name.replace('shop/', '')).join()}`),
     put: (_source, services) => take('put', services),
     remove: async (_source, names) => void told.push(`remove ${names.map((name) => name.replace('shop/', '')).join()}`),
   };
@@ -123,17 +123,17 @@ test('nothing is told before both lists are there; then everything at once, then
   assert.deepEqual(told, []);
   list(table.slices, []);
   delivery.poke();
-  await until(() => told.length === 1);
+  await until(() => told.length === 2);
   table.slices.changed(slice('a-1', 'a', ['10.0.0.1']));
   table.slices.changed(slice('a-1', 'a', ['10.0.0.1', '10.0.0.2']));
   delivery.poke();
-  await until(() => told.length === 2);
+  await until(() => told.length === 3);
   // The same again is no change.
   table.slices.changed(slice('a-1', 'a', ['10.0.0.2', '10.0.0.1']));
   table.services.removed(service('b'));
   delivery.poke();
-  await until(() => told.length === 3);
-  assert.deepEqual(told, ['replace a,b', 'put a', 'remove b']);
+  await until(() => told.length === 4);
+  assert.deepEqual(told, ['retain a,b', 'put a,b', 'put a', 'remove b']);
   delivery.close();
 });
 
@@ -151,12 +151,12 @@ test('what was refused is told once, and put again until it stands', { timeout: 
   const table = filled([service('a'), service('b')], []);
   const delivery = createDelivery(table, control, log, () => undefined, timing);
   delivery.poke();
-  await until(() => told.length >= 3);
+  await until(() => told.length >= 4);
   assert.deepEqual(delivery.refused(), ['shop/a']);
   assert.equal(warned.length, 1);
   answerWith(() => []);
   await until(() => delivery.refused().length === 0);
-  assert.deepEqual(told.slice(0, 3), ['replace a,b', 'put a', 'put a']);
+  assert.deepEqual(told.slice(0, 4), ['retain a,b', 'put a,b', 'put a', 'put a']);
   delivery.close();
 });
 
@@ -165,13 +165,41 @@ test('after a control that failed everything is told anew', { timeout: 60_000 },
   const table = filled([service('a'), service('b')], []);
   const delivery = createDelivery(table, control, quiet, () => undefined, timing);
   delivery.poke();
-  await until(() => told.length === 1);
+  await until(() => told.length === 2);
   answerWith(() => Promise.reject(new Error('the thread ended')));
   table.slices.changed(slice('a-1', 'a', ['10.0.0.1']));
   delivery.poke();
-  await until(() => told.length === 2);
+  await until(() => told.length === 3);
   answerWith(() => []);
-  await until(() => told.length >= 3 && told.at(-1) === 'replace a,b');
-  assert.equal(told[1], 'put a');
+  await until(() => told.length >= 5 && told.at(-1) === 'put a,b');
+  assert.deepEqual(told.slice(2, 4), ['put a', 'retain a,b']);
+  delivery.close();
+});
+
+test('thousands go in portions, and what one portion frees the next has', { timeout: 60_000 }, async () => {
+  const { told, control, answerWith } = recorder();
+  const warned: object[] = [];
+  const log = { info: (fields: object) => void warned.push(fields), warn: (fields: object) => void warned.push(fields) };
+  const names = Array.from({ length: 120 }, (_, index) => `s${index}`);
+  // The first has an address that the last one of before is still to give up.
+  let isFree = false;
+  answerWith((put) => {
+    isFree ||= put.includes('shop/s119');
+    return put.includes('shop/s0') && !isFree
+      ? [{ name: 'shop/s0', code: 'NETWORK_SERVICE_ADDRESS_TAKEN', field: 'addresses', why: 'it is taken' }]
+      : [];
+  });
+  const table = filled(
+    names.map((name) => service(name)),
+    [],
+  );
+  let delivered = 0;
+  const delivery = createDelivery(table, control, log, () => (delivered += 1), timing);
+  delivery.poke();
+  await until(() => delivered === 1);
+  const put = told.filter((line) => line.startsWith('put')).map((line) => line.split(' ')[1]!.split(','));
+  assert.ok(put.length > 3 && put.every((each) => each.length <= 50));
+  assert.deepEqual(put.flat(), [...names, 's0']);
+  assert.deepEqual([delivery.refused(), warned], [[], []]);
   delivery.close();
 });

@@ -11,12 +11,12 @@ export interface ServiceTable {
   readonly slices: Collection;
   /** Both lists came, at least once. */
   complete(): boolean;
-  /** All there is; from now on changes are told relative to it. */
-  all(): Changes;
-  /** What differs from what was told before. */
-  changes(): Changes;
-  /** Something came since then; it may turn out to be no difference. */
-  stale(): boolean;
+  /** Nothing counts as told any more. Gives the names of all services that there are. */
+  tellAnew(): readonly string[];
+  /** What differs from what was told before. @param most of Kubernetes' services; absent: of all */
+  changes(most?: number): Changes;
+  /** Kubernetes' services of which something came that was not told on; it may turn out to be no difference. */
+  pending(): number;
   /** Ports at which load balancers ask, and what each is to be told. */
   healthChecks(): readonly HealthCheckPort[];
   size(): { readonly services: number; readonly slices: number };
@@ -50,9 +50,12 @@ export interface HealthCheckPort {
 const digestOf = (service: Service): number => createHash('sha1').update(JSON.stringify(service)).digest().readUIntBE(0, 6);
 
 export function createServiceTable(place: Place): ServiceTable {
-  const services = new Map<string, KubernetesService>();
-  const slicesOf = new Map<string, Map<string, EndpointSlice>>();
-  const ownerOf = new Map<string, string>();
+  // As JSON: thousands stand, and few change. As objects they would take five times as much.
+  const services = new Map<string, string>();
+  const slices = new Map<string, string>();
+  /** Slices' keys by their service's. */
+  const slicesOf = new Map<string, readonly string[]>();
+  const checked = new Map<string, Omit<HealthCheckPort, 'localEndpoints'>>();
   const dirty = new Set<string>();
   /** Digests of what was told, by our names, and notes by Kubernetes'. */
   const told = new Map<string, number>();
@@ -60,25 +63,34 @@ export function createServiceTable(place: Place): ServiceTable {
 
   function putService(key: string, service: KubernetesService | undefined): void {
     if (service === undefined) services.delete(key);
-    else services.set(key, service);
+    else services.set(key, JSON.stringify(service));
+    if (service?.healthCheckNodePort === undefined) checked.delete(key);
+    else checked.set(key, { port: service.healthCheckNodePort, namespace: service.namespace, name: service.name });
     dirty.add(key);
   }
 
+  const serviceAt = (key: string): KubernetesService | undefined => {
+    const text = services.get(key);
+    return text === undefined ? undefined : (JSON.parse(text) as KubernetesService);
+  };
+  const slicesAt = (key: string): EndpointSlice[] =>
+    (slicesOf.get(key) ?? []).map((each) => JSON.parse(slices.get(each) ?? '') as EndpointSlice);
+  const ownerOf = ({ namespace, service }: EndpointSlice): string => `${namespace}/${service}`;
+
   function putSlice(key: string, slice: EndpointSlice | undefined): void {
-    const before = ownerOf.get(key);
-    const now = slice && `${slice.namespace}/${slice.service}`;
-    if (before !== undefined && before !== now) {
-      const rest = slicesOf.get(before);
-      rest?.delete(key);
-      if (rest?.size === 0) slicesOf.delete(before);
-      ownerOf.delete(key);
+    const former = slices.get(key);
+    const before = former && ownerOf(JSON.parse(former) as EndpointSlice);
+    const now = slice && ownerOf(slice);
+    if (slice === undefined) slices.delete(key);
+    else slices.set(key, JSON.stringify(slice));
+    for (const owner of [before, now]) if (owner !== undefined) dirty.add(owner);
+    if (before === now) return;
+    if (before !== undefined) {
+      const rest = (slicesOf.get(before) ?? []).filter((each) => each !== key);
+      if (rest.length === 0) slicesOf.delete(before);
+      else slicesOf.set(before, rest);
     }
-    if (before !== undefined) dirty.add(before);
-    if (slice === undefined || now === undefined) return;
-    ownerOf.set(key, now);
-    const slices = slicesOf.get(now) ?? new Map<string, EndpointSlice>();
-    slicesOf.set(now, slices.set(key, slice));
-    dirty.add(now);
+    if (now !== undefined) slicesOf.set(now, [...(slicesOf.get(now) ?? []), key]);
   }
 
   function collection<T>(
@@ -112,12 +124,12 @@ export function createServiceTable(place: Place): ServiceTable {
     };
   }
   const ofServices = collection(readService, () => services.keys(), putService);
-  const ofSlices = collection(readSlice, () => ownerOf.keys(), putSlice);
+  const ofSlices = collection(readSlice, () => slices.keys(), putSlice);
 
   /** Of one service of Kubernetes. */
   function say(key: string, put: Service[], remove: string[], notes: Map<string, readonly string[]>): void {
-    const service = services.get(key);
-    const now = service && translate(service, slicesOf.get(key)?.values() ?? [], place);
+    const service = serviceAt(key);
+    const now = service && translate(service, slicesAt(key), place);
     for (const one of now?.services ?? []) {
       const digest = digestOf(one);
       if (told.get(one.name) !== digest) put.push(one);
@@ -130,32 +142,37 @@ export function createServiceTable(place: Place): ServiceTable {
     else noted.set(key, said);
   }
 
-  function take(keys: Iterable<string>): Changes {
-    const put: Service[] = [];
-    const remove: string[] = [];
-    const notes = new Map<string, readonly string[]>();
-    for (const key of keys) say(key, put, remove, notes);
-    dirty.clear();
-    return { put, remove, notes };
-  }
-
   return {
     services: ofServices,
     slices: ofSlices,
     complete: () => ofServices.came() && ofSlices.came(),
-    all() {
+    tellAnew() {
       told.clear();
       noted.clear();
-      return take(services.keys());
+      dirty.clear();
+      const names: string[] = [];
+      for (const key of services.keys()) {
+        dirty.add(key);
+        const service = serviceAt(key);
+        if (service !== undefined) names.push(...translate(service, [], place).services.map(({ name }) => name));
+      }
+      return names;
     },
-    changes: () => take([...dirty]),
-    stale: () => dirty.size > 0,
-    healthChecks: () =>
-      [...services].flatMap(([key, { namespace, name, healthCheckNodePort }]) =>
-        healthCheckNodePort === undefined
-          ? []
-          : [{ port: healthCheckNodePort, namespace, name, localEndpoints: localReady(slicesOf.get(key)?.values() ?? [], place.nodeName) }],
-      ),
-    size: () => ({ services: services.size, slices: ownerOf.size }),
+    changes(most = Infinity) {
+      const put: Service[] = [];
+      const remove: string[] = [];
+      const notes = new Map<string, readonly string[]>();
+      let left = most;
+      for (const key of dirty) {
+        if (left === 0) break;
+        left -= 1;
+        dirty.delete(key);
+        say(key, put, remove, notes);
+      }
+      return { put, remove, notes };
+    },
+    pending: () => dirty.size,
+    healthChecks: () => [...checked].map(([key, port]) => ({ ...port, localEndpoints: localReady(slicesAt(key), place.nodeName) })),
+    size: () => ({ services: services.size, slices: slices.size }),
   };
 }

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ServiceControl } from '../model.ts';
+import type { PortionControl } from '../model.ts';
 import { watchKubernetesServices } from './watch.ts';
 
 /** The whole way from a kubeconfig to a control, over loopback; with a real API server: `npm run test:services-watch`. */
@@ -93,8 +93,8 @@ test(
       }),
     );
     const told: string[] = [];
-    const control: ServiceControl = {
-      replace: async (source, all) => (told.push(`${source} replace ${all.map(({ name }) => name).join()}`), []),
+    const control: PortionControl = {
+      retain: async (source, names) => void told.push(`${source} retain ${names.join()}`),
       put: async (_source, some) => (told.push(`put ${some.map(({ name, backends }) => `${name} ${backends.length}`).join()}`), []),
       remove: async (_source, names) => void told.push(`remove ${names.join()}`),
     };
@@ -114,7 +114,10 @@ test(
     });
 
     await watch.synced;
-    assert.deepEqual(told, ['kubernetes replace shop/web,shop/local,shop/local.external']);
+    assert.deepEqual(told, [
+      'kubernetes retain shop/web,shop/local,shop/local.external',
+      'put shop/web 1,shop/local 1,shop/local.external 1',
+    ]);
     const ask = async (): Promise<string> => {
       const answer = await fetch(`http://127.0.0.1:${healthCheckNodePort}/`);
       return `${answer.status} ${answer.headers.get('x-load-balancing-endpoint-weight') ?? ''} ${await answer.text()}`;
@@ -124,8 +127,8 @@ test(
 
     await until(() => api.streams.length === 2);
     api.send(slices, 'MODIFIED', { ...slice('local', 'here'), endpoints: [] });
-    await until(() => told.length === 2);
-    assert.equal(told[1], 'put shop/local 0,shop/local.external 0');
+    await until(() => told.length === 3);
+    assert.equal(told[2], 'put shop/local 0,shop/local.external 0');
     await until(async () => (await ask()).startsWith('503 0 '));
 
     // The token is renewed: refused with the old one, let in with the new.
@@ -136,8 +139,8 @@ test(
     await until(() => watch.figures().away === undefined);
     await until(() => api.streams.length === 4);
     api.send(services, 'DELETED', service('local'));
-    await until(() => told.length === 3);
-    assert.equal(told[2], 'remove shop/local,shop/local.external');
+    await until(() => told.length === 4);
+    assert.equal(told[3], 'remove shop/local,shop/local.external');
     await until(() => ask().then(() => false, () => true)); // prettier-ignore
     assert.deepEqual(
       { ...watch.figures(), failures: 0 },
@@ -151,7 +154,7 @@ test(
 test('a kubeconfig that is not there yet is waited for; closed before everything came is told', { timeout: 60_000 }, async () => {
   const logged: string[] = [];
   const write = (fields: object, message: string): void => void logged.push(`${message} ${JSON.stringify(fields)}`);
-  const control: ServiceControl = { replace: () => assert.fail(), put: () => assert.fail(), remove: () => assert.fail() };
+  const control: PortionControl = { retain: () => assert.fail(), put: () => assert.fail(), remove: () => assert.fail() };
   const watch = watchKubernetesServices({
     kubeconfig: '/nonexistent/kubeconfig',
     nodeName: 'here',

@@ -1,5 +1,6 @@
 import { PortcullisError, isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
-import type { ServiceControl } from '../model.ts';
+import { giveMemoryBack } from '../memory.ts';
+import type { PortionControl } from '../model.ts';
 import { createApiClient } from './api-client.ts';
 import { createDelivery, usualDelivery } from './deliver.ts';
 import type { DeliverTiming } from './deliver.ts';
@@ -22,7 +23,7 @@ export interface KubernetesPlace {
 }
 
 export interface KubernetesServicesOptions extends KubernetesPlace {
-  readonly control: ServiceControl;
+  readonly control: PortionControl;
   readonly log: {
     info(fields: object, message: string): void;
     warn(fields: object, message: string): void;
@@ -76,6 +77,7 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
     control,
     log,
     () => {
+      if (!figures.synced) log.info(table.size(), 'the services of the cluster stand');
       figures.synced = true;
       resolve(undefined);
       healthChecks.serve(table.healthChecks());
@@ -90,6 +92,7 @@ export function watchKubernetesServices(options: KubernetesServicesOptions): Kub
     return {
       begin: collection.begin,
       listed: collection.listed,
+      paged: giveMemoryBack,
       complete() {
         figures.lists++;
         collection.complete();

@@ -5,6 +5,7 @@ import { transact } from '../../netlink/nftables.ts';
 import { openNetlink } from '../../netlink/socket.ts';
 import { keyOf } from '../model.ts';
 import type { Balancer, Family, ServerKey, VirtualServer } from '../model.ts';
+import { unpackServer } from '../packed.ts';
 import { countsOf, cutConnections } from './connections.ts';
 import { applyChange, dropUnusedModes, reweigh } from './holding.ts';
 import type { Holding } from './holding.ts';
@@ -25,7 +26,7 @@ export function openNftablesBalancer(): Balancer {
   const filter = openNetlink(NETLINK_NETFILTER);
   let holdings: Holdings | undefined;
   /** What is to stand while `holdings` are not known: before the first call, and after one that failed. */
-  let owed: readonly VirtualServer[] = [];
+  let owed: Iterable<VirtualServer> = [];
   let seen = { generation: -1, shape: '' };
   const shape = (all: Holdings): string =>
     families
@@ -41,27 +42,24 @@ export function openNftablesBalancer(): Balancer {
     seen = { generation: generation(filter), shape: shape(all) };
   };
 
-  const reconcile = (servers: readonly VirtualServer[]): number => {
+  const reconcile = (servers: Iterable<VirtualServer>): number => {
     holdings = undefined;
     owed = servers;
-    const [four, six] = [4, 6].map((family) =>
-      bring(
-        filter,
-        family as Family,
-        servers.filter((server) => server.family === family),
-      ),
-    );
-    if (four === undefined || six === undefined) throw new Error('unreachable');
+    const [four, six] = [bring(filter, 4, servers), bring(filter, 6, servers)];
     holdings = { 4: four.holding, 6: six.holding };
     remember(holdings);
     return four.differences + six.differences;
   };
 
-  const serversOf = (family: Family): readonly VirtualServer[] =>
+  const all = (): VirtualServer[] =>
     holdings === undefined
-      ? owed.filter((server) => server.family === family)
-      : [...holdings[family].standing.values()].map(({ server }) => server);
-  const all = (): readonly VirtualServer[] => families.flatMap(serversOf);
+      ? [...owed]
+      : Object.values(holdings).flatMap(({ standing }) => [...standing.values()].map(({ packed }) => unpackServer(packed)));
+  const find = (key: ServerKey): VirtualServer | undefined => {
+    if (holdings === undefined) return all().find((server) => keyOf(server) === key);
+    const kept = holdings[4].standing.get(key) ?? holdings[6].standing.get(key);
+    return kept && unpackServer(kept.packed);
+  };
 
   /**
    * Changes what stands. Where another program changed what is ours, everything is brought back, with `wanted`; where it fails otherwise, the next
@@ -108,10 +106,16 @@ export function openNftablesBalancer(): Balancer {
     reconcile,
     change,
     cut(key, destination) {
-      const server = all().find((each) => keyOf(each) === key);
+      const server = find(key);
       return server === undefined ? 0 : cutConnections(filter, server, destination);
     },
-    counts: () => families.flatMap((family) => countsOf(filter, family, serversOf(family))),
+    counts(of) {
+      const known = holdings === undefined ? new Map(all().map((server) => [keyOf(server), server])) : undefined;
+      return families.flatMap((family) => {
+        const own = of && new Set([...of].filter((key) => key.startsWith(`${family} `)));
+        return own?.size === 0 ? [] : countsOf(filter, family, (key) => (known === undefined ? find(key) : known.get(key)), own);
+      });
+    },
     tick() {
       // Nothing is known: `changedByOthers` says so.
       if (holdings === undefined) return;

@@ -83,14 +83,42 @@ export function activeCounts(
   return counts;
 }
 
-export function countsOf(filter: NetlinkSocket, family: Family, servers: readonly VirtualServer[]): ServerCounts[] {
-  const active = activeCounts(filter, family, servers);
-  return servers.map((server) => ({
-    key: keyOf(server),
-    destinations: server.destinations.map(({ address, port }) => ({
-      address,
-      port,
-      active: active.get(keyOf(server))?.get(canonical({ address, port })) ?? 0,
-    })),
-  }));
+/**
+ * @param find a server that stands, by its key
+ * @param of each of these that stands; absent: those that have connections
+ */
+export function countsOf(
+  filter: NetlinkSocket,
+  family: Family,
+  find: (key: ServerKey) => VirtualServer | undefined,
+  of?: ReadonlySet<ServerKey>,
+): ServerCounts[] {
+  const active = new Map<ServerKey, Map<string, number>>([...(of ?? [])].map((key) => [key, new Map()]));
+  const servers = new Map<ServerKey, VirtualServer | undefined>();
+  const serverAt = (key: ServerKey): VirtualServer | undefined => {
+    if (!servers.has(key)) servers.set(key, find(key));
+    return servers.get(key);
+  };
+  for (const connection of listConnections(filter, familyNumber(family))) {
+    const protocol = names[connection.protocol];
+    if (connection.ending || protocol === undefined) continue;
+    const address = formatIp(ipFromBytes(connection.to));
+    const key = [keyOf({ family, protocol, address, port: connection.portTo }), keyOf({ family, protocol, port: connection.portTo })].find(
+      (each) => serverAt(each) !== undefined,
+    );
+    if (key === undefined || of?.has(key) === false) continue;
+    const own = active.get(key) ?? new Map<string, number>();
+    const name = answererOf(connection);
+    active.set(key, own.set(name, (own.get(name) ?? 0) + 1));
+  }
+  return [...active].flatMap(([key, own]) => {
+    const destinations = serverAt(key)?.destinations;
+    if (destinations === undefined) return [];
+    return [
+      {
+        key,
+        destinations: destinations.map(({ address, port }) => ({ address, port, active: own.get(canonical({ address, port })) ?? 0 })),
+      },
+    ];
+  });
 }

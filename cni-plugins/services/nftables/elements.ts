@@ -13,7 +13,7 @@ import { slotMap } from './rules.ts';
 
 export const protocolNumbers: Readonly<Record<VirtualServer['protocol'], number>> = { tcp: 6, udp: 17, sctp: 132 };
 
-/** As the kernel holds it. */
+/** As the kernel holds it, while it is worked on; kept.ts says what stays of it. */
 export interface Standing {
   readonly server: VirtualServer;
   /** Absent: it refuses connections. */
@@ -39,7 +39,7 @@ export function digestOf({ scheduler, clientAffinity, persistenceSeconds, source
     kind,
     ...destinations.flatMap((each) => [nameOf(each), each.weight]),
   ];
-  return createHash('sha256').update(JSON.stringify(made)).digest('hex').slice(0, 24);
+  return createHash('sha256').update(JSON.stringify(made)).digest().toString('hex', 0, 12);
 }
 
 const unspecified: Readonly<Record<Family, Buffer>> = { 4: Buffer.alloc(4), 6: Buffer.alloc(16) };
@@ -52,11 +52,7 @@ export function addressBytes(address: string): Buffer {
 
 export function keyBytes({ family, address, protocol, port }: VirtualServer): Buffer {
   const at = address === undefined ? unspecified[family] : addressBytes(address);
-  const bytes = concatenated(at, Buffer.of(protocolNumbers[protocol]), be16(port));
-  // Kept as long as the server stands: one from the pool would keep a slab of it.
-  const own = Buffer.alloc(bytes.length);
-  bytes.copy(own);
-  return own;
+  return concatenated(at, Buffer.of(protocolNumbers[protocol]), be16(port));
 }
 
 export function destinationBytes(name: string): Buffer {

@@ -6,6 +6,8 @@ import { towardsLeast } from '../slots/least-connections.ts';
 import { activeCounts, forgetStale } from './connections.ts';
 import { addressBytes, digestOf, elementChanges, elementRequests, keyBytes, unread } from './elements.ts';
 import type { ElementChange, Standing } from './elements.ts';
+import { keep, standingOf } from './kept.ts';
+import type { Kept } from './kept.ts';
 import { createModes } from './modes.ts';
 import type { Modes } from './modes.ts';
 import { nameOf, planOf } from './plan.ts';
@@ -15,16 +17,41 @@ import { chainsOf, tableOf } from './rules.ts';
 /** What one family's table holds, and how it changes. */
 export interface Holding {
   readonly family: Family;
-  readonly standing: Map<ServerKey, Standing>;
+  readonly standing: Map<ServerKey, Kept>;
+  /** Those of `standing` that are weighed each second. */
+  readonly weighed: Set<ServerKey>;
   readonly modes: Modes;
   /** Virtual servers at each address at which every other port is refused. */
   readonly addresses: Map<string, number>;
 }
 
-export const emptyHolding = (family: Family): Holding => ({ family, standing: new Map(), modes: createModes(), addresses: new Map() });
+export const emptyHolding = (family: Family): Holding => ({
+  family,
+  standing: new Map(),
+  weighed: new Set(),
+  modes: createModes(),
+  addresses: new Map(),
+});
 
 /** `lc` weighs again each second; until then the balancer has only weights. */
 const weighsConnections = ({ scheduler }: VirtualServer): boolean => scheduler === 'lc';
+
+/** @param standing absent: it is gone */
+export function hold({ standing: all, weighed }: Holding, key: ServerKey, standing: Standing | undefined): void {
+  if (standing === undefined) all.delete(key);
+  else all.set(key, keep(standing));
+  if (standing !== undefined && weighsConnections(standing.server)) weighed.add(key);
+  else weighed.delete(key);
+}
+
+/** One more or fewer at a server's address, where it counts. @returns how many there are now; undefined: it does not count */
+export function countAddress({ addresses }: Holding, { kind, address }: VirtualServer, more: 1 | -1): number | undefined {
+  if (kind !== 'virtual' || address === undefined) return undefined;
+  const now = (addresses.get(address) ?? 0) + more;
+  if (now === 0) addresses.delete(address);
+  else addresses.set(address, now);
+  return now;
+}
 
 /**
  * As a server is now to stand, and the requests for a mode that is new with it. Takes and gives back modes: what is refused afterwards
@@ -56,12 +83,9 @@ function withSlots(filter: NetlinkSocket, family: Family, standing: Standing): S
 }
 
 /** More or fewer servers at an address: it comes with the first, and goes with the last. */
-function addressChanges({ addresses }: Holding, server: VirtualServer, more: 1 | -1): ElementChange[] {
-  if (server.kind !== 'virtual' || server.address === undefined) return [];
-  const now = (addresses.get(server.address) ?? 0) + more;
-  if (now === 0) addresses.delete(server.address);
-  else addresses.set(server.address, now);
-  if (now > 1 || (now === 1 && more === -1)) return [];
+function addressChanges(holding: Holding, server: VirtualServer, more: 1 | -1): ElementChange[] {
+  const now = countAddress(holding, server, more);
+  if (now === undefined || server.address === undefined || now > 1 || (now === 1 && more === -1)) return [];
   return [{ set: 'addresses', key: addressBytes(server.address), put: more === 1 }];
 }
 
@@ -72,8 +96,9 @@ export function applyChange(filter: NetlinkSocket, holding: Holding, put: readon
   const stale: VirtualServer[] = [];
   const after = new Map<ServerKey, Standing | undefined>();
   const nowOf = (key: ServerKey): Standing | undefined => {
-    const now = after.has(key) ? after.get(key) : holding.standing.get(key);
-    return now && withSlots(filter, holding.family, now);
+    if (after.has(key)) return after.get(key);
+    const kept = holding.standing.get(key);
+    return kept && withSlots(filter, holding.family, standingOf(kept, holding.modes));
   };
   for (const key of remove) {
     const before = nowOf(key);
@@ -96,10 +121,7 @@ export function applyChange(filter: NetlinkSocket, holding: Holding, put: readon
     after.set(key, standing);
   }
   transact(filter, [...requests, ...elementRequests(tableOf(holding.family), changes)]);
-  for (const [key, standing] of after) {
-    if (standing === undefined) holding.standing.delete(key);
-    else holding.standing.set(key, standing);
-  }
+  for (const [key, standing] of after) hold(holding, key, standing);
   forgetStale(filter, holding.family, stale);
   return requests.length > 0;
 }
@@ -111,7 +133,10 @@ function losesDestinations(before: VirtualServer, after: VirtualServer): boolean
 
 /** Gives every server with `lc` the weights of this second. @returns whether modes are new */
 export function reweigh(filter: NetlinkSocket, holding: Holding): boolean {
-  const servers = [...holding.standing.values()].filter(({ server }) => weighsConnections(server));
+  const servers = [...holding.weighed].flatMap((key) => {
+    const kept = holding.standing.get(key);
+    return kept === undefined ? [] : [standingOf(kept, holding.modes)];
+  });
   if (servers.length === 0) return false;
   const counts = activeCounts(
     filter,
@@ -131,7 +156,7 @@ export function reweigh(filter: NetlinkSocket, holding: Holding): boolean {
     const [after, made] = settle(holding, before.server, before, weights);
     requests.push(...made);
     changes.push(...elementChanges(before, after));
-    holding.standing.set(keyOf(before.server), after);
+    hold(holding, keyOf(before.server), after);
   }
   transact(filter, [...requests, ...elementRequests(tableOf(holding.family), changes)]);
   return requests.length > 0;

@@ -106,13 +106,14 @@ function commentIn(message: Received): string {
   return data === undefined ? '' : textOf(data.subarray(2));
 }
 
-/** An element of a map: the key as latin1 text. */
+/** An element of a map from keys to marks, or of a set. Nothing in it holds on to what the kernel sent. */
 export interface Listed {
-  readonly value?: Buffer;
+  /** The mark. */
+  readonly value?: number;
   readonly comment?: string;
 }
 
-/** Not for the slots: the kernel walks a set from its start for each 32 KiB of the answer. */
+/** By key, as latin1 text. Not for the slots: the kernel walks a set from its start for each 32 KiB of the answer. */
 export function listMap(filter: NetlinkSocket, family: Family, set: string): Map<string, Listed> {
   const found = new Map<string, Listed>();
   for (const message of filter.dump(listElements(tableOf(family), set))) {
@@ -123,7 +124,7 @@ export function listMap(filter: NetlinkSocket, family: Family, set: string): Map
       const comment = fields.get(6);
       if (key !== undefined)
         found.set(key.toString('latin1'), {
-          ...(value !== undefined && { value }),
+          ...(value !== undefined && { value: value.readUInt32LE(0) }),
           ...(comment !== undefined && { comment: textOf(comment.subarray(2)) }),
         });
     }
@@ -165,17 +166,20 @@ export function readSlots(filter: NetlinkSocket, family: Family, key: Buffer, si
 export function haveSlots(
   filter: NetlinkSocket,
   family: Family,
-  servers: readonly { readonly key: Buffer; readonly size: SlotSize }[],
+  servers: Iterable<{ readonly key: Buffer; readonly size: SlotSize }>,
 ): boolean {
   const atOnce = 500;
-  for (let at = 0; at < servers.length; at += atOnce) {
-    const asked = servers.slice(at, at + atOnce);
-    const answers = filter.exchange(
-      asked.map(({ key, size }) => getElement(tableOf(family), slotMap(size), { key: Buffer.concat([key, host32(0)]) })),
-    );
-    if (answers.some(({ refused }) => refused !== undefined)) return false;
+  let asked: Request[] = [];
+  const stand = (): boolean => {
+    const answers = filter.exchange(asked);
+    asked = [];
+    return answers.every(({ refused }) => refused === undefined);
+  };
+  for (const { key, size } of servers) {
+    const first = getElement(tableOf(family), slotMap(size), { key: Buffer.concat([key, host32(0)]) });
+    if (asked.push(first) === atOnce && !stand()) return false;
   }
-  return true;
+  return stand();
 }
 
 /** A shape of the constant part that changes when another program changes it; for a look each second. */

@@ -2,16 +2,19 @@ import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { transact } from '../../netlink/nftables.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
 import { formatIp, ipFromBytes } from '../../spec/address.ts';
+import { giveMemoryBack } from '../memory.ts';
 import { keyOf } from '../model.ts';
 import type { Family, VirtualServer } from '../model.ts';
+import { unpackServer } from '../packed.ts';
+import type { SlotSize } from '../slots/sizes.ts';
 import { forgetStale } from './connections.ts';
-import { addressBytes, digestOf, elementChanges, elementRequests, keyBytes, leadOf, unread } from './elements.ts';
+import { addressBytes, digestOf, elementChanges, elementRequests, keyBytes, leadOf } from './elements.ts';
 import type { ElementChange, Standing } from './elements.ts';
-import { applyChange, emptyHolding } from './holding.ts';
+import { applyChange, countAddress, emptyHolding, hold } from './holding.ts';
 import type { Holding } from './holding.ts';
+import { planOfMode } from './kept.ts';
 import { refuseMode } from './modes.ts';
 import { planOf } from './plan.ts';
-import type { Plan } from './plan.ts';
 import { createTable, haveSlots, listMap, makeMode, readSlots, standingModes } from './readout.ts';
 import type { Listed } from './readout.ts';
 import { tableOf } from './rules.ts';
@@ -21,8 +24,8 @@ import { tableOf } from './rules.ts';
  * each server's mode, which came in one transaction with its slots; those are read only of servers that change.
  */
 
-/** A transaction of so many servers is some MiB. */
-const serversAtOnce = 2000;
+/** A transaction of so many servers is some MiB, and as objects ten times that. */
+const serversAtOnce = 250;
 
 export interface Reconciled {
   readonly holding: Holding;
@@ -31,15 +34,21 @@ export interface Reconciled {
 }
 
 /** @throws NETWORK_KERNEL_… */
-export function bring(filter: NetlinkSocket, family: Family, servers: readonly VirtualServer[]): Reconciled {
+export function bring(filter: NetlinkSocket, family: Family, all: Iterable<VirtualServer>): Reconciled {
+  const servers: Iterable<VirtualServer> = {
+    *[Symbol.iterator]() {
+      for (const server of all) if (server.family === family) yield server;
+    },
+  };
   const modes = standingModes(filter, family);
   if (modes === undefined) return rebuild(filter, family, servers);
   const holding = emptyHolding(family);
   for (const [number, mode] of modes) holding.modes.adopt(number, mode);
   const leads = { servers: listMap(filter, family, 'servers'), nodes: listMap(filter, family, 'nodes') };
+  giveMemoryBack();
   const changing = adoptStanding(holding, servers, leads);
-  const adopted = [...holding.standing.values()].flatMap(({ key, plan }) => (plan === undefined ? [] : [{ key, size: plan.size }]));
-  if (!haveSlots(filter, family, adopted)) return rebuild(filter, family, servers);
+  giveMemoryBack();
+  if (!haveSlots(filter, family, adopted(holding))) return rebuild(filter, family, servers);
 
   const requests: Request[] = [];
   const changes: ElementChange[] = [];
@@ -56,7 +65,8 @@ export function bring(filter: NetlinkSocket, family: Family, servers: readonly V
       ...(plan === undefined ? {} : { plan }),
     };
     changes.push(...elementChanges(before, after));
-    holding.standing.set(keyOf(server), after);
+    hold(holding, keyOf(server), after);
+    countAddress(holding, server, 1);
   }
   const gone = [...leftovers(leads, family)];
   for (const [server, former] of gone) changes.push(...elementChanges(formerOf(filter, holding, server, former), undefined));
@@ -72,11 +82,28 @@ export function bring(filter: NetlinkSocket, family: Family, servers: readonly V
   return { holding, differences: changing.length + gone.length + addresses.length };
 }
 
-function rebuild(filter: NetlinkSocket, family: Family, servers: readonly VirtualServer[]): Reconciled {
+function rebuild(filter: NetlinkSocket, family: Family, servers: Iterable<VirtualServer>): Reconciled {
   transact(filter, createTable(family));
   const holding = emptyHolding(family);
-  for (let at = 0; at < servers.length; at += serversAtOnce) applyChange(filter, holding, servers.slice(at, at + serversAtOnce), []);
-  return { holding, differences: servers.length + 1 };
+  let portion: VirtualServer[] = [];
+  let differences = 1;
+  const make = (): void => {
+    applyChange(filter, holding, portion, []);
+    giveMemoryBack();
+    differences += portion.length;
+    portion = [];
+  };
+  for (const server of servers) if (portion.push(server) === serversAtOnce) make();
+  make();
+  return { holding, differences };
+}
+
+/** What was taken over as it stood. */
+function* adopted({ standing, modes }: Holding): Generator<{ readonly key: Buffer; readonly size: SlotSize }> {
+  for (const { packed, mode } of standing.values()) {
+    const size = modes.modeOf(mode)?.size;
+    if (size !== undefined) yield { key: keyBytes(unpackServer(packed)), size };
+  }
 }
 
 interface Leads {
@@ -90,7 +117,7 @@ interface Changing {
 }
 
 /** Takes what stands as it is to be into the holding, and out of `leads`. @returns the others */
-function adoptStanding(holding: Holding, servers: readonly VirtualServer[], leads: Leads): Changing[] {
+function adoptStanding(holding: Holding, servers: Iterable<VirtualServer>, leads: Leads): Changing[] {
   const changing: Changing[] = [];
   for (const server of servers) {
     const key = keyBytes(server);
@@ -98,31 +125,25 @@ function adoptStanding(holding: Holding, servers: readonly VirtualServer[], lead
     const place = leadOf({ server, key, mode: refuseMode, digest: '' }).key.toString('latin1');
     const former = set.get(place);
     set.delete(place);
-    const number = former?.value?.readUInt32LE(0) ?? refuseMode;
-    const plan = standingPlan(holding, number);
+    const number = former?.value ?? refuseMode;
+    const plan = planOfMode(holding.modes, number);
     const digest = digestOf(server);
     if (former?.comment !== digest || (plan === undefined && number !== refuseMode)) {
       changing.push({ server, ...(former === undefined ? {} : { former }) });
       continue;
     }
     holding.modes.join(number);
-    holding.standing.set(keyOf(server), { server, mode: number, digest, key, ...(plan === undefined ? {} : { plan }) });
+    hold(holding, keyOf(server), { server, mode: number, digest, key, ...(plan === undefined ? {} : { plan }) });
+    countAddress(holding, server, 1);
   }
   return changing;
-}
-
-function standingPlan({ modes }: Holding, number: number): Plan | undefined {
-  const mode = modes.modeOf(number);
-  if (mode === undefined) return undefined;
-  const { draw } = mode;
-  return { ...mode, draw: draw.startsWith('turn') || draw === 'random' ? 'turn' : (draw as Plan['draw']), slots: unread };
 }
 
 /** As the kernel has it, with its slots. */
 function formerOf(filter: NetlinkSocket, holding: Holding, server: VirtualServer, { value, comment = '' }: Listed): Standing {
   const key = keyBytes(server);
-  const mode = value?.readUInt32LE(0) ?? refuseMode;
-  const plan = standingPlan(holding, mode);
+  const mode = value ?? refuseMode;
+  const plan = planOfMode(holding.modes, mode);
   return {
     server,
     mode,
@@ -158,10 +179,8 @@ const nothing = {
   destinations: [],
 } as const;
 
-/** Counts the users of each address, and brings the set to them. */
-function addressChanges(filter: NetlinkSocket, { family, standing, addresses }: Holding): ElementChange[] {
-  for (const { server } of standing.values())
-    if (server.kind === 'virtual' && server.address !== undefined) addresses.set(server.address, (addresses.get(server.address) ?? 0) + 1);
+/** Brings the set to the addresses that were counted. */
+function addressChanges(filter: NetlinkSocket, { family, addresses }: Holding): ElementChange[] {
   const wanted = new Map([...addresses.keys()].map((address) => [addressBytes(address).toString('latin1'), addressBytes(address)]));
   const found = listMap(filter, family, 'addresses');
   return [

@@ -21,7 +21,7 @@ export interface SwitchableBalancer extends Balancer {
    * New connections go by the other balancer from now on. On any failure everything stays as it was, and the failure is thrown.
    * @param judged called when `refuse` answers for the new balancer; gives the virtual servers that it is to have
    */
-  switchTo(kind: Balancer['kind'], judged: () => readonly VirtualServer[]): void;
+  switchTo(kind: Balancer['kind'], judged: () => Iterable<VirtualServer>): void;
   /** The balancer that is still here for the connections it has; undefined: none. */
   retiring(): Retiring | undefined;
 }
@@ -107,7 +107,7 @@ export function openSwitch(first: Balancer['kind'], parts: SwitchParts): Switcha
   };
 
   /** The balancer for a kind that is not the active one: the retired one comes back with its connections. */
-  const succeed = (kind: Balancer['kind'], judged: () => readonly VirtualServer[]): void => {
+  const succeed = (kind: Balancer['kind'], judged: () => Iterable<VirtualServer>): void => {
     const back = kind === 'ipvs' ? retired?.balancer : undefined;
     const next = back ?? open(kind);
     const former = active;
@@ -155,7 +155,7 @@ export function openSwitch(first: Balancer['kind'], parts: SwitchParts): Switcha
       const carried = retired?.balancer.cut(server, destination) ?? 0;
       return Math.max(carried, active.cut(server, destination));
     },
-    counts: () => active.counts(),
+    counts: (of) => active.counts(of),
     changedByOthers: () => active.changedByOthers?.() ?? false,
     tick() {
       active.tick();

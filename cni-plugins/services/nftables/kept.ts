@@ -1,0 +1,61 @@
+import type { VirtualServer } from '../model.ts';
+import { packServer, unpackServer } from '../packed.ts';
+import type { PackedServer } from '../packed.ts';
+import { digestOf, keyBytes, unread } from './elements.ts';
+import type { Standing } from './elements.ts';
+import type { Modes } from './modes.ts';
+import { planOf } from './plan.ts';
+import type { Plan } from './plan.ts';
+
+/** What is kept of a server that stands: what the rest can not be worked out from. Pure. */
+export interface Kept {
+  readonly packed: PackedServer;
+  /** The number of its mode. */
+  readonly mode: number;
+  /** Absent: they follow from the server. */
+  readonly slots?: PackedSlots;
+}
+
+/** The owners' names, and for each slot one character: which of them. '': nobody has read them yet. */
+type PackedSlots = string;
+
+/** Slots that depend on those before them, or on connections. */
+const slotsHaveHistory = ({ scheduler, clientAffinity, persistenceSeconds }: VirtualServer): boolean =>
+  scheduler !== 'maglev' && (clientAffinity || scheduler === 'sh' || scheduler === 'lc' || persistenceSeconds !== undefined);
+
+export function keep({ server, mode, plan }: Standing): Kept {
+  const packed = packServer(server);
+  if (plan === undefined) return { packed, mode };
+  if (plan.slots === unread) return { packed, mode, slots: '' };
+  return slotsHaveHistory(server) ? { packed, mode, slots: packSlots(plan.slots) } : { packed, mode };
+}
+
+/** @param modes in which its mode stands */
+export function standingOf(kept: Kept, modes: Modes): Standing {
+  const server = unpackServer(kept.packed);
+  const plan = planOfMode(modes, kept.mode);
+  const own = { server, mode: kept.mode, key: keyBytes(server), digest: digestOf(server) };
+  if (plan === undefined) return own;
+  const slots = kept.slots === undefined ? (planOf(server)?.slots ?? unread) : kept.slots === '' ? unread : unpackSlots(kept.slots);
+  return { ...own, plan: { ...plan, slots } };
+}
+
+/** What a mode says of the plan of a server that has it; undefined: none, its connections are refused. */
+export function planOfMode(modes: Modes, number: number): Plan | undefined {
+  const mode = modes.modeOf(number);
+  if (mode === undefined) return undefined;
+  const { draw } = mode;
+  return { ...mode, draw: draw.startsWith('turn') || draw === 'random' ? 'turn' : (draw as Plan['draw']), slots: unread };
+}
+
+function packSlots(slots: readonly string[]): PackedSlots {
+  const names = [...new Set(slots)];
+  const indexes = new Map(names.map((name, index) => [name, index]));
+  return `${names.join()};${String.fromCharCode(...slots.map((name) => indexes.get(name) ?? 0))}`;
+}
+
+function unpackSlots(packed: PackedSlots): string[] {
+  const end = packed.indexOf(';');
+  const names = packed.slice(0, end).split(',');
+  return Array.from(packed.slice(end + 1), (index) => names[index.charCodeAt(0)] ?? '');
+}
