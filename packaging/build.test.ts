@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, globSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, globSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { pathToFileURL } from 'node:url';
+import { runProgram } from '../test/fixtures/command.ts';
+import { serveTufRepository } from '../trust/sigstore/fixtures/tuf-repository.ts';
+import { embeddedTrustedRoot } from '../trust/sigstore/public-good.ts';
 import { layOut } from './package.ts';
 
 const repository = join(import.meta.dirname, '..');
@@ -45,6 +48,17 @@ describe('the package', () => {
     const { status, text } = portcullis('doctor', '--output', 'json');
     assert.ok(status === 0 || status === 1, text);
     assert.ok('ready' in (JSON.parse(text) as object));
+  });
+
+  it('follows a TUF repository: what is imported when it is needed is there', async (t) => {
+    const tuf = await serveTufRepository(t);
+    tuf.publish(2, embeddedTrustedRoot());
+    const root = join(folder, 'root.json');
+    writeFileSync(root, tuf.root);
+    const words = ['sigstore-root', 'update', '--url', tuf.url, '--root', root, '--cache', join(folder, 'roots')];
+    const { code, output } = await runProgram(join(folder, 'portcullis'), words, process.env);
+    assert.match(output, /^updated: /);
+    assert.equal(code, 0);
   });
 
   it('holds every Worker', () => {

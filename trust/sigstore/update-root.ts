@@ -78,10 +78,11 @@ export async function updateTrustedRoot(options: UpdateRootOptions = {}): Promis
 }
 
 async function download(url: string, folder: string): Promise<Buffer> {
-  const { Updater } = await import('tuf-js');
+  // By its default: bundled, a CommonJS package that is imported when it is needed has no other names.
+  const { default: tuf } = await import('tuf-js');
   const targets = join(folder, 'targets');
   await mkdir(targets, { recursive: true });
-  const updater = new Updater({
+  const updater = new tuf.Updater({
     metadataDir: folder,
     metadataBaseUrl: url,
     targetDir: targets,
