@@ -7,6 +7,7 @@ import type { PortMapping } from '../types.ts';
 import { choosePorts, takenPorts } from './host-ports.ts';
 import { createEndpointNames } from './endpoint-names.ts';
 import type { EndpointNames } from './endpoint-names.ts';
+import { isListenedAt } from './listeners.ts';
 import { createPools } from './pools.ts';
 import type { Pools } from './pools.ts';
 import type { PortBinding, RequestPoolReply, RequestPoolRequest } from './protocol.ts';
@@ -30,7 +31,7 @@ export interface CnmActs extends CnmStore, Omit<Pools, 'requestPool'> {
   readonly missing: Staging['missing'];
   readonly removeBridges: Staging['removeBridges'];
   /** Writes down which host ports the endpoint gets, before any plugin is told. @throws NETWORK_HOST_PORT_TAKEN */
-  claimPorts(endpoint: CnmEndpoint, bindings: readonly Required<PortBinding>[]): EndpointSpec;
+  claimPorts(endpoint: CnmEndpoint, bindings: readonly Required<PortBinding>[], caller: Caller): EndpointSpec;
   /** What others on its network find an endpoint by, in place of what they found it by; none of an endpoint that is not ours to name. */
   putNames(endpoint: string, called: EndpointNames): void;
   requestPool(request: Required<RequestPoolRequest>, caller: Caller): RequestPoolReply;
@@ -48,9 +49,12 @@ export function createActs(database: NetworkDatabase, hosts: Hosts, folder: stri
     unstage: close,
     putNames: createEndpointNames(database, store),
     realm: ({ netnsFd }) => hosts.with(netnsFd === undefined ? {} : { netnsFd }, ({ realm }) => realm),
-    claimPorts: ({ id, realm, state, spec }, bindings) =>
+    claimPorts: ({ id, realm, state, spec }, bindings, { netnsFd }) =>
       database.transaction(() => {
-        const mappings: PortMapping[] = choosePorts(bindings, takenPorts(database, realm, store.endpoints(), id));
+        const taken = takenPorts(database, realm, store.endpoints(), id);
+        const mappings: PortMapping[] = hosts.with(netnsFd === undefined ? {} : { netnsFd }, ({ inside }) =>
+          inside(() => choosePorts(bindings, taken, isListenedAt)),
+        );
         const claimed = { ...spec, ports: { bindings, mappings } };
         store.update(id, state, claimed);
         return claimed;

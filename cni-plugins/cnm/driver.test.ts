@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { inPrivateNetns, shell, tried } from '../attach/engine.fixture.ts';
@@ -69,6 +71,11 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     };
     for (const _ of [1, 2]) await fixture.call('NetworkDriver.ProgramExternalConnectivity', ports(0));
     assert.deepEqual(await published(), [49153]);
+    const listening = createServer().listen(8080, '127.0.0.1');
+    await once(listening, 'listening');
+    const refused = await fixture.refused('NetworkDriver.ProgramExternalConnectivity', ports(8080));
+    assert.match(refused, /8080\/tcp: a program of the host listens there; .*NETWORK_HOST_PORT_TAKEN/u);
+    await new Promise((resolve) => listening.close(resolve));
     await fixture.call('NetworkDriver.ProgramExternalConnectivity', ports(8080));
     assert.deepEqual(await published(), [8080]);
     assert.match(shell('nft list map ip portcullis_plugins any_host_ports'), /tcp \. 8080 : 10\.80\.0\.5 \. 80/u);

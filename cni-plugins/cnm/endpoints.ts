@@ -211,7 +211,7 @@ export function createEndpoints({ acts, turns, log, stagingDir, ...options }: En
     const unpublished = await revoke(endpoint, by);
     if (bindings.length === 0) return;
     if (portsOnly(unpublished.spec.list).plugins.length === 0) throw portsUnsupported(network.name);
-    const spec = await acts.claimPorts(unpublished, bindings);
+    const spec = await acts.claimPorts(unpublished, bindings, by.caller);
     const claimed = { ...unpublished, spec };
     try {
       await staged(id, network, by.caller, (run, netns) => addPorts(run, network, spec, podOf(id, netns, spec), result));

@@ -20,21 +20,33 @@ export interface TakenPort {
 /** Every address is as good as none said. */
 const addressOf = (hostIp: string): string => (hostIp === '0.0.0.0' || hostIp === '::' ? '' : hostIp);
 
-/** Host ports that others hold in the realm: endpoints, pods of our runtime, and CNI plugins. */
+/** Host ports that others hold in the realm: endpoints, pods of our runtime, CNI plugins, and services as node ports. */
 export function takenPorts(
   { db }: Pick<NetworkDatabase, 'db'>,
   realm: string,
   endpoints: readonly CnmEndpoint[],
   except: string,
 ): TakenPort[] {
-  const rows = db.prepare('SELECT protocol, port, host_ip AS hostIp FROM host_port WHERE realm = ?').all(realm) as unknown as TakenPort[];
+  const rows = db
+    .prepare(
+      `SELECT protocol, port, host_ip AS hostIp FROM host_port WHERE realm = ?1
+       UNION ALL SELECT protocol, port, '' FROM service_node_port WHERE realm = ?1`,
+    )
+    .all(realm) as unknown as TakenPort[];
   const others = endpoints.filter((endpoint) => endpoint.realm === realm && endpoint.id !== except);
   const ofEndpoints = others.flatMap(({ spec }) => spec.ports?.mappings ?? []);
   return [...rows, ...ofEndpoints.map(({ protocol, hostPort, hostIp = '' }) => ({ protocol, port: hostPort, hostIp: addressOf(hostIp) }))];
 }
 
-/** The first port of each binding's range that nobody holds. Pure. @throws NETWORK_HOST_PORT_TAKEN */
-export function choosePorts(bindings: readonly Required<PortBinding>[], taken: readonly TakenPort[]): PortMapping[] {
+/**
+ * The first port of each binding's range that nobody holds.
+ * @param isListenedAt whether a program of the host has it @throws NETWORK_HOST_PORT_TAKEN
+ */
+export function choosePorts(
+  bindings: readonly Required<PortBinding>[],
+  taken: readonly TakenPort[],
+  isListenedAt: (port: TakenPort) => boolean,
+): PortMapping[] {
   const held: TakenPort[] = [...taken];
   return bindings.map((binding) => {
     const protocol = protocolOf(binding);
@@ -44,12 +56,18 @@ export function choosePorts(bindings: readonly Required<PortBinding>[], taken: r
       held.some(
         (each) => each.port === port && each.protocol === protocol && (each.hostIp === hostIp || each.hostIp === '' || hostIp === ''),
       );
+    let listened = false;
     for (let port = low; port <= high; port += 1) {
       if (isHeld(port)) continue;
+      if (isListenedAt({ protocol, port, hostIp })) {
+        listened = true;
+        continue;
+      }
       held.push({ protocol, port, hostIp });
       return { protocol, containerPort: binding.Port, hostPort: port, ...(hostIp === '' ? {} : { hostIp }) };
     }
     const range = low === high ? `${low}/${protocol}` : `${low}-${high}/${protocol}`;
-    throw portTaken(range, low === high ? 'another endpoint or pod holds it' : 'all of them are held by endpoints and pods');
+    const one = listened ? 'a program of the host listens there' : 'another endpoint, pod or service holds it';
+    throw portTaken(range, low === high ? one : 'all of them are held by endpoints, pods, services and programs of the host');
   });
 }
