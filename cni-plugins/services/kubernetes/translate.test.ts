@@ -176,6 +176,35 @@ test('addresses of each kind: both families, external ones, those of a load bala
   assert.deepEqual(outside(translation).addresses, []);
 });
 
+test('of two families each stands by itself: what is ready, whom hints are for, how many a load balancer is told of', () => {
+  const ending = { ready: false, serving: true, terminating: true, node: 'here' };
+  const near = { node: 'here', hints: { forZones: [{ name: 'a' }] } };
+  const far = { node: 'there', hints: { forZones: [{ name: 'b' }] } };
+  const six = (...endpoints: readonly object[]): object => slice(endpoints, { addressType: 'IPv6' });
+  const both = { spec: { clusterIPs: ['10.96.0.1', 'fd96::1'] } };
+  assert.equal(
+    told(inside(translated(both, [slice([endpoint('10.0.0.1')]), six(endpoint('fd00::1', ending))]))),
+    '10.0.0.1 | fd00::1',
+    'the last one of IPv6 ends: it takes connections as no other does',
+  );
+  const zoned = { ...place, zone: 'a' };
+  assert.equal(
+    told(
+      inside(
+        translated(
+          both,
+          [slice([endpoint('10.0.0.1', near), endpoint('10.0.0.2', far)]), six(endpoint('fd00::1'), endpoint('fd00::2'))],
+          zoned,
+        ),
+      ),
+    ),
+    '10.0.0.1 | fd00::1 | fd00::2',
+    'IPv6 has no hints: those of IPv4 are followed',
+  );
+  const pods = [slice([endpoint('10.0.0.1', { node: 'here' })]), six(endpoint('fd00::1', { node: 'here' }))];
+  assert.equal(localReady(slicesOf(pods), 'here'), 1, 'a pod is one, whatever addresses it has');
+});
+
 test('source ranges are kept by serving nobody there; what lets everybody in is no restriction', () => {
   const status = { loadBalancer: { ingress: [{ ip: '192.0.2.8' }] } };
   const of = (loadBalancerSourceRanges: readonly string[]): Translation =>

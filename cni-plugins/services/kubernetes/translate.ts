@@ -38,8 +38,10 @@ export function translate(service: KubernetesService, slices: Iterable<EndpointS
   const [name, externalName] = namesOf(`${service.namespace}/${service.name}`);
   const mapped = service.ports.map((port) => portOf(port, candidates));
   const ports = mapped.map(({ port }) => port);
+  // Each family by itself, as kube-proxy does: what is ready of one says nothing of the other.
+  const families = [candidates.filter((each) => !isIpv6(each)), candidates.filter(isIpv6)];
   const backendsOf = (local: boolean): readonly Backend[] =>
-    backends(service, mapped, local ? candidates.filter(({ node }) => node === place.nodeName) : nearest(candidates, place));
+    families.flatMap((own) => backends(service, mapped, local ? own.filter(({ node }) => node === place.nodeName) : nearest(own, place)));
   const common = {
     scheduler: schedulerOf(service, notes),
     clientAffinity: false,
@@ -71,12 +73,13 @@ export function translate(service: KubernetesService, slices: Iterable<EndpointS
   return { services: [inside, outside], notes };
 }
 
-/** How many endpoints of this node would get a new connection: what a health check of a load balancer asks. */
+const isIpv6 = ({ address }: Endpoint): boolean => address.includes(':');
+
+/** How many endpoints of this node would get a new connection, of the family that has more: what a health check of a load balancer asks. */
 export function localReady(slices: Iterable<EndpointSlice>, nodeName: string): number {
-  const addresses = [...slices].flatMap(({ endpoints }) =>
-    endpoints.filter(({ ready, node }) => ready && node === nodeName).map(({ address }) => address),
-  );
-  return new Set(addresses).size;
+  const local = [...slices].flatMap(({ endpoints }) => endpoints.filter(({ ready, node }) => ready && node === nodeName));
+  const count = (endpoints: readonly Endpoint[]): number => new Set(endpoints.map(({ address }) => address)).size;
+  return Math.max(count(local.filter(isIpv6)), count(local.filter((each) => !isIpv6(each))));
 }
 
 /** A service's port, and its name in the slices. */

@@ -7,7 +7,7 @@ import type { RefusedService, Service } from '../model.ts';
 import { openHostSide } from './host-side.ts';
 import type { Scoped } from './host-side.ts';
 import { createMemberReader, servicesOf } from './members.ts';
-import type { Member, NetworkService } from './members.ts';
+import type { NetworkService } from './members.ts';
 import { balancedServices, modeOf, serviceNameOf, serviceNames } from './plan.ts';
 import { openVirtualAddresses } from './virtual-addresses.ts';
 
@@ -19,8 +19,6 @@ export interface NetworkServicesAgent {
   isBehind(): boolean;
   /** Something waits for connections to end, or failed: a while is early enough. */
   isWaiting(): boolean;
-  /** Members on other hosts of networks that span hosts; in place of those before. */
-  elsewhere(members: readonly Member[]): void;
   close(): void;
 }
 
@@ -48,7 +46,6 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
   const failing = new Set<string>();
   /** As they were put last, by holder. */
   const put = new Map<string, string>();
-  let others: readonly Member[] = [];
   let version: unknown;
   let waiting = true;
 
@@ -123,7 +120,7 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
     version = versionNow();
     waiting = false;
     failing.clear();
-    const services = servicesOf([...readMembers(), ...others]);
+    const services = servicesOf(readMembers());
     const balanced: Service[] = [];
     const scoped: Scoped[] = [];
     const found: { network: string; name: string; of: string; names: readonly NetworkName[] }[] = [];
@@ -158,10 +155,6 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
     },
     isBehind: () => waiting || versionNow() !== version,
     isWaiting: () => waiting,
-    elsewhere(members) {
-      others = members;
-      waiting = true;
-    },
     close() {
       host.close();
       addresses.close();

@@ -5,12 +5,9 @@ import type { Logger } from '../../../base/log/index.ts';
 import { openNetworkDatabase } from '../../attach/database.ts';
 import type { NetworkServicesAgent, AgentParts } from './agent.ts';
 import { anyMembers } from './members.ts';
-import type { Member } from './members.ts';
 
 /** Follows who joins and leaves services of networks, by the daemon or by plugins without it, for as long as it is not closed. */
 export interface NetworkServices {
-  /** Members on other hosts of networks that span hosts; in place of those before. */
-  elsewhere(members: readonly Member[]): void;
   /** Nothing is changed any more when it resolves. */
   close(): Promise<void>;
 }
@@ -32,7 +29,6 @@ export function followNetworkServices({ databasePath, ...parts }: FollowParts): 
   const database = openNetworkDatabase(databasePath);
   const selectAny = database.db.prepare(anyMembers);
   let agent: NetworkServicesAgent | undefined;
-  let others: readonly Member[] = [];
   let closed = false;
   let looking: Promise<void> | undefined;
   let timer: NodeJS.Timeout | undefined;
@@ -41,10 +37,9 @@ export function followNetworkServices({ databasePath, ...parts }: FollowParts): 
 
   /** Plugins are loaded where anything joins a service, and nowhere else. */
   const agentOf = async (): Promise<NetworkServicesAgent | undefined> => {
-    if (agent !== undefined || (others.length === 0 && selectAny.get() === undefined)) return agent;
+    if (agent !== undefined || selectAny.get() === undefined) return agent;
     const { openNetworkServices } = await import('./agent.ts');
     agent = openNetworkServices({ ...parts, database });
-    agent.elsewhere(others);
     return agent;
   };
   const look = async (): Promise<void> => {
@@ -84,11 +79,6 @@ export function followNetworkServices({ databasePath, ...parts }: FollowParts): 
   soon(0);
 
   return {
-    elsewhere(members) {
-      others = members;
-      agent?.elsewhere(members);
-      soon(0);
-    },
     async close() {
       closed = true;
       clearInterval(ticking);

@@ -12,8 +12,6 @@ export interface Member extends Pick<Membership, 'mode' | 'aliases' | 'ports' | 
   readonly isReady: boolean;
   /** The network's address plugin, as its configuration has it. */
   readonly ipam: unknown;
-  /** Another host of the network that it is on; absent: this one. */
-  readonly host?: string;
 }
 
 /** One service of one network, with its members. */

@@ -31,8 +31,6 @@ export function balancedServices(service: NetworkService, addresses: readonly st
       : [
           {
             ...common(ingressNameOf(service)),
-            // The answer of a member on another host would not come back through this one.
-            sourceAddress: service.members.some(({ host }) => host !== undefined) ? ('masquerade' as const) : ('keep' as const),
             ports: ingress.map((port) => ({ ...port, nodePort: port.port })),
             backends: backendsOf(service, ingress, ({ ingressPorts }) => ingressPorts),
           },
@@ -40,18 +38,11 @@ export function balancedServices(service: NetworkService, addresses: readonly st
   ];
 }
 
-/**
- * What the virtual service is found by, and members of other hosts, whose own names are written down on theirs.
- * @param addresses the virtual ones
- */
+/** What the virtual service is found by. Of members the names are written down with them. */
 export function serviceNames({ name, members }: NetworkService, addresses: readonly string[]): NetworkName[] {
-  const aliases = [...new Set(members.flatMap((member) => member.aliases))];
-  const elsewhere = members.filter(({ host }) => host !== undefined).flatMap((member) => member.addresses);
-  const isVirtual = members[0].mode === 'vip';
-  return [
-    ...namesAt(isVirtual ? addresses : elsewhere, 'service', [name, ...aliases.filter((alias) => alias !== name)]),
-    ...namesAt(elsewhere, 'service', [`tasks.${name}`]),
-  ];
+  const aliases = new Set(members.flatMap((member) => member.aliases));
+  aliases.delete(name);
+  return namesAt(addresses, 'service', [name, ...aliases]);
 }
 
 const common = (name: string): Service => ({

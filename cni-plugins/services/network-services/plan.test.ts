@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { readMemberships } from '../../spec/memberships.ts';
+import { checked } from '../control/checked.ts';
+import { servicesOf } from './members.ts';
+import type { Member } from './members.ts';
+import { balancedServices, serviceNames } from './plan.ts';
+
+const member = (given: object, addresses: readonly string[], isReady = true): Member => {
+  const [read] = readMemberships([{ name: 'web', ...given }], 'test');
+  if (read === undefined) throw new Error('a list of one was read as none');
+  return { ...read, service: read.name, network: 'shop', addresses, isReady, ipam: undefined };
+};
+const balanced = (members: readonly Member[], addresses = ['10.0.0.9']) => {
+  const services = servicesOf(members).flatMap((service) => balancedServices(service, addresses));
+  for (const service of services) assert.equal('code' in checked('networks', service), false, JSON.stringify(service));
+  return services;
+};
+
+test('members with other ports serve those that they have', () => {
+  const [web, ...more] = balanced([
+    member({ ports: ['80:8080', '443'] }, ['10.0.0.2', 'fd00::2']),
+    member({ ports: ['80:8081', '53/udp'] }, ['10.0.0.3']),
+  ]);
+  assert.equal(more.length, 0);
+  assert.equal(web?.name, 'shop/web');
+  assert.deepEqual(
+    web.ports.map(({ name, targetPort }) => [name, targetPort]),
+    [
+      ['udp-53', 53],
+      ['tcp-80', 8080],
+      ['tcp-443', 443],
+    ],
+  );
+  assert.deepEqual(web.backends, [
+    { address: '10.0.0.2', without: ['udp-53'] },
+    { address: 'fd00::2', without: ['udp-53'] },
+    { address: '10.0.0.3', ports: { 'tcp-80': 8081 }, without: ['tcp-443'] },
+  ]);
+});
+
+test('what hosts publish is a service of its own, and served at the virtual address as well', () => {
+  const [web, ingress] = balanced([member({ ports: ['80:8080'], ingressPorts: ['30080:8080', '30443:443', '31443:443'] }, ['10.0.0.2'])]);
+  assert.deepEqual(
+    web?.ports.map(({ port, targetPort, nodePort }) => [port, targetPort, nodePort]),
+    [
+      [80, 8080, undefined],
+      [443, 443, undefined],
+      [8080, 8080, undefined],
+    ],
+  );
+  assert.equal(ingress?.name, 'shop/web.ingress');
+  assert.deepEqual(ingress.addresses, []);
+  assert.deepEqual(
+    ingress.ports.map(({ targetPort, nodePort }) => [targetPort, nodePort]),
+    [
+      [8080, 30080],
+      [443, 30443],
+      [443, 31443],
+    ],
+  );
+});
+
+test('who may not be connected to yet holds the address and is no backend', () => {
+  const members = [member({ ports: ['80'], aliases: ['front', 'web'] }, ['10.0.0.2'], false)];
+  assert.deepEqual(balanced(members)[0]?.backends, []);
+  const [service] = servicesOf(members);
+  assert.ok(service);
+  assert.deepEqual(
+    serviceNames(service, ['10.0.0.9', 'fd00::9']).map(({ name, address, kind }) => `${name} ${address} ${kind}`),
+    ['web 10.0.0.9 service', 'web fd00::9 service', 'front 10.0.0.9 service', 'front fd00::9 service'],
+  );
+});
+
+test('round robin by name is nothing to balance', () => {
+  const members = [member({ mode: 'dnsrr', ports: ['80'] }, ['10.0.0.2'])];
+  assert.deepEqual(balanced(members, []), []);
+});
+
+test('one name on two networks is two services', () => {
+  const one = member({ ports: ['80'] }, ['10.0.0.2']);
+  assert.deepEqual(
+    servicesOf([one, { ...one, network: 'vault' }]).map(({ network, name, members }) => [network, name, members.length]),
+    [
+      ['shop', 'web', 1],
+      ['vault', 'web', 1],
+    ],
+  );
+});
