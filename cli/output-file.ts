@@ -1,6 +1,7 @@
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isPortcullisError, PortcullisError, reasonOf } from '../base/errors/index.ts';
+import { makeFolder } from '../base/storage/index.ts';
 
 /**
  * Writes a file that a command makes, with the folders that it needs; what is there already is never overwritten.
@@ -13,7 +14,7 @@ export async function writeNewFile(
   { mode = 0o644, fix = 'name another place by --out' }: { readonly mode?: number; readonly fix?: string } = {},
 ): Promise<void> {
   try {
-    await mkdir(dirname(file), { recursive: true, mode: 0o755 });
+    makeFolder(dirname(file), 0o755);
     await writeFile(file, content, { flag: 'wx', mode });
   } catch (error) {
     const exists = (error as NodeJS.ErrnoException).code === 'EEXIST';

@@ -4,7 +4,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { PortcullisError } from '../errors/index.ts';
 import { storageFailure } from './failure.ts';
 import type { StorageCode } from './failure.ts';
-import { makeFolder } from './open-file.ts';
+import { makeFolder } from './make-folder.ts';
 
 /** A folder that this process has to itself until it lets go or dies, however it dies. */
 export interface FolderLock {

@@ -1,4 +1,5 @@
 export { openDatabase } from './database.ts';
+export { makeFolder } from './make-folder.ts';
 export { lockFolder } from './folder-lock.ts';
 export type { FolderLock } from './folder-lock.ts';
 export { openReadOnly } from './read-only.ts';

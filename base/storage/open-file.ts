@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
-import { chmodSync, closeSync, constants, mkdirSync, openSync, statSync } from 'node:fs';
+import { chmodSync, closeSync, constants, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { PortcullisError } from '../errors/index.ts';
 import { storageFailure } from './failure.ts';
+import { makeFolder } from './make-folder.ts';
 import type { WriterData } from './protocol.ts';
 import type { Migration } from './types.ts';
 
@@ -43,17 +44,6 @@ function addFunctions(db: DatabaseSync): void {
   db.function('sha256', { deterministic: true, directOnly: true }, (value) =>
     value === null ? null : createHash('sha256').update(String(value)).digest('hex'),
   );
-}
-
-/** Mode 0700 where it is made. Node's own recursive mkdir says ENOENT for a read-only file system, and never returns below /proc. */
-export function makeFolder(folder: string): void {
-  if (statSync(folder, { throwIfNoEntry: false }) !== undefined) return;
-  if (dirname(folder) !== folder) makeFolder(dirname(folder));
-  try {
-    mkdirSync(folder, { mode: 0o700 });
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
-  }
 }
 
 function hasBytes(path: string): boolean {

@@ -96,8 +96,11 @@ async function answerTo(context: AnswerContext, route: Route, query: URLSearchPa
   switch (route.operation) {
     case 'Ping':
       return text('{}');
-    case 'Health':
-      return (await store.isHealthy()) ? ok(jsonType, '{}') : { ...ok(jsonType, '{"database":"it does not answer"}'), status: 503 };
+    case 'Health': {
+      // What is unwell by its name, as notary-server says it (cmd/notary-server/config.go of 0.7.0 calls its storage so).
+      const flaw = await store.flaw();
+      return flaw === undefined ? ok(jsonType, '{}') : { ...ok(jsonType, JSON.stringify({ 'DB operational': flaw })), status: 503 };
+    }
     case 'Metrics': {
       const { type, body } = await metrics.render();
       return ok(type, body);

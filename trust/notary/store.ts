@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { isPortcullisError } from '../../base/errors/index.ts';
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { openDatabase } from '../../base/storage/index.ts';
 import type { Database, Migration, SqlRow, Statement } from '../../base/storage/index.ts';
 import type { Dialect } from '../tuf/metadata/model.ts';
@@ -63,6 +63,11 @@ const migrations: readonly Migration[] = [
       DROP INDEX files_sha512;
       ALTER TABLE files DROP COLUMN current;`,
   },
+  {
+    // Written to see whether the disk takes updates.
+    version: 3,
+    sql: 'CREATE TABLE probe (id INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT',
+  },
 ];
 
 /** The service's durable state: one SQLite database, whose writes are answered when they are on disk. */
@@ -82,7 +87,8 @@ export interface TrustStore {
   addKey(gun: string, role: string, sealed: Buffer, at: number): Promise<void>;
   /** @param after changes of higher ids, oldest first; or `before`: those of lower ids, the newest of them */
   changes(input: { readonly gun?: string; readonly after?: number; readonly before?: number; readonly most: number }): Promise<Change[]>;
-  isHealthy(): Promise<boolean>;
+  /** Why it takes no updates now; undefined: it does. What was found holds for a second. */
+  flaw(): Promise<string | undefined>;
   close(): Promise<void>;
 }
 
@@ -108,6 +114,19 @@ export function fileToKeep(file: DigestedFile, at: number): FileToKeep {
 /** @throws STORAGE_… */
 export async function openTrustStore(folder: string): Promise<TrustStore> {
   return trustStore(await openDatabase({ path: join(folder, 'trust.db'), migrations }));
+}
+
+/** What an update of usual size takes: a disk that has no room for it is full for publishers. */
+const probeBytes = 64 * 1024;
+
+/** Asks once for all who want to know within a second: whoever asks without end makes the disk write once a second. */
+function forOneSecond<T>(ask: () => Promise<T>): () => Promise<T> {
+  let last: { readonly at: number; readonly answer: Promise<T> } | undefined;
+  return () => {
+    const now = performance.now();
+    if (last === undefined || now - last.at > 1000) last = { at: now, answer: ask() };
+    return last.answer;
+  };
 }
 
 const columns = 'files.role, files.version, sha256, at, data';
@@ -187,14 +206,14 @@ function trustStore(db: Database): TrustStore {
       const found = rows as unknown as Change[];
       return after === undefined ? found.reverse() : found;
     },
-    isHealthy: async () => {
+    flaw: forOneSecond(async () => {
       try {
-        await db.get('SELECT 1 FROM files LIMIT 1');
-        return true;
-      } catch {
-        return false;
+        await db.write([{ sql: 'INSERT OR REPLACE INTO probe (id, data) VALUES (1, zeroblob(?))', params: [probeBytes] }]);
+        return undefined;
+      } catch (thrown) {
+        return reasonOf(thrown);
       }
-    },
+    }),
     close: () => db.close(),
   };
 }

@@ -51,6 +51,7 @@ export async function openOwner(input: OpenOwnerInput): Promise<Owner> {
         () => false,
       );
       if (exists) throw authorFailure('TRUST_AUTHOR_WORKING_FOLDER', name, `${working.path} holds this collection already`);
+      await Promise.all(wanted.destinations.map(open));
       const settings = await begin(wanted, name, now, keys, keysOf);
       if (wanted.notaryRoot !== undefined) {
         const service = await open(wanted.destinations.find((address) => /^https?:/u.test(address)) ?? '');
@@ -111,10 +112,19 @@ export async function openOwner(input: OpenOwnerInput): Promise<Owner> {
       const settings = await working.settings();
       const addresses = [...new Set([...settings.destinations, ...to])];
       const longer = { tuf: { ...settings.expiry.tuf, ...expiry }, notary: { ...settings.expiry.notary, ...expiry } };
-      await working.saveSettings({ ...settings, destinations: addresses, expiry: longer });
       if (addresses.length === 0) throw authorFailure('TRUST_AUTHOR_DESTINATION', name, 'no place to publish to is named');
       const destinations = await Promise.all(addresses.map(open));
-      return publishCollection({ folder: working, destinations, signers: (dialect) => keys.finder(dialect), countersign, now });
+      await working.saveSettings({ ...settings, expiry: longer });
+      const published = await publishCollection({
+        folder: working,
+        destinations,
+        signers: (dialect) => keys.finder(dialect),
+        countersign,
+        now,
+      });
+      // A place that takes nothing would stand in the way of every publish to come.
+      await working.saveSettings({ ...(await working.settings()), destinations: addresses });
+      return published;
     },
     async witness(role) {
       const { dialects } = await working.settings();

@@ -138,3 +138,21 @@ test('a delegate’s names lead nowhere outside the folder that is published to'
     assert.deepEqual((await readdir(place, { recursive: true })).sort(), ['1.targets', '1.targets/a.json']);
     assert.deepEqual(await readdir(join(place, '..')), ['keys', 'place']);
   }));
+
+test('a place that can not be published to is not kept, and stands in the way of no later publish', () =>
+  withOwner(async (owner, { place }) => {
+    await owner.stage(add('1.0', 'a'));
+    const to = (address: string) => owner.publish({ to: [address], countersign: false, expiry: {} });
+    // A name below /proc: there Node's own recursive mkdir never returns.
+    for (const address of ['/proc/1/metadata', '/dev/null/metadata'])
+      await assert.rejects(
+        to(address),
+        (error: Error) => error.message.includes(address) && /TRUST_AUTHOR_DESTINATION/u.test(error.message),
+      );
+    await assert.rejects(to('oci://'), { code: 'DISTRIBUTION_BAD_REFERENCE' });
+    await publish(owner);
+    assert.deepEqual((await owner.settings()).destinations, [place]);
+    const second = join(place, 'second');
+    await to(second);
+    assert.deepEqual((await owner.settings()).destinations, [place, second]);
+  }));

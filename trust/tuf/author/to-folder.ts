@@ -1,7 +1,7 @@
-import { mkdir, readFile, stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
-import { writeFileAtomic } from '../../../base/storage/index.ts';
+import { makeFolder, writeFileAtomic } from '../../../base/storage/index.ts';
 import { tufFailure } from '../failure.ts';
 import { authorFailure } from './failure.ts';
 import { consistentName } from './destination.ts';
@@ -38,10 +38,12 @@ export function folderDestination(folder: string): Destination {
       const files = publications.flatMap(({ lacking }) => lacking.map((file) => ({ ...file, path: fileOf(consistentName(file)) })));
       for (const file of files) {
         const { path } = file;
-        await mkdir(dirname(path), { recursive: true, mode: 0o755 }).catch((error: unknown) => {
-          throw unusable(dirname(path), error);
-        });
-        await writeFileAtomic(path, file.bytes, { mode: 0o644 });
+        try {
+          makeFolder(dirname(path), 0o755);
+          await writeFileAtomic(path, file.bytes, { mode: 0o644 });
+        } catch (error) {
+          throw unusable(path, error);
+        }
       }
     },
     close: () => Promise.resolve(),

@@ -1,6 +1,6 @@
-import { mkdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeFileAtomic } from '../../../base/storage/index.ts';
+import { makeFolder, writeFileAtomic } from '../../../base/storage/index.ts';
 import type { TufStore } from './source.ts';
 
 /** Trusted metadata as files of a folder: `root.json`, `timestamp.json`, delegated roles percent-encoded. */
@@ -16,7 +16,7 @@ export function folderStore(folder: string): TufStore {
       }
     },
     async save(role, bytes) {
-      await mkdir(folder, { recursive: true, mode: 0o700 });
+      makeFolder(folder);
       await writeFileAtomic(fileOf(role), bytes);
     },
   };

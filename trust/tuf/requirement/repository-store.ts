@@ -1,6 +1,6 @@
-import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeFileAtomic } from '../../../base/storage/index.ts';
+import { makeFolder, writeFileAtomic } from '../../../base/storage/index.ts';
 import { recordOf } from '../../strict-json.ts';
 import { folderStore } from '../client/folder-store.ts';
 import type { TufSource, TufStore } from '../client/source.ts';
@@ -62,7 +62,7 @@ export async function openRepositoryStore(
   now: Date,
 ): Promise<RepositoryStore> {
   const kept = folderStore(folder);
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  makeFolder(folder);
   const readRecord = async (): Promise<StoreRecord> => {
     const record = recordOf(JSON.parse((await kept.load(recordName))?.toString('utf8') ?? '{}')) ?? {};
     const text = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined);
