@@ -4,6 +4,8 @@ import { trimHeap } from '../../base/kernel/index.ts';
 /** There with --expose-gc, as the daemon is started; a program without it leaves all this to V8 and the C library. */
 const collectGarbage = (globalThis as { gc?: () => void }).gc;
 const slackBytes = 4 * 1024 * 1024;
+/** Values that are looked at between two looks at the memory. */
+const portion = 250;
 let kept = 0;
 
 /**
@@ -12,12 +14,28 @@ let kept = 0;
  * the kernel what is free then.
  */
 export function giveMemoryBack(): void {
-  if (collectGarbage === undefined || getHeapStatistics().used_heap_size < kept * 1.1 + slackBytes) return;
+  if (collectGarbage === undefined || usedBytes() < kept * 1.1 + slackBytes) return;
   collectGarbage();
   try {
     trimHeap();
   } catch {
     // A C library that keeps what is free.
   }
-  kept = getHeapStatistics().used_heap_size;
+  kept = usedBytes();
+}
+
+/** Also of buffers, which a collection frees. */
+function usedBytes(): number {
+  const { used_heap_size: heap, external_memory: external } = getHeapStatistics();
+  return heap + external;
+}
+
+/** The same values; after each so many of them memory is given back. */
+export function* givingMemoryBack<T>(values: Iterable<T>): Generator<T> {
+  let given = 0;
+  for (const value of values) {
+    yield value;
+    given += 1;
+    if (given % portion === 0) giveMemoryBack();
+  }
 }

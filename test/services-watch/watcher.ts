@@ -26,9 +26,3 @@ process.on('message', (message) => {
   if (message === 'ask') void answer();
   else void services.close().then(() => process.exit(0));
 });
-for (;;) {
-  const { kubernetes } = await services.figures();
-  if (kubernetes?.synced === true) break;
-  await new Promise((resolve) => setTimeout(resolve, 1000));
-}
-process.send?.('synced');

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { Service } from '../model.ts';
 import { nameOf, readService, readSlice } from './objects.ts';
 import type { EndpointSlice, KubernetesService } from './objects.ts';
@@ -47,7 +47,7 @@ export interface HealthCheckPort {
 }
 
 /** 48 bits of SHA-1: another state of the same service has another one. */
-const digestOf = (service: Service): number => createHash('sha1').update(JSON.stringify(service)).digest().readUIntBE(0, 6);
+const digestOf = (service: Service): number => hash('sha1', JSON.stringify(service), 'buffer').readUIntBE(0, 6);
 
 export function createServiceTable(place: Place): ServiceTable {
   // As JSON: thousands stand, and few change. As objects they would take five times as much.

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { addElements, concatenated, deleteElements } from '../../netlink/nftables.ts';
 import type { Element, Table } from '../../netlink/nftables.ts';
 import type { Request } from '../../netlink/socket.ts';
@@ -39,7 +39,7 @@ export function digestOf({ scheduler, clientAffinity, persistenceSeconds, source
     kind,
     ...destinations.flatMap((each) => [nameOf(each), each.weight]),
   ];
-  return createHash('sha256').update(JSON.stringify(made)).digest().toString('hex', 0, 12);
+  return hash('sha256', JSON.stringify(made), 'hex').slice(0, 24);
 }
 
 const unspecified: Readonly<Record<Family, Buffer>> = { 4: Buffer.alloc(4), 6: Buffer.alloc(16) };

@@ -18,6 +18,7 @@ import { attributesOf, textOf } from '../../netlink/wire.ts';
 import type { Received } from '../../netlink/wire.ts';
 import { createHash } from 'node:crypto';
 import { formatIp, ipFromBytes } from '../../spec/address.ts';
+import { giveMemoryBack } from '../memory.ts';
 import type { Family } from '../model.ts';
 import type { SlotSize } from '../slots/sizes.ts';
 import { refuseMode } from './modes.ts';
@@ -117,6 +118,7 @@ export interface Listed {
 export function listMap(filter: NetlinkSocket, family: Family, set: string): Map<string, Listed> {
   const found = new Map<string, Listed>();
   for (const message of filter.dump(listElements(tableOf(family), set))) {
+    giveMemoryBack();
     for (const element of listed(attributesOf(message.body, 4).get(3))) {
       const fields = attributesOf(element);
       const key = attributesOf(fields.get(1) ?? none).get(1);
@@ -168,7 +170,7 @@ export function haveSlots(
   family: Family,
   servers: Iterable<{ readonly key: Buffer; readonly size: SlotSize }>,
 ): boolean {
-  const atOnce = 500;
+  const atOnce = 250;
   let asked: Request[] = [];
   const stand = (): boolean => {
     const answers = filter.exchange(asked);

@@ -2,7 +2,7 @@ import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { transact } from '../../netlink/nftables.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
 import { formatIp, ipFromBytes } from '../../spec/address.ts';
-import { giveMemoryBack } from '../memory.ts';
+import { givingMemoryBack } from '../memory.ts';
 import { keyOf } from '../model.ts';
 import type { Family, VirtualServer } from '../model.ts';
 import { unpackServer } from '../packed.ts';
@@ -37,7 +37,7 @@ export interface Reconciled {
 export function bring(filter: NetlinkSocket, family: Family, all: Iterable<VirtualServer>): Reconciled {
   const servers: Iterable<VirtualServer> = {
     *[Symbol.iterator]() {
-      for (const server of all) if (server.family === family) yield server;
+      for (const server of givingMemoryBack(all)) if (server.family === family) yield server;
     },
   };
   const modes = standingModes(filter, family);
@@ -45,10 +45,8 @@ export function bring(filter: NetlinkSocket, family: Family, all: Iterable<Virtu
   const holding = emptyHolding(family);
   for (const [number, mode] of modes) holding.modes.adopt(number, mode);
   const leads = { servers: listMap(filter, family, 'servers'), nodes: listMap(filter, family, 'nodes') };
-  giveMemoryBack();
   const changing = adoptStanding(holding, servers, leads);
-  giveMemoryBack();
-  if (!haveSlots(filter, family, adopted(holding))) return rebuild(filter, family, servers);
+  if (!haveSlots(filter, family, givingMemoryBack(adopted(holding)))) return rebuild(filter, family, servers);
 
   const requests: Request[] = [];
   const changes: ElementChange[] = [];
@@ -89,7 +87,6 @@ function rebuild(filter: NetlinkSocket, family: Family, servers: Iterable<Virtua
   let differences = 1;
   const make = (): void => {
     applyChange(filter, holding, portion, []);
-    giveMemoryBack();
     differences += portion.length;
     portion = [];
   };
