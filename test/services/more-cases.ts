@@ -70,7 +70,7 @@ export const moreCases: readonly Case[] = [
       await new Promise<void>((resolve) => own.listen(8091, routerAddress[family], resolve));
       try {
         const caller = family === 4 ? stage.client.address : stage.client.address6;
-        const answers = await greet(stage, server, 12);
+        const answers = await greet(stage, server, 96);
         within(answers, equal);
         assert.equal(seenBy(answers[0]), caller);
         const ofHost = (): Promise<string[]> => stage.client.greet(at(server), 8091);
@@ -114,7 +114,7 @@ export const moreCases: readonly Case[] = [
     server: (stage) => stage.server(family, { kind: 'node', protocol: 'udp', port: 30_053 }),
     async run(stage, server) {
       const answers = [];
-      for (let flow = 0; flow < 24; flow += 1) answers.push(await stage.client.ask(at(server), server.port, family * 100_000 + flow));
+      for (let flow = 0; flow < 96; flow += 1) answers.push(await stage.client.ask(at(server), server.port, family * 100_000 + flow));
       within(answers, equal);
       assert.equal(seenBy(answers[0]), family === 4 ? stage.client.address : stage.client.address6);
       stage.balancer.change([{ ...server, destinations: [{ ...stage.destination(family, 0), port: udpPort }] }], []);
@@ -136,7 +136,7 @@ export const moreCases: readonly Case[] = [
         await untilServing(stage.client, family, backend);
       }
       const calls = (times: number): string[] => greetBySctp(stage.client, family, at(server), server.port, times);
-      const answers = calls(48);
+      const answers = calls(96);
       within(answers, equal);
       assert.equal(seenBy(answers[0]), family === 4 ? stage.client.address : stage.client.address6);
       stage.balancer.change([{ ...server, destinations: server.destinations.slice(0, 2) }], []);
