@@ -2,8 +2,8 @@ import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { parseSeccompJson } from '../../entitlements/index.ts';
-import { ProfileType } from '../cri/contract/contract.types.ts';
 import type { LinuxContainerSecurityContext } from '../cri/contract/contract.types.ts';
+import { askedProfile, withoutLocalhost } from './asked-profile.ts';
 
 export interface SeccompRequest {
   readonly type: 'RuntimeDefault' | 'Unconfined' | 'Localhost';
@@ -11,7 +11,6 @@ export interface SeccompRequest {
 }
 
 const fileLimit = 1024 * 1024;
-const localhostPrefix = 'localhost/';
 
 /**
  * The seccomp profile that is asked for: the message, else the deprecated string (`runtime/default`, `unconfined`, `localhost/PATH`).
@@ -19,32 +18,14 @@ const localhostPrefix = 'localhost/';
  * @throws PortcullisError RUNTIME_BAD_SECCOMP
  */
 export async function seccompRequest(security: LinuxContainerSecurityContext | undefined): Promise<SeccompRequest | undefined> {
-  const message = security?.seccomp;
-  if (message !== undefined) {
-    if (message.profileType !== ProfileType.Localhost && message.localhostRef !== '')
-      throw badSeccomp(message.localhostRef, 'localhost_ref belongs to the profile type Localhost alone', 'leave it out, or set the type');
-    switch (message.profileType) {
-      case ProfileType.RuntimeDefault:
-        return { type: 'RuntimeDefault' };
-      case ProfileType.Unconfined:
-        return { type: 'Unconfined' };
-      case ProfileType.Localhost:
-        return localhost(message.localhostRef);
-      default:
-        throw badSeccomp(String(message.profileType), 'the profile type is unknown', 'use RuntimeDefault, Unconfined or Localhost');
-    }
-  }
-  const path = security?.seccompProfilePath ?? '';
-  if (path === '') return undefined;
-  if (path === 'runtime/default' || path === 'docker/default') return { type: 'RuntimeDefault' };
-  if (path === 'unconfined') return { type: 'Unconfined' };
-  if (path.startsWith(localhostPrefix)) return localhost(path);
-  throw badSeccomp(path, 'it is not a known form', 'use runtime/default, unconfined or localhost/PATH');
+  const words = { defaults: ['runtime/default', 'docker/default'], localhost: 'PATH' };
+  const asked = askedProfile(security?.seccomp, security?.seccompProfilePath ?? '', words, badSeccomp);
+  return asked?.type === 'Localhost' ? localhost(asked.reference) : asked;
 }
 
-/** A kubelet gives the absolute path of a file below its own folder; some callers put the deprecated form into the new field. */
+/** A kubelet gives the absolute path of a file below its own folder. */
 async function localhost(ref: string): Promise<SeccompRequest> {
-  const path = ref.startsWith(localhostPrefix) ? ref.slice(localhostPrefix.length) : ref;
+  const path = withoutLocalhost(ref);
   if (!path.startsWith('/') || path.split('/').includes('..') || path.includes('\0'))
     throw badSeccomp(
       JSON.stringify(path),

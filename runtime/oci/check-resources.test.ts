@@ -4,25 +4,14 @@ import type { LinuxContainerResources } from '../cri/contract/contract.types.ts'
 import { checkedResources } from './check-resources.ts';
 import type { ResourceSupport } from './resource-support.ts';
 import { mergedResources } from './resources.ts';
+import { nothingAsked } from './profile-bounds.ts';
 
 const v1: ResourceSupport = { version: 1, swap: true, hugepages: true, hugepageSizes: new Set(['2MB', '1GB']) };
 const v2: ResourceSupport = { ...v1, version: 2 };
 const bare: ResourceSupport = { version: 1, swap: false, hugepages: false, hugepageSizes: new Set(['2MB']) };
 
 function resources(part: Partial<LinuxContainerResources> = {}): LinuxContainerResources {
-  return {
-    cpuPeriod: 0,
-    cpuQuota: 0,
-    cpuShares: 0,
-    memoryLimitInBytes: 0,
-    oomScoreAdj: 0,
-    cpusetCpus: '',
-    cpusetMems: '',
-    hugepageLimits: [],
-    unified: {},
-    memorySwapLimitInBytes: 0,
-    ...part,
-  };
+  return { ...nothingAsked, ...part };
 }
 const Mi = 1024 ** 2;
 

@@ -2,20 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { MountPropagation } from '../cri/contract/contract.types.ts';
 import type { LinuxContainerResources, Mount } from '../cri/contract/contract.types.ts';
-import { boundedMounts, boundedResources, checkBounds } from './profile-bounds.ts';
+import { boundedMounts, boundedResources, checkBounds, nothingAsked as none } from './profile-bounds.ts';
 
-const none: LinuxContainerResources = {
-  cpuPeriod: 0,
-  cpuQuota: 0,
-  cpuShares: 0,
-  memoryLimitInBytes: 0,
-  oomScoreAdj: 0,
-  cpusetCpus: '',
-  cpusetMems: '',
-  hugepageLimits: [],
-  unified: {},
-  memorySwapLimitInBytes: 0,
-};
 const bounds = { resources: {}, ownNamespaces: [], readonlyVolumes: false, nonRoot: false } as const;
 
 describe('what a profile demands of the runtime', () => {

@@ -76,7 +76,8 @@ export function boundedResources(
   };
 }
 
-const nothingAsked: LinuxContainerResources = {
+/** A request whose every resource is unset. */
+export const nothingAsked: LinuxContainerResources = {
   cpuPeriod: 0,
   cpuQuota: 0,
   cpuShares: 0,

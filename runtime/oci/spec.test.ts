@@ -7,6 +7,7 @@ import { noFeatures } from './probe/features.ts';
 import { toOciResources } from './resources.ts';
 import { generateSpec, serialiseSpec } from './spec.ts';
 import type { SpecInput } from './spec.ts';
+import { nothingAsked } from './profile-bounds.ts';
 
 const podFiles = { shm: '/run/p/shm', resolvConf: '/run/p/resolv.conf', hostname: '/run/p/hostname', hosts: '/run/p/hosts' };
 const mount = (part: Partial<Mount>): Mount =>
@@ -137,19 +138,7 @@ test('terminals belong to the group 5, where the namespace has one', () => {
 });
 
 function resources(part: Partial<LinuxContainerResources>): LinuxContainerResources {
-  return {
-    cpuPeriod: 0,
-    cpuQuota: 0,
-    cpuShares: 0,
-    memoryLimitInBytes: 0,
-    oomScoreAdj: 0,
-    cpusetCpus: '',
-    cpusetMems: '',
-    hugepageLimits: [],
-    unified: {},
-    memorySwapLimitInBytes: 0,
-    ...part,
-  };
+  return { ...nothingAsked, ...part };
 }
 
 test('resources: what is zero or empty was not asked for', () => {
