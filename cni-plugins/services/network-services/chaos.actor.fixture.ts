@@ -1,0 +1,9 @@
+import { writeSync } from 'node:fs';
+import { createLogger } from '../../../base/log/index.ts';
+import { startServices } from '../control/services.ts';
+
+/** The program that chaos.test.ts kills: looks after services, and tells when it has begun. Argument: the database. */
+const [databasePath = ''] = process.argv.slice(2);
+await startServices({ databasePath, balancer: 'nftables' }, createLogger({ level: 'silent' }));
+writeSync(1, 'started\n');
+setInterval(() => undefined, 60_000);
