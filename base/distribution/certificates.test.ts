@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:https';
 import type { Server } from 'node:https';
@@ -7,6 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { makeCertificate } from '../../test/fixtures/certificate.ts';
 import { createRegistryClient } from './index.ts';
 
 /** A registry over TLS with an authority of its own, which may demand a client's certificate. */
@@ -15,63 +15,15 @@ describe('certificates by host', () => {
   let server: Server;
   let host = '';
   const seen: string[] = [];
-  const openssl = (...args: readonly string[]): void => void execFileSync('openssl', args, { cwd: folder, stdio: 'ignore' });
   const issue = (name: string, extension: string): void => {
-    openssl(
-      'req',
-      '-newkey',
-      'ec',
-      '-pkeyopt',
-      'ec_paramgen_curve:P-256',
-      '-nodes',
-      '-keyout',
-      `${name}.key`,
-      '-out',
-      `${name}.csr`,
-      '-subj',
-      `/CN=${name}`,
-    );
-    openssl(
-      'x509',
-      '-req',
-      '-in',
-      `${name}.csr`,
-      '-CA',
-      'ca.pem',
-      '-CAkey',
-      'ca.key',
-      '-days',
-      '2',
-      '-out',
-      `${name}.pem`,
-      '-extfile',
-      extension,
-    );
+    makeCertificate(folder, name, { more: ['-addext', extension, '-CA', join(folder, 'ca.pem'), '-CAkey', join(folder, 'ca.key')] });
   };
 
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), 'certificates-'));
-    openssl(
-      'req',
-      '-x509',
-      '-newkey',
-      'ec',
-      '-pkeyopt',
-      'ec_paramgen_curve:P-256',
-      '-nodes',
-      '-keyout',
-      'ca.key',
-      '-out',
-      'ca.pem',
-      '-days',
-      '2',
-      '-subj',
-      '/CN=ca',
-    );
-    await writeFile(join(folder, 'san'), 'subjectAltName=IP:127.0.0.1\n');
-    await writeFile(join(folder, 'none'), 'basicConstraints=CA:FALSE\n');
-    issue('server', 'san');
-    issue('client', 'none');
+    makeCertificate(folder, 'ca');
+    issue('server', 'subjectAltName=IP:127.0.0.1');
+    issue('client', 'extendedKeyUsage=clientAuth');
     const [key, cert, ca] = await Promise.all(['server.key', 'server.pem', 'ca.pem'].map((name) => readFile(join(folder, name))));
     server = createServer({ key, cert, ca, requestCert: true, rejectUnauthorized: false }, (request, response) => {
       seen.push('authorized' in request.socket && request.socket.authorized === true ? 'with certificate' : 'without');

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer as createPlain } from 'node:http';
 import { createServer as createSecured } from 'node:https';
@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import fc from 'fast-check';
 import { isPortcullisError } from '../../base/errors/index.ts';
+import { makeCertificate } from '../../test/fixtures/certificate.ts';
 import type { DriverPlace, DriverTls } from './discover.ts';
 import { exchange } from './transport.ts';
 
@@ -44,29 +45,9 @@ const codeOf = async (body: Promise<unknown>): Promise<string> => {
 const noOpenssl = spawnSync('openssl', ['version']).status !== 0 && 'openssl is not installed';
 
 test('by TLS: the driver must show a certificate of the CA, and sees ours', { skip: noOpenssl }, async () => {
-  const openssl = (...args: string[]): void => void execFileSync('openssl', args, { cwd: folder, stdio: 'ignore' });
-  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
-  openssl('req', '-x509', ...key, '-keyout', 'ca.key', '-out', 'ca.pem', '-subj', '/CN=ca', '-days', '2');
+  makeCertificate(folder, 'ca');
   for (const name of ['server', 'client'])
-    openssl(
-      'req',
-      '-x509',
-      ...key,
-      '-keyout',
-      `${name}.key`,
-      '-out',
-      `${name}.pem`,
-      '-subj',
-      `/CN=${name}`,
-      '-days',
-      '2',
-      '-addext',
-      'subjectAltName=IP:127.0.0.1',
-      '-CA',
-      'ca.pem',
-      '-CAkey',
-      'ca.key',
-    );
+    makeCertificate(folder, name, { more: ['-addext', 'subjectAltName=IP:127.0.0.1', '-CA', at('ca.pem'), '-CAkey', at('ca.key')] });
   const read = (name: string): Buffer => readFileSync(at(name));
   const options = { key: read('server.key'), cert: read('server.pem'), ca: read('ca.pem'), requestCert: true, rejectUnauthorized: true };
   const port = await listening(createSecured(options, (_request, response) => response.end('{"Implements":["NetworkDriver"]}')));

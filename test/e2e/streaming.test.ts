@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { makeCertificate } from '../fixtures/certificate.ts';
 import { createContainer, execute, exitOf, removePod, runContainer, runPod } from '../fixtures/pod.ts';
 import type { Pod } from '../fixtures/pod.ts';
 import { failureOf, openStage } from '../fixtures/stage.ts';
@@ -500,14 +501,12 @@ describe('the server of streams', () => {
   const folder = mkdtempSync(join(tmpdir(), 'pc-e2e-tls-'));
   let stage: Stage;
   let containerId = '';
-  const [certFile, keyFile] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
+  const certFile = join(folder, 'localhost.pem');
   before(async () => {
-    const subject = ['-subj', '/CN=localhost', '-days', '2', '-addext', 'subjectAltName=IP:127.0.0.1'];
-    const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', keyFile];
-    execFileSync('openssl', ['req', '-x509', ...key, ...subject, '-out', certFile], { stdio: 'ignore' });
+    makeCertificate(folder, 'localhost', { more: ['-addext', 'subjectAltName=IP:127.0.0.1'] });
     writeFileSync(
       join(folder, 'config.yaml'),
-      'streaming: { tls: { certFile: cert.pem, keyFile: key.pem }, maxSessionsPerContainer: 2, idleTimeout: 3 }\n',
+      'streaming: { tls: { certFile: localhost.pem, keyFile: localhost.key }, maxSessionsPerContainer: 2, idleTimeout: 3 }\n',
     );
     stage = await openStage({ flags: ['--config', join(folder, 'config.yaml')] });
     const image = await stage.pull((await stage.publish('app/a:1')).reference);

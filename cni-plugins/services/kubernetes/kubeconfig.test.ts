@@ -1,23 +1,16 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { isPortcullisError } from '../../../base/errors/index.ts';
+import { makeCertificate } from '../../../test/fixtures/certificate.ts';
 import { readKubeconfig } from './kubeconfig.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-kubeconfig-'));
 after(() => rmSync(folder, { recursive: true }));
 const file = join(folder, 'config');
-execFileSync(
-  'openssl',
-  ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', 'c.key', '-out', 'c.crt', '-subj', '/CN=x'],
-  {
-    cwd: folder,
-    stdio: 'ignore',
-  },
-);
+makeCertificate(folder, 'c');
 writeFileSync(join(folder, 'token'), 'first-token\n');
 writeFileSync(join(folder, 'odd-token'), 'to\nken');
 const base64 = (name: string): string => readFileSync(join(folder, name)).toString('base64');
@@ -38,16 +31,16 @@ const server = 'server: "https://api.example.com:6443/k8s/c1"';
 
 test('certificates and tokens from files, beside the kubeconfig, and from data', async () => {
   const files = await read(
-    config(`{ ${server}, certificate-authority: c.crt, tls-server-name: kubernetes }`, '{ client-certificate: c.crt, client-key: c.key }'),
+    config(`{ ${server}, certificate-authority: c.pem, tls-server-name: kubernetes }`, '{ client-certificate: c.pem, client-key: c.key }'),
   );
   assert.equal(files.server.href, 'https://api.example.com:6443/k8s/c1');
-  const crt = readFileSync(join(folder, 'c.crt'), 'utf8');
+  const crt = readFileSync(join(folder, 'c.pem'), 'utf8');
   assert.deepEqual(files.tls, { ca: crt, cert: crt, key: readFileSync(join(folder, 'c.key'), 'utf8'), servername: 'kubernetes' });
   assert.equal(files.authorization, undefined);
   const data = await read(
     config(
-      `{ ${server}, certificate-authority: nowhere, certificate-authority-data: ${base64('c.crt')}, tls-server-name: kubernetes }`,
-      `{ client-certificate-data: ${base64('c.crt')}, client-key-data: ${base64('c.key')} }`,
+      `{ ${server}, certificate-authority: nowhere, certificate-authority-data: ${base64('c.pem')}, tls-server-name: kubernetes }`,
+      `{ client-certificate-data: ${base64('c.pem')}, client-key-data: ${base64('c.key')} }`,
     ),
   );
   assert.deepEqual(data, files);
@@ -77,8 +70,8 @@ test('what is wrong is told with its place, what is not done by its name, and ne
     ['INVALID', /server must be a text/u, config('{ server: 7 }')],
     ['INVALID', /plain HTTP is spoken to loopback only/u, config('{ server: "http://api.example.com" }')],
     ['INVALID', /must not hold a user/u, config('{ server: "https://secret:secret@api.example.com" }')],
-    ['INVALID', /go together/u, config(`{ ${server} }`, '{ client-certificate: c.crt }')],
-    ['INVALID', /client-key is no readable private key/u, config(`{ ${server} }`, '{ client-certificate: c.crt, client-key: token }')],
+    ['INVALID', /go together/u, config(`{ ${server} }`, '{ client-certificate: c.pem }')],
+    ['INVALID', /client-key is no readable private key/u, config(`{ ${server} }`, '{ client-certificate: c.pem, client-key: token }')],
     ['INVALID', /certificate-authority holds no readable/u, config(`{ ${server}, certificate-authority: token }`)],
     ['INVALID', /characters that no token has/u, config(`{ ${server} }`, '{ tokenFile: odd-token }')],
     ['INVALID', /a mapping must stand here/u, config('[]')],
