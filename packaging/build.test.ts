@@ -7,7 +7,6 @@ import { after, before, describe, it } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { runProgram } from '../test/fixtures/command.ts';
 import { serveTufRepository } from '../trust/sigstore/fixtures/tuf-repository.ts';
-import { embeddedTrustedRoot } from '../trust/sigstore/public-good.ts';
 import { layOut } from './package.ts';
 
 const repository = join(import.meta.dirname, '..');
@@ -52,7 +51,7 @@ describe('the package', () => {
 
   it('follows a TUF repository: what is imported when it is needed is there', async (t) => {
     const tuf = await serveTufRepository(t);
-    tuf.publish(2, embeddedTrustedRoot());
+    tuf.publish(2);
     const root = join(folder, 'root.json');
     writeFileSync(root, tuf.root);
     const words = ['sigstore-root', 'update', '--url', tuf.url, '--root', root, '--cache', join(folder, 'roots')];
