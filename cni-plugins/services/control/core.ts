@@ -1,4 +1,5 @@
 import type { Logger } from '../../../base/log/index.ts';
+import { givingMemoryBack } from '../memory.ts';
 import { keyOf } from '../model.ts';
 import type { Backend, Balancer, Refusal, RefusedService, ServerKey, Service, VirtualServer } from '../model.ts';
 import { packServer } from '../packed.ts';
@@ -211,7 +212,7 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
     resettle(keys, { put, remove: removed, states: forgotten });
   };
 
-  for (const { source, document } of store.services()) {
+  for (const { source, document } of givingMemoryBack(store.services())) {
     const each = new HeldService(source, document);
     const { service } = each;
     held.set(service.name, each);
@@ -278,7 +279,7 @@ export function createServiceCore({ store, log, checks, now }: CoreParts, first:
       balancer = next;
       const standing = new Set<ServerKey>();
       // One service at a time: all of them as objects would be many times what is kept of them.
-      for (const [name, each] of held) {
+      for (const [name, each] of givingMemoryBack(held)) {
         const { service } = each;
         const all = serversOf(each, service);
         const refusal = refusalOf(all);

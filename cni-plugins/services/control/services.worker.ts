@@ -5,7 +5,7 @@ import type { Caller } from '../../../base/process/index.ts';
 import { openNetworkDatabase } from '../../attach/database.ts';
 import { watchKubernetesServices } from '../kubernetes/watch.ts';
 import { followNetworkServices } from '../network-services/follow.ts';
-import { giveMemoryBack } from '../memory.ts';
+import { giveMemoryBack, givingMemoryBack } from '../memory.ts';
 import type { PortionControl, ServiceControl } from '../model.ts';
 import { openSwitchableBalancer } from '../switch/open.ts';
 import { chooseBalancer } from './choose.ts';
@@ -61,7 +61,7 @@ async function start(owner: Caller<ServiceOwner>): Promise<{ readonly offer: Ser
   };
 
   balancer.reconcile(core.judgeFor(balancer));
-  for (const { service } of core.held.values()) checks.follow(service);
+  for (const { service } of givingMemoryBack(core.held.values())) checks.follow(service);
 
   const { folder } = settings;
   const files: FolderSource | undefined =

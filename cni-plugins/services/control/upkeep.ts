@@ -1,5 +1,6 @@
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
+import { giveMemoryBack } from '../memory.ts';
 import type { ServerKey } from '../model.ts';
 import type { ServiceCore } from './core.ts';
 import { dueOf } from './drains.ts';
@@ -18,6 +19,9 @@ const compareShare = 50;
 /** How often it is asked whether connections that end have ended, at most. */
 const countEveryMs = 2000;
 
+/** Virtual servers that are changed at once. */
+const portion = 100;
+
 /** @param clock milliseconds, of any beginning, that never go back */
 export function createUpkeep(core: ServiceCore, log: Pick<Logger, 'error' | 'warn'>, now: () => number, clock: () => number): Upkeep {
   let repaired = 0;
@@ -32,7 +36,15 @@ export function createUpkeep(core: ServiceCore, log: Pick<Logger, 'error' | 'war
     const activeOf = activeConnections(new Set(due.map(({ key }) => key)));
     // A cut walks all connections of the host: only where there is one to end.
     for (const { key, drains } of due) for (const drain of drains) if (activeOf(key, drain) !== 0) core.balancer().cut(key, drain);
-    core.end(due);
+    end(due);
+  };
+
+  /** In portions: all that ended after a busy minute at once would be garbage many times what is kept of it. */
+  const end = (ended: Parameters<ServiceCore['end']>[0]): void => {
+    for (let from = 0; from < ended.length; from += portion) {
+      core.end(ended.slice(from, from + portion));
+      giveMemoryBack();
+    }
   };
 
   /** How many stand now, by what is kept of a destination; undefined: it is not known. */
@@ -56,7 +68,7 @@ export function createUpkeep(core: ServiceCore, log: Pick<Logger, 'error' | 'war
       if (drains.length > 0) idle.push({ key, drains });
     }
     countAt = clock() + Math.max(countEveryMs, compareShare * (clock() - begun));
-    if (idle.length > 0) core.end(idle);
+    end(idle);
   };
 
   const compare = (): void => {

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { givingMemoryBack } from '../memory.ts';
 import type { Service } from '../model.ts';
 import { nameOf, readService, readSlice } from './objects.ts';
 import type { EndpointSlice, KubernetesService } from './objects.ts';
@@ -151,7 +152,7 @@ export function createServiceTable(place: Place): ServiceTable {
       noted.clear();
       dirty.clear();
       const names: string[] = [];
-      for (const key of services.keys()) {
+      for (const key of givingMemoryBack(services.keys())) {
         dirty.add(key);
         const service = serviceAt(key);
         if (service !== undefined) names.push(...translate(service, [], place).services.map(({ name }) => name));
