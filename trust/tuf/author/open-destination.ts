@@ -20,6 +20,8 @@ export interface OpenDestinationInput {
 
 /** @throws TRUST_AUTHOR_DESTINATION, and those of references and credentials */
 export async function openDestination({ address, name, registries, environment }: OpenDestinationInput): Promise<Destination> {
+  // The folder that a command happens to run in is meant by `.`, not by a variable that is not set.
+  if (address === '') throw authorFailure('TRUST_AUTHOR_DESTINATION', name, 'the place to publish to is empty');
   if (/^https?:\/\//u.test(address)) return openService(address, name, environment);
   if (address.startsWith('oci://')) {
     const reference = parseReference(address.slice('oci://'.length));

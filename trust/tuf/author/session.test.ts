@@ -149,6 +149,7 @@ test('a place that can not be published to is not kept, and stands in the way of
         to(address),
         (error: Error) => error.message.includes(address) && /TRUST_AUTHOR_DESTINATION/u.test(error.message),
       );
+    await assert.rejects(to(''), { code: 'TRUST_AUTHOR_DESTINATION' });
     await assert.rejects(to('oci://'), { code: 'DISTRIBUTION_BAD_REFERENCE' });
     await publish(owner);
     assert.deepEqual((await owner.settings()).destinations, [place]);
