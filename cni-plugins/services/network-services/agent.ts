@@ -134,10 +134,11 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
     }
     // Before an address is balanced it is out of reach for others, and until it is given back.
     scope(scoped);
-    const refused = new Map(apply(balanced).map((each) => [each.name.replace(/\.ingress$/u, ''), each]));
+    const refused = new Map(apply(balanced).map((each) => [each.name, each]));
     for (const [service, { code, field, why }] of refused) tell(service, `${field}: ${why}`, code);
-    const named = found.filter(({ of, names: given }) => given.length > 0 && !refused.has(of));
-    for (const { network, name, names: given } of named) writeNames(network, `service/${name}`, given);
+    const named = found.filter(({ names: given }) => given.length > 0);
+    // What is refused stands as it stood before, with the names that it had.
+    for (const { network, name, of, names: given } of named) if (!refused.has(of)) writeNames(network, `service/${name}`, given);
     forgetNames(new Set(named.map(({ network, name }) => `${network} service/${name}`)));
     await giveBack(services);
     scope(scoped);
