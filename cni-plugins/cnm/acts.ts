@@ -27,7 +27,7 @@ export interface CnmActs extends CnmStore, Omit<Pools, 'requestPool'> {
   readonly takeBack: Staging['takeBack'];
   readonly standIn: Staging['standIn'];
   readonly dropLink: Staging['dropLink'];
-  readonly isInUse: Staging['isInUse'];
+  readonly placeOf: Staging['placeOf'];
   readonly missing: Staging['missing'];
   readonly removeBridges: Staging['removeBridges'];
   /** Writes down which host ports the endpoint gets, before any plugin is told. @throws NETWORK_HOST_PORT_TAKEN */

@@ -39,6 +39,8 @@ export interface DriverFixture {
   leave(endpoint: Joined, sandbox: string): void;
   inside(sandbox: string, command: string): string | undefined;
   conflist(name: string, plugins: readonly object[]): string;
+  /** What the driver does when it starts. */
+  recover(): Promise<void>;
   /** Rows of the tables that an endpoint could leave, links, pins. */
   left(): string[];
   end(): Promise<void>;
@@ -145,6 +147,7 @@ export async function createDriverFixture(): Promise<DriverFixture> {
       writeFileSync(path, JSON.stringify({ cniVersion: '1.0.0', name, plugins }));
       return path;
     },
+    recover: driver.recover,
     left() {
       const links = shell('ip -br link show')
         .split('\n')

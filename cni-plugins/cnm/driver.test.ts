@@ -93,6 +93,30 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.deepEqual(fixture.left(), []);
   });
 
+  test('an endpoint whose container ended while no driver was there goes at its start; those beside it stand', async () => {
+    const NetworkID = id('9');
+    await create(NetworkID, {}, { Pool: '10.89.0.0/24', Gateway: '10.89.0.1/24' });
+    const endpoints = ['d', 'e', 'f'].map(id);
+    const joined: Joined[] = [];
+    for (const [index, each] of endpoints.entries())
+      joined.push(await join_(NetworkID, each, { Address: `10.89.0.${index + 2}/24`, AddressIPv6: '', MacAddress: '' }));
+    const [dies, lives] = [fixture.sandbox('dies'), fixture.sandbox('lives')];
+    // The third is on its way: docker has not moved it yet.
+    for (const [index, sandbox] of [dies, lives].entries()) fixture.enter(joined[index] ?? { source: '', addresses: [] }, sandbox);
+    shell(`umount ${dies}`);
+    const standing = (): string[] =>
+      endpoints.filter((each) => fixture.left().some((row) => row.startsWith('cnm_endpoint') && row.includes(each)));
+    for (let tries = 0; tries < 500 && standing().length > 2; tries += 1) {
+      // The kernel ends a namespace's links a moment after the namespace.
+      spawnSync('sleep', ['0.02']);
+      await fixture.recover();
+    }
+    assert.deepEqual(standing(), endpoints.slice(1));
+    for (const EndpointID of endpoints) await fixture.call('NetworkDriver.DeleteEndpoint', { NetworkID, EndpointID });
+    await fixture.call('NetworkDriver.DeleteNetwork', { NetworkID });
+    assert.deepEqual(fixture.left(), []);
+  });
+
   test('a conflist’s plugins give address and routes; routes to the link’s own network are not told', async () => {
     const [NetworkID, EndpointID] = [id('2'), id('b')];
     const ipam = {

@@ -21,6 +21,7 @@ import type { EndpointInterface, PortBinding } from './protocol.ts';
 import { holding, withPluginLock } from './plugin-lock.ts';
 import { interfaceName, linkNameOf } from './records.ts';
 import type { CnmEndpoint, CnmNetwork, EndpointLink, EndpointSpec } from './records.ts';
+import type { LinkPlace } from './staging.ts';
 import type { Turns } from './turns.ts';
 
 /** Endpoints made, published and removed: written down before the act, acted, written down. Whatever is called twice is done once. */
@@ -224,14 +225,16 @@ export function createEndpoints({ acts, turns, log, stagingDir, ...options }: En
     await acts.update(id, 'ready', { ...spec, ...(spec.ports !== undefined && { ports: { ...spec.ports, done: true } }) });
   };
 
-  const isInUse = ({ spec }: CnmEndpoint, { caller }: Engine): Promise<boolean> => {
+  const placeOf = ({ spec }: CnmEndpoint, { caller }: Engine): Promise<LinkPlace> => {
     const hostLinks = (spec.result?.interfaces ?? []).filter(({ sandbox }) => (sandbox ?? '') === '').map(({ name }) => name);
-    return acts.isInUse(caller, spec.link, spec.sandbox, hostLinks);
+    return acts.placeOf(caller, spec.link, spec.sandbox, hostLinks);
   };
 
+  /** Nobody has it: its engine is gone, or its container ended while no driver was there to be told. */
   const isStale = async (endpoint: CnmEndpoint, by: Engine): Promise<boolean> => {
     const { owner } = endpoint.spec;
-    return (owner === undefined || !sameProcess(owner)) && !(await isInUse(endpoint, by));
+    const place = await placeOf(endpoint, by);
+    return place === 'nowhere' || (place === 'host' && (owner === undefined || !sameProcess(owner)));
   };
 
   const reconcileOne = async (id: string, realm: string, by: Engine): Promise<void> => {
@@ -278,7 +281,8 @@ export function createEndpoints({ acts, turns, log, stagingDir, ...options }: En
       for (const { id } of (await acts.endpoints()).filter((endpoint) => endpoint.network === network))
         await turns.take(id, async () => {
           const endpoint = await acts.endpoint(id);
-          if (endpoint !== undefined && (endpoint.state !== 'ready' || !(await isInUse(endpoint, by)))) await undo(endpoint, by);
+          if (endpoint !== undefined && (endpoint.state !== 'ready' || (await placeOf(endpoint, by)) !== 'container'))
+            await undo(endpoint, by);
         });
     },
     async reconcile(by) {

@@ -40,13 +40,18 @@ export interface Staging {
   standIn(endpoint: string, caller: Caller, addresses: CniResult['ips']): void;
   /** Removes the link that plugins would find there. */
   dropLink(endpoint: string): void;
-  /** Whether a container may still have the link. @param hostLinks what the plugins made on the host's side */
-  isInUse(caller: Caller, link: EndpointLink | undefined, sandbox: string | undefined, hostLinks: readonly string[]): boolean;
+  /**
+   * Where the link is: `container`: one may have it; `host`: in the engine's namespace, on the way to a container or back; `nowhere`: it went with
+   * its container. @param hostLinks what the plugins made on the host's side
+   */
+  placeOf(caller: Caller, link: EndpointLink | undefined, sandbox: string | undefined, hostLinks: readonly string[]): LinkPlace;
   /** Those of the names that no link of the engine's namespace has. */
   missing(caller: Caller, names: readonly string[]): string[];
   /** Removes those of these bridges that nothing is on. */
   removeBridges(caller: Caller, names: readonly string[]): void;
 }
+
+export type LinkPlace = 'container' | 'host' | 'nowhere';
 
 export function openStaging(folder: string, hosts: Hosts): Staging {
   const dirOf = (endpoint: string): string => join(folder, endpoint.slice(0, 64));
@@ -123,14 +128,15 @@ export function openStaging(folder: string, hosts: Hosts): Staging {
         const link = findLink(pod, { name: interfaceName });
         if (link !== undefined) pod.run([deleteLink({ index: link.index })]);
       }),
-    isInUse: (caller, link, sandbox, hostLinks) =>
-      inHost(caller, ({ route }) => {
-        if (link === undefined || findLink(route, { name: link.name }) !== undefined) return false;
+    placeOf: (caller, link, sandbox, hostLinks) =>
+      inHost(caller, ({ route }): LinkPlace => {
+        if (link === undefined || findLink(route, { name: link.name }) !== undefined) return 'host';
         const standing = new Map(hostLinks.map((name) => [name, findLink(route, { name })?.kind]));
         const ends = hostLinks.filter((name) => standing.get(name) !== 'bridge');
         // The other end of a pair lives exactly as long.
-        if (ends.length > 0) return ends.some((name) => standing.get(name) !== undefined);
-        return sandbox !== undefined && isNamespace(caller, sandbox);
+        const stands =
+          ends.length > 0 ? ends.some((name) => standing.get(name) !== undefined) : sandbox !== undefined && isNamespace(caller, sandbox);
+        return stands ? 'container' : 'nowhere';
       }),
     missing: (caller, names) => inHost(caller, ({ route }) => names.filter((name) => findLink(route, { name }) === undefined)),
     removeBridges: (caller, names) =>
