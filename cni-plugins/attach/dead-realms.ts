@@ -20,7 +20,9 @@ export function createDeadRealms({ db, transaction }: NetworkDatabase, route: Ne
     'INSERT INTO realm (realm, observer, number) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET observer = excluded.observer, number = excluded.number',
   );
   const all = db.prepare('SELECT realm, number FROM realm WHERE observer = ?');
-  const removals = ['name', 'network_service', 'attachment', 'last_lease', 'realm'].map((table) => db.prepare(`DELETE FROM ${table} WHERE realm = ?`));
+  const removals = ['name', 'network_service', 'attachment', 'last_lease', 'realm'].map((table) =>
+    db.prepare(`DELETE FROM ${table} WHERE realm = ?`),
+  );
   return {
     watch(realm, netnsFd) {
       if (realm === own || watched.has(realm)) return;
