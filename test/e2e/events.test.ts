@@ -192,8 +192,12 @@ describe('events', () => {
       return stage.daemon.usage().residentMiB;
     };
     const warm = await noise(40);
-    const grown = (await noise(100)) - warm;
-    assert.ok(grown < 50, `the daemon grew by ${grown.toFixed(0)} MiB over 100 MB of events that one client did not read`);
+    await noise(100);
+    // Garbage of a busy moment is given back a little later.
+    await until(
+      'the daemon holds less than half of the 100 MB that one client did not read',
+      () => stage.daemon.usage().residentMiB < warm + 50,
+    );
     const { status, message } = await slow.readOn();
     assert.equal(status, '15', 'DATA_LOSS');
     assert.match(message, /missed \d+ events.*\[RUNTIME_EVENTS_LOST\]/);
