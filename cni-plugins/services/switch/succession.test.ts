@@ -59,6 +59,8 @@ before(async () => {
   }
   balancer = openSwitchableBalancer('nftables', log);
   balancer.reconcile(servers);
+  // A flow of UDP that is silent for 30 s is none any more: an emulated machine may stand still for longer.
+  shell('sysctl -qw net.netfilter.nf_conntrack_udp_timeout=3600 net.netfilter.nf_conntrack_udp_timeout_stream=3600');
 });
 after(async () => {
   balancer.removeAll();
