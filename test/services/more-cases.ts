@@ -70,7 +70,7 @@ export const moreCases: readonly Case[] = [
       await new Promise<void>((resolve) => own.listen(8091, routerAddress[family], resolve));
       try {
         const caller = family === 4 ? stage.client.address : stage.client.address6;
-        const answers = await greet(stage, server, 96);
+        const answers = await greet(stage, server, 128);
         within(answers, equal);
         assert.equal(seenBy(answers[0]), caller);
         const ofHost = (): Promise<string[]> => stage.client.greet(at(server), 8091);
@@ -99,7 +99,7 @@ export const moreCases: readonly Case[] = [
     quick: family === 6,
     server: (stage) => stage.server(family, { scheduler: 'wrr' }),
     async run(stage, server) {
-      within(await greet(stage, server, 96), equal);
+      within(await greet(stage, server, 128), equal);
       const weights = [1, 6, 1];
       stage.balancer.change(
         [{ ...server, destinations: weights.map((weight, backend) => stage.destination(family, backend, weight)) }],
@@ -136,7 +136,7 @@ export const moreCases: readonly Case[] = [
         await untilServing(stage.client, family, backend);
       }
       const calls = (times: number): string[] => greetBySctp(stage.client, family, at(server), server.port, times);
-      const answers = calls(96);
+      const answers = calls(128);
       within(answers, equal);
       assert.equal(seenBy(answers[0]), family === 4 ? stage.client.address : stage.client.address6);
       stage.balancer.change([{ ...server, destinations: server.destinations.slice(0, 2) }], []);
