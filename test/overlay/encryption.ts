@@ -13,7 +13,7 @@ import type { StreamReport } from './pod.ts';
 
 /** `npm run test:vm -- encryption`: three hosts that encrypt, one that does not, and somebody who sees their wire and sends to it. */
 
-const limitMs = 300_000;
+const limitMs = 900_000;
 /** Longer than an emulated machine ever stands still. */
 const silenceMs = 30_000;
 const kills = Number(process.env['PORTCULLIS_OVERLAY_KILLS'] ?? 12);
