@@ -1,5 +1,6 @@
 import type { StalePort } from '../netlink/conntrack.ts';
 import type { HostKernel } from './host-kernel.ts';
+import { isHeld } from './record.ts';
 import type { AttachmentRecord } from './record.ts';
 import { stalePorts } from './ruleset.ts';
 import type { StandingRules } from './standing-rules.ts';
@@ -59,8 +60,13 @@ export function createDepartures({ store, kernel, rules }: DepartureParts): Depa
       store.setState(record.id, 'detaching');
       going.add(record.id);
       released.push(record);
-      // Where there are no tables nothing denies.
-      if (record.state === 'detaching' || !rules.forget(record)) kernel.isolate(record.spec.hostInterface);
+      let isDenied = false;
+      try {
+        isDenied = record.state !== 'detaching' && rules.forget(record) && isHeld(record.spec);
+      } finally {
+        // Nothing denies where there are no tables, they never knew the link, or could not be changed.
+        if (!isDenied) kernel.isolate(record.spec.hostInterface);
+      }
       leavePlugins(record);
     },
     finish,
