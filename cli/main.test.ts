@@ -1,6 +1,11 @@
 import { Command } from 'commander';
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { commands } from './commands.ts';
 
@@ -70,3 +75,58 @@ for (const { args, code, says } of uses) {
     assert.equal(outcome.code, code);
   });
 }
+
+test('a result that can not be written is a failure that says so', () => {
+  const { status, stderr } = spawnSync(
+    'sh',
+    ['-c', 'exec "$0" "$1" --help > /dev/full', process.execPath, `${import.meta.dirname}/main.ts`],
+    {
+      encoding: 'utf8',
+    },
+  );
+  assert.deepEqual(
+    [status, /^portcullis: write the result .*no space left.*\[CLI_OUTPUT_UNWRITABLE\]\n$/u.test(stderr)],
+    [4, true],
+    stderr,
+  );
+});
+
+test('whoever is not root, and asks a daemon that answers root alone, is told that', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-not-root-'));
+  chmodSync(folder, 0o755);
+  const socket = join(folder, 'cni.sock');
+  const server = createServer();
+  server.listen(socket);
+  await once(server, 'listening');
+  chmodSync(socket, 0o600);
+  try {
+    for (const words of [
+      ['network', 'overlay', 'status'],
+      ['service', 'ls'],
+    ]) {
+      const child = spawn(
+        'setpriv',
+        [
+          '--reuid',
+          '65534',
+          '--regid',
+          '65534',
+          '--clear-groups',
+          process.execPath,
+          `${import.meta.dirname}/main.ts`,
+          ...words,
+          '--cni-socket',
+          socket,
+        ],
+        { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, HOME: folder } },
+      );
+      let said = '';
+      child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
+      const [code] = (await once(child, 'close')) as [number];
+      assert.deepEqual([code, /only root may: .*call it as root \[NETWORK_NOT_ROOT\]/u.test(said)], [4, true], said);
+    }
+  } finally {
+    server.close();
+    rmSync(folder, { recursive: true, force: true });
+  }
+});

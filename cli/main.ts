@@ -3,6 +3,7 @@ import manifest from '../package.json' with { type: 'json' };
 import { commands } from './commands.ts';
 
 const wrongUse = 2;
+const failed = 4;
 
 const program = new Command('portcullis')
   .description(manifest.description)
@@ -17,8 +18,11 @@ const program = new Command('portcullis')
 
 // A reader that has seen enough, such as `head`, is no failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-  process.exit();
+  if (error.code === 'EPIPE') process.exit();
+  process.stderr.write(
+    `portcullis: write the result to standard output: ${error.message}; make room, and look what was done before you call it again [CLI_OUTPUT_UNWRITABLE]\n`,
+  );
+  process.exit(failed);
 });
 
 // `help sign` and `sign --help` are the same.

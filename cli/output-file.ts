@@ -13,22 +13,20 @@ export async function writeNewFile(
   content: string | Iterable<string>,
   { mode = 0o644, fix = 'name another place by --out' }: { readonly mode?: number; readonly fix?: string } = {},
 ): Promise<void> {
+  const unwritable = (why: string, cause: unknown, kind: 'invalid' | 'precondition' = 'precondition'): PortcullisError =>
+    new PortcullisError({ code: 'CLI_FILE_UNWRITABLE', kind, attempted: 'write file', on: file, why, fix, cause });
   try {
-    makeFolder(dirname(file), 0o755);
+    await makeFolder(dirname(file), 0o755);
+  } catch (error) {
+    throw unwritable(reasonOf(error), error);
+  }
+  try {
     await writeFile(file, content, { flag: 'wx', mode });
   } catch (error) {
-    const exists = (error as NodeJS.ErrnoException).code === 'EEXIST';
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST')
+      throw unwritable('it exists already, and nothing is overwritten', error, 'invalid');
     // Half a file would stand in the way of the next try.
-    if (!exists) await rm(file, { force: true }).catch(() => undefined);
-    if (isPortcullisError(error)) throw error;
-    throw new PortcullisError({
-      code: 'CLI_FILE_UNWRITABLE',
-      kind: exists ? 'invalid' : 'precondition',
-      attempted: 'write file',
-      on: file,
-      why: exists ? 'it exists already, and nothing is overwritten' : reasonOf(error),
-      fix,
-      cause: error,
-    });
+    await rm(file, { force: true }).catch(() => undefined);
+    throw isPortcullisError(error) ? error : unwritable(reasonOf(error), error);
   }
 }

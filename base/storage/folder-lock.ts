@@ -4,7 +4,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { PortcullisError } from '../errors/index.ts';
 import { storageFailure } from './failure.ts';
 import type { StorageCode } from './failure.ts';
-import { makeFolder } from './make-folder.ts';
+import { makeFolderSync } from './make-folder.ts';
 
 /** A folder that this process has to itself until it lets go or dies, however it dies. */
 export interface FolderLock {
@@ -27,7 +27,7 @@ export async function lockFolder(folder: string, waitMs = 0): Promise<FolderLock
   const end = performance.now() + waitMs;
   let db: DatabaseSync | undefined;
   try {
-    makeFolder(folder);
+    makeFolderSync(folder);
     db = new DatabaseSync(path, { timeout: 0 });
     for (;;) {
       if (took(db)) return holding(db);

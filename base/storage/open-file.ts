@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { PortcullisError } from '../errors/index.ts';
 import { storageFailure } from './failure.ts';
-import { makeFolder } from './make-folder.ts';
+import { makeFolderSync } from './make-folder.ts';
 import type { WriterData } from './protocol.ts';
 import type { Migration } from './types.ts';
 
@@ -15,7 +15,7 @@ import type { Migration } from './types.ts';
 export function openFile({ path, migrations, busyTimeoutMs }: WriterData): DatabaseSync {
   checkMigrations(migrations, path);
   try {
-    makeFolder(dirname(path));
+    makeFolderSync(dirname(path));
     // SQLite would create 0644; the -wal and -shm files copy the mode of the main file.
     closeSync(openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600));
     chmodSync(path, 0o600);

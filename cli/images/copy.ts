@@ -35,7 +35,7 @@ export function registerCopy(images: Command): void {
       try {
         const copied = await copyReference({ from, to, registry, ...(flags.metadata === undefined ? {} : { metadata: flags.metadata }) });
         const { digest, manifests, evidence, metadata } = copied;
-        const text = `copied ${digest} (${manifests} manifests) with ${evidence} pieces of evidence${metadata ? ' and signed metadata' : ''} to ${copied.reference}\n`;
+        const text = `copied ${digest} (manifests: ${manifests}, pieces of evidence: ${evidence}${metadata ? ', signed metadata' : ''}) to ${copied.reference}\n`;
         print(flags.output, copied, text);
         return exitCodes.yes;
       } finally {

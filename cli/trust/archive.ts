@@ -72,8 +72,8 @@ export function registerArchive(trust: Command): void {
         now: new Date(),
       });
       const { digest, evidence, metadata, statement } = made;
-      const with_ = `${evidence} pieces of evidence${metadata ? ' and signed metadata' : ''}`;
-      print(flags.output, made, `wrote ${digest} with ${with_} to ${file}, good until ${statement.freshUntil}\n`);
+      const held = `pieces of evidence: ${evidence}${metadata ? ', signed metadata' : ''}`;
+      print(flags.output, made, `wrote ${digest} (${held}) to ${file}, good until ${statement.freshUntil}\n`);
       return exitCodes.yes;
     });
   });
@@ -116,7 +116,7 @@ export function registerArchive(trust: Command): void {
   withOutput(withRegistries(load)).action((file: string, to: string, flags: Flags) =>
     withRegistry(flags, async (registry) => {
       const copied = await loadArchive({ file, to, registry, now: new Date(), ...keyOf(flags.archiveKey) });
-      print(flags.output, copied, `pushed ${copied.digest} as ${copied.reference}, with ${copied.evidence} pieces of evidence\n`);
+      print(flags.output, copied, `pushed ${copied.digest} as ${copied.reference} (pieces of evidence: ${copied.evidence})\n`);
       return exitCodes.yes;
     }),
   );

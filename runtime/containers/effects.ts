@@ -8,6 +8,7 @@ import type { Kernel } from '../../base/kernel/index.ts';
 import { sameProcess } from '../../base/process/index.ts';
 import type { ProcessIdentity } from '../../base/process/index.ts';
 import type { StartProgram } from '../../base/reactor/index.ts';
+import { makeFolder } from '../../base/storage/index.ts';
 import type { NetworkEngine } from '../../cni-plugins/index.ts';
 import type { ImageStore } from '../images/types.ts';
 import { startMonitor } from '../monitor/conmon.ts';
@@ -125,7 +126,7 @@ function realEffects(parts: EffectParts): ContainerEffects {
   const monitorOf = async (record: ContainerRecord): Promise<{ readonly monitor: WaitingMonitor; readonly made: string | undefined }> => {
     const { config, logPath } = record;
     const [made] = await Promise.all([
-      logPath === '' ? undefined : mkdir(dirname(logPath), { recursive: true, mode: 0o755 }),
+      logPath === '' ? undefined : makeFolder(dirname(logPath), 0o755),
       mkdir(bundle(record.id), { recursive: true, mode: 0o700 }),
     ]);
     const monitor = await startMonitor({

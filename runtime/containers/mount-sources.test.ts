@@ -41,6 +41,7 @@ describe('sources of mounts', () => {
     assert.ok(existsSync(join(folder, 'real/made')));
     await assert.rejects(makeMissing(await resolveSources([mount(`${folder}/dangling`)])), { code: 'RUNTIME_BAD_MOUNT' });
     await assert.rejects(makeMissing(await resolveSources([mount(`${folder}/real/file/x`)])), { code: 'RUNTIME_BAD_MOUNT' });
+    await assert.rejects(makeMissing(await resolveSources([mount('/proc/none/below')])), { code: 'RUNTIME_BAD_MOUNT' });
   });
 
   it('too many are refused', async () => {

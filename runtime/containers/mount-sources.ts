@@ -1,6 +1,7 @@
-import { mkdir, readFile, realpath } from 'node:fs/promises';
+import { readFile, realpath } from 'node:fs/promises';
 import { join, normalize } from 'node:path';
-import { PortcullisError } from '../../base/errors/index.ts';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { makeFolder } from '../../base/storage/index.ts';
 import { MountPropagation } from '../cri/contract/contract.types.ts';
 import type { Mount } from '../cri/contract/contract.types.ts';
 
@@ -54,12 +55,11 @@ async function resolved(path: string, destination: string): Promise<{ readonly p
 export async function makeMissing(sources: readonly MountSource[]): Promise<void> {
   for (const { path, mount } of sources.filter((source) => source.missing)) {
     try {
-      await mkdir(path, { recursive: true, mode: 0o755 });
+      await makeFolder(path, 0o755);
     } catch (thrown) {
-      const code = (thrown as NodeJS.ErrnoException).code ?? String(thrown);
       throw badMount(
         mount.containerPath,
-        `the host path ${path} is missing and can not be made (${code})`,
+        `the host path ${path} is missing and can not be made: ${reasonOf(thrown)}`,
         'make it, or correct the host path',
       );
     }

@@ -1,8 +1,9 @@
-import { chmodSync, chownSync, existsSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
+import { chmodSync, chownSync, lstatSync, unlinkSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { makeFolderSync } from '../../base/storage/index.ts';
 
 /** `sun_path` holds 108 bytes with its final NUL (unix(7)). */
 const longestPath = 107;
@@ -31,7 +32,7 @@ export async function listenUnix(
   }
   await clearStale(path);
   try {
-    makeFolder(dirname(path), options.group === 0 ? 0o700 : 0o711);
+    makeFolderSync(dirname(path), options.group === 0 ? 0o700 : 0o711);
     const server = createServer(options.onConnection);
     await bind(server, path);
     chownSync(path, 0, options.group);
@@ -48,13 +49,6 @@ export async function listenUnix(
       thrown,
     );
   }
-}
-
-/** Makes a folder and what is missing above it. Not mkdir's `recursive`, which never returns below /proc, where mkdir says ENOENT for ever. */
-function makeFolder(path: string, mode: number): void {
-  if (existsSync(path)) return;
-  makeFolder(dirname(path), mode);
-  mkdirSync(path, { mode });
 }
 
 function bind(server: Server, path: string): Promise<void> {

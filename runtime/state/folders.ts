@@ -1,5 +1,6 @@
-import { chmod, mkdir, readdir } from 'node:fs/promises';
+import { chmod, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { makeFolder } from '../../base/storage/index.ts';
 import type { DaemonConfig } from '../config/types.ts';
 
 /** Where the daemon keeps what ends with a boot. */
@@ -24,8 +25,8 @@ export async function makeFolders(config: Pick<DaemonConfig, 'root' | 'state' | 
     attach: join(config.state, 'a'),
   };
   const mappedRoots = join(config.state, 'u');
-  for (const folder of [config.root, config.state, ...Object.values(own)]) await mkdir(folder, { recursive: true, mode: 0o700 });
-  await mkdir(mappedRoots, { recursive: true, mode: 0o711 });
+  for (const folder of [config.root, config.state, ...Object.values(own)]) await makeFolder(folder);
+  await makeFolder(mappedRoots, 0o711);
   const others = config.peers.uids.length + config.peers.gids.length > 0 || (await readdir(mappedRoots)).length > 0;
   await chmod(config.state, others ? 0o711 : 0o700);
   return { ...own, mappedRoots };

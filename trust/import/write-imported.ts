@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { makeFolder } from '../../base/storage/index.ts';
+import { makeFolderSync } from '../../base/storage/index.ts';
 import { writeYaml } from '../../base/schema/index.ts';
 import { apiVersion, trustPolicySchemaId } from '../policy/schema.ts';
 import type { ImportedPolicy, Unmapped } from './imported.ts';
@@ -44,7 +44,7 @@ export async function writeImported(imported: ImportedPolicy, source: string, fo
   for (const { name, bytes } of files) {
     const file = join(folder, name);
     try {
-      makeFolder(dirname(file), 0o755);
+      makeFolderSync(dirname(file), 0o755);
       await writeFile(file, bytes, { flag: 'wx', mode: 0o644 });
     } catch (error) {
       throw new PortcullisError({

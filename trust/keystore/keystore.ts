@@ -3,7 +3,7 @@ import { readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
-import { makeFolder, writeFileAtomic } from '../../base/storage/index.ts';
+import { makeFolderSync, writeFileAtomic } from '../../base/storage/index.ts';
 import { readNewPassphrase, readPassphrase } from '../keys/passphrase.ts';
 import type { PassphraseSource } from '../keys/passphrase.ts';
 import type { SigningKey } from '../keys/private-key.ts';
@@ -55,7 +55,7 @@ export function openKeystore(folder: string): Keystore {
     const id = bareKeyId(createPublicKey(key.private));
     const words = await readNewPassphrase(passphrase, `New passphrase for the ${headers.role} key ${id.slice(0, 8)}: `);
     if (Buffer.byteLength(words) > mostPassphraseBytes) throw tooLong(fileOf(id));
-    makeFolder(home);
+    makeFolderSync(home);
     await writeFileAtomic(fileOf(id), await writeKeyFile(key.private, headers, words));
     return { id, ...headers };
   };

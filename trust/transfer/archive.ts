@@ -7,7 +7,7 @@ import { extract, pack } from 'tar-stream';
 import { digestOf, isDigest } from '../../base/distribution/index.ts';
 import type { RegistryRepository } from '../../base/distribution/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
-import { makeFolder } from '../../base/storage/index.ts';
+import { makeFolderSync } from '../../base/storage/index.ts';
 import { verifySignature } from '../keys/verify-signature.ts';
 import { canonicalJson } from '../canonical-json.ts';
 import type { Signer } from '../signing/signer.ts';
@@ -180,7 +180,7 @@ async function inTemporary<T>(body: (folder: string) => Promise<T>): Promise<T> 
 }
 
 async function writeTar(folder: string, file: string): Promise<void> {
-  makeFolder(dirname(file), 0o755);
+  makeFolderSync(dirname(file), 0o755);
   const partial = `${file}.part`;
   const tar = pack();
   const written = pipeline(tar, createWriteStream(partial, { mode: 0o644 }));

@@ -1,7 +1,8 @@
 import { constants } from 'node:fs';
-import { mkdir, open } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { makeFolder } from '../../../base/storage/index.ts';
 
 /** A file that only grows by lines. */
 export interface LineFile {
@@ -39,7 +40,7 @@ export function createLineFile(path: string): LineFile {
       await drop();
     }
     if (handle !== undefined) return handle;
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    await makeFolder(dirname(path));
     // Without O_NONBLOCK a FIFO in its place would hold a thread for ever.
     const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
     const file = await open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);

@@ -1,4 +1,4 @@
-import { lockFolder, makeFolder } from '../../../base/storage/index.ts';
+import { lockFolder, makeFolderSync } from '../../../base/storage/index.ts';
 import type { Owner } from './owner.types.ts';
 
 /** Others are done in a moment, or wait for a passphrase. */
@@ -14,7 +14,7 @@ export function changingAlone(owner: Owner, folder: string): Owner {
     <A extends readonly unknown[], R>(change: (...words: A) => Promise<R>) =>
     async (...words: A): Promise<R> => {
       // Collections may be handed on: only keys are secret.
-      makeFolder(folder, 0o755);
+      makeFolderSync(folder, 0o755);
       const lock = await lockFolder(folder, waitMs);
       try {
         return await change(...words);

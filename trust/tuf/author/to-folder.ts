@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { PortcullisError, reasonOf } from '../../../base/errors/index.ts';
-import { makeFolder, writeFileAtomic } from '../../../base/storage/index.ts';
+import { makeFolderSync, writeFileAtomic } from '../../../base/storage/index.ts';
 import { tufFailure } from '../failure.ts';
 import { authorFailure } from './failure.ts';
 import { consistentName } from './destination.ts';
@@ -39,7 +39,7 @@ export function folderDestination(folder: string): Destination {
       for (const file of files) {
         const { path } = file;
         try {
-          makeFolder(dirname(path), 0o755);
+          makeFolderSync(dirname(path), 0o755);
           await writeFileAtomic(path, file.bytes, { mode: 0o644 });
         } catch (error) {
           throw unusable(path, error);

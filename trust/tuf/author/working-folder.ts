@@ -1,7 +1,7 @@
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { reasonOf } from '../../../base/errors/index.ts';
-import { makeFolder, writeFileAtomic } from '../../../base/storage/index.ts';
+import { makeFolderSync, writeFileAtomic } from '../../../base/storage/index.ts';
 import type { Dialect, TopRole } from '../metadata/model.ts';
 import type { Standing } from './collection.ts';
 import type { OnlineRole } from './destination.ts';
@@ -70,7 +70,7 @@ export function openWorkingFolder(folder: string, name: string): WorkingFolder {
     }
   };
   const writeJson = async (file: string, value: unknown): Promise<void> => {
-    makeFolder(path, 0o755);
+    makeFolderSync(path, 0o755);
     await writeFileAtomic(file, `${JSON.stringify(value, null, 2)}\n`, shared);
   };
   const readFiles = async (sub: string): Promise<Map<string, Buffer>> => {
@@ -79,7 +79,7 @@ export function openWorkingFolder(folder: string, name: string): WorkingFolder {
     return new Map(await Promise.all(roles.map(async (role, index) => [role, await readFile(at(sub, names[index] ?? ''))] as const)));
   };
   const writeFiles = async (sub: string, files: Standing): Promise<void> => {
-    makeFolder(at(sub), 0o755);
+    makeFolderSync(at(sub), 0o755);
     for (const [role, bytes] of files) await writeFileAtomic(at(sub, `${encodeURIComponent(role)}.json`), bytes, shared);
     const wanted = new Set([...files.keys()].map((role) => `${encodeURIComponent(role)}.json`));
     for (const file of await readdir(at(sub))) if (file.endsWith('.json') && !wanted.has(file)) await rm(at(sub, file));
@@ -101,7 +101,7 @@ export function openWorkingFolder(folder: string, name: string): WorkingFolder {
       return new Map([...files].map(([version, bytes]): [number, Buffer] => [Number(version), bytes]).sort(([a], [b]) => a - b));
     },
     async saveRoot(dialect, version, bytes) {
-      makeFolder(at(dialect, 'roots'), 0o755);
+      makeFolderSync(at(dialect, 'roots'), 0o755);
       await writeFileAtomic(at(dialect, 'roots', `${version}.json`), bytes, shared);
     },
     staged: async () => ((await readJson(at('staged.json'))) ?? []) as readonly StagedChange[],

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { makeFolder, writeFileAtomic } from '../../../base/storage/index.ts';
+import { makeFolderSync, writeFileAtomic } from '../../../base/storage/index.ts';
 import { tufFailure } from '../failure.ts';
 import { verifyFile } from '../trusted-set.ts';
 import { fetchTarget } from './fetch-target.ts';
@@ -48,7 +48,7 @@ export async function downloadTargets(input: {
     // One flat name: a path of the repository must not leave the folder.
     const file = join(input.targetDir, encodeURIComponent(path));
     if (!(await standsAsSigned(file, target))) {
-      makeFolder(input.targetDir, 0o755);
+      makeFolderSync(input.targetDir, 0o755);
       await writeFileAtomic(file, await fetchTarget(input.targetUrl, target, update.trusted.root.signed.consistentSnapshot), {
         mode: 0o644,
       });

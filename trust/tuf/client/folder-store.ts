@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { makeFolder, writeFileAtomic } from '../../../base/storage/index.ts';
+import { makeFolderSync, writeFileAtomic } from '../../../base/storage/index.ts';
 import type { TufStore } from './source.ts';
 
 /** Trusted metadata as files of a folder: `root.json`, `timestamp.json`, delegated roles percent-encoded. */
@@ -16,7 +16,7 @@ export function folderStore(folder: string): TufStore {
       }
     },
     async save(role, bytes) {
-      makeFolder(folder);
+      makeFolderSync(folder);
       await writeFileAtomic(fileOf(role), bytes);
     },
   };

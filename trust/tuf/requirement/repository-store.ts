@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { makeFolder, writeFileAtomic } from '../../../base/storage/index.ts';
+import { makeFolderSync, writeFileAtomic } from '../../../base/storage/index.ts';
 import { recordOf } from '../../strict-json.ts';
 import { folderStore } from '../client/folder-store.ts';
 import type { TufSource, TufStore } from '../client/source.ts';
@@ -62,7 +62,7 @@ export async function openRepositoryStore(
   now: Date,
 ): Promise<RepositoryStore> {
   const kept = folderStore(folder);
-  makeFolder(folder);
+  makeFolderSync(folder);
   const readRecord = async (): Promise<StoreRecord> => {
     const record = recordOf(JSON.parse((await kept.load(recordName))?.toString('utf8') ?? '{}')) ?? {};
     const text = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined);
