@@ -29,10 +29,7 @@ if (process.env['PORTCULLIS_BENCH_APART'] === undefined) {
 const { values } = parseArgs({ options: { rounds: { type: 'string', default: '100' }, 'go-rounds': { type: 'string', default: '15' } } });
 const goFolder = process.env['CNI_BIN'] ?? '/usr/lib/cni';
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-bench-network-'));
-const shell = (command: string): void => {
-  const run = spawnSync('sh', ['-c', command], { encoding: 'utf8' });
-  if (run.status !== 0) throw new Error(`${command}: ${run.stderr}`);
-};
+const shell = (command: string): void => void run('/bin/sh', ['sh', '-c', command], { PATH: process.env['PATH'] }, null);
 shell('ip link set lo up');
 let pins = 0;
 const pin = (): string => {
@@ -116,18 +113,19 @@ for (let round = 0; round < Number(values.rounds); round += 1) {
 await engine.close({ removeAll: true });
 
 /**
- * Starts a program and reads what it prints, by posix_spawn(3) as a runtime in Go starts it: what fork(2) of this process costs is no part of a
- * plugin. @returns its output; @throws when it fails
+ * Starts a program and reads what it prints, by posix_spawn(3) as a runtime in Go and our daemon start one: what fork(2) of this process costs is no
+ * part of a plugin, and what it leaves behind, every page to be copied before it is written again, none of the engine in this process.
+ * @returns its output; @throws when it fails
  */
-function run(path: string, env: Readonly<Record<string, string | undefined>>, stdin: number | null): string {
+function run(path: string, argv: readonly string[], env: Readonly<Record<string, string | undefined>>, stdin: number | null): string {
   const output = openPipe();
-  const pid = spawnProcess({ path, argv: [path], env, descriptors: [stdin, output.write, 2] });
+  const pid = spawnProcess({ path, argv: [...argv], env, descriptors: [stdin, output.write, 2] });
   closeSync(output.write);
   const text = readFileSync(output.read, 'utf8');
   closeSync(output.read);
   let end = reapProcess(pid);
   while (end === undefined) end = reapProcess(pid);
-  if (!('code' in end) || end.code !== 0) throw new Error(`${path} ${env['CNI_COMMAND'] ?? ''}: ${JSON.stringify(end)} ${text}`);
+  if (!('code' in end) || end.code !== 0) throw new Error(`${argv.join(' ')} ${env['CNI_COMMAND'] ?? ''}: ${JSON.stringify(end)} ${text}`);
   return text;
 }
 
@@ -152,7 +150,8 @@ async function byExec(whose: string, binDir: string, rounds: number, programOf: 
         CNI_PATH: binDir,
       };
       try {
-        const printed = run(join(binDir, programOf(plugin.type)), environment, stdin);
+        const program = join(binDir, programOf(plugin.type));
+        const printed = run(program, [program], environment, stdin);
         return verb === 'ADD' ? (JSON.parse(printed) as unknown) : undefined;
       } finally {
         closeSync(stdin);
@@ -175,7 +174,8 @@ async function byExec(whose: string, binDir: string, rounds: number, programOf: 
   }
 }
 
-for (let round = 0; round < Number(values.rounds); round += 1) await timed('/bin/true, by exec', () => run('/bin/true', {}, null));
+for (let round = 0; round < Number(values.rounds); round += 1)
+  await timed('/bin/true, by exec', () => run('/bin/true', ['/bin/true'], {}, null));
 if (existsSync(join(goFolder, 'bridge'))) await byExec('Go plugins', goFolder, Number(values['go-rounds']), (type) => type);
 else console.log(`no Go plugins in ${goFolder}: nothing to stand beside`);
 

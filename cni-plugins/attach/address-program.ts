@@ -31,7 +31,7 @@ export async function runAddressProgram(
   call: PluginCall,
   host: Host,
 ): Promise<CniResult | undefined> {
-  const program = find(type, call, host);
+  const program = find(type, command, call, host);
   const written = sealedFile('cni-stdin', Buffer.from(call.config));
   // Opened anew: the descriptor that wrote it stands at its end.
   const input = openFile(`/proc/self/fd/${written}`, O_RDONLY);
@@ -110,7 +110,7 @@ function ended(child: ChildProcess, type: string, command: ProgramCommand): Prom
   });
 }
 
-function find(type: string, call: PluginCall, host: Host): string {
+function find(type: string, command: ProgramCommand, call: PluginCall, host: Host): string {
   for (const folder of call.path) {
     if (!isAbsolute(folder)) continue;
     const path = join(folder, type);
@@ -123,7 +123,7 @@ function find(type: string, call: PluginCall, host: Host): string {
   }
   throw failed(
     type,
-    'ADD',
+    command,
     `there is no program of that name in ${call.path.length === 0 ? 'CNI_PATH, which is empty' : call.path.join(':')}`,
   );
 }

@@ -1,11 +1,11 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import type { ChainJob, ChainLink } from '../invoke/chain.types.ts';
-import { formatIp, parseIp, parsePrefix } from '../spec/address.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { AttachRequest, PortMapping } from '../types.ts';
 import type { HostKernel } from './host-kernel.ts';
-import { hostInterfaceOf } from './record.ts';
+import { addressesIn, heldLinkOf, interfaceIn } from './held-links.ts';
+import { hostInterfaceOf, isByChain } from './record.ts';
 import type { AttachmentRecord, AttachmentSpec } from './record.ts';
 
 /** Interfaces of pods that chains of plugins make: what is written down before and after them. */
@@ -89,35 +89,30 @@ export const jobOf = ({ id, spec }: AttachmentRecord, stands: (netns: string) =>
   links: spec.chains ?? [],
 });
 
-/** With what the plugins told of each interface. */
-export const withResults = (spec: AttachmentSpec, results: readonly CniResult[]): AttachmentSpec => ({
-  ...spec,
-  chains: (spec.chains ?? []).map((link, index) => {
+/** What is known when the plugins have made all: each interface as its last plugin told of it, and where our rules can stand. @throws NETWORK_NO_ADDRESS */
+export function specOfResults(
+  id: string,
+  before: AttachmentSpec,
+  results: readonly CniResult[],
+  kernel: Pick<HostKernel, 'addressesOf' | 'link' | 'linkAt' | 'routeOf'>,
+): AttachmentSpec {
+  const chains = (before.chains ?? []).map((link, index) => {
     const result = results[index];
     return result === undefined ? link : { ...link, result };
-  }),
-});
+  });
+  const spec = { ...before, chains };
+  const [first] = results;
+  const byChain = isByChain(spec) && first !== undefined;
+  const told = byChain ? firstOf(id, spec, first, kernel) : spec;
+  const further = chains.slice(byChain ? 1 : 0).flatMap((link) => heldLinkOf(link, kernel) ?? []);
+  return further.length === 0 ? told : { ...told, further };
+}
 
-/**
- * The pod's first interface as the last plugin told of it. Held: its host's end is a port of a bridge that the result names, so that our
- * rules can stand there. @throws NETWORK_NO_ADDRESS
- */
-export function specOfResult(
-  id: string,
-  spec: AttachmentSpec,
-  result: CniResult,
-  kernel: Pick<HostKernel, 'link' | 'linkAt' | 'addressesOf'>,
-): AttachmentSpec {
-  const at = result.interfaces.findIndex(({ name, sandbox }) => name === spec.interface && (sandbox ?? '') !== '');
-  const own = result.interfaces[at];
-  const ips = result.ips.filter(({ interface: index }) => index === undefined || at < 0 || index === at);
-  const addresses = ips
-    .flatMap(({ address, gateway }) => {
-      const prefix = parsePrefix(address);
-      return prefix === undefined ? [] : [{ ip: formatIp(prefix.address), prefixLength: prefix.length, gateway: gateway ?? '' }];
-    })
-    .toSorted((a, b) => Number(a.ip.includes(':')) - Number(b.ip.includes(':')));
+/** The pod's first interface, where the engine did not make it itself. */
+function firstOf(id: string, spec: AttachmentSpec, result: CniResult, kernel: Parameters<typeof specOfResults>[3]): AttachmentSpec {
+  const addresses = addressesIn(result, spec.interface);
   if (addresses.length === 0) throw noAddress(id, spec.network);
+  const own = interfaceIn(result, spec.interface);
   const told: AttachmentSpec = {
     ...spec,
     mac: own?.mac ?? '',
@@ -125,21 +120,14 @@ export function specOfResult(
     addresses,
     routes: result.routes.map(({ dst, gw }) => ({ dst, ...(gw !== undefined && { gw }) })),
   };
-  const ends = result.interfaces
-    .filter(({ sandbox }) => (sandbox ?? '') === '')
-    .flatMap(({ name }) => kernel.link(name) ?? [])
-    .filter(({ kind, master }) => kind === 'veth' && master !== 0);
-  const [end] = ends;
-  const bridge = end === undefined || ends.length > 1 ? undefined : kernel.linkAt(end.master);
-  if (end === undefined || bridge?.kind !== 'bridge' || told.mac === '') return { ...told, held: false };
-  const gateways = new Set(addresses.flatMap(({ gateway }) => parseIp(gateway) ?? []).map(formatIp));
-  // Only what the bridge really has makes the host the gateway at which connections are judged.
-  const held = kernel.addressesOf(bridge.index).filter((address) => gateways.has(address.split('/')[0] ?? ''));
+  const held = heldLinkOf({ network: spec.network, interface: spec.interface, result }, kernel);
+  if (held === undefined) return { ...told, held: false };
+  const { hostInterface, bridge } = held;
   return {
     ...told,
-    mtu: told.mtu === 0 ? end.mtu : told.mtu,
-    hostInterface: end.name,
-    bridge: { name: bridge.name, mac: bridge.mac, addresses: held, hairpin: end.hairpin ?? false, promiscuous: bridge.promiscuous },
+    mtu: told.mtu === 0 ? held.mtu : told.mtu,
+    hostInterface,
+    ...(bridge === undefined ? { routed: true } : { bridge }),
     held: true,
   };
 }
@@ -197,7 +185,7 @@ export function notHeld(id: string, network: string, what: string): PortcullisEr
     kind: 'precondition',
     attempted: `bind the links of sandbox ${id} by`,
     on: what,
-    why: `the plugins of network ${network} made a link whose host's end is no port of a bridge that they tell of, or one beside the first; our rules can not stand there`,
-    fix: 'use a network of the plugin bridge alone, or a profile of the class network.user or wider without rules of peers',
+    why: `the plugins of network ${network} made a link without an end on the host that they tell of (macvlan, ipvlan, a device of the host); our rules have no place to stand there`,
+    fix: 'use a network of the plugin bridge or ptp, or a profile of the class network.user or wider without rules of peers',
   });
 }

@@ -1,8 +1,9 @@
-import { chmodSync, mkdirSync } from 'node:fs';
+import { chmodSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { O_CREAT, O_RDWR, closeFd, lockFile, openFile, unlockFile } from '../../base/kernel/index.ts';
 import { PortcullisError } from '../../base/errors/index.ts';
+import { makeFolderSync, sqliteResult, storageFailure } from '../../base/storage/index.ts';
 import { bootOf } from './realm.ts';
 import { migrations } from './migrations.ts';
 
@@ -15,7 +16,7 @@ import { migrations } from './migrations.ts';
  */
 export interface NetworkDatabase {
   readonly db: DatabaseSync;
-  /** One BEGIN IMMEDIATE. */
+  /** One BEGIN IMMEDIATE. @throws STORAGE_DISK_FULL · STORAGE_BUSY · STORAGE_IO · STORAGE_DAMAGED, and what the body throws; nothing of it is kept then */
   transaction<T>(body: () => T): T;
   /**
    * One act on the kernel at a time over all processes: a lock on a file beside the database. The kernel drops it with its holder,
@@ -29,10 +30,10 @@ export interface NetworkDatabase {
 
 /**
  * Opens it, makes it (0600 in a 0700 folder), brings it to this version, and forgets what stood before the last boot.
- * @throws NETWORK_NEWER_SCHEMA
+ * @throws NETWORK_NEWER_SCHEMA · STORAGE_NO_ACCESS · STORAGE_DISK_FULL · STORAGE_DAMAGED · STORAGE_IO
  */
 export function openNetworkDatabase(path: string): NetworkDatabase {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  makeFolderSync(dirname(path));
   const lock = openFile(`${path}.lock`, O_RDWR | O_CREAT, 0o600);
   let db: DatabaseSync | undefined;
   let depth = 0;
@@ -48,11 +49,11 @@ export function openNetworkDatabase(path: string): NetworkDatabase {
   };
   try {
     // Two processes that make the file at once would both find it empty and busy: the lock orders them before SQLite does.
-    const opened = exclusively(() => openAndMigrate(path));
+    const opened = orStorageFailure('open the network database', path, () => exclusively(() => openAndMigrate(path)));
     db = opened;
     return {
       db: opened,
-      transaction: (body) => inTransaction(opened, body),
+      transaction: (body) => orStorageFailure('write the network database', path, () => inTransaction(opened, body)),
       exclusively,
       checkpoint: () => opened.exec('PRAGMA wal_checkpoint(PASSIVE)'),
       close() {
@@ -78,6 +79,15 @@ function openAndMigrate(path: string): DatabaseSync {
   } catch (thrown) {
     db.close();
     throw thrown;
+  }
+}
+
+/** What SQLite says of the disk or of the file is told as that, whoever asked. */
+function orStorageFailure<T>(attempted: string, path: string, act: () => T): T {
+  try {
+    return act();
+  } catch (thrown) {
+    throw sqliteResult(thrown) === undefined ? thrown : storageFailure(thrown, attempted, path);
   }
 }
 

@@ -139,8 +139,8 @@ export function createFixture(configuration: object = conflist()): Fixture {
 }
 
 /** A fixture with an engine, for all tests of a file: both end after the last one. */
-export async function startFixture(): Promise<{ readonly fixture: Fixture; readonly engine: NetworkEngine }> {
-  const fixture = createFixture();
+export async function startFixture(configuration?: object): Promise<{ readonly fixture: Fixture; readonly engine: NetworkEngine }> {
+  const fixture = createFixture(configuration);
   try {
     const engine = await fixture.engine();
     after(async () => {

@@ -99,7 +99,7 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
   const checkPlugins = checkThrough((call) => current().call(call), callPlugin);
   const binDirs = options.programs?.binDirs ?? [];
   const chains = createChains({
-    callPlugin,
+    callPlugin: (call) => callPlugin({ ...call, bound: true }),
     checkPlugins,
     binDirs,
     ...(options.programs !== undefined && { programs: options.programs }),

@@ -5,8 +5,12 @@ import type { NetworkDatabase } from './database.ts';
 
 /** Counts what the database holds of a realm. */
 export function figuresOf({ db }: NetworkDatabase, realm: string, networks: readonly LoadedNetwork[], repairs: number): NetworkFigures {
+  // What further plugins recorded of a pod of our own is no attachment more.
   const attachments = db
-    .prepare('SELECT network, state, count(*) AS count FROM attachment WHERE realm = ? GROUP BY network, state ORDER BY network, state')
+    .prepare(
+      `SELECT network, state, count(DISTINCT container_id || '/' || interface) AS count FROM attachment WHERE realm = ?
+       GROUP BY network, state ORDER BY network, state`,
+    )
     .all(realm) as unknown as NetworkFigures['attachments'];
   const used = db
     .prepare('SELECT network, count(*) AS used FROM lease JOIN attachment ON number = attachment WHERE lease.realm = ? GROUP BY network')

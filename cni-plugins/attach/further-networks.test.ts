@@ -58,9 +58,31 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
       'attached',
     );
     assert.equal(await attach(b, [{ network: 'shop' }]), 'attached');
+    assert.equal(b.run('busybox ping -c1 -W1 10.85.0.77'), undefined);
+    for (const pod of [a, b]) await engine?.setClass(pod.request.id, 'user');
     assert.match(a.run('ip -o addr show net1') ?? '', /10\.85\.0\.77\/24/u);
     assert.match(a.run('ip -o link show net1') ?? '', /02:00:00:00:85:77/u);
     assert.match(a.run('ip -o addr show open0') ?? '', /10\.86\.0\.2\/24/u);
+    assert.ok(b.run('busybox ping -c1 -W5 10.85.0.77') !== undefined);
+    // What holds for the pod holds for each of its interfaces, with addresses of its own.
+    const peer = { direction: 'egress', peer: '10.85.0.77', protocol: 'tcp', port: 80 } as const;
+    const outcome = async (): Promise<unknown> => (await engine?.explain({ pod: b.request.id, connection: peer }))?.outcome;
+    assert.equal(await outcome(), 'allowed');
+    assert.equal(b.run('busybox ping -c1 -W1 -I 10.88.0.3 10.85.0.77'), undefined);
+    const only = { cidr: '10.85.0.78/32', protocol: 'icmp', ports: { low: 0, high: 65535 } } as const;
+    await engine?.setClass(b.request.id, 'user', { egress: [only] });
+    assert.equal(b.run('busybox ping -c1 -W1 10.85.0.77'), undefined);
+    assert.equal(await outcome(), 'denied');
+    const denials = (await engine?.denials()) ?? [];
+    assert.deepEqual([...new Set(denials.filter(({ id }) => id === b.request.id).map(({ rule }) => rule))].sort(), [
+      'network.address',
+      'network.egress',
+      'network.none',
+    ]);
+    await engine?.setClass(a.request.id, 'user', { ingress: [] });
+    await engine?.setClass(b.request.id, 'user');
+    assert.equal(b.run('busybox ping -c1 -W1 10.85.0.77'), undefined);
+    await engine?.setClass(a.request.id, 'user');
     assert.ok(b.run('busybox ping -c1 -W5 10.85.0.77') !== undefined);
     assert.deepEqual(rows("SELECT DISTINCT network, name FROM name WHERE name LIKE '%.default' ORDER BY network, name"), [
       'open a.default',

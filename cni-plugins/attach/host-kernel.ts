@@ -38,8 +38,10 @@ export interface HostKernel {
   addressesOf(index: number): readonly string[];
   /** Whether what is sent there stays on this host. */
   isOwnAddress(ip: string): boolean;
-  /** A link that others made is told by the rules like one of ours, or no longer. One that is gone is fine. */
-  claim(hostInterface: string, claimed: boolean): void;
+  /** Index of the link by which packets to the address leave; undefined: there is no way. */
+  routeOf(ip: string): number | undefined;
+  /** By its group the rules tell a link: one of a bridge, one that the host routes to, or none of theirs. One that is gone is fine. */
+  claim(hostInterface: string, group: 'plugin' | 'pod' | 'routed'): void;
   /** Brings up `lo`. */
   raiseLoopback(pod: NetlinkSocket): void;
   /** MTU of the link that the default route leaves by; 1500 without one. */
@@ -75,20 +77,22 @@ export function openHostKernel(): HostKernel {
   const bridges = createPodBridges(route);
 
   const link = (name: string): Link | undefined => links.lookUp(route, { name });
+  const routeOf = (ip: string): number | undefined => {
+    const address = parseIp(ip);
+    const answer =
+      address === undefined ? undefined : route.find(lookUpRoute(ipBytes(address)), 'ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL');
+    return answer === undefined ? undefined : readRouteLink(answer);
+  };
 
   return {
     links: () => route.dump(links.listLinks).map(links.readLink),
     link,
     linkAt: (index) => links.lookUp(route, { index }),
     addressesOf: (index) => listAddresses(route, index).map(({ address, length }) => `${formatIp(ipFromBytes(address))}/${length}`),
-    isOwnAddress(ip) {
-      const address = parseIp(ip);
-      const answer =
-        address === undefined ? undefined : route.find(lookUpRoute(ipBytes(address)), 'ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL');
-      return answer !== undefined && readRouteLink(answer) === links.loopbackIndex;
-    },
-    claim(hostInterface, claimed) {
-      tolerating(['ENODEV'], () => route.run([links.setGroup({ name: hostInterface }, claimed ? linkGroups.pod : 0)]));
+    isOwnAddress: (ip) => routeOf(ip) === links.loopbackIndex,
+    routeOf,
+    claim(hostInterface, group) {
+      tolerating(['ENODEV'], () => route.run([links.setGroup({ name: hostInterface }, linkGroups[group])]));
     },
     raiseLoopback: (pod) => pod.run([links.setUp({ index: links.loopbackIndex })]),
     defaultMtu: () => hostFacts(route).defaultMtu,

@@ -40,13 +40,21 @@ export function createMembershipStore({ db }: Pick<NetworkDatabase, 'db'>): Memb
     `SELECT container_id FROM service_member JOIN attachment ON number = attachment
      WHERE service_member.realm = ? AND service_member.network = ? AND service = ? AND attachment <> ? AND json_extract(document, '$.mode') <> ? LIMIT 1`,
   );
+  const selectSpanned = db.prepare(
+    `SELECT ifnull((SELECT min(host) FROM spanned_member AS member WHERE member.network = ?2 AND member.service = ?3), '') AS host
+     FROM spanned_service JOIN spanned_network USING (network)
+     WHERE realm = ?1 AND network = ?2 AND service = ?3 AND json_extract(document, '$.mode') <> ?4`,
+  );
   return {
     put({ realm, network, attachment }, { memberships, addresses, ipam }) {
       remove.run(attachment);
       for (const membership of memberships) {
         const { name, mode } = membership;
         const other = selectOther.get(realm, network, name, attachment, mode) as { container_id: string } | undefined;
-        if (other !== undefined) throw modeDiffers(network, membership, other.container_id);
+        if (other !== undefined) throw modeDiffers(network, membership, `its member ${other.container_id.slice(0, 64)} has`);
+        const spanned = selectSpanned.get(realm, network, name, mode) as { host: string } | undefined;
+        if (spanned !== undefined)
+          throw modeDiffers(network, membership, spanned.host === '' ? 'other hosts have' : `its members on the host ${spanned.host} have`);
         insert.run(attachment, realm, network, name, JSON.stringify({ ...membership, addresses, ipam } satisfies MemberDocument));
       }
     },
@@ -54,7 +62,10 @@ export function createMembershipStore({ db }: Pick<NetworkDatabase, 'db'>): Memb
 }
 
 /** What a member's services are called where its own address answers: `tasks.NAME`, and the name itself where there is no virtual address. Pure. */
-export function memberNames({ memberships, addresses }: Joined): NetworkName[] {
+export function memberNames({
+  memberships,
+  addresses,
+}: Pick<Joined, 'addresses'> & { readonly memberships: readonly Pick<Membership, 'name' | 'mode' | 'aliases'>[] }): NetworkName[] {
   return memberships.flatMap(({ name, mode, aliases }) =>
     namesAt(addresses, 'service', [`tasks.${name}`, ...(mode === 'dnsrr' ? [name, ...aliases] : [])]),
   );
@@ -96,13 +107,14 @@ export const ipamOf = (rangeSets: readonly RangeSet[]): object => ({
   ),
 });
 
-function modeDiffers(network: string, { name, mode }: Membership, other: string): PortcullisError {
+/** @param who with the verb */
+function modeDiffers(network: string, { name, mode }: Membership, who: string): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_SERVICE_MODE_DIFFERS',
     kind: 'precondition',
     attempted: `join the service ${name} of the network ${network}`,
     on: `mode ${mode}`,
-    why: `its member ${other.slice(0, 64)} has the other mode: a name leads to one virtual address or to all members, not to both`,
+    why: `${who} the other mode: a name leads to one virtual address or to all members, not to both`,
     fix: 'join in the same mode, or when the other members have left',
     details: { service: name, network },
   });

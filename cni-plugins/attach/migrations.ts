@@ -226,4 +226,25 @@ export const migrations: readonly string[] = [
      service TEXT NOT NULL
    ) STRICT, WITHOUT ROWID;
    CREATE INDEX service_node_port_port ON service_node_port (port, protocol);`,
+
+  // Services of a network that spans hosts, as the overlay knows them: `spanned_service` what all hosts agreed on, `spanned_member` members on one other
+  // host, as JSON. They outlive a boot. `realm`: the host namespace of the daemon that takes part. `link`: where its pods have their gateway.
+  `CREATE TABLE spanned_network (
+     network TEXT PRIMARY KEY,
+     realm TEXT NOT NULL,
+     link TEXT NOT NULL
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE spanned_service (
+     network TEXT NOT NULL REFERENCES spanned_network (network) ON DELETE CASCADE,
+     service TEXT NOT NULL,
+     document TEXT NOT NULL,
+     PRIMARY KEY (network, service)
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE spanned_member (
+     network TEXT NOT NULL REFERENCES spanned_network (network) ON DELETE CASCADE,
+     service TEXT NOT NULL,
+     host TEXT NOT NULL,
+     document TEXT NOT NULL,
+     PRIMARY KEY (network, service, host)
+   ) STRICT, WITHOUT ROWID;`,
 ];

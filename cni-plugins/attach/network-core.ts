@@ -26,7 +26,7 @@ import type {
   PortMapping,
 } from '../types.ts';
 import type { HostKernel } from './host-kernel.ts';
-import { chainLinks, chainSpec, furtherLinks, jobOf, notHeld, specOfResult, withResults } from './chained-pods.ts';
+import { chainLinks, chainSpec, furtherLinks, jobOf, notHeld, specOfResults } from './chained-pods.ts';
 import { createChainedPlugins } from './chained-plugins.ts';
 import { createDepartures } from './departures.ts';
 import { namespaceStands, withPodNamespace } from './netns.ts';
@@ -36,10 +36,10 @@ import { isCore } from './networks.ts';
 import type { NetworkFolder } from './networks.ts';
 import { unknownSandbox } from './plugin-errors.ts';
 import type { PluginCore } from './plugin-engine.ts';
-import { hasUnheldLink, hostInterfaceOf, isByChain, isHeld, linkGroups } from './record.ts';
-import type { AttachmentRecord } from './record.ts';
+import { claimedLinks, hasUnheldLink, heldLinks, hostInterfaceOf, isByChain, isHeld, linkGroups, pluginInterfaceOf } from './record.ts';
+import type { AttachmentRecord, HeldLink } from './record.ts';
 import { checkedMappings, specOf } from './request.ts';
-import { addPod, changeClass } from './ruleset.ts';
+import { addLinks, addPod, changeClass } from './ruleset.ts';
 import { createStandingRules } from './standing-rules.ts';
 import type { Claim, NetworkStore } from './store.ts';
 
@@ -167,6 +167,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     const spec = chainSpec(request, [...chainLinks(chosen, 0, request, mappings), ...further], mappings);
     return withPodNamespace(request.netns, {}, ({ route }) => {
       const record = store.begin(request.id, spec);
+      rules.expect(record);
       kernel.raiseLoopback(route);
       return { record, job: jobOf(record, namespaceStands) };
     });
@@ -175,15 +176,17 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
   const joined = (id: string, results: readonly CniResult[]): AttachmentRecord => {
     const record = store.record(id);
     if (record === undefined) throw unknownSandbox(id);
-    const told = withResults(record.spec, results);
-    const [result] = results;
-    const spec = isByChain(told) && result !== undefined ? specOfResult(id, told, result, kernel) : told;
+    const spec = specOfResults(id, record.spec, results, kernel);
     const made: AttachmentRecord = { ...record, spec };
     store.setSpec(id, spec);
-    if (isByChain(spec) && isHeld(spec)) {
-      // Before the rules could tell it nothing was denied: but nothing of the pod runs yet that could send.
-      rules.change(made, addPod(made));
-      kernel.claim(spec.hostInterface, true);
+    const links = madeByChains(spec);
+    if (links.length > 0) rules.change(made, addLinks(made, links));
+    // What plugins of ours made is in its group from birth. Of others' nothing was denied until now: but nothing of the pod runs yet that could send.
+    claimMade(spec);
+    const held = new Set(links.map(({ hostInterface }) => hostInterface));
+    for (const link of spec.chains ?? []) {
+      const own = pluginInterfaceOf(link.network, id, link.interface);
+      if (!held.has(own)) kernel.claim(own, 'plugin');
     }
     store.setState(id, 'ready');
     return { ...made, state: 'ready' };
@@ -195,8 +198,8 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
       if (record !== undefined) release(record);
       return undefined;
     }
-    // Without its element the link is denied, until its plugins have removed it.
-    if (isByChain(record.spec) && isHeld(record.spec) && record.state !== 'detaching') rules.forget(record);
+    // Without its elements a link is denied, until its plugins have removed it.
+    if (record.state !== 'detaching') close(record);
     store.setState(id, 'detaching');
     return jobOf(record, namespaceStands);
   };
@@ -205,10 +208,26 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     const record = store.record(id);
     if (record === undefined) return;
     if (isByChain(record.spec)) return store.remove(id);
-    const { chains: _gone, ...spec } = record.spec;
+    const { chains: _left, further: _gone, ...spec } = record.spec;
     store.setSpec(id, spec);
-    // Its rules still stand: only the chains were leaving.
-    release({ ...record, spec, state: 'ready' });
+    release({ ...record, spec });
+  };
+
+  const close = (record: AttachmentRecord): void => {
+    const links = heldLinks(record.spec);
+    if (links.length === 0) return;
+    let isDenied = false;
+    try {
+      isDenied = rules.forget(record);
+    } finally {
+      if (!isDenied) for (const { hostInterface } of links) kernel.isolate(hostInterface);
+    }
+  };
+
+  /** Those that the engine did not make itself. */
+  const madeByChains = (spec: AttachmentRecord['spec']): readonly HeldLink[] => (isByChain(spec) ? heldLinks(spec) : (spec.further ?? []));
+  const claimMade = (spec: AttachmentRecord['spec']): void => {
+    for (const { hostInterface, bridge } of madeByChains(spec)) kernel.claim(hostInterface, bridge === undefined ? 'routed' : 'pod');
   };
 
   const attachOwn = (request: AttachRequest, network: NetworkConfig, chains: readonly ChainLink[]): AttachmentRecord => {
@@ -255,7 +274,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     const record = store.record(id);
     if (record?.state !== 'ready') throw unknownSandbox(id);
     refuseUnheld(record, linkClass, asked);
-    if (!isHeld(record.spec)) {
+    if (heldLinks(record.spec).length === 0) {
       store.setClass(id, linkClass, asked);
       return { ...record, class: linkClass, rules: asked };
     }
@@ -308,8 +327,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
   return {
     reconcile() {
       rules.followPolicies();
-      for (const { spec, state } of store.records())
-        if (state === 'ready' && isByChain(spec) && isHeld(spec)) kernel.claim(spec.hostInterface, true);
+      for (const { spec, state } of store.records()) if (state === 'ready') claimMade(spec);
       const operations = planReconciliation(store.records(), { links: kernel.links(), namespaceStands });
       const releases = new Set(operations.flatMap((operation) => (operation.do === 'release' ? [operation.id] : [])));
       // The rules first: whatever is made or kept after them is bound by them.
@@ -350,7 +368,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     },
     gc(valid) {
       for (const record of store.records()) if (!valid.has(record.id) && record.spec.chains === undefined) release(record);
-      const claimed = new Set(store.records().map(({ spec }) => spec.hostInterface));
+      const claimed = new Set(store.records().flatMap(claimedLinks));
       for (const link of kernel.links()) if (link.group === linkGroups.pod && !claimed.has(link.name)) kernel.deleteLink(link.name);
       reap(true);
     },

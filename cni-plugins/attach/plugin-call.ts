@@ -12,6 +12,8 @@ export interface PluginCall {
   readonly key: AttachmentKey;
   /** CNI_NETNS as the caller wrote it; empty where it gave none. */
   readonly netns: string;
+  /** Of our own runtime's pods: what is made is told by the rules from birth, and denied until they know it. */
+  readonly bound?: boolean;
   /** CNI_NETNS_OVERRIDE: the pod's namespace may be the caller's own. */
   readonly netnsOverride?: boolean;
   /** CNI_ARGS. */

@@ -218,6 +218,51 @@ exit 0
     assert.deepEqual(rows(), nothing);
   });
 
+  test('an address plugin of others that does not free is told at DEL, which ends what was made all the same', async () => {
+    const programs = join(fixture.folder, 'stubborn');
+    mkdirSync(programs);
+    const program = (del: string): void =>
+      writeFileSync(
+        join(programs, 'stubborn'),
+        `#!/bin/sh
+[ "$CNI_COMMAND" = DEL ] && { ${del}; }
+[ "$CNI_COMMAND" = ADD ] && echo '{"cniVersion":"1.0.0","ips":[{"address":"10.96.0.9/24"}]}'
+exit 0
+`,
+        { mode: 0o755 },
+      );
+    const conf = bridgeConf({ bridge: 'br3', ipam: { type: 'stubborn' } });
+    const pod = { id: 'stubborn', netns: fixture.pin('stubborn') };
+    program(`echo '{"code":11,"msg":"later"}'; exit 1`);
+    await fixture.call('add', conf, pod, { path: [programs] });
+    const told = coded('NETWORK_IPAM_FAILED', /call DEL of the address plugin stubborn: later/u);
+    await assert.rejects(fixture.call('del', conf, pod, { path: [programs] }), told);
+    assert.equal(fixture.inside(pod.netns, 'ip link show eth0'), undefined);
+    assert.deepEqual(rows(), nothing);
+    await assert.rejects(fixture.call('del', conf, pod, { path: ['/nowhere'] }), coded('NETWORK_IPAM_FAILED', /call DEL .*no program/u));
+    program('exit 0');
+    await fixture.call('del', conf, pod, { path: [programs] });
+  });
+
+  test('STATUS tells what the host lacks', async () => {
+    const host = { id: '', netns: '' };
+    for (const [conf, told] of [
+      [{ type: 'portcullis-macvlan', master: 'nolink0' }, /the host has no link nolink0/u],
+      [{ type: 'portcullis-macvlan' }, /the host has no default route/u],
+      [{ type: 'portcullis-vlan', master: 'nolink0', vlanId: 5 }, /the host has no link nolink0/u],
+      [{ type: 'portcullis-ipvlan', master: 'nolink0' }, /the host has no link nolink0/u],
+      [{ type: 'portcullis-vxlan', vni: 5, master: 'nolink0' }, /the host has no link nolink0/u],
+      [{ type: 'portcullis-bridge', bridge: 'lo' }, /lo is no bridge, but a link of kind hardware/u],
+    ] as const)
+      await assert.rejects(fixture.call('status', conf, host), coded('NETWORK_NOT_AVAILABLE', told));
+    for (const conf of [
+      { type: 'portcullis-macvlan', linkInContainer: true },
+      { type: 'portcullis-ipvlan' },
+      { type: 'portcullis-bridge', bridge: 'none0' },
+    ])
+      await fixture.call('status', conf, host);
+  });
+
   test('a VLAN is refused by name where the kernel has none on bridges', async (t) => {
     if (/vlan_filtering/u.test(shell('ip link add probe type bridge; ip -d link show probe; ip link del probe')))
       return t.skip('this kernel has them');

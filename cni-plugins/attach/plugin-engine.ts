@@ -24,7 +24,7 @@ import { namesOfCall } from './call-names.ts';
 import { createMembershipStore, memberNames, membershipsOfCall } from './memberships.ts';
 import { createNameStore } from './names.ts';
 import type { NameHolder } from './names.ts';
-import { hostInterfaceOf } from './record.ts';
+import { pluginInterfaceOf } from './record.ts';
 
 /**
  * What a call of one of our CNI plugins does: intent in the database, then the kernel, then the record. Synchronous, for a Worker, but for the
@@ -228,14 +228,18 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
   const del = function* (call: PluginCall, host: Host): Steps<void> {
     const reading = read(call);
     const { type, source } = reading;
-    if (source.from === 'program') yield* letGo(source.type, call);
-    act(host, () => {
-      const part = parts.part(host.realm, call.key, type);
-      if (source.from === 'ranges') addressing.freeForeign(source, call.key, host);
-      if (part !== undefined) return removeAnyhow(part, host, call.netns);
-      // What was never added is deleted; a configuration that could not have been added is told.
-      sound(reading);
-    });
+    try {
+      if (source.from === 'program') yield { type: source.type, command: 'DEL' };
+    } finally {
+      // What was made here goes all the same; the caller is told, and asks again (CNI specification 1.1, section 4).
+      act(host, () => {
+        const part = parts.part(host.realm, call.key, type);
+        if (source.from === 'ranges') addressing.freeForeign(source, call.key, host);
+        if (part !== undefined) return removeAnyhow(part, host, call.netns);
+        // What was never added is deleted; a configuration that could not have been added is told.
+        sound(reading);
+      });
+    }
   };
 
   const check = function* (call: PluginCall, host: Host): Steps<void> {
@@ -267,9 +271,11 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
   };
 
   const status = function* (call: PluginCall, host: Host): Steps<void> {
-    const { type, source } = sound(read(call));
+    const { type, plugin, config, source } = sound(read(call));
     if (source.from === 'program') yield { type: source.type, command: 'STATUS' };
     repairInTime(host);
+    const unfit = plugin?.unavailable?.(config, host.route);
+    if (unfit !== undefined) throw notAvailable(type, unfit);
     if (source.from === 'ranges') {
       const why = addressing.exhaustion(source, { host, network: call.key.network });
       if (why !== undefined) throw notAvailable(type, why);
@@ -344,12 +350,13 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
 }
 
 /** The host's end of the attachment's link. */
-const linkOf = ({ key }: PluginCall): string => hostInterfaceOf(`${key.network}\0${key.containerId}\0${key.interface}`);
+const linkOf = ({ key }: PluginCall): string => pluginInterfaceOf(key.network, key.containerId, key.interface);
 
 const planInput = (call: PluginCall, host: Host, given: GivenAddresses, hostInterface = linkOf(call)): PlanInput => ({
   key: call.key,
   netns: call.netns,
   hostInterface,
+  ...(call.bound === true && { bound: true }),
   args: call.args,
   ...(call.prevResult === undefined ? {} : { prevResult: call.prevResult }),
   addresses: given.addresses,

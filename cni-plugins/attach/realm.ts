@@ -1,5 +1,5 @@
 import { readFileSync, statSync } from 'node:fs';
-import { isErrno, netnsCookie } from '../../base/kernel/index.ts';
+import { AF_INET, SOCK_DGRAM, closeFd, isErrno, netnsCookie, socket } from '../../base/kernel/index.ts';
 
 /**
  * Which host network namespace an attachment stands in. Callers live in different ones (tests, nested nodes); their addresses and
@@ -22,6 +22,16 @@ export function bootOf(): string {
  */
 export function realmOf(socketFd: number, nsPath: string): string {
   return `${bootOf()}/${nameOf(socketFd, nsPath)}`;
+}
+
+/** Of the calling thread. */
+export function ownRealm(): string {
+  const fd = socket(AF_INET, SOCK_DGRAM, 0);
+  try {
+    return realmOf(fd, '/proc/thread-self/ns/net');
+  } finally {
+    closeFd(fd);
+  }
 }
 
 function nameOf(socketFd: number, nsPath: string): string {

@@ -2,6 +2,7 @@ import { createHash, hash } from 'node:crypto';
 import type { ChainLink } from '../invoke/chain.types.ts';
 import type { ChainedPlugin } from '../spec/network-config.ts';
 import type { CniResult } from '../spec/result.ts';
+import { bareType } from './plugin-type.ts';
 import type { Attachment, AttachRequest, LinkClass, LinkRules, PortMapping } from '../types.ts';
 
 /**
@@ -52,6 +53,10 @@ export interface AttachmentSpec {
   readonly chains?: readonly ChainLink[];
   /** Of a first interface that a chain made: its host's end is known, and held by our rules like one of ours. */
   readonly held?: boolean;
+  /** Its host's end is no port of a bridge: the host routes to it. */
+  readonly routed?: boolean;
+  /** Interfaces beside the first that are held in the same way. */
+  readonly further?: readonly HeldLink[];
   /** What such a chain forwards; `portMappings` is what our own rules do. */
   readonly forwarded?: readonly PortMapping[];
 }
@@ -62,11 +67,41 @@ export const isByChain = ({ chains, interface: name }: AttachmentSpec): boolean 
 /** Whether our rules know the link: all but what a chain made in a way in which the host's end can not be told. */
 export const isHeld = (spec: AttachmentSpec): boolean => !isByChain(spec) || spec.held === true;
 
+/** One interface of a pod whose host's end our rules hold. */
+export interface HeldLink extends Pick<AttachmentSpec, 'addresses' | 'hostInterface' | 'mac' | 'network'> {
+  /** That the host's end is a port of; absent: the host routes to it. */
+  readonly bridge?: AttachmentSpec['bridge'];
+}
+
+/** All that our rules hold of the pod, its first interface first. */
+export const heldLinks = (spec: AttachmentSpec): readonly HeldLink[] => {
+  const { network, hostInterface, mac, addresses, bridge, routed, further = [] } = spec;
+  if (!isHeld(spec)) return further;
+  return [{ network, hostInterface, mac, addresses, ...(routed !== true && { bridge }) }, ...further];
+};
+
 /** Whether the pod has a link that our rules do not know, first or beside the first: a class or rule that holds for one only is none. */
-export const hasUnheldLink = (spec: AttachmentSpec): boolean => !isHeld(spec) || (spec.chains?.length ?? 0) > (isByChain(spec) ? 1 : 0);
+export const hasUnheldLink = (spec: AttachmentSpec): boolean =>
+  heldLinks(spec).length < (spec.chains?.length ?? 0) + (isByChain(spec) ? 0 : 1);
+
+/** Name of the host's end of an interface that a plugin of ours makes. */
+export const pluginInterfaceOf = (network: string, containerId: string, name: string): string =>
+  hostInterfaceOf(`${network}\0${containerId}\0${name}`);
+
+/** Links of the host that are this attachment's, or will be when its plugins have made them. */
+export const claimedLinks = ({ id, spec }: Pick<AttachmentRecord, 'id' | 'spec'>): readonly string[] => [
+  spec.hostInterface,
+  ...(spec.further ?? []).map(({ hostInterface }) => hostInterface),
+  ...(spec.chains ?? []).map((link) => pluginInterfaceOf(link.network, id, link.interface)),
+];
+
+/** Whether the host routes, or may come to route, to one of its links. */
+export const mayBeRouted = (spec: AttachmentSpec): boolean =>
+  heldLinks(spec).some(({ bridge }) => bridge === undefined) ||
+  (spec.chains ?? []).some(({ list }) => list.plugins.some(({ type }) => bareType(type) === 'ptp'));
 
 /** Links of ours carry one of these groups (`ip link` shows them) from birth: `pc` in ASCII, then what they are. */
-export const linkGroups = { pod: 0x70630001, bridge: 0x70630002, doomed: 0x70630003, plugin: 0x70630004 } as const;
+export const linkGroups = { pod: 0x70630001, bridge: 0x70630002, doomed: 0x70630003, plugin: 0x70630004, routed: 0x70630005 } as const;
 
 export const hostInterfacePrefix = 'pc';
 

@@ -1,10 +1,8 @@
 import {
-  counter,
   destinationIsLocal,
   destinationTranslated,
   differs,
   equals,
-  fragmentOffset,
   inSet,
   mapped,
   masked,
@@ -16,11 +14,11 @@ import {
   register,
   translateDestination,
   verdict,
-  verdictOf,
 } from '../netlink/expressions.ts';
 import { interfaceKey } from '../netlink/nftables.ts';
 import type { Chain, Family, NamedSet, Table } from '../netlink/nftables.ts';
-import { be16 } from '../netlink/wire.ts';
+import { classChains, classRules, classSets } from './class-rules.ts';
+import type { Rules } from './class-rules.ts';
 import { linkGroups } from './record.ts';
 
 /**
@@ -28,11 +26,16 @@ import { linkGroups } from './record.ts';
  *
  * - `table bridge portcullis`: every frame from or to a link of ours, told by the link's group, which it has from birth. A link
  *   without an element is denied. A pod cannot reach these rules, whatever its capabilities: they are on the host's end.
+ * - `table inet portcullis`, `table arp portcullis`: the same for links that are no ports of a bridge: the host routes to them.
  * - `table ip portcullis`, `table ip6 portcullis`: masquerade for all pods by one rule, host ports by one rule and map.
  */
 export const bridgeTable: Table = { family: 'bridge', name: 'portcullis' };
 export const ipTable: Table = { family: 'ip', name: 'portcullis' };
 export const ip6Table: Table = { family: 'ip6', name: 'portcullis' };
+/** Of links that the host routes to. They stand only while there may be one: a kernel may lack the family `arp`. */
+export const routedTable: Table = { family: 'inet', name: 'portcullis' };
+export const arpTable: Table = { family: 'arp', name: 'portcullis' };
+export const routedTables: readonly Table[] = [routedTable, arpTable];
 export const tables: readonly Table[] = [bridgeTable, ipTable, ip6Table];
 
 /** One table with all that is constant in it. */
@@ -40,7 +43,7 @@ export interface Definition {
   readonly table: Table;
   readonly sets: readonly NamedSet[];
   readonly chains: readonly Chain[];
-  readonly rules: readonly (readonly [chain: string, ...expressions: readonly Buffer[]])[];
+  readonly rules: Rules;
 }
 
 const group = (value: number): Buffer => {
@@ -49,138 +52,68 @@ const group = (value: number): Buffer => {
   return bytes;
 };
 
-const etherType = { ip: be16(0x0800), arp: be16(0x0806), ip6: be16(0x86dd) };
-const ICMPV6 = 58;
-const ROUTER_ADVERTISEMENT = 134;
-const NEIGHBOUR_ADVERTISEMENT = 136;
-const REDIRECT = 137;
-const [r0, r4, r6] = [register(0), register(4), register(6)];
+const r0 = register(0);
 
-/** The key of `sources` and `sources6`: interface (16 bytes), MAC (6, padded to 8), address. */
-const sender = (mac: Buffer, address: Buffer): readonly Buffer[] => [meta('iifname', r0), mac, address];
-const frameSource = payload('link', 6, 6, r4);
-
-/** What the class of a link, or its own address, has denied: one element a pod, which counts. */
-export const denialSets = ['denied_from', 'denied_to', 'denied_forged'] as const;
-
-const denied = (chain: string, link: 'iifname' | 'oifname', set: string): Definition['rules'] => [
-  [chain, meta(link, r0), inSet(set, r0), verdict('drop')],
-  [chain, verdict('drop')],
-];
+const fromGroup = (key: 'iifgroup' | 'oifgroup', of: number): readonly Buffer[] => [meta(key, r0), equals(r0, group(of))];
 
 const bridgeDefinition: Definition = {
   table: bridgeTable,
-  sets: [
-    { name: 'egress', key: ['ifname'], data: 'verdict' },
-    { name: 'ingress', key: ['ifname'], data: 'verdict' },
-    { name: 'sources', key: ['ifname', 'ether_addr', 'ipv4_addr'] },
-    { name: 'sources6', key: ['ifname', 'ether_addr', 'ipv6_addr'] },
-    ...denialSets.map((name): NamedSet => ({ name, key: ['ifname'], counted: true })),
-  ],
+  sets: classSets('frames'),
   chains: [
     { name: 'prerouting', hook: { type: 'filter', number: 0, priority: -300 } },
     { name: 'input', hook: { type: 'filter', number: 1, priority: -300 } },
     { name: 'postrouting', hook: { type: 'filter', number: 4, priority: 0 } },
-    { name: 'from_pod' },
-    { name: 'to_pod' },
-    { name: 'from_user' },
-    { name: 'closed_from' },
-    { name: 'closed_to' },
-    { name: 'forged' },
+    ...classChains,
   ],
   rules: [
-    ['prerouting', meta('iifgroup', r0), equals(r0, group(linkGroups.pod)), verdict({ goto: 'from_pod' })],
+    ['prerouting', ...fromGroup('iifgroup', linkGroups.pod), verdict({ goto: 'from_pod' })],
     // Frames to 01:80:c2:00:00:0x (STP, LLDP …) skip the first hook; a pod has no business with them.
     [
       'input',
-      meta('iifgroup', r0),
-      equals(r0, group(linkGroups.pod)),
+      ...fromGroup('iifgroup', linkGroups.pod),
       payload('link', 0, 6, r0),
       masked(r0, Buffer.from('fffffffffff0', 'hex')),
       equals(r0, Buffer.from('0180c2000000', 'hex')),
       verdict('drop'),
     ],
-    ['postrouting', meta('oifgroup', r0), equals(r0, group(linkGroups.pod)), verdict({ goto: 'to_pod' })],
-    ['from_pod', meta('iifname', r0), verdictOf('egress', r0)],
-    ['from_pod', counter(), verdict('drop')],
-    ['to_pod', meta('oifname', r0), verdictOf('ingress', r0)],
-    ['to_pod', counter(), verdict('drop')],
-    // ARP: both the frame and what it claims must be the pod's own.
-    [
-      'from_user',
-      payload('link', 12, 2, r0),
-      equals(r0, etherType.arp),
-      ...sender(frameSource, payload('network', 14, 4, r6)),
-      inSet('sources', r0),
-      ...sender(payload('network', 8, 6, r4), payload('network', 14, 4, r6)),
-      inSet('sources', r0),
-      verdict('accept'),
-    ],
-    // route_localnet is on for host ports on 127.0.0.1: a pod must not reach the host's loopback by it (CVE-2020-8558).
-    [
-      'from_user',
-      payload('link', 12, 2, r0),
-      equals(r0, etherType.ip),
-      payload('network', 16, 1, r0),
-      equals(r0, Buffer.of(127)),
-      verdict({ goto: 'forged' }),
-    ],
-    [
-      'from_user',
-      payload('link', 12, 2, r0),
-      equals(r0, etherType.ip),
-      ...sender(frameSource, payload('network', 12, 4, r6)),
-      inSet('sources', r0),
-      verdict('accept'),
-    ],
-    ...[ROUTER_ADVERTISEMENT, REDIRECT].map((type): Definition['rules'][number] => [
-      'from_user',
-      payload('link', 12, 2, r0),
-      equals(r0, etherType.ip6),
-      meta('l4proto', r0),
-      equals(r0, Buffer.of(ICMPV6)),
-      payload('transport', 0, 1, r0),
-      equals(r0, Buffer.of(type)),
-      verdict({ goto: 'forged' }),
-    ]),
-    // A neighbour advertisement for an address that is not the pod's.
-    [
-      'from_user',
-      payload('link', 12, 2, r0),
-      equals(r0, etherType.ip6),
-      meta('l4proto', r0),
-      equals(r0, Buffer.of(ICMPV6)),
-      payload('transport', 0, 1, r0),
-      equals(r0, Buffer.of(NEIGHBOUR_ADVERTISEMENT)),
-      ...sender(frameSource, payload('transport', 8, 16, r6)),
-      notInSet('sources6', r0),
-      verdict({ goto: 'forged' }),
-    ],
-    // What else is ICMPv6 shows its type, or is a later fragment: an advertisement that is hidden from the rules above passes neither (RFC 7113).
-    ...[
-      [differs(r0, Buffer.of(ICMPV6))],
-      [equals(r0, Buffer.of(ICMPV6)), payload('transport', 0, 1, r0)],
-      [equals(r0, Buffer.of(ICMPV6)), fragmentOffset(r0), masked(r0, be16(0xfff8)), differs(r0, be16(0))],
-    ].map((shown): Definition['rules'][number] => [
-      'from_user',
-      payload('link', 12, 2, r0),
-      equals(r0, etherType.ip6),
-      meta('l4proto', r0),
-      ...shown,
-      ...sender(frameSource, payload('network', 8, 16, r6)),
-      inSet('sources6', r0),
-      verdict('accept'),
-    ]),
-    // Spoofed, or neither IP nor ARP.
-    ['from_user', verdict({ goto: 'forged' })],
-    // One drop whether the pod is known there or not: the first counts it by pod.
-    ...denied('closed_from', 'iifname', 'denied_from'),
-    ...denied('closed_to', 'oifname', 'denied_to'),
-    ...denied('forged', 'iifname', 'denied_forged'),
+    ['postrouting', ...fromGroup('oifgroup', linkGroups.pod), verdict({ goto: 'to_pod' })],
+    ...classRules('frames'),
   ],
 };
 
-const loopbackFromOutside: Definition['rules'][number] = [
+/** Before connection tracking (-200) and every translation, and after all of them: the same packets that the link itself sees. */
+const routedDefinition: Definition = {
+  table: routedTable,
+  sets: classSets('packets'),
+  chains: [
+    { name: 'prerouting', hook: { type: 'filter', number: 0, priority: -300 } },
+    { name: 'postrouting', hook: { type: 'filter', number: 4, priority: 300 } },
+    ...classChains,
+  ],
+  rules: [
+    ['prerouting', ...fromGroup('iifgroup', linkGroups.routed), verdict({ goto: 'from_pod' })],
+    ['postrouting', ...fromGroup('oifgroup', linkGroups.routed), verdict({ goto: 'to_pod' })],
+    ...classRules('packets'),
+  ],
+};
+
+const arpDefinition: Definition = {
+  table: arpTable,
+  sets: classSets('arp'),
+  // Of this family the kernel counts its own hooks (NF_ARP_IN, NF_ARP_OUT).
+  chains: [
+    { name: 'input', hook: { type: 'filter', number: 0, priority: -300 } },
+    { name: 'output', hook: { type: 'filter', number: 1, priority: -300 } },
+    ...classChains,
+  ],
+  rules: [
+    ['input', ...fromGroup('iifgroup', linkGroups.routed), verdict({ goto: 'from_pod' })],
+    ['output', ...fromGroup('oifgroup', linkGroups.routed), verdict({ goto: 'to_pod' })],
+    ...classRules('arp'),
+  ],
+};
+
+const loopbackFromOutside: Rules[number] = [
   'loopback',
   payload('network', 16, 1, r0),
   equals(r0, Buffer.of(127)),
@@ -262,6 +195,8 @@ function ipDefinition(family: 'ip' | 'ip6'): Definition {
 
 export const definitions: Readonly<Record<Family, Definition>> = {
   bridge: bridgeDefinition,
+  inet: routedDefinition,
+  arp: arpDefinition,
   ip: ipDefinition('ip'),
   ip6: ipDefinition('ip6'),
 };

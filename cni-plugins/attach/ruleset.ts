@@ -16,9 +16,10 @@ import {
 import type { Element, Family, Table, Verdict } from '../netlink/nftables.ts';
 import type { Request } from '../netlink/socket.ts';
 import { be16 } from '../netlink/wire.ts';
-import { macBytes } from './record.ts';
-import type { AttachmentRecord } from './record.ts';
-import { bridgeTable, definitions, denialSets, ip6Table, ipTable, tables } from './rules.ts';
+import { denialSets } from './class-rules.ts';
+import { heldLinks, macBytes, mayBeRouted } from './record.ts';
+import type { AttachmentRecord, HeldLink } from './record.ts';
+import { arpTable, bridgeTable, definitions, ip6Table, ipTable, routedTables, tables } from './rules.ts';
 
 /** What the records put into the sets and maps of rules.ts, and the requests that bring it there. Pure. */
 
@@ -27,15 +28,21 @@ type Elements = readonly (readonly [table: Table, set: string, element: Element]
 
 const open: readonly LinkClass[] = ['user', 'proxy', 'admin'];
 
-function classElements(hostInterface: string, linkClass: LinkClass): Elements {
+function classElements(links: readonly HeldLink[], linkClass: LinkClass): Elements {
   const isOpen = open.includes(linkClass);
-  const key = interfaceKey(hostInterface);
   const egress: Verdict = { goto: isOpen ? 'from_user' : 'closed_from' };
-  return [
-    [bridgeTable, 'egress', { key, value: egress }],
-    [bridgeTable, 'ingress', { key, value: isOpen ? 'accept' : { goto: 'closed_to' } }],
-  ];
+  const ingress: Verdict = isOpen ? 'accept' : { goto: 'closed_to' };
+  return links.flatMap((link) => {
+    const key = interfaceKey(link.hostInterface);
+    return classTables(link).flatMap((table): Elements => [
+      [table, 'egress', { key, value: egress }],
+      [table, 'ingress', { key, value: ingress }],
+    ]);
+  });
 }
+
+/** Those that see what passes a link. */
+export const classTables = ({ bridge }: HeldLink): readonly Table[] => (bridge === undefined ? routedTables : [bridgeTable]);
 
 export const protocolNumbers: Readonly<Record<PortMapping['protocol'], number>> = { tcp: 6, udp: 17, sctp: 132 };
 
@@ -46,22 +53,26 @@ export function linkLocalOf(mac: string): Buffer {
 }
 
 function podElements({ spec }: AttachmentRecord): Elements {
-  const name = interfaceKey(spec.hostInterface);
-  const mac = macBytes(spec.mac);
   const addresses = spec.addresses.flatMap(({ ip }) => parseIp(ip) ?? []);
-  const sources = addresses.map((address): Elements[number] => [
-    bridgeTable,
-    address.family === 4 ? 'sources' : 'sources6',
-    { key: concatenated(name, mac, ipBytes(address)) },
-  ]);
-  const linkLocal: Elements = addresses.some(({ family }) => family === 6)
-    ? [[bridgeTable, 'sources6', { key: concatenated(name, mac, linkLocalOf(spec.mac)) }]]
-    : [];
   const ports = addresses.flatMap((address) =>
     spec.portMappings.flatMap((mapping) => portElements(mapping, address.family, ipBytes(address), spec.snat)),
   );
-  const counts = denialSets.map((set): Elements[number] => [bridgeTable, set, { key: name }]);
-  return [...sources, ...linkLocal, ...ports, ...counts];
+  return [...heldLinks(spec).flatMap(linkElements), ...ports];
+}
+
+/** As whom it may send, and what counts what it may not. */
+function linkElements(link: HeldLink): Elements {
+  const name = interfaceKey(link.hostInterface);
+  const mac = macBytes(link.mac);
+  const addresses = link.addresses.flatMap(({ ip }) => parseIp(ip) ?? []);
+  const four = addresses.filter(({ family }) => family === 4).map(ipBytes);
+  const six = addresses.filter(({ family }) => family === 6).map(ipBytes);
+  const own6 = six.length === 0 ? [] : [...six, linkLocalOf(link.mac)];
+  return classTables(link).flatMap((table): Elements => [
+    ...four.map((address): Elements[number] => [table, 'sources', { key: concatenated(name, mac, address) }]),
+    ...(table === arpTable ? [] : own6).map((address): Elements[number] => [table, 'sources6', { key: concatenated(name, mac, address) }]),
+    ...denialSets.map((set): Elements[number] => [table, set, { key: name }]),
+  ]);
 }
 
 function portElements(mapping: PortMapping, family: IpFamily, pod: Buffer, snat: boolean): Elements {
@@ -114,7 +125,7 @@ function intervals(set: string, prefixes: readonly IpPrefix[]): Elements {
 
 function familiesOf(records: readonly AttachmentRecord[]): readonly Family[] {
   const six = records.some(({ spec }) => spec.subnets.some((subnet) => subnet.includes(':')));
-  return six ? ['bridge', 'ip', 'ip6'] : ['bridge', 'ip'];
+  return ['bridge', 'ip', ...(six ? (['ip6'] as const) : []), ...(needsRouted(records) ? (['inet', 'arp'] as const) : [])];
 }
 
 function byTableAndSet(elements: Elements): { table: Table; set: string; entries: Element[] }[] {
@@ -133,53 +144,53 @@ const adding = (elements: Elements): Request[] =>
 const deleting = (elements: Elements): Request[] =>
   byTableAndSet(elements).flatMap(({ table, set, entries }) => deleteElements(table, set, entries));
 
+/** Whether the tables of routed links must stand. */
+export const needsRouted = (records: readonly AttachmentRecord[]): boolean => records.some(({ spec }) => mayBeRouted(spec));
+
 /** What the tables must know beside the pods' own elements: records with the same outline differ only by {@link addPod} and {@link removePod}. */
 export function outlineOf(records: readonly AttachmentRecord[]): string[] {
-  return records.flatMap(({ spec }) => spec.subnets.map((subnet) => `${subnet} ${spec.masquerade ? 'masqueraded' : 'plain'}`));
+  const subnets = records.flatMap(({ spec }) => spec.subnets.map((subnet) => `${subnet} ${spec.masquerade ? 'masqueraded' : 'plain'}`));
+  return needsRouted(records) ? [...subnets, 'routed'] : subnets;
 }
 
-/** Replaces all tables by what the records ask for, in one transaction: nothing passes in between that should not. */
-export function rebuild(records: readonly AttachmentRecord[]): Request[] {
+/**
+ * Replaces all tables by what the records ask for, in one transaction: nothing passes in between that should not.
+ * @param routedStand whether there are tables of routed links
+ */
+export function rebuild(records: readonly AttachmentRecord[], routedStand: boolean): Request[] {
   const live = records.filter(({ state }) => state !== 'detaching');
   const wanted = familiesOf(live).map((family) => definitions[family]);
   return [
-    ...removeTables(),
+    ...removeTables(routedStand),
     ...wanted.flatMap(({ table, sets, chains, rules }) => [
       addTable(table),
       ...chains.map((chain) => addChain(table, chain)),
       ...sets.map((set, index) => addSet(table, set, index + 1)),
       ...rules.map(([chain, ...expressions]) => addRule(table, chain, expressions)),
     ]),
-    ...adding([
-      ...subnetElements(live),
-      ...live.flatMap((record) => [...classElements(record.spec.hostInterface, record.class), ...podElements(record)]),
-    ]),
+    ...adding([...subnetElements(live), ...live.flatMap(elementsOf)]),
   ];
 }
 
 /** Success whether they stand or not: each is added, if missing, and then deleted. */
-export function removeTables(): Request[] {
-  return tables.flatMap((table) => [addTable(table), deleteTable(table)]);
+export function removeTables(routedStand: boolean): Request[] {
+  return [...tables, ...(routedStand ? routedTables : [])].flatMap((table) => [addTable(table), deleteTable(table)]);
 }
 
-export function addPod(record: AttachmentRecord): Request[] {
-  return adding([...classElements(record.spec.hostInterface, record.class), ...podElements(record)]);
-}
+const elementsOf = (record: AttachmentRecord): Elements => [...classElements(heldLinks(record.spec), record.class), ...podElements(record)];
+const keysOf = (elements: Elements): Elements => elements.map(([table, set, { key }]) => [table, set, { key }]);
 
-export function removePod(record: AttachmentRecord): Request[] {
-  return deleting(
-    [...classElements(record.spec.hostInterface, record.class), ...podElements(record)].map(
-      ([table, set, { key }]) => [table, set, { key }] as const,
-    ),
-  );
-}
+export const addPod = (record: AttachmentRecord): Request[] => adding(elementsOf(record));
+export const removePod = (record: AttachmentRecord): Request[] => deleting(keysOf(elementsOf(record)));
 
+/** Links of the attachment that were made after the others. */
+export const addLinks = (record: AttachmentRecord, links: readonly HeldLink[]): Request[] =>
+  adding([...classElements(links, record.class), ...links.flatMap(linkElements)]);
+
+/** @param record as it is before the change */
 export function changeClass(record: AttachmentRecord, linkClass: LinkClass): Request[] {
-  const { hostInterface } = record.spec;
-  return [
-    ...deleting(classElements(hostInterface, record.class).map(([table, set, { key }]) => [table, set, { key }] as const)),
-    ...adding(classElements(hostInterface, linkClass)),
-  ];
+  const links = heldLinks(record.spec);
+  return [...deleting(keysOf(classElements(links, record.class))), ...adding(classElements(links, linkClass))];
 }
 
 /**

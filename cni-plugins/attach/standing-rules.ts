@@ -8,10 +8,10 @@ import type { PolicyFolder } from '../policy/kubernetes/folder.ts';
 import type { PolicySet } from '../policy/kubernetes/network-policy.ts';
 import { openPodOf, policyPodOf } from '../policy/open-pod.ts';
 import type { HostKernel } from './host-kernel.ts';
-import { hasUnheldLink, isHeld } from './record.ts';
+import { hasUnheldLink } from './record.ts';
 import type { AttachmentRecord } from './record.ts';
 import { outlineOf, rebuild, removePod, removeTables } from './ruleset.ts';
-import { ip6Table, tables } from './rules.ts';
+import { ip6Table, routedTables, tables } from './rules.ts';
 import type { NetworkStore } from './store.ts';
 
 /** What the kernel's tables were told of the attachments, and how they are brought from one state to the next. */
@@ -21,6 +21,8 @@ export interface StandingRules {
   rebuild(): void;
   /** No tables: nothing is attached. */
   remove(): void;
+  /** The tables stand that deny all of links which are about to be made for the record. */
+  expect(record: AttachmentRecord): void;
   /** Changes elements; when the tables are not what they should be, someone else touched them: they are made anew. */
   change(record: AttachmentRecord, requests: readonly Request[], ofPolicy?: readonly Request[]): void;
   /** The record's elements and rules of peers go: all is denied of its link. False: there are no tables that could. */
@@ -50,8 +52,8 @@ export function createStandingRules({ store, kernel, policyFolder, log }: RulesP
   let unsent: PolicySet | undefined;
   let repairs = 0;
 
-  const openPod = (record: AttachmentRecord): OpenPod | undefined =>
-    !isHeld(record.spec) ? undefined : openPodOf(record, kernel.link(record.spec.bridge.name)?.mac ?? record.spec.bridge.mac);
+  const openPod = (record: AttachmentRecord): OpenPod | undefined => openPodOf(record, ({ name, mac }) => kernel.link(name)?.mac ?? mac);
+  const routedStand = (): boolean => routedTables.some((table) => kernel.hasTable(table));
 
   /** At a pod's start such policies are refused; of those that come later it can only be told. */
   const tellOfUnheld = (): void => {
@@ -63,14 +65,16 @@ export function createStandingRules({ store, kernel, policyFolder, log }: RulesP
   };
 
   const rebuildRules = (): void => {
-    const live = store.records().filter(({ state, spec }) => state !== 'detaching' && isHeld(spec));
-    kernel.rules([...rebuild(live), ...policy.restart(live.flatMap((record) => openPod(record) ?? []))]);
+    const live = store.records().filter(({ state }) => state !== 'detaching');
+    kernel.rules([...rebuild(live, routedStand()), ...policy.restart(live.flatMap((record) => openPod(record) ?? []))]);
     policy.settled();
     outline = new Set(outlineOf(live));
   };
 
+  const isKnown = (record: AttachmentRecord): boolean => outline !== undefined && outlineOf([record]).every((entry) => outline?.has(entry));
+
   const change: StandingRules['change'] = (record, requests, ofPolicy) => {
-    if (outline === undefined || !outlineOf([record]).every((entry) => outline?.has(entry))) return rebuildRules();
+    if (!isKnown(record)) return rebuildRules();
     try {
       kernel.rules([...requests, ...(ofPolicy ?? [])]);
       if (ofPolicy !== undefined) policy.settled();
@@ -86,8 +90,11 @@ export function createStandingRules({ store, kernel, policyFolder, log }: RulesP
     policy,
     rebuild: rebuildRules,
     remove() {
-      kernel.rules([...removeTables(), ...policy.restart([])]);
+      kernel.rules([...removeTables(routedStand()), ...policy.restart([])]);
       outline = undefined;
+    },
+    expect(record) {
+      if (!isKnown(record)) rebuildRules();
     },
     change,
     forget(record) {
@@ -109,7 +116,9 @@ export function createStandingRules({ store, kernel, policyFolder, log }: RulesP
       tellOfUnheld();
     },
     lookAfter() {
-      if (outline === undefined || [...tables, ...policy.tables()].every((table) => table === ip6Table || kernel.hasTable(table))) return;
+      if (outline === undefined) return;
+      const wanted = [...tables, ...(outline.has('routed') ? routedTables : []), ...policy.tables()];
+      if (wanted.every((table) => table === ip6Table || kernel.hasTable(table))) return;
       repairs += 1;
       log.warn({}, 'the network rules were removed by another program; they are made anew');
       rebuildRules();

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -169,4 +169,27 @@ test('what stood before the last boot is forgotten', () => {
     assert.equal((database.db.prepare('SELECT count(*) AS n FROM lease').get() as { n: number }).n, 0);
     database.close();
   });
+});
+
+test('a database that can grow no more, or is none, says so by its own code, and keeps what was there', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-network-'));
+  const path = join(folder, 'network.db');
+  try {
+    const database = openNetworkDatabase(path);
+    const store = createNetworkStore(database, `${bootOf()}/1`);
+    store.claim(claimOf('first'));
+    const { page_count: pages } = database.db.prepare('PRAGMA page_count').get() as { page_count: number };
+    database.db.exec(`PRAGMA max_page_count = ${pages}`);
+    assert.throws(() => {
+      for (let pod = 0; pod < 200; pod += 1) store.claim(claimOf(`pod-${pod}`, networkOf({ ranges: [[{ subnet: '10.10.0.0/16' }]] })));
+    }, coded('STORAGE_DISK_FULL'));
+    assert.ok(store.records().some(({ id }) => id === 'first'));
+    database.close();
+    rmSync(`${path}-wal`, { force: true });
+    writeFileSync(path, 'no database'.repeat(100));
+    assert.throws(() => openNetworkDatabase(path), coded('STORAGE_DAMAGED'));
+    assert.throws(() => openNetworkDatabase('/proc/none/network.db'), coded('STORAGE_NO_ACCESS'));
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 });

@@ -75,7 +75,8 @@ export function createNetworkStore(database: NetworkDatabase, realm: string): Ne
     `INSERT INTO attachment (realm, origin, network, container_id, interface, state, class, host_interface, spec)
      VALUES (?, 'pod', ?, ?, ?, 'attaching', 'deny', ?, ?)`,
   );
-  const updateSpec = db.prepare(`UPDATE attachment SET spec = ?3, host_interface = ?4 WHERE ${own} AND container_id = ?2`);
+  // The column keeps the link of the attachment's own name: one that a plugin of ours made is in the plugin's row.
+  const updateSpec = db.prepare(`UPDATE attachment SET spec = ?3 WHERE ${own} AND container_id = ?2`);
   const updateState = db.prepare(`UPDATE attachment SET state = ?3 WHERE ${own} AND container_id = ?2`);
   const updateClass = db.prepare(`UPDATE attachment SET class = ?3, rules = ?4 WHERE ${own} AND container_id = ?2`);
   const deleteNames = db.prepare(`DELETE FROM name WHERE attachment IN (SELECT number FROM attachment WHERE ${own} AND container_id = ?2)`);
@@ -122,7 +123,7 @@ export function createNetworkStore(database: NetworkDatabase, realm: string): Ne
       insert.run(realm, spec.network, id, spec.interface, spec.hostInterface, JSON.stringify(spec));
       return { id, state: 'attaching', class: 'deny', rules: {}, spec };
     },
-    setSpec: (id, spec) => void updateSpec.run(realm, id, JSON.stringify(spec), spec.hostInterface),
+    setSpec: (id, spec) => void updateSpec.run(realm, id, JSON.stringify(spec)),
     setState(id, state) {
       updateState.run(realm, id, state);
       // Nobody shall find what is going.

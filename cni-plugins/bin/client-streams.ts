@@ -1,5 +1,5 @@
 import { callWith } from '../../base/elf/index.ts';
-import type { Assembler, Register } from '../../base/elf/index.ts';
+import type { Assembler, Place, Register } from '../../base/elf/index.ts';
 import { memory } from './client-calls.ts';
 import type { Calls } from './client-calls.ts';
 
@@ -7,8 +7,9 @@ import type { Calls } from './client-calls.ts';
 
 export const MSG_NOSIGNAL = 0x4000;
 export const EINTR = 4;
-const EAGAIN = 11;
-const [POLLIN, POLLOUT] = [1, 4];
+export const EAGAIN = 11;
+export const POLLIN = 1;
+const POLLOUT = 4;
 
 export interface Emitter {
   /** Any constant; changes t. */
@@ -19,8 +20,10 @@ export interface Emitter {
   writeAll(label: string, fd: number): void;
   /** One read of at most `size` bytes into our memory; anything but all of it is a failure. */
   receive(label: string, from: Register, offset: number, size: number, failed: string): void;
+  /** Waits until a descriptor is ready, or for as long as `patience` (struct timespec) says; as poll(2). */
+  poll(fd: number, events: number, patience?: Place): void;
   /**
-   * Reads to the end, or until `size` bytes are there; s3 is how many.
+   * Reads to the end, or until `size` bytes are there; s3 is how many, before and after.
    * @param from absent: standard input
    * @param more emitted after each piece; falls through to read the next one
    */
@@ -32,8 +35,7 @@ export function emitter(a: Assembler, sys: Calls): Emitter {
     a.set('t', value);
     a.addRegister(to, 't');
   };
-  /** For a descriptor that somebody made non-blocking. */
-  const awaitReady = (fd: number, events: number): void => {
+  const poll: Emitter['poll'] = (fd, events, patience) => {
     // struct pollfd: fd, events, revents.
     a.set('t', fd);
     a.store32('t', 's2', memory.poll);
@@ -41,10 +43,11 @@ export function emitter(a: Assembler, sys: Calls): Emitter {
     a.store32('t', 's2', memory.poll + 4);
     a.copy('a0', 's2');
     add('a0', memory.poll);
-    callWith(a, sys.ppoll, undefined, 1, 0, 0, 0);
+    callWith(a, sys.ppoll, undefined, 1, patience?.at ?? 0, 0, 0);
   };
   return {
     add,
+    poll,
     sendAll(label, failed) {
       a.label(label);
       a.jumpIfZero('s3', `${label} done`);
@@ -75,7 +78,8 @@ export function emitter(a: Assembler, sys: Calls): Emitter {
       a.subtractRegister('s3', 't');
       a.jump(label);
       a.label(`${label} wait`);
-      awaitReady(fd, POLLOUT);
+      // Somebody made it non-blocking.
+      poll(fd, POLLOUT);
       a.jump(label);
       a.label(`${label} failed`);
       callWith(a, sys.exitGroup, 1);
@@ -94,7 +98,6 @@ export function emitter(a: Assembler, sys: Calls): Emitter {
       a.label(`${label} done`);
     },
     readAll(label, from, offset, size, done, failed, more) {
-      a.set('s3', 0);
       a.label(label);
       a.copy('a1', 's2');
       add('a1', offset);
@@ -115,7 +118,7 @@ export function emitter(a: Assembler, sys: Calls): Emitter {
       a.jump(label);
       if (from !== undefined) return;
       a.label(`${label} wait`);
-      awaitReady(0, POLLIN);
+      poll(0, POLLIN);
       a.jump(label);
     },
   };

@@ -1,27 +1,30 @@
 import { assembleExecutable, callWith, words } from '../../base/elf/index.ts';
 import type { Assembler, Constants, Machine, Place } from '../../base/elf/index.ts';
-import { greeting, headSize, lengthSize, maxAnswer } from '../serve/frames.ts';
-import { maxStdin } from '../spec/call.ts';
+import { greeting, headSize, lengthSize, maxAnswer, versionAt, versions } from '../serve/frames.ts';
 import { cniCodes, writeCniError } from '../spec/cni-error.ts';
 import { execute, keepInput, toEnvironment } from './client-becoming.ts';
+import { gatherInput, readRest } from './client-input.ts';
 import { answerAt, calls, memory, memorySize } from './client-calls.ts';
 import type { Calls } from './client-calls.ts';
 import { EINTR, MSG_NOSIGNAL, emitter } from './client-streams.ts';
+import type { Emitter } from './client-streams.ts';
 import { writeStamp } from './stamp.ts';
 import type { Stamp } from './stamp.ts';
 
 /**
- * The program that stands under every plugin's name: a static ELF executable of two kilobytes, so that a call costs one exec and a few
+ * The program that stands under every plugin's name: a static ELF executable of four kilobytes, so that a call costs one exec and a few
  * system calls. It hands its name, environment and standard input to the daemon (serve/frames.ts) and shows the answer.
  *
  * 1. Where is the daemon? PORTCULLIS_CNI_SOCKET, else the path of its installation. An empty path: nowhere.
- * 2. connect, send the strings, wait for the greeting. When nobody listens or greets within two seconds: execve of the program that
- *    works without a daemon. Nothing was read from standard input until here.
- * 3. Send standard input when it is wanted, receive the whole answer, write it out, end with its exit code.
- * 4. When the daemon ends in between, it may have acted: standard input goes into a memfd, and the other program takes back what was
- *    left and says that the call failed (code 11).
+ * 2. connect. When nobody listens: execve of the program that works without a daemon.
+ * 3. Send the strings, and standard input along with them where the caller has written all of it, in one message: the daemon wakes up once. Wait
+ *    for the greeting.
+ * 4. When nobody greets within two seconds: shut the receiving side, which has the kernel refuse a greeting from then on, and look once more. None:
+ *    the daemon will not act, so become the other program, with what was read of standard input in a memfd. One: as in 6.
+ * 5. Send standard input where it was not there before and the greeting asks for it; receive the whole answer, write it out, end with its exit code.
+ * 6. When the daemon ends in between, it may have acted: the other program takes back what was left and says that the call failed (code 11).
  *
- * Before 3 it holds no state and may be killed at any moment; after 3 the daemon notices.
+ * Until a greeting came it holds no state and may be killed at any moment; after it the daemon notices.
  */
 const socketVariable = 'PORTCULLIS_CNI_SOCKET';
 
@@ -30,12 +33,18 @@ export function clientProgram(stamp: Stamp, machine: Machine): Buffer {
   return assembleExecutable(machine, (assembler, constants) => write(assembler, calls[machine], layOut(stamp, constants)));
 }
 
+const [withInput, withoutInput] = [versions.withInput, versions.inputOnRequest].map((version) => version.charCodeAt(0)) as [number, number];
+
 /** `sun_path` holds 108 bytes with its final NUL (unix(7)). */
 export const maxSocketPath = 107;
 
 const [AF_UNIX, SOCK_STREAM, SOCK_CLOEXEC] = [1, 1, 0o2000000];
 const [SOL_SOCKET, SO_RCVTIMEO, SO_SNDTIMEO] = [1, 20, 21];
 const F_DUPFD_CLOEXEC = 1030;
+const SHUT_RD = 0;
+
+/** How long a piece of standard input may take to be sent along: a runtime writes it at once, a person at a terminal never does. */
+const inputPatience = 20_000_000n;
 
 /** How long the daemon may take to greet, and to answer; more than a kubelet waits for a pod's network. */
 const [greetSeconds, answerSeconds] = [2n, 300n];
@@ -46,6 +55,7 @@ interface Layout {
   readonly address: Place;
   readonly greetTimeout: Place;
   readonly answerTimeout: Place;
+  readonly inputPatience: Place;
   readonly alone: readonly Place[];
   readonly lost: readonly Place[];
   readonly unavailable: Place;
@@ -70,6 +80,8 @@ function layOut(stamp: Stamp, { put }: Constants): Layout {
     // struct timeval: seconds, microseconds.
     greetTimeout: put(words(greetSeconds, 0n)),
     answerTimeout: put(words(answerSeconds, 0n)),
+    // struct timespec: seconds, nanoseconds.
+    inputPatience: put(words(0n, inputPatience)),
     alone: alone ?? [],
     lost: lost ?? [],
     unavailable: put(Buffer.from(writeCniError(unavailable))),
@@ -114,30 +126,29 @@ function write(a: Assembler, sys: Calls, c: Layout): void {
   a.call(sys.connect);
   a.jumpUnlessZero('result', 'alone');
 
-  sendStrings(a, sys, c);
-  emit.receive('greeting', 's1', memory.greeting, greeting.length, 'alone');
-  a.load8('t', 's2', memory.greeting);
-  a.jumpIfEqual('t', greeting[0] ?? 0, 'greeted');
-  a.jump('alone');
+  putGreeting(a, c);
+  gatherInput(a, emit, sys, c.inputPatience, 'all there', 'send');
+  a.label('all there');
+  a.set('t', withInput);
+  a.store8('t', 's2', memory.head + versionAt);
+  a.label('send');
+  sendCall(a, emit, sys);
+  emit.receive('greeting', 's1', memory.greeting, greeting.length, 'no greeting');
+  checkGreeting(a, 'greeted', 'aside');
   a.label('greeted');
-  a.load8('t', 's2', memory.greeting + 6);
-  a.jumpIfEqual('t', greeting[6] ?? 0, 'same version');
-  a.jump('alone');
-  a.label('same version');
-  // From here on the daemon may act: there is no other way any more. s3 stays zero where no input is wanted.
+  // From here on the daemon may act: there is no other way any more.
   setTimeout(a, sys, SO_RCVTIMEO, c.answerTimeout);
   a.load8('t', 's2', memory.greeting + 7);
   a.jumpIfEqual('t', 'n'.charCodeAt(0), 'answer');
 
-  emit.readAll('input', undefined, memory.input, maxStdin + 1, 'input read', 'input read');
-  a.label('input read');
-  a.store64('s3', 's2', memory.inputLength);
+  readRest(a, emit, 'input');
   a.copy('s4', 's2');
   emit.add('s4', memory.inputLength);
   a.addTo('s3', lengthSize);
   emit.sendAll('send input', 'lost');
 
   a.label('answer');
+  a.set('s3', 0);
   a.copy('s4', 's2');
   emit.add('s4', answerAt);
   // Its own length says when it is whole: nobody waits for the daemon to close.
@@ -172,10 +183,31 @@ function write(a: Assembler, sys: Calls, c: Layout): void {
   a.load64('a0', 's0', 0);
   a.call(sys.exitGroup);
 
-  // s0 was given away for the answer's head: the stack pointer never moved.
+  a.label('no greeting');
+  a.load8('t', 's2', memory.head + versionAt);
+  a.jumpIfEqual('t', withoutInput, 'aside');
+  a.copy('a0', 's1');
+  callWith(a, sys.shutdown, undefined, SHUT_RD);
+  emit.receive('late greeting', 's1', memory.greeting, greeting.length, 'aside');
+  checkGreeting(a, 'lost', 'aside');
+
+  a.label('aside');
+  a.load8('t', 's2', memory.head + versionAt);
+  a.jumpIfEqual('t', withInput, 'become');
+  a.load64('t', 's2', memory.inputLength);
+  a.jumpIfZero('t', 'alone');
+  // A part of it was read: the rest belongs to it.
+  readRest(a, emit, 'rest');
+  a.jump('become');
   a.label('lost');
+  a.set('t', 1);
+  a.store8('t', 's2', memory.wasLost);
+  a.label('become');
+  // s0 was given away for the answer's head: the stack pointer never moved.
   a.copy('s0', 'sp');
   keepInput(a, emit, sys, c.memfdName);
+  a.load8('t', 's2', memory.wasLost);
+  a.jumpIfZero('t', 'alone');
   execute(a, emit, sys, c.lost);
   a.label('alone');
   execute(a, emit, sys, c.alone);
@@ -231,11 +263,26 @@ function findSocket(a: Assembler, c: Layout): void {
   a.label('address');
 }
 
-/** The kernel lays arguments and environment out one behind the other (fs/exec.c): from the first to the end of the last. */
-function sendStrings(a: Assembler, sys: Calls, c: Layout): void {
+/** Of the version in which the input is asked for. */
+function putGreeting(a: Assembler, c: Layout): void {
   a.set('t', c.greeting.at);
   a.load64('t', 't', 0);
   a.store64('t', 's2', memory.head);
+}
+
+/** Whether what came is the daemon's greeting, in the version in which it was called. */
+function checkGreeting(a: Assembler, ours: string, other: string): void {
+  for (const at of [0, versionAt]) {
+    a.load8('t', 's2', memory.greeting + at);
+    a.load8('a1', 's2', memory.head + at);
+    a.subtractRegister('t', 'a1');
+    a.jumpUnlessZero('t', other);
+  }
+  a.jump(ours);
+}
+
+/** The kernel lays arguments and environment out one behind the other (fs/exec.c): from the first to the end of the last. */
+function sendCall(a: Assembler, emit: Emitter, sys: Calls): void {
   a.load64('t', 's0', 0);
   a.store64('t', 's2', memory.head + 8);
   a.copy('s3', 's0');
@@ -256,7 +303,7 @@ function sendStrings(a: Assembler, sys: Calls, c: Layout): void {
   a.load64('t', 's0', 8);
   a.subtractRegister('s4', 't');
   a.store64('s4', 's2', memory.head + 16);
-  // struct msghdr with two struct iovec (sendmsg(2)): one datagram's worth of work for whoever reads.
+  // struct msghdr with two or three struct iovec (sendmsg(2)): one datagram's worth of work for whoever reads.
   a.copy('a1', 's2');
   a.addTo('a1', memory.head);
   a.store64('a1', 's2', memory.parts);
@@ -270,14 +317,26 @@ function sendStrings(a: Assembler, sys: Calls, c: Layout): void {
   a.store64('a1', 's2', memory.message + 16);
   a.set('t', 2);
   a.store64('t', 's2', memory.message + 24);
-  a.label('send strings');
+  a.load8('t', 's2', memory.head + versionAt);
+  a.jumpIfEqual('t', withoutInput, 'send call');
+  // The input follows its length.
+  a.copy('a1', 's2');
+  emit.add('a1', memory.inputLength);
+  a.store64('a1', 's2', memory.parts + 32);
+  a.load64('t', 's2', memory.inputLength);
+  a.addTo('t', lengthSize);
+  a.store64('t', 's2', memory.parts + 40);
+  a.addRegister('s4', 't');
+  a.set('t', 3);
+  a.store64('t', 's2', memory.message + 24);
+  a.label('send call');
   a.copy('a0', 's1');
   a.copy('a1', 's2');
   a.addTo('a1', memory.message);
   callWith(a, sys.sendmsg, undefined, undefined, MSG_NOSIGNAL);
-  a.jumpIfEqual('result', -EINTR, 'send strings');
+  a.jumpIfEqual('result', -EINTR, 'send call');
   a.copy('t', 'result');
   a.addTo('t', -headSize);
   a.subtractRegister('t', 's4');
-  a.jumpUnlessZero('t', 'alone');
+  a.jumpUnlessZero('t', 'aside');
 }

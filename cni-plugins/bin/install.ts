@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, fchmodSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import { closeSync, fchmodSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { makeFolderSync } from '../../base/storage/index.ts';
 import { addressPlugins, plugins } from '../plugins/registry.ts';
 import { clientProgram, maxSocketPath } from './client.ts';
 import { readStamp } from './stamp.ts';
@@ -62,7 +63,7 @@ export function installPlugins({
   const client = clientProgram(stamp, process.arch === 'arm64' ? 'aarch64' : 'x86_64');
   const [written, unchanged]: [string[], string[]] = [[], []];
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o755 });
+    makeFolderSync(folder, 0o755);
     for (const name of names) (replace(join(folder, name), client) ? written : unchanged).push(name);
   } catch (thrown) {
     throw new PortcullisError({

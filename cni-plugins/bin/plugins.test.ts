@@ -176,7 +176,7 @@ if (inPrivateNetns(import.meta.filename)) {
       await fixture.down();
       const dying = createServer((socket) => {
         socket.once('data', () => {
-          socket.write('PCTCNI1i');
+          socket.write('PCTCNI2n');
           setTimeout(() => socket.destroy(), 50);
         });
       });

@@ -10,6 +10,8 @@ export interface DockerApi {
   running(): Promise<readonly string[]>;
   /** @param container its id or name. Undefined: there is none. @throws as {@link running} */
   inspect(container: string): Promise<unknown>;
+  /** @param network its id. Undefined: there is none. @throws as {@link running} */
+  network(network: string): Promise<unknown>;
   /**
    * Follows events until the engine or `end` ends it. Resolves then.
    * @param onOpen the engine has taken the request: what happens from now on is told
@@ -81,6 +83,7 @@ export function openDockerApi(socketPath: string): DockerApi {
       });
     },
     inspect: (container) => get(`/containers/${encodeURIComponent(container)}/json`),
+    network: (network) => get(`/networks/${encodeURIComponent(network)}`),
     async follow(filters, onOpen, onEvent) {
       const path = `/events?filters=${encodeURIComponent(JSON.stringify(filters))}`;
       const response = await ask(path);

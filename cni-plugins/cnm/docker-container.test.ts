@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { containerOfEvent, readDockerContainer } from './docker-container.ts';
+import { containerOfEvent, endpointsOfNetwork, readDockerContainer } from './docker-container.ts';
 
 const id = 'ab'.repeat(32);
 const described = (network: object, more: object = {}): object => ({
@@ -44,4 +44,11 @@ test('the container of an event', () => {
   assert.equal(containerOfEvent({ Type: 'container', Action: 'rename', Actor: { ID: id, Attributes: { name: 'web' } } }), id);
   for (const event of [null, {}, { Type: 'network', Actor: { ID: id } }, { Type: 'container', Actor: { ID: '../x' } }])
     assert.equal(containerOfEvent(event), undefined);
+});
+
+test('the endpoints of a network, of containers that run and others', () => {
+  const containers = { [id]: { EndpointID: 'e1' }, 'ep-e2': { EndpointID: 'e2' }, odd: null };
+  assert.deepEqual(endpointsOfNetwork({ Containers: containers }), new Set(['e1', 'e2']));
+  assert.deepEqual(endpointsOfNetwork({ Containers: {} }), new Set());
+  for (const value of [undefined, null, {}, { Containers: null }]) assert.equal(endpointsOfNetwork(value), undefined);
 });

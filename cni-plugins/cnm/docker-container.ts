@@ -55,6 +55,13 @@ export function readDockerContainer(value: unknown): DockerContainer | undefined
   return { id, name: own, ...(runs && { running: { pid, netns } }), endpoints };
 }
 
+/** Ids of the endpoints that a network has (Engine API, NetworkInspect), of containers that run and others. Undefined: it describes no network. */
+export function endpointsOfNetwork(value: unknown): ReadonlySet<string> | undefined {
+  const containers = fieldOf(value, 'Containers');
+  if (typeof containers !== 'object' || containers === null) return undefined;
+  return new Set(Object.values(containers).flatMap((each) => textsOf([fieldOf(each, 'EndpointID')])));
+}
+
 /** The container that an event of docker's is about; undefined: none. */
 export function containerOfEvent(event: unknown): string | undefined {
   const actor = fieldOf(event, 'Actor');

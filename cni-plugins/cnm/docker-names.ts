@@ -1,4 +1,4 @@
-import { reasonOf } from '../../base/errors/index.ts';
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { openDockerApi } from './docker-api.ts';
 import { containerOfEvent, readDockerContainer } from './docker-container.ts';
@@ -18,6 +18,8 @@ export interface DockerNamesOptions {
   readonly socket: string;
   /** Writes down what one endpoint is called. An endpoint of others, or none, is passed over. */
   readonly put: (endpoint: DockerEndpoint) => Promise<void>;
+  /** Docker is there, for the first time or again: who ended while it was away has left nobody to say so. */
+  readonly onDocker: () => Promise<void>;
   readonly log: Pick<Logger, 'info' | 'warn'>;
 }
 
@@ -28,7 +30,7 @@ const atOnce = 4;
 /** A container is connected while it starts; `start` comes after all of its endpoints stand. */
 const filters = { type: ['container', 'network'], event: ['connect', 'rename', 'start'] };
 
-export function followDockerNames({ socket, put, log }: DockerNamesOptions): DockerNames {
+export function followDockerNames({ socket, put, onDocker, log }: DockerNamesOptions): DockerNames {
   const api = openDockerApi(socket);
   let closed = false;
   let again: NodeJS.Timeout | undefined;
@@ -43,7 +45,9 @@ export function followDockerNames({ socket, put, log }: DockerNamesOptions): Doc
       const container = readDockerContainer(await api.inspect(id));
       for (const endpoint of container?.endpoints ?? []) if (!closed) await put(endpoint);
     } catch (thrown) {
-      if (!closed) log.warn({ container: id, why: reasonOf(thrown) }, 'the names of a container of docker could not be read');
+      const named = isPortcullisError(thrown) && { code: thrown.code, on: thrown.failure.on };
+      if (!closed)
+        log.warn({ container: id, ...named, why: reasonOf(thrown) }, 'names or services of a container of docker could not be read');
     }
   };
   const next = (): void => {
@@ -66,6 +70,7 @@ export function followDockerNames({ socket, put, log }: DockerNamesOptions): Doc
 
   const followOnce = async (): Promise<void> => {
     let reading: Promise<void> = Promise.resolve();
+    let looking: Promise<void> = Promise.resolve();
     await api.follow(
       filters,
       () => {
@@ -73,6 +78,7 @@ export function followDockerNames({ socket, put, log }: DockerNamesOptions): Doc
         reading = api
           .running()
           .then(want, (thrown: unknown) => log.warn({ socket, why: reasonOf(thrown) }, "docker's containers could not be listed"));
+        looking = onDocker();
         if (said !== 'followed') log.info({ socket }, "the names of docker's containers are followed");
         said = 'followed';
       },
@@ -82,6 +88,7 @@ export function followDockerNames({ socket, put, log }: DockerNamesOptions): Doc
       },
     );
     await reading;
+    await looking;
   };
 
   const attempt = async (): Promise<void> => {

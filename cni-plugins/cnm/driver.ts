@@ -7,6 +7,7 @@ import { startActs } from './act-thread.ts';
 import { followDockerNames } from './docker-names.ts';
 import { createEndpoints } from './endpoints.ts';
 import type { Engine } from './endpoints.ts';
+import { openForgotten } from './forgotten.ts';
 import { createHttpService } from './http.ts';
 import { createTurns } from './turns.ts';
 import { createVerbs } from './verbs.ts';
@@ -56,9 +57,9 @@ export function createDockerDriver({
   /** Engines' processes of which it is known that they follow one that is gone. */
   const known = new Map<string, Promise<void>>();
 
-  const reconcile = async (by: Engine): Promise<void> => {
+  const reconcile = async (by: Engine, which?: 'of the dead'): Promise<void> => {
     try {
-      await endpoints.reconcile(by);
+      await endpoints.reconcile(by, which);
     } catch (thrown) {
       log.warn({ why: reasonOf(thrown) }, 'what engines left could not be looked through; it is tried again at the next start');
     }
@@ -76,15 +77,25 @@ export function createDockerDriver({
     },
   });
 
+  const forgotten = dockerSocket === undefined ? undefined : openForgotten(dockerSocket, { acts, endpoints, log });
   const names =
     dockerSocket === undefined
       ? undefined
-      : followDockerNames({ socket: dockerSocket, put: ({ id, ...called }) => acts.putNames(id, called), log });
+      : followDockerNames({
+          socket: dockerSocket,
+          put: ({ id, ...called }) => acts.putNames(id, called),
+          onDocker: async () => {
+            await reconcile({ caller: {} }, 'of the dead');
+            await forgotten?.look();
+          },
+          log,
+        });
 
   return {
     accept: http.accept,
     recover: () => reconcile({ caller: {} }),
     async close() {
+      forgotten?.close();
       await names?.close();
       await http.close();
       await turns.settled();

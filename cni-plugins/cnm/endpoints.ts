@@ -35,10 +35,10 @@ export interface Endpoints {
   publish(id: string, network: string, bindings: readonly Required<PortBinding>[], by: Engine): Promise<void>;
   /** Success when nothing is published, or the endpoint is gone. */
   unpublish(id: string, by: Engine): Promise<void>;
-  /** Removes what is left of a network that its engine removes: whatever no container has. */
-  sweep(network: string, by: Engine): Promise<void>;
-  /** Removes what the dead left half made, and endpoints that no container can have any more. */
-  reconcile(by: Engine): Promise<void>;
+  /** Removes those that no container has, of endpoints that its engine knows no more. */
+  sweep(which: (endpoint: CnmEndpoint) => boolean, by: Engine): Promise<void>;
+  /** Removes what the dead left half made, and endpoints that no container can have any more. @param which only those whose engine is gone */
+  reconcile(by: Engine, which?: 'of the dead'): Promise<void>;
 }
 
 /** Who asks: its namespaces, and its process. */
@@ -237,9 +237,12 @@ export function createEndpoints({ acts, turns, log, stagingDir, ...options }: En
     return place === 'nowhere' || (place === 'host' && (owner === undefined || !sameProcess(owner)));
   };
 
-  const reconcileOne = async (id: string, realm: string, by: Engine): Promise<void> => {
+  const reconcileOne = async (id: string, realm: string, by: Engine, which?: 'of the dead'): Promise<void> => {
     const endpoint = await acts.endpoint(id);
     if (endpoint === undefined) return;
+    const { owner } = endpoint.spec;
+    // An engine that is there moves links between two looks.
+    if (which !== undefined && owner !== undefined && sameProcess(owner)) return;
     const former = !endpoint.realm.startsWith(`${currentBootId()}/`);
     if (!former && endpoint.realm !== realm) return;
     if (endpoint.state === 'ready' && !former && !(await isStale(endpoint, by))) return;
@@ -277,19 +280,19 @@ export function createEndpoints({ acts, turns, log, stagingDir, ...options }: En
         const endpoint = await acts.endpoint(id);
         if (endpoint !== undefined) await revoke(endpoint, by);
       }),
-    async sweep(network, by) {
-      for (const { id } of (await acts.endpoints()).filter((endpoint) => endpoint.network === network))
+    async sweep(which, by) {
+      for (const { id } of (await acts.endpoints()).filter(which))
         await turns.take(id, async () => {
           const endpoint = await acts.endpoint(id);
           if (endpoint !== undefined && (endpoint.state !== 'ready' || (await placeOf(endpoint, by)) !== 'container'))
             await undo(endpoint, by);
         });
     },
-    async reconcile(by) {
+    async reconcile(by, which) {
       const realm = await acts.realm(by.caller);
       for (const { id } of await acts.endpoints()) {
         try {
-          await turns.take(id, () => reconcileOne(id, realm, by));
+          await turns.take(id, () => reconcileOne(id, realm, by, which));
         } catch (thrown) {
           if (isPortcullisError(thrown) && thrown.code === 'NETWORK_BUSY') continue;
           log.warn({ endpoint: id, why: reasonOf(thrown) }, 'an endpoint that no container has could not be removed; it is tried again');

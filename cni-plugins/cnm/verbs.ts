@@ -68,7 +68,7 @@ export function createVerbs({ acts, endpoints, source, turns }: VerbParts): Verb
       await turns.take(`network ${NetworkID}`, async () => {
         const network = await acts.network(NetworkID);
         if (network === undefined) return;
-        await endpoints.sweep(NetworkID, by);
+        await endpoints.sweep(({ network }) => network === NetworkID, by);
         await acts.removeNetwork(NetworkID);
         await acts.removeBridges(by.caller, network.bridges);
       });

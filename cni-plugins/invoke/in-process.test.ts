@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { createNetworkEngine } from '../attach/engine.ts';
@@ -47,16 +47,24 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.match(attachment.ips[0]?.address ?? '', /^10\.89\.0\.\d+/u);
     assert.deepEqual(await engine.attach(pod.request), attachment);
     assert.match(pod.run('ip -brief link show lo') ?? '', /UP/u);
-    await assert.rejects(engine.setClass(pod.request.id, 'none'), { code: 'NETWORK_RULES_UNSUPPORTED' });
-    await assert.rejects(engine.setClass(pod.request.id, 'user', { egress: [] }), { code: 'NETWORK_RULES_UNSUPPORTED' });
+    assert.equal(pod.run('busybox ping -c1 -W1 10.89.0.1'), undefined);
     await engine.setClass(pod.request.id, 'user');
     assert.ok(pod.run('busybox ping -c1 -W2 10.89.0.1') !== undefined);
+    await engine.setClass(pod.request.id, 'none');
+    assert.equal(pod.run('busybox ping -c1 -W1 10.89.0.1'), undefined);
     await engine.detach(pod.request.id);
     await eventually(() => links().length === 0 || undefined);
     assert.deepEqual(engine.list(), []);
   });
 
-  test('a NetworkPolicy that comes later and can not hold there is told, and refused at the next start', async () => {
+  test('a link without an end on the host: what it can not be held to is refused by name, a NetworkPolicy that comes later is told', async () => {
+    shell('ip link add parent0 type veth peer name parent1; ip link set parent0 up; ip link set parent1 up');
+    const ipam = { type: 'host-local', ranges: [[{ subnet: '10.91.0.0/24' }]] };
+    const file = join(fixture.confDir, '05-endless.conflist');
+    writeFileSync(
+      file,
+      JSON.stringify({ cniVersion: '1.0.0', name: 'endless', plugins: [{ type: 'portcullis-macvlan', master: 'parent0', ipam }] }),
+    );
     const lines: string[] = [];
     const policyDir = join(fixture.folder, 'later');
     mkdirSync(policyDir);
@@ -67,6 +75,14 @@ if (inPrivateNetns(import.meta.filename)) {
     try {
       const pod = fixture.pod('selected');
       await following.attach(pod.request);
+      for (const [linkClass, rules] of [
+        ['none', {}],
+        ['user', { egress: [] }],
+      ] as const)
+        await assert.rejects(following.setClass(pod.request.id, linkClass, rules), {
+          code: 'NETWORK_RULES_UNSUPPORTED',
+          message: /endless made a link without an end on the host.*use a network of the plugin bridge or ptp/u,
+        });
       await following.setClass(pod.request.id, 'user');
       const told = (): boolean => lines.some((line) => line.includes('do not hold') && line.includes(pod.request.id));
       assert.equal(told(), false);
@@ -77,6 +93,8 @@ if (inPrivateNetns(import.meta.filename)) {
       await following.detach(pod.request.id);
     } finally {
       await following.close({ removeAll: false });
+      rmSync(file);
+      shell('ip link del parent0');
       engine = await open(1);
     }
   });
@@ -89,7 +107,12 @@ if (inPrivateNetns(import.meta.filename)) {
     const attachment = await engine.attach(pod.request);
     assert.match(attachment.ips[0]?.address ?? '', /^10\.88\./u);
     assert.match(pod.run('ip -brief address show eth1') ?? '', /10\.89\.0\./u);
-    await assert.rejects(engine.setClass(pod.request.id, 'none'), { code: 'NETWORK_RULES_UNSUPPORTED' });
+    const answered = (): boolean[] => ['10.88.0.1', '10.89.0.1'].map((host) => pod.run(`busybox ping -c1 -W1 ${host}`) !== undefined);
+    assert.deepEqual(answered(), [false, false]);
+    await engine.setClass(pod.request.id, 'user');
+    await eventually(() => answered().every(Boolean) || undefined, 10_000);
+    await engine.setClass(pod.request.id, 'none');
+    assert.deepEqual(answered(), [false, false]);
     await engine.attach(other.request);
     await engine.detach(pod.request.id);
     assert.equal(pod.run('ip link show eth1'), undefined);

@@ -2,8 +2,11 @@ import { createHash, randomUUID } from 'node:crypto';
 import { linkSync, mkdirSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { makeFolderSync } from '../../base/storage/index.ts';
 import { networksIn } from '../attach/networks.ts';
-import { formatIp, networkOf, parsePrefix } from '../spec/address.ts';
+import { bareType } from '../attach/plugin-type.ts';
+import { contains, formatIp, networkOf, parsePrefix } from '../spec/address.ts';
+import type { IpPrefix } from '../spec/address.ts';
 import { zoneOf } from '../spec/domain.ts';
 import { defaultBridge, readNetworkReport } from './report.ts';
 import type { ReportedNetwork, ReportSource } from './report.ts';
@@ -32,7 +35,7 @@ export interface NewNetwork {
 /**
  * Writes a configuration of our plugins that this engine can read, in one act and never over another.
  * @returns its path
- * @throws NETWORK_EXISTS · what reading it would throw
+ * @throws NETWORK_EXISTS · NETWORK_SUBNET_TAKEN · what reading it would throw
  */
 export function createNetwork(source: ReportSource, wanted: NewNetwork): string {
   const { confDir } = source;
@@ -44,9 +47,10 @@ export function createNetwork(source: ReportSource, wanted: NewNetwork): string 
   const { networks } = readNetworkReport(source);
   const standing = networks.find(({ name, file }) => name === wanted.name && file !== undefined);
   if (standing !== undefined) throw exists(wanted.name, standing.file ?? confDir);
+  refuseOverlap(wanted, networks);
   const text = `${JSON.stringify(documentOf(linkChosen(wanted, networks)), null, 2)}\n`;
   const file = join(confDir, `${wanted.order}-${wanted.name}.conflist`);
-  mkdirSync(confDir, { recursive: true });
+  makeFolderSync(confDir, 0o755);
   // In a folder of its own, so that it is judged before any runtime can read it; beside the others, so that it is moved in one act.
   const draft = join(confDir, `.${randomUUID()}`);
   mkdirSync(draft, { mode: 0o700 });
@@ -56,7 +60,13 @@ export function createNetwork(source: ReportSource, wanted: NewNetwork): string 
     try {
       networksIn(draft, { plugins: 'auto', maxConfigs: 1 });
     } catch (thrown) {
-      throw invalid(wanted.name, reasonOf(thrown).replaceAll(`${written}:`, 'line '));
+      // Its places are those of a file that nobody will see.
+      throw invalid(
+        wanted.name,
+        reasonOf(thrown)
+          .replaceAll(`${written}:`, '')
+          .replaceAll(/^\d+:\d+: /gmu, ''),
+      );
     }
     try {
       linkSync(written, file);
@@ -85,6 +95,23 @@ export function requireNetwork(source: ReportSource, name: string): ReportedNetw
   const found = readNetworkReport(source).networks.find((network) => network.name === name);
   if (found === undefined) throw unknown(name, source.confDir);
   return found;
+}
+
+const prefixesIn = (subnets: readonly string[]): IpPrefix[] => subnets.flatMap((subnet) => parsePrefix(subnet) ?? []);
+
+/** The host routes a subnet to one link: pods of another network with addresses of it would not be reached. Links below a master need no route. */
+function refuseOverlap({ name, type, subnets, link }: NewNetwork, networks: readonly ReportedNetwork[]): void {
+  if (type !== 'bridge' && type !== 'ptp') return;
+  for (const other of networks) {
+    const routed = other.bridges.length > 0 || other.plugins.some((each) => bareType(each.split('/')[0] ?? '') === 'ptp');
+    if (!routed || other.file === undefined || (link !== undefined && other.bridges.includes(link))) continue;
+    const taken = other.subnets.find((each) =>
+      prefixesIn([each]).some((theirs) =>
+        prefixesIn(subnets).some((own) => contains(theirs, own.address) || contains(own, theirs.address)),
+      ),
+    );
+    if (taken !== undefined) throw overlaps(name, `${taken} of the network ${other.name} (${other.file}) overlaps`);
+  }
 }
 
 /** Two networks on one bridge would be one: the second has a bridge of its own. */
@@ -143,6 +170,10 @@ function firstOf(subnet: string): string[] {
 
 function exists(name: string, file: string): PortcullisError {
   return failure('NETWORK_EXISTS', 'already-exists', `create the network ${name}`, file, 'it is there already', 'give another name');
+}
+
+function overlaps(name: string, why: string): PortcullisError {
+  return failure('NETWORK_SUBNET_TAKEN', 'already-exists', 'create the network', name, why, 'give another subnet');
 }
 
 function invalid(name: string, why: string): PortcullisError {

@@ -111,13 +111,13 @@ export function readNetworkReport({ databasePath, confDir, choice }: ReportSourc
   };
 }
 
-/** Plugins whose links are no ports of a bridge, ours and upstream's. */
-const unbridged: ReadonlySet<string> = new Set(['host-device', 'ipvlan', 'macvlan', 'ptp', 'vlan']);
+/** Plugins whose links have no end on the host, ours and upstream's. */
+const endless: ReadonlySet<string> = new Set(['host-device', 'ipvlan', 'macvlan', 'vlan']);
 
 function classesOf({ way, list }: LoadedNetwork): NonNullable<ReportedNetwork['classes']> {
   const first = bareType(list.plugins[0]?.type ?? '');
-  if (way === 'core' || first === 'bridge') return 'held';
-  return unbridged.has(first) ? 'refused' : 'by-result';
+  if (way === 'core' || first === 'bridge' || first === 'ptp') return 'held';
+  return endless.has(first) ? 'refused' : 'by-result';
 }
 
 function described(network: LoadedNetwork): Omit<ReportedNetwork, 'attachments' | 'leases' | 'services'> {
@@ -161,10 +161,28 @@ function readDatabase(databasePath: string): { held: readonly Held[]; services: 
          (SELECT group_concat(hex(address)) FROM lease WHERE attachment = number) AS addresses
        FROM attachment ORDER BY number`,
     );
-    return { held: [...rows].flatMap(heldOf), services: readNetworkServices(database) };
+    return { held: ofPods([...rows].flatMap(heldOf)), services: readNetworkServices(database) };
   } finally {
     database.close();
   }
+}
+
+/** What plugins recorded for pods of our own runtime: a part of the pod's attachment, or an interface that a command gave it. */
+function ofPods(held: readonly Held[]): Held[] {
+  const placeOf = ({ network, attachment }: Held): string => [network, attachment?.id, attachment?.interface].join('\0');
+  const pods = new Map<string, ReportedAttachment>();
+  const places = new Set<string>();
+  for (const each of held)
+    if (each.attachment?.origin === 'pod') {
+      pods.set(each.attachment.id, each.attachment);
+      places.add(placeOf(each));
+    }
+  return held.map((each): Held => {
+    const { attachment, ...leased } = each;
+    const pod = attachment?.origin === 'plugin' ? pods.get(attachment.id) : undefined;
+    if (attachment === undefined || pod?.pod === undefined) return each;
+    return places.has(placeOf(each)) ? leased : { ...each, attachment: { ...attachment, namespace: pod.namespace ?? '', pod: pod.pod } };
+  });
 }
 
 function heldOf(row: SqlRow): Held[] {

@@ -9,6 +9,7 @@ const IPCTNL_MSG_CT_GET = 1;
 const IPCTNL_MSG_CT_DELETE = 2;
 const CTA_TUPLE_ORIG = 1;
 const CTA_TUPLE_REPLY = 2;
+const CTA_STATUS = 3;
 const CTA_PROTOINFO = 4;
 const CTA_ID = 12;
 const CTA_FILTER = 25;
@@ -18,6 +19,7 @@ const [CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT] = [1, 2, 3];
 const [CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE] = [1, 1];
 /** Of the kernel's net/netfilter/nf_internals.h (since 5.8). */
 const filterBy = { protocol: 1 << 3, portTo: 1 << 5 } as const;
+const IPS_SEEN_REPLY = 1 << 1;
 const [TCP_CONNTRACK_FIN_WAIT, TCP_CONNTRACK_SYN_SENT2] = [4, 9];
 
 export interface TrackedConnection {
@@ -29,6 +31,8 @@ export interface TrackedConnection {
   /** Who answers: another than `to` where the destination was translated. */
   readonly answeredBy: Buffer;
   readonly answeringPort: number;
+  /** A packet came back. */
+  readonly answered: boolean;
   /** A TCP connection that is being closed or was. */
   readonly ending: boolean;
   /** For {@link forget}. */
@@ -104,6 +108,7 @@ function readConnection(message: Received): TrackedConnection | undefined {
     portTo: portTo.readUInt16BE(0),
     answeredBy,
     answeringPort: answeringPort.readUInt16BE(0),
+    answered: ((attributes.get(CTA_STATUS)?.readUInt32BE(0) ?? 0) & IPS_SEEN_REPLY) !== 0,
     ending: state >= TCP_CONNTRACK_FIN_WAIT && state < TCP_CONNTRACK_SYN_SENT2,
     key: [attribute(CTA_TUPLE_ORIG | 0x8000, original), attribute(CTA_ID, id)],
   };

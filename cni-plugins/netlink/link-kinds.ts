@@ -10,6 +10,7 @@ const IFLA_MTU = 4;
 const IFLA_LINK = 5;
 const IFLA_MASTER = 10;
 const IFLA_LINKINFO = 18;
+const IFLA_GROUP = 27;
 const IFLA_NET_NS_FD = 28;
 const IFLA_INFO_KIND = 1;
 const IFLA_INFO_DATA = 2;
@@ -121,7 +122,11 @@ export interface PairEnd {
 }
 
 /** A veth pair without a bridge: one end in the namespace of the socket, the other born in `netnsFd`. Both are born down. */
-export function createPair(host: PairEnd, pod: PairEnd & { readonly netnsFd: number }, mtu: number | undefined): Request {
+export function createPair(
+  host: PairEnd & { readonly group?: number },
+  pod: PairEnd & { readonly netnsFd: number },
+  mtu: number | undefined,
+): Request {
   const ownMtu = mtu === undefined ? [] : [attribute(IFLA_MTU, u32(mtu))];
   const peer = Buffer.concat([
     Buffer.alloc(linkHeaderLength),
@@ -139,6 +144,7 @@ export function createPair(host: PairEnd, pod: PairEnd & { readonly netnsFd: num
       Buffer.alloc(linkHeaderLength),
       attribute(IFLA_IFNAME, text(host.name)),
       attribute(IFLA_ADDRESS, host.mac),
+      ...(host.group === undefined ? [] : [attribute(IFLA_GROUP, u32(host.group))]),
       ...ownMtu,
       nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, text('veth')), nested(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, peer))),
     ]),

@@ -88,7 +88,8 @@ export function findLink(socket: NetlinkSocket, by: { readonly name: string } | 
     flags: 0,
     body: Buffer.concat([...('name' in by ? [header(0), attribute(IFLA_IFNAME, text(by.name))] : [header(by.index)]), withoutCounters]),
   };
-  const answer = socket.find(request, 'ENODEV');
+  // ERANGE: longer than any name.
+  const answer = socket.find(request, 'ENODEV', 'ERANGE');
   return answer === undefined ? undefined : readSettings(answer);
 }
 

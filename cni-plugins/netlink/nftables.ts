@@ -38,8 +38,8 @@ const NFT_MSG_NEWSETELEM = 12;
 const NFT_MSG_GETSETELEM = 13;
 const NFT_MSG_DELSETELEM = 14;
 
-export type Family = 'ip' | 'ip6' | 'bridge';
-const familyNumbers: Readonly<Record<Family | 'inet', number>> = { inet: 1, ip: 2, bridge: 7, ip6: 10 };
+export type Family = 'inet' | 'ip' | 'arp' | 'bridge' | 'ip6';
+const familyNumbers: Readonly<Record<Family, number>> = { inet: 1, ip: 2, arp: 3, bridge: 7, ip6: 10 };
 
 /** Where a verdict leads. */
 export type Verdict = 'accept' | 'drop' | 'return' | { readonly goto: string } | { readonly jump: string };
@@ -50,7 +50,7 @@ const NFT_GOTO = -4;
 const NFT_RETURN = -5;
 
 export interface Table {
-  readonly family: Family | 'inet';
+  readonly family: Family;
   readonly name: string;
 }
 

@@ -18,6 +18,8 @@ export interface PlanInput {
   readonly netns: string;
   /** Name for the host's end of the interface: at most 15 characters, one for each attachment of the realm. */
   readonly hostInterface: string;
+  /** The rules of links hold that end from its birth on: it is made in the group by which they tell it. */
+  readonly bound?: boolean;
   /** CNI_ARGS. */
   readonly args: Readonly<Record<string, string>>;
   /** The result of the plugin before it in the chain. */
@@ -80,6 +82,8 @@ export interface Plugin<Config = unknown> {
    * Called for ADD only, after the plugins before it in the chain have made their resources. It changes nothing, and its answer is a JSON value.
    */
   observe?(config: Config, kernel: ResourceKernel, input: Omit<PlanInput, 'observed'>): unknown;
+  /** Why it can make nothing on the host as that is, for STATUS; undefined: nothing is known that is in the way. It changes nothing. */
+  unavailable?(config: Config, host: NetlinkSocket): string | undefined;
   /** @throws NETWORK_* when the input cannot be served, such as a missing prevResult */
   plan(config: Config, input: PlanInput): Plan;
 }

@@ -1,6 +1,7 @@
 import type { HostKernel } from '../attach/host-kernel.ts';
+import { heldLinks } from '../attach/record.ts';
 import type { AttachmentRecord } from '../attach/record.ts';
-import { bridgeTable } from '../attach/rules.ts';
+import { classTables } from '../attach/ruleset.ts';
 import type { Denial } from '../types.ts';
 import type { Enforcer } from './enforcer.ts';
 import { judgeTable } from './tables.ts';
@@ -12,22 +13,38 @@ export function denialsOf(
   kernel: Pick<HostKernel, 'countedLinks' | 'countedRules'>,
 ): Denial[] {
   if (records.length === 0) return [];
-  const byLink = new Map(records.map((record) => [record.spec.hostInterface, record]));
+  const held = records.flatMap((record) => heldLinks(record.spec).map((link) => ({ link, record })));
+  const byLink = new Map(held.map(({ link, record }) => [link.hostInterface, record]));
+  const tables = new Set(held.flatMap(({ link }) => classTables(link)));
   const byId = new Map(records.map((record) => [record.id, record]));
   const ofClass = classSets.flatMap(({ set, direction, rule }) =>
-    kernel.countedLinks(bridgeTable, set).flatMap(({ link, packets, bytes }) => {
-      const record = byLink.get(link);
-      return record === undefined || packets === 0n ? [] : [denial(record, { direction, rule, packets, bytes })];
-    }),
+    [...tables].flatMap((table) =>
+      kernel.countedLinks(table, set).flatMap(({ link, packets, bytes }) => {
+        const record = byLink.get(link);
+        return record === undefined || packets === 0n ? [] : [denial(record, { direction, rule, packets, bytes })];
+      }),
+    ),
   );
   const ofRules = policy.tables().length === 0 ? [] : policy.counts(kernel.countedRules(judgeTable));
-  return [
+  return summed([
     ...ofClass,
     ...ofRules.flatMap(({ id, ...count }) => {
       const record = byId.get(id);
       return record === undefined ? [] : [denial(record, count)];
     }),
-  ];
+  ]);
+}
+
+/** A pod may have several links, and a routed one is seen by several tables. */
+function summed(denials: readonly Denial[]): Denial[] {
+  const sums = new Map<string, Denial>();
+  for (const each of denials) {
+    const key = `${each.id} ${each.direction} ${each.rule}`;
+    const before = sums.get(key);
+    const { packets, bytes } = each;
+    sums.set(key, before === undefined ? each : { ...each, packets: before.packets + packets, bytes: before.bytes + bytes });
+  }
+  return [...sums.values()];
 }
 
 /** `network.none` stands for a pod without a started container as well: its link lets nothing through. */

@@ -5,7 +5,7 @@ import { grantsOf } from './grants.ts';
 import { evaluate } from './kubernetes/evaluate.ts';
 import type { Labels, PolicySet } from './kubernetes/network-policy.ts';
 import { changeImage, isNeeded, makeImage } from './image.ts';
-import type { Image, ImagePod } from './image.ts';
+import type { Image, ImageLink } from './image.ts';
 import type { Direction, Layer, PodRules } from './pod-chains.ts';
 import { policyTables } from './tables.ts';
 
@@ -22,7 +22,7 @@ export interface Enforcer {
   /** Says that the kernel took the last requests. Without it the next ones make everything anew. */
   settled(): void;
   /** Whether a NetworkPolicy restricts the pod in either direction. */
-  isolates(pod: Pick<OpenPod, 'namespace' | 'labels' | 'addresses' | 'rules'>): boolean;
+  isolates(pod: Pick<OpenPod, 'namespace' | 'labels' | 'rules'>): boolean;
   /** What holds an open pod; undefined: the link is not open. */
   rulesOf(id: string): PodRules | undefined;
   /** Those that must stand now. */
@@ -36,12 +36,17 @@ export interface OpenPod {
   readonly id: string;
   readonly namespace: string;
   readonly labels: Labels;
+  /** All that the rules know of the pod's: the same holds for each. */
+  readonly links: readonly OpenLink[];
+  readonly rules: LinkRules;
+}
+
+export interface OpenLink {
   readonly hostInterface: string;
   /** The link-local one included. */
   readonly addresses: readonly string[];
-  /** Of the bridge, as the kernel has it now. */
-  readonly bridgeMac: string;
-  readonly rules: LinkRules;
+  /** Of the bridge, as the kernel has it now; absent: the host routes to the link. */
+  readonly bridgeMac?: string;
 }
 
 export interface DenialCount {
@@ -81,11 +86,11 @@ export function createEnforcer(): Enforcer {
     settled() {
       unsettled = false;
     },
-    isolates({ namespace, labels, addresses, rules }) {
-      const [held] = evaluate(policies, [{ namespace, labels, addresses, namedPorts: rules.namedPorts ?? [] }]);
+    isolates({ namespace, labels, rules }) {
+      const [held] = evaluate(policies, [{ namespace, labels, addresses: [], namedPorts: rules.namedPorts ?? [] }]);
       return held?.egress !== undefined || held?.ingress !== undefined;
     },
-    rulesOf: (id) => image.get(id)?.rules,
+    rulesOf: (id) => [...image.values()].find((link) => link.id === id)?.rules,
     tables: () => (isNeeded(image) ? policyTables : []),
     counts: (rules) => countsOf(image, rules),
   };
@@ -99,44 +104,45 @@ function imageOf(pods: ReadonlyMap<string, OpenPod>, policies: PolicySet, before
       ? undefined
       : evaluate(
           policies,
-          all.map(({ namespace, labels, addresses, rules }) => ({ namespace, labels, addresses, namedPorts: rules.namedPorts ?? [] })),
+          all.map(({ namespace, labels, links, rules }) => ({
+            namespace,
+            labels,
+            addresses: links.flatMap(({ addresses }) => addresses),
+            namedPorts: rules.namedPorts ?? [],
+          })),
         );
   return new Map(
-    all.map((pod, index) => {
-      const made = imagePod(pod, held?.[index] ?? {});
-      const stood = before.get(pod.id);
-      return [pod.id, stood !== undefined && JSON.stringify(stood, plain) === JSON.stringify(made, plain) ? stood : made];
-    }),
+    all
+      .flatMap((pod, index) => imageLinks(pod, held?.[index] ?? {}))
+      .map((made) => {
+        const stood = before.get(made.hostInterface);
+        return [made.hostInterface, stood !== undefined && JSON.stringify(stood, plain) === JSON.stringify(made, plain) ? stood : made];
+      }),
   );
 }
 
 const plain = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? value.toString(16) : value);
 
-function imagePod({ hostInterface, addresses, bridgeMac, rules }: OpenPod, policies: PodRules['policies']): ImagePod {
-  const { egress, ingress } = rules;
-  return {
-    hostInterface,
-    addresses,
-    bridgeMac,
-    rules: {
-      profile: {
-        ...(egress !== undefined && { egress: { grants: grantsOf(egress), denies: 'network.egress' } }),
-        ...(ingress !== undefined && { ingress: { grants: grantsOf(ingress), denies: 'network.ingress' } }),
-      },
-      policies,
+function imageLinks({ id, links, rules: { egress, ingress } }: OpenPod, policies: PodRules['policies']): ImageLink[] {
+  const rules: PodRules = {
+    profile: {
+      ...(egress !== undefined && { egress: { grants: grantsOf(egress), denies: 'network.egress' } }),
+      ...(ingress !== undefined && { ingress: { grants: grantsOf(ingress), denies: 'network.ingress' } }),
     },
+    policies,
   };
+  return links.map((link) => ({ ...link, id, rules }));
 }
 
 const layers: readonly (keyof PodRules)[] = ['profile', 'policies'];
 
 function countsOf(image: Image, rules: readonly CountedRule[]): DenialCount[] {
   const known = new Map<string, { id: string; direction: Direction; layer: Layer }>();
-  for (const [id, pod] of image)
+  for (const { id, hostInterface, rules: held } of image.values())
     for (const name of layers)
       for (const direction of ['egress', 'ingress'] as const) {
-        const layer = pod.rules[name][direction];
-        if (layer !== undefined) known.set(`${pod.hostInterface}_${direction}_${name}`, { id, direction, layer });
+        const layer = held[name][direction];
+        if (layer !== undefined) known.set(`${hostInterface}_${direction}_${name}`, { id, direction, layer });
       }
   return rules.flatMap(({ chain, packets, bytes }) => {
     const found = known.get(chain);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readlinkSync } from 'node:fs';
+import { readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { createFixture, eventually, inPrivateNetns, shell, tried } from '../attach/engine.fixture.ts';
@@ -36,29 +36,37 @@ if (inPrivateNetns(import.meta.filename)) {
       .trim();
   const [EPERM, EACCES] = [1, 13];
 
-  test('a pod that owns its namespaces reaches no link of the host, with every capability in them', async () => {
-    const pod = fixture.pod('owned');
-    const userns = `${pod.request.netns}-user`;
-    shell(`umount ${pod.request.netns} && touch ${userns}`);
-    // As the runtime makes them: the network namespace belongs to the user namespace, and both are pinned.
-    const holder = fixture.start('unshare', '--user', '--map-root-user', '--net', 'sleep', '600');
-    const own = readlinkSync('/proc/self/ns/net');
-    await eventually(() => (tried(`readlink /proc/${holder.pid}/ns/net`)?.trim() === own ? undefined : true));
-    await eventually(() => tried(`grep -q sleep /proc/${holder.pid}/cmdline`));
-    for (const [kind, path] of [
-      ['net', pod.request.netns],
-      ['user', userns],
-    ] as const)
-      shell(`mount --bind /proc/${holder.pid}/ns/${kind} ${path}`);
-    holder.kill('SIGKILL');
-    await engine.attach(pod.request);
-    await engine.setClass(pod.request.id, 'admin');
-    const before = links();
-    const found = attempts(pod, `--user=${userns}`, '--preserve-credentials');
-    assert.deepEqual(Object.keys(found), ['list', 'make', 'join', 'stack', 'delete']);
-    for (const [what, errno] of Object.entries(found)) assert.ok([EPERM, EACCES].includes(errno), `${what}: ${errno}`);
-    assert.equal(links(), before);
-  });
+  const ptp = {
+    type: 'portcullis-ptp',
+    ipam: { type: 'host-local', ranges: [[{ subnet: '10.89.0.0/24' }], [{ subnet: 'fd00:89::/64' }]] },
+  };
+  for (const way of ['bridge', 'ptp'])
+    test(`a pod that owns its namespaces reaches no link of the host, with every capability in them: ${way}`, async () => {
+      const pod = fixture.pod(`owned${way}`);
+      const other = join(fixture.confDir, '05-other.conflist');
+      if (way === 'ptp') writeFileSync(other, JSON.stringify({ cniVersion: '1.0.0', name: 'routed', plugins: [ptp] }));
+      const userns = `${pod.request.netns}-user`;
+      shell(`umount ${pod.request.netns} && touch ${userns}`);
+      // As the runtime makes them: the network namespace belongs to the user namespace, and both are pinned.
+      const holder = fixture.start('unshare', '--user', '--map-root-user', '--net', 'sleep', '600');
+      const own = readlinkSync('/proc/self/ns/net');
+      await eventually(() => (tried(`readlink /proc/${holder.pid}/ns/net`)?.trim() === own ? undefined : true));
+      await eventually(() => tried(`grep -q sleep /proc/${holder.pid}/cmdline`));
+      for (const [kind, path] of [
+        ['net', pod.request.netns],
+        ['user', userns],
+      ] as const)
+        shell(`mount --bind /proc/${holder.pid}/ns/${kind} ${path}`);
+      holder.kill('SIGKILL');
+      await engine.attach(pod.request);
+      rmSync(other, { force: true });
+      await engine.setClass(pod.request.id, 'admin');
+      const before = links();
+      const found = attempts(pod, `--user=${userns}`, '--preserve-credentials');
+      assert.deepEqual(Object.keys(found), ['list', 'make', 'join', 'stack', 'delete']);
+      for (const [what, errno] of Object.entries(found)) assert.ok([EPERM, EACCES].includes(errno), `${what}: ${errno}`);
+      assert.equal(links(), before);
+    });
 
   test('without a user namespace NET_ADMIN reaches them: what the runtime says of such a container is so', async () => {
     const pod = fixture.pod('shared');

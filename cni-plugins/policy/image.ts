@@ -15,21 +15,23 @@ import type { Element, Table } from '../netlink/nftables.ts';
 import type { Request } from '../netlink/socket.ts';
 import { macBytes } from '../attach/record.ts';
 import { podFragment } from './pod-chains.ts';
-import type { PodFragment, RuledPod } from './pod-chains.ts';
+import type { PodFragment, RuledLink } from './pod-chains.ts';
 import { frameDefinition, frameTable, judgeDefinition, judgeTable, policyTables } from './tables.ts';
 
 /** What shall stand in the policy tables, and the requests from one such state to the next. Pure. */
 
 /** An open link. Those without rules are known too: their frames to a pod with rules go through the host. */
-export interface ImagePod extends RuledPod {
-  readonly bridgeMac: string;
+export interface ImageLink extends RuledLink {
+  /** The attachment's. */
+  readonly id: string;
 }
 
-export type Image = ReadonlyMap<string, ImagePod>;
+/** By the name of the link. */
+export type Image = ReadonlyMap<string, ImageLink>;
 
 type Elements = PodFragment['elements'];
 
-const hasRules = ({ rules }: RuledPod): boolean => Object.keys(rules.profile).length + Object.keys(rules.policies).length > 0;
+const hasRules = ({ rules }: RuledLink): boolean => Object.keys(rules.profile).length + Object.keys(rules.policies).length > 0;
 export const isNeeded = (image: Image): boolean => [...image.values()].some(hasRules);
 
 /** One transaction's requests. The tables stand only while a pod has rules. */
@@ -39,7 +41,7 @@ export function changeImage(from: Image, to: Image): Request[] {
   const changed = new Set<string>();
   for (const [id, pod] of from) if (to.get(id) !== pod) changed.add(id);
   for (const [id, pod] of to) if (from.get(id) !== pod) changed.add(id);
-  const pick = (image: Image): ImagePod[] => [...changed].flatMap((id) => image.get(id) ?? []);
+  const pick = (image: Image): ImageLink[] => [...changed].flatMap((id) => image.get(id) ?? []);
   const [before, after] = [pick(from).map(fragmentOf), pick(to).map(fragmentOf)];
   const kept = [...to].filter(([id]) => !changed.has(id)).flatMap(([, pod]) => fragmentOf(pod).sets.map(({ set }) => set.name));
   const [oldSets, newSets] = [setsOf(before), setsOf(after)];
@@ -109,14 +111,16 @@ const setRequests = ({ set, elements }: SharedSet, index: number): Request[] => 
 const chainRules = (chains: PodFragment['chains']): Request[] =>
   chains.flatMap(({ rules }) => rules.map(({ chain, expressions, comment }) => addRule(judgeTable, chain, expressions, comment)));
 
-const fragments = new WeakMap<ImagePod, PodFragment>();
+const fragments = new WeakMap<ImageLink, PodFragment>();
 
-function fragmentOf(pod: ImagePod): PodFragment {
+function fragmentOf(pod: ImageLink): PodFragment {
   const known = fragments.get(pod);
   if (known !== undefined) return known;
   const made = podFragment(pod);
-  const way: Elements[number] = [frameTable, 'ways', { key: interfaceKey(pod.hostInterface), value: macBytes(pod.bridgeMac) }];
-  const fragment = { ...made, elements: [way, ...made.elements] };
+  const { hostInterface, bridgeMac } = pod;
+  const way: Elements =
+    bridgeMac === undefined ? [] : [[frameTable, 'ways', { key: interfaceKey(hostInterface), value: macBytes(bridgeMac) }]];
+  const fragment = { ...made, elements: [...way, ...made.elements] };
   fragments.set(pod, fragment);
   return fragment;
 }

@@ -1,7 +1,8 @@
 import type { HostKernel } from '../attach/host-kernel.ts';
-import type { AttachmentRecord } from '../attach/record.ts';
-import { linkLocalOf } from '../attach/ruleset.ts';
-import { bridgeTable, definitions } from '../attach/rules.ts';
+import { heldLinks, linkGroups } from '../attach/record.ts';
+import type { AttachmentRecord, HeldLink } from '../attach/record.ts';
+import { classTables, linkLocalOf } from '../attach/ruleset.ts';
+import { definitions } from '../attach/rules.ts';
 import { interfaceKey } from '../netlink/nftables.ts';
 import type { Table, Verdict } from '../netlink/nftables.ts';
 import { verdictIn } from '../netlink/nft-readout.ts';
@@ -17,33 +18,61 @@ type Kernel = Pick<HostKernel, 'link' | 'listedElements' | 'listedRules'>;
 const directions = ['egress', 'ingress'] as const;
 
 /**
- * What the kernel's tables hold of a link, read from them alone: the record says only which link and which addresses are the pod's.
+ * What the kernel's tables hold of a pod's links, read from them alone: the record says only which links and which addresses are the pod's.
  * What is not as this engine makes it is a problem in words, and counts as no bound.
  */
 export function linkStateOf({ id, spec }: AttachmentRecord, kernel: Kernel): LinkState {
   const { hostInterface } = spec;
+  const states = heldLinks(spec).map((link) => stateOf(link, kernel));
+  const [first, ...others] = states;
+  if (first === undefined) return { id, hostInterface, lets: 'unknown', problems: ['our rules know none of its links'] };
+  const differing = others.filter((state) => JSON.stringify(boundOf(state)) !== JSON.stringify(boundOf(first)));
   const problems = [
-    ...(kernel.link(hostInterface) === undefined ? [`the link ${hostInterface} is gone`] : []),
-    ...changedChains(
-      bridgeTable,
-      definitions.bridge.rules.map(([chain, ...expressions]) => ({ chain, expressions })),
-      kernel,
-    ),
+    ...states.flatMap((state) => state.problems),
+    ...differing.map((state) => `what holds the link ${state.hostInterface} differs from what holds ${first.hostInterface}`),
   ];
-  const lets = problems.length > 0 ? 'unknown' : letsOf(hostInterface, kernel);
+  return { ...first, id, lets: differing.length > 0 ? 'unknown' : first.lets, problems };
+}
+
+const boundOf = ({ lets, egress, ingress }: OneState): unknown => [lets, egress, ingress];
+
+type OneState = Omit<LinkState, 'id'>;
+
+function stateOf(link: HeldLink, kernel: Kernel): OneState {
+  const { hostInterface } = link;
+  const standing = kernel.link(hostInterface);
+  const group = link.bridge === undefined ? linkGroups.routed : linkGroups.pod;
+  const problems = [
+    ...(standing === undefined ? [`the link ${hostInterface} is gone`] : []),
+    ...(standing === undefined || standing.group === group
+      ? []
+      : [`the link ${hostInterface} is not in the group by which the rules tell it`]),
+    ...classTables(link).flatMap((table) => {
+      const wanted = definitions[table.family].rules.map(([chain, ...expressions]) => ({ chain, expressions }));
+      return changedChains(table, wanted, kernel);
+    }),
+  ];
+  const lets = problems.length > 0 ? 'unknown' : letsOf(link, kernel);
   const rules = Object.fromEntries(
     directions.flatMap((direction) => {
-      const found = rulesOf(direction, spec, kernel, problems);
+      const found = rulesOf(direction, link, kernel, problems);
       return found === undefined ? [] : [[direction, found]];
     }),
   ) as Pick<LinkState, 'egress' | 'ingress'>;
-  return { id, hostInterface, lets, ...rules, problems };
+  return { hostInterface, lets, ...rules, problems };
+}
+
+/** What one table lets through and another one does not is of no use to the pod, and not as it was made. */
+function letsOf(link: HeldLink, kernel: Kernel): LinkState['lets'] {
+  const found = new Set(classTables(link).map((table) => letsBy(table, link.hostInterface, kernel)));
+  const [only] = found;
+  return only === undefined || found.size > 1 ? 'unknown' : only;
 }
 
 /** Of both directions: a link that is open in one is open. */
-function letsOf(hostInterface: string, kernel: Kernel): LinkState['lets'] {
+function letsBy(table: Table, hostInterface: string, kernel: Kernel): LinkState['lets'] {
   const key = interfaceKey(hostInterface);
-  const [egress, ingress] = directions.map((map) => shown(find(kernel.listedElements(bridgeTable, map), key)?.verdict));
+  const [egress, ingress] = directions.map((map) => shown(find(kernel.listedElements(table, map), key)?.verdict));
   // Without an element the chains end in a drop.
   if ((egress ?? 'goto closed_from') === 'goto closed_from' && (ingress ?? 'goto closed_to') === 'goto closed_to') return 'nothing';
   return egress === 'goto from_user' && ingress === 'accept' ? 'own packets' : 'unknown';
@@ -51,7 +80,7 @@ function letsOf(hostInterface: string, kernel: Kernel): LinkState['lets'] {
 
 function rulesOf(
   direction: (typeof directions)[number],
-  { hostInterface, addresses, mac }: AttachmentRecord['spec'],
+  { hostInterface, addresses, mac, bridge }: HeldLink,
   kernel: Kernel,
   problems: string[],
 ): readonly LinkRule[] | undefined {
@@ -61,7 +90,8 @@ function rulesOf(
   if (own.length === 0) return undefined;
   const found = [
     ...[frameDefinition, judgeDefinition].flatMap(({ table, rules }) => changedChains(table, rules, kernel)),
-    ...notLedTo(direction, chain, hostInterface, [...addresses.flatMap(({ ip }) => bytesOf(ip)), ...linkLocal(addresses, mac)], kernel),
+    ...linkUnknown(direction, hostInterface, bridge === undefined, kernel),
+    ...notLedTo(direction, chain, [...addresses.flatMap(({ ip }) => bytesOf(ip)), ...linkLocal(addresses, mac)], kernel),
   ];
   problems.push(...found);
   const granted = grantedRules(own, (set) => kernel.listedElements(judgeTable, set));
@@ -69,21 +99,21 @@ function rulesOf(
   return found.length > 0 ? undefined : granted;
 }
 
-/** Connections come to a pod's chain by its addresses, and its frames come to the judgement by its link. */
-function notLedTo(
-  direction: (typeof directions)[number],
-  chain: string,
-  hostInterface: string,
-  addresses: readonly Buffer[],
-  kernel: Kernel,
-): string[] {
-  const has = (table: Table, set: string, key: Buffer): boolean => find(kernel.listedElements(table, set), key) !== undefined;
-  const ofLink = direction === 'egress' ? 'ruled_senders' : 'ruled_receivers';
+const has = (kernel: Kernel, table: Table, set: string, key: Buffer): boolean => find(kernel.listedElements(table, set), key) !== undefined;
+
+/** Frames of a bridge come to the judgement by the link; what a routed link sends has no other way. */
+function linkUnknown(direction: (typeof directions)[number], hostInterface: string, isRouted: boolean, kernel: Kernel): string[] {
+  if (isRouted && direction === 'egress') return [];
+  const set = direction === 'egress' ? 'ruled_senders' : 'ruled_receivers';
+  return has(kernel, isRouted ? judgeTable : frameTable, set, interfaceKey(hostInterface)) ? [] : [`the set ${set} lacks the link`];
+}
+
+/** Connections come to a pod's chain by its addresses. */
+function notLedTo(direction: (typeof directions)[number], chain: string, addresses: readonly Buffer[], kernel: Kernel): string[] {
   const policies = chain.replace(/_profile$/u, '_policies');
   const through = kernel.listedRules(judgeTable).filter((rule) => rule.chain === policies);
   const ends = through.map(({ expressions }) => shown(verdictAtEnd(expressions)));
   return [
-    ...(has(frameTable, ofLink, interfaceKey(hostInterface)) ? [] : [`the set ${ofLink} lacks the link`]),
     ...addresses.flatMap((key) => {
       const family = key.length === 4 ? 4 : 6;
       const leads = shown(find(kernel.listedElements(judgeTable, `${direction}${family}`), key)?.verdict);
@@ -92,7 +122,7 @@ function notLedTo(
       return [
         ...(right ? [] : [`the map ${direction}${family} does not lead to ${chain}`]),
         ...[frameTable, judgeTable].flatMap((table) =>
-          has(table, `ruled${family}`, key) ? [] : [`the set ruled${family} of ${table.family} lacks an address`],
+          has(kernel, table, `ruled${family}`, key) ? [] : [`the set ruled${family} of ${table.family} lacks an address`],
         ),
       ];
     }),

@@ -1,36 +1,40 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import { formatIp, ipFromBytes } from '../spec/address.ts';
-import type { AttachmentRecord } from '../attach/record.ts';
+import { heldLinks } from '../attach/record.ts';
+import type { AttachmentRecord, HeldLink } from '../attach/record.ts';
 import { linkLocalOf } from '../attach/ruleset.ts';
 import type { LinkClass, LinkRules } from '../types.ts';
-import type { Enforcer, OpenPod } from './enforcer.ts';
+import type { Enforcer, OpenLink, OpenPod } from './enforcer.ts';
 
 const open: readonly LinkClass[] = ['user', 'proxy', 'admin'];
 
 /**
- * The attachment as the rules know it; undefined while its class lets nothing through.
- * @param bridgeMac of the bridge as the kernel has it
+ * The attachment as the rules know it; undefined while its class lets nothing through, or they know none of its links.
+ * @param macOf MAC of a bridge as the kernel has it
  * @throws NETWORK_RULES_UNSUPPORTED
  */
-export function openPodOf({ id, class: linkClass, rules, spec }: AttachmentRecord, bridgeMac: string): OpenPod | undefined {
-  if (!open.includes(linkClass)) return undefined;
-  if ((rules.egress !== undefined || rules.ingress !== undefined) && spec.bridge.addresses.length === 0) throw noGateway(id, spec.network);
-  const addresses = spec.addresses.map(({ ip }) => ip);
-  const linkLocal = addresses.some((ip) => ip.includes(':')) ? [formatIp(ipFromBytes(linkLocalOf(spec.mac)))] : [];
-  return {
-    id,
-    namespace: spec.pod.namespace,
-    labels: spec.pod.labels ?? {},
-    hostInterface: spec.hostInterface,
-    addresses: [...addresses, ...linkLocal],
-    bridgeMac,
-    rules,
-  };
+export function openPodOf(
+  { id, class: linkClass, rules, spec }: AttachmentRecord,
+  macOf: (bridge: NonNullable<HeldLink['bridge']>) => string,
+): OpenPod | undefined {
+  const held = heldLinks(spec);
+  if (!open.includes(linkClass) || held.length === 0) return undefined;
+  const apart = held.find(({ bridge }) => bridge?.addresses.length === 0);
+  if ((rules.egress !== undefined || rules.ingress !== undefined) && apart !== undefined) throw noGateway(id, apart.network);
+  const links = held.map(({ hostInterface, addresses, mac, bridge }): OpenLink => ({
+    hostInterface,
+    addresses: [...addresses.map(({ ip }) => ip), ...linkLocal(addresses, mac)],
+    ...(bridge !== undefined && { bridgeMac: macOf(bridge) }),
+  }));
+  return { id, namespace: spec.pod.namespace, labels: spec.pod.labels ?? {}, links, rules };
 }
+
+const linkLocal = (addresses: HeldLink['addresses'], mac: string): string[] =>
+  addresses.some(({ ip }) => ip.includes(':')) ? [formatIp(ipFromBytes(linkLocalOf(mac)))] : [];
 
 /** The pod as NetworkPolicies are asked about it, whatever its link. */
 export function policyPodOf(spec: AttachmentRecord['spec'], rules: LinkRules): Parameters<Enforcer['isolates']>[0] {
-  return { namespace: spec.pod.namespace, labels: spec.pod.labels ?? {}, addresses: spec.addresses.map(({ ip }) => ip), rules };
+  return { namespace: spec.pod.namespace, labels: spec.pod.labels ?? {}, rules };
 }
 
 function noGateway(id: string, network: string): PortcullisError {

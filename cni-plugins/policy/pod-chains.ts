@@ -30,10 +30,12 @@ export interface PodRules {
   readonly policies: Readonly<Partial<Record<Direction, Layer>>>;
 }
 
-export interface RuledPod {
+export interface RuledLink {
   readonly hostInterface: string;
   /** The link-local one included. */
   readonly addresses: readonly string[];
+  /** Of the bridge that it is a port of; absent: the host routes to it. */
+  readonly bridgeMac?: string;
   readonly rules: PodRules;
 }
 
@@ -48,7 +50,7 @@ const directions = ['egress', 'ingress'] as const;
 const protocolNumbers = { icmp: { 4: 1, 6: 58 }, tcp: { 4: 6, 6: 6 }, udp: { 4: 17, 6: 17 }, sctp: { 4: 132, 6: 132 } } as const;
 const [r0] = [register(0)];
 
-export function podFragment({ hostInterface, addresses, rules }: RuledPod): PodFragment {
+export function podFragment({ hostInterface, addresses, bridgeMac, rules }: RuledLink): PodFragment {
   const chains: { name: string; rules: readonly PolicyRule[] }[] = [];
   const sets = new Map<string, PodFragment['sets'][number]>();
   const heads: { direction: Direction; all: string; host?: string }[] = [];
@@ -69,16 +71,19 @@ export function podFragment({ hostInterface, addresses, rules }: RuledPod): PodF
     chains,
     sets: [...sets.values()],
     elements:
-      heads.length === 0 ? [] : [...linkElements(hostInterface, heads), ...own.flatMap((address) => addressElements(address, heads))],
+      heads.length === 0
+        ? []
+        : [...linkElements(hostInterface, bridgeMac === undefined, heads), ...own.flatMap((address) => addressElements(address, heads))],
   };
 }
 
-function linkElements(hostInterface: string, heads: readonly { direction: Direction }[]): PodFragment['elements'] {
-  return heads.map(({ direction }) => [
-    frameTable,
-    direction === 'egress' ? 'ruled_senders' : 'ruled_receivers',
-    { key: interfaceKey(hostInterface) },
-  ]);
+/** What a routed link sends has no other way than the judgement. */
+function linkElements(hostInterface: string, isRouted: boolean, heads: readonly { direction: Direction }[]): PodFragment['elements'] {
+  const key = interfaceKey(hostInterface);
+  return heads.flatMap(({ direction }): PodFragment['elements'] => {
+    if (isRouted) return direction === 'egress' ? [] : [[judgeTable, 'ruled_receivers', { key }]];
+    return [[frameTable, direction === 'egress' ? 'ruled_senders' : 'ruled_receivers', { key }]];
+  });
 }
 
 function addressElements(

@@ -150,6 +150,12 @@ export const frameDefinition: PolicyDefinition = {
   ],
 };
 
+/** Several receivers, or whoever listens: RFC 5771, RFC 4291 section 2.7. */
+const isGroup: Readonly<Record<4 | 6, readonly Buffer[]>> = {
+  4: [payload('network', 16, 1, r0), masked(r0, Buffer.of(0xf0)), equals(r0, Buffer.of(0xe0))],
+  6: [payload('network', 24, 1, r0), equals(r0, Buffer.of(0xff))],
+};
+
 /** Whose address one end of the connection is. @param chains map of addresses to chains */
 const end = (family: 4 | 6, direction: 'original' | 'reply', map: string): PolicyRule['expressions'] => [
   connection(family === 4 ? 'from4' : 'from6', direction, r0),
@@ -193,23 +199,29 @@ const selfOf = (which: 4 | 6, direction: 'original' | 'reply'): Buffer[] => [
 
 export const judgeDefinition: PolicyDefinition = {
   table: judgeTable,
-  sets: families.flatMap((which): NamedSet[] => {
-    const type = which === 4 ? 'ipv4_addr' : 'ipv6_addr';
-    return [
-      { name: `ruled${which}`, key: [type] },
-      { name: `self${which}`, key: [type, type] },
-      ...['egress', 'ingress', 'host_egress', 'host_ingress'].map((name): NamedSet => ({
-        name: `${name}${which}`,
-        key: [type],
-        data: 'verdict',
-      })),
-    ];
-  }),
+  sets: [
+    { name: 'ruled_receivers', key: ['ifname'] },
+    ...families.flatMap((which): NamedSet[] => {
+      const type = which === 4 ? 'ipv4_addr' : 'ipv6_addr';
+      return [
+        { name: `ruled${which}`, key: [type] },
+        { name: `self${which}`, key: [type, type] },
+        ...['egress', 'ingress', 'host_egress', 'host_ingress'].map((name): NamedSet => ({
+          name: `${name}${which}`,
+          key: [type],
+          data: 'verdict',
+        })),
+      ];
+    }),
+  ],
   chains: [
     // After the translation of destinations (-100): a rule is about the address that is really reached.
     { name: 'forward', hook: { type: 'filter', number: 2, priority: 0 } },
     { name: 'input', hook: { type: 'filter', number: 1, priority: 0 } },
     { name: 'output', hook: { type: 'filter', number: 3, priority: 0 } },
+    // Of links that the host routes to: bridges have this in the table of frames.
+    { name: 'postrouting', hook: { type: 'filter', number: 4, priority: 0 } },
+    { name: 'to_ruled' },
     { name: 'judge' },
     { name: 'judge_with_host' },
     { name: 'no_connection' },
@@ -219,6 +231,15 @@ export const judgeDefinition: PolicyDefinition = {
     { chain: 'forward', expressions: [verdict({ jump: 'judge' })] },
     { chain: 'input', expressions: [verdict({ jump: 'judge_with_host' })] },
     { chain: 'output', expressions: [verdict({ jump: 'judge_with_host' })] },
+    { chain: 'postrouting', expressions: [meta('oifname', r0), inSet('ruled_receivers', r0), verdict({ goto: 'to_ruled' })] },
+    { chain: 'to_ruled', expressions: [...family(6), ...neighbourDiscovery, verdict('accept')] },
+    ...bothFamilies((which) => ({
+      chain: 'to_ruled',
+      expressions: [...family(which), ...isGroup[which], counter(), verdict('drop')],
+      comment: 'multicast',
+    })),
+    { chain: 'to_ruled', expressions: [...judged, verdict('accept')] },
+    { chain: 'to_ruled', expressions: [counter(), verdict('drop')], comment: 'not judged' },
     ...judgement('judge', 'all'),
     ...judgement('judge_with_host', 'host'),
     ...bothFamilies((which) =>

@@ -1,5 +1,5 @@
 import type { Link } from '../netlink/links.ts';
-import { hostInterfacePrefix, linkGroups } from '../attach/record.ts';
+import { claimedLinks, hostInterfacePrefix, linkGroups } from '../attach/record.ts';
 import type { AttachmentRecord } from '../attach/record.ts';
 
 /** Desired state against the kernel's: what is to be done. Pure, so that any history can be tried on it. */
@@ -23,7 +23,7 @@ export interface KernelState {
 
 export function planReconciliation(records: readonly AttachmentRecord[], kernel: KernelState): Operation[] {
   const byName = new Map(kernel.links.map((link) => [link.name, link]));
-  const claimed = new Set(records.map(({ spec }) => spec.hostInterface));
+  const claimed = new Set(records.flatMap(claimedLinks));
   // What plugins made they must take back themselves, and no reconciliation makes it again.
   const own = records.filter(({ spec }) => spec.chains === undefined);
   const kept = own.filter(({ state }) => state === 'ready').map((record) => decide(record, byName, kernel));

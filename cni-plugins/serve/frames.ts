@@ -6,14 +6,26 @@ import type { PluginAnswer } from './answer.ts';
  * What passes over the daemon's socket. Numbers are of 64 bits, little-endian, as both machines of the thin client store them.
  *
  * client → daemon: greeting (8 bytes) · count of arguments · length of the strings · the strings as execve(2) left them on the stack:
- * arguments, then environment, each ended by NUL
- * daemon → client: greeting with its last byte `i` (send your input) or `n` (it is not needed). By then the daemon holds the caller's
- * namespaces, and nothing was done: until here the client may still go its own way.
+ * arguments, then environment, each ended by NUL. In version 2, with the same message: length · standard input
+ * daemon → client: greeting of the same version, with its last byte `i` (send your input; version 1 only) or `n` (no more is needed). By then the daemon
+ * holds the caller's namespaces.
  * client → daemon, after `i`: length · standard input
  * daemon → client: exit code · length of output · length of error output · both; then it closes.
+ *
+ * Who acts on a call, the daemon or a client that has waited too long, is decided once. In version 1 by the client: until it has sent its input nothing
+ * is done. In version 2 by the kernel: the daemon acts after its greeting was taken by the client's socket, and a client that goes its own way shuts
+ * that socket for receiving before, and then looks whether the greeting came first (unix(7); net/unix/af_unix.c does both under one lock). A daemon
+ * that was stopped in between finds the socket shut (EPIPE) and does nothing.
+ *
+ * A daemon that knows version 1 only closes on version 2, and the client works without it.
  */
 export const greeting = Buffer.from('PCTCNI1\0', 'latin1');
-export const greetingOf = (needsInput: boolean): Buffer => Buffer.concat([greeting.subarray(0, 7), Buffer.from(needsInput ? 'i' : 'n')]);
+/** Where the version stands in it. */
+export const versionAt = 6;
+export const versions = { inputOnRequest: '1', withInput: '2' } as const;
+export type Version = (typeof versions)[keyof typeof versions];
+export const greetingOf = (version: Version, needsInput: boolean): Buffer =>
+  Buffer.concat([greeting.subarray(0, versionAt), Buffer.from(`${version}${needsInput ? 'i' : 'n'}`)]);
 
 /** Arguments and environment of a process: the kernel takes 6 MiB at most (execve(2)). */
 export const maxStrings = 6 * 1024 * 1024;
@@ -25,15 +37,16 @@ export const maxAnswer = 1024 * 1024;
 export const headSize = 24;
 export const lengthSize = 8;
 
-export type Head = { readonly argumentCount: number; readonly length: number } | 'wrong';
+export type Head = { readonly version: Version; readonly argumentCount: number; readonly length: number } | 'wrong';
 
 /** The first 24 bytes of a client. */
 export function readHead(bytes: Buffer): Head {
-  if (!bytes.subarray(0, 7).equals(greeting.subarray(0, 7))) return 'wrong';
+  const version = Object.values(versions).find((each) => each.charCodeAt(0) === bytes[versionAt]);
+  if (version === undefined || !bytes.subarray(0, versionAt).equals(greeting.subarray(0, versionAt))) return 'wrong';
   const [argumentCount, length] = [bytes.readBigUInt64LE(8), bytes.readBigUInt64LE(16)];
   return argumentCount > BigInt(maxStrings) || length > BigInt(maxStrings)
     ? 'wrong'
-    : { argumentCount: Number(argumentCount), length: Number(length) };
+    : { version, argumentCount: Number(argumentCount), length: Number(length) };
 }
 
 /** Undefined when it is more than a plugin's configuration can be. One byte more is let through, so that the answer can say so. */

@@ -1,6 +1,6 @@
 import { connect } from 'node:net';
-import { errorFromJson, errorToJson, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
-import type { PortcullisError, SerialisedError } from '../../base/errors/index.ts';
+import { PortcullisError, errorFromJson, errorToJson, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
+import type { SerialisedError } from '../../base/errors/index.ts';
 import type { PluginAnswer } from './answer.ts';
 import { greeting, headSize, maxAnswer } from './frames.ts';
 
@@ -48,11 +48,11 @@ export async function askNetwork<Value>(
   greeting.copy(head);
   head.writeBigUInt64LE(1n, 8);
   head.writeBigUInt64LE(BigInt(strings.length), 16);
-  const received = await new Promise<Buffer | string>((resolve) => {
+  const received = await new Promise<Buffer | string | PortcullisError>((resolve) => {
     const chunks: Buffer[] = [];
     let length = 0;
     const connection = connect(socket, () => connection.write(Buffer.concat([head, strings])));
-    const done = (result: Buffer | string): void => {
+    const done = (result: Buffer | string | PortcullisError): void => {
       connection.destroy();
       resolve(result);
     };
@@ -62,10 +62,13 @@ export async function askNetwork<Value>(
       length += chunk.length;
       if (length > mostBytes) done('the answer is too long');
     });
-    connection.on('error', (error) => done(`the daemon does not answer at ${socket}: ${error.message}`));
+    connection.on('error', (error: NodeJS.ErrnoException) =>
+      done(error.code === 'EACCES' ? notRoot(socket, error) : `the daemon does not answer at ${socket}: ${error.message}`),
+    );
     connection.on('end', () => done(Buffer.concat(chunks)));
   });
   if (typeof received === 'string') return { why: received };
+  if (isPortcullisError(received)) return { why: received.failure.why, failure: received };
   const answer = received.subarray(greeting.length);
   if (answer.length < headSize) return { why: `whoever listens at ${socket} speaks another protocol` };
   const [exitCode, out, err] = [0, 8, 16].map((at) => Number(answer.readBigUInt64LE(at)));
@@ -76,6 +79,18 @@ export async function askNetwork<Value>(
     return failure === '' ? { why } : { why, failure: errorFromJson(JSON.parse(failure) as SerialisedError) };
   }
   return { value: JSON.parse(text(0, out ?? 0)) as Value };
+}
+
+function notRoot(socket: string, cause: Error): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_NOT_ROOT',
+    kind: 'denied',
+    attempted: 'ask the daemon',
+    on: socket,
+    why: `only root may: ${cause.message}`,
+    fix: 'call it as root',
+    cause,
+  });
 }
 
 /** Much more than the thin client takes: thousands of denials. */

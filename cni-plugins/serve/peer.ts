@@ -1,17 +1,31 @@
 import type { Socket } from 'node:net';
-import { O_DIRECTORY, O_PATH, O_RDONLY, closeFd, openFile, peerCredentials } from '../../base/kernel/index.ts';
+import {
+  MSG_DONTWAIT,
+  O_DIRECTORY,
+  O_PATH,
+  O_RDONLY,
+  closeFd,
+  openFile,
+  peerCredentials,
+  receiveWaiting,
+  send,
+} from '../../base/kernel/index.ts';
 import type { Caller } from '../attach/plugin-call.ts';
 
 /** Who called: a process of uid 0, and its namespaces, held open. */
 export interface Peer {
   readonly caller: Caller;
+  /** What it has sent by now; empty where there is nothing yet. */
+  waiting(): Buffer;
+  /**
+   * Sends a few bytes. False when the peer is gone, or takes no more: nothing must be done for it. True: it was there, and with it the process whose
+   * namespaces were opened before, and no later one of the same number. A client's socket is its alone, and closed before its number is free again.
+   */
+  tell(bytes: Buffer): boolean;
   close(): void;
 }
 
-/**
- * Undefined for anybody but uid 0, and for a process that is gone. A client answers the greeting that is sent after this: so the
- * process whose namespaces were opened was still the one that connected, and no later one of the same number.
- */
+/** Undefined for anybody but uid 0, and for a process that is gone. Whether it was the one that connected is certain once it was told something. */
 export function openPeer(socket: Socket): Peer | undefined {
   // Node has no interface for SO_PEERCRED; the descriptor is on the handle.
   const fd = (socket as unknown as { readonly _handle?: { readonly fd?: number } | null })._handle?.fd;
@@ -24,9 +38,29 @@ export function openPeer(socket: Socket): Peer | undefined {
     opened.push(netnsFd);
     const rootFd = openFile(`/proc/${pid}/root`, O_PATH | O_DIRECTORY);
     opened.push(rootFd);
-    return { caller: { netnsFd, rootFd, pid }, close: () => opened.forEach(closeFd) };
+    return {
+      caller: { netnsFd, rootFd, pid },
+      waiting() {
+        const length = receiveWaiting(fd, arrived);
+        return length === undefined ? Buffer.alloc(0) : Buffer.from(arrived.subarray(0, length));
+      },
+      // Once the socket is closed its number may be another file's.
+      tell: (bytes) => !socket.destroyed && told(fd, bytes),
+      close: () => opened.forEach(closeFd),
+    };
   } catch {
     opened.forEach(closeFd);
     return undefined;
+  }
+}
+
+/** Everything of most calls. */
+const arrived = Buffer.allocUnsafeSlow(64 * 1024);
+
+function told(fd: number, bytes: Buffer): boolean {
+  try {
+    return send(fd, bytes, MSG_DONTWAIT) === bytes.length;
+  } catch {
+    return false;
   }
 }

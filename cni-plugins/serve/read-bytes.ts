@@ -10,10 +10,10 @@ export interface ByteReader {
   stop(): void;
 }
 
-/** @param most bytes that are held at once: whoever sends more unasked is cut off */
-export function createByteReader(socket: Socket, most: number): ByteReader {
-  let chunks: Buffer[] = [];
-  let length = 0;
+/** @param first what was read of it before @param most bytes that are held at once: whoever sends more unasked is cut off */
+export function createByteReader(socket: Socket, first: Buffer, most: number): ByteReader {
+  let chunks: Buffer[] = [first];
+  let length = first.length;
   let ended = false;
   let stopped = false;
   let waiting: { readonly count: number; readonly resolve: (bytes: Buffer | undefined) => void } | undefined;

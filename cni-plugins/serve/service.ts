@@ -6,7 +6,7 @@ import { needsInput, readCall } from '../spec/call.ts';
 import type { RawCall } from '../spec/call.ts';
 import { answerCall, undoAdd } from './answer.ts';
 import type { PluginAnswer } from './answer.ts';
-import { greetingOf, headSize, lengthSize, maxHeld, readHead, readInputLength, readStrings, writeAnswer } from './frames.ts';
+import { greetingOf, headSize, lengthSize, maxHeld, readHead, readInputLength, readStrings, versions, writeAnswer } from './frames.ts';
 import { answerDoor, doorName } from './network-door.ts';
 import type { AnswerNetwork } from './network-door.ts';
 import { openPeer } from './peer.ts';
@@ -44,9 +44,9 @@ export function createPluginService({ callPlugin, answerNetwork, log }: PluginSe
       return;
     }
     try {
-      const reader = createByteReader(socket, maxHeld);
+      const reader = createByteReader(socket, peer.waiting(), maxHeld);
       reading.add(socket);
-      const raw = await readCallFrom(socket, reader).finally(() => reading.delete(socket));
+      const raw = await readCallFrom(socket, peer, reader).finally(() => reading.delete(socket));
       if (raw === undefined) return;
       if (raw.name === doorName) return await finish(socket, await answerDoor(raw.environment, answerNetwork));
       const started = performance.now();
@@ -92,7 +92,7 @@ export function createPluginService({ callPlugin, answerNetwork, log }: PluginSe
 }
 
 /** Undefined when the client does not keep the protocol, or goes away. */
-async function readCallFrom(socket: Socket, reader: ByteReader): Promise<RawCall | undefined> {
+async function readCallFrom(socket: Socket, peer: Peer, reader: ByteReader): Promise<RawCall | undefined> {
   const silence = setTimeout(() => socket.destroy(), silenceMs);
   try {
     const head = await reader.take(headSize);
@@ -101,17 +101,25 @@ async function readCallFrom(socket: Socket, reader: ByteReader): Promise<RawCall
     const bytes = await reader.take(strings.length);
     if (bytes === undefined) return undefined;
     const call = { ...readStrings(bytes, strings.argumentCount), stdin: Buffer.alloc(0) };
+    if (strings.version === versions.withInput) {
+      const stdin = await readInput(reader);
+      return stdin !== undefined && peer.tell(greetingOf(strings.version, false)) ? { ...call, stdin } : undefined;
+    }
     const wanted = needsInput(call);
-    socket.write(greetingOf(wanted));
+    if (!peer.tell(greetingOf(strings.version, wanted))) return undefined;
     if (!wanted) return call;
-    const size = await reader.take(lengthSize);
-    const length = size === undefined ? undefined : readInputLength(size);
-    const stdin = length === undefined ? undefined : await reader.take(length);
+    const stdin = await readInput(reader);
     return stdin === undefined ? undefined : { ...call, stdin };
   } finally {
     clearTimeout(silence);
     reader.stop();
   }
+}
+
+async function readInput(reader: ByteReader): Promise<Buffer | undefined> {
+  const size = await reader.take(lengthSize);
+  const length = size === undefined ? undefined : readInputLength(size);
+  return length === undefined ? undefined : reader.take(length);
 }
 
 function finish(socket: Socket, answer: PluginAnswer): Promise<void> {

@@ -64,9 +64,10 @@ export function cniErrorOf(thrown: unknown): CniError {
   return { code: number, msg: `${attempted}${on === '' ? '' : ` ${on}`}: ${why}`, details: `${fix} [${code}]` };
 }
 
-/** For the codes that are not listed: those of single plugins, and the kernel's. */
+/** For the codes that are not listed: those of single plugins, the kernel's, and the disk's. */
 function codeByKind({ code, kind }: PortcullisError): number {
   if (code.startsWith('NETWORK_KERNEL_') || code.startsWith('KERNEL_')) return cniCodes.kernelRefused;
+  if (code.startsWith('STORAGE_')) return cniCodes.ioFailure;
   return kinds[kind] ?? cniCodes.internal;
 }
 

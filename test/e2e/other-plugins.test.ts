@@ -1,6 +1,6 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -228,7 +228,7 @@ if [ "$CNI_COMMAND" = ${when} ] && [ ! -e ${reached} ]; then touch ${reached}; s
     stage.writeConflist(conflist());
   });
 
-  it('a profile of network.none holds on their bridge, and is refused where the link can not be held', async () => {
+  it('a profile of network.none holds on their bridge and on a link that the host routes to, and is refused where there is no end on the host', async () => {
     const closed = await runPod(stage, 'closed', { annotations: { 'portcullis.dev/profile': 'alone' } });
     const narrow = await runPod(stage, 'narrow', { annotations: { 'portcullis.dev/profile': 'narrow' } });
     const open = await runPod(stage, 'open');
@@ -239,24 +239,29 @@ if [ "$CNI_COMMAND" = ${when} ] && [ ! -e ${reached} ]; then touch ${reached}; s
     assert.equal(await answers(await addressOf(open.id), 8080), 'a page');
     for (const pod of [closed, narrow]) assert.equal(await answers(await addressOf(pod.id), 8080, 800), '');
     for (const pod of [closed, narrow, open]) await removePod(stage, pod);
-    stage.writeConflist(
-      JSON.stringify({
-        cniVersion: '1.0.0',
-        name: 'debian',
-        plugins: [
-          {
-            type: 'ptp',
-            ipam: { type: 'host-local', dataDir: stores, ranges: [[{ subnet: '10.214.0.0/28' }]], routes: [{ dst: '0.0.0.0/0' }] },
-          },
-        ],
-      }),
-    );
+    const ipam = { type: 'host-local', dataDir: stores, ranges: [[{ subnet: '10.214.0.0/28' }]], routes: [{ dst: '0.0.0.0/0' }] };
+    const alone = (plugin: object): void =>
+      stage.writeConflist(JSON.stringify({ cniVersion: '1.0.0', name: 'debian', plugins: [{ ...plugin, ipam }] }));
+    alone({ type: 'ptp' });
     const routed = await runPod(stage, 'routed', { annotations: { 'portcullis.dev/profile.main': 'alone' } });
-    const id = await createContainer(stage, routed, { image, command: server });
-    assert.equal((await failureOf(stage.daemon.cri.runtime.startContainer({ containerId: id }))).code, 'NETWORK_RULES_UNSUPPORTED');
+    await runContainer(stage, routed, { image, command: ['sleep', '600'] });
+    const hears = async (): Promise<boolean> =>
+      spawnSync('busybox', ['ping', '-c', '1', '-W', '1', await addressOf(routed.id)]).status === 0;
+    assert.equal(await hears(), false);
     await runContainer(stage, routed, { name: 'open', image, command: server });
+    assert.equal(await hears(), true);
     assert.equal(await answers(await addressOf(routed.id), 8080), 'a page');
     await removePod(stage, routed);
+    assert.deepEqual(leased(), []);
+    execFileSync('sh', ['-c', 'ip link add parent0 type veth peer name parent1; ip link set parent0 up; ip link set parent1 up']);
+    alone({ type: 'macvlan', master: 'parent0' });
+    const endless = await runPod(stage, 'endless', { annotations: { 'portcullis.dev/profile.main': 'alone' } });
+    const id = await createContainer(stage, endless, { image, command: server });
+    const failure = await failureOf(stage.daemon.cri.runtime.startContainer({ containerId: id }));
+    assert.equal(failure.code, 'NETWORK_RULES_UNSUPPORTED');
+    assert.match(failure.message, /network debian made a link without an end on the host.*use a network of the plugin bridge or ptp/u);
+    await removePod(stage, endless);
+    execFileSync('ip', ['link', 'del', 'parent0']);
     assert.deepEqual(leased(), []);
     assert.equal(readFileSync('/proc/sys/net/ipv4/ip_forward', 'utf8').trim(), '1');
   });

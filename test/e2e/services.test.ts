@@ -1,7 +1,7 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { Server } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -98,6 +98,13 @@ describe('services by command', () => {
     writeFileSync(join(folder, 'empty.yaml'), '');
     const empty = await service('apply', '-f', join(folder, 'empty.yaml'));
     assert.deepEqual([empty.code, /empty\.yaml: no service is described there\n$/u.test(empty.stderr)], [1, true]);
+    const many = join(folder, 'many');
+    mkdirSync(many);
+    symlinkSync('circle.yaml', join(many, 'circle.yaml'));
+    writeFileSync(join(many, 'fine.yaml'), `${head('fine')}addresses: [10.96.0.9]\nports: [80]\n`);
+    const some = await service('apply', '--check', '-f', many);
+    assert.deepEqual([some.code, some.stdout], [1, 'fine right\n'], some.stderr);
+    assert.match(some.stderr, /circle\.yaml:1:1: it can not be read: ELOOP/u);
     assert.equal(await answering('http://10.96.0.1/'), 'one,two');
     const text = (await service('ls')).stdout;
     assert.match(text, /^shop\/web +command +nftables +rr +10\.96\.0\.1 +80\/tcp +10\.250\.0\.2:8080 +1 +in service +not checked +/mu);

@@ -232,7 +232,12 @@ describe('user namespaces', () => {
           const security = { namespaceOptions: options(hostId + 2 * length, more) };
           const first = await runContainer(stage, sharing, { name: 'a', image, command: ['sleep', '601'], security });
           await runContainer(stage, sharing, { name: 'b', image, command: ['sleep', '602'], security });
-          assert.match((await execute(stage, first, 'ps')).stdout, /sleep 602/);
+          // A started container is the OCI runtime's process for a moment more, until that becomes its program.
+          for (let tries = 0; ; tries += 1) {
+            const { stdout } = await execute(stage, first, 'ps');
+            if (/sleep 602/.test(stdout)) break;
+            assert.ok(tries < 100, stdout);
+          }
           await removePod(stage, sharing);
         });
 

@@ -33,6 +33,10 @@ const bridgeGroup = 0x70630002;
 /** Bridges that were brought up over a socket and what they got: most calls find theirs so. */
 const known = new WeakMap<NetlinkSocket, Map<string, number>>();
 
+/** Index of a bridge as the last resource of that name over the socket left it; it may be gone by now. Undefined: none was. */
+export const bridgeSeen = (route: NetlinkSocket, name: string): number | undefined => seenIndexes.get(route)?.get(name);
+const seenIndexes = new WeakMap<NetlinkSocket, Map<string, number>>();
+
 const stampOf = (resource: BridgeLinkResource): string =>
   `${resource.name} ${resource.addresses.join(' ')} ${resource.promiscuous} ${resource.vlan} ${resource.filtersVlans}`;
 
@@ -56,6 +60,7 @@ function ensure(resource: BridgeLinkResource, kernel: ResourceKernel): void {
   const link = lookUp(route, { name: resource.name }) ?? make(resource, route);
   if (link.kind !== 'bridge') throw unusable(resource.name, `it is a link of kind ${link.kind === '' ? 'hardware' : link.kind}`);
   const seen = known.get(route) ?? new Map<string, number>();
+  seenIndexes.set(route, (seenIndexes.get(route) ?? new Map<string, number>()).set(resource.name, link.index));
   if (link.up && seen.get(stampOf(resource)) === link.index) return;
   const own = { index: link.index };
   if (resource.filtersVlans) ensureVlanFiltering(route, link);

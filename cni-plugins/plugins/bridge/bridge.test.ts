@@ -52,6 +52,18 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
   const vlansOf = (port: string): string =>
     shell(`bridge -c vlan show dev ${port}`).split('\n').slice(1).join(' ').replaceAll(/\s+/gu, ' ').replace(port, '').trim();
 
+  test('the MAC address of the host’s end is told when others change it, and given back', async () => {
+    const pod = await attached('ends', {});
+    const mac = pod.result.interfaces[1]?.mac ?? '';
+    shell(`ip link set ${pod.port} address 02:00:00:00:00:08`);
+    await assert.rejects(
+      fixture.check([pod.conf], pod.of, pod.result),
+      new RegExp(`${pod.port} has the MAC address 02:00:00:00:00:08, not ${mac}`, 'u'),
+    );
+    await fixture.call('status', pod.conf, pod.of);
+    await fixture.check([pod.conf], pod.of, pod.result);
+  });
+
   test('pods of one VLAN and its gateway reach each other, those of another do not', { skip }, async () => {
     const [a, b, other] = [
       await attached('a', { vlan: 100, isDefaultGateway: true, ipMasq: true }),

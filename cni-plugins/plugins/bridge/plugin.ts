@@ -18,10 +18,14 @@ import type { VethPort } from './veth-port-kind.ts';
 export const bridge: Plugin<BridgeConfig> = {
   type: 'bridge',
   role: 'interface',
-  capabilities: ['mac', 'ips', 'ipRanges'],
+  capabilities: ['mac', 'ips', 'ipRanges', 'dns'],
   read: readBridgeConfig,
   /** MAC of a bridge that stands already: it keeps its own. */
   observe: (config, { host }) => lookUp(host.route, { name: config.bridge })?.mac,
+  unavailable(config, host) {
+    const { kind = 'bridge' } = lookUp(host, { name: config.bridge }) ?? {};
+    return kind === 'bridge' ? undefined : `${config.bridge} is no bridge, but a link of kind ${kind === '' ? 'hardware' : kind}`;
+  },
   plan(config, input): Plan {
     if (config.hasAddressPlugin && input.addresses.length === 0) throw noAddress(input);
     const { addresses } = input;
@@ -56,6 +60,7 @@ export const bridge: Plugin<BridgeConfig> = {
       enabled: !config.disableContainerInterface,
       hairpin: config.hairpin,
       isolated: config.isolated,
+      ...(input.bound === true && { bound: true }),
       vlan: config.vlan,
       trunk: config.trunk,
       keepDefaultVlan: config.preserveDefaultVlan,

@@ -1,12 +1,14 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { findLink, setMac, setMtu } from '../../netlink/link-settings.ts';
-import { createVeth, getLink, lookUp, readLink, setMaster, setNoOwnIpv6, setPort, setUp } from '../../netlink/links.ts';
+import { createVeth, getLink, indexOfLink, lookUp, readLink, setMaster, setNoOwnIpv6, setPort, setUp } from '../../netlink/links.ts';
 import type { Link } from '../../netlink/links.ts';
 import { acknowledged } from '../../netlink/socket.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 import { deleteLink } from '../interface/child-link.ts';
+import { rememberIndex } from '../interface/pod-index.ts';
 import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
+import { bridgeSeen } from './bridge-kind.ts';
 import { ensurePortVlans, portVlanDifferences } from './vlan.ts';
 import type { PortVlans } from './vlan.ts';
 
@@ -25,10 +27,13 @@ export interface VethPort extends Resource, PortVlans {
   readonly enabled: boolean;
   readonly hairpin: boolean;
   readonly isolated: boolean;
+  /** Its host's end is in the group by which the rules of links tell a port of a bridge. */
+  readonly bound?: boolean;
 }
 
-/** Links of CNI plugins: unlike those of our own runtime's pods they are not bound by a link class. */
+/** Links of CNI plugins are not bound by a link class, unlike those of our own runtime's pods: `bound`. */
 const pluginGroup = 0x70630004;
+const podGroup = 0x70630001;
 const forwarding = 3;
 const forwardingDeadlineMs = 2000;
 
@@ -38,22 +43,38 @@ function ensure(resource: VethPort, kernel: ResourceKernel): void {
   const { route } = kernel.host;
   const { pod } = kernel;
   if (pod === undefined) throw podGone(resource);
-  const master = lookUp(route, { name: resource.bridge });
-  if (master === undefined) throw bridgeGone(resource);
   try {
-    create(resource, route, master.index, pod.netnsFd);
+    createOn(resource, route, pod.netnsFd);
   } catch (thrown) {
     if (!isRefusal(thrown, 'EEXIST')) throw thrown;
+    const master = masterOf(resource, route);
     const standing = lookUp(route, { name: resource.hostInterface });
     // Not our own link is in the way, but one of the pod that has the interface's name.
     if (standing === undefined) throw interfaceTaken(resource);
-    if (isPair(resource, standing, pod.route)) rejoin(resource, route, master.index, pod.route);
+    if (isPair(resource, standing, pod.route)) rejoin(resource, route, master, pod.route);
     else {
       deleteLink(kernel, 'host', standing.index);
-      create(resource, route, master.index, pod.netnsFd);
+      create(resource, route, master, pod.netnsFd);
     }
   }
   finish(resource, route, pod.route);
+}
+
+const masterOf = (resource: VethPort, route: NetlinkSocket): number => {
+  const master = lookUp(route, { name: resource.bridge });
+  if (master === undefined) throw bridgeGone(resource);
+  return master.index;
+};
+
+/** On the bridge as it was seen a moment ago: where it is another one by now, the kernel refuses, and it is looked for. */
+function createOn(resource: VethPort, route: NetlinkSocket, netnsFd: number): void {
+  const seen = bridgeSeen(route, resource.bridge);
+  try {
+    create(resource, route, seen ?? masterOf(resource, route), netnsFd);
+  } catch (thrown) {
+    if (seen === undefined || !isRefusal(thrown, 'EINVAL', 'ENODEV')) throw thrown;
+    create(resource, route, masterOf(resource, route), netnsFd);
+  }
 }
 
 function create(resource: VethPort, route: NetlinkSocket, master: number, netnsFd: number): void {
@@ -62,7 +83,7 @@ function create(resource: VethPort, route: NetlinkSocket, master: number, netnsF
     acknowledged(
       createVeth({
         name: resource.hostInterface,
-        group: pluginGroup,
+        group: resource.bound === true ? podGroup : pluginGroup,
         mtu: resource.mtu,
         master,
         mac: bytes(resource.hostMac),
@@ -86,7 +107,11 @@ function rejoin(resource: VethPort, route: NetlinkSocket, master: number, pod: N
   const own = { name: resource.hostInterface };
   const standing = lookUp(route, { name: resource.hostInterface });
   if (standing !== undefined && standing.master !== master) route.run([setMaster(own, master)]);
-  if (standing !== undefined) route.run([setMtu(standing.index, resource.mtu)]);
+  if (standing !== undefined)
+    route.run([
+      setMtu(standing.index, resource.mtu),
+      ...(standing.mac === resource.hostMac ? [] : [setMac(standing.index, resource.hostMac)]),
+    ]);
   route.run([setPort(own, resource)]);
   const inside = findLink(pod, { name: resource.interface });
   if (inside === undefined) return;
@@ -103,11 +128,18 @@ function finish(resource: VethPort, route: NetlinkSocket, pod: NetlinkSocket): v
     if (standing !== undefined) ensurePortVlans(route, standing.index, resource);
   }
   // The pod's end first: with both up the bridge forwards at once.
-  if (resource.enabled) pod.run([setUp({ name: resource.interface })]);
+  if (resource.enabled) raise(resource.interface, pod);
   const [up, found] = route.exchange([acknowledged(setUp(own)), getLink(own)]);
   if (up?.refused !== undefined) throw up.refused.error();
   const answer = found?.answers[0];
   if (resource.enabled && (answer === undefined || isComing(readLink(answer)))) awaitForwarding(resource, route);
+}
+
+function raise(name: string, pod: NetlinkSocket): void {
+  const [up, inside] = pod.exchange([acknowledged(setUp({ name })), getLink({ name })]);
+  if (up?.refused !== undefined) throw up.refused.error();
+  const [answer] = inside?.answers ?? [];
+  if (answer !== undefined) rememberIndex(pod, name, indexOfLink(answer));
 }
 
 const sleepCell = new Int32Array(new SharedArrayBuffer(4));
@@ -134,6 +166,7 @@ function differences(resource: VethPort, kernel: ResourceKernel): string[] {
   return [
     ...(link.up ? [] : [`${hostInterface} is down`]),
     ...(master !== undefined && link.master === master.index ? [] : [`${hostInterface} is not on the bridge ${resource.bridge}`]),
+    ...(link.mac === resource.hostMac ? [] : [`${hostInterface} has the MAC address ${link.mac}, not ${resource.hostMac}`]),
     ...(link.mtu === resource.mtu ? [] : [`${hostInterface} has the MTU ${link.mtu}, not ${resource.mtu}`]),
     // A plugin after this one may turn it on: a pod that calls its own host port needs it.
     ...(resource.hairpin && link.hairpin !== true ? [`hairpin mode of ${hostInterface} is off`] : []),

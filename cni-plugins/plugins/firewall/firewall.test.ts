@@ -126,6 +126,16 @@ if (inPrivateNetns(import.meta.filename)) {
     for (const wired of [a, b]) await wired.pod.del(config);
   });
 
+  test('a bridge of prevResult whose name no link can have is refused, and nothing is left to remove', async () => {
+    const { pod, prevResult } = onBridge('name', 'brname', 61, 2);
+    const [, ...others] = prevResult.interfaces;
+    for (const name of ['', 'x'.repeat(16), 'x'.repeat(5000), 'é'.repeat(8), 'a/b', 'a\0b', '..']) {
+      const wrong = { prevResult: { ...prevResult, interfaces: [{ name }, ...others] } };
+      assert.equal(await codeOf(() => pod.add({ type: 'firewall', ingressPolicy: 'isolated' }, wrong)), 'NETWORK_BRIDGE_MISSING', name);
+    }
+    shell('ip link del brname');
+  });
+
   test('the stricter policy of a bridge stays', async () => {
     const [strict, open2] = [onBridge('h1', 'br9', 49, 2), onBridge('h2', 'br9', 49, 3)];
     const isolated = { type: 'firewall', ingressPolicy: 'isolated' };

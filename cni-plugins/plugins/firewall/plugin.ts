@@ -4,6 +4,7 @@ import { dropsByDefault } from '../../netlink/nft-chains.ts';
 import type { Plugin } from '../contract.ts';
 import { addressesMissing } from '../interface/failures.ts';
 import { hostInterfaces, previousOf } from '../interface/previous.ts';
+import { isInterfaceName } from '../interface/settings.ts';
 import type { ForwardPolicy } from './forward-policy.ts';
 import { reservedChains, tableName } from './rules.ts';
 
@@ -61,7 +62,10 @@ export const firewall: Plugin<FirewallConfig> = {
       return prefix === undefined ? [] : [formatIp(prefix.address)];
     });
     const bridge = config.ingressPolicy === 'open' ? undefined : previous.interfaces[0]?.name;
-    if (config.ingressPolicy !== 'open' && (bridge === undefined || (previous.interfaces[0]?.sandbox ?? '') !== ''))
+    if (
+      config.ingressPolicy !== 'open' &&
+      (bridge === undefined || !isInterfaceName(bridge) || (previous.interfaces[0]?.sandbox ?? '') !== '')
+    )
       throw noBridge(config.ingressPolicy);
     if (addresses.length === 0 && config.ingressPolicy === 'open' && previous.interfaces.length === 0) throw addressesMissing('firewall');
     const resource: ForwardPolicy = {

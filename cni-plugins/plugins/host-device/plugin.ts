@@ -35,7 +35,7 @@ const deviceId = /^[A-Za-z0-9][\w.:-]*$/u;
 export const hostDevice: Plugin<HostDeviceConfig> = {
   type: 'host-device',
   role: 'interface',
-  capabilities: ['deviceID', 'ips'],
+  capabilities: ['deviceID', 'ips', 'dns'],
   read(config) {
     const device = readInterfaceName(config, 'device');
     const mac = readMac(config, 'hwaddr');

@@ -2,7 +2,7 @@ import { NETLINK_ROUTE } from '../../../base/kernel/index.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { createLink, ipvlanModes, macvlanModes } from '../../netlink/link-kinds.ts';
 import type { LinkKind } from '../../netlink/link-kinds.ts';
-import { findLink, macBytes, rename } from '../../netlink/link-settings.ts';
+import { findLink, macBytes, rename, setMac, setMtu } from '../../netlink/link-settings.ts';
 import type { LinkSettings } from '../../netlink/link-settings.ts';
 import { removeLink } from '../../netlink/link-removal.ts';
 import { openNetlink } from '../../netlink/socket.ts';
@@ -37,7 +37,7 @@ export const childLinkKind: ResourceKind<ChildLink> = {
     const pod = podOf(kernel, resource.interface);
     const standing = findLink(pod.route, { name: resource.interface });
     if (standing !== undefined) {
-      if (standing.kind === resource.of.kind) return;
+      if (standing.kind === resource.of.kind) return settle(resource, standing, pod.route);
       throw interfaceTaken(
         resource.interface,
         `the pod has a ${standing.kind === '' ? 'device' : `link of kind ${standing.kind}`} of that name`,
@@ -69,6 +69,14 @@ export const childLinkKind: ResourceKind<ChildLink> = {
     }
   },
 };
+
+/** Gives back what others changed of a link that stands. */
+function settle({ mac, mtu }: ChildLink, link: LinkSettings, pod: NetlinkSocket): void {
+  pod.run([
+    ...(mac === undefined || link.mac === mac ? [] : [setMac(link.index, mac)]),
+    ...(mtu === undefined || link.mtu === mtu ? [] : [setMtu(link.index, mtu)]),
+  ]);
+}
 
 /** A link that is gone is fine. */
 export function deleteLink(kernel: ResourceKernel, where: 'host' | 'pod', index: number): void {

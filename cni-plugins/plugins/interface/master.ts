@@ -40,14 +40,27 @@ export interface Master {
   readonly mtu: number;
 }
 
+/** Why nothing can be made on it now; undefined also where the pod must be known first. */
+export function unavailableMaster(config: MasterConfig, host: NetlinkSocket): string | undefined {
+  if (config.masterIn === 'pod') return undefined;
+  const link = masterOf(config, host);
+  if (link === undefined) return config.master === undefined ? 'the host has no default route' : `the host has no link ${config.master}`;
+  return config.mtu !== undefined && config.mtu > link.mtu
+    ? `the master ${link.name} has the MTU ${link.mtu}, less than ${config.mtu}`
+    : undefined;
+}
+
 /** @throws NETWORK_MASTER_MISSING · NETWORK_MTU_TOO_LARGE */
 export function observeMaster(config: MasterConfig, kernel: ResourceKernel): Master {
   const socket = config.masterIn === 'host' ? kernel.host.route : podOf(kernel, config.master ?? 'master').route;
-  const link = config.master === undefined ? defaultLink(socket) : findLink(socket, { name: config.master });
+  const link = masterOf(config, socket);
   if (link === undefined) throw masterMissing(config.master, config.masterIn);
   if (config.mtu !== undefined && config.mtu > link.mtu) throw mtuTooLarge(config.mtu, link.name, link.mtu);
   return { name: link.name, mac: link.mac, mtu: link.mtu };
 }
+
+const masterOf = ({ master }: MasterConfig, socket: NetlinkSocket): ReturnType<typeof findLink> =>
+  master === undefined ? defaultLink(socket) : findLink(socket, { name: master });
 
 function defaultLink(socket: NetlinkSocket): ReturnType<typeof findLink> {
   const defaults = listRoutes(socket).filter((route) => route.length === 0 && route.table === mainTable);

@@ -3,7 +3,7 @@ import { formatIp, ipBytes, ipFromBytes, networkOf, parseIp, parsePrefix } from 
 import type { CniRoute } from '../../spec/result.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { findLink, setFlag } from '../../netlink/link-settings.ts';
-import { appendRoute, listAddresses, listRoutes, mainTable, putAddress, routeScopes } from '../../netlink/route-tables.ts';
+import { appendRoute, listAddresses, listRoutes, mainTable, putAddress, replaceRoute, routeScopes } from '../../netlink/route-tables.ts';
 import type { TableRoute } from '../../netlink/route-tables.ts';
 import { setArpNotify } from '../../netlink/links.ts';
 import { acknowledged } from '../../netlink/socket.ts';
@@ -11,6 +11,7 @@ import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
 import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
 import { podOf } from './child-link.ts';
 import { duplicateAddress, interfaceMissing } from './failures.ts';
+import { podIndexOf } from './pod-index.ts';
 
 /** A pod's interface is up, with these addresses and routes. They go with the interface. */
 export interface PodAddresses extends Resource {
@@ -36,29 +37,29 @@ export const podAddressesKind: ResourceKind<PodAddresses> = {
   kind: 'pod-addresses',
   ensure(resource, kernel) {
     const { route } = podOf(kernel, resource.interface);
-    const link = findLink(route, { name: resource.interface });
-    if (link === undefined) throw interfaceMissing(resource.interface, 'pod');
+    const index = podIndexOf(route, resource.interface);
+    if (index === undefined) throw interfaceMissing(resource.interface, 'pod');
     prepare(resource, kernel);
     const settings = [
-      ...(resource.announces ? [setArpNotify({ index: link.index })] : []),
+      ...(resource.announces ? [setArpNotify({ index })] : []),
       ...resource.addresses.flatMap((text) => {
         const prefix = parsePrefix(text);
         return prefix === undefined
           ? []
           : [
               putAddress(
-                link.index,
+                index,
                 { address: ipBytes(prefix.address), length: prefix.length },
                 { prefixRoute: resource.prefixRoutes, detectsDuplicates: resource.detectsDuplicates === true },
               ),
             ];
       }),
-      setFlag(link.index, 'up', true),
+      setFlag(index, 'up', true),
     ];
-    const routes = resource.routes.map((entry) => appendRoute(tableRouteOf(entry, link.index)));
+    const routes = resource.routes.map((entry) => putRoute(tableRouteOf(entry, index)));
     if (resource.detectsDuplicates !== true) return runTolerating('EEXIST', route, settings, routes);
     route.run(settings);
-    awaitDetection(route, link.index, resource.interface);
+    awaitDetection(route, index, resource.interface);
     runTolerating('EEXIST', route, [], routes);
   },
   differences(resource, kernel) {
@@ -136,6 +137,12 @@ export function sameRoute(found: TableRoute, wanted: TableRoute): boolean {
     (wanted.advmss === undefined || found.advmss === wanted.advmss)
   );
 }
+
+/**
+ * An IPv6 route outlives its source address, and loses it: one that stands without it is in the way of the whole one. IPv4's go with the address,
+ * and several may lead to one destination.
+ */
+const putRoute = (route: TableRoute): Request => (route.source?.length === 16 ? replaceRoute(route) : appendRoute(route));
 
 /** All in one message. @param settings none may be refused @param tolerated each may be refused by this errno: it is there already */
 function runTolerating(errno: string, socket: NetlinkSocket, settings: readonly Request[], tolerated: readonly Request[]): void {

@@ -7,13 +7,16 @@ import type { CniIp } from '../../spec/result.ts';
 
 /** Fields that several plugins have. Pure. */
 
-const interfaceName = /^(?!\.{1,2}$)[^\s/:%]{1,15}$/u;
+const interfacePattern = /^(?!\.{1,2}$)[^\s/:%\0]{1,15}$/u;
+
+/** Whether the kernel can have a link of that name. */
+export const isInterfaceName = (name: string): boolean => Buffer.byteLength(name) <= 15 && interfacePattern.test(name);
 
 /** Undefined when it is absent or empty. */
 export function readInterfaceName(fields: Fields, name: string): string | undefined {
   const given = fields.text(name) ?? '';
   if (given === '') return undefined;
-  if (interfaceName.test(given)) return given;
+  if (isInterfaceName(given)) return given;
   fields.problem(name, `${JSON.stringify(given)} is not an interface name`);
   return undefined;
 }
@@ -55,17 +58,21 @@ export function readWantedMac(config: Fields, args: Readonly<Record<string, stri
   return fromRuntime ?? parseMac(fromArgs) ?? own;
 }
 
-/** `dns` of a configuration; undefined when it says nothing. */
+/** The capability `dns`, or `dns` of the configuration where that says nothing; undefined when neither does. */
 export function readDns(config: Fields): CniDns | undefined {
-  const dns = config.object('dns');
+  const own = readDnsOf(config.object('dns'), { nameservers: 'nameservers', search: 'search' });
+  return readDnsOf(config.object('runtimeConfig')?.object('dns'), { nameservers: 'servers', search: 'searches' }) ?? own;
+}
+
+/** @param names of the two lists that results and capabilities (CNI's CONVENTIONS.md) call otherwise */
+function readDnsOf(dns: Fields | undefined, names: { readonly nameservers: string; readonly search: string }): CniDns | undefined {
   if (dns === undefined) return undefined;
-  const lists = (['nameservers', 'search', 'options'] as const).flatMap((name) => {
-    const values = dns.texts(name);
+  const lists = Object.entries({ ...names, options: 'options' }).flatMap(([name, given]) => {
+    const values = dns.texts(given);
     return values.length === 0 ? [] : [[name, values] as const];
   });
-  const servers = new Map(lists).get('nameservers') ?? [];
-  for (const server of servers)
-    if (parseIp(server) === undefined) dns.problem('nameservers', `${JSON.stringify(server)} is not an IP address`);
+  for (const server of dns.texts(names.nameservers))
+    if (parseIp(server) === undefined) dns.problem(names.nameservers, `${JSON.stringify(server)} is not an IP address`);
   const domain = dns.text('domain') ?? '';
   if (lists.length === 0 && domain === '') return undefined;
   return { ...Object.fromEntries(lists), ...(domain === '' ? {} : { domain }) };

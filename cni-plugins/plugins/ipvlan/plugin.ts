@@ -3,7 +3,7 @@ import type { CniResult } from '../../spec/result.ts';
 import { ipvlanModes } from '../../netlink/link-kinds.ts';
 import type { LeasedAddress, Plugin } from '../contract.ts';
 import { addressesMissing, fieldUnfit } from '../interface/failures.ts';
-import { observeMaster, planChild, readMaster } from '../interface/master.ts';
+import { observeMaster, planChild, readMaster, unavailableMaster } from '../interface/master.ts';
 import type { Master, MasterConfig } from '../interface/master.ts';
 
 interface IpvlanConfig extends MasterConfig {
@@ -18,7 +18,7 @@ interface IpvlanConfig extends MasterConfig {
 export const ipvlan: Plugin<IpvlanConfig> = {
   type: 'ipvlan',
   role: 'interface',
-  capabilities: ['ips'],
+  capabilities: ['ips', 'dns'],
   read(config) {
     const given = config.text('mode') ?? '';
     const mode = given === '' ? 'l2' : given;
@@ -34,6 +34,8 @@ export const ipvlan: Plugin<IpvlanConfig> = {
       throw fieldUnfit('ipvlan', `prevResult has ${prevResult.interfaces.length} interfaces: the master is not clear`, "name the 'master'");
     return observeMaster({ ...config, master: only.name }, kernel);
   },
+  // Without a name it may be that of the plugin before.
+  unavailable: (config, host) => (config.master === undefined ? undefined : unavailableMaster(config, host)),
   plan(config, input) {
     const taken = !config.hasIpam && input.prevResult !== undefined ? input.prevResult : undefined;
     const addresses = taken === undefined ? input.addresses : addressesOf(taken);

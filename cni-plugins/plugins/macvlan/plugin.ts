@@ -1,6 +1,6 @@
 import { macvlanModes } from '../../netlink/link-kinds.ts';
 import type { Plugin } from '../contract.ts';
-import { observeMaster, planChild, readMaster } from '../interface/master.ts';
+import { observeMaster, planChild, readMaster, unavailableMaster } from '../interface/master.ts';
 import type { Master, MasterConfig } from '../interface/master.ts';
 import { macOf } from '../interface/names.ts';
 import { readWantedMac } from '../interface/settings.ts';
@@ -15,7 +15,7 @@ interface MacvlanConfig extends MasterConfig {
 export const macvlan: Plugin<MacvlanConfig> = {
   type: 'macvlan',
   role: 'interface',
-  capabilities: ['mac', 'ips'],
+  capabilities: ['mac', 'ips', 'dns'],
   read(config, args) {
     const given = config.text('mode') ?? '';
     const mode = given === '' ? 'bridge' : given;
@@ -32,6 +32,7 @@ export const macvlan: Plugin<MacvlanConfig> = {
     };
   },
   observe: (config, kernel) => observeMaster(config, kernel),
+  unavailable: unavailableMaster,
   plan(config, input) {
     // A passthru link takes over the master's address, unless it is given another one.
     const mac = config.mac ?? (config.mode === 'passthru' ? undefined : macOf('macvlan', input.key));

@@ -19,7 +19,7 @@ interface PtpConfig {
 export const ptp: Plugin<PtpConfig> = {
   type: 'ptp',
   role: 'interface',
-  capabilities: ['ips'],
+  capabilities: ['ips', 'dns'],
   read(config) {
     const backend = config.text('ipMasqBackend') ?? '';
     if (!['', 'nftables'].includes(backend)) config.problem('ipMasqBackend', `${JSON.stringify(backend)} is not supported: nftables is`);
@@ -42,6 +42,7 @@ export const ptp: Plugin<PtpConfig> = {
       interface: name,
       mac,
       mtu,
+      ...(input.bound === true && { bound: true }),
       ends: addresses.map((own) => ({ gateway: formatIp(gatewayOf(own)), pod: formatIp(own.address.address) })),
     };
     const podAddresses: PodAddresses = {

@@ -92,6 +92,10 @@ if (inPrivateNetns(import.meta.filename)) {
       [() => shell('sysctl -qw net.ipv4.ip_forward=0'), /ip_forward is not 1/u],
       [() => pod.run('ip route del 10.20.0.1'), /no route to 10\.20\.0\.1/u],
       [() => shell(`ip link set ${host} down`), /is down/u],
+      [() => shell(`ip link set ${host} address 02:00:00:00:00:09`), /^\S+ has the MAC address 02:00:00:00:00:09/u],
+      [() => shell(`ip link set ${host} mtu 1300`), /^\S+ has the MTU 1300/u],
+      [() => pod.run('ip link set eth0 address 02:00:00:00:00:08'), /eth0 has the MAC address 02:00:00:00:00:08/u],
+      [() => pod.run('ip link set eth0 mtu 1280'), /eth0 has the MTU 1280/u],
       [() => pod.run('ip link del eth0'), /no link|no interface/u],
     ] as const) {
       spoil();

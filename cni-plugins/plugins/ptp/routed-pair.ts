@@ -2,8 +2,11 @@ import { readFileSync } from 'node:fs';
 import { ipBytes, ipFromBytes, parseIp } from '../../spec/address.ts';
 import type { IpAddress } from '../../spec/address.ts';
 import { createPair } from '../../netlink/link-kinds.ts';
-import { findLink, macBytes, setFlag } from '../../netlink/link-settings.ts';
+import { findLink, macBytes, setFlag, setMac, setMtu } from '../../netlink/link-settings.ts';
 import type { LinkSettings } from '../../netlink/link-settings.ts';
+import { setNoOwnIpv6 } from '../../netlink/links.ts';
+import { acknowledged } from '../../netlink/socket.ts';
+import type { NetlinkSocket } from '../../netlink/socket.ts';
 import { appendRoute, listAddresses, listRoutes, mainTable, putAddress, routeScopes } from '../../netlink/route-tables.ts';
 import type { TableRoute } from '../../netlink/route-tables.ts';
 import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
@@ -21,9 +24,12 @@ export interface RoutedPair extends Resource {
   readonly mtu: number;
   /** Of the pod's end, where a later plugin changed it. */
   readonly podMtu?: number;
+  /** Its host's end is in the group by which the rules of links tell one that the host routes to. */
+  readonly bound?: boolean;
   readonly ends: readonly { readonly gateway: string; readonly pod: string }[];
 }
 
+const routedGroup = 0x70630005;
 const ownLength = ({ family }: IpAddress): number => (family === 4 ? 32 : 128);
 
 function addressOf(text: string): IpAddress {
@@ -66,10 +72,8 @@ export const routedPairKind: ResourceKind<RoutedPair> = {
     return [
       ...(end.up ? [] : [`${end.name} is down`]),
       ...(end.kind === 'veth' && end.peer === pod.index ? [] : [`${end.name} is not the other end of ${pod.name}`]),
-      ...(pod.mac === resource.mac ? [] : [`${pod.name} has the MAC address ${pod.mac}, not ${resource.mac}`]),
-      ...(pod.mtu === (resource.podMtu ?? resource.mtu)
-        ? []
-        : [`${pod.name} has the MTU ${pod.mtu}, not ${resource.podMtu ?? resource.mtu}`]),
+      ...unsettled(end, { mac: resource.hostMac, mtu: resource.mtu }),
+      ...unsettled(pod, { mac: resource.mac, mtu: podMtuOf(resource) }),
       ...resource.ends
         .filter(({ gateway }) => !addresses.some(({ address }) => ipFromBytes(address).value === addressOf(gateway).value))
         .map(({ gateway }) => `${end.name} has no address ${gateway}`),
@@ -87,24 +91,58 @@ export const routedPairKind: ResourceKind<RoutedPair> = {
 
 /** The host's end, when the pair stands whole. */
 function standing(resource: RoutedPair, kernel: ResourceKernel): LinkSettings | undefined {
-  const end = findLink(kernel.host.route, { name: resource.hostInterface });
-  const pod = findLink(podOf(kernel, resource.interface).route, { name: resource.interface });
-  if (end !== undefined && pod !== undefined && end.kind === 'veth' && end.peer === pod.index) return end;
+  const { route } = kernel.host;
+  const { route: inside } = podOf(kernel, resource.interface);
+  const end = findLink(route, { name: resource.hostInterface });
+  const pod = findLink(inside, { name: resource.interface });
+  if (end !== undefined && pod !== undefined && end.kind === 'veth' && end.peer === pod.index) {
+    settle(end, { mac: resource.hostMac, mtu: resource.mtu }, route);
+    settle(pod, { mac: resource.mac, mtu: podMtuOf(resource) }, inside);
+    return end;
+  }
   // The other end of a pair that is not this one is a former pod's.
   if (end?.kind === 'veth') deleteLink(kernel, 'host', end.index);
   else if (end !== undefined) throw interfaceTaken(end.name, 'the host has a link of that name that is no veth');
-  if (pod !== undefined && findLink(podOf(kernel, resource.interface).route, { name: resource.interface }) !== undefined)
+  if (pod !== undefined && findLink(inside, { name: resource.interface }) !== undefined)
     throw interfaceTaken(resource.interface, 'the pod has an interface of that name');
   return undefined;
 }
 
+interface End {
+  readonly mac: string;
+  readonly mtu: number;
+}
+
+const podMtuOf = ({ podMtu, mtu }: RoutedPair): number => podMtu ?? mtu;
+
+const unsettled = ({ name, mac, mtu }: LinkSettings, own: End): string[] => [
+  ...(mac === own.mac ? [] : [`${name} has the MAC address ${mac}, not ${own.mac}`]),
+  ...(mtu === own.mtu ? [] : [`${name} has the MTU ${mtu}, not ${own.mtu}`]),
+];
+
+/** Gives back what others changed of an end that stands. */
+const settle = ({ index, mac, mtu }: LinkSettings, own: End, route: NetlinkSocket): void =>
+  route.run([...(mac === own.mac ? [] : [setMac(index, own.mac)]), ...(mtu === own.mtu ? [] : [setMtu(index, own.mtu)])]);
+
 function create(resource: RoutedPair, kernel: ResourceKernel): LinkSettings {
   const { netnsFd } = podOf(kernel, resource.interface);
   const { hostInterface, hostMac, interface: name, mac, mtu } = resource;
-  kernel.host.route.run([createPair({ name: hostInterface, mac: macBytes(hostMac) }, { name, mac: macBytes(mac), netnsFd }, mtu)]);
+  // From birth: without an element of its own nothing passes it.
+  const group = resource.bound === true ? { group: routedGroup } : {};
+  kernel.host.route.run([
+    createPair({ name: hostInterface, mac: macBytes(hostMac), ...group }, { name, mac: macBytes(mac), netnsFd }, mtu),
+  ]);
+  if (resource.bound === true && !resource.ends.some(({ pod }) => pod.includes(':'))) keepSilent(resource, kernel);
   const end = findLink(kernel.host.route, { name: hostInterface });
   if (end === undefined) throw interfaceTaken(hostInterface, 'it vanished while it was made');
   return end;
+}
+
+/** The kernels at both ends would ask for routers and neighbours over IPv6: denied, as it is not the pod's, and told of as if the pod had done it. */
+function keepSilent({ hostInterface, interface: name }: RoutedPair, kernel: ResourceKernel): void {
+  // Refused by a kernel without IPv6.
+  kernel.host.route.exchange([acknowledged(setNoOwnIpv6({ name: hostInterface }))]);
+  podOf(kernel, name).route.exchange([acknowledged(setNoOwnIpv6({ name }))]);
 }
 
 const isOn = (file: string): boolean => readFileSync(file, 'utf8').trim() === '1';

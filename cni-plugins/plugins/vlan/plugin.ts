@@ -1,6 +1,6 @@
 import type { Plugin } from '../contract.ts';
 import { addressesMissing } from '../interface/failures.ts';
-import { observeMaster, planChild, readMaster } from '../interface/master.ts';
+import { observeMaster, planChild, readMaster, unavailableMaster } from '../interface/master.ts';
 import type { Master, MasterConfig } from '../interface/master.ts';
 
 interface VlanConfig extends MasterConfig {
@@ -11,7 +11,7 @@ interface VlanConfig extends MasterConfig {
 export const vlan: Plugin<VlanConfig> = {
   type: 'vlan',
   role: 'interface',
-  capabilities: ['ips'],
+  capabilities: ['ips', 'dns'],
   read(config) {
     const common = readMaster(config);
     if ((config.text('master') ?? '') === '') config.problem('master', "'master' is missing: the link to make the VLAN on");
@@ -21,6 +21,7 @@ export const vlan: Plugin<VlanConfig> = {
     return { ...common, id };
   },
   observe: (config, kernel) => observeMaster(config, kernel),
+  unavailable: unavailableMaster,
   plan(config, input) {
     if (input.addresses.length === 0) throw addressesMissing('vlan');
     return planChild(input, {

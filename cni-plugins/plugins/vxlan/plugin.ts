@@ -87,6 +87,8 @@ export const vxlan: Plugin<VxlanConfig> = {
       ...(bridge === undefined ? {} : { bridge }),
     };
   },
+  unavailable: ({ master }, host) =>
+    master === undefined || findLink(host, { name: master }) !== undefined ? undefined : `the host has no link ${master}`,
   plan(config, input) {
     const previous = previousOf(input, 'vxlan');
     const observed = input.observed as Observed;

@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
 import type { HostKernel } from '../../attach/host-kernel.ts';
-import { isHeld } from '../../attach/record.ts';
+import { heldLinks, isHeld } from '../../attach/record.ts';
 import type { AttachmentRecord } from '../../attach/record.ts';
 import { formatIp, parseIp } from '../../spec/address.ts';
 import type { IpAddress, IpFamily } from '../../spec/address.ts';
@@ -129,7 +129,11 @@ const addressOf = ({ spec }: AttachmentRecord, family: IpFamily): IpAddress | un
   spec.addresses.flatMap(({ ip }) => parseIp(ip) ?? []).find((address) => address.family === family);
 
 const ownerOf = (address: IpAddress, records: readonly AttachmentRecord[]): AttachmentRecord | undefined =>
-  records.find(({ spec }) => spec.addresses.some(({ ip }) => same(parseIp(ip) ?? { family: 4, value: -1n }, address)));
+  records.find(({ spec }) =>
+    [...spec.addresses, ...heldLinks(spec).flatMap(({ addresses }) => addresses)].some(({ ip }) =>
+      same(parseIp(ip) ?? { family: 4, value: -1n }, address),
+    ),
+  );
 
 const peerPodOf = ({ spec: { pod } }: AttachmentRecord): NonNullable<Seen['peerPod']> => ({
   namespace: pod.namespace,

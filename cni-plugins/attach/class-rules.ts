@@ -1,0 +1,126 @@
+import {
+  counter,
+  differs,
+  equals,
+  fragmentOffset,
+  inSet,
+  masked,
+  meta,
+  notInSet,
+  payload,
+  register,
+  verdict,
+  verdictOf,
+} from '../netlink/expressions.ts';
+import type { Chain, NamedSet } from '../netlink/nftables.ts';
+import { be16 } from '../netlink/wire.ts';
+
+/**
+ * What the class of a link lets through, as chains that a table's hooks lead to. Pure. The same words hold wherever a link meets the host: `frames` on a
+ * bridge, `packets` and `arp` where the host routes to it (there is no hook that sees both).
+ */
+export type Seen = 'frames' | 'packets' | 'arp';
+
+const etherType = { ip: be16(0x0800), arp: be16(0x0806), ip6: be16(0x86dd) };
+const nfproto = { ip: Buffer.of(2), ip6: Buffer.of(10) };
+const ICMPV6 = 58;
+const ROUTER_ADVERTISEMENT = 134;
+const NEIGHBOUR_ADVERTISEMENT = 136;
+const REDIRECT = 137;
+const [r0, r4, r6] = [register(0), register(4), register(6)];
+
+/** The key of `sources` and `sources6`: interface (16 bytes), MAC (6, padded to 8), address. */
+const sender = (mac: Buffer, address: Buffer): readonly Buffer[] => [meta('iifname', r0), mac, address];
+const frameSource = payload('link', 6, 6, r4);
+
+/** What the class of a link, or its own address, has denied: one element a link, which counts. */
+export const denialSets = ['denied_from', 'denied_to', 'denied_forged'] as const;
+
+export const classSets = (seen: Seen): readonly NamedSet[] => [
+  { name: 'egress', key: ['ifname'], data: 'verdict' },
+  { name: 'ingress', key: ['ifname'], data: 'verdict' },
+  { name: 'sources', key: ['ifname', 'ether_addr', 'ipv4_addr'] },
+  ...(seen === 'arp' ? [] : [{ name: 'sources6', key: ['ifname', 'ether_addr', 'ipv6_addr'] } as const]),
+  ...denialSets.map((name): NamedSet => ({ name, key: ['ifname'], counted: true })),
+];
+
+export const classChains: readonly Chain[] = ['from_pod', 'to_pod', 'from_user', 'closed_from', 'closed_to', 'forged'].map((name) => ({
+  name,
+}));
+
+/** The rules of a table's chains, in their order. */
+export type Rules = readonly (readonly [chain: string, ...expressions: readonly Buffer[]])[];
+
+const denied = (chain: string, link: 'iifname' | 'oifname', set: string): Rules => [
+  [chain, meta(link, r0), inSet(set, r0), verdict('drop')],
+  [chain, verdict('drop')],
+];
+
+/** `from_pod` and `to_pod` judge what comes from a link or goes to it; a link without an element is denied. */
+export const classRules = (seen: Seen): Rules => [
+  ['from_pod', meta('iifname', r0), verdictOf('egress', r0)],
+  ['from_pod', counter(), verdict('drop')],
+  ['to_pod', meta('oifname', r0), verdictOf('ingress', r0)],
+  ['to_pod', counter(), verdict('drop')],
+  ...(seen === 'packets' ? [] : [fromUserByArp(seen === 'frames' ? [payload('link', 12, 2, r0), equals(r0, etherType.arp)] : [])]),
+  ...(seen === 'arp' ? [] : fromUserByIp(seen)),
+  // Spoofed, or neither IP nor ARP.
+  ['from_user', verdict({ goto: 'forged' })],
+  // One drop whether the pod is known there or not: the first counts it by pod.
+  ...denied('closed_from', 'iifname', 'denied_from'),
+  ...denied('closed_to', 'oifname', 'denied_to'),
+  ...denied('forged', 'iifname', 'denied_forged'),
+];
+
+/** Both the frame and what it claims must be the pod's own. */
+const fromUserByArp = (isArp: readonly Buffer[]): Rules[number] => [
+  'from_user',
+  ...isArp,
+  ...sender(frameSource, payload('network', 14, 4, r6)),
+  inSet('sources', r0),
+  ...sender(payload('network', 8, 6, r4), payload('network', 14, 4, r6)),
+  inSet('sources', r0),
+  verdict('accept'),
+];
+
+function fromUserByIp(seen: 'frames' | 'packets'): Rules {
+  const is = (family: 'ip' | 'ip6'): readonly Buffer[] =>
+    seen === 'frames' ? [payload('link', 12, 2, r0), equals(r0, etherType[family])] : [meta('nfproto', r0), equals(r0, nfproto[family])];
+  const icmp6: readonly Buffer[] = [...is('ip6'), meta('l4proto', r0), equals(r0, Buffer.of(ICMPV6))];
+  return [
+    // route_localnet is on for host ports on 127.0.0.1: a pod must not reach the host's loopback by it (CVE-2020-8558).
+    ['from_user', ...is('ip'), payload('network', 16, 1, r0), equals(r0, Buffer.of(127)), verdict({ goto: 'forged' })],
+    ['from_user', ...is('ip'), ...sender(frameSource, payload('network', 12, 4, r6)), inSet('sources', r0), verdict('accept')],
+    ...[ROUTER_ADVERTISEMENT, REDIRECT].map((type): Rules[number] => [
+      'from_user',
+      ...icmp6,
+      payload('transport', 0, 1, r0),
+      equals(r0, Buffer.of(type)),
+      verdict({ goto: 'forged' }),
+    ]),
+    // A neighbour advertisement for an address that is not the pod's.
+    [
+      'from_user',
+      ...icmp6,
+      payload('transport', 0, 1, r0),
+      equals(r0, Buffer.of(NEIGHBOUR_ADVERTISEMENT)),
+      ...sender(frameSource, payload('transport', 8, 16, r6)),
+      notInSet('sources6', r0),
+      verdict({ goto: 'forged' }),
+    ],
+    // What else is ICMPv6 shows its type, or is a later fragment: an advertisement that is hidden from the rules above passes neither (RFC 7113).
+    ...[
+      [differs(r0, Buffer.of(ICMPV6))],
+      [equals(r0, Buffer.of(ICMPV6)), payload('transport', 0, 1, r0)],
+      [equals(r0, Buffer.of(ICMPV6)), fragmentOffset(r0), masked(r0, be16(0xfff8)), differs(r0, be16(0))],
+    ].map((shown): Rules[number] => [
+      'from_user',
+      ...is('ip6'),
+      meta('l4proto', r0),
+      ...shown,
+      ...sender(frameSource, payload('network', 8, 16, r6)),
+      inSet('sources6', r0),
+      verdict('accept'),
+    ]),
+  ];
+}

@@ -1,0 +1,62 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { reasonOf } from '../../base/errors/index.ts';
+import type { Logger } from '../../base/log/index.ts';
+import type { ActsApart } from './act-thread.ts';
+import { openDockerApi } from './docker-api.ts';
+import type { DockerApi } from './docker-api.ts';
+import { endpointsOfNetwork } from './docker-container.ts';
+import type { Endpoints } from './endpoints.ts';
+
+/**
+ * Endpoints that docker gave up while no driver answered: `docker rm --force` removes its own record whatever the driver says, and never tells it again.
+ * Docker is asked which endpoints its networks have.
+ */
+export interface Forgotten {
+  /** Removes them; resolves when that is done, or with `close`. Nothing is thrown. */
+  look(): Promise<void>;
+  close(): void;
+}
+
+/** An endpoint is known to docker a moment after it was made: it is asked for twice. */
+const betweenMs = 10_000;
+
+/** @param socket of docker's API, of a docker in this process's network namespace */
+export function openForgotten(
+  socket: string,
+  { acts, endpoints, log }: { readonly acts: ActsApart; readonly endpoints: Pick<Endpoints, 'sweep'>; readonly log: Pick<Logger, 'warn'> },
+): Forgotten {
+  const ending = new AbortController();
+  const by = { caller: {} };
+
+  const unknown = async (api: DockerApi): Promise<Set<string>> => {
+    const realm = await acts.realm(by.caller);
+    const here = (await acts.endpoints()).filter((endpoint) => endpoint.realm === realm);
+    const found = new Set<string>();
+    for (const network of new Set(here.map((endpoint) => endpoint.network))) {
+      const known = endpointsOfNetwork(await api.network(network));
+      // A network of another docker, or one that is just removed.
+      if (known === undefined) continue;
+      for (const { id, network: of } of here) if (of === network && !known.has(id)) found.add(id);
+    }
+    return found;
+  };
+
+  return {
+    async look() {
+      const api = openDockerApi(socket);
+      try {
+        const first = await unknown(api);
+        if (first.size === 0) return;
+        await pause(betweenMs, undefined, { signal: ending.signal, ref: false });
+        const still = await unknown(api);
+        await endpoints.sweep(({ id }) => first.has(id) && still.has(id), by);
+      } catch (thrown) {
+        if (!ending.signal.aborted)
+          log.warn({ socket, why: reasonOf(thrown) }, 'docker could not be asked for its endpoints; it is when it, or we, come again');
+      } finally {
+        api.close();
+      }
+    },
+    close: () => ending.abort(),
+  };
+}

@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { createLogger } from '../../base/log/index.ts';
+import { conflist, createFixture, inPrivateNetns } from '../attach/engine.fixture.ts';
+import { createNetwork } from './conflist-file.ts';
+import { connectNetwork, disconnectNetwork } from './connect.ts';
+import { readNetworkReport } from './report.ts';
+import type { ReportedAttachment } from './report.ts';
+
+if (inPrivateNetns(import.meta.filename, 120_000)) {
+  const ordinary = conflist() as { readonly plugins: readonly object[] };
+  const fixture = createFixture({ ...ordinary, plugins: [...ordinary.plugins, { type: 'firewall', ingressPolicy: 'same-bridge' }] });
+  after(() => fixture.end());
+  const source = {
+    databasePath: fixture.databasePath,
+    confDir: fixture.confDir,
+    choice: { plugins: 'auto' as const, maxConfigs: 1 },
+    binDirs: [],
+    cacheDir: join(fixture.folder, 'cni'),
+    log: createLogger({ level: 'error' }),
+  };
+  const attachedTo = (name: string): (Partial<ReportedAttachment> & { readonly used?: number })[] => {
+    const network = readNetworkReport(source).networks.find((each) => each.name === name);
+    return (network?.attachments ?? []).map(({ namespace, pod, interface: link, origin }) => ({
+      namespace: namespace ?? '',
+      pod: pod ?? '',
+      interface: link,
+      origin,
+      used: network?.leases.used ?? 0,
+    }));
+  };
+
+  test('a pod is told of once, by its name, whatever plugins its network has, and on networks that it was connected to', async () => {
+    const side = { name: 'side', type: 'bridge', subnets: ['10.84.0.0/24'], gateways: [], podNamespaces: [], order: '50' } as const;
+    createNetwork(source, { ...side, masquerade: true, separated: true, internal: false });
+    const engine = await fixture.engine();
+    const { request } = fixture.pod('web');
+    await engine.attach(request);
+    try {
+      await engine.setClass(request.id, 'user', {});
+      const own = { namespace: 'default', pod: 'web' };
+      assert.deepEqual(attachedTo('pods'), [{ ...own, interface: 'eth0', origin: 'pod', used: 2 }]);
+      assert.deepEqual((await engine.figures()).attachments, [{ network: 'pods', state: 'ready', count: 1 }]);
+      await connectNetwork(source, 'side', { ips: [], aliases: [], target: 'default/web' });
+      assert.deepEqual(attachedTo('side'), [{ ...own, interface: 'eth1', origin: 'plugin', used: 1 }]);
+      await disconnectNetwork(source, 'side', 'default/web');
+    } finally {
+      await engine.detach(request.id);
+      await engine.close({ removeAll: true });
+    }
+    assert.deepEqual([...attachedTo('pods'), ...attachedTo('side')], []);
+  });
+}

@@ -1,0 +1,37 @@
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { inPrivateNetns } from '../../attach/engine.fixture.ts';
+import { openPods, shell } from '../pod.fixture.ts';
+
+/** What others change of a pod's interface is told by CHECK, and given back by repair. */
+if (inPrivateNetns(import.meta.filename)) {
+  const pods = openPods();
+  after(() => pods.end());
+  shell('ip link add m0 type veth peer name m1; ip link set m0 up; ip link set m1 up');
+
+  test('the MAC address and the MTU of a link on a master', async () => {
+    const pod = pods.pod('child');
+    const config = { type: 'macvlan', master: 'm0', mtu: 1400, mac: '02:00:00:00:00:07' };
+    await pod.add(config);
+    pod.run('ip link set eth0 mtu 1300 address 02:00:00:00:00:08');
+    assert.deepEqual(await pod.check(config), [
+      'eth0 has the MAC address 02:00:00:00:00:08, not 02:00:00:00:00:07',
+      'eth0 has the MTU 1300, not 1400',
+    ]);
+    await pod.repair(config);
+    assert.deepEqual(await pod.check(config), []);
+    await pod.del(config);
+  });
+
+  test('routes that the kernel left without their source when the address went', async () => {
+    const pod = pods.pod('source');
+    const config = { type: 'ptp', ipam: { type: 'static', addresses: [{ address: 'fd21::2/64', gateway: 'fd21::1' }] } };
+    await pod.add(config);
+    pod.run('ip address del fd21::2/64 dev eth0');
+    assert.match((await pod.check(config)).join('; '), /no address fd21::2\/64; eth0 has no route to fd21::1\/128/u);
+    await pod.repair(config);
+    assert.deepEqual(await pod.check(config), []);
+    assert.equal(pod.run('ip -6 route show fd21::1').match(/fd21::1 dev/gu)?.length, 1);
+    await pod.del(config);
+  });
+}
