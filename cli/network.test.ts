@@ -41,11 +41,17 @@ test('a network is created, listed, inspected and removed, without a daemon', ()
 
   const again = network('create', 'pods', '--subnet', '10.10.0.0/24');
   assert.deepEqual([again.status, /NETWORK_EXISTS/u.test(again.stderr)], [1, true]);
+  for (const subnet of ['10.9.0.128/25', '10.8.0.0/15', 'fd00:9::/48']) {
+    const taken = network('create', 'taken', '--subnet', subnet);
+    assert.deepEqual([taken.status, /of the network pods .* overlaps.*NETWORK_SUBNET_TAKEN/u.test(taken.stderr)], [1, true], taken.stderr);
+  }
+  assert.equal(network('create', 'same', '--subnet', '10.9.0.0/24', '--link', 'br9').status, 0);
+  assert.equal(network('rm', 'same').status, 0);
   assert.equal(network('create', 'lan', '--type', 'macvlan', '--link', 'eth0', '--subnet', '10.11.0.0/24').status, 0);
   const listed = network('ls').stdout;
   assert.match(
     listed,
-    /^pods +in process +portcullis-bridge\/portcullis-ipam → portcullis-portmap → portcullis-firewall +10\.9\.0\.0\/24, fd00:9::\/64 +held +0 +0 of /mu,
+    /^pods +in process +portcullis-bridge\/portcullis-ipam → portcullis-portmap → portcullis-firewall +10\.9\.0\.0\/24, fd00:9::\/64 +held +0 +0 of 1\.8e\+19 /mu,
   );
   assert.match(listed, /^lan +in process +portcullis-macvlan\/portcullis-ipam +10\.11\.0\.0\/24 +refused /mu);
 

@@ -169,6 +169,7 @@ function exitCodeOf({ code }: PortcullisError): number | undefined {
   return [
     'NETWORK_IN_USE',
     'NETWORK_EXISTS',
+    'NETWORK_SUBNET_TAKEN',
     'NETWORK_UNKNOWN',
     'NETWORK_NOT_CONNECTED',
     'NETWORK_ALREADY_CONNECTED',
@@ -209,7 +210,7 @@ const ways: Readonly<Record<string, string>> = { core: 'in process', 'in-process
 const stateOf = ({ way }: ReportedNetwork): string => (way === undefined ? 'removed' : (ways[way] ?? way));
 const classesOf = ({ classes }: ReportedNetwork): string => (classes ?? '').replace('-', ' ');
 const leasesOf = ({ leases: { used, size }, way }: ReportedNetwork): string =>
-  way === 'exec' ? '' : `${used}${size === undefined ? '' : ` of ${size}`}`;
+  way === 'exec' ? '' : `${used}${size === undefined ? '' : ` of ${Number.isSafeInteger(size) ? size : size.toExponential(1)}`}`;
 
 function create(name: string, flags: CreateFlags): number {
   const {
@@ -317,7 +318,7 @@ function servicesOf({ services }: ReportedNetwork): string {
     mode,
     addresses.join(', '),
     ingressPorts.join(', '),
-    members.map(({ id, addresses: own }) => `${shortId(id)} ${own.join(' ')}`).join(', '),
+    members.map(({ id, addresses: own, host }) => `${shortId(id)}${host === undefined ? '' : ` on ${host}`} ${own.join(' ')}`).join(', '),
   ]);
   return `\n${table(['SERVICE', 'MODE', 'VIRTUAL ADDRESSES', 'INGRESS', 'MEMBERS'], rows)}`;
 }

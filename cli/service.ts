@@ -118,9 +118,10 @@ const mostAsked = 1024 * 1024;
 
 async function apply(flags: ApplyFlags): Promise<number> {
   const { file = [], backend, check } = flags;
-  const { described, problems } = readServices(await sourcesOf(file));
-  const lines = [...linesOf(problems)];
-  if (file.length > 0 && described.length + problems.length === 0) lines.push(`${file.join(', ')}: no service is described there`);
+  const { sources, unread } = await sourcesOf(file);
+  const { described, problems } = readServices(sources);
+  const lines = [...unread, ...linesOf(problems)];
+  if (file.length > 0 && described.length + lines.length === 0) lines.push(`${file.join(', ')}: no service is described there`);
   const switched = backend === undefined || check ? undefined : await ask<SwitchedBalancer>(flags, { do: 'switch', balancer: backend });
   for (const refused of switched?.refused ?? []) lines.push(`${refused}: it is not balanced by ${switched?.balancer ?? ''}`);
   const applied = new Set(described.map(({ service }) => service.name));
@@ -167,16 +168,26 @@ function inParts(services: readonly Service[]): Service[][] {
   return parts;
 }
 
-async function sourcesOf(paths: readonly string[]): Promise<{ file: string; text: string }[]> {
+/** What is named must be readable; what a folder holds beside readable files is a problem with its place. */
+async function sourcesOf(paths: readonly string[]): Promise<{ sources: { file: string; text: string }[]; unread: string[] }> {
   const sources: { file: string; text: string }[] = [];
+  const unread: string[] = [];
   for (const path of paths) {
     if (path === '-') sources.push({ file: '-', text: await readText(0, '-') });
     else if ((await stat(path).catch(() => undefined))?.isDirectory() === true) {
       const names = (await readdir(path)).filter((name) => /^[^.].*\.(?:ya?ml|json)$/u.test(name)).toSorted();
-      for (const name of names) sources.push({ file: join(path, name), text: await readText(join(path, name), join(path, name)) });
+      for (const file of names.map((name) => join(path, name))) {
+        try {
+          // A pipe would be waited for.
+          if ((await stat(file)).isFile()) sources.push({ file, text: await readFile(file, 'utf8') });
+          else unread.push(`${file}:1:1: it is not a file`);
+        } catch (thrown) {
+          unread.push(`${file}:1:1: it can not be read: ${reasonOf(thrown)}`);
+        }
+      }
     } else sources.push({ file: path, text: await readText(path, path) });
   }
-  return sources;
+  return { sources, unread };
 }
 
 async function readText(file: string | number, on: string): Promise<string> {
@@ -197,8 +208,23 @@ async function readText(file: string | number, on: string): Promise<string> {
   }
 }
 
+/** Services that the daemon has at hand at a time. */
+const page = 500;
+
+async function listAll(names: readonly string[], flags: Flags): Promise<Omit<ServiceList, 'next'>> {
+  const asked = { do: 'list', most: page, ...(names.length > 0 && { names }) } as const;
+  const { next: more, ...first } = await ask<ServiceList>(flags, asked);
+  const services = [...first.services];
+  for (let after = more; after !== undefined;) {
+    const { next, services: some } = await ask<ServiceList>(flags, { ...asked, after });
+    services.push(...some);
+    after = next;
+  }
+  return { ...first, services };
+}
+
 async function list(names: readonly string[], flags: Flags): Promise<number> {
-  const all = await ask<ServiceList>(flags, { do: 'list' });
+  const all = await listAll(names, flags);
   const services = names.length === 0 ? all.services : all.services.filter(({ name }) => names.includes(name));
   const problems = all.problems.map((problem) => `refused: ${problem}\n`).join('');
   const former = all.retiring === undefined ? '' : `${all.retiring.kind} still has ${all.retiring.connections} connections from before\n`;

@@ -1,4 +1,4 @@
-import { chmod, mkdir } from 'node:fs/promises';
+import { chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createDockerDriver, openPluginEngine } from '../cni-plugins/index.ts';
 import type { DockerDriver, DockerDriverOptions } from '../cni-plugins/index.ts';
@@ -8,6 +8,7 @@ import { createLogger } from '../base/log/index.ts';
 import type { LogLevel, Logger } from '../base/log/index.ts';
 import { programStarter, startReactor } from '../base/reactor/index.ts';
 import type { StartProgram } from '../base/reactor/index.ts';
+import { makeFolder } from '../base/storage/index.ts';
 import type { NetworkEngine } from '../cni-plugins/index.ts';
 import type { DaemonConfig } from './config/types.ts';
 import { listenUnix } from './cri/unix-listener.ts';
@@ -78,7 +79,7 @@ export interface DockerDriverSettings extends Pick<DockerDriverOptions, 'confDir
 export async function startDockerDriver(settings: DockerDriverSettings): Promise<DockerDriverService> {
   const { socket, root, state, binDirs, pluginTimeout, confDir, logLevel, plugins, dockerSocket } = settings;
   const log = createLogger({ level: logLevel });
-  await mkdir(state, { recursive: true, mode: 0o700 });
+  await makeFolder(state);
   const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
   const databasePath = join(root, 'network.db');
   const engine = openPluginEngine({ databasePath, log });

@@ -47,6 +47,7 @@ async function settingsOf({ root, cni, network: { overlay } }: DaemonConfig): Pr
     leaseSeconds: overlay.lease ?? 60,
     holdSeconds: overlay.hold ?? 600,
     folder: join(root, 'overlay'),
+    databasePath: join(root, 'network.db'),
     confDir: cni.confDir,
     order: overlay.order ?? '10',
   };

@@ -1,9 +1,9 @@
-import { readFile } from 'node:fs/promises';
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { PortcullisError } from '../../base/errors/index.ts';
 import { askNetwork, defaultCniSocket } from '../../cni-plugins/index.ts';
 import type { OverlayQuestion, OverlayStatus } from '../../cni-plugins/index.ts';
+import { readInputFile } from '../input-file.ts';
 import { exitCodes, print, run } from '../output.ts';
 import type { OutputFormat } from '../output.ts';
 import { printableText } from '../printable.ts';
@@ -30,12 +30,15 @@ export function registerOverlay(network: Command): void {
   )
     .addHelpText(
       'after',
-      '\nAll or none is spread. Backends may be pods of any host.\n\nExamples:\n  $ portcullis network overlay apply -f web.yaml',
+      '\nNone is spread while one is wrong, or has an address and port of another. Backends may be pods of any host.\n\nExamples:\n  $ portcullis network overlay apply -f web.yaml',
     )
     .action((flags: Flags & { file: string }) => run(flags.output, () => apply(flags)));
   withDaemon(overlay.command('rm').description('take services that were spread back from all hosts').argument('<service...>'))
-    .addHelpText('after', '\nExamples:\n  $ portcullis network overlay rm shop/web')
-    .action((names: string[], flags: Flags) => run(flags.output, () => remove(names, flags)));
+    .addHelpText(
+      'after',
+      '\nExits with 1, and takes none back, when one is not there.\n\nExamples:\n  $ portcullis network overlay rm shop/web',
+    )
+    .action((names: string[], flags: Flags) => run(flags.output, () => remove(names, flags), exitCodeOf));
   withDaemon(overlay.command('rotate-key').description('give this host another key; the others follow'))
     .addHelpText(
       'after',
@@ -50,13 +53,17 @@ export function registerOverlay(network: Command): void {
     .action((flags: Flags) => run(flags.output, () => leave(flags)));
   withDaemon(overlay.command('release').description('give back the subnets of a host that is gone for good').argument('<host>'))
     .addHelpText('after', '\nRefused while the host is in the network.\n\nExamples:\n  $ portcullis network overlay release host-7')
-    .action((host: string, flags: Flags) => run(flags.output, () => release(host, flags)));
+    .action((host: string, flags: Flags) => run(flags.output, () => release(host, flags), exitCodeOf));
 }
 
 const withDaemon = (command: Command): Command =>
   command
     .addOption(new Option('-o, --output <format>', 'how to print the result').choices(['text', 'json']).default('text'))
     .option('--cni-socket <path>', 'where the daemon answers (its setting cni.socket)', defaultCniSocket);
+
+/** What is not there is a no. */
+const exitCodeOf = ({ code }: PortcullisError): number | undefined =>
+  code === 'OVERLAY_SERVICE_UNKNOWN' || code === 'OVERLAY_HOST_UNKNOWN' ? exitCodes.no : undefined;
 
 async function ask<Value>({ cniSocket }: Flags, question: OverlayQuestion): Promise<Value> {
   const answer = await askNetwork<Value>(cniSocket, 'overlay', JSON.stringify(question));
@@ -73,8 +80,9 @@ async function status(flags: Flags): Promise<number> {
     `subnets    ${found.subnets.join(', ')}`,
     `mtu        ${found.mtu ?? '?'}`,
     `encrypted  ${found.publicKey === undefined ? 'no' : `by WireGuard, as ${found.publicKey}`}`,
-    `services   ${found.services}`,
+    `services   ${found.services} spread, ${found.networkServices} joined`,
     `corrected  ${found.corrected}`,
+    ...found.refused.map((line) => `refused    ${line}`),
   ];
   const rows = found.peers.map(({ host, underlay, subnets, unreachable, held, tunnel }) => [
     host,
@@ -96,7 +104,7 @@ async function status(flags: Flags): Promise<number> {
 }
 
 async function apply(flags: Flags & { readonly file: string }): Promise<number> {
-  const text = flags.file === '-' ? await standardInput() : await readFile(flags.file, 'utf8');
+  const text = flags.file === '-' ? await standardInput() : (await readInputFile(flags.file)).toString();
   const found = await ask<{ spread: string[] }>(flags, { do: 'spread', file: flags.file, text });
   print(flags.output, found, found.spread.map((name) => `spread ${name}\n`).join(''));
   return exitCodes.yes;

@@ -23,7 +23,8 @@ export function serviceTable(services: readonly Listed[]): string {
   return table(header, rows);
 }
 
-const addressesOf = ({ addresses, externalAddresses }: Listed): string => [...addresses, ...externalAddresses].join(', ');
+const addressesOf = ({ addresses, externalAddresses, loadBalancerAddresses = [] }: Listed): string =>
+  [...addresses, ...externalAddresses, ...loadBalancerAddresses].join(', ');
 
 const portsOf = ({ ports }: Listed): string => ports.map(({ port, protocol }) => `${port}/${protocol}`).join(', ');
 

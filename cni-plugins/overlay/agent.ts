@@ -10,8 +10,9 @@ import { openHostKeys } from './keys.ts';
 import { followPrefix } from './etcd/follow.ts';
 import { holdLease } from './etcd/lease.ts';
 import { overhead } from './links.ts';
-import { agreeOnNetwork, claimSubnets, leaveNetwork, register } from './membership.ts';
+import { agreeOnNetwork, claimSubnets, leaveNetwork, register, requireName } from './membership.ts';
 import { macOf, openMemory } from './memory.ts';
+import { openSpannedServices } from './network-services/agent.ts';
 import { createPeers } from './peers.ts';
 import type { OverlayQuestion, OverlayStatus, PeerStatus } from './protocol.ts';
 import { answerQuestion } from './questions.ts';
@@ -63,6 +64,7 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
     log.warn({ problem }, 'a service of the overlay is refused; the others stand'),
   );
   const member = { client, keys, host: settings.host, id };
+  const joined = openSpannedServices({ settings, member, networks, link: bridgeName, ownSubnets: () => own.subnets, log });
 
   let own: Own = { record: describe(), subnets: memory.remembered.subnets, networks };
   /** The link is there: what concerns one host can be put on it. */
@@ -70,7 +72,7 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
   const entriesBy = new Map<string, readonly Entry[]>();
   /** What of etcd is heard. */
   const here = { lease: false, watch: false };
-  let joined = false;
+  let heard = false;
   let trouble: string | undefined;
   let corrected = 0;
   let changes = 0;
@@ -194,8 +196,8 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
   const back = (what: keyof typeof here): void => {
     here[what] = true;
     if (!here.lease || !here.watch) return;
-    if (!joined || trouble !== undefined) log.info({ subnets: own.subnets, underlay: own.record.underlay }, 'this host is in the overlay');
-    joined = true;
+    if (!heard || trouble !== undefined) log.info({ subnets: own.subnets, underlay: own.record.underlay }, 'this host is in the overlay');
+    heard = true;
     trouble = undefined;
   };
 
@@ -214,13 +216,16 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
     seconds: settings.leaseSeconds,
     async register(held) {
       await agreeOnNetwork(member, shared);
-      await register(member, own.record, held);
+      await requireName(member);
       const subnets = await claimSubnets(member, networks, own.subnets);
       if (subnets.join() !== own.subnets.join()) {
         await memory.write({ ...memory.remembered, subnets, peers: peers.all() });
         own = { ...own, subnets };
         reconcile();
       }
+      // Before the host itself: what it does not say again by then has left it.
+      await joined.register(held);
+      await register(member, own.record, held);
       await writeConflist(settings, subnets, own.record.mtu);
     },
     onHeld: () => back('lease'),
@@ -232,12 +237,14 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
       changes += pairs.length;
       follow(peers.list(pairs, Date.now()));
       services.list(pairs);
+      joined.list(pairs);
       scheduleExpiry();
     },
     onChanges(given) {
       changes += given.length;
       follow(peers.change(given, Date.now()));
       services.change(given);
+      joined.change(given);
       scheduleExpiry();
     },
     onHere: () => back('watch'),
@@ -253,6 +260,7 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
       }
       reconcile();
     });
+    joined.tick();
   }, lookEveryMs);
 
   const meetings = setInterval(() => attempt(followMet), meetingsEveryMs);
@@ -279,7 +287,7 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
     return {
       name: settings.name,
       host: settings.host,
-      state: here.lease && here.watch ? 'connected' : joined ? 'away' : 'joining',
+      state: here.lease && here.watch ? 'connected' : heard ? 'away' : 'joining',
       ...(trouble === undefined ? {} : { trouble }),
       underlay: own.record.underlay,
       subnets: own.subnets,
@@ -290,6 +298,8 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
       corrected,
       changes,
       services: services.size,
+      networkServices: joined.size,
+      refused: joined.refused,
     };
   };
 
@@ -305,8 +315,10 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
   const leave = async (): Promise<object> => {
     const pods = dataPlane.podsOn(bridgeName);
     if (pods > 0) throw podsLeft(pods);
+    await joined.leave();
     await leaveNetwork(member, own.subnets);
     stop();
+    joined.forget();
     await control.remove('overlay', services.names);
     dataPlane.remove(bridgeName);
     removeConflist(settings);
@@ -328,9 +340,12 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
   return {
     status,
     ask: (question) =>
-      left ? Promise.reject(hasLeft()) : answerQuestion(question, { status, rotateKey, leave, client, keys, host: settings.host }),
+      left
+        ? Promise.reject(hasLeft())
+        : answerQuestion(question, { status, rotateKey, leave, client, keys, host: settings.host, standing: services.standing }),
     async close() {
       stop();
+      joined.close();
       client.close();
       await services.close();
       if (!left) await memory.write({ ...memory.remembered, id, subnets: own.subnets, peers: peers.all() });

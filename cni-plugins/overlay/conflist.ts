@@ -1,6 +1,6 @@
-import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { writeFileAtomic } from '../../base/storage/index.ts';
+import { makeFolder, writeFileAtomic } from '../../base/storage/index.ts';
 import { familyOf } from './settings.ts';
 import type { OverlaySettings } from './settings.ts';
 
@@ -20,6 +20,8 @@ function conflistOf(settings: Pick<OverlaySettings, 'name'>, subnets: readonly s
         type: 'portcullis-bridge',
         bridge: bridgeName,
         isDefaultGateway: true,
+        // Where bridges pass packets to the firewall (bridge-nf-call-iptables), a member of a service reaches itself by nothing else.
+        hairpinMode: true,
         ipMasq: false,
         mtu,
         ipam: { type: 'portcullis-ipam', ranges: subnets.toSorted((a, b) => familyOf(a) - familyOf(b)).map((subnet) => [{ subnet }]) },
@@ -44,7 +46,7 @@ export async function writeConflist(
   } catch {
     // There is none yet.
   }
-  mkdirSync(settings.confDir, { recursive: true });
+  await makeFolder(settings.confDir, 0o755);
   await writeFileAtomic(path, text, { mode: 0o644 });
   return path;
 }

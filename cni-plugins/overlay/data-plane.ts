@@ -178,7 +178,7 @@ export function openDataPlane(vni: number, keys?: HostKeys): DataPlane {
       ),
     reconcile(own, wanted) {
       const found = [...(wireguard === undefined ? bringVxlan(own) : secure(own))];
-      if (ensureMasquerade(own.networks, linkName)) found.push('the table portcullis-overlay was missing or another');
+      if (ensureMasquerade(own, linkName)) found.push('the table portcullis-overlay was missing or another');
       return [...found, ...apply(read(own, wanted), wanted)];
     },
     podsOn(bridge) {

@@ -1,6 +1,8 @@
 import { differs, equals, masked, masquerade, meta, payload, register } from '../netlink/expressions.ts';
 import { interfaceKey } from '../netlink/nftables.ts';
-import type { IpFamily } from '../spec/address.ts';
+import { parsePrefix } from '../spec/address.ts';
+import type { IpFamily, IpPrefix } from '../spec/address.ts';
+import type { Own } from './entries.ts';
 import type { OverlayNetwork } from './settings.ts';
 import { ensureTables, prefixMatches, removeTables, tableOf } from './tables.ts';
 
@@ -19,9 +21,15 @@ const isNoMulticast = (family: IpFamily): Buffer[] => [
   differs(register(0), Buffer.of(family === 4 ? 0xe0 : 0xff)),
 ];
 
-function rulesOf({ prefix }: OverlayNetwork, link: string): Buffer[][] {
+/** @param own subnets of this host: a virtual address of a service is in none, and nobody answers it by the link */
+function rulesOf({ prefix }: OverlayNetwork, own: readonly IpPrefix[], link: string): Buffer[][] {
   return [
-    [meta('oifname', register(0)), equals(register(0), interfaceKey(link)), ...prefixMatches('source', prefix, false), masquerade()],
+    [
+      meta('oifname', register(0)),
+      equals(register(0), interfaceKey(link)),
+      ...(own.length === 0 ? [prefix] : own).flatMap((each) => prefixMatches('source', each, false)),
+      masquerade(),
+    ],
     [
       ...prefixMatches('source', prefix, true),
       ...prefixMatches('destination', prefix, false),
@@ -32,13 +40,17 @@ function rulesOf({ prefix }: OverlayNetwork, link: string): Buffer[][] {
 }
 
 /** Brings the tables to what the networks need. @param link by which others are reached @returns whether they were not so */
-export const ensureMasquerade = (networks: readonly OverlayNetwork[], link: string): boolean =>
+export const ensureMasquerade = ({ networks, subnets }: Pick<Own, 'networks' | 'subnets'>, link: string): boolean =>
   ensureTables(
-    networks.map((network) => ({
-      table: tableOf(network.prefix.address.family, name),
-      chains: [chain],
-      rules: rulesOf(network, link).map((expressions) => ({ chain: chain.name, expressions })),
-    })),
+    networks.map((network) => {
+      const { family } = network.prefix.address;
+      const own = subnets.flatMap((text) => parsePrefix(text) ?? []).filter(({ address }) => address.family === family);
+      return {
+        table: tableOf(family, name),
+        chains: [chain],
+        rules: rulesOf(network, own, link).map((expressions) => ({ chain: chain.name, expressions })),
+      };
+    }),
   );
 
 /** @returns whether there was one */

@@ -93,17 +93,33 @@ async function claimFree({ client, keys, host, id }: Member, network: OverlayNet
   throw exhausted(network);
 }
 
-/** Takes out what this host has in etcd. @throws OVERLAY_ETCD_UNREACHABLE */
+/** Takes out what this host has in etcd, all of it in one act: half of it would be a host that nobody sends to. @throws OVERLAY_ETCD_UNREACHABLE */
 export async function leaveNetwork({ client, keys, host, id }: Member, subnets: readonly string[]): Promise<void> {
   const keyNames = [keys.host(host), ...subnets.map((subnet) => keys.subnet(subnet))];
-  for (const key of keyNames) {
-    const standing = await client.get(key);
-    if (standing === undefined) continue;
-    const holder = key === keys.host(host) ? readHost(standing.value) : readClaim(standing.value);
-    // Whoever has the name or the subnet by now keeps it.
-    if (holder?.id !== id) continue;
-    await client.transact([{ result: 0, target: 2, key, modRevision: standing.modRevision }], [{ deleteRange: { key } }]);
+  for (;;) {
+    const own: { readonly key: string; readonly modRevision: number }[] = [];
+    for (const key of keyNames) {
+      const standing = await client.get(key);
+      const holder = standing && (key === keys.host(host) ? readHost(standing.value) : readClaim(standing.value));
+      // Whoever has the name or the subnet by now keeps it.
+      if (standing !== undefined && holder?.id === id) own.push({ key, modRevision: standing.modRevision });
+    }
+    const compare = own.map(({ key, modRevision }) => ({ result: 0, target: 2, key, modRevision }) as const);
+    if (
+      await client.transact(
+        compare,
+        own.map(({ key }) => ({ deleteRange: { key } })),
+      )
+    )
+      return;
   }
+}
+
+/** @throws OVERLAY_HOST_NAME_TAKEN another host of this name is alive */
+export async function requireName({ client, keys, host, id }: Member): Promise<void> {
+  const standing = await client.get(keys.host(host));
+  const other = standing === undefined ? undefined : readHost(standing.value);
+  if (other !== undefined && other.id !== id) throw nameTaken(host, other.underlay);
 }
 
 /**

@@ -37,7 +37,12 @@ export interface OverlayStatus {
   readonly corrected: number;
   /** Changes heard from etcd since the start. */
   readonly changes: number;
+  /** Descriptions that were spread. */
   readonly services: number;
+  /** That pods of any host joined. */
+  readonly networkServices: number;
+  /** What members on this host ask for of them and have not, with the code of why. */
+  readonly refused: readonly string[];
 }
 
 /** What a command may ask. */

@@ -1,11 +1,12 @@
-import { PortcullisError } from '../../base/errors/index.ts';
-import { linesOf, readServices } from '../services/description/read.ts';
-import { writeYaml } from '../../base/schema/index.ts';
-import { parseDocuments } from '../../base/schema/index.ts';
+import { PortcullisError, isPortcullisError } from '../../base/errors/index.ts';
+import type { Service } from '../services/model.ts';
 import type { EtcdClient } from './etcd/client.ts';
+import type { Comparison } from './etcd/messages.ts';
+import { addressHolder } from './network-services/records.ts';
 import type { OverlayQuestion, OverlayStatus } from './protocol.ts';
 import { readClaim } from './records.ts';
 import type { Keys } from './records.ts';
+import { spread, takeBack } from './spreading.ts';
 
 interface Asked {
   readonly status: () => OverlayStatus;
@@ -14,6 +15,8 @@ interface Asked {
   readonly client: EtcdClient;
   readonly keys: Keys;
   readonly host: string;
+  /** Services that stand in etcd, as this host heard last. */
+  readonly standing: () => Iterable<Service>;
 }
 
 /** etcd takes 128 operations in one transaction unless it is told otherwise. */
@@ -21,9 +24,39 @@ const mostSteps = 100;
 
 /**
  * Answers a command with plain JSON.
- * @throws OVERLAY_SERVICES_INVALID · OVERLAY_NOT_ENCRYPTED · OVERLAY_PODS_LEFT · OVERLAY_HOST_ALIVE · OVERLAY_HOST_UNKNOWN · OVERLAY_ETCD_UNREACHABLE
+ * @throws OVERLAY_SERVICES_INVALID · OVERLAY_SERVICE_UNKNOWN · OVERLAY_NOT_ENCRYPTED · OVERLAY_PODS_LEFT · OVERLAY_HOST_ALIVE · OVERLAY_HOST_UNKNOWN · OVERLAY_ETCD_UNREACHABLE
  */
-export async function answerQuestion(question: OverlayQuestion, { status, rotateKey, leave, client, keys, host }: Asked): Promise<object> {
+export async function answerQuestion(question: OverlayQuestion, asked: Asked): Promise<object> {
+  try {
+    return await answer(question, asked);
+  } catch (thrown) {
+    throw isPortcullisError(thrown) && thrown.code === 'OVERLAY_ETCD_UNREACHABLE' ? unreached(question, thrown) : thrown;
+  }
+}
+
+const attempts: Readonly<Record<OverlayQuestion['do'], string>> = {
+  status: 'say how this host stands',
+  'rotate-key': 'change the key of this host',
+  leave: 'leave the overlay',
+  spread: 'spread services over the overlay',
+  'take-back': 'take services back from the overlay',
+  release: 'give back the subnets of the host',
+};
+
+/** What was asked for, in front of what etcd was asked for in its place. */
+function unreached(question: OverlayQuestion, cause: PortcullisError): PortcullisError {
+  const { failure } = cause;
+  const on = question.do === 'release' ? question.host : question.do === 'spread' ? question.file : '';
+  return new PortcullisError({
+    ...failure,
+    attempted: attempts[question.do],
+    on,
+    why: `${failure.attempted} ${failure.on}: ${failure.why}`,
+    cause,
+  });
+}
+
+async function answer(question: OverlayQuestion, { status, rotateKey, leave, client, keys, host, standing }: Asked): Promise<object> {
   switch (question.do) {
     case 'status':
       return status();
@@ -31,32 +64,18 @@ export async function answerQuestion(question: OverlayQuestion, { status, rotate
       return rotateKey();
     case 'leave':
       return leave();
-    case 'spread': {
-      const texts = readTexts(question.file, question.text);
-      await inSteps([...texts], (some) =>
-        client.transact(
-          [],
-          some.map(([name, text]) => ({ put: { key: keys.service(name), value: Buffer.from(text) } })),
-        ),
-      );
-      return { spread: [...texts.keys()] };
-    }
-    case 'take-back': {
-      await inSteps(question.names, (some) =>
-        client.transact(
-          [],
-          some.map((name) => ({ deleteRange: { key: keys.service(name) } })),
-        ),
-      );
-      return { takenBack: question.names };
-    }
+    case 'spread':
+      return spread(question.file, question.text, { client, keys, standing });
+    case 'take-back':
+      return takeBack(question.names, { client, keys, standing });
     case 'release': {
       if (question.host === host || (await client.get(keys.host(question.host))) !== undefined) throw alive(question.host);
       const listing = await client.list(`${keys.all}subnets/`);
       const claims = listing.pairs.filter(({ value }) => readClaim(value)?.host === question.host);
-      if (claims.length === 0) throw unknownHost(question.host);
+      if (claims.length === 0 || question.host === addressHolder) throw unknownHost(question.host);
       const unless = { result: 0, target: 1, key: keys.host(question.host), createRevision: 0 } as const;
       const compare = claims.map(({ key, modRevision }) => ({ result: 0, target: 2, key, modRevision }) as const);
+      if (!(await releaseHoldings(client, keys, question.host, unless))) throw alive(question.host);
       const isDone = await client.transact(
         [unless, ...compare],
         claims.map(({ key }) => ({ deleteRange: { key } })),
@@ -72,37 +91,25 @@ export async function answerQuestion(question: OverlayQuestion, { status, rotate
   }
 }
 
+/** What members of the host had of services: others let go of them now. @returns false: the host is there */
+async function releaseHoldings(client: EtcdClient, keys: Keys, host: string, unless: Comparison): Promise<boolean> {
+  const { pairs } = await client.list(`${keys.all}holders/`);
+  const held = pairs.filter(({ key }) => {
+    const read = keys.read(key);
+    return read.kind === 'holder' && read.host === host;
+  });
+  let isGone = true;
+  await inSteps(held, async (some) => {
+    isGone &&= await client.transact(
+      [unless],
+      some.map(({ key }) => ({ deleteRange: { key } })),
+    );
+  });
+  return isGone;
+}
+
 async function inSteps<Item>(items: readonly Item[], act: (some: readonly Item[]) => Promise<unknown>): Promise<void> {
   for (let at = 0; at < items.length; at += mostSteps) await act(items.slice(at, at + mostSteps));
-}
-
-/** One description each, by the service's name. */
-function readTexts(file: string, text: string): Map<string, string> {
-  const { documents } = parseDocuments(text, file);
-  const { described, problems } = readServices([{ file, text }]);
-  if (problems.length > 0 || described.length === 0) throw invalidServices(file, linesOf(problems));
-  // Every host refuses it as well: whoever writes to etcd is not root of them.
-  const programs = described.filter(({ service }) => service.healthCheck?.kind === 'exec').map(({ service }) => service.name);
-  if (programs.length > 0)
-    throw invalidServices(file, [`${programs.join(', ')}: no host runs a program for another; check by tcp or http`]);
-  return new Map(
-    documents.flatMap((document) => {
-      const written = writeYaml(document.value);
-      const name = readServices([{ file, text: written }]).described[0]?.service.name;
-      return name === undefined ? [] : [[name, written] as const];
-    }),
-  );
-}
-
-function invalidServices(file: string, lines: readonly string[]): PortcullisError {
-  return new PortcullisError({
-    code: 'OVERLAY_SERVICES_INVALID',
-    kind: 'invalid',
-    attempted: 'spread services over the overlay',
-    on: file,
-    why: lines.length === 0 ? 'it describes none' : lines.join('\n'),
-    fix: 'correct it; nothing was spread',
-  });
 }
 
 function alive(host: string): PortcullisError {

@@ -45,6 +45,10 @@ export type Key =
   | { readonly kind: 'host'; readonly host: string }
   | { readonly kind: 'subnet'; readonly subnet: string }
   | { readonly kind: 'service'; readonly name: string }
+  /** Of a service that pods join, and of which host it is said. */
+  | { readonly kind: 'virtual'; readonly service: string }
+  | { readonly kind: 'holder' | 'members'; readonly service: string; readonly host: string }
+  | { readonly kind: 'port'; readonly port: string }
   | { readonly kind: 'other' };
 
 export interface Keys {
@@ -54,6 +58,14 @@ export interface Keys {
   /** @param subnet canonical, `10.128.1.0/24` */
   subnet(subnet: string): string;
   service(name: string): string;
+  /** Of services that pods join: `network-services/records.ts`. */
+  virtual(service: string): string;
+  /** @param host absent: the beginning of all hosts' */
+  holder(service: string, host?: string): string;
+  members(service: string, host: string): string;
+  /** @param port `tcp-30080` */
+  port(port: string): string;
+  address(address: string): string;
   read(key: string): Key;
 }
 
@@ -65,24 +77,48 @@ export function keysOf(network: string): Keys {
     host: (name) => `${all}hosts/${name}`,
     subnet: (subnet) => `${all}subnets/${subnet.replace('/', '-')}`,
     service: (name) => `${all}services/${name}`,
-    read(key) {
-      const [, folder, name] = /^(hosts|subnets|services)\/(.+)$/su.exec(key.slice(all.length)) ?? [];
-      if (name === undefined || !key.startsWith(all)) return { kind: 'other' };
-      if (folder === 'hosts') return { kind: 'host', host: name };
-      if (folder === 'services') return { kind: 'service', name };
-      return { kind: 'subnet', subnet: name.replace(/-(?=\d+$)/u, '/') };
-    },
+    virtual: (service) => `${all}virtual/${service}`,
+    holder: (service, host = '') => `${all}holders/${service}/${host}`,
+    members: (service, host) => `${all}members/${service}/${host}`,
+    port: (port) => `${all}ports/${port}`,
+    address: (address) => `${all}addresses/${address}`,
+    read: (key) => (key.startsWith(all) ? readKey(key.slice(all.length)) : { kind: 'other' }),
   };
 }
 
-export const encode = (value: HostRecord | Claim | SharedSettings): Buffer => Buffer.from(JSON.stringify(value));
+function readKey(key: string): Key {
+  const [, folder = '', name = ''] = /^([a-z]+)\/(.+)$/su.exec(key) ?? [];
+  switch (folder) {
+    case 'hosts':
+      return { kind: 'host', host: name };
+    case 'services':
+      return { kind: 'service', name };
+    case 'subnets':
+      return { kind: 'subnet', subnet: name.replace(/-(?=\d+$)/u, '/') };
+    case 'virtual':
+      return { kind: 'virtual', service: name };
+    case 'ports':
+      return { kind: 'port', port: name };
+    case 'holders':
+    case 'members': {
+      const [, service, host] = /^([^/]+)\/([^/]+)$/su.exec(name) ?? [];
+      if (service === undefined || host === undefined) return { kind: 'other' };
+      return { kind: folder === 'holders' ? 'holder' : 'members', service, host };
+    }
+    default:
+      return { kind: 'other' };
+  }
+}
+
+export const encode = (value: object): Buffer => Buffer.from(JSON.stringify(value));
 
 const isPort = (value: unknown): value is number => Number.isInteger(value) && Number(value) > 0 && Number(value) < 65_536;
 const isKey = (value: unknown): value is string =>
   typeof value === 'string' && /^[A-Za-z0-9+/]{43}=$/u.test(value) && Buffer.from(value, 'base64').toString('base64') === value;
 const isMac = (value: unknown): value is string => typeof value === 'string' && /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/u.test(value);
 
-function objectOf(bytes: Buffer): Record<string, unknown> | undefined {
+/** Undefined: it is no object of JSON. */
+export function objectOf(bytes: Buffer): Record<string, unknown> | undefined {
   try {
     const value: unknown = JSON.parse(bytes.toString());
     return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;

@@ -27,6 +27,8 @@ export interface OverlaySettings {
   readonly holdSeconds: number;
   /** Its own folder: identity, and what was last known of other hosts. */
   readonly folder: string;
+  /** The network's database: who joined which service. */
+  readonly databasePath: string;
   /** Where the conflist is written. */
   readonly confDir: string;
   /** The beginning of the conflist's name: files are read in order. */

@@ -10,6 +10,7 @@ export interface SpreadServices {
   change(changes: readonly Change[]): void;
   readonly size: number;
   readonly names: readonly string[];
+  readonly standing: () => Iterable<Service>;
   /** Applies what is left to apply, and ends. */
   close(): Promise<void>;
 }
@@ -80,6 +81,7 @@ export function createSpreadServices(control: ServiceControl, keys: Keys, tell: 
     get names() {
       return [...held.keys()];
     },
+    standing: () => held.values(),
     list(entries) {
       const present = new Map(
         entries.flatMap(({ key, value }) => {

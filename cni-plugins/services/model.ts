@@ -19,6 +19,8 @@ export interface Backend {
   readonly ports?: Readonly<Record<string, number>>;
   /** Ports of the service, by name, that it does not serve. */
   readonly without?: readonly string[];
+  /** Ports of the service, by name, at which its weight is 0. */
+  readonly quiescentPorts?: readonly string[];
   /** 0 to 65535; 0: no new connections, those that stand go on. Absent: 1. */
   readonly weight?: number;
   /** Gets no new connections, and none at all after the service's grace. */
@@ -61,6 +63,10 @@ export interface Service {
   readonly addresses: readonly string[];
   /** Addresses that are routed to the host from outside. */
   readonly externalAddresses: readonly string[];
+  /** The same, of a load balancer: what `loadBalancerSourceRanges` is about. None of the others. */
+  readonly loadBalancerAddresses?: readonly string[];
+  /** Prefixes: whoever connects from elsewhere to an address of the load balancer is dropped. Absent of a family: nobody of that family is. */
+  readonly loadBalancerSourceRanges?: readonly string[];
   readonly ports: readonly ServicePort[];
   readonly scheduler: Scheduler;
   /** A client's connections go to one backend as long as the backends do not change: by a hash, nothing is remembered. */
@@ -92,6 +98,8 @@ export interface VirtualServer {
   readonly persistenceSeconds?: number;
   readonly forwarding: Forwarding;
   readonly sourceAddress: 'keep' | 'masquerade';
+  /** Prefixes of its family: new connections from elsewhere are dropped. Absent: from everywhere. */
+  readonly sourceRanges?: readonly string[];
   readonly destinations: readonly Destination[];
 }
 
@@ -121,6 +129,8 @@ export interface Refusal {
 /** What happened since a virtual server was made, and now, for each destination. */
 export interface ServerCounts {
   readonly key: ServerKey;
+  /** Packets from outside its source ranges that were dropped, since it was made; absent: it has none. */
+  readonly denied?: bigint;
   readonly destinations: readonly {
     readonly address: string;
     readonly port: number;

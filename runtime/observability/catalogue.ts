@@ -83,6 +83,12 @@ export const metricCatalogue = {
   serviceBalancer: metric('service_balancer_info', 'gauge', 'Always 1; what balances: nftables, ipvs.', ['balancer']),
   serviceServers: metric('service_virtual_servers', 'gauge', 'Addresses, protocols and ports that are balanced.'),
   serviceRepairs: metric('service_repairs_total', 'counter', 'Virtual servers that another program had changed, and that were made anew.'),
+  serviceDenied: metric(
+    'service_denied_packets_total',
+    'counter',
+    'Packets from outside the source ranges of a service, which were dropped.',
+    ['service'],
+  ),
   serviceWeight: metric('service_backend_weight', 'gauge', 'Weight with which a backend gets connections; 0: none.', [
     'service',
     'port',

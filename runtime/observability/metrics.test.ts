@@ -45,6 +45,7 @@ const facts: DaemonFacts = {
       refused: 1,
       virtualServers: 3,
       repairs: 4,
+      denied: [{ service: 'web', packets: 5 }],
       backends: [{ service: 'web', portName: 'tcp-80', backend: '10.0.0.2:80', weight: 1, isWell: false, active: 7, connections: 9 }],
     }),
   networkDenials: () => Promise.resolve([{ direction: 'egress', rule: 'network.egress', packets: 3, bytes: 180 }]),

@@ -12,6 +12,7 @@ export function tellServices(
   set(c.serviceBalancer, 1, { balancer: figures.balancer });
   set(c.serviceServers, figures.virtualServers);
   set(c.serviceRepairs, figures.repairs);
+  for (const { service, packets } of figures.denied) set(c.serviceDenied, packets, { service });
   for (const { service, portName, backend, weight, isWell, active, connections } of figures.backends) {
     const labels = { service, port: portName, backend };
     set(c.serviceWeight, weight, labels);

@@ -1,10 +1,11 @@
 import { createLogger } from '../../base/log/index.ts';
-import { startOverlay, startServices } from '../../cni-plugins/index.ts';
+import { hasServices, startNameServer, startOverlay, startServices } from '../../cni-plugins/index.ts';
 import type { OverlayQuestion, OverlaySettings, Services } from '../../cni-plugins/index.ts';
 
-/** A host's process: the overlay and its services, as the daemon has them. Told its settings by its argument, asked by messages. */
+/** A host's process: the overlay, its services and names, as the daemon has them. Told its settings by its argument, asked by messages. */
 
-const settings = JSON.parse(process.argv[2] ?? '') as OverlaySettings & { readonly databasePath: string };
+const settings = JSON.parse(process.argv[2] ?? '') as OverlaySettings;
+const lookEveryMs = 200;
 const log = createLogger({ level: 'info' });
 let starting: Promise<Services> | undefined;
 const services = (): Promise<Services> =>
@@ -21,6 +22,14 @@ const overlay = startOverlay(
   },
   log,
 );
+
+/** Where anything joined a service, here or on another host. */
+const looking = setInterval(() => {
+  if (!hasServices(settings.databasePath, '/nonexistent')) return;
+  clearInterval(looking);
+  void services();
+  void startNameServer({ databasePath: settings.databasePath, ttl: 1, upstreams: ['192.0.2.1'], maxForwards: 10 }, log);
+}, lookEveryMs);
 
 process.on('message', (message: { readonly id: number; readonly question: OverlayQuestion | { readonly do: 'close' } }) => {
   const answering = message.question.do === 'close' ? overlay.close().then(() => ({})) : overlay.ask(message.question);

@@ -36,6 +36,8 @@ export interface Answering<Question> {
 export interface Pod extends Answering<PodQuestion> {
   readonly name: string;
   readonly addresses: readonly string[];
+  /** What the gateway answers to the name, sorted. */
+  lookUp(name: string): string[];
   /** By DEL of the plugin. */
   detach(): Promise<void>;
 }
@@ -52,7 +54,8 @@ export interface Host {
   status(): Promise<OverlayStatus>;
   /** In its network namespace. */
   run(command: string): string;
-  attach(pod: string): Promise<Pod>;
+  /** @param services that it joins, as `runtimeConfig.services` has them */
+  attach(pod: string, services?: readonly object[]): Promise<Pod>;
   log(): string;
 }
 
@@ -61,10 +64,12 @@ export interface Hosts {
   readonly hosts: readonly Host[];
   startEtcd(): Promise<void>;
   killEtcd(): Promise<void>;
+  /** It comes back without what it knew. */
+  forgetEtcd(): void;
   end(): Promise<void>;
 }
 
-function answering<Question>(netns: string, args: readonly string[], logFile: string): Answering<Question> {
+export function answering<Question>(netns: string, args: readonly string[], logFile: string): Answering<Question> {
   const out = openSync(logFile, 'a');
   const child = spawn('nsenter', [`--net=${netns}`, process.execPath, ...args], { stdio: ['ignore', out, out, 'ipc'] });
   const waiting = new Map<number, { resolve(value: never): void; reject(error: Error): void }>();
@@ -134,7 +139,7 @@ export function createHosts(count: number, more: Partial<OverlaySettings> = {}):
         return agent?.pid ?? 0;
       },
       start(changed = {}) {
-        const settings: OverlaySettings & { databasePath: string } = {
+        const settings: OverlaySettings = {
           name: 'shop',
           host: name,
           etcd: { endpoints: [endpoint] },
@@ -166,7 +171,7 @@ export function createHosts(count: number, more: Partial<OverlaySettings> = {}):
       status: () => ask<OverlayStatus>({ do: 'status' }),
       run: (command) => shell(`nsenter --net=${netns} ${command}`),
       log: () => readFileSync(logFile, 'utf8'),
-      async attach(pod) {
+      async attach(pod, services = []) {
         const sandbox = `/run/netns/${pod}`;
         shell(`ip netns add ${pod} && ip -n ${pod} link set lo up`);
         const file = readdirSync(join(own, 'net.d')).find((each) => each.endsWith('.conflist'));
@@ -175,7 +180,12 @@ export function createHosts(count: number, more: Partial<OverlaySettings> = {}):
           name: string;
           plugins: object[];
         };
-        const config = JSON.stringify({ cniVersion: list.cniVersion, name: list.name, ...list.plugins[0] });
+        const config = JSON.stringify({
+          cniVersion: list.cniVersion,
+          name: list.name,
+          ...list.plugins[0],
+          ...(services.length > 0 && { runtimeConfig: { services } }),
+        });
         const call = (verb: string): string =>
           execFileSync('nsenter', [`--net=${netns}`, join(binDir, 'portcullis-bridge')], {
             input: config,
@@ -189,13 +199,18 @@ export function createHosts(count: number, more: Partial<OverlaySettings> = {}):
               CNI_PATH: binDir,
             },
           });
-        const result = JSON.parse(call('ADD')) as { ips: { address: string }[] };
+        const result = JSON.parse(call('ADD')) as { ips: { address: string; gateway: string }[] };
         const process_ = answering<PodQuestion>(sandbox, [join(import.meta.dirname, 'pod.ts'), pod], logFile);
         children.push(process_);
         return {
           ...process_,
           name: pod,
           addresses: result.ips.map(({ address }) => address.slice(0, address.indexOf('/'))),
+          lookUp(name) {
+            const text = shell(`nsenter --net=${sandbox} busybox nslookup ${name} ${result.ips[0]?.gateway ?? ''} || true`);
+            const answer = text.includes('Name:') ? text.slice(text.indexOf('Name:')) : '';
+            return [...answer.matchAll(/^Address:?\s*\d*:?\s+([0-9a-f.:]+)$/gmu)].map(([, address = '']) => address).toSorted();
+          },
           async detach() {
             await process_.kill();
             call('DEL');
@@ -216,6 +231,7 @@ export function createHosts(count: number, more: Partial<OverlaySettings> = {}):
     hosts,
     startEtcd,
     killEtcd: () => killed(etcd),
+    forgetEtcd: () => rmSync(join(folder, 'etcd'), { recursive: true, force: true }),
     async end() {
       await Promise.all([killed(etcd), ...children.map((child) => child.kill())]);
       for (const netns of readdirSync('/run/netns')) shell(`ip netns delete ${netns}`);

@@ -1,13 +1,16 @@
 import '../fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { createHosts, etcdTool, hasWireguard, until } from './hosts.ts';
-import type { Hosts, Pod } from './hosts.ts';
+import { openEtcd } from '../../cni-plugins/overlay/etcd/client.ts';
+import { createHosts, endpoint, etcdTool, hasWireguard, shell, until } from './hosts.ts';
+import type { Host, Hosts, Pod } from './hosts.ts';
+import { answeredBy, guarded, namedAs, publishedBy, reachedBy, virtualOf, web } from './joined.ts';
 import type { StreamReport } from './pod.ts';
 
 describe('two hosts, one network', { skip: etcdTool.skip }, () => {
   let all: Hosts;
   let pods: Pod[];
+  const members: Pod[] = [];
 
   before(async () => {
     all = createHosts(2);
@@ -34,6 +37,67 @@ describe('two hosts, one network', { skip: etcdTool.skip }, () => {
         `${address} answers`,
         async () => (await one.ask<string[]>({ do: 'who', address, port: 7000, times: 1 }))[0] === two.name,
       );
+  });
+
+  test('a service that two hosts create at the same moment is one: its address, its names and its ports lead to members of both', async () => {
+    const [one, two] = all.hosts as [Host, Host];
+    const [a, b] = await Promise.all([one.attach('web-1', [web]), two.attach('web-2', [web])]);
+    members.push(a, b);
+    const virtual = await virtualOf(a, 'web');
+    for (const pod of members) {
+      await namedAs(pod, 'web', virtual);
+      await namedAs(pod, 'front', virtual);
+      await namedAs(pod, 'tasks.web', [...a.addresses, ...b.addresses]);
+    }
+    for (const pod of [...pods, ...members]) for (const address of virtual) await answeredBy(pod, address, ['web-1', 'web-2']);
+    for (const host of all.hosts) {
+      await publishedBy(host, 30080, ['web-1', 'web-2']);
+      for (const address of virtual) await reachedBy(host, address, ['web-1', 'web-2']);
+    }
+  });
+
+  test('nothing of a service goes where only what is encrypted may', async () => {
+    const virtual = await virtualOf(pods[0]!, 'web');
+    const guards = await Promise.all(all.hosts.map(guarded));
+    for (const pod of pods) for (const address of virtual) await answeredBy(pod, address, ['web-1', 'web-2']);
+    for (const host of all.hosts) {
+      await publishedBy(host, 30080, ['web-1', 'web-2']);
+      for (const address of virtual) await reachedBy(host, address, ['web-1', 'web-2']);
+    }
+    guards.forEach((remove) => remove());
+  });
+
+  test('what does not go together is refused by name, and the rest stands', async () => {
+    const [, two] = all.hosts as [Host, Host];
+    await assert.rejects(two.attach('round', [{ name: 'web', mode: 'dnsrr' }]), (thrown: { readonly stdout?: string }) =>
+      /web .*the other mode/u.test(thrown.stdout ?? ''),
+    );
+    shell('ip netns delete round');
+    const api = await two.attach('api-2', [{ name: 'api', ports: ['80:7000'], ingressPorts: ['30080:7000', '30081:7000'] }]);
+    await until('the port is refused', async () =>
+      (await two.status()).refused.some((line) => /api: .*30080 is the service web's/u.test(line)),
+    );
+    const [virtual] = await virtualOf(api, 'api');
+    await answeredBy(pods[0]!, virtual!, ['api-2']);
+    for (const host of all.hosts) {
+      await publishedBy(host, 30081, ['api-2']);
+      await publishedBy(host, 30080, ['web-1', 'web-2']);
+    }
+    await api.detach();
+  });
+
+  test('the last member takes all of it away on each host and in etcd', async () => {
+    const [virtual] = await virtualOf(pods[0]!, 'web');
+    for (const member of members) await member.detach();
+    for (const pod of pods) for (const name of ['web', 'tasks.web']) await namedAs(pod, name, []);
+    for (const host of all.hosts) await until('no link has the address', () => !host.run('ip address').includes(`${virtual ?? ''}/`));
+    const client = openEtcd({ endpoints: [endpoint] });
+    try {
+      for (const folder of ['virtual', 'holders', 'members', 'ports', 'addresses'])
+        await until(`${folder}/ is empty`, async () => (await client.list(`/portcullis/overlay/shop/${folder}/`)).pairs.length === 0);
+    } finally {
+      client.close();
+    }
   });
 
   test('no etcd, and killed agents: streams go on, and what was taken from the kernel is put back when they are up again', async () => {

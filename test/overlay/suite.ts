@@ -8,6 +8,7 @@ import { endpoint, createHosts, etcdTool, shell, until } from './hosts.ts';
 import type { Host, Hosts, Pod } from './hosts.ts';
 import type { StreamReport } from './pod.ts';
 import { crowd } from './crowd.ts';
+import { testJoinedServices } from './joined-suite.ts';
 
 /** `npm run test:overlay`: five hosts, a minute's partitions (PORTCULLIS_PARTITION_SECONDS), etcd killed, 1,000 hosts (PORTCULLIS_OVERLAY_HOSTS). */
 
@@ -182,6 +183,8 @@ describe('five hosts, one network', { skip: etcdTool.skip, timeout: 3_600_000 },
     );
     assert.ok(!host.run('bridge fdb show dev portcullis-vx').includes('192.0.2.99'));
   });
+
+  testJoinedServices(() => ({ hosts: all, pods, partitionSeconds, everybody: () => everybody(all.hosts), figures }));
 
   test(`the updates of ${crowdSize} hosts reach five, which come to the same`, async () => {
     const client = openEtcd({ endpoints: [endpoint] });

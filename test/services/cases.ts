@@ -6,6 +6,7 @@ import { shell } from '../../cni-plugins/services/switch/hosts.fixture.ts';
 import { at, backendOf, both, counted, equal, eventually, fromHost, greet, seenBy, within } from './case.ts';
 import type { Case } from './case.ts';
 import { moreCases } from './more-cases.ts';
+import { rangeCases } from './range-cases.ts';
 import { tcpPort } from './stage.ts';
 
 /** What every balancer must do, a row a behaviour and family. */
@@ -281,4 +282,13 @@ const direct: readonly Case[] = both((family) => ({
   },
 }));
 
-export const cases: readonly Case[] = [...distribution, ...affinity, ...changes, ...places, ...datagrams, ...direct, ...moreCases];
+export const cases: readonly Case[] = [
+  ...distribution,
+  ...affinity,
+  ...changes,
+  ...places,
+  ...datagrams,
+  ...direct,
+  ...rangeCases,
+  ...moreCases,
+];

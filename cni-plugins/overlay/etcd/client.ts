@@ -190,7 +190,9 @@ function memberAt(endpoint: string, { ca, cert, key }: EtcdAccess): { endpoint: 
 }
 
 const wordsOf = (error: ServiceError): string =>
-  (error.code as number | undefined) === undefined ? reasonOf(error) : `${status[error.code]}: ${error.details}`;
+  (error.code as number | undefined) === undefined
+    ? reasonOf(error)
+    : `${status[error.code]}: ${error.details.replace(/ Resolution note: $/u, '')}`;
 
 /** @param cause of grpc, whose message names no secret */
 function unreachable(attempted: string, on: string, why: string, cause?: unknown): PortcullisError {

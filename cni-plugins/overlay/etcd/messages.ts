@@ -23,6 +23,7 @@ const declarations: Readonly<Record<string, Fields>> = {
     key: ['string', 3],
     createRevision: ['int64', 5],
     modRevision: ['int64', 6],
+    rangeEnd: ['string', 64],
   },
   TxnRequest: { compare: ['Compare', 1, 'repeated'], success: ['RequestOp', 2, 'repeated'], failure: ['RequestOp', 3, 'repeated'] },
   TxnResponse: { header: ['ResponseHeader', 1], succeeded: ['bool', 2], responses: ['ResponseOp', 3, 'repeated'] },
@@ -103,10 +104,13 @@ export interface Step {
   readonly deleteRange?: { readonly key: string };
 }
 
-/** EQUAL (0) of a key's create (1) or mod (2) revision: 0 where there is no such key. */
+/**
+ * EQUAL (0) of a key's create (1) or mod (2) revision: 0 where there is no such key. With a `rangeEnd` of every key from `key` on: there is none where the
+ * create revision is to be 0; none was written since where the mod revision is to be LESS (2).
+ */
 export type Comparison =
-  | { readonly result: 0; readonly target: 1; readonly key: string; readonly createRevision: number }
-  | { readonly result: 0; readonly target: 2; readonly key: string; readonly modRevision: number };
+  | { readonly result: 0; readonly target: 1; readonly key: string; readonly rangeEnd?: string; readonly createRevision: number }
+  | { readonly result: 0 | 2; readonly target: 2; readonly key: string; readonly rangeEnd?: string; readonly modRevision: number };
 
 interface Transaction {
   readonly compare: readonly Comparison[];

@@ -10,7 +10,7 @@ import { startServices } from './services.ts';
 /**
  * The program that chaos.test.ts kills. It starts, and tells `settled` with how everything stands when nothing ends any more. Told to go on, it puts,
  * changes, drains and removes services without an end, and tells each step on a line: `+ number backends` begins to put one (no backends: to remove
- * it), `= number` ends it. Arguments: database, a number to begin with, balancers: of the first at the start, then of each in turn.
+ * it), `= number` ends it. Where its input ends instead, it ends in order: what it compiled is kept for the next ones. Arguments: database, a number to begin with, balancers: of the first at the start, then of each in turn.
  */
 const [databasePath = '', first = '0', kinds = 'nftables'] = process.argv.slice(2);
 const balancers = kinds.split(',') as Balancer['kind'][];
@@ -29,7 +29,11 @@ for (let looks = 0, now = await list(); !isSettled(now); looks += 1, now = await
   await pause(50);
 }
 tell(`settled ${JSON.stringify(await list())}`);
-await once(process.stdin, 'data');
+await Promise.race([once(process.stdin, 'data'), once(process.stdin.resume(), 'end')]);
+if (process.stdin.readableEnded) {
+  await services.close();
+  process.exit();
+}
 
 for (let turn = Number(first); ; turn += 1) {
   const number = turn % 6;

@@ -1,6 +1,7 @@
 import { canonical, wrongAddress } from '../description/parts.ts';
 import { maxBackends, serviceNamePattern } from '../description/schema.ts';
 import type { RefusedService, Service } from '../model.ts';
+import { canonicalRange } from '../source-ranges/ranges.ts';
 
 const name = new RegExp(serviceNamePattern, 'u');
 const isPort = (number: number): boolean => Number.isInteger(number) && number > 0 && number < 65_536;
@@ -12,11 +13,13 @@ const ownSources: ReadonlySet<string> = new Set(['command', 'files']);
 export function checked(source: string, service: Service): Service | RefusedService {
   const wrong = (field: string, why: string): RefusedService => ({ name: service.name, code: 'NETWORK_SERVICE_INVALID', field, why });
   if (service.name.length > 253 || !name.test(service.name)) return wrong('name', 'it is not a name of a service');
-  for (const field of ['addresses', 'externalAddresses'] as const)
-    for (const [index, text] of service[field].entries()) {
+  for (const field of ['addresses', 'externalAddresses', 'loadBalancerAddresses'] as const)
+    for (const [index, text] of (service[field] ?? []).entries()) {
       const why = wrongAddress(text, 'virtual');
       if (why !== undefined) return wrong(`${field}.${index}`, why);
     }
+  for (const [index, text] of (service.loadBalancerSourceRanges ?? []).entries())
+    if (canonicalRange(text) === undefined) return wrong(`loadBalancerSourceRanges.${index}`, `${JSON.stringify(text)} is not a prefix`);
   const { ports, backends } = service;
   if (ports.length === 0) return wrong('ports', 'it has no port');
   for (const [index, port] of ports.entries()) {
@@ -44,10 +47,25 @@ export function checked(source: string, service: Service): Service | RefusedServ
   }
   return {
     ...service,
-    addresses: [...new Set(service.addresses.map(canonical))],
-    externalAddresses: [...new Set(service.externalAddresses.map(canonical))].filter(
-      (address) => !service.addresses.map(canonical).includes(address),
-    ),
+    ...addressesOf(service),
     backends: backends.map((backend) => ({ ...backend, address: canonical(backend.address) })),
+  };
+}
+
+/** Each address once: of the load balancer, else virtual, else external, so that whatever else it is it is restricted. */
+function addressesOf(service: Service): Partial<Service> {
+  const { loadBalancerAddresses, loadBalancerSourceRanges: ranges } = service;
+  const found = new Set<string>();
+  const others = (texts: readonly string[]): string[] =>
+    texts.map(canonical).filter((address) => {
+      const isNew = !found.has(address);
+      found.add(address);
+      return isNew;
+    });
+  return {
+    ...(loadBalancerAddresses !== undefined && { loadBalancerAddresses: others(loadBalancerAddresses) }),
+    ...(ranges !== undefined && { loadBalancerSourceRanges: [...new Set(ranges.map((text) => canonicalRange(text) ?? text))] }),
+    addresses: others(service.addresses),
+    externalAddresses: others(service.externalAddresses),
   };
 }

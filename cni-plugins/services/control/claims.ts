@@ -20,13 +20,14 @@ const alive = { drained: false, unwell: false };
 export function claimsOf(service: Service): { readonly key: ServerKey; readonly field: string }[] {
   return expand({ ...service, backends: service.backends.slice(0, 0).concat(nodeFamilies(service)) }, () => alive).map((server) => ({
     key: keyOf(server),
-    field:
-      server.kind === 'node'
-        ? 'ports'
-        : server.kind === 'external'
-          ? `externalAddresses.${service.externalAddresses.indexOf(server.address ?? '')}`
-          : `addresses.${service.addresses.indexOf(server.address ?? '')}`,
+    field: server.address === undefined ? 'ports' : addressField(service, server.address),
   }));
+}
+
+function addressField(service: Service, address: string): string {
+  const fields = ['addresses', 'externalAddresses', 'loadBalancerAddresses'] as const;
+  const field = fields.find((each) => service[each]?.includes(address) === true) ?? 'addresses';
+  return `${field}.${service[field]?.indexOf(address) ?? 0}`;
 }
 
 /** One backend of each family is enough to tell which node ports there are. */

@@ -10,6 +10,8 @@ import type { Balancer, ServerKey, Service, VirtualServer } from '../model.ts';
 import { createServiceCore } from './core.ts';
 import type { ServiceCore } from './core.ts';
 import type { HealthChecks } from './health/checks.ts';
+import { reportServices } from './report.ts';
+import type { ReportPage } from './report.ts';
 import { createServiceStore } from './store.ts';
 import { createUpkeep } from './upkeep.ts';
 
@@ -116,6 +118,34 @@ test('what is applied is in the kernel, and after a restart again', () => {
   kernel.removeAll();
   restart();
   assert.deepEqual(kernel.shown(), shown);
+});
+
+test('services are told of in pages, in the order of their names; or some of them', () => {
+  const names = Array.from({ length: 7 }, (_, index) => `web-${index}`);
+  const all = names.map((name, index) => service(name, `addresses: [10.96.0.${index + 1}]\nports: [80]\nbackends: [10.0.0.2]`));
+  core.apply('command', all.toReversed(), false);
+  core.apply('command', [service('web-7', 'addresses: [10.96.0.8]\nports: [80]\nbackends: [10.0.0.2]')], false);
+  core.remove('command', ['web-7']);
+  const told = (page: ReportPage): { names: string[]; next: string | undefined } => {
+    const reports = reportServices(core, noChecks, page);
+    const found: string[] = [];
+    for (;;) {
+      const { done, value } = reports.next();
+      if (done === true) return { names: found, next: value };
+      assert.deepEqual(
+        value.backends.map(({ active }) => active),
+        [1],
+        value.name,
+      );
+      found.push(value.name);
+    }
+  };
+  const ending = [...names, 'web-7'];
+  assert.deepEqual(told({}), { names: ending, next: undefined });
+  assert.deepEqual(told({ most: 3 }), { names: ending.slice(0, 3), next: 'web-2' });
+  assert.deepEqual(told({ most: 3, after: 'web-2' }), { names: ending.slice(3, 6), next: 'web-5' });
+  assert.deepEqual(told({ most: 3, after: 'web-5' }), { names: ending.slice(6), next: undefined });
+  assert.deepEqual(told({ most: 1, names: ['web-6', 'nobody', 'web-1'] }), { names: ['web-1'], next: 'web-1' });
 });
 
 test('a backend that was removed keeps what stands until its grace is over, over restarts', () => {

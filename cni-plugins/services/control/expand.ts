@@ -1,5 +1,6 @@
 import { parseIp } from '../../spec/address.ts';
 import type { Backend, Destination, Family, Service, ServicePort, VirtualServer } from '../model.ts';
+import { rangesOfFamily } from '../source-ranges/ranges.ts';
 
 /** Of a backend, beside its description. */
 export interface BackendStanding {
@@ -28,14 +29,17 @@ export function expand(service: Service, standing: (backend: Backend) => Backend
   const backends = service.backends.map((backend) => ({ backend, family: familyOf(backend.address), ...standing(backend) }));
   const place = (port: ServicePort, family: Family): Placed[] => {
     const own = backends.filter((each) => each.family === family && each.backend.without?.includes(port.name) !== true);
-    const takes = own.filter(({ backend, drained }) => !drained && backend.draining !== true && backend.weight !== 0);
+    const takes = own.filter(
+      ({ backend, drained }) =>
+        !drained && backend.draining !== true && backend.weight !== 0 && backend.quiescentPorts?.includes(port.name) !== true,
+    );
     const allUnwell = takes.every(({ unwell }) => unwell);
     return own.map(({ backend, drained, unwell }) => {
       const ending = drained || backend.draining === true || (unwell && !allUnwell);
       return {
         address: backend.address,
         port: backend.ports?.[port.name] ?? port.targetPort,
-        weight: ending ? 0 : (backend.weight ?? 1),
+        weight: ending || backend.quiescentPorts?.includes(port.name) === true ? 0 : (backend.weight ?? 1),
         ending,
       };
     });
@@ -60,9 +64,14 @@ export function expand(service: Service, standing: (backend: Backend) => Backend
     destinations: place(port, family),
   });
   const families = nodeFamiliesOf(service);
+  const balanced = (port: ServicePort, address: string): Expanded => {
+    const sourceRanges = rangesOfFamily(service.loadBalancerSourceRanges, familyOf(address));
+    return { ...server(port, 'external', familyOf(address), address), ...(sourceRanges !== undefined && { sourceRanges }) };
+  };
   return service.ports.flatMap((port) => [
     ...service.addresses.map((address) => server(port, 'virtual', familyOf(address), address)),
     ...service.externalAddresses.map((address) => server(port, 'external', familyOf(address), address)),
+    ...(service.loadBalancerAddresses ?? []).map((address) => balanced(port, address)),
     ...(port.nodePort === undefined ? [] : families.map((family) => server(port, 'node', family))),
   ]);
 }

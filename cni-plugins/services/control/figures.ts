@@ -15,7 +15,9 @@ export function figuresOf(core: ServiceCore, checks: HealthChecks, upkeep: Upkee
     if (held.refusal !== undefined) refused += 1;
   }
   const backends: ServiceFigures['backends'][number][] = [];
-  for (const { name, backends: told } of reportServices(core, checks)) {
+  const denied: ServiceFigures['denied'][number][] = [];
+  for (const { name, backends: told, denied: packets } of reportServices(core, checks)) {
+    if (packets !== undefined) denied.push({ service: name, packets });
     if (backends.length + told.length > mostBackends) break;
     for (const { portName, address, port, weight, health, active, connections } of told)
       backends.push({
@@ -34,6 +36,7 @@ export function figuresOf(core: ServiceCore, checks: HealthChecks, upkeep: Upkee
     refused,
     virtualServers: core.standings.size,
     repairs: upkeep.repairs(),
+    denied,
     backends,
   };
 }

@@ -13,6 +13,9 @@ export interface FolderSource {
   problems(): readonly string[];
 }
 
+/** A reader mends the first ones first. */
+const mostTold = 1000;
+
 /**
  * A file that can not be read as a whole takes nothing away: while there is any problem, services that the folder had and that were not read now
  * stay as they are.
@@ -37,14 +40,20 @@ export function openFolderSource(
         reading.problems.length === 0,
       );
       again = undefined;
+      const describedOf = new Map(refused.length === 0 ? [] : reading.described.map((each) => [each.service.name, each]));
       const told = [
         ...reading.problems,
-        ...refused.map(({ name, field, why }) => {
-          const described = reading.described.find(({ service }) => service.name === name);
-          const position = described?.positionOf(field) ?? { file: folder, line: 1, column: 1 };
+        ...refused.slice(0, mostTold).map(({ name, field, why }) => {
+          const position = describedOf.get(name)?.positionOf(field) ?? { file: folder, line: 1, column: 1 };
           return { position, path: `${name}: ${fieldText(field)}`, message: why };
         }),
       ];
+      if (refused.length > mostTold)
+        told.push({
+          position: { file: folder, line: 1, column: 1 },
+          path: '',
+          message: `${refused.length - mostTold} more services are refused`,
+        });
       problems = told.length === 0 ? [] : formatProblems(told).split('\n');
       for (const problem of problems) log.error({ problem }, 'a service of the files is refused; the others stand');
       log.info({ folder, services: reading.described.length, refused: refused.length }, 'the files of services were read');

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { openReadOnly } from '../../../base/storage/index.ts';
 import { hasDescriptions } from '../description/folder.ts';
-import { anyMembers } from '../network-services/members.ts';
+import { anyMembers, memberTables } from '../network-services/members.ts';
 
 /** Whether there is anything to balance: in the folder of descriptions, of an earlier run in the database, or joined on a network. Blocks for a moment. */
 export function hasServices(databasePath: string, folder: string): boolean {
@@ -12,8 +12,10 @@ export function hasServices(databasePath: string, folder: string): boolean {
     const tables = database.get("SELECT count(*) AS found FROM sqlite_schema WHERE name IN ('service', 'service_drain')");
     if (Number(tables?.['found']) < 2) return false;
     if (database.get('SELECT 1 FROM service UNION SELECT 1 FROM service_drain LIMIT 1') !== undefined) return true;
-    const members = database.get("SELECT count(*) AS found FROM sqlite_schema WHERE name IN ('service_member', 'network_service')");
-    return Number(members?.['found']) === 2 && database.get(anyMembers) !== undefined;
+    const members = database.get('SELECT count(*) AS found FROM sqlite_schema WHERE name IN (SELECT value FROM json_each(?))', [
+      JSON.stringify(memberTables),
+    ]);
+    return Number(members?.['found']) === memberTables.length && database.get(anyMembers) !== undefined;
   } finally {
     database.close();
   }

@@ -1,8 +1,7 @@
-import { AF_INET, SOCK_DGRAM, closeFd, socket } from '../../../base/kernel/index.ts';
 import type { NetworkDatabase } from '../../attach/database.ts';
 import { hostPortHolderText } from '../../attach/host-port-holder.ts';
 import type { HostPortHolder } from '../../attach/host-port-holder.ts';
-import { realmOf } from '../../attach/realm.ts';
+import { ownRealm } from '../../attach/realm.ts';
 import type { ServerKey } from '../model.ts';
 
 /**
@@ -33,6 +32,7 @@ export function createNodePorts({ db, transaction }: Pick<NetworkDatabase, 'db' 
   const put = db.prepare('INSERT OR REPLACE INTO service_node_port (key, realm, protocol, port, service) VALUES (?, ?, ?, ?, ?)');
   const remove = db.prepare('DELETE FROM service_node_port WHERE key = ?');
   const removeAll = db.prepare('DELETE FROM service_node_port');
+  const list = db.prepare('SELECT key, realm, service FROM service_node_port');
   const write: NodePorts['write'] = (key, service) => {
     const place = portOf(key);
     if (place === undefined) return;
@@ -46,20 +46,15 @@ export function createNodePorts({ db, transaction }: Pick<NetworkDatabase, 'db' 
       return row && hostPortHolderText(row);
     },
     writeAll(standing) {
+      const wanted = new Map([...standing].map(([key, { service }]) => [key, service]));
+      const found = list.all() as unknown as { key: string; realm: string; service: string }[];
+      // On a disk that is full nothing can be written, and who starts there has nothing to write.
+      if (found.length === wanted.size && found.every((row) => row.realm === realm && wanted.get(row.key) === row.service)) return;
       transaction(() => {
         removeAll.run();
-        for (const [key, { service }] of standing) write(key, service);
+        for (const [key, service] of wanted) write(key, service);
       });
     },
     write,
   };
-}
-
-function ownRealm(): string {
-  const fd = socket(AF_INET, SOCK_DGRAM, 0);
-  try {
-    return realmOf(fd, '/proc/thread-self/ns/net');
-  } finally {
-    closeFd(fd);
-  }
 }

@@ -1,7 +1,7 @@
 import type { LogLevel } from '../../../base/log/index.ts';
 import type { KubernetesFigures, KubernetesPlace } from '../kubernetes/watch.ts';
 import type { Balancer, Service, ServiceControl } from '../model.ts';
-import type { ReportedService } from './report.ts';
+import type { ReportPage, ReportedService } from './report.ts';
 
 /** What passes between the daemon and the thread of services. */
 
@@ -20,7 +20,7 @@ export interface ServicesSettings {
 
 /** What a command may ask; the answer of each is JSON. */
 export type ServiceQuestion =
-  | { readonly do: 'list' }
+  | ({ readonly do: 'list' } & ReportPage)
   | { readonly do: 'apply'; readonly services: readonly Service[] }
   | { readonly do: 'remove'; readonly names: readonly string[] }
   | { readonly do: 'drain'; readonly name: string; readonly addresses: readonly string[]; readonly is: boolean }
@@ -31,6 +31,8 @@ export interface ServiceList {
   /** The one before it, which still has connections. */
   readonly retiring?: { readonly kind: Balancer['kind']; readonly connections: number };
   readonly services: readonly ReportedService[];
+  /** There are more: those after this name. */
+  readonly next?: string;
   /** What the files say that can not be, with its place. */
   readonly problems: readonly string[];
 }
@@ -44,6 +46,8 @@ export interface ServiceFigures {
   readonly virtualServers: number;
   /** Virtual servers that differed from what was made, since the start. */
   readonly repairs: number;
+  /** Packets that restricted services did not take. */
+  readonly denied: readonly { readonly service: string; readonly packets: number }[];
   /** Absent: no cluster is followed. */
   readonly kubernetes?: KubernetesFigures;
   /** At most so many that a scrape stays small; the first by name. */
@@ -71,4 +75,6 @@ export type ServiceCalls = {
 /** What the daemon does for the thread. */
 export type ServiceOwner = {
   readonly log: (level: Exclude<LogLevel, 'silent'>, fields: object, message: string) => void;
+  /** The balancer was changed: the next thread, where this one is lost, goes on with it. */
+  readonly switched: (balancer: BalancerChoice) => void;
 };

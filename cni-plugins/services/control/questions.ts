@@ -7,6 +7,7 @@ import type { ServiceCore } from './core.ts';
 import type { HealthChecks } from './health/checks.ts';
 import type { BalancerChoice, ServiceList, ServiceQuestion } from './protocol.ts';
 import { reportServices } from './report.ts';
+import type { ReportPage } from './report.ts';
 
 /** The source of what commands apply. */
 const commandSource = 'command';
@@ -26,15 +27,8 @@ export interface AppliedServices {
 /** The answer to a command, as JSON. @throws NETWORK_BALANCER_MISSING · NETWORK_SERVICE_UNKNOWN · NETWORK_SERVICE_NOT_YOURS · NETWORK_SERVICE_BACKEND_UNKNOWN */
 export function answerQuestion(question: ServiceQuestion, { core, checks, balancer, log, problems }: AnsweringParts): string {
   switch (question.do) {
-    case 'list': {
-      const retiring = balancer.retiring();
-      return JSON.stringify({
-        balancer: balancer.kind,
-        ...(retiring !== undefined && { retiring }),
-        services: [...reportServices(core, checks)],
-        problems: problems(),
-      } satisfies ServiceList);
-    }
+    case 'list':
+      return listPage(question, { core, checks, balancer, problems });
     case 'apply': {
       const refused = core.apply(commandSource, question.services, false);
       log.info({ services: question.services.length, refused: refused.length }, 'services were applied by a command');
@@ -62,6 +56,27 @@ export function answerQuestion(question: ServiceQuestion, { core, checks, balanc
     }
     case 'switch':
       return JSON.stringify(switchBalancer(question.balancer, core, balancer));
+  }
+}
+
+/** As text from service to service: as objects thousands would be many times what is kept of them. */
+function listPage(page: ReportPage, { core, checks, balancer, problems }: Omit<AnsweringParts, 'log'>): string {
+  const retiring = balancer.retiring();
+  const reports = reportServices(core, checks, page);
+  const services: string[] = [];
+  for (;;) {
+    const { done, value } = reports.next();
+    if (done !== true) {
+      services.push(JSON.stringify(value));
+      continue;
+    }
+    const head: Omit<ServiceList, 'services'> = {
+      balancer: balancer.kind,
+      ...(retiring !== undefined && { retiring }),
+      ...(value !== undefined && { next: value }),
+      problems: page.after === undefined ? problems() : [],
+    };
+    return `${JSON.stringify(head).slice(0, -1)},"services":[${services.join()}]}`;
   }
 }
 

@@ -36,23 +36,53 @@ export interface ReportedService {
   readonly refused?: string;
   readonly addresses: readonly string[];
   readonly externalAddresses: readonly string[];
+  readonly loadBalancerAddresses?: readonly string[];
+  readonly loadBalancerSourceRanges?: readonly string[];
+  /** Packets from outside its source ranges that were dropped, since its addresses were made; absent: it has none. */
+  readonly denied?: number;
   readonly ports: Service['ports'];
   readonly scheduler: Service['scheduler'];
   readonly backends: readonly ReportedBackend[];
 }
 
-/** What stands and what ends, with what the kernel has counted, in the order of the names; one service at a time, as thousands may stand. */
-export function* reportServices(core: ServiceCore, checks: HealthChecks): Generator<ReportedService> {
+/** Which services are told of. */
+export interface ReportPage {
+  /** Absent: all. */
+  readonly names?: readonly string[];
+  /** Those whose names come after it. */
+  readonly after?: string;
+  /** At most so many. */
+  readonly most?: number;
+}
+
+/**
+ * What stands and what ends, with what the kernel has counted, in the order of the names; one service at a time, as thousands may stand. The last
+ * word, where there are more of them: the name after which they come.
+ */
+export function* reportServices(
+  core: ServiceCore,
+  checks: HealthChecks,
+  page: ReportPage = {},
+): Generator<ReportedService, string | undefined> {
   const balancer = core.balancer();
-  const counts = new Map(balancer.counts().map((each) => [each.key, each]));
   // Also of services that were removed, and of ports that a service has no more.
   const ending = Map.groupBy(core.ending, (key) => core.standings.get(key)?.server.service ?? '');
-  for (const name of [...new Set([...core.held.keys(), ...ending.keys()])].toSorted()) {
+  const { names: asked, after = '', most = Infinity } = page;
+  const wanted = asked && new Set(asked);
+  const all = [...new Set([...core.held.keys(), ...ending.keys()])]
+    .filter((name) => name > after && wanted?.has(name) !== false)
+    .toSorted((a, b) => (a < b ? -1 : 1));
+  const names = most < all.length ? all.slice(0, most) : all;
+  const keysOf = (name: string, service: Service | undefined): Set<ServerKey> =>
+    new Set([...(service === undefined ? [] : claimsOf(service).map(({ key }) => key)), ...(ending.get(name) ?? [])]);
+  const isPart = asked !== undefined || names.length < core.held.size;
+  const counted = isPart ? new Set(names.flatMap((name) => [...keysOf(name, core.held.get(name)?.service)])) : undefined;
+  const counts = new Map(balancer.counts(counted).map((each) => [each.key, each]));
+  for (const name of names) {
     const held = core.held.get(name);
     const service = held?.service;
     const own = held === undefined || service === undefined ? undefined : { held, service };
-    const keys = new Set([...(service === undefined ? [] : claimsOf(service).map(({ key }) => key)), ...(ending.get(name) ?? [])]);
-    const standings = [...keys].flatMap((key) => {
+    const standings = [...keysOf(name, service)].flatMap((key) => {
       const standing = core.standings.get(key);
       return standing === undefined ? [] : [{ server: standing.server, drains: standing.drains }];
     });
@@ -67,11 +97,23 @@ export function* reportServices(core: ServiceCore, checks: HealthChecks): Genera
       ...(refusal !== undefined && { refused: `${refusal.field}: ${refusal.why}` }),
       addresses: service?.addresses ?? of('virtual'),
       externalAddresses: service?.externalAddresses ?? of('external'),
+      ...(service?.loadBalancerAddresses && { loadBalancerAddresses: service.loadBalancerAddresses }),
+      ...(service?.loadBalancerSourceRanges && { loadBalancerSourceRanges: service.loadBalancerSourceRanges }),
+      ...deniedOf(standings, counts),
       ports: service?.ports ?? [],
       scheduler: service?.scheduler ?? standings[0]?.server.scheduler ?? 'rr',
       backends: backendsOf(standings, counts, own, checks),
     };
   }
+  return names.length < all.length ? names.at(-1) : undefined;
+}
+
+function deniedOf(
+  standings: readonly Pick<Standing, 'server'>[],
+  counts: ReadonlyMap<ServerKey, ServerCounts>,
+): Pick<ReportedService, 'denied'> {
+  const counted = standings.flatMap(({ server }) => counts.get(keyOf(server))?.denied ?? []);
+  return counted.length === 0 ? {} : { denied: Number(counted.reduce((all, each) => all + each, 0n)) };
 }
 
 interface Own {

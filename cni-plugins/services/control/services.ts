@@ -1,3 +1,4 @@
+import type { Worker } from 'node:worker_threads';
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import { keepThread, startWorker } from '../../../base/process/index.ts';
@@ -22,8 +23,13 @@ const closeMs = 5000;
  */
 export async function startServices(settings: ServicesSettings, logger: Logger): Promise<Services> {
   const log = logger.child({ room: 'network' });
-  const offer: ServiceOwner = { log: (level, fields, message) => log[level](fields, message) };
-  const thread = keepThread<ServiceCalls>(() => startWorker(import.meta.url, './services.worker.ts', { workerData: settings }), {
+  let { balancer } = settings;
+  const offer: ServiceOwner = {
+    log: (level, fields, message) => log[level](fields, message),
+    switched: (kind) => void (balancer = kind),
+  };
+  const start = (): Worker => startWorker(import.meta.url, './services.worker.ts', { workerData: { ...settings, balancer } });
+  const thread = keepThread<ServiceCalls>(start, {
     offer,
     blame: {
       code: 'NETWORK_SERVICES_FAILED',

@@ -5,6 +5,7 @@ import type { Caller } from '../../../base/process/index.ts';
 import { openNetworkDatabase } from '../../attach/database.ts';
 import { watchKubernetesServices } from '../kubernetes/watch.ts';
 import { followNetworkServices } from '../network-services/follow.ts';
+import { forgetSpannedNetworks } from '../network-services/spanned.ts';
 import { giveMemoryBack, givingMemoryBack } from '../memory.ts';
 import type { PortionControl, ServiceControl } from '../model.ts';
 import { openSwitchableBalancer } from '../switch/open.ts';
@@ -35,7 +36,9 @@ async function start(owner: Caller<ServiceOwner>): Promise<{ readonly offer: Ser
     warn: (fields: object, message: string) => owner.tell('log', 'warn', fields, message),
     error: (fields: object, message: string) => owner.tell('log', 'error', fields, message),
   };
-  const store = createServiceStore(openNetworkDatabase(settings.databasePath));
+  const database = openNetworkDatabase(settings.databasePath);
+  if (settings.ended?.includes('overlay') === true) forgetSpannedNetworks(database);
+  const store = createServiceStore(database);
   const kind = chooseBalancer(settings.balancer);
   const balancer = openSwitchableBalancer(kind, log);
   log.info({ balancer: kind, asked: settings.balancer }, 'services are balanced');
@@ -68,7 +71,7 @@ async function start(owner: Caller<ServiceOwner>): Promise<{ readonly offer: Ser
     folder === undefined ? undefined : openFolderSource(folder, (services, whole) => core.apply('files', services, whole), log);
   const notApplied = (thrown: unknown): void => {
     // What the disk did not take is in memory already: the next thread reads what is durable.
-    if ((thrown as NodeJS.ErrnoException).code === 'ERR_SQLITE_ERROR')
+    if (isStorages(thrown))
       setImmediate(() => {
         throw thrown;
       });
@@ -110,7 +113,9 @@ async function start(owner: Caller<ServiceOwner>): Promise<{ readonly offer: Ser
       figures: () => ({ ...figuresOf(core, checks, upkeep), ...(cluster && { kubernetes: cluster.figures() }) }),
       ask(text) {
         const question = JSON.parse(text) as ServiceQuestion;
-        return orEnd(() => answerQuestion(question, { core, checks, balancer, log, problems: () => files?.problems() ?? [] }));
+        const answer = orEnd(() => answerQuestion(question, { core, checks, balancer, log, problems: () => files?.problems() ?? [] }));
+        if (question.do === 'switch') owner.tell('switched', balancer.kind);
+        return answer;
       },
     },
     async close() {
@@ -130,7 +135,7 @@ function orEnd<T>(act: () => T): T {
   try {
     return act();
   } catch (thrown) {
-    if (!isPortcullisError(thrown))
+    if (!isPortcullisError(thrown) || isStorages(thrown))
       setImmediate(() => {
         throw thrown;
       });
@@ -138,6 +143,7 @@ function orEnd<T>(act: () => T): T {
   }
 }
 
+const isStorages = (thrown: unknown): boolean => isPortcullisError(thrown) && thrown.code.startsWith('STORAGE_');
 const isKernels = (thrown: unknown): boolean => isPortcullisError(thrown) && thrown.code.startsWith('NETWORK_KERNEL_');
 
 await serveThread<ServiceOwner>(

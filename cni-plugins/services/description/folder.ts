@@ -1,4 +1,5 @@
-import { readFileSync, readdirSync, statSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { join } from 'node:path';
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { Reading, SourceText } from './read.ts';
@@ -29,35 +30,80 @@ export function openServiceFolder(folder: string): ServiceFolder {
       if (now === stamp || now === undefined) return undefined;
       stamp = now;
       // YAML and schemas are most of the thread's program, and most nodes have no files.
-      const { readServices } = await import('./read.ts');
-      const sources: SourceText[] = [];
+      const { readInTurns, tooLarge } = await import('./read.ts');
       const unread: Reading['problems'][number][] = [];
-      for (const name of readdirSync(folder).filter(isOurs).toSorted()) {
-        const file = join(folder, name);
+      const sources = function* (): Generator<SourceText> {
+        for (const name of attempt(folder, () => readdirSync(folder).filter(isOurs).toSorted()) ?? []) {
+          const file = join(folder, name);
+          const text = attempt(file, () => textOf(file, (bytes) => tooLarge(file, bytes)?.message));
+          if (typeof text === 'string') yield { file, text };
+          else if (text !== undefined) refuse(file, text.refused);
+        }
+      };
+      const refuse = (file: string, message: string): void =>
+        void unread.push({ position: { file, line: 1, column: 1 }, path: '', message });
+      function attempt<T>(file: string, body: () => T): T | undefined {
         try {
-          sources.push({ file, text: readFileSync(file, 'utf8') });
+          return body();
         } catch (thrown) {
-          unread.push({ position: { file, line: 1, column: 1 }, path: '', message: `it can not be read: ${reasonOf(thrown)}` });
+          refuse(file, `it can not be read: ${reasonOf(thrown)}`);
+          return undefined;
         }
       }
-      const reading = readServices(sources);
-      return { described: reading.described, problems: [...unread, ...reading.problems] };
+      const reading = readInTurns(sources());
+      // The thread has more to do than to read.
+      for (let turn = performance.now(); ;) {
+        const { done, value } = reading.next();
+        if (done === true) return { described: value.described, problems: [...unread, ...value.problems] };
+        if (performance.now() - turn < turnMs) continue;
+        await nextTurn();
+        turn = performance.now();
+      }
     },
   };
 }
 
-/** Names, sizes and times of its files; undefined: there is no folder. */
+const turnMs = 20;
+
+/** @param tooLarge why so many bytes are too many; undefined: they are not */
+function textOf(file: string, tooLarge: (bytes: number) => string | undefined): string | { readonly refused: string } {
+  // One that waits for a writer would be waited for.
+  const descriptor = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const stats = fstatSync(descriptor);
+    if (!stats.isFile()) return { refused: 'it is not a file' };
+    // As it is for a moment when it is written anew.
+    if (stats.size === 0) return { refused: 'it is empty; take it out of the folder where its services shall go' };
+    const refused = tooLarge(stats.size);
+    if (refused !== undefined) return { refused };
+    return new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(descriptor));
+  } catch (thrown) {
+    if (thrown instanceof TypeError) return { refused: 'it is not UTF-8' };
+    throw thrown;
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** Names, sizes and times of its files, of what links lead to; undefined: there is no folder. */
 function stampOf(folder: string): string | undefined {
   try {
     return readdirSync(folder)
       .filter(isOurs)
       .toSorted()
-      .map((name) => {
-        const { ino, size, mtimeMs, ctimeMs } = statSync(join(folder, name), { throwIfNoEntry: false }) ?? {};
-        return `${name} ${ino ?? ''} ${size ?? ''} ${mtimeMs ?? ''} ${ctimeMs ?? ''}`;
-      })
+      .map((name) => `${name} ${fileStampOf(join(folder, name))}`)
       .join('\n');
   } catch {
     return undefined;
+  }
+}
+
+/** '': nothing is there, or a link that leads nowhere. */
+function fileStampOf(file: string): string {
+  try {
+    const { ino, size, mtimeMs, ctimeMs } = statSync(file);
+    return `${ino} ${size} ${mtimeMs} ${ctimeMs}`;
+  } catch {
+    return '';
   }
 }

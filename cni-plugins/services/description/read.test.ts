@@ -38,6 +38,15 @@ healthCheck: { http: { path: / }, interval: 5s, timeout: 2s, failures: 3, succes
   assert.equal(short.described[0]?.service.persistenceSeconds, 10_800);
 });
 
+test('addresses of a load balancer, and who may connect to them', () => {
+  const { described, problems } = read(
+    'loadBalancerAddresses: [192.0.2.1, "2001:db8::1"]\nloadBalancerSourceRanges: [10.9.9.9/8, "::/0"]\nports: [80]\nbackends: [10.0.0.2, "fd00::2"]\n',
+  );
+  assert.deepEqual(linesOf(problems), []);
+  assert.deepEqual(described[0]?.service.loadBalancerAddresses, ['192.0.2.1', '2001:db8::1']);
+  assert.deepEqual(described[0].service.loadBalancerSourceRanges, ['10.0.0.0/8', '::/0']);
+});
+
 test('a weight makes it wrr', () => {
   const scheduler = (more: string): unknown => read(`addresses: [10.96.0.1]\nports: [80]\n${more}`).described[0]?.service.scheduler;
   assert.deepEqual(
@@ -60,6 +69,17 @@ const refused: readonly (readonly [body: string, place: string, why: RegExp])[] 
   ['addresses: ["10.96.0.1\\0"]\nports: [80]', '4:13', /is not an address/],
   ['addresses: [10.96.0.1, 10.96.0.1]\nports: [80]', '4:24', /there twice/],
   ['addresses: [10.96.0.1]\nexternalAddresses: [10.96.0.1]\nports: [80]', '5:21', /there twice/],
+  ['loadBalancerAddresses: [192.0.2.1]\nloadBalancerSourceRanges: [10.0.0.0/33]\nports: [80]', '5:28', /"10\.0\.0\.0\/33" is not a prefix/],
+  ['loadBalancerAddresses: [192.0.2.1]\nloadBalancerSourceRanges: [10.0.0.1]\nports: [80]', '5:28', /is not a prefix/],
+  ['loadBalancerAddresses: [192.0.2.1]\nloadBalancerSourceRanges: []\nports: [80]', '5:27', /must not be an empty list/],
+  ['loadBalancerAddresses: [192.0.2.1]\nloadBalancerSourceRanges: [10.0.0.0/8, 10.9.9.9/8]\nports: [80]', '5:40', /there twice/],
+  ['addresses: [10.96.0.1]\nloadBalancerSourceRanges: [10.0.0.0/8]\nports: [80]', '5:27', /nothing is restricted/],
+  [
+    'loadBalancerAddresses: [192.0.2.1, "2001:db8::1"]\nloadBalancerSourceRanges: [10.0.0.0/8]\nports: [80]',
+    '4:36',
+    /no range says who may connect by IPv6 to 2001:db8::1/,
+  ],
+  ['externalAddresses: [192.0.2.1]\nloadBalancerAddresses: [192.0.2.1]\nports: [80]', '5:25', /there twice/],
   ['addresses: [10.96.0.1]\nports: [0]', '5:9', /must be >= 1/],
   ['addresses: [10.96.0.1]\nports: [80:70000]', '5:9', /70000 is no port/],
   ['addresses: [10.96.0.1]\nports: [80/icmp]', '5:9', /PORT:TARGET\/PROTOCOL/],
@@ -113,6 +133,54 @@ test('the second service of a name is refused, over files too', () => {
   ]);
   assert.equal(described.length, 1);
   assert.match(linesOf(problems).join('\n'), /^b\.yaml:3:19: metadata\.name: the service web is there twice, first at a\.yaml:3/u);
+});
+
+test('what YAML can do to its readers is refused with its place, and the documents beside it are read', () => {
+  const good = (name: string): string =>
+    `---\napiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: ${name} }\nports: [{ port: 80, nodePort: 30000 }]\n`;
+  const bomb = [
+    'a: &a [x, x, x, x, x, x, x, x, x, x]',
+    ...['b', 'c', 'd', 'e', 'f', 'g', 'h'].map((name, index) => `${name}: &${name} [${Array(10).fill(`*${'abcdefg'[index]}`).join(', ')}]`),
+  ].join('\n');
+  const rows: readonly (readonly [what: string, text: string, line: RegExp])[] = [
+    ['aliases of aliases', bomb, /^x\.yaml:\d+:\d+: (aliases repeat too much|.*)/u],
+    ['an anchor in itself', 'a: &a [*a]', /^x\.yaml:8:8: the alias \*a stands inside its own anchor/u],
+    ['a key twice', `${head}addresses: [10.96.0.1]\nports: [80]\nports: [81]`, /^x\.yaml:13:1: the key `ports` occurs twice/u],
+    ['deep nesting', `a: ${'['.repeat(5000)}`, /^x\.yaml:7:1: nested deeper than 64 levels/u],
+    ['a tab', 'a:\n\tb: c', /^x\.yaml:9:1: /u],
+    ['a document of 2 MiB', `a: "${'x'.repeat(2 * 1024 * 1024)}"`, /^x\.yaml:7:1: the document is larger than 1048576 bytes/u],
+    ['a tag of a program', 'a: !!js/function "x"', /^x\.yaml:8:4: /u],
+    ['nothing of ours', 'kind: Pod', /^x\.yaml:8:7: kind/u],
+    ['a text', 'hello', /^x\.yaml:8:1: /u],
+  ];
+  for (const [what, text, expected] of rows) {
+    const { described, problems } = readServices([
+      { file: 'x.yaml', text: `# first\n${good('before')}---\n${text}\n${good('after')}...\n` },
+    ]);
+    assert.deepEqual(
+      described.map(({ service }) => service.name),
+      ['before', 'after'],
+      what,
+    );
+    const lines = linesOf(problems);
+    assert.ok(
+      lines.some((line) => expected.test(line)),
+      `${what}\n${lines.slice(0, 5).join('\n')}`,
+    );
+  }
+});
+
+test('many documents: each with its place; of many problems the first thousand are told', () => {
+  const wrong = `${head.replace('web', 'WEB_')}addresses: [10.96.0.1]\nports: [80]\n`;
+  const text = `%YAML 1.2\n# of one author\n---\n${[...Array.from({ length: 1200 }, () => wrong), `${head}addresses: [10.96.0.1]\nports: [80]\n`].join('---\n')}`;
+  const { described, problems } = readServices([{ file: 'x.yaml', text }]);
+  assert.equal(described.length, 1);
+  const { line, column } = described[0]!.positionOf('addresses.0');
+  assert.deepEqual([line, column], [4 + 1200 * 6 + 3, 13]);
+  const lines = linesOf(problems).filter((each) => each.startsWith('x.yaml'));
+  assert.equal(lines.length, 1001);
+  assert.match(lines[999] ?? '', new RegExp(`^x\\.yaml:${4 + 999 * 6 + 2}:19: `, 'u'));
+  assert.match(lines[1000] ?? '', /200 more problems are not told/u);
 });
 
 test('a field of the model has the place where it was written', () => {

@@ -1,8 +1,11 @@
-import { formatPath, formatProblems, parseDocuments, validate } from '../../../base/schema/index.ts';
-import type { Document, PathSegment, Position, Problem } from '../../../base/schema/index.ts';
-import type { Backend, HealthCheck, Scheduler, Service, ServicePort } from '../model.ts';
-import { canonical, placeOf, secondsOf, shortPortOf, wrongAddress } from './parts.ts';
+import { formatPath, formatProblems, validate } from '../../../base/schema/index.ts';
+import type { Document, Position, Problem } from '../../../base/schema/index.ts';
+import type { Service } from '../model.ts';
+import { documentsOf, parseDocument } from './documents.ts';
+import type { DocumentText } from './documents.ts';
 import { serviceSchema } from './schema.ts';
+import { serviceOf } from './service.ts';
+import type { Path, Report, WrittenService } from './service.ts';
 
 /** From the text of files to services, and every problem of all files at once. Pure. */
 
@@ -24,42 +27,92 @@ export interface Reading {
   readonly problems: readonly Problem[];
 }
 
-type Path = readonly PathSegment[];
-type Report = (path: Path, message: string, fix: string) => void;
+/** Thousands of services in one file. @param bytes of it */
+export function tooLarge(file: string, bytes: number): Problem | undefined {
+  if (bytes <= mostBytes) return undefined;
+  return { position: { file, line: 1, column: 1 }, path: '', message: `the file is larger than ${mostBytes} bytes`, fix: 'split it' };
+}
 
-/** Thousands of services in one file. */
-const limits = { bytes: 32 * 1024 * 1024, documents: 50_000 };
+/** Of a file. */
+const mostBytes = 32 * 1024 * 1024;
+/** Of all files. */
+const mostDocuments = 50_000;
+/** A reader mends the first ones first. */
+const mostProblems = 1000;
 
 /** Reads texts of documents `kind: Service`. A document with a problem is left out, and so is a second service of the same name; nothing is thrown. */
-export function readServices(sources: readonly SourceText[]): Reading {
-  const problems: Problem[] = [];
+export function readServices(sources: Iterable<SourceText>): Reading {
+  const reading = readInTurns(sources);
+  for (;;) {
+    const { done, value } = reading.next();
+    if (done === true) return value;
+  }
+}
+
+/** As {@link readServices}, for a thread that has other work: it stops after each document. */
+export function* readInTurns(sources: Iterable<SourceText>): Generator<undefined, Reading, undefined> {
   const described: Described[] = [];
+  const problems: Problem[] = [];
   const names = new Map<string, Position>();
+  let [documents, untold, last] = [0, 0, ''];
   for (const { file, text } of sources) {
-    const parsed = parseDocuments(text, file, limits);
-    problems.push(...parsed.problems);
-    for (const document of parsed.documents) {
-      const found = validate(document, serviceSchema);
-      if (found.length > 0) {
-        problems.push(...found);
-        continue;
+    last = file;
+    const large = tooLarge(file, Buffer.byteLength(text));
+    if (large !== undefined) problems.push(large);
+    for (const document of large === undefined ? documentsOf(text, file) : []) {
+      documents += 1;
+      const line = document.linesBefore + 1;
+      if (documents > mostDocuments) {
+        const message = `there are more than ${mostDocuments} documents: what follows is not read`;
+        return { described, problems: [...problems, { position: { file, line, column: 1 }, path: '', message, fix: 'take some out' }] };
       }
-      const own: Problem[] = [];
-      const report: Report = (path, message, fix) =>
-        own.push({ position: document.positionOf(path), path: formatPath(path), message, fix });
-      const service = serviceOf(document.value as WrittenService, report);
-      const before = names.get(service.name);
-      if (before !== undefined)
-        report(
-          ['metadata', 'name'],
-          `the service ${service.name} is there twice, first at ${before.file}:${before.line}`,
-          'take one out, or rename it',
-        );
-      problems.push(...own);
-      if (own.length > 0) continue;
-      names.set(service.name, document.positionOf(['metadata', 'name']));
-      described.push({ service, positionOf: (field) => document.positionOf(writtenPath(document, field)) });
+      const read = readDocument(document, names);
+      if (problems.length < mostProblems) problems.push(...read.problems);
+      else untold += read.problems.length;
+      described.push(...read.described);
+      yield;
     }
+  }
+  if (untold > 0)
+    problems.push({
+      position: { file: last, line: 1, column: 1 },
+      path: '',
+      message: `${untold} more problems are not told`,
+      fix: 'mend the others first',
+    });
+  return { described, problems };
+}
+
+/** @param names where each stands; those of the document come to them */
+function readDocument(text: DocumentText, names: Map<string, Position>): Reading {
+  const parsed = parseDocument(text);
+  const problems: Problem[] = [...parsed.problems];
+  const described: Described[] = [];
+  for (const [index, document] of parsed.documents.entries()) {
+    const found = validate(document, serviceSchema);
+    if (found.length > 0) {
+      problems.push(...found);
+      continue;
+    }
+    const own: Problem[] = [];
+    const report: Report = (path, message, fix) => own.push({ position: document.positionOf(path), path: formatPath(path), message, fix });
+    const service = serviceOf(document.value as WrittenService, report);
+    const before = names.get(service.name);
+    if (before !== undefined)
+      report(
+        ['metadata', 'name'],
+        `the service ${service.name} is there twice, first at ${before.file}:${before.line}`,
+        'take one out, or rename it',
+      );
+    problems.push(...own);
+    if (own.length > 0) continue;
+    names.set(service.name, document.positionOf(['metadata', 'name']));
+    // Read again for the few that are asked for: what it is read into takes a hundred times the text.
+    const positionOf = (field?: string): Position => {
+      const again = parseDocument(text).documents[index];
+      return again?.positionOf(writtenPath(again, field)) ?? { file: text.file, line: text.linesBefore + 1, column: 1 };
+    };
+    described.push({ service, positionOf });
   }
   return { described, problems };
 }
@@ -81,246 +134,4 @@ function writtenPath({ value }: Document, field: string | undefined): Path {
   const name = writtenNames[first] ?? first;
   const has = typeof value === 'object' && value !== null && name in value;
   return has ? [name, ...rest.map((segment) => (/^\d+$/u.test(segment) ? Number(segment) : segment))] : [];
-}
-
-interface WrittenPort {
-  readonly name?: string;
-  readonly protocol?: ServicePort['protocol'];
-  readonly port: number;
-  readonly targetPort?: number;
-  readonly nodePort?: number;
-}
-
-interface WrittenBackend {
-  readonly address: string;
-  readonly port?: number;
-  readonly ports?: Readonly<Record<string, number>>;
-  readonly weight?: number;
-  readonly draining?: boolean;
-}
-
-interface WrittenHealthCheck {
-  readonly tcp?: object;
-  readonly http?: { readonly path?: string; readonly host?: string; readonly status?: readonly number[] };
-  readonly exec?: { readonly command: readonly string[] };
-  readonly port?: string;
-  readonly interval?: string;
-  readonly timeout?: string;
-  readonly failures?: number;
-  readonly successes?: number;
-}
-
-interface WrittenService {
-  readonly metadata: { readonly name: string };
-  readonly addresses?: readonly string[];
-  readonly externalAddresses?: readonly string[];
-  readonly ports: readonly (number | string | WrittenPort)[];
-  readonly scheduler?: Scheduler;
-  readonly clientAffinity?: boolean;
-  readonly persistence?: string;
-  readonly forwarding?: Service['forwarding'];
-  readonly sourceAddress?: Service['sourceAddress'];
-  readonly drainGrace?: string;
-  readonly healthCheck?: WrittenHealthCheck;
-  readonly backends?: readonly (string | WrittenBackend)[];
-}
-
-function serviceOf(spec: WrittenService, report: Report): Service {
-  const addresses = addressesOf(spec.addresses ?? [], 'addresses', [], report);
-  const externalAddresses = addressesOf(spec.externalAddresses ?? [], 'externalAddresses', addresses, report);
-  const ports = portsOf(spec.ports, report);
-  const backends = backendsOf(spec.backends ?? [], ports, report);
-  const weighed = backends.some(({ weight }) => weight !== undefined && weight > 1);
-  const written = (spec.addresses?.length ?? 0) + (spec.externalAddresses?.length ?? 0);
-  if (written === 0 && !ports.some(({ nodePort }) => nodePort !== undefined))
-    report(['ports'], 'nobody can connect: there is no address and no nodePort', 'give addresses, externalAddresses, or a nodePort');
-  if (spec.scheduler === 'rr' && weighed) report(['scheduler'], 'rr takes no weights', 'write wrr, or take the weights out');
-  checkFamilies(spec, { addresses: [...addresses, ...externalAddresses], ports, backends }, report);
-  if (spec.forwarding === 'dsr') checkDirect(spec, ports, backends, report);
-  const healthCheck = spec.healthCheck === undefined ? undefined : healthCheckOf(spec.healthCheck, ports, report);
-  if (spec.persistence !== undefined && secondsOf(spec.persistence) < 1)
-    report(['persistence'], 'must be one second or more', 'leave it out for none');
-  return {
-    name: spec.metadata.name,
-    addresses,
-    externalAddresses,
-    ports,
-    scheduler: spec.scheduler ?? (weighed ? 'wrr' : 'rr'),
-    clientAffinity: spec.clientAffinity ?? false,
-    ...(spec.persistence !== undefined && { persistenceSeconds: secondsOf(spec.persistence) }),
-    forwarding: spec.forwarding ?? 'nat',
-    sourceAddress: spec.sourceAddress ?? 'keep',
-    drainGraceSeconds: secondsOf(spec.drainGrace ?? '30s'),
-    ...(healthCheck !== undefined && { healthCheck }),
-    backends,
-  };
-}
-
-function addressesOf(texts: readonly string[], field: string, others: readonly string[], report: Report): string[] {
-  const found: string[] = [];
-  texts.forEach((text, index) => {
-    const wrong = wrongAddress(text, 'virtual');
-    if (wrong !== undefined) return report([field, index], wrong, 'write an IPv4 or IPv6 address without a prefix');
-    const address = canonical(text);
-    if (found.includes(address) || others.includes(address)) report([field, index], `${text} is there twice`, 'take one out');
-    found.push(address);
-  });
-  return found;
-}
-
-function portsOf(all: WrittenService['ports'], report: Report): ServicePort[] {
-  const ports: ServicePort[] = [];
-  all.forEach((written, index) => {
-    const {
-      name,
-      protocol = 'tcp',
-      port,
-      targetPort = port,
-      nodePort,
-    }: WrittenPort = typeof written === 'object' ? written : shortPortOf(String(written));
-    for (const number of [port, targetPort])
-      if (number < 1 || number > 65_535) report(['ports', index], `${number} is no port`, 'write 1 to 65535');
-    const called = name ?? `${protocol}-${port}`;
-    const same = ports.find((other) => other.protocol === protocol && other.port === port);
-    if (same !== undefined) report(['ports', index], `${port}/${protocol} is there twice`, 'take one out');
-    else if (ports.some((other) => other.name === called)) report(['ports', index], `the name ${called} is there twice`, 'give another');
-    if (nodePort !== undefined && ports.some((other) => other.protocol === protocol && other.nodePort === nodePort))
-      report(['ports', index, 'nodePort'], `the node port ${nodePort}/${protocol} is there twice`, 'give another');
-    ports.push({ name: called, protocol, port, targetPort, ...(nodePort !== undefined && { nodePort }) });
-  });
-  return ports;
-}
-
-function backendsOf(all: NonNullable<WrittenService['backends']>, ports: readonly ServicePort[], report: Report): Backend[] {
-  const seen = new Set<string>();
-  return all.flatMap((written, index): Backend[] => {
-    const path: Path = ['backends', index];
-    const {
-      address: text,
-      port,
-      ports: named = {},
-      weight,
-      draining,
-    }: WrittenBackend = typeof written === 'string' ? placeOf(written) : written;
-    const wrong = wrongAddress(text, 'backend');
-    if (wrong !== undefined) {
-      report(
-        typeof written === 'string' ? path : [...path, 'address'],
-        wrong,
-        'write an IPv4 or IPv6 address; with a port 10.0.0.2:8080 or [fd00::2]:8080',
-      );
-      return [];
-    }
-    if (port !== undefined && (port < 1 || port > 65_535)) report(path, `${port} is no port`, 'write 1 to 65535');
-    for (const name of Object.keys(named))
-      if (!ports.some((one) => one.name === name))
-        report([...path, 'ports', name], `the service has no port ${name}`, `use one of ${ports.map((one) => one.name).join(', ')}`);
-    const own = Object.fromEntries(
-      ports.flatMap(({ name, targetPort }) => {
-        const number = named[name] ?? port ?? targetPort;
-        return number === targetPort ? [] : [[name, number] as const];
-      }),
-    );
-    const address = canonical(text);
-    const key = JSON.stringify([address, own]);
-    if (seen.has(key)) report(path, `the backend ${address} is there twice`, 'take one out; a weight gives it more');
-    seen.add(key);
-    return [
-      {
-        address,
-        ...(Object.keys(own).length > 0 && { ports: own }),
-        ...(weight !== undefined && { weight }),
-        ...(draining === true && { draining }),
-      },
-    ];
-  });
-}
-
-const familyOf = (address: string): 4 | 6 => (address.includes(':') ? 6 : 4);
-
-/** A packet keeps its family: an address needs backends of its own, and a backend an address. */
-function checkFamilies(
-  spec: WrittenService,
-  { addresses, ports, backends }: Pick<Service, 'addresses' | 'ports' | 'backends'>,
-  report: Report,
-): void {
-  if (backends.length === 0) return;
-  const answered = new Set(backends.map(({ address }) => familyOf(address)));
-  for (const field of ['addresses', 'externalAddresses'] as const)
-    (spec[field] ?? []).forEach((text, index) => {
-      if (wrongAddress(text, 'virtual') === undefined && !answered.has(familyOf(text)))
-        report(
-          [field, index],
-          `no backend has an IPv${familyOf(text)} address, which ${text} needs`,
-          'families do not mix: give one, or take the address out',
-        );
-    });
-  if (ports.some(({ nodePort }) => nodePort !== undefined) || addresses.length === 0) return;
-  const reached = new Set(addresses.map(familyOf));
-  (spec.backends ?? []).forEach((written, index) => {
-    const { address } = typeof written === 'string' ? placeOf(written) : written;
-    if (wrongAddress(address, 'backend') === undefined && !reached.has(familyOf(address)))
-      report(
-        ['backends', index],
-        `the service has no IPv${familyOf(address)} address that could lead to ${address}`,
-        'families do not mix: give one, or take the backend out',
-      );
-  });
-}
-
-/** With direct return the backend gets the packet as it is: nothing of it can be rewritten. */
-function checkDirect(spec: WrittenService, ports: readonly ServicePort[], backends: readonly Backend[], report: Report): void {
-  ports.forEach((port, index) => {
-    if (port.targetPort !== port.port)
-      report(['ports', index], 'with forwarding: dsr the backend has the same port', 'leave targetPort out');
-    if (port.nodePort !== undefined) report(['ports', index], 'with forwarding: dsr there is no node port', 'leave nodePort out');
-  });
-  backends.forEach((backend, index) => {
-    if (backend.ports !== undefined)
-      report(['backends', index], 'with forwarding: dsr the backend has the same port', 'leave its port out');
-  });
-  if (spec.sourceAddress === 'masquerade')
-    report(['sourceAddress'], 'with forwarding: dsr the source address stays', 'write keep, or forwarding: nat');
-}
-
-function healthCheckOf(spec: WrittenHealthCheck, ports: readonly ServicePort[], report: Report): HealthCheck | undefined {
-  const kinds = (['tcp', 'http', 'exec'] as const).filter((kind) => spec[kind] !== undefined);
-  const path: Path = ['healthCheck'];
-  if (kinds.length !== 1) {
-    report(
-      path,
-      kinds.length === 0 ? 'it says no kind of check' : `it says ${kinds.join(' and ')}`,
-      'write one of tcp: {}, http: {} or exec: {command: []}',
-    );
-    return undefined;
-  }
-  const checked = spec.port === undefined ? ports[0] : ports.find(({ name }) => name === spec.port);
-  if (checked === undefined)
-    report([...path, 'port'], `the service has no port ${spec.port ?? ''}`, `use one of ${ports.map(({ name }) => name).join(', ')}`);
-  else if (checked.protocol !== 'tcp' && spec.exec === undefined)
-    report(path, `the port ${checked.name} is of ${checked.protocol}, which only exec can check`, 'name a tcp port with port, or use exec');
-  const common = {
-    ...(spec.port !== undefined && { port: spec.port }),
-    intervalSeconds: secondsOf(spec.interval ?? '5s'),
-    timeoutSeconds: secondsOf(spec.timeout ?? '2s'),
-    failures: spec.failures ?? 3,
-    successes: spec.successes ?? 2,
-  };
-  for (const [field, value] of [
-    ['interval', common.intervalSeconds],
-    ['timeout', common.timeoutSeconds],
-  ] as const)
-    if (value < 1 || value > 3600) report([...path, field], 'must be one second to one hour', 'write 1s to 1h');
-  if (spec.http !== undefined)
-    return {
-      ...common,
-      kind: 'http',
-      path: spec.http.path ?? '/',
-      ...(spec.http.host !== undefined && { host: spec.http.host }),
-      status: spec.http.status ?? [],
-    };
-  if (spec.exec === undefined) return { ...common, kind: 'tcp' };
-  if (spec.exec.command[0]?.startsWith('/') !== true)
-    report([...path, 'exec', 'command', 0], 'the program is not an absolute path', 'write where it is, such as /usr/local/bin/check');
-  return { ...common, kind: 'exec', command: spec.exec.command };
 }

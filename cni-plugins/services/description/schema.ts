@@ -1,6 +1,9 @@
 /** Backends of one service. More is no service but a mistake, and no balancer holds it. */
 export const maxBackends = 1024;
 
+/** Prefixes of one service. */
+const maxSourceRanges = 1024;
+
 export const serviceApiVersion = 'portcullis.dev/v1alpha1';
 
 export const schedulers = ['rr', 'wrr', 'lc', 'sh', 'maglev'] as const;
@@ -60,6 +63,19 @@ export const serviceSchema = {
       maxItems: 16,
       items: address,
       description: 'Addresses that are routed to the host from outside, and balanced there too.',
+    },
+    loadBalancerAddresses: {
+      type: 'array',
+      maxItems: 16,
+      items: address,
+      description: 'Addresses that a load balancer routes to the host: external ones that loadBalancerSourceRanges are about.',
+    },
+    loadBalancerSourceRanges: {
+      type: 'array',
+      minItems: 1,
+      maxItems: maxSourceRanges,
+      items: { type: 'string', minLength: 4, maxLength: 49 },
+      description: 'Who may connect to loadBalancerAddresses: prefixes, of each family that has such an address. Others are dropped.',
     },
     ports: {
       type: 'array',

@@ -1,15 +1,25 @@
 import { NETLINK_GENERIC, NETLINK_NETFILTER } from '../../../base/kernel/index.ts';
 import { forget, listConnections } from '../../netlink/connections.ts';
 import type { TrackedConnection } from '../../netlink/connections.ts';
-import { getTable, transact } from '../../netlink/nftables.ts';
+import { isRefusal } from '../../netlink/kernel-failure.ts';
+import { readListedElements } from '../../netlink/nft-readout.ts';
+import { getTable, listElements, transact } from '../../netlink/nftables.ts';
 import { openNetlink } from '../../netlink/socket.ts';
-import type { NetlinkSocket } from '../../netlink/socket.ts';
+import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
+import { givingMemoryBack } from '../memory.ts';
 import { keyOf } from '../model.ts';
 import type { Balancer, ServerCounts, ServerKey, VirtualServer } from '../model.ts';
+import { packServer, unpackServer } from '../packed.ts';
+import type { PackedServer } from '../packed.ts';
+import { readDenied } from '../source-ranges/denied.ts';
+import { openOwnAddresses } from '../source-ranges/own-address.ts';
+import type { OwnAddresses } from '../source-ranges/own-address.ts';
+import { restrictedMap } from '../source-ranges/rules.ts';
 import { openIpvsKernel } from './kernel.ts';
 import type { IpvsKernel } from './kernel.ts';
 import type { IpvsService } from '../../netlink/ipvs.ts';
 import { openLedger } from './ledger.ts';
+import type { HostAddresses } from './ledger.ts';
 import { openServiceLink } from './link.ts';
 import type { ServiceLink } from './link.ts';
 import {
@@ -26,7 +36,8 @@ import {
   serviceOf,
 } from './plan.ts';
 import { openIpvs, settle } from './settings.ts';
-import { addTo, linkElements, rebuild, removeTable, tableFamilies, tableOf, takeFrom } from './tables.ts';
+import { addTo, linkElements, rebuild, removeTable, serverKeyBytes, tableFamilies, tableOf, takeFrom } from './tables.ts';
+import type { Elements, TableFamily } from './tables.ts';
 
 /** A balancer that can be followed by another one: it says what it still carries. */
 export interface IpvsBalancer extends Balancer {
@@ -35,6 +46,8 @@ export interface IpvsBalancer extends Balancer {
   standing(): number;
   /** Another balancer is about to take new connections; those that stand go on until `removeAll`. */
   retire(): void;
+  /** It takes new connections: whatever comes here nevertheless, as to a service that is gone since, is refused. Undone by `reconcile`. */
+  refuseNew(): void;
 }
 
 /**
@@ -45,20 +58,24 @@ export function openIpvsBalancer(): IpvsBalancer {
   const generic = openNetlink(NETLINK_GENERIC);
   const netfilter = openNetlink(NETLINK_NETFILTER);
   const link = openServiceLink();
+  const own = openOwnAddresses();
   const close = (): void => {
-    for (const each of [generic, netfilter, link]) each.close();
+    for (const each of [generic, netfilter, link, own]) each.close();
   };
   try {
     const requests = openIpvs(generic);
     settle(generic, requests);
-    return balancerOver({ kernel: openIpvsKernel(generic, requests), link, netfilter, close });
+    return balancerOver({ own, kernel: openIpvsKernel(generic, requests), link, netfilter, close });
   } catch (thrown) {
     close();
     throw thrown;
   }
 }
 
+const hexOf = (bytes: Uint8Array | undefined): string => (bytes === undefined ? '' : Buffer.from(bytes).toString('hex'));
+
 interface Parts {
+  readonly own: OwnAddresses;
   readonly kernel: IpvsKernel;
   readonly link: ServiceLink;
   readonly netfilter: NetlinkSocket;
@@ -68,11 +85,37 @@ interface Parts {
 /** How many looks at drift go by between two that list all services: the listing costs as much as there are. */
 const looksBetweenListings = 30;
 
-function balancerOver({ kernel, link, netfilter, close }: Parts): IpvsBalancer {
-  const known = new Map<ServerKey, VirtualServer>();
-  let ledger = openLedger();
+function balancerOver({ own, kernel, link, netfilter, close }: Parts): IpvsBalancer {
+  /** As text: thousands stand, and a change is of few. */
+  const known = new Map<ServerKey, PackedServer>();
+  const restricted = new Set<ServerKey>();
+  let ledger = openLedger(ownNow());
   let links: readonly number[] = [];
   let looks = 0;
+
+  function ownNow(): HostAddresses {
+    return { 4: own.of(4), 6: own.of(6) };
+  }
+
+  const serverAt = (key: ServerKey): VirtualServer[] => {
+    const packed = known.get(key);
+    return packed === undefined ? [] : [unpackServer(packed)];
+  };
+  const know = (server: VirtualServer): void => {
+    const key = keyOf(server);
+    known.set(key, packServer(server));
+    if (server.sourceRanges === undefined) restricted.delete(key);
+    else restricted.add(key);
+  };
+  const forgetServer = (key: ServerKey): void => {
+    known.delete(key);
+    restricted.delete(key);
+  };
+  const take = (elements: ReadonlyMap<TableFamily, Elements>): Request[] =>
+    [...elements].flatMap(([family, each]) => takeFrom(family, each));
+  const add = (elements: ReadonlyMap<TableFamily, Elements>): Request[] => [...elements].flatMap(([family, each]) => addTo(family, each));
+  /** `retire` of this process or of one before it changed them. */
+  let sourcesMayDiffer = true;
 
   const rebuildTables = (): void => {
     links = link.onLink();
@@ -97,6 +140,38 @@ function balancerOver({ kernel, link, netfilter, close }: Parts): IpvsBalancer {
       ...(server.address === undefined ? {} : { to: addressBytes(server.address) }),
     }).filter(({ answeredBy, answeringPort }) => destinationId({ address: answeredBy, port: answeringPort }) === id);
 
+  const letEverybodyIn = (family: TableFamily): Request[] => {
+    try {
+      const standing = netfilter.dump(listElements(tableOf(family), restrictedMap)).flatMap(readListedElements);
+      return takeFrom(family, new Map([[restrictedMap, standing]]));
+    } catch (thrown) {
+      // A table of a version that knew no source ranges.
+      if (isRefusal(thrown, 'ENOENT')) return [];
+      throw thrown;
+    }
+  };
+
+  /** The host has other addresses: whether it may connect itself is decided anew. */
+  const relocate = (): void => {
+    if (restricted.size === 0) return;
+    const [now, before] = [ownNow(), ledger.own()];
+    if (([4, 6] as const).every((family) => hexOf(now[family]) === hexOf(before[family]))) return;
+    const servers = [...restricted].flatMap(serverAt);
+    const step = ledger.change(servers, servers, now);
+    transact(netfilter, [...take(step.replaced), ...add(step.add), ...take(step.take)]);
+  };
+
+  /** Packets that each restricted server did not take. */
+  const deniedNow = (of?: ReadonlySet<ServerKey>): ((key: ServerKey, server: VirtualServer) => bigint | undefined) => {
+    const asked = restricted.size > 0 && (of === undefined || [...of].some((key) => restricted.has(key)));
+    const counted = new Map(asked ? tableFamilies.map((family) => [family, readDenied(netfilter, tableOf(family))] as const) : []);
+    return (key, server) => {
+      const { address } = server;
+      if (address === undefined || !restricted.has(key)) return undefined;
+      return counted.get(server.family === 4 ? 'ip' : 'ip6')?.get(serverKeyBytes({ ...server, address }).toString('hex')) ?? 0n;
+    };
+  };
+
   const tablesStand = (): boolean => tableFamilies.every((family) => netfilter.find(getTable(tableOf(family)), 'ENOENT') !== undefined);
 
   return {
@@ -107,16 +182,20 @@ function balancerOver({ kernel, link, netfilter, close }: Parts): IpvsBalancer {
       link.make();
       const standing = new Map(ours().map((service) => [serviceId(service.key), service]));
       known.clear();
-      for (const server of servers) known.set(keyOf(server), server);
-      ledger = openLedger();
-      ledger.change([], [...known.values()]);
+      restricted.clear();
+      ledger = openLedger(ownNow());
+      for (const server of givingMemoryBack(servers)) {
+        know(server);
+        ledger.change([], [server]);
+      }
       // The virtual addresses first: they say that a service is ours, also to the next run of a process that is killed here.
       const held = new Set(link.addresses().map((address) => address.toString('hex')));
       const wanted = new Map(ledger.addresses().map((address) => [address.toString('hex'), address]));
       rebuildTables();
       link.add([...wanted].filter(([hex]) => !held.has(hex)).map(([, address]) => address));
       let changed = 0;
-      for (const server of known.values()) {
+      for (const packed of givingMemoryBack(known.values())) {
+        const server = unpackServer(packed);
         const service = serviceOf(server);
         const id = serviceId(service.key);
         // One that others made at the same address and port is taken over.
@@ -126,31 +205,29 @@ function balancerOver({ kernel, link, netfilter, close }: Parts): IpvsBalancer {
       for (const { key } of standing.values()) kernel.deleteService(key);
       const stale = [...held].filter((hex) => !wanted.has(hex));
       link.remove(stale.map((hex) => Buffer.from(hex, 'hex')));
+      // A route ends with the address that is its source: only their own stay as long as they do.
+      if (sourcesMayDiffer) link.sourcesFor([...wanted.values()].filter(({ length }) => length === 4).map((address) => [address, address]));
+      sourcesMayDiffer = false;
       return changed + standing.size;
     },
 
     change(put, remove) {
-      const gone = remove.flatMap((key) => known.get(key) ?? []);
-      const replaced = put.flatMap((server) => known.get(keyOf(server)) ?? []);
+      const gone = remove.flatMap(serverAt);
+      const replaced = put.flatMap((server) => serverAt(keyOf(server)));
       const step = ledger.change([...gone, ...replaced], put);
-      transact(
-        netfilter,
-        [...step.add].flatMap(([family, elements]) => addTo(family, elements)),
-      );
+      // Who may connect is known before there is something to connect to.
+      transact(netfilter, [...take(step.replaced), ...add(step.add)]);
       link.add(step.newAddresses);
       for (const server of put) {
         kernel.put(serviceOf(server), destinationsOf(server));
-        known.set(keyOf(server), server);
+        know(server);
       }
       for (const server of gone) {
         kernel.deleteService(serviceKey(server));
-        known.delete(keyOf(server));
+        forgetServer(keyOf(server));
       }
       link.remove(step.oldAddresses);
-      transact(
-        netfilter,
-        [...step.take].flatMap(([family, elements]) => takeFrom(family, elements)),
-      );
+      transact(netfilter, take(step.take));
     },
 
     cut(key, destination) {
@@ -166,11 +243,16 @@ function balancerOver({ kernel, link, netfilter, close }: Parts): IpvsBalancer {
       return Math.max(tracked.length, carried === undefined ? 0 : carried.active + carried.inactive);
     },
 
-    counts: () =>
-      [...known].map(([key, server]): ServerCounts => {
+    counts(of) {
+      const denied = deniedNow(of);
+      const keys = of === undefined ? known.keys() : [...of].filter((key) => known.has(key));
+      return Array.from(givingMemoryBack(keys), (key): ServerCounts => {
+        const server = unpackServer(known.get(key) ?? '');
+        const dropped = denied(key, server);
         const listed = new Map(kernel.destinations(serviceKey(server)).map((each) => [destinationId(each), each]));
         return {
           key,
+          ...(dropped !== undefined && { denied: dropped }),
           destinations: server.destinations.map(({ address, port, weight }) => {
             const id = destinationId({ address: addressBytes(address), port });
             const found = listed.get(id);
@@ -181,7 +263,8 @@ function balancerOver({ kernel, link, netfilter, close }: Parts): IpvsBalancer {
             return { address, port, connections: found?.connections ?? 0n, active };
           }),
         };
-      }),
+      });
+    },
 
     changedByOthers() {
       if (known.size === 0) return false;
@@ -189,11 +272,12 @@ function balancerOver({ kernel, link, netfilter, close }: Parts): IpvsBalancer {
       looks += 1;
       if (looks % looksBetweenListings !== 0) return false;
       const standing = new Set(ours().map(({ key }) => serviceId(key)));
-      return standing.size !== known.size || [...known.values()].some((server) => !standing.has(serviceId(serviceKey(server))));
+      return standing.size !== known.size || [...known.keys()].some((key) => !standing.has(serviceId(serviceKey(readKey(key)))));
     },
 
     tick() {
       if (known.size === 0 || !tablesStand()) return;
+      relocate();
       const now = link.onLink();
       const come = now.filter((index) => !links.includes(index));
       const gone = links.filter((index) => !now.includes(index));
@@ -220,20 +304,31 @@ function balancerOver({ kernel, link, netfilter, close }: Parts): IpvsBalancer {
     },
 
     retire() {
-      for (const { key } of ours()) {
-        if ('mark' in key || key.family === 10) continue;
-        const [destination] = kernel.destinations(key);
-        const source = destination === undefined ? undefined : link.facing(destination.address);
-        if (source !== undefined) link.sourceFor(key.address, source);
-      }
+      sourcesMayDiffer = true;
+      link.sourcesFor(
+        ours().flatMap(({ key }) => {
+          if ('mark' in key || key.family === 10) return [];
+          const [destination] = kernel.destinations(key);
+          const source = destination === undefined ? undefined : link.facing(destination.address);
+          return source === undefined ? [] : [[key.address, source] as const];
+        }),
+      );
+    },
+
+    refuseNew() {
+      // Who may connect is the other one's to say from now on.
+      if (tablesStand()) transact(netfilter, tableFamilies.flatMap(letEverybodyIn));
+      for (const { key } of ours()) kernel.refuseNew(key);
     },
 
     removeAll() {
       for (const { key } of ours()) kernel.deleteService(key);
       known.clear();
-      ledger = openLedger();
-      link.delete();
+      restricted.clear();
+      ledger = openLedger(ownNow());
       transact(netfilter, tableFamilies.flatMap(removeTable));
+      // Last: it says that something of ours is here, also to the next run of a process that is killed here.
+      link.delete();
     },
 
     close,

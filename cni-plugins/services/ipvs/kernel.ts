@@ -12,6 +12,8 @@ export interface IpvsKernel {
   destinations(key: IpvsServiceKey): ListedDestination[];
   /** What differed is changed. Gives whether anything did. @param standing as IPVS has it, when the caller knows */
   put(service: IpvsService, destinations: readonly IpvsDestination[], standing?: IpvsService): boolean;
+  /** No destination has a weight any more: their connections go on. */
+  refuseNew(key: IpvsServiceKey): void;
   /** A service that is gone is fine. */
   deleteService(key: IpvsServiceKey): void;
   /** Its connections end with it (`expire_nodest_conn`). One that is gone is fine. */
@@ -50,6 +52,12 @@ export function openIpvsKernel(generic: NetlinkSocket, ipvs: IpvsRequests): Ipvs
       }
       return requests.length > 0;
     },
+    refuseNew: (key) =>
+      generic.run(
+        destinations(key)
+          .filter(({ weight }) => weight > 0)
+          .map((each) => ipvs.setDestination(key, { ...each, weight: 0 })),
+      ),
     deleteService: (key) => tolerant(ipvs.deleteService(key), 'ESRCH'),
     deleteDestination: (key, destination) => tolerant(ipvs.deleteDestination(key, destination), 'ESRCH', 'ENOENT'),
   };

@@ -15,16 +15,6 @@ import { NLM_F_CREATE, NLM_F_REPLACE, attribute, attributesOf, u32 } from '../..
  */
 export const serviceLink = 'portcullis-ipvs';
 
-/** Whether an earlier run, or this one, has left it here. Asks for nothing of IPVS. */
-export function serviceLinkStands(): boolean {
-  const route = openNetlink(NETLINK_ROUTE);
-  try {
-    return lookUp(route, { name: serviceLink }) !== undefined;
-  } finally {
-    route.close();
-  }
-}
-
 export interface ServiceLink {
   /** Whether it stands, with whatever addresses. */
   stands(): boolean;
@@ -35,10 +25,10 @@ export interface ServiceLink {
   add(addresses: readonly Uint8Array[]): void;
   remove(addresses: readonly Uint8Array[]): void;
   /**
-   * New connections of the host itself to an address have another one of the host as their source: as it stands they have the address, and would end
+   * New connections of the host itself to an address have this one of the host as their source: as it stands they have the address, and would end
    * with it. IPv4 alone; of IPv6 the kernel takes no other.
    */
-  sourceFor(address: Uint8Array, source: Uint8Array): void;
+  sourcesFor(sources: readonly (readonly [address: Uint8Array, source: Uint8Array])[]): void;
   /** The host's address that faces `destination`; undefined: there is no way to it. */
   facing(destination: Uint8Array): Buffer | undefined;
   /** With all its addresses. One that is gone is fine. */
@@ -49,6 +39,7 @@ export interface ServiceLink {
 }
 
 const RTM_NEWROUTE = 24;
+const RTM_DELROUTE = 25;
 const RTM_GETROUTE = 26;
 const RTN_UNICAST = 1;
 const RTN_LOCAL = 2;
@@ -73,17 +64,28 @@ function mainRoutes(family: 2 | 10): Request {
   };
 }
 
-/** Takes the place of the route that came with the address: same destination, same table. */
-function localRoute(index: number, address: Uint8Array, source: Uint8Array): Request {
+function localRoute(index: number, address: Uint8Array): Buffer {
   const header = Buffer.of(2, address.length * 8, 0, 0, RT_TABLE_LOCAL, RTPROT_KERNEL, RT_SCOPE_HOST, RTN_LOCAL, 0, 0, 0, 0); // struct rtmsg
-  return {
-    what: 'set the source of the local route',
-    on: serviceLink,
-    type: RTM_NEWROUTE,
-    flags: NLM_F_CREATE | NLM_F_REPLACE,
-    body: Buffer.concat([header, attribute(RTA_DST, address), attribute(RTA_OIF, u32(index)), attribute(RTA_PREFSRC, source)]),
-  };
+  return Buffer.concat([header, attribute(RTA_DST, address), attribute(RTA_OIF, u32(index))]);
 }
+
+/** Takes the place of the route that came with the address: same destination, same table. */
+const putLocalRoute = (index: number, address: Uint8Array, source: Uint8Array): Request => ({
+  what: 'set the source of the local route',
+  on: serviceLink,
+  type: RTM_NEWROUTE,
+  flags: NLM_F_CREATE | NLM_F_REPLACE,
+  body: Buffer.concat([localRoute(index, address), attribute(RTA_PREFSRC, source)]),
+});
+
+/** Whatever its source. Refused (ESRCH) when it is not there. */
+const deleteLocalRoute = (index: number, address: Uint8Array): Request => ({
+  what: 'delete the local route',
+  on: serviceLink,
+  type: RTM_DELROUTE,
+  flags: 0,
+  body: localRoute(index, address),
+});
 
 /** The answers to all requests of one message wait in the socket together. */
 const perMessage = 4096;
@@ -91,6 +93,8 @@ const perMessage = 4096;
 function* inParts<T>(all: readonly T[]): Generator<readonly T[]> {
   for (let at = 0; at < all.length; at += perMessage) yield all.slice(at, at + perMessage);
 }
+
+const isIpv4 = (address: Uint8Array): boolean => address.length === 4;
 
 export function openServiceLink(): ServiceLink {
   const route = openNetlink(NETLINK_ROUTE);
@@ -135,10 +139,19 @@ export function openServiceLink(): ServiceLink {
           'EADDRNOTAVAIL',
           'ENODEV',
         );
+      // A route whose source was changed is not the one that goes with the address (fib_del_ifaddr).
+      for (const some of inParts(addresses.filter(isIpv4)))
+        tolerant(
+          addressing,
+          some.map((address) => deleteLocalRoute(index, address)),
+          'ESRCH',
+          'ENODEV',
+        );
     },
-    sourceFor(address, source) {
+    sourcesFor(sources) {
       const index = link();
-      if (index !== undefined) addressing.run([localRoute(index, address, source)]);
+      if (index === undefined) return;
+      for (const some of inParts(sources)) addressing.run(some.map(([address, source]) => putLocalRoute(index, address, source)));
     },
     facing(destination) {
       const answer = addressing.find(lookUpRoute(destination), 'ENETUNREACH', 'EHOSTUNREACH');

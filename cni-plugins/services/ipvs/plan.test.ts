@@ -111,7 +111,7 @@ test('changes lead from what is present to what is wanted, and touch nothing els
 });
 
 test('an address stands as long as any server has it', () => {
-  const ledger = openLedger();
+  const ledger = openLedger({ 4: undefined, 6: undefined });
   const second = { ...plain, port: 81, sourceAddress: 'masquerade' as const };
   const hex = (addresses: readonly Buffer[]): string[] => addresses.map((each) => each.toString('hex'));
   assert.deepEqual(hex(ledger.change([], [plain]).newAddresses), ['0a600001']);

@@ -21,6 +21,8 @@ import type { Request } from '../../netlink/socket.ts';
 import { be16, u32 } from '../../netlink/wire.ts';
 import { loopbackIndex } from '../../netlink/links.ts';
 import type { VirtualServer } from '../model.ts';
+import { rangeElementsOf } from '../source-ranges/elements.ts';
+import { rangeSetsOf, restrictedMap, serverOf, sourceRulesOf, sourcesChain } from '../source-ranges/rules.ts';
 import { addressBytes, nodePortMark, nodePortMarks, protocolNumber } from './plan.ts';
 
 /**
@@ -34,10 +36,12 @@ export const tableOf = (family: TableFamily): Table => ({ family, name: 'portcul
 
 const [r0, r1] = [register(0), register(1)];
 const markMask = u32(nodePortMarks.mask);
+const CT_NEW = 1 << 3;
 const isNodePort = [meta('mark', r0), masked(r0, markMask), equals(r0, u32(nodePortMarks.first))];
 
 function definition(family: TableFamily): { sets: NamedSet[]; chains: Chain[]; rules: (readonly [string, ...Buffer[]])[] } {
   const address = family === 'ip' ? 'ipv4_addr' : 'ipv6_addr';
+  const number = family === 'ip' ? 4 : 6;
   const destination = (to: number): Buffer => (family === 'ip' ? payload('network', 16, 4, to) : payload('network', 24, 16, to));
   const firstSent = connection(family === 'ip' ? 'to4' : 'to6', 'original', r0);
   const after = (index: number): number => register(index + (family === 'ip' ? 1 : 4));
@@ -54,8 +58,18 @@ function definition(family: TableFamily): { sets: NamedSet[]; chains: Chain[]; r
     mapped('node_ports', r0, r0),
     setMeta('mark', r0),
   ];
+  // Of a connection that nothing has answered yet: others go on, whoever may connect now.
+  const restricted = [
+    connection('state', undefined, r0),
+    masked(r0, u32(CT_NEW)),
+    differs(r0, u32(0)),
+    ...serverOf(number),
+    mapped(restrictedMap, r0, r0),
+    verdict({ jump: sourcesChain }),
+  ];
   return {
     sets: [
+      ...rangeSetsOf(number),
       { name: 'addresses', key: [address] },
       { name: 'links', key: ['iface_index', 'iface_index'] },
       { name: 'node_ports', key: ['inet_proto', 'inet_service'], data: ['mark'] },
@@ -68,8 +82,12 @@ function definition(family: TableFamily): { sets: NamedSet[]; chains: Chain[]; r
       { name: 'postrouting', hook: { type: 'nat', number: 4, priority: 100 } },
       { name: 'unmark', hook: { type: 'filter', number: 4, priority: 150 } },
       { name: 'balanced' },
+      { name: sourcesChain },
     ],
     rules: [
+      ['prerouting', ...restricted],
+      ['output', ...restricted],
+      ...sourceRulesOf(number).map((rule): readonly [string, ...Buffer[]] => [sourcesChain, ...rule]),
       ['prerouting', ...mark],
       ['output', ...mark],
       ['postrouting', meta('oif', r0), equals(r0, u32(loopbackIndex)), verdict('return')],
@@ -107,15 +125,22 @@ export type Elements = ReadonlyMap<string, readonly Element[]>;
 
 const protocolKey = (server: VirtualServer): Buffer[] => [Buffer.of(protocolNumber(server.protocol)), be16(server.port)];
 
-/** What one virtual server puts into the sets, but for its address, which it may share with others. */
-export function elementsOf(server: VirtualServer): (readonly [set: string, element: Element])[] {
+/** Address, protocol and port, as keys of sets. */
+export const serverKeyBytes = (server: VirtualServer & { readonly address: string }): Buffer =>
+  concatenated(addressBytes(server.address), ...protocolKey(server));
+
+/**
+ * What one virtual server puts into the sets, but for its address, which it may share with others.
+ * @param own the host's address of the server's family
+ */
+export function elementsOf(server: VirtualServer, own?: Uint8Array): (readonly [set: string, element: Element])[] {
   if (server.address === undefined) {
     const key = concatenated(...protocolKey(server));
     const masquerading: (readonly [string, Element])[] = server.sourceAddress === 'masquerade' ? [['masqueraded_node_ports', { key }]] : [];
     return [['node_ports', { key, value: u32(nodePortMark(server.protocol, server.port)) }], ...masquerading];
   }
-  if (server.sourceAddress !== 'masquerade') return [];
-  return [['masqueraded', { key: concatenated(addressBytes(server.address), ...protocolKey(server)) }]];
+  const key = serverKeyBytes({ ...server, address: server.address });
+  return [...rangeElementsOf(server, key, own), ...(server.sourceAddress === 'masquerade' ? [['masqueraded', { key }] as const] : [])];
 }
 
 /** Links whose packets go out where they came in. */

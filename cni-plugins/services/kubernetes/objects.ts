@@ -38,10 +38,13 @@ export interface EndpointSlice {
   readonly name: string;
   /** Of the service, from the label. */
   readonly service: string;
-  /** Numbers by name. */
+  /** Numbers by name and protocol, as {@link slicePort} writes them. */
   readonly ports: Readonly<Record<string, number>>;
   readonly endpoints: readonly Endpoint[];
 }
+
+/** A port in a slice: kube-proxy looks for a service's by name and protocol. */
+export const slicePort = (name: string, protocol: Protocol): string => `${name}/${protocol}`;
 
 export interface Endpoint {
   readonly address: string;
@@ -98,18 +101,21 @@ export function readService(object: unknown): KubernetesService | undefined {
   const ports = listOf(fields['ports']).flatMap((entry) => readPort(fieldsOf(entry)) ?? []);
   if (clusterIPs.length === 0 || ports.length === 0) return undefined;
   const affinity = fieldsOf(fieldsOf(fields['sessionAffinityConfig'])['clientIP'])['timeoutSeconds'];
-  const healthCheckNodePort = portOf(fields['healthCheckNodePort']);
+  const externalLocal = fields['externalTrafficPolicy'] === 'Local';
+  // kube-proxy's NeedsHealthCheck: one that was a load balancer's may still have the field.
+  const healthCheckNodePort = externalLocal && fields['type'] === 'LoadBalancer' ? portOf(fields['healthCheckNodePort']) : undefined;
   return {
     namespace: textOf(namespace),
     name: textOf(name),
     clusterIPs,
     externalIPs: addressesOf(fields['externalIPs']),
     ingressIPs: ingressOf(status),
-    sourceRanges: textsOf(fields['loadBalancerSourceRanges']),
+    // Validation of the API lets spaces around them through.
+    sourceRanges: textsOf(fields['loadBalancerSourceRanges']).map((range) => range.trim()),
     ports,
     // Three hours, as the API fills in where nothing is said.
     ...(fields['sessionAffinity'] === 'ClientIP' && { affinitySeconds: secondsOf(affinity) ?? 10_800 }),
-    externalLocal: fields['externalTrafficPolicy'] === 'Local',
+    externalLocal,
     internalLocal: fields['internalTrafficPolicy'] === 'Local',
     ...(healthCheckNodePort !== undefined && { healthCheckNodePort }),
     annotations: annotationsOf(fieldsOf(annotations)),
@@ -163,7 +169,8 @@ export function readSlice(object: unknown): EndpointSlice | undefined {
         .map(fieldsOf)
         .flatMap((fields) => {
           const port = portOf(fields['port']);
-          return port === undefined ? [] : [[textOf(fields['name']), port]];
+          const protocol = protocols[textOf(fields['protocol'] ?? 'TCP')];
+          return port === undefined || protocol === undefined ? [] : [[slicePort(textOf(fields['name']), protocol), port]];
         }),
     ),
     endpoints: listOf(endpoints).flatMap((entry) => readEndpoint(fieldsOf(entry), family) ?? []),
@@ -181,8 +188,8 @@ function readEndpoint(fields: Fields, family: number): Endpoint | undefined {
   return {
     address,
     ready,
-    // What is not said is to be taken for `ready`, and for not terminating.
-    serving: typeof conditions['serving'] === 'boolean' ? conditions['serving'] : ready,
+    // What is not said is to be taken for serving, and for not terminating.
+    serving: conditions['serving'] !== false,
     terminating: conditions['terminating'] === true,
     ...(typeof fields['nodeName'] === 'string' && { node: fields['nodeName'] }),
     ...(Array.isArray(hints['forNodes']) && { forNodes: named(hints['forNodes']) }),

@@ -1,10 +1,11 @@
 import { hash } from 'node:crypto';
 import { givingMemoryBack } from '../memory.ts';
 import type { Service } from '../model.ts';
+import { localReady } from './endpoints.ts';
+import type { Place } from './endpoints.ts';
 import { nameOf, readService, readSlice } from './objects.ts';
 import type { EndpointSlice, KubernetesService } from './objects.ts';
-import { localReady, namesOf, translate } from './translate.ts';
-import type { Place } from './translate.ts';
+import { namesOf, translate } from './translate.ts';
 
 /** Services and slices as the API last said them, and what of it was not yet told on. No effects. */
 export interface ServiceTable {

@@ -2,10 +2,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { Service } from '../model.ts';
+import { localReady } from './endpoints.ts';
+import type { Place } from './endpoints.ts';
 import { readService, readSlice } from './objects.ts';
 import type { EndpointSlice } from './objects.ts';
-import { localReady, translate } from './translate.ts';
-import type { Place, Translation } from './translate.ts';
+import { translate } from './translate.ts';
+import type { Translation } from './translate.ts';
 
 const place: Place = { nodeName: 'here' };
 
@@ -58,11 +60,12 @@ const outside = ({ services }: Translation): Service => services.find(({ name })
 const told = ({ backends }: Service): string =>
   backends
     .map(
-      ({ address, weight, ports, without }) =>
+      ({ address, weight, ports, without, quiescentPorts }) =>
         address +
         (weight === undefined ? '' : `:${weight}`) +
         (ports === undefined ? '' : ` ${JSON.stringify(ports)}`) +
-        (without === undefined ? '' : ` -${without.join()}`),
+        (without === undefined ? '' : ` -${without.join()}`) +
+        (quiescentPorts === undefined ? '' : ` 0:${quiescentPorts.join()}`),
     )
     .join(' | ');
 
@@ -71,6 +74,7 @@ test('which endpoints take new connections, and which keep those that they have'
   const ending = { ready: false, serving: true, terminating: true };
   const unready = { ready: false, serving: false, terminating: false };
   const udp = { spec: { ports: [{ port: 53, targetPort: 8080, protocol: 'UDP' }] } };
+  const udpPorts = { ports: [{ port: 8080, protocol: 'UDP' }] };
   const rows: readonly (readonly [what: string, endpoints: readonly object[], tcp: string, udp: string])[] = [
     ['ready', [endpoint('10.0.0.2'), endpoint('10.0.0.1', { ready: true })], '10.0.0.1 | 10.0.0.2', '10.0.0.1 | 10.0.0.2'],
     ['not said, as null', [endpoint('10.0.0.1', { ready: null })], '10.0.0.1', '10.0.0.1'],
@@ -89,11 +93,13 @@ test('which endpoints take new connections, and which keep those that they have'
       '10.0.0.1',
       '10.0.0.1',
     ],
+    ['none serves: flows of UDP have nowhere else to go', [endpoint('10.0.0.1', unready)], '10.0.0.1:0', '10.0.0.1:0'],
+    ['whether it serves is not said', [endpoint('10.0.0.1', { ready: false, terminating: true })], '10.0.0.1', '10.0.0.1'],
     ['none', [], '', ''],
   ];
   for (const [what, endpoints, expectedTcp, expectedUdp] of rows) {
     assert.equal(told(inside(translated({}, [slice(endpoints)]))), expectedTcp, what);
-    assert.equal(told(inside(translated(udp, [slice(endpoints)]))), expectedUdp, `${what}, UDP`);
+    assert.equal(told(inside(translated(udp, [slice(endpoints, udpPorts)]))), expectedUdp, `${what}, UDP`);
   }
 });
 
@@ -159,7 +165,7 @@ test('addresses of each kind: both families, external ones, those of a load bala
   const four = slice([endpoint('10.0.0.1')], {
     ports: [
       { name: 'http', port: 8080 },
-      { name: 'dns', port: 53 },
+      { name: 'dns', port: 53, protocol: 'UDP' },
     ],
   });
   const names = slice([{ addresses: ['www.example.com'] }], { addressType: 'FQDN' });
@@ -171,7 +177,8 @@ test('addresses of each kind: both families, external ones, those of a load bala
   assert.deepEqual(inside(translation).addresses, ['10.96.0.1', 'fd00:10:96::1']);
   assert.deepEqual(inside(translation).ports, ports);
   assert.equal(told(inside(translation)), '10.0.0.1 | fd00::1 {"http":8081} -dns');
-  assert.deepEqual(outside(translation).externalAddresses, ['192.0.2.1', '192.0.2.7', '192.0.2.8']);
+  assert.deepEqual(outside(translation).externalAddresses, ['192.0.2.1']);
+  assert.deepEqual(outside(translation).loadBalancerAddresses, ['192.0.2.7', '192.0.2.8']);
   assert.deepEqual(outside(translation).ports, [{ ...ports[0], nodePort: 30080 }, ports[1]]);
   assert.deepEqual(outside(translation).addresses, []);
 });
@@ -205,16 +212,114 @@ test('of two families each stands by itself: what is ready, whom hints are for, 
   assert.equal(localReady(slicesOf(pods), 'here'), 1, 'a pod is one, whatever addresses it has');
 });
 
-test('source ranges are kept by serving nobody there; what lets everybody in is no restriction', () => {
-  const status = { loadBalancer: { ingress: [{ ip: '192.0.2.8' }] } };
-  const of = (loadBalancerSourceRanges: readonly string[]): Translation =>
-    translated({ spec: { externalIPs: ['192.0.2.1'], loadBalancerSourceRanges }, status }, []);
-  const narrow = of(['203.0.113.0/24']);
-  assert.deepEqual(outside(narrow).externalAddresses, ['192.0.2.1']);
-  assert.match(narrow.notes.join(), /loadBalancerSourceRanges are not enforced/u);
-  const wide = of(['203.0.113.0/24', '0.0.0.0/0']);
-  assert.deepEqual(outside(wide).externalAddresses, ['192.0.2.1', '192.0.2.8']);
-  assert.deepEqual(wide.notes, []);
+test('source ranges restrict addresses of a load balancer, each family by itself', () => {
+  const both = [{ ip: '192.0.2.8' }, { ip: '2001:db8::8' }, { ip: '192.0.2.9', ipMode: 'Proxy' }];
+  const rows: readonly (readonly [what: string, ranges: readonly string[], expected: readonly string[] | undefined, notes: RegExp])[] = [
+    ['none', [], undefined, /^$/u],
+    ['both families', ['203.0.113.0/24', '2001:db8:1::/48'], ['203.0.113.0/24', '2001:db8:1::/48'], /^$/u],
+    ['spaces around it', [' 203.0.113.0/24 ', '::/0'], ['203.0.113.0/24', '::/0'], /^$/u],
+    ['one family: the other is open', ['203.0.113.0/24'], ['203.0.113.0/24'], /say nothing of IPv6.*open to everybody/u],
+    ['none that can be read: nobody', ['here'], ['0.0.0.0/32', '::/128'], /"here": no prefix; nobody is in it/u],
+    ['one that can be read', ['10.0.0.0/8', '1.2.3.4/33'], ['10.0.0.0/8', '::/128'], /"1\.2\.3\.4\/33": no prefix/u],
+  ];
+  for (const [what, loadBalancerSourceRanges, expected, notes] of rows) {
+    const translation = translated(
+      { spec: { externalIPs: ['192.0.2.1', '192.0.2.8'], loadBalancerSourceRanges }, status: { loadBalancer: { ingress: both } } },
+      [],
+    );
+    assert.deepEqual(outside(translation).externalAddresses, ['192.0.2.1'], what);
+    assert.deepEqual(outside(translation).loadBalancerAddresses, ['192.0.2.8', '2001:db8::8'], what);
+    assert.deepEqual(outside(translation).loadBalancerSourceRanges, expected, what);
+    assert.match(translation.notes.join('; '), notes, what);
+  }
+  const without = translated({ spec: { externalIPs: ['192.0.2.1'], loadBalancerSourceRanges: ['10.0.0.0/8'] } }, []);
+  assert.deepEqual(
+    [outside(without).loadBalancerSourceRanges, without.notes],
+    [undefined, []],
+    'without a load balancer nothing is restricted',
+  );
+});
+
+test('each port stands by itself: what is ready of one says nothing of another', () => {
+  const ending = { ready: false, serving: true, terminating: true };
+  const unready = { ready: false, serving: false };
+  const spec = {
+    ports: [
+      { name: 'a', port: 80, targetPort: 8080 },
+      { name: 'b', port: 81, targetPort: 8081 },
+    ],
+  };
+  const at = (ports: Readonly<Record<string, number>>, ...endpoints: readonly object[]): object =>
+    slice(endpoints, { ports: Object.entries(ports).map(([name, port]) => ({ name, port })) });
+  const [onlyA, onlyB, a8080b8081] = [{ a: 8080 }, { b: 8081 }, { a: 8080, b: 8081 }];
+  const rows: readonly (readonly [what: string, slices: readonly object[], expected: string])[] = [
+    [
+      'b has none that is ready, and falls back to those that end',
+      [at(onlyA, endpoint('10.0.0.1')), at(a8080b8081, endpoint('10.0.0.2', ending))],
+      '10.0.0.1 -b | 10.0.0.2 0:a',
+    ],
+    [
+      'a and b have another one that is ready each',
+      [at(onlyA, endpoint('10.0.0.1')), at(onlyB, endpoint('10.0.0.2')), at(a8080b8081, endpoint('10.0.0.3', ending))],
+      '10.0.0.1 -b | 10.0.0.2 -a | 10.0.0.3:0',
+    ],
+    [
+      'b has only one that is not ready',
+      [at(onlyA, endpoint('10.0.0.1')), at(onlyB, endpoint('10.0.0.2', unready))],
+      '10.0.0.1 -b | 10.0.0.2:0 -a',
+    ],
+    ['one endpoint, its ports in two slices', [at(onlyA, endpoint('10.0.0.1')), at(onlyB, endpoint('10.0.0.1'))], '10.0.0.1'],
+    ['it moves, and stands in both', [at(onlyA, endpoint('10.0.0.1')), at(a8080b8081, endpoint('10.0.0.1'))], '10.0.0.1'],
+    [
+      'it moves, and is not ready any more in one',
+      [at(a8080b8081, endpoint('10.0.0.1', ending)), at(onlyA, endpoint('10.0.0.1'))],
+      '10.0.0.1',
+    ],
+    [
+      'one port at two numbers',
+      [at({ a: 9000 }, endpoint('10.0.0.1', ending)), at(a8080b8081, endpoint('10.0.0.1'))],
+      '10.0.0.1 | 10.0.0.1:0 {"a":9000} -b',
+    ],
+    [
+      'a port of that name and another protocol is another',
+      [slice([endpoint('10.0.0.1')], { ports: [{ name: 'a', port: 8080, protocol: 'UDP' }] })],
+      '',
+    ],
+  ];
+  for (const [what, slices, expected] of rows) assert.equal(told(inside(translated({ spec }, slices))), expected, what);
+  const hints = (zone: string): WrittenEndpoint => ({ hints: { forZones: [{ name: zone }] } });
+  const zoned = [
+    at(onlyA, endpoint('10.0.0.1', hints('east')), endpoint('10.0.0.2', hints('west'))),
+    at(onlyB, endpoint('10.0.0.1'), endpoint('10.0.0.2')),
+  ];
+  assert.equal(
+    told(inside(translated({ spec }, zoned, { nodeName: 'here', zone: 'east' }))),
+    '10.0.0.1 | 10.0.0.2 -a',
+    'hints are of a port, too',
+  );
+  const local = { spec: { ...spec, internalTrafficPolicy: 'Local' } };
+  const nodes = [
+    at(onlyA, endpoint('10.0.0.1', { node: 'here' }), endpoint('10.0.0.2', { node: 'there' })),
+    at(onlyB, endpoint('10.0.0.1', { node: 'here', ...ending }), endpoint('10.0.0.2', { node: 'there' })),
+  ];
+  assert.equal(told(inside(translated(local, nodes))), '10.0.0.1', 'of this node: b falls back, whatever another node has');
+  const mixed = [
+    slice([endpoint('10.0.0.1'), endpoint('10.0.0.2', unready)], {
+      ports: [
+        { name: 't', port: 53 },
+        { name: 'u', port: 53, protocol: 'UDP' },
+      ],
+    }),
+  ];
+  const dns = {
+    spec: {
+      ports: [
+        { name: 't', port: 53 },
+        { name: 'u', port: 53, protocol: 'UDP' },
+      ],
+    },
+  };
+  assert.equal(told(inside(translated(dns, mixed))), '10.0.0.1 | 10.0.0.2:0 -u', 'one that is not ready keeps its connections of TCP');
 });
 
 test('affinity and annotations', () => {

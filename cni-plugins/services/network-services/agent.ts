@@ -8,7 +8,8 @@ import { openHostSide } from './host-side.ts';
 import type { Scoped } from './host-side.ts';
 import { createMemberReader, servicesOf } from './members.ts';
 import type { NetworkService } from './members.ts';
-import { balancedServices, modeOf, serviceNameOf, serviceNames } from './plan.ts';
+import { balancedServices, modeOf, namesOfMember, serviceNameOf, serviceNames } from './plan.ts';
+import { createSpannedReader } from './spanned.ts';
 import { openVirtualAddresses } from './virtual-addresses.ts';
 
 /** Who brings memberships to the kernel and to the names. */
@@ -36,10 +37,12 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
   const addresses = openVirtualAddresses(database, log);
   const { realm } = addresses;
   const readMembers = createMemberReader(database, realm);
+  const readSpanned = createSpannedReader(database, realm);
   const names = createNameStore(database);
   const host = openHostSide();
   const selectHolders = database.db.prepare("SELECT DISTINCT network, holder FROM name WHERE realm = ? AND holder LIKE 'service/%'");
   const selectNames = database.db.prepare('SELECT count(*) AS count FROM name WHERE realm = ? AND network = ? AND holder = ?');
+  const removeName = database.db.prepare("DELETE FROM name WHERE attachment = ? AND name = ? AND kind = 'service'");
   const selectVersion = database.db.prepare('PRAGMA data_version');
   const told = new Map<string, string>();
   /** Services that this look found to fail. */
@@ -89,9 +92,20 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
 
   const virtual = async (service: NetworkService): Promise<{ own: readonly string[]; scoped: readonly Scoped[] } | undefined> =>
     attempt(serviceNameOf(service), async () => {
-      const own = await addresses.ensure(service);
-      return { own, scoped: host.answer(serviceNameOf(service), own) };
+      const { spanned } = service;
+      if (spanned === undefined) {
+        const own = await addresses.ensure(service);
+        return { own, scoped: host.answer(serviceNameOf(service), own) };
+      }
+      const own = await addresses.adopt({ ...service, spanned }, host.silence);
+      return { own, scoped: host.answerRouted(own, spanned.link) };
     });
+
+  /** Who joined a service over hosts in the other mode is no member of it: its name does not lead there. The overlay tells of it. */
+  const unname = ({ spanned }: NetworkService): void => {
+    for (const member of spanned?.refused ?? [])
+      for (const { name } of namesOfMember(member)) if (member.attachment !== undefined) removeName.run(member.attachment, name);
+  };
 
   /** The last member left: first nobody finds it, then connections end, then the address is another's. */
   const giveBack = async (services: readonly NetworkService[]): Promise<void> => {
@@ -120,7 +134,7 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
     version = versionNow();
     waiting = false;
     failing.clear();
-    const services = servicesOf(readMembers());
+    const services = servicesOf(readMembers(), readSpanned());
     const balanced: Service[] = [];
     const scoped: Scoped[] = [];
     const found: { network: string; name: string; of: string; names: readonly NetworkName[] }[] = [];
@@ -139,6 +153,7 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
     const named = found.filter(({ names: given }) => given.length > 0);
     // What is refused stands as it stood before, with the names that it had.
     for (const { network, name, of, names: given } of named) if (!refused.has(of)) writeNames(network, `service/${name}`, given);
+    services.forEach(unname);
     forgetNames(new Set(named.map(({ network, name }) => `${network} service/${name}`)));
     await giveBack(services);
     scope(scoped);

@@ -13,7 +13,7 @@ import { startServices } from '../control/services.ts';
 
 /**
  * kill -9 at random moments of what looks after services, while members join and leave. Who starts after it leaves no address leased that no service
- * has, none answered, no name, no rule. `npm run test:network-services-chaos` kills 200 times.
+ * has, none answered, no name, no rule, and has all of these of each service that has members. `npm run test:network-services-chaos` kills 200 times.
  */
 const kills = Number(process.env['PORTCULLIS_SERVICE_KILLS'] ?? '3');
 const seed = Number(process.env['PORTCULLIS_SERVICE_SEED'] ?? '11');
@@ -79,34 +79,51 @@ if (inPrivateNetns(import.meta.filename, 120_000 + kills * 10_000)) {
       const gone = once(child, 'exit');
       child.kill('SIGKILL');
       await gone;
+      if (random() < 0.25) await started(() => comesTo(servicesNow(), `after ${kill + 1} kills and ${turns} turns`));
     }
+    await started(async () => {
+      const what = `after ${kills} kills and ${turns} turns`;
+      for (const member of members) if (!joined.has(member.id)) await add([conf(member.service)], member);
+      await comesTo(['a', 'b'], what);
+      for (const member of members) await del([conf(member.service)], member);
+      await comesTo([], what);
+    });
+  });
+
+  /** While what looks after services runs here, and nobody kills it. */
+  async function started(body: () => Promise<void>): Promise<void> {
     const services = await startServices({ databasePath, balancer: 'nftables' }, createLogger({ level: 'error' }));
     try {
-      const told = (): string =>
-        JSON.stringify({
-          standing: rows('SELECT service FROM network_service ORDER BY service'),
-          leased: rows("SELECT container_id FROM attachment WHERE container_id LIKE 'service.%' ORDER BY container_id"),
-          named: rows("SELECT DISTINCT name FROM name WHERE holder LIKE 'service/%' ORDER BY name"),
-          answered: (shell('ip -o -4 address show dev br0').match(/\/32 /gu) ?? []).length,
-          scoped: tried('nft list table ip portcullis_service_networks') !== undefined,
-        });
-      const comesTo = async (wanted: readonly string[]): Promise<void> => {
-        const expected = JSON.stringify({
-          standing: wanted,
-          leased: wanted.map((name) => `service.${name}`),
-          named: wanted,
-          answered: wanted.length,
-          scoped: wanted.length > 0,
-        });
-        for (const deadline = Date.now() + 60_000; told() !== expected; await pause(50))
-          if (Date.now() > deadline) assert.equal(told(), expected, `after ${kills} kills and ${turns} turns, seed ${seed}`);
-      };
-      for (const member of members) if (!joined.has(member.id)) await add([conf(member.service)], member);
-      await comesTo(['a', 'b']);
-      for (const member of members) await del([conf(member.service)], member);
-      await comesTo([]);
+      await body();
     } finally {
       await services.close();
     }
-  });
+  }
+
+  /** Those that have members. */
+  function servicesNow(): readonly string[] {
+    return [...new Set(members.flatMap(({ id, service }) => (joined.has(id) ? [service] : [])))].toSorted();
+  }
+
+  async function comesTo(wanted: readonly string[], what: string): Promise<void> {
+    const expected = JSON.stringify({
+      standing: wanted,
+      leased: wanted.map((name) => `service.${name}`),
+      named: wanted,
+      answered: wanted.length,
+      scoped: wanted.length > 0,
+    });
+    for (const deadline = Date.now() + 60_000; told() !== expected; await pause(50))
+      if (Date.now() > deadline) assert.equal(told(), expected, `${what}, seed ${seed}`);
+  }
+
+  function told(): string {
+    return JSON.stringify({
+      standing: rows('SELECT service FROM network_service ORDER BY service'),
+      leased: rows("SELECT container_id FROM attachment WHERE container_id LIKE 'service.%' ORDER BY container_id"),
+      named: rows("SELECT DISTINCT name FROM name WHERE holder LIKE 'service/%' ORDER BY name"),
+      answered: (shell('ip -o -4 address show dev br0').match(/\/32 /gu) ?? []).length,
+      scoped: tried('nft list table ip portcullis_service_networks') !== undefined,
+    });
+  }
 }

@@ -1,7 +1,6 @@
-import { watch } from 'node:fs';
-import type { FSWatcher } from 'node:fs';
 import { reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
+import { watchCommits } from '../../attach/commits.ts';
 import { openNetworkDatabase } from '../../attach/database.ts';
 import type { NetworkServicesAgent, AgentParts } from './agent.ts';
 import { anyMembers } from './members.ts';
@@ -20,7 +19,6 @@ export interface FollowParts extends Omit<AgentParts, 'database' | 'log'> {
 /** A commit is written before it is seen: it is looked for a moment after. What is written until the next look goes together. */
 const settleMs = 5;
 const restMs = 40;
-const lookEveryMs = 1000;
 /** What others took away from the kernel is made again. */
 const compareEveryMs = 2000;
 
@@ -67,23 +65,14 @@ export function followNetworkServices({ databasePath, ...parts }: FollowParts): 
     }, afterMs);
   };
 
-  // Written by whoever commits; it stands for as long as our connection does.
-  let watching: FSWatcher | undefined;
-  try {
-    watching = watch(`${databasePath}-wal`, () => soon(settleMs));
-    watching.on('error', () => watching?.close());
-  } catch {
-    // Then it is looked for once a second.
-  }
-  const ticking = setInterval(() => soon(0), lookEveryMs);
+  const unwatch = watchCommits(databasePath, () => soon(settleMs));
   soon(0);
 
   return {
     async close() {
       closed = true;
-      clearInterval(ticking);
+      unwatch();
       clearTimeout(timer);
-      watching?.close();
       await looking;
       agent?.close();
       database.close();

@@ -31,6 +31,8 @@ import type { IpAddress } from '../../spec/address.ts';
 export interface HostSide {
   /** @throws NETWORK_SERVICE_LINK_MISSING · NETWORK_KERNEL_<ERRNO> */
   answer(service: string, addresses: readonly string[]): Scoped[];
+  /** Of a network that spans hosts: pods send to it by their gateway at `link`, where nobody looks for it. @throws NETWORK_KERNEL_<ERRNO> */
+  answerRouted(addresses: readonly string[], link: string): Scoped[];
   /** From every link. */
   silence(addresses: readonly string[]): void;
   /** Brings the rules to exactly these. */
@@ -45,6 +47,8 @@ export interface Scoped {
 }
 
 const bits = { 4: 32, 6: 128 } as const;
+/** The kernel gives it this number in every namespace. */
+const loopback = 1;
 const families = [4, 6] as const;
 /** After connection tracking (-200), before services (-105). */
 const beforeServices = -110;
@@ -89,6 +93,11 @@ export function openHostSide(): HostSide {
     }
   };
   const linkOf = (index: number): string => findLink(route, { index })?.name ?? '';
+  const have = (index: number, bytes: Buffer, present: ReturnType<typeof listHostAddresses>): void => {
+    const length = bytes.length * 8;
+    if (present.some((each) => each.index === index && each.length === length && bytes.equals(each.address))) return;
+    route.run([putAddress(index, { address: bytes, length }, { prefixRoute: false, isSource: false })]);
+  };
 
   return {
     answer(service, addresses) {
@@ -102,11 +111,14 @@ export function openHostSide(): HostSide {
           .filter(({ prefix }) => prefix.address.family === address.family && prefix.length < whole && contains(prefix, address))
           .toSorted((a, b) => b.length - a.length);
         if (near === undefined) throw linkMissing(service, text);
-        const bytes = ipBytes(address);
-        if (!present.some((each) => each.index === near.index && each.length === whole && bytes.equals(each.address)))
-          route.run([putAddress(near.index, { address: bytes, length: whole }, { prefixRoute: false, isSource: false })]);
+        have(near.index, ipBytes(address), present);
         return { address: text, link: linkOf(near.index) };
       });
+    },
+    answerRouted(addresses, link) {
+      const present = listHostAddresses(route);
+      for (const address of addresses) have(loopback, ipBytes(addressOf(address)), present);
+      return addresses.map((address) => ({ address, link }));
     },
     silence(addresses) {
       const gone = addresses.map((text) => ipBytes(addressOf(text)));

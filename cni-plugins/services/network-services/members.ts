@@ -1,9 +1,14 @@
 import type { MemberDocument } from '../../attach/memberships.ts';
 import type { NetworkDatabase } from '../../attach/database.ts';
 import type { Membership } from '../../spec/memberships.ts';
+import type { SpannedNetwork, SpannedService } from './spanned.ts';
 
 /** Who is a member of what, in the order in which they joined. */
 export interface Member extends Pick<Membership, 'mode' | 'aliases' | 'ports' | 'ingressPorts' | 'virtualIPs'> {
+  /** Of its container or pod. */
+  readonly id: string;
+  /** `attachment.number`; absent: it is on another host. */
+  readonly attachment?: number;
   readonly network: string;
   readonly service: string;
   /** Without prefix lengths. */
@@ -20,32 +25,78 @@ export interface NetworkService {
   readonly name: string;
   /** Of the first one the mode holds. */
   readonly members: readonly [Member, ...Member[]];
+  /** Of a network that spans hosts: what they agreed on. */
+  readonly spanned?: Spanned;
+}
+
+export interface Spanned extends SpannedService {
+  /** That pods of this host have their gateway at. */
+  readonly link: string;
+  /** On this host, in the other mode: they are none of its members. */
+  readonly refused: readonly Member[];
 }
 
 /** Members on this host, of networks whose links are in the host network namespace `realm`. Synchronous, for a Worker. */
 export function createMemberReader({ db }: Pick<NetworkDatabase, 'db'>, realm: string): () => readonly Member[] {
   const select = db.prepare(
-    `SELECT service_member.network AS network, service, document,
+    `SELECT number, container_id, service_member.network AS network, service, document,
        (origin <> 'pod' OR (state = 'ready' AND class <> 'deny'))
          AND NOT EXISTS (SELECT 1 FROM part WHERE part.attachment = number AND part.state = 'removing') AS ready
      FROM service_member JOIN attachment ON number = attachment WHERE service_member.realm = ? ORDER BY number, service`,
   );
   return () =>
-    (select.all(realm) as unknown as { network: string; service: string; document: string; ready: number }[]).map(
-      ({ network, service, document, ready }): Member => {
-        const { mode, aliases, ports, ingressPorts, virtualIPs, addresses, ipam } = JSON.parse(document) as MemberDocument;
-        return { network, service, mode, aliases, ports, ingressPorts, virtualIPs, addresses, ipam, isReady: ready === 1 };
-      },
-    );
+    (select.all(realm) as unknown as MemberRow[]).map(({ number, container_id: id, network, service, document, ready }): Member => {
+      const { mode, aliases, ports, ingressPorts, virtualIPs, addresses, ipam } = JSON.parse(document) as MemberDocument;
+      return {
+        id,
+        attachment: number,
+        network,
+        service,
+        mode,
+        aliases,
+        ports,
+        ingressPorts,
+        virtualIPs,
+        addresses,
+        ipam,
+        isReady: ready === 1,
+      };
+    });
 }
 
-/** Whether any attachment joined a service. */
-export const anyMembers = 'SELECT 1 FROM service_member UNION ALL SELECT 1 FROM network_service LIMIT 1';
+interface MemberRow {
+  readonly number: number;
+  readonly container_id: string;
+  readonly network: string;
+  readonly service: string;
+  readonly document: string;
+  readonly ready: number;
+}
 
-/** Pure. */
-export function servicesOf(members: readonly Member[]): NetworkService[] {
+/** Whether any attachment joined a service, of this host or of another one. */
+export const anyMembers =
+  'SELECT 1 FROM service_member UNION ALL SELECT 1 FROM network_service UNION ALL SELECT 1 FROM spanned_member LIMIT 1';
+
+/** The tables that it reads. */
+export const memberTables = ['service_member', 'network_service', 'spanned_member'] as const;
+
+/** Pure. @param spanned networks over hosts: a service of one stands once the hosts agreed on it, with the members of all of them */
+export function servicesOf(members: readonly Member[], spanned: ReadonlyMap<string, SpannedNetwork> = new Map()): NetworkService[] {
   const groups = Map.groupBy(members, ({ network, service }) => `${network}/${service}`);
-  return [...groups.values()].flatMap(([first, ...others]) =>
-    first === undefined ? [] : [{ network: first.network, name: first.service, members: [first, ...others] }],
+  const own = [...groups.values()].flatMap(([first, ...others]): NetworkService[] =>
+    first === undefined || spanned.has(first.network) ? [] : [{ network: first.network, name: first.service, members: [first, ...others] }],
   );
+  const shared = [...spanned].flatMap(([network, { link, services }]) =>
+    [...services].flatMap(([name, { mode, addresses, ingressPorts, members: remote }]): NetworkService[] => {
+      const local = groups.get(`${network}/${name}`) ?? [];
+      const [first, ...others] = [
+        ...local.filter((member) => member.mode === mode),
+        ...remote.map((member): Member => ({ ...member, network, service: name, mode, virtualIPs: [], ipam: undefined })),
+      ];
+      if (first === undefined) return [];
+      const refused = local.filter((member) => member.mode !== mode);
+      return [{ network, name, members: [first, ...others], spanned: { mode, addresses, ingressPorts, link, refused } }];
+    }),
+  );
+  return [...own, ...shared];
 }

@@ -8,6 +8,7 @@ import { after, before, test } from 'node:test';
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import { createLogger } from '../../../base/log/index.ts';
 import { openReadOnly } from '../../../base/storage/index.ts';
+import { openNetworkDatabase } from '../../attach/database.ts';
 import { inPrivateNetns, shell, tried } from '../../attach/engine.fixture.ts';
 import { bridgeConf, createPluginFixture } from '../../attach/plugin-engine.fixture.ts';
 import type { Conf, Of } from '../../attach/plugin-engine.fixture.ts';
@@ -197,5 +198,41 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.deepEqual(await listed(), []);
     for (const address of virtual) assert.equal(shell('ip addr').includes(`${address}/`), false, address);
     assert.equal(tried('nft list table ip portcullis_service_networks'), undefined);
+  });
+
+  test('a network that comes to span hosts: its services are those that the hosts agreed on, with members of all', async () => {
+    const own = await join1('g', 'shop', [web]);
+    serve('g', 8080);
+    await comesAbout('the service has no name', () => lookUp('client', 'web').length === 2);
+    const before = lookUp('client', 'web');
+    const shared = '10.99.0.9';
+    const far = { id: 'far', addresses: ['10.91.0.200'], isReady: false, aliases: ['edge'], ports: [], ingressPorts: [] };
+    const write = (service: object): void => {
+      const { db, close } = openNetworkDatabase(databasePath);
+      db.exec("INSERT OR IGNORE INTO spanned_network SELECT 'shop', realm, 'br91' FROM attachment WHERE container_id = 'g'");
+      db.prepare("INSERT OR REPLACE INTO spanned_service VALUES ('shop', 'web', ?)").run(JSON.stringify(service));
+      db.prepare("INSERT OR REPLACE INTO spanned_member VALUES ('shop', 'web', 'two', ?)").run(JSON.stringify([far]));
+      close();
+    };
+    write({ mode: 'vip', addresses: [shared], ingressPorts: [] });
+    for (const name of ['web', 'front', 'edge'])
+      await comesAbout(`${name} is not what the hosts agreed on`, () => lookUp('client', name).join() === shared);
+    assert.deepEqual(lookUp('client', 'tasks.web'), [...own, ...far.addresses].toSorted());
+    await comesAbout('a member here does not answer', () => fetch('client', shared) === 'g');
+    assert.match(shell('ip address show dev lo'), /10\.99\.0\.9\/32/u);
+    assert.equal(isReached('stranger', shared), false, 'it is of its network alone');
+    await comesAbout(
+      'what was leased here is not given back',
+      () => rows("SELECT 1 FROM attachment WHERE container_id = 'service.web'").length === 0,
+    );
+    for (const address of before) assert.equal(shell('ip address').includes(`${address}/`), false, address);
+    const balanced = async (): Promise<string> => (await listed()).map(({ name }) => name).join();
+    await comesAbout('an ingress port that the hosts gave to nobody is served', async () => (await balanced()) === 'shop/web');
+    // The other mode: who joined here is no member, and no name leads there.
+    write({ mode: 'dnsrr', addresses: [], ingressPorts: [] });
+    for (const name of ['web', 'tasks.web'])
+      await comesAbout(`${name} leads elsewhere`, () => lookUp('client', name).join() === far.addresses.join());
+    await comesAbout('the address stays', () => !shell('ip address show dev lo').includes(shared));
+    await leave('g');
   });
 }

@@ -9,7 +9,7 @@ import { balancedServices, serviceNames } from './plan.ts';
 const member = (given: object, addresses: readonly string[], isReady = true): Member => {
   const [read] = readMemberships([{ name: 'web', ...given }], 'test');
   if (read === undefined) throw new Error('a list of one was read as none');
-  return { ...read, service: read.name, network: 'shop', addresses, isReady, ipam: undefined };
+  return { ...read, id: addresses[0] ?? '', service: read.name, network: 'shop', addresses, isReady, ipam: undefined };
 };
 const balanced = (members: readonly Member[], addresses = ['10.0.0.9']) => {
   const services = servicesOf(members).flatMap((service) => balancedServices(service, addresses));
@@ -85,5 +85,41 @@ test('one name on two networks is two services', () => {
       ['shop', 'web', 1],
       ['vault', 'web', 1],
     ],
+  );
+});
+
+test('a service over hosts has the members of all of them, in the mode and at the ingress ports that the hosts agreed on', () => {
+  const here = member({ ports: ['80'], ingressPorts: ['30080:80', '30081:80'], aliases: ['front'] }, ['10.0.1.2']);
+  const other = member({ mode: 'dnsrr' }, ['10.0.1.3']);
+  const lone = { ...member({ ports: ['80'] }, ['10.0.1.4']), service: 'new' };
+  const remote = { id: 'far', host: 'two', addresses: ['10.0.2.2'], isReady: true, aliases: ['edge'], ports: here.ports, ingressPorts: [] };
+  const spanned = new Map([
+    [
+      'shop',
+      {
+        link: 'br0',
+        services: new Map([
+          ['web', { mode: 'vip', addresses: ['10.0.9.7'], ingressPorts: ['tcp-30080'], members: [remote] }],
+          ['empty', { mode: 'vip', addresses: ['10.0.9.8'], ingressPorts: [], members: [] }],
+        ] as const),
+      },
+    ],
+  ]);
+  const [web, ...more] = servicesOf([here, other, lone], spanned);
+  assert.ok(web);
+  assert.equal(more.length, 0, 'one without members is none, and one that no host agreed on waits');
+  assert.deepEqual(web.spanned?.refused, [other]);
+  const [virtual, ingress] = balancedServices(web, ['10.0.9.7']);
+  assert.deepEqual(
+    virtual?.backends.map(({ address }) => address),
+    ['10.0.1.2', '10.0.2.2'],
+  );
+  assert.deepEqual(
+    ingress?.ports.map(({ nodePort }) => nodePort),
+    [30080],
+  );
+  assert.deepEqual(
+    serviceNames(web, ['10.0.9.7']).map(({ name, address }) => `${name} ${address}`),
+    ['web 10.0.9.7', 'front 10.0.9.7', 'edge 10.0.9.7', 'tasks.web 10.0.1.2', 'tasks.web 10.0.2.2'],
   );
 });

@@ -2,6 +2,7 @@ import type { NetworkName } from '../../attach/names.ts';
 import { namesAt } from '../../attach/call-names.ts';
 import type { MemberPort } from '../../spec/memberships.ts';
 import type { Backend, Service, ServicePort } from '../model.ts';
+import { memberNames } from '../../attach/memberships.ts';
 import type { Member, NetworkService } from './members.ts';
 
 /** What a service of a network is to the balancer and to the names. Pure. */
@@ -21,7 +22,8 @@ export const modeOf = ({ members: [first] }: NetworkService): Member['mode'] => 
 export function balancedServices(service: NetworkService, addresses: readonly string[]): Service[] {
   if (modeOf(service) !== 'vip') return [];
   const virtual = portsOf(service, virtualPorts);
-  const ingress = portsOf(service, ({ ingressPorts }) => ingressPorts);
+  const published = publishedPorts(service);
+  const ingress = portsOf(service, published);
   return [
     ...(virtual.length === 0 || addresses.length === 0
       ? []
@@ -32,17 +34,27 @@ export function balancedServices(service: NetworkService, addresses: readonly st
           {
             ...common(ingressNameOf(service)),
             ports: ingress.map((port) => ({ ...port, nodePort: port.port })),
-            backends: backendsOf(service, ingress, ({ ingressPorts }) => ingressPorts),
+            backends: backendsOf(service, ingress, published),
           },
         ]),
   ];
 }
 
-/** What the virtual service is found by. Of members the names are written down with them. */
-export function serviceNames({ name, members }: NetworkService, addresses: readonly string[]): NetworkName[] {
+/** What the virtual service is found by. Names of members are written down with them, but for those of services over hosts. */
+export function serviceNames({ name, members, spanned }: NetworkService, addresses: readonly string[]): NetworkName[] {
   const aliases = new Set(members.flatMap((member) => member.aliases));
   aliases.delete(name);
-  return namesAt(addresses, 'service', [name, ...aliases]);
+  return [...namesAt(addresses, 'service', [name, ...aliases]), ...(spanned === undefined ? [] : members.flatMap(namesOfMember))];
+}
+
+/** What a member alone is found by. */
+export const namesOfMember = ({ service, addresses, ...member }: Member): NetworkName[] =>
+  memberNames({ addresses, memberships: [{ ...member, name: service }] });
+
+/** Of those that two services of a network over hosts want, one has each: the same on every host. */
+function publishedPorts({ spanned }: NetworkService): (member: Member) => readonly MemberPort[] {
+  const own = spanned && new Set(spanned.ingressPorts);
+  return ({ ingressPorts }) => (own === undefined ? ingressPorts : ingressPorts.filter((port) => own.has(nameOf(port))));
 }
 
 const common = (name: string): Service => ({

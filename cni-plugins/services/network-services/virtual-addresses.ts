@@ -9,7 +9,7 @@ import type { PluginCall } from '../../attach/plugin-call.ts';
 import { bareType } from '../../attach/plugin-type.ts';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
-import type { Member, NetworkService } from './members.ts';
+import type { Member, NetworkService, Spanned } from './members.ts';
 
 /**
  * Virtual addresses of services, from the network's own address plugin like any member's: nobody else gets them while the service stands. Written down before
@@ -20,6 +20,11 @@ export interface VirtualAddresses {
   standing(): readonly VirtualService[];
   /** The same addresses as long as the service has a member. @throws NETWORK_SERVICE_ADDRESS_UNKNOWN · what leasing throws */
   ensure(service: NetworkService): Promise<readonly string[]>;
+  /**
+   * Of a service over hosts: those that the hosts agreed on.
+   * @param silence no link of this host answers for what it had before and has not any more
+   */
+  adopt(service: NetworkService & { readonly spanned: Spanned }, silence: (former: readonly string[]) => void): Promise<readonly string[]>;
   /** Gives back what a service had. */
   release(service: VirtualService): Promise<void>;
   close(): void;
@@ -79,6 +84,16 @@ export function openVirtualAddresses(
     return (result?.ips ?? []).map(({ address }) => address.replace(/\/\d+$/u, ''));
   };
 
+  const documentOf = (network: string, name: string): Document | undefined => {
+    const row = selectOne.get(realm, network, name) as { document: string } | undefined;
+    return row && (JSON.parse(row.document) as Document);
+  };
+  const write = (network: string, name: string, document: Document): void => void put.run(realm, network, name, JSON.stringify(document));
+  const release: VirtualAddresses['release'] = async ({ network, name, ipam }) => {
+    if (ipam !== undefined) await plugins.call(call('del', network, name, ipam, []));
+    remove.run(realm, network, name);
+  };
+
   return {
     realm,
     standing: () =>
@@ -89,22 +104,27 @@ export function openVirtualAddresses(
       })),
     async ensure(service) {
       const { network, name, members } = service;
-      const row = selectOne.get(realm, network, name) as { document: string } | undefined;
-      const known = row === undefined ? undefined : (JSON.parse(row.document) as Document);
+      const known = documentOf(network, name);
       if (known !== undefined && known.addresses.length > 0) return known.addresses;
       const ipam = known?.ipam ?? leasingPlugin(members);
       if (ipam === undefined && wantedOf(members).length === 0) throw addressUnknown(network, name);
-      const write = (document: Document): void => void put.run(realm, network, name, JSON.stringify(document));
       const intent = ipam === undefined ? {} : { ipam };
-      if (known === undefined) write({ ...intent, addresses: [] });
+      if (known === undefined) write(network, name, { ...intent, addresses: [] });
       const addresses = ipam === undefined ? wantedOf(members) : await leased(service, ipam);
-      write({ ...intent, addresses });
+      write(network, name, { ...intent, addresses });
       return addresses;
     },
-    async release({ network, name, ipam }) {
-      if (ipam !== undefined) await plugins.call(call('del', network, name, ipam, []));
-      remove.run(realm, network, name);
+    async adopt({ network, name, spanned: { addresses } }, silence) {
+      const known = documentOf(network, name);
+      if (known !== undefined && known.ipam === undefined && known.addresses.join() === addresses.join()) return addresses;
+      const former = (known?.addresses ?? []).filter((address) => !addresses.includes(address));
+      if (former.length > 0) silence(former);
+      // Of the time when the network was of this host alone.
+      if (known?.ipam !== undefined) await release({ network, name, ...known });
+      write(network, name, { addresses });
+      return addresses;
     },
+    release,
     close: () => hosts.close(),
   };
 }

@@ -56,6 +56,9 @@ if (inPrivateNetns(import.meta.filename)) {
     server(12, { family: 6, persistenceSeconds: 60 }),
     server(13, { family: 6, scheduler: 'maglev' }),
     server(14, { family: 6, kind: 'node', port: 30_000, scheduler: 'sh' }),
+    server(15, { kind: 'external', sourceRanges: ['192.0.2.0/24', '198.51.100.7/32'] }),
+    server(16, { kind: 'external', family: 6, sourceRanges: ['2001:db8::/33'], persistenceSeconds: 60 }),
+    server(17, { kind: 'external', sourceRanges: ['10.0.0.0/8'], destinations: [] }),
   ];
 
   test('another process finds all as it is to be, and takes over', () => {
@@ -112,7 +115,16 @@ if (inPrivateNetns(import.meta.filename)) {
     });
   });
 
-  for (const harm of ['flush map TABLE servers', 'flush map TABLE slots16', 'flush map TABLE modes', 'flush set TABLE addresses'])
+  for (const harm of [
+    'flush map TABLE servers',
+    'flush map TABLE slots16',
+    'flush map TABLE modes',
+    'flush set TABLE addresses',
+    'flush map TABLE restricted',
+    'flush set TABLE source_ranges',
+    'flush set TABLE denied',
+    'add element TABLE source_ranges { 10.96.0.15 . tcp . 80 . 0x8 . 10.0.0.0 }',
+  ])
     test(`what others took out is found when all is compared: nft ${harm}`, () => {
       opened((balancer) => {
         balancer.reconcile(kinds);
@@ -163,6 +175,45 @@ if (inPrivateNetns(import.meta.filename)) {
       balancer.reconcile([hashed]);
       balancer.change([{ ...hashed, destinations: backends(4, 2) }], []);
       for (const [slot, owner] of ownersOf('10.96.0.1')) if (before.get(slot) !== '10.1.0.3') assert.equal(owner, before.get(slot), slot);
+      balancer.removeAll();
+    });
+  });
+
+  test('source ranges: a change touches what differs, and what was counted stays', () => {
+    const restricted = server(15, { kind: 'external', sourceRanges: ['192.0.2.0/24', '198.51.100.0/24'] });
+    const listed = (set: string): string[] => shell(`nft list set ${table} ${set}`).match(/10\.96\.0\.15 \. tcp \. 80[^,}\n]*/gu) ?? [];
+    opened((balancer) => {
+      balancer.reconcile([restricted]);
+      balancer.change([{ ...restricted, sourceRanges: ['192.0.2.0/24', '203.0.113.7/32'] }], []);
+      assert.deepEqual(
+        listed('source_ranges')
+          .map((text) => text.trim())
+          .toSorted(),
+        ['10.96.0.15 . tcp . 80 . 0x00000018 . 192.0.2.0', '10.96.0.15 . tcp . 80 . 0x00000020 . 203.0.113.7'],
+      );
+      balancer.change([server(15, { kind: 'external' })], []);
+      assert.deepEqual([...listed('source_ranges'), ...listed('denied')], []);
+      balancer.change([restricted], []);
+      balancer.change([], [keyOf(restricted)]);
+      assert.deepEqual([...listed('source_ranges'), ...listed('denied')], []);
+      assert.equal(balancer.reconcile([]), 0);
+      balancer.removeAll();
+    });
+  });
+
+  test('the host has another address: whether it may connect itself is decided anew', () => {
+    const restricted = server(15, { kind: 'external', sourceRanges: ['192.0.2.0/24'] });
+    const isIn = (): boolean => shell(`nft list set ${table} source_ranges`).includes('0x00000020 . 10.96.0.15');
+    opened((balancer) => {
+      balancer.reconcile([restricted]);
+      assert.equal(isIn(), false);
+      shell('ip link add own type bridge; ip addr add 192.0.2.9/24 dev own; ip link set own up; ip route add default dev own');
+      balancer.tick();
+      assert.equal(isIn(), true);
+      assert.equal(balancer.reconcile([restricted]), 0);
+      shell('ip link del own');
+      balancer.tick();
+      assert.equal(isIn(), false);
       balancer.removeAll();
     });
   });

@@ -6,8 +6,10 @@ import { openNetlink } from '../../netlink/socket.ts';
 import { keyOf } from '../model.ts';
 import type { Balancer, Family, ServerKey, VirtualServer } from '../model.ts';
 import { unpackServer } from '../packed.ts';
+import { openOwnAddresses } from '../source-ranges/own-address.ts';
 import { countsOf, cutConnections } from './connections.ts';
-import { applyChange, dropUnusedModes, reweigh } from './holding.ts';
+import { withDenied } from './denied.ts';
+import { applyChange, dropUnusedModes, relocate, reweigh } from './holding.ts';
 import type { Holding } from './holding.ts';
 import { refusalOf } from './plan.ts';
 import { dropTable, generation, shapeOf } from './readout.ts';
@@ -24,6 +26,7 @@ type Holdings = Readonly<Record<Family, Holding>>;
  */
 export function openNftablesBalancer(): Balancer {
   const filter = openNetlink(NETLINK_NETFILTER);
+  const own = openOwnAddresses();
   let holdings: Holdings | undefined;
   /** What is to stand while `holdings` are not known: before the first call, and after one that failed. */
   let owed: Iterable<VirtualServer> = [];
@@ -43,9 +46,10 @@ export function openNftablesBalancer(): Balancer {
   };
 
   const reconcile = (servers: Iterable<VirtualServer>): number => {
+    const afterLoss = holdings === undefined;
     holdings = undefined;
     owed = servers;
-    const [four, six] = [bring(filter, 4, servers), bring(filter, 6, servers)];
+    const [four, six] = [bring(filter, 4, servers, afterLoss, own.of(4)), bring(filter, 6, servers, afterLoss, own.of(6))];
     holdings = { 4: four.holding, 6: six.holding };
     remember(holdings);
     return four.differences + six.differences;
@@ -112,14 +116,17 @@ export function openNftablesBalancer(): Balancer {
     counts(of) {
       const known = holdings === undefined ? new Map(all().map((server) => [keyOf(server), server])) : undefined;
       return families.flatMap((family) => {
-        const own = of && new Set([...of].filter((key) => key.startsWith(`${family} `)));
-        return own?.size === 0 ? [] : countsOf(filter, family, (key) => (known === undefined ? find(key) : known.get(key)), own);
+        const asked = of && new Set([...of].filter((key) => key.startsWith(`${family} `)));
+        if (asked?.size === 0) return [];
+        const counts = countsOf(filter, family, (key) => (known === undefined ? find(key) : known.get(key)), asked);
+        return holdings === undefined ? counts : withDenied(filter, holdings[family], counts, asked);
       });
     },
     tick() {
       // Nothing is known: `changedByOthers` says so.
       if (holdings === undefined) return;
       changing(all, (holding) => {
+        if (holding.restricted.size > 0) relocate(filter, holding, own.of(holding.family));
         const made = reweigh(filter, holding);
         return dropUnusedModes(filter, holding) || made;
       });
@@ -138,7 +145,10 @@ export function openNftablesBalancer(): Balancer {
       owed = [];
       transact(filter, families.flatMap(dropTable));
     },
-    close: () => filter.close(),
+    close() {
+      filter.close();
+      own.close();
+    },
   };
 }
 

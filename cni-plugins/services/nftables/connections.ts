@@ -4,6 +4,7 @@ import type { NetlinkSocket } from '../../netlink/socket.ts';
 import { formatIp, ipFromBytes } from '../../spec/address.ts';
 import { keyOf } from '../model.ts';
 import type { Destination, Family, ServerCounts, ServerKey, VirtualServer } from '../model.ts';
+import { mayConnect } from '../source-ranges/ranges.ts';
 import { addressBytes, protocolNumbers } from './elements.ts';
 import { nameOf } from './plan.ts';
 
@@ -35,9 +36,10 @@ function finder(servers: readonly VirtualServer[]): (connection: TrackedConnecti
 
 /**
  * Forgets connections of UDP that none of a server's destinations answers: a sender that never pauses would go on to a lost one for ever, or to
- * the address itself, from before it was served. Looks once for all servers. TCP ends by itself, or is cut.
+ * the address itself, from before it was served. So it does with those that were never answered and may not connect any more. Looks once for all
+ * servers. TCP ends by itself, or is cut. @param own the host's address of the family
  */
-export function forgetStale(filter: NetlinkSocket, family: Family, servers: readonly VirtualServer[]): void {
+export function forgetStale(filter: NetlinkSocket, family: Family, servers: readonly VirtualServer[], own?: Uint8Array): void {
   const udp = servers.filter(({ protocol }) => protocol === 'udp');
   const [only] = udp;
   if (only === undefined) return;
@@ -46,7 +48,10 @@ export function forgetStale(filter: NetlinkSocket, family: Family, servers: read
   const answering = new Map(udp.map((server) => [server, new Set(server.destinations.map(canonical))]));
   const stale = listConnections(filter, familyNumber(family), { protocol: protocolNumbers.udp, ...narrow }).filter((connection) => {
     const server = find(connection, family);
-    return server !== undefined && answering.get(server)?.has(answererOf(connection)) === false;
+    if (server === undefined) return false;
+    return (
+      answering.get(server)?.has(answererOf(connection)) === false || !(connection.answered || mayConnect(server, own, connection.from))
+    );
   });
   forget(filter, familyNumber(family), stale);
 }

@@ -5,6 +5,7 @@ import type { Request } from '../../netlink/socket.ts';
 import { be16 } from '../../netlink/wire.ts';
 import { ipBytes, parseIp } from '../../spec/address.ts';
 import type { Family, VirtualServer } from '../model.ts';
+import { rangeElementsOf } from '../source-ranges/elements.ts';
 import { nameOf } from './plan.ts';
 import type { Plan } from './plan.ts';
 import { slotMap } from './rules.ts';
@@ -30,13 +31,15 @@ export interface Standing {
 export const unread: readonly string[] = Object.freeze([]);
 
 /** What a server's slots are made of, in short: the kernel keeps it beside its mode, so that nobody has to read all slots to know them. */
-export function digestOf({ scheduler, clientAffinity, persistenceSeconds, sourceAddress, kind, destinations }: VirtualServer): string {
+export function digestOf(server: VirtualServer): string {
+  const { scheduler, clientAffinity, persistenceSeconds, sourceAddress, kind, destinations, sourceRanges } = server;
   const made = [
     scheduler,
     clientAffinity,
     persistenceSeconds,
     sourceAddress,
     kind,
+    sourceRanges !== undefined,
     ...destinations.flatMap((each) => [nameOf(each), each.weight]),
   ];
   return hash('sha256', JSON.stringify(made), 'hex').slice(0, 24);
@@ -80,6 +83,21 @@ export interface ElementChange {
 export function leadOf({ server, key, mode, digest }: Standing): Omit<ElementChange, 'put'> {
   const place = server.kind === 'node' ? { set: 'nodes', key: key.subarray(key.length - 8) } : { set: 'servers', key };
   return { ...place, value: host32(mode), comment: digest };
+}
+
+/** What a server's source ranges are in the sets. @param own the host's address of its family */
+export function rangeElements(server: VirtualServer, key: Buffer, own: Uint8Array | undefined): readonly ElementChange[] {
+  return rangeElementsOf(server, key, own).map(([set, element]) => ({ set, ...element, key: Buffer.from(element.key), put: true }));
+}
+
+/** From elements that stand to those that shall; what is the same stays, with what it has counted. */
+export function rangeChanges(before: readonly ElementChange[], after: readonly ElementChange[]): ElementChange[] {
+  const idOf = ({ set, key, value }: ElementChange): string => `${set} ${key.toString('latin1')} ${value?.toString('latin1') ?? ''}`;
+  const [was, is] = [new Set(before.map(idOf)), new Set(after.map(idOf))];
+  return [
+    ...after.filter((each) => !was.has(idOf(each))),
+    ...before.filter((each) => !is.has(idOf(each))).map(({ set, key }) => ({ set, key, put: false })),
+  ];
 }
 
 /** From `before` to `after`; one of them absent: it is new, or goes. */

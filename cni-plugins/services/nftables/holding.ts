@@ -4,7 +4,7 @@ import { keyOf } from '../model.ts';
 import type { Family, ServerKey, VirtualServer } from '../model.ts';
 import { towardsLeast } from '../slots/least-connections.ts';
 import { activeCounts, forgetStale } from './connections.ts';
-import { addressBytes, digestOf, elementChanges, elementRequests, keyBytes, unread } from './elements.ts';
+import { addressBytes, digestOf, elementChanges, elementRequests, keyBytes, rangeChanges, rangeElements, unread } from './elements.ts';
 import type { ElementChange, Standing } from './elements.ts';
 import { keep, standingOf } from './kept.ts';
 import type { Kept } from './kept.ts';
@@ -20,15 +20,21 @@ export interface Holding {
   readonly standing: Map<ServerKey, Kept>;
   /** Those of `standing` that are weighed each second. */
   readonly weighed: Set<ServerKey>;
+  /** Those of `standing` that not everybody may connect to. */
+  readonly restricted: Set<ServerKey>;
+  /** The host's address that their elements were made with. */
+  own: Buffer | undefined;
   readonly modes: Modes;
   /** Virtual servers at each address at which every other port is refused. */
   readonly addresses: Map<string, number>;
 }
 
-export const emptyHolding = (family: Family): Holding => ({
+export const emptyHolding = (family: Family, own: Buffer | undefined): Holding => ({
   family,
   standing: new Map(),
   weighed: new Set(),
+  restricted: new Set(),
+  own,
   modes: createModes(),
   addresses: new Map(),
 });
@@ -37,12 +43,17 @@ export const emptyHolding = (family: Family): Holding => ({
 const weighsConnections = ({ scheduler }: VirtualServer): boolean => scheduler === 'lc';
 
 /** @param standing absent: it is gone */
-export function hold({ standing: all, weighed }: Holding, key: ServerKey, standing: Standing | undefined): void {
+export function hold({ standing: all, weighed, restricted }: Holding, key: ServerKey, standing: Standing | undefined): void {
   if (standing === undefined) all.delete(key);
   else all.set(key, keep(standing));
   if (standing !== undefined && weighsConnections(standing.server)) weighed.add(key);
   else weighed.delete(key);
+  if (standing?.server.sourceRanges === undefined) restricted.delete(key);
+  else restricted.add(key);
 }
+
+const rangesOf = (standing: Standing | undefined, own: Buffer | undefined): readonly ElementChange[] =>
+  standing === undefined ? [] : rangeElements(standing.server, standing.key, own);
 
 /** One more or fewer at a server's address, where it counts. @returns how many there are now; undefined: it does not count */
 export function countAddress({ addresses }: Holding, { kind, address }: VirtualServer, more: 1 | -1): number | undefined {
@@ -65,7 +76,7 @@ function settle(
 ): [Standing, Request[]] {
   if (before !== undefined) holding.modes.release(before.mode);
   const plan = planOf(server, before?.plan?.slots, weights);
-  const { number, made } = holding.modes.use(plan, before?.mode);
+  const { number, made } = holding.modes.use(plan, server.sourceRanges !== undefined, before?.mode);
   const standing: Standing = {
     server,
     mode: number,
@@ -105,6 +116,7 @@ export function applyChange(filter: NetlinkSocket, holding: Holding, put: readon
     if (before === undefined) continue;
     holding.modes.release(before.mode);
     changes.push(...elementChanges(before, undefined), ...addressChanges(holding, before.server, -1));
+    changes.push(...rangeChanges(rangesOf(before, holding.own), []));
     stale.push({ ...before.server, destinations: [] });
     after.set(key, undefined);
   }
@@ -114,16 +126,30 @@ export function applyChange(filter: NetlinkSocket, holding: Holding, put: readon
     const [standing, made] = settle(holding, server, before);
     requests.push(...made);
     changes.push(...elementChanges(before, standing));
+    const ranges = rangeChanges(rangesOf(before, holding.own), rangesOf(standing, holding.own));
+    changes.push(...ranges);
     if (before === undefined) changes.push(...addressChanges(holding, server, 1));
     if (before !== undefined && before.server.kind !== server.kind)
       changes.push(...addressChanges(holding, before.server, -1), ...addressChanges(holding, server, 1));
-    if (before === undefined || losesDestinations(before.server, server)) stale.push(server);
+    if (before === undefined || ranges.length > 0 || losesDestinations(before.server, server)) stale.push(server);
     after.set(key, standing);
   }
   transact(filter, [...requests, ...elementRequests(tableOf(holding.family), changes)]);
   for (const [key, standing] of after) hold(holding, key, standing);
-  forgetStale(filter, holding.family, stale);
+  forgetStale(filter, holding.family, stale, holding.own);
   return requests.length > 0;
+}
+
+/** The host has another address: whether it may connect itself is decided anew. */
+export function relocate(filter: NetlinkSocket, holding: Holding, own: Buffer | undefined): void {
+  if (holding.restricted.size === 0 || holding.own?.toString('hex') === own?.toString('hex')) return;
+  const changes = [...holding.restricted].flatMap((key) => {
+    const kept = holding.standing.get(key);
+    const standing = kept && standingOf(kept, holding.modes);
+    return rangeChanges(rangesOf(standing, holding.own), rangesOf(standing, own));
+  });
+  transact(filter, elementRequests(tableOf(holding.family), changes));
+  holding.own = own;
 }
 
 function losesDestinations(before: VirtualServer, after: VirtualServer): boolean {

@@ -50,7 +50,7 @@ test('what was kept of a server is what stood, whatever it had been before', () 
         const weights = isWeighed ? new Map(towardsLeast(loads).map((each) => [each.name, each.weight])) : undefined;
         if (before !== undefined) modes.release(before.mode);
         const plan = planOf(server, before?.plan?.slots, weights);
-        const { number } = modes.use(plan, before?.mode);
+        const { number } = modes.use(plan, false, before?.mode);
         const standing: Standing = { server, mode: number, digest: digestOf(server), key: keyBytes(server), ...(plan && { plan }) };
         before = standingOf(keep(standing), modes);
         assert.deepEqual(before, standing);

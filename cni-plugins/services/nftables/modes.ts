@@ -7,14 +7,18 @@ import type { Draw, Mode } from './rules.ts';
 /** Counters: so many virtual servers of a family are served exactly in turn; the others by random draws of the same shares. */
 const counters = 64;
 
+/** Modes of servers without anybody to give a connection to; their chains are constant. */
 export const refuseMode = 0;
+export const restrictedRefuseMode = 1;
+export const isRefusing = (number: number): boolean => number === refuseMode || number === restrictedRefuseMode;
 
 export interface Modes {
   /**
    * The mode for a plan; one that no chain stands for gets the next number.
+   * @param plan absent: connections are refused, those of other sources dropped where it is `restricted`
    * @param former the number that the server had: it keeps its counter
    */
-  use(plan: Plan | undefined, former?: number): { readonly number: number; readonly made?: Mode };
+  use(plan: Plan | undefined, restricted: boolean, former?: number): { readonly number: number; readonly made?: Mode };
   /** One more server uses a mode that stands. */
   join(number: number): void;
   release(number: number): void;
@@ -30,7 +34,7 @@ export function createModes(): Modes {
   const standing = new Map<number, { readonly mode: Mode; users: number }>();
   const numbers = new Map<string, number>();
   const holders = new Map<Draw, number>();
-  let next = refuseMode + 1;
+  let next = restrictedRefuseMode + 1;
 
   const adopt = (number: number, mode: Mode): void => {
     standing.set(number, { mode, users: 0 });
@@ -52,11 +56,11 @@ export function createModes(): Modes {
   return {
     adopt,
     join,
-    use(plan, former) {
-      if (plan === undefined) return { number: refuseMode };
+    use(plan, restricted, former) {
+      if (plan === undefined) return { number: restricted ? restrictedRefuseMode : refuseMode };
       const { at, size, hold, masquerade } = plan;
       const draw = plan.draw === 'turn' ? counterFor(standing.get(former ?? refuseMode)?.mode.draw) : plan.draw;
-      const mode: Mode = { at, size, draw, masquerade, ...(hold === undefined ? {} : { hold }) };
+      const mode: Mode = { at, size, draw, masquerade, restricted, ...(hold === undefined ? {} : { hold }) };
       const known = numbers.get(chainOf(mode));
       const number = known ?? next;
       if (known === undefined) adopt(number, mode);

@@ -17,6 +17,7 @@ export interface Plan {
   readonly draw: Exclude<Mode['draw'], `turn${number}`> | 'turn';
   readonly hold?: number;
   readonly masquerade: boolean;
+  readonly restricted: boolean;
   /** A destination's name each; for Maglev fewer than `size`. */
   readonly slots: readonly string[];
 }
@@ -59,6 +60,7 @@ export function planOf(server: VirtualServer, standing: readonly string[] = [], 
     at: server.kind === 'node' ? 'node' : 'address',
     ...(server.persistenceSeconds === undefined ? {} : { hold: server.persistenceSeconds }),
     masquerade: server.sourceAddress === 'masquerade',
+    restricted: server.sourceRanges !== undefined,
   } as const;
   if (server.scheduler === 'maglev') {
     const draw = server.clientAffinity ? 'maglevclient' : 'maglevclientport';

@@ -21,7 +21,7 @@ import { formatIp, ipFromBytes } from '../../spec/address.ts';
 import { giveMemoryBack } from '../memory.ts';
 import type { Family } from '../model.ts';
 import type { SlotSize } from '../slots/sizes.ts';
-import { refuseMode } from './modes.ts';
+import { refuseMode, restrictedRefuseMode } from './modes.ts';
 import {
   baseChains,
   baseRulesOf,
@@ -31,6 +31,7 @@ import {
   modeRulesOf,
   protocolKeys,
   refuseChain,
+  restrictedRefuseChain,
   setsOf,
   slotMap,
   tableOf,
@@ -44,6 +45,11 @@ const host32 = (value: number): Buffer => {
   bytes.writeUInt32LE(value);
   return bytes;
 };
+
+const refusing: ReadonlyMap<number, string> = new Map([
+  [refuseMode, refuseChain],
+  [restrictedRefuseMode, restrictedRefuseChain],
+]);
 
 /** A rule says in its comment what it is made of: one that was changed or put in by others shows. */
 function commentOf({ expressions }: ChainRule): string {
@@ -67,7 +73,11 @@ export function createTable(family: Family): Request[] {
       'protocols',
       protocolKeys.map((key) => ({ key })),
     ),
-    ...addElements(table, 'modes', [{ key: host32(refuseMode), value: { goto: refuseChain } }]),
+    ...addElements(
+      table,
+      'modes',
+      [...refusing].map(([number, chain]) => ({ key: host32(number), value: { goto: chain } })),
+    ),
   ];
 }
 
@@ -93,8 +103,8 @@ export function standingModes(filter: NetlinkSocket, family: Family): (readonly 
     const chain = verdict !== undefined && typeof verdict === 'object' && 'goto' in verdict ? verdict.goto : '';
     const number = key.readUInt32LE(0);
     const mode = modeOf(chain);
-    if (mode !== undefined && number !== refuseMode) modes.push([number, mode]);
-    else if (number !== refuseMode || chain !== refuseChain) return undefined;
+    if (mode !== undefined && !refusing.has(number)) modes.push([number, mode]);
+    else if (refusing.get(number) !== chain) return undefined;
   }
   const wanted = [...baseRulesOf(family), ...modes.flatMap(([, mode]) => modeRulesOf(family, mode))];
   const expected = wanted.map((rule) => `${rule.chain} ${commentOf(rule)}`).toSorted();

@@ -2,18 +2,20 @@ import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { transact } from '../../netlink/nftables.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
 import { formatIp, ipFromBytes } from '../../spec/address.ts';
+import { u32 } from '../../netlink/wire.ts';
 import { givingMemoryBack } from '../memory.ts';
 import { keyOf } from '../model.ts';
 import type { Family, VirtualServer } from '../model.ts';
 import { unpackServer } from '../packed.ts';
 import type { SlotSize } from '../slots/sizes.ts';
+import { deniedSet, rangesSet, restrictedMap } from '../source-ranges/rules.ts';
 import { forgetStale } from './connections.ts';
-import { addressBytes, digestOf, elementChanges, elementRequests, keyBytes, leadOf } from './elements.ts';
+import { addressBytes, digestOf, elementChanges, elementRequests, keyBytes, leadOf, rangeChanges, rangeElements } from './elements.ts';
 import type { ElementChange, Standing } from './elements.ts';
 import { applyChange, countAddress, emptyHolding, hold } from './holding.ts';
 import type { Holding } from './holding.ts';
 import { planOfMode } from './kept.ts';
-import { refuseMode } from './modes.ts';
+import { isRefusing, refuseMode } from './modes.ts';
 import { planOf } from './plan.ts';
 import { createTable, haveSlots, listMap, makeMode, readSlots, standingModes } from './readout.ts';
 import type { Listed } from './readout.ts';
@@ -33,27 +35,31 @@ export interface Reconciled {
   readonly differences: number;
 }
 
-/** @throws NETWORK_KERNEL_… */
-export function bring(filter: NetlinkSocket, family: Family, all: Iterable<VirtualServer>): Reconciled {
+/**
+ * @param afterLoss whoever acted last may have been lost between what stands and the connections that it made stale
+ * @param own the host's address of the family
+ * @throws NETWORK_KERNEL_…
+ */
+export function bring(filter: NetlinkSocket, family: Family, all: Iterable<VirtualServer>, afterLoss = true, own?: Buffer): Reconciled {
   const servers: Iterable<VirtualServer> = {
     *[Symbol.iterator]() {
       for (const server of givingMemoryBack(all)) if (server.family === family) yield server;
     },
   };
   const modes = standingModes(filter, family);
-  if (modes === undefined) return rebuild(filter, family, servers);
-  const holding = emptyHolding(family);
+  if (modes === undefined) return rebuild(filter, family, servers, own);
+  const holding = emptyHolding(family, own);
   for (const [number, mode] of modes) holding.modes.adopt(number, mode);
   const leads = { servers: listMap(filter, family, 'servers'), nodes: listMap(filter, family, 'nodes') };
   const changing = adoptStanding(holding, servers, leads);
-  if (!haveSlots(filter, family, givingMemoryBack(adopted(holding)))) return rebuild(filter, family, servers);
+  if (!haveSlots(filter, family, givingMemoryBack(adopted(holding)))) return rebuild(filter, family, servers, own);
 
   const requests: Request[] = [];
-  const changes: ElementChange[] = [];
+  const changes: ElementChange[][] = [];
   for (const { server, former } of changing) {
     const before = former === undefined ? undefined : formerOf(filter, holding, server, former);
     const plan = planOf(server, before?.plan?.slots);
-    const { number, made } = holding.modes.use(plan, before?.mode);
+    const { number, made } = holding.modes.use(plan, server.sourceRanges !== undefined, before?.mode);
     if (made !== undefined) requests.push(...makeMode(family, number, made));
     const after: Standing = {
       server,
@@ -62,27 +68,42 @@ export function bring(filter: NetlinkSocket, family: Family, all: Iterable<Virtu
       key: keyBytes(server),
       ...(plan === undefined ? {} : { plan }),
     };
-    changes.push(...elementChanges(before, after));
+    changes.push(elementChanges(before, after));
     hold(holding, keyOf(server), after);
     countAddress(holding, server, 1);
   }
   const gone = [...leftovers(leads, family)];
-  for (const [server, former] of gone) changes.push(...elementChanges(formerOf(filter, holding, server, former), undefined));
+  for (const [server, former] of gone) changes.push(elementChanges(formerOf(filter, holding, server, former), undefined));
   const addresses = addressChanges(filter, holding);
+  const ranges = standingRangeChanges(filter, holding);
   try {
-    transactInParts(filter, family, requests, [...changes, ...addresses]);
+    // Who may connect is known before a server asks for it, and forgotten after.
+    transactInParts(filter, family, requests, [
+      ...ranges.filter(({ put }) => put).map((change) => [change]),
+      ...changes,
+      ...addresses.map((change) => [change]),
+      ...ranges.filter(({ put }) => !put).map((change) => [change]),
+    ]);
   } catch (thrown) {
     // Another program left slots without their server, or took some of them.
     if (!isRefusal(thrown, 'EEXIST', 'ENOENT')) throw thrown;
-    return rebuild(filter, family, servers);
+    return rebuild(filter, family, servers, own);
   }
-  forgetStale(filter, family, [...changing.map(({ server }) => server), ...gone.map(([server]) => server)]);
-  return { holding, differences: changing.length + gone.length + addresses.length };
+  const suspect = afterLoss ? ofUdp(servers) : changing.map(({ server }) => server);
+  forgetStale(filter, family, [...suspect, ...gone.map(([server]) => server)], own);
+  return { holding, differences: changing.length + gone.length + addresses.length + ranges.length };
 }
 
-function rebuild(filter: NetlinkSocket, family: Family, servers: Iterable<VirtualServer>): Reconciled {
+/** Whose connections are forgotten; all servers as objects would be many times what is kept of them. */
+function ofUdp(servers: Iterable<VirtualServer>): VirtualServer[] {
+  const found: VirtualServer[] = [];
+  for (const server of servers) if (server.protocol === 'udp') found.push(server);
+  return found;
+}
+
+function rebuild(filter: NetlinkSocket, family: Family, servers: Iterable<VirtualServer>, own: Buffer | undefined): Reconciled {
   transact(filter, createTable(family));
-  const holding = emptyHolding(family);
+  const holding = emptyHolding(family, own);
   let portion: VirtualServer[] = [];
   let differences = 1;
   const make = (): void => {
@@ -125,7 +146,7 @@ function adoptStanding(holding: Holding, servers: Iterable<VirtualServer>, leads
     const number = former?.value ?? refuseMode;
     const plan = planOfMode(holding.modes, number);
     const digest = digestOf(server);
-    if (former?.comment !== digest || (plan === undefined && number !== refuseMode)) {
+    if (former?.comment !== digest || (plan === undefined && !isRefusing(number))) {
       changing.push({ server, ...(former === undefined ? {} : { former }) });
       continue;
     }
@@ -188,10 +209,42 @@ function addressChanges(filter: NetlinkSocket, { family, addresses }: Holding): 
   ];
 }
 
-/** A key's deletion comes before its addition, in one part or in the next. */
-function transactInParts(filter: NetlinkSocket, family: Family, first: readonly Request[], changes: readonly ElementChange[]): void {
+/** Brings the sets of source ranges to those of all restricted servers. */
+function standingRangeChanges(filter: NetlinkSocket, { family, restricted, standing, own }: Holding): ElementChange[] {
+  const wanted = [...restricted].flatMap((key) => {
+    const server = unpackServer(standing.get(key)?.packed ?? '');
+    return rangeElements(server, keyBytes(server), own);
+  });
+  const found = [rangesSet, deniedSet, restrictedMap].flatMap((set) =>
+    [...listMap(filter, family, set)].map(([text, { value }]): ElementChange => {
+      const key = Buffer.from(text, 'latin1');
+      return { set, key, put: true, ...(value !== undefined && { value: u32(value) }) };
+    }),
+  );
+  return rangeChanges(found, wanted);
+}
+
+/**
+ * A server's digest says of all its slots that they stand, so they come in one part with it, in whichever process it is the last: what is of one
+ * server is never split.
+ */
+function transactInParts(
+  filter: NetlinkSocket,
+  family: Family,
+  first: readonly Request[],
+  changes: readonly (readonly ElementChange[])[],
+): void {
   const atOnce = 32 * serversAtOnce;
-  transact(filter, [...first, ...elementRequests(tableOf(family), changes.slice(0, atOnce))]);
-  for (let at = atOnce; at < changes.length; at += atOnce)
-    transact(filter, elementRequests(tableOf(family), changes.slice(at, at + atOnce)));
+  let requests = first;
+  let part: ElementChange[] = [];
+  const bringPart = (): void => {
+    transact(filter, [...requests, ...elementRequests(tableOf(family), part)]);
+    requests = [];
+    part = [];
+  };
+  for (const own of changes) {
+    if (part.length > 0 && part.length + own.length > atOnce) bringPart();
+    part.push(...own);
+  }
+  bringPart();
 }

@@ -22,6 +22,7 @@ import type { Family } from '../model.ts';
 import { maglevSlots } from '../slots/maglev.ts';
 import { slotSizes } from '../slots/sizes.ts';
 import type { SlotSize } from '../slots/sizes.ts';
+import { rangeSetsOf, sourceRulesOf, sourcesChain } from '../source-ranges/rules.ts';
 
 /**
  * The rules, as values: constant, whatever is served. A connection's first packet finds its virtual server's mode in a map, the mode its chain in
@@ -37,21 +38,23 @@ export interface Mode {
   /** Remembered for so many seconds since the last new connection of the client. */
   readonly hold?: number;
   readonly masquerade: boolean;
+  /** Only for clients of its source ranges. */
+  readonly restricted: boolean;
 }
 
 /** `turn` and a number: by a counter of its own. The hashes are of the client's address, with the port or without. */
 export type Draw = `turn${number}` | 'random' | 'client' | 'clientport' | 'maglevclient' | 'maglevclientport';
 
 /** The name of the mode's chain, from which {@link modeOf} reads it back. */
-export function chainOf({ at, size, draw, hold, masquerade: hides }: Mode): string {
-  return `pick_${at}_${size}_${draw}${hold === undefined ? '' : `_hold${hold}`}${hides ? '_masquerade' : ''}`;
+export function chainOf({ at, size, draw, hold, masquerade: hides, restricted }: Mode): string {
+  return `pick_${at}_${size}_${draw}${hold === undefined ? '' : `_hold${hold}`}${hides ? '_masquerade' : ''}${restricted ? '_restricted' : ''}`;
 }
 
 const chainForm =
-  /^pick_(address|node)_(16|64|256)_(turn\d+|random|client|clientport|maglevclient|maglevclientport)(?:_hold(\d+))?(_masquerade)?$/u;
+  /^pick_(address|node)_(16|64|256)_(turn\d+|random|client|clientport|maglevclient|maglevclientport)(?:_hold(\d+))?(_masquerade)?(_restricted)?$/u;
 
 export function modeOf(chain: string): Mode | undefined {
-  const [, at, size, draw, hold, hides] = chainForm.exec(chain) ?? [];
+  const [, at, size, draw, hold, hides, restricted] = chainForm.exec(chain) ?? [];
   if (at === undefined || size === undefined || draw === undefined) return undefined;
   return {
     at: at as Mode['at'],
@@ -59,6 +62,7 @@ export function modeOf(chain: string): Mode | undefined {
     draw: draw as Draw,
     ...(hold === undefined ? {} : { hold: Number(hold) }),
     masquerade: hides !== undefined,
+    restricted: restricted !== undefined,
   };
 }
 
@@ -70,6 +74,8 @@ export const chainsOf = (mode: Mode): readonly string[] =>
   mode.hold === undefined ? [chainOf(mode)] : [againChainOf(mode), chainOf(mode)];
 
 export const refuseChain = 'refuse';
+/** Clients of its source ranges are refused, the others dropped. */
+export const restrictedRefuseChain = 'refuse_restricted';
 
 export const tableOf = (family: Family): Table => ({ family: family === 4 ? 'ip' : 'ip6', name: 'portcullis_services' });
 
@@ -137,6 +143,7 @@ export function setsOf(family: Family): readonly NamedSet[] {
     { name: 'held', key: [address, ...server], data: ['mark'], dynamic: { atMost: mostHeld } },
     { name: 'addresses', key: [address] },
     { name: 'protocols', key: ['inet_proto'] },
+    ...rangeSetsOf(family),
   ];
 }
 
@@ -151,7 +158,9 @@ export const baseChains: readonly Chain[] = [
   { name: 'node_ports' },
   { name: 'mode' },
   { name: 'leaving' },
+  { name: sourcesChain },
   { name: refuseChain },
+  { name: restrictedRefuseChain },
 ];
 
 export interface ChainRule {
@@ -202,6 +211,9 @@ export function baseRulesOf(family: Family): readonly ChainRule[] {
     rule('node_ports', meta('l4proto', r0), portTo(register(1)), mapped('nodes', r0, r0), ...toMode),
     rule(refuseChain, meta('l4proto', r0), equals(r0, Buffer.of(TCP)), resetTcp()),
     rule(refuseChain, portUnreachable(ip)),
+    rule(restrictedRefuseChain, verdict({ jump: sourcesChain })),
+    rule(restrictedRefuseChain, verdict({ goto: refuseChain })),
+    ...sourceRulesOf(family).map((expressions) => rule(sourcesChain, ...expressions)),
     // It leaves by the link that it came in by: the answer would not come back through us (the backend itself, or one beside it).
     rule(
       'forward',
@@ -224,6 +236,11 @@ export function baseRulesOf(family: Family): readonly ChainRule[] {
 
 /** The rules of a mode's chain. Registers: client, server (address, protocol, port), then the slot, over which the destination is laid. */
 export function modeRulesOf(family: Family, mode: Mode): readonly ChainRule[] {
+  const picking = pickingRulesOf(family, mode);
+  return mode.restricted ? [{ chain: chainOf(mode), expressions: [verdict({ jump: sourcesChain })] }, ...picking] : picking;
+}
+
+function pickingRulesOf(family: Family, mode: Mode): readonly ChainRule[] {
   const { ip, width, source, destination } = layouts[family];
   const chain = chainOf(mode);
   const client = register(0);

@@ -185,6 +185,31 @@ describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 900_
     assert.equal((await client.greet('10.96.0.1', 80))[0]?.split(' ')[1], '10.1.0.2');
   });
 
+  test('a service that is gone while IPVS ends is not answered by it; taken back, it answers', async () => {
+    balancer.switchTo('ipvs', () => servers);
+    await begin(client, '10.96.0.1', 80);
+    balancer.switchTo('nftables', () => servers);
+    assert.equal(balancer.retiring()?.kind, 'ipvs');
+    balancer.change([], [keyOf(tcp4), keyOf(node)]);
+    for (const [address, port] of [
+      ['10.96.0.1', 80],
+      ['10.1.0.1', 30080],
+    ] as const)
+      assert.deepEqual(await client.greet(address, port), ['ECONNREFUSED'], `${address} port ${port}`);
+    balancer.switchTo('ipvs', () => servers);
+    assert.match((await client.greet('10.96.0.1', 80))[0] ?? '', /^b1[12] /u);
+    const local = shell('ip -4 route show table local dev portcullis-ipvs').replace(/ proto kernel scope host/gu, '');
+    assert.match(local, /^local 10\.96\.0\.1 src 10\.96\.0\.1 *$/mu, 'a source that may go is the route’s no more');
+    const { host, id } = streams.at(-1)!;
+    assert.equal((await host.end(id))?.failure, undefined);
+    balancer.switchTo('nftables', () => servers);
+    for (let at = 0; at < 900 && balancer.retiring() !== undefined; at += 1) {
+      await pause(200);
+      balancer.tick();
+    }
+    assert.doesNotMatch(shell('ip -brief link; nft list tables; ip route show table local'), /portcullis-ipvs/u);
+  });
+
   test('what a killed process left is retired by the next one', async () => {
     balancer.switchTo('ipvs', () => servers);
     await begin(client, '10.96.0.1', 80);

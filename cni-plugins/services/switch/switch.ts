@@ -1,6 +1,7 @@
-import { reasonOf } from '../../../base/errors/index.ts';
+import { isPortcullisError, reasonOf } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
 import type { IpvsBalancer } from '../ipvs/balancer.ts';
+import type { IpvsRemains } from '../ipvs/remains.ts';
 import type { Balancer, VirtualServer } from '../model.ts';
 
 /**
@@ -36,8 +37,8 @@ export interface SwitchParts {
   /** @throws NETWORK_IPVS_MISSING and others: this kernel can not balance so */
   readonly openIpvs: () => IpvsBalancer;
   readonly openNftables: () => Balancer;
-  /** Whether IPVS has something of ours from before this process. */
-  readonly ipvsStands: () => boolean;
+  /** What IPVS's balancer has left here, also one of a process before this one. */
+  readonly ipvsRemains: IpvsRemains;
   readonly log: Pick<Logger, 'info' | 'warn'>;
   /** Milliseconds that never go back. */
   readonly clock: () => number;
@@ -60,34 +61,65 @@ export function openSwitch(first: Balancer['kind'], parts: SwitchParts): Switcha
   /** While a switch is under way: the one that is asked what it refuses. */
   let coming: Balancer | undefined;
   let retired: { readonly balancer: IpvsBalancer; readonly until: number; lookAt: number; connections: number } | undefined;
-  let hasLooked = false;
+  /** Nothing of the other balancer is here but what `retired` has. */
+  let isAlone = false;
+  let told: string | undefined;
 
   function open(kind: Balancer['kind']): Balancer | IpvsBalancer {
     return kind === 'ipvs' ? parts.openIpvs() : parts.openNftables();
   }
 
+  /** Closes it when it fails. */
   const keepForConnections = (balancer: IpvsBalancer): void => {
-    retired = { balancer, until: clock() + graceSeconds * 1000, lookAt: clock(), connections: balancer.standing() };
-  };
-
-  const removeNftables = (balancer: Balancer): void => {
-    balancer.removeAll();
-    balancer.close();
-  };
-
-  /** What the other balancer has left here, once. */
-  const lookForLeftovers = (): void => {
-    if (hasLooked) return;
-    hasLooked = true;
     try {
-      if (active.kind === 'ipvs') removeNftables(parts.openNftables());
-      else if (parts.ipvsStands()) {
-        const left = parts.openIpvs();
-        left.retire();
-        keepForConnections(left);
-      }
+      balancer.refuseNew();
+      retired = { balancer, until: clock() + graceSeconds * 1000, lookAt: clock(), connections: balancer.standing() };
     } catch (thrown) {
-      log.warn({ why: reasonOf(thrown) }, 'what another balancer may have left in the kernel could not be removed');
+      balancer.close();
+      throw thrown;
+    }
+  };
+
+  const removeAndClose = (balancer: Balancer): void => {
+    try {
+      balancer.removeAll();
+    } finally {
+      balancer.close();
+    }
+  };
+
+  const retireRemains = (): void => {
+    if (!parts.ipvsRemains.stand()) return;
+    let left: IpvsBalancer;
+    try {
+      left = parts.openIpvs();
+    } catch (thrown) {
+      if (!isPortcullisError(thrown) || thrown.code !== 'NETWORK_IPVS_MISSING') throw thrown;
+      parts.ipvsRemains.remove();
+      log.info({ balancer: 'ipvs' }, 'the former balancer of services is gone: the kernel has no IPVS any more');
+      return;
+    }
+    try {
+      left.retire();
+    } catch (thrown) {
+      left.close();
+      throw thrown;
+    }
+    keepForConnections(left);
+  };
+
+  /** What the other balancer has left here, by whichever process; until nothing is left. */
+  const lookForRemains = (): void => {
+    if (isAlone || retired !== undefined) return;
+    try {
+      if (active.kind === 'ipvs') removeAndClose(parts.openNftables());
+      else retireRemains();
+      isAlone = true;
+      told = undefined;
+    } catch (thrown) {
+      const why = reasonOf(thrown);
+      if (why !== told) log.warn({ why }, 'what another balancer has left in the kernel could not be removed yet; it is tried again');
+      told = why;
     }
   };
 
@@ -106,6 +138,18 @@ export function openSwitch(first: Balancer['kind'], parts: SwitchParts): Switcha
     else log.info({ balancer: balancer.kind }, 'the former balancer of services is gone: its last connection has ended');
   };
 
+  /** The other one has taken over already: what fails now is left to the next look. */
+  const leave = (former: Balancer | IpvsBalancer): void => {
+    isAlone = false;
+    try {
+      if (isIpvs(former)) keepForConnections(former);
+      else removeAndClose(former);
+      isAlone = true;
+    } catch (thrown) {
+      log.warn({ why: reasonOf(thrown) }, 'the former balancer of services could not be left; it is tried again');
+    }
+  };
+
   /** The balancer for a kind that is not the active one: the retired one comes back with its connections. */
   const succeed = (kind: Balancer['kind'], judged: () => Iterable<VirtualServer>): void => {
     const back = kind === 'ipvs' ? retired?.balancer : undefined;
@@ -119,20 +163,18 @@ export function openSwitch(first: Balancer['kind'], parts: SwitchParts): Switcha
       next.reconcile(servers);
     } catch (thrown) {
       coming = undefined;
-      if (next !== back) {
-        try {
-          next.removeAll();
-        } finally {
-          next.close();
-        }
-      }
+      if (next === back) {
+        // Half of it is as an active one is: the next look retires it anew.
+        retired = undefined;
+        isAlone = false;
+        back.close();
+      } else removeAndClose(next);
       throw thrown;
     }
     coming = undefined;
     active = next;
     if (back !== undefined) retired = undefined;
-    if (isIpvs(former)) keepForConnections(former);
-    else removeNftables(former);
+    leave(former);
     log.info(
       { from: former.kind, to: next.kind, ...(retired !== undefined && { connections: retired.connections }) },
       'services are balanced anew',
@@ -146,7 +188,7 @@ export function openSwitch(first: Balancer['kind'], parts: SwitchParts): Switcha
     refuse: (server) => (coming ?? active).refuse(server),
     reconcile(servers) {
       const differed = active.reconcile(servers);
-      lookForLeftovers();
+      lookForRemains();
       return differed;
     },
     change: (put, remove) => active.change(put, remove),

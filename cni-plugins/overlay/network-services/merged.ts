@@ -1,0 +1,211 @@
+import type { Change } from '../etcd/follow.ts';
+import type { Keys } from '../records.ts';
+import { readHolding, readMembers, readServiceClaim, readVirtual, serviceName } from './records.ts';
+import type { PublishedMember, VirtualRecord } from './records.ts';
+
+/**
+ * Services that pods of several hosts join, as this host knows them. A host's members leave when it says so, or when it is let go: etcd said that its lease
+ * ended and the hold time went by. Silence of etcd changes nothing. Pure but for the clock that is handed in.
+ */
+export interface Merged {
+  /** All there is in etcd. @param own services that this host has members of */
+  list(pairs: readonly { readonly key: string; readonly value: Buffer }[], now: number, own: ReadonlySet<string>): void;
+  change(changes: readonly Change[], now: number): void;
+  /** Lets go of members that were held for long enough, and of services that etcd forgot and nobody has. */
+  expire(now: number, own: ReadonlySet<string>): void;
+  /** Undefined: nobody is held. */
+  nextExpiry(): number | undefined;
+  /** Services that something became of since the last call. */
+  taken(): ReadonlySet<string>;
+  /** Undefined: etcd knows none of that name. */
+  service(name: string): MergedService | undefined;
+  names(): readonly string[];
+  /** What nobody has any more: services without a holder, ports that no holder of their service has. */
+  orphans(): { readonly services: readonly string[]; readonly ports: readonly string[] };
+  /** Which service has the ingress port. */
+  portHolder(port: string): string | undefined;
+}
+
+export interface MergedService extends VirtualRecord {
+  /** `tcp-30080`: that it has on all hosts. */
+  readonly ingressPorts: readonly string[];
+  /** Of other hosts, by their names. */
+  readonly members: ReadonlyMap<string, readonly PublishedMember[]>;
+}
+
+/** Members of one host that are no longer in etcd. */
+interface Held {
+  readonly name: string;
+  readonly host: string;
+  readonly goneAt: number;
+}
+
+/** @param before what was known when this host was last up */
+export function createMerged(self: string, keys: Keys, holdMs: number, before: ReadonlyMap<string, MergedService> = new Map()): Merged {
+  const alive = new Set<string>();
+  const services = new Map<string, VirtualRecord>();
+  const members = new Map<string, Map<string, readonly PublishedMember[]>>();
+  /** In the order of time. */
+  const held = new Map<string, Held>();
+  const holders = new Map<string, Map<string, readonly string[]>>();
+  const ports = new Map<string, string>();
+  /** Services that etcd does not know any more, without a word of their end. */
+  const forgotten = new Set<string>();
+  let touched = new Set<string>();
+
+  for (const [name, { mode, addresses, ingressPorts, members: given }] of before) {
+    services.set(name, { mode, addresses });
+    for (const port of ingressPorts) ports.set(port, name);
+    members.set(name, new Map(given));
+  }
+
+  const within = <Value>(outer: Map<string, Map<string, Value>>, name: string): Map<string, Value> => {
+    const inner = outer.get(name) ?? new Map<string, Value>();
+    outer.set(name, inner);
+    return inner;
+  };
+  const without = <Value>(outer: Map<string, Map<string, Value>>, name: string, host: string): void => {
+    if (outer.get(name)?.delete(host) === true) touched.add(name);
+    if (outer.get(name)?.size === 0) outer.delete(name);
+  };
+  const heldKey = (name: string, host: string): string => `${name}/${host}`;
+  const hold = (name: string, host: string, now: number): void => {
+    if (!held.has(heldKey(name, host))) held.set(heldKey(name, host), { name, host, goneAt: now });
+  };
+  const letGo = (name: string, host: string): void => {
+    held.delete(heldKey(name, host));
+    without(members, name, host);
+  };
+  /** What a host did not say again when it came back has left. */
+  const returned = (host: string): void => {
+    for (const each of held.values()) if (each.host === host) letGo(each.name, host);
+  };
+  const releasePort = (port: string): void => {
+    touched.add(ports.get(port) ?? '');
+    ports.delete(port);
+  };
+  const end = (name: string): void => {
+    services.delete(name);
+    forgotten.delete(name);
+    touched.add(name);
+  };
+
+  /** What can not be read changes nothing. */
+  const put = (key: string, value: Buffer): void => {
+    const read = keys.read(key);
+    if (read.kind === 'virtual' && serviceName.test(read.service)) {
+      const record = readVirtual(value);
+      if (record === undefined) return;
+      services.set(read.service, record);
+      forgotten.delete(read.service);
+      touched.add(read.service);
+    } else if (read.kind === 'members' && read.host !== self && serviceName.test(read.service)) {
+      const record = readMembers(value);
+      if (record === undefined) return;
+      within(members, read.service).set(read.host, record.members);
+      held.delete(heldKey(read.service, read.host));
+      touched.add(read.service);
+    } else if (read.kind === 'holder') {
+      const record = readHolding(value);
+      if (record !== undefined) within(holders, read.service).set(read.host, record.ingressPorts);
+    } else if (read.kind === 'port') {
+      const claim = readServiceClaim(value);
+      if (claim === undefined) return;
+      touched.add(ports.get(read.port) ?? '').add(claim.service);
+      ports.set(read.port, claim.service);
+    }
+  };
+  const gone = (key: string, now: number): void => {
+    const read = keys.read(key);
+    if (read.kind === 'virtual') end(read.service);
+    else if (read.kind === 'members') {
+      if (alive.has(read.host)) letGo(read.service, read.host);
+      else if (members.get(read.service)?.has(read.host) === true) hold(read.service, read.host, now);
+    } else if (read.kind === 'holder') {
+      without(holders, read.service, read.host);
+      letGo(read.service, read.host);
+    } else if (read.kind === 'port') releasePort(read.port);
+  };
+  const hostOf = (key: string): string | undefined => {
+    const read = keys.read(key);
+    return read.kind === 'host' ? read.host : undefined;
+  };
+
+  return {
+    list(pairs, now, own) {
+      const present = new Set(pairs.map(({ key }) => key));
+      alive.clear();
+      for (const { key } of pairs) alive.add(hostOf(key) ?? '');
+      for (const [name, known] of members)
+        for (const host of known.keys()) {
+          if (present.has(keys.members(name, host))) continue;
+          if (alive.has(host)) letGo(name, host);
+          else hold(name, host, now);
+        }
+      // An etcd that was restored without them: whoever has members writes them again.
+      for (const name of services.keys()) {
+        if (present.has(keys.virtual(name))) continue;
+        if (members.has(name) || own.has(name)) forgotten.add(name);
+        else end(name);
+      }
+      for (const [port, name] of ports) if (!present.has(keys.port(port)) && !forgotten.has(name)) releasePort(port);
+      holders.clear();
+      for (const { key, value } of pairs) put(key, value);
+    },
+    change(changes, now) {
+      // A lease ends with all that it holds at once: who is gone does not leave anything.
+      for (const { key, value } of changes) {
+        const host = hostOf(key);
+        if (host === undefined) continue;
+        if (value === undefined) alive.delete(host);
+        else if (!alive.has(host)) {
+          alive.add(host);
+          // It writes its members before itself.
+          returned(host);
+        }
+      }
+      for (const { key, value } of changes) {
+        if (value === undefined) gone(key, now);
+        else put(key, value);
+      }
+    },
+    expire(now, own) {
+      for (const { name, host, goneAt } of held.values()) {
+        if (now - goneAt < holdMs) break;
+        letGo(name, host);
+      }
+      for (const name of forgotten) {
+        if (members.has(name) || own.has(name)) continue;
+        end(name);
+        for (const [port, holder] of ports) if (holder === name) releasePort(port);
+      }
+    },
+    nextExpiry() {
+      const [first] = held.values();
+      return first && first.goneAt + holdMs;
+    },
+    taken() {
+      const names = touched;
+      names.delete('');
+      touched = new Set();
+      return names;
+    },
+    service(name) {
+      const record = services.get(name);
+      if (record === undefined) return undefined;
+      return {
+        ...record,
+        ingressPorts: [...ports].flatMap(([port, holder]) => (holder === name ? [port] : [])).toSorted(),
+        members: new Map([...(members.get(name) ?? [])].toSorted(([a], [b]) => (a < b ? -1 : 1))),
+      };
+    },
+    names: () => [...services.keys()],
+    orphans: () => ({
+      services: [...services.keys()].filter((name) => !holders.has(name)),
+      ports: [...ports].flatMap(([port, name]) =>
+        [...(holders.get(name)?.values() ?? [])].some((own) => own.includes(port)) ? [] : [port],
+      ),
+    }),
+    portHolder: (port) => ports.get(port),
+  };
+}

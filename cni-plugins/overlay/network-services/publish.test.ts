@@ -1,0 +1,272 @@
+import '../../../test/fixtures/private-namespaces.ts';
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, beforeEach, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { findTool } from '../../../test/fixtures/tools.ts';
+import { parsePrefix } from '../../spec/address.ts';
+import { openEtcd } from '../etcd/client.ts';
+import type { EtcdClient } from '../etcd/client.ts';
+import { followPrefix } from '../etcd/follow.ts';
+import { encode, keysOf } from '../records.ts';
+import type { OverlayNetwork } from '../settings.ts';
+import { createMerged } from './merged.ts';
+import type { Merged } from './merged.ts';
+import { openPublisher } from './publish.ts';
+import type { LocalMember, Publisher } from './publish.ts';
+
+/** Hosts that publish into a real etcd, without kernels or databases of their own. */
+
+const tool = findTool('etcd');
+const keys = keysOf('shop');
+
+interface Publishing {
+  readonly name: string;
+  readonly merged: Merged;
+  readonly publisher: Publisher;
+  local: readonly LocalMember[];
+  /** Without a word, as by kill -9: etcd hears the end of its lease. */
+  die(): void;
+}
+
+describe('services over hosts in a real etcd', { skip: tool.skip }, () => {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-published-'));
+  let etcd: ChildProcess;
+  let client: EtcdClient;
+  let hosts: Publishing[] = [];
+
+  const network = (text: string, hostLength: number): OverlayNetwork => ({ prefix: parsePrefix(text)!, hostLength });
+  const small = [network('10.128.0.0/22', 24), network('fd00:10:128::/62', 64)];
+
+  function host(number: number, networks: readonly OverlayNetwork[] = small): Publishing {
+    const name = `host-${number}`;
+    const merged = createMerged(name, keys, 1000);
+    const made: Publishing = {
+      name,
+      merged,
+      local: [],
+      publisher: openPublisher({
+        member: { client, keys, host: name, id: `id-${number}` },
+        networks,
+        merged,
+        readLocal: () => made.local,
+        log: { warn: () => undefined },
+      }),
+      die() {
+        unfollow();
+        made.publisher.close();
+      },
+    };
+    const own = (): ReadonlySet<string> => new Set(made.local.map(({ service }) => service));
+    const concern = (): void => {
+      const mine = [...merged.taken()].filter((service) => own().has(service));
+      if (mine.length > 0) made.publisher.look(new Set(mine));
+    };
+    const unfollow = followPrefix(client, keys.all, {
+      onListing({ pairs }) {
+        merged.list(pairs, Date.now(), own());
+        concern();
+      },
+      onChanges(changes) {
+        merged.change(changes, Date.now());
+        concern();
+      },
+      onHere: () => undefined,
+      onAway: () => undefined,
+    });
+    hosts.push(made);
+    return made;
+  }
+  async function up(made: Publishing, leaseSeconds = 60): Promise<void> {
+    const lease = await client.grant(leaseSeconds);
+    await made.publisher.register(lease);
+    await client.transact([], [{ put: { key: keys.host(made.name), value: encode({}), lease } }]);
+  }
+  const joined = (service: string, on: string, more: Partial<LocalMember> = {}): LocalMember => ({
+    service,
+    id: `${service}-${on}`,
+    mode: 'vip',
+    addresses: [],
+    isReady: true,
+    aliases: [],
+    ports: [{ protocol: 'tcp', port: 80, targetPort: 80 }],
+    ingressPorts: [],
+    virtualIPs: [],
+    ...more,
+  });
+  const published = (port: number): Partial<LocalMember> => ({ ingressPorts: [{ protocol: 'tcp', port, targetPort: 80 }] });
+  const folderOf = async (name: string): Promise<string[]> =>
+    (await client.list(`${keys.all}${name}/`)).pairs.map(({ key }) => key.slice(keys.all.length));
+  const refusals = (made: Publishing): string => [...made.publisher.refused.values()].flat().join('\n');
+  async function until(what: string, condition: () => Promise<boolean> | boolean): Promise<void> {
+    for (const deadline = Date.now() + 60_000; ; await sleep(20)) {
+      try {
+        if (await condition()) return;
+      } catch {
+        // Not yet.
+      }
+      if (Date.now() > deadline) assert.fail(`not within a minute: ${what}`);
+    }
+  }
+
+  before(async () => {
+    const urls = ['--listen-client-urls', 'http://127.0.0.1:2379', '--advertise-client-urls', 'http://127.0.0.1:2379'];
+    etcd = spawn(tool.path, ['--data-dir', folder, ...urls, '--listen-peer-urls', 'http://127.0.0.1:2380'], { stdio: 'ignore' });
+    client = openEtcd({ endpoints: ['http://127.0.0.1:2379'] });
+    await until('etcd answers', async () => (await client.list('/')).revision > 0);
+  });
+  beforeEach(async () => {
+    hosts.forEach((each) => each.die());
+    hosts = [];
+    for (const { key } of (await client.list(keys.all)).pairs) await client.transact([], [{ deleteRange: { key } }]);
+  });
+  after(async () => {
+    hosts.forEach((each) => each.die());
+    client.close();
+    await new Promise((resolve) => etcd.once('exit', resolve) && etcd.kill('SIGKILL'));
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  test('twenty hosts that create one service and one of their own at once: one address for each service, and none twice', async () => {
+    const made = Array.from({ length: 20 }, (_, number) => host(number));
+    for (const each of made) each.local = [joined('web', each.name), joined(`own-${each.name}`, each.name)];
+    await Promise.all(made.map((each) => up(each)));
+    await until('all know all', () =>
+      made.every(({ merged }) => merged.names().length === 21 && merged.service('web')?.members.size === 19),
+    );
+    const seen = new Set(made.map(({ merged }) => merged.service('web')?.addresses.join()));
+    assert.equal(seen.size, 1);
+    assert.match([...seen][0]!, /^10\.128\.\d\.\d+,fd00:10:128/u);
+    const addresses = made[0]!.merged.names().flatMap((name) => made[0]!.merged.service(name)?.addresses ?? []);
+    assert.equal(new Set(addresses).size, 42);
+    assert.deepEqual((await folderOf('addresses')).toSorted(), addresses.map((address) => `addresses/${address}`).toSorted());
+    assert.equal((await folderOf('subnets')).length, 2, 'one subnet of virtual addresses for each family');
+  });
+
+  test('the first says the mode, and the first has the ingress port; the others are told by name', async () => {
+    const [one, two] = [host(1), host(2)];
+    one.local = [joined('web', 'one', published(30_080))];
+    await up(one);
+    two.local = [
+      joined('web', 'two', { mode: 'dnsrr' }),
+      joined('api', 'two', { ingressPorts: [...published(30_080).ingressPorts!, ...published(30_081).ingressPorts!] }),
+    ];
+    await up(two);
+    assert.match(refusals(two), /NETWORK_SERVICE_MODE_DIFFERS: web-two joins with the mode dnsrr, and the service has vip/u);
+    assert.match(refusals(two), /NETWORK_SERVICE_ADDRESS_TAKEN: the ingress port tcp 30080 is the service web's/u);
+    assert.deepEqual(await folderOf('ports'), ['ports/tcp-30080', 'ports/tcp-30081']);
+    assert.deepEqual(await folderOf('holders'), ['holders/api/host-2', 'holders/web/host-1']);
+    // Who was first leaves: what it had is the others'.
+    one.local = [];
+    one.publisher.look();
+    await until(
+      'the mode is the other',
+      () => two.merged.service('web')?.mode === 'dnsrr' && one.merged.service('web')?.members.size === 1,
+    );
+    two.publisher.sweep();
+    await until('the port is the other’s', () => one.merged.portHolder('tcp-30080') === 'api');
+    await until('nothing is refused', () => two.publisher.refused.size === 0);
+  });
+
+  test('addresses that members ask for: of no host, and of no other service', async () => {
+    await client.transact([], [{ put: { key: keys.subnet('10.128.1.0/24'), value: encode({ host: 'host-9', id: 'x' }) } }]);
+    const one = host(1);
+    const asking = (service: string, address: string): LocalMember => joined(service, 'one', { virtualIPs: [address] });
+    one.local = [
+      asking('web', '10.128.2.7'),
+      asking('second', '10.128.2.7'),
+      asking('hosts', '10.128.1.7'),
+      asking('edge', '10.128.2.0'),
+      asking('other', '192.0.2.7'),
+    ];
+    await up(one);
+    assert.match(refusals(one), /second: 10\.128\.2\.7 is the service web's/u);
+    assert.match(refusals(one), /hosts: 10\.128\.1\.7: it is of the subnet of the host host-9/u);
+    assert.match(refusals(one), /edge: 10\.128\.2\.0: it is the first or last of its subnet/u);
+    assert.match(refusals(one), /other: 192\.0\.2\.7: no network of the overlay has it/u);
+    await until('the first has what it asked for', () => one.merged.service('web')?.addresses[0] === '10.128.2.7');
+    assert.deepEqual(await folderOf('virtual'), ['virtual/web']);
+  });
+
+  test('no subnet is left for virtual addresses: refused by name until there is one', async () => {
+    const tiny = [network('10.128.0.0/23', 24)];
+    for (const at of [0, 1])
+      await client.transact([], [{ put: { key: keys.subnet(`10.128.${at}.0/24`), value: encode({ host: `h${at}`, id: 'x' }) } }]);
+    const one = host(1, tiny);
+    one.local = [joined('web', 'one'), joined('names', 'one', { mode: 'dnsrr' })];
+    await up(one);
+    assert.match(refusals(one), /NETWORK_ADDRESSES_EXHAUSTED/u);
+    assert.deepEqual(await folderOf('virtual'), ['virtual/names']);
+    await client.transact([], [{ deleteRange: { key: keys.subnet('10.128.1.0/24') } }]);
+    one.publisher.sweep();
+    await until('it has an address', () => one.merged.service('web')?.addresses[0]?.startsWith('10.128.1.') === true);
+  });
+
+  test('who was killed between leaving a service and ending it leaves nothing: others end it', async () => {
+    const [one, two] = [host(1), host(2)];
+    one.local = [joined('web', 'one', published(30_080))];
+    await up(one);
+    await up(two);
+    one.die();
+    for (const key of [keys.members('web', 'host-1'), keys.holder('web', 'host-1')]) await client.transact([], [{ deleteRange: { key } }]);
+    await until('the other heard', () => two.merged.orphans().services.length === 1);
+    two.publisher.sweep();
+    assert.equal((await folderOf('virtual')).length, 1, 'not before it was seen twice: it may be ending it');
+    two.publisher.sweep();
+    await until('nothing is left', async () => {
+      const left = await Promise.all(['virtual', 'holders', 'members', 'ports', 'addresses'].map(folderOf));
+      return left.flat().length === 0;
+    });
+  });
+
+  test('a host that comes back under a new lease says what it has by then, and takes back what it left while nobody looked', async () => {
+    const [one, two] = [host(1), host(2)];
+    one.local = [joined('web', 'one'), joined('old', 'one')];
+    await up(one, 2);
+    await up(two);
+    one.die();
+    await until('its lease ended', async () => (await folderOf('members')).length === 0);
+    assert.deepEqual(await folderOf('holders'), ['holders/old/host-1', 'holders/web/host-1'], 'what it has is kept for it');
+    const again = host(1);
+    again.local = [joined('web', 'one'), joined('new', 'one')];
+    await up(again);
+    await until(
+      'others see what it has',
+      () => two.merged.service('web')?.members.size === 1 && two.merged.service('new')?.members.size === 1,
+    );
+    await until('what it left ends', () => !two.merged.names().includes('old'));
+  });
+
+  test('an etcd that was restored empty: the same services, at the same addresses', async () => {
+    const [one, two] = [host(1), host(2)];
+    one.local = [joined('web', 'one', published(30_080))];
+    two.local = [joined('web', 'two')];
+    for (const each of [one, two]) await up(each);
+    await until('both know it', () => [one, two].every(({ merged }) => merged.service('web')?.members.size === 1));
+    const before = one.merged.service('web')?.addresses;
+    const merged = one.merged;
+    // The listing of an empty etcd, as a watch that begins again brings it.
+    for (const { key } of (await client.list(keys.all)).pairs)
+      if (!key.includes('/hosts/')) await client.transact([], [{ deleteRange: { key } }]);
+    const restored = createMerged(
+      'host-1',
+      keys,
+      1000,
+      new Map([['web', { mode: 'vip', addresses: before!, ingressPorts: ['tcp-30080'], members: new Map() }]]),
+    );
+    const publisher = openPublisher({
+      member: { client, keys, host: 'host-1', id: 'id-1' },
+      networks: small,
+      merged: restored,
+      readLocal: () => one.local,
+      log: { warn: () => undefined },
+    });
+    await publisher.register(await client.grant(60));
+    await until('it is there again', () => merged.service('web')?.addresses.join() === before?.join());
+    publisher.close();
+  });
+});

@@ -1,0 +1,120 @@
+import { formatIp, parseIp } from '../../spec/address.ts';
+import type { MemberPort } from '../../spec/memberships.ts';
+import { objectOf, readClaim } from '../records.ts';
+import type { Claim } from '../records.ts';
+
+/**
+ * What stands in etcd of services that pods join, below `/portcullis/overlay/NAME/`: values are JSON. Pure.
+ *
+ * | key                     | says                                            | until                                        |
+ * | ----------------------- | ----------------------------------------------- | -------------------------------------------- |
+ * | `virtual/SERVICE`       | {@link VirtualRecord}                           | no host holds the service                    |
+ * | `holders/SERVICE/HOST`  | {@link Holding}: the host has members of it     | they left, or the host is released           |
+ * | `members/SERVICE/HOST`  | {@link HostMembers}                             | the host's lease ends                        |
+ * | `ports/tcp-30080`       | {@link ServiceClaim}: whose this ingress port is | no holder of that service has it             |
+ * | `addresses/10.128.9.7`  | {@link ServiceClaim}: whose virtual address     | with `virtual/SERVICE`                       |
+ */
+
+/** One service on all hosts. Written once, by whoever creates it. */
+export interface VirtualRecord {
+  readonly mode: 'vip' | 'dnsrr';
+  /** Virtual ones, one of each family; empty with `dnsrr`. */
+  readonly addresses: readonly string[];
+}
+
+/** A host that has members, or had them when it was cut off: what the service has is not given to another one meanwhile. */
+export interface Holding extends Claim {
+  /** `tcp-30080`. */
+  readonly ingressPorts: readonly string[];
+}
+
+export interface HostMembers {
+  readonly members: readonly PublishedMember[];
+}
+
+/** A member as it is to other hosts. */
+export interface PublishedMember {
+  /** Of its container or pod. */
+  readonly id: string;
+  readonly addresses: readonly string[];
+  /** It may be connected to. */
+  readonly isReady: boolean;
+  readonly aliases: readonly string[];
+  readonly ports: readonly MemberPort[];
+  readonly ingressPorts: readonly MemberPort[];
+}
+
+export interface ServiceClaim {
+  readonly service: string;
+}
+
+/** Whose a subnet is that virtual addresses are of: no host can be called so. */
+export const addressHolder = '(services)';
+
+export const portText = ({ protocol, port }: Pick<MemberPort, 'port' | 'protocol'>): string => `${protocol}-${port}`;
+
+/** As names on networks have them; a service's name is one label. */
+export const serviceName = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/u;
+const portName = /^(?:tcp|udp|sctp)-[1-9]\d{0,4}$/u;
+/** More than any host says: what somebody else wrote is not held without end. */
+const most = { members: 1024, aliases: 16, ports: 64, addresses: 8 } as const;
+
+const listOf = (value: unknown, atMost: number): readonly unknown[] | undefined =>
+  Array.isArray(value) && value.length <= atMost ? (value as unknown[]) : undefined;
+
+/** Undefined: one of them can not be read. */
+function each<Read>(value: unknown, atMost: number, read: (one: unknown) => Read | undefined): Read[] | undefined {
+  const found = listOf(value, atMost)?.map(read);
+  return found?.every((one) => one !== undefined) === true ? found : undefined;
+}
+
+const addressIn = (value: unknown): string | undefined => {
+  const parsed = typeof value === 'string' ? parseIp(value) : undefined;
+  return parsed && formatIp(parsed);
+};
+const isPort = (value: unknown): value is number => Number.isInteger(value) && Number(value) > 0 && Number(value) < 65_536;
+
+function portIn(value: unknown): MemberPort | undefined {
+  const { protocol, port, targetPort } = (value ?? {}) as Partial<MemberPort>;
+  if ((protocol !== 'tcp' && protocol !== 'udp' && protocol !== 'sctp') || !isPort(port) || !isPort(targetPort)) return undefined;
+  return { protocol, port, targetPort };
+}
+
+/** Undefined: it is none. Whatever else stands in it, as of a later version, is passed over. So of the others. */
+export function readVirtual(bytes: Buffer): VirtualRecord | undefined {
+  const { mode, addresses } = objectOf(bytes) ?? {};
+  const read = each(addresses, most.addresses, addressIn);
+  if ((mode !== 'vip' && mode !== 'dnsrr') || read === undefined || (mode === 'vip') !== read.length > 0) return undefined;
+  return { mode, addresses: read };
+}
+
+export function readHolding(bytes: Buffer): Holding | undefined {
+  const claim = readClaim(bytes);
+  const ports = each(objectOf(bytes)?.['ingressPorts'], most.members * most.ports, (port) =>
+    typeof port === 'string' && portName.test(port) ? port : undefined,
+  );
+  return claim === undefined || ports === undefined ? undefined : { ...claim, ingressPorts: ports };
+}
+
+export function readServiceClaim(bytes: Buffer): ServiceClaim | undefined {
+  const { service } = objectOf(bytes) ?? {};
+  return typeof service === 'string' && serviceName.test(service) ? { service } : undefined;
+}
+
+export function readMembers(bytes: Buffer): HostMembers | undefined {
+  const members = each(objectOf(bytes)?.['members'], most.members, memberIn);
+  return members && { members };
+}
+
+function memberIn(value: unknown): PublishedMember | undefined {
+  const { id, addresses, isReady, aliases, ports, ingressPorts } = (value ?? {}) as Partial<Record<keyof PublishedMember, unknown>>;
+  const read = {
+    addresses: each(addresses, most.addresses, addressIn),
+    aliases: each(aliases, most.aliases, (alias) => (typeof alias === 'string' && serviceName.test(alias) ? alias : undefined)),
+    ports: each(ports, most.ports, portIn),
+    ingressPorts: each(ingressPorts, most.ports, portIn),
+  };
+  if (typeof id !== 'string' || id.length > 256 || typeof isReady !== 'boolean') return undefined;
+  if (!read.addresses || !read.aliases || !read.ports || !read.ingressPorts) return undefined;
+  return { id, isReady, addresses: read.addresses, aliases: read.aliases, ports: read.ports, ingressPorts: read.ingressPorts };
+}

@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { openNetworkDatabase } from '../../attach/database.ts';
+import { createMembershipStore } from '../../attach/memberships.ts';
+import { bootOf } from '../../attach/realm.ts';
+import { createSpannedReader } from '../../services/network-services/spanned.ts';
+import { parsePrefix } from '../../spec/address.ts';
+import { readMemberships } from '../../spec/memberships.ts';
+import type { MergedService } from './merged.ts';
+import type { PublishedMember } from './records.ts';
+import { openSpannedStore } from './store.ts';
+import { createStrangers } from './strangers.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'portcullis-spanned-'));
+const database = openNetworkDatabase(join(folder, 'network.db'));
+after(() => {
+  database.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+const realm = `${bootOf()}/1`;
+const member = (id: string, addresses: readonly string[]): PublishedMember => ({
+  id,
+  addresses,
+  isReady: true,
+  aliases: [],
+  ports: [],
+  ingressPorts: [],
+});
+const web = (members: readonly (readonly [string, readonly PublishedMember[]])[]): MergedService => ({
+  mode: 'dnsrr',
+  addresses: [],
+  ingressPorts: [],
+  members: new Map(members),
+});
+const changes = (): unknown => database.db.prepare('SELECT total_changes() AS changes').get()?.['changes'];
+
+test('what is known is there for whoever balances, and for the next run; what did not change is not written', () => {
+  const two = [member('a', ['10.128.2.2'])];
+  const store = openSpannedStore(database, realm, 'shop', 'br0');
+  store.put(
+    new Map([
+      [
+        'web',
+        web([
+          ['two', two],
+          ['three', [member('b', ['10.128.3.2'])]],
+        ]),
+      ],
+    ]),
+  );
+  const read = createSpannedReader(database, realm);
+  const found = (): string[] =>
+    read()
+      .get('shop')
+      ?.services.get('web')
+      ?.members.map(({ id, host }) => `${id} on ${host}`) ?? [];
+  assert.deepEqual(found(), ['b on three', 'a on two']);
+  const before = Number(changes());
+  store.put(new Map([['web', web([['two', two]])]]));
+  assert.equal(Number(changes()) - before, 1, 'one host left');
+  store.put(new Map([['web', web([['two', two]])]]));
+  assert.equal(Number(changes()) - before, 1);
+  assert.deepEqual(openSpannedStore(database, realm, 'shop', 'br0').known.get('web'), web([['two', two]]));
+  assert.equal(createSpannedReader(database, `${bootOf()}/2`)().size, 0, 'it is of this host namespace alone');
+  const other = openSpannedStore(database, realm, 'vault', 'br0');
+  assert.deepEqual([...read().keys()], ['vault'], 'this host takes part in one network over hosts');
+  other.forget();
+  assert.equal(read().size, 0);
+});
+
+test('who joins here in another mode than that of other hosts is refused, and told where they are', () => {
+  const store = openSpannedStore(database, realm, 'shop', 'br0');
+  store.put(new Map([['web', web([['two', [member('a', ['10.128.2.2'])]]])]]));
+  const join1 = (): void =>
+    database.transaction(() =>
+      createMembershipStore(database).put(
+        { realm, network: 'shop', holder: 'c/eth0', attachment: 1 },
+        { memberships: readMemberships([{ name: 'web', ports: [80] }], 'test'), addresses: [], ipam: undefined },
+      ),
+    );
+  assert.throws(join1, /its members on the host two have the other mode/u);
+});
+
+test('addresses of no other host’s pod are left out; a list that did not change stays the same', () => {
+  const without = createStrangers([{ prefix: parsePrefix('10.128.0.0/14')!, hostLength: 24 }]);
+  const given = web([['two', [member('a', ['10.128.2.2', '10.128.1.2', '192.0.2.1', 'fd00::1'])]]]);
+  const first = without(given, ['10.128.1.0/24']);
+  assert.deepEqual(first.members.get('two')?.[0]?.addresses, ['10.128.2.2']);
+  assert.equal(without(given, ['10.128.1.0/24']).members.get('two'), first.members.get('two'));
+  assert.deepEqual(without(given, []).members.get('two')?.[0]?.addresses, ['10.128.2.2', '10.128.1.2']);
+});

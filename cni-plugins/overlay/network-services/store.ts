@@ -1,0 +1,91 @@
+import type { NetworkDatabase } from '../../attach/database.ts';
+import type { SpannedMember, SpannedService } from '../../services/network-services/spanned.ts';
+import type { MergedService } from './merged.ts';
+
+/**
+ * Services over hosts in the network's database: what this host knows of other hosts' members, for whoever balances and names them, also without etcd.
+ * Synchronous, for a Worker.
+ */
+export interface SpannedStore {
+  /** Of the last run. */
+  readonly known: ReadonlyMap<string, MergedService>;
+  /** As they are now; undefined: there is none. All at once. */
+  put(services: ReadonlyMap<string, MergedService | undefined>): void;
+  /** This host is no part of the network any more. */
+  forget(): void;
+}
+
+/** @param link that the network's pods have their gateway at. What is known of any other network over hosts is forgotten. */
+export function openSpannedStore({ db, transaction }: NetworkDatabase, realm: string, network: string, link: string): SpannedStore {
+  const begin = db.prepare(
+    `INSERT INTO spanned_network (network, realm, link) VALUES (?, ?, ?)
+     ON CONFLICT (network) DO UPDATE SET realm = excluded.realm, link = excluded.link`,
+  );
+  const forgetOthers = db.prepare('DELETE FROM spanned_network WHERE network <> ?');
+  const forget = db.prepare('DELETE FROM spanned_network WHERE network = ?');
+  const selectServices = db.prepare('SELECT service, document FROM spanned_service WHERE network = ?');
+  const selectMembers = db.prepare('SELECT service, host, document FROM spanned_member WHERE network = ? ORDER BY service, host');
+  const putService = db.prepare('INSERT OR REPLACE INTO spanned_service (network, service, document) VALUES (?, ?, ?)');
+  const putMembers = db.prepare('INSERT OR REPLACE INTO spanned_member (network, service, host, document) VALUES (?, ?, ?, ?)');
+  const removeService = db.prepare('DELETE FROM spanned_service WHERE network = ? AND service = ?');
+  const removeMembers = db.prepare('DELETE FROM spanned_member WHERE network = ? AND service = ? AND host = ?');
+
+  transaction(() => {
+    forgetOthers.run(network);
+    begin.run(network, realm, link);
+  });
+  const members = Map.groupBy(
+    selectMembers.all(network) as unknown as { service: string; host: string; document: string }[],
+    ({ service }) => service,
+  );
+  const known = new Map(
+    (selectServices.all(network) as unknown as { service: string; document: string }[]).map(({ service, document }) => [
+      service,
+      {
+        ...(JSON.parse(document) as SpannedService),
+        members: new Map((members.get(service) ?? []).map(({ host, document: text }) => [host, JSON.parse(text) as SpannedMember[]])),
+      },
+    ]),
+  );
+  const written = new Map<string, MergedService>(known);
+
+  const change = (name: string, service: MergedService | undefined): void => {
+    const before = written.get(name);
+    for (const host of before?.members.keys() ?? []) if (service?.members.has(host) !== true) removeMembers.run(network, name, host);
+    if (service === undefined) {
+      removeService.run(network, name);
+      return;
+    }
+    const { members: given, mode, addresses, ingressPorts } = service;
+    if (before === undefined || headOf(before) !== headOf(service))
+      putService.run(network, name, JSON.stringify({ mode, addresses, ingressPorts } satisfies SpannedService));
+    for (const [host, each] of given)
+      if (before?.members.get(host) !== each) putMembers.run(network, name, host, JSON.stringify(each satisfies readonly SpannedMember[]));
+  };
+
+  return {
+    known,
+    put(services) {
+      const changed = [...services].filter(([name, service]) => !isSame(written.get(name), service));
+      if (changed.length === 0) return;
+      transaction(() => changed.forEach(([name, service]) => change(name, service)));
+      for (const [name, service] of changed) {
+        if (service === undefined) written.delete(name);
+        else written.set(name, service);
+      }
+    },
+    forget: () => void transaction(() => forget.run(network)),
+  };
+}
+
+const headOf = ({ mode, addresses, ingressPorts }: MergedService): string => JSON.stringify([mode, addresses, ingressPorts]);
+
+/** Members of a host are the same list as long as nothing became of them. */
+function isSame(before: MergedService | undefined, now: MergedService | undefined): boolean {
+  if (before === undefined || now === undefined) return before === now;
+  return (
+    headOf(before) === headOf(now) &&
+    before.members.size === now.members.size &&
+    [...now.members].every(([host, members]) => before.members.get(host) === members)
+  );
+}

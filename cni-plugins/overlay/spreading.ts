@@ -1,0 +1,154 @@
+import { PortcullisError, isPortcullisError } from '../../base/errors/index.ts';
+import { parseDocuments, writeYaml } from '../../base/schema/index.ts';
+import { claimsOf } from '../services/control/claims.ts';
+import { linesOf, readServices } from '../services/description/read.ts';
+import type { Described } from '../services/description/read.ts';
+import type { ServerKey, Service } from '../services/model.ts';
+import type { EtcdClient } from './etcd/client.ts';
+import type { Keys } from './records.ts';
+
+/** What `portcullis network overlay apply` and `rm` do: descriptions of services into etcd, and out of it. */
+
+interface Spreading {
+  readonly client: EtcdClient;
+  readonly keys: Keys;
+  /** Services that stand in etcd, as this host heard last. */
+  readonly standing: () => Iterable<Service>;
+}
+
+/** etcd takes 128 operations in one transaction unless it is told otherwise, and one request of 1.5 MiB. */
+const mostSteps = 100;
+const mostBytes = 1024 * 1024;
+
+/**
+ * Writes the descriptions of a text, a hundred in one transaction. Nothing is written while one of them is wrong, or has an address and port of another.
+ * @returns names
+ * @throws OVERLAY_SERVICES_INVALID · OVERLAY_ETCD_UNREACHABLE, which says how many were written before
+ */
+export async function spread(file: string, text: string, { client, keys, standing }: Spreading): Promise<{ spread: string[] }> {
+  const steps = readTexts(file, text, standing).map(([name, written]) => ({
+    name,
+    put: { key: keys.service(name), value: Buffer.from(written) },
+  }));
+  await inParts(
+    steps,
+    ({ put }) => put.value.length,
+    async (some) =>
+      client.transact(
+        [],
+        some.map(({ put }) => ({ put })),
+      ),
+  );
+  return { spread: steps.map(({ name }) => name) };
+}
+
+/** @throws OVERLAY_SERVICE_UNKNOWN: nothing was taken back · OVERLAY_ETCD_UNREACHABLE */
+export async function takeBack(names: readonly string[], { client, keys }: Spreading): Promise<{ takenBack: readonly string[] }> {
+  const distinct = [...new Set(names)];
+  const unknown: string[] = [];
+  for (const name of distinct) if ((await client.get(keys.service(name))) === undefined) unknown.push(name);
+  if (unknown.length > 0) throw unknownService(unknown);
+  await inParts(
+    distinct,
+    () => 0,
+    async (some) =>
+      client.transact(
+        [],
+        some.map((name) => ({ deleteRange: { key: keys.service(name) } })),
+      ),
+  );
+  return { takenBack: distinct };
+}
+
+/** In transactions that etcd takes. What was done stays when a later one fails, and the failure says so. */
+async function inParts<Item>(
+  items: readonly Item[],
+  bytesOf: (item: Item) => number,
+  act: (some: readonly Item[]) => Promise<unknown>,
+): Promise<void> {
+  let part: Item[] = [];
+  let bytes = 0;
+  let done = 0;
+  const flush = async (): Promise<void> => {
+    try {
+      if (part.length > 0) await act(part);
+    } catch (thrown) {
+      throw isPortcullisError(thrown) ? halted(thrown, done, items.length) : thrown;
+    }
+    done += part.length;
+    part = [];
+    bytes = 0;
+  };
+  for (const item of items) {
+    if (part.length === mostSteps || bytes + bytesOf(item) > mostBytes) await flush();
+    part.push(item);
+    bytes += bytesOf(item);
+  }
+  await flush();
+}
+
+/** One description each, with the service's name. */
+function readTexts(file: string, text: string, standing: Spreading['standing']): (readonly [string, string])[] {
+  const { documents, problems: unread } = parseDocuments(text, file);
+  if (unread.length > 0) throw invalidServices(file, linesOf(unread));
+  const { described, problems } = readServices([{ file, text }]);
+  if (problems.length > 0 || described.length === 0) throw invalidServices(file, linesOf(problems));
+  // Every host refuses it as well: whoever writes to etcd is not root of them.
+  const programs = described.filter(({ service }) => service.healthCheck?.kind === 'exec').map(({ service }) => service.name);
+  if (programs.length > 0)
+    throw invalidServices(file, [`${programs.join(', ')}: no host runs a program for another; check by tcp or http`]);
+  const taken = conflictsOf(described, standing());
+  if (taken.length > 0) throw invalidServices(file, taken);
+  // Without a problem each document is one service, in the same order.
+  return described.map(({ service: { name } }, index) => [name, writeYaml(documents[index]?.value)] as const);
+}
+
+/** Who asks for an address, protocol and port that another has, in etcd or before it in the text: each host would refuse it. */
+function conflictsOf(described: readonly Described[], standing: Iterable<Service>): string[] {
+  const names = new Set(described.map(({ service: { name } }) => name));
+  const holders = new Map<ServerKey, string>();
+  for (const service of standing) if (!names.has(service.name)) for (const { key } of claimsOf(service)) holders.set(key, service.name);
+  return described.flatMap(({ service, positionOf }) => {
+    const { name } = service;
+    const claims = claimsOf(service);
+    const taken = claims.find(({ key }) => (holders.get(key) ?? name) !== name);
+    if (taken === undefined) {
+      for (const { key } of claims) holders.set(key, name);
+      return [];
+    }
+    const message = `${told(taken.key)} belongs to the service ${holders.get(taken.key) ?? ''}`;
+    return linesOf([{ position: positionOf(taken.field), path: `${name}: ${taken.field}`, message, fix: 'choose another' }]);
+  });
+}
+
+function told(key: ServerKey): string {
+  const [, protocol = '', address = '', port = ''] = key.split(' ');
+  return address === '*' ? `the node port ${port}/${protocol}` : `${address} port ${port}/${protocol}`;
+}
+
+function invalidServices(file: string, lines: readonly string[]): PortcullisError {
+  return new PortcullisError({
+    code: 'OVERLAY_SERVICES_INVALID',
+    kind: 'invalid',
+    attempted: 'spread services over the overlay',
+    on: file,
+    why: lines.length === 0 ? 'it describes none' : lines.join('\n'),
+    fix: 'correct it; nothing was spread',
+  });
+}
+
+function unknownService(names: readonly string[]): PortcullisError {
+  return new PortcullisError({
+    code: 'OVERLAY_SERVICE_UNKNOWN',
+    kind: 'not-found',
+    attempted: 'take services back from the overlay',
+    on: names.join(', '),
+    why: 'nobody spread such a service',
+    fix: 'see `portcullis service ls` for names; nothing was taken back',
+  });
+}
+
+/** What etcd was asked for stands in front. */
+function halted({ failure }: PortcullisError, done: number, of: number): PortcullisError {
+  return new PortcullisError({ ...failure, why: `${failure.why}, after ${done} of ${of} services` });
+}

@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Service } from '../model.ts';
+import { checked } from './checked.ts';
+import { claimsOf } from './claims.ts';
+import { expand } from './expand.ts';
+
+const service = (more: Partial<Service> = {}): Service => ({
+  name: 'shop/web',
+  addresses: [],
+  externalAddresses: [],
+  ports: [
+    { name: 'a', protocol: 'tcp', port: 80, targetPort: 8080, nodePort: 30_080 },
+    { name: 'b', protocol: 'udp', port: 53, targetPort: 53 },
+  ],
+  scheduler: 'rr',
+  clientAffinity: false,
+  forwarding: 'nat',
+  sourceAddress: 'keep',
+  drainGraceSeconds: 30,
+  backends: [{ address: '10.0.0.2' }, { address: 'fd00::2' }],
+  ...more,
+});
+const alive = (): { drained: boolean; unwell: boolean } => ({ drained: false, unwell: false });
+
+test('source ranges are about addresses of the load balancer alone, each family by itself', () => {
+  const rangesOf = (more: Partial<Service>): string[] =>
+    expand(service({ addresses: ['10.96.0.1'], externalAddresses: ['192.0.2.1'], ...more }), alive)
+      .filter(({ portName }) => portName === 'a')
+      .map(({ kind, family, address = '*', sourceRanges }) => `${kind} ${family} ${address} ${sourceRanges?.join() ?? 'everybody'}`);
+  const loadBalancerAddresses = ['192.0.2.8', '2001:db8::8'];
+  const others = ['virtual 4 10.96.0.1 everybody', 'external 4 192.0.2.1 everybody'];
+  assert.deepEqual(rangesOf({ loadBalancerAddresses, loadBalancerSourceRanges: ['10.0.0.0/8', 'fd00::/8'] }), [
+    ...others,
+    'external 4 192.0.2.8 10.0.0.0/8',
+    'external 6 2001:db8::8 fd00::/8',
+    'node 4 * everybody',
+  ]);
+  assert.deepEqual(rangesOf({ loadBalancerAddresses, loadBalancerSourceRanges: ['10.0.0.0/8'] })[3], 'external 6 2001:db8::8 everybody');
+  assert.deepEqual(
+    rangesOf({ loadBalancerAddresses, loadBalancerSourceRanges: ['10.0.0.0/8', '0.0.0.0/0'] })[2],
+    'external 4 192.0.2.8 everybody',
+  );
+});
+
+test('a backend may take new connections at one port and not at another', () => {
+  const backends = [
+    { address: '10.0.0.2', quiescentPorts: ['b'] },
+    { address: '10.0.0.3', without: ['a'] },
+  ];
+  const weights = expand(service({ addresses: ['10.96.0.1'], backends }), alive)
+    .filter(({ kind }) => kind === 'virtual')
+    .map(({ portName, destinations }) => `${portName}: ${destinations.map(({ address, weight }) => `${address}=${weight}`).join(' ')}`);
+  assert.deepEqual(weights, ['a: 10.0.0.2=1', 'b: 10.0.0.2=0 10.0.0.3=1']);
+});
+
+test('an address that is the load balancer’s is restricted, whatever else it is; a refusal names its field', () => {
+  const good = checked(
+    'overlay',
+    service({
+      addresses: ['192.0.2.8', '10.96.0.1'],
+      externalAddresses: ['2001:DB8::8', '10.96.0.1'],
+      loadBalancerAddresses: ['192.0.2.8', '2001:db8:0::8'],
+      loadBalancerSourceRanges: ['10.1.2.3/8', '10.0.0.0/8'],
+    }),
+  );
+  assert.ok(!('code' in good));
+  assert.deepEqual(
+    [good.addresses, good.externalAddresses, good.loadBalancerAddresses, good.loadBalancerSourceRanges],
+    [['10.96.0.1'], [], ['192.0.2.8', '2001:db8::8'], ['10.0.0.0/8']],
+  );
+  assert.deepEqual(
+    claimsOf(good).find(({ key }) => key === '6 tcp 2001:db8::8 80'),
+    { key: '6 tcp 2001:db8::8 80', field: 'loadBalancerAddresses.1' },
+  );
+  const wrong = (more: Partial<Service>): string => {
+    const answer = checked('overlay', service(more));
+    return 'code' in answer ? `${answer.field}: ${answer.why}` : 'right';
+  };
+  assert.equal(wrong({ loadBalancerAddresses: ['127.0.0.1'] }).split(':')[0], 'loadBalancerAddresses.0');
+  assert.equal(wrong({ loadBalancerSourceRanges: ['10.0.0.0/8', 'x'] }), 'loadBalancerSourceRanges.1: "x" is not a prefix');
+});

@@ -1,0 +1,37 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { inPrivateNetns, shell } from '../../attach/engine.fixture.ts';
+import { openServiceLink } from './link.ts';
+
+if (inPrivateNetns(import.meta.filename)) {
+  // A kernel without the kind dummy has the link from us: of which kind it is is all the same to it.
+  shell('ip link set lo up; ip address add 10.2.0.1/24 dev lo; ip link add portcullis-ipvs type bridge');
+  const local = (): string[] =>
+    shell('ip -4 route show table local dev portcullis-ipvs')
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => line.replace(/ proto kernel scope host/u, '').trim());
+
+  test('an address that goes takes its route along, whatever source that has', () => {
+    const link = openServiceLink();
+    const [one, two] = [Buffer.of(10, 96, 0, 1), Buffer.of(10, 96, 0, 2)];
+    try {
+      link.make();
+      link.add([one, two]);
+      assert.deepEqual(local(), ['local 10.96.0.1 src 10.96.0.1', 'local 10.96.0.2 src 10.96.0.2']);
+      link.sourcesFor([[one, Buffer.of(10, 2, 0, 1)]]);
+      assert.deepEqual(local(), ['local 10.96.0.1 src 10.2.0.1', 'local 10.96.0.2 src 10.96.0.2']);
+      link.remove([one]);
+      assert.deepEqual(local(), ['local 10.96.0.2 src 10.96.0.2']);
+      link.sourcesFor([[two, Buffer.of(10, 2, 0, 1)]]);
+      link.sourcesFor([[two, two]]);
+      assert.deepEqual(local(), ['local 10.96.0.2 src 10.96.0.2']);
+      link.remove([two, one]);
+      assert.deepEqual([link.addresses(), local()], [[], []]);
+    } finally {
+      link.delete();
+      link.close();
+    }
+    assert.equal(shell('ip -brief link').includes('portcullis-ipvs'), false);
+  });
+}

@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { NETLINK_NETFILTER } from '../../../base/kernel/index.ts';
+import { inPrivateNetns, shell } from '../../attach/engine.fixture.ts';
+import { transact } from '../../netlink/nftables.ts';
+import { openNetlink } from '../../netlink/socket.ts';
+import type { VirtualServer } from '../model.ts';
+import { webServer } from '../virtual-server.fixture.ts';
+import { openLedger } from './ledger.ts';
+import { addTo, rebuild, tableFamilies, tableOf, takeFrom } from './tables.ts';
+
+/** The table beside IPVS, on any kernel with nf_tables: that it takes every rule, and each change. What packets make of it is test/services. */
+if (inPrivateNetns(import.meta.filename)) {
+  const server = (family: 4 | 6, sourceRanges?: readonly string[]): VirtualServer => ({
+    ...webServer,
+    ...{ kind: 'external', family, address: family === 4 ? '192.0.2.8' : '2001:db8::8', sourceAddress: 'masquerade', destinations: [] },
+    ...(sourceRanges !== undefined && { sourceRanges }),
+  });
+
+  test('the kernel takes every rule, and a change of source ranges as one of elements; nft lists them', () => {
+    const netfilter = openNetlink(NETLINK_NETFILTER);
+    const ledger = openLedger({ 4: Uint8Array.of(10, 1, 0, 1), 6: undefined });
+    const change = (gone: readonly VirtualServer[], come: readonly VirtualServer[], own = ledger.own()): void => {
+      const { replaced, add, take } = ledger.change(gone, come, own);
+      transact(netfilter, [
+        ...[...replaced].flatMap(([family, elements]) => takeFrom(family, elements)),
+        ...[...add].flatMap(([family, elements]) => addTo(family, elements)),
+        ...[...take].flatMap(([family, elements]) => takeFrom(family, elements)),
+      ]);
+    };
+    const listed = (set: string): string[] =>
+      tableFamilies.flatMap((family) => shell(`nft list set ${family} ${tableOf(family).name} ${set}`).match(/tcp \. 80[^,}\n]*/gu) ?? []);
+    const sources = (): string[] =>
+      listed('source_ranges')
+        .map((text) => text.replace('tcp . 80 . ', '').trim())
+        .toSorted();
+    try {
+      transact(
+        netfilter,
+        tableFamilies.flatMap((family) => rebuild(family, ledger.elements(family))),
+      );
+      const first = [server(4, ['10.0.0.0/8']), server(6, ['2001:db8:1::/48'])];
+      change([], first);
+      assert.deepEqual(sources(), ['0x00000008 . 10.0.0.0', '0x00000020 . 192.0.2.8', '0x00000030 . 2001:db8:1::']);
+      assert.equal(listed('denied').length, 2);
+      const second = [server(4, ['198.51.100.0/24']), server(6, ['2001:db8:1::/48', 'fd00::/8'])];
+      change(first, second);
+      assert.deepEqual(sources(), ['0x00000008 . fd00::', '0x00000018 . 198.51.100.0', '0x00000030 . 2001:db8:1::']);
+      change(second, second, { 4: Uint8Array.of(198, 51, 100, 1), 6: undefined });
+      assert.equal(sources().includes('0x00000020 . 192.0.2.8'), true, 'the host has an address inside now');
+      transact(
+        netfilter,
+        tableFamilies.flatMap((family) => rebuild(family, ledger.elements(family))),
+      );
+      assert.equal(sources().length, 4, 'and so from the start');
+      change(second, [server(4), server(6)]);
+      assert.deepEqual([...sources(), ...listed('denied')], []);
+      for (const family of tableFamilies) assert.match(shell(`nft list table ${family} ${tableOf(family).name}`), /jump sources/u);
+    } finally {
+      netfilter.close();
+    }
+  });
+}

@@ -1,0 +1,28 @@
+import type { NetlinkSocket } from '../../netlink/socket.ts';
+import type { ServerCounts, ServerKey } from '../model.ts';
+import { unpackServer } from '../packed.ts';
+import { readDenied } from '../source-ranges/denied.ts';
+import { keyBytes } from './elements.ts';
+import type { Holding } from './holding.ts';
+import { tableOf } from './rules.ts';
+
+/** These counts, with the packets that were dropped; also of restricted servers that have no connection. @param of absent: all */
+export function withDenied(
+  filter: NetlinkSocket,
+  { family, restricted, standing }: Holding,
+  counts: readonly ServerCounts[],
+  of?: ReadonlySet<ServerKey>,
+): readonly ServerCounts[] {
+  const keys = [...restricted].filter((key) => of?.has(key) !== false);
+  if (keys.length === 0) return counts;
+  const denied = readDenied(filter, tableOf(family));
+  const told = new Map(counts.map((each) => [each.key, each]));
+  for (const key of keys) {
+    const kept = standing.get(key);
+    if (kept === undefined) continue;
+    const server = unpackServer(kept.packed);
+    const idle = { key, destinations: server.destinations.map(({ address, port }) => ({ address, port, active: 0 })) };
+    told.set(key, { ...(told.get(key) ?? idle), denied: denied.get(keyBytes(server).toString('hex')) ?? 0n });
+  }
+  return [...told.values()];
+}

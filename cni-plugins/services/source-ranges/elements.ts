@@ -1,0 +1,28 @@
+import { concatenated } from '../../netlink/nftables.ts';
+import type { Element } from '../../netlink/nftables.ts';
+import { ipBytes, networkOf } from '../../spec/address.ts';
+import type { VirtualServer } from '../model.ts';
+import { sourcesOf } from './ranges.ts';
+import { bitOf, deniedSet, lengthKey, rangesSet, restrictedMap } from './rules.ts';
+
+/**
+ * What a restricted virtual server has in the sets of rules.ts; none of one that everybody may connect to. Pure.
+ * @param key of the server: address, protocol and port, each padded
+ * @param own the host's address of the server's family
+ */
+export function rangeElementsOf(
+  server: VirtualServer,
+  key: Buffer,
+  own: Uint8Array | undefined,
+): readonly (readonly [set: string, element: Element & { readonly value?: Buffer }])[] {
+  if (server.sourceRanges === undefined) return [];
+  const sources = sourcesOf(server, own);
+  const bits = Buffer.alloc(4);
+  bits.writeUInt32LE(sources.reduce((all, { length }) => all | bitOf(server.family, length), 0) >>> 0);
+  return [
+    // First of all: without it nobody may connect.
+    ...sources.map((prefix) => [rangesSet, { key: concatenated(key, lengthKey(prefix.length), ipBytes(networkOf(prefix))) }] as const),
+    [deniedSet, { key }],
+    [restrictedMap, { key, value: bits }],
+  ];
+}

@@ -1,0 +1,38 @@
+import { contains, formatIp, ipFromBytes, networkOf, parseIp, parsePrefix } from '../../spec/address.ts';
+import type { IpAddress, IpPrefix } from '../../spec/address.ts';
+import type { VirtualServer } from '../model.ts';
+
+/** Prefixes that clients of a virtual server have their addresses in. Pure. */
+
+/** `192.0.2.0/24` in its one form: without host bits. Undefined: it is no prefix. */
+export function canonicalRange(text: string): string | undefined {
+  const prefix = parsePrefix(text);
+  return prefix && `${formatIp(networkOf(prefix))}/${prefix.length}`;
+}
+
+/** Of one family, as a virtual server has them; undefined: everybody may connect, because it says so or says nothing. */
+export function rangesOfFamily(ranges: readonly string[] | undefined, family: 4 | 6): readonly string[] | undefined {
+  const own = (ranges ?? []).filter((text) => parsePrefix(text)?.address.family === family);
+  return own.length === 0 || own.some((text) => text.endsWith('/0')) ? undefined : own;
+}
+
+const includes = (prefixes: readonly IpPrefix[], address: IpAddress): boolean => prefixes.some((prefix) => contains(prefix, address));
+
+/**
+ * From where connections to a virtual server may come, each prefix once and none inside another. Where the host's own address is among them, so is
+ * the virtual one: it is the source of the host's own connections where it is an address of the host (kube-proxy's `allowFromNode`).
+ * @param own of the server's family
+ */
+export function sourcesOf({ sourceRanges, address }: VirtualServer, own: Uint8Array | undefined): readonly IpPrefix[] {
+  const prefixes = (sourceRanges ?? []).flatMap((text) => parsePrefix(text) ?? []);
+  const virtual = address === undefined ? undefined : parseIp(address);
+  if (own !== undefined && virtual !== undefined && includes(prefixes, ipFromBytes(own)))
+    prefixes.push({ address: virtual, length: virtual.family === 4 ? 32 : 128 });
+  const kept: IpPrefix[] = [];
+  for (const prefix of prefixes.toSorted((a, b) => a.length - b.length)) if (!includes(kept, networkOf(prefix))) kept.push(prefix);
+  return kept;
+}
+
+/** Whether an address of 4 or 16 bytes may connect. */
+export const mayConnect = (server: VirtualServer, own: Uint8Array | undefined, from: Uint8Array): boolean =>
+  server.sourceRanges === undefined || includes(sourcesOf(server, own), ipFromBytes(from));
