@@ -1,6 +1,7 @@
 /**
  * `npm test`: the gates, the peers that tests are held beside, then every test, then the conformance suite. The last line is the count: `N passed, N failed, N skipped`.
- * With paths (`npm test -- base/storage test/e2e/pull.test.ts`) only the tests there run, without gates or coverage.
+ * A file with a failed test runs once more, alone, when the others are done (again.ts).
+ * With paths (`npm test -- base/storage test/e2e/pull.test.ts`) only the tests there run, once, without gates or coverage.
  */
 import { globSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -10,8 +11,8 @@ import { coverageOf } from './house/coverage.ts';
 import { runGates } from './house/gates.ts';
 import { getPeers } from './house/peers.ts';
 import { lasting, leftovers } from './house/leftovers.ts';
-import { failures, runTests } from './house/tests.ts';
-import type { Counts } from './house/tests.ts';
+import { add, runAgain } from './house/again.ts';
+import { runTests } from './house/tests.ts';
 
 const root = join(import.meta.dirname, '..');
 process.chdir(root);
@@ -40,11 +41,6 @@ function filesOf(patterns: readonly string[], paths: readonly string[]): string[
     .sort();
 }
 
-function add(...all: readonly Counts[]): Counts {
-  const sum = (of: (counts: Counts) => number): number => all.reduce((total, counts) => total + of(counts), 0);
-  return { passed: sum((c) => c.passed), failed: sum((c) => c.failed), skipped: sum((c) => c.skipped) };
-}
-
 const started = performance.now();
 // Every test file, Worker and command loads the same sources: each is stripped of its types and compiled once.
 process.env['NODE_COMPILE_CACHE'] ??= join(root, 'node_modules/.cache/portcullis-compiled');
@@ -60,6 +56,7 @@ if (whole) process.env['NODE_V8_COVERAGE'] = coverageFolder;
 const units = await runTests(out, { title: 'tests beside the code', files: filesOf(besideTheCode, paths), concurrency: 2 });
 const crossing = await runTests(out, { title: 'tests across rooms', files: filesOf(acrossRooms, paths), concurrency: 2 });
 delete process.env['NODE_V8_COVERAGE'];
+const { counts, failures, flaky } = await runAgain(out, [units, crossing], whole);
 const coverage = whole ? coverageOf(coverageFolder) : Promise.resolve('');
 const conformance = whole ? await runConformance(out) : { passed: 0, failed: 0, skipped: 0 };
 out.write(await coverage);
@@ -67,9 +64,10 @@ rmSync(coverageFolder, { recursive: true, force: true });
 const left = await lasting(before);
 for (const thing of left) out.write(`left behind: ${thing}\n`);
 
+for (const one of flaky) out.write(`passed only the second time: ${one}\n`);
 for (const failure of failures) out.write(`failed: ${failure}\n`);
 
-const total = add(peers, units, crossing, conformance);
+const total = add(peers, counts, conformance);
 out.write(`\n${((performance.now() - started) / 1000).toFixed(0)} s`);
 if (gatesFailed.length > 0) out.write(`, gates that failed: ${gatesFailed.join(', ')}`);
 out.write(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`);

@@ -6,7 +6,7 @@ import { createFixture, eventually, inPrivateNetns, shell } from './engine.fixtu
 import type { PluginCall } from './plugin-call.ts';
 
 /** Callers in host namespaces of their own, as a node within a node has: what is recorded of one ends with it, of another one stays. */
-if (inPrivateNetns(import.meta.filename, 120_000)) {
+if (inPrivateNetns(import.meta.filename, 240_000)) {
   const config = JSON.stringify({
     cniVersion: '1.1.0',
     name: 'inner',

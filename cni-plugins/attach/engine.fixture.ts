@@ -20,7 +20,7 @@ const patience = process.env['IN_VM'] === undefined ? 1 : 15;
  * Runs the test file again inside namespaces of its own, as one test of the outer run. True inside.
  * @param file the caller's `import.meta.filename`
  */
-export function inPrivateNetns(file: string, timeoutMs = 60_000): boolean {
+export function inPrivateNetns(file: string, timeoutMs = 180_000): boolean {
   if (process.env[marker] === file) return true;
   test(`in a network namespace of its own: ${file.split('/').at(-1)}`, () => {
     const { NODE_TEST_CONTEXT: _outer, ...environment } = process.env;
@@ -155,7 +155,7 @@ export async function startFixture(configuration?: object): Promise<{ readonly f
 }
 
 /** Repeats until it is defined. */
-export async function eventually<T>(attempt: () => T | undefined, withinMs = 3000): Promise<T> {
+export async function eventually<T>(attempt: () => T | undefined, withinMs = 15_000): Promise<T> {
   for (const deadline = Date.now() + withinMs * patience; ;) {
     const result = attempt();
     if (result !== undefined) return result;

@@ -21,7 +21,7 @@ if (inPrivateNetns(import.meta.filename)) {
   const getFrom = (pod: Pod, url: string): string | undefined => pod.run(`timeout 0.4 busybox wget -q -O - ${url}`);
   /** A neighbour that did not answer while it was denied is asked again after a second. */
   const settles = async (attempt: () => unknown, expected: unknown): Promise<void> => {
-    await eventually(() => isDeepStrictEqual(attempt(), expected) || undefined, 5000);
+    await eventually(() => isDeepStrictEqual(attempt(), expected) || undefined, 20_000);
   };
   const addressOf = (pod: Pod, index = 0): string => engine.get(pod.request.id)?.ips[index]?.address.split('/')[0] ?? '';
   const serve = async (pod: Pod): Promise<void> => {
@@ -127,7 +127,7 @@ if (inPrivateNetns(import.meta.filename)) {
       await engine.attach(pod.request);
       await engine.setClass(pod.request.id, 'user');
       fixture.start('nsenter', `--net=${pod.request.netns}`, process.execPath, '-e', echo(name));
-      await eventually(() => (heard === name ? true : undefined), 5000);
+      await eventually(() => (heard === name ? true : undefined), 20_000);
       await engine.detach(pod.request.id);
       await engine.gc(new Set());
     }

@@ -8,7 +8,7 @@ import { conflist, createFixture, eventually, inPrivateNetns, tried } from './en
 import type { Pod } from './engine.fixture.ts';
 
 /** Networks that a pod asks for beside the one of every pod. */
-if (inPrivateNetns(import.meta.filename, 120_000)) {
+if (inPrivateNetns(import.meta.filename, 240_000)) {
   const fixture = createFixture(conflist({ capabilities: { aliases: true } }));
   let engine: NetworkEngine | undefined;
   after(async () => {

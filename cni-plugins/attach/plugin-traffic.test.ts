@@ -72,8 +72,8 @@ if (inPrivateNetns(import.meta.filename)) {
     const pod = { id: 'leaving', netns: fixture.pin('leaving') };
     await fixture.add([bridgeConf()], pod);
     const seenAs = (address: string): string | undefined => fixture.inside(pod.netns, `timeout 1 busybox nc ${address} 9000 </dev/null`);
-    assert.equal(await eventually(() => seenAs('198.51.100.2'), 5000), '::ffff:198.51.100.1');
-    assert.equal(await eventually(() => seenAs('2001:db8::2'), 5000), '2001:db8::1');
+    assert.equal(await eventually(() => seenAs('198.51.100.2'), 20_000), '::ffff:198.51.100.1');
+    assert.equal(await eventually(() => seenAs('2001:db8::2'), 20_000), '2001:db8::1');
     await fixture.del([bridgeConf()], pod);
     shell('ip link del out0');
   });
@@ -143,7 +143,7 @@ if (inPrivateNetns(import.meta.filename)) {
       const chain = [bridgeConf(), portmapConf({ hostPort: 5354, containerPort: 53, protocol: 'UDP' })];
       await fixture.add(chain, pod);
       start(`nsenter --net=${pod.netns} ${process.execPath} -e "${echo(id)}"`);
-      await eventually(() => (heard === id ? true : undefined), 8000);
+      await eventually(() => (heard === id ? true : undefined), 20_000);
       await fixture.del(chain, pod);
     }
     clearInterval(sending);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createFixture, inPrivateNetns, shell } from './engine.fixture.ts';
 
-if (inPrivateNetns(import.meta.filename, 120_000)) {
+if (inPrivateNetns(import.meta.filename, 240_000)) {
   const details = (link: string): string => shell(`ip -d link show dev ${link}`);
 
   test('a pod is attached whatever became of the bridge since the last one', async () => {

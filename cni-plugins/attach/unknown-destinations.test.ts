@@ -5,7 +5,7 @@ import type { Fixture, Pod } from './engine.fixture.ts';
 import type { NetworkEngine } from '../types.ts';
 
 /** Frames to an address of which the bridge does not know where it is, told by what arrives. */
-if (inPrivateNetns(import.meta.filename, 120_000)) {
+if (inPrivateNetns(import.meta.filename, 240_000)) {
   let fixture: Fixture;
   let engine: NetworkEngine;
   const packets = (pod: Pod): number => Number(/RX:[^\n]*\n\s*\d+\s+(\d+)/u.exec(pod.run('ip -s link show dev eth0') ?? '')?.[1]);

@@ -164,7 +164,7 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
       });
       const pod = fixture.pin('late');
       const made = await call('ADD', 'late', pod);
-      await eventually(() => refused, 5000);
+      await eventually(() => refused, 20_000);
       assert.equal(refused, 'EPIPE');
       await endPretence();
       await isOne('late', pod, made);

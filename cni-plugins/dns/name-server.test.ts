@@ -18,7 +18,7 @@ import { bridgeConf, createPluginFixture } from '../attach/plugin-engine.fixture
 import { startNameServer } from './name-server.ts';
 import type { NameServer } from './name-server.ts';
 
-if (inPrivateNetns(import.meta.filename, 120_000)) {
+if (inPrivateNetns(import.meta.filename, 240_000)) {
   const fixture = createPluginFixture();
   const { folder, databasePath, pin, inside, add, del } = fixture;
   const log = createLogger({ level: 'error' });

@@ -120,8 +120,8 @@ if (inPrivateNetns(import.meta.filename)) {
     engine = await open(2);
     assert.equal(engine.list().length, 1);
     await engine.gc(new Set());
-    await eventually(() => links().length === 0 || undefined, 5000);
-    await eventually(() => engine.list().length === 0 || undefined, 5000);
+    await eventually(() => links().length === 0 || undefined, 20_000);
+    await eventually(() => engine.list().length === 0 || undefined, 20_000);
     const { attachments, leases } = await engine.figures();
     assert.deepEqual(attachments, []);
     assert.ok(leases.every(({ used }) => used === 0));

@@ -11,7 +11,7 @@ import { collectConnections, connectNetwork, disconnectNetwork } from './connect
 import type { ConnectSource } from './connect.ts';
 
 /** User-defined networks on the real kernel: who reaches whom, by which command, and that nothing is left. */
-if (inPrivateNetns(import.meta.filename, 120_000)) {
+if (inPrivateNetns(import.meta.filename, 240_000)) {
   const fixture = createFixture();
   after(() => fixture.end());
   shell('sysctl -qw net.ipv4.ip_forward=1');

@@ -8,7 +8,7 @@ import { connectNetwork, disconnectNetwork } from './connect.ts';
 import { readNetworkReport } from './report.ts';
 import type { ReportedAttachment } from './report.ts';
 
-if (inPrivateNetns(import.meta.filename, 120_000)) {
+if (inPrivateNetns(import.meta.filename, 240_000)) {
   const ordinary = conflist() as { readonly plugins: readonly object[] };
   const fixture = createFixture({ ...ordinary, plugins: [...ordinary.plugins, { type: 'firewall', ingressPolicy: 'same-bridge' }] });
   after(() => fixture.end());

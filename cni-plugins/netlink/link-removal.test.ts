@@ -6,7 +6,7 @@ import { removeLink } from './link-removal.ts';
 import { lookUp } from './links.ts';
 import { openNetlink } from './socket.ts';
 
-if (inPrivateNetns(import.meta.filename, 120_000)) {
+if (inPrivateNetns(import.meta.filename, 240_000)) {
   const route = openNetlink(NETLINK_ROUTE);
   const open = (): typeof route => openNetlink(NETLINK_ROUTE);
   const indexOf = (name: string): number => lookUp(route, { name })?.index ?? assert.fail(`no link ${name}`);

@@ -17,7 +17,7 @@ import { bootOf } from '../attach/realm.ts';
  */
 const marker = 'PORTCULLIS_TEST_REBOOTED';
 
-if (inPrivateNetns(import.meta.filename, 120_000)) {
+if (inPrivateNetns(import.meta.filename, 240_000)) {
   const former = process.env[marker];
   const folder = former === undefined ? mkdtempSync(join(tmpdir(), 'portcullis-reboot-')) : '';
   const fixture = createPluginFixture(former);

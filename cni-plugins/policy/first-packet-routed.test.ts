@@ -9,7 +9,7 @@ import type { Scene } from './first-packet.fixture.ts';
 import { macOf } from '../plugins/interface/names.ts';
 
 /** The same from a link that the host routes to: to the host, to other links of that kind, to a bridge, and what it hears itself. */
-if (inPrivateNetns(import.meta.filename, 120_000)) {
+if (inPrivateNetns(import.meta.filename, 240_000)) {
   const ranges = (net: number): object[][] => [[{ subnet: `10.${net}.0.0/24` }], [{ subnet: `fd00:${net}::/64` }]];
   const routes = [{ dst: '0.0.0.0/0' }, { dst: '::/0' }];
   const ptp = { type: 'portcullis-ptp', ipam: { type: 'host-local', ranges: ranges(88), routes } };
@@ -84,7 +84,7 @@ if (inPrivateNetns(import.meta.filename, 120_000)) {
 
     // Without rules of its own, those of whoever it sends to hold.
     await engine.setClass(attacker.request.id, 'admin');
-    await eventually(() => arrived(victim).includes('victim-routed-udp4-7778') || undefined, 5000);
+    await eventually(() => arrived(victim).includes('victim-routed-udp4-7778') || undefined, 20_000);
     assert.deepEqual(arrived(held), []);
     await engine.setClass(attacker.request.id, 'none');
     const told = (await engine.denials()).filter(({ id }) => [attacker.request.id, held.request.id].includes(id));

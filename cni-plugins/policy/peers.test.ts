@@ -43,7 +43,7 @@ if (inPrivateNetns(import.meta.filename)) {
   const fetch = (pod: Pod, host: string, port = 80): string | undefined =>
     pod.run(`timeout 0.4 busybox wget -q -O - http://${host.includes(':') ? `[${host}]` : host}:${port}/`);
   const reaches = async (from: Pod, host: string, port = 80): Promise<void> => {
-    await eventually(() => fetch(from, host, port), 5000);
+    await eventually(() => fetch(from, host, port), 20_000);
   };
   /** Once it is known that the way is open (neighbours are resolved): nothing comes through. */
   const denied = (from: Pod, host: string, port = 80): void => {
@@ -100,7 +100,7 @@ if (inPrivateNetns(import.meta.filename)) {
     const send = `const s=require('dgram').createSocket('udp4');let n=0;s.on('message',m=>require('fs').writeFileSync(${JSON.stringify(log)},String(m)));setInterval(()=>s.send(String(++n),53,'${addressOf(web)}'),20)`;
     fixture.start('nsenter', `--net=${client.request.netns}`, process.execPath, '-e', send);
     const heard = (): string => tried(`cat ${log}`) ?? '';
-    await eventually(() => (Number(heard()) > 3 ? true : undefined), 5000);
+    await eventually(() => (Number(heard()) > 3 ? true : undefined), 20_000);
     await engine.setClass(client.request.id, 'user', { egress: [rule('10.88.0.0/16', 'udp', 54)] });
     await new Promise((resolve) => setTimeout(resolve, 60));
     const last = heard();

@@ -59,7 +59,8 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
   const addressOf = (pod: Pod, index = 0): string => engine.get(pod.request.id)?.ips[index]?.address.split('/')[0] ?? '';
   const fetch = (from: Pod, host: string, port = 80): string | undefined =>
     from.run(`timeout 0.5 busybox wget -q -O - http://${host.includes(':') ? `[${host}]` : host}:${port}/`);
-  const reaches = async (from: Pod, host: string, port = 80): Promise<void> => void (await eventually(() => fetch(from, host, port), 8000));
+  const reaches = async (from: Pod, host: string, port = 80): Promise<void> =>
+    void (await eventually(() => fetch(from, host, port), 20_000));
   const fromHost = (host: string): string | undefined =>
     tried(`timeout 0.5 busybox wget -q -O - http://${host.includes(':') ? `[${host}]` : host}/`);
   const attached = async (name: string, more: Partial<AttachRequest> = {}): Promise<Pod> => {
@@ -133,10 +134,10 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
     };
     const heard = (): string[] => [...new Set((tried(`cat ${log}`) ?? '').split('\n').filter((line) => line !== ''))];
     const both = ['first to 224.0.0.1', `first to ${addressOf(pod)}`];
-    await eventually(() => (send('first'), both.every((line) => heard().includes(line)) || undefined), 8000);
+    await eventually(() => (send('first'), both.every((line) => heard().includes(line)) || undefined), 20_000);
     await engine.setClass(pod.request.id, 'user', { ingress: [{ ...rule('10.0.0.0/8', 5353), protocol: 'udp' }] });
     send('second');
-    await eventually(() => heard().includes(`second to ${addressOf(pod)}`) || undefined, 8000);
+    await eventually(() => heard().includes(`second to ${addressOf(pod)}`) || undefined, 20_000);
     assert.deepEqual(heard().sort(), [...both, `second to ${addressOf(pod)}`].sort());
   });
 
@@ -166,7 +167,7 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
       },
     };
     writeFileSync(join(policies(), 'guard.json'), JSON.stringify(policy));
-    await eventually(() => (fetch(other, addressOf(db)) === undefined ? true : undefined), 8000);
+    await eventually(() => (fetch(other, addressOf(db)) === undefined ? true : undefined), 20_000);
     for (const from of [api, far])
       for (const index of [0, 1]) {
         await reaches(from, addressOf(db, index));
@@ -218,7 +219,7 @@ while True: f.write(s.recv(99).decode() + "\\n")`;
     shell(`nft flush ruleset; ip link del ${pluginInterfaceOf('routed', shut.request.id, 'eth0')}`);
     shell(`ip link set ${pluginInterfaceOf('routed', narrow.request.id, 'eth0')} group default`);
     engine = await open();
-    await eventually(() => shut.run('ip -o addr show eth0')?.includes(addressOf(shut)) || undefined, 8000);
+    await eventually(() => shut.run('ip -o addr show eth0')?.includes(addressOf(shut)) || undefined, 20_000);
     await holds();
     assert.deepEqual(await lets(shut), ['nothing']);
     shell(`nft delete element inet portcullis egress '{ "${pluginInterfaceOf('routed', open_.request.id, 'eth0')}" }'`);

@@ -53,7 +53,7 @@ test('a namespace is reached by a path of this process, until it is closed; a de
   try {
     await once(child, 'spawn');
     let holder: ProcessIdentity | undefined;
-    for (const until = Date.now() + 5_000; holder === undefined && Date.now() < until;) {
+    for (const until = Date.now() + 20_000; holder === undefined && Date.now() < until;) {
       await new Promise((resolve) => setTimeout(resolve, 10));
       const inner = Number(readFileSync(`/proc/${child.pid ?? 0}/task/${child.pid ?? 0}/children`, 'utf8').trim());
       if (inner > 0) holder = processIdentity(inner);

@@ -38,7 +38,7 @@ describe('usage of writable layers', () => {
     assert.deepEqual(await layers.usage([upper]), [first], 'not old yet');
     now = 11_000;
     assert.deepEqual(await layers.usage([upper]), [first], 'the old figure is told while a new one is counted');
-    const until = Date.now() + 5_000;
+    const until = Date.now() + 20_000;
     while ((await layers.usage([upper]))[0]?.inodesUsed === 2 && Date.now() < until) await new Promise((resolve) => setTimeout(resolve, 5));
     const [second] = await layers.usage([upper]);
     assert.equal(second?.inodesUsed, 3);

@@ -18,12 +18,19 @@ export interface Suite {
 /** No test file may take longer, in ms: one that hangs fails instead of holding everything up. */
 const fileLimit = 600_000;
 
-/** Every test that failed so far, to be named again beside the count: a long log is read from its end. */
-export const failures: string[] = [];
+export interface Results {
+  readonly counts: Counts;
+  /** Every test that failed, to be named again beside the count: a long log is read from its end. */
+  readonly failures: readonly string[];
+  /** The files of `failures`, relative to the root, with what was counted in each. */
+  readonly failedFiles: ReadonlyMap<string, Counts>;
+}
 
 /** Runs test files with node's own runner: one line a file, everything about a failing test, and its output. */
-export async function runTests(out: NodeJS.WritableStream, suite: Suite): Promise<Counts> {
-  if (suite.files.length === 0) return { passed: 0, failed: 0, skipped: 0 };
+export async function runTests(out: NodeJS.WritableStream, suite: Suite): Promise<Results> {
+  const failures: string[] = [];
+  const failedFiles = new Map<string, Counts>();
+  if (suite.files.length === 0) return { counts: { passed: 0, failed: 0, skipped: 0 }, failures, failedFiles };
   out.write(`\n${suite.title}\n`);
   const output = new Map<string, string>();
   let counts: Counts = { passed: 0, failed: 0, skipped: 0 };
@@ -50,11 +57,14 @@ export async function runTests(out: NodeJS.WritableStream, suite: Suite): Promis
     out.write(
       `${event.success ? '✔' : '✖'} ${file} (${passed} passed${sums.failed === 0 ? '' : `, ${sums.failed} failed`}${skippedText}, ${(event.duration_ms / 1000).toFixed(1)} s)\n`,
     );
-    if (!event.success) out.write(indent(output.get(event.file) ?? ''));
+    if (!event.success) {
+      failedFiles.set(file, sums);
+      out.write(indent(output.get(event.file) ?? ''));
+    }
     output.delete(event.file);
   });
   for await (const _event of stream);
-  return counts;
+  return { counts, failures, failedFiles };
 }
 
 function indent(text: string): string {

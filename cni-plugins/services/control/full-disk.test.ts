@@ -15,7 +15,7 @@ import { startServices } from './services.ts';
 import type { Services } from './services.ts';
 
 /** The disk of the database is full: what stands goes on, what can not be written down does not stand, and nothing is lost when there is room again. */
-if (inPrivateNetns(import.meta.filename, 120_000)) {
+if (inPrivateNetns(import.meta.filename, 240_000)) {
   const disk = '/run/portcullis-full-disk';
   const databasePath = join(disk, 'network.db');
   const filling = join(disk, 'filling');

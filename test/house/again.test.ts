@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import type { Counts } from './tests.ts';
+
+/** Runs test files as `npm test` does, in a process of its own: node's runner does not run inside itself. */
+function runTwice(files: Readonly<Record<string, string>>, rerun = true): { counts: Counts; failures: string[]; flaky: string[] } {
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-again-'));
+  try {
+    for (const [name, text] of Object.entries(files))
+      writeFileSync(join(folder, name), `import { test } from 'node:test';\nimport { existsSync, writeFileSync } from 'node:fs';\n${text}`);
+    const program = `
+      import { PassThrough } from 'node:stream';
+      import { runTests } from ${JSON.stringify(join(import.meta.dirname, 'tests.ts'))};
+      import { runAgain } from ${JSON.stringify(join(import.meta.dirname, 'again.ts'))};
+      const out = new PassThrough().resume();
+      const suite = await runTests(out, { title: 'first', files: ${JSON.stringify(Object.keys(files))}, concurrency: 1 });
+      console.log(JSON.stringify(await runAgain(out, [suite], ${String(rerun)})));`;
+    const { NODE_TEST_CONTEXT: _outer, ...env } = process.env;
+    writeFileSync(join(folder, 'program.mjs'), program);
+    return JSON.parse(execFileSync(process.execPath, ['program.mjs'], { cwd: folder, env, encoding: 'utf8' })) as ReturnType<
+      typeof runTwice
+    >;
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+const passing = "test('passes', () => undefined);\n";
+const failing = "test('fails', () => { throw new Error('always'); });\n";
+const unlucky = "test('is unlucky', () => { if (!existsSync('seen')) { writeFileSync('seen', ''); throw new Error('once'); } });\n";
+
+describe('a file that failed, once more', () => {
+  it('passes when it passes then, and is named', () => {
+    const { counts, failures, flaky } = runTwice({ 'a.test.mjs': passing, 'b.test.mjs': passing + unlucky });
+    assert.deepEqual([counts, failures], [{ passed: 3, failed: 0, skipped: 0 }, []]);
+    assert.deepEqual(flaky, ['b.test.mjs:4 is unlucky']);
+  });
+
+  it('fails when it fails again', () => {
+    const { counts, failures, flaky } = runTwice({ 'a.test.mjs': passing + failing, 'b.test.mjs': unlucky });
+    assert.deepEqual(counts, { passed: 2, failed: 1, skipped: 0 });
+    assert.deepEqual([failures, flaky], [['a.test.mjs:4 fails'], ['b.test.mjs:3 is unlucky']]);
+  });
+
+  it('is not given a second chance where one file is asked for, or where many fail', () => {
+    assert.equal(runTwice({ 'a.test.mjs': unlucky }, false).counts.failed, 1);
+    const many = Object.fromEntries(
+      [1, 2, 3, 4, 5, 6].map((index) => [`${String(index)}.test.mjs`, unlucky.replaceAll('seen', `seen${String(index)}`)]),
+    );
+    assert.deepEqual(runTwice(many).counts, { passed: 0, failed: 6, skipped: 0 });
+  });
+});
