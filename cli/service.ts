@@ -1,8 +1,6 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { readFile, readdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
-import { PortcullisError, reasonOf } from '../base/errors/index.ts';
+import { PortcullisError } from '../base/errors/index.ts';
 import { formatProblems, writeYaml } from '../base/schema/index.ts';
 import { askNetwork, defaultCniSocket, fieldText, linesOf, readServices } from '../cni-plugins/index.ts';
 import type { AppliedServices, RefusedService, Service, ServiceList, ServiceQuestion, SwitchedBalancer } from '../cni-plugins/index.ts';
@@ -10,6 +8,7 @@ import { exitCodes, print, run } from './output.ts';
 import type { OutputFormat } from './output.ts';
 import { printableText } from './printable.ts';
 import { collect } from './registry-options.ts';
+import { sourcesOf } from './service/sources.ts';
 import { serviceTable } from './service/table.ts';
 
 interface Flags {
@@ -166,46 +165,6 @@ function inParts(services: readonly Service[]): Service[][] {
     size += length;
   }
   return parts;
-}
-
-/** What is named must be readable; what a folder holds beside readable files is a problem with its place. */
-async function sourcesOf(paths: readonly string[]): Promise<{ sources: { file: string; text: string }[]; unread: string[] }> {
-  const sources: { file: string; text: string }[] = [];
-  const unread: string[] = [];
-  for (const path of paths) {
-    if (path === '-') sources.push({ file: '-', text: await readText(0, '-') });
-    else if ((await stat(path).catch(() => undefined))?.isDirectory() === true) {
-      const names = (await readdir(path)).filter((name) => /^[^.].*\.(?:ya?ml|json)$/u.test(name)).toSorted();
-      for (const file of names.map((name) => join(path, name))) {
-        try {
-          // A pipe would be waited for.
-          if ((await stat(file)).isFile()) sources.push({ file, text: await readFile(file, 'utf8') });
-          else unread.push(`${file}:1:1: it is not a file`);
-        } catch (thrown) {
-          unread.push(`${file}:1:1: it can not be read: ${reasonOf(thrown)}`);
-        }
-      }
-    } else sources.push({ file: path, text: await readText(path, path) });
-  }
-  return { sources, unread };
-}
-
-async function readText(file: string | number, on: string): Promise<string> {
-  try {
-    if (typeof file === 'string') return await readFile(file, 'utf8');
-    const chunks: Buffer[] = [];
-    for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
-    return Buffer.concat(chunks).toString('utf8');
-  } catch (thrown) {
-    throw new PortcullisError({
-      code: 'CLI_FILE_UNREADABLE',
-      kind: 'invalid',
-      attempted: 'read file',
-      on,
-      why: reasonOf(thrown),
-      fix: 'name a readable file; nothing was applied',
-    });
-  }
 }
 
 /** Services that the daemon has at hand at a time. */

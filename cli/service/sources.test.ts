@@ -1,0 +1,37 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { portcullis } from '../../test/fixtures/command.ts';
+
+const document = (name: string, address: string): string =>
+  `apiVersion: portcullis.dev/v1alpha1\nkind: Service\nmetadata: { name: ${name} }\naddresses: [${address}]\nports: [80]\n`;
+
+describe('files that services are applied from', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'pc-service-files-'));
+  const at = (name: string): string => join(folder, name);
+  before(() => {
+    mkdirSync(at('many'));
+    writeFileSync(at('first.yaml'), document('first', '10.96.0.1'));
+    writeFileSync(at('many/second.yaml'), document('second', '10.96.0.2'));
+    symlinkSync('circle.yaml', at('many/circle.yaml'));
+  });
+  after(() => rmSync(folder, { recursive: true, force: true }));
+
+  it('one that can not be read is refused with its place, the others are taken', async () => {
+    const files = ['-f', at('gone.yaml'), '-f', at('first.yaml'), '-f', at('many'), '-f', at('first.yaml/below.yaml')];
+    const { code, stdout, stderr } = await portcullis(['service', 'apply', '--check', ...files]);
+    assert.deepEqual([code, stdout], [1, 'first right\nsecond right\n'], stderr);
+    assert.match(stderr, /\/gone\.yaml:1:1: it can not be read: ENOENT/u);
+    assert.match(stderr, /\/many\/circle\.yaml:1:1: it can not be read: ELOOP/u);
+    assert.match(stderr, /\/first\.yaml\/below\.yaml:1:1: it can not be read: ENOTDIR/u);
+  });
+
+  it('where nothing can be read nothing is applied, by its code', async () => {
+    const { code, stdout, stderr } = await portcullis(['service', 'apply', '-f', at('gone.yaml'), '-f', at('nor.yaml')]);
+    assert.deepEqual([code === 0, stdout], [false, ''], stderr);
+    assert.match(stderr, /CLI_FILE_UNREADABLE/u);
+    assert.match(stderr, /gone\.yaml/u);
+  });
+});
