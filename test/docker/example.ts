@@ -83,7 +83,7 @@ describe('the first example of docs/docker.md', { skip }, () => {
     const portcullis = async (...more: string[]): Promise<string> =>
       (await runProgram(program, [...words, ...more], docker.environment, folder)).output;
     const places = ['--conf-dir', at('conf'), '--root', at('driver/root')];
-    const told = await portcullis('network', 'create', 'mine', '--subnet', '10.66.0.0/24', ...places);
+    const told = await portcullis('network', 'create', 'mine', '--subnet', '10.67.0.0/24', ...places);
     const rules = told.match(/iptables -I DOCKER-USER .*/gu) ?? [];
     assert.equal(rules.length, 2, told);
     for (const rule of rules) await typed(rule);
