@@ -188,7 +188,9 @@ async function list(names: readonly string[], flags: Flags): Promise<number> {
   const problems = all.problems.map((problem) => `refused: ${problem}\n`).join('');
   const former = all.retiring === undefined ? '' : `${all.retiring.kind} still has ${all.retiring.connections} connections from before\n`;
   printAs(flags, { ...all, services }, `${serviceTable(services)}${former}${problems}`);
-  return names.every((name) => services.some((one) => one.name === name)) ? exitCodes.yes : exitCodes.no;
+  const missing = names.filter((name) => !services.some((one) => one.name === name));
+  for (const name of missing) process.stderr.write(printableText(`${name}: there is no service of that name\n`));
+  return missing.length === 0 ? exitCodes.yes : exitCodes.no;
 }
 
 async function drain(name: string, addresses: readonly string[], flags: DrainFlags): Promise<number> {

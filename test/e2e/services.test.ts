@@ -113,7 +113,8 @@ describe('services by command', () => {
       yaml.services.map(({ name, source }) => [name, source]),
       [['shop/web', 'command']],
     );
-    assert.equal((await service('ls', 'nothing')).code, 1);
+    const missing = await service('ls', 'nothing', 'shop/web');
+    assert.deepEqual([missing.code, missing.stderr], [1, 'nothing: there is no service of that name\n']);
   });
 
   it('drains a backend and takes it back; kill -9 forgets neither', async () => {

@@ -63,5 +63,14 @@ function unusable({ family, value }: IpAddress): string | undefined {
   return value >> 32n === 0xffffn ? 'IPv4 inside IPv6' : undefined;
 }
 
+/** What a field of the model is called in a description, where it is called otherwise. */
+const writtenNames: Readonly<Record<string, string>> = { persistenceSeconds: 'persistence', drainGraceSeconds: 'drainGrace' };
+
+/** A field of {@link Service}, `persistenceSeconds` or `addresses.0`, as its author wrote it: `persistence`, `addresses.0`. */
+export function writtenField(field: string): string {
+  const [first = '', ...rest] = field.split('.');
+  return [writtenNames[first] ?? first, ...rest].join('.');
+}
+
 /** A field of a refusal in the words of a problem: `addresses[0]`. */
-export const fieldText = (field: string): string => field.replaceAll(/\.(\d+)/gu, '[$1]');
+export const fieldText = (field: string): string => writtenField(field).replaceAll(/\.(\d+)/gu, '[$1]');

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { fieldText } from './parts.ts';
 import { linesOf, readServices } from './read.ts';
 import { maxBackends, serviceSchema } from './schema.ts';
 
@@ -82,6 +83,7 @@ const refused: readonly (readonly [body: string, place: string, why: RegExp])[] 
   ['externalAddresses: [192.0.2.1]\nloadBalancerAddresses: [192.0.2.1]\nports: [80]', '5:25', /there twice/],
   ['addresses: [10.96.0.1]\nports: [0]', '5:9', /must be >= 1/],
   ['addresses: [10.96.0.1]\nports: [80:70000]', '5:9', /70000 is no port/],
+  ['addresses: [10.96.0.1]\nports: ["70000"]', '5:9', /70000 is no port/],
   ['addresses: [10.96.0.1]\nports: [80/icmp]', '5:9', /PORT:TARGET\/PROTOCOL/],
   ['addresses: [10.96.0.1]\nports: [80, 80/tcp]', '5:13', /80\/tcp is there twice/],
   ['addresses: [10.96.0.1]\nports: []', '5:8', /must not be an empty list/],
@@ -115,7 +117,17 @@ test('what is wrong is refused with its place, and the rest stands', () => {
       lines.some((line) => line.startsWith(`web.yaml:${place}: `) && why.test(line)),
       `${body}\n${lines.join('\n')}`,
     );
+    assert.equal(new Set(lines).size, lines.length, `a problem is told once\n${lines.join('\n')}`);
   }
+});
+
+test('a field that a balancer refuses is told, and found, as it was written', () => {
+  const { described } = read('addresses: [10.96.0.1]\nports: [{ port: 80, nodePort: 30080 }]\npersistence: 3h\ndrainGrace: 2m\n');
+  const told = ['persistenceSeconds', 'drainGraceSeconds', 'addresses.0', 'nodePort', 'name'].map((field) => {
+    const { line, column } = described[0]?.positionOf(field) ?? { line: 0, column: 0 };
+    return `${fieldText(field)} ${line}:${column}`;
+  });
+  assert.deepEqual(told, ['persistence 6:14', 'drainGrace 7:13', 'addresses[0] 4:13', 'nodePort 5:8', 'name 3:11']);
 });
 
 test('10,000 backends are refused at their list', () => {

@@ -3,6 +3,7 @@ import type { Document, Position, Problem } from '../../../base/schema/index.ts'
 import type { Service } from '../model.ts';
 import { documentsOf, parseDocument } from './documents.ts';
 import type { DocumentText } from './documents.ts';
+import { writtenField } from './parts.ts';
 import { serviceSchema } from './schema.ts';
 import { serviceOf } from './service.ts';
 import type { Path, Report, WrittenService } from './service.ts';
@@ -120,18 +121,13 @@ function readDocument(text: DocumentText, names: Map<string, Position>): Reading
 /** As lines of text: `web.yaml:3:5: …`. */
 export const linesOf = (problems: readonly Problem[]): string[] => (problems.length === 0 ? [] : formatProblems(problems).split('\n'));
 
-/** What a field of the model is called in a description. */
-const writtenNames: Readonly<Record<string, string>> = {
-  name: 'metadata',
-  persistenceSeconds: 'persistence',
-  drainGraceSeconds: 'drainGrace',
-  nodePort: 'ports',
-};
+/** Where a field stands that a description has not beside the others. */
+const writtenIn: Readonly<Record<string, string>> = { name: 'metadata', nodePort: 'ports' };
 
 function writtenPath({ value }: Document, field: string | undefined): Path {
   if (field === undefined) return [];
-  const [first = '', ...rest] = field.split('.');
-  const name = writtenNames[first] ?? first;
+  const [first = '', ...rest] = writtenField(field).split('.');
+  const name = writtenIn[first] ?? first;
   const has = typeof value === 'object' && value !== null && name in value;
   return has ? [name, ...rest.map((segment) => (/^\d+$/u.test(segment) ? Number(segment) : segment))] : [];
 }

@@ -151,7 +151,7 @@ function portsOf(all: WrittenService['ports'], report: Report): ServicePort[] {
       targetPort = port,
       nodePort,
     }: WrittenPort = typeof written === 'object' ? written : shortPortOf(String(written));
-    for (const number of [port, targetPort])
+    for (const number of new Set([port, targetPort]))
       if (number < 1 || number > 65_535) report(['ports', index], `${number} is no port`, 'write 1 to 65535');
     const called = name ?? `${protocol}-${port}`;
     const same = ports.find((other) => other.protocol === protocol && other.port === port);
