@@ -93,6 +93,8 @@ export interface Element {
   readonly end?: boolean;
   /** Of a set without intervals or verdicts. */
   readonly comment?: string;
+  /** Of a counted set: how many packets it is to have counted from the start, without a value and a comment. Absent: none. */
+  readonly packets?: bigint;
 }
 
 function layout(types: readonly DataType[]): { type: number; length: number } {
@@ -216,7 +218,15 @@ export function verdictData(verdict: Verdict): Buffer {
     : nested(2, attribute(1, be32(NFT_JUMP)), attribute(2, text(verdict.jump)));
 }
 
+/** NFTA_SET_ELEM_EXPR: a counter that begins with so many packets. */
+function counted(packets: bigint): Buffer {
+  const number = Buffer.alloc(8);
+  number.writeBigUInt64BE(packets);
+  return nested(7, attribute(1, text('counter')), nested(2, attribute(1, Buffer.alloc(8)), attribute(2, number)));
+}
+
 function element(entry: Element): Buffer {
+  if (entry.packets !== undefined) return nested(1, nested(1, attribute(1, entry.key)), counted(entry.packets));
   if (entry.end !== true && (entry.value === undefined || entry.value instanceof Uint8Array))
     return plainElement(entry.key, entry.value, entry.comment);
   const value =

@@ -106,6 +106,27 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
     assert.deepEqual(await client.greet('10.1.0.1', 30080), ['ECONNREFUSED']);
   });
 
+  test('what was denied by source ranges is counted on, whoever brings the kernel back', async () => {
+    const restricted = server({ port: 82, sourceRanges: ['198.51.100.0/24'] });
+    const denied = (by: IpvsBalancer): bigint => by.counts().find(({ key }) => key === keyOf(restricted))?.denied ?? -1n;
+    balancer.change([restricted], []);
+    assert.equal(denied(balancer), 0n);
+    client.run('timeout 3 bash -c "exec 3<>/dev/tcp/10.96.0.1/82" || true');
+    const counted = denied(balancer);
+    assert.ok(counted > 0n, String(counted));
+    const standing = [server(), restricted];
+    balancer.reconcile(standing);
+    assert.equal(denied(balancer), counted);
+    const next = openIpvsBalancer();
+    try {
+      next.reconcile(standing);
+      assert.equal(denied(next), counted);
+    } finally {
+      next.close();
+    }
+    balancer.reconcile([server()]);
+  });
+
   test('weight 0 ends nothing and gets nothing; cut ends', async () => {
     const stream = await client.stream('10.96.0.1', 80);
     const [name = ''] = stream.greeting.split(' ');

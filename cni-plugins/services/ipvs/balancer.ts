@@ -120,9 +120,20 @@ function balancerOver({ own, kernel, link, netfilter, close }: Parts): IpvsBalan
   const rebuildTables = (): void => {
     links = link.onLink();
     const requests = tableFamilies.flatMap((family) =>
-      rebuild(family, new Map([...ledger.elements(family), ['links', linkElements(links)]])),
+      rebuild(family, new Map([...ledger.elements(family), ['links', linkElements(links)]]), deniedBefore(family)),
     );
     transact(netfilter, requests);
+  };
+
+  /** By this process or one before it. */
+  const deniedBefore = (family: TableFamily): ReadonlyMap<string, bigint> => {
+    try {
+      return readDenied(netfilter, tableOf(family));
+    } catch (thrown) {
+      // There is no table, or one of a version that knew no source ranges.
+      if (isRefusal(thrown, 'ENOENT')) return new Map();
+      throw thrown;
+    }
   };
 
   const ours = (): IpvsService[] => {

@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { test } from 'node:test';
 import { NETLINK_NETFILTER } from '../../../base/kernel/index.ts';
 import { inPrivateNetns, shell } from '../../attach/engine.fixture.ts';
 import { transact } from '../../netlink/nftables.ts';
 import { openNetlink } from '../../netlink/socket.ts';
 import type { VirtualServer } from '../model.ts';
+import { readDenied } from '../source-ranges/denied.ts';
 import { webServer } from '../virtual-server.fixture.ts';
 import { openLedger } from './ledger.ts';
 import { addTo, rebuild, tableFamilies, tableOf, takeFrom } from './tables.ts';
@@ -56,6 +59,44 @@ if (inPrivateNetns(import.meta.filename)) {
       change(second, [server(4), server(6)]);
       assert.deepEqual([...sources(), ...listed('denied')], []);
       for (const family of tableFamilies) assert.match(shell(`nft list table ${family} ${tableOf(family).name}`), /jump sources/u);
+    } finally {
+      netfilter.close();
+    }
+  });
+
+  test('what was counted of a restricted server goes on when the tables are built anew', async () => {
+    const netfilter = openNetlink(NETLINK_NETFILTER);
+    const ledger = openLedger({ 4: undefined, 6: undefined });
+    const denied = (): readonly bigint[] => tableFamilies.flatMap((family) => [...readDenied(netfilter, tableOf(family)).values()]);
+    const build = (): void =>
+      transact(
+        netfilter,
+        tableFamilies.flatMap((family) => rebuild(family, ledger.elements(family), readDenied(netfilter, tableOf(family)))),
+      );
+    const knock = async (address: string): Promise<void> => {
+      const before = denied().reduce((sum, each) => sum + each, 0n);
+      const socket = connect({ host: address, port: 80 });
+      socket.on('error', () => undefined);
+      for (let at = 0; at < 1000 && denied().reduce((sum, each) => sum + each, 0n) === before; at += 1)
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      socket.destroy();
+      await once(socket, 'close');
+    };
+    shell('ip link set lo up; ip address add 192.0.2.8/32 dev lo; ip address add 2001:db8::8/128 dev lo nodad');
+    try {
+      ledger.change([], [server(4, ['10.0.0.0/8']), server(6, ['2001:db8:1::/48'])]);
+      transact(
+        netfilter,
+        tableFamilies.flatMap((family) => rebuild(family, ledger.elements(family))),
+      );
+      assert.deepEqual(denied(), [0n, 0n]);
+      for (const address of ['192.0.2.8', '2001:db8::8']) await knock(address);
+      const [four = 0n, six = 0n] = denied();
+      assert.ok(four > 0n && six > 0n, `${four}, ${six}`);
+      build();
+      assert.deepEqual(denied(), [four, six]);
+      await knock('192.0.2.8');
+      assert.ok((denied()[0] ?? 0n) > four && denied()[1] === six, denied().join());
     } finally {
       netfilter.close();
     }

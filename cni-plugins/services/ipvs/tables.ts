@@ -22,7 +22,7 @@ import { be16, u32 } from '../../netlink/wire.ts';
 import { loopbackIndex } from '../../netlink/links.ts';
 import type { VirtualServer } from '../model.ts';
 import { rangeElementsOf } from '../source-ranges/elements.ts';
-import { rangeSetsOf, restrictedMap, serverOf, sourceRulesOf, sourcesChain } from '../source-ranges/rules.ts';
+import { deniedSet, rangeSetsOf, restrictedMap, serverOf, sourceRulesOf, sourcesChain } from '../source-ranges/rules.ts';
 import { addressBytes, nodePortMark, nodePortMarks, protocolNumber } from './plan.ts';
 
 /**
@@ -161,8 +161,11 @@ export function takeFrom(family: TableFamily, elements: Elements): Request[] {
   );
 }
 
-/** In place of whatever stands, in one transaction: the kernel's translation of connections is never without a chain, so none loses its own. */
-export function rebuild(family: TableFamily, elements: Elements): Request[] {
+/**
+ * In place of whatever stands, in one transaction: the kernel's translation of connections is never without a chain, so none loses its own.
+ * @param denied what restricted servers have counted until now, as `readDenied` gives it: they go on from there
+ */
+export function rebuild(family: TableFamily, elements: Elements, denied: ReadonlyMap<string, bigint> = new Map()): Request[] {
   const table = tableOf(family);
   const { sets, chains, rules } = definition(family);
   return [
@@ -171,9 +174,12 @@ export function rebuild(family: TableFamily, elements: Elements): Request[] {
     ...chains.map((chain) => addChain(table, chain)),
     ...sets.map((set, index) => addSet(table, set, index + 1)),
     ...rules.map(([chain, ...expressions]) => addRule(table, chain, expressions)),
-    ...addTo(family, elements),
+    ...addTo(family, new Map([...elements].map(([set, entries]) => [set, set === deniedSet ? goingOn(entries, denied) : entries]))),
   ];
 }
+
+const goingOn = (entries: readonly Element[], denied: ReadonlyMap<string, bigint>): Element[] =>
+  entries.map(({ key }) => ({ key, packets: denied.get(Buffer.from(key).toString('hex')) ?? 0n }));
 
 /** Success whether it stands or not. */
 export const removeTable = (family: TableFamily): Request[] => [addTable(tableOf(family)), deleteTable(tableOf(family))];
