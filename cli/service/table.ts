@@ -26,10 +26,12 @@ export function serviceTable(services: readonly Listed[]): string {
 const addressesOf = ({ addresses, externalAddresses, loadBalancerAddresses = [] }: Listed): string =>
   [...addresses, ...externalAddresses, ...loadBalancerAddresses].join(', ');
 
-const portsOf = ({ ports }: Listed): string => ports.map(({ port, protocol }) => `${port}/${protocol}`).join(', ');
+const portText = ({ port, protocol, nodePort }: Listed['ports'][number]): string =>
+  `${port}/${protocol}${nodePort === undefined ? '' : ` (node ${nodePort})`}`;
+
+const portsOf = ({ ports }: Listed): string => ports.map(portText).join(', ');
 
 function portOf({ ports }: Listed, name: string): string {
   const port = ports.find((each) => each.name === name);
-  if (port === undefined) return name;
-  return `${port.port}/${port.protocol}${port.nodePort === undefined ? '' : ` (node ${port.nodePort})`}`;
+  return port === undefined ? name : portText(port);
 }
