@@ -24,6 +24,8 @@ export type Seen = 'frames' | 'packets' | 'arp';
 const etherType = { ip: be16(0x0800), arp: be16(0x0806), ip6: be16(0x86dd) };
 const nfproto = { ip: Buffer.of(2), ip6: Buffer.of(10) };
 const ICMPV6 = 58;
+/** Multicast Listener Discovery: query, report and done, and the report of version 2 (RFC 2710, RFC 3810). */
+const LISTENER_DISCOVERY = [130, 131, 132, 143];
 const ROUTER_ADVERTISEMENT = 134;
 const NEIGHBOUR_ADVERTISEMENT = 136;
 const REDIRECT = 137;
@@ -68,6 +70,7 @@ export const classRules = (seen: Seen): Rules => [
   ['from_user', verdict({ goto: 'forged' })],
   // One drop whether the pod is known there or not: the first counts it by pod.
   ...denied('closed_from', 'iifname', 'denied_from'),
+  ...(seen === 'arp' ? [] : listenersTo(seen)),
   ...denied('closed_to', 'oifname', 'denied_to'),
   ...denied('forged', 'iifname', 'denied_forged'),
 ];
@@ -83,10 +86,28 @@ const fromUserByArp = (isArp: readonly Buffer[]): Rules[number] => [
   verdict('accept'),
 ];
 
+const family = (seen: 'frames' | 'packets', which: 'ip' | 'ip6'): readonly Buffer[] =>
+  seen === 'frames' ? [payload('link', 12, 2, r0), equals(r0, etherType[which])] : [meta('nfproto', r0), equals(r0, nfproto[which])];
+
+const ofIcmp6 = (seen: 'frames' | 'packets'): readonly Buffer[] => [
+  ...family(seen, 'ip6'),
+  meta('l4proto', r0),
+  equals(r0, Buffer.of(ICMPV6)),
+];
+
+/** Kernels tell every link which groups they listen to: dropped as all else, and no denial that anybody is told of. */
+const listenersTo = (seen: 'frames' | 'packets'): Rules =>
+  LISTENER_DISCOVERY.map((type) => [
+    'closed_to',
+    ...ofIcmp6(seen),
+    payload('transport', 0, 1, r0),
+    equals(r0, Buffer.of(type)),
+    verdict('drop'),
+  ]);
+
 function fromUserByIp(seen: 'frames' | 'packets'): Rules {
-  const is = (family: 'ip' | 'ip6'): readonly Buffer[] =>
-    seen === 'frames' ? [payload('link', 12, 2, r0), equals(r0, etherType[family])] : [meta('nfproto', r0), equals(r0, nfproto[family])];
-  const icmp6: readonly Buffer[] = [...is('ip6'), meta('l4proto', r0), equals(r0, Buffer.of(ICMPV6))];
+  const is = (which: 'ip' | 'ip6'): readonly Buffer[] => family(seen, which);
+  const icmp6 = ofIcmp6(seen);
   return [
     // route_localnet is on for host ports on 127.0.0.1: a pod must not reach the host's loopback by it (CVE-2020-8558).
     ['from_user', ...is('ip'), payload('network', 16, 1, r0), equals(r0, Buffer.of(127)), verdict({ goto: 'forged' })],
