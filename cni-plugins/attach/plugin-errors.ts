@@ -16,6 +16,18 @@ export function configInvalid(type: string, problems: readonly string[]): Portcu
   });
 }
 
+export function fieldsUnsupported(type: string, problems: readonly string[]): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_FIELD_UNSUPPORTED',
+    kind: 'unimplemented',
+    attempted: 'read the configuration of the plugin',
+    on: type,
+    why: problems.join('; '),
+    fix: 'remove these fields, or give them a value that is supported',
+    details: { problems },
+  });
+}
+
 export function unknownPlugin(type: string, known: readonly string[]): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_PLUGIN_UNKNOWN',
@@ -71,7 +83,7 @@ export function previousResultMissing(type: string): PortcullisError {
     attempted: 'run the plugin',
     on: type,
     why: "the configuration has no 'prevResult'",
-    fix: 'place the plugin after one that makes an interface; a runtime passes the result of the plugin before',
+    fix: 'place the plugin after one that makes an interface; the runtime passes the result of the plugin before, and to CHECK that of ADD',
   });
 }
 

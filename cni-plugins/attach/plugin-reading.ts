@@ -1,11 +1,12 @@
 import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Plugin } from '../plugins/contract.ts';
 import { addressPlugins, plugins } from '../plugins/registry.ts';
+import { areUnsupported } from '../spec/fields.ts';
 import type { Fields, Problems } from '../spec/fields.ts';
 import { leasingTypes, readAddressSource, readConfig } from './addresses.ts';
 import type { AddressSource } from './addresses.ts';
 import type { PluginCall } from './plugin-call.ts';
-import { configInvalid, unknownPlugin } from './plugin-errors.ts';
+import { configInvalid, fieldsUnsupported, unknownPlugin } from './plugin-errors.ts';
 import { bareType } from './plugin-type.ts';
 
 /** What a call's configuration says, to the plugin and to its address plugin. Pure. */
@@ -47,8 +48,9 @@ function readBy(plugin: Plugin, fields: Fields, call: PluginCall, problems: Prob
   }
 }
 
-/** @throws NETWORK_CONFIG_INVALID with every problem */
+/** @throws NETWORK_CONFIG_INVALID with every problem · NETWORK_FIELD_UNSUPPORTED when each is a field that is known and not had */
 export function sound(reading: Reading): Reading {
-  if (reading.problems.length > 0) throw configInvalid(reading.type, reading.problems);
+  const { type, problems } = reading;
+  if (problems.length > 0) throw areUnsupported(problems) ? fieldsUnsupported(type, problems) : configInvalid(type, problems);
   return reading;
 }

@@ -3,6 +3,8 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { readConfig } from '../attach/addresses.ts';
+import { readConfiguration, sound } from '../attach/plugin-reading.ts';
+import { cniErrorOf } from '../spec/cni-error.ts';
 import type { Problems } from '../spec/fields.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { AddressPlugin, PlanInput, Plugin } from './contract.ts';
@@ -196,7 +198,7 @@ for (const [type, config, expected] of [
   ['bandwidth', { ingressRate: 8e9, ingressBurst: 34_359_738_360 }, /more than 4 GiB/u],
   ['bandwidth', { ingressRate: 8, ingressBurst: 8_000_000 }, /longer than the kernel counts/u],
   ['bandwidth', { ingressRate: -1, ingressBurst: 8 }, /is not a rate/u],
-  ['bandwidth', { unshapedSubnets: ['10.0.0.0/8'] }, /'unshapedSubnets' is not supported/u],
+  ['bandwidth', { unshapedSubnets: ['10.0.0.0/8'] }, /'unshapedSubnets' is not supported \(\["10\.0\.0\.0\/8"\]\)/u],
   ['bandwidth', { runtimeConfig: { bandwidth: { shapedSubnets: [] } } }, /'shapedSubnets' is not supported/u],
   ['tuning', { sysctl: { 'kernel.shmmax': '1' } }, /is no sysctl of the network/u],
   ['tuning', { sysctl: { 'net.ipv4.../x': '1' } }, /is no sysctl of the network/u],
@@ -215,8 +217,8 @@ for (const [type, config, expected] of [
   ['host-device', {}, /one of 'device', 'hwaddr', 'kernelpath', 'pciBusID' is needed/u],
   ['host-device', { kernelpath: '/sys/devices/../../etc' }, /is no path below \/sys\/devices/u],
   ['host-device', { pciBusID: '../../../etc' }, /is no PCI address/u],
-  ['ptp', { ipMasqBackend: 'iptables' }, /"iptables" is not supported: nftables is/u],
-  ['firewall', { backend: 'firewalld' }, /"firewalld" is not supported/u],
+  ['ptp', { ipMasqBackend: 'iptables' }, /'ipMasqBackend' is not supported \("iptables"\): nftables is/u],
+  ['firewall', { backend: 'firewalld' }, /'backend' is not supported \("firewalld"\)/u],
   ['firewall', { firewalldZone: 'trusted' }, /'firewalldZone' is not supported/u],
   ['firewall', { ingressPolicy: 'closed' }, /"closed" is not a policy: open, same-bridge, isolated/u],
   ['firewall', { iptablesAdminChainName: 'forward' }, /is no name for a chain/u],
@@ -236,6 +238,31 @@ for (const [type, config, expected] of [
   ],
 ] as const)
   test(`${type}: ${JSON.stringify(config)}`, () => assert.match(problemsOf(type, config), expected));
+
+test('fields that are known and not had are the error 2 of the specification, unless more is wrong', () => {
+  const told = (type: string, config: object): { code: number; msg: string } | undefined => {
+    const key = { network: 'net', containerId: 'c1', interface: 'eth0' };
+    const call = { verb: 'add' as const, type, caller: {}, key, netns: '/run/netns/x', args: {}, path: [], config: JSON.stringify(config) };
+    try {
+      sound(readConfiguration(call));
+      return undefined;
+    } catch (thrown) {
+      return cniErrorOf(thrown);
+    }
+  };
+  for (const [type, config, key, value] of [
+    ['bandwidth', { shapedSubnets: ['10.0.0.0/8'] }, 'shapedSubnets', '["10.0.0.0/8"]'],
+    ['bridge', { ipMasqBackend: 'iptables' }, 'ipMasqBackend', '"iptables"'],
+    ['firewall', { firewalldZone: 'trusted' }, 'firewalldZone', '"trusted"'],
+    ['portmap', { conditionsV4: ['-d', '10.0.0.1'] }, 'conditionsV4', '["-d","10.0.0.1"]'],
+    ['portmap', { externalSetMarkChain: 'MARK' }, 'externalSetMarkChain', '"MARK"'],
+  ] as const) {
+    const error = told(type, config);
+    assert.equal(error?.code, 2, type);
+    assert.ok(error.msg.includes(key) && error.msg.includes(value), error.msg);
+    assert.equal(told(type, { ...config, mtu: 1, ingressPolicy: 5, ingressRate: 'x', markMasqBit: 99 })?.code, 7, type);
+  }
+});
 
 test('CNI_ARGS are read as strictly', () => {
   assert.match(problemsOf('macvlan', {}, { MAC: 'x' }), /CNI_ARGS: MAC "x"/u);

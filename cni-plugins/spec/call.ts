@@ -10,7 +10,7 @@ import { readResult } from './result-versions.ts';
 
 /**
  * How a CNI plugin is called: environment and standard input (CNI specification 1.1, sections 2 and 4). The checks, their order, codes and
- * messages are those of libcni's pkg/skel, so that whoever reads its errors reads ours. Pure.
+ * messages are those of libcni's pkg/skel, so that whoever reads its errors reads ours; the details name the variable. Pure.
  */
 export interface RawCall {
   /** Name of the program, without its folder. */
@@ -86,6 +86,7 @@ export function readCall({ name, environment, stdin }: RawCall): ReadCall {
 
   if (network === '') return refuse(cniCodes.invalidConfig, 'missing network name');
   if (!namePattern.test(network)) return refuse(cniCodes.invalidConfig, 'invalid characters found in network name', network);
+  if (network.length > longestName) return refuse(cniCodes.invalidConfig, 'network name is too long', `at most ${longestName} characters`);
   const verb = verbs[command];
   if (verb === undefined) return refuse(cniCodes.invalidEnvironment, `unknown CNI_COMMAND: ${command}`);
   const since = firstVersion[verb];
@@ -151,6 +152,9 @@ const firstVersion: Readonly<Partial<Record<Verb, readonly [number, number, numb
 const handedOn = ['TRACEPARENT', 'TRACESTATE', 'BAGGAGE'];
 const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/u;
 
+/** It is a folder's name in the store of host-local, and part of a file's in libcni's cache. */
+const longestName = 255;
+
 /** In skel's order: a value that is wrong is told before one that is missing. */
 function checkEnvironment(command: string, get: (variable: string) => string): CniError | undefined {
   const missing: string[] = [];
@@ -177,7 +181,9 @@ const variables: readonly {
     variable: 'CNI_CONTAINERID',
     needed: ofOneContainer,
     check: (id) =>
-      namePattern.test(id) ? undefined : { code: cniCodes.invalidEnvironment, msg: 'invalid characters in containerID', details: id },
+      namePattern.test(id)
+        ? undefined
+        : { code: cniCodes.invalidEnvironment, msg: 'invalid characters in containerID', details: `CNI_CONTAINERID=${id}` },
   },
   { variable: 'CNI_NETNS', needed: ['ADD', 'CHECK'] },
   { variable: 'CNI_IFNAME', needed: ofOneContainer, check: checkInterfaceName },
@@ -185,10 +191,10 @@ const variables: readonly {
 ];
 
 function checkInterfaceName(name: string): CniError | undefined {
-  const wrong = (msg: string, details?: string): CniError => ({
+  const wrong = (msg: string, why?: string): CniError => ({
     code: cniCodes.invalidEnvironment,
     msg,
-    ...(details === undefined ? {} : { details }),
+    details: `CNI_IFNAME=${name}${why === undefined ? '' : `: ${why}`}`,
   });
   if (Buffer.byteLength(name) > 15) return wrong('interface name is too long', 'interface name should be less than 16 characters');
   if (name === '.' || name === '..') return wrong('interface name is . or ..');

@@ -1,5 +1,6 @@
 /**
- * CNI_ARGS: `K=V;K2=V2` (CNI specification 1.1, section 2; `LoadArgs` of libcni's pkg/types/args.go). Pure.
+ * CNI_ARGS: `K=V;K2=V2` (CNI specification 1.1, section 2; `LoadArgs` of libcni's pkg/types/args.go, whose messages leave out `CNI_`: the specification wants the
+ * variable's name). Pure.
  * @param strict refuse names that no plugin of ours reads, as the plugins that read arguments do, unless IgnoreUnknown is true
  */
 export function readCniArgs(text: string, strict: boolean): { readonly args: Readonly<Record<string, string>>; readonly problem?: string } {
@@ -9,7 +10,7 @@ export function readCniArgs(text: string, strict: boolean): { readonly args: Rea
   for (const pair of text.split(';')) {
     const [name = '', value, ...more] = pair.split('=');
     if (value === undefined || more.length > 0) {
-      if (strict) return { args: {}, problem: `ARGS: invalid pair ${JSON.stringify(pair)}` };
+      if (strict) return { args: {}, problem: `CNI_ARGS: invalid pair ${JSON.stringify(pair)}` };
       continue;
     }
     // A name such as __proto__ must be a plain property as well.
@@ -20,10 +21,10 @@ export function readCniArgs(text: string, strict: boolean): { readonly args: Rea
   if (strict && ignore !== '' && !['1', 'true', '0', 'false'].includes(ignore))
     return {
       args: {},
-      problem: `ARGS: error parsing value of pair "IgnoreUnknown=${args['IgnoreUnknown'] ?? ''}": neither true nor false`,
+      problem: `CNI_ARGS: error parsing value of pair "IgnoreUnknown=${args['IgnoreUnknown'] ?? ''}": neither true nor false`,
     };
   if (strict && unknown.length > 0 && ignore !== '1' && ignore !== 'true')
-    return { args: {}, problem: `ARGS: unknown args ${JSON.stringify(unknown)}` };
+    return { args: {}, problem: `CNI_ARGS: unknown args ${JSON.stringify(unknown)}` };
   return { args };
 }
 

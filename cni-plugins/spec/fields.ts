@@ -19,11 +19,21 @@ export interface Fields {
   names(): string[];
   /** Notes a problem at a field, or at the object itself (`''`). */
   problem(name: string, message: string): void;
+  /** Notes that a field is known and not had, with its value: an error of its own (CNI specification 1.1, section 5, code 2). */
+  unsupported(name: string, why: string): void;
   hasProblems(): boolean;
 }
 
 /** `file:line:column: message` each. */
 export type Problems = string[];
+
+/** How many of the problems are fields that are not supported. */
+const unsupportedOnes = new WeakMap<Problems, number>();
+
+/** Whether nothing is wrong but that fields are not supported. */
+export const areUnsupported = (problems: Problems): boolean => problems.length > 0 && unsupportedOnes.get(problems) === problems.length;
+
+const longestValue = 200;
 
 type Path = readonly (string | number)[];
 
@@ -83,6 +93,10 @@ export function fieldsOf(value: unknown, path: Path, file: string, source: JsonT
       }),
     names: () => Object.keys(value),
     problem: (name, message) => note(at(name), message),
+    unsupported(name, why) {
+      unsupportedOnes.set(problems, (unsupportedOnes.get(problems) ?? 0) + 1);
+      note(at(name), `'${name}' is not supported (${JSON.stringify(child(name)).slice(0, longestValue)}): ${why}`);
+    },
     hasProblems: () => problems.length > 0,
   };
 }

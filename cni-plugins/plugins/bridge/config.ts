@@ -40,7 +40,7 @@ export function readBridgeConfig(config: Fields, args: Readonly<Record<string, s
   // As upstream: both together would deliver every frame twice.
   if (hairpin && promiscuous) config.problem('promiscMode', 'hairpinMode and promiscMode exclude each other');
   const backend = config.text('ipMasqBackend') ?? '';
-  if (backend !== '' && backend !== 'nftables') config.problem('ipMasqBackend', `${JSON.stringify(backend)} is not supported: nftables is`);
+  if (backend !== '' && backend !== 'nftables') config.unsupported('ipMasqBackend', 'nftables is');
   const vlan = config.whole('vlan') ?? 0;
   if (vlan < 0 || vlan > maxVlan) config.problem('vlan', `${vlan} is not a VLAN id: 0 to ${maxVlan}`);
   const trunk = readTrunk(config);
@@ -61,7 +61,8 @@ export function readBridgeConfig(config: Fields, args: Readonly<Record<string, s
     ...(mtu === undefined ? {} : { mtu }),
     vlan,
     trunk,
-    preserveDefaultVlan: config.flag('preserveDefaultVlan', true),
+    // As upstream since its 1.8: true before, which left a pod in the bridge's own VLAN besides.
+    preserveDefaultVlan: config.flag('preserveDefaultVlan', false),
     macSpoofCheck: config.flag('macspoofchk', false),
     duplicateAddressDetection: config.flag('enabledad', false),
     disableContainerInterface,

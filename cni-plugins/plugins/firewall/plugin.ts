@@ -32,12 +32,8 @@ export const firewall: Plugin<FirewallConfig> = {
   read(config) {
     const backend = config.text('backend') ?? '';
     if (!['', 'iptables', 'nftables'].includes(backend))
-      config.problem(
-        'backend',
-        `${JSON.stringify(backend)} is not supported: the rules are nf_tables of our own, for which 'nftables' or none stands`,
-      );
-    if ((config.text('firewalldZone') ?? '') !== '')
-      config.problem('firewalldZone', "'firewalldZone' is not supported: firewalld is never asked");
+      config.unsupported('backend', "the rules are nf_tables of our own, for which 'nftables' or none stands");
+    if ((config.text('firewalldZone') ?? '') !== '') config.unsupported('firewalldZone', 'firewalld is never asked');
     const given = config.text('iptablesAdminChainName') ?? '';
     const adminChain = given === '' ? 'CNI-ADMIN' : given;
     if (!/^[A-Za-z_.][A-Za-z0-9/\\_.-]{0,27}$/u.test(adminChain) || reservedChains.test(adminChain))

@@ -48,7 +48,7 @@ export const linkTypeMissing = (kind: string): PortcullisError =>
   failure(
     'NETWORK_LINK_TYPE_MISSING',
     'precondition',
-    `create the ${kind} link`,
+    'create a link of the kind',
     kind,
     'the kernel has no links of this kind',
     `load the kernel module ${kind === 'vlan' ? '8021q' : kind}, or use a kernel that has it`,

@@ -80,7 +80,7 @@ function readDnsOf(dns: Fields | undefined, names: { readonly nameservers: strin
 
 /** Says that fields of an upstream plugin are known and not had. */
 export function refuseFields(fields: Fields, unsupported: Readonly<Record<string, string>>): void {
-  for (const [name, why] of Object.entries(unsupported)) if (fields.has(name)) fields.problem(name, `'${name}' is not supported: ${why}`);
+  for (const [name, why] of Object.entries(unsupported)) if (fields.has(name)) fields.unsupported(name, why);
 }
 
 /** `ips` of a result for addresses on the interface of that index. */

@@ -64,11 +64,11 @@ export function readMappings(config: Fields): PortMapping[] {
 
 function refuse(config: Fields): void {
   const backend = config.text('backend') ?? '';
-  if (backend !== '' && backend !== 'nftables') config.problem('backend', `${JSON.stringify(backend)} is not supported: nftables is`);
+  if (backend !== '' && backend !== 'nftables') config.unsupported('backend', 'nftables is');
   const mark = config.text('externalSetMarkChain') ?? '';
-  if (mark !== '') config.problem('externalSetMarkChain', 'externalSetMarkChain is not supported: there is no iptables chain to call');
+  if (mark !== '') config.unsupported('externalSetMarkChain', 'there is no iptables chain to call');
   for (const name of ['conditionsV4', 'conditionsV6'])
-    if (config.has(name) && config.texts(name).length > 0) config.problem(name, `${name} is not supported: these are matches of iptables`);
+    if (config.has(name) && config.texts(name).length > 0) config.unsupported(name, 'these are matches of iptables');
   const bit = config.whole('markMasqBit') ?? 0;
   if (bit < 0 || bit > 31) config.problem('markMasqBit', `${bit} is not a bit of a mark: 0 to 31`);
 }

@@ -22,7 +22,7 @@ export const ptp: Plugin<PtpConfig> = {
   capabilities: ['ips', 'dns'],
   read(config) {
     const backend = config.text('ipMasqBackend') ?? '';
-    if (!['', 'nftables'].includes(backend)) config.problem('ipMasqBackend', `${JSON.stringify(backend)} is not supported: nftables is`);
+    if (!['', 'nftables'].includes(backend)) config.unsupported('ipMasqBackend', 'nftables is');
     const mtu = readMtu(config);
     const dns = readDns(config);
     return { ipMasq: config.flag('ipMasq', false), ...(mtu === undefined ? {} : { mtu }), ...(dns === undefined ? {} : { dns }) };
