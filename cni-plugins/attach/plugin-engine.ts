@@ -59,9 +59,9 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
   const restsUntil = new Map<string, number>();
   const addressing: Addressing = createAddressing(database);
 
-  const remove = (part: Part, kernel: ResourceKernel, { realm }: Host): void => {
+  const remove = (part: Part, kernel: ResourceKernel, { realm }: Host, isUndone = false): void => {
     parts.setState(part, 'removing');
-    const attached: Attached = { has: (hostInterface, type) => parts.has(realm, hostInterface, type) };
+    const attached: Attached = { has: (hostInterface, type) => parts.has(realm, hostInterface, type), isUndone };
     for (const resource of part.resources.toReversed()) kindOf(resource).remove(resource, kernel, part.key, attached);
     parts.remove(part);
   };
@@ -216,7 +216,7 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
 
   const undo = (part: Part, kernel: ResourceKernel, host: Host): void => {
     try {
-      remove(part, kernel, host);
+      remove(part, kernel, host, true);
     } catch (thrown) {
       log.warn(
         { ...part.key, type: part.type, why: reasonOf(thrown) },

@@ -144,4 +144,6 @@ export interface ResourceKind<R extends Resource = Resource> {
 export interface Attached {
   /** Whether a plugin's part stands for the attachment of a host's link; undefined: it is no attachment's that is known here. */
   has(hostInterface: string, type: string): boolean | undefined;
+  /** An ADD that failed is taken back: what it made goes, where a DEL would leave it to others. */
+  readonly isUndone?: boolean;
 }

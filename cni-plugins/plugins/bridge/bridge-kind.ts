@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
+import { listSettings, setMac } from '../../netlink/link-settings.ts';
 import { createBridge, lookUp, setNoOwnIpv6, setPromiscuous, setUp } from '../../netlink/links.ts';
 import type { Link } from '../../netlink/links.ts';
 import { listAddresses } from '../../netlink/route-tables.ts';
@@ -8,8 +9,10 @@ import { addAddress, addGatewayLinkLocal, deleteAddress } from '../../netlink/ro
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 import { contains, formatIp, ipBytes, ipFromBytes, parsePrefix } from '../../spec/address.ts';
 import type { IpPrefix } from '../../spec/address.ts';
-import type { Resource, ResourceKernel, ResourceKind } from '../contract.ts';
-import { ensureVlanFiltering, ensureVlanGateway, vlanGatewayName } from './vlan.ts';
+import type { AttachmentKey } from '../../spec/attachment-key.ts';
+import type { Attached, Resource, ResourceKernel, ResourceKind } from '../contract.ts';
+import { deleteLink } from '../interface/child-link.ts';
+import { ensureVlanFiltering, ensureVlanGateway, vlanDifferences, vlanGateway } from './vlan.ts';
 
 /** A bridge of the host. Many attachments share it, so none removes it; it stays as upstream's does. */
 export interface BridgeLinkResource extends Resource {
@@ -30,15 +33,50 @@ export interface BridgeLinkResource extends Resource {
 /** Links of ours carry a group (`ip link` shows it): `pc` in ASCII, then what they are. */
 const bridgeGroup = 0x70630002;
 
-/** Bridges that were brought up over a socket and what they got: most calls find theirs so. */
-const known = new WeakMap<NetlinkSocket, Map<string, number>>();
+interface Seen {
+  /** The bridge's as the last resource of that name left it; it may be gone by now. */
+  index: number;
+  /** What was brought up on it: most calls find theirs so. */
+  readonly stamps: Set<string>;
+  /** Of a bridge of ours: as the first resource that was made or compared has it. Several that differ would undo each other's. */
+  mac?: string;
+  /** Who made it, until somebody else uses it: an ADD that fails takes it away again. */
+  madeFor?: string;
+}
+
+/** Bridges by name, as they were seen over a socket. */
+const known = new WeakMap<NetlinkSocket, Map<string, Seen>>();
 
 /** Index of a bridge as the last resource of that name over the socket left it; it may be gone by now. Undefined: none was. */
-export const bridgeSeen = (route: NetlinkSocket, name: string): number | undefined => seenIndexes.get(route)?.get(name);
-const seenIndexes = new WeakMap<NetlinkSocket, Map<string, number>>();
+export const bridgeSeen = (route: NetlinkSocket, name: string): number | undefined => known.get(route)?.get(name)?.index;
+
+/** What is known of this very bridge. */
+function seenAs({ name, index }: Link, route: NetlinkSocket): Seen {
+  const bridges = known.get(route) ?? new Map<string, Seen>();
+  known.set(route, bridges);
+  const found = bridges.get(name);
+  if (found?.index === index) return found;
+  const seen: Seen = { index, stamps: new Set() };
+  bridges.set(name, seen);
+  return seen;
+}
+
+/** The MAC address that a bridge has or shall have again; undefined: there is none. Others' keep what they were given last. */
+export function macOfBridge(route: NetlinkSocket, name: string): string | undefined {
+  const link = lookUp(route, { name });
+  if (link === undefined) return undefined;
+  return link.group === bridgeGroup ? (seenAs(link, route).mac ?? link.mac) : link.mac;
+}
+
+function macFor(resource: BridgeLinkResource, link: Link, route: NetlinkSocket): string {
+  if (link.group !== bridgeGroup) return resource.mac;
+  const seen = seenAs(link, route);
+  seen.mac ??= resource.mac;
+  return seen.mac;
+}
 
 const stampOf = (resource: BridgeLinkResource): string =>
-  `${resource.name} ${resource.addresses.join(' ')} ${resource.promiscuous} ${resource.vlan} ${resource.filtersVlans}`;
+  `${resource.addresses.join(' ')} ${resource.promiscuous} ${resource.vlan} ${resource.filtersVlans}`;
 
 function make(resource: BridgeLinkResource, route: NetlinkSocket): Link {
   const mac = Buffer.from(resource.mac.replaceAll(':', ''), 'hex');
@@ -55,22 +93,31 @@ function make(resource: BridgeLinkResource, route: NetlinkSocket): Link {
   return made;
 }
 
-function ensure(resource: BridgeLinkResource, kernel: ResourceKernel): void {
+const textOfKey = ({ network, containerId, interface: name }: AttachmentKey): string => `${network}/${containerId}/${name}`;
+
+function ensure(resource: BridgeLinkResource, kernel: ResourceKernel, key: AttachmentKey): void {
   const { route } = kernel.host;
-  const link = lookUp(route, { name: resource.name }) ?? make(resource, route);
+  const standing = lookUp(route, { name: resource.name });
+  const link = standing ?? make(resource, route);
   if (link.kind !== 'bridge') throw unusable(resource.name, `it is a link of kind ${link.kind === '' ? 'hardware' : link.kind}`);
-  const seen = known.get(route) ?? new Map<string, number>();
-  seenIndexes.set(route, (seenIndexes.get(route) ?? new Map<string, number>()).set(resource.name, link.index));
-  if (link.up && seen.get(stampOf(resource)) === link.index) return;
-  const own = { index: link.index };
+  const seen = seenAs(link, route);
+  const { stamps } = seen;
+  if (standing === undefined) seen.madeFor = textOfKey(key);
+  else if (seen.madeFor !== textOfKey(key)) delete seen.madeFor;
+  const isOurs = link.group === bridgeGroup;
+  const mac = macFor(resource, link, route);
   if (resource.filtersVlans) ensureVlanFiltering(route, link);
-  route.run([...(resource.promiscuous ? [setPromiscuous(own)] : []), setUp(own)]);
+  if (link.up && stamps.has(stampOf(resource)) && (link.mac === mac || !isOurs)) return;
+  const own = { index: link.index };
+  // As upstream: a bridge whose address nobody has set takes the lowest of its ports', another one with every pod.
+  const settled = setMac(link.index, isOurs ? mac : link.mac);
+  route.run([...(link.mac === mac && isOurs ? [] : [settled]), ...(resource.promiscuous ? [setPromiscuous(own)] : []), setUp(own)]);
   const index = resource.vlan === 0 || resource.addresses.length === 0 ? link.index : ensureVlanGateway(route, link, resource.vlan);
   const wanted = prefixesOf(resource);
   for (const prefix of wanted) putAddress(resource, prefix, index, route, wanted);
   if (wanted.some(({ address }) => address.family === 6)) route.run([addGatewayLinkLocal(index)]);
   if (wanted.length > 0) kernel.inHost(() => enableForwarding(wanted));
-  known.set(route, seen.set(stampOf(resource), link.index));
+  stamps.add(stampOf(resource));
 }
 
 const prefixesOf = (resource: BridgeLinkResource): IpPrefix[] => resource.addresses.flatMap((text) => parsePrefix(text) ?? []);
@@ -110,7 +157,7 @@ function differences(resource: BridgeLinkResource, kernel: ResourceKernel): stri
   const { route } = kernel.host;
   const link = lookUp(route, { name: resource.name });
   const found = link === undefined ? [`there is no bridge ${resource.name}`] : differencesOf(resource, link, kernel);
-  if (found.length > 0) known.delete(route);
+  if (link !== undefined && found.length > 0) seenAs(link, route).stamps.clear();
   return found;
 }
 
@@ -118,8 +165,9 @@ function differencesOf(resource: BridgeLinkResource, link: Link, kernel: Resourc
   const { name } = resource;
   if (link.kind !== 'bridge') return [`${name} is no bridge, but a link of kind ${link.kind}`];
   const { route } = kernel.host;
-  const gateway =
-    resource.vlan === 0 || resource.addresses.length === 0 ? link : lookUp(route, { name: vlanGatewayName(name, resource.vlan) });
+  const mac = macFor(resource, link, route);
+  const hasGateway = resource.addresses.length > 0;
+  const gateway = resource.vlan === 0 || !hasGateway ? link : vlanGateway(route, link, resource.vlan);
   const present =
     gateway === undefined
       ? []
@@ -127,18 +175,32 @@ function differencesOf(resource: BridgeLinkResource, link: Link, kernel: Resourc
   const forwarding = kernel.inHost(() => forwardingFiles(prefixesOf(resource)).filter((file) => readFileSync(file, 'utf8').trim() !== '1'));
   return [
     ...(link.up ? [] : [`the bridge ${name} is down`]),
+    ...(link.mac === mac ? [] : [`the bridge ${name} has the MAC address ${link.mac}, not ${mac}`]),
     ...(resource.promiscuous && !link.promiscuous ? [`the bridge ${name} is not in promiscuous mode`] : []),
-    ...(gateway === undefined ? [`there is no link ${vlanGatewayName(name, resource.vlan)}`] : []),
-    ...prefixesOf(resource)
-      .map(textOf)
+    ...(resource.filtersVlans ? vlanDifferences(route, link, hasGateway ? resource.vlan : 0) : []),
+    ...addressesOf(resource)
       .filter((address) => !present.includes(address))
       .map((address) => `the bridge ${name} has no address ${address}`),
     ...forwarding.map((file) => `${file} is off`),
   ];
 }
 
+/** A gateway of IPv6 asks for its neighbours from a link-local address. */
+function addressesOf(resource: BridgeLinkResource): string[] {
+  const wanted = prefixesOf(resource);
+  return [...wanted.map(textOf), ...(wanted.some(({ address }) => address.family === 6) ? ['fe80::1/64'] : [])];
+}
+
 function unusable(name: string, why: string, fix = "rename that link, or give another name as 'bridge' in the conflist"): PortcullisError {
   return new PortcullisError({ code: 'NETWORK_BRIDGE_UNUSABLE', kind: 'precondition', attempted: 'use the bridge', on: name, why, fix });
 }
 
-export const bridgeKind: ResourceKind<BridgeLinkResource> = { kind: 'bridge', ensure, differences, remove: () => undefined };
+/** It stays when its pods go, as upstream's does; but an ADD that fails leaves none behind. */
+function remove(resource: BridgeLinkResource, kernel: ResourceKernel, key: AttachmentKey, { isUndone }: Attached): void {
+  const { route } = kernel.host;
+  const link = isUndone === true ? lookUp(route, { name: resource.name }) : undefined;
+  if (link === undefined || link.group !== bridgeGroup || seenAs(link, route).madeFor !== textOfKey(key)) return;
+  if (listSettings(route).every(({ master }) => master !== link.index)) deleteLink(kernel, 'host', link.index);
+}
+
+export const bridgeKind: ResourceKind<BridgeLinkResource> = { kind: 'bridge', ensure, differences, remove };

@@ -8,6 +8,7 @@ import type { LeasedAddress, Plan, Plugin, PlanInput, Resource } from '../contra
 import type { PodAddresses } from '../interface/pod-addresses.ts';
 import { routesVia } from '../interface/settings.ts';
 import { masqueradeOf } from '../nat/masquerade-kind.ts';
+import { macOfBridge } from './bridge-kind.ts';
 import type { BridgeLinkResource } from './bridge-kind.ts';
 import { readBridgeConfig } from './config.ts';
 import type { BridgeConfig } from './config.ts';
@@ -21,7 +22,7 @@ export const bridge: Plugin<BridgeConfig> = {
   capabilities: ['mac', 'ips', 'ipRanges', 'dns'],
   read: readBridgeConfig,
   /** MAC of a bridge that stands already: it keeps its own. */
-  observe: (config, { host }) => lookUp(host.route, { name: config.bridge })?.mac,
+  observe: (config, { host }) => macOfBridge(host.route, config.bridge),
   unavailable(config, host) {
     const { kind = 'bridge' } = lookUp(host, { name: config.bridge }) ?? {};
     return kind === 'bridge' ? undefined : `${config.bridge} is no bridge, but a link of kind ${kind === '' ? 'hardware' : kind}`;

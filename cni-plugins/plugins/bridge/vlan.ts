@@ -3,9 +3,11 @@ import { addVlans, deleteVlan, filtersVlans, listVlans, setVlanFiltering } from 
 import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { createLink } from '../../netlink/link-kinds.ts';
 import { findLink } from '../../netlink/link-settings.ts';
+import type { LinkSettings } from '../../netlink/link-settings.ts';
 import { setUp } from '../../netlink/links.ts';
 import type { Link } from '../../netlink/links.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
+import { interfaceTaken } from '../interface/failures.ts';
 
 /** VLANs on the bridge: of a port (`vlan`, `vlanTrunk`) and of the gateway's addresses. */
 
@@ -19,9 +21,21 @@ export function ensureVlanFiltering(route: NetlinkSocket, bridge: Link): void {
   if (!filtersVlans(route, bridge.index)) throw unsupported(bridge.name);
 }
 
-export const vlanGatewayName = (bridge: string, vlan: number): string => `${bridge}.${vlan}`;
+const vlanGatewayName = (bridge: string, vlan: number): string => `${bridge}.${vlan}`;
 
-/** The link that has the gateway's addresses in a VLAN: `cni0.100` on `cni0`. @returns its index */
+/** The link that has the gateway's addresses in a VLAN, where it stands as it shall. */
+export const vlanGateway = (route: NetlinkSocket, bridge: Link, vlan: number): LinkSettings | undefined => {
+  const link = findLink(route, { name: vlanGatewayName(bridge.name, vlan) });
+  return link?.kind === 'vlan' && link.peer === bridge.index && link.data.get(vlanId)?.readUInt16LE(0) === vlan ? link : undefined;
+};
+
+/** IFLA_VLAN_ID (linux/if_link.h). */
+const vlanId = 1;
+
+/**
+ * The link that has the gateway's addresses in a VLAN: `cni0.100` on `cni0`. @returns its index
+ * @throws NETWORK_INTERFACE_TAKEN where another link has its name
+ */
 export function ensureVlanGateway(route: NetlinkSocket, bridge: Link, vlan: number): number {
   const name = vlanGatewayName(bridge.name, vlan);
   route.run([addVlans(bridge.index, [{ id: vlan, untagged: false }], true)]);
@@ -30,10 +44,21 @@ export function ensureVlanGateway(route: NetlinkSocket, bridge: Link, vlan: numb
   } catch (thrown) {
     if (!isRefusal(thrown, 'EEXIST')) throw thrown;
   }
-  const link = findLink(route, { name });
-  if (link === undefined) throw unsupported(name);
+  const link = vlanGateway(route, bridge, vlan);
+  if (link === undefined) throw interfaceTaken(name, `the host has a link of that name that is not VLAN ${vlan} of ${bridge.name}`);
   route.run([setUp({ index: link.index })]);
   return link.index;
+}
+
+/** Of the bridge itself. @param vlan that its gateway's addresses are in; 0: in none */
+export function vlanDifferences(route: NetlinkSocket, bridge: Link, vlan: number): string[] {
+  const gateway = vlan === 0 ? undefined : vlanGateway(route, bridge, vlan);
+  return [
+    ...(filtersVlans(route, bridge.index) ? [] : [`the bridge ${bridge.name} does not filter VLANs`]),
+    ...(vlan === 0 || listVlans(route, bridge.index).some(({ id }) => id === vlan) ? [] : [`${bridge.name} is not in VLAN ${vlan}`]),
+    ...(vlan === 0 || gateway !== undefined ? [] : [`there is no link ${vlanGatewayName(bridge.name, vlan)}`]),
+    ...(gateway === undefined || gateway.up ? [] : [`${gateway.name} is down`]),
+  ];
 }
 
 export interface PortVlans {
