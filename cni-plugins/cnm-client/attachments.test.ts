@@ -198,7 +198,12 @@ if (inPrivateNetns(import.meta.filename)) {
     driver.answer('NetworkDriver.CreateEndpoint', undefined);
     nothingLeft(driver);
     driver.answer('Plugin.Activate', { status: 200, text: '{"Implements":["VolumeDriver"]}' });
-    assert.match((await failure('add', pod, own)).message, /VolumeDriver/u);
+    assert.match(
+      (await failure('add', pod, own)).message,
+      /VolumeDriver.*; name a driver of (?:addresses in ipam\.driver|networks in driver)/u,
+    );
+    driver.answer('Plugin.Activate', { status: 200, text: '{"Implements":["NetworkDriver"]}' });
+    assert.match((await failure('add', pod, own)).message, /not IpamDriver; name a driver of addresses in ipam\.driver/u);
     driver.answer('Plugin.Activate', undefined);
     nothingLeft(driver);
   });

@@ -84,14 +84,22 @@ export async function openDriver(
   };
   try {
     const kinds: unknown = (await patiently('Plugin.Activate', {}))['Implements'];
-    if (!Array.isArray(kinds) || !kinds.includes(implemented))
-      throw driverProtocol(name, 'Plugin.Activate', `it implements ${JSON.stringify(kinds ?? null)}, not ${implemented}`);
+    if (!Array.isArray(kinds) || !kinds.includes(implemented)) {
+      const why = `it implements ${JSON.stringify(kinds ?? null)}, not ${implemented}`;
+      throw driverProtocol(name, 'Plugin.Activate', why, Array.isArray(kinds) ? elsewhere[implemented] : undefined);
+    }
     return driver;
   } catch (thrown) {
     close();
     throw thrown;
   }
 }
+
+/** What to do about a driver of another kind: the configuration names it, and may name one that has this. */
+const elsewhere = {
+  IpamDriver: 'name a driver of addresses in ipam.driver, or have another plugin choose them (ipam.type)',
+  NetworkDriver: 'name a driver of networks in driver',
+} as const;
 
 /** Nobody heard the request. */
 export const isAbsence = (thrown: unknown): boolean =>

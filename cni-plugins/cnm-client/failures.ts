@@ -61,14 +61,15 @@ export function verbUnknown(driver: string, verb: string): PortcullisError {
   });
 }
 
-export function driverProtocol(driver: string, verb: string, why: string): PortcullisError {
+/** @param fix absent: the driver is wrong, whoever configured it */
+export function driverProtocol(driver: string, verb: string, why: string, fix?: string): PortcullisError {
   return new PortcullisError({
     code: 'NETWORK_CNM_PROTOCOL',
     kind: 'precondition',
     attempted: `read the answer of the remote driver to ${verb}`,
     on: driver,
     why,
-    fix: "the driver does not keep libnetwork's protocol: tell those who maintain it",
+    fix: fix ?? "the driver does not keep libnetwork's protocol: tell those who maintain it",
     details: { verb },
   });
 }
