@@ -1,4 +1,4 @@
-import { readFileSync, readdirSync, rmSync } from 'node:fs';
+import { readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseIp, formatIp } from '../spec/address.ts';
 
@@ -16,6 +16,8 @@ const addressOf = (name: string): string | undefined => {
 
 function filesOf(dataDir: string, network: string): { readonly folder: string; readonly names: readonly string[] } {
   const folder = join(dataDir, network);
+  // Mostly there is none, and an error that nobody sees takes longer than the question.
+  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) return { folder, names: [] };
   try {
     return { folder, names: readdirSync(folder).filter((name) => addressOf(name) !== undefined) };
   } catch (thrown) {

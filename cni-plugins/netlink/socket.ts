@@ -82,6 +82,8 @@ export interface NetlinkSocket {
 const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
 const bufferBytes = 16 * 1024 * 1024;
+/** Less than every kernel's default (net.core.wmem_default, rmem_default): an answer takes about a kilobyte of that. */
+const [narrowBytes, narrowRequests] = [32 * 1024, 64];
 const receiveBytes = 128 * 1024;
 const dumpAttempts = 8;
 
@@ -97,13 +99,19 @@ export function openNetlink(protocol: number, { asksOnce = false }: { readonly a
     bindNetlink(fd);
     setSockOpt(fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
     setSockOpt(fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
-    // A rebuild of all rules is one sendmsg; both are limits, not memory taken.
-    setSockOpt(fd, SOL_SOCKET, SO_SNDBUFFORCE, bufferBytes);
-    setSockOpt(fd, SOL_SOCKET, SO_RCVBUFFORCE, bufferBytes);
   } catch (thrown) {
     closeFd(fd);
     throw thrown;
   }
+
+  let isWide = false;
+  /** A rebuild of all rules is one sendmsg, and each of its messages may be answered; both are limits, not memory taken. A pod's own socket sends little. */
+  const widen = (): void => {
+    if (isWide) return;
+    setSockOpt(fd, SOL_SOCKET, SO_SNDBUFFORCE, bufferBytes);
+    setSockOpt(fd, SOL_SOCKET, SO_RCVBUFFORCE, bufferBytes);
+    isWide = true;
+  };
 
   const receive = (): Received[] => {
     const length = receiveWaiting(fd, buffer, MSG_TRUNC);
@@ -117,7 +125,9 @@ export function openNetlink(protocol: number, { asksOnce = false }: { readonly a
     if (requests.length === 0) return [];
     const first = sequence;
     sequence = (sequence + requests.length) >>> 0 || 1;
-    send(fd, encodeMessages(requests, first, NLM_F_REQUEST | more));
+    const bytes = encodeMessages(requests, first, NLM_F_REQUEST | more);
+    if (bytes.length > narrowBytes || requests.length > narrowRequests) widen();
+    send(fd, bytes);
     const answers: Received[][] = requests.map(() => []);
     const refused: Outcome['refused'][] = [];
     // Where it is known which message is the last one, nobody asks whether there are more: the question costs as much as an answer.
