@@ -1,11 +1,11 @@
 /** The daemon's side of CNI calls in a process of its own, for bench/network.ts: `plugin-service.ts DATABASE SOCKET`; it ends with its input. */
-import { createServer } from 'node:net';
+import { listenUnix } from '../base/kernel/index.ts';
 import { createLogger } from '../base/log/index.ts';
-import { createPluginService, openPluginEngine } from '../cni-plugins/index.ts';
+import { openPluginEngine } from '../cni-plugins/index.ts';
 
 const [databasePath = '', socket = ''] = process.argv.slice(2);
 const log = createLogger({ level: 'error' });
 const engine = openPluginEngine({ databasePath, log });
-const service = createPluginService({ callPlugin: engine.callPlugin, log });
-createServer((connection) => service.accept(connection)).listen(socket, () => console.log('ready'));
+await engine.servePlugins(listenUnix(socket));
+console.log('ready');
 process.stdin.resume().once('end', () => process.exit());

@@ -1,3 +1,4 @@
+import type { ServePlugins } from './serve/serving.types.ts';
 import type { CallPlugin, CheckPlugins } from './attach/plugin-call.ts';
 
 /** A host port to forward into a pod (CNI conventions, `portMappings`). */
@@ -224,6 +225,8 @@ export interface NetworkEngine {
   readonly callPlugin: CallPlugin;
   /** CHECK of a whole chain of them. */
   readonly checkPlugins: CheckPlugins;
+  /** Serves the processes of our CNI plugins at a listening socket, without a way through this thread. */
+  readonly servePlugins: ServePlugins;
   /** Reads the conf folder afresh. */
   status(): Promise<NetworkStatus>;
   /** `removeAll`: also the bridge and tables, when no attachment stands. */

@@ -1,11 +1,10 @@
-import { chmod } from 'node:fs/promises';
-import { createPluginService } from '../cni-plugins/index.ts';
+import { chmodSync } from 'node:fs';
 import type { AnswerNetwork, DenialQuestion, NetworkEngine } from '../cni-plugins/index.ts';
 import { reasonOf } from '../base/errors/index.ts';
 import type { Logger } from '../base/log/index.ts';
 import type { Balancing } from './balancing.ts';
 import type { DaemonOverlay } from './overlay.ts';
-import { listenUnix } from './cri/unix-listener.ts';
+import { openUnixSocket } from './cri/unix-listener.ts';
 
 /** The socket at which our CNI plugins reach the daemon. */
 export interface CniService {
@@ -39,22 +38,27 @@ export function answerNetworkOf(
  */
 export async function openCniService(
   socket: string,
-  network: Pick<NetworkEngine, 'callPlugin'>,
+  network: Pick<NetworkEngine, 'servePlugins'>,
   answerNetwork: AnswerNetwork,
   log: Logger,
 ): Promise<CniService> {
-  const service = createPluginService({ callPlugin: network.callPlugin, answerNetwork, log });
   try {
-    const listener = await listenUnix(socket, { group: 0, onConnection: service.accept });
-    await chmod(socket, 0o600);
-    return {
-      close: async () => {
-        listener.close();
-        await service.close();
-      },
-    };
+    const listener = await openUnixSocket(socket, 0);
+    try {
+      chmodSync(socket, 0o600);
+      const service = await network.servePlugins(listener.fd, answerNetwork);
+      return {
+        close: async () => {
+          listener.close();
+          await service.close();
+        },
+      };
+    } catch (thrown) {
+      listener.close();
+      throw thrown;
+    }
   } catch (thrown) {
     log.error({ socket, why: reasonOf(thrown) }, 'CNI plugins are not served by the daemon; they work without it');
-    return { close: () => service.close() };
+    return { close: () => Promise.resolve() };
   }
 }

@@ -34,6 +34,8 @@ export type { PidfdInfo } from './pidfd.ts';
 export {
   bindNetlink,
   connectUnix,
+  duplicateFd,
+  listenUnix,
   netnsCookie,
   peerCredentials,
   pollIn,

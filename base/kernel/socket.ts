@@ -1,12 +1,26 @@
 import { constants } from 'node:os';
 import { checked, cString, kernelError, uninterrupted } from './errno.ts';
 import { glibc, glibcApart, lastErrno } from './libc.ts';
-import { AF_NETLINK, AF_UNIX, MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC, SO_PEERCRED, SOL_SOCKET } from './constants.ts';
+import {
+  AF_NETLINK,
+  AF_UNIX,
+  MSG_DONTWAIT,
+  MSG_NOSIGNAL,
+  SHUT_WR,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+  SO_PEERCRED,
+  SOL_SOCKET,
+} from './constants.ts';
+import { closeFd } from './files.ts';
 
 const c = {
   socket: glibc('socket', 'int', ['int', 'int', 'int']),
   bind: glibc('bind', 'int', ['int', 'void *', 'uint']),
   connect: glibc('connect', 'int', ['int', 'void *', 'uint']),
+  listen: glibc('listen', 'int', ['int', 'int']),
+  fcntl: glibc('fcntl', 'int', ['int', 'int', 'long']),
   send: glibc('send', 'int64', ['int', 'void *', 'size_t', 'int']),
   recv: glibc('recv', 'int64', ['int', 'void *', 'size_t', 'int']),
   shutdown: glibc('shutdown', 'int', ['int', 'int']),
@@ -30,12 +44,41 @@ export function bindNetlink(fd: number, groups = 0): void {
 
 /** Connects to a unix socket; the path takes 107 bytes at most (ENAMETOOLONG). */
 export function connectUnix(fd: number, path: string): void {
-  const name = Buffer.from(cString(path, 'connect'), 'utf8');
-  if (name.length > 107) throw kernelError('ENAMETOOLONG', 'connect', path, 'a unix socket path holds 107 bytes at most');
+  const address = unixAddress(path, 'connect');
+  uninterrupted(() => c.connect(fd, address, address.length), 'connect', path);
+}
+
+/** A unix socket that listens at a path, which must be free (EADDRINUSE) and takes 107 bytes at most (ENAMETOOLONG). Non-blocking, with as many waiting as the kernel allows. */
+export function listenUnix(path: string): number {
+  const address = unixAddress(path, 'bind');
+  const fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+  try {
+    checked(c.bind(fd, address, address.length), 'bind', path);
+    checked(c.listen(fd, mostWaiting), 'listen', path);
+    return fd;
+  } catch (thrown) {
+    closeFd(fd);
+    throw thrown;
+  }
+}
+
+/** The kernel takes less where net.core.somaxconn says so. */
+const mostWaiting = 4096;
+
+function unixAddress(path: string, call: string): Buffer {
+  const name = Buffer.from(cString(path, call), 'utf8');
+  if (name.length > 107) throw kernelError('ENAMETOOLONG', call, path, 'a unix socket path holds 107 bytes at most');
   const address = Buffer.alloc(2 + name.length + 1); // struct sockaddr_un
   address.writeUInt16LE(AF_UNIX, 0);
   name.copy(address, 2);
-  uninterrupted(() => c.connect(fd, address, address.length), 'connect', path);
+  return address;
+}
+
+const F_DUPFD_CLOEXEC = 1030;
+
+/** Another number for the same open file or socket, closed over execve(2): fcntl(2), F_DUPFD_CLOEXEC. */
+export function duplicateFd(fd: number): number {
+  return checked(c.fcntl(fd, F_DUPFD_CLOEXEC, 3), 'fcntl F_DUPFD_CLOEXEC', `fd ${fd}`);
 }
 
 /** send(2); MSG_NOSIGNAL is added. Returns the bytes taken. A full socket is EAGAIN when it is non-blocking. */

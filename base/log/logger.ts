@@ -6,6 +6,8 @@ export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent';
 
 /** A structured logger: one JSON object a line. Fields come first, then the message, as in pino. */
 export interface Logger {
+  /** The lowest level that is written, for whoever has lines made elsewhere; absent: not known. */
+  readonly level?: string;
   debug(fields: object, message: string): void;
   info(fields: object, message: string): void;
   warn(fields: object, message: string): void;

@@ -6,10 +6,14 @@ import { startWorker } from '../../base/process/index.ts';
 import type { Attachment, NetworkEngine } from '../types.ts';
 import { createRemoteAttachments } from '../cnm-client/attachments.ts';
 import type { RemoteAttachments } from '../cnm-client/attachments.ts';
+import type { ServePlugins } from '../serve/serving.types.ts';
+import type { HandedOver } from '../serve/service.ts';
 import { zoneOf } from '../spec/domain.ts';
 import { createChains } from '../invoke/chains.ts';
 import type { ExecOptions } from '../invoke/exec-step.ts';
 import { createJoining } from '../invoke/joining.ts';
+import { createListeningSide } from './listening.ts';
+import type { ListeningSide } from './listening.ts';
 import type { NetworkChoice } from './networks.ts';
 import type { CallPlugin, Caller, CheckPlugins } from './plugin-call.ts';
 import { bareType } from './plugin-type.ts';
@@ -70,13 +74,19 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
         databasePath: options.databasePath,
         confDir: options.confDir,
         policyDir: options.policyDir ?? '',
+        debug: log.level === 'debug',
         ...(options.choice !== undefined && { choice: options.choice }),
       },
       log,
-      () => {
-        if (thread === started) thread = undefined;
+      {
+        ended: () => {
+          if (thread !== started) return;
+          thread = undefined;
+          if (!closed) listening.lost();
+        },
+        handedOver: (connection) => listening.take(connection),
+        ...(options.onNamed !== undefined && { named: options.onNamed }),
       },
-      options.onNamed,
     );
     thread = started;
     return started;
@@ -97,6 +107,7 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
   const remote = remoteAttachments((call) => current().call(call), options.databasePath, log);
   const { callPlugin } = remote;
   const checkPlugins = checkThrough((call) => current().call(call), callPlugin);
+  const listening: ListeningSide = createListeningSide(async (call) => current().call(call), callPlugin, log);
   const binDirs = options.programs?.binDirs ?? [];
   const chains = createChains({
     callPlugin: (call) => callPlugin({ ...call, bound: true }),
@@ -150,6 +161,7 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
     },
     callPlugin,
     checkPlugins,
+    servePlugins: listening.servePlugins,
     async status() {
       try {
         const status = await joining.status();
@@ -182,19 +194,22 @@ export async function createNetworkEngine(options: NetworkEngineOptions): Promis
 export interface PluginEngine {
   readonly callPlugin: CallPlugin;
   readonly checkPlugins: CheckPlugins;
+  /** For the processes of plugins, as the daemon does. */
+  readonly servePlugins: ServePlugins;
   close(): Promise<void>;
 }
 
 /** @throws nothing: what is wrong with the database or the kernel is thrown by the first call */
 export function openPluginEngine(options: Pick<NetworkEngineOptions, 'databasePath' | 'log'>): PluginEngine {
-  const thread = startThread(
-    { databasePath: options.databasePath, policyDir: '' },
-    options.log.child({ room: 'network' }),
-    () => undefined,
-  );
+  const log = options.log.child({ room: 'network' });
   const ask = (call: Call): Promise<Answer> => thread.call(call);
   const { callPlugin } = remoteAttachments(ask, options.databasePath, options.log);
-  return { callPlugin, checkPlugins: checkThrough(ask, callPlugin), close: () => thread.stop() };
+  const listening = createListeningSide(ask, callPlugin, log);
+  const thread = startThread({ databasePath: options.databasePath, policyDir: '', debug: log.level === 'debug' }, log, {
+    ended: () => undefined,
+    handedOver: (connection) => listening.take(connection),
+  });
+  return { callPlugin, checkPlugins: checkThrough(ask, callPlugin), servePlugins: listening.servePlugins, close: () => thread.stop() };
 }
 
 /** One by one where a driver of libnetwork's is asked: that is not done in the engine's thread. */
@@ -224,7 +239,15 @@ function remoteAttachments(ask: (call: Call) => Promise<Answer>, databasePath: s
   });
 }
 
-function startThread(settings: WorkerSettings, log: Logger, ended: () => void, onNamed: () => void = () => undefined): Thread {
+interface ThreadListener {
+  /** It can not be asked any more. Called once or more. */
+  ended(): void;
+  handedOver(connection: HandedOver): void;
+  /** Something has a name. */
+  named?(): void;
+}
+
+function startThread(settings: WorkerSettings, log: Logger, listener: ThreadListener): Thread {
   const worker: Worker = startWorker(import.meta.url, './network.worker.ts', { workerData: settings });
   const waiting = new Map<number, { resolve(answer: Answer): void; reject(error: Error): void }>();
   let sequence = 0;
@@ -242,13 +265,14 @@ function startThread(settings: WorkerSettings, log: Logger, ended: () => void, o
   let over: string | undefined;
   const end = (why: string): void => {
     over ??= why;
-    ended();
+    listener.ended();
     for (const { reject } of waiting.values()) reject(lost(why, 'try again; see the daemon log'));
     waiting.clear();
   };
   worker.on('message', (message: FromWorker) => {
     if ('level' in message) return log[message.level](message.fields, message.message);
-    if ('named' in message) return onNamed();
+    if ('named' in message) return listener.named?.();
+    if ('handedOver' in message) return listener.handedOver(message.handedOver);
     const caller = waiting.get(message.sequence);
     waiting.delete(message.sequence);
     balance();

@@ -12,6 +12,8 @@ import type { NetworkCore } from './network-core.ts';
 import { createPluginCore } from './plugin-engine.ts';
 import type { PluginCore } from './plugin-engine.ts';
 import { figuresOf } from './figures.ts';
+import { openPluginDoor } from './plugin-door.ts';
+import type { PluginDoor } from './plugin-door.ts';
 import { createPodResolver } from './pod-resolver.ts';
 import { createNameStore } from './names.ts';
 import type { NameStore } from './names.ts';
@@ -36,6 +38,8 @@ if (port === null) throw new Error('network.worker runs as a Worker');
 const settings = workerData as WorkerSettings;
 const post = (message: FromWorker): void => port.postMessage(message);
 const log = {
+  // Nobody is woken up for what is not written.
+  debug: (fields: object, message: string) => (settings.debug ? post({ level: 'debug', fields, message }) : undefined),
   info: (fields: object, message: string) => post({ level: 'info', fields, message }),
   warn: (fields: object, message: string) => post({ level: 'warn', fields, message }),
   error: (fields: object, message: string) => post({ level: 'error', fields, message }),
@@ -189,6 +193,7 @@ function serve(sequence: number, call: Call): void {
     else tell(result);
     return;
   }
+  if (call.do === 'listen' || call.do === 'listen-no-more') return serveDoor(sequence, call);
   if (call.do === 'remote-records' || call.do === 'remote-write') return post({ sequence, answer: answerRemote(call) });
   const { database } = open();
   if (call.do === 'close') {
@@ -205,6 +210,34 @@ function serve(sequence: number, call: Call): void {
     }
     finish();
   });
+}
+
+let door: PluginDoor | undefined;
+
+function serveDoor(sequence: number, call: Extract<Call, { do: 'listen' | 'listen-no-more' }>): void {
+  const answer = (): void => post({ sequence, answer: {} });
+  if (call.do === 'listen-no-more') return void (door?.close() ?? Promise.resolve()).then(answer);
+  const afterwards = (): void => {
+    try {
+      if (parts !== undefined) tellOfNames(parts);
+    } catch (thrown) {
+      log.warn({ why: String(thrown) }, 'whether anything has a name could not be read; it is looked at again');
+    }
+    reapLater();
+  };
+  door = openPluginDoor({
+    fd: call.fd,
+    act(plugin) {
+      lastCall = performance.now();
+      served += 1;
+      // The answer comes first.
+      setImmediate(afterwards);
+      return open().plugins.call(plugin);
+    },
+    handOver: (connection) => post({ handedOver: connection }),
+    log,
+  });
+  answer();
 }
 
 /** What drivers of libnetwork's were asked for: read and written, nothing of it is in the kernel. */
@@ -262,7 +295,9 @@ function releaseConnections(id: string): void {
 }
 
 /** A call of our own runtime. */
-function answerOwn(call: Exclude<Call, { do: 'check' | 'plugin' | 'remote-records' | 'remote-write' }>): Answer {
+function answerOwn(
+  call: Exclude<Call, { do: 'check' | 'listen' | 'listen-no-more' | 'plugin' | 'remote-records' | 'remote-write' }>,
+): Answer {
   const core = openCore();
   const { database, realm } = open();
   const all = (): Answer => ({ all: core.records().map(attachmentOf) });

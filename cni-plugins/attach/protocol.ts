@@ -1,6 +1,7 @@
 import type { LogLevel } from '../../base/log/index.ts';
 import type { SerialisedError } from '../../base/errors/index.ts';
 import type { ChainJob } from '../invoke/chain.types.ts';
+import type { HandedOver } from '../serve/service.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
 import type { CniResult } from '../spec/result.ts';
 import type {
@@ -26,6 +27,8 @@ export interface WorkerSettings {
   readonly confDir?: string;
   /** Folder of NetworkPolicies. */
   readonly policyDir: string;
+  /** Lines of the level `debug` are written. */
+  readonly debug: boolean;
   /** Of our own runtime; absent: one network, by ourselves where we can. */
   readonly choice?: NetworkChoice;
 }
@@ -52,6 +55,10 @@ export type Call =
   /** What remote drivers of libnetwork's were asked for; without a network: which networks there are. */
   | { readonly do: 'remote-records'; readonly caller: Caller; readonly network?: string }
   | { readonly do: 'remote-write'; readonly change: RemoteChange }
+  /** Plugin calls come at this listening socket, whose descriptor is the thread's from now on. */
+  | { readonly do: 'listen'; readonly fd: number }
+  /** Answered when every call that was read has its answer. */
+  | { readonly do: 'listen-no-more' }
   | { readonly do: 'close'; readonly removeAll: boolean };
 
 export interface Answer {
@@ -89,6 +96,8 @@ export interface ToWorker {
 export type FromWorker =
   | { readonly sequence: number; readonly answer: Answer }
   | { readonly sequence: number; readonly error: SerialisedError }
+  /** A connection of that socket that the thread does not serve. */
+  | { readonly handedOver: HandedOver }
   /** Something has a name: there is something to answer. Told once. */
   | { readonly named: true }
   | { readonly level: Exclude<LogLevel, 'silent'>; readonly fields: object; readonly message: string };

@@ -1,15 +1,13 @@
 import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
-import type { Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { closeFd, listenUnix } from '../../base/kernel/index.ts';
 import { createLogger } from '../../base/log/index.ts';
 import { openPluginEngine } from '../attach/engine.ts';
 import type { PluginEngine } from '../attach/engine.ts';
 import { shell, tried } from '../attach/engine.fixture.ts';
-import { createPluginService } from '../serve/service.ts';
 import { installPlugins } from './install.ts';
 
 /** What the tests of the installed programs share: a folder of them, a daemon's socket, a host namespace that is not the daemon's. */
@@ -45,7 +43,7 @@ export function createInstalledFixture(): InstalledFixture {
   installPlugins({ binDir, socket, data, version: 'test' });
   const log = createLogger({ level: 'error' });
   const engine = openPluginEngine({ databasePath: join(data, 'network.db'), log });
-  let server: Server | undefined;
+  let server: { close(): Promise<void> } | undefined;
   const pin = (name: string): string => {
     const path = join(namespaces, name);
     shell(`touch ${path} && unshare --net=${path} ip link set lo up`);
@@ -55,7 +53,7 @@ export function createInstalledFixture(): InstalledFixture {
   const down = async (): Promise<void> => {
     const closing = server;
     server = undefined;
-    if (closing !== undefined) await new Promise((resolve) => closing.close(resolve));
+    await closing?.close();
   };
   const removeAll = (): void => {
     tried(`umount ${namespaces}/*`);
@@ -70,10 +68,15 @@ export function createInstalledFixture(): InstalledFixture {
     pin,
     inside: (netns, command) => tried(`nsenter --net=${netns} ${command}`),
     async up() {
-      const service = createPluginService({ callPlugin: engine.callPlugin, log });
-      const opened = createServer((connection) => service.accept(connection));
-      server = opened;
-      await new Promise<void>((resolve) => opened.listen(socket, resolve));
+      const fd = listenUnix(socket);
+      const listening = await engine.servePlugins(fd);
+      server = {
+        async close() {
+          rmSync(socket);
+          closeFd(fd);
+          await listening.close();
+        },
+      };
     },
     down,
     run([program = '', ...args], environment, input = '') {

@@ -3,19 +3,16 @@ import { PortcullisError, errorFromJson, errorToJson, isPortcullisError, reasonO
 import type { SerialisedError } from '../../base/errors/index.ts';
 import type { PluginAnswer } from './answer.ts';
 import { greeting, headSize, maxAnswer } from './frames.ts';
+import type { AnswerNetwork, NetworkQuestion } from './serving.types.ts';
 
 /** What `portcullis network` and `portcullis service` ask of a running daemon, over the socket at which plugins call it: only root may. */
 
-export type NetworkQuestion = 'denials' | 'explain' | 'gc' | 'overlay' | 'services';
 const questions: readonly NetworkQuestion[] = ['denials', 'explain', 'gc', 'overlay', 'services'];
 
 /** The program by whose name the question comes; no plugin has it. */
 export const doorName = 'portcullis-network';
 const variable = 'PORTCULLIS_NETWORK';
 const bodyVariable = 'PORTCULLIS_NETWORK_BODY';
-
-/** Answers a question with plain JSON, or with its text. @param body what was asked, as text; empty where the question says it all */
-export type AnswerNetwork = (question: NetworkQuestion, body: string) => Promise<object | string>;
 
 /** Daemon's side. */
 export async function answerDoor(environment: Readonly<Record<string, string>>, answer: AnswerNetwork | undefined): Promise<PluginAnswer> {

@@ -5,6 +5,8 @@ import {
   O_PATH,
   O_RDONLY,
   closeFd,
+  duplicateFd,
+  isErrno,
   openFile,
   peerCredentials,
   receiveWaiting,
@@ -22,6 +24,13 @@ export interface Peer {
    * namespaces were opened before, and no later one of the same number. A client's socket is its alone, and closed before its number is free again.
    */
   tell(bytes: Buffer): boolean;
+  /**
+   * Sends what fits at once. How many bytes were taken; undefined when the peer is gone or reads no more: whether it still was there is certain now, also
+   * where this thread was busy while it went.
+   */
+  deliver(bytes: Buffer): number | undefined;
+  /** Another descriptor of the connection, which stays open when the socket is closed. @throws KERNEL_EBADF when it is closed already */
+  duplicate(): number;
   close(): void;
 }
 
@@ -45,7 +54,9 @@ export function openPeer(socket: Socket): Peer | undefined {
         return length === undefined ? Buffer.alloc(0) : Buffer.from(arrived.subarray(0, length));
       },
       // Once the socket is closed its number may be another file's.
-      tell: (bytes) => !socket.destroyed && told(fd, bytes),
+      tell: (bytes) => !socket.destroyed && sent(fd, bytes) === bytes.length,
+      deliver: (bytes) => (socket.destroyed ? undefined : sent(fd, bytes)),
+      duplicate: () => duplicateFd(socket.destroyed ? -1 : fd),
       close: () => opened.forEach(closeFd),
     };
   } catch {
@@ -57,10 +68,10 @@ export function openPeer(socket: Socket): Peer | undefined {
 /** Everything of most calls. */
 const arrived = Buffer.allocUnsafeSlow(64 * 1024);
 
-function told(fd: number, bytes: Buffer): boolean {
+function sent(fd: number, bytes: Buffer): number | undefined {
   try {
-    return send(fd, bytes, MSG_DONTWAIT) === bytes.length;
-  } catch {
-    return false;
+    return send(fd, bytes, MSG_DONTWAIT);
+  } catch (thrown) {
+    return isErrno(thrown, 'EAGAIN') ? 0 : undefined;
   }
 }

@@ -4,6 +4,8 @@ import type { Socket } from 'node:net';
 export interface ByteReader {
   /** The next `count` bytes; undefined when the other side ends before. One call at a time. */
   take(count: number): Promise<Buffer | undefined>;
+  /** What came and was not taken. */
+  rest(): Buffer;
   /** Whether the other side has ended, or is gone. */
   ended(): boolean;
   /** From here on whatever comes is dropped. */
@@ -47,6 +49,7 @@ export function createByteReader(socket: Socket, first: Buffer, most: number): B
         waiting = { count, resolve };
         serve();
       }),
+    rest: () => Buffer.concat(chunks),
     ended: () => ended,
     stop() {
       stopped = true;

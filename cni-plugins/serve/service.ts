@@ -8,7 +8,7 @@ import { answerCall, undoAdd } from './answer.ts';
 import type { PluginAnswer } from './answer.ts';
 import { greetingOf, headSize, lengthSize, maxHeld, readHead, readInputLength, readStrings, versions, writeAnswer } from './frames.ts';
 import { answerDoor, doorName } from './network-door.ts';
-import type { AnswerNetwork } from './network-door.ts';
+import type { AnswerNetwork } from './serving.types.ts';
 import { openPeer } from './peer.ts';
 import type { Peer } from './peer.ts';
 import { createByteReader } from './read-bytes.ts';
@@ -16,8 +16,8 @@ import type { ByteReader } from './read-bytes.ts';
 
 /** Serves the thin clients of our CNI plugins. */
 export interface PluginService {
-  /** For each connection of the socket. */
-  accept(socket: Socket): void;
+  /** For each connection of the socket. @param first what was read of it before */
+  accept(socket: Socket, first?: Buffer): void;
   /** Returns when every call that was read has its answer. */
   close(): Promise<void>;
 }
@@ -26,35 +26,44 @@ export interface PluginServiceOptions {
   readonly callPlugin: CallPlugin;
   /** What commands may ask; absent: nothing. */
   readonly answerNetwork?: AnswerNetwork;
-  readonly log: Logger;
+  /** Calls under these names are for another thread: their connections are handed over instead of served. */
+  readonly elsewhere?: { readonly isFor: (name: string) => boolean; readonly handOver: (connection: HandedOver) => void };
+  readonly log: Pick<Logger, 'warn' | 'debug'>;
+}
+
+/** A connection that another thread is to serve. */
+export interface HandedOver {
+  /** Its descriptor, which belongs to whoever takes it. */
+  readonly fd: number;
+  /** What was read of it: nothing was answered. */
+  readonly first: Uint8Array;
 }
 
 /** A client that connects and then says nothing holds nothing for longer. */
 const silenceMs = 10_000;
 
-export function createPluginService({ callPlugin, answerNetwork, log }: PluginServiceOptions): PluginService {
+export function createPluginService({ callPlugin, answerNetwork, elsewhere, log }: PluginServiceOptions): PluginService {
   const underWay = new Set<Promise<void>>();
   const reading = new Set<Socket>();
   let closing = false;
 
-  const serve = async (socket: Socket): Promise<void> => {
+  const serve = async (socket: Socket, first: Buffer): Promise<void> => {
     const peer = openPeer(socket);
     if (peer === undefined) {
       log.warn({}, 'a caller of a CNI plugin was refused: it is not root, or gone');
       return;
     }
     try {
-      const reader = createByteReader(socket, peer.waiting(), maxHeld);
+      const reader = createByteReader(socket, Buffer.concat([first, peer.waiting()]), maxHeld);
       reading.add(socket);
-      const raw = await readCallFrom(socket, peer, reader).finally(() => reading.delete(socket));
+      const raw = await readCallFrom(socket, peer, reader, elsewhere).finally(() => reading.delete(socket));
       if (raw === undefined) return;
-      if (raw.name === doorName) return await finish(socket, await answerDoor(raw.environment, answerNetwork));
+      if (raw.name === doorName) return void (await finish(socket, peer, await answerDoor(raw.environment, answerNetwork)));
       const started = performance.now();
       const answer = await answerCall(raw, peer.caller, callPlugin);
       const { CNI_COMMAND: command, CNI_CONTAINERID: container } = raw.environment;
       log.debug({ plugin: raw.name, command, container, exitCode: answer.exitCode, ms: performance.now() - started }, 'CNI plugin');
-      if (socket.writable && !reader.ended()) await finish(socket, answer);
-      else await forget(raw, peer, answer);
+      if (reader.ended() || !(await finish(socket, peer, answer))) await forget(raw, peer, answer);
     } finally {
       peer.close();
     }
@@ -69,13 +78,13 @@ export function createPluginService({ callPlugin, answerNetwork, log }: PluginSe
   };
 
   return {
-    accept(socket) {
+    accept(socket, first = Buffer.alloc(0)) {
       socket.on('error', () => undefined);
       if (closing) {
         socket.destroy();
         return;
       }
-      const call = serve(socket)
+      const call = serve(socket, first)
         .catch((thrown: unknown) => log.warn({ why: reasonOf(thrown) }, 'a call of a CNI plugin failed'))
         .finally(() => {
           socket.destroy();
@@ -91,8 +100,13 @@ export function createPluginService({ callPlugin, answerNetwork, log }: PluginSe
   };
 }
 
-/** Undefined when the client does not keep the protocol, or goes away. */
-async function readCallFrom(socket: Socket, peer: Peer, reader: ByteReader): Promise<RawCall | undefined> {
+/** Undefined when the client does not keep the protocol, goes away, or was handed over. */
+async function readCallFrom(
+  socket: Socket,
+  peer: Peer,
+  reader: ByteReader,
+  elsewhere: PluginServiceOptions['elsewhere'],
+): Promise<RawCall | undefined> {
   const silence = setTimeout(() => socket.destroy(), silenceMs);
   try {
     const head = await reader.take(headSize);
@@ -101,6 +115,12 @@ async function readCallFrom(socket: Socket, peer: Peer, reader: ByteReader): Pro
     const bytes = await reader.take(strings.length);
     if (bytes === undefined) return undefined;
     const call = { ...readStrings(bytes, strings.argumentCount), stdin: Buffer.alloc(0) };
+    if (elsewhere?.isFor(call.name) === true) {
+      // At once, and nothing is read of it here any more: what comes next is for the other thread.
+      elsewhere.handOver({ fd: peer.duplicate(), first: Buffer.concat([head ?? Buffer.alloc(0), bytes, reader.rest()]) });
+      socket.destroy();
+      return undefined;
+    }
     if (strings.version === versions.withInput) {
       const stdin = await readInput(reader);
       return stdin !== undefined && peer.tell(greetingOf(strings.version, false)) ? { ...call, stdin } : undefined;
@@ -122,9 +142,15 @@ async function readInput(reader: ByteReader): Promise<Buffer | undefined> {
   return length === undefined ? undefined : reader.take(length);
 }
 
-function finish(socket: Socket, answer: PluginAnswer): Promise<void> {
-  return new Promise((resolve) => {
-    socket.once('close', resolve);
-    socket.end(writeAnswer(answer), () => resolve());
-  });
+/** False when nobody is there any more to whom it could be told. */
+async function finish(socket: Socket, peer: Peer, answer: PluginAnswer): Promise<boolean> {
+  const bytes = writeAnswer(answer);
+  const taken = peer.deliver(bytes);
+  if (taken === undefined) return false;
+  if (taken < bytes.length)
+    await new Promise<void>((resolve) => {
+      socket.once('close', resolve);
+      socket.end(bytes.subarray(taken), () => resolve());
+    });
+  return true;
 }

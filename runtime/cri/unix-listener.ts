@@ -1,7 +1,8 @@
-import { chmodSync, chownSync, lstatSync, unlinkSync } from 'node:fs';
+import { chmodSync, chownSync, lstatSync, rmSync, unlinkSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { dirname } from 'node:path';
+import { closeFd, listenUnix as listenAtPath } from '../../base/kernel/index.ts';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { makeFolderSync } from '../../base/storage/index.ts';
 
@@ -13,14 +14,39 @@ export interface UnixListener {
   close(): void;
 }
 
+export interface UnixListenerOptions {
+  readonly group: number;
+  readonly onConnection: (socket: Socket) => void;
+}
+
 /**
  * Listens on a unix socket of mode 0660, owned by root and `group`. A socket file that nobody listens on is replaced.
  * Throws CRI_SOCKET_IN_USE, CRI_SOCKET_OCCUPIED (another sort of file), CRI_SOCKET_PATH or CRI_SOCKET_LISTEN.
  */
-export async function listenUnix(
-  path: string,
-  options: { readonly group: number; readonly onConnection: (socket: Socket) => void },
-): Promise<UnixListener> {
+export function listenUnix(path: string, { group, onConnection }: UnixListenerOptions): Promise<UnixListener> {
+  return listenAt(path, group, async () => {
+    const server = createServer(onConnection);
+    await bind(server, path);
+    return (isOurs) => {
+      // libuv unlinks by name when it closes; a successor's socket under the same name must stay.
+      if (isOurs) server.close();
+      else server.unref();
+    };
+  });
+}
+
+/** As {@link listenUnix}, with its listening descriptor instead of connections: for whoever accepts them elsewhere. It is closed with the listener. */
+export async function openUnixSocket(path: string, group: number): Promise<UnixListener & { readonly fd: number }> {
+  let fd = -1;
+  const listener = await listenAt(path, group, () => {
+    fd = unseen(() => listenAtPath(path));
+    return Promise.resolve(() => closeFd(fd));
+  });
+  return { ...listener, fd };
+}
+
+/** @param listen gives what ends it, told whether the socket file is still the one that it made */
+async function listenAt(path: string, group: number, listen: () => Promise<(isOurs: boolean) => void>): Promise<UnixListener> {
   if (!path.startsWith('/') || Buffer.byteLength(path) > longestPath) {
     throw failure(
       'CRI_SOCKET_PATH',
@@ -32,13 +58,12 @@ export async function listenUnix(
   }
   await clearStale(path);
   try {
-    makeFolderSync(dirname(path), options.group === 0 ? 0o700 : 0o711);
-    const server = createServer(options.onConnection);
-    await bind(server, path);
-    chownSync(path, 0, options.group);
+    makeFolderSync(dirname(path), group === 0 ? 0o700 : 0o711);
+    const end = await listen();
+    chownSync(path, 0, group);
     chmodSync(path, 0o660);
     const made = lstatSync(path);
-    return { close: () => closeListener(server, path, made.ino) };
+    return { close: () => closeListener(end, path, made.ino) };
   } catch (thrown) {
     throw failure(
       'CRI_SOCKET_LISTEN',
@@ -54,30 +79,30 @@ export async function listenUnix(
 function bind(server: Server, path: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    // The bind happens inside listen(): with this umask the socket is never open to others, not even for a moment.
-    const before = process.umask(0o177);
-    try {
+    unseen(() =>
       server.listen(path, () => {
         server.off('error', reject);
         resolve();
-      });
-    } finally {
-      process.umask(before);
-    }
+      }),
+    );
   });
 }
 
-function closeListener(server: Server, path: string, inode: number): void {
+/** The bind happens inside `listen`: with this umask the socket is never open to others, not even for a moment. */
+function unseen<T>(listen: () => T): T {
+  const before = process.umask(0o177);
   try {
-    // libuv unlinks by name when it closes; a successor's socket under the same name must stay.
-    if (lstatSync(path).ino !== inode) server.unref();
-    else {
-      server.close();
-      unlinkSync(path);
-    }
-  } catch {
-    server.close();
+    return listen();
+  } finally {
+    process.umask(before);
   }
+}
+
+function closeListener(end: (isOurs: boolean) => void, path: string, inode: number): void {
+  const standing = lstatSync(path, { throwIfNoEntry: false });
+  const isOurs = standing === undefined || standing.ino === inode;
+  end(isOurs);
+  if (isOurs) rmSync(path, { force: true });
 }
 
 async function clearStale(path: string): Promise<void> {
