@@ -1,4 +1,5 @@
 import { createServer } from 'node:net';
+import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { doorName } from '../serve/network-door.ts';
 import { createPluginService } from '../serve/service.ts';
@@ -35,7 +36,10 @@ export function openPluginDoor({ fd, act, handOver, log }: PluginDoorOptions): P
   const server = createServer((socket) => {
     turns.arrived();
     service.accept(socket);
-  }).listen({ fd });
+  });
+  // Without a descriptor left (EMFILE) libuv closes who came, and goes on.
+  server.on('error', (error) => log.warn({ why: reasonOf(error) }, 'a caller of a CNI plugin could not be accepted'));
+  server.listen({ fd });
   return {
     async close() {
       server.close();
