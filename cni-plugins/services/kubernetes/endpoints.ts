@@ -1,4 +1,7 @@
+import { hash } from 'node:crypto';
+import { maxBackends } from '../description/schema.ts';
 import type { Backend, ServicePort } from '../model.ts';
+import { mostSlots } from '../slots/sizes.ts';
 import type { Endpoint } from './objects.ts';
 
 /**
@@ -38,12 +41,28 @@ interface PortPlace {
 
 const isIpv6 = ({ address }: Pick<Endpoint, 'address'>): boolean => address.includes(':');
 
-/** @param local only endpoints of this node count: of a `Local` traffic policy */
+/** So many endpoints of a port and family get new connections from one node, by whichever balancer: the others are other nodes'. */
+export const mostTaking = mostSlots;
+
+/**
+ * In an order that is each node's own: of too many it takes the first, all nodes together take all, and who comes or goes moves nobody else
+ * (rendezvous hashing).
+ */
+function inOwnOrder(names: Iterable<string>, { nodeName }: Place): string[] {
+  const keyed = Array.from(names, (name) => [hash('sha1', `${nodeName} ${name}`), name] as const);
+  return keyed.toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, name]) => name);
+}
+
+/**
+ * @param local only endpoints of this node count: of a `Local` traffic policy
+ * @param crowded told of each port that has more endpoints than {@link mostTaking}
+ */
 export function backendsOf(
   mapped: readonly MappedPort[],
   candidates: readonly Candidate[],
   place: Place,
   local: boolean,
+  crowded: (port: ServicePort) => void,
 ): readonly Backend[] {
   /** By address, then by port. */
   const found = new Map<string, Map<string, PortPlace[]>>();
@@ -53,7 +72,7 @@ export function backendsOf(
       return number === undefined ? [] : [{ candidate, number }];
     });
     for (const own of [offers.filter(({ candidate }) => !isIpv6(candidate)), offers.filter(({ candidate }) => isIpv6(candidate))])
-      for (const [{ candidate, number }, isNew] of served(own, port, place, local)) {
+      for (const [{ candidate, number }, isNew] of served(own, port, place, local, crowded)) {
         const ports = found.get(candidate.address) ?? new Map<string, PortPlace[]>();
         found.set(candidate.address, ports);
         ports.set(
@@ -63,26 +82,56 @@ export function backendsOf(
       }
   }
   // In an order of their own, so that what only moved is no change.
-  return [...found].toSorted(([a], [b]) => (a < b ? -1 : 1)).flatMap(([address, ports]) => rowsOf(address, ports, mapped));
+  const rows = [...found].toSorted(([a], [b]) => (a < b ? -1 : 1)).flatMap(([address, ports]) => rowsOf(address, ports, mapped));
+  return rows.length <= maxBackends ? rows : first(rows, place);
 }
 
+/** As many as a service has: those that get connections before those that only keep them. */
+function first(rows: readonly Backend[], place: Place): readonly Backend[] {
+  const ofAddress = Map.groupBy(rows, ({ address }) => address);
+  const ordered = inOwnOrder(ofAddress.keys(), place).flatMap((address) => ofAddress.get(address) ?? []);
+  const kept = new Set([...ordered.filter(takes), ...ordered.filter((row) => !takes(row))].slice(0, maxBackends));
+  return rows.filter((row) => kept.has(row));
+}
+
+const takes = ({ weight }: Backend): boolean => weight !== 0;
+
 /** Those that serve a port, and whether each gets new connections; each address and number once: while an endpoint moves it is in two slices. */
-function served(offers: readonly Offer[], { protocol }: ServicePort, place: Place, local: boolean): Iterable<readonly [Offer, boolean]> {
+function served(
+  offers: readonly Offer[],
+  port: ServicePort,
+  place: Place,
+  local: boolean,
+  crowded: (port: ServicePort) => void,
+): Iterable<readonly [Offer, boolean]> {
   const own = offers.filter(({ candidate }) => !local || candidate.node === place.nodeName);
   const ready = own.filter(({ candidate }) => candidate.ready);
   const isNear = local ? () => true : nearnessOf(ready, place);
-  const usable = new Set(ready.length > 0 ? ready.filter(({ candidate }) => isNear(candidate)) : own.filter(isEndingWell));
+  const all = new Set(ready.length > 0 ? ready.filter(({ candidate }) => isNear(candidate)) : own.filter(isEndingWell));
+  const usable = all.size <= mostTaking ? all : ownPart([...all], place, () => crowded(port));
   // Over UDP nothing tells a connection's end: the client of one that does not serve must come to another, where there is any.
-  const movesOn = protocol === 'udp' && offers.some(({ candidate }) => candidate.serving);
+  const movesOn = port.protocol === 'udp' && offers.some(({ candidate }) => candidate.serving);
   const found = new Map<string, readonly [Offer, boolean]>();
   for (const offer of own) {
-    const { candidate, number } = offer;
+    const { candidate } = offer;
     const isNew = usable.has(offer);
-    const keepsItsOwn = isEndingWell(offer) || (!candidate.ready && !candidate.terminating && (candidate.serving || !movesOn));
-    const id = `${candidate.address} ${number}`;
+    const keepsItsOwn =
+      all.has(offer) || isEndingWell(offer) || (!candidate.ready && !candidate.terminating && (candidate.serving || !movesOn));
+    const id = idOf(offer);
     if (isNew || (keepsItsOwn && !found.has(id))) found.set(id, [offer, isNew]);
   }
   return found.values();
+}
+
+const idOf = ({ candidate: { address }, number }: Offer): string => `${address} ${number}`;
+
+/** Those that get connections of this node, where they are too many; one that is in two slices while it moves counts once. */
+function ownPart(all: readonly Offer[], place: Place, crowded: () => void): ReadonlySet<Offer> {
+  const ids = new Set(all.map(idOf));
+  if (ids.size <= mostTaking) return new Set(all);
+  crowded();
+  const part = new Set(inOwnOrder(ids, place).slice(0, mostTaking));
+  return new Set(all.filter((offer) => part.has(idOf(offer))));
 }
 
 const isEndingWell = ({ candidate: { ready, serving, terminating } }: Offer): boolean => !ready && serving && terminating;

@@ -103,6 +103,41 @@ test('which endpoints take new connections, and which keep those that they have'
   }
 });
 
+test('of more endpoints than a virtual server takes each node has its part, which hardly changes when one comes or goes', () => {
+  const addresses = Array.from({ length: 600 }, (_, index) => `10.0.${index >> 8}.${index & 255}`);
+  const over = (count: number, where: Place = place): Translation =>
+    translated(
+      {},
+      [
+        slice(addresses.slice(0, Math.min(count, 300)).map((each) => endpoint(each))),
+        slice(addresses.slice(300, count).map((each) => endpoint(each))),
+      ],
+      where,
+    );
+  const taking = (translation: Translation): string[] =>
+    inside(translation)
+      .backends.filter(({ weight }) => weight !== 0)
+      .map(({ address }) => address);
+  const here = taking(over(600));
+  assert.equal(here.length, 256);
+  assert.equal(inside(over(600)).backends.length, 600, 'the others keep the connections that they have');
+  assert.deepEqual(over(600).notes, [
+    'more than 256 endpoints of port 80/tcp are ready: 256 of them get connections from this node, others from other nodes',
+  ]);
+  const before = taking(over(599));
+  assert.ok(here.filter((each) => !before.includes(each)).length <= 1, 'one more takes the place of one');
+  const reached = new Set(Array.from({ length: 20 }, (_, node) => taking(over(600, { nodeName: `node-${node}` }))).flat());
+  assert.equal(reached.size, 600, 'all of them are reached from some node');
+  assert.deepEqual([over(256).notes, taking(over(256)).length], [[], 256]);
+});
+
+test('of endpoints beyond what a service has those stay that get connections', () => {
+  const many = Array.from({ length: 3000 }, (_, index) => endpoint(`10.${index >> 8}.0.${index & 255}`));
+  const { backends } = inside(translated({}, [slice(many)]));
+  assert.equal(backends.length, 1024);
+  assert.equal(backends.filter(({ weight }) => weight !== 0).length, 256);
+});
+
 test('Local policies take the endpoints of this node, those that end where no other is left', () => {
   const here = { node: 'here' };
   const ending = { ...here, ready: false, serving: true, terminating: true };

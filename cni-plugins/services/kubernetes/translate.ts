@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { parsePrefix } from '../../spec/address.ts';
-import type { Scheduler, Service } from '../model.ts';
-import { backendsOf } from './endpoints.ts';
+import type { Scheduler, Service, ServicePort } from '../model.ts';
+import { backendsOf, mostTaking } from './endpoints.ts';
 import type { Candidate, MappedPort, Place } from './endpoints.ts';
 import { slicePort } from './objects.ts';
 import type { EndpointSlice, KubernetesPort, KubernetesService } from './objects.ts';
@@ -29,6 +29,10 @@ export function translate(service: KubernetesService, slices: Iterable<EndpointS
   const [name, externalName] = namesOf(`${service.namespace}/${service.name}`);
   const mapped = service.ports.map((port) => portOf(port, candidates));
   const ports = mapped.map(({ port }) => port);
+  const crowded = ({ port, protocol }: ServicePort): void => {
+    const note = `more than ${mostTaking} endpoints of port ${port}/${protocol} are ready: ${mostTaking} of them get connections from this node, others from other nodes`;
+    if (!notes.includes(note)) notes.push(note);
+  };
   const common = {
     scheduler: schedulerOf(service, notes),
     clientAffinity: false,
@@ -43,7 +47,7 @@ export function translate(service: KubernetesService, slices: Iterable<EndpointS
     externalAddresses: [],
     ports: ports.map(({ nodePort: _nodePort, ...port }) => port),
     sourceAddress: 'keep',
-    backends: backendsOf(mapped, candidates, place, service.internalLocal),
+    backends: backendsOf(mapped, candidates, place, service.internalLocal, crowded),
   };
   const balanced = loadBalancerOf(service, notes);
   // Restricted as its load balancer is, whatever else it is.
@@ -65,7 +69,7 @@ export function translate(service: KubernetesService, slices: Iterable<EndpointS
     ports,
     // A backend on another node would answer the client by itself, unless it sees this node as its client.
     sourceAddress: service.externalLocal ? 'keep' : 'masquerade',
-    backends: backendsOf(mapped, candidates, place, service.externalLocal),
+    backends: backendsOf(mapped, candidates, place, service.externalLocal, crowded),
   };
   return { services: [inside, outside], notes };
 }
