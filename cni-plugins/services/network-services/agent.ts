@@ -8,7 +8,7 @@ import { openHostSide } from './host-side.ts';
 import type { Scoped } from './host-side.ts';
 import { createMemberReader, servicesOf } from './members.ts';
 import type { NetworkService } from './members.ts';
-import { balancedServices, modeOf, namesOfMember, serviceNameOf, serviceNames } from './plan.ts';
+import { balancedServices, isCrowded, modeOf, mostBalanced, namesOfMember, serviceNameOf, serviceNames } from './plan.ts';
 import { createSpannedReader } from './spanned.ts';
 import { openVirtualAddresses } from './virtual-addresses.ts';
 
@@ -61,6 +61,14 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
     if (told.get(service) === why) return;
     told.set(service, why);
     log.warn({ service, why, code }, 'a service of a network does not stand; it is tried again');
+  };
+  /** Nothing to try again: it is over when members leave. */
+  const tellCrowded = (service: string): void => {
+    const key = `${service} crowded`;
+    failing.add(key);
+    if (told.has(key)) return;
+    told.set(key, '');
+    log.warn({ service }, `a service of a network has more than ${mostBalanced} members: the first of them get connections`);
   };
   const attempt = async <T>(service: string, act: () => Promise<T>): Promise<T | undefined> => {
     try {
@@ -142,6 +150,7 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
       const isVirtual = modeOf(service) === 'vip';
       const made = isVirtual ? await virtual(service) : { own: [], scoped: [] };
       if (made === undefined) continue;
+      if (isCrowded(service)) tellCrowded(serviceNameOf(service));
       balanced.push(...balancedServices(service, made.own));
       scoped.push(...made.scoped);
       found.push({ network: service.network, name: service.name, of: serviceNameOf(service), names: serviceNames(service, made.own) });

@@ -4,7 +4,7 @@ import { readMemberships } from '../../spec/memberships.ts';
 import { checked } from '../control/checked.ts';
 import { servicesOf } from './members.ts';
 import type { Member } from './members.ts';
-import { balancedServices, serviceNames } from './plan.ts';
+import { balancedServices, isCrowded, serviceNames } from './plan.ts';
 
 const member = (given: object, addresses: readonly string[], isReady = true): Member => {
   const [read] = readMemberships([{ name: 'web', ...given }], 'test');
@@ -70,6 +70,18 @@ test('who may not be connected to yet holds the address and is no backend', () =
     serviceNames(service, ['10.0.0.9', 'fd00::9']).map(({ name, address, kind }) => `${name} ${address} ${kind}`),
     ['web 10.0.0.9 service', 'web fd00::9 service', 'front 10.0.0.9 service', 'front fd00::9 service'],
   );
+});
+
+test('of more members than can be balanced those that joined first are, of each family', () => {
+  const members = Array.from({ length: 300 }, (_, index) =>
+    member({ ports: ['80'] }, [`10.0.${1 + (index >> 8)}.${index & 255}`, ...(index >= 50 ? [`fd00::${index.toString(16)}`] : [])]),
+  );
+  const crowded = (some: readonly Member[]): boolean | undefined => servicesOf(some).map(isCrowded)[0];
+  const addresses = balanced(members, ['10.0.0.9', 'fd00::9'])[0]?.backends.map(({ address }) => address) ?? [];
+  const [four, six] = [addresses.filter((each) => !each.includes(':')), addresses.filter((each) => each.includes(':'))];
+  assert.deepEqual([four.length, four.at(-1), six.length, six.at(-1)], [256, '10.0.1.255', 250, 'fd00::12b']);
+  assert.deepEqual([crowded(members), crowded(members.slice(0, 256))], [true, false]);
+  assert.equal(crowded(members.map((each) => ({ ...each, mode: 'dnsrr' }))), false, 'a name has them all');
 });
 
 test('round robin by name is nothing to balance', () => {

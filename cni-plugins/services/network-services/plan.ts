@@ -2,6 +2,7 @@ import type { NetworkName } from '../../attach/names.ts';
 import { namesAt } from '../../attach/call-names.ts';
 import type { MemberPort } from '../../spec/memberships.ts';
 import type { Backend, Service, ServicePort } from '../model.ts';
+import { mostSlots } from '../slots/sizes.ts';
 import { memberNames } from '../../attach/memberships.ts';
 import type { Member, NetworkService } from './members.ts';
 
@@ -17,6 +18,23 @@ export const serviceNameOf = ({ network, name }: Pick<NetworkService, 'network' 
 export const ingressNameOf = (service: Pick<NetworkService, 'network' | 'name'>): string => `${serviceNameOf(service)}.ingress`;
 
 export const modeOf = ({ members: [first] }: NetworkService): Member['mode'] => first.mode;
+
+/** So many addresses of a family get connections, by whichever balancer: a service that is refused would keep those of members that left. */
+export const mostBalanced = mostSlots;
+
+/** Whether there are more: those that joined first are balanced, of a network over hosts those of this host. */
+export const isCrowded = (service: NetworkService): boolean =>
+  modeOf(service) === 'vip' &&
+  byFamily(readyOf(service).flatMap(({ addresses }) => addresses.map((address) => ({ address })))).some(
+    ({ length }) => length > mostBalanced,
+  );
+
+const readyOf = ({ members }: NetworkService): readonly Member[] => members.filter(({ isReady }) => isReady);
+
+const byFamily = <T extends Pick<Backend, 'address'>>(all: readonly T[]): readonly (readonly T[])[] => [
+  all.filter(({ address }) => !address.includes(':')),
+  all.filter(({ address }) => address.includes(':')),
+];
 
 /** @param addresses the virtual ones */
 export function balancedServices(service: NetworkService, addresses: readonly string[]): Service[] {
@@ -88,20 +106,20 @@ function portsOf({ members }: NetworkService, of: (member: Member) => readonly M
   return [...ports.values()].toSorted((a, b) => a.port - b.port || a.protocol.localeCompare(b.protocol));
 }
 
-function backendsOf({ members }: NetworkService, ports: readonly ServicePort[], of: (member: Member) => readonly MemberPort[]): Backend[] {
-  return members
-    .filter(({ isReady }) => isReady)
-    .flatMap((member) => {
-      const own = new Map(of(member).map((port) => [nameOf(port), port.targetPort]));
-      const without = ports.flatMap(({ name }) => (own.has(name) ? [] : [name]));
-      const others = ports.flatMap(({ name, targetPort }) => {
-        const target = own.get(name);
-        return target === undefined || target === targetPort ? [] : [[name, target] as const];
-      });
-      return member.addresses.map((address): Backend => ({
-        address,
-        ...(others.length > 0 && { ports: Object.fromEntries(others) }),
-        ...(without.length > 0 && { without }),
-      }));
+function backendsOf(service: NetworkService, ports: readonly ServicePort[], of: (member: Member) => readonly MemberPort[]): Backend[] {
+  const all = readyOf(service).flatMap((member) => {
+    const own = new Map(of(member).map((port) => [nameOf(port), port.targetPort]));
+    const without = ports.flatMap(({ name }) => (own.has(name) ? [] : [name]));
+    const others = ports.flatMap(({ name, targetPort }) => {
+      const target = own.get(name);
+      return target === undefined || target === targetPort ? [] : [[name, target] as const];
     });
+    return member.addresses.map((address): Backend => ({
+      address,
+      ...(others.length > 0 && { ports: Object.fromEntries(others) }),
+      ...(without.length > 0 && { without }),
+    }));
+  });
+  const balanced = new Set(byFamily(all).flatMap((each) => each.slice(0, mostBalanced)));
+  return all.filter((backend) => balanced.has(backend));
 }
