@@ -173,16 +173,18 @@ const NFT_CT_STATUS = 2;
 const NFT_CT_PROTO_DST = 12;
 const IPS_DST_NAT = 1 << 5;
 
-/** The destination of the connection was translated. */
-export function destinationTranslated(scratch: number): readonly Buffer[] {
+/** Of the connection's status the bit that its destination was translated; the rule ends for a packet of no connection. */
+function translatedBit(scratch: number): readonly Buffer[] {
   const bit = Buffer.alloc(4);
   bit.writeUInt32LE(IPS_DST_NAT);
-  return [
-    expression('ct', attribute(1, be32(scratch)), attribute(2, be32(NFT_CT_STATUS))),
-    masked(scratch, bit),
-    differs(scratch, Buffer.alloc(4)),
-  ];
+  return [expression('ct', attribute(1, be32(scratch)), attribute(2, be32(NFT_CT_STATUS))), masked(scratch, bit)];
 }
+
+/** The destination of the connection was translated. */
+export const destinationTranslated = (scratch: number): readonly Buffer[] => [...translatedBit(scratch), differs(scratch, Buffer.alloc(4))];
+
+/** It was not, or not yet. */
+export const destinationAsSent = (scratch: number): readonly Buffer[] => [...translatedBit(scratch), equals(scratch, Buffer.alloc(4))];
 
 /** The port that the connection was first sent to. */
 export function originalPort(to: number): Buffer {

@@ -2,7 +2,7 @@ import '../../../test/fixtures/private-namespaces.ts';
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { connect } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { isPortcullisError } from '../../../base/errors/index.ts';
 import { becomeRouter, openHost, shell } from '../switch/hosts.fixture.ts';
@@ -104,6 +104,28 @@ describe('on a kernel with IPVS', { skip: absent, timeout: 240_000 }, () => {
       assert.match(await greeted(address, port), /^b1[12] 10\.2\.0\.1\n$/u);
     balancer.change([], [keyOf(udp), keyOf(node)]);
     assert.deepEqual(await client.greet('10.1.0.1', 30080), ['ECONNREFUSED']);
+  });
+
+  test('what the host itself listens on is not reached by a virtual address, and is by its own, served or not', async () => {
+    const own = createServer((socket) => socket.on('error', () => socket.destroy()).end('host itself\n'));
+    await new Promise<void>((resolve) => own.listen(83, '::', resolve));
+    const ofHost = server({ address: '10.1.0.1', port: 90 });
+    try {
+      for (const address of ['10.96.0.1', 'fd96::1']) assert.deepEqual(await client.greet(address, 83), ['ECONNREFUSED'], address);
+      await assert.rejects(greeted('10.96.0.1', 83), /ECONNREFUSED/u);
+      assert.deepEqual(await client.greet('10.1.0.1', 83), ['host itself']);
+      balancer.change([ofHost], []);
+      for (const bring of [() => undefined, () => balancer.reconcile([server(), ofHost])]) {
+        bring();
+        assert.match((await client.greet('10.1.0.1', 90))[0] ?? '', /^b1[12] 10\.1\.0\.2$/u);
+        assert.deepEqual(await client.greet('10.1.0.1', 83), ['host itself']);
+        assert.deepEqual(await client.greet('10.96.0.1', 83), ['ECONNREFUSED']);
+      }
+      balancer.change([], [keyOf(ofHost)]);
+      assert.deepEqual(await client.greet('10.1.0.1', 83), ['host itself']);
+    } finally {
+      own.close();
+    }
   });
 
   test('what was denied by source ranges is counted on, whoever brings the kernel back', async () => {

@@ -36,7 +36,7 @@ import {
   serviceOf,
 } from './plan.ts';
 import { openIpvs, settle } from './settings.ts';
-import { addTo, linkElements, rebuild, removeTable, serverKeyBytes, tableFamilies, tableOf, takeFrom } from './tables.ts';
+import { addTo, hostElements, linkElements, rebuild, removeTable, serverKeyBytes, tableFamilies, tableOf, takeFrom } from './tables.ts';
 import type { Elements, TableFamily } from './tables.ts';
 
 /** A balancer that can be followed by another one: it says what it still carries. */
@@ -91,6 +91,8 @@ function balancerOver({ own, kernel, link, netfilter, close }: Parts): IpvsBalan
   const restricted = new Set<ServerKey>();
   let ledger = openLedger(ownNow());
   let links: readonly number[] = [];
+  /** Virtual addresses that the host has on other links, too, as hexadecimal digits; looked for anew by each `reconcile`. */
+  let ofHost = new Set<string>();
   let looks = 0;
 
   function ownNow(): HostAddresses {
@@ -119,10 +121,20 @@ function balancerOver({ own, kernel, link, netfilter, close }: Parts): IpvsBalan
 
   const rebuildTables = (): void => {
     links = link.onLink();
+    const elsewhere = link.elsewhere();
+    ofHost = new Set(ledger.addresses().flatMap((address) => (elsewhere.has(hexOf(address)) ? [hexOf(address)] : [])));
     const requests = tableFamilies.flatMap((family) =>
-      rebuild(family, new Map([...ledger.elements(family), ['links', linkElements(links)]]), deniedBefore(family)),
+      rebuild(
+        family,
+        new Map([...ledger.elements(family), ['links', linkElements(links)], ...hostElementsOf(family, [...ofHost])]),
+        deniedBefore(family),
+      ),
     );
     transact(netfilter, requests);
+  };
+  const hostElementsOf = (family: TableFamily, addresses: readonly string[]): Elements => {
+    const bytes = addresses.map((hex) => Buffer.from(hex, 'hex')).filter(({ length }) => (length === 4) === (family === 'ip'));
+    return new Map(bytes.length === 0 ? [] : [['of_host', hostElements(bytes)]]);
   };
 
   /** By this process or one before it. */
@@ -226,8 +238,15 @@ function balancerOver({ own, kernel, link, netfilter, close }: Parts): IpvsBalan
       const gone = remove.flatMap(serverAt);
       const replaced = put.flatMap((server) => serverAt(keyOf(server)));
       const step = ledger.change([...gone, ...replaced], put);
+      const alsoHosts = step.newAddresses.filter((address) => link.isOfHost(address)).map(hexOf);
+      const noMoreOurs = step.oldAddresses.map(hexOf).filter((hex) => ofHost.has(hex));
       // Who may connect is known before there is something to connect to.
-      transact(netfilter, [...take(step.replaced), ...add(step.add)]);
+      transact(netfilter, [
+        ...take(step.replaced),
+        ...tableFamilies.flatMap((family) => addTo(family, hostElementsOf(family, alsoHosts))),
+        ...add(step.add),
+      ]);
+      for (const hex of alsoHosts) ofHost.add(hex);
       link.add(step.newAddresses);
       for (const server of put) {
         kernel.put(serviceOf(server), destinationsOf(server));
@@ -238,7 +257,8 @@ function balancerOver({ own, kernel, link, netfilter, close }: Parts): IpvsBalan
         forgetServer(keyOf(server));
       }
       link.remove(step.oldAddresses);
-      transact(netfilter, take(step.take));
+      transact(netfilter, [...take(step.take), ...tableFamilies.flatMap((family) => takeFrom(family, hostElementsOf(family, noMoreOurs)))]);
+      for (const hex of noMoreOurs) ofHost.delete(hex);
     },
 
     cut(key, destination) {

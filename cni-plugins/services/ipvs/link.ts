@@ -4,7 +4,7 @@ import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { createLink } from '../../netlink/link-kinds.ts';
 import { deleteLink, loopbackIndex, lookUp, setNoOwnIpv6, setUp } from '../../netlink/links.ts';
 import { deleteAddress, lookUpRoute } from '../../netlink/routes.ts';
-import { listAddresses, mainTable, putAddress } from '../../netlink/route-tables.ts';
+import { listAddresses, listHostAddresses, mainTable, putAddress } from '../../netlink/route-tables.ts';
 import { openNetlink } from '../../netlink/socket.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
 import { NLM_F_CREATE, NLM_F_REPLACE, attribute, attributesOf, u32 } from '../../netlink/wire.ts';
@@ -31,6 +31,10 @@ export interface ServiceLink {
   sourcesFor(sources: readonly (readonly [address: Uint8Array, source: Uint8Array])[]): void;
   /** The host's address that faces `destination`; undefined: there is no way to it. */
   facing(destination: Uint8Array): Buffer | undefined;
+  /** Whether the host has the address already: by a look at routes, however many addresses there are. */
+  isOfHost(address: Uint8Array): boolean;
+  /** Addresses that other links have, as hexadecimal digits. */
+  elsewhere(): ReadonlySet<string>;
   /** With all its addresses. One that is gone is fine. */
   delete(): void;
   /** Indexes of links that hosts are reached by without a gateway. */
@@ -156,6 +160,16 @@ export function openServiceLink(): ServiceLink {
     facing(destination) {
       const answer = addressing.find(lookUpRoute(destination), 'ENETUNREACH', 'EHOSTUNREACH');
       return answer === undefined ? undefined : attributesOf(answer.body, 12).get(RTA_PREFSRC);
+    },
+    isOfHost(address) {
+      const answer = addressing.find(lookUpRoute(address), 'ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL');
+      return answer?.body.readUInt8(7) === RTN_LOCAL;
+    },
+    elsewhere() {
+      const own = link();
+      return new Set(
+        listHostAddresses(addressing).flatMap(({ index, address }) => (index === own ? [] : [Buffer.from(address).toString('hex')])),
+      );
     },
     delete() {
       tolerant(addressing, [deleteLink({ name: serviceLink })], 'ENODEV');

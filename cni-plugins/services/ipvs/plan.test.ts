@@ -122,7 +122,7 @@ test('an address stands as long as any server has it', () => {
   const last = ledger.change([second], []);
   assert.deepEqual(
     [hex(last.oldAddresses), [...(last.take.get('ip')?.keys() ?? [])].toSorted()],
-    [['0a600001'], ['addresses', 'masqueraded']],
+    [['0a600001'], ['addresses', 'masqueraded', 'virtual']],
   );
   assert.deepEqual(ledger.addresses(), []);
   assert.equal(addressBytes('fd96::1').length, 16);

@@ -1,5 +1,7 @@
+import { portUnreachable, resetTcp } from '../../netlink/balancing-expressions.ts';
 import {
   connection,
+  destinationAsSent,
   destinationIsLocal,
   differs,
   equals,
@@ -37,6 +39,9 @@ export const tableOf = (family: TableFamily): Table => ({ family, name: 'portcul
 const [r0, r1] = [register(0), register(1)];
 const markMask = u32(nodePortMarks.mask);
 const CT_NEW = 1 << 3;
+const [TCP, UDP, SCTP] = [6, 17, 132];
+/** IPVS takes what it serves at NF_IP_PRI_NAT_SRC - 1. */
+const afterIpvs = 110;
 const isNodePort = [meta('mark', r0), masked(r0, markMask), equals(r0, u32(nodePortMarks.first))];
 
 function definition(family: TableFamily): { sets: NamedSet[]; chains: Chain[]; rules: (readonly [string, ...Buffer[]])[] } {
@@ -49,6 +54,8 @@ function definition(family: TableFamily): { sets: NamedSet[]; chains: Chain[]; r
   const loopback =
     family === 'ip' ? [payload('network', 16, 1, r0), differs(r0, Buffer.of(127))] : [destination(r0), differs(r0, addressBytes('::1'))];
   const mark = [
+    // What another balancer has translated to an address of the host is no node port's any more.
+    ...destinationAsSent(r0),
     ...loopback,
     destination(r0),
     notInSet('addresses', r0),
@@ -58,19 +65,16 @@ function definition(family: TableFamily): { sets: NamedSet[]; chains: Chain[]; r
     mapped('node_ports', r0, r0),
     setMeta('mark', r0),
   ];
+  const isNew = [connection('state', undefined, r0), masked(r0, u32(CT_NEW)), differs(r0, u32(0))];
   // Of a connection that nothing has answered yet: others go on, whoever may connect now.
-  const restricted = [
-    connection('state', undefined, r0),
-    masked(r0, u32(CT_NEW)),
-    differs(r0, u32(0)),
-    ...serverOf(number),
-    mapped(restrictedMap, r0, r0),
-    verdict({ jump: sourcesChain }),
-  ];
+  const restricted = [...isNew, ...serverOf(number), mapped(restrictedMap, r0, r0), verdict({ jump: sourcesChain })];
   return {
     sets: [
       ...rangeSetsOf(number),
       { name: 'addresses', key: [address] },
+      { name: 'virtual', key: [address] },
+      { name: 'of_host', key: [address] },
+      { name: 'direct', key: [address, 'inet_proto', 'inet_service'] },
       { name: 'links', key: ['iface_index', 'iface_index'] },
       { name: 'node_ports', key: ['inet_proto', 'inet_service'], data: ['mark'] },
       { name: 'masqueraded', key: [address, 'inet_proto', 'inet_service'] },
@@ -79,8 +83,10 @@ function definition(family: TableFamily): { sets: NamedSet[]; chains: Chain[]; r
     chains: [
       { name: 'prerouting', hook: { type: 'filter', number: 0, priority: -150 } },
       { name: 'output', hook: { type: 'filter', number: 3, priority: -150 } },
+      { name: 'input', hook: { type: 'filter', number: 1, priority: afterIpvs } },
       { name: 'postrouting', hook: { type: 'nat', number: 4, priority: 100 } },
       { name: 'unmark', hook: { type: 'filter', number: 4, priority: 150 } },
+      { name: 'unserved' },
       { name: 'balanced' },
       { name: sourcesChain },
     ],
@@ -90,6 +96,15 @@ function definition(family: TableFamily): { sets: NamedSet[]; chains: Chain[]; r
       ...sourceRulesOf(number).map((rule): readonly [string, ...Buffer[]] => [sourcesChain, ...rule]),
       ['prerouting', ...mark],
       ['output', ...mark],
+      // The addresses are the host's now, and IPVS leaves to it what it does not serve: whatever listens at every address would be reached.
+      ['input', ...isNew, destination(r0), inSet('virtual', r0), notInSet('of_host', r0), verdict({ goto: 'unserved' })],
+      ...[TCP, UDP, SCTP].map((protocol): readonly [string, ...Buffer[]] => [
+        'unserved',
+        ...serverOf(number),
+        notInSet('direct', r0),
+        equals(after(0), Buffer.of(protocol)),
+        protocol === TCP ? resetTcp() : portUnreachable(family),
+      ]),
       ['postrouting', meta('oif', r0), equals(r0, u32(loopbackIndex)), verdict('return')],
       // Sent to a virtual address and now to another one. With direct return the destination stays, and so must the source.
       ['postrouting', firstSent, inSet('addresses', r0), destination(r0), notInSet('addresses', r0), verdict({ jump: 'balanced' })],
@@ -140,8 +155,17 @@ export function elementsOf(server: VirtualServer, own?: Uint8Array): (readonly [
     return [['node_ports', { key, value: u32(nodePortMark(server.protocol, server.port)) }], ...masquerading];
   }
   const key = serverKeyBytes({ ...server, address: server.address });
-  return [...rangeElementsOf(server, key, own), ...(server.sourceAddress === 'masquerade' ? [['masqueraded', { key }] as const] : [])];
+  return [
+    ...rangeElementsOf(server, key, own),
+    ...(server.sourceAddress === 'masquerade' ? [['masqueraded', { key }] as const] : []),
+    // A backend that is the host itself gets it as it came.
+    ...(server.forwarding === 'dsr' ? [['direct', { key }] as const] : []),
+    ...(server.kind === 'virtual' ? [['virtual', { key: addressBytes(server.address) }] as const] : []),
+  ];
 }
+
+/** Virtual addresses that the host has on a link of its own, too: their other ports are the host's. */
+export const hostElements = (addresses: readonly Uint8Array[]): Element[] => addresses.map((key) => ({ key }));
 
 /** Links whose packets go out where they came in. */
 export const linkElements = (indexes: readonly number[]): Element[] =>

@@ -110,6 +110,15 @@ async function underLoad(act: () => Promise<void>): Promise<number> {
   return answers.length;
 }
 
+/** IPVS goes with its last connection. */
+async function untilRetired(): Promise<void> {
+  for (let at = 0; at < 900 && balancer.retiring() !== undefined; at += 1) {
+    await pause(200);
+    balancer.tick();
+  }
+  assert.equal(balancer.retiring(), undefined);
+}
+
 async function beginAll(): Promise<void> {
   for (let at = 0; at < 3; at += 1) await begin(client, '10.96.0.1', 80);
   await begin(client, 'fd96::1', 80);
@@ -134,7 +143,7 @@ test(
   },
 );
 
-describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 900_000 }, () => {
+describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 1_800_000 }, () => {
   const flows = new Map<number, string>();
 
   test('to IPVS', async () => {
@@ -172,11 +181,7 @@ describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 900_
     // A backend's grace is over: what it has ends, by whichever balancer.
     for (const { address, port } of udp.destinations) balancer.cut(keyOf(udp), { address, port });
     for (const { host, id } of streams) assert.equal((await host.end(id))?.failure, undefined);
-    for (let at = 0; at < 900 && balancer.retiring() !== undefined; at += 1) {
-      await pause(200);
-      balancer.tick();
-    }
-    assert.equal(balancer.retiring(), undefined);
+    await untilRetired();
     assert.doesNotMatch(shell('ip -br link; nft list tables; cat /proc/net/ip_vs'), /portcullis-ipvs|0A6000/u);
     assert.deepEqual(
       told.filter(({ level }) => level === 'warn'),
@@ -203,11 +208,59 @@ describe('nf_tables to IPVS and back, under load', { skip: absent, timeout: 900_
     const { host, id } = streams.at(-1)!;
     assert.equal((await host.end(id))?.failure, undefined);
     balancer.switchTo('nftables', () => servers);
-    for (let at = 0; at < 900 && balancer.retiring() !== undefined; at += 1) {
-      await pause(200);
-      balancer.tick();
-    }
+    await untilRetired();
     assert.doesNotMatch(shell('ip -brief link; nft list tables; ip route show table local'), /portcullis-ipvs/u);
+  });
+
+  test('eight switches to and fro: of the connections that any stretch began, none ends', async () => {
+    streams.length = 0;
+    const begun = new Map<number, string>();
+    const beginSome = async (stretch: number): Promise<void> => {
+      for (const address of ['10.96.0.1', 'fd96::1']) await begin(client, address, 80);
+      await begin(client, '10.1.0.1', 30080);
+      await begin(router, '10.96.0.1', 80);
+      await begin(backends[stretch % 2]!, '10.96.0.1', 80);
+      begun.set(100 + stretch, await client.ask('10.96.0.1', 53, 100 + stretch));
+    };
+    await underLoad(async () => {
+      for (let stretch = 0; stretch < 8; stretch += 1) {
+        await beginSome(stretch);
+        balancer.switchTo(stretch % 2 === 0 ? 'ipvs' : 'nftables', () => servers);
+        await allFlow();
+        balancer.tick();
+        for (const [flow, backend] of begun) assert.equal(await client.ask('10.96.0.1', 53, flow), backend, `flow ${flow}, ${stretch}`);
+        // All that IPVS has begun in any of its stretches.
+        const least = 5 * ((stretch + 1) >> 1);
+        const retiring = balancer.retiring();
+        if (balancer.kind === 'nftables') assert.ok((retiring?.connections ?? 0) >= least, `${stretch}: ${JSON.stringify(retiring)}`);
+        else assert.equal(retiring, undefined);
+      }
+    });
+    assert.equal(balancer.kind, 'nftables');
+    for (const { address, port } of udp.destinations) balancer.cut(keyOf(udp), { address, port });
+    for (const { host, id } of streams.splice(0)) assert.equal((await host.end(id))?.failure, undefined);
+    await untilRetired();
+    assert.doesNotMatch(shell('ip -brief link; nft list tables; ip route show table local'), /portcullis-ipvs/u);
+  });
+
+  test('a flow of UDP to a node port that the host itself answers goes on while IPVS ends', async () => {
+    const own: VirtualServer = { ...node, protocol: 'udp', port: 30053, destinations: [{ address: '10.2.0.1', port: 8053, weight: 1 }] };
+    const answer = 'router 10.1.0.2';
+    await router.serve('udp', '10.2.0.1', 8053);
+    balancer.change([own], []);
+    assert.equal(await client.ask('10.1.0.1', 30053, 201), answer);
+    balancer.switchTo('ipvs', () => [...servers, own]);
+    // What IPVS itself has is what it is kept for.
+    await begin(client, '10.96.0.1', 80);
+    for (const flow of [201, 202, 201, 202]) assert.equal(await client.ask('10.1.0.1', 30053, flow), answer, `flow ${flow}, by IPVS`);
+    balancer.switchTo('nftables', () => [...servers, own]);
+    assert.equal(balancer.retiring()?.kind, 'ipvs');
+    for (const flow of [201, 202, 203, 203, 201, 202])
+      assert.equal(await client.ask('10.1.0.1', 30053, flow), answer, `flow ${flow}, while IPVS ends`);
+    balancer.cut(keyOf(own), { address: '10.2.0.1', port: 8053 });
+    balancer.change([], [keyOf(own)]);
+    for (const { host, id } of streams.splice(0)) assert.equal((await host.end(id))?.failure, undefined);
+    await untilRetired();
   });
 
   test('what a killed process left is retired by the next one', async () => {
