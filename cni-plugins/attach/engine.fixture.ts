@@ -29,7 +29,7 @@ export function inPrivateNetns(file: string, timeoutMs = 180_000): boolean {
       encoding: 'utf8',
       timeout: timeoutMs * patience,
     });
-    assert.equal(run.status, 0, `${run.stdout}${run.stderr}`);
+    assert.deepEqual([run.status, run.signal], [0, null], `${run.signal ?? ''}${run.stdout}${run.stderr}`);
   });
   return false;
 }
