@@ -1,6 +1,6 @@
-import { hash } from 'node:crypto';
 import { maxBackends } from '../description/schema.ts';
 import type { Backend, ServicePort } from '../model.ts';
+import { inOwnOrder } from '../slots/part.ts';
 import { mostSlots } from '../slots/sizes.ts';
 import type { Endpoint } from './objects.ts';
 
@@ -45,15 +45,6 @@ const isIpv6 = ({ address }: Pick<Endpoint, 'address'>): boolean => address.incl
 export const mostTaking = mostSlots;
 
 /**
- * In an order that is each node's own: of too many it takes the first, all nodes together take all, and who comes or goes moves nobody else
- * (rendezvous hashing).
- */
-function inOwnOrder(names: Iterable<string>, { nodeName }: Place): string[] {
-  const keyed = Array.from(names, (name) => [hash('sha1', `${nodeName} ${name}`), name] as const);
-  return keyed.toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, name]) => name);
-}
-
-/**
  * @param local only endpoints of this node count: of a `Local` traffic policy
  * @param crowded told of each port that has more endpoints than {@link mostTaking}
  */
@@ -89,7 +80,7 @@ export function backendsOf(
 /** As many as a service has: those that get connections before those that only keep them. */
 function first(rows: readonly Backend[], place: Place): readonly Backend[] {
   const ofAddress = Map.groupBy(rows, ({ address }) => address);
-  const ordered = inOwnOrder(ofAddress.keys(), place).flatMap((address) => ofAddress.get(address) ?? []);
+  const ordered = inOwnOrder(ofAddress.keys(), place.nodeName).flatMap((address) => ofAddress.get(address) ?? []);
   const kept = new Set([...ordered.filter(takes), ...ordered.filter((row) => !takes(row))].slice(0, maxBackends));
   return rows.filter((row) => kept.has(row));
 }
@@ -130,7 +121,7 @@ function ownPart(all: readonly Offer[], place: Place, crowded: () => void): Read
   const ids = new Set(all.map(idOf));
   if (ids.size <= mostTaking) return new Set(all);
   crowded();
-  const part = new Set(inOwnOrder(ids, place).slice(0, mostTaking));
+  const part = new Set(inOwnOrder(ids, place.nodeName).slice(0, mostTaking));
   return new Set(all.filter((offer) => part.has(idOf(offer))));
 }
 

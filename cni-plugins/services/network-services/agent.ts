@@ -68,7 +68,7 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
     failing.add(key);
     if (told.has(key)) return;
     told.set(key, '');
-    log.warn({ service }, `a service of a network has more than ${mostBalanced} members: the first of them get connections`);
+    log.warn({ service }, `a service of a network has more than ${mostBalanced} members: a part of them gets connections from this host`);
   };
   const attempt = async <T>(service: string, act: () => Promise<T>): Promise<T | undefined> => {
     try {
@@ -151,7 +151,7 @@ export function openNetworkServices({ database, log, apply, isEnding }: AgentPar
       const made = isVirtual ? await virtual(service) : { own: [], scoped: [] };
       if (made === undefined) continue;
       if (isCrowded(service)) tellCrowded(serviceNameOf(service));
-      balanced.push(...balancedServices(service, made.own));
+      balanced.push(...balancedServices(service, made.own, realm));
       scoped.push(...made.scoped);
       found.push({ network: service.network, name: service.name, of: serviceNameOf(service), names: serviceNames(service, made.own) });
     }

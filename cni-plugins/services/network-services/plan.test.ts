@@ -11,8 +11,8 @@ const member = (given: object, addresses: readonly string[], isReady = true): Me
   if (read === undefined) throw new Error('a list of one was read as none');
   return { ...read, id: addresses[0] ?? '', service: read.name, network: 'shop', addresses, isReady, ipam: undefined };
 };
-const balanced = (members: readonly Member[], addresses = ['10.0.0.9']) => {
-  const services = servicesOf(members).flatMap((service) => balancedServices(service, addresses));
+const balanced = (members: readonly Member[], addresses = ['10.0.0.9'], host = 'here') => {
+  const services = servicesOf(members).flatMap((service) => balancedServices(service, addresses, host));
   for (const service of services) assert.equal('code' in checked('networks', service), false, JSON.stringify(service));
   return services;
 };
@@ -72,14 +72,18 @@ test('who may not be connected to yet holds the address and is no backend', () =
   );
 });
 
-test('of more members than can be balanced those that joined first are, of each family', () => {
+test('of more members than can be balanced each host balances a part, of each family', () => {
   const members = Array.from({ length: 300 }, (_, index) =>
     member({ ports: ['80'] }, [`10.0.${1 + (index >> 8)}.${index & 255}`, ...(index >= 50 ? [`fd00::${index.toString(16)}`] : [])]),
   );
   const crowded = (some: readonly Member[]): boolean | undefined => servicesOf(some).map(isCrowded)[0];
-  const addresses = balanced(members, ['10.0.0.9', 'fd00::9'])[0]?.backends.map(({ address }) => address) ?? [];
-  const [four, six] = [addresses.filter((each) => !each.includes(':')), addresses.filter((each) => each.includes(':'))];
-  assert.deepEqual([four.length, four.at(-1), six.length, six.at(-1)], [256, '10.0.1.255', 250, 'fd00::12b']);
+  const balancedBy = (host: string, family: 4 | 6): string[] =>
+    (balanced(members, ['10.0.0.9', 'fd00::9'], host)[0]?.backends ?? [])
+      .map(({ address }) => address)
+      .filter((address) => address.includes(':') === (family === 6));
+  assert.deepEqual([balancedBy('one', 4).length, balancedBy('one', 6).length], [256, 250]);
+  const hosts = ['one', 'two', 'three', 'four', 'five', 'six'];
+  assert.equal(new Set(hosts.flatMap((host) => balancedBy(host, 4))).size, 300, 'nobody is left out by all');
   assert.deepEqual([crowded(members), crowded(members.slice(0, 256))], [true, false]);
   assert.equal(crowded(members.map((each) => ({ ...each, mode: 'dnsrr' }))), false, 'a name has them all');
 });
@@ -121,7 +125,7 @@ test('a service over hosts has the members of all of them, in the mode and at th
   assert.ok(web);
   assert.equal(more.length, 0, 'one without members is none, and one that no host agreed on waits');
   assert.deepEqual(web.spanned?.refused, [other]);
-  const [virtual, ingress] = balancedServices(web, ['10.0.9.7']);
+  const [virtual, ingress] = balancedServices(web, ['10.0.9.7'], 'here');
   assert.deepEqual(
     virtual?.backends.map(({ address }) => address),
     ['10.0.1.2', '10.0.2.2'],

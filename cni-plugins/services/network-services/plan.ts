@@ -2,6 +2,7 @@ import type { NetworkName } from '../../attach/names.ts';
 import { namesAt } from '../../attach/call-names.ts';
 import type { MemberPort } from '../../spec/memberships.ts';
 import type { Backend, Service, ServicePort } from '../model.ts';
+import { inOwnOrder } from '../slots/part.ts';
 import { mostSlots } from '../slots/sizes.ts';
 import { memberNames } from '../../attach/memberships.ts';
 import type { Member, NetworkService } from './members.ts';
@@ -22,22 +23,22 @@ export const modeOf = ({ members: [first] }: NetworkService): Member['mode'] => 
 /** So many addresses of a family get connections, by whichever balancer: a service that is refused would keep those of members that left. */
 export const mostBalanced = mostSlots;
 
-/** Whether there are more: those that joined first are balanced, of a network over hosts those of this host. */
+/** Whether there are more: a part is balanced, another one on each host. */
 export const isCrowded = (service: NetworkService): boolean =>
-  modeOf(service) === 'vip' &&
-  byFamily(readyOf(service).flatMap(({ addresses }) => addresses.map((address) => ({ address })))).some(
-    ({ length }) => length > mostBalanced,
-  );
+  modeOf(service) === 'vip' && byFamily(readyOf(service).flatMap(({ addresses }) => addresses)).some(({ length }) => length > mostBalanced);
 
 const readyOf = ({ members }: NetworkService): readonly Member[] => members.filter(({ isReady }) => isReady);
 
-const byFamily = <T extends Pick<Backend, 'address'>>(all: readonly T[]): readonly (readonly T[])[] => [
-  all.filter(({ address }) => !address.includes(':')),
-  all.filter(({ address }) => address.includes(':')),
+const byFamily = (addresses: readonly string[]): readonly (readonly string[])[] => [
+  addresses.filter((address) => !address.includes(':')),
+  addresses.filter((address) => address.includes(':')),
 ];
 
-/** @param addresses the virtual ones */
-export function balancedServices(service: NetworkService, addresses: readonly string[]): Service[] {
+/**
+ * @param addresses the virtual ones
+ * @param host what no other host has: it says whose part this host balances, where members are too many
+ */
+export function balancedServices(service: NetworkService, addresses: readonly string[], host: string): Service[] {
   if (modeOf(service) !== 'vip') return [];
   const virtual = portsOf(service, virtualPorts);
   const published = publishedPorts(service);
@@ -45,14 +46,14 @@ export function balancedServices(service: NetworkService, addresses: readonly st
   return [
     ...(virtual.length === 0 || addresses.length === 0
       ? []
-      : [{ ...common(serviceNameOf(service)), addresses, ports: virtual, backends: backendsOf(service, virtual, virtualPorts) }]),
+      : [{ ...common(serviceNameOf(service)), addresses, ports: virtual, backends: backendsOf(service, host, virtual, virtualPorts) }]),
     ...(ingress.length === 0
       ? []
       : [
           {
             ...common(ingressNameOf(service)),
             ports: ingress.map((port) => ({ ...port, nodePort: port.port })),
-            backends: backendsOf(service, ingress, published),
+            backends: backendsOf(service, host, ingress, published),
           },
         ]),
   ];
@@ -106,7 +107,12 @@ function portsOf({ members }: NetworkService, of: (member: Member) => readonly M
   return [...ports.values()].toSorted((a, b) => a.port - b.port || a.protocol.localeCompare(b.protocol));
 }
 
-function backendsOf(service: NetworkService, ports: readonly ServicePort[], of: (member: Member) => readonly MemberPort[]): Backend[] {
+function backendsOf(
+  service: NetworkService,
+  host: string,
+  ports: readonly ServicePort[],
+  of: (member: Member) => readonly MemberPort[],
+): Backend[] {
   const all = readyOf(service).flatMap((member) => {
     const own = new Map(of(member).map((port) => [nameOf(port), port.targetPort]));
     const without = ports.flatMap(({ name }) => (own.has(name) ? [] : [name]));
@@ -120,6 +126,9 @@ function backendsOf(service: NetworkService, ports: readonly ServicePort[], of: 
       ...(without.length > 0 && { without }),
     }));
   });
-  const balanced = new Set(byFamily(all).flatMap((each) => each.slice(0, mostBalanced)));
-  return all.filter((backend) => balanced.has(backend));
+  const part = byFamily(all.map(({ address }) => address)).flatMap((each) =>
+    each.length <= mostBalanced ? each : inOwnOrder(each, host).slice(0, mostBalanced),
+  );
+  const balanced = new Set(part);
+  return all.filter(({ address }) => balanced.has(address));
 }
