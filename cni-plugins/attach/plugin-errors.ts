@@ -64,7 +64,9 @@ export function notAttached(key: AttachmentKey, type: string): PortcullisError {
   });
 }
 
-export function differs(key: AttachmentKey, type: string, differences: readonly string[]): PortcullisError {
+export function differs(key: AttachmentKey, type: string, found: readonly string[]): PortcullisError {
+  // Several parts of an attachment may look at the same interface.
+  const differences = [...new Set(found)];
   return new PortcullisError({
     code: 'NETWORK_DIFFERS',
     kind: 'precondition',

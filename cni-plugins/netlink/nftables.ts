@@ -388,6 +388,10 @@ export function readRule(message: Received): CountedRule {
   return { chain, comment };
 }
 
+/** How often rules were changed by a socket: each time counts one generation up. */
+const changes = new WeakMap<NetlinkSocket, number>();
+export const changesBy = (socket: NetlinkSocket): number => changes.get(socket) ?? 0;
+
 /** All or nothing: one transaction. Throws the first refusal. */
 export function transact(socket: NetlinkSocket, requests: readonly Request[]): void {
   if (requests.length === 0) return;
@@ -406,4 +410,5 @@ export function transact(socket: NetlinkSocket, requests: readonly Request[]): v
     mark('end a transaction', NFNL_MSG_BATCH_END),
   ])[0];
   if (refusal !== undefined) throw refusal.error;
+  changes.set(socket, changesBy(socket) + 1);
 }

@@ -8,6 +8,7 @@ import {
   addTable,
   concatenated,
   deleteElements,
+  flushChain,
   getElement,
   getTable,
   interfaceKey,
@@ -16,6 +17,7 @@ import {
 import type { Element, Table } from '../../netlink/nftables.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
 import type { Resource, ResourceKind } from '../contract.ts';
+import { lackedRules, missingRules } from '../interface/constant-rules.ts';
 
 /** Frames of the pod pass only with the pod's MAC address (`macspoofchk`). On the host's end, so NET_ADMIN inside cannot undo it. */
 export interface MacGuard extends Resource {
@@ -26,6 +28,9 @@ export interface MacGuard extends Resource {
 
 const table: Table = { family: 'bridge', name: 'portcullis_plugins' };
 
+const constant = new Map([['prerouting', 1]]);
+
+/** Where the table stands, its sets stay as they are, and its rule is made again. */
 function createGuard(): Request[] {
   const r0 = register(0);
   return [
@@ -33,6 +38,7 @@ function createGuard(): Request[] {
     addChain(table, { name: 'prerouting', hook: { type: 'filter', number: 0, priority: -300 } }),
     addSet(table, { name: 'guarded', key: ['ifname'] }, 1),
     addSet(table, { name: 'senders', key: ['ifname', 'ether_addr'] }, 2),
+    flushChain(table, 'prerouting'),
     addRule(table, 'prerouting', [
       meta('iifname', r0),
       inSet('guarded', r0),
@@ -63,15 +69,17 @@ export const macGuardKind: ResourceKind<MacGuard> = {
   ensure(resource, { host: { filter }, foundGone }) {
     const missing = refused(filter, getTable(table));
     transact(filter, [
-      ...(missing ? createGuard() : []),
+      ...(lackedRules(filter, table) || missing ? createGuard() : []),
       ...elementsOf(resource).flatMap(([set, element]) => addElements(table, set, [element])),
     ]);
     if (missing) foundGone?.();
   },
-  differences: (resource, { host: { filter } }) =>
-    elementsOf(resource).some(([set, element]) => refused(filter, getElement(table, set, element)))
+  differences: (resource, { host: { filter } }) => [
+    ...missingRules(filter, table, constant),
+    ...(elementsOf(resource).some(([set, element]) => refused(filter, getElement(table, set, element)))
       ? [`nf_tables does not bind ${resource.hostInterface} to ${resource.mac}`]
-      : [],
+      : []),
+  ],
   remove(resource, { host: { filter } }) {
     for (const [set, element] of elementsOf(resource)) {
       try {

@@ -4,12 +4,14 @@ import { findLink, listSettings } from '../../netlink/link-settings.ts';
 import { addElements, concatenated, deleteElements, getElement, getTable, interfaceKey, transact } from '../../netlink/nftables.ts';
 import type { Element, Table } from '../../netlink/nftables.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
+import { lackedRules, missingRules } from '../interface/constant-rules.ts';
 import type { Attached, Resource, ResourceKernel, ResourceKind } from '../contract.ts';
 import {
   acceptedChain,
   adminChains,
   bridged,
   confined,
+  constantRules,
   createBridged,
   createConfined,
   createRouted,
@@ -50,20 +52,19 @@ function entriesOf(resource: ForwardPolicy): Entry[] {
     if (address === undefined) return [];
     const key = ipBytes(address);
     const { family } = address;
-    const what = `rule for ${text}`;
     return [
       {
         table: routed,
         set: family === 4 ? sets.from4 : sets.from6,
         element: { key, value: { goto: fromChain(resource.adminChain) } },
-        what,
+        what: `rule for what is from ${text}`,
         ofBridge: false,
       },
       {
         table: routed,
         set: family === 4 ? sets.to4 : sets.to6,
         element: { key, value: { goto: toChain(resource.adminChain) } },
-        what,
+        what: `rule for what goes to ${text}`,
         ofBridge: false,
       },
     ];
@@ -112,15 +113,16 @@ export const forwardPolicyKind: ResourceKind<ForwardPolicy> = {
     const entries = entriesOf(resource);
     const tables = [...new Set([routed, ...entries.map(({ table }) => table)])];
     const missing = tables.filter((table) => !stands(filter, table));
+    const made = tables.filter((table) => lackedRules(filter, table) || missing.includes(table));
     const standing = entries.filter(({ table, set, element }) => !missing.includes(table) && holds(filter, table, set, element));
     // Between two pods of a bridge the stricter policy stays, whichever came first.
     const kept = standing.filter(({ ofBridge }) => ofBridge && resource.separation?.isolated !== true);
     const replaced = standing.filter((entry) => !kept.includes(entry));
     // One transaction: nothing is open between the old and the new.
     transact(filter, [
-      ...(missing.includes(routed) ? createRouted() : []),
-      ...(missing.includes(bridged) ? createBridged() : []),
-      ...(missing.includes(confined) ? createConfined() : []),
+      ...(made.includes(routed) ? createRouted() : []),
+      ...(made.includes(bridged) ? createBridged() : []),
+      ...(made.includes(confined) ? createConfined() : []),
       ...adminChains(resource.adminChain),
       ...replaced.flatMap(({ table, set, element: { key } }) => deleteElements(table, set, [{ key }])),
       ...entries.filter((entry) => !kept.includes(entry)).flatMap(({ table, set, element }) => addElements(table, set, [element])),
@@ -128,9 +130,13 @@ export const forwardPolicyKind: ResourceKind<ForwardPolicy> = {
     if (missing.length > 0) kernel.foundGone?.();
   },
   differences(resource, kernel) {
-    return entriesOf(resource)
-      .filter(({ table, set, element }) => !holds(kernel.host.filter, table, set, element))
-      .map(({ what }) => `nf_tables has no ${what}`);
+    const { filter } = kernel.host;
+    const entries = entriesOf(resource);
+    const tables = [...new Set([routed, ...entries.map(({ table }) => table)])];
+    return [
+      ...tables.flatMap((table) => missingRules(filter, table, constantRules(table, resource.adminChain))),
+      ...entries.filter(({ table, set, element }) => !holds(filter, table, set, element)).map(({ what }) => `nf_tables has no ${what}`),
+    ];
   },
   remove(resource, kernel, _key, attached) {
     const lastOfBridge = resource.separation !== undefined && isLast(resource.separation, kernel, attached);

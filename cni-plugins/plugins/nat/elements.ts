@@ -12,7 +12,8 @@ import {
 import type { Element, Table } from '../../netlink/nftables.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 import type { IpFamily } from '../../spec/address.ts';
-import { createTable, tableOf } from './rules.ts';
+import { lackedRules, missingRules } from '../interface/constant-rules.ts';
+import { constantRules, createTable, tableOf } from './rules.ts';
 import type { SubnetChain } from './rules.ts';
 
 /** Elements of the plugins' tables, put, looked for and taken. */
@@ -37,10 +38,11 @@ export function putElements(
   if (elements.length === 0) return false;
   const table = tableOf(family);
   const wanted = elements.flatMap(({ map, element }) => addElements(table, map, [element]));
+  const lacking = lackedRules(filter, table);
   // Looked up first: a transaction that is refused costs a grace period of the kernel (10 ms and more).
-  const missingChains = chains.filter(({ name }) => useOf(filter, table, name) === undefined);
-  const missing = missingChains.length > 0 && !stands(filter, family);
-  const transaction = [...(missing ? createTable(family) : []), ...missingChains.flatMap(({ requests }) => requests), ...wanted];
+  const missingChains = lacking ? chains : chains.filter(({ name }) => useOf(filter, table, name) === undefined);
+  const missing = (lacking || missingChains.length > 0) && !stands(filter, family);
+  const transaction = [...(missing || lacking ? createTable(family) : []), ...missingChains.flatMap(({ requests }) => requests), ...wanted];
   try {
     transact(filter, transaction);
     return missing;
@@ -98,8 +100,19 @@ export function takeElements(
   }
 }
 
-/** What is missing, in words. */
-export function missingElements(filter: NetlinkSocket, elements: readonly MapElement[]): string[] {
+/** What is missing, in words: elements, and rules without which they mean nothing. @param chains those that the elements lead to */
+export function missingElements(
+  filter: NetlinkSocket,
+  family: IpFamily,
+  elements: readonly MapElement[],
+  chains: readonly SubnetChain[],
+): string[] {
+  if (elements.length === 0) return [];
+  const constant = new Map([...constantRules[family], ...chains.map(({ name, rules }) => [name, rules] as const)]);
+  return [...missingRules(filter, tableOf(family), constant), ...missingIn(filter, elements)];
+}
+
+function missingIn(filter: NetlinkSocket, elements: readonly MapElement[]): string[] {
   return filter
     .exchange(elements.map(({ family, map, element }) => getElement(tableOf(family), map, element)))
     .flatMap(({ refused }, index) => {

@@ -86,13 +86,33 @@ function forget(resource: HostPorts, { host }: ResourceKernel, keepOwn: boolean)
   forgetConnections(host.filter, stale);
 }
 
-/** Lets a connection from 127.0.0.1 leave by the link that the pod is behind, whoever made it. */
-function letLoopbackOut(resource: HostPorts, { host }: ResourceKernel): void {
+/** The link that the pod is behind, whoever made it: a connection from 127.0.0.1 leaves by it. Undefined: there is none, or it need not. */
+function linkOfLoopback(resource: HostPorts, { host }: ResourceKernel): number | undefined {
   const own = prefixesOf(resource, 4)[0];
-  if (resource.masquerade === 'none' || own === undefined) return;
-  const answer = host.route.ask(lookUpRoute(ipBytes(own.address)))[0];
-  const index = answer === undefined ? 0 : readRouteLink(answer);
-  if (index > 1) host.route.run([setRouteLocalnet({ index })]);
+  if (resource.masquerade === 'none' || own === undefined) return undefined;
+  try {
+    const answer = host.route.ask(lookUpRoute(ipBytes(own.address)))[0];
+    const index = answer === undefined ? 0 : readRouteLink(answer);
+    return index > 1 ? index : undefined;
+  } catch (thrown) {
+    // Nothing leads to the pod yet: the address is not routed by this host.
+    if (isRefusal(thrown, 'ENETUNREACH', 'EHOSTUNREACH')) return undefined;
+    throw thrown;
+  }
+}
+
+function letLoopbackOut(resource: HostPorts, kernel: ResourceKernel): void {
+  const index = linkOfLoopback(resource, kernel);
+  if (index !== undefined) kernel.host.route.run([setRouteLocalnet({ index })]);
+}
+
+function loopbackDifferences(resource: HostPorts, kernel: ResourceKernel): string[] {
+  const index = linkOfLoopback(resource, kernel);
+  const name = index === undefined ? undefined : lookUp(kernel.host.route, { index })?.name;
+  if (name === undefined) return [];
+  const file = (link: string): string => `/proc/sys/net/ipv4/conf/${link}/route_localnet`;
+  const isOn = kernel.inHost(() => ['all', name].some((link) => existsSync(file(link)) && readFileSync(file(link), 'utf8').trim() === '1'));
+  return isOn ? [] : [`${file(name)} is off: host ports of 127.0.0.1 do not lead to the pod`];
 }
 
 /**
@@ -120,16 +140,17 @@ export const hostPortsKind: ResourceKind<HostPorts> = {
       const { elements, chains } = partsOf(resource, family);
       if (putElements(kernel.host.filter, family, elements, chains)) kernel.foundGone?.();
     }
-    try {
-      letLoopbackOut(resource, kernel);
-    } catch (thrown) {
-      // Nothing leads to the pod yet: the address is not routed by this host.
-      if (!isRefusal(thrown, 'ENETUNREACH', 'EHOSTUNREACH')) throw thrown;
-    }
+    letLoopbackOut(resource, kernel);
     letPodsCallThemselves(resource, kernel);
     forget(resource, kernel, true);
   },
-  differences: (resource, { host }) => families.flatMap((family) => missingElements(host.filter, partsOf(resource, family).elements)),
+  differences(resource, kernel) {
+    const ofFamilies = families.flatMap((family) => {
+      const { elements, chains } = partsOf(resource, family);
+      return missingElements(kernel.host.filter, family, elements, chains);
+    });
+    return [...ofFamilies, ...loopbackDifferences(resource, kernel)];
+  },
   remove(resource, kernel) {
     for (const family of families) {
       const { elements, chains } = partsOf(resource, family);

@@ -32,7 +32,10 @@ export const masqueradeKind: ResourceKind<Masquerade> = {
     const { prefix, chain, element } = partsOf(resource);
     if (putElements(host.filter, prefix.address.family, [element], [chain])) foundGone?.();
   },
-  differences: (resource, { host }) => missingElements(host.filter, [partsOf(resource).element]),
+  differences(resource, { host }) {
+    const { prefix, chain, element } = partsOf(resource);
+    return missingElements(host.filter, prefix.address.family, [element], [chain]);
+  },
   remove(resource, { host }) {
     const { prefix, chain, element } = partsOf(resource);
     takeElements(host.filter, prefix.address.family, [element], [chain]);

@@ -19,6 +19,8 @@ import type { Table } from '../../netlink/nftables.ts';
 import type { Request } from '../../netlink/socket.ts';
 import { ipBytes, networkOf } from '../../spec/address.ts';
 import type { IpFamily, IpPrefix } from '../../spec/address.ts';
+import { countRules } from '../interface/constant-rules.ts';
+import type { ConstantRules } from '../interface/constant-rules.ts';
 
 /**
  * Address translation for what CNI plugins attach: constant rules in tables of their own, one map element a pod or a host port, one chain a
@@ -30,22 +32,16 @@ export const tableOf = (family: IpFamily): Table => ({ family: family === 4 ? 'i
 /** Maps of each table. */
 export const maps = { masquerade: 'masquerade', hostPorts: 'host_ports', anyHostPorts: 'any_host_ports', forwarded: 'forwarded' } as const;
 
-export function createTable(family: IpFamily): Request[] {
-  const table = tableOf(family);
-  const address = family === 4 ? 'ipv4_addr' : 'ipv6_addr';
+type Rules = readonly (readonly [chain: string, ...expressions: readonly Buffer[]])[];
+
+function rulesOf(family: IpFamily): Rules {
   const [ip, width] = family === 4 ? (['ip', 4] as const) : (['ip6', 16] as const);
   const source = (to: number): Buffer => payload('network', family === 4 ? 12 : 8, width, to);
   const destination = (to: number): Buffer => payload('network', family === 4 ? 16 : 24, width, to);
   const port = (to: number): Buffer => payload('transport', 2, 2, to);
   const after = (index: number): number => register(index + width / 4);
   const translate = translateDestination(ip, register(0), after(0));
-  const sets = [
-    { name: maps.masquerade, key: [address], data: 'verdict' },
-    { name: maps.hostPorts, key: [address, 'inet_proto', 'inet_service'], data: [address, 'inet_service'] },
-    { name: maps.anyHostPorts, key: ['inet_proto', 'inet_service'], data: [address, 'inet_service'] },
-    { name: maps.forwarded, key: ['inet_proto', 'inet_service', address, 'inet_service'], data: 'verdict' },
-  ] as const;
-  const rules: readonly (readonly [chain: string, ...expressions: readonly Buffer[]])[] = [
+  return [
     ['prerouting', ...destinationIsLocal(register(0)), verdict({ jump: 'host_ports_of' })],
     ['output', ...destinationIsLocal(register(0)), verdict({ jump: 'host_ports_of' })],
     [
@@ -84,6 +80,21 @@ export function createTable(family: IpFamily): Request[] {
         ]
       : []),
   ];
+}
+
+/** Rules of each chain but those of subnets. */
+export const constantRules: Readonly<Record<IpFamily, ConstantRules>> = { 4: countRules(rulesOf(4)), 6: countRules(rulesOf(6)) };
+
+/** Where the table stands, its maps stay as they are, and its rules are made again. */
+export function createTable(family: IpFamily): Request[] {
+  const table = tableOf(family);
+  const address = family === 4 ? 'ipv4_addr' : 'ipv6_addr';
+  const sets = [
+    { name: maps.masquerade, key: [address], data: 'verdict' },
+    { name: maps.hostPorts, key: [address, 'inet_proto', 'inet_service'], data: [address, 'inet_service'] },
+    { name: maps.anyHostPorts, key: ['inet_proto', 'inet_service'], data: [address, 'inet_service'] },
+    { name: maps.forwarded, key: ['inet_proto', 'inet_service', address, 'inet_service'], data: 'verdict' },
+  ] as const;
   return [
     addTable(table),
     addChain(table, { name: 'prerouting', hook: { type: 'nat', number: 0, priority: -100 } }),
@@ -93,7 +104,8 @@ export function createTable(family: IpFamily): Request[] {
     addChain(table, { name: 'masquerade_all' }),
     ...(family === 4 ? [addChain(table, { name: 'loopback', hook: { type: 'filter', number: 0, priority: -300 } })] : []),
     ...sets.map((set, index) => addSet(table, set, index + 1)),
-    ...rules.map(([chain, ...expressions]) => addRule(table, chain, expressions)),
+    ...[...constantRules[family].keys()].map((chain) => flushChain(table, chain)),
+    ...rulesOf(family).map(([chain, ...expressions]) => addRule(table, chain, expressions)),
   ];
 }
 
