@@ -230,6 +230,12 @@ if (inPrivateNetns(import.meta.filename)) {
     shell('nft flush ruleset');
     assert.equal((await engine.status()).ready, true);
     assert.equal(fixture.kernelState(), rules);
+    // The tables stand, and nothing is denied any more.
+    for (const chain of ['bridge portcullis prerouting', 'bridge portcullis closed_from', 'ip portcullis host_ports_of']) {
+      shell(`nft flush chain ${chain}`);
+      assert.equal((await engine.status()).ready, true);
+      assert.equal(fixture.kernelState(), rules, chain);
+    }
     shell('nft flush ruleset');
     await engine.setClass(pod.request.id, 'user');
     assert.match(shell('nft list table bridge portcullis'), /pcflushed|pc[0-9a-f]{12}/u);

@@ -18,6 +18,8 @@ import type { NetlinkSocket, Request } from '../netlink/socket.ts';
 import { hostFacts } from './host-facts.ts';
 import { textOf } from '../netlink/wire.ts';
 import type { PodNamespace } from './netns.ts';
+import { missingRules } from '../plugins/interface/constant-rules.ts';
+import type { ConstantRules } from '../plugins/interface/constant-rules.ts';
 import { createPodBridges } from './pod-bridge.ts';
 import { makePodLink, rejoinPodLink } from './pod-link.ts';
 import { linkGroups } from './record.ts';
@@ -59,6 +61,8 @@ export interface HostKernel {
   deleteLink(name: string): void;
   rules(requests: readonly Request[]): void;
   hasTable(table: Table): boolean;
+  /** Whether chains of the table have fewer rules than these, or it is not there. Quick while nobody else changes rules. */
+  lacksRules(table: Table, constant: ConstantRules): boolean;
   /** Its rules with what they have counted; none when it is not there. */
   countedRules(table: Table): readonly CountedRule[];
   /** As the kernel has them; none when the set or table is not there. */
@@ -122,6 +126,7 @@ export function openHostKernel(): HostKernel {
     hasTable(table) {
       return filter.find(getTable(table), 'ENOENT') !== undefined;
     },
+    lacksRules: (table, constant) => missingRules(filter, table, constant).length > 0,
     countedRules: (table) => dumped(() => filter.dump(listRules(table)).map(readRule)),
     listedElements: (table, set) => dumped(() => filter.dump(listElements(table, set)).flatMap(readListedElements)),
     listedRules: (table) => dumped(() => filter.dump(listRules(table)).map(readListedRule)),

@@ -17,6 +17,8 @@ import {
 } from '../netlink/expressions.ts';
 import { interfaceKey } from '../netlink/nftables.ts';
 import type { Chain, Family, NamedSet, Table } from '../netlink/nftables.ts';
+import { countRules } from '../plugins/interface/constant-rules.ts';
+import type { ConstantRules } from '../plugins/interface/constant-rules.ts';
 import { classChains, classRules, classSets } from './class-rules.ts';
 import type { Rules } from './class-rules.ts';
 import { linkGroups } from './record.ts';
@@ -199,4 +201,13 @@ export const definitions: Readonly<Record<Family, Definition>> = {
   arp: arpDefinition,
   ip: ipDefinition('ip'),
   ip6: ipDefinition('ip6'),
+};
+
+/** How many rules each chain has, by the family of its table. */
+export const constantRules: Readonly<Record<Family, ConstantRules>> = {
+  bridge: countRules(definitions.bridge.rules),
+  inet: countRules(definitions.inet.rules),
+  arp: countRules(definitions.arp.rules),
+  ip: countRules(definitions.ip.rules),
+  ip6: countRules(definitions.ip6.rules),
 };

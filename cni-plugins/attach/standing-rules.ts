@@ -1,6 +1,7 @@
 import { reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { isRefusal } from '../netlink/kernel-failure.ts';
+import type { Table } from '../netlink/nftables.ts';
 import type { Request } from '../netlink/socket.ts';
 import { createEnforcer } from '../policy/enforcer.ts';
 import type { Enforcer, OpenPod } from '../policy/enforcer.ts';
@@ -11,7 +12,7 @@ import type { HostKernel } from './host-kernel.ts';
 import { hasUnheldLink } from './record.ts';
 import type { AttachmentRecord } from './record.ts';
 import { outlineOf, rebuild, removePod, removeTables } from './ruleset.ts';
-import { ip6Table, routedTables, tables } from './rules.ts';
+import { constantRules, ip6Table, routedTables, tables } from './rules.ts';
 import type { NetworkStore } from './store.ts';
 
 /** What the kernel's tables were told of the attachments, and how they are brought from one state to the next. */
@@ -31,7 +32,7 @@ export interface StandingRules {
   ofPeers(record: AttachmentRecord): Request[];
   /** Looks whether the NetworkPolicies changed, and brings the kernel to them. */
   followPolicies(): void;
-  /** Makes tables anew that another program removed. */
+  /** Makes tables anew that another program removed, or took rules from. */
   lookAfter(): void;
   /** How often they were not what they should be. */
   repairs(): number;
@@ -39,7 +40,7 @@ export interface StandingRules {
 
 export interface RulesParts {
   readonly store: Pick<NetworkStore, 'records'>;
-  readonly kernel: Pick<HostKernel, 'hasTable' | 'link' | 'rules'>;
+  readonly kernel: Pick<HostKernel, 'hasTable' | 'lacksRules' | 'link' | 'rules'>;
   readonly policyFolder: PolicyFolder;
   readonly log: Pick<Logger, 'warn'>;
 }
@@ -117,10 +118,12 @@ export function createStandingRules({ store, kernel, policyFolder, log }: RulesP
     },
     lookAfter() {
       if (outline === undefined) return;
-      const wanted = [...tables, ...(outline.has('routed') ? routedTables : []), ...policy.tables()];
-      if (wanted.every((table) => table === ip6Table || kernel.hasTable(table))) return;
+      const own = [...tables, ...(outline.has('routed') ? routedTables : [])];
+      const isWhole = (table: Table): boolean =>
+        kernel.hasTable(table) ? !kernel.lacksRules(table, constantRules[table.family]) : table === ip6Table;
+      if (own.every(isWhole) && policy.tables().every((table) => kernel.hasTable(table))) return;
       repairs += 1;
-      log.warn({}, 'the network rules were removed by another program; they are made anew');
+      log.warn({}, 'the network rules were removed by another program, all or some; they are made anew');
       rebuildRules();
     },
     repairs: () => repairs,
