@@ -1,5 +1,6 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { addVlans, deleteVlan, filtersVlans, listVlans, setVlanFiltering } from '../../netlink/bridge-vlans.ts';
+import type { PortVlan } from '../../netlink/bridge-vlans.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { createLink } from '../../netlink/link-kinds.ts';
 import { findLink } from '../../netlink/link-settings.ts';
@@ -11,7 +12,7 @@ import { interfaceTaken } from '../interface/failures.ts';
 
 /** VLANs on the bridge: of a port (`vlan`, `vlanTrunk`) and of the gateway's addresses. */
 
-/** The VLAN that every port of a filtering bridge is born in. */
+/** The VLAN that every port of a filtering bridge is born in, unless the bridge says otherwise (`vlan_default_pvid`). */
 const defaultVlan = 1;
 
 /** @throws NETWORK_FIELD_UNSUPPORTED where the kernel has no VLAN filtering */
@@ -70,29 +71,35 @@ export interface PortVlans {
 /** A message holds few thousand VLANs at most; a trunk may have all of them. */
 const vlansAMessage = 1000;
 
-export function ensurePortVlans(route: NetlinkSocket, index: number, { vlan, trunk, keepDefaultVlan }: PortVlans): void {
-  if (vlan === 0 && trunk.length === 0) return;
-  const wanted = [
-    ...trunk.filter((id) => id !== vlan).map((id) => ({ id, untagged: false })),
-    ...(vlan === 0 ? [] : [{ id: vlan, untagged: true }]),
-  ];
-  for (let at = 0; at < wanted.length; at += vlansAMessage) route.run([addVlans(index, wanted.slice(at, at + vlansAMessage))]);
-  if (keepDefaultVlan || wanted.some(({ id }) => id === defaultVlan)) return;
-  if (listVlans(route, index).some(({ id }) => id === defaultVlan)) route.run([deleteVlan(index, defaultVlan)]);
+/** As upstream: a trunk that says no `vlan` carries what is untagged in VLAN 1, whatever the bridge's default is. */
+function vlansOf({ vlan, trunk }: PortVlans): PortVlan[] {
+  if (vlan === 0 && trunk.length === 0) return [];
+  const native = vlan === 0 ? defaultVlan : vlan;
+  return [...trunk.filter((id) => id !== native).map((id) => ({ id, untagged: false })), { id: native, untagged: true }];
 }
 
-export function portVlanDifferences(route: NetlinkSocket, link: Link, { vlan, trunk, keepDefaultVlan }: PortVlans): string[] {
-  if (vlan === 0 && trunk.length === 0) return [];
-  const present = listVlans(route, link.index);
-  const missing = [...(vlan === 0 ? [] : [vlan]), ...trunk].filter((id) => !present.some((found) => found.id === id));
+export function ensurePortVlans(route: NetlinkSocket, index: number, port: PortVlans): void {
+  const wanted = vlansOf(port);
+  for (let at = 0; at < wanted.length; at += vlansAMessage) route.run([addVlans(index, wanted.slice(at, at + vlansAMessage))]);
+  if (wanted.length > 0 && !port.keepDefaultVlan) for (const id of furtherVlans(route, index, wanted)) route.run([deleteVlan(index, id)]);
+}
+
+/** What the port was born in, and what others put it in. */
+const furtherVlans = (route: NetlinkSocket, index: number, wanted: readonly PortVlan[]): number[] => {
+  const ids = new Set(wanted.map(({ id }) => id));
+  return listVlans(route, index).flatMap(({ id }) => (ids.has(id) ? [] : [id]));
+};
+
+export function portVlanDifferences(route: NetlinkSocket, link: Link, port: PortVlans): string[] {
+  const wanted = vlansOf(port);
+  if (wanted.length === 0) return [];
+  const present = new Map(listVlans(route, link.index).map((found) => [found.id, found]));
   return [
-    ...missing.map((id) => `${link.name} is not in VLAN ${id}`),
-    ...(vlan !== 0 && present.some(({ id, untagged }) => id === vlan && !untagged)
-      ? [`frames of VLAN ${vlan} leave ${link.name} with a tag`]
-      : []),
-    ...(!keepDefaultVlan && ![vlan, ...trunk].includes(defaultVlan) && present.some(({ id }) => id === defaultVlan)
-      ? [`${link.name} is in VLAN ${defaultVlan}`]
-      : []),
+    ...wanted.filter(({ id }) => !present.has(id)).map(({ id }) => `${link.name} is not in VLAN ${id}`),
+    ...wanted
+      .filter(({ id, untagged }) => untagged && present.get(id)?.untagged === false)
+      .map(({ id }) => `frames of VLAN ${id} leave ${link.name} with a tag`),
+    ...(port.keepDefaultVlan ? [] : furtherVlans(route, link.index, wanted).map((id) => `${link.name} is in VLAN ${id}`)),
   ];
 }
 
