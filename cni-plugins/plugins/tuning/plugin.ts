@@ -34,11 +34,12 @@ export const tuning: Plugin<TuningConfig> = {
     const cni = config.object('args')?.object('cni');
     const sysctls = new Map([...readSysctls(config), ...(cni === undefined ? [] : readSysctls(cni))]);
     if (config.has('dataDir')) config.text('dataDir'); // upstream's place for what it gives back: ours is the engine's database
-    const wanted = {
+    const { promiscuous, ...wanted } = {
       ...withMac(readTuned(config), readWantedMac(config, args)),
       ...(cni === undefined ? {} : withMac(readTuned(cni), readMac(cni, 'mac'))),
     };
-    return { sysctls: [...sysctls], wanted };
+    // As upstream: false is what no field says, and no wish to turn it off.
+    return { sysctls: [...sysctls], wanted: { ...wanted, ...(promiscuous === true && { promiscuous }) } };
   },
   observe(_config, kernel, input): Observed {
     const name = input.key.interface;
@@ -96,7 +97,7 @@ function readTuned(fields: Fields): Tuned {
   if (queueLength !== undefined && (queueLength < 0 || queueLength > 0x7fffffff))
     fields.problem('txQLen', `${queueLength} is not a queue length`);
   return {
-    ...(fields.flag('promisc', false) ? { promiscuous: true } : {}),
+    ...(fields.has('promisc') ? { promiscuous: fields.flag('promisc', false) } : {}),
     ...(mtu === undefined ? {} : { mtu }),
     ...(fields.has('allmulti') ? { allMulticast: fields.flag('allmulti', false) } : {}),
     ...(queueLength === undefined ? {} : { queueLength }),

@@ -78,6 +78,22 @@ if (inPrivateNetns(import.meta.filename)) {
     }
   });
 
+  test('args of the configuration go before its own fields, false as well', async () => {
+    const { pod, prevResult } = wired('quiet');
+    const config = { type: 'tuning', promisc: true, allmulti: true };
+    for (const [cni, flags] of [
+      [{ promisc: false, allmulti: false }, /^(?!.*(?:PROMISC|ALLMULTI))/u],
+      [{ allmulti: false }, /^(?=.*PROMISC)(?!.*ALLMULTI)/u],
+      [{}, /PROMISC.*ALLMULTI|ALLMULTI.*PROMISC/u],
+    ] as const) {
+      const given = { ...config, args: { cni } };
+      await pod.add(given, { prevResult });
+      assert.match(pod.run('ip -o link show dev eth0'), flags, JSON.stringify(cni));
+      assert.deepEqual(await pod.check(given, { prevResult }), []);
+      await pod.del(given, { prevResult });
+    }
+  });
+
   test('a difference is told and mended', async () => {
     const { pod, prevResult } = wired('drift');
     await pod.add(all, { prevResult });
