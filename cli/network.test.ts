@@ -51,7 +51,7 @@ test('a network is created, listed, inspected and removed, without a daemon', ()
   const listed = network('ls').stdout;
   assert.match(
     listed,
-    /^pods +in process +portcullis-bridge\/portcullis-ipam → portcullis-portmap → portcullis-firewall +10\.9\.0\.0\/24, fd00:9::\/64 +held +0 +0 of 1\.8e\+19 /mu,
+    /^pods +in process +portcullis-bridge\/portcullis-ipam → portcullis-portmap → portcullis-firewall +10\.9\.0\.0\/24, fd00:9::\/64 +held +0 +0 of 253, 0 of 1\.8e\+19 /mu,
   );
   assert.match(listed, /^lan +in process +portcullis-macvlan\/portcullis-ipam +10\.11\.0\.0\/24 +refused /mu);
 
@@ -77,6 +77,8 @@ test('what could not be read is not written, and nothing is left of it', () => {
   ])
     assert.equal(network('create', 'wrong', ...wrong).status, 2, wrong.join(' '));
   assert.equal(network('create', 'a/b', '--subnet', '10.0.0.0/24').status, 2);
+  const long = network('create', 'n'.repeat(300), '--subnet', '10.0.0.0/24');
+  assert.deepEqual([long.status, /150 characters at most/u.test(long.stderr)], [2, true], long.stderr);
   assert.equal(network('create', 'none').status, 2);
   assert.deepEqual(readdirSync(conf), before);
   writeFileSync(join(conf, '99-broken.conflist'), '{');

@@ -209,8 +209,15 @@ function list(flags: Flags): number {
 const ways: Readonly<Record<string, string>> = { core: 'in process', 'in-process': 'in process', exec: 'programs' };
 const stateOf = ({ way }: ReportedNetwork): string => (way === undefined ? 'removed' : (ways[way] ?? way));
 const classesOf = ({ classes }: ReportedNetwork): string => (classes ?? '').replace('-', ' ');
-const leasesOf = ({ leases: { used, size }, way }: ReportedNetwork): string =>
-  way === 'exec' ? '' : `${used}${size === undefined ? '' : ` of ${Number.isSafeInteger(size) ? size : size.toExponential(1)}`}`;
+const leasesOf = ({ leases: { used, ranges }, way }: ReportedNetwork): string =>
+  way === 'exec'
+    ? ''
+    : (ranges ?? [{ used, size: undefined }])
+        .map(
+          (range) =>
+            `${range.used}${range.size === undefined ? '' : ` of ${Number.isSafeInteger(range.size) ? range.size : range.size.toExponential(1)}`}`,
+        )
+        .join(', ');
 
 function create(name: string, flags: CreateFlags): number {
   const {

@@ -32,6 +32,9 @@ export interface NewNetwork {
   readonly order: string;
 }
 
+/** Of a network: it is part of names of files, which have 255 bytes, beside the pod's id and interface. */
+const longestName = 150;
+
 /**
  * Writes a configuration of our plugins that this engine can read, in one act and never over another.
  * @returns its path
@@ -41,6 +44,7 @@ export function createNetwork(source: ReportSource, wanted: NewNetwork): string 
   const { confDir } = source;
   if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/u.test(wanted.name))
     throw invalid(wanted.name, 'a name is of letters, digits, _, . and -, the first a letter or digit');
+  if (wanted.name.length > longestName) throw invalid(wanted.name.slice(0, 20) + '…', `a name has ${longestName} characters at most`);
   if (!/^[a-zA-Z0-9_.]*$/u.test(wanted.order))
     throw invalid(wanted.name, `${JSON.stringify(wanted.order)} can not begin the name of a file here`);
   if (wanted.internal && wanted.type !== 'bridge') throw invalid(wanted.name, 'only a network of the type bridge can be internal');

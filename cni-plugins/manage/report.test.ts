@@ -42,6 +42,15 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       const own = { namespace: 'default', pod: 'web' };
       assert.deepEqual(attachedTo('pods'), [{ ...own, interface: 'eth0', origin: 'pod', used: 2 }]);
       assert.deepEqual((await engine.figures()).attachments, [{ network: 'pods', state: 'ready', count: 1 }]);
+      const [{ leases } = assert.fail('it is there')] = readNetworkReport(source).networks.filter(({ name }) => name === 'pods');
+      assert.deepEqual(
+        leases.ranges?.map(({ subnets, used }) => [subnets.join(), used]),
+        [
+          ['10.88.0.0/24', 1],
+          ['fd00:88::/64', 1],
+        ],
+      );
+      assert.equal(leases.ranges[0]?.size, 253);
       await connectNetwork(source, 'side', { ips: [], aliases: [], target: 'default/web' });
       assert.deepEqual(attachedTo('side'), [{ ...own, interface: 'eth1', origin: 'plugin', used: 1 }]);
       await disconnectNetwork(source, 'side', 'default/web');

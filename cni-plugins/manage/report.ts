@@ -9,6 +9,8 @@ import { bareType } from '../attach/plugin-type.ts';
 import type { NetworkChoice } from '../attach/networks.ts';
 import type { AttachmentSpec } from '../attach/record.ts';
 import { formatIp } from '../spec/address.ts';
+import type { IpAddress } from '../spec/address.ts';
+import type { RangeSet } from '../spec/network-config.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
 import { readNetworkServices } from './network-services.ts';
 import type { ReportedNetworkService } from './network-services.ts';
@@ -40,10 +42,18 @@ export interface ReportedNetwork {
     readonly used: number;
     /** Of ranges that this engine leases from itself; those of address plugins of others are theirs to know. */
     readonly size?: number;
+    /** The same by what one address is taken of for each pod: the one of IPv4 may be used up where that of IPv6 never is. */
+    readonly ranges?: readonly LeasedRange[];
   };
   readonly attachments: readonly ReportedAttachment[];
   /** That its members joined. */
   readonly services: readonly ReportedNetworkService[];
+}
+
+export interface LeasedRange {
+  readonly subnets: readonly string[];
+  readonly used: number;
+  readonly size: number;
 }
 
 export interface ReportedAttachment {
@@ -86,30 +96,47 @@ export function readNetworkReport({ databasePath, confDir, choice }: ReportSourc
   const { held, services } = readDatabase(databasePath);
   const known = new Set(networks.map(({ name }) => name));
   const lost = [...new Set(held.flatMap(({ network }) => (known.has(network) ? [] : [network])))];
-  const of = (name: string): Pick<ReportedNetwork, 'attachments'> & { readonly used: number } => {
+  const of = (name: string): Pick<ReportedNetwork, 'attachments'> & { readonly leased: readonly IpAddress[] } => {
     const own = held.filter(({ network }) => network === name);
-    return { attachments: own.flatMap(({ attachment }) => attachment ?? []), used: own.reduce((sum, { leases }) => sum + leases, 0) };
+    return { attachments: own.flatMap(({ attachment }) => attachment ?? []), leased: own.flatMap(({ leases }) => leases) };
   };
   return {
     networks: [
       ...networks.map((network): ReportedNetwork => {
-        const { attachments, used } = of(network.name);
-        const size = network.network === undefined ? undefined : leaseCount(network.network.rangeSets);
+        const { attachments, leased } = of(network.name);
+        const sets = network.network?.rangeSets;
+        const ranges = sets?.map((set) => leasedOf(set, leased));
         return {
           ...described(network),
-          leases: { used, ...(size !== undefined && { size }) },
+          leases: { used: leased.length, ...(sets !== undefined && { size: leaseCount(sets) }), ...(ranges !== undefined && { ranges }) },
           attachments,
           services: services.get(network.name) ?? [],
         };
       }),
       ...lost.map((name): ReportedNetwork => {
-        const { attachments, used } = of(name);
-        return { name, plugins: [], subnets: [], bridges: [], leases: { used }, attachments, services: services.get(name) ?? [] };
+        const { attachments, leased } = of(name);
+        return {
+          name,
+          plugins: [],
+          subnets: [],
+          bridges: [],
+          leases: { used: leased.length },
+          attachments,
+          services: services.get(name) ?? [],
+        };
       }),
     ],
     problems,
   };
 }
+
+const leasedOf = (set: RangeSet, leased: readonly IpAddress[]): LeasedRange => ({
+  subnets: [...new Set(set.map(({ subnet }) => `${formatIp(subnet.address)}/${subnet.length}`))],
+  used: leased.filter(({ family, value }) =>
+    set.some(({ start, end }) => start.family === family && value >= start.value && value <= end.value),
+  ).length,
+  size: leaseCount([set]),
+});
 
 /** Plugins whose links have no end on the host, ours and upstream's. */
 const endless: ReadonlySet<string> = new Set(['host-device', 'ipvlan', 'macvlan', 'vlan']);
@@ -146,7 +173,7 @@ function subnetsIn(value: unknown): string[] {
 
 interface Held {
   readonly network: string;
-  readonly leases: number;
+  readonly leases: readonly IpAddress[];
   /** Absent: the leases are of a service's virtual address. */
   readonly attachment?: ReportedAttachment;
 }
@@ -157,7 +184,6 @@ function readDatabase(databasePath: string): { held: readonly Held[]; services: 
   try {
     const rows = database.each(
       `SELECT network, container_id, interface, state, origin, class, rules, spec,
-         (SELECT count(*) FROM lease WHERE attachment = number) AS leases,
          (SELECT group_concat(hex(address)) FROM lease WHERE attachment = number) AS addresses
        FROM attachment ORDER BY number`,
     );
@@ -188,16 +214,13 @@ function ofPods(held: readonly Held[]): Held[] {
 function heldOf(row: SqlRow): Held[] {
   const text = (name: string): string => String(row[name] ?? '');
   const spec = JSON.parse(text('spec')) as Partial<AttachmentSpec>;
-  const leases = Number(row['leases']);
+  const leases = text('addresses')
+    .split(',')
+    .flatMap((hex) => (hex === '' ? [] : [leasedAddress(hex)]));
   const base = { id: text('container_id'), state: text('state'), origin: text('origin') === 'pod' ? 'pod' : 'plugin' } as const;
   if (isVirtualHolder(base.id, text('interface'))) return [{ network: text('network'), leases }];
-  if (base.origin === 'plugin') {
-    const addresses = text('addresses')
-      .split(',')
-      .filter((each) => each !== '')
-      .map(leasedAddress);
-    return [{ network: text('network'), leases, attachment: { ...base, interface: text('interface'), addresses } }];
-  }
+  if (base.origin === 'plugin')
+    return [{ network: text('network'), leases, attachment: { ...base, interface: text('interface'), addresses: leases.map(formatIp) } }];
   const rules = JSON.parse(text('rules')) as object;
   const own: ReportedAttachment = {
     ...base,
@@ -214,7 +237,7 @@ function heldOf(row: SqlRow): Held[] {
     { network: text('network'), leases, attachment: own },
     ...others.map((link): Held => ({
       network: link.network,
-      leases: 0,
+      leases: [],
       attachment: {
         ...base,
         interface: link.interface,
@@ -227,7 +250,7 @@ function heldOf(row: SqlRow): Held[] {
 }
 
 /** As the table of leases has it: 16 bytes, IPv4 as ::ffff:a.b.c.d. */
-function leasedAddress(hex: string): string {
+function leasedAddress(hex: string): IpAddress {
   const value = BigInt(`0x${hex}`);
-  return value >> 32n === 0xffffn ? formatIp({ family: 4, value: value & 0xffff_ffffn }) : formatIp({ family: 6, value });
+  return value >> 32n === 0xffffn ? { family: 4, value: value & 0xffff_ffffn } : { family: 6, value };
 }
