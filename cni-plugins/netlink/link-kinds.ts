@@ -116,6 +116,19 @@ export function createLink(link: NewLink): Request {
   };
 }
 
+/** Another mode of a link that stands. Refused by the kernel where it can not change: to `passthru` and from it. */
+export function changeMode(index: number, of: Extract<LinkKind, { readonly kind: 'macvlan' | 'ipvlan' }>): Request {
+  const header = Buffer.alloc(linkHeaderLength);
+  header.writeInt32LE(index, 4);
+  return {
+    what: `set the mode of the ${of.kind} link to ${of.mode}`,
+    on: `#${index}`,
+    type: RTM_NEWLINK,
+    flags: 0,
+    body: Buffer.concat([header, nested(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, text(of.kind)), nested(IFLA_INFO_DATA, ...dataOf(of)))]),
+  };
+}
+
 export interface PairEnd {
   readonly name: string;
   readonly mac: Uint8Array;

@@ -1,6 +1,7 @@
+import type { PortcullisError } from '../../../base/errors/index.ts';
 import { NETLINK_ROUTE } from '../../../base/kernel/index.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { createLink, ipvlanModes, macvlanModes } from '../../netlink/link-kinds.ts';
+import { changeMode, createLink, ipvlanModes, macvlanModes } from '../../netlink/link-kinds.ts';
 import type { LinkKind } from '../../netlink/link-kinds.ts';
 import { findLink, macBytes, rename, setMac, setMtu } from '../../netlink/link-settings.ts';
 import type { LinkSettings } from '../../netlink/link-settings.ts';
@@ -36,13 +37,8 @@ export const childLinkKind: ResourceKind<ChildLink> = {
   ensure(resource, kernel, key) {
     const pod = podOf(kernel, resource.interface);
     const standing = findLink(pod.route, { name: resource.interface });
-    if (standing !== undefined) {
-      if (standing.kind === resource.of.kind) return settle(resource, standing, pod.route);
-      throw interfaceTaken(
-        resource.interface,
-        `the pod has a ${standing.kind === '' ? 'device' : `link of kind ${standing.kind}`} of that name`,
-      );
-    }
+    if (standing !== undefined && standing.kind !== resource.of.kind) throw takenBy(standing);
+    if (standing !== undefined) return settle(resource, standing, pod.route);
     const temporary = linkNameOf('pc', key);
     const born = findLink(pod.route, { name: temporary }) ?? create(resource, temporary, kernel);
     pod.route.run([rename(born.index, resource.interface)]);
@@ -70,9 +66,20 @@ export const childLinkKind: ResourceKind<ChildLink> = {
   },
 };
 
+/** Before anything is made: an ADD finds no interface of that name, whatever it is (CNI specification 1.1, section 2). @throws NETWORK_INTERFACE_TAKEN */
+export function requireFree(name: string, kernel: ResourceKernel): void {
+  const standing = findLink(podOf(kernel, name).route, { name });
+  if (standing !== undefined) throw takenBy(standing);
+}
+
+const takenBy = ({ name, kind }: LinkSettings): PortcullisError =>
+  interfaceTaken(name, `the pod has a ${kind === '' ? 'device' : `link of kind ${kind}`} of that name`);
+
 /** Gives back what others changed of a link that stands. */
-function settle({ mac, mtu }: ChildLink, link: LinkSettings, pod: NetlinkSocket): void {
+function settle(resource: ChildLink, link: LinkSettings, pod: NetlinkSocket): void {
+  const { mac, mtu, of } = resource;
   pod.run([
+    ...(of.kind === 'vlan' || kindDifferences(resource, link).length === 0 ? [] : [changeMode(link.index, of)]),
     ...(mac === undefined || link.mac === mac ? [] : [setMac(link.index, mac)]),
     ...(mtu === undefined || link.mtu === mtu ? [] : [setMtu(link.index, mtu)]),
   ]);

@@ -5,7 +5,7 @@ import type { Fields } from '../../spec/fields.ts';
 import type { CniDns, CniResult } from '../../spec/result.ts';
 import type { LeasedAddress, Plan, PlanInput, ResourceKernel } from '../contract.ts';
 import type { ChildLink } from './child-link.ts';
-import { podOf } from './child-link.ts';
+import { podOf, requireFree } from './child-link.ts';
 import { masterMissing, mtuTooLarge } from './failures.ts';
 import type { PodAddresses } from './pod-addresses.ts';
 import { ipsOf, readDns, readInterfaceName, readMtu, routesVia } from './settings.ts';
@@ -50,8 +50,9 @@ export function unavailableMaster(config: MasterConfig, host: NetlinkSocket): st
     : undefined;
 }
 
-/** @throws NETWORK_MASTER_MISSING · NETWORK_MTU_TOO_LARGE */
-export function observeMaster(config: MasterConfig, kernel: ResourceKernel): Master {
+/** @throws NETWORK_MASTER_MISSING · NETWORK_MTU_TOO_LARGE · NETWORK_INTERFACE_TAKEN */
+export function observeMaster(config: MasterConfig, kernel: ResourceKernel, { key }: Pick<PlanInput, 'key'>): Master {
+  requireFree(key.interface, kernel);
   const socket = config.masterIn === 'host' ? kernel.host.route : podOf(kernel, config.master ?? 'master').route;
   const link = masterOf(config, socket);
   if (link === undefined) throw masterMissing(config.master, config.masterIn);

@@ -28,11 +28,11 @@ export const ipvlan: Plugin<IpvlanConfig> = {
   },
   observe(config, kernel, input) {
     const { prevResult } = input;
-    if (config.master !== undefined || prevResult === undefined) return observeMaster(config, kernel);
+    if (config.master !== undefined || prevResult === undefined) return observeMaster(config, kernel, input);
     const [only, ...others] = prevResult.interfaces;
     if (only === undefined || others.length > 0)
       throw fieldUnfit('ipvlan', `prevResult has ${prevResult.interfaces.length} interfaces: the master is not clear`, "name the 'master'");
-    return observeMaster({ ...config, master: only.name }, kernel);
+    return observeMaster({ ...config, master: only.name }, kernel, input);
   },
   // Without a name it may be that of the plugin before.
   unavailable: (config, host) => (config.master === undefined ? undefined : unavailableMaster(config, host)),

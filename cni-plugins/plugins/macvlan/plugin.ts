@@ -31,7 +31,7 @@ export const macvlan: Plugin<MacvlanConfig> = {
       ...(queue === 0 ? {} : { broadcastQueue: queue }),
     };
   },
-  observe: (config, kernel) => observeMaster(config, kernel),
+  observe: observeMaster,
   unavailable: unavailableMaster,
   plan(config, input) {
     // A passthru link takes over the master's address, unless it is given another one.

@@ -20,7 +20,7 @@ export const vlan: Plugin<VlanConfig> = {
     if (id < 0 || id > 4094) config.problem('vlanId', `${id} is not a VLAN: 0 to 4094`);
     return { ...common, id };
   },
-  observe: (config, kernel) => observeMaster(config, kernel),
+  observe: observeMaster,
   unavailable: unavailableMaster,
   plan(config, input) {
     if (input.addresses.length === 0) throw addressesMissing('vlan');
