@@ -117,7 +117,7 @@ export function createLink(link: NewLink): Request {
 }
 
 /** Another mode of a link that stands. Refused by the kernel where it can not change: to `passthru` and from it. */
-export function changeMode(index: number, of: Extract<LinkKind, { readonly kind: 'macvlan' | 'ipvlan' }>): Request {
+export function changeMode(index: number, of: Extract<LinkKind, { readonly kind: 'macvlan' }>): Request {
   const header = Buffer.alloc(linkHeaderLength);
   header.writeInt32LE(index, 4);
   return {

@@ -75,11 +75,11 @@ export function requireFree(name: string, kernel: ResourceKernel): void {
 const takenBy = ({ name, kind }: LinkSettings): PortcullisError =>
   interfaceTaken(name, `the pod has a ${kind === '' ? 'device' : `link of kind ${kind}`} of that name`);
 
-/** Gives back what others changed of a link that stands. */
+/** Gives back what others changed of a link that stands. The mode of ipvlan is its master's: all pods there would have it. */
 function settle(resource: ChildLink, link: LinkSettings, pod: NetlinkSocket): void {
   const { mac, mtu, of } = resource;
   pod.run([
-    ...(of.kind === 'vlan' || kindDifferences(resource, link).length === 0 ? [] : [changeMode(link.index, of)]),
+    ...(of.kind === 'macvlan' && kindDifferences(resource, link).length > 0 ? [changeMode(link.index, of)] : []),
     ...(mac === undefined || link.mac === mac ? [] : [setMac(link.index, mac)]),
     ...(mtu === undefined || link.mtu === mtu ? [] : [setMtu(link.index, mtu)]),
   ]);
