@@ -149,15 +149,16 @@ export function destinationIsLocal(scratch: number): readonly Buffer[] {
 
 const NFTA_FIB_F_SADDR = 1;
 
-/** The source is an address of this host. */
-export function sourceIsLocal(scratch: number): readonly Buffer[] {
-  return [
-    expression('fib', attribute(1, be32(scratch)), attribute(2, be32(NFT_FIB_RESULT_ADDRTYPE)), attribute(3, be32(NFTA_FIB_F_SADDR))),
-    equals(scratch, u32(RTN_LOCAL)),
-  ];
-}
+const sourceType = (scratch: number): Buffer =>
+  expression('fib', attribute(1, be32(scratch)), attribute(2, be32(NFT_FIB_RESULT_ADDRTYPE)), attribute(3, be32(NFTA_FIB_F_SADDR)));
 
-const connectionKeys = { state: 0, protocol: 10, portFrom: 11, portTo: 12, from4: 19, to4: 20, from6: 21, to6: 22 } as const;
+/** The source is an address of this host. */
+export const sourceIsLocal = (scratch: number): readonly Buffer[] => [sourceType(scratch), equals(scratch, u32(RTN_LOCAL))];
+
+/** It is that of another one. */
+export const sourceIsForeign = (scratch: number): readonly Buffer[] => [sourceType(scratch), differs(scratch, u32(RTN_LOCAL))];
+
+const connectionKeys = { state: 0, direction: 1, protocol: 10, portFrom: 11, portTo: 12, from4: 19, to4: 20, from6: 21, to6: 22 } as const;
 
 /** Of the packet's connection; the rule ends when it has none (`state` is known always), or is of the other family. */
 export function connection(key: keyof typeof connectionKeys, direction: 'original' | 'reply' | undefined, to: number): Buffer {

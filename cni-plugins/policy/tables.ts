@@ -12,6 +12,7 @@ import {
   register,
   setFrame,
   setMeta,
+  sourceIsForeign,
   verdict,
   verdictOf,
   within,
@@ -217,7 +218,8 @@ export const judgeDefinition: PolicyDefinition = {
   chains: [
     // After the translation of destinations (-100): a rule is about the address that is really reached.
     { name: 'forward', hook: { type: 'filter', number: 2, priority: 0 } },
-    { name: 'input', hook: { type: 'filter', number: 1, priority: 0 } },
+    // After IPVS (NF_IP_PRI_NAT_SRC - 1): what it sends on comes by `output`, with the backend's address.
+    { name: 'input', hook: { type: 'filter', number: 1, priority: 105 } },
     { name: 'output', hook: { type: 'filter', number: 3, priority: 0 } },
     // Of links that the host routes to: bridges have this in the table of frames.
     { name: 'postrouting', hook: { type: 'filter', number: 4, priority: 0 } },
@@ -230,6 +232,11 @@ export const judgeDefinition: PolicyDefinition = {
   rules: [
     { chain: 'forward', expressions: [verdict({ jump: 'judge' })] },
     { chain: 'input', expressions: [verdict({ jump: 'judge_with_host' })] },
+    // Of others, and on its way to who answers: IPVS sends it on, and no more is the host's than where packets are forwarded.
+    {
+      chain: 'output',
+      expressions: [connection('direction', undefined, r0), equals(r0, Buffer.of(0)), ...sourceIsForeign(r0), verdict({ goto: 'judge' })],
+    },
     { chain: 'output', expressions: [verdict({ jump: 'judge_with_host' })] },
     { chain: 'postrouting', expressions: [meta('oifname', r0), inSet('ruled_receivers', r0), verdict({ goto: 'to_ruled' })] },
     { chain: 'to_ruled', expressions: [...family(6), ...neighbourDiscovery, verdict('accept')] },

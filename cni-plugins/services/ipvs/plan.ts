@@ -15,9 +15,10 @@ export const protocolNumber = (protocol: Protocol): number => protocols[protocol
 
 /**
  * The marks of node ports: packets to a node port at any address of the host get one, and IPVS has one service for the mark. Nothing is to be followed
- * when the host's addresses change, and the scheduler counts all addresses together. The mark says protocol and port by itself.
+ * when the host's addresses change, and the scheduler counts all addresses together. The mark says protocol and port by itself. The upper four bits are
+ * of others: the judgement of a pod's rules (`../../policy/tables.ts`) and the nf_tables balancer.
  */
-export const nodePortMarks = { first: 0x10440000, mask: 0xfffc0000 } as const;
+export const nodePortMarks = { first: 0x08440000, mask: 0xfffc0000 } as const;
 
 export const nodePortMark = (protocol: Protocol, port: number): number => nodePortMarks.first + protocols[protocol].order * 0x10000 + port;
 

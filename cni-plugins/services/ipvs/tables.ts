@@ -37,7 +37,9 @@ export const tableFamilies = ['ip', 'ip6'] as const;
 export const tableOf = (family: TableFamily): Table => ({ family, name: 'portcullis-ipvs' });
 
 const [r0, r1] = [register(0), register(1)];
-const markMask = u32(nodePortMarks.mask);
+/** Bits of a mark that others set beside it, on its way out. */
+const othersBits = 0xf0000000;
+const markMask = u32((nodePortMarks.mask & ~othersBits) >>> 0);
 const CT_NEW = 1 << 3;
 const [TCP, UDP, SCTP] = [6, 17, 132];
 /** IPVS takes what it serves at NF_IP_PRI_NAT_SRC - 1. */
@@ -129,8 +131,8 @@ function definition(family: TableFamily): { sets: NamedSet[]; chains: Chain[]; r
         inSet('masqueraded', r0),
         masquerade(),
       ],
-      // Nobody else is to read something into the mark.
-      ['unmark', ...isNodePort, masked(r0, u32(0)), setMeta('mark', r0)],
+      // Nobody else is to read something into the mark; what a pod's rules have left in it is read later.
+      ['unmark', ...isNodePort, meta('mark', r0), masked(r0, u32(othersBits)), setMeta('mark', r0)],
     ],
   };
 }

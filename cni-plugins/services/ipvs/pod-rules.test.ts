@@ -1,0 +1,9 @@
+import { inPrivateNetns } from '../../attach/engine.fixture.ts';
+import { testPodRules } from '../pod-rules.fixture.ts';
+import { openIpvsBalancer } from './balancer.ts';
+import { canBalanceByIpvs } from './settings.ts';
+
+if (inPrivateNetns(import.meta.filename, 180_000)) {
+  const absent = canBalanceByIpvs();
+  testPodRules(openIpvsBalancer, absent === undefined ? {} : { skip: absent });
+}
