@@ -3,6 +3,7 @@ import type { Logger } from '../../base/log/index.ts';
 import { isRefusal } from '../netlink/kernel-failure.ts';
 import type { Table } from '../netlink/nftables.ts';
 import type { Request } from '../netlink/socket.ts';
+import type { ConstantRules } from '../plugins/interface/constant-rules.ts';
 import { createEnforcer } from '../policy/enforcer.ts';
 import type { Enforcer, OpenPod } from '../policy/enforcer.ts';
 import type { PolicyFolder } from '../policy/kubernetes/folder.ts';
@@ -119,9 +120,13 @@ export function createStandingRules({ store, kernel, policyFolder, log }: RulesP
     lookAfter() {
       if (outline === undefined) return;
       const own = [...tables, ...(outline.has('routed') ? routedTables : [])];
-      const isWhole = (table: Table): boolean =>
-        kernel.hasTable(table) ? !kernel.lacksRules(table, constantRules[table.family]) : table === ip6Table;
-      if (own.every(isWhole) && policy.tables().every((table) => kernel.hasTable(table))) return;
+      const isWhole = (table: Table, rules: ConstantRules): boolean =>
+        kernel.hasTable(table) ? !kernel.lacksRules(table, rules) : table === ip6Table;
+      if (
+        own.every((table) => isWhole(table, constantRules[table.family])) &&
+        policy.tables().every(([table, rules]) => isWhole(table, rules))
+      )
+        return;
       repairs += 1;
       log.warn({}, 'the network rules were removed by another program, all or some; they are made anew');
       rebuildRules();

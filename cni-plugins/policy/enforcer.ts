@@ -1,13 +1,13 @@
 import type { CountedRule, Table } from '../netlink/nftables.ts';
 import type { Request } from '../netlink/socket.ts';
+import type { ConstantRules } from '../plugins/interface/constant-rules.ts';
 import type { LinkRules } from '../types.ts';
 import { grantsOf } from './grants.ts';
 import { evaluate } from './kubernetes/evaluate.ts';
 import type { Labels, PolicySet } from './kubernetes/network-policy.ts';
-import { changeImage, isNeeded, makeImage } from './image.ts';
+import { changeImage, makeImage, ruleCounts } from './image.ts';
 import type { Image, ImageLink } from './image.ts';
 import type { Direction, Layer, PodRules } from './pod-chains.ts';
-import { policyTables } from './tables.ts';
 
 /** Which pods are open, what holds them, and what the kernel was told of it. Speaks in requests: whoever asks sends them. */
 export interface Enforcer {
@@ -25,8 +25,8 @@ export interface Enforcer {
   isolates(pod: Pick<OpenPod, 'namespace' | 'labels' | 'rules'>): boolean;
   /** What holds an open pod; undefined: the link is not open. */
   rulesOf(id: string): PodRules | undefined;
-  /** Those that must stand now. */
-  tables(): readonly Table[];
+  /** Tables that must stand now, with how many rules their chains have. */
+  tables(): readonly (readonly [table: Table, rules: ConstantRules])[];
   /** @param rules of the judgement's table, as the kernel lists them */
   counts(rules: readonly CountedRule[]): readonly DenialCount[];
 }
@@ -91,7 +91,7 @@ export function createEnforcer(): Enforcer {
       return held?.egress !== undefined || held?.ingress !== undefined;
     },
     rulesOf: (id) => [...image.values()].find((link) => link.id === id)?.rules,
-    tables: () => (isNeeded(image) ? policyTables : []),
+    tables: () => ruleCounts(image),
     counts: (rules) => countsOf(image, rules),
   };
 }

@@ -14,6 +14,8 @@ import {
 import type { Element, Table } from '../netlink/nftables.ts';
 import type { Request } from '../netlink/socket.ts';
 import { macBytes } from '../attach/record.ts';
+import { countRules } from '../plugins/interface/constant-rules.ts';
+import type { ConstantRules } from '../plugins/interface/constant-rules.ts';
 import { podFragment } from './pod-chains.ts';
 import type { PodFragment, RuledLink } from './pod-chains.ts';
 import { frameDefinition, frameTable, judgeDefinition, judgeTable, policyTables } from './tables.ts';
@@ -86,6 +88,16 @@ export function makeImage(image: Image): Request[] {
       fragments.flatMap(({ elements }) => elements),
     ),
   ];
+}
+
+/** How many rules the chains of each table have; none while no pod has rules. */
+export function ruleCounts(image: Image): readonly (readonly [table: Table, rules: ConstantRules])[] {
+  if (!isNeeded(image)) return [];
+  const ofPods = [...image.values()].flatMap((link) => fragmentOf(link).chains.flatMap(({ rules }) => rules));
+  return [frameDefinition, judgeDefinition].map(({ table, rules }) => [
+    table,
+    countRules([...rules, ...(table === judgeTable ? ofPods : [])].map(({ chain }) => [chain] as const)),
+  ]);
 }
 
 /** Success whether they stand or not. */

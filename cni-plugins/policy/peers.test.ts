@@ -50,6 +50,24 @@ if (inPrivateNetns(import.meta.filename)) {
     assert.equal(fetch(from, host, port), undefined, `${from.request.pod.name} reached ${host}:${port}`);
   };
 
+  test('rules that another program takes from tables that it leaves standing come back', async () => {
+    const [web, client] = ['taken-web', 'taken'].map((name) => fixture.pod(name)) as [Pod, Pod];
+    for (const pod of [web, client]) await engine.attach(pod.request);
+    await serve(web);
+    await engine.setClass(web.request.id, 'user');
+    await engine.setClass(client.request.id, 'user', { egress: [rule('203.0.113.0/24')] });
+    const rules = fixture.kernelState();
+    const chains = [...shell('nft list table inet portcullis_rules').matchAll(/chain (\S+_egress_profile) /gu)].map(([, chain]) => chain);
+    assert.equal(chains.length, 1);
+    for (const chain of ['bridge portcullis_rules prerouting', 'inet portcullis_rules judge', `inet portcullis_rules ${chains[0] ?? ''}`]) {
+      shell(`nft flush chain ${chain}`);
+      assert.notEqual(fixture.kernelState(), rules, chain);
+      assert.equal((await engine.status()).ready, true);
+      assert.equal(fixture.kernelState(), rules, chain);
+    }
+    denied(client, addressOf(web));
+  });
+
   for (const bridgeNetfilter of [0, 1])
     test(`egress and ingress rules hold on the bridge, both families, bridge-netfilter ${bridgeNetfilter}`, async () => {
       tried(`sh -c 'for f in /proc/sys/net/bridge/bridge-nf-call-ip*tables; do echo ${bridgeNetfilter} > $f; done'`);
