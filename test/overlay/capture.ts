@@ -44,20 +44,30 @@ export function startCapture(wireguardPorts: ReadonlySet<number>): Capture {
 }
 
 /** Kinds that say nothing of pods. */
-export const harmless: ReadonlySet<string> = new Set(['wireguard', 'etcd', 'neighbours', 'local']);
+export const harmless: ReadonlySet<string> = new Set(['wireguard', 'wireguard refused', 'etcd', 'neighbours', 'local']);
 
 function kindOf(frame: Buffer, wireguardPorts: ReadonlySet<number>): string {
   const type = frame.readUInt16BE(12);
   if (type === 0x0806) return 'neighbours';
   if (type !== 0x0800 && type !== 0x86dd) return `ethertype ${type.toString(16)}`;
-  const packet = frame.subarray(14);
-  const isFour = type === 0x0800;
+  return kindOfPacket(frame.subarray(14), type === 0x0800, wireguardPorts);
+}
+
+const ICMP = 1;
+const UNREACHABLE = 3;
+const icmpHeader = 8;
+
+/** @param packet from its IP header on */
+export function kindOfPacket(packet: Buffer, isFour: boolean, wireguardPorts: ReadonlySet<number>): string {
   const protocol = packet[isFour ? 9 : 6] ?? 0;
   const transport = packet.subarray(isFour ? ((packet[0] ?? 0) & 15) * 4 : 40);
   // Neighbours and groups of IPv6: from nobody, or from addresses of the link alone.
   if (!isFour && (packet.readUInt16BE(8) === 0xfe80 || packet.subarray(8, 24).every((byte) => byte === 0))) return 'neighbours';
   const isLocal = isFour && packet[12] === 127;
   if (isLocal) return 'local';
+  // A host whose tunnel was just taken away says so, and quotes what came for it: as it was, encrypted.
+  if (isFour && protocol === ICMP && transport[0] === UNREACHABLE && transport.length > icmpHeader + 32)
+    if (kindOfPacket(transport.subarray(icmpHeader), true, wireguardPorts) === 'wireguard') return 'wireguard refused';
   const [from, to] = [transport.readUInt16BE(0), transport.readUInt16BE(2)];
   if (protocol === 6 && (from === 2379 || to === 2379)) return 'etcd';
   if (protocol === 17 && (from === 4789 || to === 4789)) return 'vxlan';
