@@ -42,7 +42,7 @@ export function compareChecks(
   if (checks.every(({ reading }) => reading.plugin === undefined)) return compare(undefined);
   const { netns, netnsOverride } = first.call;
   host.withPod(netns, { ownAllowed: netnsOverride === true, onlyRead: true }, (kernel) =>
-    kernel.host.route.askingOnce(() => compare(kernel)),
+    kernel.host.route.askingOnce(() => kernel.host.filter.askingOnce(() => compare(kernel))),
   );
 }
 

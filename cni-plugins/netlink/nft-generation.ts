@@ -16,6 +16,6 @@ const ask: Request = {
 
 /** While it is the same, no table, chain, rule or element of the namespace has changed. */
 export function generationOf(filter: NetlinkSocket): number {
-  const [answer] = filter.ask(ask);
+  const answer = filter.find(ask);
   return answer === undefined ? -1 : (attributesOf(answer.body, 4).get(1)?.readUInt32BE(0) ?? -1);
 }
