@@ -21,4 +21,7 @@ test('a tunnel’s message is known, refused as well; what is refused of anythin
   assert.equal(kindOf(unreachable(datagram(51_820, 9))), 'protocol 1');
   assert.equal(kindOf(unreachable(datagram(7000, 4))), 'protocol 1');
   assert.equal(kindOf(unreachable(datagram(4789, 4))), 'protocol 1');
+  const segment = packet(6, Buffer.concat([Buffer.of(0x09, 0x4b, 0xc0, 0x00), Buffer.alloc(40)]));
+  assert.equal(kindOf(segment), 'etcd');
+  assert.equal(kindOf(unreachable(segment)), 'etcd refused');
 });

@@ -44,7 +44,7 @@ export function startCapture(wireguardPorts: ReadonlySet<number>): Capture {
 }
 
 /** Kinds that say nothing of pods. */
-export const harmless: ReadonlySet<string> = new Set(['wireguard', 'wireguard refused', 'etcd', 'neighbours', 'local']);
+export const harmless: ReadonlySet<string> = new Set(['wireguard', 'wireguard refused', 'etcd', 'etcd refused', 'neighbours', 'local']);
 
 function kindOf(frame: Buffer, wireguardPorts: ReadonlySet<number>): string {
   const type = frame.readUInt16BE(12);
@@ -65,9 +65,11 @@ export function kindOfPacket(packet: Buffer, isFour: boolean, wireguardPorts: Re
   if (!isFour && (packet.readUInt16BE(8) === 0xfe80 || packet.subarray(8, 24).every((byte) => byte === 0))) return 'neighbours';
   const isLocal = isFour && packet[12] === 127;
   if (isLocal) return 'local';
-  // A host whose tunnel was just taken away says so, and quotes what came for it: as it was, encrypted.
-  if (isFour && protocol === ICMP && transport[0] === UNREACHABLE && transport.length > icmpHeader + 32)
-    if (kindOfPacket(transport.subarray(icmpHeader), true, wireguardPorts) === 'wireguard') return 'wireguard refused';
+  // A host whose tunnel was just taken away says so, and quotes what came for it: as it was, encrypted. So does one that finds a host of etcd's gone.
+  if (isFour && protocol === ICMP && transport[0] === UNREACHABLE && transport.length > icmpHeader + 32) {
+    const quoted = kindOfPacket(transport.subarray(icmpHeader), true, wireguardPorts);
+    if (quoted === 'wireguard' || quoted === 'etcd') return `${quoted} refused`;
+  }
   const [from, to] = [transport.readUInt16BE(0), transport.readUInt16BE(2)];
   if (protocol === 6 && (from === 2379 || to === 2379)) return 'etcd';
   if (protocol === 17 && (from === 4789 || to === 4789)) return 'vxlan';
