@@ -52,6 +52,13 @@ describe('a thread', () => {
     await thread.close();
   });
 
+  it('that fails gives the answers first that it gave before', async () => {
+    const threads = Array.from({ length: 8 }, () => connectThread<Calls>(start(), { blame }));
+    await Promise.all(threads.map(({ started }) => started));
+    await Promise.all(threads.map((thread) => assert.rejects(thread.call('failAndDie'), { code: 'TEST_OURS' })));
+    for (const thread of threads) assert.match((await thread.ended).message, /it was told to die/);
+  });
+
   for (const [opening, expected] of [
     ['fails', { code: 'TEST_OPENING' }],
     ['throws', { code: 'TEST_LOST', message: /its module does not load/ }],

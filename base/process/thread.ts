@@ -71,9 +71,14 @@ export function connectThread<Theirs extends Offer>(worker: Worker, { offer = {}
     new PortcullisError({ ...blame, why, ...(cause !== undefined && { cause }) });
 
   worker.on('message', (message: ExchangeMessage) => void exchange.hear(message));
-  worker.on('error', (thrown) => lose(gone(`its thread failed: ${reasonOf(thrown)}`, thrown)));
+  // Answers given before it failed come by another port than the failure, and may come after it; Node gives all of them before the exit.
+  let failed: PortcullisError | undefined;
+  worker.on('error', (thrown) => {
+    failed = gone(`its thread failed: ${reasonOf(thrown)}`, thrown);
+    if (!isOpen) lose(failed);
+  });
   worker.on('exit', () => {
-    lose(gone('its thread has ended'));
+    lose(failed ?? gone('its thread has ended'));
     ending.resolve(lost ?? gone('its thread has ended'));
   });
 

@@ -11,6 +11,8 @@ export type Calls = {
   /** Asks the owner, and gives back what it said. */
   readonly through: (name: string) => Promise<string>;
   readonly die: () => void;
+  /** Its own failure is the answer, and then the thread ends of it. */
+  readonly failAndDie: () => Promise<never>;
 };
 export type Owner = {
   readonly greet: (name: string) => string;
@@ -44,6 +46,10 @@ await serveThread<Owner>(
         setImmediate(() => {
           throw new Error('it was told to die');
         });
+      },
+      async failAndDie() {
+        offer.die();
+        throw new PortcullisError({ ...blame, code: 'TEST_OURS', attempted: 'fail', why: 'it was asked to' });
       },
     };
     return { offer, close: () => clearInterval(held) };

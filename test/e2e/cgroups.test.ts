@@ -21,7 +21,7 @@ const stand = (path: string): boolean => roots.some((root) => existsSync(root + 
 
 /** A kubelet tries again too: a kernel may hold a cgroup a moment longer than the processes and the cgroups that were in it. */
 async function removeEmptied(path: string): Promise<void> {
-  for (const end = performance.now() + 10_000; ;)
+  for (const end = performance.now() + 60_000; ;)
     try {
       rmdirSync(path);
       return;
