@@ -1,27 +1,11 @@
-import {
-  attribute,
-  attributesOf,
-  be16,
-  be32,
-  elementsOf,
-  nested,
-  text,
-  textOf,
-  u8,
-  NLM_F_ACK,
-  NLM_F_APPEND,
-  NLM_F_CREATE,
-  zeros,
-} from './wire.ts';
+import { attribute, attributesOf, be32, elementsOf, nested, text, textOf, NLM_F_APPEND, NLM_F_CREATE, zeros } from './wire.ts';
 import type { Received } from './wire.ts';
-import type { NetlinkSocket, Request } from './socket.ts';
+import type { Request } from './socket.ts';
 import { padded, plainElement } from './nft-element.ts';
 
 /** nf_tables over nfnetlink: tables, chains, sets, elements, rules. Source: linux/netfilter/nf_tables.h. Expressions: expressions.ts. */
 
 const NFNL_SUBSYS_NFTABLES = 10;
-const NFNL_MSG_BATCH_BEGIN = 0x10;
-const NFNL_MSG_BATCH_END = 0x11;
 
 const NFT_MSG_NEWTABLE = 0;
 const NFT_MSG_GETTABLE = 1;
@@ -386,29 +370,4 @@ export function readRule(message: Received): CountedRule {
     }
   }
   return { chain, comment };
-}
-
-/** How often rules were changed by a socket: each time counts one generation up. */
-const changes = new WeakMap<NetlinkSocket, number>();
-export const changesBy = (socket: NetlinkSocket): number => changes.get(socket) ?? 0;
-
-/** All or nothing: one transaction. Throws the first refusal. */
-export function transact(socket: NetlinkSocket, requests: readonly Request[]): void {
-  if (requests.length === 0) return;
-  const mark = (what: string, type: number): Request => ({
-    what,
-    on: 'nf_tables',
-    type,
-    flags: 0,
-    body: Buffer.concat([u8(0), u8(0), be16(NFNL_SUBSYS_NFTABLES)]),
-  });
-  // One acknowledgement, of the last request, is enough: refusals are told of each.
-  const last = requests.length - 1;
-  const refusal = socket.send([
-    mark('begin a transaction', NFNL_MSG_BATCH_BEGIN),
-    ...requests.map((entry, index) => (index === last ? { ...entry, flags: entry.flags | NLM_F_ACK } : entry)),
-    mark('end a transaction', NFNL_MSG_BATCH_END),
-  ])[0];
-  if (refusal !== undefined) throw refusal.error;
-  changes.set(socket, changesBy(socket) + 1);
 }

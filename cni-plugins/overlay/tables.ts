@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { NETLINK_NETFILTER } from '../../base/kernel/index.ts';
 import { differs, equals, masked, payload, register } from '../netlink/expressions.ts';
-import { addChain, addRule, addTable, deleteTable, getTable, listRules, readRule, transact } from '../netlink/nftables.ts';
+import { addChain, addRule, addTable, deleteTable, getTable, listRules, readRule } from '../netlink/nftables.ts';
+import { transact } from '../netlink/nft-transactions.ts';
 import type { Chain, Table } from '../netlink/nftables.ts';
 import { openNetlink } from '../netlink/socket.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';

@@ -12,8 +12,8 @@ import {
   getElement,
   getTable,
   interfaceKey,
-  transact,
 } from '../../netlink/nftables.ts';
+import { transact } from '../../netlink/nft-transactions.ts';
 import type { Element, Table } from '../../netlink/nftables.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
 import type { Resource, ResourceKind } from '../contract.ts';

@@ -1,7 +1,8 @@
 import { ipBytes, parseIp } from '../../spec/address.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { findLink, listSettings } from '../../netlink/link-settings.ts';
-import { addElements, concatenated, deleteElements, getElement, getTable, interfaceKey, transact } from '../../netlink/nftables.ts';
+import { addElements, concatenated, deleteElements, getElement, getTable, interfaceKey } from '../../netlink/nftables.ts';
+import { transact } from '../../netlink/nft-transactions.ts';
 import type { Element, Table } from '../../netlink/nftables.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 import { lackedRules, missingRules } from '../interface/constant-rules.ts';

@@ -1,5 +1,5 @@
-import { generationOf } from '../../netlink/nft-generation.ts';
-import { changesBy, listRules, readRule } from '../../netlink/nftables.ts';
+import { listRules, readRule } from '../../netlink/nftables.ts';
+import { changesBy, generationOf } from '../../netlink/nft-transactions.ts';
 import type { Table } from '../../netlink/nftables.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 

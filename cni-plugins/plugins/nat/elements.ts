@@ -1,14 +1,6 @@
 import { isRefusal } from '../../netlink/kernel-failure.ts';
-import {
-  addElements,
-  deleteChain,
-  deleteElements,
-  getChain,
-  getElement,
-  getTable,
-  readChainUse,
-  transact,
-} from '../../netlink/nftables.ts';
+import { addElements, deleteChain, deleteElements, getChain, getElement, getTable, readChainUse } from '../../netlink/nftables.ts';
+import { transact } from '../../netlink/nft-transactions.ts';
 import type { Element, Table } from '../../netlink/nftables.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 import type { IpFamily } from '../../spec/address.ts';

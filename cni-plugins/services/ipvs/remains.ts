@@ -1,5 +1,6 @@
 import { NETLINK_NETFILTER } from '../../../base/kernel/index.ts';
-import { getTable, transact } from '../../netlink/nftables.ts';
+import { getTable } from '../../netlink/nftables.ts';
+import { transact } from '../../netlink/nft-transactions.ts';
 import { openNetlink } from '../../netlink/socket.ts';
 import { openServiceLink } from './link.ts';
 import { removeTable, tableFamilies, tableOf } from './tables.ts';

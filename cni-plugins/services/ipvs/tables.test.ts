@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { test } from 'node:test';
 import { NETLINK_NETFILTER } from '../../../base/kernel/index.ts';
 import { inPrivateNetns, shell } from '../../attach/engine.fixture.ts';
-import { transact } from '../../netlink/nftables.ts';
+import { transact } from '../../netlink/nft-transactions.ts';
 import { openNetlink } from '../../netlink/socket.ts';
 import type { VirtualServer } from '../model.ts';
 import { readDenied } from '../source-ranges/denied.ts';

@@ -13,8 +13,8 @@ import {
   deleteTable,
   interfaceKey,
   listRules,
-  transact,
 } from '../../netlink/nftables.ts';
+import { transact } from '../../netlink/nft-transactions.ts';
 import type { NamedSet, Table } from '../../netlink/nftables.ts';
 import { deleteAddress } from '../../netlink/routes.ts';
 import { listHostAddresses, putAddress } from '../../netlink/route-tables.ts';

@@ -1,7 +1,7 @@
 import { reasonOf } from '../../../base/errors/index.ts';
 import { NETLINK_NETFILTER } from '../../../base/kernel/index.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { transact } from '../../netlink/nftables.ts';
+import { generationOf, transact } from '../../netlink/nft-transactions.ts';
 import { openNetlink } from '../../netlink/socket.ts';
 import { keyOf } from '../model.ts';
 import type { Balancer, Family, ServerKey, VirtualServer } from '../model.ts';
@@ -12,7 +12,7 @@ import { withDenied } from './denied.ts';
 import { applyChange, dropUnusedModes, relocate, reweigh } from './holding.ts';
 import type { Holding } from './holding.ts';
 import { refusalOf } from './plan.ts';
-import { dropTable, generation, shapeOf } from './readout.ts';
+import { dropTable, shapeOf } from './readout.ts';
 import { bring } from './reconcile.ts';
 
 /** Virtual servers in nf_tables: constant rules, and elements of maps that change. */
@@ -42,7 +42,7 @@ export function openNftablesBalancer(): Balancer {
       )
       .join('; ');
   const remember = (all: Holdings): void => {
-    seen = { generation: generation(filter), shape: shape(all) };
+    seen = { generation: generationOf(filter), shape: shape(all) };
   };
 
   const reconcile = (servers: Iterable<VirtualServer>): number => {
@@ -133,7 +133,7 @@ export function openNftablesBalancer(): Balancer {
     },
     changedByOthers() {
       if (holdings === undefined) return true;
-      const now = generation(filter);
+      const now = generationOf(filter);
       if (now === seen.generation) return false;
       const found = shape(holdings);
       if (found !== seen.shape) return true;
@@ -156,7 +156,7 @@ export function openNftablesBalancer(): Balancer {
 export function canBalanceByNftables(): string | undefined {
   const filter = openNetlink(NETLINK_NETFILTER);
   try {
-    generation(filter);
+    generationOf(filter);
     return undefined;
   } catch (thrown) {
     if (!isRefusal(thrown, 'EOPNOTSUPP', 'EINVAL', 'EPERM')) throw thrown;

@@ -1,4 +1,5 @@
-import { deleteChain, deleteElements, flushChain, transact } from '../../netlink/nftables.ts';
+import { deleteChain, deleteElements, flushChain } from '../../netlink/nftables.ts';
+import { transact } from '../../netlink/nft-transactions.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
 import { keyOf } from '../model.ts';
 import type { Family, ServerKey, VirtualServer } from '../model.ts';

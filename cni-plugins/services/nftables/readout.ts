@@ -205,22 +205,3 @@ export function shapeOf(filter: NetlinkSocket, family: Family, modes: readonly M
   const [[own], rest] = [filter.exchange([getTable(table)]), filter.exchange(chains.map((chain) => getChain(table, chain)))];
   return [own === undefined ? 'none' : said(own, 3, 4), ...rest.map((chain) => said(chain, 2, 6))].join(', ');
 }
-
-const NFNL_SUBSYS_NFTABLES = 10;
-const NFT_MSG_GETGEN = 16;
-
-/** A number that grows with every change of anything in nf_tables, by whomever. */
-export function generation(filter: NetlinkSocket): number {
-  const request: Request = {
-    what: 'ask for the generation',
-    on: 'nf_tables',
-    type: (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETGEN,
-    flags: 0,
-    body: Buffer.alloc(4),
-  };
-  return (
-    attributesOf(filter.ask(request)[0]?.body ?? Buffer.alloc(4), 4)
-      .get(1)
-      ?.readUInt32BE(0) ?? 0
-  );
-}

@@ -1,5 +1,5 @@
 import { isRefusal } from '../../netlink/kernel-failure.ts';
-import { transact } from '../../netlink/nftables.ts';
+import { transact } from '../../netlink/nft-transactions.ts';
 import type { NetlinkSocket, Request } from '../../netlink/socket.ts';
 import { formatIp, ipFromBytes } from '../../spec/address.ts';
 import { u32 } from '../../netlink/wire.ts';

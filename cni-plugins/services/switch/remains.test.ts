@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { NETLINK_NETFILTER } from '../../../base/kernel/index.ts';
 import { inPrivateNetns, shell } from '../../attach/engine.fixture.ts';
-import { transact } from '../../netlink/nftables.ts';
+import { transact } from '../../netlink/nft-transactions.ts';
 import { openNetlink } from '../../netlink/socket.ts';
 import { ipvsRemains } from '../ipvs/remains.ts';
 import { rebuild } from '../ipvs/tables.ts';
