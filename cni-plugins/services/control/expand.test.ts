@@ -4,6 +4,7 @@ import type { Service } from '../model.ts';
 import { checked } from './checked.ts';
 import { claimsOf } from './claims.ts';
 import { expand } from './expand.ts';
+import { checkedPortOf, healthIdOf } from './health/checks.ts';
 
 const service = (more: Partial<Service> = {}): Service => ({
   name: 'shop/web',
@@ -52,6 +53,29 @@ test('a backend may take new connections at one port and not at another', () => 
     .filter(({ kind }) => kind === 'virtual')
     .map(({ portName, destinations }) => `${portName}: ${destinations.map(({ address, weight }) => `${address}=${weight}`).join(' ')}`);
   assert.deepEqual(weights, ['a: 10.0.0.2=1', 'b: 10.0.0.2=0 10.0.0.3=1']);
+});
+
+test('a port that is called as what every object has is served where it says', () => {
+  const ports = [
+    { name: 'constructor', protocol: 'tcp', port: 80, targetPort: 8080 },
+    { name: 'b', protocol: 'tcp', port: 81, targetPort: 8081 },
+  ] as const;
+  const healthCheck = { kind: 'tcp', intervalSeconds: 5, timeoutSeconds: 2, failures: 1, successes: 1 } as const;
+  const one = service({
+    addresses: ['10.96.0.1'],
+    ports,
+    healthCheck,
+    backends: [{ address: '10.0.0.2' }, { address: '10.0.0.3', ports: { b: 9 } }],
+  });
+  const places = expand(one, alive).map(({ destinations }) => destinations.map(({ address, port }) => `${address} ${port}`));
+  assert.deepEqual(places, [
+    ['10.0.0.2 8080', '10.0.0.3 8080'],
+    ['10.0.0.2 8081', '10.0.0.3 9'],
+  ]);
+  assert.deepEqual(
+    one.backends.map((backend) => healthIdOf(backend, checkedPortOf(one))),
+    ['10.0.0.2 8080', '10.0.0.3 8080'],
+  );
 });
 
 test('an address that is the load balancer’s is restricted, whatever else it is; a refusal names its field', () => {

@@ -38,7 +38,7 @@ export function expand(service: Service, standing: (backend: Backend) => Backend
       const ending = drained || backend.draining === true || (unwell && !allUnwell);
       return {
         address: backend.address,
-        port: backend.ports?.[port.name] ?? port.targetPort,
+        port: portAt(backend, port),
         weight: ending || backend.quiescentPorts?.includes(port.name) === true ? 0 : (backend.weight ?? 1),
         ending,
       };
@@ -74,6 +74,12 @@ export function expand(service: Service, standing: (backend: Backend) => Backend
     ...(service.loadBalancerAddresses ?? []).map((address) => balanced(port, address)),
     ...(port.nodePort === undefined ? [] : families.map((family) => server(port, 'node', family))),
   ]);
+}
+
+/** Where a backend serves a port of its service. */
+export function portAt({ ports = {} }: Pick<Backend, 'ports'>, { name, targetPort }: Pick<ServicePort, 'name' | 'targetPort'>): number {
+  // A port may be called `constructor`, which every object has.
+  return (Object.hasOwn(ports, name) ? ports[name] : undefined) ?? targetPort;
 }
 
 /** A node port is of the families that the service has elsewhere: of its addresses, else of its backends, else of both. */

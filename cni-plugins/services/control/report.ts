@@ -2,6 +2,7 @@ import { keyOf } from '../model.ts';
 import type { Balancer, ServerCounts, ServerKey, Service, VirtualServer } from '../model.ts';
 import { claimsOf } from './claims.ts';
 import type { ServiceCore } from './core.ts';
+import { portAt } from './expand.ts';
 import { checkedPortOf, healthIdOf } from './health/checks.ts';
 import type { HealthChecks } from './health/checks.ts';
 import type { Standing } from './drains.ts';
@@ -158,9 +159,7 @@ function stateOf(
   { portName, address, port, drain }: { portName: string; address: string; port: number; drain: { over: boolean } | undefined },
 ): Pick<ReportedBackend, 'health' | 'state' | 'why'> {
   const backend = own?.service.backends.find(
-    (each) =>
-      each.address === address &&
-      own.service.ports.some((one) => one.name === portName && (each.ports?.[portName] ?? one.targetPort) === port),
+    (each) => each.address === address && own.service.ports.some((one) => one.name === portName && portAt(each, one) === port),
   );
   if (own === undefined || backend === undefined) return { state: 'removed', health: 'not checked' };
   const { service, held } = own;

@@ -48,6 +48,14 @@ test('addresses of a load balancer, and who may connect to them', () => {
   assert.deepEqual(described[0].service.loadBalancerSourceRanges, ['10.0.0.0/8', '::/0']);
 });
 
+test('a port may have the name of what every object has', () => {
+  const { described, problems } = read(
+    'addresses: [10.96.0.1]\nports: [{ port: 80, name: constructor, targetPort: 8080 }]\nbackends: [10.0.0.2, "10.0.0.3:81"]\n',
+  );
+  assert.deepEqual(linesOf(problems), []);
+  assert.deepEqual(described[0]?.service.backends, [{ address: '10.0.0.2' }, { address: '10.0.0.3', ports: { constructor: 81 } }]);
+});
+
 test('a weight makes it wrr', () => {
   const scheduler = (more: string): unknown => read(`addresses: [10.96.0.1]\nports: [80]\n${more}`).described[0]?.service.scheduler;
   assert.deepEqual(

@@ -190,7 +190,7 @@ function backendsOf(all: NonNullable<WrittenService['backends']>, ports: readonl
         report([...path, 'ports', name], `the service has no port ${name}`, `use one of ${ports.map((one) => one.name).join(', ')}`);
     const own = Object.fromEntries(
       ports.flatMap(({ name, targetPort }) => {
-        const number = named[name] ?? port ?? targetPort;
+        const number = (Object.hasOwn(named, name) ? named[name] : undefined) ?? port ?? targetPort;
         return number === targetPort ? [] : [[name, number] as const];
       }),
     );

@@ -1,5 +1,6 @@
 import pLimit from 'p-limit';
 import type { Backend, HealthCheck, Service, ServicePort } from '../../model.ts';
+import { portAt } from '../expand.ts';
 import type { Probed, probe } from './probe.ts';
 
 /** Checks the backends of services, each in its own time. */
@@ -33,7 +34,7 @@ export function checkedPortOf({ healthCheck, ports }: Pick<Service, 'healthCheck
 
 /** A backend among those of a service: its address, and the port that is checked. */
 export function healthIdOf(backend: Backend, port: ServicePort | undefined): string {
-  return `${backend.address} ${port === undefined ? 0 : (backend.ports?.[port.name] ?? port.targetPort)}`;
+  return `${backend.address} ${port === undefined ? 0 : portAt(backend, port)}`;
 }
 
 interface Checked {
@@ -111,7 +112,7 @@ export function createHealthChecks({ probe, onJudged, isWell, random }: HealthOp
         }
         const made: Checked = {
           check,
-          backend: { address: backend.address, port: backend.ports?.[port.name] ?? port.targetPort },
+          backend: { address: backend.address, port: portAt(backend, port) },
           against: 0,
           ended: false,
           hasEnded: false,
