@@ -28,6 +28,15 @@ describe('files that services are applied from', () => {
     assert.match(stderr, /\/first\.yaml\/below\.yaml:1:1: it can not be read: ENOTDIR/u);
   });
 
+  it('one that has no end or is no text is refused with its place, and no more of it is read than a file may have', async () => {
+    writeFileSync(at('latin.yaml'), Buffer.from(`# caf\u00e9\n${document('latin', '10.96.0.3')}`, 'latin1'));
+    const files = ['-f', '/dev/zero', '-f', at('latin.yaml'), '-f', at('first.yaml')];
+    const { code, stdout, stderr } = await portcullis(['service', 'apply', '--check', ...files]);
+    assert.deepEqual([code, stdout], [1, 'first right\n'], stderr);
+    assert.match(stderr, /^\/dev\/zero:1:1: the file is larger than 33554432 bytes; split it$/mu);
+    assert.match(stderr, /\/latin\.yaml:1:1: it is not UTF-8/u);
+  });
+
   it('where nothing can be read nothing is applied, by its code', async () => {
     const { code, stdout, stderr } = await portcullis(['service', 'apply', '-f', at('gone.yaml'), '-f', at('nor.yaml')]);
     assert.deepEqual([code === 0, stdout], [false, ''], stderr);

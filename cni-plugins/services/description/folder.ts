@@ -2,7 +2,9 @@ import { closeSync, constants, fstatSync, openSync, readFileSync, readdirSync, s
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { join } from 'node:path';
 import { reasonOf } from '../../../base/errors/index.ts';
+import type { Problem } from '../../../base/schema/index.ts';
 import type { Reading, SourceText } from './read.ts';
+import { textOf, tooLarge } from './source-text.ts';
 
 /** A folder of descriptions, read when it changed. Synchronous, for a Worker. */
 export interface ServiceFolder {
@@ -30,23 +32,21 @@ export function openServiceFolder(folder: string): ServiceFolder {
       if (now === stamp || now === undefined) return undefined;
       stamp = now;
       // YAML and schemas are most of the thread's program, and most nodes have no files.
-      const { readInTurns, tooLarge } = await import('./read.ts');
-      const unread: Reading['problems'][number][] = [];
+      const { readInTurns } = await import('./read.ts');
+      const unread: Problem[] = [];
       const sources = function* (): Generator<SourceText> {
         for (const name of attempt(folder, () => readdirSync(folder).filter(isOurs).toSorted()) ?? []) {
           const file = join(folder, name);
-          const text = attempt(file, () => textOf(file, (bytes) => tooLarge(file, bytes)?.message));
-          if (typeof text === 'string') yield { file, text };
-          else if (text !== undefined) refuse(file, text.refused);
+          const source = attempt(file, () => sourceOf(file));
+          if (source !== undefined && 'text' in source) yield source;
+          else if (source !== undefined) unread.push(source);
         }
       };
-      const refuse = (file: string, message: string): void =>
-        void unread.push({ position: { file, line: 1, column: 1 }, path: '', message });
       function attempt<T>(file: string, body: () => T): T | undefined {
         try {
           return body();
         } catch (thrown) {
-          refuse(file, `it can not be read: ${reasonOf(thrown)}`);
+          unread.push(refusedFile(file, `it can not be read: ${reasonOf(thrown)}`));
           return undefined;
         }
       }
@@ -65,21 +65,17 @@ export function openServiceFolder(folder: string): ServiceFolder {
 
 const turnMs = 20;
 
-/** @param tooLarge why so many bytes are too many; undefined: they are not */
-function textOf(file: string, tooLarge: (bytes: number) => string | undefined): string | { readonly refused: string } {
+const refusedFile = (file: string, message: string): Problem => ({ position: { file, line: 1, column: 1 }, path: '', message });
+
+function sourceOf(file: string): SourceText | Problem {
   // One that waits for a writer would be waited for.
   const descriptor = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const stats = fstatSync(descriptor);
-    if (!stats.isFile()) return { refused: 'it is not a file' };
+    if (!stats.isFile()) return refusedFile(file, 'it is not a file');
     // As it is for a moment when it is written anew.
-    if (stats.size === 0) return { refused: 'it is empty; take it out of the folder where its services shall go' };
-    const refused = tooLarge(stats.size);
-    if (refused !== undefined) return { refused };
-    return new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(descriptor));
-  } catch (thrown) {
-    if (thrown instanceof TypeError) return { refused: 'it is not UTF-8' };
-    throw thrown;
+    if (stats.size === 0) return refusedFile(file, 'it is empty; take it out of the folder where its services shall go');
+    return tooLarge(file, stats.size) ?? textOf(file, readFileSync(descriptor));
   } finally {
     closeSync(descriptor);
   }

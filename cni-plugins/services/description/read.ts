@@ -7,6 +7,7 @@ import { writtenField } from './parts.ts';
 import { serviceSchema } from './schema.ts';
 import { serviceOf } from './service.ts';
 import type { Path, Report, WrittenService } from './service.ts';
+import { tooLarge } from './source-text.ts';
 
 /** From the text of files to services, and every problem of all files at once. Pure. */
 
@@ -28,14 +29,6 @@ export interface Reading {
   readonly problems: readonly Problem[];
 }
 
-/** Thousands of services in one file. @param bytes of it */
-export function tooLarge(file: string, bytes: number): Problem | undefined {
-  if (bytes <= mostBytes) return undefined;
-  return { position: { file, line: 1, column: 1 }, path: '', message: `the file is larger than ${mostBytes} bytes`, fix: 'split it' };
-}
-
-/** Of a file. */
-const mostBytes = 32 * 1024 * 1024;
 /** Of all files. */
 const mostDocuments = 50_000;
 /** A reader mends the first ones first. */
