@@ -77,6 +77,7 @@ test('http: what is no answer is unwell: none in time, another protocol, headers
   assert.match((await answering('SSH-2.0-OpenSSH_9.2\r\n')) ?? '', /Parse Error/u);
   assert.match((await answering(`HTTP/1.1 200 OK\r\n${'a: b\r\n'.repeat(50_000)}`)) ?? '', /overflow/u);
   assert.match((await answering('bye')) ?? '', /Parse Error|hang up|ECONNRESET/u);
+  assert.equal(await answering('HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n'), 'it answered 101');
 });
 
 test('exec: status 0 is well; the program is told the backend, and nothing of our environment', async () => {
@@ -95,6 +96,7 @@ test('exec: status 0 is well; the program is told the backend, and nothing of ou
     'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
   ]);
   assert.equal(await exec([program, '3']), 'it ended with status 3');
+  assert.equal(await exec([program, '137']), 'it ended with status 137, or was killed');
   writeFileSync(join(folder, 'text'), 'no program', { mode: 0o644 });
   assert.match((await exec([join(folder, 'text')])) ?? '', /status 126: it can not be run/u);
   assert.match((await exec([join(folder, 'nothing')])) ?? '', /status 127: there is no such program/u);
