@@ -196,7 +196,8 @@ async function list(names: readonly string[], flags: Flags): Promise<number> {
 async function drain(name: string, addresses: readonly string[], flags: DrainFlags): Promise<number> {
   const answer = await ask<{ backends: readonly string[]; graceSeconds: number }>(flags, { do: 'drain', name, addresses, is: !flags.undo });
   const words = flags.undo ? 'takes connections again' : `drains; what stands there ends within ${answer.graceSeconds} s`;
-  printAs(flags, answer, answer.backends.map((address) => `${address} ${words}\n`).join(''));
+  const none = flags.undo ? `no backend of ${name} is drained\n` : `${name} has no backend\n`;
+  printAs(flags, answer, answer.backends.length === 0 ? none : answer.backends.map((address) => `${address} ${words}\n`).join(''));
   return exitCodes.yes;
 }
 

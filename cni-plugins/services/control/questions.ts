@@ -1,5 +1,6 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
 import type { Logger } from '../../../base/log/index.ts';
+import { canonical } from '../description/parts.ts';
 import type { Balancer, RefusedService } from '../model.ts';
 import type { SwitchableBalancer } from '../switch/switch.ts';
 import { chooseBalancer } from './choose.ts';
@@ -48,7 +49,7 @@ export function answerQuestion(question: ServiceQuestion, { core, checks, balanc
       const held = core.held.get(name);
       if (held === undefined) throw unknownService('drain the service', name);
       const all = is ? held.service.backends.map(({ address }) => address) : [...held.drained];
-      const addresses = question.addresses.length === 0 ? [...new Set(all)] : question.addresses;
+      const addresses = [...new Set(question.addresses.length === 0 ? all : question.addresses.map(canonical))];
       const unknown = core.drain(name, addresses, is);
       if (unknown.length > 0) throw unknownBackend(name, unknown);
       log.info({ service: name, backends: addresses }, is ? 'backends are drained by a command' : 'backends are no longer drained');
@@ -129,6 +130,6 @@ function unknownBackend(name: string, addresses: readonly string[]): PortcullisE
     attempted: 'drain backends of the service',
     on: name,
     why: `it has no backend ${addresses.join(', ')}`,
-    fix: 'name addresses that portcullis service ls shows; nothing was changed',
+    fix: 'name addresses that portcullis service ls shows, without a port; nothing was changed',
   });
 }

@@ -87,6 +87,17 @@ if (inPrivateNetns(import.meta.filename, 180_000)) {
     assert.deepEqual(await answering('10.96.0.1'), { b1: 12, b2: 12 });
   });
 
+  test('an address is the same however it is written, and as often as it is named', async () => {
+    const drain = async (addresses: readonly string[], is: boolean): Promise<unknown> =>
+      JSON.parse(await services.ask(JSON.stringify({ do: 'drain', name: 'web', addresses, is })));
+    const answer = { service: 'web', backends: ['fd02::2'], graceSeconds: 2 };
+    assert.deepEqual(await drain(['FD02:0::2', 'fd02::2'], true), answer);
+    assert.deepEqual(await answering('fd96::1', 80, 4), { b2: 4 });
+    assert.deepEqual(await drain(['FD02:0:0::2'], false), answer);
+    assert.deepEqual(await answering('fd96::1'), { b1: 12, b2: 12 });
+    await assert.rejects(drain(['10.2.0.2:8080'], true), /has no backend 10\.2\.0\.2:8080; name addresses .* without a port/u);
+  });
+
   test('connections go on while the thread is away, and it goes on from what is durable', async () => {
     const stream = await client.stream('10.96.0.1', 80);
     await services.close();
