@@ -13,6 +13,7 @@ export const repository = join(import.meta.dirname, '../..');
 export const peers = process.env['PEERS'] ?? '/var/cache/portcullis-peers';
 /** Hosts whose names critest and the benchmark pull from; a local registry stands for each. */
 const mirroredHosts = ['registry.k8s.io', 'gcr.io', 'k8s.gcr.io', 'public.ecr.aws'];
+export const networkName = 'testnet';
 const registryHost = '127.0.0.1:5000';
 /** `test/vm/run` emulates its processors. */
 export const slow = process.env['IN_VM'] !== undefined;
@@ -72,21 +73,34 @@ rules:
   return { pid: child.pid ?? 0, images: images.length, policyFile: policies, stop: () => end(child) };
 }
 
+/** A chain of plugins of others. `cniVersion`: one that all of them speak; `leases`: the folder of their address plugin. */
+export interface Chain {
+  readonly cniVersion: string;
+  readonly leases: string;
+}
+
+/** Bits a second, and bits; tuning has a setting of its own. */
+const limits = { ingressRate: 2e9, ingressBurst: 2e8, egressRate: 2e9, egressBurst: 2e8 };
+const beyondHostPorts = [
+  { type: 'bandwidth', capabilities: { bandwidth: true }, ...limits },
+  { type: 'tuning', sysctl: { 'net.core.somaxconn': '511' } },
+];
+
 /** Starts the daemon as it is shipped and waits until it answers. Its log goes to `folder/daemon.log`. */
 export async function startDaemon(
   folder: string,
   policy: string,
   extra: readonly string[] = [],
-  /** `chain`: pods get the longer chain of ordinary plugins; upstream's address plugin keeps its leases in that folder. */
-  { chain }: { readonly chain?: string } = {},
+  /** Pods get the longer chain of ordinary plugins, each with something to do. */
+  { chain }: { readonly chain?: Chain } = {},
 ): Promise<Started & { readonly socket: string }> {
   const conf = join(folder, 'cni');
   mkdirSync(conf, { recursive: true });
   writeFileSync(
     join(conf, '10-test.conflist'),
     JSON.stringify({
-      cniVersion: '1.0.0',
-      name: 'testnet',
+      cniVersion: chain?.cniVersion ?? '1.0.0',
+      name: networkName,
       plugins: [
         {
           type: 'bridge',
@@ -98,11 +112,11 @@ export async function startDaemon(
             type: 'host-local',
             ranges: [[{ subnet: '10.87.0.0/16' }]],
             routes: [{ dst: '0.0.0.0/0' }],
-            ...(chain !== undefined && { dataDir: chain }),
+            ...(chain !== undefined && { dataDir: chain.leases }),
           },
         },
         { type: 'portmap', capabilities: { portMappings: true }, snat: true },
-        ...(chain === undefined ? [] : [{ type: 'bandwidth', capabilities: { bandwidth: true } }, { type: 'tuning' }]),
+        ...(chain === undefined ? [] : beyondHostPorts),
       ],
     }),
   );

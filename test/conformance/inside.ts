@@ -1,5 +1,5 @@
 /** Runs in namespaces of its own (see run.ts): images, daemon, critest, summary. */
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -7,6 +7,7 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { createCriClient } from '../../runtime/index.ts';
 import { peers, prepareNamespaces, serveSignedImages, slow, startDaemon } from './endpoint.ts';
+import { leftByChain, linksLeft } from './left.ts';
 import { formatSummary, summarise } from './report.ts';
 
 const { values } = parseArgs({
@@ -44,10 +45,21 @@ function configuration(runtime: string | undefined, plugins: string | undefined)
   return ['--config', file];
 }
 
+/** The newest CNI that plugins in that folder speak: they are all of one release. */
+function newestOf(plugins: string): string {
+  const environment = { ...process.env, CNI_COMMAND: 'VERSION' };
+  const told = execFileSync(join(plugins, 'bridge'), { env: environment, input: '{"cniVersion":"1.0.0"}', encoding: 'utf8' });
+  const { supportedVersions } = JSON.parse(told) as { readonly supportedVersions: readonly string[] };
+  const newest = supportedVersions.at(-1) ?? '';
+  console.log(`plugins of ${plugins}, by CNI ${newest}`);
+  return newest;
+}
+
 prepareNamespaces();
 const folder = mkdtempSync(join(tmpdir(), 'pc-conf-'));
 // The root of a pod with a user namespace passes through.
 chmodSync(folder, 0o711);
+const leases = join(folder, 'leases');
 const reports = values['keep-logs'] ?? join(folder, 'report');
 mkdirSync(reports, { recursive: true });
 const images = await serveSignedImages(folder);
@@ -55,7 +67,7 @@ const daemon = await startDaemon(
   folder,
   images.policyFile,
   configuration(values.runtime, values.plugins),
-  values.plugins === undefined ? {} : { chain: join(folder, 'leases') },
+  values.plugins === undefined ? {} : { chain: { cniVersion: newestOf(values.plugins), leases } },
 );
 console.log(`${images.images} images, each signed; daemon ${daemon.pid} answers on its socket`);
 
@@ -90,6 +102,10 @@ async function runSuite(name: string, selected: string | undefined, options: rea
   console.log(
     `${name}: ${summary.passed} passed, ${summary.failed} failed, ${summary.skipped} skipped; at least ${atLeast} must pass (critest exit ${String(code)})`,
   );
+  if (summary.passed + summary.failed + summary.skipped === 0) {
+    console.log(`${name}: no spec is called ${selected ?? 'so'}; see the names with: critest -ginkgo.dry-run -ginkgo.v`);
+    return false;
+  }
   return (selected === undefined || summary.failed === 0) && summary.passed >= atLeast;
 }
 
@@ -112,9 +128,12 @@ for (const { id } of (await client.runtime.listPodSandbox({})).items) await clie
 client.close();
 await daemon.stop();
 await images.stop();
-const left = readFileSync('/proc/self/mountinfo', 'utf8')
-  .split('\n')
-  .filter((line) => line.includes(folder));
+const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
+const left = [
+  ...mounts.filter((line) => line.includes(folder)),
+  ...linksLeft(),
+  ...(values.plugins === undefined ? [] : leftByChain(leases)),
+];
 for (const line of left) console.log(`left behind: ${line}`);
 ok &&= left.length === 0;
 if (!ok) console.log(readFileSync(join(folder, 'daemon.log'), 'utf8').split('\n').slice(-60).join('\n'));

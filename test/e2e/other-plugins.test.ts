@@ -11,8 +11,20 @@ import { createContainer, execute, podConfig, removePod, runContainer, runPod } 
 import { failureOf, openStage, plainPolicy } from '../fixtures/stage.ts';
 import type { Stage } from '../fixtures/stage.ts';
 
-/** Debian's CNI plugins (Go) under our runtime: a chain of programs, none of them ours. */
+/** CNI plugins of others (Go) under our runtime: a chain of programs, none of them ours, by the newest CNI that they speak. */
+interface Supplier {
+  readonly whose: string;
+  readonly programs: string;
+  readonly version: string;
+  readonly without: string;
+}
 const debian = '/usr/lib/cni';
+const upstream = join(process.env['PEERS'] ?? '/var/cache/portcullis-peers', 'bin/cni');
+const suppliers: readonly Supplier[] = [
+  { whose: 'Debian', programs: debian, version: '1.0.0', without: 'containernetworking-plugins is not installed' },
+  // They answer STATUS; GC they take and do nothing (v1.9.1).
+  { whose: 'upstream', programs: upstream, version: '1.1.0', without: 'no such plugins; build with: test/peers/get cniplugins' },
+];
 const server = ['httpd', '-f', '-p', '8080', '-h', '/www'];
 
 async function answers(host: string, port: number, patience = 5000): Promise<string> {
@@ -44,14 +56,18 @@ metadata: { name: narrow }
 network: { ingress: [{ from: 198.51.100.0/24, ports: [8080/tcp] }] }
 `;
 
-const missing = !existsSync(join(debian, 'bandwidth')) && 'containernetworking-plugins is not installed';
-describe('CNI plugins of others', { skip: missing }, () => {
+for (const supplier of suppliers) {
+  const missing = !existsSync(join(supplier.programs, 'bandwidth')) && supplier.without;
+  describe(`CNI plugins of ${supplier.whose}`, { skip: missing }, () => judge(supplier));
+}
+
+function judge({ programs, version }: Supplier): void {
   const folder = mkdtempSync(join(tmpdir(), 'pct-others-'));
   const bin = join(folder, 'bin');
   const stores = join(folder, 'leases');
   let stage: Stage;
   let image = '';
-  const conflist = (more: object[] = [], version = '1.0.0'): string =>
+  const conflist = (more: object[] = []): string =>
     JSON.stringify({
       cniVersion: version,
       name: 'debian',
@@ -100,7 +116,7 @@ describe('CNI plugins of others', { skip: missing }, () => {
     const config = join(folder, 'config.yaml');
     writeFileSync(
       config,
-      `network: { plugins: exec, pluginTimeout: 2, cacheDir: ${join(folder, 'cni')} }\ncni: { binDirs: [${bin}, ${debian}] }\n`,
+      `network: { plugins: exec, pluginTimeout: 2, cacheDir: ${join(folder, 'cni')} }\ncni: { binDirs: [${[...new Set([bin, programs, debian])].join(', ')}] }\n`,
     );
     stage = await openStage({ conflist: conflist(), flags: ['--config', config], policy: plainPolicy + profiles });
     image = await stage.pull((await stage.publish('app/a:1')).reference);
@@ -173,9 +189,9 @@ describe('CNI plugins of others', { skip: missing }, () => {
       const reached = join(folder, `reached-${when}`);
       script(
         'slow',
-        `cat >/dev/null; if [ "$CNI_COMMAND" = VERSION ]; then echo '{"supportedVersions":["1.0.0"]}'; exit; fi
+        `cat >/dev/null; if [ "$CNI_COMMAND" = VERSION ]; then echo '{"supportedVersions":["${version}"]}'; exit; fi
 if [ "$CNI_COMMAND" = ${when} ] && [ ! -e ${reached} ]; then touch ${reached}; sleep 1; exit 1; fi
-[ "$CNI_COMMAND" = ADD ] && echo '{"cniVersion":"1.0.0","ips":[{"address":"10.212.0.2/28"}]}'; exit 0`,
+[ "$CNI_COMMAND" = ADD ] && echo '{"cniVersion":"${version}","ips":[{"address":"10.212.0.2/28"}]}'; exit 0`,
       );
       stage.writeConflist(conflist([{ type: 'slow' }]));
       const config = podConfig(stage, `killed-${when}`);
@@ -206,7 +222,7 @@ if [ "$CNI_COMMAND" = ${when} ] && [ ! -e ${reached} ]; then touch ${reached}; s
     it(`one that ${what} is told, and what stood before it is taken back`, async () => {
       script(
         'bad',
-        `cat >/dev/null; if [ "$CNI_COMMAND" = VERSION ]; then echo '{"supportedVersions":["1.0.0"]}'; exit; fi; [ "$CNI_COMMAND" = ADD ] || exit 0; ${body}`,
+        `cat >/dev/null; if [ "$CNI_COMMAND" = VERSION ]; then echo '{"supportedVersions":["${version}"]}'; exit; fi; [ "$CNI_COMMAND" = ADD ] || exit 0; ${body}`,
       );
       stage.writeConflist(conflist([{ type: 'bad' }]));
       const failure = await failureOf(runPod(stage, 'unlucky'));
@@ -265,4 +281,4 @@ if [ "$CNI_COMMAND" = ${when} ] && [ ! -e ${reached} ]; then touch ${reached}; s
     assert.deepEqual(leased(), []);
     assert.equal(readFileSync('/proc/sys/net/ipv4/ip_forward', 'utf8').trim(), '1');
   });
-});
+}

@@ -1,0 +1,30 @@
+import { execFileSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { networkName } from './endpoint.ts';
+
+/** Links of pods: each pod has a pair, and one for its limits where the plugin `bandwidth` is a program. */
+export function linksLeft(): string[] {
+  return ['veth', 'ifb'].flatMap((kind) => {
+    const links = execFileSync('ip', ['-json', 'link', 'show', 'type', kind], { encoding: 'utf8' });
+    // Of links of other kinds it prints empty objects where the kernel does not know the kind.
+    const told = JSON.parse(links) as readonly { readonly ifname?: string }[];
+    return told.flatMap(({ ifname }) => (ifname === undefined ? [] : [`link ${ifname}`]));
+  });
+}
+
+/**
+ * What programs of others left of pods that are gone: addresses that are leased, and rules that name one.
+ * @param leases the folder of host-local. @throws when it leased none at all: then the chain never ran
+ */
+export function leftByChain(leases: string): string[] {
+  const names = readdirSync(join(leases, networkName));
+  if (!names.some((name) => name.startsWith('last_reserved_ip'))) throw new Error(`${leases}: no address was ever leased`);
+  const addresses = names.filter((name) => /^\d+(?:\.\d+){3}$/u.test(name));
+  const rules = [
+    execFileSync('nft', ['list', 'ruleset'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }),
+    execFileSync('iptables-save', { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }),
+  ];
+  const ofPods = rules.flatMap((text) => text.split('\n')).filter((line) => /\b10\.87\.\d+\.\d+(?!\d|\/16)/u.test(line));
+  return [...addresses.map((address) => `${address}, leased`), ...ofPods.map((line) => `rule: ${line.trim()}`)];
+}
