@@ -69,11 +69,35 @@ test('a network is created, listed, inspected and removed, without a daemon', ()
   assert.equal(network('rm', 'pods').status, 1);
 });
 
+test('whoever makes another network that of pods is told', () => {
+  const own = join(folder, 'order.d');
+  const makes = (...args: string[]): string => {
+    const { status, stderr } = spawnSync(
+      process.execPath,
+      [main, 'network', 'create', ...args, '--conf-dir', own, '--root', join(folder, 'root')],
+      {
+        encoding: 'utf8',
+      },
+    );
+    assert.equal(status, 0, stderr);
+    return stderr;
+  };
+  assert.doesNotMatch(makes('pods', '--subnet', '10.20.0.0/24'), /pods get/u);
+  assert.doesNotMatch(makes('shop', '--subnet', '10.21.0.0/24'), /pods get/u);
+  assert.match(makes('apple', '--subnet', '10.22.0.0/24'), /^note: pods get apple from now on and no more pods: .*--order/mu);
+  assert.doesNotMatch(makes('ant', '--subnet', '10.23.0.0/24', '--order', '51'), /pods get/u);
+});
+
 test('what could not be read is not written, and nothing is left of it', () => {
   const before = readdirSync(conf);
   for (const wrong of [
     ['--subnet', '10.0.0.1/24'],
     ['--subnet', '10.1.0.0/16', '--mtu', '5'],
+    ['--subnet', '127.1.0.0/16'],
+    ['--subnet', '0.0.0.0/0'],
+    ['--subnet', '224.1.0.0/16'],
+    ['--ipv6', 'ff02::/64'],
+    ['--ipv6', 'fe80::/64'],
   ])
     assert.equal(network('create', 'wrong', ...wrong).status, 2, wrong.join(' '));
   assert.equal(network('create', 'a/b', '--subnet', '10.0.0.0/24').status, 2);

@@ -8,6 +8,7 @@ import { bareType } from '../attach/plugin-type.ts';
 import { contains, formatIp, networkOf, parsePrefix } from '../spec/address.ts';
 import type { IpPrefix } from '../spec/address.ts';
 import { zoneOf } from '../spec/domain.ts';
+import { removeIdleBridges } from './own-bridges.ts';
 import { defaultBridge, readNetworkReport } from './report.ts';
 import type { ReportedNetwork, ReportSource } from './report.ts';
 
@@ -51,6 +52,7 @@ export function createNetwork(source: ReportSource, wanted: NewNetwork): string 
   const { networks } = readNetworkReport(source);
   const standing = networks.find(({ name, file }) => name === wanted.name && file !== undefined);
   if (standing !== undefined) throw exists(wanted.name, standing.file ?? confDir);
+  refuseUnusable(wanted);
   refuseOverlap(wanted, networks);
   const text = `${JSON.stringify(documentOf(linkChosen(wanted, networks)), null, 2)}\n`;
   const file = join(confDir, `${wanted.order}-${wanted.name}.conflist`);
@@ -84,14 +86,21 @@ export function createNetwork(source: ReportSource, wanted: NewNetwork): string 
   return file;
 }
 
-/** @throws NETWORK_UNKNOWN · NETWORK_IN_USE */
-export function removeNetwork(source: ReportSource, name: string): string {
+export interface RemovedNetwork {
+  readonly file: string;
+  /** Links of the host that went with it. */
+  readonly bridges: readonly string[];
+}
+
+/** With its bridges, where our plugins made them and nothing else uses them. @throws NETWORK_UNKNOWN · NETWORK_IN_USE · what the kernel refuses */
+export function removeNetwork(source: ReportSource, name: string): RemovedNetwork {
   const network = requireNetwork(source, name);
   const { attachments, file } = network;
   if (attachments.length > 0) throw inUse(network);
   if (file === undefined) throw unknown(name, source.confDir);
   unlinkSync(file);
-  return file;
+  const used = new Set(readNetworkReport(source).networks.flatMap(({ bridges }) => bridges));
+  return { file, bridges: removeIdleBridges(network.bridges.filter((bridge) => !used.has(bridge))) };
 }
 
 /** @throws NETWORK_UNKNOWN */
@@ -101,7 +110,25 @@ export function requireNetwork(source: ReportSource, name: string): ReportedNetw
   return found;
 }
 
+const overlap = (some: readonly string[], others: readonly string[]): boolean =>
+  prefixesIn(some).some((one) => prefixesIn(others).some((other) => contains(one, other.address) || contains(other, one.address)));
+
 const prefixesIn = (subnets: readonly string[]): IpPrefix[] => subnets.flatMap((subnet) => parsePrefix(subnet) ?? []);
+
+/** Addresses that no pod can be reached by (RFC 6890). */
+const unusable = [
+  { of: 'of this network alone', prefixes: ['0.0.0.0/8', '::/128'] },
+  { of: 'of loopback', prefixes: ['127.0.0.0/8', '::1/128'] },
+  { of: 'of multicast', prefixes: ['224.0.0.0/4', 'ff00::/8'] },
+  { of: 'reserved', prefixes: ['240.0.0.0/4'] },
+  { of: 'of one link only', prefixes: ['fe80::/10'] },
+] as const;
+
+function refuseUnusable({ name, subnets }: NewNetwork): void {
+  for (const subnet of subnets)
+    for (const { of, prefixes } of unusable)
+      if (overlap([subnet], prefixes)) throw invalid(name, `addresses of ${subnet} are ${of}: no pod could be reached by them`);
+}
 
 /** The host routes a subnet to one link: pods of another network with addresses of it would not be reached. Links below a master need no route. */
 function refuseOverlap({ name, type, subnets, link }: NewNetwork, networks: readonly ReportedNetwork[]): void {
@@ -109,11 +136,7 @@ function refuseOverlap({ name, type, subnets, link }: NewNetwork, networks: read
   for (const other of networks) {
     const routed = other.bridges.length > 0 || other.plugins.some((each) => bareType(each.split('/')[0] ?? '') === 'ptp');
     if (!routed || other.file === undefined || (link !== undefined && other.bridges.includes(link))) continue;
-    const taken = other.subnets.find((each) =>
-      prefixesIn([each]).some((theirs) =>
-        prefixesIn(subnets).some((own) => contains(theirs, own.address) || contains(own, theirs.address)),
-      ),
-    );
+    const taken = other.subnets.find((each) => overlap([each], subnets));
     if (taken !== undefined) throw overlaps(name, `${taken} of the network ${other.name} (${other.file}) overlaps`);
   }
 }
@@ -189,7 +212,9 @@ function unknown(name: string, confDir: string): PortcullisError {
 }
 
 function inUse({ name, attachments }: ReportedNetwork): PortcullisError {
-  const who = attachments.slice(0, 5).map(({ id, namespace, pod }) => (pod === undefined ? id.slice(0, 13) : `${namespace ?? ''}/${pod}`));
+  const who = attachments
+    .slice(0, 5)
+    .map(({ id, namespace, pod, connected }) => connected ?? (pod === undefined ? id.slice(0, 13) : `${namespace ?? ''}/${pod}`));
   const more = attachments.length > who.length ? ` and ${attachments.length - who.length} more` : '';
   return failure(
     'NETWORK_IN_USE',
@@ -197,7 +222,7 @@ function inUse({ name, attachments }: ReportedNetwork): PortcullisError {
     'remove the network',
     name,
     `attached to it: ${who.join(', ')}${more}`,
-    'stop these pods first',
+    'stop these pods first, and disconnect what was connected (portcullis network disconnect)',
   );
 }
 

@@ -127,6 +127,32 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     for (const name of ['shop', 'mail', 'vault']) removeNetwork(source, name);
   });
 
+  test('a network that is removed leaves no bridge: the next one of its subnet is reached', async () => {
+    const pod = fixture.pod('next');
+    const connected = async (name: string): Promise<void> => {
+      await connectNetwork(source, name, { ...none, target: pod.request.netns });
+    };
+    create('first', '10.85.0.0/24', { link: 'brfirst' });
+    await connected('first');
+    await disconnectNetwork(source, 'first', pod.request.netns);
+    assert.deepEqual(removeNetwork(source, 'first').bridges, ['brfirst']);
+    assert.doesNotMatch(shell('ip route'), /10\.85\./u);
+    create('second', '10.85.0.0/24', { link: 'brsecond' });
+    create('beside', '10.86.0.0/24', { link: 'brsecond' });
+    await connected('second');
+    assert.ok(tried('busybox ping -c1 -W1 10.85.0.2') !== undefined);
+    await disconnectNetwork(source, 'second', pod.request.netns);
+    assert.deepEqual(removeNetwork(source, 'second').bridges, [], 'another network is on it');
+    shell('ip link add dev0 type veth peer name dev1; ip link set dev0 master brsecond');
+    assert.deepEqual(removeNetwork(source, 'beside').bridges, [], 'somebody put a link on it');
+    shell('ip link del dev0; ip link add brown type bridge');
+    create('third', '10.87.0.0/24', { link: 'brown' });
+    await connected('third');
+    await disconnectNetwork(source, 'third', pod.request.netns);
+    assert.deepEqual(removeNetwork(source, 'third').bridges, [], 'it stood before');
+    shell('ip link del brown; ip link del brsecond');
+  });
+
   test('a pod of the daemon is connected by its name, and not one that rules hold', async () => {
     create('side', '10.84.0.0/24');
     const engine = await fixture.engine();

@@ -1,5 +1,4 @@
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { existsSync, statSync } from 'node:fs';
 import { reasonOf, PortcullisError } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
@@ -18,6 +17,7 @@ import type { CachedAttachment } from '../invoke/result-cache.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
 import { readMemberships } from '../spec/memberships.ts';
 import type { CniResult } from '../spec/result.ts';
+import { connectedId } from './connected-id.ts';
 import { namedTarget } from './docker-target.ts';
 import type { ReportSource } from './report.ts';
 
@@ -242,13 +242,11 @@ function isOwnNamespace(path: string): boolean {
   return own.dev === given.dev && own.ino === given.ino;
 }
 
-/** Of a namespace without a name of its own: the kernel's number, by whichever path. */
 function idOf(source: ConnectSource, target: string): string {
   const path = pathOf(target);
   if (path === undefined) return podNamed(source, target, 'any').id;
   if (!existsSync(path)) return '';
-  const { dev, ino } = statSync(path);
-  return `ns-${createHash('sha256').update(`${dev}:${ino}`).digest('hex').slice(0, 16)}`;
+  return connectedId(statSync(path));
 }
 
 interface PodRow {

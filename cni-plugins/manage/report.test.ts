@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { createLogger } from '../../base/log/index.ts';
 import { conflist, createFixture, inPrivateNetns } from '../attach/engine.fixture.ts';
-import { createNetwork } from './conflist-file.ts';
+import { createNetwork, removeNetwork } from './conflist-file.ts';
 import { connectNetwork, disconnectNetwork } from './connect.ts';
 import { readNetworkReport } from './report.ts';
 import type { ReportedAttachment } from './report.ts';
@@ -59,5 +59,17 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       await engine.close({ removeAll: true });
     }
     assert.deepEqual([...attachedTo('pods'), ...attachedTo('side')], []);
+  });
+
+  test('a namespace that was connected is told of as that, by its path, also where it keeps its network', async () => {
+    const { request } = fixture.pod('blue');
+    await connectNetwork(source, 'side', { ips: [], aliases: [], target: request.netns });
+    const network = readNetworkReport(source).networks.find(({ name }) => name === 'side');
+    assert.deepEqual(
+      network?.attachments.map(({ connected, origin }) => [connected, origin]),
+      [[request.netns, 'plugin']],
+    );
+    assert.throws(() => removeNetwork(source, 'side'), new RegExp(`attached to it: ${request.netns}; .* disconnect`, 'u'));
+    await disconnectNetwork(source, 'side', request.netns);
   });
 }

@@ -12,6 +12,7 @@ import { formatIp } from '../spec/address.ts';
 import type { IpAddress } from '../spec/address.ts';
 import type { RangeSet } from '../spec/network-config.ts';
 import type { LoadedNetwork } from '../spec/conf-folder.ts';
+import { isConnectedId } from './connected-id.ts';
 import { readNetworkServices } from './network-services.ts';
 import type { ReportedNetworkService } from './network-services.ts';
 
@@ -68,6 +69,8 @@ export interface ReportedAttachment {
   readonly namespace?: string;
   readonly pod?: string;
   readonly hostInterface?: string;
+  /** The network namespace that `portcullis network connect` gave the interface to, where it is no pod's; absent of all others. */
+  readonly connected?: string;
 }
 
 export interface ReportSource {
@@ -184,7 +187,8 @@ function readDatabase(databasePath: string): { held: readonly Held[]; services: 
   try {
     const rows = database.each(
       `SELECT network, container_id, interface, state, origin, class, rules, spec,
-         (SELECT group_concat(hex(address)) FROM lease WHERE attachment = number) AS addresses
+         (SELECT group_concat(hex(address)) FROM lease WHERE attachment = number) AS addresses,
+         (SELECT max(netns) FROM part WHERE attachment = number) AS netns
        FROM attachment ORDER BY number`,
     );
     return { held: ofPods([...rows].flatMap(heldOf)), services: readNetworkServices(database) };
@@ -219,8 +223,11 @@ function heldOf(row: SqlRow): Held[] {
     .flatMap((hex) => (hex === '' ? [] : [leasedAddress(hex)]));
   const base = { id: text('container_id'), state: text('state'), origin: text('origin') === 'pod' ? 'pod' : 'plugin' } as const;
   if (isVirtualHolder(base.id, text('interface'))) return [{ network: text('network'), leases }];
-  if (base.origin === 'plugin')
-    return [{ network: text('network'), leases, attachment: { ...base, interface: text('interface'), addresses: leases.map(formatIp) } }];
+  if (base.origin === 'plugin') {
+    const connected = isConnectedId(base.id) && { connected: text('netns') };
+    const attachment = { ...base, interface: text('interface'), addresses: leases.map(formatIp), ...connected };
+    return [{ network: text('network'), leases, attachment }];
+  }
   const rules = JSON.parse(text('rules')) as object;
   const own: ReportedAttachment = {
     ...base,

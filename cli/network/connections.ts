@@ -1,0 +1,143 @@
+import { Option } from 'commander';
+import type { Command } from 'commander';
+import { resolve } from 'node:path';
+import { createLogger } from '../../base/log/index.ts';
+import { askNetwork, collectConnections, connectNetwork, disconnectNetwork } from '../../cni-plugins/index.ts';
+import type { ConnectSource } from '../../cni-plugins/index.ts';
+import { exitCodes, print, run } from '../output.ts';
+import { collect } from '../registry-options.ts';
+import { shortId } from '../table.ts';
+import { exitCodeOf, sourceOf, withSource } from './source.ts';
+import type { Flags } from './source.ts';
+
+interface ConnectFlags extends Flags {
+  readonly binDir?: readonly string[];
+  readonly cacheDir: string;
+  readonly ip?: readonly string[];
+  readonly alias?: readonly string[];
+  readonly ifname?: string;
+  readonly mac?: string;
+  readonly dockerSocket?: string;
+  readonly service?: string;
+  readonly servicePort?: readonly string[];
+  readonly ingressPort?: readonly string[];
+  readonly serviceAlias?: readonly string[];
+  readonly serviceIp?: readonly string[];
+  readonly endpointMode?: 'vip' | 'dnsrr';
+}
+
+/** `portcullis network connect`, `disconnect` and `gc`. */
+export function registerConnections(network: Command): void {
+  withConnections(
+    network
+      .command('connect')
+      .description('give something that runs one more interface, on a network')
+      .argument('<network>')
+      .argument('<target>', 'a pod (NAMESPACE/NAME, NAME or id), the path of a network namespace, pid:NUMBER, or docker://NAME'),
+  )
+    .option('--ip <address>', 'that it shall have; may be repeated', collect)
+    .option('--alias <name>', 'by which others on the network find it; may be repeated', collect)
+    .option('--ifname <name>', 'of the interface; without it the first ethN that is free')
+    .option('--mac <address>', 'of the interface')
+    .option('--service <name>', 'of the network, to join as a member')
+    .option('--service-port <port>', 'PORT, PORT:TARGET or PORT:TARGET/PROTOCOL at its virtual address; may be repeated', collect)
+    .option('--ingress-port <port>', 'the same, at every address of the host; may be repeated', collect)
+    .option('--service-alias <name>', 'a further name of the service; may be repeated', collect)
+    .option('--service-ip <address>', 'the virtual address that it shall have; may be repeated', collect)
+    .addOption(
+      new Option('--endpoint-mode <mode>', 'of the service: one virtual address, or its name with all members').choices(['vip', 'dnsrr']),
+    )
+    .option('--docker-socket <path>', "of docker's API, for docker://NAME; /run/docker.sock without")
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ portcullis network connect shop default/web --alias front\n  $ portcullis network connect shop /run/netns/blue --ip 10.90.0.9\n  $ portcullis network connect shop pid:4242 --ifname eth9\n  $ portcullis network connect shop docker://web\n  $ portcullis network connect shop default/web --service front --service-port 80:8080',
+    )
+    .action((name: string, target: string, flags: ConnectFlags) => run(flags.output, () => connect(name, target, flags), exitCodeOf));
+  withConnections(
+    network
+      .command('disconnect')
+      .description('take back what connect made')
+      .argument('<network>')
+      .argument('<target>', 'as it was given to connect'),
+  )
+    .option('--docker-socket <path>', "of docker's API, for docker://NAME; /run/docker.sock without")
+    .addHelpText('after', '\nExamples:\n  $ portcullis network disconnect shop default/web')
+    .action((name: string, target: string, flags: ConnectFlags) => run(flags.output, () => disconnect(name, target, flags), exitCodeOf));
+  withConnections(
+    network
+      .command('gc')
+      .description('have the daemon remove attachments, links, rules and addresses of no pod, and bring back what was lost'),
+  )
+    .addHelpText('after', '\nThe daemon does the same at each start.\n\nExamples:\n  $ portcullis network gc')
+    .action((flags: ConnectFlags) => run(flags.output, () => gc(flags)));
+}
+
+function withConnections(command: Command): Command {
+  return withSource(command)
+    .option('--bin-dir <dir>', 'folder of plugins of others; may be repeated', collect)
+    .option('--cache-dir <dir>', "the daemon's setting network.cacheDir", '/var/lib/cni');
+}
+
+const connectionsOf = (flags: ConnectFlags): ConnectSource => ({
+  ...sourceOf(flags),
+  binDirs: flags.binDir ?? ['/opt/cni/bin', '/usr/lib/cni'],
+  cacheDir: resolve(flags.cacheDir),
+  ...(flags.dockerSocket !== undefined && { dockerSocket: resolve(flags.dockerSocket) }),
+  log: createLogger({ level: 'warn' }),
+});
+
+async function connect(name: string, target: string, flags: ConnectFlags): Promise<number> {
+  const { ip = [], alias = [], ifname, mac } = flags;
+  const { connection, result } = await connectNetwork(connectionsOf(flags), name, {
+    target,
+    ips: ip,
+    aliases: alias,
+    ...(ifname !== undefined && { interface: ifname }),
+    ...(mac !== undefined && { mac }),
+    ...membershipOf(flags),
+  });
+  const addresses = result.ips.map(({ address }) => address);
+  print(flags.output, { ...connection, addresses, result }, `${connection.interface} ${addresses.join(' ')}\n`);
+  return exitCodes.yes;
+}
+
+function membershipOf({ service, servicePort, ingressPort, serviceAlias, serviceIp, endpointMode }: ConnectFlags): {
+  readonly services?: readonly object[];
+} {
+  const rest = {
+    ...(endpointMode !== undefined && { mode: endpointMode }),
+    ...(servicePort !== undefined && { ports: servicePort }),
+    ...(ingressPort !== undefined && { ingressPorts: ingressPort }),
+    ...(serviceAlias !== undefined && { aliases: serviceAlias }),
+    ...(serviceIp !== undefined && { virtualIPs: serviceIp }),
+  };
+  if (service === undefined && Object.keys(rest).length === 0) return {};
+  // Without a name it is refused as every other membership without one.
+  return { services: [{ ...(service !== undefined && { name: service }), ...rest }] };
+}
+
+async function disconnect(name: string, target: string, flags: ConnectFlags): Promise<number> {
+  const connection = await disconnectNetwork(connectionsOf(flags), name, target);
+  print(flags.output, connection, `disconnected ${connection.interface} of ${connection.netns}\n`);
+  return exitCodes.yes;
+}
+
+async function gc(flags: ConnectFlags): Promise<number> {
+  const collected = await collectConnections(connectionsOf(flags));
+  const told = collected
+    .map(({ network, interface: name, netns }) => `disconnected from ${network}: ${name} of ${netns}, which is gone\n`)
+    .join('');
+
+  const answer = await askNetwork<{ readonly removed: readonly string[]; readonly kept: number }>(flags.cniSocket, 'gc');
+  if ('why' in answer) {
+    print(flags.output, { daemon: answer.why, disconnected: collected }, `${told}nothing was collected of pods: ${answer.why}\n`);
+    return exitCodes.failed;
+  }
+  const { removed, kept } = answer.value;
+  print(
+    flags.output,
+    { ...answer.value, disconnected: collected },
+    `${told}${removed.length} removed${removed.length === 0 ? '' : ` (${removed.map(shortId).join(', ')})`}, ${kept} stand\n`,
+  );
+  return exitCodes.yes;
+}

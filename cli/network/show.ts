@@ -1,0 +1,119 @@
+import type { Command } from 'commander';
+import { askNetwork, readNetworkReport, requireNetwork } from '../../cni-plugins/index.ts';
+import type { ReportedAttachment, ReportedNetwork } from '../../cni-plugins/index.ts';
+import { exitCodes, print, run } from '../output.ts';
+import { shortId, table } from '../table.ts';
+import { exitCodeOf, sourceOf, withSource } from './source.ts';
+import type { Flags } from './source.ts';
+
+/** `portcullis network ls` and `inspect`. */
+export function registerShow(network: Command): void {
+  withSource(network.command('ls').description('list networks with their plugins, subnets, attachments and leases'))
+    .addHelpText(
+      'after',
+      '\nExits with 1 when no network can be used.\n\nExamples:\n  $ portcullis network ls\n  $ portcullis network ls --output json',
+    )
+    .action((flags: Flags) => run(flags.output, () => Promise.resolve(list(flags))));
+  withSource(network.command('inspect').description('show a network: configuration, who is attached, what was denied').argument('<name>'))
+    .addHelpText('after', '\nExamples:\n  $ portcullis network inspect pods\n  $ portcullis network inspect pods --output json')
+    .action((name: string, flags: Flags) => run(flags.output, () => inspect(name, flags), exitCodeOf));
+}
+
+function list(flags: Flags): number {
+  const report = readNetworkReport(sourceOf(flags));
+  const rows = report.networks.map((network) => [
+    network.name,
+    stateOf(network),
+    network.plugins.join(' → '),
+    network.subnets.join(', '),
+    classesOf(network),
+    String(network.attachments.length),
+    leasesOf(network),
+    network.file ?? '',
+  ]);
+  const problems = report.problems.map((problem) => `passed over: ${problem}\n`).join('');
+  print(
+    flags.output,
+    report,
+    `${table(['NETWORK', 'RUN', 'PLUGINS', 'SUBNETS', 'CLASSES', 'ATTACHED', 'LEASES', 'FILE'], rows)}${problems}`,
+  );
+  return report.networks.some(({ file }) => file !== undefined) ? exitCodes.yes : exitCodes.no;
+}
+
+const ways: Readonly<Record<string, string>> = { core: 'in process', 'in-process': 'in process', exec: 'programs' };
+const stateOf = ({ way }: ReportedNetwork): string => (way === undefined ? 'removed' : (ways[way] ?? way));
+const classesOf = ({ classes }: ReportedNetwork): string => (classes ?? '').replace('-', ' ');
+const leasesOf = ({ leases: { used, ranges }, way }: ReportedNetwork): string =>
+  way === 'exec'
+    ? ''
+    : (ranges ?? [{ used, size: undefined }])
+        .map(
+          (range) =>
+            `${range.used}${range.size === undefined ? '' : ` of ${Number.isSafeInteger(range.size) ? range.size : range.size.toExponential(1)}`}`,
+        )
+        .join(', ');
+
+interface Denials {
+  readonly denials: readonly {
+    readonly network: string;
+    readonly id: string;
+    readonly direction: string;
+    readonly rule: string;
+    readonly packets: string;
+  }[];
+}
+
+async function inspect(name: string, flags: Flags): Promise<number> {
+  const network = requireNetwork(sourceOf(flags), name);
+  const answer = await askNetwork<Denials>(flags.cniSocket, 'denials');
+  const denials = 'why' in answer ? undefined : answer.value.denials.filter((each) => each.network === name);
+  const value = { ...network, ...('why' in answer ? { daemon: answer.why } : { denials }) };
+  const lines = [
+    `network   ${network.name}`,
+    `file      ${network.file ?? 'none any more'}`,
+    `plugins   ${network.plugins.join(' → ')} (CNI ${network.cniVersion ?? '?'}, ${stateOf(network)})`,
+    `subnets   ${network.subnets.join(', ')}`,
+    `leases    ${leasesOf(network)}`,
+    ...('why' in answer ? [`denied    not known: ${answer.why}`] : []),
+  ];
+  print(
+    flags.output,
+    value,
+    `${lines.map((line) => `${line.trimEnd()}\n`).join('')}\n${attachmentsOf(network.attachments, denials)}${servicesOf(network)}`,
+  );
+  return exitCodes.yes;
+}
+
+function attachmentsOf(attachments: readonly ReportedAttachment[], denials: Denials['denials'] = []): string {
+  if (attachments.length === 0) return 'nothing is attached\n';
+  const rows = attachments.map((each) => [
+    shortId(each.id),
+    each.interface,
+    each.connected ?? (each.pod === undefined ? 'of another runtime' : `${each.namespace ?? ''}/${each.pod}`),
+    each.addresses.join(', '),
+    each.state,
+    each.class ?? '',
+    each.rules === undefined
+      ? ''
+      : Object.entries(each.rules)
+          .map(([direction, rules]) => `${direction} ${Array.isArray(rules) ? rules.length : 0}`)
+          .join(', '),
+    denials
+      .filter(({ id }) => id === each.id)
+      .map(({ direction, rule, packets }) => `${direction} ${rule}: ${packets}`)
+      .join(', '),
+  ]);
+  return table(['ID', 'INTERFACE', 'POD', 'ADDRESSES', 'STATE', 'CLASS', 'RULES', 'DENIED PACKETS'], rows);
+}
+
+function servicesOf({ services }: ReportedNetwork): string {
+  if (services.length === 0) return '';
+  const rows = services.map(({ name, mode, addresses, ingressPorts, members }) => [
+    name,
+    mode,
+    addresses.join(', '),
+    ingressPorts.join(', '),
+    members.map(({ id, addresses: own, host }) => `${shortId(id)}${host === undefined ? '' : ` on ${host}`} ${own.join(' ')}`).join(', '),
+  ]);
+  return `\n${table(['SERVICE', 'MODE', 'VIRTUAL ADDRESSES', 'INGRESS', 'MEMBERS'], rows)}`;
+}

@@ -1,0 +1,46 @@
+import { Option } from 'commander';
+import type { Command } from 'commander';
+import { join, resolve } from 'node:path';
+import type { PortcullisError } from '../../base/errors/index.ts';
+import { defaultCniSocket } from '../../cni-plugins/index.ts';
+import type { ReportSource } from '../../cni-plugins/index.ts';
+import { exitCodes, withOutput } from '../output.ts';
+import type { OutputFormat } from '../output.ts';
+
+/** Where networks are, for every command about them. */
+export interface Flags {
+  readonly confDir: string;
+  readonly root: string;
+  readonly plugins: 'auto' | 'exec';
+  readonly cniSocket: string;
+  readonly output: OutputFormat;
+}
+
+export function withSource(command: Command): Command {
+  return withOutput(command)
+    .option('--conf-dir <dir>', 'folder of network configurations', '/etc/cni/net.d')
+    .option('--root <dir>', "the daemon's root folder, with network.db", '/var/lib/portcullis')
+    .addOption(new Option('--plugins <how>', "the daemon's setting network.plugins").choices(['auto', 'exec']).default('auto'))
+    .option('--cni-socket <path>', 'where the daemon answers (its setting cni.socket)', defaultCniSocket);
+}
+
+export const sourceOf = ({ confDir, root, plugins }: Flags): ReportSource => ({
+  databasePath: join(resolve(root), 'network.db'),
+  confDir: resolve(confDir),
+  choice: { plugins, maxConfigs: 1 },
+});
+
+/** Something is there, or is not, that should not or should be. */
+export function exitCodeOf({ code }: PortcullisError): number | undefined {
+  return [
+    'NETWORK_IN_USE',
+    'NETWORK_EXISTS',
+    'NETWORK_SUBNET_TAKEN',
+    'NETWORK_UNKNOWN',
+    'NETWORK_NOT_CONNECTED',
+    'NETWORK_ALREADY_CONNECTED',
+    'NETWORK_TARGET_UNKNOWN',
+  ].includes(code)
+    ? exitCodes.no
+    : undefined;
+}

@@ -1,0 +1,36 @@
+import { linkGroups } from '../attach/record.ts';
+import { NETLINK_ROUTE } from '../../base/kernel/index.ts';
+import { deleteLink, listLinks, readLink } from '../netlink/links.ts';
+import type { Link } from '../netlink/links.ts';
+import { isRefusal } from '../netlink/kernel-failure.ts';
+import { openNetlink } from '../netlink/socket.ts';
+
+/**
+ * Removes bridges that our plugins made and that have no port, with their addresses and routes: the host would go on routing a subnet to them that
+ * another network has by now. Bridges that stood before, or that somebody put a link on, stay. Of the caller's network namespace. Synchronous; root only.
+ * @returns those that were removed
+ * @throws NETWORK_KERNEL_REFUSED
+ */
+export function removeIdleBridges(names: readonly string[]): readonly string[] {
+  if (names.length === 0) return [];
+  const route = openNetlink(NETLINK_ROUTE);
+  try {
+    const links = route.dump(listLinks).map(readLink);
+    const isIdle = ({ kind, group, index }: Link): boolean =>
+      kind === 'bridge' && group === linkGroups.bridge && !links.some(({ master }) => master === index);
+    return links
+      .filter((link) => names.includes(link.name) && isIdle(link))
+      .filter(({ index }) => {
+        try {
+          route.run([deleteLink({ index })]);
+          return true;
+        } catch (thrown) {
+          if (isRefusal(thrown, 'ENODEV')) return false;
+          throw thrown;
+        }
+      })
+      .map(({ name }) => name);
+  } finally {
+    route.close();
+  }
+}
