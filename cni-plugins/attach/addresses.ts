@@ -2,7 +2,7 @@ import { formatIp, parseIp } from '../spec/address.ts';
 import type { IpAddress } from '../spec/address.ts';
 import { fieldsOf } from '../spec/fields.ts';
 import type { Fields, Problems } from '../spec/fields.ts';
-import { readJson } from '../spec/json-text.ts';
+import { readConfigurationJson } from '../spec/json-text.ts';
 import type { RangeSet } from '../spec/network-config.ts';
 import { readRangeSets } from '../spec/ranges.ts';
 import type { CniResult, CniRoute } from '../spec/result.ts';
@@ -97,7 +97,7 @@ const unique = (addresses: readonly IpAddress[]): IpAddress[] => [
 
 /** A configuration as fields; what is wrong with it goes to `problems`. */
 export function readConfig(config: string, problems: Problems): Fields | undefined {
-  const source = readJson(config);
+  const source = readConfigurationJson(config);
   if ('message' in source) {
     problems.push(`stdin:${source.line}:${source.column}: ${source.message}`);
     return undefined;

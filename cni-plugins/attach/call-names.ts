@@ -1,4 +1,4 @@
-import { readJson } from '../spec/json-text.ts';
+import { readConfigurationJson } from '../spec/json-text.ts';
 import type { CniResult } from '../spec/result.ts';
 import type { NetworkName } from './names.ts';
 import { networkNameOf } from './names.ts';
@@ -40,7 +40,7 @@ export function namesAt(addresses: readonly string[], kind: NetworkName['kind'],
 export function namesOfCall({ key, args, config, prevResult }: PluginCall, result: CniResult): NetworkName[] {
   // A plugin that changes what another one made has nothing of its own to name.
   if (prevResult !== undefined) return [];
-  const source = readJson(config);
+  const source = readConfigurationJson(config);
   if ('message' in source) return [];
   const { runtimeConfig, capabilities } = source.value as {
     readonly runtimeConfig?: { readonly aliases?: unknown };

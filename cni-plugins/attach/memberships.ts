@@ -1,6 +1,6 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import { formatIp } from '../spec/address.ts';
-import { readJson } from '../spec/json-text.ts';
+import { readConfigurationJson } from '../spec/json-text.ts';
 import { membershipsOn, readMemberships } from '../spec/memberships.ts';
 import type { Membership } from '../spec/memberships.ts';
 import type { RangeSet } from '../spec/network-config.ts';
@@ -78,7 +78,7 @@ export function memberNames({
 export function membershipsOfCall({ key, config, prevResult }: PluginCall): Omit<Joined, 'addresses'> {
   const none = { memberships: [], ipam: undefined };
   if (prevResult !== undefined) return none;
-  const source = readJson(config);
+  const source = readConfigurationJson(config);
   if ('message' in source) return none;
   const { runtimeConfig, ipam } = source.value as { readonly runtimeConfig?: { readonly services?: unknown }; readonly ipam?: unknown };
   if (runtimeConfig?.services === undefined) return none;

@@ -17,11 +17,9 @@ const realm = `${bootOf()}/1`;
 test('names are of a network, end with their attachment, and tell of every change', () => {
   const database = openNetworkDatabase(path);
   const [names, parts] = [createNameStore(database), createPartStore(database)];
-  const part = parts.begin(
-    realm,
-    { network: 'shop', containerId: 'web', interface: 'eth0' },
-    { type: 'bridge', netns: '', hostInterface: 'pcx' },
-  );
+  const key = { network: 'shop', containerId: 'web', interface: 'eth0' };
+  const result = { interfaces: [], ips: [], routes: [], dns: {} };
+  const part = parts.begin({ attachment: parts.attachment(realm, key, 'pcx'), key, type: 'bridge', netns: '', resources: [], result });
   const holder = { realm: realm, network: 'shop', holder: 'web/eth0', attachment: part.attachment };
   const first = names.version();
   names.put(holder, [

@@ -8,8 +8,10 @@ export interface PartStore {
   part(realm: string, key: AttachmentKey, type: string): Part | undefined;
   /** All parts of one attachment, in the order in which they were made. */
   chain(realm: string, key: AttachmentKey): readonly Part[];
+  /** The number of the attachment, which is made where it is not there. Inside the caller's transaction. */
+  attachment(realm: string, key: AttachmentKey, hostInterface: string): number;
   /** Intent: written before anything is made. Inside the caller's transaction. */
-  begin(realm: string, key: AttachmentKey, part: NewPart): Part;
+  begin(part: NewPart): Part;
   describe(part: Part, resources: readonly Resource[], result: CniResult): Part;
   setState(part: Part, state: PartState): void;
   /** With its leases and host ports, and with the attachment when it was the last one. */
@@ -39,11 +41,7 @@ export interface Part {
   readonly result: CniResult;
 }
 
-export interface NewPart {
-  readonly type: string;
-  readonly netns: string;
-  readonly hostInterface: string;
-}
+export type NewPart = Omit<Part, 'state'>;
 
 interface Row {
   readonly attachment: number;
@@ -56,8 +54,6 @@ interface Row {
   readonly resources: string;
   readonly result: string;
 }
-
-const emptyResult: CniResult = { interfaces: [], ips: [], routes: [], dns: {} };
 
 const resourcesOf = ({ resources }: Row): Resource[] => JSON.parse(resources) as Resource[];
 
@@ -100,7 +96,7 @@ export function createPartStore({ db, transaction }: NetworkDatabase): PartStore
   );
   const insertPart = db.prepare(
     `INSERT INTO part (attachment, type, position, state, netns, resources, result)
-     VALUES (?1, ?2, (SELECT coalesce(max(position), 0) + 1 FROM part WHERE attachment = ?1), 'making', ?3, '[]', ?4)`,
+     VALUES (?1, ?2, (SELECT coalesce(max(position), 0) + 1 FROM part WHERE attachment = ?1), 'making', ?3, ?4, ?5)`,
   );
   const updatePart = db.prepare('UPDATE part SET resources = ?, result = ? WHERE attachment = ? AND type = ?');
   const updateState = db.prepare('UPDATE part SET state = ? WHERE attachment = ? AND type = ?');
@@ -115,11 +111,14 @@ export function createPartStore({ db, transaction }: NetworkDatabase): PartStore
       return row === undefined ? undefined : partOf(row);
     },
     chain: (realm, key) => (selectChain.all(realm, key.network, key.containerId, key.interface) as unknown as Row[]).map(partOf),
-    begin(realm, key, { type, netns, hostInterface }) {
-      insertAttachment.run(realm, key.network, key.containerId, key.interface, hostInterface);
-      const { number } = selectNumber.get(realm, key.network, key.containerId, key.interface) as { number: number };
-      insertPart.run(number, type, netns, JSON.stringify(emptyResult));
-      return { attachment: number, key, type, state: 'making', netns, resources: [], result: emptyResult };
+    attachment(realm, { network, containerId, interface: name }, hostInterface) {
+      const { changes, lastInsertRowid } = insertAttachment.run(realm, network, containerId, name, hostInterface);
+      if (changes === 1) return Number(lastInsertRowid);
+      return (selectNumber.get(realm, network, containerId, name) as { number: number }).number;
+    },
+    begin(part) {
+      insertPart.run(part.attachment, part.type, part.netns, JSON.stringify(part.resources), JSON.stringify(part.result));
+      return { ...part, state: 'making' };
     },
     describe(part, resources, result) {
       updatePart.run(JSON.stringify(resources), JSON.stringify(result), part.attachment, part.type);

@@ -126,7 +126,8 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
         const gone: true[] = [];
         const foundGone = (): void => void gone.push(true);
         const made = host.withPod(call.netns, { ownAllowed: call.netnsOverride === true, foundGone }, (kernel) =>
-          make(plugin, reading, call, host, kernel, delegated),
+          // What the plan was made of is not looked up again: the lock is held.
+          host.route.askingOnce(() => make(plugin, reading, call, host, kernel, delegated)),
         );
         if (gone.length > 0) repair(host);
         return made;
@@ -137,19 +138,19 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
     }
   };
 
-  type Begun = { readonly part: Part; readonly given: ReturnType<Addressing['lease']> };
-  const begin = (reading: Reading, call: PluginCall, host: Host, hostInterface = linkOf(call)): Begun => {
-    const part = parts.begin(host.realm, call.key, { type: reading.type, netns: call.netns, hostInterface });
-    const given = addressing.lease(reading.source, { host, key: call.key, holder: { attachment: part.attachment, part: reading.type } });
-    return { part, given };
+  type Leased = { readonly attachment: number; readonly given: ReturnType<Addressing['lease']> };
+  const lease = (reading: Reading, call: PluginCall, host: Host, hostInterface = linkOf(call)): Leased => {
+    const attachment = parts.attachment(host.realm, call.key, hostInterface);
+    const given = addressing.lease(reading.source, { host, key: call.key, holder: { attachment, part: reading.type } });
+    return { attachment, given };
   };
 
   /** The address plugin called by itself, by a plugin of others. */
   const leaseOnly = (reading: Reading, call: PluginCall, host: Host): CniResult =>
     database.transaction(() => {
-      const { part, given } = begin(reading, call, host);
+      const { attachment, given } = lease(reading, call, host);
       const result = addressResult(given);
-      parts.setState(parts.describe(part, [], result), 'ready');
+      parts.setState(parts.begin({ attachment, key: call.key, type: reading.type, netns: call.netns, resources: [], result }), 'ready');
       return result;
     });
 
@@ -163,14 +164,14 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
   ): CniResult => {
     const hostInterface = linkOf(call);
     const planned = database.transaction(() => {
-      const begun = begin(reading, call, host, hostInterface);
-      const given = delegated === undefined ? begun.given : addressing.delegated(delegated);
+      const { attachment, given: leased } = lease(reading, call, host, hostInterface);
+      const given = delegated === undefined ? leased : addressing.delegated(delegated);
       const input = planInput(call, host, given, hostInterface);
       // It reads the kernel only, and only what no other act can change meanwhile: the lock is held.
       const observed = plugin.observe?.(reading.config, kernel, input);
       const { resources, result } = plugin.plan(reading.config, observed === undefined ? input : { ...input, observed });
-      addressing.takeHostPorts(host, resources, { attachment: begun.part.attachment, part: reading.type });
-      return parts.describe(begun.part, resources, result);
+      addressing.takeHostPorts(host, resources, { attachment, part: reading.type });
+      return parts.begin({ attachment, key: call.key, type: reading.type, netns: call.netns, resources, result });
     });
     return stand(planned, kernel, call, host);
   };

@@ -3,6 +3,7 @@ import type { Plugin } from '../plugins/contract.ts';
 import { addressPlugins, plugins } from '../plugins/registry.ts';
 import { areUnsupported } from '../spec/fields.ts';
 import type { Fields, Problems } from '../spec/fields.ts';
+import { readConfigurationJson } from '../spec/json-text.ts';
 import { leasingTypes, readAddressSource, readConfig } from './addresses.ts';
 import type { AddressSource } from './addresses.ts';
 import type { PluginCall } from './plugin-call.ts';
@@ -20,9 +21,31 @@ export interface Reading {
   readonly problems: Problems;
 }
 
+/** What configurations are read with, of CNI_ARGS. The rest is about the pod. */
+const readArgs = ['IP', 'MAC', 'GATEWAY'] as const;
+
+/** The last sound reading as each type, while its text is remembered. */
+const readings = new WeakMap<object, Map<string, Remembered>>();
+interface Remembered {
+  readonly args: string;
+  readonly reading: Reading;
+}
+
 /** Whatever is wrong with a configuration is in `problems`. @throws NETWORK_PLUGIN_UNKNOWN · NETWORK_CONFIG_INVALID when it is no JSON object */
 export function readConfiguration(call: PluginCall): Reading {
   const type = bareType(call.type);
+  const text = readConfigurationJson(call.config);
+  const args = readArgs.map((name) => call.args[name] ?? '').join('\n');
+  const remembered = readings.get(text)?.get(type);
+  if (remembered?.args === args) return remembered.reading;
+  const reading = readAnew(type, call);
+  if (reading.problems.length > 0) return reading;
+  const byType = readings.get(text) ?? new Map<string, Remembered>();
+  readings.set(text, byType.set(type, { args, reading }));
+  return reading;
+}
+
+function readAnew(type: string, call: PluginCall): Reading {
   const plugin = plugins.find((candidate) => candidate.type === type);
   const isAddressPlugin = leasingTypes.includes(type) || addressPlugins.some((candidate) => candidate.type === type);
   if (plugin === undefined && !isAddressPlugin)
@@ -30,17 +53,18 @@ export function readConfiguration(call: PluginCall): Reading {
   const problems: Problems = [];
   const fields = readConfig(call.config, problems);
   if (fields === undefined) throw configInvalid(type, problems);
-  const source: AddressSource = plugin?.role === 'chained' ? { from: 'nowhere' } : readAddressSource(fields, call.args);
+  const args = Object.fromEntries(readArgs.flatMap((name) => (call.args[name] === undefined ? [] : [[name, call.args[name]]])));
+  const source: AddressSource = plugin?.role === 'chained' ? { from: 'nowhere' } : readAddressSource(fields, args);
   if (plugin === undefined) {
     if (source.from === 'nowhere') fields.problem('ipam', `'ipam' with a type is missing`);
     return { type, config: undefined, source, problems };
   }
-  return { type, plugin, config: readBy(plugin, fields, call, problems), source, problems };
+  return { type, plugin, config: readBy(plugin, fields, args, problems), source, problems };
 }
 
-function readBy(plugin: Plugin, fields: Fields, call: PluginCall, problems: Problems): unknown {
+function readBy(plugin: Plugin, fields: Fields, args: PluginCall['args'], problems: Problems): unknown {
   try {
-    return plugin.read(fields, call.args);
+    return plugin.read(fields, args);
   } catch (thrown) {
     if (isPortcullisError(thrown)) throw thrown;
     problems.push(reasonOf(thrown));

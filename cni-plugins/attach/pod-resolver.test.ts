@@ -15,12 +15,13 @@ test('a pod asks the gateways of a network that it is on; which servers are aske
     const realm = `${bootOf()}/1`;
     const parts = createPartStore(database);
     const key = { network: 'shop', containerId: 'web', interface: 'net1' };
-    const part = parts.describe(parts.begin(realm, key, { type: 'bridge', netns: '', hostInterface: 'pcx' }), [], {
-      interfaces: [],
-      ips: [{ address: 'fd00::2/64', gateway: 'fd00::1' }, { address: '10.0.0.2/24', gateway: '10.0.0.1' }, { address: '10.9.0.2/24' }],
-      routes: [],
-      dns: {},
-    });
+    const ips = [
+      { address: 'fd00::2/64', gateway: 'fd00::1' },
+      { address: '10.0.0.2/24', gateway: '10.0.0.1' },
+      { address: '10.9.0.2/24' },
+    ];
+    const result = { interfaces: [], ips, routes: [], dns: {} };
+    const part = parts.begin({ attachment: parts.attachment(realm, key, 'pcx'), key, type: 'bridge', netns: '', resources: [], result });
     const resolver = createPodResolver(database, realm);
     const upstreams = (): unknown[] =>
       database.db

@@ -23,11 +23,9 @@ const realm = `${bootOf()}/1`;
 const network = 'shop';
 
 function attach(containerId: string, called: readonly NetworkName[]): void {
-  const { attachment } = parts.begin(
-    realm,
-    { network, containerId, interface: 'eth0' },
-    { type: 'bridge', netns: '', hostInterface: `pc${containerId.slice(0, 8)}` },
-  );
+  const key = { network, containerId, interface: 'eth0' };
+  const attachment = parts.attachment(realm, key, `pc${containerId.slice(0, 8)}`);
+  parts.begin({ attachment, key, type: 'bridge', netns: '', resources: [], result: { interfaces: [], ips: [], routes: [], dns: {} } });
   names.put({ realm, network, holder: `${containerId}/eth0`, attachment }, called);
 }
 

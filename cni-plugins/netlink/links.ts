@@ -330,9 +330,6 @@ export interface Link {
   readonly isolated?: boolean;
 }
 
-/** Of a link's message: quicker than all that {@link readLink} tells. */
-export const indexOfLink = (message: Received): number => message.body.readInt32LE(4);
-
 export function readLink(message: Received): Link {
   const attributes = attributesOf(message.body, 16);
   const number = (type: number): number => attributes.get(type)?.readUInt32LE(0) ?? 0;
@@ -342,7 +339,7 @@ export function readLink(message: Received): Link {
   const ofPort = (type: number): number | undefined => (isPort ? port.get(type)?.readUInt8(0) : undefined);
   const state = ofPort(IFLA_BRPORT_STATE);
   return {
-    index: indexOfLink(message),
+    index: message.body.readInt32LE(4),
     name: textOf(attributes.get(IFLA_IFNAME)),
     up: (message.body.readUInt32LE(8) & IFF_UP) !== 0,
     mtu: number(IFLA_MTU),

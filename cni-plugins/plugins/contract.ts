@@ -75,7 +75,10 @@ export interface Plugin<Config = unknown> {
   readonly role: 'interface' | 'chained';
   /** Names of `runtimeConfig` keys that it honours (CNI conventions). */
   readonly capabilities: readonly string[];
-  /** Reads the configuration, its runtimeConfig and args; every problem is added to the fields' problems, none is thrown. */
+  /**
+   * Reads the configuration, its runtimeConfig and args; every problem is added to the fields' problems, none is thrown. Pure: what is read of a text is
+   * remembered, and of CNI_ARGS there are IP, MAC and GATEWAY.
+   */
   read(config: Fields, args: Readonly<Record<string, string>>): Config;
   /**
    * Reads of the kernel what only this plugin's plan needs: the MAC of the device to move, a free routing table, values to give back at DEL.
@@ -92,7 +95,7 @@ export interface Plugin<Config = unknown> {
 export interface AddressPlugin<Config = unknown> {
   readonly type: string;
   readonly capabilities: readonly string[];
-  /** Reads the plugin's whole configuration (`ipam`, `runtimeConfig`, `args`); problems go to the fields. */
+  /** Reads the plugin's whole configuration (`ipam`, `runtimeConfig`, `args`); problems go to the fields. Pure, as a plugin's `read`. */
   read(config: Fields, args: Readonly<Record<string, string>>): Config;
   lease(config: Config): {
     readonly addresses: readonly LeasedAddress[];

@@ -4,7 +4,7 @@ import type { CniError } from './cni-error.ts';
 import { currentVersion, isAtLeast, parseVersion, supportedVersions } from './cni-version.ts';
 import { fieldsOf } from './fields.ts';
 import type { Fields, Problems } from './fields.ts';
-import { readJson } from './json-text.ts';
+import { readConfigurationJson } from './json-text.ts';
 import type { CniResult } from './result.ts';
 import { readResult } from './result-versions.ts';
 
@@ -70,7 +70,7 @@ export function readCall({ name, environment, stdin }: RawCall): ReadCall {
 
   if (stdin.length > maxStdin) return fail(cniCodes.ioFailure, `error reading from stdin: it is larger than ${maxStdin} bytes`);
   const config = Buffer.from(stdin.buffer, stdin.byteOffset, stdin.byteLength).toString('utf8');
-  const source = readJson(config);
+  const source = readConfigurationJson(config);
   if ('message' in source)
     return fail(cniCodes.decodingFailure, `error unmarshall network config: stdin:${source.line}:${source.column}: ${source.message}`);
   const problems: Problems = [];

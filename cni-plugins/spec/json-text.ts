@@ -1,3 +1,5 @@
+import { LRUCache } from 'lru-cache';
+
 /** JSON with positions: where each value stands, so that an error can name line and column. Pure. */
 
 export interface JsonText {
@@ -16,6 +18,23 @@ export interface JsonFault extends TextPosition {
 }
 
 const maxDepth = 64;
+
+/** Configurations of plugins: the same text comes with every pod of a network, and several times in one call. Lengths are of UTF-16. */
+const configurations = new LRUCache<string, JsonText | JsonFault>({
+  max: 128,
+  maxSize: 1024 * 1024,
+  maxEntrySize: 64 * 1024,
+  sizeCalculation: (_read, text) => text.length + 1,
+});
+
+/** As {@link readJson}, of a plugin's configuration: those that came last are remembered. Nobody may change the value. */
+export function readConfigurationJson(text: string): JsonText | JsonFault {
+  const remembered = configurations.get(text);
+  if (remembered !== undefined) return remembered;
+  const read = readJson(text);
+  configurations.set(text, read);
+  return read;
+}
 
 /** Reads strict JSON (RFC 8259), nested no deeper than 64. Of a name that comes twice the last one counts, as in Go. */
 export function readJson(text: string): JsonText | JsonFault {

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { lookUp } from '../../netlink/links.ts';
 import { formatIp, ipBytes, networkOf } from '../../spec/address.ts';
@@ -119,7 +119,7 @@ function routesOf(config: BridgeConfig, { addresses, ipamRoutes }: PlanInput): C
 
 /** A locally administered MAC of the address, so that an address that is leased again has the MAC that its neighbours know. */
 function macOf(seed: Uint8Array): string {
-  const tail = seed.length === 4 ? Buffer.from(seed) : createHash('sha256').update(seed).digest().subarray(0, 4);
+  const tail = seed.length === 4 ? Buffer.from(seed) : hash('sha256', seed, 'buffer').subarray(0, 4);
   return `0a:58:${tail.toString('hex').replace(/..(?=.)/gu, '$&:')}`;
 }
 

@@ -1,7 +1,7 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { findLink, setMac, setMtu } from '../../netlink/link-settings.ts';
-import { createVeth, getLink, indexOfLink, lookUp, readLink, setMaster, setNoOwnIpv6, setPort, setUp } from '../../netlink/links.ts';
+import { createVeth, getLink, lookUp, readLink, setMaster, setNoOwnIpv6, setPort, setUp } from '../../netlink/links.ts';
 import type { Link } from '../../netlink/links.ts';
 import { acknowledged } from '../../netlink/socket.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
@@ -128,18 +128,12 @@ function finish(resource: VethPort, route: NetlinkSocket, pod: NetlinkSocket): v
     if (standing !== undefined) ensurePortVlans(route, standing.index, resource);
   }
   // The pod's end first: with both up the bridge forwards at once.
-  if (resource.enabled) raise(resource.interface, pod);
+  if (resource.enabled) pod.run([setUp({ name: resource.interface })]);
   const [up, found] = route.exchange([acknowledged(setUp(own)), getLink(own)]);
   if (up?.refused !== undefined) throw up.refused.error();
-  const answer = found?.answers[0];
-  if (resource.enabled && (answer === undefined || isComing(readLink(answer)))) awaitForwarding(resource, route);
-}
-
-function raise(name: string, pod: NetlinkSocket): void {
-  const [up, inside] = pod.exchange([acknowledged(setUp({ name })), getLink({ name })]);
-  if (up?.refused !== undefined) throw up.refused.error();
-  const [answer] = inside?.answers ?? [];
-  if (answer !== undefined) rememberIndex(pod, name, indexOfLink(answer));
+  const link = found?.answers[0] === undefined ? undefined : readLink(found.answers[0]);
+  if (link !== undefined && link.peer !== 0) rememberIndex(pod, resource.interface, link.peer);
+  if (resource.enabled && (link === undefined || isComing(link))) awaitForwarding(resource, route);
 }
 
 const sleepCell = new Int32Array(new SharedArrayBuffer(4));

@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import {
   destinationIsLocal,
   destinationTranslated,
@@ -125,39 +126,48 @@ export interface SubnetChain {
   readonly requests: readonly Request[];
 }
 
-function chainOf(table: Table, name: string, rules: readonly (readonly Buffer[])[]): SubnetChain {
-  return {
-    name,
-    rules: rules.length,
-    requests: [addChain(table, { name }), flushChain(table, name), ...rules.map((rule) => addRule(table, name, rule))],
-  };
+/** Those of the subnets that were asked for last: each pod asks for its own. */
+const chains = new LRUCache<string, SubnetChain>({ max: 256 });
+
+function chainOf(table: Table, name: string, rulesOf: () => readonly (readonly Buffer[])[]): SubnetChain {
+  const remembered = chains.get(`${table.family} ${name}`);
+  if (remembered !== undefined) return remembered;
+  const rules = rulesOf();
+  const requests = [addChain(table, { name }), flushChain(table, name), ...rules.map((rule) => addRule(table, name, rule))];
+  const chain = { name, rules: rules.length, requests };
+  chains.set(`${table.family} ${name}`, chain);
+  return chain;
 }
 
 /** Masquerades what leaves the subnet, but for multicast. */
 export function leavingChain(subnet: IpPrefix): SubnetChain {
   const { family } = subnet.address;
-  const r0 = register(0);
-  const destination = family === 4 ? payload('network', 16, 4, r0) : payload('network', 24, 16, r0);
-  const multicast =
-    family === 4
-      ? [payload('network', 16, 1, r0), masked(r0, Buffer.of(0xf0)), equals(r0, Buffer.of(0xe0)), verdict('return')]
-      : [payload('network', 24, 1, r0), equals(r0, Buffer.of(0xff)), verdict('return')];
-  return chainOf(tableOf(family), nameOf('leaving', subnet), [
-    [destination, masked(r0, maskOf(subnet)), equals(r0, ipBytes(networkOf(subnet))), verdict('return')],
-    multicast,
-    [masquerade()],
-  ]);
+  return chainOf(tableOf(family), nameOf('leaving', subnet), () => {
+    const r0 = register(0);
+    const destination = family === 4 ? payload('network', 16, 4, r0) : payload('network', 24, 16, r0);
+    const multicast =
+      family === 4
+        ? [payload('network', 16, 1, r0), masked(r0, Buffer.of(0xf0)), equals(r0, Buffer.of(0xe0)), verdict('return')]
+        : [payload('network', 24, 1, r0), equals(r0, Buffer.of(0xff)), verdict('return')];
+    return [
+      [destination, masked(r0, maskOf(subnet)), equals(r0, ipBytes(networkOf(subnet))), verdict('return')],
+      multicast,
+      [masquerade()],
+    ];
+  });
 }
 
 /** Masquerades what reaches a host port from the subnet itself or from the host's loopback. */
 export function returningChain(subnet: IpPrefix): SubnetChain {
   const { family } = subnet.address;
-  const r0 = register(0);
-  const source = family === 4 ? payload('network', 12, 4, r0) : payload('network', 8, 16, r0);
-  return chainOf(tableOf(family), nameOf('returning', subnet), [
-    [source, masked(r0, maskOf(subnet)), equals(r0, ipBytes(networkOf(subnet))), masquerade()],
-    ...(family === 4 ? [[source, masked(r0, Buffer.of(255, 0, 0, 0)), equals(r0, Buffer.of(127, 0, 0, 0)), masquerade()]] : []),
-  ]);
+  return chainOf(tableOf(family), nameOf('returning', subnet), () => {
+    const r0 = register(0);
+    const source = family === 4 ? payload('network', 12, 4, r0) : payload('network', 8, 16, r0);
+    return [
+      [source, masked(r0, maskOf(subnet)), equals(r0, ipBytes(networkOf(subnet))), masquerade()],
+      ...(family === 4 ? [[source, masked(r0, Buffer.of(255, 0, 0, 0)), equals(r0, Buffer.of(127, 0, 0, 0)), masquerade()]] : []),
+    ];
+  });
 }
 
 export const masqueradeAll = 'masquerade_all';
