@@ -26,6 +26,8 @@ export interface InstalledFixture {
   run(program: readonly string[], environment: Readonly<Record<string, string>>, input?: string | Buffer): Promise<Run>;
   /** How many attachments the database holds. */
   attachments(): number;
+  /** How many rows each table of the database holds; none of those that are empty. */
+  rows(): Readonly<Record<string, number>>;
   end(): Promise<void>;
 }
 
@@ -59,6 +61,18 @@ export function createInstalledFixture(): InstalledFixture {
     tried(`umount ${namespaces}/*`);
     rmSync(folder, { recursive: true, force: true });
   };
+  const rows = (): Record<string, number> => {
+    const db = new DatabaseSync(join(data, 'network.db'), { readOnly: true });
+    try {
+      const tables = db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").all() as { name: string }[];
+      const counts = tables.map(
+        ({ name }) => [name, (db.prepare(`SELECT count(*) AS n FROM "${name}"`).get() as { n: number }).n] as const,
+      );
+      return Object.fromEntries(counts.filter(([, count]) => count > 0));
+    } finally {
+      db.close();
+    }
+  };
   process.once('exit', removeAll);
   return {
     folder,
@@ -91,14 +105,8 @@ export function createInstalledFixture(): InstalledFixture {
         child.stdin.end(input);
       });
     },
-    attachments() {
-      const db = new DatabaseSync(join(data, 'network.db'), { readOnly: true });
-      try {
-        return (db.prepare('SELECT count(*) AS n FROM attachment').get() as { n: number }).n;
-      } finally {
-        db.close();
-      }
-    },
+    attachments: () => rows()['attachment'] ?? 0,
+    rows,
     async end() {
       await down();
       await engine.close();

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { DatabaseSync } from 'node:sqlite';
@@ -205,6 +205,26 @@ if (inPrivateNetns(import.meta.filename)) {
     driver.answer('Plugin.Activate', { status: 200, text: '{"Implements":["NetworkDriver"]}' });
     assert.match((await failure('add', pod, own)).message, /not IpamDriver; name a driver of addresses in ipam\.driver/u);
     driver.answer('Plugin.Activate', undefined);
+    nothingLeft(driver);
+  });
+
+  test('an address plugin that is not there, or fails at ADD and DEL, leaves nothing of the ADD that it kept from being', async () => {
+    const driver = await start('plain');
+    const [pod, other] = [fixture.pod('p'), fixture.pod('q')];
+    const bin = join(fixture.folder, 'bin');
+    mkdirSync(bin);
+    writeFileSync(join(bin, 'failing'), `#!/bin/sh\necho '{"code":11,"msg":"try later"}'\nexit 1\n`, { mode: 0o755 });
+    await call('add', other, { driver: 'plain' });
+    for (const [type, why] of [
+      ['nowhere', /no program of that name/u],
+      ['failing', /try later/u],
+    ] as const) {
+      const told = await failure('add', pod, { driver: 'plain', ipam: { type } }, { path: [bin] });
+      assert.equal(told.code, 'NETWORK_IPAM_FAILED');
+      assert.match(told.message, why);
+      assert.equal(rows('remote_endpoint'), 1, type);
+    }
+    await call('del', other, { driver: 'plain' });
     nothingLeft(driver);
   });
 

@@ -63,7 +63,7 @@ export function createRemoteAttachments({ engine, lockFolder, log }: RemoteAttac
       const networkId = networkIdOf(session.realm, session.network, config.driver);
       await session.putEndpoint(at, newEndpoint({ driver: ref, id: networkId }, call));
       try {
-        const leased = await engine.callPlugin({ ...call, caller: session.actingIn(driver) });
+        const leased = await leaseFor(session, { ...call, caller: session.actingIn(driver) }, at);
         if (leased === undefined) throw new Error('a call that ends with a result was taken for one without');
         const document = await standingNetwork(session, config, leased);
         return await makeEndpoint(session, config, { document, call, leased, at });
@@ -72,6 +72,19 @@ export function createRemoteAttachments({ engine, lockFolder, log }: RemoteAttac
         throw thrown;
       }
     });
+
+  /**
+   * The kernel's first half of an ADD: addresses. One that fails has taken back its own, and the driver was told nothing: no DEL of an address
+   * plugin that is not there, or fails as it did, may keep the endpoint written down.
+   */
+  const leaseFor = async (session: Session, call: PluginCall, at: Omit<Endpoint, 'document'>): Promise<CniResult | undefined> => {
+    try {
+      return await engine.callPlugin(call);
+    } catch (thrown) {
+      await session.putEndpoint(at, undefined);
+      throw thrown;
+    }
+  };
 
   /** What fails here is written down, and done by the next call. */
   const undo = async (session: Session, call: PluginCall): Promise<void> => {

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { inPrivateNetns, shell } from '../attach/engine.fixture.ts';
+import { pluginNames } from '../bin/install.ts';
 import { createInstalledFixture } from '../bin/plugins.fixture.ts';
+import { createTestDriver } from '../cnm-client/driver.fixture.ts';
 import { answerCall } from './answer.ts';
 
 /**
@@ -18,10 +21,14 @@ const previous = {
   ips: [{ address: '10.66.0.9/24', gateway: '10.66.0.1', interface: 1 }],
   routes: [{ dst: '0.0.0.0/0' }],
 };
-/** A configuration of each that could be meant. */
-const plugins: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+/** A configuration of each that could be meant. @param sockets folder of the remote driver */
+const configurations = (sockets: string): Readonly<Record<string, Readonly<Record<string, unknown>>>> => ({
   bandwidth: { ingressRate: 1000, ingressBurst: 1000, prevResult: previous },
   bridge: { bridge: 'bad0', isGateway: true, ipMasq: true, mtu: 1400, hairpinMode: true, ipam },
+  cnm: {
+    ...{ driver: 'bad', driverOptions: { a: 'b' }, internal: false, mtu: 1400, timeout: 1, socketDirs: [sockets], specDirs: [sockets] },
+    ipam: { type: 'portcullis-cnm', pools: [{ pool: '10.67.0.0/24' }] },
+  },
   firewall: { ingressPolicy: 'same-bridge', prevResult: previous },
   'host-device': { device: 'nodevice0' },
   ipam: { ipam },
@@ -35,7 +42,7 @@ const plugins: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   tuning: { sysctl: { 'net.ipv4.conf.IFNAME.forwarding': '1' }, mtu: 1300, promisc: true, prevResult: previous },
   vlan: { master: 'nodevice0', vlanId: 5, ipam },
   vxlan: { vni: 5, remotes: ['192.0.2.7'], learning: true, prevResult: previous },
-};
+});
 
 const leaf = fc.oneof(
   fc.constantFrom<unknown>(
@@ -83,9 +90,18 @@ function replaced(value: unknown, [first, ...rest]: readonly string[], by: unkno
   return copy;
 }
 
-if (inPrivateNetns(import.meta.filename)) {
+if (inPrivateNetns(import.meta.filename, 180_000 + 30 * runs)) {
   test('bad input to every verb of every plugin is told, and leaves nothing', async () => {
     const fixture = createInstalledFixture();
+    const plugins = configurations(fixture.folder);
+    assert.deepEqual(
+      Object.keys(plugins)
+        .map((type) => `portcullis-${type}`)
+        .toSorted(),
+      pluginNames(),
+    );
+    const driver = createTestDriver(join(fixture.folder, 'bad.sock'));
+    await driver.listen();
     try {
       const pod = fixture.pin('pod');
       const call = (name: string, environment: Record<string, string>, stdin: string): Promise<{ exitCode: number; stdout: string }> =>
@@ -119,6 +135,7 @@ if (inPrivateNetns(import.meta.filename)) {
       // The database is made by the first call that comes so far.
       const known = { cniVersion: '1.1.0', name: 'bad', type: 'portcullis-ipam', ...plugins['ipam'] };
       assert.equal((await call('portcullis-ipam', { CNI_COMMAND: 'STATUS', CNI_PATH: '/nowhere' }, JSON.stringify(known))).exitCode, 0);
+      const rows = fixture.rows();
       let refused = 0;
       for (const each of fc.sample(calls, { numRuns: runs, seed: Number(process.env['FUZZ_SEED'] ?? 7) })) {
         const stdin = each.text ?? JSON.stringify(each.conf) ?? '';
@@ -143,8 +160,14 @@ if (inPrivateNetns(import.meta.filename)) {
         assert.equal(fixture.attachments(), 0, what);
       }
       assert.equal(links(), clean);
+      const { last_lease: _whereTheNextSearchBegins, ...held } = fixture.rows();
+      assert.deepEqual(held, rows);
+      assert.deepEqual(driver.held(), []);
+      // The rules themselves are constant: what a pod has of them is elements.
+      assert.doesNotMatch(shell('nft list ruleset'), /elements/u);
       assert.ok(refused > runs / 3, `${refused} of ${runs} were refused`);
     } finally {
+      await driver.close();
       await fixture.end();
     }
   });
