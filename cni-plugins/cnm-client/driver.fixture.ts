@@ -74,6 +74,7 @@ export function createTestDriver(socket: string, options: { readonly gateway?: s
     'IpamDriver.GetDefaultAddressSpaces': () => ({ LocalDefaultAddressSpace: 'here', GlobalDefaultAddressSpace: 'there' }),
     'IpamDriver.RequestPool': ({ Pool }) => {
       const block = Pool === '' ? '10.77.0.0/24' : Pool;
+      if (!/^(?:\d+\.){3}0\/24$/u.test(block)) throw new Error(`${block} is no block of 256 addresses`);
       put(`pool ${block}`);
       return { PoolID: block, Pool: block, Data: {} };
     },
