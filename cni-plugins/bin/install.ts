@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, fchmodSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import type { Stats } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { makeFolderSync } from '../../base/storage/index.ts';
@@ -101,7 +102,9 @@ function installedPlugin(binDir: string, name: string): InstalledPlugin {
   let mode: number;
   try {
     const path = join(binDir, name);
-    ({ mode } = statSync(path));
+    const stats = statSync(path);
+    if (!couldBeOurs(stats)) return { name, state: 'foreign' };
+    ({ mode } = stats);
     bytes = readFileSync(path);
   } catch {
     return { name, state: 'missing' };
@@ -112,6 +115,12 @@ function installedPlugin(binDir: string, name: string): InstalledPlugin {
   const state = (mode & 0o111) === 0 ? 'not-executable' : program.every(exists) ? 'installed' : 'broken';
   return { name, state, version, socket, data };
 }
+
+/** A pipe would be waited for, and what is large is somebody's program. */
+const couldBeOurs = (stats: Stats): boolean => stats.isFile() && stats.size <= largestClient;
+
+/** Bytes: a small program, and a few paths. */
+const largestClient = 64 * 1024;
 
 function exists(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false }) !== undefined;
@@ -145,7 +154,8 @@ function replace(path: string, bytes: Buffer): boolean {
 
 function isRight(path: string, bytes: Buffer): boolean {
   try {
-    return (statSync(path).mode & 0o777) === 0o755 && readFileSync(path).equals(bytes);
+    const stats = statSync(path);
+    return couldBeOurs(stats) && (stats.mode & 0o777) === 0o755 && readFileSync(path).equals(bytes);
   } catch {
     return false;
   }

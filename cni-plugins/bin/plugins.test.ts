@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -55,6 +56,26 @@ if (inPrivateNetns(import.meta.filename)) {
       const found = installedPlugins(fixture.binDir);
       assert.ok(found.every(({ state, version, socket }) => state === 'installed' && version === 'newer' && socket === fixture.socket));
       assert.ok(installedPlugins('/usr/bin').every(({ state }) => state === 'missing'));
+    });
+
+    it('take the place of what is no program, which is waited for by nobody', () => {
+      const binDir = join(fixture.folder, 'bin-odd');
+      mkdirSync(binDir);
+      execFileSync('mkfifo', ['-m', '755', join(binDir, 'portcullis-bridge'), join(binDir, 'loopback')]);
+      symlinkSync('/dev/zero', join(binDir, 'portcullis-ptp'));
+      writeFileSync(join(fixture.folder, 'theirs'), 'theirs');
+      symlinkSync(join(fixture.folder, 'theirs'), join(binDir, 'portcullis-vlan'));
+      const states = (): string[] =>
+        installedPlugins(binDir).flatMap(({ name, state }) => (state === 'missing' ? [] : [`${name} ${state}`]));
+      assert.deepEqual(states(), ['portcullis-bridge foreign', 'portcullis-ptp foreign', 'portcullis-vlan foreign']);
+      const options = { binDir, socket: fixture.socket, data: join(fixture.folder, 'data'), version: 'test' };
+      assert.throws(() => installPlugins({ ...options, loopback: true }), /a program of others/u);
+      assert.deepEqual(installPlugins(options).written, pluginNames());
+      assert.deepEqual(
+        states(),
+        pluginNames().map((name) => `${name} installed`),
+      );
+      assert.equal(readFileSync(join(fixture.folder, 'theirs'), 'utf8'), 'theirs', 'what a link led to stays');
     });
 
     it('are also called loopback where that is asked for, and never over a program of others', async () => {

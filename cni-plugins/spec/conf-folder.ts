@@ -1,7 +1,7 @@
 import { readFileSync, readdirSync, statSync } from 'node:fs';
 import type { Dirent } from 'node:fs';
 import { extname, join } from 'node:path';
-import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { readConflist } from './conflist.ts';
 import type { NetworkConfig } from './network-config.ts';
 import { ownFolderOf, readPluginList } from './plugin-list.ts';
@@ -63,20 +63,34 @@ export function loadNetworks(confDir: string, options: LoadOptions): LoadedNetwo
 
 /** A network, or why libcni would not load the file. */
 function loadFile(confDir: string, file: string, { exec, isOurs }: LoadOptions): LoadedNetwork | string[] {
-  const text = readConfFile(file);
-  const more = ownFiles(confDir, text, file);
+  const read = readWhole(confDir, file);
+  if (!('text' in read)) return [`${file}: it can not be read: ${read.why}`];
+  const { text, more } = read;
   const whole = readPluginList(text, file, more);
   if (more.length === 0) {
-    const read = readConflist(text, file);
-    if (read.outcome === 'malformed') return read.problems;
-    if (!exec && read.outcome === 'invalid') throw invalid(confDir, read.problems);
-    if (whole.outcome === 'malformed') throw unsupported(read.outcome === 'ok' ? read.network.name : read.name, whole.problems);
-    if (!exec && read.outcome === 'ok') return { name: read.network.name, file, list: whole.list, way: 'core', network: read.network };
+    const own = readConflist(text, file);
+    if (own.outcome === 'malformed') return own.problems;
+    if (!exec && own.outcome === 'invalid') throw invalid(confDir, own.problems);
+    if (whole.outcome === 'malformed') throw unsupported(own.outcome === 'ok' ? own.network.name : own.name, whole.problems);
+    if (!exec && own.outcome === 'ok') return { name: own.network.name, file, list: whole.list, way: 'core', network: own.network };
   }
   if (whole.outcome === 'malformed') return whole.problems;
   const { list } = whole;
   const ours = list.plugins.every(({ type, ipamType }) => isOurs(type) && (ipamType === undefined || isOurs(ipamType)));
   return { name: list.name, file, list, way: ours && !exec ? 'in-process' : 'exec' };
+}
+
+/** A file with those of the folder of its network's name, or why they can not be read. */
+function readWhole(
+  confDir: string,
+  file: string,
+): { readonly text: string; readonly more: ReturnType<typeof ownFiles> } | { readonly why: string } {
+  try {
+    const text = readConfFile(file);
+    return { text, more: ownFiles(confDir, text, file) };
+  } catch (thrown) {
+    return { why: isPortcullisError(thrown) ? thrown.failure.why : reasonOf(thrown) };
+  }
 }
 
 /** Plugins that are files of their own, in the folder of the network's name (CNI specification 1.1, `loadOnlyInlinedPlugins`). */
@@ -94,7 +108,7 @@ export function followConfFolder(confDir: string): () => string {
   return () => {
     try {
       if (listed === undefined || !isCurrent(listed)) listed = list(confDir);
-      return listed.files.map(stampOf).join('\n');
+      return listed.files.map(fileStampOf).join('\n');
     } catch {
       listed = undefined;
       return `unreadable ${performance.now()}`;
@@ -128,6 +142,15 @@ function stampOf(path: string): string {
   return `${path}\0${mtimeNs}\0${size}\0${ino}`;
 }
 
+/** A link that leads nowhere is there, and stays what it is. */
+function fileStampOf(path: string): string {
+  try {
+    return stampOf(path);
+  } catch {
+    return path;
+  }
+}
+
 const confFiles = (confDir: string): string[] => confFilesIn(confDir, extensions);
 
 const foldersIn = (confDir: string): string[] =>
@@ -152,9 +175,13 @@ function entriesOf(folder: string): Dirent[] {
   }
 }
 
-function readConfFile(file: string): string {
+/** @throws NETWORK_CONFLIST_UNREADABLE */
+export function readConfFile(file: string): string {
   try {
-    if (statSync(file).size > maxBytes) throw new Error(`larger than ${maxBytes} bytes`);
+    const stats = statSync(file);
+    // A pipe would be waited for, and a device may have no end.
+    if (!stats.isFile()) throw new Error('it is not a file');
+    if (stats.size > maxBytes) throw new Error(`larger than ${maxBytes} bytes`);
     return readFileSync(file, 'utf8');
   } catch (thrown) {
     throw unreadable(file, thrown);

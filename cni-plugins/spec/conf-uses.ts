@@ -1,5 +1,6 @@
-import { readFileSync, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { extname, join } from 'node:path';
+import { readConfFile } from './conf-folder.ts';
 import { fieldsOf } from './fields.ts';
 import type { Problems } from './fields.ts';
 import { readJson } from './json-text.ts';
@@ -29,7 +30,7 @@ export function confUses(confDir: string): ConfUse[] {
 function useOf(file: string): ConfUse | undefined {
   let text: string;
   try {
-    text = readFileSync(file, 'utf8');
+    text = readConfFile(file);
   } catch {
     return undefined;
   }

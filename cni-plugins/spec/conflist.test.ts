@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { isPortcullisError } from '../../base/errors/index.ts';
 import { formatIp } from './address.ts';
-import { loadNetworks } from './conf-folder.ts';
+import { followConfFolder, loadNetworks } from './conf-folder.ts';
 import type { LoadedNetworks } from './conf-folder.ts';
 import { readConflist } from './conflist.ts';
 
@@ -166,6 +167,22 @@ test('the first loadable file in lexicographic order counts; what libcni could n
     load({ most: 9, exec: true }).networks.map(({ way }) => way),
     ['exec', 'exec', 'exec', 'exec'],
   );
+  const skipped = (): string => load().skipped.join('\n');
+  symlinkSync('nowhere', join(folder, '01-link.conflist'));
+  writeFileSync(join(folder, '02-large.conflist'), 'x'.repeat(2_000_000));
+  execFileSync('mkfifo', [join(folder, '03-pipe.conflist')]);
+  symlinkSync('/dev/zero', join(folder, '04-device.conflist'));
+  assert.equal(code(), 'leased exec', 'what can not be read is passed over as well');
+  assert.match(skipped(), /01-link\.conflist: .*ENOENT/u);
+  assert.match(skipped(), /02-large\.conflist: .*larger than 1048576 bytes/u);
+  assert.match(skipped(), /03-pipe\.conflist: .*it is not a file/u);
+  assert.match(skipped(), /04-device\.conflist: .*it is not a file/u);
+  const stamp = followConfFolder(folder);
+  assert.equal(stamp(), stamp(), 'a link that leads nowhere is no change');
+  mkdirSync(join(folder, 'leased'));
+  execFileSync('mkfifo', [join(folder, 'leased', 'more.conf')]);
+  assert.equal(code(), 'ours in-process', 'nor is a network taken whose own folder can not be read');
+  rmSync(join(folder, 'leased'), { recursive: true });
   put('12-newer.conflist', listOf({ type: 'calico' }).replace('1.0.0', '2.0.0'));
   assert.equal(code(), 'NETWORK_PLUGIN_UNSUPPORTED');
   rmSync(folder, { recursive: true });
