@@ -126,8 +126,7 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
         const gone: true[] = [];
         const foundGone = (): void => void gone.push(true);
         const made = host.withPod(call.netns, { ownAllowed: call.netnsOverride === true, foundGone }, (kernel) =>
-          // What the plan was made of is not looked up again: the lock is held.
-          host.route.askingOnce(() => make(plugin, reading, call, host, kernel, delegated)),
+          make(plugin, reading, call, host, kernel, delegated),
         );
         if (gone.length > 0) repair(host);
         return made;

@@ -65,7 +65,7 @@ export interface NetlinkSocket {
   ask(request: Request): readonly Received[];
   /** As `ask`, for one answer; undefined when it is refused by one of these errnos. An error that nobody sees costs more than the request. */
   find(request: Request, ...absent: readonly string[]): Received | undefined;
-  /** Within `body`, until it changes something by this socket, `find` asks each question once. */
+  /** Within `body`, which changes nothing, `find` asks each question once. */
   askingOnce<T>(body: () => T): T;
   /** Requests of any kind in one sendmsg, each with what came back for it. No refusal is thrown. */
   exchange(requests: readonly Request[]): readonly Outcome[];
@@ -123,7 +123,6 @@ export function openNetlink(protocol: number, { asksOnce = false }: { readonly a
 
   const exchange = (requests: readonly Request[], more: number): Outcome[] => {
     if (requests.length === 0) return [];
-    if (!asksOnce && requests.some(({ type }) => isChange(type, protocol))) found = undefined;
     const first = sequence;
     sequence = (sequence + requests.length) >>> 0 || 1;
     const bytes = encodeMessages(requests, first, NLM_F_REQUEST | more);
@@ -200,7 +199,6 @@ export function openNetlink(protocol: number, { asksOnce = false }: { readonly a
     },
     exchange: (requests) => exchange(requests, 0),
     async runApart(request) {
-      if (!asksOnce) found = undefined;
       const bytes = encodeMessages([request], sequence, NLM_F_REQUEST | NLM_F_ACK);
       sequence = (sequence + 1) >>> 0 || 1;
       await sendApart(fd, bytes);
@@ -219,18 +217,13 @@ export function openNetlink(protocol: number, { asksOnce = false }: { readonly a
 /** Type of the message after which no other answers the request; undefined: not known. Whatever is asked ends with a refusal. */
 function endOf({ type, flags }: Request, more: number, protocol: number): number | undefined {
   if (((flags | more) & NLM_F_ACK) !== 0) return NLMSG_ERROR;
-  // A question that is no dump has one answer, a link's of the type NEWLINK.
-  if (protocol !== NETLINK_ROUTE || isChange(type, protocol)) return undefined;
+  // Of rtnetlink's four kinds of message (new, delete, get, set) a question that is no dump has one answer, a link's of the type NEWLINK.
+  if (protocol !== NETLINK_ROUTE || (type - rtnetlinkBase) % 4 !== rtnetlinkGet) return undefined;
   return (flags & NLM_F_DUMP) === NLM_F_DUMP ? NLMSG_DONE : type - rtnetlinkGet;
 }
 
-/** Of rtnetlink's four kinds of message (new, delete, get, set) all but one; of nf_tables each transaction (NFNL_MSG_BATCH_BEGIN). */
-const isChange = (type: number, protocol: number): boolean =>
-  protocol === NETLINK_ROUTE ? (type - rtnetlinkBase) % 4 !== rtnetlinkGet : type === nfnetlinkBatch;
-
 const rtnetlinkBase = 16;
 const rtnetlinkGet = 2;
-const nfnetlinkBatch = 16;
 
 function answerTooLong(length: number): PortcullisError {
   return new PortcullisError({

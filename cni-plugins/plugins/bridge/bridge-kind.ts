@@ -61,11 +61,26 @@ function seenAs({ name, index }: Link, route: NetlinkSocket): Seen {
   return seen;
 }
 
-/** The MAC address that a bridge has or shall have again; undefined: there is none. Others' keep what they were given last. */
-export function macOfBridge(route: NetlinkSocket, name: string): string | undefined {
+/** A bridge that stands, as an ADD finds it while nobody else acts. */
+export interface ObservedBridge {
+  readonly link: Link;
+  /** That it has or shall have again. Others' keep what they were given last. */
+  readonly mac: string;
+}
+
+/** Undefined: there is none. */
+export function observeBridge(route: NetlinkSocket, name: string): ObservedBridge | undefined {
   const link = lookUp(route, { name });
   if (link === undefined) return undefined;
-  return link.group === bridgeGroup ? (seenAs(link, route).mac ?? link.mac) : link.mac;
+  return { link, mac: link.group === bridgeGroup ? (seenAs(link, route).mac ?? link.mac) : link.mac };
+}
+
+/** What was observed for a resource that is to be made next: it is not looked up again. */
+const observed = new WeakMap<BridgeLinkResource, Link>();
+
+export function planBridge(resource: BridgeLinkResource, as: ObservedBridge | undefined): BridgeLinkResource {
+  if (as !== undefined) observed.set(resource, as.link);
+  return resource;
 }
 
 function macFor(resource: BridgeLinkResource, link: Link, route: NetlinkSocket): string {
@@ -97,7 +112,8 @@ const textOfKey = ({ network, containerId, interface: name }: AttachmentKey): st
 
 function ensure(resource: BridgeLinkResource, kernel: ResourceKernel, key: AttachmentKey): void {
   const { route } = kernel.host;
-  const standing = lookUp(route, { name: resource.name });
+  const standing = observed.get(resource) ?? lookUp(route, { name: resource.name });
+  observed.delete(resource);
   const link = standing ?? make(resource, route);
   if (link.kind !== 'bridge') throw unusable(resource.name, `it is a link of kind ${link.kind === '' ? 'hardware' : link.kind}`);
   const seen = seenAs(link, route);

@@ -8,8 +8,8 @@ import type { LeasedAddress, Plan, Plugin, PlanInput, Resource } from '../contra
 import type { PodAddresses } from '../interface/pod-addresses.ts';
 import { routesVia } from '../interface/settings.ts';
 import { masqueradeOf } from '../nat/masquerade-kind.ts';
-import { macOfBridge } from './bridge-kind.ts';
-import type { BridgeLinkResource } from './bridge-kind.ts';
+import { observeBridge, planBridge } from './bridge-kind.ts';
+import type { BridgeLinkResource, ObservedBridge } from './bridge-kind.ts';
 import { readBridgeConfig } from './config.ts';
 import type { BridgeConfig } from './config.ts';
 import type { MacGuard } from './mac-guard-kind.ts';
@@ -21,8 +21,8 @@ export const bridge: Plugin<BridgeConfig> = {
   role: 'interface',
   capabilities: ['mac', 'ips', 'ipRanges', 'dns'],
   read: readBridgeConfig,
-  /** MAC of a bridge that stands already: it keeps its own. */
-  observe: (config, { host }) => macOfBridge(host.route, config.bridge),
+  /** A bridge that stands already keeps its own MAC. */
+  observe: (config, { host }) => observeBridge(host.route, config.bridge),
   unavailable(config, host) {
     const { kind = 'bridge' } = lookUp(host, { name: config.bridge }) ?? {};
     return kind === 'bridge' ? undefined : `${config.bridge} is no bridge, but a link of kind ${kind === '' ? 'hardware' : kind}`;
@@ -33,10 +33,8 @@ export const bridge: Plugin<BridgeConfig> = {
     const gateways = config.isGateway ? addresses.map(gatewayOf) : [];
     const hostMac = macOf(Buffer.from(`host ${input.hostInterface}`));
     const mac = config.mac ?? macOf(addresses[0] === undefined ? Buffer.from(input.hostInterface) : ipBytes(addresses[0].address.address));
-    const bridgeMac =
-      typeof input.observed === 'string'
-        ? input.observed
-        : macOf(gateways[0] === undefined ? Buffer.from(config.bridge) : ipBytes(gateways[0].address));
+    const standing = input.observed as ObservedBridge | undefined;
+    const bridgeMac = standing?.mac ?? macOf(gateways[0] === undefined ? Buffer.from(config.bridge) : ipBytes(gateways[0].address));
     const mtu = config.mtu ?? input.host.defaultMtu;
     const routes = routesOf(config, input);
     const link: BridgeLinkResource = {
@@ -77,7 +75,13 @@ export const bridge: Plugin<BridgeConfig> = {
     };
     const guard: MacGuard[] = config.macSpoofCheck ? [{ kind: 'mac-guard', hostInterface: input.hostInterface, mac }] : [];
     const masquerade = config.ipMasq ? masqueradeOf(addresses) : [];
-    const resources: Resource[] = [link, ...guard, ...masquerade, port, ...(config.disableContainerInterface ? [] : [inside])];
+    const resources: Resource[] = [
+      planBridge(link, standing),
+      ...guard,
+      ...masquerade,
+      port,
+      ...(config.disableContainerInterface ? [] : [inside]),
+    ];
     const result: CniResult = {
       interfaces: [
         { name: config.bridge, mac: bridgeMac },
