@@ -9,6 +9,7 @@ import { formatIp } from './address.ts';
 import { followConfFolder, loadNetworks } from './conf-folder.ts';
 import type { LoadedNetworks } from './conf-folder.ts';
 import { readConflist } from './conflist.ts';
+import { ownFolderOf, readPluginList } from './plugin-list.ts';
 
 const ipam = { type: 'host-local', subnet: '10.1.0.0/16' };
 const listOf = (...plugins: object[]): string => JSON.stringify({ cniVersion: '1.0.0', name: 'net', plugins });
@@ -126,6 +127,20 @@ for (const [what, text, outcome, problem] of broken) {
     if (read.outcome !== 'ok') assert.match(read.problems.join('\n'), problem);
   });
 }
+
+test('flags of a list are also texts, as libcni reads them', () => {
+  const read = (more: object): string => {
+    const answer = readPluginList(JSON.stringify({ name: 'net', plugins: [{ type: 'any' }], ...more }), 'f.conflist');
+    return answer.outcome === 'ok' ? `${answer.list.disableCheck} ${answer.list.disableGC}` : answer.problems.join();
+  };
+  assert.equal(read({}), 'false false');
+  assert.equal(read({ disableCheck: true, disableGC: 'True' }), 'true true');
+  assert.equal(read({ disableCheck: 'FALSE', disableGC: false }), 'false false');
+  assert.match(read({ disableGC: 'yes' }), /^f\.conflist:1:\d+: 'disableGC' must be true or false$/u);
+  assert.match(read({ disableCheck: 1 }), /'disableCheck' must be true or false/u);
+  const list = (flag: unknown): string => JSON.stringify({ name: 'net', loadOnlyInlinedPlugins: flag, plugins: [] });
+  assert.deepEqual([ownFolderOf(list('false'), 'f.conflist'), ownFolderOf(list('true'), 'f.conflist')], ['net', undefined]);
+});
 
 test('the first loadable file in lexicographic order counts; what libcni could not load is passed over', () => {
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-conf-'));

@@ -65,8 +65,8 @@ export function readPluginList(
   const list = {
     name,
     cniVersion,
-    disableCheck: fields.flag('disableCheck', false),
-    disableGC: fields.flag('disableGC', false),
+    disableCheck: listFlag(root, 'disableCheck'),
+    disableGC: listFlag(root, 'disableGC'),
     podNamespaces: fields.texts('podNamespaces'),
     plugins,
   };
@@ -77,7 +77,7 @@ export function readPluginList(
 export function ownFolderOf(text: string, file: string): string | undefined {
   const root = readFields(text, file, []);
   const name = root?.fields.text('name') ?? '';
-  return root === undefined || !file.endsWith('.conflist') || !namePattern.test(name) || root.fields.flag('loadOnlyInlinedPlugins', false)
+  return root === undefined || !file.endsWith('.conflist') || !namePattern.test(name) || listFlag(root, 'loadOnlyInlinedPlugins')
     ? undefined
     : name;
 }
@@ -95,6 +95,14 @@ function readFields(text: string, file: string, problems: Problems): Read | unde
   }
   const fields = fieldsOf(source.value, [], file, source, problems);
   return fields === undefined ? undefined : { fields, value: source.value as Record<string, unknown> };
+}
+
+/** Of a list, also as a text in letters of either case, as libcni reads it (`readBool`). */
+function listFlag({ fields, value }: Read, name: string): boolean {
+  const found = value[name] ?? false;
+  const text = typeof found === 'boolean' || typeof found === 'string' ? String(found).toLowerCase() : '';
+  if (text !== 'true' && text !== 'false') fields.problem(name, `'${name}' must be true or false`);
+  return text === 'true';
 }
 
 function pluginOf(plugin: Fields, config: Record<string, unknown> | undefined): ListedPlugin | undefined {
