@@ -13,6 +13,9 @@ export interface FolderSource {
   problems(): readonly string[];
 }
 
+/** Less than the time between two looks. */
+const quietMs = 250;
+
 /** A reader mends the first ones first. */
 const mostTold = 1000;
 
@@ -25,7 +28,7 @@ export function openFolderSource(
   apply: (services: readonly Service[], whole: boolean) => readonly RefusedService[],
   log: Pick<Logger, 'error' | 'info'>,
 ): FolderSource {
-  const files = openServiceFolder(folder);
+  const files = openServiceFolder(folder, { quietMs });
   let problems: readonly string[] = [];
   let again: Reading | undefined;
   return {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, truncateSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -101,4 +101,30 @@ test('a folder that goes is no order; one that takes its place is read', () =>
     assert.deepEqual((await told(folder, path))?.names, ['b']);
     rmSync(join(path, 'a.yaml'));
     assert.deepEqual(await told(folder, path), { names: [], problems: [] });
+  }));
+
+test('half a file is not taken for all of it: what is being written is read when it is quiet', () =>
+  inFolder(async (root) => {
+    const place = join(root, 'a.yaml');
+    const both = `${described('one')}---\n${described('two', '10.96.0.2')}`;
+    writeFileSync(place, both);
+    const folder = openServiceFolder(root, { quietMs: 60_000 });
+    assert.deepEqual(await told(folder, root), { names: ['one', 'two'], problems: [] }, 'at the start it is read as it is');
+    const age = (path: string): void => utimesSync(path, new Date(0), new Date(0));
+    writeFileSync(place, described('one'));
+    age(root);
+    assert.equal(await told(folder, root), undefined, 'a file was written a moment ago');
+    writeFileSync(place, both);
+    age(place);
+    age(root);
+    assert.deepEqual(await told(folder, root), { names: ['one', 'two'], problems: [] });
+    renameSync(place, join(root, 'a.yaml~'));
+    assert.equal(await told(folder, root), undefined, 'a file went a moment ago, as when an editor keeps the old one');
+    age(root);
+    assert.deepEqual(await told(folder, root), { names: [], problems: [] });
+    writeFileSync(place, both);
+    const looks: unknown[] = [];
+    for (let look = 0; look < 20 && looks.at(-1) === undefined; look += 1) looks.push(await told(folder, root));
+    assert.deepEqual(looks.at(-1), { names: ['one', 'two'], problems: [] }, 'what is written all the time is read, too');
+    assert.ok(looks.length > 5);
   }));

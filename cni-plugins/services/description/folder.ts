@@ -23,13 +23,27 @@ export function hasDescriptions(folder: string): boolean {
   }
 }
 
+export interface FolderOptions {
+  /** Milliseconds for which nothing there was written before it is read again: half a file would lack services. None unless told. */
+  readonly quietMs?: number;
+}
+
+/** So often in a row it is waited for quiet: what is written all the time is read as it is. */
+const mostWaits = 10;
+
 /** @param folder may be missing. One that was there and is gone is not taken for an order to drop its services. */
-export function openServiceFolder(folder: string): ServiceFolder {
+export function openServiceFolder(folder: string, { quietMs = 0 }: FolderOptions = {}): ServiceFolder {
   let stamp: string | undefined;
+  let waits = 0;
   return {
     async changed() {
       const now = stampOf(folder);
       if (now === stamp || now === undefined) return undefined;
+      if (stamp !== undefined && waits < mostWaits && isBeingWritten(folder, quietMs)) {
+        waits += 1;
+        return undefined;
+      }
+      waits = 0;
       stamp = now;
       // YAML and schemas are most of the thread's program, and most nodes have no files.
       const { readInTurns } = await import('./read.ts');
@@ -92,6 +106,18 @@ function stampOf(folder: string): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Whether a file came, went or was written a moment ago. */
+function isBeingWritten(folder: string, quietMs: number): boolean {
+  const now = Date.now();
+  const written = (path: string): number => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  return [
+    folder,
+    ...readdirSync(folder)
+      .filter(isOurs)
+      .map((name) => join(folder, name)),
+  ].some((path) => Math.abs(now - written(path)) < quietMs);
 }
 
 /** '': nothing is there, or a link that leads nowhere. */

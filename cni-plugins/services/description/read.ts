@@ -8,13 +8,11 @@ import { serviceSchema } from './schema.ts';
 import { serviceOf } from './service.ts';
 import type { Path, Report, WrittenService } from './service.ts';
 import { tooLarge } from './source-text.ts';
+import type { SourceText } from './source-text.ts';
 
 /** From the text of files to services, and every problem of all files at once. Pure. */
 
-export interface SourceText {
-  readonly file: string;
-  readonly text: string;
-}
+export type { SourceText };
 
 /** A service, and where its parts were written. */
 export interface Described {

@@ -1,5 +1,9 @@
 import type { Problem } from '../../../base/schema/index.ts';
-import type { SourceText } from './read.ts';
+
+export interface SourceText {
+  readonly file: string;
+  readonly text: string;
+}
 
 /** Thousands of services in one file. */
 const mostBytes = 32 * 1024 * 1024;
