@@ -228,6 +228,30 @@ if (inPrivateNetns(import.meta.filename)) {
     nothingLeft(driver);
   });
 
+  test('an address plugin that fails at DEL keeps its lease only: the driver’s endpoint goes, and DEL is an error until it is freed', async () => {
+    const driver = await start('leased');
+    const pod = fixture.pod('r');
+    const bin = join(fixture.folder, 'bin-r');
+    mkdirSync(bin);
+    const program = (body: string): void => writeFileSync(join(bin, 'given'), `#!/bin/sh\n${body}\n`, { mode: 0o755 });
+    const config = { driver: 'leased', ipam: { type: 'given' } };
+    program(`[ "$CNI_COMMAND" = ADD ] && echo '{"cniVersion":"1.1.0","ips":[{"address":"10.71.0.5/24"}]}'; exit 0`);
+    await call('add', pod, config, { path: [bin] });
+    program(`echo '{"code":11,"msg":"try later"}'; exit 1`);
+    for (let again = 0; again < 2; again += 1) {
+      const told = await failure('del', pod, config, { path: [bin] });
+      assert.match(`${told.code} ${told.message}`, /NETWORK_IPAM_FAILED .*try later/u);
+      assert.deepEqual(
+        driver.held().filter((each) => !each.startsWith('network ')),
+        [],
+      );
+      assert.equal(pod.run('ip link show eth0'), undefined);
+    }
+    program('exit 0');
+    await call('del', pod, config, { path: [bin] });
+    nothingLeft(driver);
+  });
+
   test('a driver that is away: DEL is an error until it is back, and an uninstalled one keeps nobody', async () => {
     const driver = await start('away', { gateway: '10.70.0.1' });
     const [g, h] = [fixture.pod('g'), fixture.pod('h')];

@@ -1,4 +1,4 @@
-import { reasonOf } from '../../base/errors/index.ts';
+import { isPortcullisError, reasonOf } from '../../base/errors/index.ts';
 import { bootOf } from '../attach/realm.ts';
 import type { DriverVerb } from '../cnm/protocol.ts';
 import { mostRefusals } from './documents.ts';
@@ -15,7 +15,8 @@ import type { Endpoint, Session } from './session.ts';
 
 /**
  * @throws NETWORK_CNM_DRIVER_UNREACHABLE: all is left as it was · NETWORK_CNM_DRIVER_REFUSED, {@link mostRefusals} times at most: what is
- * left of it is written down. A driver that is not installed any more throws nothing: what is left is for the day it comes back.
+ * left of it is written down · NETWORK_IPAM_FAILED: the lease of an address plugin is left, and what is left where the driver is not there.
+ * A driver that is not installed any more throws nothing: what is left is for the day it comes back.
  */
 export async function removeEndpoint(session: Session, endpoint: Endpoint): Promise<void> {
   const document = { ...endpoint.document, state: 'removing' as const };
@@ -26,8 +27,11 @@ export async function removeEndpoint(session: Session, endpoint: Endpoint): Prom
     await told(session, driver, 'NetworkDriver.RevokeExternalConnectivity', ids, document.external === 'made');
   if (driver !== undefined && document.joined !== undefined)
     await told(session, driver, 'NetworkDriver.Leave', ids, document.joined === 'made');
-  await removeLink(session, endpoint, driver);
-  if (driver === undefined) return;
+  const notFreed = await removeLink(session, endpoint, driver);
+  if (driver === undefined) {
+    if (notFreed !== undefined) throw notFreed;
+    return;
+  }
   if (document.created !== undefined) {
     const put = (next: EndpointDocument): Promise<void> => session.putEndpoint(endpoint, next);
     const refused = await deleted(driver, 'NetworkDriver.DeleteEndpoint', ids, document, put);
@@ -45,6 +49,7 @@ export async function removeEndpoint(session: Session, endpoint: Endpoint): Prom
     const ipam = await session.driver(ref, 'IpamDriver');
     await told(session, ipam, 'IpamDriver.ReleaseAddress', { PoolID: request.PoolID, Address: bare(given) }, true);
   }
+  if (notFreed !== undefined) throw notFreed;
   await session.putEndpoint(endpoint, undefined);
 }
 
@@ -70,19 +75,32 @@ async function deleted<Document extends Pick<EndpointDocument, 'deleting'>>(
   }
 }
 
-/** The kernel's half: the link goes back to where the driver made it, addresses of our own are free. */
-async function removeLink({ engine, network, actingIn }: Session, at: Endpoint, driver: RemoteDriver | undefined): Promise<void> {
+/**
+ * The kernel's half: the link goes back to where the driver made it, addresses of our own are free.
+ * @returns why an address plugin of others did not free its own: the link went back all the same
+ */
+async function removeLink(
+  { engine, network, actingIn }: Session,
+  at: Endpoint,
+  driver: RemoteDriver | undefined,
+): Promise<Error | undefined> {
   const { netns, config, path } = at.document;
-  await engine.callPlugin({
-    verb: 'del',
-    type: 'cnm',
-    caller: actingIn(driver),
-    key: { network, containerId: at.containerId, interface: at.interface },
-    netns,
-    args: {},
-    path,
-    config,
-  });
+  try {
+    await engine.callPlugin({
+      verb: 'del',
+      type: 'cnm',
+      caller: actingIn(driver),
+      key: { network, containerId: at.containerId, interface: at.interface },
+      netns,
+      args: {},
+      path,
+      config,
+    });
+    return undefined;
+  } catch (thrown) {
+    if (isPortcullisError(thrown) && thrown.code === 'NETWORK_IPAM_FAILED') return thrown;
+    throw thrown;
+  }
 }
 
 /** Of an endpoint whose driver was uninstalled nothing remains but what the driver once kept for itself. */
