@@ -111,13 +111,19 @@ function stampOf(folder: string): string | undefined {
 /** Whether a file came, went or was written a moment ago. */
 function isBeingWritten(folder: string, quietMs: number): boolean {
   const now = Date.now();
-  const written = (path: string): number => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-  return [
-    folder,
-    ...readdirSync(folder)
-      .filter(isOurs)
-      .map((name) => join(folder, name)),
-  ].some((path) => Math.abs(now - written(path)) < quietMs);
+  const isFresh = (path: string): boolean => {
+    try {
+      return Math.abs(now - statSync(path).mtimeMs) < quietMs;
+    } catch {
+      return false;
+    }
+  };
+  try {
+    const names = readdirSync(folder).filter(isOurs);
+    return [folder, ...names.map((name) => join(folder, name))].some(isFresh);
+  } catch {
+    return true;
+  }
 }
 
 /** '': nothing is there, or a link that leads nowhere. */
