@@ -78,7 +78,7 @@ export const metricCatalogue = {
     ['state'],
   ),
   networkRepairs: metric('network_repairs_total', 'counter', 'Links and rules that were found other than recorded, and made right.'),
-  services: metric('services', 'gauge', 'Services that are described; source: files, command, kubernetes.', ['source']),
+  services: metric('services', 'gauge', 'Services that are described; source: files, command, kubernetes, overlay, networks.', ['source']),
   servicesRefused: metric('services_refused', 'gauge', 'Services that the balancer can not do: they are not balanced.'),
   serviceBalancer: metric('service_balancer_info', 'gauge', 'Always 1; what balances: nftables, ipvs.', ['balancer']),
   serviceServers: metric('service_virtual_servers', 'gauge', 'Addresses, protocols and ports that are balanced.'),
