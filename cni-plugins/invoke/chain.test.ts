@@ -24,6 +24,7 @@ import { readPluginList } from '../spec/plugin-list.ts';
 import { createChains } from './chains.ts';
 import type { Chains } from './chains.ts';
 import type { ChainJob, ChainLink } from './chain.types.ts';
+import { createJoining } from './joining.ts';
 
 /** Plugins of others, good and bad, as scripts that write down how they were called. */
 
@@ -175,6 +176,36 @@ test('STATUS is asked of plugins of 1.1 and tells their reason', async () => {
   assert.deepEqual(noted(), []);
   await assert.rejects(chains.status({ way: 'exec', list: list('1.1.0') }), coded('NETWORK_PLUGIN_FAILED', /no uplink/u));
   noted();
+});
+
+test('a plugin whose STATUS hangs holds up nobody who asks how the network stands, and is asked once', async () => {
+  plugin('hangs', '[ $CNI_COMMAND = STATUS ] && sleep 60; exit 0');
+  const list = listOf({ cniVersion: '1.1.0', name: 'n', plugins: [{ type: 'hangs' }] });
+  const [reactor, kernel] = await Promise.all([startReactor(), startKernelWorker()]);
+  try {
+    const own = createChains({
+      programs: { startProgram: programStarter(reactor, kernel), binDirs: [bin], timeoutMs: 20_000 },
+      binDirs: [bin],
+      cacheDir: join(folder, 'cni'),
+      callPlugin: () => Promise.reject(new Error('a program was wanted')),
+      log: createLogger({ level: 'silent' }),
+    });
+    const ready = { ready: true, reason: 'NetworkReady', message: '', networks: ['n'] };
+    const network = { name: 'n', file: 'n.conflist', list, way: 'exec' } as const;
+    const joining = createJoining({
+      ask: () => Promise.resolve({ status: ready, networks: [network] }),
+      chains: own,
+      log: createLogger({ level: 'silent' }),
+    });
+    const answers = [await joining.status(), await joining.status()];
+    for (const answer of answers) {
+      assert.deepEqual([answer?.ready, answer?.reason], [false, 'NetworkPluginTimeout']);
+      assert.match(answer?.message ?? '', /the plugins of n: they have not answered for 3 s/u);
+    }
+    assert.equal(noted().length, 1);
+  } finally {
+    await Promise.all([reactor.close(), kernel.close()]);
+  }
 });
 
 const bad: readonly [what: string, body: string, code: string, why: RegExp][] = [

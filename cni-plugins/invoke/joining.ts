@@ -1,10 +1,11 @@
-import { reasonOf } from '../../base/errors/index.ts';
+import { PortcullisError, reasonOf } from '../../base/errors/index.ts';
 import type { Logger } from '../../base/log/index.ts';
 import { notReady } from '../attach/network-status.ts';
 import type { Answer, Call } from '../attach/protocol.ts';
 import type { Attachment, AttachRequest, NetworkStatus } from '../types.ts';
 import type { ChainNetwork, Chains } from './chains.ts';
 import type { ChainJob } from './chain.types.ts';
+import { createLatestWord } from './latest-word.ts';
 
 /**
  * The engine's acts where plugins have a part: what is written down, and what our own rules do, is the network thread's; the plugins run
@@ -28,12 +29,24 @@ export interface JoiningParts {
 
 /** Whoever asks within this time hears the same of plugins: they are programs. */
 const statusKeptMs = 1000;
+/** A kubelet takes a runtime whose Status does not answer for one that is down, and touches no pod until it does. */
+const statusPatienceMs = 3000;
+
+function unanswered(networks: readonly ChainNetwork[]): PortcullisError {
+  return new PortcullisError({
+    code: 'NETWORK_PLUGIN_TIMEOUT',
+    kind: 'unavailable',
+    attempted: 'ask how they stand (STATUS) the plugins of',
+    on: networks.map(({ list }) => list.name).join(', '),
+    why: `they have not answered for ${statusPatienceMs / 1000} s`,
+    fix: "see what they wait for; each is killed after the setting 'network.pluginTimeout', and then asked again",
+  });
+}
 
 export function createJoining({ ask, chains, log }: JoiningParts): Joining {
   /** The last act of each pod: the next one of the same pod waits for it. */
   const turns = new Map<string, Promise<unknown>>();
   let background: Promise<void> = Promise.resolve();
-  let told: { readonly at: number; readonly of: string; readonly trouble: Promise<unknown> } | undefined;
 
   const inTurn = <T>(id: string, act: () => Promise<T>): Promise<T> => {
     const before = turns.get(id);
@@ -98,13 +111,14 @@ export function createJoining({ ask, chains, log }: JoiningParts): Joining {
     }
   };
 
+  const plugins = createLatestWord(troubleOf, { keptMs: statusKeptMs, patienceMs: statusPatienceMs });
+
   const status = async (): Promise<NetworkStatus | undefined> => {
     const { status: own, networks = [] } = await ask({ do: 'status' });
     const byChain = networks.flatMap(({ way, list }) => (way === 'core' ? [] : [{ way, list }]));
     if (own?.ready !== true || byChain.length === 0) return own;
-    const [now, of] = [performance.now(), JSON.stringify(byChain)];
-    if (told === undefined || told.of !== of || now - told.at > statusKeptMs) told = { at: now, of, trouble: troubleOf(byChain) };
-    const trouble = await told.trouble;
+    const said = await plugins.about(JSON.stringify(byChain), byChain);
+    const trouble = said === undefined ? unanswered(byChain) : said.word;
     return trouble === undefined ? own : { ...notReady(trouble), networks: own.networks };
   };
 

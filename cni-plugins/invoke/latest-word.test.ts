@@ -1,0 +1,35 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createLatestWord } from './latest-word.ts';
+
+/** Whoever is asked, and says something when the test does. */
+function asked(times: { keptMs: number; patienceMs: number }): {
+  about: (of: string) => Promise<string | undefined>;
+  say: ((word: string) => void)[];
+} {
+  const say: ((word: string) => void)[] = [];
+  const words = createLatestWord(() => new Promise<string>((resolve) => say.push(resolve)), times);
+  return { about: async (of) => (await words.about(of, of))?.word, say };
+}
+
+test('what was said holds for a while, and is asked for anew after it', async () => {
+  const { about, say } = asked({ keptMs: 60_000, patienceMs: 60_000 });
+  const both = Promise.all([about('a'), about('a')]);
+  say[0]?.('well');
+  assert.deepEqual([await both, await about('a'), say.length], [['well', 'well'], 'well', 1]);
+  const other = about('b');
+  say[1]?.('unwell');
+  assert.equal(await other, 'unwell', 'a word about something else is none');
+});
+
+test('one that hangs is asked once; until it speaks its last word holds, and without one there is none', async () => {
+  const { about, say } = asked({ keptMs: 0, patienceMs: 30 });
+  assert.deepEqual([await about('a'), await about('a'), say.length], [undefined, undefined, 1]);
+  say[0]?.('well');
+  assert.equal(await about('a'), 'well');
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.deepEqual([await about('a'), await about('a'), say.length], ['well', 'well', 2]);
+  say[1]?.('late');
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(await about('a'), 'late');
+});
