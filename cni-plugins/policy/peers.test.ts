@@ -56,14 +56,18 @@ if (inPrivateNetns(import.meta.filename)) {
     await serve(web);
     await engine.setClass(web.request.id, 'user');
     await engine.setClass(client.request.id, 'user', { egress: [rule('203.0.113.0/24')] });
-    const rules = fixture.kernelState();
+    const listed = (): string => shell('nft list ruleset').replaceAll(/packets \d+ bytes \d+/gu, '');
+    const rules = listed();
     const chains = [...shell('nft list table inet portcullis_rules').matchAll(/chain (\S+_egress_profile) /gu)].map(([, chain]) => chain);
     assert.equal(chains.length, 1);
     for (const chain of ['bridge portcullis_rules prerouting', 'inet portcullis_rules judge', `inet portcullis_rules ${chains[0] ?? ''}`]) {
+      const tables = (): string => shell('nft -a list ruleset | grep ^table');
+      const before = tables();
       shell(`nft flush chain ${chain}`);
-      assert.notEqual(fixture.kernelState(), rules, chain);
       assert.equal((await engine.status()).ready, true);
-      assert.equal(fixture.kernelState(), rules, chain);
+      assert.equal(listed(), rules, chain);
+      // The engine looks by itself, too, maybe before anybody else sees the chain empty. The kernel gives no table's handle twice: these are others.
+      assert.notEqual(tables(), before, chain);
     }
     denied(client, addressOf(web));
   });
