@@ -8,7 +8,7 @@ import { bareType } from '../attach/plugin-type.ts';
 import { contains, formatIp, networkOf, parsePrefix } from '../spec/address.ts';
 import type { IpPrefix } from '../spec/address.ts';
 import { zoneOf } from '../spec/domain.ts';
-import { removeIdleBridges } from './own-bridges.ts';
+import { hostAddresses, removeIdleBridges } from './host-links.ts';
 import { defaultBridge, readNetworkReport } from './report.ts';
 import type { ReportedNetwork, ReportSource } from './report.ts';
 
@@ -54,7 +54,9 @@ export function createNetwork(source: ReportSource, wanted: NewNetwork): string 
   if (standing !== undefined) throw exists(wanted.name, standing.file ?? confDir);
   refuseUnusable(wanted);
   refuseOverlap(wanted, networks);
-  const text = `${JSON.stringify(documentOf(linkChosen(wanted, networks)), null, 2)}\n`;
+  const chosen = linkChosen(wanted, networks);
+  refuseOwnAddress(chosen);
+  const text = `${JSON.stringify(documentOf(chosen), null, 2)}\n`;
   const file = join(confDir, `${wanted.order}-${wanted.name}.conflist`);
   makeFolderSync(confDir, 0o755);
   // In a folder of its own, so that it is judged before any runtime can read it; beside the others, so that it is moved in one act.
@@ -139,6 +141,14 @@ function refuseOverlap({ name, type, subnets, link }: NewNetwork, networks: read
     const taken = other.subnets.find((each) => overlap([each], subnets));
     if (taken !== undefined) throw overlaps(name, `${taken} of the network ${other.name} (${other.file}) overlaps`);
   }
+}
+
+/** A bridge with an address or subnet of another link of the host: one of the two would not be reached. */
+function refuseOwnAddress({ name, type, subnets, link = defaultBridge }: NewNetwork): void {
+  if (type !== 'bridge') return;
+  for (const { link: other, address } of hostAddresses())
+    if (other !== link && prefixesIn(subnets).some((own) => contains(own, address)))
+      throw overlaps(name, `the host has ${formatIp(address)} of it on its link ${other}`);
 }
 
 /** Two networks on one bridge would be one: the second has a bridge of its own. */

@@ -58,6 +58,16 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
       undefined,
       'a second network has a bridge of its own',
     );
+    shell('ip link add up1 type veth peer name up2 && ip addr add 10.87.0.7/16 dev up1 && ip addr add fd87::7/64 dev up1');
+    assert.equal(
+      await failure(() => Promise.resolve(create('own', '10.87.0.0/24'))),
+      'NETWORK_SUBNET_TAKEN',
+      'the host has an address of it',
+    );
+    assert.equal(await failure(() => Promise.resolve(create('own', 'fd87::/80'))), 'NETWORK_SUBNET_TAKEN');
+    removeNetwork(source, (create('beside-own', '10.87.1.0/24'), 'beside-own'));
+    removeNetwork(source, (create('own', '10.87.0.0/24', { link: 'up1' }), 'own'));
+    shell('ip link del up1');
     const [a, b, c, d, outside] = ['a', 'b', 'c', 'd', 'outside'].map((name) => fixture.pod(name).request.netns) as [
       string,
       string,

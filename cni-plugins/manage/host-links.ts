@@ -3,7 +3,26 @@ import { NETLINK_ROUTE } from '../../base/kernel/index.ts';
 import { deleteLink, listLinks, readLink } from '../netlink/links.ts';
 import type { Link } from '../netlink/links.ts';
 import { isRefusal } from '../netlink/kernel-failure.ts';
+import { listHostAddresses } from '../netlink/route-tables.ts';
 import { openNetlink } from '../netlink/socket.ts';
+import { ipFromBytes } from '../spec/address.ts';
+import type { IpAddress } from '../spec/address.ts';
+
+/** Of all links, as they are up or down. Of the caller's network namespace. Synchronous. @throws NETWORK_KERNEL_REFUSED */
+export function hostAddresses(): readonly { readonly link: string; readonly address: IpAddress }[] {
+  const route = openNetlink(NETLINK_ROUTE);
+  try {
+    const names = new Map(
+      route
+        .dump(listLinks)
+        .map(readLink)
+        .map(({ index, name }) => [index, name]),
+    );
+    return listHostAddresses(route).map(({ index, address }) => ({ link: names.get(index) ?? '', address: ipFromBytes(address) }));
+  } finally {
+    route.close();
+  }
+}
 
 /**
  * Removes bridges that our plugins made and that have no port, with their addresses and routes: the host would go on routing a subnet to them that
