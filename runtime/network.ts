@@ -30,7 +30,7 @@ export async function openNetwork(
     cacheDir: network.cacheDir,
     onAct,
     onNamed: names.start,
-    log: log.child({ room: 'network' }),
+    log,
   });
   return {
     ...engine,
