@@ -8,7 +8,7 @@ import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { openPipe, reapProcess, spawnProcess } from '../base/kernel/index.ts';
+import { openPipe, pidfdOpen, pollIn, reapProcess, spawnProcess } from '../base/kernel/index.ts';
 import { createLogger } from '../base/log/index.ts';
 import { createNetworkEngine, installPlugins } from '../cni-plugins/index.ts';
 import type { PluginCall } from '../cni-plugins/index.ts';
@@ -123,8 +123,12 @@ function run(path: string, argv: readonly string[], env: Readonly<Record<string,
   closeSync(output.write);
   const text = readFileSync(output.read, 'utf8');
   closeSync(output.read);
-  let end = reapProcess(pid);
-  while (end === undefined) end = reapProcess(pid);
+  // As wait4(2) of a runtime: asking again and again keeps the processor from a child that is about to end on it.
+  const ending = pidfdOpen(pid);
+  pollIn(ending, -1);
+  closeSync(ending);
+  const end = reapProcess(pid);
+  if (end === undefined) throw new Error(`${argv.join(' ')} lives`);
   if (!('code' in end) || end.code !== 0) throw new Error(`${argv.join(' ')} ${env['CNI_COMMAND'] ?? ''}: ${JSON.stringify(end)} ${text}`);
   return text;
 }
