@@ -306,7 +306,7 @@ if (inPrivateNetns(import.meta.filename, 240_000)) {
     assert.match(dead.stdout, /status: SERVFAIL/u);
     assert.ok(dead.stdout.includes('EDE: 22'), dead.stdout);
     assert.equal(own.stdout.trim(), webAddresses[0]);
-    assert.ok(performance.now() - began < 20_000);
+    assert.ok(performance.now() - began < 5000);
   });
 
   test('a restart answers again; networks that come and go open and close their gates', digs, async () => {

@@ -134,13 +134,13 @@ describe('the proof of a filter', () => {
     assert.deepEqual(proveFilter({ ...subject, policy: UNFILTERED }, undefined), { nodes: 0, milliseconds: 0 });
   });
 
-  it('takes no long time for the default profile: how long, bench:proof tells', () => {
+  it('takes at most 100 ms for the default profile', () => {
     const filter = filterOf(standard());
     const times = Array.from({ length: 5 }, () => proveFilter(subject, filter).milliseconds);
-    assert.ok(Math.min(...times) <= 2000, times.join(' '));
+    assert.ok(Math.min(...times) <= 100, times.join(' '));
   });
 
-  it('refuses in time what it can not prove', () => {
+  it('refuses within two seconds what it can not prove', () => {
     // arg0 and arg1 have a bit in common: a diagram that decides all of arg0 first remembers it whole.
     const pieces = Array.from({ length: 32 }, (_, bit) => {
       const tests = [0, 1].map((index) => argumentTest(index, 64, { mask: 1n << BigInt(bit), value: 1n << BigInt(bit) }));
@@ -150,6 +150,6 @@ describe('the proof of a filter', () => {
     const start = performance.now();
     const { code } = refused(() => proveFilter({ policy, architecture: 'x86_64' }, filterOf(policy), { milliseconds: 500 }));
     assert.equal(code, 'ENTITLEMENTS_TOO_COMPLEX');
-    assert.ok(performance.now() - start < 30_000);
+    assert.ok(performance.now() - start < 2000);
   });
 });

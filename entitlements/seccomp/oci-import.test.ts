@@ -169,7 +169,7 @@ describe('the OCI import', () => {
         } catch (error) {
           assert.ok(isPortcullisError(error) && error.code === 'ENTITLEMENTS_TOO_COMPLEX', String(error));
         }
-        assert.ok(performance.now() - start < 30_000, `${op} ${action}`);
+        assert.ok(performance.now() - start < 2000, `${op} ${action}`);
       }
     }
   });

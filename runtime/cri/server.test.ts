@@ -357,7 +357,7 @@ test('close aborts what does not end in time, and answers nothing more', async (
   await sleep(100);
   const started = performance.now();
   await slow.close({ graceMs: 100 });
-  assert.ok(performance.now() - started < 20_000);
+  assert.ok(performance.now() - started < 1000);
   await call;
   assert.ok(isPortcullisError(reason));
   assert.equal((await failureOf(other.runtime.version())).code, 'CRI_UNREACHABLE');

@@ -268,7 +268,7 @@ describe('the life of pods and containers', () => {
       const failure = await failureOf(runtime().execSync({ containerId, cmd: ['sleep', '77'], timeout: 1 }));
       assert.equal(failure.kind, 'deadline');
       assert.equal(failure.code, 'RUNTIME_EXEC_TIMEOUT');
-      assert.ok(performance.now() - began < 60_000);
+      assert.ok(performance.now() - began < 4000);
       assert.doesNotMatch((await execute(stage, containerId, 'ps')).stdout, /sleep 77/);
     });
 
@@ -277,7 +277,7 @@ describe('the life of pods and containers', () => {
       const { exitCode, stdout } = await execute(stage, containerId, 'sh', '-c', 'sleep 600 & echo done');
       assert.equal(exitCode, 0);
       assert.equal(stdout, 'done\n');
-      assert.ok(performance.now() - began < 60_000);
+      assert.ok(performance.now() - began < 5000);
     });
 
     it('output beyond 16 MiB is dropped, and the command still ends', async () => {

@@ -103,5 +103,5 @@ test('matching stays linear for patterns made to backtrack', () => {
     patternMatches(parseImagePattern(`${'**/'.repeat(100)}x`), { registry: 'r.example', repository: 'a/'.repeat(100) + 'b' }),
     false,
   );
-  assert.ok(performance.now() - started < 30_000);
+  assert.ok(performance.now() - started < 2000);
 });

@@ -48,7 +48,7 @@ test('patterns of many stars take no long time', () => {
   const began = performance.now();
   subjectMatches('*a'.repeat(256), 'a'.repeat(4096));
   subjectMatches('**a'.repeat(256), `${'a'.repeat(4095)}b`);
-  assert.ok(performance.now() - began < 30_000);
+  assert.ok(performance.now() - began < 1000);
 });
 
 test('every inclusion proof of every small tree leads to its root, and to no other', () => {

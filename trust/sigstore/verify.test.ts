@@ -415,7 +415,7 @@ test('random bytes and JSON never verify, and never take long', async () => {
           ).verified,
           false,
         );
-        assert.ok(performance.now() - began < 30_000);
+        assert.ok(performance.now() - began < 1000);
       },
     ),
     fuzzing(7, 200),

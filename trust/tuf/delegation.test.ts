@@ -33,7 +33,7 @@ test('a wildcard stays in its folder', () => {
 test('a pattern of many wildcards is judged in time', () => {
   const started = performance.now();
   assert.equal(covers(patterns('*a'.repeat(2000)), 'a'.repeat(4000).concat('b')), false);
-  assert.ok(performance.now() - started < 30_000);
+  assert.ok(performance.now() - started < 2000);
 });
 
 test('a pattern without wildcards covers itself alone', () => {

@@ -214,7 +214,7 @@ test('fuzzed policies, tests and layouts: a problem with its place, or what was 
   const calm = async (act: () => Promise<unknown>): Promise<void> => {
     const started = performance.now();
     await act().catch((error: unknown) => assert.ok(isPortcullisError(error) && /fuzz\.yaml:\d+:\d+/.test(error.message), String(error)));
-    assert.ok(performance.now() - started < 30_000);
+    assert.ok(performance.now() - started < 1000);
   };
   await fc.assert(
     fc.asyncProperty(value, fc.constantFrom('TrustPolicy', 'PolicyTest'), async (made, kind) => {
