@@ -35,7 +35,7 @@ interface Remembered {
 export function readConfiguration(call: PluginCall): Reading {
   const type = bareType(call.type);
   const text = readConfigurationJson(call.config);
-  const args = readArgs.map((name) => call.args[name] ?? '').join('\n');
+  const args = readArgs.map((name) => call.args[name] ?? '').join('\0');
   const remembered = readings.get(text)?.get(type);
   if (remembered?.args === args) return remembered.reading;
   const reading = readAnew(type, call);

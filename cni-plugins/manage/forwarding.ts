@@ -5,7 +5,7 @@ import { openNetlink } from '../netlink/socket.ts';
 /**
  * Base chains of others that drop what is forwarded unless they accept it themselves, as `family table chain`: docker's `ip filter FORWARD`. Where
  * br_netfilter is loaded they see what crosses a bridge as well, and no table of ours can lift it. Of the caller's network namespace; chains of
- * iptables-legacy are not seen. Synchronous; root only. @throws NETWORK_KERNEL_REFUSED: nf_tables can not be asked
+ * iptables-legacy are not seen. Synchronous; root only. @throws NETWORK_KERNEL_<ERRNO>: nf_tables can not be asked
  */
 export function forwardDroppers(): readonly string[] {
   const filter = openNetlink(NETLINK_NETFILTER);

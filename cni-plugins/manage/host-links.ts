@@ -8,7 +8,7 @@ import { openNetlink } from '../netlink/socket.ts';
 import { ipFromBytes } from '../spec/address.ts';
 import type { IpAddress } from '../spec/address.ts';
 
-/** Of all links, as they are up or down. Of the caller's network namespace. Synchronous. @throws NETWORK_KERNEL_REFUSED */
+/** Of all links, as they are up or down. Of the caller's network namespace. Synchronous. @throws NETWORK_KERNEL_<ERRNO> */
 export function hostAddresses(): readonly { readonly link: string; readonly address: IpAddress }[] {
   const route = openNetlink(NETLINK_ROUTE);
   try {
@@ -28,7 +28,7 @@ export function hostAddresses(): readonly { readonly link: string; readonly addr
  * Removes bridges that our plugins made and that have no port, with their addresses and routes: the host would go on routing a subnet to them that
  * another network has by now. Bridges that stood before, or that somebody put a link on, stay. Of the caller's network namespace. Synchronous; root only.
  * @returns those that were removed
- * @throws NETWORK_KERNEL_REFUSED
+ * @throws NETWORK_KERNEL_<ERRNO>
  */
 export function removeIdleBridges(names: readonly string[]): readonly string[] {
   if (names.length === 0) return [];

@@ -147,7 +147,7 @@ export interface Balancer {
   refuse(server: VirtualServer): Refusal | undefined;
   /**
    * Brings the kernel from whatever it holds to exactly these; they may be walked more than once, also by a later call. Gives how many differed.
-   * @throws NETWORK_KERNEL_REFUSED with the kernel's words
+   * @throws NETWORK_KERNEL_<ERRNO> with the kernel's words
    */
   reconcile(servers: Iterable<VirtualServer>): number;
   /** Puts some as they are now to be, whole, and removes others; costs by what changes, not by what stands. */

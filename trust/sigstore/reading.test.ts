@@ -45,10 +45,11 @@ for (const [pattern, text, matches] of patterns)
   test(`"${pattern}" ${matches ? 'fits' : 'does not fit'} "${text}"`, () => assert.equal(subjectMatches(pattern, text), matches));
 
 test('patterns of many stars take no long time', () => {
-  const began = performance.now();
+  // Of the processor: how long it is waited for says nothing.
+  const began = process.cpuUsage();
   subjectMatches('*a'.repeat(256), 'a'.repeat(4096));
   subjectMatches('**a'.repeat(256), `${'a'.repeat(4095)}b`);
-  assert.ok(performance.now() - began < 1000);
+  assert.ok(process.cpuUsage(began).user < 1_000_000);
 });
 
 test('every inclusion proof of every small tree leads to its root, and to no other', () => {

@@ -78,6 +78,7 @@ export function observeBridge(route: NetlinkSocket, name: string): ObservedBridg
 /** What was observed for a resource that is to be made next: it is not looked up again. */
 const observed = new WeakMap<BridgeLinkResource, Link>();
 
+/** Remembers how the bridge of a planned resource was found, until the resource is made. @returns the resource */
 export function planBridge(resource: BridgeLinkResource, as: ObservedBridge | undefined): BridgeLinkResource {
   if (as !== undefined) observed.set(resource, as.link);
   return resource;
