@@ -5,11 +5,12 @@ import type { Met } from './data-plane.ts';
 import { entriesOf, keyOf, unreachableBy } from './entries.ts';
 import type { Entry, Own } from './entries.ts';
 import { openEtcd } from './etcd/client.ts';
+import { ensureGuard } from './guard.ts';
 import type { ServiceControl } from '../services/model.ts';
 import { openHostKeys } from './keys.ts';
 import { followPrefix } from './etcd/follow.ts';
 import { holdLease } from './etcd/lease.ts';
-import { overhead } from './links.ts';
+import { linkNames, overhead } from './links.ts';
 import { agreeOnNetwork, claimSubnets, leaveNetwork, register, requireName } from './membership.ts';
 import { macOf, openMemory } from './memory.ts';
 import { openSpannedServices } from './network-services/agent.ts';
@@ -55,6 +56,8 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
   const keys = keysOf(settings.name);
   const memory = await openMemory(settings.folder, `${settings.name} ${JSON.stringify(shared)}`);
   const { id } = memory.remembered;
+  // Before anything else, and whatever stood until now: what is not encrypted is not sent, even where this host can not take part.
+  if (settings.encryption === 'wireguard') ensureGuard({ networks, subnets: memory.remembered.subnets }, linkNames.wireguard);
   const peers = createPeers(settings.host, keys, settings.holdSeconds * 1000, memory.remembered.peers);
   const hostKeys = settings.encryption === 'wireguard' ? await openHostKeys(settings.folder) : undefined;
   const usedKeys = createUsedKeys();
@@ -201,7 +204,6 @@ export async function startAgent(settings: OverlaySettings, control: ServiceCont
     trouble = undefined;
   };
 
-  // Before anything else, and whatever stood until now: what is not encrypted is not sent.
   dataPlane.secure(own);
   if (hostKeys !== undefined && settings.etcd.endpoints.some((endpoint) => endpoint.startsWith('http:')))
     log.warn(
