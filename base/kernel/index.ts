@@ -48,6 +48,7 @@ export {
   socket,
 } from './socket.ts';
 export type { PeerCredentials } from './socket.ts';
+export { linkFlagsOf, linkIndexOf, linkMacOf, linkNameOf } from './netdevice.ts';
 export { sendDatagram } from './datagram.ts';
 export { bindTcp, bindUdp, connectTcp, connectUdp, sockaddr } from './inet-socket.ts';
 export { openDatagramBatch } from './datagram-batch.ts';

@@ -10,10 +10,23 @@ const ethernetMtu = 1500;
 /** Any address that only a default route leads to: TEST-NET-1 of RFC 5737, the documentation prefix of RFC 3849. */
 const farAway = [Buffer.of(192, 0, 2, 1), Buffer.from('20010db8000000000000000000000001', 'hex')];
 
+/** Where pods start one after the other the default route is looked up for one of them, in ms. */
+const lastingMs = 100;
+const lately = new WeakMap<NetlinkSocket, { readonly until: number; readonly link: Link | undefined }>();
+
+function defaultLinkLately(route: NetlinkSocket): Link | undefined {
+  const now = performance.now();
+  const known = lately.get(route);
+  if (known !== undefined && now < known.until) return known.link;
+  const link = defaultLink(route);
+  lately.set(route, { until: now + lastingMs, link });
+  return link;
+}
+
 /** Reads the kernel when a fact is asked for, and only once. */
 export function hostFacts(route: NetlinkSocket): HostFacts {
   let leaving: { readonly link: Link | undefined } | undefined;
-  const byDefault = (): Link | undefined => (leaving ??= { link: defaultLink(route) }).link;
+  const byDefault = (): Link | undefined => (leaving ??= { link: defaultLinkLately(route) }).link;
   return {
     get defaultMtu() {
       return byDefault()?.mtu ?? ethernetMtu;

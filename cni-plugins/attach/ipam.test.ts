@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { parseIp, parsePrefix } from '../spec/address.ts';
 import type { AddressRange } from '../spec/network-config.ts';
-import { chooseAddress } from './ipam.ts';
+import { chooseAddress, successorOf } from './ipam.ts';
 
 const range = (subnet: string, start: string, end: string, gateway: string): AddressRange => ({
   subnet: parsePrefix(subnet) ?? assert.fail(),
@@ -65,4 +65,16 @@ test('goes round: a freed address is leased again only after all others', () => 
 
 test('a last address that is no longer in the ranges starts from the beginning', () => {
   assert.equal(chooseAddress(set, 1n, between(new Set()))?.address.value, parseIp('10.0.0.1')?.value);
+});
+
+test('the short way to the next address leads to the one that the whole search finds', () => {
+  let short = 0;
+  for (let last = (parseIp('10.0.0.0')?.value ?? 0n) - 2n; last <= (parseIp('10.0.1.26')?.value ?? 0n); last += 1n) {
+    const next = successorOf(set, last);
+    if (next === undefined) continue;
+    short += 1;
+    assert.deepEqual(next, chooseAddress(set, last, between(new Set())));
+  }
+  // Every address that may be leased but the first of the second range, which follows none.
+  assert.equal(short, 13);
 });

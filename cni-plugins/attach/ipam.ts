@@ -32,6 +32,13 @@ export function chooseAddress(
   return undefined;
 }
 
+/** The address after `last` where it is one of the same range that may be leased: nearly always the next one. */
+export function successorOf(set: RangeSet, last: bigint): Choice | undefined {
+  const value = last + 1n;
+  const range = set.find(({ start, end }) => start.value <= last && value <= end.value);
+  return range === undefined || reservedOf(set).has(value) ? undefined : { address: { family: range.start.family, value }, range };
+}
+
 /** The range that may lease the address; undefined when none has it or it is reserved. */
 export function rangeOf(set: RangeSet, address: IpAddress): AddressRange | undefined {
   if (reservedOf(set).has(address.value)) return undefined;
@@ -40,14 +47,21 @@ export function rangeOf(set: RangeSet, address: IpAddress): AddressRange | undef
 
 /** Gateways, and the first and last address of each subnet, are never leased. */
 function reservedOf(set: RangeSet): ReadonlySet<bigint> {
-  return new Set(
+  const known = reserved.get(set);
+  if (known !== undefined) return known;
+  const found = new Set(
     set.flatMap((range) => [
       range.gateway.value,
       networkOf(range.subnet).value,
       ...(range.start.family === 4 ? [lastOf(range.subnet).value] : []),
     ]),
   );
+  reserved.set(set, found);
+  return found;
 }
+
+/** A set is read once and serves many calls. */
+const reserved = new WeakMap<RangeSet, ReadonlySet<bigint>>();
 
 interface Segment {
   readonly range: AddressRange;

@@ -6,7 +6,7 @@ import type { PortMapping } from '../types.ts';
 import type { NetworkDatabase } from './database.ts';
 import { hostPortHolderText } from './host-port-holder.ts';
 import type { HostPortHolder } from './host-port-holder.ts';
-import { chooseAddress, rangeOf } from './ipam.ts';
+import { chooseAddress, rangeOf, successorOf } from './ipam.ts';
 import type { Choice } from './ipam.ts';
 
 /** Addresses and host ports in the database, for pods of our runtime and for CNI plugins alike. Every method that takes something runs inside the caller's transaction. */
@@ -51,8 +51,9 @@ export interface Holder {
 const mappedPrefix = 0xffffn << 32n;
 const keyOf = (family: IpFamily, value: bigint): Buffer => ipBytes({ family: 6, value: family === 4 ? mappedPrefix | value : value });
 function addressOf(key: Uint8Array): IpAddress {
-  const value = BigInt(`0x${Buffer.from(key).toString('hex')}`);
-  return value >> 32n === 0xffffn ? { family: 4, value: value & 0xffffffffn } : { family: 6, value };
+  const numbers = new DataView(key.buffer, key.byteOffset, key.byteLength);
+  if (numbers.getBigUint64(0) === 0n && numbers.getUint32(8) === 0xffff) return { family: 4, value: BigInt(numbers.getUint32(12)) };
+  return { family: 6, value: (numbers.getBigUint64(0) << 64n) | numbers.getBigUint64(8) };
 }
 
 export function createLeases({ db }: NetworkDatabase): Leases {
@@ -61,6 +62,7 @@ export function createLeases({ db }: NetworkDatabase): Leases {
     `SELECT network, container_id FROM lease JOIN attachment ON number = attachment
      WHERE lease.realm = ? AND scope = ? AND address = ?`,
   );
+  const isLeased = db.prepare('SELECT 1 FROM lease WHERE realm = ? AND scope = ? AND address = ?');
   const insertLease = db.prepare('INSERT INTO lease (realm, scope, address, attachment, part) VALUES (?, ?, ?, ?, ?)');
   const selectLast = db.prepare('SELECT address FROM last_lease WHERE realm = ? AND network = ? AND range_set = ?');
   const upsertLast = db.prepare(
@@ -80,6 +82,9 @@ export function createLeases({ db }: NetworkDatabase): Leases {
   const of = ({ attachment, part }: Holder): IpAddress[] =>
     (selectHeld.all(attachment, part) as unknown as { address: Uint8Array }[]).map(({ address }) => addressOf(address));
 
+  const isHeld = (realm: string, scope: string, { family, value }: IpAddress): boolean =>
+    isLeased.get(realm, scope, keyOf(family, value)) !== undefined;
+
   const chooseFrom = (request: LeaseRequest, set: RangeSet, index: number, wanted: IpAddress | undefined): Choice => {
     const { realm, scope, network, taken } = request;
     if (wanted !== undefined) {
@@ -89,14 +94,17 @@ export function createLeases({ db }: NetworkDatabase): Leases {
       if (holder !== undefined || taken?.has(formatIp(wanted)) === true) throw addressTaken(network, wanted, holder?.container_id);
       return { address: wanted, range };
     }
-    const last = (selectLast.get(realm, network, index) as { address: Uint8Array } | undefined)?.address;
+    const lastKey = (selectLast.get(realm, network, index) as { address: Uint8Array } | undefined)?.address;
+    const last = lastKey === undefined ? undefined : addressOf(lastKey).value;
+    const isTaken = taken === undefined || taken.size === 0 ? undefined : (address: IpAddress): boolean => taken.has(formatIp(address));
+    const next = last === undefined ? undefined : successorOf(set, last);
+    if (next !== undefined && isTaken?.(next.address) !== true && !isHeld(realm, scope, next.address)) return next;
     const leased = function* (low: bigint, high: bigint): Generator<bigint> {
       const family = set[0]?.start.family ?? 4;
       for (const row of leasedBetween.iterate(realm, scope, keyOf(family, low), keyOf(family, high)))
         yield addressOf((row as { address: Uint8Array }).address).value;
     };
-    const isTaken = taken === undefined || taken.size === 0 ? undefined : (address: IpAddress): boolean => taken.has(formatIp(address));
-    const choice = chooseAddress(set, last === undefined ? undefined : addressOf(last).value, leased, isTaken);
+    const choice = chooseAddress(set, last, leased, isTaken);
     if (choice === undefined) throw exhausted(network, set);
     return choice;
   };

@@ -180,6 +180,7 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
     try {
       const joins = membershipsOfCall(call);
       for (const resource of planned.resources) kindOf(resource).ensure(resource, kernel, call.key);
+      for (const resource of planned.resources) kindOf(resource).complete?.(resource, kernel);
       database.transaction(() => {
         parts.setState(planned, 'ready');
         const joined = { ...joins, addresses: planned.result.ips.map(({ address }) => address.replace(/\/\d+$/u, '')) };
@@ -318,6 +319,7 @@ export function createPluginCore({ database, hosts, realms, log }: PluginCorePar
       if (differences.length === 0) continue;
       log.warn({ ...part.key, type: part.type, differences }, 'an attachment differs from its record; it is repaired');
       kind.ensure(resource, kernel, part.key);
+      kind.complete?.(resource, kernel);
     }
   };
 

@@ -1,7 +1,7 @@
 import { PortcullisError } from '../../base/errors/index.ts';
 import { holdAddress } from '../netlink/bridge-ports.ts';
+import { indexOf } from '../netlink/glance.ts';
 import * as links from '../netlink/links.ts';
-import type { Link } from '../netlink/links.ts';
 import * as routes from '../netlink/routes.ts';
 import type { NetlinkSocket, Outcome, Request } from '../netlink/socket.ts';
 import { acknowledged } from '../netlink/socket.ts';
@@ -26,10 +26,10 @@ const forwardingDeadlineMs = 2000;
  * @throws NETWORK_KERNEL_<ERRNO> · NETWORK_BRIDGE_UNUSABLE · NETWORK_LINK_NOT_UP
  */
 export function makePodLink(spec: AttachmentSpec, route: NetlinkSocket, pod: PodNamespace, bridges: PodBridges, hasIpv6: boolean): void {
-  const made = makePair(spec, route, pod.netnsFd, bridges, hasIpv6);
-  configurePod(spec, pod.route, made.peer, hasIpv6);
+  makePair(spec, route, pod.netnsFd, bridges, hasIpv6);
+  configurePod(spec, pod.route, made(pod.route, spec.interface), hasIpv6);
   const own = { name: spec.hostInterface };
-  const held = acknowledged(holdAddress(made.index, macBytes(spec.mac)));
+  const held = acknowledged(holdAddress(made(route, spec.hostInterface), macBytes(spec.mac)));
   const [, , found] = passed(route.exchange([held, acknowledged(links.setUp(own)), links.getLink(own)]));
   if (found !== undefined && links.readLink(found).portState === forwarding) return;
   // The bridge was taken down meanwhile, or takes its time (spanning tree).
@@ -38,7 +38,7 @@ export function makePodLink(spec: AttachmentSpec, route: NetlinkSocket, pod: Pod
 }
 
 /** On the bridge as it was seen last: where it is another one by now, the kernel refuses, and it is looked for. */
-function makePair(spec: AttachmentSpec, route: NetlinkSocket, netnsFd: number, bridges: PodBridges, hasIpv6: boolean): Link {
+function makePair(spec: AttachmentSpec, route: NetlinkSocket, netnsFd: number, bridges: PodBridges, hasIpv6: boolean): void {
   const own = { name: spec.hostInterface };
   const peer = { name: spec.interface, netnsFd, mac: macBytes(spec.mac) };
   const { hairpin } = spec.bridge;
@@ -46,15 +46,19 @@ function makePair(spec: AttachmentSpec, route: NetlinkSocket, netnsFd: number, b
     route.exchange([
       acknowledged(links.createVeth({ name: spec.hostInterface, group: linkGroups.pod, mtu: spec.mtu, master, peer })),
       acknowledged(links.setPortUp(own, { hairpin, noOwnIpv6: hasIpv6, onlyKnown: true })),
-      links.getLink(own),
     ]);
   const seen = bridges.lastSeen(spec);
   const tried = seen === undefined ? undefined : on(seen);
   const errno = tried?.[0]?.refused?.errno;
   const outcomes = tried === undefined || errno === 'EINVAL' || errno === 'ENODEV' ? on(bridges.ensure(spec)) : tried;
-  const answer = passed(outcomes).at(-1);
-  if (answer === undefined) throw new Error(`the kernel made ${spec.hostInterface} and does not know it`);
-  return links.readLink(answer);
+  passed(outcomes);
+}
+
+/** Index of an end of the pair. */
+function made(socket: NetlinkSocket, name: string): number {
+  const index = indexOf(socket, name);
+  if (index === undefined) throw new Error(`the kernel made ${name} and does not know it`);
+  return index;
 }
 
 /** The first answer to each. @throws the first refusal */

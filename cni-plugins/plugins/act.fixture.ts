@@ -64,7 +64,10 @@ function add(act: Act, kernel: ResourceKernel): CniResult {
   const resources = JSON.parse(JSON.stringify(plan.resources)) as Resource[];
   stored.set(nameOf(act.type, act.key), resources);
   // Twice: a second attempt finds what the first one made.
-  for (let attempt = 0; attempt < 2; attempt += 1) for (const resource of resources) kindOf(resource).ensure(resource, kernel, act.key);
+  for (let attempt = 0; attempt < 2; attempt += 1) {
+    for (const resource of resources) kindOf(resource).ensure(resource, kernel, act.key);
+    for (const resource of resources) kindOf(resource).complete?.(resource, kernel);
+  }
   return plan.result;
 }
 
@@ -75,6 +78,7 @@ function run(act: Act): Answer {
     if (act.verb === 'check')
       return { differences: resources.flatMap((resource) => kindOf(resource).differences(resource, kernel, act.key)) };
     for (const resource of resources) if (act.verb === 'repair') kindOf(resource).ensure(resource, kernel, act.key);
+    for (const resource of resources) if (act.verb === 'repair') kindOf(resource).complete?.(resource, kernel);
     if (act.verb === 'del')
       for (let attempt = 0; attempt < 2; attempt += 1)
         for (const resource of resources.toReversed()) kindOf(resource).remove(resource, kernel, act.key, { has: () => undefined });

@@ -129,6 +129,8 @@ export interface ResourceKind<R extends Resource = Resource> {
   hostPorts?(resource: R): readonly HostPort[];
   /** Makes it, or what is missing of it; success when it stands. */
   ensure(resource: R, kernel: ResourceKernel, key: AttachmentKey): void;
+  /** Does what comes once all resources of the plugin are made: lets traffic through, waits. As {@link ensure}. */
+  complete?(resource: R, kernel: ResourceKernel): void;
   /** What the kernel has otherwise, in words for a person; empty: it stands as described. */
   differences(resource: R, kernel: ResourceKernel, key: AttachmentKey): string[];
   /**

@@ -66,6 +66,19 @@ export function readStrings(strings: Buffer, argumentCount: number): Omit<RawCal
   return { name: (all[0] ?? '').split('/').at(-1) ?? '', environment };
 }
 
+/** A call of version 2 that is there as a whole. Undefined: more is to come, or it does not keep the protocol. */
+export function readWhole(bytes: Buffer): RawCall | undefined {
+  if (bytes.length < headSize) return undefined;
+  const head = readHead(bytes);
+  if (head === 'wrong' || head.version !== versions.withInput) return undefined;
+  const inputAt = headSize + head.length + lengthSize;
+  if (bytes.length < inputAt) return undefined;
+  const length = readInputLength(bytes.subarray(inputAt - lengthSize));
+  if (length === undefined || bytes.length < inputAt + length) return undefined;
+  const strings = bytes.subarray(headSize, headSize + head.length);
+  return { ...readStrings(strings, head.argumentCount), stdin: bytes.subarray(inputAt, inputAt + length) };
+}
+
 export function writeAnswer({ exitCode, stdout, stderr }: PluginAnswer): Buffer {
   const [out, err] = [Buffer.from(stdout), Buffer.from(stderr)];
   const head = Buffer.alloc(headSize);

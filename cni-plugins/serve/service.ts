@@ -6,7 +6,18 @@ import { needsInput, readCall } from '../spec/call.ts';
 import type { RawCall } from '../spec/call.ts';
 import { answerCall, undoAdd } from './answer.ts';
 import type { PluginAnswer } from './answer.ts';
-import { greetingOf, headSize, lengthSize, maxHeld, readHead, readInputLength, readStrings, versions, writeAnswer } from './frames.ts';
+import {
+  greetingOf,
+  headSize,
+  lengthSize,
+  maxHeld,
+  readHead,
+  readInputLength,
+  readStrings,
+  readWhole,
+  versions,
+  writeAnswer,
+} from './frames.ts';
 import { answerDoor, doorName } from './network-door.ts';
 import type { AnswerNetwork } from './serving.types.ts';
 import { openPeer } from './peer.ts';
@@ -27,8 +38,13 @@ export interface PluginServiceOptions {
   /** What commands may ask; absent: nothing. */
   readonly answerNetwork?: AnswerNetwork;
   /** Calls under these names are for another thread: their connections are handed over instead of served. */
-  readonly elsewhere?: { readonly isFor: (name: string) => boolean; readonly handOver: (connection: HandedOver) => void };
+  readonly elsewhere?: Elsewhere;
   readonly log: Pick<Logger, 'warn' | 'debug'>;
+}
+
+interface Elsewhere {
+  readonly isFor: (name: string) => boolean;
+  readonly handOver: (connection: HandedOver) => void;
 }
 
 /** A connection that another thread is to serve. */
@@ -54,19 +70,31 @@ export function createPluginService({ callPlugin, answerNetwork, elsewhere, log 
       return;
     }
     try {
-      const reader = createByteReader(socket, Buffer.concat([first, peer.waiting()]), maxHeld);
+      const arrived = Buffer.concat([first, peer.waiting()]);
+      const whole = readWhole(arrived);
+      if (whole !== undefined) return await serveWhole(whole, arrived, socket, peer);
+      const reader = createByteReader(socket, arrived, maxHeld);
       reading.add(socket);
       const raw = await readCallFrom(socket, peer, reader, elsewhere).finally(() => reading.delete(socket));
-      if (raw === undefined) return;
-      if (raw.name === doorName) return void (await finish(socket, peer, await answerDoor(raw.environment, answerNetwork)));
-      const started = performance.now();
-      const answer = await answerCall(raw, peer.caller, callPlugin);
-      const { CNI_COMMAND: command, CNI_CONTAINERID: container } = raw.environment;
-      log.debug({ plugin: raw.name, command, container, exitCode: answer.exitCode, ms: performance.now() - started }, 'CNI plugin');
-      if (reader.ended() || !(await finish(socket, peer, answer))) await forget(raw, peer, answer);
+      if (raw !== undefined) await act(raw, socket, peer, () => reader.ended());
     } finally {
       peer.close();
     }
+  };
+
+  /** Nearly every call: nothing more is awaited of its socket, which is not read any more. Whether the caller went away is found when it is told. */
+  const serveWhole = async (raw: RawCall, arrived: Buffer, socket: Socket, peer: Peer): Promise<void> => {
+    if (elsewhere?.isFor(raw.name) === true) return handOver(elsewhere, socket, peer, arrived);
+    if (peer.tell(greetingOf(versions.withInput, false))) await act(raw, socket, peer, () => false);
+  };
+
+  const act = async (raw: RawCall, socket: Socket, peer: Peer, ended: () => boolean): Promise<void> => {
+    if (raw.name === doorName) return void (await finish(socket, peer, await answerDoor(raw.environment, answerNetwork)));
+    const started = performance.now();
+    const answer = await answerCall(raw, peer.caller, callPlugin);
+    const { CNI_COMMAND: command, CNI_CONTAINERID: container } = raw.environment;
+    log.debug({ plugin: raw.name, command, container, exitCode: answer.exitCode, ms: performance.now() - started }, 'CNI plugin');
+    if (ended() || !(await finish(socket, peer, answer))) await forget(raw, peer, answer);
   };
 
   /** The caller went away before it could be told: what it will never know of must not stay. */
@@ -105,7 +133,7 @@ async function readCallFrom(
   socket: Socket,
   peer: Peer,
   reader: ByteReader,
-  elsewhere: PluginServiceOptions['elsewhere'],
+  elsewhere: Elsewhere | undefined,
 ): Promise<RawCall | undefined> {
   const silence = setTimeout(() => socket.destroy(), silenceMs);
   try {
@@ -116,9 +144,7 @@ async function readCallFrom(
     if (bytes === undefined) return undefined;
     const call = { ...readStrings(bytes, strings.argumentCount), stdin: Buffer.alloc(0) };
     if (elsewhere?.isFor(call.name) === true) {
-      // At once, and nothing is read of it here any more: what comes next is for the other thread.
-      elsewhere.handOver({ fd: peer.duplicate(), first: Buffer.concat([head ?? Buffer.alloc(0), bytes, reader.rest()]) });
-      socket.destroy();
+      handOver(elsewhere, socket, peer, Buffer.concat([head ?? Buffer.alloc(0), bytes, reader.rest()]));
       return undefined;
     }
     if (strings.version === versions.withInput) {
@@ -134,6 +160,12 @@ async function readCallFrom(
     clearTimeout(silence);
     reader.stop();
   }
+}
+
+/** At once, and nothing is read of it here any more: what comes next is for the other thread. */
+function handOver(elsewhere: Elsewhere, socket: Socket, peer: Peer, first: Buffer): void {
+  elsewhere.handOver({ fd: peer.duplicate(), first });
+  socket.destroy();
 }
 
 async function readInput(reader: ByteReader): Promise<Buffer | undefined> {

@@ -62,8 +62,13 @@ export function ipBytes(address: IpAddress): Buffer {
     bytes.writeUInt32BE(Number(address.value));
     return bytes;
   }
-  return Buffer.from(address.value.toString(16).padStart(32, '0'), 'hex');
+  const bytes = Buffer.allocUnsafe(16);
+  bytes.writeBigUInt64BE(address.value >> 64n, 0);
+  bytes.writeBigUInt64BE(address.value & lowHalf, 8);
+  return bytes;
 }
+
+const lowHalf = (1n << 64n) - 1n;
 
 export function ipFromBytes(bytes: Uint8Array): IpAddress {
   if (bytes.length === 4) return { family: 4, value: BigInt(Buffer.from(bytes).readUInt32BE()) };

@@ -1,5 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { PortcullisError } from '../../../base/errors/index.ts';
+import { glanceAt } from '../../netlink/glance.ts';
+import type { Glance, NamedLink } from '../../netlink/glance.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { listSettings, setMac } from '../../netlink/link-settings.ts';
 import { createBridge, lookUp, setNoOwnIpv6, setPromiscuous, setUp } from '../../netlink/links.ts';
@@ -36,6 +38,8 @@ const bridgeGroup = 0x70630002;
 interface Seen {
   /** The bridge's as the last resource of that name left it; it may be gone by now. */
   index: number;
+  /** What the link with the index is; both last as long as it. Absent: not a bridge. */
+  group?: number;
   /** What was brought up on it: most calls find theirs so. */
   readonly stamps: Set<string>;
   /** Of a bridge of ours: as the first resource that was made or compared has it. Several that differ would undo each other's. */
@@ -51,32 +55,42 @@ const known = new WeakMap<NetlinkSocket, Map<string, Seen>>();
 export const bridgeSeen = (route: NetlinkSocket, name: string): number | undefined => known.get(route)?.get(name)?.index;
 
 /** What is known of this very bridge. */
-function seenAs({ name, index }: Link, route: NetlinkSocket): Seen {
+function seenAs({ name, index, kind, group }: BridgeAsFound, route: NetlinkSocket): Seen {
   const bridges = known.get(route) ?? new Map<string, Seen>();
   known.set(route, bridges);
   const found = bridges.get(name);
   if (found?.index === index) return found;
-  const seen: Seen = { index, stamps: new Set() };
+  const seen: Seen = { index, stamps: new Set(), ...(kind === 'bridge' && { group }) };
   bridges.set(name, seen);
   return seen;
 }
 
+type BridgeAsFound = NamedLink & Glance & Pick<Link, 'kind' | 'group'>;
+
 /** A bridge that stands, as an ADD finds it while nobody else acts. */
 export interface ObservedBridge {
-  readonly link: Link;
+  readonly link: BridgeAsFound;
   /** That it has or shall have again. Others' keep what they were given last. */
   readonly mac: string;
 }
 
 /** Undefined: there is none. */
 export function observeBridge(route: NetlinkSocket, name: string): ObservedBridge | undefined {
-  const link = lookUp(route, { name });
+  const link = standingAsSeen(route, name) ?? lookUp(route, { name });
   if (link === undefined) return undefined;
   return { link, mac: link.group === bridgeGroup ? (seenAs(link, route).mac ?? link.mac) : link.mac };
 }
 
+/** The bridge that was seen before, by the few facts that may have changed since. */
+function standingAsSeen(route: NetlinkSocket, name: string): BridgeAsFound | undefined {
+  const { index, group } = known.get(route)?.get(name) ?? {};
+  if (index === undefined || group === undefined) return undefined;
+  const glance = glanceAt(route, { name, index });
+  return glance === undefined ? undefined : { name, index, kind: 'bridge', group, ...glance };
+}
+
 /** What was observed for a resource that is to be made next: it is not looked up again. */
-const observed = new WeakMap<BridgeLinkResource, Link>();
+const observed = new WeakMap<BridgeLinkResource, BridgeAsFound>();
 
 /** Remembers how the bridge of a planned resource was found, until the resource is made. @returns the resource */
 export function planBridge(resource: BridgeLinkResource, as: ObservedBridge | undefined): BridgeLinkResource {
@@ -84,7 +98,7 @@ export function planBridge(resource: BridgeLinkResource, as: ObservedBridge | un
   return resource;
 }
 
-function macFor(resource: BridgeLinkResource, link: Link, route: NetlinkSocket): string {
+function macFor(resource: BridgeLinkResource, link: BridgeAsFound, route: NetlinkSocket): string {
   if (link.group !== bridgeGroup) return resource.mac;
   const seen = seenAs(link, route);
   seen.mac ??= resource.mac;

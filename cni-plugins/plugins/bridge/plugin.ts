@@ -31,7 +31,7 @@ export const bridge: Plugin<BridgeConfig> = {
     if (config.hasAddressPlugin && input.addresses.length === 0) throw noAddress(input);
     const { addresses } = input;
     const gateways = config.isGateway ? addresses.map(gatewayOf) : [];
-    const hostMac = macOf(Buffer.from(`host ${input.hostInterface}`));
+    const hostMac = hostMacOf(input.hostInterface);
     const mac = config.mac ?? macOf(addresses[0] === undefined ? Buffer.from(input.hostInterface) : ipBytes(addresses[0].address.address));
     const standing = input.observed as ObservedBridge | undefined;
     const bridgeMac = standing?.mac ?? macOf(gateways[0] === undefined ? Buffer.from(config.bridge) : ipBytes(gateways[0].address));
@@ -125,6 +125,12 @@ function routesOf(config: BridgeConfig, { addresses, ipamRoutes }: PlanInput): C
 function macOf(seed: Uint8Array): string {
   const tail = seed.length === 4 ? Buffer.from(seed) : hash('sha256', seed, 'buffer').subarray(0, 4);
   return `0a:58:${tail.toString('hex').replace(/..(?=.)/gu, '$&:')}`;
+}
+
+/** Of the host's end: as its name, which is made of a hash. */
+function hostMacOf(hostInterface: string): string {
+  const digits = /[0-9a-f]{8}$/u.exec(hostInterface)?.[0];
+  return macOf(digits === undefined ? Buffer.from(`host ${hostInterface}`) : Buffer.from(digits, 'hex'));
 }
 
 function noAddress({ key }: PlanInput): PortcullisError {

@@ -1,7 +1,8 @@
 import { PortcullisError } from '../../../base/errors/index.ts';
+import { indexOf, isRunning, isUp } from '../../netlink/glance.ts';
 import { isRefusal } from '../../netlink/kernel-failure.ts';
 import { findLink, setMac, setMtu } from '../../netlink/link-settings.ts';
-import { createVeth, getLink, lookUp, readLink, setMaster, setNoOwnIpv6, setPort, setUp } from '../../netlink/links.ts';
+import { createVeth, lookUp, setMaster, setNoOwnIpv6, setPort, setUp } from '../../netlink/links.ts';
 import type { Link } from '../../netlink/links.ts';
 import { acknowledged } from '../../netlink/socket.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
@@ -57,7 +58,12 @@ function ensure(resource: VethPort, kernel: ResourceKernel): void {
       create(resource, route, master, pod.netnsFd);
     }
   }
-  finish(resource, route, pod.route);
+  if (resource.vlan !== 0 || resource.trunk.length > 0) {
+    const standing = lookUp(route, { name: resource.hostInterface });
+    if (standing !== undefined) ensurePortVlans(route, standing.index, resource);
+  }
+  const index = indexOf(pod.route, resource.interface);
+  if (index !== undefined) rememberIndex(pod.route, resource.interface, index);
 }
 
 const masterOf = (resource: VethPort, route: NetlinkSocket): number => {
@@ -121,19 +127,11 @@ function rejoin(resource: VethPort, route: NetlinkSocket, master: number, pod: N
   ]);
 }
 
-function finish(resource: VethPort, route: NetlinkSocket, pod: NetlinkSocket): void {
-  const own = { name: resource.hostInterface };
-  if (resource.vlan !== 0 || resource.trunk.length > 0) {
-    const standing = lookUp(route, { name: resource.hostInterface });
-    if (standing !== undefined) ensurePortVlans(route, standing.index, resource);
-  }
-  // The pod's end first: with both up the bridge forwards at once.
-  if (resource.enabled) pod.run([setUp({ name: resource.interface })]);
-  const [up, found] = route.exchange([acknowledged(setUp(own)), getLink(own)]);
-  if (up?.refused !== undefined) throw up.refused.error();
-  const link = found?.answers[0] === undefined ? undefined : readLink(found.answers[0]);
-  if (link !== undefined && link.peer !== 0) rememberIndex(pod, resource.interface, link.peer);
-  if (resource.enabled && (link === undefined || isComing(link))) awaitForwarding(resource, route);
+/** The host's end comes up last: then the bridge forwards at once, and what the kernel does at that is in nobody's way. */
+function complete(resource: VethPort, { host: { route }, pod }: ResourceKernel): void {
+  if (resource.enabled && pod !== undefined && !isUp(pod.route, resource.interface)) pod.route.run([setUp({ name: resource.interface })]);
+  route.run([setUp({ name: resource.hostInterface })]);
+  if (resource.enabled && !isRunning(route, resource.hostInterface)) awaitForwarding(resource, route);
 }
 
 const sleepCell = new Int32Array(new SharedArrayBuffer(4));
@@ -180,7 +178,7 @@ function remove(resource: VethPort, kernel: ResourceKernel): void {
   if (link !== undefined) deleteLink(kernel, 'host', link.index);
 }
 
-export const vethPortKind: ResourceKind<VethPort> = { kind: 'veth-port', ensure, differences, remove };
+export const vethPortKind: ResourceKind<VethPort> = { kind: 'veth-port', ensure, complete, differences, remove };
 
 function interfaceTaken(resource: VethPort): PortcullisError {
   return new PortcullisError({

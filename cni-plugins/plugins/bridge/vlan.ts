@@ -6,6 +6,7 @@ import { createLink } from '../../netlink/link-kinds.ts';
 import { findLink } from '../../netlink/link-settings.ts';
 import type { LinkSettings } from '../../netlink/link-settings.ts';
 import { setUp } from '../../netlink/links.ts';
+import type { NamedLink } from '../../netlink/glance.ts';
 import type { Link } from '../../netlink/links.ts';
 import type { NetlinkSocket } from '../../netlink/socket.ts';
 import { interfaceTaken } from '../interface/failures.ts';
@@ -16,7 +17,7 @@ import { interfaceTaken } from '../interface/failures.ts';
 const defaultVlan = 1;
 
 /** @throws NETWORK_FIELD_UNSUPPORTED where the kernel has no VLAN filtering */
-export function ensureVlanFiltering(route: NetlinkSocket, bridge: Link): void {
+export function ensureVlanFiltering(route: NetlinkSocket, bridge: NamedLink): void {
   if (filtersVlans(route, bridge.index)) return;
   route.run([setVlanFiltering(bridge.index)]);
   if (!filtersVlans(route, bridge.index)) throw unsupported(bridge.name);
@@ -25,7 +26,7 @@ export function ensureVlanFiltering(route: NetlinkSocket, bridge: Link): void {
 const vlanGatewayName = (bridge: string, vlan: number): string => `${bridge}.${vlan}`;
 
 /** The link that has the gateway's addresses in a VLAN, where it stands as it shall. */
-export const vlanGateway = (route: NetlinkSocket, bridge: Link, vlan: number): LinkSettings | undefined => {
+export const vlanGateway = (route: NetlinkSocket, bridge: NamedLink, vlan: number): LinkSettings | undefined => {
   const link = findLink(route, { name: vlanGatewayName(bridge.name, vlan) });
   return link?.kind === 'vlan' && link.peer === bridge.index && link.data.get(vlanId)?.readUInt16LE(0) === vlan ? link : undefined;
 };
@@ -37,7 +38,7 @@ const vlanId = 1;
  * The link that has the gateway's addresses in a VLAN: `cni0.100` on `cni0`. @returns its index
  * @throws NETWORK_INTERFACE_TAKEN where another link has its name
  */
-export function ensureVlanGateway(route: NetlinkSocket, bridge: Link, vlan: number): number {
+export function ensureVlanGateway(route: NetlinkSocket, bridge: NamedLink, vlan: number): number {
   const name = vlanGatewayName(bridge.name, vlan);
   route.run([addVlans(bridge.index, [{ id: vlan, untagged: false }], true)]);
   try {

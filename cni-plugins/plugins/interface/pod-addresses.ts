@@ -56,11 +56,15 @@ export const podAddressesKind: ResourceKind<PodAddresses> = {
       }),
       setFlag(index, 'up', true),
     ];
-    const routes = resource.routes.map((entry) => putRoute(tableRouteOf(entry, index)));
-    if (resource.detectsDuplicates !== true) return runTolerating('EEXIST', route, settings, routes);
-    route.run(settings);
+    runTolerating('EEXIST', route, settings, resource.detectsDuplicates === true ? [] : routesOf(resource, index));
+  },
+  complete(resource, kernel) {
+    if (resource.detectsDuplicates !== true) return;
+    const { route } = podOf(kernel, resource.interface);
+    const index = podIndexOf(route, resource.interface);
+    if (index === undefined) throw interfaceMissing(resource.interface, 'pod');
     awaitDetection(route, index, resource.interface);
-    runTolerating('EEXIST', route, [], routes);
+    runTolerating('EEXIST', route, [], routesOf(resource, index));
   },
   differences(resource, kernel) {
     const { interface: name } = resource;
@@ -94,6 +98,8 @@ function awaitDetection(route: NetlinkSocket, index: number, name: string): void
     Atomics.wait(sleepCell, 0, 0, 20);
   }
 }
+
+const routesOf = (resource: PodAddresses, index: number): Request[] => resource.routes.map((entry) => putRoute(tableRouteOf(entry, index)));
 
 const canonical = (text: string): string => {
   const prefix = parsePrefix(text);

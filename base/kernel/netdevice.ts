@@ -1,0 +1,60 @@
+import { constants } from 'node:os';
+import { checked, cString } from './errno.ts';
+import { glibc, lastErrno } from './libc.ts';
+
+/**
+ * Single facts of a link in the network namespace of a socket, by ioctl: netdevice(7). One takes the kernel a microsecond; rtnetlink tells all that there is
+ * of a link, and takes thirty. A name that no link has makes the kernel look for a module: ask by it for what is known to stand.
+ */
+
+const c = { ioctl: glibc('ioctl', 'int', ['int', 'ulong', 'void *']) };
+
+const SIOCGIFNAME = 0x8910;
+const SIOCGIFFLAGS = 0x8913;
+const SIOCGIFHWADDR = 0x8927;
+const SIOCGIFINDEX = 0x8933;
+
+const nameLength = 16;
+const macLength = 6;
+
+/** struct ifreq: the name, and what is asked. Every call is over before the next one begins. */
+const request = Buffer.alloc(40);
+
+/** @returns false where there is no such link */
+function ask(fd: number, number: number, call: string, on: string): boolean {
+  const result = c.ioctl(fd, number, request);
+  if (result === -1 && lastErrno() === constants.errno.ENODEV) return false;
+  checked(result, call, on);
+  return true;
+}
+
+function askByName(fd: number, name: string, number: number, call: string): boolean {
+  const text = cString(name, call);
+  if (text.length === 0 || text.length >= nameLength) return false;
+  request.fill(0).write(text, 'latin1');
+  return ask(fd, number, call, name);
+}
+
+/** Name of the link with the index; undefined: there is none. @throws KERNEL_EBADF */
+export function linkNameOf(fd: number, index: number): string | undefined {
+  request.fill(0).writeInt32LE(index, nameLength);
+  if (!ask(fd, SIOCGIFNAME, 'ioctl SIOCGIFNAME', `link #${index}`)) return undefined;
+  return request.toString('latin1', 0, request.indexOf(0));
+}
+
+/** Index of the link; undefined: there is none of that name. @throws KERNEL_EBADF · KERNEL_EINVAL for a NUL byte */
+export function linkIndexOf(fd: number, name: string): number | undefined {
+  return askByName(fd, name, SIOCGIFINDEX, 'ioctl SIOCGIFINDEX') ? request.readInt32LE(nameLength) : undefined;
+}
+
+/** The low 16 flags of a link (linux/if.h): IFF_UP is 0x1, IFF_RUNNING 0x40. As {@link linkIndexOf}. */
+export function linkFlagsOf(fd: number, name: string): number | undefined {
+  return askByName(fd, name, SIOCGIFFLAGS, 'ioctl SIOCGIFFLAGS') ? request.readUInt16LE(nameLength) : undefined;
+}
+
+/** MAC address of a link of Ethernet's kind, as six bytes of its own. As {@link linkIndexOf}. */
+export function linkMacOf(fd: number, name: string): Buffer | undefined {
+  if (!askByName(fd, name, SIOCGIFHWADDR, 'ioctl SIOCGIFHWADDR')) return undefined;
+  // struct sockaddr: the family, then the address.
+  return Buffer.from(request.subarray(nameLength + 2, nameLength + 2 + macLength));
+}
