@@ -8,7 +8,7 @@ function released(record: Pick<AttachmentRecord, 'state'>, spec: Partial<Attachm
   const acts: string[] = [];
   const none = (): never => assert.fail('not asked for');
   const departures = createDepartures({
-    store: { setState: () => undefined, freeHostPorts: none, record: none, remove: none },
+    store: { setState: () => undefined, forgetNames: none, freeHostPorts: none, record: none, remove: none },
     kernel: {
       isolate: (link) => void acts.push(`isolate ${link}`),
       deleteDoomed: none,

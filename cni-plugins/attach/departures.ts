@@ -25,7 +25,7 @@ export interface Departures {
 }
 
 export interface DepartureParts {
-  readonly store: Pick<NetworkStore, 'freeHostPorts' | 'record' | 'remove' | 'setState'>;
+  readonly store: Pick<NetworkStore, 'forgetNames' | 'freeHostPorts' | 'record' | 'remove' | 'setState'>;
   readonly kernel: Pick<HostKernel, 'deleteDoomed' | 'deleteLink' | 'doom' | 'forget' | 'isolate' | 'link'>;
   readonly rules: Pick<StandingRules, 'forget'>;
 }
@@ -40,6 +40,7 @@ export function createDepartures({ store, kernel, rules }: DepartureParts): Depa
     const records = released;
     released = [];
     for (const record of records) {
+      store.forgetNames(record.id);
       kernel.doom(record.spec.hostInterface);
       if (record.spec.portMappings.length > 0) store.freeHostPorts(record.id);
       stale.push(...stalePorts(record, false));

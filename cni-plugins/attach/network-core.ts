@@ -201,6 +201,7 @@ export function createNetworkCore({ store, kernel, plugins, networks, log, polic
     // Without its elements a link is denied, until its plugins have removed it.
     if (record.state !== 'detaching') close(record);
     store.setState(id, 'detaching');
+    store.forgetNames(id);
     return jobOf(record, namespaceStands);
   };
 

@@ -21,6 +21,8 @@ export interface NetworkStore {
   begin(id: string, spec: AttachmentSpec): AttachmentRecord;
   setSpec(id: string, spec: AttachmentSpec): void;
   setState(id: string, state: AttachmentState): void;
+  /** Nobody shall find what is going: its names and the services that it joined. */
+  forgetNames(id: string): void;
   setClass(id: string, linkClass: LinkClass, rules: LinkRules): void;
   /** The ports of a detached pod may be taken at once, unlike its addresses: no rule leads to it any more. */
   freeHostPorts(id: string): void;
@@ -124,10 +126,8 @@ export function createNetworkStore(database: NetworkDatabase, realm: string): Ne
       return { id, state: 'attaching', class: 'deny', rules: {}, spec };
     },
     setSpec: (id, spec) => void updateSpec.run(realm, id, JSON.stringify(spec)),
-    setState(id, state) {
-      updateState.run(realm, id, state);
-      // Nobody shall find what is going.
-      if (state !== 'detaching') return;
+    setState: (id, state) => void updateState.run(realm, id, state),
+    forgetNames(id) {
       deleteNames.run(realm, id);
       deleteMemberships.run(realm, id);
     },

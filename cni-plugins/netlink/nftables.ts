@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import { attribute, attributesOf, be32, elementsOf, nested, text, textOf, NLM_F_APPEND, NLM_F_CREATE, zeros } from './wire.ts';
 import type { Received } from './wire.ts';
 import type { Request } from './socket.ts';
@@ -221,6 +222,18 @@ function element(entry: Element): Buffer {
 /** The list of elements is one attribute, whose length is 16 bits. */
 const elementBytesPerMessage = 48 * 1024;
 
+/** Of a set in its table: the same few in nearly every message. */
+const names = new LRUCache<string, Buffer>({ max: 256 });
+
+function namesOf(table: string, set: string): Buffer {
+  const key = `${table} ${set}`;
+  const known = names.get(key);
+  if (known !== undefined) return known;
+  const bytes = Buffer.concat([attribute(1, text(table)), attribute(2, text(set))]);
+  names.set(key, bytes);
+  return bytes;
+}
+
 function elementRequests(what: string, message: number, table: Table, set: string, entries: readonly Element[]): Request[] {
   const requests: Request[] = [];
   let chunk: Buffer[] = [];
@@ -228,7 +241,7 @@ function elementRequests(what: string, message: number, table: Table, set: strin
   const flush = (): void => {
     if (chunk.length === 0) return;
     const flags = message === NFT_MSG_NEWSETELEM ? NLM_F_CREATE : 0;
-    requests.push(request(what, table, set, message, flags, attribute(1, text(table.name)), attribute(2, text(set)), nested(3, ...chunk)));
+    requests.push(request(what, table, set, message, flags, namesOf(table.name, set), nested(3, ...chunk)));
     chunk = [];
     size = 0;
   };
