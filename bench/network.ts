@@ -29,7 +29,7 @@ if (process.env['PORTCULLIS_BENCH_APART'] === undefined) {
   process.exit(run.status ?? 1);
 }
 
-const { values } = parseArgs({ options: { rounds: { type: 'string', default: '1000' }, 'go-rounds': { type: 'string', default: '15' } } });
+const { values } = parseArgs({ options: { rounds: { type: 'string', default: '1000' }, 'go-rounds': { type: 'string', default: '8' } } });
 const goFolder = process.env['CNI_BIN'] ?? '/usr/lib/cni';
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-bench-network-'));
 const shell = (command: string): void => void run('/bin/sh', ['sh', '-c', command], { PATH: process.env['PATH'] }, null);
