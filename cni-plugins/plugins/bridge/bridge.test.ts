@@ -66,6 +66,28 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
 
   const macOf = (link: string): string => /link\/ether (\S+)/u.exec(shell(`ip -o link show ${link}`))?.[1] ?? '';
 
+  test('enabledad: an address that a neighbour has is refused, one that nobody has serves at once', async () => {
+    const first = await attached('detecting', { enabledad: true });
+    const [, own = ''] = first.address;
+    assert.match(
+      fixture.inside(first.of.netns, 'ip -6 -o addr show dev eth0 scope global') ?? '',
+      new RegExp(`${own}/64 scope global`, 'u'),
+    );
+    assert.doesNotMatch(fixture.inside(first.of.netns, 'ip -6 -o addr show dev eth0 scope global') ?? '', /tentative|dadfailed/u);
+    const stranger = fixture.pin('stranger');
+    const taken = 'fd00:90::77';
+    shell(`ip link add strange type veth peer name eth0 netns ${stranger}; ip link set strange master br up`);
+    fixture.inside(stranger, 'ip link set eth0 up');
+    fixture.inside(stranger, `ip addr add ${taken}/64 dev eth0 nodad`);
+    const conf = config({ enabledad: true, runtimeConfig: { ips: [`${taken}/64`] }, capabilities: { ips: true } });
+    const of = { id: 'second', netns: fixture.pin('second') };
+    await assert.rejects(fixture.add([conf], of), /a neighbour has the same IPv6 address/u);
+    assert.equal(fixture.inside(of.netns, 'ip link show eth0'), undefined);
+    const plain = await attached('plain', { runtimeConfig: { ips: [`${taken}/64`] }, capabilities: { ips: true } });
+    assert.ok(plain.address.includes(taken), 'without the field nobody is asked');
+    shell('ip link del strange');
+  });
+
   test('what others change of a bridge that we made is told, and given back', async () => {
     const pod = await attached('bridge', { isDefaultGateway: true, promiscMode: true });
     const mac = pod.result.interfaces[0]?.mac ?? '';

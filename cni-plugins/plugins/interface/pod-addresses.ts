@@ -174,8 +174,8 @@ function prepare(resource: PodAddresses, kernel: ResourceKernel): void {
     const conf = (link: string, name: string): string => `/proc/sys/net/ipv6/conf/${link}/${name}`;
     for (const link of ['lo', resource.interface]) put(conf(link, 'disable_ipv6'), '0');
     put(conf(resource.interface, 'keep_addr_on_down'), '1');
-    // The addresses are ours: nobody is asked for a second whether they are taken, the link-local one included.
-    put(conf(resource.interface, 'accept_dad'), '0');
+    // The addresses are ours: unless it is asked for, nobody is asked for a second whether they are taken, the link-local one included.
+    put(conf(resource.interface, 'accept_dad'), resource.detectsDuplicates === true ? '1' : '0');
     if (resource.announces) put(conf(resource.interface, 'ndisc_notify'), '1');
   });
 }
