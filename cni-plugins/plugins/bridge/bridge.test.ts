@@ -88,6 +88,22 @@ if (inPrivateNetns(import.meta.filename, 600_000)) {
     shell('ip link del strange');
   });
 
+  test('disableContainerInterface: the pod’s end is made and stays down, and nobody takes that for damage', async () => {
+    const of = { id: 'closed', netns: fixture.pin('closed') };
+    const conf: Conf = { type: 'portcullis-bridge', bridge: 'br', disableContainerInterface: true };
+    const result = await fixture.add([conf], of);
+    standing.push({ conf, of });
+    const flags = (): string => /<(.*)>/u.exec(fixture.inside(of.netns, 'ip -o link show dev eth0') ?? '')?.[1] ?? 'none';
+    assert.ok(!flags().split(',').includes('UP'), flags());
+    assert.deepEqual(result.ips, []);
+    assert.match(shell(`ip -o link show dev ${result.interfaces[1]?.name ?? ''}`), /master br .*<|[<,]UP[,>].*master br/u);
+    await fixture.check([conf], of, result);
+    await fixture.call('status', conf, of);
+    assert.ok(!flags().split(',').includes('UP'), flags());
+    fixture.inside(of.netns, 'ip link set eth0 up');
+    await assert.rejects(fixture.check([conf], of, result), /eth0 is up/u);
+  });
+
   test('what others change of a bridge that we made is told, and given back', async () => {
     const pod = await attached('bridge', { isDefaultGateway: true, promiscMode: true });
     const mac = pod.result.interfaces[0]?.mac ?? '';
