@@ -1,9 +1,12 @@
 import { constants } from 'node:os';
+import { AF_INET, SOCK_DGRAM } from './constants.ts';
 import { checked, cString } from './errno.ts';
+import { closeFd } from './files.ts';
 import { glibc, lastErrno } from './libc.ts';
+import { socket } from './socket.ts';
 
 /**
- * Single facts of a link in the network namespace of a socket, by ioctl: netdevice(7). One takes the kernel a microsecond; rtnetlink tells all that there is
+ * Links in the network namespace of a socket, by ioctl, one fact at a time: netdevice(7). One takes the kernel a microsecond; rtnetlink tells all that there is
  * of a link, and takes thirty. A name that no link has makes the kernel look for a module: ask by it for what is known to stand.
  */
 
@@ -11,8 +14,11 @@ const c = { ioctl: glibc('ioctl', 'int', ['int', 'ulong', 'void *']) };
 
 const SIOCGIFNAME = 0x8910;
 const SIOCGIFFLAGS = 0x8913;
+const SIOCSIFFLAGS = 0x8914;
 const SIOCGIFHWADDR = 0x8927;
 const SIOCGIFINDEX = 0x8933;
+
+const IFF_UP = 0x1;
 
 const nameLength = 16;
 const macLength = 6;
@@ -57,4 +63,17 @@ export function linkMacOf(fd: number, name: string): Buffer | undefined {
   if (!askByName(fd, name, SIOCGIFHWADDR, 'ioctl SIOCGIFHWADDR')) return undefined;
   // struct sockaddr: the family, then the address.
   return Buffer.from(request.subarray(nameLength + 2, nameLength + 2 + macLength));
+}
+
+/** Brings `lo` up in the calling thread's network namespace. */
+export function raiseLoopback(): void {
+  const fd = socket(AF_INET, SOCK_DGRAM, 0);
+  try {
+    const flags = linkFlagsOf(fd, 'lo') ?? 0;
+    // The request still holds the name.
+    request.writeUInt16LE(flags | IFF_UP, nameLength);
+    checked(c.ioctl(fd, SIOCSIFFLAGS, request), 'ioctl SIOCSIFFLAGS', 'lo');
+  } finally {
+    closeFd(fd);
+  }
 }

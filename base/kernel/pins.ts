@@ -4,7 +4,7 @@ import { closeFd, openFile } from './files.ts';
 import { mount, umount } from './mount.ts';
 import { inNamespaces, inNewNamespaces, namespaceFlags, sethostname } from './namespaces.ts';
 import type { NamespaceFds, NamespaceType } from './namespaces.ts';
-import { raiseLoopback } from './loopback.ts';
+import { raiseLoopback } from './netdevice.ts';
 import { checkSysctls, writeSysctls } from './sysctl.ts';
 import { MNT_DETACH, MS_BIND, O_CREAT, O_EXCL, O_NOFOLLOW, O_RDONLY, UMOUNT_NOFOLLOW } from './constants.ts';
 
