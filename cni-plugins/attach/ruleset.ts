@@ -1,4 +1,4 @@
-import { contains, ipBytes, lastOf, networkOf, parseIp, parsePrefix } from '../spec/address.ts';
+import { bitsOf, contains, ipBytes, lastOf, networkOf, parseIp, parsePrefix } from '../spec/address.ts';
 import type { IpFamily, IpPrefix } from '../spec/address.ts';
 import type { LinkClass, PortMapping } from '../types.ts';
 import type { StalePort } from '../netlink/conntrack.ts';
@@ -115,10 +115,12 @@ function intervals(set: string, prefixes: readonly IpPrefix[]): Elements {
   return outermost.flatMap((prefix): Elements => {
     const { family } = prefix.address;
     const table = family === 4 ? ipTable : ip6Table;
-    const next = { family, value: lastOf(prefix).value + 1n };
+    const value = lastOf(prefix).value + 1n;
+    // The last address of all has none after it: the interval stays open.
+    const isOpen = value >> BigInt(bitsOf(family)) !== 0n;
     return [
       [table, set, { key: ipBytes(networkOf(prefix)) }],
-      [table, set, { key: ipBytes(next), end: true }],
+      ...(isOpen ? [] : [[table, set, { key: ipBytes({ family, value }), end: true }] satisfies Elements[number]]),
     ];
   });
 }
